@@ -1,0 +1,3 @@
+from .DIEN import DIEN
+
+__all__ = ["DIEN"]

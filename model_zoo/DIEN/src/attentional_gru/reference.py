@@ -1,0 +1,33 @@
+"""The recurrences of DIEN in the paper's equations (Zhou et al., AAAI 2019): short, slow, right."""
+
+import torch
+from torch import Tensor
+
+
+def attentional_gru(inputs: Tensor, attention: Tensor, mask: Tensor, state: Tensor,
+                    weight_ih: Tensor, weight_hh: Tensor, bias: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+    """One step after the other; arguments and results as in :func:`attentional_gru.attentional_gru`.
+
+    GRU (2)-(5), AIGRU (9), AGRU (10), AUGRU (11)-(12). ``AUGRU-code`` is the authors' program: there the gate that is
+    scaled, by 1 - a, is the one that *keeps* the old state.
+    """
+    W_u, W_r, W_h = weight_ih.chunk(3)
+    U_u, U_r, U_h = weight_hh.chunk(3)
+    b_u, b_r, b_h = bias.chunk(3)
+    states = []
+    for t in range(inputs.size(1)):
+        i, a, real = inputs[:, t], attention[:, t, None], mask[:, t, None]
+        if kind == "AIGRU":
+            i = a * i                                                   # (9)
+        u = torch.sigmoid(i @ W_u.T + state @ U_u.T + b_u)              # (2)
+        r = torch.sigmoid(i @ W_r.T + state @ U_r.T + b_r)              # (3)
+        candidate = torch.tanh(i @ W_h.T + r * (state @ U_h.T) + b_h)   # (4)
+        if kind == "AGRU":
+            u = a                                                       # (10)
+        elif kind == "AUGRU":
+            u = a * u                                                   # (11)
+        elif kind == "AUGRU-code":
+            u = 1 - (1 - a) * (1 - u)
+        state = torch.where(real, (1 - u) * state + u * candidate, state)  # (5), (12)
+        states.append(torch.where(real, state, 0))
+    return torch.stack(states, dim=1), state
