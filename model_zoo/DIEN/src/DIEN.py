@@ -1,0 +1,306 @@
+"""Deep Interest Evolution Network (Zhou et al., AAAI 2019, arXiv 1809.03672) for the CTR model zoo FuxiCTR."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from fuxictr.pytorch.layers import FeatureEmbeddingDict, MLP_Block
+from fuxictr.pytorch.models import BaseModel
+from torch import Tensor, nn
+
+from .attention import InterestAttention
+from .attentional_gru import AttentionalGRU
+from .auxiliary_loss import AuxiliaryLoss
+from .fields import Field, SequenceFields, oov_index, sequence_fields, vocabulary_of
+from .negatives import BatchPool, Catalogue, draw_against
+from .sequences import Interests, align
+
+GRU_TYPES = ("GRU", "AIGRU", "AGRU", "AUGRU")
+AUX_NEGATIVES = ("column", "in_batch", "popularity", "uniform")
+
+
+class DIEN(BaseModel):
+    """Interests are extracted from the behaviours by a GRU, and evolve towards the target item in a second one.
+
+    Every keyword of the zoo's DIEN has its meaning and default; those from ``gru_hidden_size`` on are new.
+    Fields are a feature's name, a tuple of names (one behaviour of several fields), or a list of either (several
+    sequences, each with its own target tuple and its own auxiliary loss).
+
+    Args:
+        feature_map: the zoo's FeatureMap.
+        dien_target_field, dien_sequence_field, dien_neg_seq_field: target item, behaviours, negatives by columns.
+        gru_type: second layer: ``GRU``, ``AIGRU`` (9), ``AGRU`` (10) or ``AUGRU`` (11)-(12).
+        enable_sum_pooling: adds Σe_t and e_a * Σe_t to the MLP's input, as the authors' program does.
+        attention_type: ``bilinear_attention`` (8), ``dot_attention`` or ``din_attention``.
+        aux_loss_alpha: α of (7), the weight of the auxiliary loss; 0 is none.
+        gru_hidden_size: H, states of both layers; None: the size of the behaviour's embedding.
+        augru_sign: ``paper``, or ``code`` for the authors' program, where attention scales the gate that keeps.
+        aux_scorer: ``net`` on [h, e] or ``inner_product``.
+        aux_negatives: ``column`` (``dien_neg_seq_field``), ``in_batch``, ``popularity`` or ``uniform`` (the last two
+            draw from the data set's behaviour catalogue); None: ``column`` where those columns exist, else
+            ``in_batch``.
+        aux_num_negatives: negatives a step, drawn afresh at every step (columns give one).
+        gru_backend: of the attentional GRU, ``auto`` or a name.
+
+    Raises:
+        ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
+    """
+
+    def __init__(self,
+                 feature_map: Any,
+                 model_id: str = "DIEN",
+                 gpu: int = -1,
+                 dnn_hidden_units: list[int] = [200, 80],
+                 dnn_activations: str | list[str] = "ReLU",
+                 learning_rate: float = 1e-3,
+                 embedding_dim: int = 16,
+                 net_dropout: float = 0,
+                 batch_norm: bool = True,
+                 dien_target_field: Field = [("item_id", "cate_id")],
+                 dien_sequence_field: Field = [("click_history", "cate_history")],
+                 dien_neg_seq_field: Field = [("neg_click_history", "neg_cate_history")],
+                 gru_type: str = "AUGRU",
+                 enable_sum_pooling: bool = False,
+                 attention_dropout: float = 0,
+                 attention_type: str = "bilinear_attention",
+                 attention_hidden_units: list[int] = [80, 40],
+                 attention_activation: str | list[str] = "Dice",
+                 use_attention_softmax: bool = True,
+                 aux_hidden_units: list[int] = [100, 50],
+                 aux_activation: str | list[str] = "ReLU",
+                 aux_loss_alpha: float = 0,
+                 embedding_regularizer: str | float | None = None,
+                 net_regularizer: str | float | None = None,
+                 gru_hidden_size: int | None = None,
+                 augru_sign: str = "paper",
+                 aux_scorer: str = "net",
+                 aux_negatives: str | None = None,
+                 aux_num_negatives: int = 1,
+                 gru_backend: str = "auto",
+                 **kwargs: Any) -> None:
+        super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
+                         net_regularizer=net_regularizer, **kwargs)
+        _allowed("gru_type", gru_type, GRU_TYPES)
+        _allowed("augru_sign", augru_sign, ("paper", "code"))
+        _allowed("aux_negatives", aux_negatives, (None, *AUX_NEGATIVES))
+        if not (isinstance(aux_loss_alpha, (int, float)) and 0 <= aux_loss_alpha < math.inf):
+            raise ValueError(f"aux_loss_alpha={aux_loss_alpha!r} must be a finite number, 0 or more")
+        if aux_num_negatives < 1:
+            raise ValueError(f"aux_num_negatives={aux_num_negatives!r} must be 1 or more")
+        self.gru_type = gru_type
+        self.enable_sum_pooling = enable_sum_pooling
+        self.aux_loss_alpha = aux_loss_alpha
+        self.aux_num_negatives = aux_num_negatives
+        self.sequences = sequence_fields(feature_map.features, dien_target_field, dien_sequence_field,
+                                         dien_neg_seq_field)
+        self.aux_negatives = aux_negatives or ("column" if self.sequences[0].negatives else "in_batch")
+        if self.aux_negatives == "column" and not self.sequences[0].negatives:
+            raise ValueError(f"aux_negatives='column' needs columns that exist; dien_neg_seq_field="
+                             f"{dien_neg_seq_field!r}")
+
+        self.embedding_layer = FeatureEmbeddingDict(feature_map, embedding_dim)
+        sizes = self._embedding_sizes()
+        self.profile_fields = self._profile_fields(sizes)
+        mlp_size = sum(sizes[name][-1] for name in self.profile_fields)
+        self.extractors, self.attentions, self.evolutions = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        self.aux_losses, self.catalogues = nn.ModuleList(), nn.ModuleList()
+        for target, behaviours, _ in self.sequences:
+            target_size = sum(sizes[name][-1] for name in target)
+            behaviour_size = sum(sizes[name][-1] for name in behaviours)
+            hidden = gru_hidden_size or behaviour_size
+            if enable_sum_pooling and target_size != behaviour_size:
+                raise ValueError(f"enable_sum_pooling multiplies {'+'.join(target)} (size {target_size}) with "
+                                 f"{'+'.join(behaviours)} (size {behaviour_size}): their sizes must agree")
+            self.extractors.append(AttentionalGRU(behaviour_size, hidden, "GRU", gru_backend))
+            if gru_type != "GRU":
+                self.attentions.append(InterestAttention(
+                    hidden, target_size, attention_type, attention_hidden_units, attention_activation,
+                    attention_dropout, use_attention_softmax))
+            kind = "AUGRU-code" if (gru_type, augru_sign) == ("AUGRU", "code") else gru_type
+            self.evolutions.append(AttentionalGRU(hidden, hidden, kind, gru_backend))
+            mlp_size += hidden + 2 * behaviour_size * enable_sum_pooling
+            if aux_loss_alpha > 0:
+                self.aux_losses.append(AuxiliaryLoss(hidden, behaviour_size, aux_scorer, aux_hidden_units,
+                                                     aux_activation, net_dropout))
+                if self.aux_negatives in ("popularity", "uniform"):
+                    self.catalogues.append(Catalogue.load(feature_map.data_dir, behaviours, self._oov(behaviours),
+                                                          by_popularity=self.aux_negatives == "popularity"))
+        self.dnn = MLP_Block(input_dim=mlp_size, output_dim=1, hidden_units=dnn_hidden_units,
+                             hidden_activations=dnn_activations, output_activation=None,
+                             dropout_rates=net_dropout, batch_norm=batch_norm)
+        self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
+        self.reset_parameters()
+        self.model_to_device()
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Any]:
+        """Scores a batch of the zoo's loaders.
+
+        Returns:
+            ``y_pred`` (B, 1), ``logits`` (B, 1), and in training with α > 0 the scalar ``aux_loss``.
+        """
+        X = self.get_inputs(inputs)
+        profile = self.embed_profile(X)
+        targets = [torch.cat([profile[name] for name in fields.target], dim=-1) for fields in self.sequences]
+        interests = self.extract(X)
+        evolved = self.evolve(interests, targets)
+        logits = self.predict_logits(profile, targets, interests, evolved)
+        result = {"y_pred": self.output_activation(logits), "logits": logits}
+        if self.training and self.aux_loss_alpha > 0:
+            result["aux_loss"] = self.auxiliary_loss(interests, X)
+        return result
+
+    def embed_profile(self, X: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Embeddings of all that has one value a row: target, user, context, pooled sequences; each (B, size)."""
+        return self.embedding_layer({name: X[name] for name in self.profile_fields})
+
+    def extract(self, X: dict[str, Tensor], states: list[Tensor] | None = None) -> list[Interests]:
+        """Interest extractor, (2)-(5): needs no target, so once a user is enough.
+
+        Args:
+            X: the sequence features, each (B, T).
+            states: where to go on, one (B, H) a sequence: the ``final`` of earlier behaviours' interests.
+        """
+        interests = []
+        for i, fields in enumerate(self.sequences):
+            ids, mask = align([X[name].long() for name in fields.behaviours])
+            behaviours = self._embed(fields.behaviours, ids).masked_fill(~mask.unsqueeze(-1), 0)
+            hidden, final = self.extractors[i](behaviours, mask, state=states[i] if states else None)
+            interests.append(Interests(torch.stack(ids), behaviours, mask, hidden, final))
+        return interests
+
+    def evolve(self, interests: list[Interests], targets: list[Tensor], states: list[Tensor] | None = None
+               ) -> list[Tensor]:
+        """Interest evolution towards the target, (8)-(12).
+
+        Args:
+            interests: of B users, or of one user for B candidates.
+            targets: target embeddings, one (B, D) a sequence.
+            states: where to go on, one (B, H) a sequence.
+
+        Returns:
+            The final states h'_T, one (B, H) a sequence.
+        """
+        evolved = []
+        for i, (interest, target) in enumerate(zip(interests, targets, strict=True)):
+            interest = interest.expand(len(target)) if len(interest.mask) != len(target) else interest
+            attention = self._attention(i, interest, target)
+            _, final = self.evolutions[i](interest.states, interest.mask, attention, states[i] if states else None)
+            evolved.append(final)
+        return evolved
+
+    def predict_logits(self, profile: dict[str, Tensor], targets: list[Tensor], interests: list[Interests],
+                       evolved: list[Tensor]) -> Tensor:
+        """The MLP on final interests, pooled behaviours (optional) and profile. Returns (B, 1)."""
+        parts = []
+        for target, interest, final in zip(targets, interests, evolved, strict=True):
+            parts.append(final)
+            if self.enable_sum_pooling:
+                pooled = interest.behaviours.sum(dim=1)
+                parts += [pooled.expand_as(target), target * pooled]
+        features = torch.cat([*parts, *(profile[name] for name in self.profile_fields)], dim=-1)
+        with _running_statistics(self.dnn, when=len(features) == 1):
+            return self.dnn(features)
+
+    def auxiliary_loss(self, interests: list[Interests], X: dict[str, Tensor]) -> Tensor:
+        """L_aux of (6), summed over the sequences."""
+        losses = []
+        for i, (fields, interest) in enumerate(zip(self.sequences, interests, strict=True)):
+            ids, valid = self._negatives(i, fields, interest, X)
+            negatives = self._embed(fields.behaviours if self.aux_negatives != "column" else fields.negatives, ids)
+            negatives = negatives.masked_fill(~valid.unsqueeze(-1), 0)
+            losses.append(self.aux_losses[i](interest.states, interest.behaviours, interest.mask, negatives, valid))
+        return torch.stack(losses).sum()
+
+    def add_loss(self, return_dict: dict[str, Any], y_true: Tensor) -> Tensor:
+        """L = L_target + α L_aux, (7)."""
+        loss = super().add_loss(return_dict, y_true)
+        if "aux_loss" in return_dict:
+            loss = loss + self.aux_loss_alpha * return_dict["aux_loss"]
+        return loss
+
+    @torch.no_grad()
+    def diagnostics(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Attention and update gates at the real steps of a batch, each flat, named after the sequence."""
+        X = self.get_inputs(inputs)
+        profile = self.embed_profile(X)
+        values = {}
+        for i, (fields, interest) in enumerate(zip(self.sequences, self.extract(X), strict=True)):
+            target = torch.cat([profile[name] for name in fields.target], dim=-1)
+            attention = self._attention(i, interest, target)
+            states, _ = self.evolutions[i](interest.states, interest.mask, attention)
+            if attention is not None:
+                values[f"attention/{fields.behaviours[0]}"] = attention[interest.mask]
+            gate = self.evolutions[i].update_gate(interest.states, states)
+            values[f"update_gate/{fields.behaviours[0]}"] = gate[interest.mask].flatten()
+        return values
+
+    def _attention(self, i: int, interest: Interests, target: Tensor) -> Tensor | None:
+        return self.attentions[i](interest.states, target, interest.mask) if self.gru_type != "GRU" else None
+
+    def _negatives(self, i: int, fields: SequenceFields, interest: Interests, X: dict[str, Tensor]
+                   ) -> tuple[list[Tensor], Tensor]:
+        """Ids, one (B, T, K) a field, and which of them are negatives."""
+        if self.aux_negatives == "column":
+            names = (*fields.behaviours, *fields.negatives)
+            aligned, _ = align([X[name].long() for name in names])
+            ids = aligned[len(fields.behaviours):]
+            valid = (ids[0] > 0) & self._known(fields.negatives, torch.stack(ids))
+            features = self.feature_map.features
+            if vocabulary_of(features, fields.behaviours[0]) == vocabulary_of(features, fields.negatives[0]):
+                valid = valid & (ids[0] != interest.ids[0])
+            return [x.unsqueeze(-1) for x in ids], valid.unsqueeze(-1)
+        pool = self.catalogues[i] if len(self.catalogues) else \
+            BatchPool(interest.ids, interest.mask & self._known(fields.behaviours, interest.ids))
+        drawn, valid = draw_against(pool, interest.ids[0], self.aux_num_negatives)
+        return list(drawn), valid
+
+    def _embed(self, names: tuple[str, ...], ids: list[Tensor]) -> Tensor:
+        embedded = self.embedding_layer(dict(zip(names, ids, strict=True)))
+        return torch.cat([embedded[name] for name in names], dim=-1)
+
+    def _oov(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        return tuple(oov_index(self.feature_map.features, name) for name in names)
+
+    def _known(self, names: tuple[str, ...], ids: Tensor) -> Tensor:
+        oov = torch.tensor(self._oov(names), device=ids.device).view(-1, 1, 1)
+        return (ids != oov).all(dim=0)
+
+    @torch.no_grad()
+    def _embedding_sizes(self) -> dict[str, torch.Size]:
+        """Shape of each feature's embedding, from a row of padding: feature encoders may change or pool it."""
+        row = {}
+        for name, spec in self.feature_map.features.items():
+            if spec["type"] != "meta":
+                width = {"sequence": spec.get("max_len"), "embedding": spec.get("pretrain_dim")}.get(spec["type"])
+                row[name] = torch.zeros(1, width) if width else torch.zeros(1)
+        self.embedding_layer.eval()
+        sizes = {name: embedded.shape for name, embedded in self.embedding_layer(row).items()}
+        self.embedding_layer.train()
+        return sizes
+
+    def _profile_fields(self, sizes: dict[str, torch.Size]) -> list[str]:
+        used = {name for fields in self.sequences for name in (*fields.behaviours, *fields.negatives)}
+        for name in used:
+            if len(sizes[name]) != 3:
+                encoder = self.feature_map.features[name].get("feature_encoder")
+                raise ValueError(f"{name}: feature_encoder={encoder!r} pools the sequence, but DIEN reads its steps; "
+                                 "set feature_encoder: null in feature_cols or feature_specs")
+        return [name for name, size in sizes.items() if name not in used and len(size) == 2]
+
+
+def _allowed(keyword: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{keyword}={value!r} is unknown; allowed: {', '.join(map(str, allowed))}")
+
+
+@contextmanager
+def _running_statistics(module: nn.Module, when: bool) -> Iterator[None]:
+    """One row has no batch statistics: batch normalisations use their running ones instead."""
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm1d) and m.training and when]
+    for norm in norms:
+        norm.eval()
+    yield
+    for norm in norms:
+        norm.train()

@@ -1,0 +1,42 @@
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from .activations import Dice, activation
+
+
+class MaskedMLP(nn.Module):
+    """Hidden layers and one output over the steps of padded rows.
+
+    Args:
+        input_size: F.
+        hidden_units: sizes of the hidden layers.
+        hidden_activation: a name for all of them, or one each.
+        dropout: rate after every hidden layer.
+
+    Raises:
+        ValueError: an unknown activation, or not as many as hidden layers.
+    """
+
+    def __init__(self, input_size: int, hidden_units: Sequence[int], hidden_activation: str | Sequence[str],
+                 dropout: float = 0.0) -> None:
+        super().__init__()
+        if isinstance(hidden_activation, str):
+            hidden_activation = [hidden_activation] * len(hidden_units)
+        if len(hidden_activation) != len(hidden_units):
+            raise ValueError(f"activations {list(hidden_activation)} do not match hidden units {list(hidden_units)}")
+        layers: list[nn.Module] = []
+        for units, name in zip(hidden_units, hidden_activation, strict=True):
+            layers += [nn.Linear(input_size, units), activation(name, units)]
+            if dropout > 0:
+                layers.append(nn.Dropout(dropout))
+            input_size = units
+        layers.append(nn.Linear(input_size, 1))
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x: (..., F), mask: (...) bool, True at real steps. Returns (...)."""
+        rows, real = x.reshape(-1, x.size(-1)), mask.reshape(-1)
+        for layer in self.layers:
+            rows = layer(rows, real) if isinstance(layer, Dice) else layer(rows)
+        return rows.view(mask.shape)

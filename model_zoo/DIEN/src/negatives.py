@@ -1,0 +1,99 @@
+"""Where the auxiliary loss finds behaviours that the user did not choose."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+REDRAWS = 4
+
+
+def draw_against(pool: "BatchPool | Catalogue", positives: Tensor, samples: int) -> tuple[Tensor, Tensor]:
+    """Draws ``samples`` behaviours for each step, never the step's own.
+
+    A draw that hits the step's own behaviour (the same first field) is repeated at most ``REDRAWS`` times.
+
+    Args:
+        pool: where to draw from. positives: (B, T), ids of the first field.
+
+    Returns:
+        ids: (F, B, T, K), whole observed tuples. valid: (B, T, K) bool, False where no draw was a negative.
+    """
+    own = positives.unsqueeze(-1)
+    ids, observed = pool.draw((*positives.shape, samples))
+    for _ in range(REDRAWS):
+        again, _ = pool.draw((*positives.shape, samples))
+        ids = torch.where(ids[0] == own, again, ids)
+    return ids, observed & (ids[0] != own)
+
+
+class BatchPool:
+    """The behaviours of one batch, each as often as it occurs.
+
+    Args:
+        ids: (F, B, T), a behaviour's fields. mask: (B, T) bool, the behaviours that may be drawn.
+    """
+
+    def __init__(self, ids: Tensor, mask: Tensor) -> None:
+        self.ids = ids.flatten(1)
+        # Drawable places first, and their number left on the device: the host need not wait for it.
+        self.places = torch.argsort((~mask).flatten().byte(), stable=True)
+        self.size = mask.sum()
+
+    def draw(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Ids (F, *shape) of behaviours of the batch, and whether there was one to draw."""
+        uniform = torch.rand(shape, device=self.ids.device, dtype=torch.float64)
+        place = self.places[(uniform * self.size).long().clamp(max=self.ids.size(1) - 1)]
+        return self.ids[:, place], (self.size > 0).expand(shape)
+
+
+class Catalogue(nn.Module):
+    """The distinct behaviours of the training set, drawn uniformly or as often as they occurred.
+
+    Args:
+        ids: (F, N), N distinct behaviours. weights: (N,), how often each is drawn.
+    """
+
+    def __init__(self, ids: Tensor, weights: Tensor) -> None:
+        super().__init__()
+        self.ids: Tensor
+        self.cumulative: Tensor
+        self.register_buffer("ids", ids, persistent=False)
+        self.register_buffer("cumulative", weights.double().cumsum(0), persistent=False)
+
+    @classmethod
+    def load(cls, data_dir: str | Path, fields: tuple[str, ...], oov: tuple[int, ...], by_popularity: bool
+             ) -> "Catalogue":
+        """Reads the catalogue that lies beside the feature map of a data set.
+
+        Args:
+            data_dir: the folder of feature_map.json. fields: sequence features that make up a behaviour.
+            oov: the id of each field that stands for unknown values; behaviours with it are left out.
+
+        Raises:
+            ValueError: no catalogue there has these fields.
+        """
+        folder = Path(data_dir) / "behaviour_catalogue"
+        for file in sorted(folder.glob("*.npz")):
+            with np.load(file) as columns:
+                if set(fields) <= set(columns.files):
+                    ids = np.stack([columns[field] for field in fields]).astype(np.int64)
+                    counts = columns["count"].astype(np.int64)
+                    break
+        else:
+            raise ValueError(f"{folder}: no behaviour catalogue of {', '.join(fields)}, which aux_negatives: popularity "
+                             "and uniform draw from; rebuild the data set (--rebuild), or use aux_negatives: in_batch")
+        known = (ids[0] > 0) & (ids != np.array(oov)[:, None]).all(axis=0)
+        ids, owner = np.unique(ids[:, known], axis=1, return_inverse=True)
+        weights = np.bincount(owner.ravel(), weights=counts[known]) if by_popularity else np.ones(ids.shape[1])
+        return cls(torch.from_numpy(ids), torch.from_numpy(weights))
+
+    def draw(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Ids (F, *shape), and whether there was one to draw."""
+        size = self.cumulative.numel()
+        if size == 0:
+            return self.ids.new_zeros(len(self.ids), *shape), self.ids.new_zeros(shape, dtype=torch.bool)
+        uniform = torch.rand(shape, device=self.ids.device, dtype=torch.float64)
+        place = torch.searchsorted(self.cumulative, uniform * self.cumulative[-1], right=True).clamp(max=size - 1)
+        return self.ids[:, place], torch.ones(shape, dtype=torch.bool, device=self.ids.device)
