@@ -1,5 +1,6 @@
 """Deep Interest Evolution Network (Zhou et al., AAAI 2019, arXiv 1809.03672) for the CTR model zoo FuxiCTR."""
 
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
 from .attention import InterestAttention
-from .attentional_gru import AttentionalGRU
+from .attentional_gru import BACKENDS, AttentionalGRU
 from .auxiliary_loss import AuxiliaryLoss
 from .fields import Field, SequenceFields, oov_index, sequence_fields, vocabulary_of
 from .negatives import BatchPool, Catalogue, draw_against
@@ -85,6 +86,7 @@ class DIEN(BaseModel):
         _allowed("gru_type", gru_type, GRU_TYPES)
         _allowed("augru_sign", augru_sign, ("paper", "code"))
         _allowed("aux_negatives", aux_negatives, (None, *AUX_NEGATIVES))
+        _allowed("gru_backend", gru_backend, ("auto", *BACKENDS))
         if not (isinstance(aux_loss_alpha, (int, float)) and 0 <= aux_loss_alpha < math.inf):
             raise ValueError(f"aux_loss_alpha={aux_loss_alpha!r} must be a finite number, 0 or more")
         if aux_num_negatives < 1:
@@ -281,13 +283,21 @@ class DIEN(BaseModel):
         return sizes
 
     def _profile_fields(self, sizes: dict[str, torch.Size]) -> list[str]:
-        used = {name for fields in self.sequences for name in (*fields.behaviours, *fields.negatives)}
-        for name in used:
+        negatives = {name for fields in self.sequences for name in fields.negatives}
+        stepwise = {name for fields in self.sequences for name in fields.behaviours}
+        if self.aux_loss_alpha > 0 and self.aux_negatives == "column":
+            stepwise |= negatives
+        for name in sorted(stepwise):
             if len(sizes[name]) != 3:
                 encoder = self.feature_map.features[name].get("feature_encoder")
                 raise ValueError(f"{name}: feature_encoder={encoder!r} pools the sequence, but DIEN reads its steps; "
                                  "set feature_encoder: null in feature_cols or feature_specs")
-        return [name for name, size in sizes.items() if name not in used and len(size) == 2]
+        profile = [name for name, size in sizes.items() if len(size) == 2 and name not in stepwise | negatives]
+        unused = [name for name in sizes if name not in stepwise | negatives and name not in profile]
+        if unused:
+            logging.warning("DIEN does not use %s: a sequence that is neither pooled nor in dien_sequence_field",
+                            ", ".join(unused))
+        return profile
 
 
 def _allowed(keyword: str, value: Any, allowed: tuple[Any, ...]) -> None:

@@ -1,0 +1,61 @@
+"""Feature maps and batches made for the tests."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from fuxictr.features import FeatureMap
+
+VOCABULARY = {"item_id": 30, "cate_id": 8, "query": 12}
+
+
+def features(max_len: int = 6, **dims: int) -> dict[str, dict]:
+    """An item with its category, a query, their histories, negatives by columns, a numeric and a meta column."""
+    spec: dict[str, dict] = {"user_id": {"type": "meta"}, "price": {"source": "", "type": "numeric"}}
+    for name, size in VOCABULARY.items():
+        spec[name] = {"source": "", "type": "categorical", "padding_idx": 0, "vocab_size": size}
+    shared = {"item_history": "item_id", "cate_history": "cate_id", "query_history": "query",
+              "neg_item_history": "item_id", "neg_cate_history": "cate_id"}
+    for name, root in shared.items():
+        spec[name] = {"source": "", "type": "sequence", "share_embedding": root, "padding_idx": 0,
+                      "vocab_size": VOCABULARY[root], "max_len": max_len}
+    for name, dim in dims.items():
+        spec[name]["embedding_dim"] = dim
+    return spec
+
+
+def make_feature_map(spec: dict[str, dict], data_dir: Path | str = "", dataset_id: str = "made") -> FeatureMap:
+    feature_map = FeatureMap(dataset_id, str(data_dir))
+    feature_map.features.update(spec)
+    feature_map.labels = ["label"]
+    feature_map.default_emb_dim = 4
+    feature_map.num_fields = feature_map.get_num_fields()
+    feature_map.set_column_index()
+    return feature_map
+
+
+def make_batch(lengths: list[int], max_len: int = 6, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Post-padded histories of the given lengths; ids are never the last of a vocabulary, which means OOV."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def ids(name: str, *shape: int) -> torch.Tensor:
+        return torch.randint(1, VOCABULARY[name] - 1, shape, generator=generator)
+
+    rows = len(lengths)
+    mask = torch.arange(max_len) < torch.tensor(lengths).view(-1, 1)
+    batch = {name: ids(name, rows) for name in VOCABULARY}
+    for name, root in (("item_history", "item_id"), ("cate_history", "cate_id"), ("query_history", "query"),
+                       ("neg_item_history", "item_id"), ("neg_cate_history", "cate_id")):
+        batch[name] = ids(root, rows, max_len) * mask
+    batch["price"] = torch.rand(rows, generator=generator)
+    batch["user_id"] = torch.arange(rows)
+    batch["label"] = torch.randint(0, 2, (rows,), generator=generator).float()
+    return batch
+
+
+DEFAULTS: dict[str, Any] = {
+    "optimizer": "adam", "loss": "binary_crossentropy", "metrics": ["AUC"], "verbose": 0, "model_root": "unused",
+    "embedding_dim": 4, "dnn_hidden_units": [8, 4], "attention_hidden_units": [6, 3], "aux_hidden_units": [6, 3],
+    "dien_target_field": ("item_id", "cate_id"), "dien_sequence_field": ("item_history", "cate_history"),
+    "dien_neg_seq_field": [],
+}

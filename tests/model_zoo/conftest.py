@@ -1,0 +1,32 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from made import DEFAULTS, features, make_feature_map
+
+from model_zoo.DIEN.src import DIEN
+
+
+@pytest.fixture
+def make_dien() -> Callable[..., DIEN]:
+    """Builds a small DIEN with embeddings large enough for every part to matter."""
+
+    def make(spec: dict[str, dict] | None = None, data_dir: Path | str = "", seed: int = 0, **keywords: Any) -> DIEN:
+        torch.manual_seed(seed)
+        model = DIEN(make_feature_map(spec or features(), data_dir), **{**DEFAULTS, **keywords})
+        with torch.no_grad():
+            for layer in model.embedding_layer.modules():
+                if isinstance(layer, torch.nn.Embedding):
+                    layer.weight[1:].normal_()
+        return model
+
+    return make
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
