@@ -180,7 +180,7 @@ def test_update_gate_is_the_one_that_made_the_states():
     x, mask = torch.randn(2, 5, 3, dtype=torch.float64), torch.ones(2, 5, dtype=torch.bool)
     states, _ = plain(x, mask)
     gate = plain.update_gate(x, states)
-    bare, _ = attentional_gru(x[:, :1], mask[:, :1], *plain.parameters(), kind="AGRU", attention=torch.ones(2, 1).double())
+    bare, _ = attentional_gru(x[:, :1], mask[:, :1], *plain.parameters(), kind="AGRU", attention=0 * x[:, :1, 0] + 1)
     torch.testing.assert_close(states[:, 0], gate[:, 0] * bare[:, 0])  # the first state: u times the candidate
     assert gate.shape == states.shape
 

@@ -56,7 +56,8 @@ def test_trains_and_every_parameter_learns(make_dien, gru_type, attention_type, 
 
 
 @pytest.mark.parametrize("keywords", [
-    {}, {"use_attention_softmax": False}, {"augru_sign": "code"}, {"gru_hidden_size": 5, "attention_type": "din_attention"},
+    {}, {"use_attention_softmax": False}, {"augru_sign": "code"},
+    {"gru_hidden_size": 5, "attention_type": "din_attention"},
     {"gru_hidden_size": 5, "attention_type": "dot_attention"}, {"gru_hidden_size": 3}, TWO, COLUMNS,
     {"aux_scorer": "inner_product"}, {"aux_num_negatives": 3}, {"batch_norm": False, "dnn_activations": "Dice"},
     {"net_dropout": 0.5, "attention_dropout": 0.5}, {"aux_activation": "Dice"}, {"dnn_activations": ["ReLU", "Dice"]},
@@ -71,8 +72,8 @@ def test_any_history_trains(make_dien, keywords, lengths):
 
 @pytest.mark.parametrize("keywords", [{}, TWO, {"attention_type": "din_attention"}])
 @pytest.mark.parametrize("place", [
-    lambda real, steps: slice(steps - real, steps),                                    # pre-padding
-    lambda real, steps: torch.arange(steps)[torch.arange(steps) != 1][:real] if real < steps else slice(0, steps),  # a gap
+    lambda real, steps: torch.arange(steps - real, steps),                     # pre-padding
+    lambda real, steps: torch.tensor([0, *range(2, steps), 1][:real]).sort()[0],  # a gap at 1
 ])
 def test_where_the_padding_stands_does_not_matter(make_dien, keywords, place):
     model = make_dien(gru_type="AUGRU", aux_loss_alpha=0.7, **keywords, **({} if keywords is TWO else COLUMNS))
@@ -88,11 +89,11 @@ def test_where_the_padding_stands_does_not_matter(make_dien, keywords, place):
 
 @pytest.mark.parametrize("gru_type,attention_type", list(itertools.product(GRU_TYPES, ATTENTION_TYPES)))
 def test_nan_in_the_padding_changes_no_output_and_no_gradient(make_dien, gru_type, attention_type):
-    keywords = {"gru_type": gru_type, "attention_type": attention_type, "aux_loss_alpha": 1.0, "enable_sum_pooling": True}
+    keywords = {"gru_type": gru_type, "attention_type": attention_type, "aux_loss_alpha": 1.0}
     batch = make_batch(LENGTHS)
     results = []
     for poison in (False, True):
-        model = make_dien(**keywords, **COLUMNS)
+        model = make_dien(enable_sum_pooling=True, **keywords, **COLUMNS)
         if poison:
             with torch.no_grad():
                 for layer in model.embedding_layer.modules():
@@ -269,7 +270,7 @@ def test_an_unused_sequence_is_said(make_dien, caplog):
     ({"dien_target_field": ("item_id", "categ_id")}, "dien_target_field: feature 'categ_id' does not exist .* cate_id"),
     ({"dien_target_field": ("item_id", "user_id")}, "feature 'user_id' is of type 'meta'"),
     ({"dien_target_field": ["item_id", "cate_id"]}, "has 2 entries .* has 1"),
-    ({"dien_sequence_field": ("item_id", "cate_history")}, "feature 'item_id' is of type 'categorical', but a sequence"),
+    ({"dien_sequence_field": ("item_id", "cate_history")}, "'item_id' is of type 'categorical', but a sequence"),
     ({"dien_sequence_field": []}, "names no behaviour sequence"),
     ({"dien_neg_seq_field": ["neg_item_history", "neg_cate_history"]}, "does not pair"),
     ({"dien_target_field": "query", "enable_sum_pooling": True}, "their sizes must agree"),
@@ -306,4 +307,4 @@ def test_golden_losses(make_dien):
         loss, _ = train_loss(model, batch, seed=step)
         model.optimizer.step()
         losses.append(loss.item())
-    assert losses == pytest.approx(        print("GOLD", [round(x,6) for x in losses]), abs=1e-4)
+    assert losses == pytest.approx([1.516664, 1.261917, 1.521972, 1.624293, 1.587376], abs=1e-4)

@@ -55,9 +55,8 @@ def test_gradients_of_every_gru_type_and_attention_type(kind, attention_type, do
     torch.manual_seed(1)
     attention = InterestAttention(3, 3, attention_type, [4], "Dice")
     gru = AttentionalGRU(3, 3, kind)
-    parameters = [*attention.parameters(), *gru.parameters()]
-    names = [f"attention.{n}" for n, _ in attention.named_parameters()] + [f"gru.{n}" for n, _ in gru.named_parameters()]
     pair = torch.nn.ModuleDict({"attention": attention, "gru": gru})
+    names, parameters = zip(*pair.named_parameters(), strict=True)
 
     class Evolution(torch.nn.Module):
         def __init__(self):
@@ -73,7 +72,8 @@ def test_gradients_of_every_gru_type_and_attention_type(kind, attention_type, do
         state = {f"pair.{name}": w for name, w in zip(names, weights, strict=True)}
         return torch.func.functional_call(evolution, state, (h, target))
 
-    assert gradcheck(run, [torch.randn(3, 3, 3, requires_grad=True), torch.randn(3, 3, requires_grad=True), *parameters])
+    inputs = [torch.randn(3, 3, 3, requires_grad=True), torch.randn(3, 3, requires_grad=True)]
+    assert gradcheck(run, [*inputs, *parameters])
 
 
 def test_dice_equals_the_zoos_on_real_rows_only():
@@ -165,7 +165,7 @@ def test_auxiliary_loss_refuses():
 
 
 @settings(max_examples=50, deadline=None)
-@given(rows=st.lists(st.lists(st.integers(0, 4), min_size=4, max_size=4), min_size=1, max_size=5), seed=st.integers(0, 9))
+@given(st.lists(st.lists(st.integers(0, 4), min_size=4, max_size=4), min_size=1, max_size=5), st.integers(0, 9))
 def test_batch_negatives_are_whole_observed_tuples_and_never_the_positive(rows, seed):
     torch.manual_seed(seed)
     items = torch.tensor(rows)

@@ -49,10 +49,7 @@ class InterestAttention(nn.Module):
         return scores.masked_fill(~mask, 0)
 
     def _scores(self, interests: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        if self.attention_type == "bilinear_attention":
-            query = target @ self.weight.T
-        else:
-            query = self.project(target)
+        query = target @ self.weight.T if self.attention_type == "bilinear_attention" else self.project(target)
         if self.attention_type == "din_attention":
             q = query.unsqueeze(1).expand_as(interests)
             return self.unit(torch.cat([q, interests, q - interests, q * interests], dim=-1), mask)

@@ -36,14 +36,15 @@ def sequence_fields(features: dict[str, dict], target: Field, sequence: Field, n
     if len(targets) != len(sequences):
         raise ValueError(f"dien_target_field={target!r} has {len(targets)} entries and "
                          f"dien_sequence_field={sequence!r} has {len(sequences)}: each sequence needs its target")
-    for fields, keyword, sequential in ((targets, "dien_target_field", False), (sequences, "dien_sequence_field", True)):
-        for name in (name for entry in fields for name in entry):
-            _check(features, name, keyword, sequential)
+    for name in (name for entry in targets for name in entry):
+        _check(features, name, "dien_target_field", sequential=False)
+    for name in (name for entry in sequences for name in entry):
+        _check(features, name, "dien_sequence_field", sequential=True)
     names = [name for entry in negatives for name in entry]
     if not names or not all(name in features for name in names):
         return [SequenceFields(t, s, ()) for t, s in zip(targets, sequences, strict=True)]
     for name in names:
-        _check(features, name, "dien_neg_seq_field", True)
+        _check(features, name, "dien_neg_seq_field", sequential=True)
     if [len(entry) for entry in negatives] != [len(entry) for entry in sequences]:
         raise ValueError(f"dien_neg_seq_field={negative!r} does not pair with dien_sequence_field={sequence!r}")
     return [SequenceFields(*entry) for entry in zip(targets, sequences, negatives, strict=True)]

@@ -82,8 +82,8 @@ class Catalogue(nn.Module):
                     counts = columns["count"].astype(np.int64)
                     break
         else:
-            raise ValueError(f"{folder}: no behaviour catalogue of {', '.join(fields)}, which aux_negatives: popularity "
-                             "and uniform draw from; rebuild the data set (--rebuild), or use aux_negatives: in_batch")
+            raise ValueError(f"{folder}: no behaviour catalogue of {', '.join(fields)}, from which aux_negatives: "
+                             "popularity and uniform draw; rebuild the data set, or use aux_negatives: in_batch")
         known = (ids[0] > 0) & (ids != np.array(oov)[:, None]).all(axis=0)
         ids, owner = np.unique(ids[:, known], axis=1, return_inverse=True)
         weights = np.bincount(owner.ravel(), weights=counts[known]) if by_popularity else np.ones(ids.shape[1])

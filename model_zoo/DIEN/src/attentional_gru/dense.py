@@ -1,4 +1,4 @@
-"""PyTorch backend over padded rows: input projections of all steps at once, the plain GRU through torch's own kernel."""
+"""PyTorch backend over padded rows: inputs projected for all steps at once, the plain GRU by torch's own kernel."""
 
 import torch
 import torch.nn.functional as F
