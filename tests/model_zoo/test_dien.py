@@ -73,7 +73,7 @@ def test_any_history_trains(make_dien, keywords, lengths):
 @pytest.mark.parametrize("keywords", [{}, TWO, {"attention_type": "din_attention"}])
 @pytest.mark.parametrize("place", [
     lambda real, steps: torch.arange(steps - real, steps),                     # pre-padding
-    lambda real, steps: torch.tensor([0, *range(2, steps), 1][:real]).sort()[0],  # a gap at 1
+    lambda real, steps: torch.tensor(sorted([0, *range(2, steps), 1][:real])).long(),  # a gap at 1
 ])
 def test_where_the_padding_stands_does_not_matter(make_dien, keywords, place):
     model = make_dien(gru_type="AUGRU", aux_loss_alpha=0.7, **keywords, **({} if keywords is TWO else COLUMNS))
