@@ -1,0 +1,206 @@
+"""What rules without a model score on a data set: a leak shows here, and it is what a model has to beat.
+
+    python -m data.audit data/amazon_sample_built          # a folder of samples, or one with train.csv and test.csv
+    python -m data.audit train.csv test.csv                # the published form: histories joined by "^"
+
+The *trivial* rules know nothing of interests: where one is off .5, in either direction, a model can read the same from
+the data. The *untrained* ones know a little.
+"""
+
+import argparse
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from scipy import sparse
+from sklearn.metrics import roc_auc_score
+
+from data.errors import UserError
+from data.ranges import Occurrences, members
+from data.samples import Samples
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = 0.05
+KNN_ROWS = 50_000
+KNN_ENTRIES = 20_000_000
+"""Entries of the sparse intermediate of item-kNN held at once, 8 bytes each."""
+CSV_COLUMNS = ("label", "item_id", "cate_id", "item_history", "cate_history")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The samples of a split as arrays: numbers of the candidate's item and category, range of the history."""
+
+    label: np.ndarray
+    item: np.ndarray
+    cate: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+
+    def take(self, rows: np.ndarray) -> "Rows":
+        return Rows(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+
+def audit(samples: Samples) -> dict:
+    """Test AUC of each rule.
+
+    Item-kNN is the sum, over the items of the history, of the cosine between the sets of training users who have the
+    two items; on more than 50,000 test rows it takes a random 50,000.
+
+    Returns:
+        {"test_rows": int, "trivial": {rule: AUC}, "untrained": {rule: AUC}, "warnings": [str]}.
+
+    Raises:
+        UserError: the test split has labels of one kind only.
+    """
+    behaviours = samples.behaviours
+    train, test = samples.splits["train"], samples.splits["test"]
+    if test["label"].n_unique() < 2:
+        raise UserError(f"the test split has {test.height} samples, all of label {test['label'].first()}: no AUC")
+    (item, *item_of), (cate, *cate_of) = (
+        numbered(behaviours[f"{name}_history"], train[f"{name}_id"], test[f"{name}_id"]) for name in ("item", "cate"))
+    as_rows = [Rows(rows["label"].to_numpy(), items, cates, rows["history_start"].to_numpy(),
+                    rows["history_length"].to_numpy().astype(np.int64))
+               for rows, items, cates in zip((train, test), item_of, cate_of, strict=True)]
+    users = train["user_id"] if "user_id" in train.columns else None
+    basket, basket_item = baskets(as_rows[0], item, users)
+    seen = np.zeros(max(part.max(initial=0) for part in (item, *item_of)) + 1, bool)
+    seen[as_rows[0].item] = True
+    seen[item[members(as_rows[0].start, as_rows[0].length)[0]]] = True
+    popularity = np.bincount(basket_item, minlength=len(seen))
+    rows = as_rows[1]
+    last = item[np.maximum(rows.start + rows.length - 1, 0)]
+    trivial = {
+        "training popularity": popularity[rows.item],
+        "item unseen in training": ~seen[rows.item],
+        "id above the last one's": np.where(rows.length > 0, np.sign(rows.item - last), 0),
+        "history length": rows.length,
+    }
+    trivial = {rule: auc(rows.label, score) for rule, score in trivial.items()}
+    category = Occurrences(cate).within(rows.cate, rows.start, rows.length)
+    some = np.sort(np.random.default_rng(0).permutation(len(rows.label))[:KNN_ROWS])
+    knn = item_knn(rows.take(some), item, basket, basket_item, popularity)
+    untrained = {"category seen in history": auc(rows.label, category), "item-kNN": auc(rows.label[some], knn)}
+    warnings = [f"leak: the rule '{rule}' scores {value:.3f} on the test split; a rule that knows nothing of interests "
+                f"should be within {TOLERANCE} of .5" for rule, value in trivial.items() if abs(value - 0.5) > TOLERANCE]
+    return {"test_rows": len(rows.label), "trivial": trivial, "untrained": untrained, "warnings": warnings}
+
+
+def auc(label: np.ndarray, score: np.ndarray) -> float:
+    return round(float(roc_auc_score(label, score)), 4)
+
+
+def numbered(*columns: pl.Series) -> list[np.ndarray]:
+    """Numbers from 0 for the values of the columns, ascending: by value where all are digits, else as text."""
+    values = pl.concat([column.rename("value") for column in columns]).unique()
+    number = values.cast(pl.Int64, strict=False)
+    digits = values.str.contains(r"^\d+$").all() and number.null_count() == 0
+    order = pl.Enum(values.gather(number.arg_sort()) if digits else values.sort())
+    return [column.cast(order).to_physical().to_numpy().astype(np.int64) for column in columns]
+
+
+def baskets(train: Rows, item: np.ndarray, users: pl.Series | None) -> tuple[np.ndarray, np.ndarray]:
+    """What each training user is known to have chosen: his longest history with its positive.
+
+    Returns:
+        The basket's number and the item's number of each entry. Without user ids every history is a basket.
+    """
+    positive = pl.DataFrame({"row": np.flatnonzero(train.label == 1)})
+    rows = positive.with_columns(user=users.gather(positive["row"]) if users is not None else positive["row"],
+                                 length=train.length[positive["row"]], start=train.start[positive["row"]])
+    longest = rows.sort("length", "start").group_by("user", maintain_order=True).last()["row"].to_numpy()
+    behaviour, number = members(train.start[longest], train.length[longest])
+    return np.concatenate([number, np.arange(len(longest))]), np.concatenate([item[behaviour], train.item[longest]])
+
+
+def item_knn(rows: Rows, item: np.ndarray, basket: np.ndarray, basket_item: np.ndarray,
+             popularity: np.ndarray) -> np.ndarray:
+    """Score of each row, with the items' matrix of co-occurrences never formed: it need not fit in memory."""
+    if not len(rows.label):
+        return np.zeros(0)
+    incidence = sparse.csr_matrix((np.ones(len(basket), np.float32), (basket_item, basket)),
+                                  shape=(len(popularity), basket.max(initial=0) + 1))
+    incidence.data[:] = 1  # an item that a basket holds twice
+    norms = np.sqrt(np.maximum(np.diff(incidence.indptr), 1)).astype(np.float32)
+    incidence = sparse.diags_array(1 / norms, dtype=np.float32).tocsr() @ incidence
+    behaviour, number = members(rows.start, rows.length)
+    entries = np.bincount(number, weights=popularity[item[behaviour]], minlength=len(rows.label))
+    part = np.cumsum(entries) // KNN_ENTRIES
+    scores = []
+    for chunk in np.split(np.arange(len(rows.label)), np.flatnonzero(np.diff(part)) + 1):
+        behaviour, number = members(rows.start[chunk], rows.length[chunk])
+        history = sparse.csr_matrix((np.ones(len(number), np.float32), (number, item[behaviour])),
+                                    shape=(len(chunk), len(popularity)))
+        neighbours = history @ incidence
+        scores.append(neighbours.multiply(incidence[rows.item[chunk]]).sum(axis=1).A1)
+    return np.concatenate(scores)
+
+
+def table(result: dict) -> str:
+    """The result for people."""
+    lines = [f"AUC of rules without a model on {result['test_rows']} test samples:"]
+    for kind in ("trivial", "untrained"):
+        for rule, value in result[kind].items():
+            leak = "  <- leak" if any(repr(rule) in warning for warning in result["warnings"]) else ""
+            lines.append(f"  {kind:9}  {rule:24}  {value:.4f}{leak}")
+    return "\n".join(lines)
+
+
+def read_csv(train: Path, test: Path) -> Samples:
+    """Samples from files of the published form."""
+    frames = []
+    for path in (train, test):
+        if not Path(path).is_file():
+            raise UserError(f"{path} does not exist")
+        try:
+            lacking = set(CSV_COLUMNS) - set(pl.scan_csv(path).collect_schema().names())
+            if lacking:
+                raise UserError(f"{path} has no column {min(lacking)!r}")
+            frame = pl.read_csv(path, infer_schema=False)
+        except pl.exceptions.PolarsError as error:
+            raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        frames.append(frame.with_columns(pl.col("label").cast(pl.Float32).cast(pl.Int8)))
+    histories = pl.concat([frame.select("item_history", "cate_history") for frame in frames]).fill_null("").unique(
+        maintain_order=True)
+    lists = histories.select(pl.when(pl.all() != "").then(pl.all().str.split("^")).otherwise(pl.lit([], pl.List(pl.String))))
+    lengths = lists.select(pl.all().list.len())
+    uneven = (lengths["item_history"] != lengths["cate_history"]).arg_max()
+    if lengths["item_history"][uneven] != lengths["cate_history"][uneven]:
+        raise UserError(f"{train} or {test}: item_history and cate_history differ in length: "
+                        f"{histories['item_history'][uneven]!r}, {histories['cate_history'][uneven]!r}")
+    places = histories.with_columns(history_length=lengths["item_history"].cast(pl.Int64)).with_columns(
+        history_start=pl.col("history_length").cum_sum() - pl.col("history_length"))
+    behaviours = lists.filter(lengths["item_history"] > 0).explode(pl.all())
+    splits = [frame.with_columns(pl.col("item_history", "cate_history").fill_null("")).join(
+        places, on=["item_history", "cate_history"], how="left", maintain_order="left").drop("item_history", "cate_history")
+        for frame in frames]
+    return Samples(behaviours, dict(zip(("train", "test"), splits, strict=True)), {})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the audit of a data set; exit code 2 on wrong input."""
+    parser = argparse.ArgumentParser(prog="python -m data.audit", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", nargs="+", type=Path, help="a folder, or the training and the test CSV file")
+    paths = parser.parse_args(arguments).path
+    try:
+        if len(paths) == 1 and (paths[0] / "train.csv").is_file() and not (paths[0] / "train.parquet").is_file():
+            paths = [paths[0] / "train.csv", paths[0] / "test.csv"]
+        if len(paths) > 2 or len(paths) == 1 and not paths[0].is_dir():
+            raise UserError("give one folder, or two files: the training and the test CSV")
+        result = audit(Samples.load(paths[0]) if len(paths) == 1 else read_csv(*paths))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table(result))
+    for warning in result["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

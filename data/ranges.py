@@ -1,0 +1,25 @@
+"""Ranges [start, start + length) of a table's rows: how histories are stored."""
+
+import numpy as np
+
+
+def members(start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of the ranges, one range after the other, and the number of the range that each is in."""
+    length = length.astype(np.int64)
+    number = np.repeat(np.arange(len(start)), length)
+    offset = np.cumsum(length) - length
+    return np.arange(len(number)) - offset[number] + start[number], number
+
+
+class Occurrences:
+    """Tells whether a value stands in a range, in logarithmic time, by the sorted places of each value."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        """``values``: (M,) numbers from 0 of the table's rows."""
+        self.rows = np.int64(len(values))
+        self.places = np.sort(values * self.rows + np.arange(self.rows))
+
+    def within(self, value: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
+        """Whether each ``value`` occurs in its range; shapes broadcast."""
+        first = value * self.rows + start
+        return np.searchsorted(self.places, first + length) > np.searchsorted(self.places, first)
