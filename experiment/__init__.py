@@ -1,0 +1,1 @@
+"""Runs one experiment of the zoo: configuration, training, checkpoints, evaluation, prediction."""

@@ -1,0 +1,242 @@
+"""The command line of `run_expid.py`."""
+
+import argparse
+import errno
+import gc
+import logging
+import sys
+from collections.abc import Sequence
+from copy import deepcopy
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import fuxictr
+import torch
+from fuxictr.pytorch.dataloaders import RankDataLoader
+from fuxictr.pytorch.models import BaseModel
+from fuxictr.pytorch.torch_utils import seed_everything
+from fuxictr.utils import print_to_json, print_to_list
+
+from data.errors import UserError
+
+from . import checkpoint
+from .config import Config, load_config
+from .errors import TrainingError
+from .evaluation import evaluate
+from .keys import check_keys
+from .logs import RunLog
+from .models import build_model, find_model, load_feature_map
+from .paths import resolve_paths
+from .tensorboard import TensorBoard
+from .training import Trainer
+from .values import check_values
+
+EPILOG = """
+examples:
+  run_expid.py --expid DIEN_amazon                      build the data set if need be, train, evaluate
+  run_expid.py --expid DIEN_amazon --gpu 0              the same on the first GPU
+  run_expid.py --expid DIEN_amazon --show-config        print the merged configuration and where each key comes from
+  run_expid.py --expid DIEN_amazon --resume             go on with an interrupted run
+  run_expid.py --expid DIEN_amazon --eval-only          metrics of the stored checkpoint
+  run_expid.py --expid DIEN_amazon --predict new.csv --out scores.csv
+
+files (model_root and dataset_id of the configuration, ID the experiment id):
+  <model_root>/<dataset_id>/ID.model                    best weights (state_dict)
+  <model_root>/<dataset_id>/ID.resume                   state of an interrupted run
+  <model_root>/<dataset_id>/ID.log                      log
+  <name of the config folder>.csv                       one line of results a run, in the working directory
+
+exit code: 0 done; 2 bad input (one line on stderr, nothing overwritten); 1 training cannot go on; 130 interrupted
+"""
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; exits with code 2 on a wrong one."""
+    parser = argparse.ArgumentParser(
+        prog="run_expid.py",
+        description="Trains and evaluates one experiment of the zoo.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", type=Path, default=Path("./config/"), metavar="DIR",
+                        help="folder with model_config(.yaml) and dataset_config(.yaml); default ./config/")  # fmt: skip
+    parser.add_argument("--expid", default="DIEN_amazon", metavar="ID", help="experiment id; default DIEN_amazon")
+    parser.add_argument("--gpu", type=int, default=-1, metavar="N", help="index of the GPU, -1 for the CPU (default)")
+    parser.add_argument("--strict", action="store_true", help="an unknown key in the configuration is an error")
+    parser.add_argument("--rebuild", action="store_true", help="build the data set anew where its inputs have changed")
+    parser.add_argument("--tensorboard", action="store_true",
+                        help="log losses, metrics, attention and gates to <model_root>/<dataset_id>/ID.tensorboard/")  # fmt: skip
+    parser.add_argument("--out", type=Path, metavar="CSV",
+                        help="where --predict writes; default ID_predictions.csv, which is never overwritten")  # fmt: skip
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--show-config", action="store_true", help="print the merged configuration and stop")
+    mode.add_argument("--resume", action="store_true",
+                      help="continue an interrupted run: same weights as without the interruption")  # fmt: skip
+    mode.add_argument("--eval-only", action="store_true", help="print validation and test metrics of the checkpoint")
+    mode.add_argument("--predict", type=Path, metavar="FILE",
+                      help="score the rows of a CSV or Parquet file with the checkpoint; no label needed")  # fmt: skip
+    options = parser.parse_args(arguments)
+    if options.out and not options.predict:
+        parser.error("--out goes with --predict")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one experiment.
+
+    Args:
+        arguments: the command line without the program's name; None: the process's.
+
+    Returns:
+        Exit code: 0, 1 for a `TrainingError`, 2 for bad input or a full disk, 130 when interrupted.
+    """
+    options = parse_arguments(arguments)
+    try:
+        _run(options)
+    except UserError as error:
+        return _fail(str(error), 2)
+    except TrainingError as error:
+        return _fail(str(error), 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted; --resume continues from the last checkpoint", 130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        return _fail(f"cannot write {error.filename or 'a file'}: {error.strerror}", 2)
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _run(options: argparse.Namespace) -> None:
+    config = load_config(options.config, options.expid)
+    if options.show_config:
+        print(config.render())
+        return
+    log = RunLog()
+    try:
+        _run_experiment(options, config, log)
+    finally:
+        log.close()
+
+
+def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) -> None:
+    logging.info(f"FuxiCTR version: {fuxictr.__version__}")
+    check_values(config.params, config.origin.__getitem__)
+    model_class = find_model(config.params["model"])
+    params = deepcopy(config.params)
+    warnings = config.warnings + check_keys(config, model_class, options.strict) + resolve_paths(params, options.config)
+    params["gpu"] = _device_index(options.gpu, warnings)
+    for warning in warnings:
+        logging.warning(warning)
+    logging.info("Params: " + print_to_json(params))
+    run_folder = Path(params["model_root"], params["dataset_id"])
+    observer = None
+    if options.tensorboard:
+        observer = TensorBoard(run_folder / f"{options.expid}.tensorboard" / datetime.now().strftime("%Y%m%d-%H%M%S"))
+    seed_everything(seed=params["seed"])
+
+    if options.predict:
+        _predict(options, params, model_class)
+        return
+    params = _prepare_data(params, options.rebuild)
+    feature_map = load_feature_map(params)
+    _check_data(feature_map, params)
+    logging.info("Feature specs: " + print_to_json(feature_map.features))
+    model = build_model(model_class, feature_map, params)
+    log_file = run_folder / f"{options.expid}.log"
+
+    if options.eval_only:
+        checkpoint.load_weights(model, Path(model.checkpoint))
+        log.open_file(log_file, append=True)
+        _, valid_loader = RankDataLoader(feature_map, stage="train", **params)
+        _evaluate_both(model, valid_loader, params)
+        return
+
+    trainer = Trainer(
+        model,
+        max_gradient_norm=params.get("max_gradient_norm", 10.0),
+        config=config.params,
+        on_start=lambda: log.open_file(log_file, append=options.resume),
+        observer=observer,
+    )
+    if options.resume:
+        trainer.resume()
+    train_loader, valid_loader = RankDataLoader(feature_map, stage="train", **params)
+    if valid_loader is None:
+        raise UserError(f"data set {params['dataset_id']} has no valid_data: training needs a validation set")
+    trainer.fit(train_loader, valid_loader, epochs=params.get("epochs", 1))
+    trainer.on_start()
+    if observer:
+        observer.close()
+    del train_loader
+    gc.collect()
+    valid_result, test_result = _evaluate_both(model, valid_loader, params)
+    _append_result(options, params["dataset_id"], valid_result, test_result)
+
+
+def _device_index(gpu: int, warnings: list[str]) -> int:
+    if gpu < 0:
+        return -1
+    if not torch.cuda.is_available():
+        warnings.append(f"--gpu {gpu}: no CUDA device is available, running on the CPU")
+        return -1
+    if gpu >= torch.cuda.device_count():
+        raise UserError(f"--gpu {gpu}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
+    return gpu
+
+
+def _prepare_data(params: dict[str, Any], rebuild: bool) -> dict[str, Any]:
+    from data.dataset import prepare_dataset
+
+    return prepare_dataset(params, rebuild=rebuild)
+
+
+def _check_data(feature_map: Any, params: dict[str, Any]) -> None:
+    from data.checks import check_encoded
+
+    check_encoded(feature_map, params)
+
+
+def _predict(options: argparse.Namespace, params: dict[str, Any], model_class: type[BaseModel]) -> None:
+    from .prediction import output_path, predict_file
+
+    out = output_path(options.out, options.expid)
+    model = build_model(model_class, load_feature_map(params), params)
+    checkpoint.load_weights(model, Path(model.checkpoint))
+    predict_file(model, options.predict, out, params)
+
+
+def _evaluate_both(
+    model: BaseModel, valid_loader: Any, params: dict[str, Any]
+) -> tuple[dict[str, float], dict[str, float]]:
+    valid_result: dict[str, float] = {}
+    test_result: dict[str, float] = {}
+    if valid_loader is not None:
+        logging.info("****** Validation evaluation ******")
+        valid_result = evaluate(model, valid_loader, params["metrics"])
+    if params.get("test_data"):
+        logging.info("******** Test evaluation ********")
+        test_loader = RankDataLoader(model.feature_map, stage="test", **params)
+        test_result = evaluate(model, test_loader, params["metrics"])
+    return valid_result, test_result
+
+
+def _append_result(
+    options: argparse.Namespace, dataset_id: str, valid_result: dict[str, float], test_result: dict[str, float]
+) -> None:
+    """One line in the zoo's form to `<name of the config folder>.csv` in the working directory."""
+    file = Path(f"{options.config.name.replace('.yaml', '')}.csv")
+    try:
+        with open(file, "a+", encoding="utf-8") as results:
+            results.write(
+                f" {datetime.now():%Y%m%d-%H%M%S},[command] python {' '.join(sys.argv)},[exp_id] {options.expid},"
+                f"[dataset_id] {dataset_id},[train] N.A.,[val] {print_to_list(valid_result)},"
+                f"[test] {print_to_list(test_result)}\n"
+            )
+    except OSError as error:
+        raise UserError(f"cannot write {file}: {error.strerror}") from error

@@ -1,0 +1,169 @@
+"""Experiment configuration as the zoo reads it, with the file that each key comes from.
+
+Reading order, the later wins: `Base` of the file that has the experiment id < the experiment id < its data set. A folder holds
+`model_config.yaml` and `dataset_config.yaml`, or folders `model_config/` and `dataset_config/` of such files. A file without a
+`Base` of its own gets the first other file's, as in the zoo, with a warning.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data.errors import UserError
+
+DEFAULTS = {"model_root": "./checkpoints/", "verbose": 1, "seed": 1029}
+BASE = "Base"
+
+
+class ConfigLoader(yaml.SafeLoader):
+    """Plain YAML, `!!python/tuple` (BARS's configurations use it) and 1e-3 as a number.
+
+    A safe loader: `yaml.FullLoader`, the zoo's, also builds other Python objects that no configuration needs.
+    """
+
+
+ConfigLoader.add_constructor(
+    "tag:yaml.org,2002:python/tuple", lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
+)
+# YAML 1.1 takes 1e-3 (no point) and 1.5e3 (no sign) for text. Quoted text stays text.
+ConfigLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
+)
+
+
+class ConfigDumper(yaml.SafeDumper):
+    """Writes what `ConfigLoader` reads."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+ConfigDumper.add_representer(
+    tuple, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:python/tuple", value)
+)
+
+
+@dataclass
+class Config:
+    """Merged parameters of one experiment.
+
+    Attributes:
+        params: what the zoo would pass around as `params`.
+        origin: key -> "file [section]" that it comes from.
+        folder: the configuration folder.
+        warnings: what the user should know about the merge.
+    """
+
+    params: dict[str, Any]
+    origin: dict[str, str]
+    folder: Path
+    warnings: list[str] = field(default_factory=list)
+
+    def render(self) -> str:
+        """The merged configuration as YAML, each key with the file and section it comes from."""
+        lines = []
+        for key, value in sorted(self.params.items()):
+            flow = None if isinstance(value, (dict, list, tuple)) else False
+            text = yaml.dump({key: value}, Dumper=ConfigDumper, default_flow_style=flow, width=10_000).rstrip("\n")
+            comment = f"# {self.origin[key]}"
+            lines.append(f"{comment}\n{text}" if "\n" in text else f"{text}  {comment}")
+        return "\n".join(lines)
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> list[str]:
+    """Up to three known names close to `name`, the closest first."""
+    return difflib.get_close_matches(name, list(known), n=3, cutoff=cutoff)
+
+
+def load_config(folder: Path, expid: str) -> Config:
+    """Read an experiment of a configuration folder.
+
+    Args:
+        folder: holds model_config(.yaml) and dataset_config(.yaml).
+        expid: experiment id.
+
+    Raises:
+        UserError: no such folder, file, experiment id or data set (the nearest are named); broken YAML; `dataset_id: TBD`.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--config {folder}: no such folder")
+    params: dict[str, Any] = dict(DEFAULTS)
+    config = Config(params, dict.fromkeys(params, "default"), folder)
+
+    def merge(section: dict[str, Any], file: Path, name: str) -> None:
+        for key, value in section.items():
+            params[key] = _coerce(key, value)
+            config.origin[key] = f"{file} [{name}]"
+
+    models = _read_files(folder, "model_config")
+    file = _find(models, expid, "expid", folder, config.warnings)
+    base_file = file if BASE in models[file] else next((f for f in models if BASE in models[f]), None)
+    if base_file is not None:
+        merge(_section(models[base_file], BASE, base_file), base_file, BASE)
+        if base_file != file:
+            config.warnings.append(f"{file} has no Base of its own: taking the Base of {base_file}")
+    merge(_section(models[file], expid, file), file, expid)
+
+    dataset_id = params.get("dataset_id")
+    if dataset_id is None:
+        raise UserError(f"expid {expid} in {file} names no dataset_id")
+    datasets = _read_files(folder, "dataset_config")
+    if dataset_id == "TBD":
+        known = ", ".join(key for entries in datasets.values() for key in entries)
+        raise UserError(f"expid {expid} in {file} is a template (dataset_id: TBD): set its dataset_id to one of {known}")
+    dataset_file = _find(datasets, str(dataset_id), "dataset_id", folder, config.warnings)
+    merge(_section(datasets[dataset_file], str(dataset_id), dataset_file), dataset_file, str(dataset_id))
+    params["model_id"] = expid
+    config.origin["model_id"] = "the experiment id"
+    return config
+
+
+def _read_files(folder: Path, kind: str) -> dict[Path, dict[str, Any]]:
+    """`kind`.yaml, or the sorted files of the folder `kind`, each as section -> content."""
+    single = folder / f"{kind}.yaml"
+    files = [single] if single.is_file() else sorted((folder / kind).glob("*.yaml"))
+    if not files:
+        raise UserError(f"--config {folder}: neither {kind}.yaml nor {kind}/*.yaml is in it")
+    contents = {}
+    for file in files:
+        try:
+            content = yaml.load(file.read_text(encoding="utf-8"), Loader=ConfigLoader)
+        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+            raise UserError(f"{file} is not readable YAML: {' '.join(str(error).split())}") from error
+        if content is not None and not isinstance(content, dict):
+            raise UserError(f"{file} must map names to settings, but holds a {type(content).__name__}")
+        contents[file] = {str(name): section for name, section in (content or {}).items()}
+    return contents
+
+
+def _section(content: dict[str, Any], name: str, file: Path) -> dict[str, Any]:
+    section = content[name]
+    if not isinstance(section, dict):
+        raise UserError(f"{name} in {file} must map keys to values, but is {section!r}")
+    return section
+
+
+def _find(
+    files: dict[Path, dict[str, Any]], name: str, what: str, folder: Path, warnings: list[str]
+) -> Path:
+    found = [file for file, content in files.items() if name in content and name != BASE]
+    if not found:
+        known = sorted({key for content in files.values() for key in content} - {BASE})
+        hint = nearest(name, known)
+        listed = f"nearest: {', '.join(hint)}" if hint else f"known: {', '.join(known)}"
+        raise UserError(f"{what} {name!r} is not in {folder}; {listed}")
+    if len(found) > 1:
+        warnings.append(f"{what} {name} is in {', '.join(map(str, found))}: taking the first")
+    return found[0]
+
+
+def _coerce(key: str, value: Any) -> Any:
+    """The zoo ignores a regularizer that is an int: make it a float."""
+    if str(key).endswith("regularizer") and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value

@@ -1,0 +1,94 @@
+"""Values of the keys that the runner itself reads, checked before anything is built."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from fuxictr.pytorch.torch_utils import get_regularizer
+
+from data.errors import UserError
+
+from .metrics import REGRESSION_METRICS, check_metric, needs_groups
+
+TASKS = ("binary_classification", "regression")
+_REQUIRED = ("model", "loss", "optimizer", "metrics", "data_root", "data_format")
+_LOSS_ALIASES = ("bce", "binary_crossentropy")
+
+
+def check_values(params: dict[str, Any], where: Callable[[str], str]) -> None:
+    """Check the settings of training and evaluation.
+
+    Args:
+        params: the merged configuration.
+        where: key -> the file and section it comes from.
+
+    Raises:
+        UserError: a missing key or a value that is not allowed; names key, value, place and what is allowed.
+    """
+    for key in _REQUIRED:
+        if params.get(key) is None:
+            raise UserError(f"{key} is missing: expid {params['model_id']} needs it in the model or data set configuration")
+
+    def refuse(key: str, allowed: str) -> None:
+        raise UserError(f"{key} = {params[key]!r} in {where(key)} must be {allowed}")
+
+    for key in ("batch_size", "epochs", "eval_steps", "early_stop_patience"):
+        if params.get(key) is not None and not (_is_int(params[key]) and params[key] >= 1):
+            refuse(key, "an integer of at least 1")
+    for key in ("learning_rate", "max_gradient_norm"):
+        value = params.get(key)
+        if value is not None and not (_is_number(value) and 0 < value < math.inf):
+            refuse(key, "a positive number")
+    for key in ("seed", "verbose", "num_workers"):
+        if params.get(key) is not None and not (_is_int(params[key]) and params[key] >= 0):
+            refuse(key, "an integer of at least 0")
+    for key in ("save_best_only", "reduce_lr_on_plateau", "shuffle"):
+        if params.get(key) is not None and not isinstance(params[key], bool):
+            refuse(key, "True or False")
+    for key, allowed in (("monitor_mode", ("max", "min")), ("task", TASKS)):
+        if params.get(key) is not None and params[key] not in allowed:
+            refuse(key, " or ".join(allowed))
+
+    _check_metrics(params, refuse)
+    if not isinstance(params["optimizer"], str) or params["optimizer"].lower() != "adam" and not _is_optimizer(
+        params["optimizer"]
+    ):
+        refuse("optimizer", "adam or the name of an optimizer in torch.optim")
+    loss = params["loss"]
+    if loss not in _LOSS_ALIASES and not (isinstance(loss, str) and callable(getattr(torch.nn.functional, loss, None))):
+        refuse("loss", "binary_crossentropy or the name of a loss in torch.nn.functional, e.g. mse_loss")
+    for key in ("embedding_regularizer", "net_regularizer"):
+        try:
+            get_regularizer(params.get(key))
+        except NotImplementedError:
+            refuse(key, "a number, l1(x), l2(x) or l1_l2(x,y)")
+
+
+def _check_metrics(params: dict[str, Any], refuse: Callable[[str, str], None]) -> None:
+    monitor = params.get("monitor", "AUC")
+    weights = {monitor: 1} if isinstance(monitor, str) else monitor
+    if not isinstance(params["metrics"], list) or not params["metrics"]:
+        refuse("metrics", "a list of metrics, e.g. [AUC, gAUC, logloss]")
+    if not isinstance(weights, dict) or not weights or not all(map(_is_number, weights.values())):
+        refuse("monitor", "a metric or a mapping of metrics to weights, e.g. {AUC: 1, logloss: -1}")
+    for name in [*params["metrics"], *weights]:
+        check_metric(name)
+        if needs_groups(name) and not params.get("group_id"):
+            raise UserError(f"metric {name} needs group_id: name the column that groups the rows, e.g. group_id: user_id")
+        if params.get("task") == "regression" and name not in REGRESSION_METRICS:
+            raise UserError(f"metric {name} needs classes, but task is regression: use {', '.join(REGRESSION_METRICS)}, "
+                            "for monitor too")  # fmt: skip
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def _is_optimizer(name: str) -> bool:
+    cls = getattr(torch.optim, name, None)
+    return isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)

@@ -1,0 +1,8 @@
+"""Trains and evaluates one experiment of the zoo: `python run_expid.py --config DIR --expid ID --gpu N`."""
+
+import sys
+
+from experiment.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

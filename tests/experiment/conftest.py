@@ -1,0 +1,133 @@
+"""A tiny zoo model on a tiny encoded npz data set, in a folder laid out like the project."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+TINY_MODEL = """
+import torch
+from fuxictr.pytorch.layers import FeatureEmbedding, MLP_Block
+from fuxictr.pytorch.models import BaseModel
+
+
+class Tiny(BaseModel):
+    def __init__(self, feature_map, model_id="Tiny", gpu=-1, learning_rate=1e-3, embedding_dim=4, net_dropout=0,
+                 hidden_units=[8], fault=None, embedding_regularizer=None, net_regularizer=None, **kwargs):
+        super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
+                         net_regularizer=net_regularizer, **kwargs)
+        if fault == "value":
+            raise ValueError("fault must not be 'value'")
+        self.fault, self.steps = fault, 0
+        self.embedding_layer = FeatureEmbedding(feature_map, embedding_dim)
+        self.dnn = MLP_Block(input_dim=feature_map.sum_emb_out_dim(), output_dim=1, hidden_units=hidden_units,
+                             dropout_rates=net_dropout, batch_norm=True)
+        self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
+        self.reset_parameters()
+        self.model_to_device()
+
+    def forward(self, inputs):
+        logits = self.dnn(self.embedding_layer(self.get_inputs(inputs), flatten_emb=True))
+        self.steps += self.training
+        if self.fault == "nan_prediction" and self.steps == 3:
+            logits = logits * float("nan")
+        if self.fault == "nan_evaluation" and not self.training:
+            logits = logits * float("nan")
+        return_dict = {"y_pred": self.output_activation(logits)}
+        if self.fault == "nan_auxiliary":
+            return_dict["aux_loss"] = logits.detach().mean() * float("nan")
+        return return_dict
+
+    def add_loss(self, return_dict, y_true):
+        loss = super().add_loss(return_dict, y_true)
+        if self.fault == "nan_auxiliary":
+            loss = loss + return_dict["aux_loss"]
+        if self.fault == "inf_loss":
+            loss = loss * float("inf")
+        if self.fault == "nan_gradient" and self.training and self.steps == 2:
+            weight = self.dnn.mlp[0].weight
+            loss = loss + torch.sqrt((weight * 0).clamp(min=0)).sum()
+        return loss
+
+    def diagnostics(self, batch):
+        return {"attention/item": torch.rand(len(batch["item"]))}
+"""
+
+
+def base_settings() -> dict:
+    return {
+        "model": "Tiny", "dataset_id": "tiny", "loss": "binary_crossentropy", "metrics": ["AUC", "gAUC", "logloss"],
+        "task": "binary_classification", "optimizer": "adam", "learning_rate": 1e-2, "batch_size": 32, "epochs": 3,
+        "shuffle": True, "seed": 7, "monitor": "AUC", "monitor_mode": "max", "net_dropout": 0.2, "verbose": 0, "embedding_dim": 4,
+        "num_workers": 0, "group_id": "user", "early_stop_patience": 9,
+    }  # fmt: skip
+
+
+def write_split(path: Path, rows: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    user, item = rng.integers(1, 20, rows), rng.integers(1, 30, rows)
+    label = (rng.random(rows) < 0.1 + 0.8 * (item % 2)).astype(float)
+    np.savez(path, user=user, item=item, label=label)
+
+
+class Workspace:
+    """A folder with config/, model_zoo/Tiny and the data set, and ways to run experiments in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        source = folder / "model_zoo" / "Tiny" / "src"
+        source.mkdir(parents=True)
+        (source / "__init__.py").write_text("from .Tiny import Tiny\n")
+        (source / "Tiny.py").write_text(TINY_MODEL)
+        data = folder / "data" / "tiny"
+        data.mkdir(parents=True)
+        for seed, (split, rows) in enumerate({"train": 200, "valid": 80, "test": 70}.items()):
+            write_split(data / f"{split}.npz", rows, seed)
+        features = [
+            {"user": {"type": "meta"}},
+            {"item": {"source": "", "type": "categorical", "padding_idx": 0, "vocab_size": 32}},
+        ]
+        feature_map = {
+            "dataset_id": "tiny", "num_fields": 1, "total_features": 32, "input_length": 2, "labels": ["label"],
+            "features": features,
+        }  # fmt: skip
+        (data / "feature_map.json").write_text(json.dumps(feature_map))
+        self.write_configs({"Tiny_test": {}})
+
+    def write_configs(self, experiments: dict[str, dict], dataset: dict | None = None) -> None:
+        config = self.folder / "config"
+        config.mkdir(exist_ok=True)
+        (config / "model_config.yaml").write_text(yaml.dump({"Base": base_settings(), **experiments}))
+        entry = {"data_root": "./data/", "data_format": "npz", **{f"{s}_data": f"./data/tiny/{s}.npz"
+                                                                 for s in ("train", "valid", "test")}}  # fmt: skip
+        (config / "dataset_config.yaml").write_text(yaml.dump({"tiny": {**entry, **(dataset or {})}}))
+
+    def command(self, *arguments: str, expid: str = "Tiny_test") -> list[str]:
+        return [sys.executable, str(ROOT / "run_expid.py"), "--config", "config", "--expid", expid, *arguments]
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1"}
+
+    def popen(self, *arguments: str, expid: str = "Tiny_test") -> subprocess.Popen:
+        return subprocess.Popen(self.command(*arguments, expid=expid), cwd=self.folder, env=self.environment(),
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+
+    def file(self, suffix: str, expid: str = "Tiny_test") -> Path:
+        return self.folder / "checkpoints" / "tiny" / f"{expid}{suffix}"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    workspace = Workspace(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [name for name in sys.modules if name.startswith("model_zoo.Tiny")]:
+        monkeypatch.delitem(sys.modules, name)
+    return workspace
