@@ -1,7 +1,6 @@
 """Checkpoints that a crash cannot break: written whole or not at all, read without running what is in them.
 
-`<expid>.model` holds the best weights, a plain state_dict in the zoo's place. `<expid>.resume` beside it holds all that an
-interrupted run needs to go on (`RunState`), or after the end a small mark that it has finished.
+`<expid>.model` holds the best weights, a plain state_dict in the zoo's place; see `resume` for `<expid>.resume`.
 """
 
 import contextlib
@@ -64,7 +63,7 @@ def load(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise UserError(f"checkpoint {path} does not exist") from error
     except pickle.UnpicklingError as error:
-        raise UserError(f"checkpoint {path} is refused: it is broken or holds more than tensors and plain values") from error
+        raise UserError(f"checkpoint {path} is refused: broken, or it holds more than tensors and numbers") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise UserError(f"checkpoint {path} is not readable: {_first_line(error)}") from error
     if not isinstance(content, dict):

@@ -45,6 +45,7 @@ files (model_root and dataset_id of the configuration, ID the experiment id):
   <model_root>/<dataset_id>/ID.model                    best weights (state_dict)
   <model_root>/<dataset_id>/ID.resume                   state of an interrupted run
   <model_root>/<dataset_id>/ID.log                      log
+  <model_root>/<dataset_id>/ID.tensorboard/             events of --tensorboard
   <name of the config folder>.csv                       one line of results a run, in the working directory
 
 exit code: 0 done; 2 bad input (one line on stderr, nothing overwritten); 1 training cannot go on; 130 interrupted
@@ -60,15 +61,15 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", type=Path, default=Path("./config/"), metavar="DIR",
-                        help="folder with model_config(.yaml) and dataset_config(.yaml); default ./config/")  # fmt: skip
+                        help="folder of model_config and dataset_config; default ./config/")  # fmt: skip
     parser.add_argument("--expid", default="DIEN_amazon", metavar="ID", help="experiment id; default DIEN_amazon")
     parser.add_argument("--gpu", type=int, default=-1, metavar="N", help="index of the GPU, -1 for the CPU (default)")
     parser.add_argument("--strict", action="store_true", help="an unknown key in the configuration is an error")
     parser.add_argument("--rebuild", action="store_true", help="build the data set anew where its inputs have changed")
     parser.add_argument("--tensorboard", action="store_true",
-                        help="log losses, metrics, attention and gates to <model_root>/<dataset_id>/ID.tensorboard/")  # fmt: skip
+                        help="log losses, metrics, attention and gates beside the checkpoint")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="CSV",
-                        help="where --predict writes; default ID_predictions.csv, which is never overwritten")  # fmt: skip
+                        help="where --predict writes; default ID_predictions.csv, if there is none")  # fmt: skip
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--show-config", action="store_true", help="print the merged configuration and stop")
     mode.add_argument("--resume", action="store_true",

@@ -1,8 +1,8 @@
 """Experiment configuration as the zoo reads it, with the file that each key comes from.
 
-Reading order, the later wins: `Base` of the file that has the experiment id < the experiment id < its data set. A folder holds
-`model_config.yaml` and `dataset_config.yaml`, or folders `model_config/` and `dataset_config/` of such files. A file without a
-`Base` of its own gets the first other file's, as in the zoo, with a warning.
+Reading order, the later wins: `Base` of the file that has the experiment id < the experiment id < its data set. A
+folder holds `model_config.yaml` and `dataset_config.yaml`, or folders `model_config/` and `dataset_config/` of such
+files. A file without a `Base` of its own gets the first other file's, as in the zoo, with a warning.
 """
 
 import difflib
@@ -32,7 +32,7 @@ ConfigLoader.add_constructor(
 )
 # YAML 1.1 takes 1e-3 (no point) and 1.5e3 (no sign) for text. Quoted text stays text.
 ConfigLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 )
 
 
@@ -88,7 +88,8 @@ def load_config(folder: Path, expid: str) -> Config:
         expid: experiment id.
 
     Raises:
-        UserError: no such folder, file, experiment id or data set (the nearest are named); broken YAML; `dataset_id: TBD`.
+        UserError: no such folder, file, experiment id or data set (the nearest are named); broken YAML; a template
+            (`dataset_id: TBD`).
     """
     if not folder.is_dir():
         raise UserError(f"--config {folder}: no such folder")
@@ -109,15 +110,15 @@ def load_config(folder: Path, expid: str) -> Config:
             config.warnings.append(f"{file} has no Base of its own: taking the Base of {base_file}")
     merge(_section(models[file], expid, file), file, expid)
 
-    dataset_id = params.get("dataset_id")
-    if dataset_id is None:
+    if params.get("dataset_id") is None:
         raise UserError(f"expid {expid} in {file} names no dataset_id")
+    dataset_id = params["dataset_id"] = str(params["dataset_id"])
     datasets = _read_files(folder, "dataset_config")
     if dataset_id == "TBD":
         known = ", ".join(key for entries in datasets.values() for key in entries)
-        raise UserError(f"expid {expid} in {file} is a template (dataset_id: TBD): set its dataset_id to one of {known}")
-    dataset_file = _find(datasets, str(dataset_id), "dataset_id", folder, config.warnings)
-    merge(_section(datasets[dataset_file], str(dataset_id), dataset_file), dataset_file, str(dataset_id))
+        raise UserError(f"expid {expid} in {file} is a template (dataset_id: TBD): give it a data set, one of {known}")
+    dataset_file = _find(datasets, dataset_id, "dataset_id", folder, config.warnings)
+    merge(_section(datasets[dataset_file], dataset_id, dataset_file), dataset_file, dataset_id)
     params["model_id"] = expid
     config.origin["model_id"] = "the experiment id"
     return config

@@ -29,7 +29,7 @@ _CLOSE = 0.8
 
 
 def known_keys(model_class: type) -> set[str]:
-    """Every key that the model, BaseModel, its training, the loaders, the data set or the tuner reads, and the historic ones."""
+    """Every key that the model, its training, the loaders, the data set or the tuner reads, and the historic ones."""
     functions: list[Callable[..., Any]] = [
         BaseModel.fit, RankDataLoader, NpzBlockDataLoader.__init__, ParquetDataLoader.__init__,
         FeatureProcessor.__init__, FeatureProcessor.read_data, FeatureProcessor.fit, build_dataset,

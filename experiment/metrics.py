@@ -1,8 +1,8 @@
 """Metrics of the zoo, vectorised over groups: no process pool, no loop over groups, no eval of a metric's name.
 
-AUC, logloss, gAUC and avgAUC equal the zoo's (`fuxictr.metrics`). MRR and NDCG do so where no scores tie inside a group; where
-some do, the zoo's value depends on the order of the rows and ours is the expectation over all orders of the tied rows, so that
-a constant score earns what a random order would. MSE, RMSE and MAE are for `task: regression`.
+AUC, logloss, gAUC and avgAUC equal the zoo's (`fuxictr.metrics`). MRR and NDCG do so where no scores tie inside a
+group; where some do, the zoo's value depends on the order of the rows and ours is the expectation over all orders of
+the tied rows, so that a constant score earns what a random order would. MSE, RMSE and MAE are for `task: regression`.
 """
 
 import re
@@ -148,6 +148,11 @@ def needs_groups(name: str) -> bool:
     return name not in _OF_ROWS
 
 
+def missing_group(name: str) -> str:
+    """What to tell a user whose metric per group has no groups."""
+    return f"metric {name} needs group_id: name the column that groups the rows, e.g. group_id: user_id"
+
+
 def evaluate_metrics(
     y_true: np.ndarray, y_pred: np.ndarray, metrics: Sequence[str], group_id: np.ndarray | None = None
 ) -> dict[str, float]:
@@ -168,13 +173,11 @@ def evaluate_metrics(
     for name in metrics:
         check_metric(name)
         if needs_groups(name) and group_id is None:
-            raise UserError(f"metric {name} needs group_id: name the column that groups the rows, e.g. group_id: user_id")
+            raise UserError(missing_group(name))
     if np.isnan(y_pred).any():
         return {name: float("nan") for name in metrics}
     y_true, y_pred = np.asarray(y_true, np.float64), np.asarray(y_pred, np.float64)
     grouped = any(needs_groups(name) for name in metrics)
     ranking = _Ranking(y_true, y_pred, group_id) if grouped else None
-    return {
-        name: _group_metric(name)(ranking) if needs_groups(name) else _OF_ROWS[name](y_true, y_pred)  # type: ignore[misc]
-        for name in metrics
-    }
+    return {name: _OF_ROWS[name](y_true, y_pred) if name in _OF_ROWS else _group_metric(name)(ranking)
+            for name in metrics}  # fmt: skip

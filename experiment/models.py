@@ -30,7 +30,7 @@ def find_model(name: str) -> type[BaseModel]:
     zoo = importlib.import_module("model_zoo")
     models = sorted({folder.parent.name for root in zoo.__path__ for folder in Path(root).glob("*/src")})
     hint = nearest(name, models)
-    raise UserError(f"model {name!r} is unknown; " + (f"nearest: {', '.join(hint)}" if hint else f"known: {', '.join(models)}"))
+    raise UserError(f"model {name!r} is unknown; {'nearest' if hint else 'known'}: {', '.join(hint or models)}")
 
 
 def load_feature_map(params: dict[str, Any]) -> FeatureMap:

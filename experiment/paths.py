@@ -13,10 +13,11 @@ _BUILD_FILES = ("reviews", "meta", "input")
 def resolve_paths(params: dict[str, Any], config_folder: Path) -> list[str]:
     """Resolve the relative paths of a configuration in place; the working directory never changes.
 
-    A path is taken from the first place where it exists: the working directory (it then stays as written), the config folder,
-    the config folder's parents, nearest first. `data_root` may not exist yet; it is then below the working directory, as in the
-    zoo. `model_root` is always relative to the working directory, as in the zoo. With a `build` section the splits come out of
-    the build, and only the raw files are looked for; once the data set is built, raw files may be gone.
+    A path is taken from the first place where it exists: the working directory (it then stays as written), the config
+    folder, the config folder's parents, nearest first. `data_root` may not exist yet; it is then below the working
+    directory, as in the zoo. `model_root` is always relative to the working directory, as in the zoo. With a `build`
+    section the splits come out of the build, and only the raw files are looked for; once the data set is built, raw
+    files may be gone.
 
     Args:
         params: the merged configuration, changed in place.
@@ -68,7 +69,7 @@ def resolve_paths(params: dict[str, Any], config_folder: Path) -> list[str]:
             params[name] = require(str(params[name]), name)
     valid, test = params.get("valid_data"), params.get("test_data")
     if valid and test and Path(valid).resolve() == Path(test).resolve():
-        return [f"valid_data and test_data are the same file ({valid}): the test metrics are those of the selected epoch"]
+        return [f"valid_data and test_data are the same file ({valid}): the test figures have chosen the epoch"]
     return []
 
 

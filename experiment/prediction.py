@@ -34,7 +34,7 @@ def output_path(out: Path | None, expid: str) -> Path:
 def predict_file(model: BaseModel, file: Path, out: Path, params: dict[str, Any]) -> None:
     """Score the rows of a CSV or Parquet file, in their order; no label is needed.
 
-    The same batches and padding as in an evaluation: the scores of a test file are those of the test evaluation, bit for bit.
+    Batches and padding are those of an evaluation: the scores of a test file are the test evaluation's, bit for bit.
 
     Args:
         model: with its weights loaded.

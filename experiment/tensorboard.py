@@ -41,7 +41,7 @@ class TensorBoard:
 
     @torch.no_grad()
     def evaluation(self, step: int, metrics: dict[str, float], model: BaseModel, loader: Iterable[Any]) -> None:
-        """Validation metrics, and histograms on the first validation batch of what `model.diagnostics(batch)` offers, if it does."""
+        """Validation metrics, and histograms of `model.diagnostics(batch)` on one validation batch, where it exists."""
         for name, value in metrics.items():
             self._writer.add_scalar(f"validation/{name}", value, step)
         if hasattr(model, "diagnostics"):

@@ -26,7 +26,7 @@ class Observer(Protocol):
     """What watches a training run, e.g. TensorBoard."""
 
     def step(self, step: int, losses: dict[str, float], learning_rate: float) -> None:
-        """After each optimizer step; `losses` has `train`, the gradient's norm and, if the model has one, `auxiliary`."""
+        """After each optimizer step; `losses` has `train`, `gradient_norm` and, if the model has one, `auxiliary`."""
 
     def evaluation(self, step: int, metrics: dict[str, float], model: BaseModel, loader: Iterable[Any]) -> None:
         """After each evaluation on the validation `loader`; must leave the random state alone."""
@@ -36,8 +36,8 @@ class Trainer:
     """Fits a zoo model; the loop, the log lines and the keys are those of `BaseModel.fit`.
 
     Unlike the zoo: a loss or gradient that is not finite stops the run before the optimizer moves; a NaN metric is no
-    improvement; `eval_steps` beyond an epoch evaluates at its end; an interrupted run can be resumed, bit for bit; weights of an
-    earlier run are never taken for this one's.
+    improvement; `eval_steps` beyond an epoch evaluates at its end; an interrupted run can be resumed, bit for bit;
+    weights of an earlier run are never taken for this one's.
 
     Args:
         model: a compiled zoo model.
@@ -66,7 +66,7 @@ class Trainer:
         self.resume_file = ResumeFile(self.best_path.with_suffix(".resume"), config or {})
         self.progress = Progress(best_metric=math.inf if model._monitor_mode == "min" else -math.inf)
         self._epoch_rng: dict[str, Any] = {}
-        self._rng: dict[str, Any] | None = None  # the generators to go on with, once a resumed epoch is back in its place
+        self._rng: dict[str, Any] | None = None  # of a resumed run, until it is back in its place
         self._owns_files = False
         self._finished = False
 
@@ -102,8 +102,8 @@ class Trainer:
         else:
             self._train(train_loader, valid_loader, epochs)
             if not self.progress.saved_best:
-                raise TrainingError(f"no evaluation gave a finite monitor ({'+'.join(self.model._monitor.get_metrics())}): "
-                                    "there are no best weights")  # fmt: skip
+                monitor = "+".join(self.model._monitor.get_metrics())
+                raise TrainingError(f"no evaluation gave a finite monitor ({monitor}): there are no best weights")
         logging.info(f"Load best model: {self.best_path}")
         checkpoint.load_weights(self.model, self.best_path)
         self.resume_file.mark_finished()
@@ -112,8 +112,8 @@ class Trainer:
         steps_per_epoch = len(train_loader)
         eval_steps = self.model._eval_steps or steps_per_epoch
         if eval_steps > steps_per_epoch:
-            logging.warning(f"eval_steps={eval_steps} exceeds the {steps_per_epoch} steps of an epoch: evaluating at the "
-                            "end of each epoch")  # fmt: skip
+            logging.warning(f"eval_steps={eval_steps} exceeds the {steps_per_epoch} steps of an epoch: "
+                            "evaluating at the end of each epoch")  # fmt: skip
             eval_steps = steps_per_epoch
         logging.info(f"Start training: {steps_per_epoch} batches/epoch")
         if self._rng is None:
@@ -133,7 +133,7 @@ class Trainer:
         place = self.progress
         logging.info(f"Resume training @epoch {place.epoch + 1} - batch {place.batches_done}")
         if isinstance(train_loader, ParquetDataLoader) and train_loader.shuffle:
-            logging.warning("The zoo's Parquet loader shuffles without the seed: the resumed run sees another order of rows.")
+            logging.warning("The zoo's Parquet loader shuffles without the seed: the resumed run sees another order")
         if place.batches_done == steps_per_epoch:
             place.epoch += 1
             place.batches_done = 0
@@ -163,7 +163,7 @@ class Trainer:
                 break
 
     def _epoch_batches(self, train_loader: Any) -> Iterable[dict[str, Tensor]]:
-        """The epoch's batches that are left; the loader draws its order from the generators when its iterator starts."""
+        """The epoch's batches that are left; a loader draws its order from the generators as its iterator starts."""
         if self._rng is None:
             self._epoch_rng = checkpoint.rng_state()
             return iter(train_loader)
@@ -197,8 +197,9 @@ class Trainer:
         except RuntimeError as error:
             if "device-side assert" not in str(error):
                 raise
-            raise self._not_finite("loss", "an assertion failed on the GPU: a prediction that is not finite, or an id beyond "
-                                           "its embedding table (--gpu -1 tells which)") from error  # fmt: skip
+            cause = ("an assertion failed on the GPU: a prediction that is not finite, or an id beyond its embedding "
+                     "table (--gpu -1 tells which)")  # fmt: skip
+            raise self._not_finite("loss", cause) from error
         losses = dict(zip(watched, values, strict=True))
         if not math.isfinite(losses["train"]):
             raise self._not_finite("loss", loss_cause(model, return_dict, y_true))
@@ -211,8 +212,8 @@ class Trainer:
 
     def _not_finite(self, what: str, cause: str) -> TrainingError:
         place = self.progress
-        return TrainingError(f"the {what} is not finite at epoch {place.epoch + 1}, batch {place.batches_done + 1} (step "
-                             f"{place.total_steps + 1}): {cause}; the optimizer has not moved")  # fmt: skip
+        where = f"epoch {place.epoch + 1}, batch {place.batches_done + 1} (step {place.total_steps + 1})"
+        return TrainingError(f"the {what} is not finite at {where}: {cause}; the optimizer has not moved")
 
     def _eval_step(self, valid_loader: Any) -> None:
         place = self.progress
@@ -225,11 +226,8 @@ class Trainer:
 
     def _checkpoint_and_earlystop(self, value: float) -> None:
         model, place, mode = self.model, self.progress, self.model._monitor_mode
-        if mode == "min":
-            improved = value <= place.best_metric - MIN_DELTA
-        else:
-            improved = value >= place.best_metric + MIN_DELTA
-        if improved and math.isfinite(value):
+        better = value <= place.best_metric - MIN_DELTA if mode == "min" else value >= place.best_metric + MIN_DELTA
+        if better and math.isfinite(value):
             place.stopping_steps = 0
             place.best_metric = value
             if model._save_best_only:

@@ -9,9 +9,13 @@ from fuxictr.pytorch.torch_utils import get_regularizer
 
 from data.errors import UserError
 
-from .metrics import REGRESSION_METRICS, check_metric, needs_groups
+from .metrics import REGRESSION_METRICS, check_metric, missing_group, needs_groups
 
-TASKS = ("binary_classification", "regression")
+_CHOICES = {
+    "monitor_mode": ("max", "min"),
+    "task": ("binary_classification", "regression"),
+    "data_format": ("csv", "parquet", "npz"),
+}
 _REQUIRED = ("model", "loss", "optimizer", "metrics", "data_root", "data_format")
 _LOSS_ALIASES = ("bce", "binary_crossentropy")
 
@@ -28,7 +32,7 @@ def check_values(params: dict[str, Any], where: Callable[[str], str]) -> None:
     """
     for key in _REQUIRED:
         if params.get(key) is None:
-            raise UserError(f"{key} is missing: expid {params['model_id']} needs it in the model or data set configuration")
+            raise UserError(f"{key} is missing: expid {params['model_id']} needs it in its configuration")
 
     def refuse(key: str, allowed: str) -> None:
         raise UserError(f"{key} = {params[key]!r} in {where(key)} must be {allowed}")
@@ -41,19 +45,19 @@ def check_values(params: dict[str, Any], where: Callable[[str], str]) -> None:
         if value is not None and not (_is_number(value) and 0 < value < math.inf):
             refuse(key, "a positive number")
     for key in ("seed", "verbose", "num_workers"):
-        if params.get(key) is not None and not (_is_int(params[key]) and params[key] >= 0):
-            refuse(key, "an integer of at least 0")
+        if params.get(key) is not None and not (_is_int(params[key]) and 0 <= params[key] < 2**32):
+            refuse(key, "an integer from 0 to 2**32 - 1")
     for key in ("save_best_only", "reduce_lr_on_plateau", "shuffle"):
         if params.get(key) is not None and not isinstance(params[key], bool):
             refuse(key, "True or False")
-    for key, allowed in (("monitor_mode", ("max", "min")), ("task", TASKS)):
+    for key, allowed in _CHOICES.items():
         if params.get(key) is not None and params[key] not in allowed:
             refuse(key, " or ".join(allowed))
 
     _check_metrics(params, refuse)
-    if not isinstance(params["optimizer"], str) or params["optimizer"].lower() != "adam" and not _is_optimizer(
-        params["optimizer"]
-    ):
+    if not isinstance(params["model"], str) or not params["model"].isidentifier():
+        refuse("model", "the name of a class in model_zoo/")
+    if not _is_optimizer(params["optimizer"]):
         refuse("optimizer", "adam or the name of an optimizer in torch.optim")
     loss = params["loss"]
     if loss not in _LOSS_ALIASES and not (isinstance(loss, str) and callable(getattr(torch.nn.functional, loss, None))):
@@ -75,10 +79,10 @@ def _check_metrics(params: dict[str, Any], refuse: Callable[[str, str], None]) -
     for name in [*params["metrics"], *weights]:
         check_metric(name)
         if needs_groups(name) and not params.get("group_id"):
-            raise UserError(f"metric {name} needs group_id: name the column that groups the rows, e.g. group_id: user_id")
+            raise UserError(missing_group(name))
         if params.get("task") == "regression" and name not in REGRESSION_METRICS:
-            raise UserError(f"metric {name} needs classes, but task is regression: use {', '.join(REGRESSION_METRICS)}, "
-                            "for monitor too")  # fmt: skip
+            allowed = ", ".join(REGRESSION_METRICS)
+            raise UserError(f"metric {name} needs classes, but task is regression: metrics and monitor take {allowed}")
 
 
 def _is_int(value: object) -> bool:
@@ -89,6 +93,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
 
 
-def _is_optimizer(name: str) -> bool:
+def _is_optimizer(name: object) -> bool:
+    if not isinstance(name, str):
+        return False
     cls = getattr(torch.optim, name, None)
-    return isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)
+    return name.lower() == "adam" or (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer))

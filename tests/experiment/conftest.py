@@ -65,8 +65,8 @@ def base_settings() -> dict:
     return {
         "model": "Tiny", "dataset_id": "tiny", "loss": "binary_crossentropy", "metrics": ["AUC", "gAUC", "logloss"],
         "task": "binary_classification", "optimizer": "adam", "learning_rate": 1e-2, "batch_size": 32, "epochs": 3,
-        "shuffle": True, "seed": 7, "monitor": "AUC", "monitor_mode": "max", "net_dropout": 0.2, "verbose": 0, "embedding_dim": 4,
-        "num_workers": 0, "group_id": "user", "early_stop_patience": 9,
+        "shuffle": True, "seed": 7, "monitor": "AUC", "monitor_mode": "max", "net_dropout": 0.2, "verbose": 0,
+        "embedding_dim": 4, "num_workers": 0, "group_id": "user", "early_stop_patience": 9,
     }  # fmt: skip
 
 
@@ -95,7 +95,8 @@ class Workspace:
             {"item": {"source": "", "type": "categorical", "padding_idx": 0, "vocab_size": 32}},
         ]
         feature_map = {
-            "dataset_id": "tiny", "num_fields": 1, "total_features": 32, "input_length": 2, "labels": ["label"],
+            "dataset_id": "tiny", "num_fields": 1, "total_features": 32, "input_length": 2,
+            "labels": ["label"],
             "features": features,
         }  # fmt: skip
         (data / "feature_map.json").write_text(json.dumps(feature_map))
