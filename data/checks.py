@@ -23,16 +23,17 @@ def check_encoded(feature_map: FeatureMap, params: dict) -> None:
         params: as `prepare_dataset` returned them, with the fields of the model (`*_sequence_field`, `*_seq_field`).
 
     Raises:
-        UserError: a split without rows, labels of one class (unless `task: regression`), a missing column or file, an id
-            beyond its vocabulary; sequences of one field tuple that differ in padding, or in length in a row. The lengths
-            of rows can only be told where histories are ragged, in sets encoded in-process.
+        UserError: a split without rows, labels of one class (unless `task: regression`), a missing column or file, an
+            id beyond its vocabulary; sequences of one field tuple that differ in padding, or in length in a row. The
+            lengths of rows can only be told where histories are ragged, in sets encoded in-process.
     """
     in_memory = params.get("data_loader") is InMemoryDataLoader
     for split in _SPLITS:
         path = params.get(f"{split}_data")
         if path:
             files = [path] if in_memory else _files(path, params["data_format"])
-            _check_labels(split, files, feature_map.labels, params.get("task"))
+            _check_labels(split, files, [f"column/{label}" if in_memory else label for label in feature_map.labels],
+                          params.get("task"))
             if in_memory:
                 _check_aligned(split, Path(path), params)
             else:
@@ -57,18 +58,18 @@ def _check_labels(split: str, files: list[str], labels: list[str], task: str | N
         if len(values) == 0:
             raise UserError(f"{split} data ({files[0]}): no rows")
         if len(values) == 1 and task != "regression":
-            raise UserError(f"{split} data ({files[0]}): every {label} is {values[0]:g}; both classes are needed")
+            raise UserError(f"{split} data ({files[0]}): every {label.removeprefix('column/')} is {values[0]:g}; both classes are needed")
 
 
 def _check_ids(split: str, files: list[str], feature_map: FeatureMap) -> None:
     for name, spec in feature_map.features.items():
-        owner = feature_map.features.get(spec.get("share_embedding"), spec)
+        size = feature_map.features.get(spec.get("share_embedding"), spec).get("vocab_size")
         for file, ids in zip(files, _columns(split, files, name), strict=True):
             if spec["type"] in ("categorical", "sequence") and ids.size:
-                if ids.max() >= owner["vocab_size"] or ids.min() < 0:
-                    wrong = ids.max() if ids.max() >= owner["vocab_size"] else ids.min()
-                    raise UserError(f"{split} data ({file}): {name} holds the id {wrong}, its vocabulary has "
-                                    f"{owner['vocab_size']} ids from 0")
+                lowest, highest = int(ids.min()), int(ids.max())
+                if lowest < 0 or highest >= size:
+                    raise UserError(f"{split} data ({file}): {name} holds the id {lowest if lowest < 0 else highest}, "
+                                    f"its vocabulary has {size} ids from 0")
 
 
 def _columns(split: str, files: list[str], name: str) -> Iterator[np.ndarray]:
@@ -80,7 +81,9 @@ def _columns(split: str, files: list[str], name: str) -> Iterator[np.ndarray]:
                     yield arrays[name]
             else:
                 values = pl.read_parquet(file, columns=[name])[name]
-                yield (values.explode() if isinstance(values.dtype, (pl.List, pl.Array)) else values).to_numpy()
+                if isinstance(values.dtype, (pl.List, pl.Array)):
+                    values = values.explode().drop_nulls()
+                yield values.to_numpy()
         except (KeyError, pl.exceptions.ColumnNotFoundError) as error:
             raise UserError(f"{split} data ({file}): column {name} is missing") from error
 
@@ -115,10 +118,7 @@ def _field_tuples(params: dict) -> list[list[str]]:
     return tuples
 
 
-def _as_tuples(value: object) -> list[list[str]]:
+def _as_tuples(value: str | tuple | list | None) -> list[list[str]]:
     """A field is a name, a tuple of names, or a list of either."""
-    if not value:
-        return []
-    if isinstance(value, (str, tuple)):
-        value = [value]
-    return [[field] if isinstance(field, str) else list(field) for field in value]
+    entries = value if isinstance(value, list) else [value]
+    return [[entry] if isinstance(entry, str) else list(entry) for entry in entries if entry]

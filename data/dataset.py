@@ -1,6 +1,7 @@
 """A data set entry -> encoded files and the loader that reads them; missing sets are built, changed ones refused."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import fuxictr.preprocess
@@ -18,7 +19,8 @@ from data.reading import RawSplit, expand_path
 from data.schema import active_columns
 
 SPLITS = ("train", "valid", "test")
-_KEYS = ("data_format", "sep", "n_rows", "min_categr_count", "num_buckets", "data_block_size", "rebuild_dataset")
+_KEYS = {"sep": ",", "n_rows": None, "min_categr_count": 1}
+_ZOO_KEYS = {"num_buckets": 10, "data_block_size": 0}
 
 
 def prepare_dataset(params: dict, rebuild: bool = False) -> dict:
@@ -28,8 +30,8 @@ def prepare_dataset(params: dict, rebuild: bool = False) -> dict:
     same; one without fingerprint.json was built by FuxiCTR and is read by its loaders.
 
     Args:
-        params: of the experiment, paths resolved. `data_loader: in_memory` (default for csv and raw parquet) encodes
-            in this process; `zoo` (default for npz, and for parquet with `rebuild_dataset: False`) leaves it to FuxiCTR.
+        params: of the experiment, paths resolved. `data_loader: in_memory` (default for csv and raw parquet) encodes in
+            this process; `zoo` (default for npz, and for parquet with `rebuild_dataset: False`) leaves it to FuxiCTR.
         rebuild: build again although a set is there; what stands is replaced only when the new one is whole.
 
     Returns:
@@ -48,8 +50,8 @@ def prepare_dataset(params: dict, rebuild: bool = False) -> dict:
     if choice not in ("in_memory", "zoo"):
         raise UserError(f"data_loader={choice} is not known; allowed: in_memory, zoo")
     if is_encoded and choice == "in_memory":
-        raise UserError("data_loader: in_memory reads csv and raw parquet; npz, and parquet with rebuild_dataset: False, "
-                        "are encoded already")
+        raise UserError("data_loader: in_memory reads csv and raw parquet; npz, and parquet with rebuild_dataset: "
+                        "False, are encoded already")
     if is_encoded:
         return _use_encoded(params, data_dir)
     if _is_built(data_dir) and Fingerprint.load(data_dir) is None:
@@ -72,8 +74,8 @@ def _check_keys(params: dict) -> None:
         raise UserError(f"data_format={params['data_format']} is not known; allowed: csv, parquet, npz")
     for key in ("valid_size", "test_size"):
         if params.get(key):
-            raise UserError(f"{key}={params[key]}: FuxiCTR cannot split what it reads lazily; split the file yourself and "
-                            "name valid_data and test_data")
+            raise UserError(f"{key}={params[key]}: FuxiCTR cannot split what it reads lazily; split the file yourself "
+                            "and name valid_data and test_data")
 
 
 def _is_built(data_dir: Path) -> bool:
@@ -89,27 +91,31 @@ def _use_encoded(params: dict, data_dir: Path) -> dict:
         except ValueError as error:
             raise UserError(f"data set {params['dataset_id']}: {error}") from error
     if not _is_built(data_dir):
-        raise UserError(f"{data_dir / FEATURE_MAP} does not exist: npz files need the feature map they were encoded with")
+        raise UserError(f"{data_dir / FEATURE_MAP} does not exist: npz files need the feature map that they "
+                        "were encoded with")
     return params
 
 
 def _use_unmarked(params: dict, data_dir: Path, choice: str, rebuild: bool) -> dict:
     """A set that FuxiCTR built itself."""
     if rebuild or "build" in params:
-        raise UserError(f"{data_dir} has a feature_map.json but no fingerprint.json: it was not built here and is never "
-                        "deleted; move it away to build it again")
+        raise UserError(f"{data_dir} has a feature_map.json but no fingerprint.json: it was not built here and is "
+                        "never deleted; move it away to build it again")
     logging.info(f"{data_dir} was built by FuxiCTR itself: using it as it is, through FuxiCTR's loader")
     return params if params["data_format"] == "parquet" else _with_zoo_paths(params, data_dir)
 
 
 def _ensure_built(params: dict, data_dir: Path, choice: str, rebuild: bool) -> None:
-    if _is_built(data_dir) and not rebuild:
-        return _check_unchanged(params, data_dir, choice)
+    for key in ("feature_cols", "label_col"):
+        if not params.get(key):
+            raise UserError(f"data set {params['dataset_id']}: {key} is missing")
     before = Fingerprint.load(data_dir)
+    if before and _is_built(data_dir) and not rebuild:
+        return _check_unchanged(params, data_dir, choice, before)
     with exclusive(data_dir):
         known = Fingerprint.load(data_dir)
-        if _is_built(data_dir) and (not rebuild or known != before):  # built while this process waited for the lock
-            return _check_unchanged(params, data_dir, choice)
+        if known and known != before and _is_built(data_dir):  # built while this process waited for the lock
+            return _check_unchanged(params, data_dir, choice, known)
         logging.info(f"Building data set {data_dir}")
         inputs = _inputs(params, required=True)
         fingerprint = take_fingerprint(_entry(params, choice), inputs, known)
@@ -118,23 +124,17 @@ def _ensure_built(params: dict, data_dir: Path, choice: str, rebuild: bool) -> N
         logging.info(f"Built data set {data_dir}")
 
 
-def _check_unchanged(params: dict, data_dir: Path, choice: str) -> None:
-    known = Fingerprint.load(data_dir)
+def _check_unchanged(params: dict, data_dir: Path, choice: str, known: Fingerprint) -> None:
     present = take_fingerprint(_entry(params, choice), _inputs(params, required=False), known)
     changes = differences(known, present)
     if changes:
         raise UserError(f"{data_dir} was built from something else ({'; '.join(changes)}); --rebuild builds it again")
     if present.inputs != {role: known.inputs[role] for role in present.inputs}:
-        _remember(Fingerprint({k: v for k, v in known.entry.items() if k != "format"},
-                              known.inputs | present.inputs, known.files), data_dir)
-
-
-def _remember(fingerprint: Fingerprint, data_dir: Path) -> None:
-    """Same content, new times: store them so that the next run reads nothing, if the folder can be written."""
-    try:
-        fingerprint.save(data_dir)
-    except OSError as error:
-        logging.info(f"Cannot refresh the fingerprint of {data_dir}: {error}")
+        # Same content, other times: store them so that the next run reads nothing.
+        try:
+            replace(known, inputs=known.inputs | present.inputs).save(data_dir)
+        except OSError as error:
+            logging.info(f"Cannot refresh the fingerprint of {data_dir}: {error}")
 
 
 def _entry(params: dict, choice: str) -> dict[str, object]:
@@ -142,11 +142,13 @@ def _entry(params: dict, choice: str) -> dict[str, object]:
     columns = [dict(column) for column in active_columns(params["feature_cols"])]
     for column in columns:
         column.pop("pretrained_emb", None)
-    kept = {key: params[key] for key in _KEYS if params.get(key) is not None}
+    defaults = _KEYS | _ZOO_KEYS if choice == "zoo" else _KEYS
+    kept: dict = {key: params.get(key, default) for key, default in defaults.items()}
     build = params.get("build") or {}
     paths = {str(path) for path in raw_files(build)} if build else set()
     kept["build"] = {key: value for key, value in build.items() if key != "raw_from" and str(value) not in paths}
-    kept |= {"data_loader": choice, "feature_cols": columns, "label_col": params["label_col"]}
+    labels = params["label_col"] if isinstance(params["label_col"], list) else [params["label_col"]]
+    kept |= {"data_format": params["data_format"], "data_loader": choice, "feature_cols": columns, "label_col": labels}
     return {k: v for key, value in kept.items() for k, v in flatten(key, value).items()}
 
 

@@ -108,8 +108,9 @@ def assemble(columns: dict[str, np.ndarray], histories: dict[str, EncodedHistory
     return EncodedSplit(columns, assembled)
 
 
-def save_splits(folder: Path, columns: dict[str, dict[str, np.ndarray]], histories: dict[str, dict[str, EncodedHistory]],
-                tables: list[list[str]], truncated: dict[str, int]) -> None:
+def save_splits(folder: Path, columns: dict[str, dict[str, np.ndarray]],
+                histories: dict[str, dict[str, EncodedHistory]], tables: list[list[str]],
+                truncated: dict[str, int]) -> None:
     """Write `<split>.npz`, `histories/<column>.npy` and layout.json; behaviours that splits share are written once.
 
     Args:
@@ -120,7 +121,7 @@ def save_splits(folder: Path, columns: dict[str, dict[str, np.ndarray]], histori
         truncated: column -> rows that lost their newest behaviours to max_len.
     """
     (folder / "histories").mkdir(parents=True)
-    written = {split: dict(arrays) for split, arrays in columns.items()}
+    written = {split: {f"column/{name}": array for name, array in arrays.items()} for split, arrays in columns.items()}
     for table in tables:
         base: dict[int, int] = {}
         parts: list[dict[str, EncodedHistory]] = []
@@ -138,7 +139,7 @@ def save_splits(folder: Path, columns: dict[str, dict[str, np.ndarray]], histori
             padded = [part[name].ids for part in parts] + [np.zeros(1, dtype=np.int32)]
             np.save(folder / "histories" / f"{name}.npy", np.concatenate(padded))
     for split, arrays in written.items():
-        np.savez(folder / f"{split}.npz", **arrays)
+        np.savez(folder / f"{split}.npz", allow_pickle=False, **arrays)
     first = next(iter(histories.values()))
     layout = {"tables": tables, "padding": {name: first[name].padding for name in first}, "truncated": truncated}
     (folder / LAYOUT).write_text(json.dumps(layout, indent=4))
@@ -159,4 +160,4 @@ def load_split(path: Path) -> EncodedSplit:
         flat = {name: np.load(path.parent / "histories" / f"{name}.npy", mmap_mode="r") for name in table}
         start, length = arrays.pop(f"start/{table[0]}"), arrays.pop(f"length/{table[0]}").astype(np.int64)
         tables.append(HistoryTable(flat, start, length, layout["padding"][table[0]]))
-    return EncodedSplit(arrays, tables)
+    return EncodedSplit({name.removeprefix("column/"): array for name, array in arrays.items()}, tables)

@@ -10,7 +10,7 @@ from fuxictr.preprocess.normalizer import Normalizer
 
 from data.encoded import EncodedHistory, EncodedSplit, assemble, load_layout
 from data.errors import UserError
-from data.reading import DTYPES, RawHistory, RawSplit, SplitReader, Tokens, coverage
+from data.reading import RawHistory, RawSplit, SplitReader, Tokens, coverage
 
 FILE_NAME = "encoder.json"
 _FORMAT = 1
@@ -68,8 +68,8 @@ class Encoder:
         """
         path = Path(data_dir) / FILE_NAME
         if not path.is_file():
-            raise UserError(f"{path} does not exist: only data sets built in-process (data_loader: in_memory) can encode "
-                            "new rows")
+            raise UserError(f"{path} does not exist: only data sets built in-process (data_loader: in_memory) can "
+                            "encode new rows")
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
             if state["format"] != _FORMAT:
@@ -199,7 +199,8 @@ def _integers(column: dict, values: pl.Series) -> np.ndarray:
     try:
         return values.cast(pl.Int64).to_numpy()
     except pl.exceptions.PolarsError as error:
-        raise UserError(f"column {column['name']}: remap: False needs integers: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        raise UserError(f"column {column['name']}: remap: False needs integers: {reason}") from error
 
 
 def _matrix(column: dict, values: pl.Series) -> np.ndarray:
@@ -207,5 +208,6 @@ def _matrix(column: dict, values: pl.Series) -> np.ndarray:
     expected = column.get("pretrain_dim", lengths[0])
     wrong = (lengths != expected).arg_true()
     if len(wrong):
-        raise UserError(f"column {column['name']}: row {wrong[0] + 1} holds {lengths[wrong[0]]} numbers, not {expected}")
+        row = wrong[0]
+        raise UserError(f"column {column['name']}: row {row + 1} holds {lengths[row]} numbers, not {expected}")
     return values.explode().to_numpy().reshape(len(values), expected)

@@ -4,7 +4,8 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.errors import UserError
@@ -22,15 +23,17 @@ class Fingerprint:
         entry: dotted key -> value, all keys that influence the build.
         inputs: role (`train_data[0]`) -> path, size, mtime_ns, blake2b.
         files: paths relative to the data set's folder that the build wrote.
+        built_at: nanoseconds since 1970; tells two builds from the same inputs apart.
     """
 
     entry: dict[str, object]
     inputs: dict[str, dict]
     files: list[str]
+    built_at: int = field(default_factory=time.time_ns)
 
     def save(self, folder: Path) -> None:
         """Write fingerprint.json at once or not at all."""
-        state = {"format": FORMAT, "entry": self.entry, "inputs": self.inputs, "files": self.files}
+        state = {"entry": self.entry, "inputs": self.inputs, "files": self.files, "built_at": self.built_at}
         temporary = folder / f".{FILE_NAME}.{os.getpid()}"
         temporary.write_text(json.dumps(state, indent=4), encoding="utf-8")
         os.replace(temporary, folder / FILE_NAME)
@@ -47,8 +50,7 @@ class Fingerprint:
             return None
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
-            entry = {"format": state["format"], **state["entry"]}
-            return cls(entry, state["inputs"], state["files"])
+            return cls(state["entry"], state["inputs"], state["files"], state["built_at"])
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged ({error}); move the folder away to build it again") from error
 
@@ -58,7 +60,7 @@ def flatten(key: str, value: object) -> dict[str, object]:
     if isinstance(value, dict):
         return {k: v for name, item in value.items() for k, v in flatten(f"{key}.{name}", item).items()}
     if isinstance(value, list) and value and all(isinstance(item, dict) and "name" in item for item in value):
-        flat = {key: [item["name"] for item in value]}
+        flat: dict[str, object] = {key: [item["name"] for item in value]}
         for item in value:
             flat |= flatten(f"{key}.{item['name']}", {k: v for k, v in item.items() if k != "name"})
         return flat
@@ -80,7 +82,7 @@ def take_fingerprint(entry: dict[str, object], inputs: dict[str, Path], known: F
         old = known.inputs.get(role, {}) if known else {}
         same = all(old.get(key) == value for key, value in seen.items())
         taken[role] = {**seen, "blake2b": old["blake2b"] if same else _digest(path)}
-    return Fingerprint({"format": FORMAT, **entry}, taken, known.files if known else [])
+    return Fingerprint({"format": FORMAT, **entry}, taken, [])
 
 
 def differences(known: Fingerprint, present: Fingerprint) -> list[str]:

@@ -66,7 +66,7 @@ class InMemoryDataLoader:
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         order = np.arange(self.num_samples)
         if self._shuffle:
-            seed = torch.empty((), dtype=torch.int64).random_().item()
+            seed = int(torch.empty((), dtype=torch.int64).random_())
             order = np.random.default_rng(seed).permutation(self.num_samples)
         for first in range(0, self.num_samples, self.batch_size):
             yield self._batch(order[first:first + self.batch_size])

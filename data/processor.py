@@ -35,7 +35,7 @@ class InProcessFeatureProcessor(FeatureProcessor):
         self.reader = SplitReader(self.feature_cols, self.label_cols, params.get("sep", ","), params.get("n_rows"))
         self._sep = params.get("sep", ",")
         self._min_categr_count = params.get("min_categr_count", 1)
-        self._moments: dict[str, dict[str, float]] = {}
+        self._moments: dict[str, dict] = {}
 
     def _complete_feature_cols(self, feature_cols: list[dict]) -> list[dict]:
         return active_columns(feature_cols)
@@ -54,7 +54,7 @@ class InProcessFeatureProcessor(FeatureProcessor):
         statistics = {}
         for column in self.feature_cols:
             name = column["name"]
-            if column["type"] == "meta" and column.get("remap", True):
+            if column["type"] == "meta" and meta_ddf is not None and column.get("remap", True):
                 statistics[name] = {"value_counts": _value_counts(meta_ddf[name])}
             elif column["type"] == "categorical":
                 statistics[name] = {"value_counts": _value_counts(train_ddf.frame[name])}
@@ -118,9 +118,10 @@ def _history_statistics(history: RawHistory) -> dict:
     rows = coverage(history.start, history.length, len(tokens.codes))
     counts = np.bincount(tokens.codes, weights=rows, minlength=len(tokens.words)).astype(np.int64)
     seen = zip(tokens.words.to_list(), counts.tolist(), strict=True)
-    return {"value_counts": {word: count for word, count in seen if count}, "max_len": max(int(history.length.max()), 1)}
+    longest = max(int(history.length.max()), 1)
+    return {"value_counts": {word: count for word, count in seen if count}, "max_len": longest}
 
 
-def _moments(values: pl.Series) -> dict[str, float]:
+def _moments(values: pl.Series) -> dict:
     return {"min": values.min(), "max": values.max(), "mean": values.mean(), "std": values.std(ddof=0),
             "count": values.count()}

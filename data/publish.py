@@ -59,8 +59,9 @@ def build_and_publish(data_dir: Path, build: Callable[[Path], None], fingerprint
         UserError: the build fails on input, or the disk is full; nothing of it remains.
     """
     prefix = f".{data_dir.name}.building-"
-    for stale in data_dir.parent.glob(f"{prefix}*"):
-        shutil.rmtree(stale, ignore_errors=True)  # the lock is ours: its builder is dead
+    for stale in data_dir.parent.iterdir():
+        if stale.name.startswith(prefix):  # the lock is ours: its builder is dead
+            shutil.rmtree(stale, ignore_errors=True)
     try:
         parent = Path(tempfile.mkdtemp(prefix=prefix, dir=data_dir.parent))
         try:

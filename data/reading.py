@@ -217,11 +217,10 @@ def _split_history(text: pl.Series, column: dict) -> RawHistory:
         codes.append(chunk.codes)
         lengths.append(rows.list.len().cast(pl.Int64).to_numpy())
     vocabulary = pl.concat(words).unique(maintain_order=True)
-    codes = [_codes(chunk, vocabulary)[code] for chunk, code in zip(words, codes)]
+    codes = [_codes(chunk, vocabulary)[code] for chunk, code in zip(words, codes, strict=True)]
     length = np.concatenate(lengths)
-    blank = (text == column.get("fill_na", "")).to_numpy() if isinstance(column.get("fill_na", ""), str) else None
-    if blank is None:
-        blank = np.zeros(len(text), dtype=bool)
+    na_value = column.get("fill_na", "")
+    blank = (text == na_value).to_numpy() if isinstance(na_value, str) else np.zeros(len(text), dtype=bool)
     return RawHistory(Tokens(vocabulary, np.concatenate(codes)), np.cumsum(length) - length, length, blank)
 
 
