@@ -18,7 +18,10 @@ from fuxictr.pytorch.models import BaseModel
 from fuxictr.pytorch.torch_utils import seed_everything
 from fuxictr.utils import print_to_json, print_to_list
 
+from data.checks import check_encoded
+from data.dataset import prepare_dataset
 from data.errors import UserError
+from data.fingerprint import Fingerprint
 
 from . import checkpoint
 from .config import Config, load_config
@@ -28,6 +31,7 @@ from .keys import check_keys
 from .logs import RunLog
 from .models import build_model, find_model, load_feature_map
 from .paths import resolve_paths
+from .prediction import output_path, predict_file
 from .tensorboard import TensorBoard
 from .training import Trainer
 from .values import check_values
@@ -141,15 +145,19 @@ def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) ->
         observer = TensorBoard(run_folder / f"{options.expid}.tensorboard" / datetime.now().strftime("%Y%m%d-%H%M%S"))
     seed_everything(seed=params["seed"])
 
+    log_file = run_folder / f"{options.expid}.log"
     if options.predict:
-        _predict(options, params, model_class)
+        out = output_path(options.out, options.expid)
+        model = build_model(model_class, load_feature_map(params), params)
+        checkpoint.load_weights(model, Path(model.checkpoint))
+        predict_file(model, options.predict, out, params)
+        log.open_file(log_file, append=True)
         return
-    params = _prepare_data(params, options.rebuild)
+    params = prepare_dataset(params, rebuild=options.rebuild)
     feature_map = load_feature_map(params)
-    _check_data(feature_map, params)
+    check_encoded(feature_map, params)
     logging.info("Feature specs: " + print_to_json(feature_map.features))
     model = build_model(model_class, feature_map, params)
-    log_file = run_folder / f"{options.expid}.log"
 
     if options.eval_only:
         checkpoint.load_weights(model, Path(model.checkpoint))
@@ -161,7 +169,7 @@ def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) ->
     trainer = Trainer(
         model,
         max_gradient_norm=params.get("max_gradient_norm", 10.0),
-        config=config.params,
+        config={**config.params, "content of the data set": _data_content(params)},
         on_start=lambda: log.open_file(log_file, append=options.resume),
         observer=observer,
     )
@@ -191,25 +199,10 @@ def _device_index(gpu: int, warnings: list[str]) -> int:
     return gpu
 
 
-def _prepare_data(params: dict[str, Any], rebuild: bool) -> dict[str, Any]:
-    from data.dataset import prepare_dataset
-
-    return prepare_dataset(params, rebuild=rebuild)
-
-
-def _check_data(feature_map: Any, params: dict[str, Any]) -> None:
-    from data.checks import check_encoded
-
-    check_encoded(feature_map, params)
-
-
-def _predict(options: argparse.Namespace, params: dict[str, Any], model_class: type[BaseModel]) -> None:
-    from .prediction import output_path, predict_file
-
-    out = output_path(options.out, options.expid)
-    model = build_model(model_class, load_feature_map(params), params)
-    checkpoint.load_weights(model, Path(model.checkpoint))
-    predict_file(model, options.predict, out, params)
+def _data_content(params: dict[str, Any]) -> dict[str, str]:
+    """Digests of the files that the data set was built from: a run cannot be resumed on other data."""
+    fingerprint = Fingerprint.load(Path(params["data_root"], params["dataset_id"]))
+    return {role: seen["blake2b"] for role, seen in fingerprint.inputs.items()} if fingerprint else {}
 
 
 def _evaluate_both(

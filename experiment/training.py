@@ -16,7 +16,7 @@ from torch import Tensor
 from . import checkpoint
 from .errors import TrainingError
 from .evaluation import evaluate, progress_bar
-from .gradients import clip_gradients, gradient_cause, loss_cause
+from .gradients import clip_gradients, gradient_cause, gradient_norm, loss_cause
 from .resume import Progress, ResumeFile
 
 MIN_DELTA = 1e-6
@@ -188,7 +188,7 @@ class Trainer:
                     raise
                 raise self._not_finite("loss", loss_cause(model, return_dict, y_true)) from error
             loss.backward()
-            norm = clip_gradients(model.parameters(), self.max_gradient_norm)
+            norm = gradient_norm(model)
             watched = {"train": loss, "gradient_norm": norm}
             if "aux_loss" in return_dict:
                 watched["auxiliary"] = return_dict["aux_loss"]
@@ -205,6 +205,7 @@ class Trainer:
             raise self._not_finite("loss", loss_cause(model, return_dict, y_true))
         if not math.isfinite(losses["gradient_norm"]):
             raise self._not_finite("gradient", gradient_cause(model))
+        clip_gradients(model, self.max_gradient_norm, norm)
         model.optimizer.step()
         if self.observer:
             self.observer.step(self.progress.total_steps + 1, losses, model.optimizer.param_groups[0]["lr"])

@@ -125,6 +125,11 @@ class Workspace:
 
 
 @pytest.fixture
+def settings_of_tiny() -> dict:
+    return base_settings()
+
+
+@pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     workspace = Workspace(tmp_path)
     monkeypatch.chdir(tmp_path)
