@@ -299,7 +299,7 @@ def test_a_projecting_encoder_is_no_pooling(make_dien):
 
 def test_golden_losses(make_dien):
     """Losses of five steps, to notice when a change moves the numbers."""
-    model = make_dien(aux_loss_alpha=0.5, enable_sum_pooling=True, learning_rate=0.01, net_dropout=0.1)
+    model = make_dien(aux_loss_alpha=0.5, enable_sum_pooling=True, learning_rate=0.01)
     losses = []
     for step in range(5):
         batch = make_batch(LENGTHS, seed=step)
@@ -307,4 +307,4 @@ def test_golden_losses(make_dien):
         loss, _ = train_loss(model, batch, seed=step)
         model.optimizer.step()
         losses.append(loss.item())
-    assert losses == pytest.approx([1.516664, 1.261917, 1.521972, 1.624293, 1.587376], abs=1e-4)
+    assert losses == pytest.approx([1.527771, 1.260475, 1.500694, 1.577091, 1.576108], abs=1e-4)

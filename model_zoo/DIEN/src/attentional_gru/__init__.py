@@ -8,10 +8,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from . import dense, reference
+from . import dense, packed, reference
 
 KINDS = ("GRU", "AIGRU", "AGRU", "AUGRU", "AUGRU-code")
-BACKENDS = {"reference": reference.attentional_gru, "dense": dense.attentional_gru}
+BACKENDS = {"reference": reference.attentional_gru, "dense": dense.attentional_gru, "packed": packed.attentional_gru}
 
 
 def attentional_gru(inputs: Tensor, mask: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor,
@@ -29,7 +29,7 @@ def attentional_gru(inputs: Tensor, mask: Tensor, weight_ih: Tensor, weight_hh: 
         attention: (B, T), not used by the plain GRU.
         state: (B, H), where the rows stand before the first step; zeros if None.
         kind: one of ``KINDS``; ``AUGRU-code`` has the sign of the authors' program.
-        backend: one of ``BACKENDS``, or ``auto``.
+        backend: one of ``BACKENDS``, or ``auto``: ``packed`` on a CPU, ``dense`` elsewhere.
 
     Returns:
         states: (B, T, H), zero at padding. final: (B, H), the state after each row's last real step.
@@ -51,8 +51,9 @@ def attentional_gru(inputs: Tensor, mask: Tensor, weight_ih: Tensor, weight_hh: 
         return inputs.new_zeros(*mask.shape, state.size(1)), state
     inputs = inputs.masked_fill(~mask.unsqueeze(-1), 0)
     attention = attention.masked_fill(~mask, 0)
-    run = BACKENDS["dense" if backend == "auto" else backend]
-    return run(inputs, attention, mask, state, weight_ih, weight_hh, bias, kind)
+    if backend == "auto":
+        backend = "packed" if inputs.device.type == "cpu" else "dense"
+    return BACKENDS[backend](inputs, attention, mask, state, weight_ih, weight_hh, bias, kind)
 
 
 class AttentionalGRU(nn.Module):

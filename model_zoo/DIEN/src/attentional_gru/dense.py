@@ -1,18 +1,25 @@
-"""PyTorch backend over padded rows: inputs projected for all steps at once, the plain GRU by torch's own kernel."""
+"""PyTorch backend over padded rows, which never asks the device for lengths; the plain GRU by torch's own kernel."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .step import advance
+
 
 def attentional_gru(inputs: Tensor, attention: Tensor, mask: Tensor, state: Tensor,
                     weight_ih: Tensor, weight_hh: Tensor, bias: Tensor, kind: str) -> tuple[Tensor, Tensor]:
     """Arguments and results as in :func:`attentional_gru.attentional_gru`."""
+    if kind == "AIGRU":
+        inputs = inputs * attention.unsqueeze(-1)
     if kind in ("GRU", "AIGRU"):
-        if kind == "AIGRU":
-            inputs = inputs * attention.unsqueeze(-1)
         return _gru(inputs, mask, state, weight_ih, weight_hh, bias)
-    return _gated(inputs, attention, mask, state, weight_ih, weight_hh, bias, kind)
+    projected = F.linear(inputs, weight_ih, bias).transpose(0, 1)
+    states = []
+    for x, a, real in zip(projected, attention.t().unsqueeze(-1), mask.t().unsqueeze(-1), strict=True):
+        state = torch.where(real, advance(x, a, state, weight_hh, kind), state)
+        states.append(state)
+    return torch.stack(states, dim=1).masked_fill(~mask.unsqueeze(-1), 0), state
 
 
 def _gru(inputs: Tensor, mask: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor,
@@ -31,25 +38,3 @@ def _gru(inputs: Tensor, mask: Tensor, state: Tensor, weight_ih: Tensor, weight_
     last = (lengths - 1).clamp(min=0).view(-1, 1, 1).expand(-1, 1, state.size(1))
     final = torch.where(lengths.unsqueeze(1) > 0, states.gather(1, last).squeeze(1), state)
     return states.masked_fill(~mask.unsqueeze(-1), 0), final
-
-
-def _gated(inputs: Tensor, attention: Tensor, mask: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor,
-           bias: Tensor, kind: str) -> tuple[Tensor, Tensor]:
-    size = state.size(1)
-    projected = F.linear(inputs, weight_ih, bias).transpose(0, 1).contiguous()
-    # a = 0 at padding, so AGRU and AUGRU freeze there by themselves; the authors' sign does not.
-    scores = attention.t().unsqueeze(-1)
-    real = mask.t().unsqueeze(-1).to(inputs.dtype)
-    states = []
-    for x, a, m in zip(projected.unbind(), scores.unbind(), real.unbind(), strict=True):
-        h = F.linear(state, weight_hh)
-        if kind == "AGRU":
-            r = torch.sigmoid(x[:, size:2 * size] + h[:, size:2 * size])
-            u = a
-        else:
-            u, r = torch.sigmoid(x[:, :2 * size] + h[:, :2 * size]).chunk(2, dim=1)
-            u = a * u if kind == "AUGRU" else m * (a + u - a * u)
-        candidate = torch.tanh(torch.addcmul(x[:, 2 * size:], r, h[:, 2 * size:]))
-        state = state + u * (candidate - state)
-        states.append(state)
-    return torch.stack(states, dim=1).masked_fill(~mask.unsqueeze(-1), 0), state
