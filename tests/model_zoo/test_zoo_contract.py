@@ -126,8 +126,8 @@ video:
     feature_cols:
         - {name: group_id, active: True, dtype: int, type: meta, preprocess: copy_from(user_id), remap: False}
         - {name: [user_id, item_id], active: True, dtype: str, type: categorical}
-        - {name: item_emb, active: True, dtype: str, type: categorical, embedding_dim: 6, preprocess: copy_from(item_id),
-           pretrained_emb: ./raw/items.h5, pretrain_dim: 6}
+        - {name: item_emb, active: True, dtype: str, type: categorical, embedding_dim: 6,
+           preprocess: copy_from(item_id), pretrained_emb: ./raw/items.h5, pretrain_dim: 6}
         - {name: item_history, active: True, dtype: str, type: sequence, splitter: ^, max_len: 5, padding: post,
            share_embedding: item_id}
         - {name: seen_history, active: True, dtype: str, type: sequence, splitter: ^, max_len: 5, padding: post,
@@ -148,7 +148,8 @@ VIDEO = """
     aux_loss_alpha: 0
     batch_norm: False
     dien_neg_seq_field: []
-    dien_sequence_field: [!!python/tuple [item_history, item_history_emb], !!python/tuple [seen_history, seen_history_emb]]
+    dien_sequence_field:
+        [!!python/tuple [item_history, item_history_emb], !!python/tuple [seen_history, seen_history_emb]]
     dien_target_field: [!!python/tuple [item_id, item_emb], !!python/tuple [item_id, item_emb]]
     feature_specs:
         - {name: item_emb, feature_encoder: 'nn.Linear(6, 6, bias=False)'}
@@ -244,7 +245,7 @@ feature_map.load(os.path.join(data_dir, "feature_map.json"), params)
 model = getattr({package}, params["model"])(feature_map, **params)
 train, valid = RankDataLoader(feature_map, stage="train", **params)
 model.fit(train, validation_data=valid, **params)
-print(sys.modules[type(model).__module__].__file__, model.evaluate(valid))
+print(sys.modules[type(model).__module__].__file__, dict(model.evaluate(valid)))
 """
 TINY_SEQ = {
     "dataset_id": "tiny_seq", "num_fields": 2, "total_features": 40, "input_length": 7, "labels": ["clk"],
