@@ -30,11 +30,13 @@ class RunLog:
     """
 
     def __init__(self) -> None:
+        console = logging.StreamHandler()
         self._buffer = logging.handlers.MemoryHandler(capacity=sys.maxsize, flushLevel=logging.CRITICAL + 1)
         self._file: logging.FileHandler | None = None
         logging.basicConfig(
-            level=logging.INFO, format=FORMAT, handlers=[logging.StreamHandler(), self._buffer], force=True
+            level=logging.INFO, format=FORMAT, handlers=[console, self._buffer], force=True
         )
+        self._handlers: list[logging.Handler] = [console, self._buffer]
 
     def open_file(self, path: Path, append: bool) -> None:
         """Write the records so far and all to come to `path`; a second call does nothing.
@@ -55,14 +57,11 @@ class RunLog:
         root = logging.getLogger()
         root.removeHandler(self._buffer)
         root.addHandler(self._file)
+        self._handlers.append(self._file)
 
     def close(self) -> None:
         """Detach and close the handlers of this run."""
-        root = logging.getLogger()
-        for handler in (self._buffer, self._file):
-            if handler is not None:
-                root.removeHandler(handler)
         self._buffer.setTarget(None)
-        self._buffer.close()
-        if self._file is not None:
-            self._file.close()
+        for handler in self._handlers:
+            logging.getLogger().removeHandler(handler)
+            handler.close()

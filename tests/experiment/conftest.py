@@ -1,16 +1,15 @@
 """A tiny zoo model on a tiny encoded npz data set, in a folder laid out like the project."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from experiment.cli import main
 
 TINY_MODEL = """
 import torch
@@ -110,18 +109,47 @@ class Workspace:
                                                                  for s in ("train", "valid", "test")}}  # fmt: skip
         (config / "dataset_config.yaml").write_text(yaml.dump({"tiny": {**entry, **(dataset or {})}}))
 
-    def command(self, *arguments: str, expid: str = "Tiny_test") -> list[str]:
-        return [sys.executable, str(ROOT / "run_expid.py"), "--config", "config", "--expid", expid, *arguments]
+    def use_csv(self, rows: int = 60) -> None:
+        """Let the data set come from raw CSV files instead, with a sequence, encoded in-process."""
+        rng = np.random.default_rng(0)
+        for split in ("train", "valid", "test"):
+            lines = ["label,user,item,history"]
+            for _ in range(rows):
+                item, length = rng.integers(0, 12), rng.integers(0, 6)
+                history = "^".join(f"i{i}" for i in rng.integers(0, 12, length))
+                label = int(rng.random() < 0.2 + 0.6 * (item % 2))
+                lines.append(f"{label},u{rng.integers(0, 9)},i{item},{history}")
+            (self.folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
+        item = {"active": True, "dtype": "str"}
+        self.write_configs({"Tiny_test": {}}, {
+            "data_format": "csv", **{f"{split}_data": f"{split}.csv" for split in ("train", "valid", "test")},
+            "label_col": {"name": "label", "dtype": "float"},
+            "feature_cols": [
+                {"name": "user", **item, "type": "meta"},
+                {"name": ["item"], **item, "type": "categorical"},
+                {"name": "unused", "active": False, "dtype": "str", "type": "categorical"},
+                {"name": "history", **item, "type": "sequence", "splitter": "^", "max_len": 5, "padding": "post",
+                 "share_embedding": "item"},
+            ],
+            "data_root": "./built/",
+        })  # fmt: skip
+        (self.folder / "built").mkdir()
 
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1"}
-
-    def popen(self, *arguments: str, expid: str = "Tiny_test") -> subprocess.Popen:
-        return subprocess.Popen(self.command(*arguments, expid=expid), cwd=self.folder, env=self.environment(),
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    def run(self, *arguments: str, expid: str = "Tiny_test") -> int:
+        """`run_expid.py` in this process; its exit code."""
+        return main(["--config", "config", "--expid", expid, *arguments])
 
     def file(self, suffix: str, expid: str = "Tiny_test") -> Path:
         return self.folder / "checkpoints" / "tiny" / f"{expid}{suffix}"
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """More threads only wait for each other on batches this small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
