@@ -69,4 +69,5 @@ def save_catalogues(data_dir: Path, histories: dict[str, EncodedHistory], tables
     folder.mkdir(exist_ok=True)
     for table in tables:
         for fields in tuples_of(table, features):
-            np.savez(folder / f"{fields[0]}.npz", allow_pickle=False, **observed_tuples(histories, fields, oov[fields[0]]))
+            arrays = observed_tuples(histories, fields, oov[fields[0]])
+            np.savez(folder / f"{fields[0]}.npz", allow_pickle=False, **arrays)

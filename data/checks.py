@@ -32,8 +32,7 @@ def check_encoded(feature_map: FeatureMap, params: dict) -> None:
         path = params.get(f"{split}_data")
         if path:
             files = [path] if in_memory else _files(path, params["data_format"])
-            _check_labels(split, files, [f"column/{label}" if in_memory else label for label in feature_map.labels],
-                          params.get("task"))
+            _check_labels(split, files, feature_map.labels, "column/" if in_memory else "", params.get("task"))
             if in_memory:
                 _check_aligned(split, Path(path), params)
             else:
@@ -52,13 +51,14 @@ def _files(path: str, data_format: str) -> list[str]:
     return files
 
 
-def _check_labels(split: str, files: list[str], labels: list[str], task: str | None) -> None:
+def _check_labels(split: str, files: list[str], labels: list[str], prefix: str, task: str | None) -> None:
     for label in labels:
-        values = np.unique(np.concatenate([np.unique(column) for column in _columns(split, files, label)]))
+        columns = _columns(split, files, prefix + label)
+        values = np.unique(np.concatenate([np.unique(column) for column in columns]))
         if len(values) == 0:
             raise UserError(f"{split} data ({files[0]}): no rows")
         if len(values) == 1 and task != "regression":
-            raise UserError(f"{split} data ({files[0]}): every {label.removeprefix('column/')} is {values[0]:g}; both classes are needed")
+            raise UserError(f"{split} data ({files[0]}): every {label} is {values[0]:g}; both classes are needed")
 
 
 def _check_ids(split: str, files: list[str], feature_map: FeatureMap) -> None:
@@ -82,7 +82,7 @@ def _columns(split: str, files: list[str], name: str) -> Iterator[np.ndarray]:
             else:
                 values = pl.read_parquet(file, columns=[name])[name]
                 if isinstance(values.dtype, (pl.List, pl.Array)):
-                    values = values.explode().drop_nulls()
+                    values = values.explode(empty_as_null=False).drop_nulls()
                 yield values.to_numpy()
         except (KeyError, pl.exceptions.ColumnNotFoundError) as error:
             raise UserError(f"{split} data ({file}): column {name} is missing") from error

@@ -16,7 +16,7 @@ from data.loader import InMemoryDataLoader
 from data.processor import InProcessFeatureProcessor
 from data.publish import FEATURE_MAP, build_and_publish, exclusive
 from data.reading import RawSplit, expand_path
-from data.schema import active_columns
+from data.schema import active_columns, check_columns, label_columns
 
 SPLITS = ("train", "valid", "test")
 _KEYS = {"sep": ",", "n_rows": None, "min_categr_count": 1}
@@ -145,10 +145,12 @@ def _entry(params: dict, choice: str) -> dict[str, object]:
     defaults = _KEYS | _ZOO_KEYS if choice == "zoo" else _KEYS
     kept: dict = {key: params.get(key, default) for key, default in defaults.items()}
     build = params.get("build") or {}
+    if not build:
+        kept["splits"] = [split for split in SPLITS if params.get(f"{split}_data")]
     paths = {str(path) for path in raw_files(build)} if build else set()
     kept["build"] = {key: value for key, value in build.items() if key != "raw_from" and str(value) not in paths}
-    labels = params["label_col"] if isinstance(params["label_col"], list) else [params["label_col"]]
-    kept |= {"data_format": params["data_format"], "data_loader": choice, "feature_cols": columns, "label_col": labels}
+    kept |= {"data_format": params["data_format"], "data_loader": choice, "feature_cols": columns,
+             "label_col": label_columns(params["label_col"])}
     return {k: v for key, value in kept.items() for k, v in flatten(key, value).items()}
 
 
@@ -208,7 +210,7 @@ def encode_splits(processor: InProcessFeatureProcessor, raw: dict[str, RawSplit]
     encoder = processor.encoder()
     columns, histories = {}, {}
     for split, rows in raw.items():
-        logging.info(f"Encoding {split}: {rows.frame.height} rows")
+        logging.info(f"Encoding {split}: {len(rows)} rows")
         columns[split], histories[split] = encoder.encode(rows)
     tables = aligned_tables(list(histories.values()))
     save_splits(folder / "encoded", columns, histories, tables, encoder.truncated)
@@ -221,7 +223,9 @@ def _zoo_build(params: dict, folder: Path) -> None:
     if "build" in params:
         raise UserError("data_loader: zoo cannot read samples that share histories; build them with format csv by "
                         "`python -m data.build`, and name the files in train_data, valid_data and test_data")
-    params = {**params, "data_root": str(folder.parent)}
+    columns, labels = active_columns(params["feature_cols"]), label_columns(params["label_col"])
+    check_columns(columns, labels)
+    params = {**params, "data_root": str(folder.parent), "feature_cols": columns, "label_col": labels}
     fuxictr.preprocess.build_dataset(fuxictr.preprocess.FeatureProcessor(**params), **params)
 
 

@@ -210,4 +210,4 @@ def _matrix(column: dict, values: pl.Series) -> np.ndarray:
     if len(wrong):
         row = wrong[0]
         raise UserError(f"column {column['name']}: row {row + 1} holds {lengths[row]} numbers, not {expected}")
-    return values.explode().to_numpy().reshape(len(values), expected)
+    return values.explode(empty_as_null=False).to_numpy().reshape(len(values), expected)

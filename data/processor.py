@@ -10,7 +10,7 @@ from fuxictr.preprocess import FeatureProcessor
 from data.encoder import Encoder
 from data.errors import UserError
 from data.reading import RawHistory, RawSplit, SplitReader, coverage
-from data.schema import active_columns, check_columns, named_dtype
+from data.schema import active_columns, check_columns, label_columns
 
 
 class InProcessFeatureProcessor(FeatureProcessor):
@@ -28,8 +28,7 @@ class InProcessFeatureProcessor(FeatureProcessor):
     """
 
     def __init__(self, **params) -> None:
-        labels = params["label_col"] if isinstance(params["label_col"], list) else [params["label_col"]]
-        labels = [named_dtype(label) for label in labels]
+        labels = label_columns(params["label_col"])
         check_columns(active_columns(params["feature_cols"]), labels)
         super().__init__(**{**params, "label_col": labels})
         self.reader = SplitReader(self.feature_cols, self.label_cols, params.get("sep", ","), params.get("n_rows"))

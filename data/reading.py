@@ -3,7 +3,7 @@
 import glob
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +58,10 @@ class RawSplit:
 
     path: str
     frame: pl.DataFrame
-    histories: dict[str, RawHistory] = field(default_factory=dict)
+    histories: dict[str, RawHistory]
+
+    def __len__(self) -> int:
+        return self.frame.height or max((len(history.length) for history in self.histories.values()), default=0)
 
 
 def expand_path(path: str | Path, data_format: str) -> list[str]:
@@ -122,7 +125,7 @@ class SplitReader:
             split = read(str(path), rows, scalars, behaviours)
         except pl.exceptions.PolarsError as error:
             raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
-        if split.frame.height == 0:
+        if len(split) == 0:
             raise UserError(f"{path}: no rows")
         return split
 
@@ -212,7 +215,7 @@ def _split_history(text: pl.Series, column: dict) -> RawHistory:
     words, codes, lengths = [], [], []
     for offset in range(0, max(len(text), 1), _ROWS_A_CHUNK):
         rows = text.slice(offset, _ROWS_A_CHUNK).str.split(column.get("splitter", "^"))
-        chunk = _factorise(rows.explode())
+        chunk = _factorise(rows.explode(empty_as_null=False))
         words.append(chunk.words)
         codes.append(chunk.codes)
         lengths.append(rows.list.len().cast(pl.Int64).to_numpy())

@@ -25,6 +25,15 @@ def active_columns(feature_cols: list[dict]) -> list[dict]:
     return [column for column in columns if column["active"]]
 
 
+def label_columns(label_col: dict | list[dict]) -> list[dict]:
+    """The labels as a list, dtypes by name.
+
+    Raises:
+        UserError: a label has no name or dtype.
+    """
+    return [named_dtype(label) for label in (label_col if isinstance(label_col, list) else [label_col])]
+
+
 def named_dtype(column: dict) -> dict:
     """The column with its dtype as a name (`str`), which YAML has and JSON keeps, not as a Python type.
 
@@ -57,6 +66,9 @@ def check_columns(columns: list[dict], labels: list[dict]) -> None:
         _one_of(name, "type", column["type"], _TYPES)
         if column["type"] == "sequence":
             _one_of(name, "padding", column.get("padding", "post"), ("post", "pre"))
+            max_len = column.get("max_len", 0)
+            if type(max_len) is not int or max_len < 0:
+                raise UserError(f"column {name}: max_len={max_len} must be a whole number, 0 for the longest history")
         if "normalizer" in column:
             _one_of(name, "normalizer", column["normalizer"], _NORMALIZERS)
         if "category_processor" in column:

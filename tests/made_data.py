@@ -1,0 +1,72 @@
+"""Small data sets in the zoo's CSV form and in the samples form, with the same content."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+SPLITS = ("train", "valid", "test")
+
+FEATURE_COLS = [
+    {"name": "user_id", "active": True, "dtype": "str", "type": "meta"},
+    {"name": ["item_id", "cate_id"], "active": True, "dtype": "str", "type": "categorical"},
+    {"name": "item_history", "active": True, "dtype": "str", "type": "sequence", "splitter": "^", "max_len": 6,
+     "padding": "post", "share_embedding": "item_id", "feature_encoder": None},
+    {"name": "cate_history", "active": True, "dtype": "str", "type": "sequence", "splitter": "^", "max_len": 6,
+     "padding": "post", "share_embedding": "cate_id", "feature_encoder": None},
+]
+
+
+def write_samples(folder: Path, users: int = 12, items: int = 15, seed: int = 0) -> Path:
+    """Samples that share stored histories: every prefix of a user's behaviours for training, the last two held out."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    lengths = rng.integers(4, 9, users)
+    owner = np.repeat(np.arange(users), lengths)
+    item = rng.integers(0, items, len(owner))
+    first = np.searchsorted(owner, owner)
+    position, last = np.arange(len(owner)) - first, np.repeat(lengths, lengths) - 1
+    ids = pl.Series([f"i{k}" for k in range(items)])
+    categories = pl.Series([f"c{k % 4}" for k in range(items)])
+    user_ids = pl.Series([f"u{k}" for k in range(users)]).gather(owner)
+    pl.DataFrame({
+        "item_history": ids.gather(item), "cate_history": categories.gather(item),
+        "time": np.arange(len(owner)), "user_id": user_ids,
+    }).write_parquet(folder / "behaviours.parquet")
+    for split, rows in {"train": position < last - 1, "valid": position == last - 1, "test": position == last}.items():
+        target = np.repeat(np.flatnonzero(rows), 2)
+        label = np.tile([1, 0], len(target) // 2)
+        shown = np.where(label == 1, item[target], rng.integers(0, items, len(target)))
+        pl.DataFrame({
+            "label": label.astype(np.int8), "user_id": user_ids.gather(target),
+            "item_id": ids.gather(shown), "cate_id": categories.gather(shown),
+            "history_start": first[target], "history_length": position[target].astype(np.int32),
+        }).write_parquet(folder / f"{split}.parquet")
+    return folder
+
+
+def as_csv(samples: Path, folder: Path) -> Path:
+    """The samples of a folder as the zoo's CSV files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    behaviours = pl.read_parquet(samples / "behaviours.parquet")
+    for split in SPLITS:
+        rows = pl.read_parquet(samples / f"{split}.parquet")
+        spans = list(zip(rows["history_start"], rows["history_length"], strict=True))
+        joined = [
+            pl.Series(name, ["^".join(behaviours[name].slice(*span)) for span in spans], dtype=pl.String)
+            for name in ("item_history", "cate_history")
+        ]
+        rows.drop("history_start", "history_length").with_columns(joined).write_csv(folder / f"{split}.csv")
+    return folder
+
+
+def entry(data: Path, root: Path, data_format: str = "csv", **overrides) -> dict:
+    """A data set entry for the files in `data`, as an experiment's params."""
+    return {
+        "dataset_id": "made", "data_root": str(root), "data_format": data_format, "min_categr_count": 1,
+        **{f"{split}_data": str(data / f"{split}.{data_format}") for split in SPLITS},
+        "feature_cols": copy.deepcopy(FEATURE_COLS), "label_col": {"name": "label", "dtype": "float"},
+        "group_id": "user_id", "batch_size": 8, "shuffle": False, "verbose": 0,
+        "dien_sequence_field": [("item_history", "cate_history")], **overrides,
+    }
