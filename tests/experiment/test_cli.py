@@ -236,7 +236,8 @@ def test_checkpoint_that_does_not_fit_is_broken_malicious_or_absent(trained, bad
     assert "does not exist" in bad(mode)
     path.write_bytes(original)
     trained.write_configs({"Tiny_test": {"hidden_units": [5]}})
-    assert ("does not fit the model" if mode == "--eval-only" else "the configuration differs in hidden_units") in bad(mode)
+    message = "does not fit the model" if mode == "--eval-only" else "the configuration differs in hidden_units"
+    assert message in bad(mode)
 
 
 def test_not_finite_loss_is_one_line_and_exit_code_1(trained, capsys):

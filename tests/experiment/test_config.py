@@ -33,7 +33,8 @@ def test_data_set_overrides_expid_overrides_base(tmp_path):
 
 def test_equals_the_zoos_merge_but_for_coerced_numbers(tmp_path):
     write(tmp_path, dataset_config=DATASETS,
-          model_config="Base: {a: [1, x], seed: 3, model_root: m, verbose: 0}\nX: {dataset_id: amazon, b: {c: d}}")  # fmt: skip
+          model_config="Base: {a: [1, x], seed: 3, model_root: m, verbose: 0}\n"
+                       "X: {dataset_id: amazon, b: {c: d}}")  # fmt: skip
     assert load_config(tmp_path, "X").params == fuxictr.utils.load_config(str(tmp_path), "X")
 
 

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: what is on the disk always loads, and the resumed run ends with the same weights."""
+"""Killed eight times at random moments: what is on the disk always loads, and the run ends with the same weights."""
 
 import os
 import subprocess
@@ -12,29 +12,35 @@ import os, random, signal, time, torch
 from pathlib import Path
 from experiment.cli import main
 
-def run(expid, *arguments):
+def run(*arguments):
     pid = os.fork()
     if pid == 0:
-        os._exit(main(["--config", "config", "--expid", expid, *arguments]))
+        os._exit(main(["--config", "config", "--expid", "killed", *arguments]))
     return pid
 
 folder = Path("checkpoints/tiny")
-assert os.waitpid(run("whole"), 0)[1] == 0
-kills, moment = 0, random.Random(1)
-while True:
-    resume = (folder / "killed.resume").exists()
-    pid = run("killed", *["--resume"][: resume])
-    if kills < 6:
-        time.sleep(moment.uniform(0.05, 0.4))
+assert main(["--config", "config", "--expid", "whole"]) == 0
+state, moment = folder / "killed.resume", random.Random(1)
+
+def written():
+    return state.exists() and state.stat().st_mtime_ns
+
+def running(pid):
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+for kill in range(9):
+    pid, before = run(*["--resume"][: state.exists()]), written()
+    if kill == 0:
+        time.sleep(moment.uniform(0, 0.1))
+    while 0 < kill < 8 and written() == before and running(pid):
+        time.sleep(0.001)
+    if kill < 8:
+        time.sleep(moment.uniform(0, 0.02))
         os.kill(pid, signal.SIGKILL)
-        kills += 1
     status = os.waitpid(pid, 0)[1]
     for path in [*folder.glob("killed.model"), *folder.glob("killed.resume")]:
         torch.load(path, weights_only=True)
-    if status == 0:
-        break
-    assert os.WIFSIGNALED(status), status
-print("kills", kills)
+    assert os.WIFSIGNALED(status) if kill < 8 else status == 0, (kill, status)
 """
 
 

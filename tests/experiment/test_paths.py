@@ -99,7 +99,7 @@ def test_missing_raw_file_shows_where_it_comes_from_unless_the_set_is_built(proj
 
 def test_encoded_files_must_exist_although_the_feature_map_does(project):
     touch(project / "elsewhere" / "data" / "d" / "feature_map.json")
-    with pytest.raises(UserError, match="train_data: data/d/train.npz does not exist"):
+    with pytest.raises(UserError, match=r"train_data: data/d/train.npz does not exist"):
         resolve_paths({**entry(train_data="data/d/train.npz"), "data_format": "npz"}, project / "project" / "config")
 
 
