@@ -4,6 +4,7 @@ import argparse
 import errno
 import gc
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from copy import deepcopy
@@ -121,6 +122,8 @@ def _run(options: argparse.Namespace) -> None:
     config = load_config(options.config, options.expid)
     if options.show_config:
         print(config.render())
+        for warning in config.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
         return
     log = RunLog()
     try:
@@ -179,7 +182,7 @@ def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) ->
     if valid_loader is None:
         raise UserError(f"data set {params['dataset_id']} has no valid_data: training needs a validation set")
     trainer.fit(train_loader, valid_loader, epochs=params.get("epochs", 1))
-    trainer.on_start()
+    log.open_file(log_file, append=options.resume)  # a run that had finished took no step
     if observer:
         observer.close()
     del train_loader
@@ -224,7 +227,7 @@ def _append_result(
     options: argparse.Namespace, dataset_id: str, valid_result: dict[str, float], test_result: dict[str, float]
 ) -> None:
     """One line in the zoo's form to `<name of the config folder>.csv` in the working directory."""
-    file = Path(f"{options.config.name.replace('.yaml', '')}.csv")
+    file = Path(f"{Path(os.path.abspath(options.config)).name.replace('.yaml', '')}.csv")
     try:
         with open(file, "a+", encoding="utf-8") as results:
             results.write(

@@ -37,22 +37,18 @@ def check_values(params: dict[str, Any], where: Callable[[str], str]) -> None:
     def refuse(key: str, allowed: str) -> None:
         raise UserError(f"{key} = {params[key]!r} in {where(key)} must be {allowed}")
 
-    for key in ("batch_size", "epochs", "eval_steps", "early_stop_patience"):
-        if params.get(key) is not None and not (_is_int(params[key]) and params[key] >= 1):
-            refuse(key, "an integer of at least 1")
-    for key in ("learning_rate", "max_gradient_norm"):
-        value = params.get(key)
-        if value is not None and not (_is_number(value) and 0 < value < math.inf):
-            refuse(key, "a positive number")
-    for key in ("seed", "verbose", "num_workers"):
-        if params.get(key) is not None and not (_is_int(params[key]) and 0 <= params[key] < 2**32):
-            refuse(key, "an integer from 0 to 2**32 - 1")
-    for key in ("save_best_only", "reduce_lr_on_plateau", "shuffle"):
-        if params.get(key) is not None and not isinstance(params[key], bool):
-            refuse(key, "True or False")
-    for key, allowed in _CHOICES.items():
-        if params.get(key) is not None and params[key] not in allowed:
-            refuse(key, " or ".join(allowed))
+    checks: list[tuple[tuple[str, ...], Callable[[Any], bool], str]] = [
+        (("batch_size", "epochs", "early_stop_patience"), lambda v: _is_int(v) and v >= 1, "an integer of at least 1"),
+        (("eval_steps",), lambda v: v is None or (_is_int(v) and v >= 1), "null or an integer of at least 1"),
+        (("learning_rate", "max_gradient_norm"), lambda v: _is_number(v) and 0 < v < math.inf, "a positive number"),
+        (("seed", "verbose", "num_workers"), lambda v: _is_int(v) and 0 <= v < 2**32, "an integer from 0 to 2**32 - 1"),
+        (("save_best_only", "reduce_lr_on_plateau", "shuffle"), lambda v: isinstance(v, bool), "True or False"),
+        *(((key,), allowed.__contains__, " or ".join(allowed)) for key, allowed in _CHOICES.items()),
+    ]
+    for keys, is_allowed, allowed in checks:
+        for key in keys:
+            if key in params and not is_allowed(params[key]):
+                refuse(key, allowed)
 
     _check_metrics(params, refuse)
     if not isinstance(params["model"], str) or not params["model"].isidentifier():

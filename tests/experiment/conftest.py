@@ -158,6 +158,33 @@ def settings_of_tiny() -> dict:
 
 
 @pytest.fixture
+def bad(workspace, capsys):
+    """Run with bad input: exit code 2, one line on stderr, all files as they were, no new one outside data roots.
+
+    Returns the line.
+    """
+
+    def contents() -> dict[Path, bytes]:
+        files = [path for path in workspace.folder.rglob("*") if path.is_file()]
+        return {path: path.read_bytes() for path in files if path.suffix not in (".pyc", ".lock")}
+
+    def run(*arguments: str, expid: str = "Tiny_test") -> str:
+        before = contents()
+        capsys.readouterr()
+        assert workspace.run(*arguments, expid=expid) == 2
+        error = capsys.readouterr().err
+        assert "Traceback" not in error
+        last = error.splitlines()[-1]
+        assert last.startswith("error: ") and error.count("error: ") == 1
+        after = contents()
+        assert {path: after[path] for path in before} == before
+        assert all("built2" in path.parts for path in after.keys() - before.keys())
+        return last
+
+    return run
+
+
+@pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     workspace = Workspace(tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -27,26 +27,6 @@ def trained(workspace, capsys):
     return workspace
 
 
-@pytest.fixture
-def bad(workspace, capsys):
-    """Run with bad input: exit code 2, one line on stderr, and all files as they were."""
-
-    def run(*arguments: str, expid: str = "Tiny_test", code: int = 2) -> str:
-        files = [path for path in workspace.folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-        before = {path: path.read_bytes() for path in files}
-        capsys.readouterr()
-        assert workspace.run(*arguments, expid=expid) == code
-        error = capsys.readouterr().err
-        assert "Traceback" not in error
-        last = error.splitlines()[-1]
-        assert last.startswith("error: ") and error.count("error: ") == 1
-        after = [path for path in workspace.folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-        assert {path: path.read_bytes() for path in after} == before
-        return last
-
-    return run
-
-
 def test_run_writes_log_weights_and_the_zoos_result_line(trained, capsys):
     out = capsys.readouterr()
     log = trained.file(".log").read_text()

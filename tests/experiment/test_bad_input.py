@@ -1,0 +1,177 @@
+"""Bad input of a whole run of DIEN, from raw files or CSV: one line, exit code 2, nothing overwritten."""
+
+import gzip
+import json
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+STRING = {"active": True, "dtype": "str"}
+SEQUENCE = {**STRING, "type": "sequence", "splitter": "^", "max_len": 6, "padding": "post", "feature_encoder": None}
+FEATURES = [
+    {"name": "user_id", **STRING, "type": "meta"},
+    {"name": ["item_id", "cate_id"], **STRING, "type": "categorical"},
+    {"name": "item_history", **SEQUENCE, "share_embedding": "item_id"},
+    {"name": "cate_history", **SEQUENCE, "share_embedding": "cate_id"},
+]
+MODEL = {
+    "model": "DIEN", "dataset_id": "d", "loss": "binary_crossentropy", "metrics": ["AUC"], "optimizer": "adam",
+    "task": "binary_classification", "batch_size": 16, "embedding_dim": 4, "epochs": 1, "seed": 1, "verbose": 0,
+    "dnn_hidden_units": [4], "attention_hidden_units": [4], "aux_hidden_units": [4], "aux_loss_alpha": 0.5,
+    "dien_target_field": [["item_id", "cate_id"]], "dien_sequence_field": [["item_history", "cate_history"]],
+    "dien_neg_seq_field": [],
+}  # fmt: skip
+MODEL["dien_target_field"] = [tuple(MODEL["dien_target_field"][0])]
+MODEL["dien_sequence_field"] = [tuple(MODEL["dien_sequence_field"][0])]
+
+
+class Experiment:
+    """DIEN on three small CSV files, or on raw reviews with `raw()`."""
+
+    def __init__(self, workspace) -> None:
+        self.folder = workspace.folder
+        self.rng = np.random.default_rng(0)
+        self.dataset = {
+            "data_root": "./built/", "data_format": "csv", "min_categr_count": 1, "feature_cols": FEATURES,
+            "label_col": {"name": "label", "dtype": "float"},
+            **{f"{split}_data": f"{split}.csv" for split in ("train", "valid", "test")},
+        }  # fmt: skip
+        (self.folder / "built").mkdir()
+        for split in ("train", "valid", "test"):
+            self.rows().write_csv(self.folder / f"{split}.csv")
+        self.configure()
+
+    def rows(self, n: int = 40) -> pl.DataFrame:
+        items = [self.rng.integers(0, 9, self.rng.integers(1, 6)) for _ in range(n)]
+        target = self.rng.integers(0, 9, n)
+        return pl.DataFrame({
+            "label": [i % 2 for i in range(n)],
+            "user_id": [f"u{i // 2}" for i in range(n)],
+            "item_id": [f"i{i}" for i in target],
+            "cate_id": [f"c{i % 3}" for i in target],
+            "item_history": ["^".join(f"i{i}" for i in row) for row in items],
+            "cate_history": ["^".join(f"c{i % 3}" for i in row) for row in items],
+        })  # fmt: skip
+
+    def configure(self, model: dict | None = None, dataset: dict | None = None) -> None:
+        config = self.folder / "config"
+        settings = {**MODEL, **(model or {})}
+        # The zoo's YAML: tuples of fields with the tag of yaml.dump.
+        (config / "model_config.yaml").write_text(yaml.dump({"X": settings}))
+        (config / "dataset_config.yaml").write_text(yaml.dump({"d": {**self.dataset, **(dataset or {})}}))
+
+    def raw(self) -> None:
+        """Build from raw reviews instead."""
+        with gzip.open(self.folder / "meta.json.gz", "wt") as file:
+            for i in range(9):
+                file.write(f"{{'asin': 'i{i}', 'categories': [['All', 'c{i % 3}']]}}\n")
+        with gzip.open(self.folder / "reviews.json.gz", "wt") as file:
+            for user in range(30):
+                for day, item in enumerate(self.rng.permutation(9)[:5]):
+                    file.write(json.dumps({"reviewerID": f"u{user}", "asin": f"i{item}",
+                                           "unixReviewTime": 86400 * day}) + "\n")  # fmt: skip
+        self.dataset |= {
+            "data_format": "parquet",
+            "build": {"source": "amazon", "reviews": "reviews.json.gz", "meta": "meta.json.gz", "max_len": 6,
+                      "raw_from": "ask the authors"},
+        }  # fmt: skip
+        self.configure()
+
+
+@pytest.fixture
+def dien(workspace, capsys):
+    return Experiment(workspace)
+
+
+@pytest.fixture
+def trained(dien, workspace):
+    assert workspace.run(expid="X") == 0
+    return dien
+
+
+def test_good_input_from_csv_and_raw(dien, workspace):
+    assert workspace.run(expid="X") == 0
+    dien.raw()
+    dien.configure(dataset={"data_root": "./built2/"})
+    assert workspace.run(expid="X") == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"gru_type": "LSTM"}, "gru_type"),
+        ({"attention_type": "cosine"}, "attention_type"),
+        ({"aux_loss_alpha": -1}, "aux_loss_alpha"),
+        ({"aux_loss_alpha": math.nan}, "aux_loss_alpha"),
+        ({"aux_negatives": "hard"}, "aux_negatives"),
+        ({"dien_target_field": ["none"], "dien_sequence_field": ["item_history"]}, "none"),
+        ({"dien_target_field": ["item_id"], "dien_sequence_field": ["no_history"]}, "no_history"),
+        ({"dien_target_field": ["item_id"], "dien_sequence_field": ["cate_id"]}, "cate_id"),
+        ({"dien_target_field": ["item_history"]}, "item_history"),
+        ({"feature_specs": [{"name": "item_history", "feature_encoder": "layers.MaskedAveragePooling()"}]},
+         "item_history"),
+        ({"gru_tpye": "GRU"}, "did you mean 'gru_type'"),
+        ({"metrics": ["AUC", "recall"]}, "recall"),
+        ({"batch_size": 0}, "batch_size"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_settings(trained, bad, settings, message):
+    trained.configure(settings)
+    assert message in bad(expid="X")
+
+
+@pytest.mark.parametrize("fault", ["column", "empty", "classes", "lengths", "int beside str", "changed"])
+def test_csv_files(trained, bad, fault):
+    train = pl.read_csv(trained.folder / "train.csv")
+    settings = {}
+    if fault == "column":
+        train.drop("cate_id").write_csv(trained.folder / "train.csv")
+    elif fault == "empty":
+        train.head(0).write_csv(trained.folder / "train.csv")
+    elif fault == "classes":
+        train.with_columns(label=1).write_csv(trained.folder / "train.csv")
+    elif fault == "lengths":
+        broken = pl.when(pl.int_range(pl.len()) == 3).then(pl.lit("c1^c1^c1^c1^c1^c1")).otherwise("cate_history")
+        train.with_columns(cate_history=broken).write_csv(trained.folder / "train.csv")
+    elif fault == "int beside str":
+        features = [dict(column) for column in FEATURES]
+        features[1:2] = [{**STRING, "name": "item_id", "type": "categorical", "dtype": "int"},
+                         {**STRING, "name": "cate_id", "type": "categorical"}]  # fmt: skip
+        settings["feature_cols"] = features
+    else:
+        train.head(30).write_csv(trained.folder / "train.csv")
+    if fault != "changed":
+        settings["data_root"] = "./built2/"
+    trained.configure(dataset=settings)
+    expected = {"column": "cate_id", "empty": "train", "classes": "label", "lengths": "row 4", "changed": "--rebuild",
+                "int beside str": "item_id"}  # fmt: skip
+    assert expected[fault] in bad(expid="X")
+
+
+def test_missing_csv(trained, bad):
+    trained.configure(dataset={"train_data": "none.csv", "data_root": "./built2/"})
+    assert "train_data: none.csv does not exist; tried" in bad(expid="X")
+
+
+@pytest.mark.parametrize("fault", ["truncated", "broken line", "missing", "empty"])
+def test_raw_files(dien, bad, fault):
+    dien.raw()
+    reviews = dien.folder / "reviews.json.gz"
+    lines = gzip.decompress(reviews.read_bytes()).splitlines(keepends=True)
+    if fault == "truncated":
+        reviews.write_bytes(reviews.read_bytes()[:-60])
+    elif fault == "broken line":
+        lines[6] = b'{"reviewerID": "u1", "asin"\n'
+        reviews.write_bytes(gzip.compress(b"".join(lines)))
+    elif fault == "empty":
+        reviews.write_bytes(gzip.compress(b""))
+    else:
+        reviews.unlink()
+    message = bad(expid="X")
+    expected = {"truncated": "reviews.json.gz", "broken line": "line 7", "missing": "; ask the authors",
+                "empty": "reviews.json.gz"}  # fmt: skip
+    assert expected[fault] in message
