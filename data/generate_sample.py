@@ -9,10 +9,11 @@ No person, product or review in it is real. It exists so that the whole pipeline
 - Four topics of related categories. The categories of a topic stand in a circle that interests walk along in one
   direction (camera, lens, tripod, bag, cleaning kit, camera ...): what comes next follows from the latest category,
   while the set of those a user has passed tells little, as in the long run he sees them all.
-- A user has three interests at a time: a topic, a place on its circle and a preferred brand. One interest is active and
-  stays so for a while; the others wait where they are. At each behaviour the active one mostly moves on a step,
-  sometimes stays, seldom jumps.
-- Interests drift: now and then one is dropped for another topic, more often a related (neighbouring) one.
+- A user has two interests at a time: a topic, a place on its circle and a brand he likes a little more than others. One
+  interest is active and stays so for a while; the other waits where it is. At each behaviour the active one mostly
+  moves on a step, sometimes stays, seldom jumps.
+- Interests drift: now and then one is dropped for another topic, more often a related (neighbouring) one, so that over
+  his history a user has had several.
 - Noise: some behaviours are an item from anywhere.
 - Popularity is skewed (Zipf) over topics and brands.
 - Times have the resolution of a day and several behaviours share one; the file is sorted by item, so the order of such
@@ -47,15 +48,15 @@ class World:
 
     users: int = 540
     behaviours: tuple[int, int] = (8, 22)
-    interests: int = 3
+    interests: int = 2
     stay_active: float = 0.9
-    step: float = 0.92
-    stay: float = 0.04
-    brand_loyalty: float = 0.3
-    drift: float = 0.05
+    step: float = 0.96
+    stay: float = 0.02
+    brand_loyalty: float = 0.2
+    drift: float = 0.2
     neighbour: float = 0.7
-    noise: float = 0.08
-    same_day: float = 0.15
+    noise: float = 0.05
+    same_day: float = 0.1
     mean_gap_days: float = 6.0
 
 
@@ -68,8 +69,11 @@ def zipf(size: int, exponent: float) -> np.ndarray:
 def walk(world: World, rng: np.random.Generator) -> list[tuple[int, int, int]]:
     """The behaviours of one user in their order, each a topic, a place on its circle and a brand."""
     topics = len(TOPICS)
-    some_brand = lambda: rng.choice(len(BRANDS), p=zipf(len(BRANDS), 0.7))  # noqa: E731
-    topic_shares = zipf(topics, 0.3)
+    topic_shares, brand_shares = zipf(topics, 0.3), zipf(len(BRANDS), 0.7)
+
+    def some_brand() -> int:
+        return rng.choice(len(BRANDS), p=brand_shares)
+
     interests = [[topic, rng.integers(PLACES), some_brand()]
                  for topic in rng.choice(topics, world.interests, replace=False, p=topic_shares)]
     active, behaviours = 0, []
