@@ -2,13 +2,13 @@
 
 import argparse
 import errno
-import gc
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,52 +143,58 @@ def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) ->
         logging.warning(warning)
     logging.info("Params: " + print_to_json(params))
     run_folder = Path(params["model_root"], params["dataset_id"])
+    open_log = partial(log.open_file, run_folder / f"{options.expid}.log")
     observer = None
     if options.tensorboard:
         observer = TensorBoard(run_folder / f"{options.expid}.tensorboard" / datetime.now().strftime("%Y%m%d-%H%M%S"))
     seed_everything(seed=params["seed"])
 
-    log_file = run_folder / f"{options.expid}.log"
     if options.predict:
         out = output_path(options.out, options.expid)
         model = build_model(model_class, load_feature_map(params), params)
         checkpoint.load_weights(model, Path(model.checkpoint))
         predict_file(model, options.predict, out, params)
-        log.open_file(log_file, append=True)
+        open_log(append=True)
         return
     params = prepare_dataset(params, rebuild=options.rebuild)
     feature_map = load_feature_map(params)
     check_encoded(feature_map, params)
     logging.info("Feature specs: " + print_to_json(feature_map.features))
     model = build_model(model_class, feature_map, params)
-
     if options.eval_only:
         checkpoint.load_weights(model, Path(model.checkpoint))
-        log.open_file(log_file, append=True)
+        open_log(append=True)
         _, valid_loader = RankDataLoader(feature_map, stage="train", **params)
         _evaluate_both(model, valid_loader, params)
         return
+    open_log = partial(open_log, append=options.resume)
+    valid_loader = _train(options, config, params, model, open_log, observer)
+    open_log()  # a resumed run that had finished took no step
+    valid_result, test_result = _evaluate_both(model, valid_loader, params)
+    _append_result(options, params["dataset_id"], valid_result, test_result)
 
+
+def _train(
+    options: argparse.Namespace, config: Config, params: dict[str, Any], model: BaseModel, on_start: Callable[[], None],
+    observer: TensorBoard | None,
+) -> Any:  # fmt: skip
+    """Fit the model; returns the validation loader. The training data are free again afterwards."""
     trainer = Trainer(
         model,
         max_gradient_norm=params.get("max_gradient_norm", 10.0),
         config={**config.params, "content of the data set": _data_content(params)},
-        on_start=lambda: log.open_file(log_file, append=options.resume),
+        on_start=on_start,
         observer=observer,
     )
     if options.resume:
         trainer.resume()
-    train_loader, valid_loader = RankDataLoader(feature_map, stage="train", **params)
+    train_loader, valid_loader = RankDataLoader(model.feature_map, stage="train", **params)
     if valid_loader is None:
         raise UserError(f"data set {params['dataset_id']} has no valid_data: training needs a validation set")
     trainer.fit(train_loader, valid_loader, epochs=params.get("epochs", 1))
-    log.open_file(log_file, append=options.resume)  # a run that had finished took no step
     if observer:
         observer.close()
-    del train_loader
-    gc.collect()
-    valid_result, test_result = _evaluate_both(model, valid_loader, params)
-    _append_result(options, params["dataset_id"], valid_result, test_result)
+    return valid_loader
 
 
 def _device_index(gpu: int, warnings: list[str]) -> int:

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -76,6 +77,15 @@ def test_show_config_prints_yaml_and_touches_nothing(workspace, capsys):
     assert not (workspace.folder / "checkpoints").exists()
 
 
+def test_show_config_warns_of_anothers_base(workspace, capsys):
+    folder = workspace.folder / "config" / "model_config"
+    folder.mkdir()
+    (workspace.folder / "config" / "model_config.yaml").rename(folder / "Z.yaml")
+    (folder / "A.yaml").write_text("Plain: {dataset_id: tiny}")
+    assert workspace.run("--show-config", expid="Plain") == 0
+    assert "warning: config/model_config/A.yaml has no Base of its own" in capsys.readouterr().err
+
+
 def test_progress_bar_unless_verbose_is_0(workspace, capsys):
     assert workspace.run() == 0
     assert capsys.readouterr().out == ""
@@ -98,7 +108,7 @@ def test_tensorboard_has_losses_metrics_rate_and_histograms(workspace):
 
 
 def test_tensorboard_that_is_not_installed(bad, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     assert "pip install tensorboard" in bad("--tensorboard")
 
 
@@ -192,6 +202,18 @@ def test_bad_encoded_data(trained, bad, fault):
 def test_data_set_without_validation_data(workspace, bad):
     workspace.write_configs({"Tiny_test": {}}, {"valid_data": None})
     assert "no valid_data" in bad()
+
+
+def test_model_package_without_the_class_and_its_own_import_errors(workspace, bad):
+    package = workspace.folder / "model_zoo" / "Other" / "src"
+    package.mkdir(parents=True)
+    workspace.write_configs({"Tiny_test": {"model": "Other"}})
+    (package / "__init__.py").write_text("")
+    assert "model_zoo.Other.src has no class of that name" in bad()
+    sys.modules.pop("model_zoo.Other.src")
+    (package / "__init__.py").write_text("import a_package_that_is_not_there")
+    with pytest.raises(ModuleNotFoundError, match="a_package_that_is_not_there"):
+        workspace.run()
 
 
 def test_feature_map_that_is_missing_or_of_another_data_set(workspace, bad):
