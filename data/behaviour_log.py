@@ -10,7 +10,8 @@ from data.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-RESERVED = {"label", "user_id", "item_id", "cate_id", "item", "cate", "time", "history_start", "history_length", "request"}
+RESERVED = {"label", "user_id", "item_id", "cate_id", "item", "cate", "time", "request", "event_time", "history_start",
+            "history_length"}
 
 
 def read_log(path: Path, user: str, item: str, category: str, time: str, label: str | None = None,
@@ -69,10 +70,8 @@ def read_columns(path: Path, columns: dict[str, str]) -> pl.DataFrame:
     if not Path(path).is_file():
         raise UserError(f"raw file {path} does not exist")
     try:
-        if ".parquet" in Path(path).suffixes:
-            source = pl.scan_parquet(path)
-        else:
-            source = pl.scan_csv(path, infer_schema=False)
+        parquet = ".parquet" in Path(path).suffixes
+        source = pl.scan_parquet(path) if parquet else pl.scan_csv(path, infer_schema=False)
         present = source.collect_schema().names()
         lacking = [name for name in columns.values() if name not in present]
         if lacking:

@@ -58,7 +58,7 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
             :mod:`data.options`.
         out_dir: Must not exist or be empty unless ``rebuild``.
         verbose: Show progress bars.
-        rebuild: Replace a folder that exists.
+        rebuild: Replace a folder of samples that exists.
 
     Raises:
         UserError: an option is unknown or wrong, a raw file is missing or broken, a split is empty, or ``out_dir``
@@ -66,8 +66,7 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
     """
     options = check_options(options)
     out_dir = Path(out_dir)
-    if out_dir.exists() and not (rebuild and out_dir.is_dir()) and (not out_dir.is_dir() or any(out_dir.iterdir())):
-        raise UserError(f"{out_dir} exists and is not empty; --rebuild replaces it")
+    check_vacant(out_dir, rebuild)
     for path in raw_files(options):
         if not path.is_file():
             hint = f"; {' '.join(options['raw_from'].split())}" if options["raw_from"] else ""
@@ -80,6 +79,7 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
     logger.info("Making samples: protocol %s", options["protocol"])
     samples = make_samples(log, options)
     logger.info("%s", samples.info["counts"])
+    logger.info("Auditing")
     samples.info["audit"] = audit(samples)
     with published(out_dir) as folder:
         if options["format"] != "csv":
@@ -90,6 +90,16 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
     logger.info("Wrote %s\n%s", out_dir, table(samples.info["audit"]))
     for warning in samples.info["audit"]["warnings"]:
         logger.warning("%s", warning)
+
+
+def check_vacant(out_dir: Path, rebuild: bool) -> None:
+    """Raise UserError where a build would overwrite files that are not samples, or samples without being told to."""
+    if not out_dir.exists() or (out_dir.is_dir() and not any(out_dir.iterdir())):
+        return
+    if not (out_dir / "samples.json").is_file():
+        raise UserError(f"{out_dir} exists and holds no samples; give a new folder")
+    if not rebuild:
+        raise UserError(f"{out_dir} exists and is not empty; --rebuild replaces it")
 
 
 def raw_files(options: dict) -> list[Path]:
@@ -110,9 +120,9 @@ def published(out_dir: Path) -> Iterator[Path]:
         if out_dir.exists():
             out_dir.rename(former)
         folder.rename(out_dir)
+        shutil.rmtree(former, ignore_errors=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(former, ignore_errors=True)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -127,12 +137,13 @@ def parser() -> argparse.ArgumentParser:
         for name, option in options_of(source).items():
             flag = f"--{name.replace('_', '-')}"
             default = "required" if option.default is REQUIRED else f"default {option.default}"
+            default = f" ({default})" if option.default not in (None, ()) else ""
             belongs = f"protocol {option.protocol}: " if option.protocol else ""
             if option.kind is bool:
                 command.add_argument(flag, action="store_true", default=None, help=belongs + option.help)
             else:
                 command.add_argument(flag, type=int if option.kind is int else str, choices=option.choices or None,
-                                     help=belongs + option.help + ("" if option.default in (None, ()) else f" ({default})"))
+                                     help=belongs + option.help + default)
         command.add_argument("--out", required=True, type=Path, help="folder to write")
         command.add_argument("--rebuild", action="store_true", help="replace the folder if it exists")
     return main_parser

@@ -49,7 +49,10 @@ def leave_one_out(event: np.ndarray, events: np.ndarray) -> np.ndarray:
 
 
 def by_time(time: np.ndarray, valid_from: int, test_from: int) -> np.ndarray:
-    """Events before ``valid_from`` for training, from there to ``test_from`` for validation, later ones for the test."""
+    """Events before ``valid_from`` for training, later ones before ``test_from`` for validation, the rest for the test.
+
+    Both are in seconds.
+    """
     if valid_from >= test_from:
         raise UserError(f"valid_from ({valid_from} s) must be before test_from ({test_from} s)")
     return np.where(time < valid_from, TRAIN, np.where(time < test_from, VALID, TEST))
@@ -97,5 +100,5 @@ def parse_time(value: str | int | dt.date, option: str) -> int:
         else:
             moment = dt.datetime.fromisoformat(str(value))
     except ValueError as error:
-        raise UserError(f"{option} is {value!r}; it must be a date such as 2014-01-31 or a number of seconds") from error
+        raise UserError(f"{option} is {value!r}; it must be a date such as 2014-01-31 or seconds") from error
     return int((moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)).timestamp())

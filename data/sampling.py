@@ -117,14 +117,15 @@ def user_bounds(user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def histories(log: pl.DataFrame, behaviours: pl.DataFrame, options: dict) -> tuple[np.ndarray, np.ndarray]:
     """Start and length of the history of each row of a sorted log, as a range of the behaviours."""
     user, _ = event_numbers(log)
-    time = log["event_time"].to_numpy() - log["time"].min()
-    span = int(log["time"].max() - log["time"].min()) + 1
+    earliest_time = log["time"].to_numpy().min()
+    time = log["event_time"].to_numpy() - earliest_time
+    span = log["time"].to_numpy().max() - earliest_time + 1
     if "label" in log.columns:
         numbers = log.select("user_id", number=user).unique("user_id")
         behaviour_user = behaviours.join(numbers, on="user_id", how="left", maintain_order="left")["number"].to_numpy()
     else:
         behaviour_user = user
-    key = behaviour_user * span + (behaviours["time"].to_numpy() - log["time"].min())  # ascends with user and time
+    key = behaviour_user * span + (behaviours["time"].to_numpy() - earliest_time)  # ascends with user and time
     first = np.searchsorted(behaviour_user, user)
     end = np.searchsorted(key, user * span + time) if "label" in log.columns else np.arange(log.height)
     earliest = first
@@ -168,5 +169,6 @@ def counts(log: pl.DataFrame, behaviours: pl.DataFrame, splits: dict[str, pl.Dat
         "users": log["user_id"].n_unique(), "items": log["item_id"].n_unique(),
         "categories": log["cate_id"].n_unique(), "behaviours": behaviours.height,
         **{split: {"rows": rows.height, "positives": int(rows["label"].sum()),
-                   "mean_history": round(rows["history_length"].mean(), 2)} for split, rows in splits.items()},
+                   "mean_history": round(float(rows["history_length"].to_numpy().mean()), 2)}
+           for split, rows in splits.items()},
     }
