@@ -1,6 +1,5 @@
 """Deep Interest Evolution Network (Zhou et al., AAAI 2019, arXiv 1809.03672) for the CTR model zoo FuxiCTR."""
 
-import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,15 @@ from torch import Tensor, nn
 from .attention import InterestAttention
 from .attentional_gru import BACKENDS, AttentionalGRU
 from .auxiliary_loss import AuxiliaryLoss
-from .fields import Field, SequenceFields, oov_index, sequence_fields, vocabulary_of
+from .fields import (
+    Field,
+    SequenceFields,
+    embedding_sizes,
+    oov_index,
+    profile_fields,
+    sequence_fields,
+    vocabulary_of,
+)
 from .negatives import BatchPool, Catalogue, draw_against
 from .sequences import Interests, align
 
@@ -103,8 +110,9 @@ class DIEN(BaseModel):
                              f"{dien_neg_seq_field!r}")
 
         self.embedding_layer = FeatureEmbeddingDict(feature_map, embedding_dim)
-        sizes = self._embedding_sizes()
-        self.profile_fields = self._profile_fields(sizes)
+        sizes = embedding_sizes(feature_map.features, self.embedding_layer)
+        column_negatives = aux_loss_alpha > 0 and self.aux_negatives == "column"
+        self.profile_fields = profile_fields(feature_map.features, sizes, self.sequences, column_negatives)
         mlp_size = sum(sizes[name][-1] for name in self.profile_fields)
         self.extractors, self.attentions, self.evolutions = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         self.aux_losses, self.catalogues = nn.ModuleList(), nn.ModuleList()
@@ -268,36 +276,6 @@ class DIEN(BaseModel):
     def _known(self, names: tuple[str, ...], ids: Tensor) -> Tensor:
         oov = torch.tensor(self._oov(names), device=ids.device).view(-1, 1, 1)
         return (ids != oov).all(dim=0)
-
-    @torch.no_grad()
-    def _embedding_sizes(self) -> dict[str, torch.Size]:
-        """Shape of each feature's embedding, from a row of padding: feature encoders may change or pool it."""
-        row = {}
-        for name, spec in self.feature_map.features.items():
-            if spec["type"] != "meta":
-                width = {"sequence": spec.get("max_len"), "embedding": spec.get("pretrain_dim")}.get(spec["type"])
-                row[name] = torch.zeros(1, width) if width else torch.zeros(1)
-        self.embedding_layer.eval()
-        sizes = {name: embedded.shape for name, embedded in self.embedding_layer(row).items()}
-        self.embedding_layer.train()
-        return sizes
-
-    def _profile_fields(self, sizes: dict[str, torch.Size]) -> list[str]:
-        negatives = {name for fields in self.sequences for name in fields.negatives}
-        stepwise = {name for fields in self.sequences for name in fields.behaviours}
-        if self.aux_loss_alpha > 0 and self.aux_negatives == "column":
-            stepwise |= negatives
-        for name in sorted(stepwise):
-            if len(sizes[name]) != 3:
-                encoder = self.feature_map.features[name].get("feature_encoder")
-                raise ValueError(f"{name}: feature_encoder={encoder!r} pools the sequence, but DIEN reads its steps; "
-                                 "set feature_encoder: null in feature_cols or feature_specs")
-        profile = [name for name, size in sizes.items() if len(size) == 2 and name not in stepwise | negatives]
-        unused = [name for name in sizes if name not in stepwise | negatives and name not in profile]
-        if unused:
-            logging.warning("DIEN does not use %s: a sequence that is neither pooled nor in dien_sequence_field",
-                            ", ".join(unused))
-        return profile
 
 
 def _allowed(keyword: str, value: Any, allowed: tuple[Any, ...]) -> None:

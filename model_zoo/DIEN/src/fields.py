@@ -1,7 +1,11 @@
 """Which features of the data set form behaviours, targets and negatives, checked against its feature map."""
 
 import difflib
+import logging
 from typing import Any, NamedTuple
+
+import torch
+from torch import nn
 
 Field = str | tuple[str, ...] | list[Any]
 
@@ -68,3 +72,43 @@ def oov_index(features: dict[str, dict], name: str) -> int:
 def vocabulary_of(features: dict[str, dict], name: str) -> str:
     """The feature whose vocabulary ``name`` uses."""
     return features[name].get("share_embedding") or name
+
+
+@torch.no_grad()
+def embedding_sizes(features: dict[str, dict], embedding_layer: nn.Module) -> dict[str, torch.Size]:
+    """Shape of each feature's embedding, from a row of padding: feature encoders may change or pool it."""
+    row = {}
+    for name, spec in features.items():
+        if spec["type"] != "meta":
+            width = {"sequence": spec.get("max_len"), "embedding": spec.get("pretrain_dim")}.get(spec["type"])
+            row[name] = torch.zeros(1, width) if width else torch.zeros(1)
+    embedding_layer.eval()
+    sizes = {name: embedded.shape for name, embedded in embedding_layer(row).items()}
+    embedding_layer.train()
+    return sizes
+
+
+def profile_fields(features: dict[str, dict], sizes: dict[str, torch.Size], sequences: list[SequenceFields],
+                   column_negatives: bool) -> list[str]:
+    """The features that have one value a row: target, user, context, pooled sequences.
+
+    Args:
+        sizes: of :func:`embedding_sizes`. column_negatives: the columns with negatives are read, step by step.
+
+    Raises:
+        ValueError: a sequence that is read step by step is pooled by its feature encoder.
+    """
+    negatives = {name for fields in sequences for name in fields.negatives}
+    stepwise = {name for fields in sequences for name in fields.behaviours}
+    for name in sorted(stepwise | negatives if column_negatives else stepwise):
+        if len(sizes[name]) != 3:
+            encoder = features[name].get("feature_encoder")
+            raise ValueError(f"{name}: feature_encoder={encoder!r} pools the sequence, but DIEN reads its steps; "
+                             "set feature_encoder: null in feature_cols or feature_specs")
+    others = {name: len(size) for name, size in sizes.items() if name not in stepwise | negatives}
+    profile = [name for name, dimensions in others.items() if dimensions == 2]
+    unused = [name for name in others if name not in profile]
+    if unused:
+        logging.warning("DIEN does not use %s: a sequence that is neither pooled nor in dien_sequence_field",
+                        ", ".join(unused))
+    return profile
