@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 from tqdm import tqdm
 
@@ -31,8 +32,8 @@ logger = logging.getLogger(__name__)
 FORMS = ("2014", "2018", "2023")
 UNKNOWN_CATEGORY = "unknown"
 BLOCK_BYTES = 1 << 25
-BROKEN = (ValueError, TypeError, KeyError, IndexError, SyntaxError, RecursionError, MemoryError)
-"""What reading one line can raise; UnicodeDecodeError and JSONDecodeError are ValueErrors."""
+BROKEN = (ValueError, TypeError, AttributeError, LookupError, OverflowError, SyntaxError, RecursionError, MemoryError)
+"""What reading one line can raise; UnicodeError and JSONDecodeError are ValueErrors."""
 
 REVIEW_FIELDS = {
     "2014": ("reviewerID", "asin", "unixReviewTime"),
@@ -86,7 +87,7 @@ def read_reviews(path: Path, form: str = "auto", skip_bad_lines: bool = False, v
     for block in line_blocks(path, verbose):
         lines = block.count(b"\n")
         if fields is None:
-            fields = REVIEW_FIELDS[detect_form(path, block, REVIEW_FIELDS) if form == "auto" else form]
+            fields = REVIEW_FIELDS[detect_form(path, block, REVIEW_FIELDS, form)]
         frame = parse_block(block, fields, lines)
         if frame is None:
             frame = parse_lines(block, fields, line_number, bad)
@@ -123,15 +124,15 @@ def parse_lines(block: bytes, fields: tuple[str, str, str], line_number: int, ba
             lacking = [field for field in fields if record.get(field) in (None, "")]
             if lacking:
                 raise ValueError(f"no {lacking[0]}")
-            rows.append((str(record[user]), str(record[item]), int(record[time])))
-        except (*BROKEN, AttributeError, OverflowError) as error:
+            rows.append((text(record[user]), text(record[item]), int(np.int64(int(record[time])))))
+        except BROKEN as error:
             bad.add(number, error)
     return pl.DataFrame(rows, {user: pl.String, item: pl.String, time: pl.Int64}, orient="row")
 
 
 def read_categories(path: Path, items: set[str], form: str = "auto", skip_bad_lines: bool = False,
                     verbose: bool = True) -> pl.DataFrame:
-    """item_id and cate_id (String) of those ``items`` that have a category; an item's first record counts.
+    """item_id and cate_id (String) of those ``items`` that have a category; an item's first one counts.
 
     Raises:
         UserError: as for :func:`read_reviews`.
@@ -141,54 +142,70 @@ def read_categories(path: Path, items: set[str], form: str = "auto", skip_bad_li
     item_field, line_number = None, 1
     for block in line_blocks(path, verbose):
         if item_field is None:
-            known = detect_form(path, block, META_FIELDS) if form == "auto" else form
+            known = detect_form(path, block, META_FIELDS, form)
             item_field, category_field = META_FIELDS[known]
-            mentioned = re.compile(rf"""["']{item_field}["']\s*:\s*["']([^"']*)["']""".encode())
+            mentioned = re.compile(rf"""["']{item_field}["']\s*:\s*(["'])([^"'\\]*)\1""".encode())
         for number, line in enumerate(block.split(b"\n"), line_number):
             named = mentioned.findall(line)
             # Most records are of items that nobody here has reviewed, and a literal is slow to parse.
-            if not line.strip() or (named and not any(item.decode(errors="replace") in items for item in named)):
+            if not line.strip() or (named and not any(item.decode(errors="replace") in items for _, item in named)):
                 continue
             try:
                 record = parse_record(line)
-                item, categories = record[item_field], record.get(category_field)
-                if item in items and item not in leaves and categories and categories[0]:
-                    leaves[item] = str(categories[0][-1] if known == "2014" else categories[-1]).strip()
-            except (*BROKEN, AttributeError) as error:
+                item = record.get(item_field)
+                if item is None:
+                    raise ValueError(f"no {item_field}")
+                leaf = leaf_of(record.get(category_field), known) if item in items else ""
+                if leaf:
+                    leaves.setdefault(item, leaf)
+            except BROKEN as error:
                 bad.add(number, error)
         line_number += block.count(b"\n")
     bad.report()
     if item_field is None:
         raise UserError(f"{path} holds no items")
-    named_leaves = {item: leaf for item, leaf in leaves.items() if leaf}
-    return pl.DataFrame({"item_id": list(named_leaves), "cate_id": list(named_leaves.values())},
+    return pl.DataFrame({"item_id": list(leaves), "cate_id": list(leaves.values())},
                         {"item_id": pl.String, "cate_id": pl.String})
+
+
+def leaf_of(categories: list | None, form: str) -> str:
+    """The last of a path of categories, in 2014's form the first of several paths; "" where there is none."""
+    path = (categories or [[]])[0] if form == "2014" else categories or []
+    if not isinstance(path, list):
+        raise ValueError(f"{path!r} is no list of categories")
+    return text(path[-1]).strip() if path else ""
+
+
+def text(value: object) -> str:
+    """The value as text, ValueError where UTF-8 cannot hold it (JSON admits halves of surrogate pairs)."""
+    return str(value).encode().decode()
 
 
 def parse_record(line: bytes) -> dict:
     """A line of any form: JSON or a Python literal."""
-    text = line.decode().strip()
+    record = line.decode().strip()
     try:
-        return json.loads(text)
+        return json.loads(record)
     except ValueError:
-        return ast.literal_eval(text)
+        return ast.literal_eval(record)
 
 
-def detect_form(path: Path, block: bytes, fields_of_form: dict[str, tuple[str, ...]]) -> str:
-    """The form whose fields the first fitting record of the block has."""
+def detect_form(path: Path, block: bytes, fields_of_form: dict[str, tuple[str, ...]], form: str) -> str:
+    """The form, one of those allowed by ``form``, whose fields the first fitting record of the block has."""
     seen = None
+    candidates = {name: fields for name, fields in fields_of_form.items() if form in (name, "auto")}
     for line in block.split(b"\n"):
         try:
             names = parse_record(line).keys()
-        except (*BROKEN, AttributeError):
+        except BROKEN:
             continue
-        for form in ("2023", "2018", "2014"):
-            if set(fields_of_form[form]) <= names:
-                return form
+        for candidate, fields in candidates.items():
+            if set(fields) <= names:
+                return candidate
         seen = seen or ", ".join(names)
     if seen is None:
         raise UserError(f"{path}: line 1 is broken, and so is every other line of the first {len(block)} bytes")
-    allowed = " or ".join(dict.fromkeys(", ".join(fields) for fields in fields_of_form.values()))
+    allowed = " or ".join(dict.fromkeys(", ".join(fields) for fields in candidates.values()))
     raise UserError(f"{path}: the records have the fields {seen}; they must have {allowed}")
 
 
