@@ -1,6 +1,7 @@
 """Any log of behaviours, CSV or Parquet, in the columns that the builders work on."""
 
 import logging
+import re
 from pathlib import Path
 
 import polars as pl
@@ -10,8 +11,9 @@ from data.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-RESERVED = {"label", "user_id", "item_id", "cate_id", "item", "cate", "time", "request", "event_time", "history_start",
-            "history_length"}
+RESERVED = re.compile(r"label|(neg_)?(user|item|cate)(_id)?|time|request|tie|event_(time|tie)|sample|"
+                      r"history_(start|length)|.*_history|neg_.*")
+"""Names that the samples or their making use."""
 
 
 def read_log(path: Path, user: str, item: str, category: str, time: str, label: str | None = None,
@@ -27,7 +29,7 @@ def read_log(path: Path, user: str, item: str, category: str, time: str, label: 
         request: Column that is equal for the exposures that were shown together.
         side: Columns of further properties of a behaviour; they keep their names.
         time_unit: "s" or "ms".
-        skip_bad_lines: Leave rows without user, item or readable time out instead of stopping at the first.
+        skip_bad_lines: Leave rows without user, item, request or readable time out instead of stopping at the first.
 
     Returns:
         In file order: user_id, item_id, cate_id (String), time (Int64, seconds), the side columns (String; empty
@@ -41,21 +43,26 @@ def read_log(path: Path, user: str, item: str, category: str, time: str, label: 
     columns |= {"label": label} if label else {}
     columns |= {"request": request} if request else {}
     for name in side:
-        if name in RESERVED or side.count(name) > 1:
+        if RESERVED.fullmatch(name) or side.count(name) > 1:
             raise UserError(f"side column {name!r}: the name is taken; rename the column in {path}")
     if request and not label:
         raise UserError("request needs label: only a log that has exposures without a click has requests")
-    log = read_columns(path, columns | {name: name for name in side})
-    log = log.with_columns(
-        *[without_separator(name).fill_null("") for name in ("user_id", "item_id", "request", *side) if name in log],
-        without_separator("cate_id").replace("", None).fill_null(UNKNOWN_CATEGORY),
-        seconds(log["time"], time_unit))
-    usable = (pl.col("user_id") != "") & (pl.col("item_id") != "") & pl.col("time").is_not_null()
-    bad = log.select(~usable).to_series()
+    raw = read_columns(path, columns | {name: name for name in side})
+    ids = ["user_id", "item_id", *(["request"] if request else [])]
+    try:
+        times = seconds(raw["time"], time_unit)
+    except pl.exceptions.PolarsError as error:
+        raise UserError(f"{path}: column {time!r} holds no times: {str(error).splitlines()[0]}") from error
+    log = raw.with_columns(
+        *[without_separator(name).fill_null("") for name in (*ids, *side)],
+        without_separator("cate_id").replace("", None).fill_null(UNKNOWN_CATEGORY), times)
+    unusable = log.select(pl.col(ids) == "", pl.col("time").is_null())
+    bad = unusable.select(pl.any_horizontal(pl.all())).to_series()
     if bad.any() and not skip_bad_lines:
         row = bad.arg_max()
-        raise UserError(f"{path}: row {row + 1} has no usable {user}, {item} or {time} "
-                        f"({', '.join(map(repr, log.row(row)[:4]))}); --skip-bad-lines leaves such rows out")
+        name = next(name for name in unusable.columns if unusable[name][row])
+        raise UserError(f"{path}: row {row + 1} has no usable {columns[name]} ({raw[name][row]!r}); "
+                        "--skip-bad-lines leaves such rows out")
     if bad.any():
         logger.warning("%s: left out %d broken rows", path, bad.sum())
         log = log.filter(~bad)
@@ -76,21 +83,23 @@ def read_columns(path: Path, columns: dict[str, str]) -> pl.DataFrame:
         lacking = [name for name in columns.values() if name not in present]
         if lacking:
             raise UserError(f"{path} has no column {lacking[0]!r}; it has {', '.join(present)}")
-        log = source.select(pl.col(name).alias(ours) for ours, name in columns.items()).collect(engine="streaming")
+        return source.select(
+            pl.col(name).alias(ours) if ours == "time" else pl.col(name).cast(pl.String).alias(ours)
+            for ours, name in columns.items()).collect(engine="streaming")
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    text = [name for name in log.columns if name != "time"]
-    return log.with_columns(pl.col(text).cast(pl.String))
 
 
 def seconds(time: pl.Series, unit: str) -> pl.Series:
-    """Time in whole seconds; null where a value is no time."""
-    if time.dtype == pl.String:
-        number = time.str.strip_chars().cast(pl.Float64, strict=False)
+    """Time in whole seconds; null where a value is no time. Text is read as numbers or dates, whichever fits more."""
+    if not (time.dtype.is_numeric() or time.dtype.is_temporal()):
+        text = time.cast(pl.String)
+        time = text.str.strip_chars().cast(pl.Float64, strict=False)
         try:
-            time = time.str.to_datetime(strict=False, time_zone="UTC") if number.is_null().all() else number
-        except pl.exceptions.ComputeError:  # no value looks like a date
-            time = number
+            date = text.str.to_datetime(strict=False, time_zone="UTC")
+            time = date if date.null_count() < time.null_count() else time
+        except pl.exceptions.ComputeError:
+            pass  # no value looks like a date
     if time.dtype.is_temporal():
         return time.cast(pl.Datetime("ms")).dt.timestamp("ms") // 1000
     return (time.cast(pl.Float64) / {"s": 1, "ms": 1000}[unit]).floor().cast(pl.Int64, strict=False)

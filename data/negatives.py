@@ -3,12 +3,15 @@
 A negative is drawn as a *row* of the behaviours, so that an item comes with the side fields it was observed with.
 """
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 
 from data.errors import UserError
 from data.ranges import Occurrences
+
+logger = logging.getLogger(__name__)
 
 ROUNDS = 100
 
@@ -49,7 +52,7 @@ def matched(forbidden: Forbidden, rng: np.random.Generator) -> np.ndarray:
 
     A random permutation in which each forbidden pair is mended by a swap. Without histories that always succeeds
     unless one item makes up more than half of the positives; a sample that no swap can mend gets a random allowed
-    positive, and the marginals differ by that much.
+    positive, the marginals differ by that much, and a warning says so.
 
     Returns:
         (N,) the behaviour that is the negative of each sample.
@@ -61,6 +64,7 @@ def matched(forbidden: Forbidden, rng: np.random.Generator) -> np.ndarray:
         if not len(bad):
             return negative
         swap(forbidden, negative, bad, rng.integers(len(negative), size=len(bad)))
+    unmatched = 0
     for sample in samples[forbidden(samples, negative)]:
         if not forbidden(sample, negative[sample]):
             continue  # mended as the partner of an earlier one
@@ -74,6 +78,10 @@ def matched(forbidden: Forbidden, rng: np.random.Generator) -> np.ndarray:
             negative[[sample, partner]] = negative[[partner, sample]]
         else:
             negative[sample] = negative[partner]
+            unmatched += 1
+    if unmatched:
+        logger.warning("%d of %d negatives could not be matched: their items stand more often among the negatives "
+                       "than among the positives", unmatched, len(negative))
     return negative
 
 

@@ -111,7 +111,14 @@ def check_value(name: str, option: Option, value: Any) -> Any:
             raise UserError(f"build option {name} is {value!r}; it must be one of {', '.join(option.choices)}")
         return str(value)
     if option.kind is tuple:
-        return tuple(value.split(",") if isinstance(value, str) else value)
+        value = value.split(",") if isinstance(value, str) else value
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"build option {name} is {value!r}; it must be a list")
+        return tuple(str(part).strip() for part in value)
+    if option.kind is str:
+        if isinstance(value, (list, tuple, dict)):
+            raise UserError(f"build option {name} is {value!r}; it must be one value")
+        return str(value)
     if option.kind is bool and not isinstance(value, bool):
         raise UserError(f"build option {name} is {value!r}; it must be true or false")
     if option.kind is int and (not isinstance(value, int) or isinstance(value, bool) or value < option.minimum):

@@ -117,20 +117,24 @@ def user_bounds(user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def histories(log: pl.DataFrame, behaviours: pl.DataFrame, options: dict) -> tuple[np.ndarray, np.ndarray]:
     """Start and length of the history of each row of a sorted log, as a range of the behaviours."""
     user, _ = event_numbers(log)
-    earliest_time = log["time"].to_numpy().min()
-    time = log["event_time"].to_numpy() - earliest_time
-    span = log["time"].to_numpy().max() - earliest_time + 1
+    time = log["event_time"].to_numpy()
+    moments = np.unique(behaviours["time"].to_numpy())
     if "label" in log.columns:
         numbers = log.select("user_id", number=user).unique("user_id")
         behaviour_user = behaviours.join(numbers, on="user_id", how="left", maintain_order="left")["number"].to_numpy()
     else:
         behaviour_user = user
-    key = behaviour_user * span + (behaviours["time"].to_numpy() - earliest_time)  # ascends with user and time
+
+    def key(users: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """Ascends with user and time; times between two moments count as the later one."""
+        return users * (len(moments) + 1) + np.searchsorted(moments, times)
+
+    keys = key(behaviour_user, behaviours["time"].to_numpy())
     first = np.searchsorted(behaviour_user, user)
-    end = np.searchsorted(key, user * span + time) if "label" in log.columns else np.arange(log.height)
+    end = np.searchsorted(keys, key(user, time)) if "label" in log.columns else np.arange(log.height)
     earliest = first
     if options["protocol"] == "window":
-        earliest = np.searchsorted(key, user * span + np.maximum(time - options["history_days"] * DAY, 0))
+        earliest = np.searchsorted(keys, key(user, time - options["history_days"] * DAY))
     return protocols.history_ranges(first, end, earliest, options["max_len"])
 
 
