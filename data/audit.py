@@ -17,6 +17,7 @@ import polars as pl
 from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
+from data.behaviour_log import clicks
 from data.errors import UserError
 from data.ranges import Occurrences, members
 from data.samples import Samples
@@ -70,18 +71,20 @@ def audit(samples: Samples) -> dict:
     seen[item[members(as_rows[0].start, as_rows[0].length)[0]]] = True
     popularity = np.bincount(basket_item, minlength=len(seen))
     rows = as_rows[1]
-    last = item[np.maximum(rows.start + rows.length - 1, 0)]
+    some = rows.length > 0
+    above = np.zeros(len(rows.label))
+    above[some] = np.sign(rows.item[some] - item[rows.start[some] + rows.length[some] - 1])
     trivial = {
         "training popularity": popularity[rows.item],
         "item unseen in training": ~seen[rows.item],
-        "id above the last one's": np.where(rows.length > 0, np.sign(rows.item - last), 0),
+        "id above the last one's": above,
         "history length": rows.length,
     }
     trivial = {rule: auc(rows.label, score) for rule, score in trivial.items()}
     category = Occurrences(cate).within(rows.cate, rows.start, rows.length)
-    some = np.sort(np.random.default_rng(0).permutation(len(rows.label))[:KNN_ROWS])
-    knn = item_knn(rows.take(some), item, basket, basket_item, popularity)
-    untrained = {"category seen in history": auc(rows.label, category), "item-kNN": auc(rows.label[some], knn)}
+    drawn = np.sort(np.random.default_rng(0).permutation(len(rows.label))[:KNN_ROWS])
+    knn = item_knn(rows.take(drawn), item, basket, basket_item, popularity)
+    untrained = {"category seen in history": auc(rows.label, category), "item-kNN": auc(rows.label[drawn], knn)}
     warnings = [f"leak: the rule '{rule}' scores {value:.3f} on the test split; a rule that knows nothing of "
                 f"interests should be within {TOLERANCE} of .5"
                 for rule, value in trivial.items() if abs(value - 0.5) > TOLERANCE]
@@ -109,8 +112,8 @@ def baskets(train: Rows, item: np.ndarray, users: pl.Series | None) -> tuple[np.
     """
     positive = pl.DataFrame({"row": np.flatnonzero(train.label == 1)})
     rows = positive.with_columns(user=users.gather(positive["row"]) if users is not None else positive["row"],
-                                 length=train.length[positive["row"]], start=train.start[positive["row"]])
-    longest = rows.sort("length", "start").group_by("user", maintain_order=True).last()["row"].to_numpy()
+                                 length=train.length[positive["row"]])
+    longest = rows.sort("length", "row").group_by("user", maintain_order=True).last()["row"].to_numpy()
     behaviour, number = members(train.start[longest], train.length[longest])
     return np.concatenate([number, np.arange(len(longest))]), np.concatenate([item[behaviour], train.item[longest]])
 
@@ -155,16 +158,15 @@ def read_csv(train: Path, test: Path) -> Samples:
         if not Path(path).is_file():
             raise UserError(f"{path} does not exist")
         try:
-            lacking = set(CSV_COLUMNS) - set(pl.scan_csv(path).collect_schema().names())
-            if lacking:
-                raise UserError(f"{path} has no column {min(lacking)!r}")
-            frame = pl.read_csv(path, infer_schema=False).with_columns(
-                pl.col("label").cast(pl.Float32).cast(pl.Int8), pl.col(CSV_COLUMNS[1:]).fill_null(""))
+            frame = pl.read_csv(path, infer_schema=False)
         except pl.exceptions.PolarsError as error:
             raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        lacking = [name for name in CSV_COLUMNS if name not in frame.columns]
+        if lacking:
+            raise UserError(f"{path} has no column {lacking[0]!r}")
         if frame.is_empty():
             raise UserError(f"{path} has no rows")
-        frames.append(frame)
+        frames.append(frame.with_columns(clicks(frame["label"], path, "label"), pl.col(CSV_COLUMNS[1:]).fill_null("")))
     joined = ["item_history", "cate_history"]
     histories = pl.concat([frame.select(joined) for frame in frames]).unique(maintain_order=True)
     empty = pl.lit([], pl.List(pl.String))
@@ -193,7 +195,7 @@ def main(arguments: list[str] | None = None) -> int:
         if len(paths) > 2 or (len(paths) == 1 and not paths[0].is_dir()):
             raise UserError("give one folder, or two files: the training and the test CSV")
         result = audit(Samples.load(paths[0]) if len(paths) == 1 else read_csv(*paths))
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(table(result))

@@ -38,15 +38,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import polars as pl
+
 from data.amazon import read_amazon
 from data.audit import audit, table
 from data.behaviour_log import read_log
 from data.errors import UserError
 from data.options import REQUIRED, check_options, options_of
+from data.protocols import SPLITS
 from data.sampling import make_samples
 
 logger = logging.getLogger(__name__)
 
+FILES = {"samples.json", "behaviours.parquet", *(f"{split}.{form}" for split in SPLITS for form in ("parquet", "csv"))}
 LOG_COLUMNS = ("user", "item", "category", "time", "label", "request", "side", "time_unit")
 
 
@@ -94,11 +98,15 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
 
 def check_vacant(out_dir: Path, rebuild: bool) -> None:
     """Raise UserError where a build would overwrite files that are not samples, or samples without being told to."""
-    if not out_dir.exists() or (out_dir.is_dir() and not any(out_dir.iterdir())):
+    if out_dir.name in ("", ".."):
+        raise UserError(f"{out_dir} is no name for a new folder")
+    if not out_dir.exists():
         return
-    if not (out_dir / "samples.json").is_file():
-        raise UserError(f"{out_dir} exists and holds no samples; give a new folder")
-    if not rebuild:
+    held = sorted(path.name for path in out_dir.iterdir()) if out_dir.is_dir() else [out_dir.name]
+    foreign = [name for name in held if name not in FILES or "samples.json" not in held]
+    if foreign:
+        raise UserError(f"{out_dir} exists and holds {foreign[0]}, which no build wrote; give a new folder")
+    if held and not rebuild:
         raise UserError(f"{out_dir} exists and is not empty; --rebuild replaces it")
 
 
@@ -121,6 +129,8 @@ def published(out_dir: Path) -> Iterator[Path]:
             out_dir.rename(former)
         folder.rename(out_dir)
         shutil.rmtree(former, ignore_errors=True)
+    except pl.exceptions.PolarsError as error:  # its form of an OSError such as a full disk
+        raise OSError(f"cannot write {out_dir}: {error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
