@@ -204,7 +204,7 @@ def detect_form(path: Path, block: bytes, fields_of_form: dict[str, tuple[str, .
                 return candidate
         seen = seen or ", ".join(names)
     if seen is None:
-        raise UserError(f"{path}: line 1 is broken, and so is every other line of the first {len(block)} bytes")
+        raise UserError(f"{path}: line 1 holds no record, nor does any other of the first {len(block)} bytes")
     allowed = " or ".join(dict.fromkeys(", ".join(fields) for fields in candidates.values()))
     raise UserError(f"{path}: the records have the fields {seen}; they must have {allowed}")
 
