@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 
 from experiment.cli import main
@@ -141,15 +140,6 @@ class Workspace:
 
     def file(self, suffix: str, expid: str = "Tiny_test") -> Path:
         return self.folder / "checkpoints" / "tiny" / f"{expid}{suffix}"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """More threads only wait for each other on batches this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
