@@ -134,8 +134,8 @@ def behaviour_negatives(row: np.ndarray, item: np.ndarray, clicked: np.ndarray, 
 
     Args:
         row: (M,) the exposures that are clicks.
-        item, clicked, user, request: (N,) of each exposure; the log is sorted by user and time and keeps the
-            exposures of a request together. ``request`` is a number, ascending; None where the log has none.
+        item, clicked, user, request: (N,) of each exposure; the log is sorted by user and time. ``item`` and
+            ``request`` are int64; ``request`` is None where the log has none.
 
     Returns:
         (M,) an exposure, of another item than the click; -1 where there is none.
@@ -154,14 +154,13 @@ def behaviour_negatives(row: np.ndarray, item: np.ndarray, clicked: np.ndarray, 
     chosen = np.full(len(row), -1)
     chosen[known] = passed[nearest[known]]
     if request is not None:
-        first = np.searchsorted(request[passed], request[row])
-        count = np.searchsorted(request[passed], request[row], side="right") - first
-        open_rows = np.flatnonzero(count > 0)
-        for _ in range(ROUNDS):
-            if not len(open_rows):
-                break
-            pick = passed[first[open_rows] + rng.integers(count[open_rows])]
-            good = item[pick] != item[row[open_rows]]
-            chosen[open_rows[good]] = pick[good]
-            open_rows = open_rows[~good]
+        items = item.max(initial=0) + 1
+        key = request * items + item
+        passed = passed[np.argsort(key[passed], kind="stable")]
+        first, end = (np.searchsorted(key[passed], (request[row] + more) * items) for more in (0, 1))
+        own, own_end = (np.searchsorted(key[passed], key[row], side) for side in ("left", "right"))
+        others = end - first - (own_end - own)
+        some = others > 0
+        pick = first[some] + rng.integers(others[some])
+        chosen[some] = passed[np.where(pick < own[some], pick, pick + (own_end - own)[some])]
     return chosen

@@ -160,7 +160,7 @@ def unclicked(log: pl.DataFrame, clicked: np.ndarray, click_rows: np.ndarray, si
               rng: np.random.Generator) -> pl.DataFrame:
     """The item that each behaviour was preferred to, in columns neg_<history column>."""
     user, event = event_numbers(log)
-    item = log["item_id"].rank("dense").to_numpy()
+    item = log["item_id"].rank("dense").to_numpy().astype(np.int64)
     chosen = negatives.behaviour_negatives(click_rows, item, clicked, user,
                                            event if "request" in log.columns else None, rng)
     return log.select(as_history(side, "neg_"))[np.maximum(chosen, 0)].with_columns(
