@@ -73,7 +73,7 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
     check_vacant(out_dir, rebuild)
     for path in raw_files(options):
         if not path.is_file():
-            hint = f"; {' '.join(options['raw_from'].split())}" if options["raw_from"] else ""
+            hint = f"; to get it: {' '.join(options['raw_from'].split())}" if options["raw_from"] else ""
             raise UserError(f"raw file {path} does not exist{hint}")
     if options["source"] == "amazon":
         log = read_amazon(*raw_files(options), options["form"], options["skip_bad_lines"], verbose)

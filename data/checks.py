@@ -23,7 +23,8 @@ def check_encoded(feature_map: FeatureMap, params: dict) -> None:
         params: as `prepare_dataset` returned them, with the fields of the model (`*_sequence_field`, `*_seq_field`).
 
     Raises:
-        UserError: a split without rows, labels of one class (unless `task: regression`), a missing column or file, an
+        UserError: a split without rows, labels that are not 0 or 1 or of one class (unless
+            `task: regression`), a missing column or file, an
             id beyond its vocabulary; sequences of one field tuple that differ in padding, or in length in a row. The
             lengths of rows can only be told where histories are ragged, in sets encoded in-process.
     """
@@ -57,7 +58,13 @@ def _check_labels(split: str, files: list[str], labels: list[str], prefix: str, 
         values = np.unique(np.concatenate([np.unique(column) for column in columns]))
         if len(values) == 0:
             raise UserError(f"{split} data ({files[0]}): no rows")
-        if len(values) == 1 and task != "regression":
+        if task == "regression":
+            continue
+        if not np.isin(values, (0, 1)).all():
+            wrong = values[~np.isin(values, (0, 1))][0]
+            raise UserError(f"{split} data ({files[0]}): {label} has the value {wrong:g}; it must be 0 or 1, unless "
+                            "task: regression")
+        if len(values) == 1:
             raise UserError(f"{split} data ({files[0]}): every {label} is {values[0]:g}; both classes are needed")
 
 

@@ -1,6 +1,7 @@
 """A data set entry -> encoded files and the loader that reads them; missing sets are built, changed ones refused."""
 
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -183,7 +184,7 @@ def _split_files(params: dict, split: str, required: bool) -> list[str]:
     except UserError as error:
         if not required:
             return []
-        hint = f"; {params['raw_from']}" if params.get("raw_from") else ""
+        hint = f"; to get it: {params['raw_from']}" if params.get("raw_from") else ""
         raise UserError(f"{split}_data: {error}{hint}") from error
 
 
@@ -194,7 +195,10 @@ def _build(params: dict, folder: Path) -> None:
         build_samples(options, folder / "samples", verbose=params.get("verbose", 1) > 0)
         paths = {split: folder / "samples" / f"{split}.{params['data_format']}" for split in SPLITS}
     processor = InProcessFeatureProcessor(**{**params, "data_root": str(folder.parent), "dataset_id": folder.name})
-    raw = {split: processor.reader.read(path, params["data_format"]) for split, path in paths.items() if path}
+    try:
+        raw = {split: processor.reader.read(path, params["data_format"]) for split, path in paths.items() if path}
+    except UserError as error:  # the temporary folder means nothing to a user
+        raise UserError(str(error).replace(f"{folder}{os.sep}", "")) from error
     encode_splits(processor, raw, folder)
 
 

@@ -63,7 +63,7 @@ COMMON: dict[str, Option] = {
     "valid_days": Option(1, "days for validation, before those of the test", kind=int, minimum=1, protocol="window"),
     "test_days": Option(1, "last days, for the test", kind=int, minimum=1, protocol="window"),
     "format": Option("parquet", "form of the samples", choices=("parquet", "csv", "both")),
-    "raw_from": Option(None, "where the raw files come from, shown when one is missing"),
+    "raw_from": Option(None, "command that gets the raw files, shown when one is missing"),
 }
 
 

@@ -17,7 +17,8 @@ from .config import Config, nearest
 # Read by the zoo or by this project from `**params`, in no signature.
 _BY_NAME = {
     "model", "model_id", "dataset_id", "gpu", "seed", "model_root", "verbose", "metrics", "optimizer", "loss", "task",
-    "use_features", "feature_specs", "group_id", "build", "data_loader", "trim_histories",
+    "use_features", "feature_specs", "group_id", "build", "raw_from", "data_loader",
+    "trim_histories",
 }  # fmt: skip
 _TUNER = {"debug_mode"}
 # Keys of older FuxiCTR and BARS configurations that the zoo no longer reads.

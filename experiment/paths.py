@@ -38,7 +38,12 @@ def resolve_paths(params: dict[str, Any], config_folder: Path) -> list[str]:
                 return path if base == Path() or Path(path).is_absolute() else str(base / path)
         return None
 
-    def require(path: str, name: str, hint: str = "") -> str:
+    build = params.get("build")
+    if build and not isinstance(build, dict):
+        raise UserError(f"build of data set {params['dataset_id']} must map options to values, but is {build!r}")
+    source = (build or params).get("raw_from")
+
+    def require(path: str, name: str, hint: str = f"; to get it: {source}" if source else "") -> str:
         found = resolve(path)
         if found is None and not built:
             tried = [path] if Path(path).is_absolute() else [str((base / path).absolute()) for base in bases]
@@ -53,15 +58,12 @@ def resolve_paths(params: dict[str, Any], config_folder: Path) -> list[str]:
 
     for column in params.get("feature_cols") or []:
         if isinstance(column, dict) and isinstance(column.get("pretrained_emb"), str):
-            column["pretrained_emb"] = require(column["pretrained_emb"], f"pretrained_emb of {column.get('name')}")
+            column["pretrained_emb"] = require(column["pretrained_emb"], f"pretrained_emb of {column.get('name')}", "")
 
-    if build := params.get("build"):
-        if not isinstance(build, dict):
-            raise UserError(f"build of data set {params['dataset_id']} must map options to values, but is {build!r}")
-        hint = f"; {build['raw_from']}" if build.get("raw_from") else ""
+    if build:
         for name in _BUILD_FILES:
             if isinstance(build.get(name), str):
-                build[name] = require(build[name], f"build.{name}", hint)
+                build[name] = require(build[name], f"build.{name}")
         return []
 
     for name in SPLITS:

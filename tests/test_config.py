@@ -1,6 +1,7 @@
 """Every experiment in config/ trains, on made raw files of the form that its data set entry asks for."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -70,3 +71,14 @@ def test_every_data_set_entry_is_used() -> None:
     entries = yaml.load((ROOT / "config" / "dataset_config" / "amazon.yaml").read_text(), ConfigLoader)
     used = {entry["dataset_id"] for models in MODELS.values() for entry in models.values() if "dataset_id" in entry}
     assert used == set(entries)
+
+
+@pytest.mark.parametrize("expid", [expid for expid in EXPIDS if not expid.startswith("DIEN_amazon_A")])
+def test_missing_raw_files(expid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                           capsys: pytest.CaptureFixture[str]) -> None:
+    """One line that says how to get them."""
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    monkeypatch.chdir(tmp_path)
+    assert main(["--expid", expid]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(r"error: .* does not exist; tried .*; to get it: (wget|python -m data.generate_sample)", line)

@@ -82,7 +82,7 @@ def test_building_from_raw_reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_missing_files(params: dict, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"valid_data: .*absent\.csv: no such csv file.*; ask the owner"):
+    with pytest.raises(UserError, match=r"valid_data: .*absent\.csv: no such csv file.*; to get it: ask the owner"):
         prepare_dataset({**params, "valid_data": str(tmp_path / "absent.csv"), "raw_from": "ask the owner"})
     with pytest.raises(UserError, match="train_data is missing"):
         prepare_dataset({**params, "train_data": None})

@@ -116,6 +116,11 @@ def test_good_input_from_csv_and_raw(dien, workspace):
         ({"gru_tpye": "GRU"}, "did you mean 'gru_type'"),
         ({"metrics": ["AUC", "recall"]}, "recall"),
         ({"batch_size": 0}, "batch_size"),
+        ({"embedding_dim": 0}, "embedding_dim=0"),
+        ({"gru_hidden_size": 0}, "gru_hidden_size=0"),
+        ({"gru_hidden_size": -3}, "gru_hidden_size=-3"),
+        ({"dnn_hidden_units": ["wide"]}, "dnn_hidden_units=['wide']"),
+        ({"dnn_activations": "relux"}, "dnn_activations='relux'"),
     ],
     ids=str,
 )  # fmt: skip
@@ -124,7 +129,7 @@ def test_settings(trained, bad, settings, message):
     assert message in bad(expid="X")
 
 
-@pytest.mark.parametrize("fault", ["column", "empty", "classes", "lengths", "int beside str", "changed"])
+@pytest.mark.parametrize("fault", ["column", "empty", "classes", "labels", "lengths", "int beside str", "changed"])
 def test_csv_files(trained, bad, fault):
     train = pl.read_csv(trained.folder / "train.csv")
     settings = {}
@@ -134,6 +139,8 @@ def test_csv_files(trained, bad, fault):
         train.head(0).write_csv(trained.folder / "train.csv")
     elif fault == "classes":
         train.with_columns(label=1).write_csv(trained.folder / "train.csv")
+    elif fault == "labels":
+        train.with_columns(pl.col("label") * 2).write_csv(trained.folder / "train.csv")
     elif fault == "lengths":
         broken = pl.when(pl.int_range(pl.len()) == 3).then(pl.lit("c1^c1^c1^c1^c1^c1")).otherwise("cate_history")
         train.with_columns(cate_history=broken).write_csv(trained.folder / "train.csv")
@@ -147,8 +154,8 @@ def test_csv_files(trained, bad, fault):
     if fault != "changed":
         settings["data_root"] = "./built2/"
     trained.configure(dataset=settings)
-    expected = {"column": "cate_id", "empty": "train", "classes": "label", "lengths": "row 4", "changed": "--rebuild",
-                "int beside str": "item_id"}  # fmt: skip
+    expected = {"column": "cate_id", "empty": "train", "classes": "every label", "labels": "value 2", "lengths": "row 4",
+                "changed": "--rebuild", "int beside str": "item_id"}  # fmt: skip
     assert expected[fault] in bad(expid="X")
 
 
@@ -172,6 +179,6 @@ def test_raw_files(dien, bad, fault):
     else:
         reviews.unlink()
     message = bad(expid="X")
-    expected = {"truncated": "reviews.json.gz", "broken line": "line 7", "missing": "; ask the authors",
+    expected = {"truncated": "reviews.json.gz", "broken line": "line 7", "missing": "; to get it: ask the authors",
                 "empty": "reviews.json.gz"}  # fmt: skip
     assert expected[fault] in message

@@ -87,9 +87,9 @@ def test_pretrained_embeddings_and_raw_files_of_a_build(project):
 
 def test_missing_raw_file_shows_where_it_comes_from_unless_the_set_is_built(project):
     def params():
-        return entry(build={"reviews": "raw/r.json.gz", "raw_from": "get it with curl"})
+        return entry(build={"reviews": "raw/r.json.gz", "raw_from": "curl it"})
 
-    with pytest.raises(UserError, match=r"build.reviews: raw/r.json.gz does not exist; .*; get it with curl$"):
+    with pytest.raises(UserError, match=r"build.reviews: raw/r.json.gz does not exist; .*; to get it: curl it$"):
         resolve_paths(params(), project / "project" / "config")
     touch(project / "project" / "data" / "d" / "feature_map.json")
     built = params()

@@ -22,6 +22,7 @@ from .fields import (
     sequence_fields,
     vocabulary_of,
 )
+from .keywords import check_activations, check_choice, check_sizes
 from .negatives import BatchPool, Catalogue, draw_against
 from .sequences import Interests, align
 
@@ -90,14 +91,16 @@ class DIEN(BaseModel):
                  **kwargs: Any) -> None:
         super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
                          net_regularizer=net_regularizer, **kwargs)
-        _allowed("gru_type", gru_type, GRU_TYPES)
-        _allowed("augru_sign", augru_sign, ("paper", "code"))
-        _allowed("aux_negatives", aux_negatives, (None, *AUX_NEGATIVES))
-        _allowed("gru_backend", gru_backend, ("auto", *BACKENDS))
+        check_choice("gru_type", gru_type, GRU_TYPES)
+        check_choice("augru_sign", augru_sign, ("paper", "code"))
+        check_choice("aux_negatives", aux_negatives, (None, *AUX_NEGATIVES))
+        check_choice("gru_backend", gru_backend, ("auto", *BACKENDS))
         if not (isinstance(aux_loss_alpha, (int, float)) and 0 <= aux_loss_alpha < math.inf):
             raise ValueError(f"aux_loss_alpha={aux_loss_alpha!r} must be a finite number, 0 or more")
-        if aux_num_negatives < 1:
-            raise ValueError(f"aux_num_negatives={aux_num_negatives!r} must be 1 or more")
+        check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units, aux_hidden_units=aux_hidden_units,
+                    attention_hidden_units=attention_hidden_units, aux_num_negatives=aux_num_negatives,
+                    gru_hidden_size=1 if gru_hidden_size is None else gru_hidden_size)
+        check_activations("dnn_activations", dnn_activations)
         self.gru_type = gru_type
         self.enable_sum_pooling = enable_sum_pooling
         self.aux_loss_alpha = aux_loss_alpha
@@ -276,11 +279,6 @@ class DIEN(BaseModel):
     def _known(self, names: tuple[str, ...], ids: Tensor) -> Tensor:
         oov = torch.tensor(self._oov(names), device=ids.device).view(-1, 1, 1)
         return (ids != oov).all(dim=0)
-
-
-def _allowed(keyword: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{keyword}={value!r} is unknown; allowed: {', '.join(map(str, allowed))}")
 
 
 @contextmanager
