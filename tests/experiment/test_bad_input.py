@@ -154,8 +154,8 @@ def test_csv_files(trained, bad, fault):
     if fault != "changed":
         settings["data_root"] = "./built2/"
     trained.configure(dataset=settings)
-    expected = {"column": "cate_id", "empty": "train", "classes": "every label", "labels": "value 2", "lengths": "row 4",
-                "changed": "--rebuild", "int beside str": "item_id"}  # fmt: skip
+    expected = {"column": "cate_id", "empty": "train", "classes": "every label", "labels": "value 2",
+                "lengths": "row 4", "changed": "--rebuild", "int beside str": "item_id"}  # fmt: skip
     assert expected[fault] in bad(expid="X")
 
 
