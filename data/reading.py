@@ -119,7 +119,9 @@ class SplitReader:
             rows = self._scan(files, data_format)
             names = rows.collect_schema().names()
             behaviours = Path(files[0]).parent / "behaviours.parquet"
-            is_samples = {"history_start", "history_length"} <= set(names) and behaviours.exists()
+            is_samples = {"history_start", "history_length"} <= set(names)
+            if is_samples and not behaviours.exists():
+                raise UserError(f"{path} refers to histories in {behaviours}, which does not exist")
             read = self._read_samples if is_samples else self._read_delimited
             scalars = [c for c in self._scalars if source_of(c) in names or c["name"] not in optional]
             split = read(str(path), rows, scalars, behaviours)
