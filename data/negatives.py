@@ -91,7 +91,7 @@ def swap(forbidden: Forbidden, negative: np.ndarray, bad: np.ndarray, partner: n
     pair = np.empty(len(negative), np.int64)  # a sample that several pairs want belongs to one of them
     pair[bad] = number
     pair[partner] = number
-    free = (pair[bad] == number) & (pair[partner] == number) & (bad != partner)
+    free = (pair[bad] == number) & (pair[partner] == number)
     bad, partner = bad[free], partner[free]
     mends = ~forbidden(bad, negative[partner]) & ~forbidden(partner, negative[bad])
     bad, partner = bad[mends], partner[mends]

@@ -133,7 +133,9 @@ def test_values_that_are_not_of_the_usual_type(tmp_path: Path) -> None:
     (b'{"asin": "a", "categories": [["\\ud800"]]}', "surrogate"),
     (b"(" * 5_000, "nested|recursion|memory"),
 ])
-def test_broken_metadata(line: bytes, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_broken_metadata(line: bytes, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture,
+                         monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data.amazon, "BLOCK_BYTES", 50)
     lines = [meta_line("b", BRUSH, "2014"), b"", line, meta_line("a", SHAMPOO, "2014"), line]
     with pytest.raises(UserError, match=rf"meta\.json: line 3 is broken \(.*({reason})"):
         categories_of(tmp_path, lines, {"a", "b"})

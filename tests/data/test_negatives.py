@@ -57,17 +57,19 @@ def test_matched_negatives_are_the_positives_in_another_order(histories: bool) -
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 5), min_size=2, max_size=14), st.integers(0, 2**32))
-def test_matched_keeps_the_marginals_unless_one_item_is_more_than_half(items: list[int], seed: int) -> None:
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=14), st.integers(0, 2**32), st.sampled_from([0, 2, 100]))
+def test_matched_keeps_the_marginals_unless_one_item_is_the_most(items: list[int], seed: int, rounds: int) -> None:
     numbers = {item: number for number, item in enumerate(sorted(set(items)))}
     item = np.array([numbers[each] for each in items])
     rows = np.arange(len(items))
     forbidden = Forbidden.build(item, rows, rows * 0, rows * 0, False)
-    if len(numbers) == 1:
-        with pytest.raises(UserError, match="no negative is left for some sample"):
-            matched(forbidden, np.random.default_rng(seed))
-        return
-    negative = matched(forbidden, np.random.default_rng(seed))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("data.negatives.ROUNDS", rounds)
+        if len(numbers) == 1:
+            with pytest.raises(UserError, match="no negative is left for some sample"):
+                matched(forbidden, np.random.default_rng(seed))
+            return
+        negative = matched(forbidden, np.random.default_rng(seed))
     assert not any(forbidden_by_loop(forbidden, negative, False))
     if max(Counter(items).values()) * 2 <= len(items):
         assert sorted(negative.tolist()) == rows.tolist()
@@ -112,7 +114,8 @@ def test_nothing_left_to_draw(sampler) -> None:
         sampler(forbidden, np.random.default_rng(0))
 
 
-exposures = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0, 2), st.booleans()), max_size=25)
+exposures = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2), st.integers(0, 2), st.booleans()),
+                     min_size=5, max_size=25)
 
 
 @settings(deadline=None)
