@@ -93,7 +93,7 @@ def test_the_separator_of_histories_leaves_the_ids(tmp_path: Path) -> None:
     (OK + OK, "Extra data"),
     (b'{"reviewerID": "\xff", "asin": "a", "unixReviewTime": 1}', "decode"),
     (b"[1, 2]", "get"),
-    (b"[" * 100_000, "recursion"),
+    (b"[" * 100_000, "recursion|overflow"),
     (b'{"reviewerID": "u", "unixReviewTime": 1}', "no asin"),
     (b'{"reviewerID": "u", "asin": "", "unixReviewTime": 1}', "no asin"),
     (b'{"reviewerID": "u", "asin": "a", "unixReviewTime": null}', "no unixReviewTime"),
@@ -131,7 +131,7 @@ def test_values_that_are_not_of_the_usual_type(tmp_path: Path) -> None:
     (b"{'asin': 'a', 'categories': ['x']}", "'x' is no list of categories"),
     (b"{'asin': 'a', 'categories': {'x': 1}}", "0"),
     (b'{"asin": "a", "categories": [["\\ud800"]]}', "surrogate"),
-    (b"(" * 5_000, "nested|recursion|memory"),
+    (b"(" * 5_000, "nested|recursion|memory|overflow"),
 ])
 def test_broken_metadata(line: bytes, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture,
                          monkeypatch: pytest.MonkeyPatch) -> None:

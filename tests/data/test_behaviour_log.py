@@ -141,7 +141,7 @@ def test_requests_need_labels(tmp_path: Path) -> None:
     ("log.csv", b"", "log.csv cannot be read: empty CSV"),
     ("log.csv", b"uid,iid,cid,ts\n", "log.csv has no rows"),
     ("log.csv", b"uid,iid,ts\nu,i,1\n", "log.csv has no column 'cid'; it has uid, iid, ts"),
-    ("log.csv", b"uid,iid,cid,ts\nu,i,c,1,more\n", "log.csv cannot be read: found more fields"),
+    ("log.csv", b"uid,iid,cid,ts\nu,i,c,1,more\n", "log.csv cannot be read: "),
     ("log.csv", b"uid,iid,cid,ts\nu,i,c\n", r"row 1 has no usable ts \(None\)"),
     ("log.parquet", b"uid,iid,cid,ts\nu,i,c,1\n", "log.parquet cannot be read: "),
     ("log.csv.gz", gzip.compress(b"uid,iid,cid,ts\n" + b"u,i,c,1\n" * 500)[:-10], "log.csv.gz cannot be read: "),
@@ -164,5 +164,5 @@ def test_a_truncated_parquet_file_and_a_missing_one(tmp_path: Path) -> None:
 
 def test_ids_that_are_no_text(tmp_path: Path) -> None:
     path = write(LOG.with_columns(uid=pl.Series([["a"], ["b"], ["c"]])), tmp_path / "log.parquet")
-    with pytest.raises(UserError, match=r"log\.parquet cannot be read: cannot cast List"):
+    with pytest.raises(UserError, match=r"log\.parquet cannot be read: "):
         read_log(path, **COLUMNS)

@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.ranges import Occurrences, members
@@ -8,6 +8,7 @@ values_and_ranges = st.lists(st.integers(0, 5), max_size=12).flatmap(lambda valu
     st.just(values), st.lists(st.tuples(st.integers(0, len(values)), st.integers(0, len(values))).map(sorted))))
 
 
+@settings(deadline=None)
 @given(values_and_ranges)
 def test_members_are_those_of_a_loop(case: tuple[list, list]) -> None:
     _, ranges = case
@@ -17,6 +18,7 @@ def test_members_are_those_of_a_loop(case: tuple[list, list]) -> None:
     assert list(zip(rows.tolist(), number.tolist(), strict=True)) == expected
 
 
+@settings(deadline=None)
 @given(values_and_ranges, st.integers(0, 5))
 def test_occurrences_are_those_of_a_loop(case: tuple[list, list], value: int) -> None:
     values, ranges = case

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_raw import as_log, random_reviews
 from plain_samples import transcription
@@ -77,14 +77,14 @@ def given_for(protocol: dict, **more) -> dict:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda given: given["protocol"])
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=st.lists(ROW, min_size=20, max_size=40), max_len=st.integers(1, 6), min_history=st.integers(0, 2))
 def test_samples_of_behaviours(protocol: dict, rows: list[dict], max_len: int, min_history: int) -> None:
     compare(rows, given_for(protocol, max_len=max_len, min_history=min_history))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda given: given["protocol"])
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=st.lists(ROW, min_size=20, max_size=40), max_len=st.integers(1, 6), requests=st.booleans())
 def test_samples_of_exposures(protocol: dict, rows: list[dict], max_len: int, requests: bool) -> None:
     compare(rows, given_for(protocol, max_len=max_len, min_history=0), True, requests)
