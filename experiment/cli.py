@@ -147,6 +147,8 @@ def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) ->
     observer = None
     if options.tensorboard:
         observer = TensorBoard(run_folder / f"{options.expid}.tensorboard" / datetime.now().strftime("%Y%m%d-%H%M%S"))
+    if params.get("num_threads"):
+        torch.set_num_threads(params["num_threads"])
     seed_everything(seed=params["seed"])
 
     if options.predict:

@@ -112,6 +112,12 @@ def test_tensorboard_that_is_not_installed(bad, monkeypatch):
     assert "pip install tensorboard" in bad("--tensorboard")
 
 
+def test_number_of_threads(workspace):
+    workspace.write_configs({"Tiny_test": {"num_threads": 2, "epochs": 1}})
+    assert workspace.run() == 0
+    assert torch.get_num_threads() == 2
+
+
 def test_regression(workspace, capsys):
     workspace.write_configs({"Tiny_test": {
         "task": "regression", "loss": "mse_loss", "metrics": ["RMSE", "MAE"], "monitor": "RMSE", "monitor_mode": "min",
