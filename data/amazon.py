@@ -139,9 +139,10 @@ def read_categories(path: Path, items: set[str], form: str = "auto", skip_bad_li
     """
     bad = BadLines(path, skip_bad_lines)
     leaves: dict[str, str] = {}
-    item_field, line_number = None, 1
+    known, line_number = "", 1
+    item_field, category_field, mentioned = "", "", re.compile(b"")
     for block in line_blocks(path, verbose):
-        if item_field is None:
+        if not known:
             known = detect_form(path, block, META_FIELDS, form)
             item_field, category_field = META_FIELDS[known]
             mentioned = re.compile(rf"""["']{item_field}["']\s*:\s*(["'])([^"'\\]*)\1""".encode())
@@ -162,7 +163,7 @@ def read_categories(path: Path, items: set[str], form: str = "auto", skip_bad_li
                 bad.add(number, error)
         line_number += block.count(b"\n")
     bad.report()
-    if item_field is None:
+    if not known:
         raise UserError(f"{path} holds no items")
     return pl.DataFrame({"item_id": list(leaves), "cate_id": list(leaves.values())},
                         {"item_id": pl.String, "cate_id": pl.String})

@@ -134,8 +134,8 @@ def item_knn(rows: Rows, item: np.ndarray, basket: np.ndarray, basket_item: np.n
         behaviour, number = members(rows.start[chunk], rows.length[chunk])
         history = sparse.csr_matrix((np.ones(len(number), np.float32), (number, item[behaviour])),
                                     shape=(len(chunk), len(popularity)))
-        neighbours = history @ incidence
-        scores.append(neighbours.multiply(incidence[rows.item[chunk]]).sum(axis=1).A1)
+        neighbours = sparse.csr_matrix(history @ incidence)
+        scores.append(np.asarray(neighbours.multiply(incidence[rows.item[chunk]]).sum(axis=1)).ravel())
     return np.concatenate(scores).round(4)  # equal sums stay equal, in whatever order they were added
 
 

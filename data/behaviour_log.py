@@ -59,7 +59,7 @@ def read_log(path: Path, user: str, item: str, category: str, time: str, label: 
     unusable = log.select(pl.col(ids) == "", pl.col("time").is_null())
     bad = unusable.select(pl.any_horizontal(pl.all())).to_series()
     if bad.any() and not skip_bad_lines:
-        row = bad.arg_max()
+        row = int(bad.to_numpy().argmax())
         name = next(name for name in unusable.columns if unusable[name][row])
         raise UserError(f"{path}: row {row + 1} has no usable {columns[name]} ({raw[name][row]!r}); "
                         "--skip-bad-lines leaves such rows out")

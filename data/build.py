@@ -76,9 +76,10 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
             hint = f"; to get it: {' '.join(options['raw_from'].split())}" if options["raw_from"] else ""
             raise UserError(f"raw file {path} does not exist{hint}")
     if options["source"] == "amazon":
-        log = read_amazon(*raw_files(options), options["form"], options["skip_bad_lines"], verbose)
+        log = read_amazon(Path(options["reviews"]), Path(options["meta"]), options["form"], options["skip_bad_lines"],
+                          verbose)
     else:
-        log = read_log(*raw_files(options), **{name: options[name] for name in LOG_COLUMNS},
+        log = read_log(Path(options["input"]), **{name: options[name] for name in LOG_COLUMNS},
                        skip_bad_lines=options["skip_bad_lines"])
     logger.info("Making samples: protocol %s", options["protocol"])
     samples = make_samples(log, options)

@@ -19,7 +19,7 @@ class Option:
     help: str
     kind: type = str
     choices: tuple[str, ...] = ()
-    minimum: int | None = None
+    minimum: int = 0
     protocol: str | None = None
 
 

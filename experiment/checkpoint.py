@@ -103,12 +103,13 @@ def fit_weights(model: nn.Module, weights: dict[str, Any], path: Path) -> None:
 
 def rng_state() -> dict[str, Any]:
     """States of the global generators of torch, CUDA, NumPy and Python, as tensors and plain numbers."""
-    _, keys, position, has_gauss, cached = np.random.get_state()
+    numpy_state = np.random.get_state(legacy=False)
     version, internal, gauss_next = random.getstate()
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
+        "numpy": [torch.from_numpy(numpy_state["state"]["key"].astype(np.int64)), int(numpy_state["state"]["pos"]),
+                  int(numpy_state["has_gauss"]), float(numpy_state["gauss"])],
         "python": [version, torch.tensor(internal), gauss_next],
     }
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import fuxictr
 import torch
+from fuxictr.features import FeatureMap
 from fuxictr.pytorch.dataloaders import RankDataLoader
 from fuxictr.pytorch.models import BaseModel
 from fuxictr.pytorch.torch_utils import seed_everything
@@ -166,7 +167,7 @@ def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) ->
     if options.eval_only:
         checkpoint.load_weights(model, Path(model.checkpoint))
         open_log(append=True)
-        _, valid_loader = RankDataLoader(feature_map, stage="train", **params)
+        _, valid_loader = _loaders(feature_map, "train", params)
         _evaluate_both(model, valid_loader, params)
         return
     open_log = partial(open_log, append=options.resume)
@@ -190,13 +191,18 @@ def _train(
     )
     if options.resume:
         trainer.resume()
-    train_loader, valid_loader = RankDataLoader(model.feature_map, stage="train", **params)
+    train_loader, valid_loader = _loaders(model.feature_map, "train", params)
     if valid_loader is None:
         raise UserError(f"data set {params['dataset_id']} has no valid_data: training needs a validation set")
     trainer.fit(train_loader, valid_loader, epochs=params.get("epochs", 1))
     if observer:
         observer.close()
     return valid_loader
+
+
+def _loaders(feature_map: FeatureMap, stage: str, params: dict[str, Any]) -> Any:
+    """The zoo's function, whose result depends on the stage: train gives two loaders, test one."""
+    return RankDataLoader(feature_map, stage=stage, **params)
 
 
 def _device_index(gpu: int, warnings: list[str]) -> int:
@@ -226,7 +232,7 @@ def _evaluate_both(
         valid_result = evaluate(model, valid_loader, params["metrics"])
     if params.get("test_data"):
         logging.info("******** Test evaluation ********")
-        test_loader = RankDataLoader(model.feature_map, stage="test", **params)
+        test_loader = _loaders(model.feature_map, "test", params)
         test_result = evaluate(model, test_loader, params["metrics"])
     return valid_result, test_result
 

@@ -24,12 +24,13 @@ def clip_gradients(model: nn.Module, max_norm: float, norm: Tensor) -> None:
     Args:
         norm: from `gradient_norm`; apart, so that it can be checked before it spoils every gradient.
     """
-    with_gradient = [parameter for parameter in model.parameters() if parameter.grad is not None]
-    dense = [parameter for parameter in with_gradient if not parameter.grad.is_sparse]
-    nn.utils.clip_grads_with_norm_(dense, max_norm, norm)
-    for parameter in with_gradient:
-        if parameter.grad.is_sparse:
+    dense = []
+    for parameter in model.parameters():
+        if parameter.grad is not None and parameter.grad.is_sparse:
             _values(parameter.grad).mul_(torch.clamp(max_norm / (norm + 1e-6), max=1.0))
+        else:
+            dense.append(parameter)
+    nn.utils.clip_grads_with_norm_(dense, max_norm, norm)
 
 
 def loss_cause(model: BaseModel, return_dict: dict[str, Any], y_true: Tensor) -> str:

@@ -177,7 +177,9 @@ def evaluate_metrics(
     if np.isnan(y_pred).any():
         return {name: float("nan") for name in metrics}
     y_true, y_pred = np.asarray(y_true, np.float64), np.asarray(y_pred, np.float64)
-    grouped = any(needs_groups(name) for name in metrics)
-    ranking = _Ranking(y_true, y_pred, group_id) if grouped else None
-    return {name: _OF_ROWS[name](y_true, y_pred) if name in _OF_ROWS else _group_metric(name)(ranking)
-            for name in metrics}  # fmt: skip
+    values = {name: _OF_ROWS[name](y_true, y_pred) for name in metrics if name in _OF_ROWS}
+    of_groups = {name: metric for name in metrics if name not in values and (metric := _group_metric(name))}
+    if of_groups and group_id is not None:
+        ranking = _Ranking(y_true, y_pred, group_id)
+        values |= {name: metric(ranking) for name, metric in of_groups.items()}
+    return {name: values[name] for name in metrics}

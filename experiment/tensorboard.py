@@ -44,12 +44,12 @@ class TensorBoard:
         """Validation metrics, and histograms of `model.diagnostics(batch)` on one validation batch, where it exists."""
         for name, value in metrics.items():
             self._writer.add_scalar(f"validation/{name}", value, step)
-        if hasattr(model, "diagnostics"):
+        diagnostics = getattr(model, "diagnostics", None)
+        if diagnostics is not None:
             model.eval()
             with torch.random.fork_rng():
-                batch = next(iter(loader))
-                diagnostics = model.diagnostics(batch)
-            for name, values in diagnostics.items():
+                histograms = diagnostics(next(iter(loader)))
+            for name, values in histograms.items():
                 if (finite := values[torch.isfinite(values)]).numel():
                     self._writer.add_histogram(name, finite.float().cpu(), step)
         self._writer.flush()

@@ -119,7 +119,7 @@ class Trainer:
         if self._rng is None:
             logging.info("************ Epoch=1 start ************")
         else:
-            self._back_in_place(train_loader, steps_per_epoch)
+            self._back_in_place(train_loader, steps_per_epoch, self._rng)
         self._last_write = time.monotonic()
         while self.progress.epoch < epochs and not self.progress.stop:
             self._train_epoch(train_loader, valid_loader, steps_per_epoch, eval_steps)
@@ -129,7 +129,7 @@ class Trainer:
                 self.progress.batches_done = 0
         logging.info("Training finished.")
 
-    def _back_in_place(self, train_loader: Any, steps_per_epoch: int) -> None:
+    def _back_in_place(self, train_loader: Any, steps_per_epoch: int, rng: dict[str, Any]) -> None:
         place = self.progress
         logging.info(f"Resume training @epoch {place.epoch + 1} - batch {place.batches_done}")
         if isinstance(train_loader, ParquetDataLoader) and train_loader.shuffle:
@@ -138,7 +138,7 @@ class Trainer:
             place.epoch += 1
             place.batches_done = 0
         if place.batches_done == 0:
-            checkpoint.set_rng_state(self._rng)
+            checkpoint.set_rng_state(rng)
             self._rng = None
 
     def _train_epoch(self, train_loader: Any, valid_loader: Any, steps_per_epoch: int, eval_steps: int) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from fuxictr.pytorch.layers import FeatureEmbeddingDict, MLP_Block
@@ -141,8 +141,8 @@ class DIEN(BaseModel):
                     self.catalogues.append(Catalogue.load(feature_map.data_dir, behaviours, self._oov(behaviours),
                                                           by_popularity=self.aux_negatives == "popularity"))
         self.dnn = MLP_Block(input_dim=mlp_size, output_dim=1, hidden_units=dnn_hidden_units,
-                             hidden_activations=dnn_activations, output_activation=None,
-                             dropout_rates=net_dropout, batch_norm=batch_norm)
+                             hidden_activations=dnn_activations,  # pyright: ignore[reportArgumentType]
+                             output_activation=None, dropout_rates=net_dropout, batch_norm=batch_norm)
         self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
         self.reset_parameters()
         self.model_to_device()
@@ -245,7 +245,7 @@ class DIEN(BaseModel):
             states, _ = self.evolutions[i](interest.states, interest.mask, attention)
             if attention is not None:
                 values[f"attention/{fields.behaviours[0]}"] = attention[interest.mask]
-            gate = self.evolutions[i].update_gate(interest.states, states)
+            gate = cast(AttentionalGRU, self.evolutions[i]).update_gate(interest.states, states)
             values[f"update_gate/{fields.behaviours[0]}"] = gate[interest.mask].flatten()
         return values
 
@@ -264,8 +264,10 @@ class DIEN(BaseModel):
             if vocabulary_of(features, fields.behaviours[0]) == vocabulary_of(features, fields.negatives[0]):
                 valid = valid & (ids[0] != interest.ids[0])
             return [x.unsqueeze(-1) for x in ids], valid.unsqueeze(-1)
-        pool = self.catalogues[i] if len(self.catalogues) else \
-            BatchPool(interest.ids, interest.mask & self._known(fields.behaviours, interest.ids))
+        if len(self.catalogues):
+            pool = cast(Catalogue, self.catalogues[i])
+        else:
+            pool = BatchPool(interest.ids, interest.mask & self._known(fields.behaviours, interest.ids))
         drawn, valid = draw_against(pool, interest.ids[0], self.aux_num_negatives)
         return list(drawn), valid
 
@@ -287,6 +289,8 @@ def _running_statistics(module: nn.Module, when: bool) -> Iterator[None]:
     norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm1d) and m.training and when]
     for norm in norms:
         norm.eval()
-    yield
-    for norm in norms:
-        norm.train()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()
