@@ -50,8 +50,7 @@ class Tiny(BaseModel):
         if self.fault == "inf_loss":
             loss = loss * float("inf")
         if self.fault == "nan_gradient" and self.training and self.steps == 2:
-            weight = self.dnn.mlp[0].weight
-            loss = loss + torch.sqrt((weight * 0).clamp(min=0)).sum()
+            self.dnn.mlp[0].weight.register_hook(lambda gradient: gradient * float("nan"))
         return loss
 
     def diagnostics(self, batch):
