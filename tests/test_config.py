@@ -16,7 +16,7 @@ from experiment.config import ConfigLoader
 
 ROOT = Path(__file__).parent.parent
 MODELS = {file: yaml.load(file.read_text(), ConfigLoader) for file in (ROOT / "config" / "model_config").glob("*.yaml")}
-EXPIDS = [expid for entries in MODELS.values() for expid in entries if expid != "Base"]
+ENTRIES = {expid: entry for entries in MODELS.values() for expid, entry in entries.items() if expid != "Base"}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("expid", EXPIDS)
+@pytest.mark.parametrize("expid", ENTRIES)
 def test_experiment_trains(expid: str, project: Path, monkeypatch: pytest.MonkeyPatch,
                            capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(project)
@@ -59,12 +59,15 @@ def test_experiment_trains(expid: str, project: Path, monkeypatch: pytest.Monkey
     dataset = result.split("[dataset_id] ")[1].split(",")[0]
     weights = torch.load(project / "checkpoints" / dataset / f"{expid}.model", weights_only=True)
     assert all(value.isfinite().all() for value in weights.values())
-    assert any(name.startswith("aux_losses") for name in weights) == expid_has_auxiliary_loss(expid)
+    assert any(name.startswith("aux_losses") for name in weights) == (ENTRIES[expid]["aux_loss_alpha"] > 0)
 
 
-def expid_has_auxiliary_loss(expid: str) -> bool:
-    """As the names of the ablation's experiments say."""
-    return expid.endswith("_aux") or not expid.endswith(("GRU", "x1"))
+@pytest.mark.parametrize("gru_type", ["GRU", "AIGRU", "AGRU", "AUGRU"])
+def test_the_ablation_has_each_variant_with_and_without_auxiliary_loss(gru_type: str) -> None:
+    without, with_loss = ENTRIES[f"DIEN_amazon_{gru_type}"], ENTRIES[f"DIEN_amazon_{gru_type}_aux"]
+    assert without["aux_loss_alpha"] == 0 < with_loss["aux_loss_alpha"]
+    assert without == {**with_loss, "aux_loss_alpha": 0} == {**ENTRIES["DIEN_amazon"], "gru_type": gru_type,
+                                                              "aux_loss_alpha": 0}
 
 
 def test_every_data_set_entry_is_used() -> None:
@@ -73,7 +76,7 @@ def test_every_data_set_entry_is_used() -> None:
     assert used == set(entries)
 
 
-@pytest.mark.parametrize("expid", [expid for expid in EXPIDS if not expid.startswith("DIEN_amazon_A")])
+@pytest.mark.parametrize("expid", [expid for expid in ENTRIES if not expid.startswith("DIEN_amazon_A")])
 def test_missing_raw_files(expid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                            capsys: pytest.CaptureFixture[str]) -> None:
     """One line that says how to get them."""
