@@ -1,5 +1,6 @@
 """Attention, auxiliary loss and its negatives, Dice, alignment: each against plain loops."""
 
+import copy
 import itertools
 import math
 
@@ -100,6 +101,17 @@ def test_dice_uses_running_statistics_below_two_rows(real):
     trained.sum().backward()
     assert torch.equal(layer.running_mean, before) and torch.isfinite(x.grad).all()
     torch.testing.assert_close(trained, layer.eval()(x, torch.ones(4, dtype=torch.bool)))
+
+
+@pytest.mark.parametrize("activation", ["Dice", "PReLU"])
+def test_masked_mlp_on_every_step_as_on_a_gpu_equals_that_on_real_steps(activation, double):
+    torch.manual_seed(0)
+    real_only, x = MaskedMLP(4, [5, 3], activation), torch.randn(3, 3, 4)
+    every = copy.deepcopy(real_only)
+    scores = every._run(x.flatten(0, -2), MASK.flatten()).view(MASK.shape)
+    torch.testing.assert_close(scores[MASK], real_only(x, MASK)[MASK])
+    for own, other in zip(every.buffers(), real_only.buffers(), strict=True):
+        torch.testing.assert_close(own, other)
 
 
 def test_activations_by_the_zoos_names():
