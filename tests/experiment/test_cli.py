@@ -4,7 +4,9 @@ import json
 import logging
 import re
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,6 +77,13 @@ def test_show_config_prints_yaml_and_touches_nothing(workspace, capsys):
     assert "learning_rate: 0.5  # config/model_config.yaml [Tiny_test]" in text.splitlines()
     assert "seed: 7  # config/model_config.yaml [Base]" in text.splitlines()
     assert not (workspace.folder / "checkpoints").exists()
+
+
+def test_show_config_into_a_reader_that_stops_early():
+    root = Path(__file__).parents[2]
+    shell = f"'{sys.executable}' run_expid.py --show-config | head -1"
+    run = subprocess.run(shell, shell=True, cwd=root, capture_output=True, text=True, timeout=120)
+    assert run.stdout.startswith("attention_activation: Dice") and run.stderr == ""
 
 
 def test_show_config_warns_of_anothers_base(workspace, capsys):
