@@ -28,12 +28,13 @@ from data.fingerprint import Fingerprint
 from . import checkpoint
 from .config import Config, load_config
 from .errors import TrainingError
-from .evaluation import evaluate
+from .evaluation import Evaluation, evaluate
 from .keys import check_keys
 from .logs import RunLog
 from .models import build_model, find_model, load_feature_map
 from .paths import resolve_paths
 from .prediction import output_path, predict_file
+from .report import Report
 from .tensorboard import TensorBoard
 from .training import Trainer
 from .values import check_values
@@ -74,6 +75,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rebuild", action="store_true", help="build the data set anew where its inputs have changed")
     parser.add_argument("--tensorboard", action="store_true",
                         help="log losses, metrics, attention and gates beside the checkpoint")  # fmt: skip
+    parser.add_argument("--report", type=Path, metavar="DIR",
+                        help="write metrics, curves, timings and test predictions there")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="CSV",
                         help="where --predict writes; default ID_predictions.csv, if there is none")  # fmt: skip
     mode = parser.add_mutually_exclusive_group()
@@ -147,9 +150,10 @@ def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) ->
     logging.info("Params: " + print_to_json(params))
     run_folder = Path(params["model_root"], params["dataset_id"])
     open_log = partial(log.open_file, run_folder / f"{options.expid}.log")
-    observer = None
+    observers: list[TensorBoard | Report] = [Report(options.report)] if options.report else []
     if options.tensorboard:
-        observer = TensorBoard(run_folder / f"{options.expid}.tensorboard" / datetime.now().strftime("%Y%m%d-%H%M%S"))
+        events = run_folder / f"{options.expid}.tensorboard" / datetime.now().strftime("%Y%m%d-%H%M%S")
+        observers.append(TensorBoard(events))
     if params.get("num_threads"):
         torch.set_num_threads(params["num_threads"])
     seed_everything(seed=params["seed"])
@@ -173,23 +177,26 @@ def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) ->
         _evaluate_both(model, valid_loader, params)
         return
     open_log = partial(open_log, append=options.resume)
-    valid_loader = _train(options, config, params, model, open_log, observer)
+    trainer, valid_loader = _train(options, config, params, model, open_log, observers)
     open_log()  # a resumed run that had finished took no step
-    valid_result, test_result = _evaluate_both(model, valid_loader, params)
-    _append_result(options, params["dataset_id"], valid_result, test_result)
+    valid, test = _evaluate_both(model, valid_loader, params)
+    for observer in observers:
+        if isinstance(observer, Report):
+            observer.save(model, config.params, trainer.progress, valid, test)
+    _append_result(options, params["dataset_id"], valid, test)
 
 
 def _train(
     options: argparse.Namespace, config: Config, params: dict[str, Any], model: BaseModel, on_start: Callable[[], None],
-    observer: TensorBoard | None,
-) -> Any:  # fmt: skip
-    """Fit the model; returns the validation loader. The training data are free again afterwards."""
+    observers: list[TensorBoard | Report],
+) -> tuple[Trainer, Any]:  # fmt: skip
+    """Fit the model; returns the trainer and the validation loader. The training data are free again afterwards."""
     trainer = Trainer(
         model,
         max_gradient_norm=params.get("max_gradient_norm", 10.0),
         config={**config.params, "content of the data set": _data_content(params)},
         on_start=on_start,
-        observer=observer,
+        observers=observers,
     )
     if options.resume:
         trainer.resume()
@@ -197,9 +204,9 @@ def _train(
     if valid_loader is None:
         raise UserError(f"data set {params['dataset_id']} has no valid_data: training needs a validation set")
     trainer.fit(train_loader, valid_loader, epochs=params.get("epochs", 1))
-    if observer:
+    for observer in observers:
         observer.close()
-    return valid_loader
+    return trainer, valid_loader
 
 
 def _loaders(feature_map: FeatureMap, stage: str, params: dict[str, Any]) -> Any:
@@ -226,21 +233,20 @@ def _data_content(params: dict[str, Any]) -> dict[str, str]:
 
 def _evaluate_both(
     model: BaseModel, valid_loader: Any, params: dict[str, Any]
-) -> tuple[dict[str, float], dict[str, float]]:
-    valid_result: dict[str, float] = {}
-    test_result: dict[str, float] = {}
+) -> tuple[Evaluation | None, Evaluation | None]:
+    valid, test = None, None
     if valid_loader is not None:
         logging.info("****** Validation evaluation ******")
-        valid_result = evaluate(model, valid_loader, params["metrics"])
+        valid = evaluate(model, valid_loader, params["metrics"])
     if params.get("test_data"):
         logging.info("******** Test evaluation ********")
         test_loader = _loaders(model.feature_map, "test", params)
-        test_result = evaluate(model, test_loader, params["metrics"])
-    return valid_result, test_result
+        test = evaluate(model, test_loader, params["metrics"])
+    return valid, test
 
 
 def _append_result(
-    options: argparse.Namespace, dataset_id: str, valid_result: dict[str, float], test_result: dict[str, float]
+    options: argparse.Namespace, dataset_id: str, valid: Evaluation | None, test: Evaluation | None
 ) -> None:
     """One line in the zoo's form to `<name of the config folder>.csv` in the working directory."""
     file = Path(f"{Path(os.path.abspath(options.config)).name.replace('.yaml', '')}.csv")
@@ -248,8 +254,8 @@ def _append_result(
         with open(file, "a+", encoding="utf-8") as results:
             results.write(
                 f" {datetime.now():%Y%m%d-%H%M%S},[command] python {' '.join(sys.argv)},[exp_id] {options.expid},"
-                f"[dataset_id] {dataset_id},[train] N.A.,[val] {print_to_list(valid_result)},"
-                f"[test] {print_to_list(test_result)}\n"
+                f"[dataset_id] {dataset_id},[train] N.A.,[val] {print_to_list(valid.metrics if valid else {})},"
+                f"[test] {print_to_list(test.metrics if test else {})}\n"
             )
     except OSError as error:
         raise UserError(f"cannot write {file}: {error.strerror}") from error

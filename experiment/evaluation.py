@@ -2,7 +2,9 @@
 
 import logging
 import sys
+import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,24 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .metrics import evaluate_metrics
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics, and what they were taken of.
+
+    Attributes:
+        metrics: name -> value.
+        label, score: (N,) float64, in the loader's order.
+        group: (N,) where the data set has a `group_id`.
+        milliseconds: of the forward pass, a batch on average.
+    """
+
+    metrics: dict[str, float]
+    label: np.ndarray
+    score: np.ndarray
+    group: np.ndarray | None
+    milliseconds: float
 
 
 def progress_bar(loader: Iterable[Any], verbose: int, **options: Any) -> Iterable[Any]:
@@ -28,7 +48,7 @@ def predict(model: BaseModel, loader: Iterable[dict[str, Tensor]]) -> np.ndarray
 
 
 @torch.no_grad()
-def evaluate(model: BaseModel, loader: Iterable[dict[str, Tensor]], metrics: Sequence[str]) -> dict[str, float]:
+def evaluate(model: BaseModel, loader: Iterable[dict[str, Tensor]], metrics: Sequence[str]) -> Evaluation:
     """Metrics of the model on a loader, logged as in the zoo.
 
     Args:
@@ -38,16 +58,21 @@ def evaluate(model: BaseModel, loader: Iterable[dict[str, Tensor]], metrics: Seq
     """
     model.eval()
     group = model.feature_map.group_id
-    predictions, labels, groups = [], [], []
+    predictions, labels, groups, seconds = [], [], [], 0.0
     for batch in progress_bar(loader, model._verbose):
+        start = time.perf_counter()
         predictions.append(model.forward(batch)["y_pred"].reshape(-1))
+        if predictions[-1].is_cuda:
+            torch.cuda.synchronize()
+        seconds += time.perf_counter() - start
         labels.append(model.get_labels(batch).reshape(-1))
         if group is not None:
             groups.append(model.get_group_id(batch).reshape(-1))
     group_id = torch.cat(groups).cpu().numpy() if groups else None
-    logs = evaluate_metrics(_numpy(labels), _numpy(predictions), metrics, group_id)
+    label, score = _numpy(labels), _numpy(predictions)
+    logs = evaluate_metrics(label, score, metrics, group_id)
     logging.info("[Metrics] " + " - ".join(f"{name}: {value:.6f}" for name, value in logs.items()))
-    return logs
+    return Evaluation(logs, label, score, group_id, 1000 * seconds / len(predictions))
 
 
 def _numpy(parts: list[Tensor]) -> np.ndarray:

@@ -24,6 +24,7 @@ class Progress:
         batches_done: batches of that epoch that are done.
         total_steps: optimizer steps so far.
         loss_sum, loss_steps: training loss since the last evaluation.
+        train_seconds, train_rows: spent on and seen by optimizer steps, loading included.
         best_metric: best value of the monitor so far.
         stopping_steps: evaluations without improvement.
         saved_best: whether this run has written its best weights.
@@ -35,6 +36,8 @@ class Progress:
     total_steps: int = 0
     loss_sum: float = 0.0
     loss_steps: int = 0
+    train_seconds: float = 0.0
+    train_rows: int = 0
     best_metric: float = -math.inf
     stopping_steps: int = 0
     saved_best: bool = False

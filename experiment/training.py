@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,7 +44,7 @@ class Trainer:
         max_gradient_norm: clip norm of the gradient.
         config: the configuration, compared when a run is resumed.
         on_start: called after the first step, when the run has really started.
-        observer: watches losses and evaluations.
+        observers: watch losses and evaluations.
         checkpoint_seconds: the longest time between two resume states.
     """
 
@@ -54,13 +54,13 @@ class Trainer:
         max_gradient_norm: float = 10.0,
         config: dict[str, Any] | None = None,
         on_start: Callable[[], None] = lambda: None,
-        observer: Observer | None = None,
+        observers: Sequence[Observer] = (),
         checkpoint_seconds: float = 300.0,
     ) -> None:
         self.model = model
         self.max_gradient_norm = max_gradient_norm
         self.on_start = on_start
-        self.observer = observer
+        self.observers = observers
         self.checkpoint_seconds = checkpoint_seconds
         self.best_path = Path(model.checkpoint)
         self.resume_file = ResumeFile(self.best_path.with_suffix(".resume"), config or {})
@@ -145,8 +145,11 @@ class Trainer:
         place = self.progress
         self.model.train()
         batches = self._epoch_batches(train_loader)
+        start = time.perf_counter()
         for batch in progress_bar(batches, self.model._verbose, total=steps_per_epoch, initial=place.batches_done):
             loss = self._train_step(batch)
+            place.train_seconds += time.perf_counter() - start
+            place.train_rows += len(self.model.get_labels(batch))
             place.batches_done += 1
             place.total_steps += 1
             place.loss_sum += loss
@@ -161,6 +164,7 @@ class Trainer:
                 self._write_state()
             if place.stop:
                 break
+            start = time.perf_counter()
 
     def _epoch_batches(self, train_loader: Any) -> Iterable[dict[str, Tensor]]:
         """The epoch's batches that are left; a loader draws its order from the generators as its iterator starts."""
@@ -207,8 +211,8 @@ class Trainer:
             raise self._not_finite("gradient", gradient_cause(model))
         clip_gradients(model, self.max_gradient_norm, norm)
         model.optimizer.step()
-        if self.observer:
-            self.observer.step(self.progress.total_steps + 1, losses, model.optimizer.param_groups[0]["lr"])
+        for observer in self.observers:
+            observer.step(self.progress.total_steps + 1, losses, model.optimizer.param_groups[0]["lr"])
         return losses["train"]
 
     def _not_finite(self, what: str, cause: str) -> TrainingError:
@@ -219,10 +223,10 @@ class Trainer:
     def _eval_step(self, valid_loader: Any) -> None:
         place = self.progress
         logging.info(f"Evaluation @epoch {place.epoch + 1} - batch {place.batches_done}: ")
-        logs = evaluate(self.model, valid_loader, self.model._monitor.get_metrics())
+        logs = evaluate(self.model, valid_loader, self.model._monitor.get_metrics()).metrics
         self._checkpoint_and_earlystop(self.model._monitor.get_value(logs))
-        if self.observer:
-            self.observer.evaluation(place.total_steps, logs, self.model, valid_loader)
+        for observer in self.observers:
+            observer.evaluation(place.total_steps, logs, self.model, valid_loader)
         self.model.train()
 
     def _checkpoint_and_earlystop(self, value: float) -> None:

@@ -14,6 +14,7 @@ from fuxictr.pytorch.torch_utils import seed_everything
 
 from data.errors import UserError
 from experiment.errors import TrainingError
+from experiment.evaluation import Evaluation
 from experiment.gradients import clip_gradients, gradient_norm
 from experiment.training import Trainer
 
@@ -48,7 +49,9 @@ def assert_equal(left: dict, right: dict) -> None:
 def scripted(trainer: Trainer, monkeypatch, values: list[float]) -> None:
     """Let the evaluations give these values of the monitor."""
     remaining = iter(values)
-    monkeypatch.setattr("experiment.training.evaluate", lambda *_: {"AUC": next(remaining)})
+    nothing = np.zeros(0)
+    monkeypatch.setattr("experiment.training.evaluate",
+                        lambda *_: Evaluation({"AUC": next(remaining)}, nothing, nothing, None, 0.0))  # fmt: skip
 
 
 SETTINGS = [
