@@ -1,6 +1,6 @@
 """What rules without a model score on a data set: a leak shows here, and it is what a model has to beat.
 
-    python -m data.audit FOLDER                # of samples, or with train.csv and test.csv
+    python -m data.audit FOLDER                # a built data set, samples, or train.csv and test.csv
     python -m data.audit train.csv test.csv    # the published form: histories joined by "^"
 
 The *trivial* rules know nothing of interests: where one is off .5, in either direction, a model can read the same from
@@ -187,6 +187,8 @@ def main(arguments: list[str] | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", nargs="+", type=Path, help="a folder, or the training and the test CSV file")
     paths = parser.parse_args(arguments).path
+    if len(paths) == 1 and (paths[0] / "samples").is_dir():  # a data set that run_expid.py has built
+        paths = [paths[0] / "samples"]
     try:
         if len(paths) == 1 and (paths[0] / "train.csv").is_file() and not (paths[0] / "train.parquet").is_file():
             paths = [paths[0] / "train.csv", paths[0] / "test.csv"]

@@ -190,12 +190,12 @@ def test_csv_files_that_cannot_be_audited(train: str, test: str, message: str, t
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], shifting: pl.DataFrame) -> None:
     samples = samples_of(shifting, ties="file")
     expected = table(audit(samples)) + "\n"
-    parquet, text = tmp_path / "parquet", tmp_path / "text"
+    parquet, text = tmp_path / "built" / "samples", tmp_path / "text"
     for folder in (parquet, text):
-        folder.mkdir()
+        folder.mkdir(parents=True)
     samples.save(parquet)
     samples.save_csv(text, verbose=False)
-    for paths in ([parquet], [text], [text / "train.csv", text / "test.csv"]):
+    for paths in ([parquet], [parquet.parent], [text], [text / "train.csv", text / "test.csv"]):
         assert main([str(path) for path in paths]) == 0
         shown = capsys.readouterr()
         assert shown.out == expected and shown.err.count("\n") == 1
