@@ -1,8 +1,6 @@
 """Deep Interest Evolution Network (Zhou et al., AAAI 2019, arXiv 1809.03672) for the CTR model zoo FuxiCTR."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -25,6 +23,7 @@ from .fields import (
 from .keywords import check_activations, check_choice, check_sizes
 from .negatives import BatchPool, Catalogue, draw_against
 from .sequences import Interests, align
+from .single_row import running_statistics
 
 GRU_TYPES = ("GRU", "AIGRU", "AGRU", "AUGRU")
 AUX_NEGATIVES = ("column", "in_batch", "popularity", "uniform")
@@ -213,7 +212,7 @@ class DIEN(BaseModel):
                 pooled = interest.behaviours.sum(dim=1)
                 parts += [pooled.expand_as(target), target * pooled]
         features = torch.cat([*parts, *(profile[name] for name in self.profile_fields)], dim=-1)
-        with _running_statistics(self.dnn, when=len(features) == 1):
+        with running_statistics(self.dnn, when=len(features) == 1):
             return self.dnn(features)
 
     def auxiliary_loss(self, interests: list[Interests], X: dict[str, Tensor]) -> Tensor:
@@ -281,16 +280,3 @@ class DIEN(BaseModel):
     def _known(self, names: tuple[str, ...], ids: Tensor) -> Tensor:
         oov = torch.tensor(self._oov(names), device=ids.device).view(-1, 1, 1)
         return (ids != oov).all(dim=0)
-
-
-@contextmanager
-def _running_statistics(module: nn.Module, when: bool) -> Iterator[None]:
-    """One row has no batch statistics: batch normalisations use their running ones instead."""
-    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm1d) and m.training and when]
-    for norm in norms:
-        norm.eval()
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.train()

@@ -18,6 +18,7 @@ class InterestAttention(nn.Module):
         interest_size: H. target_size: D.
         hidden_units, activation, dropout: of DIN's unit.
         use_softmax: False leaves the scores as they are (padding 0).
+        output_activation: of DIN's unit, before the softmax.
 
     Raises:
         ValueError: unknown attention type or activation.
@@ -25,7 +26,7 @@ class InterestAttention(nn.Module):
 
     def __init__(self, interest_size: int, target_size: int, attention_type: str = "bilinear_attention",
                  hidden_units: Sequence[int] = (80, 40), activation: str | Sequence[str] = "Dice",
-                 dropout: float = 0.0, use_softmax: bool = True) -> None:
+                 dropout: float = 0.0, use_softmax: bool = True, output_activation: str | None = None) -> None:
         super().__init__()
         if attention_type not in ATTENTION_TYPES:
             raise ValueError(f"attention_type={attention_type!r} is unknown; allowed: {', '.join(ATTENTION_TYPES)}")
@@ -38,7 +39,7 @@ class InterestAttention(nn.Module):
         else:
             self.project = nn.Identity()
         if attention_type == "din_attention":
-            self.unit = MaskedMLP(4 * interest_size, hidden_units, activation, dropout)
+            self.unit = MaskedMLP(4 * interest_size, hidden_units, activation, dropout, output_activation)
 
     def forward(self, interests: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         """interests: (B, T, H), target: (B, D), mask: (B, T) bool. Returns (B, T), zero at padding."""

@@ -24,33 +24,36 @@ def as_tuples(field: Field) -> list[tuple[str, ...]]:
     return [tuple(entry) if isinstance(entry, (tuple, list)) else (entry,) for entry in entries if entry]
 
 
-def sequence_fields(features: dict[str, dict], target: Field, sequence: Field, negative: Field
-                    ) -> list[SequenceFields]:
+def sequence_fields(features: dict[str, dict], target: Field, sequence: Field, negative: Field,
+                    prefix: str = "dien_") -> list[SequenceFields]:
     """Pairs the three keywords of a YAML entry.
 
     Negative columns count only where all of them exist: the zoo's entries keep a default that names columns which
     hardly any data set has.
+
+    Args:
+        prefix: of the keywords' names, for errors.
 
     Raises:
         ValueError: a feature that does not exist or is of the wrong type, or entries that do not pair up.
     """
     targets, sequences, negatives = as_tuples(target), as_tuples(sequence), as_tuples(negative)
     if not sequences:
-        raise ValueError(f"dien_sequence_field={sequence!r} names no behaviour sequence")
+        raise ValueError(f"{prefix}sequence_field={sequence!r} names no behaviour sequence")
     if len(targets) != len(sequences):
-        raise ValueError(f"dien_target_field={target!r} has {len(targets)} entries and "
-                         f"dien_sequence_field={sequence!r} has {len(sequences)}: each sequence needs its target")
+        raise ValueError(f"{prefix}target_field={target!r} has {len(targets)} entries and "
+                         f"{prefix}sequence_field={sequence!r} has {len(sequences)}: each sequence needs its target")
     for name in (name for entry in targets for name in entry):
-        _check(features, name, "dien_target_field", sequential=False)
+        _check(features, name, f"{prefix}target_field", sequential=False)
     for name in (name for entry in sequences for name in entry):
-        _check(features, name, "dien_sequence_field", sequential=True)
+        _check(features, name, f"{prefix}sequence_field", sequential=True)
     names = [name for entry in negatives for name in entry]
     if not names or not all(name in features for name in names):
         return [SequenceFields(t, s, ()) for t, s in zip(targets, sequences, strict=True)]
     for name in names:
-        _check(features, name, "dien_neg_seq_field", sequential=True)
+        _check(features, name, f"{prefix}neg_seq_field", sequential=True)
     if [len(entry) for entry in negatives] != [len(entry) for entry in sequences]:
-        raise ValueError(f"dien_neg_seq_field={negative!r} does not pair with dien_sequence_field={sequence!r}")
+        raise ValueError(f"{prefix}neg_seq_field={negative!r} does not pair with {prefix}sequence_field={sequence!r}")
     return [SequenceFields(*entry) for entry in zip(targets, sequences, negatives, strict=True)]
 
 
@@ -103,12 +106,11 @@ def profile_fields(features: dict[str, dict], sizes: dict[str, torch.Size], sequ
     for name in sorted(stepwise | negatives if column_negatives else stepwise):
         if len(sizes[name]) != 3:
             encoder = features[name].get("feature_encoder")
-            raise ValueError(f"{name}: feature_encoder={encoder!r} pools the sequence, but DIEN reads its steps; "
+            raise ValueError(f"{name}: feature_encoder={encoder!r} pools the sequence, but the model reads its steps; "
                              "set feature_encoder: null in feature_cols or feature_specs")
     others = {name: len(size) for name, size in sizes.items() if name not in stepwise | negatives}
     profile = [name for name, dimensions in others.items() if dimensions == 2]
     unused = [name for name in others if name not in profile]
     if unused:
-        logging.warning("DIEN does not use %s: a sequence that is neither pooled nor in dien_sequence_field",
-                        ", ".join(unused))
+        logging.warning("not used: %s, a sequence that is neither pooled nor among the behaviours", ", ".join(unused))
     return profile

@@ -13,13 +13,14 @@ class MaskedMLP(nn.Module):
         hidden_units: sizes of the hidden layers.
         hidden_activation: a name for all of them, or one each.
         dropout: rate after every hidden layer.
+        output_activation: a name, or None.
 
     Raises:
         ValueError: an unknown activation, or not as many as hidden layers.
     """
 
     def __init__(self, input_size: int, hidden_units: Sequence[int], hidden_activation: str | Sequence[str],
-                 dropout: float = 0.0) -> None:
+                 dropout: float = 0.0, output_activation: str | None = None) -> None:
         super().__init__()
         if isinstance(hidden_activation, str):
             hidden_activation = [hidden_activation] * len(hidden_units)
@@ -32,6 +33,8 @@ class MaskedMLP(nn.Module):
                 layers.append(nn.Dropout(dropout))
             input_size = units
         layers.append(nn.Linear(input_size, 1))
+        if output_activation is not None:
+            layers.append(activation(output_activation, 1))
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
