@@ -59,7 +59,7 @@ def test_experiment_trains(expid: str, project: Path, monkeypatch: pytest.Monkey
     dataset = result.split("[dataset_id] ")[1].split(",")[0]
     weights = torch.load(project / "checkpoints" / dataset / f"{expid}.model", weights_only=True)
     assert all(value.isfinite().all() for value in weights.values())
-    assert any(name.startswith("aux_losses") for name in weights) == (ENTRIES[expid]["aux_loss_alpha"] > 0)
+    assert any(name.startswith("aux_losses") for name in weights) == (ENTRIES[expid].get("aux_loss_alpha", 0) > 0)
 
 
 @pytest.mark.parametrize("gru_type", ["GRU", "AIGRU", "AGRU", "AUGRU"])

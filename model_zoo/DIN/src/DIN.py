@@ -1,0 +1,88 @@
+"""Deep Interest Network for Click-Through Rate Prediction (Zhou et al., KDD 2018, arXiv 1706.06978)."""
+
+from typing import Any
+
+import torch
+from fuxictr.pytorch.models import BaseModel
+from torch import Tensor, nn
+
+from model_zoo.DIEN.src.attention import InterestAttention
+from model_zoo.DIEN.src.fields import Field
+from model_zoo.DIEN.src.keywords import check_activations, check_sizes
+from model_zoo.parts.history import HistoryEmbedding
+from model_zoo.parts.score_mlp import ScoreMLP
+
+
+class DIN(BaseModel):
+    """The user, seen from the target: v_U(A) = Σ_t a(e_t, e_a) e_t, eq. (3), with a an MLP on [q, h, q-h, q*h].
+
+    Every keyword of the zoo's DIN has its meaning and default; ``enable_sum_pooling`` is new. The attention unit's
+    Dice leaves padding out of its statistics.
+
+    Args:
+        feature_map: the zoo's FeatureMap.
+        din_target_field, din_sequence_field: target item and behaviours; fields as in DIEN.
+        attention_hidden_units, attention_hidden_activations, attention_output_activation, attention_dropout: of a.
+        din_use_softmax: weights that sum to 1 over the real steps; the paper has none, which keeps an interest's
+            intensity.
+        enable_sum_pooling: adds Σe_t and e_a * Σe_t to the MLP's input, as in DIEN.
+
+    Raises:
+        ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
+    """
+
+    def __init__(self,
+                 feature_map: Any,
+                 model_id: str = "DIN",
+                 gpu: int = -1,
+                 dnn_hidden_units: list[int] = [512, 128, 64],
+                 dnn_activations: str | list[str] = "ReLU",
+                 attention_hidden_units: list[int] = [64],
+                 attention_hidden_activations: str | list[str] = "Dice",
+                 attention_output_activation: str | None = None,
+                 attention_dropout: float = 0,
+                 learning_rate: float = 1e-3,
+                 embedding_dim: int = 10,
+                 net_dropout: float = 0,
+                 batch_norm: bool = False,
+                 din_target_field: Field = [("item_id", "cate_id")],
+                 din_sequence_field: Field = [("click_history", "cate_history")],
+                 din_use_softmax: bool = False,
+                 embedding_regularizer: str | float | None = None,
+                 net_regularizer: str | float | None = None,
+                 enable_sum_pooling: bool = False,
+                 **kwargs: Any) -> None:
+        super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
+                         net_regularizer=net_regularizer, **kwargs)
+        check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units,
+                    attention_hidden_units=attention_hidden_units)
+        check_activations("dnn_activations", dnn_activations)
+        check_activations("attention_hidden_activations", attention_hidden_activations)
+        if attention_output_activation is not None:
+            check_activations("attention_output_activation", attention_output_activation)
+        self.enable_sum_pooling = enable_sum_pooling
+        self.embedding_layer = HistoryEmbedding(feature_map, embedding_dim, din_target_field, din_sequence_field,
+                                                prefix="din_")
+        target_sizes, behaviour_sizes = self.embedding_layer.target_sizes, self.embedding_layer.behaviour_sizes
+        self.attention_layers = nn.ModuleList(
+            InterestAttention(behaviour, target, "din_attention", attention_hidden_units, attention_hidden_activations,
+                              attention_dropout, din_use_softmax, attention_output_activation)
+            for behaviour, target in zip(behaviour_sizes, target_sizes, strict=True))
+        mlp_size = sum(behaviour_sizes) + self.embedding_layer.profile_size
+        if enable_sum_pooling:
+            mlp_size += self.embedding_layer.sum_pooling_size()
+        self.dnn = ScoreMLP(mlp_size, dnn_hidden_units, dnn_activations, net_dropout, batch_norm)
+        self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
+        self.reset_parameters()
+        self.model_to_device()
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
+        histories, profile = self.embedding_layer(self.get_inputs(inputs))
+        parts = []
+        for history, attend in zip(histories, self.attention_layers, strict=True):
+            weights = attend(history.behaviours, history.target, history.mask)
+            parts.append((weights.unsqueeze(-1) * history.behaviours).sum(dim=1))
+            if self.enable_sum_pooling:
+                parts.append(history.sum_pooling())
+        return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}

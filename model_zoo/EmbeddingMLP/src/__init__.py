@@ -1,0 +1,3 @@
+from .EmbeddingMLP import EmbeddingMLP
+
+__all__ = ["EmbeddingMLP"]

@@ -1,0 +1,51 @@
+"""Factorization Machines (Rendle, ICDM 2010)."""
+
+from typing import Any
+
+from fuxictr.pytorch.layers import FactorizationMachine, FeatureEmbedding
+from fuxictr.pytorch.models import BaseModel
+from torch import Tensor
+
+from model_zoo.DIEN.src.keywords import check_sizes
+from model_zoo.parts.pooled import check_equal, pooled_sizes, start_linear_weights_small
+
+
+class FM(BaseModel):
+    """σ(w_0 + Σ_i w_i x_i + Σ_{i<j} <v_i, v_j> x_i x_j), eq. (1): a history's field is its pooled embedding.
+
+    Every keyword of the zoo's FM has its meaning and default.
+
+    Args:
+        feature_map: the zoo's FeatureMap; feature encoders pool its sequences.
+        regularizer: of embeddings and linear weights alike.
+
+    Raises:
+        ValueError: a keyword's value that is not allowed, a sequence that is not pooled, or fields of unequal size.
+    """
+
+    def __init__(self,
+                 feature_map: Any,
+                 model_id: str = "FM",
+                 gpu: int = -1,
+                 learning_rate: float = 1e-3,
+                 embedding_dim: int = 10,
+                 regularizer: str | float | None = None,
+                 **kwargs: Any) -> None:
+        for keyword in ("embedding_regularizer", "net_regularizer"):
+            if keyword in kwargs:
+                raise ValueError(f"{keyword}={kwargs[keyword]!r} is not allowed: FM has one, regularizer")
+        super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=regularizer,
+                         net_regularizer=regularizer, **kwargs)
+        check_sizes(embedding_dim=embedding_dim)
+        self.embedding_layer = FeatureEmbedding(feature_map, embedding_dim)
+        check_equal(pooled_sizes(feature_map, self.embedding_layer))
+        self.fm = FactorizationMachine(feature_map)
+        self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
+        self.reset_parameters()
+        start_linear_weights_small(self.fm)
+        self.model_to_device()
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
+        X = self.get_inputs(inputs)
+        return {"y_pred": self.output_activation(self.fm(X, self.embedding_layer(X)))}

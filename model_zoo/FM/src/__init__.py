@@ -1,0 +1,3 @@
+from .FM import FM
+
+__all__ = ["FM"]

@@ -1,0 +1,3 @@
+from .GRUAttention import GRUAttention
+
+__all__ = ["GRUAttention"]

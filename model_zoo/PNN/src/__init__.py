@@ -1,0 +1,3 @@
+from .PNN import PNN
+
+__all__ = ["PNN"]

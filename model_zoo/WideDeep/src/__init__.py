@@ -1,0 +1,3 @@
+from .WideDeep import WideDeep
+
+__all__ = ["WideDeep"]

@@ -1,0 +1,82 @@
+"""Targets and behaviours as embeddings, for models that read histories step by step."""
+
+from typing import NamedTuple
+
+import torch
+from fuxictr.features import FeatureMap
+from fuxictr.pytorch.layers import FeatureEmbeddingDict
+from torch import Tensor, nn
+
+from model_zoo.DIEN.src.fields import Field, embedding_sizes, profile_fields, sequence_fields
+from model_zoo.DIEN.src.sequences import align
+
+
+class History(NamedTuple):
+    """One behaviour sequence of a batch and its target item.
+
+    target: (B, D_a). behaviours: (B, T, D), zero at padding. mask: (B, T) bool, real steps first.
+    """
+
+    target: Tensor
+    behaviours: Tensor
+    mask: Tensor
+
+    def sum_pooling(self) -> Tensor:
+        """[Σe_t, e_a * Σe_t], (B, 2D)."""
+        pooled = self.behaviours.sum(dim=1)
+        return torch.cat([pooled, self.target * pooled], dim=-1)
+
+
+class HistoryEmbedding(nn.Module):
+    """Embeds every feature: histories step by step, all else as the profile.
+
+    Args:
+        feature_map: the zoo's FeatureMap.
+        embedding_dim: of a feature without its own.
+        target, sequence: fields in pairs, in the zoo's notation.
+        prefix: of these two keywords' names, for errors.
+
+    Attributes:
+        target_sizes, behaviour_sizes: D_a and D of each sequence.
+        profile_size: P, size of all features that have one value a row, targets among them.
+
+    Raises:
+        ValueError: fields that do not exist, do not pair up, or are pooled by their feature encoder.
+    """
+
+    def __init__(self, feature_map: FeatureMap, embedding_dim: int, target: Field, sequence: Field,
+                 prefix: str = "") -> None:
+        super().__init__()
+        features = feature_map.features
+        self.prefix = prefix
+        self.sequences = sequence_fields(features, target, sequence, [], prefix)
+        self.embedding_layer = FeatureEmbeddingDict(feature_map, embedding_dim)
+        sizes = embedding_sizes(features, self.embedding_layer)
+        self.profile_fields = profile_fields(features, sizes, self.sequences, column_negatives=False)
+        self.profile_size = sum(sizes[name][-1] for name in self.profile_fields)
+        self.target_sizes = [sum(sizes[name][-1] for name in fields.target) for fields in self.sequences]
+        self.behaviour_sizes = [sum(sizes[name][-1] for name in fields.behaviours) for fields in self.sequences]
+
+    def forward(self, X: dict[str, Tensor]) -> tuple[list[History], Tensor]:
+        """X: the zoo's batch, each (B,) or (B, T). Returns a History a sequence, and the profile (B, P)."""
+        profile = self.embedding_layer({name: X[name] for name in self.profile_fields})
+        histories = []
+        for target, behaviours, _ in self.sequences:
+            ids, mask = align([X[name].long() for name in behaviours])
+            steps = self.embedding_layer(dict(zip(behaviours, ids, strict=True)))
+            embedded = torch.cat([steps[name] for name in behaviours], dim=-1).masked_fill(~mask.unsqueeze(-1), 0)
+            histories.append(History(torch.cat([profile[name] for name in target], dim=-1), embedded, mask))
+        return histories, torch.cat([profile[name] for name in self.profile_fields], dim=-1)
+
+    def sum_pooling_size(self) -> int:
+        """Size of every sequence's :meth:`History.sum_pooling` together.
+
+        Raises:
+            ValueError: a target cannot be multiplied with its behaviours.
+        """
+        for fields, target, behaviour in zip(self.sequences, self.target_sizes, self.behaviour_sizes, strict=True):
+            if target != behaviour:
+                raise ValueError(f"sum pooling multiplies {self.prefix}target_field={'+'.join(fields.target)} (size "
+                                 f"{target}) with {self.prefix}sequence_field={'+'.join(fields.behaviours)} (size "
+                                 f"{behaviour}): their sizes must agree")
+        return 2 * sum(self.behaviour_sizes)

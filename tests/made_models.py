@@ -1,0 +1,52 @@
+"""The models compared with DIEN, small, on the made features."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from fuxictr.pytorch.models import BaseModel
+from made import DEFAULTS, features, make_feature_map
+
+from model_zoo.DeepFM.src import DeepFM
+from model_zoo.DIN.src import DIN
+from model_zoo.EmbeddingMLP.src import EmbeddingMLP
+from model_zoo.FM.src import FM
+from model_zoo.GRUAttention.src import GRUAttention
+from model_zoo.PNN.src import PNN
+from model_zoo.WideDeep.src import WideDeep
+
+FIELDS = {"target_field": ("item_id", "cate_id"), "sequence_field": ("item_history", "cate_history")}
+TWO = {"target_field": [("item_id", "cate_id"), "query"],
+       "sequence_field": [("item_history", "cate_history"), "query_history"]}
+SEQUENCES = ("item_history", "cate_history", "query_history", "neg_item_history", "neg_cate_history")
+MODELS: dict[str, type[BaseModel]] = {
+    model.__name__: model for model in (EmbeddingMLP, WideDeep, PNN, DIN, GRUAttention, FM, DeepFM)}
+STEPWISE = ("EmbeddingMLP", "DIN", "GRUAttention")
+POOLED = ("WideDeep", "PNN", "FM", "DeepFM")
+DNN = {"dnn_hidden_units": [8, 4], "batch_norm": True}
+ATTENTION = {"attention_hidden_units": [6, 3]}
+MLP = {"hidden_units": [8, 4], "batch_norm": True}
+SMALL: dict[str, dict[str, Any]] = {
+    "EmbeddingMLP": {**DNN, **FIELDS}, "DIN": {**DNN, **ATTENTION, **{f"din_{k}": v for k, v in FIELDS.items()}},
+    "GRUAttention": {**DNN, **ATTENTION, **FIELDS}, "WideDeep": MLP, "PNN": MLP, "FM": {}, "DeepFM": MLP,
+}
+TRAINING = {key: DEFAULTS[key] for key in ("optimizer", "loss", "metrics", "verbose", "model_root", "embedding_dim")}
+
+
+def pooled_features(pooling: str = "Sum", pooled: Sequence[str] = SEQUENCES, **dims: int) -> dict[str, dict]:
+    spec = features(**dims)
+    for name in pooled:
+        spec[name]["feature_encoder"] = f"layers.Masked{pooling}Pooling()"
+    return spec
+
+
+def make_model(name: str, spec: dict[str, dict] | None = None, seed: int = 0, **keywords: Any) -> BaseModel:
+    """The model with embeddings large enough for every part to matter."""
+    torch.manual_seed(seed)
+    spec = spec or (pooled_features() if name in POOLED else features())
+    model = MODELS[name](make_feature_map(spec), **{**TRAINING, **SMALL[name], **keywords})
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.Embedding):
+                layer.weight[1:].normal_()
+    return model

@@ -1,0 +1,151 @@
+"""Each model's scores against its defining equations, one row at a time, in NumPy."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from fuxictr.pytorch.layers import Dice as ZooDice
+from fuxictr.pytorch.layers import FeatureEmbeddingDict, LogisticRegression
+from made import make_batch
+from made_models import POOLED, SEQUENCES, STEPWISE, make_model, pooled_features
+
+from model_zoo.DIEN.src.activations import Dice
+
+PROFILE = ("price", "item_id", "cate_id", "query")
+LENGTHS = [6, 0, 1, 3, 2]
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def array(x):
+    return x.detach().double().numpy()
+
+
+def run(layers, x):
+    """Linear layers, batch normalisation, Dice and ReLU of a stack, at inference."""
+    for layer in layers:
+        if isinstance(layer, torch.nn.Linear):
+            x = array(layer.weight) @ x + array(layer.bias)
+        elif isinstance(layer, torch.nn.BatchNorm1d):
+            x = (x - array(layer.running_mean)) / np.sqrt(array(layer.running_var) + layer.eps)
+            x = x * array(layer.weight) + array(layer.bias)
+        elif isinstance(layer, (Dice, ZooDice)):
+            moments = layer.bn if isinstance(layer, ZooDice) else layer
+            p = sigmoid((x - array(moments.running_mean)) / np.sqrt(array(moments.running_var) + moments.eps))
+            x = p * x + (1 - p) * array(layer.alpha) * x
+        elif isinstance(layer, torch.nn.ReLU):
+            x = np.maximum(x, 0)
+        else:
+            assert isinstance(layer, torch.nn.Sigmoid)
+            x = sigmoid(x)
+    return x
+
+
+class Row:
+    """Embeddings of one row of a batch, from the tables of a module."""
+
+    def __init__(self, module, batch, row):
+        self.layers = next(m for m in module.modules() if isinstance(m, FeatureEmbeddingDict)).embedding_layers
+        self.values = {name: x[row].numpy() for name, x in batch.items()}
+
+    def one(self, name):
+        weight = array(self.layers[name].weight)
+        return weight[:, 0] * self.values[name] if name == "price" else weight[self.values[name]]
+
+    def steps(self, name):
+        return [array(self.layers[name].weight)[i] for i in self.values[name] if i > 0]
+
+    def pooled(self, name, pooling):
+        steps = self.steps(name)
+        size = array(self.layers[name].weight).shape[1]
+        return sum(steps, np.zeros(size)) / (max(len(steps), 1) if pooling == "Average" else 1)
+
+    def profile(self):
+        return [self.one(name) for name in PROFILE]
+
+    def target(self):
+        return np.concatenate([self.one("item_id"), self.one("cate_id")])
+
+    def behaviours(self):
+        pairs = zip(self.steps("item_history"), self.steps("cate_history"), strict=True)
+        return [np.concatenate(pair) for pair in pairs]
+
+
+def linear(module, batch, row):
+    """Σ_i w_i x_i, where a history has each of its ids."""
+    weights = Row(next(m for m in module.modules() if isinstance(m, LogisticRegression)), batch, row)
+    return sum(weights.profile()) + sum(weights.pooled(name, "Sum") for name in SEQUENCES)
+
+
+def products(fields):
+    return [a @ b for a, b in itertools.combinations(fields, 2)]
+
+
+def attend(attention, states, target, softmax):
+    """Σ_t a_t h_t with DIN's unit."""
+    if not states:
+        return np.zeros_like(target)
+    scores = np.array([run(attention.unit.layers, np.concatenate([target, h, target - h, target * h]))[0]
+                       for h in states])
+    if softmax:
+        scores = np.exp(scores) / np.exp(scores).sum()
+    return sum(a * h for a, h in zip(scores, states, strict=True))
+
+
+def gru(layer, inputs):
+    """(2)-(5) of DIEN's paper."""
+    (W_u, W_r, W_h), (U_u, U_r, U_h), (b_u, b_r, b_h) = (
+        np.split(array(x), 3) for x in (layer.weight_ih, layer.weight_hh, layer.bias))
+    h, states = np.zeros(len(b_u)), []
+    for i in inputs:
+        u, r = sigmoid(W_u @ i + U_u @ h + b_u), sigmoid(W_r @ i + U_r @ h + b_r)
+        h = (1 - u) * h + u * np.tanh(W_h @ i + r * (U_h @ h) + b_h)
+        states.append(h)
+    return states
+
+
+def sums(row, product):
+    pooled = sum(row.behaviours(), np.zeros(8))
+    return [pooled, row.target() * pooled] if product else [pooled]
+
+
+def logit(name, model, batch, i, keywords, pooling):
+    row = Row(model.embedding_layer, batch, i)
+    if name in STEPWISE:
+        parts = sums(row, product=True) if keywords.get("enable_sum_pooling") else []
+        if name == "EmbeddingMLP":
+            parts = sums(row, keywords.get("enable_target_product"))
+        elif name == "DIN":
+            softmax = keywords.get("din_use_softmax", False)
+            parts = [attend(model.attention_layers[0], row.behaviours(), row.target(), softmax), *parts]
+        else:
+            states = gru(model.second_grus[0], gru(model.first_grus[0], row.behaviours()))
+            parts = [attend(model.attentions[0], states, row.target(), softmax=True), *parts]
+        return run(model.dnn.mlp, np.concatenate([*parts, *row.profile()]))
+    fields = [*row.profile(), *(row.pooled(name, pooling) for name in SEQUENCES)]
+    if name == "WideDeep":
+        return linear(model, batch, i) + run(model.dnn.mlp, np.concatenate(fields))
+    if name == "PNN":
+        return run(model.dnn.mlp, np.concatenate([*fields, products(fields)]))
+    fm = array(model.fm.lr_layer.bias) + linear(model, batch, i) + sum(products(fields))
+    return fm if name == "FM" else fm + run(model.mlp.mlp, np.concatenate(fields))
+
+
+@pytest.mark.parametrize("name,keywords,pooling", [
+    ("EmbeddingMLP", {}, None), ("EmbeddingMLP", {"enable_target_product": True}, None),
+    ("DIN", {"din_use_softmax": False}, None), ("DIN", {"din_use_softmax": True, "enable_sum_pooling": True}, None),
+    ("DIN", {"attention_output_activation": "Sigmoid"}, None),
+    ("GRUAttention", {}, None), ("GRUAttention", {"enable_sum_pooling": True, "dnn_activations": "Dice"}, None),
+    *((name, {}, pooling) for name in POOLED for pooling in ("Sum", "Average")),
+])
+def test_scores(name, keywords, pooling):
+    model = make_model(name, pooled_features(pooling) if pooling else None, **keywords)
+    batch = make_batch(LENGTHS)
+    for seed in range(3):  # moves the running statistics
+        model.train()(make_batch(LENGTHS, seed=seed))
+    scores = array(model.eval()(batch)["y_pred"])
+    expected = [sigmoid(logit(name, model, batch, i, keywords, pooling)) for i in range(len(LENGTHS))]
+    np.testing.assert_allclose(scores, np.array(expected).reshape(-1, 1), rtol=1e-4, atol=1e-6)

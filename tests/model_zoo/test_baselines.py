@@ -1,0 +1,194 @@
+"""What every model compared with DIEN must do: learn from any history, whatever its padding, and refuse clearly."""
+
+import logging
+
+import pytest
+import torch
+from fuxictr.pytorch.layers import DIN_Attention, LogisticRegression
+from made import features, make_batch, make_feature_map
+from made_models import MODELS, POOLED, SEQUENCES, STEPWISE, TWO, make_model, pooled_features
+
+from model_zoo.parts.pooled import start_linear_weights_small
+
+LENGTHS = [6, 0, 1, 3, 2]
+TWO_OF_DIN = {f"din_{keyword}": value for keyword, value in TWO.items()}
+VARIANTS = [
+    *((name, {}) for name in MODELS),
+    *((name, {"enable_sum_pooling": True}) for name in ("DIN", "GRUAttention")),
+    *((name, {"dnn_activations": ["ReLU", "Dice"], "net_dropout": 0.5, "batch_norm": False}) for name in STEPWISE),
+    *((name, {"hidden_activations": "Dice", "net_dropout": 0.5}) for name in POOLED if name != "FM"),
+    ("EmbeddingMLP", {"enable_target_product": True}), ("EmbeddingMLP", TWO),
+    ("DIN", {"din_use_softmax": True, "attention_dropout": 0.5}), ("DIN", TWO_OF_DIN),
+    ("DIN", {"attention_output_activation": "Dice", "attention_hidden_activations": "Sigmoid"}),
+    ("GRUAttention", TWO), ("GRUAttention", {"gru_hidden_size": 5}), ("GRUAttention", {"use_attention_softmax": False}),
+    *(("GRUAttention", {"attention_type": kind}) for kind in ("bilinear_attention", "dot_attention")),
+]
+
+
+def train_loss(model, batch):
+    torch.manual_seed(0)
+    loss = model.compute_loss(model.train()(batch), model.get_labels(batch))
+    model.zero_grad()
+    loss.backward()
+    return loss, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def moved(batch, place):
+    other = {name: x.clone() for name, x in batch.items()}
+    for name in SEQUENCES:
+        for row in range(len(other[name])):
+            real = batch[name][row][batch[name][row] > 0]
+            other[name][row] = 0
+            other[name][row, place(len(real), other[name].size(1))] = real
+    return other
+
+
+@pytest.mark.parametrize("name,keywords", VARIANTS)
+def test_every_parameter_learns(name, keywords):
+    model = make_model(name, **keywords)
+    loss, gradients = train_loss(model, make_batch([6, 2, 1, 3, 2, 0, 5, 4]))
+    assert torch.isfinite(loss) and all(torch.isfinite(g).all() for g in gradients.values())
+    used = {name for name, gradient in gradients.items() if gradient.any()}
+    unused = {f"embedding_layer.embedding_layer.embedding_layers.{name}.weight" for name in SEQUENCES}
+    unused |= {"embedding_layer.embedding_layer.embedding_layers.query_history.weight"}
+    learning = {name for name, p in model.named_parameters() if p.requires_grad}
+    # Before batch normalisation a bias changes nothing, nor does the last bias before a softmax.
+    mute = {name for name in learning if name.endswith("bias") and name not in used}
+    assert learning - used - unused - mute == set()
+    assert len(mute) <= 3
+
+
+@pytest.mark.parametrize("name,keywords", VARIANTS)
+@pytest.mark.parametrize("lengths", [LENGTHS, [0, 0, 0], [4], [0], [1, 1]])
+def test_any_history_trains(name, keywords, lengths):
+    model = make_model(name, **keywords)
+    loss, gradients = train_loss(model, make_batch(lengths))
+    assert torch.isfinite(loss) and all(torch.isfinite(g).all() for g in gradients.values())
+    y_pred = model.eval()(make_batch(lengths))["y_pred"]
+    assert torch.isfinite(y_pred).all() and y_pred.shape == (len(lengths), 1)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("place", [
+    lambda real, steps: torch.arange(steps - real, steps),                     # pre-padding
+    lambda real, steps: torch.tensor(sorted([0, *range(2, steps), 1][:real])).long(),  # a gap at 1
+])
+def test_where_the_padding_stands_does_not_matter(name, place):
+    model, batch = make_model(name), make_batch(LENGTHS)
+    other = moved(batch, place)
+    exact = {"rtol": 0, "atol": 0} if name in STEPWISE else {}  # the zoo's poolings add zeros in another order
+    torch.testing.assert_close(model.eval()(batch)["y_pred"], model.eval()(other)["y_pred"], **exact)
+    (_, gradients), (_, gradients2) = train_loss(model, batch), train_loss(model, other)
+    assert gradients.keys() == gradients2.keys()
+    for key in gradients:
+        torch.testing.assert_close(gradients[key], gradients2[key], **exact)
+
+
+@pytest.mark.parametrize("name", STEPWISE)
+def test_nan_in_the_padding_changes_nothing(name):
+    results = []
+    for poison in (False, True):
+        model = make_model(name)
+        with torch.no_grad():
+            for layer in model.modules():
+                if isinstance(layer, torch.nn.Embedding) and poison:
+                    layer.weight[0] = float("nan")
+        results.append((train_loss(model, make_batch(LENGTHS))[0], model.eval()(make_batch(LENGTHS))["y_pred"]))
+    assert torch.equal(results[0][0], results[1][0]) and torch.equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_rows_do_not_see_each_other(name):
+    model, batch = make_model(name).eval(), make_batch(LENGTHS)
+    whole = model(batch)["y_pred"]
+    for row in range(len(LENGTHS)):
+        alone = model({key: x[row:row + 1] for key, x in batch.items()})["y_pred"]
+        torch.testing.assert_close(alone[0], whole[row], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_regression_predicts_the_logit(name):
+    kinds = {"task": "regression", "loss": "mse_loss"}
+    logits = make_model(name, **kinds).eval()(make_batch(LENGTHS))["y_pred"]
+    torch.testing.assert_close(make_model(name).eval()(make_batch(LENGTHS))["y_pred"], torch.sigmoid(logits))
+
+
+@pytest.mark.parametrize("name", [*STEPWISE, "WideDeep"])
+def test_unequal_embedding_sizes(name):
+    dims = {"item_id": 5, "item_history": 5, "cate_id": 3, "cate_history": 3, "price": 2}
+    spec = pooled_features(**dims) if name == "WideDeep" else features(**dims)
+    assert torch.isfinite(train_loss(make_model(name, spec), make_batch(LENGTHS))[0])
+
+
+@pytest.mark.parametrize("softmax", [True, False])
+def test_attention_unit_equals_the_zoos(softmax):
+    unit = make_model("DIN", din_use_softmax=softmax, attention_output_activation="Sigmoid").eval().attention_layers[0]
+    zoo = DIN_Attention(8, [6, 3], "Dice", "Sigmoid", use_softmax=softmax).eval()
+    with torch.no_grad():
+        for own, other in zip(unit.parameters(), zoo.parameters(), strict=True):
+            other.copy_(own)
+    target, history, mask = torch.randn(3, 8), torch.randn(3, 4, 8), torch.arange(4) < torch.tensor([[4], [1], [2]])
+    pooled = (unit(history, target, mask).unsqueeze(-1) * history).sum(1)
+    torch.testing.assert_close(pooled, zoo(target, history, mask))
+
+
+def test_linear_weights_of_shared_features_start_small():
+    linear = LogisticRegression(make_feature_map(features()))
+    assert linear.embedding_layer.embedding_layer.embedding_layers["item_history"].weight.std() > 0.5  # the zoo's
+    start_linear_weights_small(linear)
+    for layer in linear.modules():
+        if isinstance(layer, torch.nn.Embedding):
+            assert 0 < layer.weight.std() < 1e-3 and not layer.weight[0].any()
+
+
+def test_an_unused_sequence_is_said(caplog):
+    with caplog.at_level(logging.WARNING):
+        make_model("EmbeddingMLP")
+    assert "not used: query_history" in caplog.text
+
+
+@pytest.mark.parametrize("name,keywords,message", [
+    *((name, {"embedding_dim": 0}, "embedding_dim=0: 0 is not allowed") for name in MODELS),
+    *((name, {"dnn_hidden_units": [8, 0]}, r"dnn_hidden_units=\[8, 0\]: 0 is not") for name in STEPWISE),
+    *((name, {"dnn_activations": "Lin"}, "dnn_activations='Lin': activation 'Lin' is unknown") for name in STEPWISE),
+    *((name, {"dnn_activations": ["ReLU"]}, "do not match hidden units") for name in STEPWISE),
+    *((name, {"hidden_units": [-1]}, r"hidden_units=\[-1\]: -1 is not") for name in POOLED if name != "FM"),
+    *((name, {"hidden_activations": "Lin"}, "hidden_activations='Lin': activation") for name in POOLED if name != "FM"),
+    ("PNN", {"product_type": "outer"}, "product_type='outer' is unknown; allowed: inner"),
+    ("FM", {"embedding_regularizer": 0.1}, "embedding_regularizer=0.1 is not allowed: FM has one, regularizer"),
+    ("EmbeddingMLP", {"target_field": ("item_id", "categ")}, "^target_field: feature 'categ' does not exist .*cate_id"),
+    ("EmbeddingMLP", {"target_field": "query", "enable_target_product": True},
+     r"target_field=query \(size 4\) with sequence_field=item_history\+cate_history \(size 8\): their sizes must"),
+    ("DIN", {"din_target_field": "user_id"}, "din_target_field: feature 'user_id' is of type 'meta'"),
+    ("DIN", {"din_sequence_field": []}, r"din_sequence_field=\[\] names no behaviour sequence"),
+    ("DIN", {"din_sequence_field": ["item_history", "cate_history"]}, "din_target_field=.* has 1 entries"),
+    ("DIN", {"attention_hidden_activations": "Lin"}, "attention_hidden_activations='Lin': activation"),
+    ("DIN", {"attention_output_activation": "Lin"}, "attention_output_activation='Lin': activation"),
+    ("DIN", {"attention_hidden_units": [0]}, r"attention_hidden_units=\[0\]: 0"),
+    ("GRUAttention", {"attention_type": "cosine"}, "attention_type='cosine' is unknown; allowed: bilinear_attention"),
+    ("GRUAttention", {"attention_activation": "Lin"}, "attention_activation='Lin': activation"),
+    ("GRUAttention", {"gru_backend": "fast"}, "gru_backend='fast' is unknown; allowed: auto, reference"),
+    ("GRUAttention", {"gru_hidden_size": 0}, "gru_hidden_size=0: 0 is not allowed"),
+])
+def test_refuses_in_one_clear_line(name, keywords, message):
+    with pytest.raises(ValueError, match=message) as error:
+        make_model(name, **keywords)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", STEPWISE)
+def test_refuses_a_pooled_sequence_that_it_reads(name):
+    with pytest.raises(ValueError, match=r"cate_history: feature_encoder='layers.MaskedSumPooling.*set .* null"):
+        make_model(name, pooled_features(pooled=["cate_history"]))
+
+
+@pytest.mark.parametrize("name", POOLED)
+def test_refuses_a_sequence_that_is_not_pooled(name):
+    with pytest.raises(ValueError, match=r"item_history: feature_encoder=None leaves the sequence's steps.*Pooling"):
+        make_model(name, features())
+
+
+@pytest.mark.parametrize("name", [name for name in POOLED if name != "WideDeep"])
+def test_refuses_inner_products_of_unequal_sizes(name):
+    with pytest.raises(ValueError, match=r"embedding_dim: the fields' sizes \[2, 4, .* differ"):
+        make_model(name, pooled_features(price=2))
