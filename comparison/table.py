@@ -1,0 +1,117 @@
+"""The table of a comparison: one row a system, over its seeds, beside a base."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from .statistics import auc_draws, paired_interval
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system.
+
+    Attributes:
+        expid: experiment id. runs: seeds that have finished.
+        auc, gauc, logloss: mean over the seeds on the test set; *_std: standard deviation (0 for one seed).
+        improvement: the paper's RI over the base, (AUC - .5) / (AUC of the base - .5) - 1.
+        low, high: 95 % interval of the AUC minus the base's, see `comparison.statistics`; None for the base.
+        parameters: number of trained weights. epochs: mean number of epochs until the stop.
+        epoch_seconds: training time of an epoch. samples_per_second: of training, loading included.
+        inference_ms: of the forward pass, a batch.
+    """
+
+    expid: str
+    runs: int
+    auc: float
+    auc_std: float
+    gauc: float | None
+    gauc_std: float | None
+    logloss: float | None
+    logloss_std: float | None
+    improvement: float
+    low: float | None
+    high: float | None
+    parameters: int
+    epochs: float
+    epoch_seconds: float
+    samples_per_second: float
+    inference_ms: float
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says of the row against the base."""
+        if self.low is None or self.high is None:
+            return "base"
+        return "better" if self.low > 0 else "worse" if self.high < 0 else "not ranked"
+
+
+def make_rows(results: dict[str, list[dict[str, Any]]], predictions: dict[str, list[dict[str, np.ndarray]]], base: str
+              ) -> list[Row]:
+    """The rows, best AUC first.
+
+    Args:
+        results: expid -> result.json of each of its runs. predictions: expid -> predictions.npz of the same runs.
+        base: the expid that the others stand against.
+    """
+    draws = {expid: _draws(runs) for expid, runs in predictions.items()}
+    base_auc = np.mean([result["test"]["AUC"] for result in results[base]])
+    rows = []
+    for expid, runs in results.items():
+        auc, auc_std = _over_seeds(runs, "AUC")
+        low, high = (None, None) if expid == base else paired_interval(draws[base], draws[expid])
+        seconds = sum(run["train_seconds"] for run in runs)
+        epochs = sum(run["epochs"] for run in runs)
+        rows.append(Row(
+            expid, len(runs), auc, auc_std, *_if_measured(runs, "gAUC"), *_if_measured(runs, "logloss"),
+            float((auc - 0.5) / (base_auc - 0.5) - 1), low, high, runs[0]["parameters"], epochs / len(runs),
+            seconds / epochs, sum(run["train_rows"] for run in runs) / seconds,
+            float(np.mean([run["inference_ms"] for run in runs]))))  # fmt: skip
+    return sorted(rows, key=lambda row: -row.auc)
+
+
+def _draws(runs: list[dict[str, np.ndarray]]) -> np.ndarray:
+    label = runs[0]["label"]
+    user = runs[0].get("group", np.arange(len(label)))
+    return auc_draws(label, user, [run["score"] for run in runs])
+
+
+def _over_seeds(runs: list[dict[str, Any]], metric: str) -> tuple[float, float]:
+    values = [run["test"][metric] for run in runs]
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def _if_measured(runs: list[dict[str, Any]], metric: str) -> tuple[float | None, float | None]:
+    return _over_seeds(runs, metric) if all(metric in run["test"] for run in runs) else (None, None)
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """A table that reads well in a terminal too: its columns are padded."""
+    header = ["experiment", "AUC", "gAUC", "logloss", "RI", "AUC - base, 95 %", "", "parameters", "s/epoch",
+              "samples/s", "ms/batch"]  # fmt: skip
+    lines = [[row.expid, _with_std(row.auc, row.auc_std), _with_std(row.gauc, row.gauc_std),
+              _with_std(row.logloss, row.logloss_std), f"{row.improvement:+.2%}",
+              "" if row.low is None else f"[{row.low:+.4f}, {row.high:+.4f}]", row.verdict, f"{row.parameters:,}",
+              f"{row.epoch_seconds:.1f}", f"{row.samples_per_second:,.0f}", f"{row.inference_ms:.1f}"]
+             for row in rows]  # fmt: skip
+    widths = [max(len(line[column]) for line in [header, *lines]) for column in range(len(header))]
+    padded = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+              for line in [header, ["-" * width for width in widths], *lines]]  # fmt: skip
+    return "\n".join(f"| {line} |" for line in padded)
+
+
+def _with_std(mean: float | None, std: float | None) -> str:
+    return "" if mean is None else f"{mean:.4f} ± {std:.4f}"
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """All attributes of the rows and the verdict, at full precision."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*(field.name for field in fields(Row)), "verdict"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) | {"verdict": row.verdict} for row in rows)
+    return text.getvalue()

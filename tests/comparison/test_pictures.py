@@ -1,0 +1,43 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from comparison.pictures import BINS, calibration, draw_all
+from comparison.table import make_rows
+from data.errors import UserError
+
+
+def made() -> tuple[list, dict, dict]:
+    rng = np.random.default_rng(0)
+    label = np.tile([1.0, 0.0], 100)
+    results, predictions = {}, {}
+    for expid, epochs in (("a", (2, 3)), ("b", (1,))):
+        results[expid] = [{"test": {"AUC": 0.7}, "parameters": 1, "epochs": n, "train_seconds": 1.0, "train_rows": 1,
+                           "inference_ms": 1.0, "curve": [{"step": k, "loss/train": 0.5, "validation/AUC": 0.6}
+                                                          for k in range(n)]} for n in epochs]  # fmt: skip
+        predictions[expid] = [{"label": label, "score": rng.random(200)} for _ in epochs]
+    return make_rows(results, predictions, "a"), results, predictions
+
+
+def test_every_picture_is_drawn(tmp_path: Path) -> None:
+    draw_all(*made(), tmp_path)
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == ["auc.png", "calibration.png", "learning_curves.png"]
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+
+
+def test_calibration_of_perfectly_calibrated_predictions() -> None:
+    rng = np.random.default_rng(0)
+    score = rng.random(50_000)
+    label = (rng.random(50_000) < score).astype(float)
+    predicted, observed = calibration(label, score)
+    assert len(predicted) == BINS and (np.diff(predicted) > 0).all()
+    np.testing.assert_allclose(observed, predicted, atol=0.02)  # 3 standard errors of a bin's share
+
+
+def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UserError, match="pip install matplotlib"):
+        draw_all(*made(), tmp_path)
