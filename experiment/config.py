@@ -66,6 +66,12 @@ class Config:
     folder: Path
     warnings: list[str] = field(default_factory=list)
 
+    def merge(self, settings: dict[str, Any], file: Path, name: str) -> None:
+        """Add the settings of a section; they win over what is there."""
+        for key, value in settings.items():
+            self.params[key] = _coerce(key, value)
+            self.origin[key] = f"{file} [{name}]"
+
     def render(self) -> str:
         """The merged configuration as YAML, each key with the file and section it comes from."""
         lines = []
@@ -95,60 +101,96 @@ def load_config(folder: Path, expid: str) -> Config:
     """
     if not folder.is_dir():
         raise UserError(f"--config {folder}: no such folder")
-    params: dict[str, Any] = dict(DEFAULTS)
-    config = Config(params, dict.fromkeys(params, "default"), folder)
+    config = merge_model(read_files(folder, "model_config"), folder, expid)
+    merge_dataset(config, read_files(folder, "dataset_config"))
+    return config
 
-    def merge(section: dict[str, Any], file: Path, name: str) -> None:
-        for key, value in section.items():
-            params[key] = _coerce(key, value)
-            config.origin[key] = f"{file} [{name}]"
 
-    models = _read_files(folder, "model_config")
+def merge_model(models: dict[Path, dict[str, Any]], folder: Path, expid: str) -> Config:
+    """`Base` and the experiment of already read files; `merge_dataset` adds the data set.
+
+    Args:
+        models: file -> section -> content.
+        folder: named in messages.
+        expid: experiment id.
+
+    Raises:
+        UserError: no such experiment, or a section that is no mapping.
+    """
+    config = Config(dict(DEFAULTS), dict.fromkeys(DEFAULTS, "default"), folder)
     file = _find(models, expid, "expid", folder, config.warnings)
     base_file = file if BASE in models[file] else next((f for f in models if BASE in models[f]), None)
     if base_file is not None:
-        merge(_section(models[base_file], BASE, base_file), base_file, BASE)
+        config.merge(section(models[base_file], BASE, base_file), base_file, BASE)
         if base_file != file:
             config.warnings.append(f"{file} has no Base of its own: taking the Base of {base_file}")
-    merge(_section(models[file], expid, file), file, expid)
-
-    if params.get("dataset_id") is None:
-        raise UserError(f"expid {expid} in {file} names no dataset_id")
-    dataset_id = params["dataset_id"] = str(params["dataset_id"])
-    datasets = _read_files(folder, "dataset_config")
-    if dataset_id == "TBD":
-        known = ", ".join(key for entries in datasets.values() for key in entries)
-        raise UserError(f"expid {expid} in {file} is a template (dataset_id: TBD): give it a data set, one of {known}")
-    dataset_file = _find(datasets, dataset_id, "dataset_id", folder, config.warnings)
-    merge(_section(datasets[dataset_file], dataset_id, dataset_file), dataset_file, dataset_id)
-    params["model_id"] = expid
+    config.merge(section(models[file], expid, file), file, expid)
+    config.params["model_id"] = expid
     config.origin["model_id"] = "the experiment id"
     return config
 
 
-def _read_files(folder: Path, kind: str) -> dict[Path, dict[str, Any]]:
+def merge_dataset(config: Config, datasets: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+    """Add the entry of the experiment's data set.
+
+    Args:
+        config: of `merge_model`, changed in place.
+        datasets: file -> data set -> entry.
+
+    Returns:
+        The entry.
+
+    Raises:
+        UserError: no data set named, a template (`dataset_id: TBD`), or no such data set.
+    """
+    params, expid = config.params, config.params["model_id"]
+    if params.get("dataset_id") is None:
+        raise UserError(f"expid {expid} in {config.folder} names no dataset_id")
+    dataset_id = params["dataset_id"] = str(params["dataset_id"])
+    if dataset_id == "TBD":
+        known = ", ".join(key for entries in datasets.values() for key in entries)
+        raise UserError(f"expid {expid} in {config.folder} is a template (dataset_id: TBD): give it a data set, one "
+                        f"of {known}")  # fmt: skip
+    file = _find(datasets, dataset_id, "dataset_id", config.folder, config.warnings)
+    entry = section(datasets[file], dataset_id, file)
+    config.merge(entry, file, dataset_id)
+    return entry
+
+
+def read_files(folder: Path, kind: str) -> dict[Path, dict[str, Any]]:
     """`kind`.yaml, or the sorted files of the folder `kind`, each as section -> content."""
     single = folder / f"{kind}.yaml"
     files = [single] if single.is_file() else sorted((folder / kind).glob("*.yaml"))
     if not files:
         raise UserError(f"--config {folder}: neither {kind}.yaml nor {kind}/*.yaml is in it")
-    contents = {}
-    for file in files:
-        try:
-            content = yaml.load(file.read_text(encoding="utf-8"), Loader=ConfigLoader)
-        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-            raise UserError(f"{file} is not readable YAML: {' '.join(str(error).split())}") from error
-        if content is not None and not isinstance(content, dict):
-            raise UserError(f"{file} must map names to settings, but holds a {type(content).__name__}")
-        contents[file] = {str(name): section for name, section in (content or {}).items()}
-    return contents
+    return {file: read_yaml(file) for file in files}
 
 
-def _section(content: dict[str, Any], name: str, file: Path) -> dict[str, Any]:
-    section = content[name]
-    if not isinstance(section, dict):
-        raise UserError(f"{name} in {file} must map keys to values, but is {section!r}")
-    return section
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A YAML file that maps names to settings.
+
+    Raises:
+        UserError: it cannot be read, or is something else.
+    """
+    try:
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=ConfigLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{file} is not readable YAML: {' '.join(str(error).split())}") from error
+    if content is not None and not isinstance(content, dict):
+        raise UserError(f"{file} must map names to settings, but holds a {type(content).__name__}")
+    return {str(name): section for name, section in (content or {}).items()}
+
+
+def section(content: dict[str, Any], name: str, file: Path) -> dict[str, Any]:
+    """The mapping `name` of a file's content.
+
+    Raises:
+        UserError: it is no mapping.
+    """
+    settings = content[name]
+    if not isinstance(settings, dict):
+        raise UserError(f"{name} in {file} must map keys to values, but is {settings!r}")
+    return settings
 
 
 def _find(

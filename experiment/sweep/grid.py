@@ -1,0 +1,141 @@
+"""The zoo's tuner file -> a configuration folder with one experiment for every combination of its `tuner_space`.
+
+The combinations and their numbers are those of `fuxictr.autotuner.enumerate_params`. Its names are not: it hashes
+sorted characters, so that a data set cut at 12 and one at 21 share a name and only one of them is run.
+"""
+
+import hashlib
+import json
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data.errors import UserError
+
+from ..checkpoint import write_atomic
+from ..config import Config, ConfigDumper, merge_dataset, merge_model, nearest, read_files, read_yaml, section
+from ..keys import known_keys
+from ..models import find_model
+
+
+def write_grid(file: Path) -> Path:
+    """Enumerate a tuner file.
+
+    Args:
+        file: the zoo's YAML: `base_expid`, `tuner_space`, and where they come from: `base_config` (a folder) or
+            `model_config` and `dataset_config` (sections of the file itself); `dataset_id` replaces the experiment's.
+
+    Returns:
+        The folder named like the file without its suffix; its model_config.yaml and dataset_config.yaml are written.
+
+    Raises:
+        UserError: the file, a key or what it refers to is missing or unknown.
+    """
+    if not file.is_file():
+        raise UserError(f"--config {file}: no such file or folder")
+    if file.suffix not in (".yaml", ".yml"):
+        raise UserError(f"--config {file}: a tuner file ends in .yaml; its experiments go to a folder named without it")
+    tuner = read_yaml(file)
+    for key in ("base_expid", "tuner_space"):
+        if not tuner.get(key):
+            close = nearest(key, tuner)
+            raise UserError(f"{file}: {key} is missing{f'; is it {close[0]!r}?' if close else ''}")
+    space = {
+        str(key): value if isinstance(value, list) else [value]
+        for key, value in section(tuner, "tuner_space", file).items()
+    }
+    base, entry, name = _base(tuner, file)
+    _check_space(space, base, file)
+    datasets, experiments = _enumerate(base, entry, space, name)
+    folder = file.with_suffix("")
+    for kind, content in (("dataset_config", datasets), ("model_config", experiments)):
+        text = yaml.dump(content, Dumper=ConfigDumper, default_flow_style=None, indent=4, sort_keys=False)
+        write_atomic(folder / f"{kind}.yaml", lambda output, text=text: output.write(text.encode()))
+    return folder
+
+
+def _base(tuner: dict[str, Any], file: Path) -> tuple[Config, dict[str, Any], str]:
+    """The merged base experiment, its data set's entry, and the name that the runs start with."""
+    folder = _base_folder(tuner, file)
+
+    def files(kind: str) -> dict[Path, dict[str, Any]]:
+        return {file: section(tuner, kind, file)} if kind in tuner else read_files(folder, kind)
+
+    name = str(tuner["base_expid"])
+    base = merge_model(files("model_config"), file if "model_config" in tuner else folder, name)
+    is_template = base.params.get("dataset_id") == "TBD"
+    base.params["dataset_id"] = tuner.get("dataset_id", base.params.get("dataset_id"))
+    entry = merge_dataset(base, files("dataset_config"))
+    if "data_format" not in base.params:
+        base.params["data_format"] = entry["data_format"] = "csv"  # FuxiCTR's default
+    return base, entry, f"{base.params.get('model')}_{base.params['dataset_id']}" if is_template else name
+
+
+def _base_folder(tuner: dict[str, Any], file: Path) -> Path:
+    """`base_config`, looked for in the working directory, then beside the tuner file and in the folders above it."""
+    if "base_config" not in tuner:
+        return file.parent
+    path = str(tuner["base_config"])
+    for place in (Path(), file.absolute().parent, *file.absolute().parent.parents):
+        if (place / path).is_dir():
+            return place / path
+    raise UserError(f"{file}: base_config: {path} does not exist, here or in a folder above the tuner file")
+
+
+def _check_space(space: dict[str, list[Any]], base: Config, file: Path) -> None:
+    for key in ("dataset_id", "model_id"):
+        if key in space:
+            raise UserError(f"{file}: {key} cannot be in tuner_space; a sweep has one experiment and one data set")
+    if empty := [key for key, values in space.items() if not values]:
+        raise UserError(f"{file}: {empty[0]} in tuner_space has no value")
+    unset = [key for key in space if key not in base.params]
+    known = base.params.keys() | (known_keys(find_model(str(base.params.get("model")))) if unset else set())
+    for key in unset:
+        if key not in known:
+            close = nearest(key, known)
+            hint = f"did you mean {close[0]!r}?" if close else f"{base.params['model_id']} has no such key"
+            raise UserError(f"unknown key {key!r} in tuner_space of {file}; {hint}")
+
+
+def _enumerate(
+    base: Config, entry: dict[str, Any], space: dict[str, list[Any]], name: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Data set entries and experiments, each by its id.
+
+    A data set is only renamed where the sweep changes its entry: all other runs share one build, also with
+    `run_expid.py`. What is encoded already cannot move; then the keys of the entry become the experiment's.
+    """
+    tuned = set(space) & set(entry)
+    first = {**base.params, **{key: values[0] for key, values in space.items()}}
+    if first["data_format"] == "npz" or (first["data_format"] == "parquet" and first.get("rebuild_dataset") is False):
+        entry = {key: value for key, value in entry.items() if key not in tuned}
+        tuned = set()
+    dataset_id = base.params["dataset_id"]
+    datasets = {}
+    for combination in _combinations(entry, {key: space[key] for key in tuned}):
+        changed = combination != entry
+        datasets[f"{dataset_id}_{_digest(combination)}" if changed else dataset_id] = combination
+    model = {
+        key: value
+        for key, value in base.params.items()
+        if base.origin.get(key) != "default" and key != "model_id" and key not in entry
+    }
+    combinations = _combinations(model, {key: values for key, values in space.items() if key not in tuned})
+    experiments = {}
+    for number, (combination, dataset) in enumerate(product(combinations, datasets), 1):
+        params = {**combination, "dataset_id": dataset}
+        experiments[f"{name}_{number:03d}_{_digest([params, datasets[dataset]])}"] = params
+    return datasets, experiments
+
+
+def _combinations(base: dict[str, Any], space: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Every combination, in the order of the keys of `base`, the last key's values changing first."""
+    values = {key: [value] for key, value in base.items()} | space
+    return [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
+
+
+def _digest(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()

@@ -1,0 +1,8 @@
+"""Sweeps the hyper-parameters of an experiment: `python run_param_tuner.py --config config/tuner/X.yaml --gpu 0 1`."""
+
+import sys
+
+from experiment.sweep.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
