@@ -1,21 +1,16 @@
 """The command line of `run_param_tuner.py`."""
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-from tqdm import tqdm
 
 from data.errors import UserError
 
 from .grid import write_grid
 from .leaderboard import leaderboard, render, write_csv
 from .runs import Run, load_runs, read_results, results_file
-from .workers import Job, run_jobs
-
-_TAIL_LINES = 8
+from .workers import Job, run_with_progress
 
 EPILOG = """
 examples:
@@ -91,7 +86,7 @@ def _run(options: argparse.Namespace) -> int:
     jobs = {run.expid: _job(run, folder) for run in runs if run.expid not in done}
     finished = len(runs) - len(jobs)
     print(f"{len(runs)} runs, {finished} finished already ({results_file(folder)}); logs in {folder / 'logs'}")
-    failed = _run_all(jobs, options.gpu, finished)
+    failed = run_with_progress(jobs, options.gpu, finished)
     rows = leaderboard(runs, read_results(folder))
     if rows:
         file = Path(f"{results_file(folder).stem}_leaderboard.csv")
@@ -105,26 +100,3 @@ def _run(options: argparse.Namespace) -> int:
 def _job(run: Run, folder: Path) -> Job:
     arguments = ["--config", str(folder), "--expid", run.expid]
     return Job([*arguments, "--resume"] if run.state.exists() else arguments, folder / "logs" / f"{run.expid}.log")
-
-
-def _run_all(jobs: dict[str, Job], gpus: list[int], finished: int) -> list[str]:
-    """Run the jobs under a progress bar; the ids of those that failed."""
-    failed: list[str] = []
-    with tqdm(total=finished + len(jobs), initial=finished, unit="run", dynamic_ncols=True) as bar:
-
-        def on_end(expid: str, code: int) -> None:
-            if code != 0:
-                failed.append(expid)
-                bar.write(_failure(expid, code, jobs[expid].log), file=sys.stderr)
-                bar.set_postfix(failed=len(failed))
-            bar.update()
-
-        run_jobs(jobs, gpus, on_end)
-    return failed
-
-
-def _failure(expid: str, code: int, log: Path) -> str:
-    how = f"exit code {code}" if code > 0 else f"killed by {signal.Signals(-code).name}"
-    # A progress bar writes many states of itself on one line.
-    lines = [line.rsplit("\r", 1)[-1] for line in log.read_bytes().decode(errors="replace").rstrip().split("\n")]
-    return "\n    ".join([f"failed: {expid}, {how}; the end of {log}:", *lines[-_TAIL_LINES:]])

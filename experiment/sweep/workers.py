@@ -12,9 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
 SCRIPT = Path(__file__).parents[2] / "run_expid.py"
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 10.0
+_TAIL_LINES = 8
+# Looked up here: between fork and exec, in a process that may have threads, as little as possible should happen.
+_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,38 @@ class Job:
 
     arguments: list[str]
     log: Path
+
+
+def run_with_progress(jobs: dict[str, Job], gpus: list[int], finished: int) -> list[str]:
+    """`run_jobs` under a progress bar; a failure is reported with the end of its log, and the rest goes on.
+
+    Args:
+        jobs: by name, in their order.
+        gpus: a worker each; -1 is the CPU.
+        finished: runs of the whole that need no job.
+
+    Returns:
+        Names of the failed jobs.
+    """
+    failed: list[str] = []
+    with tqdm(total=finished + len(jobs), initial=finished, unit="run", dynamic_ncols=True) as bar:
+
+        def on_end(name: str, code: int) -> None:
+            if code != 0:
+                failed.append(name)
+                bar.write(_failure(name, code, jobs[name].log), file=sys.stderr)
+                bar.set_postfix(failed=len(failed))
+            bar.update()
+
+        run_jobs(jobs, gpus, on_end)
+    return failed
+
+
+def _failure(name: str, code: int, log: Path) -> str:
+    how = f"exit code {code}" if code > 0 else f"killed by {signal.Signals(-code).name}"
+    # A progress bar writes many states of itself on one line.
+    lines = [line.rsplit("\r", 1)[-1] for line in log.read_bytes().decode(errors="replace").rstrip().split("\n")]
+    return "\n    ".join([f"failed: {name}, {how}; the end of {log}:", *lines[-_TAIL_LINES:]])
 
 
 def run_jobs(jobs: dict[str, Job], gpus: list[int], on_end: Callable[[str, int], None]) -> None:
@@ -67,7 +105,7 @@ def _start(job: Job, gpu: int, workers: int) -> subprocess.Popen:
             stderr=subprocess.STDOUT,
             env={"OMP_NUM_THREADS": str(threads), **os.environ},
             start_new_session=True,  # a Ctrl-C reaches the sweep alone, which then stops all in order
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=_die_with_parent if _PRCTL else None,
         )
 
 
@@ -77,8 +115,8 @@ def _cores() -> int:
 
 def _die_with_parent() -> None:
     """In the child: a sweep that is killed outright takes its runs along, or the next one would start them twice."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+    assert _PRCTL
+    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _stop(processes: list[subprocess.Popen]) -> None:
