@@ -1,0 +1,106 @@
+"""Which runs a comparison has, and the configuration folder that `run_expid.py` reads them from."""
+
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data.errors import UserError
+from experiment.checkpoint import write_atomic
+from experiment.config import BASE, ConfigDumper, ConfigLoader, load_config
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+        expid: experiment id of the user's configuration.
+        params: its merged configuration, with this run's seed.
+        out: folder of the comparison.
+    """
+
+    expid: str
+    params: dict[str, Any]
+    out: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.expid}_seed{self.params['seed']}"
+
+    @property
+    def report(self) -> Path:
+        return self.out / "runs" / self.name
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """result.json of a run that has finished with this very configuration."""
+        file = self.report / "result.json"
+        if not file.is_file():
+            return None
+        result = json.loads(file.read_text(encoding="utf-8"))
+        same = all(result["config"].get(key) == repr(value) for key, value in self.params.items())
+        return result if same else None
+
+
+def experiment_ids(config: Path, dataset: str | None, tag: str | None) -> list[str]:
+    """Ids of a configuration folder: those on a data set, those whose id contains a tag, or both."""
+    found = []
+    for file in sorted([*config.glob("model_config.yaml"), *config.glob("model_config/*.yaml")]):
+        for expid, entry in (yaml.load(file.read_text(encoding="utf-8"), ConfigLoader) or {}).items():
+            on_dataset = dataset is None or (entry or {}).get("dataset_id") == dataset
+            if expid != BASE and on_dataset and (tag is None or tag in expid):
+                found.append(expid)
+    return found
+
+
+def plan(config: Path, expids: Iterable[str], seeds: int, out: Path | None) -> list[Run]:
+    """The runs, all experiments of one seed before the next seed.
+
+    The seeds are the entry's own, the next, and so on: the first run is what `run_expid.py` gives. Without ``out`` the
+    comparison's folder is comparisons/<data set>.
+
+    Raises:
+        UserError: an unknown experiment, experiments on different data sets, or one without AUC among its metrics.
+    """
+    experiments = {expid: load_config(config, expid).params for expid in dict.fromkeys(expids)}
+    if not experiments:
+        raise UserError("no experiment to compare: name some with --expids, or all on a data set with --dataset")
+    first = next(iter(experiments))
+    for expid, params in experiments.items():
+        if params["dataset_id"] != experiments[first]["dataset_id"]:
+            raise UserError(f"{first} is on data set {experiments[first]['dataset_id']}, {expid} on "
+                            f"{params['dataset_id']}: a comparison is on one")  # fmt: skip
+        if "AUC" not in (params.get("metrics") or []):
+            raise UserError(f"{expid}: metrics has no AUC, which a comparison ranks by")
+    out = out or Path("comparisons", experiments[first]["dataset_id"])
+    return [Run(expid, {**params, "seed": params["seed"] + number, "verbose": 0,
+                        "model_root": str(out / "checkpoints"), "model_id": f"{expid}_seed{params['seed'] + number}"},
+                out) for number in range(seeds) for expid, params in experiments.items()]  # fmt: skip
+
+
+def write_config(runs: list[Run], config: Path) -> Path:
+    """The folder that `run_expid.py --config` takes: an entry a run, and the data sets of the user's folder.
+
+    Its name is that of the CSV in the working directory to which the runs append the zoo's lines of results.
+    """
+    folder = runs[0].out / f"comparison_{runs[0].params['dataset_id']}"
+    entries = {BASE: {}} | {
+        run.name: {key: value for key, value in run.params.items() if key != "model_id"} for run in runs
+    }
+    text = yaml.dump(entries, Dumper=ConfigDumper, sort_keys=False)
+    write_atomic(folder / "model_config.yaml", lambda file: file.write(text.encode()))
+    for source in [*config.glob("dataset_config.yaml"), *config.glob("dataset_config/*.yaml")]:
+        target = folder / source.relative_to(config)
+        write_atomic(target, partial(_copy, source))
+    return folder
+
+
+def _copy(source: Path, target: Any) -> None:
+    with open(source, "rb") as file:
+        shutil.copyfileobj(file, target)

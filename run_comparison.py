@@ -1,0 +1,8 @@
+"""Compares experiments over seeds: `python run_comparison.py --expids DIEN_amazon DIN_amazon --seeds 5`."""
+
+import sys
+
+from comparison.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""The command line: which runs are made, what is skipped, what is written."""
+
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from sklearn.metrics import roc_auc_score
+
+from comparison.cli import main
+from data.generate_sample import World, generate, write_lines
+from experiment.config import load_config
+from experiment.sweep.workers import Job
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = {"model": "DIEN", "dataset_id": "d", "metrics": ["AUC", "logloss"], "seed": 5, "batch_size": 8,
+            "dien_target_field": ("item_id",)}  # fmt: skip
+
+
+class Fake:
+    """Stands for the processes: writes the reports that `run_expid.py` would."""
+
+    def __init__(self) -> None:
+        self.started: list[list[str]] = []
+        self.broken: set[str] = set()
+
+    def __call__(self, jobs: dict[str, Job], gpus: list[int], finished: int) -> list[str]:
+        self.started.append(list(jobs))
+        self.gpus, self.finished = gpus, finished
+        for name in jobs.keys() - self.broken:
+            arguments = dict(zip(jobs[name].arguments[::2], jobs[name].arguments[1::2], strict=True))
+            params = load_config(Path(arguments["--config"]), arguments["--expid"]).params
+            self.report(params, Path(arguments["--report"]))
+        return [name for name in jobs if name in self.broken]
+
+    def report(self, params: dict, folder: Path) -> None:
+        rng = np.random.default_rng(params["seed"])
+        label = np.tile([1.0, 0.0], 100)
+        score = rng.normal(label * (2 if "strong" in params["model_id"] else 1))
+        folder.mkdir(parents=True)
+        np.savez(folder / "predictions.npz", label=label, score=score, group=np.repeat(np.arange(100), 2))
+        (folder / "result.json").write_text(json.dumps({
+            "test": {"AUC": roc_auc_score(label, score), "logloss": 0.5}, "parameters": 10, "epochs": 2,
+            "train_seconds": 2.0, "train_rows": 20, "inference_ms": 1.0, "curve": [{"step": 1, "validation/AUC": 0.6}],
+            "config": {key: repr(value) for key, value in params.items()},
+        }))  # fmt: skip
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config" / "model_config").mkdir(parents=True)
+    entries = {"Base": {}, "weak": SETTINGS, "strong": SETTINGS, "elsewhere": {**SETTINGS, "dataset_id": "other"},
+               "no_auc": {**SETTINGS, "metrics": ["logloss"]}}  # fmt: skip
+    (tmp_path / "config" / "model_config" / "M.yaml").write_text(yaml.dump(entries))
+    data = {"data_root": "./data/", "data_format": "csv", "train_data": "train.csv"}
+    (tmp_path / "config" / "dataset_config.yaml").write_text(yaml.dump({"d": data, "other": data}))
+    fake = Fake()
+    monkeypatch.setattr("comparison.cli.run_with_progress", fake)
+    return fake
+
+
+def test_every_experiment_over_the_seeds_that_follow_its_own(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--expids", "weak", "strong", "--seeds", "3", "--workers", "2"]) == 0
+    assert fake.started == [[f"{expid}_seed{seed}" for seed in (5, 6, 7) for expid in ("weak", "strong")]]
+    assert (fake.gpus, fake.finished) == ([-1, -1], 0)
+    out = Path("comparisons/d")
+    assert capsys.readouterr().out == (out / "table.md").read_text()
+    rows = list(csv.DictReader((out / "table.csv").open()))
+    assert [(row["expid"], row["runs"], row["verdict"]) for row in rows] == [
+        ("strong", "3", "better"), ("weak", "3", "base")]
+    assert {"auc.png", "learning_curves.png", "calibration.png"} < {file.name for file in out.iterdir()}
+    results = json.loads((out / "results.json").read_text())
+    assert results["base"] == "weak" and len(results["runs"]["strong"]) == 3
+
+
+def test_finished_runs_are_skipped_and_changed_ones_run_again(fake: Fake) -> None:
+    command = ["--expids", "weak", "strong", "--seeds", "2", "--gpu", "0", "1", "--out", "out"]
+    fake.broken = {"strong_seed6"}
+    assert main(command) == 1
+    fake.broken = set()
+    assert main([*command, "--base", "strong"]) == 0
+    assert fake.started[1] == ["strong_seed6"] and (fake.gpus, fake.finished) == ([0, 1], 3)
+    file = Path("config/model_config/M.yaml")
+    file.write_text(file.read_text().replace("batch_size: 8", "batch_size: 9"))
+    shutil.rmtree("out/runs")
+    assert main(command) == 0
+    assert len(fake.started[2]) == 4
+
+
+def test_a_run_of_another_configuration_does_not_count(fake: Fake) -> None:
+    assert main(["--expids", "weak", "--out", "out"]) == 0
+    result = Path("out/runs/weak_seed5/result.json")
+    result.write_text(result.read_text().replace("'DIEN'", "'DIN'"))
+    fake.broken = {"weak_seed5"}
+    assert main(["--expids", "weak", "--out", "out"]) == 2
+
+
+def test_a_failed_run_does_not_stop_the_rest(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake.broken = {"strong_seed5"}
+    assert main(["--expids", "weak", "strong"]) == 1
+    shown = capsys.readouterr()
+    assert "| weak" in shown.out and "strong" not in shown.out
+    assert shown.err == "error: 1 of 2 runs failed: strong_seed5\n"
+
+
+def test_experiments_by_data_set_and_tag(fake: Fake) -> None:
+    assert main(["--dataset", "d", "--tag", "strong"]) == 0
+    assert main(["--tag", "elsewhere"]) == 0
+    assert fake.started == [["strong_seed5"], ["elsewhere_seed5"]]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--expids", "weka"], "expid 'weka' is not in config; nearest: weak"),
+    (["--expids", "weak", "elsewhere"], "weak is on data set d, elsewhere on other: a comparison is on one"),
+    (["--expids", "no_auc"], "no_auc: metrics has no AUC"),
+    (["--expids", "weak", "--base", "strong"], "--base strong is none of the experiments: weak"),
+    (["--dataset", "none"], "config has no experiment with --dataset none"),
+    ([], "no experiment to compare"),
+    (["--config", "nowhere", "--expids", "weak"], "nowhere: no such folder"),
+])  # fmt: skip
+def test_bad_input(fake: Fake, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.startswith("error: ") and message in shown.err and shown.err.count("\n") == 1
+    assert not Path("comparisons").exists() and fake.started == []
+
+
+def test_nothing_finished(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake.broken = {"weak_seed5"}
+    assert main(["--expids", "weak"]) == 2
+    assert "no run of weak, the base, has finished" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--workers"])
+def test_numbers_below_one(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_code:
+        main(["--expids", "weak", option, "0"])
+    assert exit_code.value.code == 2 and f"{option} 0: must be 1 or more" in capsys.readouterr().err
+
+
+def test_real_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "config", "config")
+    for file in Path("config/model_config").glob("*.yaml"):
+        file.write_text(file.read_text().replace("epochs: 8", "epochs: 1"))
+    reviews, items = generate(0, World(users=60))
+    Path("data/amazon_sample").mkdir(parents=True)
+    write_lines(Path("data/amazon_sample/reviews_Sample_5.json.gz"), [json.dumps(review) for review in reviews])
+    write_lines(Path("data/amazon_sample/meta_Sample.json.gz"), [repr(item) for item in items])
+    assert main(["--expids", "DIEN_amazon_GRU", "DIEN_amazon", "--workers", "2"]) == 0
+    assert "| DIEN_amazon_GRU" in capsys.readouterr().out
+    assert len(json.loads(Path("comparisons/amazon/results.json").read_text())["runs"]) == 2
+    assert Path("comparison_amazon.csv").read_text().count("[exp_id]") == 2 and not Path("config.csv").exists()
+
+
+def test_without_matplotlib_the_table_comes_all_the_same(fake: Fake, monkeypatch: pytest.MonkeyPatch,
+                                                         capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["--expids", "weak"]) == 0
+    shown = capsys.readouterr()
+    assert "| weak" in shown.out and "pip install matplotlib" in shown.err
