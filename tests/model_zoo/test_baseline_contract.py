@@ -1,0 +1,101 @@
+"""YAML entries in the form that the zoo has them for its DIN, WideDeep, PNN, FM and DeepFM, on made data."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiment.cli import main
+
+DATASET = """
+ads:
+    data_root: ./data/
+    data_format: csv
+    train_data: ./train.csv
+    valid_data: ./test.csv
+    test_data: ./test.csv
+    min_categr_count: 1
+    feature_cols:
+        - {{name: user_id, active: True, dtype: int, type: meta, remap: False}}
+        - {{name: [item_id, cate_id], active: True, dtype: str, type: categorical}}
+        - {{name: price, active: True, dtype: float, type: numeric}}
+        - {{name: click_history, active: True, dtype: str, type: sequence, splitter: ^, max_len: 5, padding: {padding},
+           share_embedding: item_id{encoder}}}
+    label_col: {{name: label, dtype: float}}
+"""
+EXPERIMENT = """
+Base:
+    model_root: './checkpoints/'
+    num_workers: 0
+    verbose: 0
+    early_stop_patience: 2
+    pickle_feature_encoder: True
+    save_best_only: True
+    eval_steps: null
+    debug_mode: False
+    group_id: null
+    use_features: null
+    feature_specs: null
+    feature_config: null
+
+{model}_default:
+    model: {model}
+    dataset_id: ads
+    loss: 'binary_crossentropy'
+    metrics: ['logloss', 'AUC']
+    task: binary_classification
+    optimizer: adam
+    learning_rate: 1.e-3
+    batch_size: 64
+    embedding_dim: 4
+    epochs: 1
+    shuffle: True
+    seed: 2019
+    monitor: {{'AUC': 1, 'logloss': -1}}
+    monitor_mode: 'max'
+"""
+REGULARIZERS = """
+    embedding_regularizer: 1.e-8
+    net_regularizer: 0
+    net_dropout: 0.1
+    batch_norm: True
+"""
+MLP = f"""{REGULARIZERS}
+    hidden_units: [8, 4]
+    hidden_activations: relu
+"""
+DIN = f"""{REGULARIZERS}
+    dnn_hidden_units: [8, 4]
+    dnn_activations: relu
+    attention_hidden_units: [6]
+    attention_hidden_activations: "Dice"
+    attention_output_activation: null
+    attention_dropout: 0
+    din_target_field: item_id
+    din_sequence_field: click_history
+    din_use_softmax: False
+"""
+
+
+@pytest.mark.parametrize("padding", ["pre", "post"])
+@pytest.mark.parametrize("model,keywords", [
+    ("DIN", DIN), ("WideDeep", MLP), ("PNN", MLP), ("FM", "    regularizer: 1.e-8\n"), ("DeepFM", MLP),
+])
+def test_entries_of_the_zoo_run_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, padding: str, model: str,
+                                          keywords: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for split, rows in (("train", 193), ("test", 60)):  # a last batch of one row
+        lines = ["label,user_id,item_id,cate_id,price,click_history"]
+        for _ in range(rows):
+            item, history = rng.integers(1, 20), rng.integers(1, 20, rng.integers(0, 8))
+            lines.append(f"{rng.integers(0, 2)},{rng.integers(100, 112)},i{item},c{item % 5},{item / 7:.3f},"
+                         + "^".join(f"i{i}" for i in history))
+        Path(f"{split}.csv").write_text("\n".join(lines) + "\n")
+    config = Path("config")
+    config.mkdir()
+    encoder = ", feature_encoder: null" if model == "DIN" else ""  # where none is named the zoo averages
+    (config / "dataset_config.yaml").write_text(DATASET.format(padding=padding, encoder=encoder))
+    (config / "model_config.yaml").write_text(EXPERIMENT.format(model=model) + keywords)
+    assert main(["--config", "config", "--expid", f"{model}_default"]) == 0
+    assert "[test] logloss: " in Path("config.csv").read_text()
