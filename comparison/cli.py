@@ -14,6 +14,7 @@ from experiment.sweep.workers import Job, run_with_progress
 
 from .pictures import draw_all
 from .plan import Run, experiment_ids, plan, write_config
+from .slices import Slices, slices_of
 from .table import Row, as_csv, as_markdown, make_rows
 
 EPILOG = """
@@ -24,7 +25,8 @@ examples:
 
 files (OUT: --out, default comparisons/DATASET):
   OUT/table.md, table.csv        the table: mean and standard deviation over the seeds, the interval against the base
-  OUT/*.png                      AUC with error bars, learning curves, calibration (pip install matplotlib)
+  OUT/*.png                      AUC with error bars, by history length and by item popularity, learning curves,
+                                 calibration (pip install matplotlib)
   OUT/results.json               each run with its configuration, versions, hardware and learning curves
   OUT/runs/EXPID_seedN/          what a run reported; a finished one is not run again
   OUT/logs/EXPID_seedN.log       all that it printed
@@ -133,7 +135,16 @@ def compare(runs: list[Run], base: str) -> list[Row]:
     for name, text in texts.items():
         write_atomic(out / name, lambda file, text=text: file.write(text.encode()))
     try:
-        draw_all(rows, results, predictions, out)
+        draw_all(rows, results, predictions, _slices(runs[0]), out)
     except UserError as error:
         print(f"note: {error}", file=sys.stderr)
     return rows
+
+
+def _slices(run: Run) -> list[Slices]:
+    data_dir = Path(run.params["data_root"], run.params["dataset_id"])
+    try:
+        return slices_of(data_dir)
+    except FileNotFoundError:
+        print(f"note: {data_dir} was not encoded here: no AUC by history length and item popularity", file=sys.stderr)
+        return []

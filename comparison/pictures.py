@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 from data.errors import UserError
 
+from .slices import Slices
 from .table import Row
 
 BINS = 10
@@ -15,11 +17,12 @@ CURVES = {"loss/train": "training loss", "loss/auxiliary": "auxiliary loss", "va
 
 
 def draw_all(rows: Sequence[Row], results: dict[str, list[dict[str, Any]]],
-             predictions: dict[str, list[dict[str, np.ndarray]]], folder: Path) -> None:
-    """Write auc.png, learning_curves.png and calibration.png.
+             predictions: dict[str, list[dict[str, np.ndarray]]], slices: Sequence[Slices], folder: Path) -> None:
+    """Write auc.png, learning_curves.png, calibration.png and, where there are slices, auc_by_slice.png.
 
     Args:
         rows: of the table. results, predictions: as of `comparison.table.make_rows`.
+        slices: partitions of the test rows.
         folder: exists.
 
     Raises:
@@ -33,7 +36,10 @@ def draw_all(rows: Sequence[Row], results: dict[str, list[dict[str, Any]]],
     order = [row.expid for row in rows]
     draw_auc(rows, folder / "auc.png")
     draw_curves({expid: results[expid] for expid in order}, folder / "learning_curves.png")
-    draw_calibration({expid: predictions[expid] for expid in order}, folder / "calibration.png")
+    ordered = {expid: predictions[expid] for expid in order}
+    draw_calibration(ordered, folder / "calibration.png")
+    if slices:
+        draw_slices(ordered, slices, folder / "auc_by_slice.png")
 
 
 def color(number: int) -> tuple[float, float, float, float]:
@@ -49,7 +55,7 @@ def draw_auc(rows: Sequence[Row], file: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7, 0.4 * len(rows) + 1.2), layout="constrained")
     names = [row.expid for row in rows][::-1]
-    axes.errorbar([row.auc for row in rows][::-1], names, xerr=[row.auc_std for row in rows][::-1], fmt="o", capsize=3)
+    axes.errorbar([row.auc for row in rows][::-1], names, xerr=[row.auc_std or 0 for row in rows][::-1], fmt="o", capsize=3)
     axes.set(xlabel="test AUC (mean ± standard deviation over seeds)", ylim=(-0.5, len(rows) - 0.5))
     axes.grid(axis="x", alpha=0.3)
     figure.savefig(file, dpi=150)
@@ -98,5 +104,33 @@ def draw_calibration(predictions: dict[str, list[dict[str, np.ndarray]]], file: 
         axes.plot(*calibration(**rows), marker=".", label=expid, color=color(number))
     axes.set(xlabel="predicted", ylabel="observed", title="click rate", xlim=(0, 1), ylim=(0, 1))
     axes.legend(fontsize="small")
+    figure.savefig(file, dpi=150)
+    pyplot.close(figure)
+
+
+def slice_aucs(runs: list[dict[str, np.ndarray]], slices: Slices) -> list[float]:
+    """AUC of each part, mean over the seeds; NaN where a part has one class only."""
+    aucs = []
+    for number in range(len(slices.names)):
+        rows = slices.part == number
+        both = len(np.unique(runs[0]["label"][rows])) == 2
+        aucs.append(float(np.mean([roc_auc_score(run["label"][rows], run["score"][rows]) for run in runs]))
+                    if both else float("nan"))  # fmt: skip
+    return aucs
+
+
+def draw_slices(predictions: dict[str, list[dict[str, np.ndarray]]], slices: Sequence[Slices], file: Path) -> None:
+    """Test AUC by history length and by item popularity."""
+    from matplotlib import pyplot
+
+    size = (5.5 * len(slices), 3.8)
+    figure, axes = pyplot.subplots(1, len(slices), figsize=size, layout="constrained", squeeze=False)
+    for place, partition in zip(axes[0], slices, strict=True):
+        for number, (expid, runs) in enumerate(predictions.items()):
+            place.plot(partition.names, slice_aucs(runs, partition), marker=".", label=expid, color=color(number))
+        place.set(xlabel=partition.title, ylabel="test AUC")
+        place.grid(alpha=0.3)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
     figure.savefig(file, dpi=150)
     pyplot.close(figure)

@@ -17,7 +17,7 @@ class Row:
 
     Attributes:
         expid: experiment id. runs: seeds that have finished.
-        auc, gauc, logloss: mean over the seeds on the test set; *_std: standard deviation (0 for one seed).
+        auc, gauc, logloss: mean over the seeds on the test set; *_std: standard deviation; None for one seed.
         improvement: the paper's RI over the base, (AUC - .5) / (AUC of the base - .5) - 1.
         low, high: 95 % interval of the AUC minus the base's, see `comparison.statistics`; None for the base.
         parameters: number of trained weights. epochs: mean number of epochs until the stop.
@@ -28,7 +28,7 @@ class Row:
     expid: str
     runs: int
     auc: float
-    auc_std: float
+    auc_std: float | None
     gauc: float | None
     gauc_std: float | None
     logloss: float | None
@@ -80,9 +80,9 @@ def _draws(runs: list[dict[str, np.ndarray]]) -> np.ndarray:
     return auc_draws(label, user, [run["score"] for run in runs])
 
 
-def _over_seeds(runs: list[dict[str, Any]], metric: str) -> tuple[float, float]:
+def _over_seeds(runs: list[dict[str, Any]], metric: str) -> tuple[float, float | None]:
     values = [run["test"][metric] for run in runs]
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def _if_measured(runs: list[dict[str, Any]], metric: str) -> tuple[float | None, float | None]:
@@ -105,7 +105,9 @@ def as_markdown(rows: Sequence[Row]) -> str:
 
 
 def _with_std(mean: float | None, std: float | None) -> str:
-    return "" if mean is None else f"{mean:.4f} ± {std:.4f}"
+    if mean is None:
+        return ""
+    return f"{mean:.4f}" if std is None else f"{mean:.4f} ± {std:.4f}"
 
 
 def as_csv(rows: Sequence[Row]) -> str:

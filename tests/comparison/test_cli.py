@@ -105,7 +105,7 @@ def test_a_failed_run_does_not_stop_the_rest(fake: Fake, capsys: pytest.CaptureF
     assert main(["--expids", "weak", "strong"]) == 1
     shown = capsys.readouterr()
     assert "| weak" in shown.out and "strong" not in shown.out
-    assert shown.err == "error: 1 of 2 runs failed: strong_seed5\n"
+    assert shown.err.endswith("\nerror: 1 of 2 runs failed: strong_seed5\n")
 
 
 def test_experiments_by_data_set_and_tag(fake: Fake) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comparison.pictures import BINS, calibration, draw_all
+from comparison.pictures import BINS, calibration, draw_all, slice_aucs
+from comparison.slices import Slices
 from comparison.table import make_rows
 from data.errors import UserError
 
@@ -22,10 +23,19 @@ def made() -> tuple[list, dict, dict]:
 
 
 def test_every_picture_is_drawn(tmp_path: Path) -> None:
-    draw_all(*made(), tmp_path)
+    halves = Slices("history length", ["1", "2-9"], np.arange(200) // 100)
+    draw_all(*made(), [halves], tmp_path)
     files = sorted(tmp_path.iterdir())
-    assert [file.name for file in files] == ["auc.png", "calibration.png", "learning_curves.png"]
+    assert [file.name for file in files] == ["auc.png", "auc_by_slice.png", "calibration.png", "learning_curves.png"]
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+
+
+def test_auc_of_each_part_is_the_mean_over_the_seeds() -> None:
+    label = np.array([1.0, 0, 1, 0, 1])
+    runs = [{"label": label, "score": np.array([0.9, 0.1, 0.2, 0.8, 0.5])},
+            {"label": label, "score": np.array([0.9, 0.1, 0.8, 0.2, 0.5])}]  # fmt: skip
+    assert slice_aucs(runs, Slices("", ["a", "b"], np.array([0, 0, 1, 1, 1]))) == [1.0, 0.5]
+    assert np.isnan(slice_aucs(runs, Slices("", ["a", "b"], np.array([0, 0, 0, 0, 1])))[1])
 
 
 def test_calibration_of_perfectly_calibrated_predictions() -> None:
@@ -40,4 +50,4 @@ def test_calibration_of_perfectly_calibrated_predictions() -> None:
 def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UserError, match="pip install matplotlib"):
-        draw_all(*made(), tmp_path)
+        draw_all(*made(), [], tmp_path)

@@ -42,7 +42,7 @@ def test_rows_are_sorted_and_judged_by_the_interval(rows: list[Row]) -> None:
 def test_means_over_seeds_and_the_papers_improvement(rows: list[Row]) -> None:
     base, better, worse = ({row.expid: row for row in rows}[name] for name in ("base", "better", "worse"))
     assert base.logloss == pytest.approx(0.55) and base.logloss_std == pytest.approx(np.std([0.5, 0.6], ddof=1))
-    assert (worse.runs, worse.auc_std, base.runs) == (1, 0.0, 2)
+    assert (worse.runs, worse.auc_std, base.runs) == (1, None, 2)
     assert better.improvement == pytest.approx((better.auc - 0.5) / (base.auc - 0.5) - 1) and base.improvement == 0
     assert (base.epochs, base.epoch_seconds, base.samples_per_second) == (2.5, 20 / 5, 50)
 
@@ -58,6 +58,7 @@ def test_metrics_that_a_run_did_not_ask_for_are_left_out() -> None:
 def test_written_forms(rows: list[Row]) -> None:
     lines = as_markdown(rows).splitlines()
     assert len(lines) == 6 and len({len(line) for line in lines}) == 1
+    assert f"| {rows[-1].auc:.4f} " in lines[-1] and f"| {rows[0].auc:.4f} ± {rows[0].auc_std:.4f} " in lines[2]
     assert lines[2].startswith("| better") and "not ranked" in as_markdown(rows) and "1,234" in lines[2]
     read = list(csv.DictReader(as_csv(rows).splitlines()))
     assert [row["expid"] for row in read] == [row.expid for row in rows] and float(read[0]["auc"]) == rows[0].auc
