@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,10 +30,47 @@ class Job:
     Attributes:
         arguments: of `SCRIPT`.
         log: file for all that it prints.
+        goes_on: add to the log instead of beginning it anew.
     """
 
     arguments: list[str]
     log: Path
+    goes_on: bool = False
+
+
+class RunBar:
+    """A progress bar over runs that also reports failures.
+
+    Args:
+        total: number of runs.
+        finished: of which so many are there already.
+
+    Attributes:
+        failed: names of the failed ones.
+    """
+
+    def __init__(self, total: int, finished: int) -> None:
+        self.failed: list[str] = []
+        self._notes: dict[str, object] = {}
+        self._bar = tqdm(total=max(total, finished), initial=finished, unit="run", dynamic_ncols=True)
+
+    def __enter__(self) -> "RunBar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def ended(self, **notes: object) -> None:
+        """One more run has ended; `notes` are shown beside the bar."""
+        self._notes |= notes
+        self._bar.set_postfix(self._notes, refresh=False)
+        self._bar.update()
+
+    def failure(self, name: str, code: int, log: Path) -> None:
+        """One more run has failed: say so, with the end of its log."""
+        self.failed.append(name)
+        self._bar.write(_failure(name, code, log), file=sys.stderr)
+        self.ended(failed=len(self.failed))
 
 
 def run_with_progress(jobs: dict[str, Job], gpus: list[int], finished: int) -> list[str]:
@@ -47,18 +84,16 @@ def run_with_progress(jobs: dict[str, Job], gpus: list[int], finished: int) -> l
     Returns:
         Names of the failed jobs.
     """
-    failed: list[str] = []
-    with tqdm(total=finished + len(jobs), initial=finished, unit="run", dynamic_ncols=True) as bar:
+    with RunBar(finished + len(jobs), finished) as bar:
 
         def on_end(name: str, code: int) -> None:
-            if code != 0:
-                failed.append(name)
-                bar.write(_failure(name, code, jobs[name].log), file=sys.stderr)
-                bar.set_postfix(failed=len(failed))
-            bar.update()
+            if code:
+                bar.failure(name, code, jobs[name].log)
+            else:
+                bar.ended()
 
-        run_jobs(jobs, gpus, on_end)
-    return failed
+        run_jobs(jobs.items(), gpus, on_end)
+    return bar.failed
 
 
 def _failure(name: str, code: int, log: Path) -> str:
@@ -68,24 +103,34 @@ def _failure(name: str, code: int, log: Path) -> str:
     return "\n    ".join([f"failed: {name}, {how}; the end of {log}:", *lines[-_TAIL_LINES:]])
 
 
-def run_jobs(jobs: dict[str, Job], gpus: list[int], on_end: Callable[[str, int], None]) -> None:
+def run_jobs(
+    jobs: Iterable[tuple[str, Job]],
+    gpus: list[int],
+    on_end: Callable[[str, int], None],
+    is_over: Callable[[str], bool] = lambda name: False,
+) -> None:
     """Run all jobs, one at a time on each GPU index. When this ends, however it ends, no process is left.
 
     Args:
-        jobs: by name, in their order.
+        jobs: names and jobs; the next one is asked for when a worker is idle.
         gpus: a worker each; -1 is the CPU.
         on_end: called with the name and the exit code (negative: the signal that killed it) of an ended job.
+        is_over: asked again and again for each running job; one that need not go on is interrupted.
     """
-    waiting, idle = deque(jobs.items()), deque(gpus)
+    waiting, idle = iter(jobs), deque(gpus)
     running: dict[str, tuple[subprocess.Popen, int]] = {}
     try:
-        while waiting or running:
-            while waiting and idle:
-                name, job = waiting.popleft()
+        while True:
+            while idle and (following := next(waiting, None)):
+                name, job = following
                 gpu = idle.popleft()
                 running[name] = _start(job, gpu, len(gpus)), gpu
+            if not running:
+                break
             time.sleep(_POLL_SECONDS)
             for name, (process, gpu) in list(running.items()):
+                if process.poll() is None and is_over(name):
+                    _stop([process])
                 if process.poll() is not None:
                     del running[name]
                     idle.append(gpu)
@@ -97,7 +142,7 @@ def run_jobs(jobs: dict[str, Job], gpus: list[int], on_end: Callable[[str, int],
 def _start(job: Job, gpu: int, workers: int) -> subprocess.Popen:
     threads = max(1, _cores() // workers)
     job.log.parent.mkdir(parents=True, exist_ok=True)
-    with open(job.log, "wb") as log:
+    with open(job.log, "ab" if job.goes_on else "wb") as log:
         return subprocess.Popen(
             [sys.executable, "-u", str(SCRIPT), *job.arguments, "--gpu", str(gpu)],
             stdin=subprocess.DEVNULL,

@@ -62,7 +62,7 @@ def test_a_run_at_a_time_on_each_gpu_index_with_its_share_of_the_cores(script, m
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("experiment.sweep.workers._cores", lambda: 6)
     ended = []
-    run_jobs(jobs(4, "an argument"), [0, 3], lambda name, code: ended.append((name, code)))
+    run_jobs(jobs(4, "an argument").items(), [0, 3], lambda name, code: ended.append((name, code)))
     assert sorted(ended) == [(str(i), 0) for i in range(4)]
     assert Path("logs/0.log").read_text() == "['an argument', '--gpu', '0'] 3\n"
     lines = [line.split() for line in Path("times.txt").read_text().splitlines()]
@@ -74,8 +74,8 @@ def test_a_run_at_a_time_on_each_gpu_index_with_its_share_of_the_cores(script, m
 def test_exit_codes(script):
     script("import os, signal, sys\nif sys.argv[1] == '9': os.kill(os.getpid(), signal.SIGKILL)\nsys.exit(3)")
     codes = []
-    run_jobs(jobs(1, "x"), [-1], lambda _, code: codes.append(code))
-    run_jobs(jobs(1, "9"), [-1], lambda _, code: codes.append(code))
+    run_jobs(jobs(1, "x").items(), [-1], lambda _, code: codes.append(code))
+    run_jobs(jobs(1, "9").items(), [-1], lambda _, code: codes.append(code))
     assert codes == [3, -signal.SIGKILL]
 
 
@@ -84,9 +84,26 @@ def test_interrupt_ends_all_children(script, interrupt, monkeypatch, stubborn):
     script(("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n" if stubborn else "") + SLEEP)
     monkeypatch.setattr("experiment.sweep.workers._GRACE_SECONDS", 0.3)
     with pytest.raises(KeyboardInterrupt):
-        run_jobs(jobs(3), [-1, -1], lambda *_: None)
+        run_jobs(jobs(3).items(), [-1, -1], lambda *_: None)
     assert len(started()) == 2 and not any(map(alive, started()))
     assert ("KeyboardInterrupt" in Path("logs/0.log").read_text()) == (not stubborn)
+
+
+def test_jobs_are_asked_for_when_a_worker_is_idle_and_ended_when_they_are_over(script):
+    script(SLEEP.replace("60", "float(sys.argv[1])"))
+    order: list[str] = []
+
+    def lazily():
+        for name, seconds in (("a", "60"), ("b", "0"), ("c", "0")):
+            order.append(f"asked for {name}")
+            yield name, Job([seconds], Path(f"{name}.log"))
+
+    def is_over(name: str) -> bool:
+        return name == "a" and len(order) == 4
+
+    run_jobs(lazily(), [-1, -1], lambda name, code: order.append(f"{name} {code and 'interrupted'}"), is_over)
+    assert order == ["asked for a", "asked for b", "b 0", "asked for c", "a interrupted", "c 0"]
+    assert "KeyboardInterrupt" in Path("a.log").read_text()
 
 
 def test_error_in_the_sweep_ends_all_children(script):
@@ -97,7 +114,7 @@ def test_error_in_the_sweep_ends_all_children(script):
         raise OSError
 
     with pytest.raises(OSError):
-        run_jobs(jobs(1, "0") | {"other": Job(["1"], Path("other.log"))}, [-1, -1], fail)
+        run_jobs([*jobs(1, "0").items(), ("other", Job(["1"], Path("other.log")))], [-1, -1], fail)
     assert not any(map(alive, started()))
 
 
@@ -106,7 +123,7 @@ def test_killed_sweep_takes_its_children_along(script):
     file = script(SLEEP)
     code = (f"from pathlib import Path\nfrom experiment.sweep import workers\nworkers.SCRIPT = Path({str(file)!r})\n"
             "jobs = {i: workers.Job([], Path('logs', i)) for i in 'ab'}\n"
-            "workers.run_jobs(jobs, [-1, -1], lambda *_: None)")  # fmt: skip
+            "workers.run_jobs(jobs.items(), [-1, -1], lambda *_: None)")  # fmt: skip
     parent = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
     wait_for(lambda: len(started()) == 2)
     parent.kill()
