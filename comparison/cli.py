@@ -12,6 +12,7 @@ from data.errors import UserError
 from experiment.checkpoint import write_atomic
 from experiment.sweep.workers import Job, run_with_progress
 
+from .page import as_html
 from .pictures import draw_all
 from .plan import Run, experiment_ids, plan, write_config
 from .slices import Slices, slices_of
@@ -27,6 +28,7 @@ files (OUT: --out, default comparisons/DATASET):
   OUT/table.md, table.csv        the table: mean and standard deviation over the seeds, the interval against the base
   OUT/*.png                      AUC with error bars, by history length and by item popularity, learning curves,
                                  calibration (pip install matplotlib)
+  OUT/report.html                table and pictures in one file; its columns can be sorted
   OUT/results.json               each run with its configuration, versions, hardware and learning curves
   OUT/runs/EXPID_seedN/          what a run reported; a finished one is not run again
   OUT/logs/EXPID_seedN.log       all that it printed
@@ -128,16 +130,16 @@ def compare(runs: list[Run], base: str) -> list[Row]:
         raise UserError(f"no run of {base}, the base, has finished: there is nothing to compare with")
     rows = make_rows(results, predictions, base)
     out = runs[0].out
-    texts = {
-        "table.md": as_markdown(rows) + "\n", "table.csv": as_csv(rows),
-        "results.json": json.dumps({"base": base, "runs": results}, indent=2),
-    }  # fmt: skip
-    for name, text in texts.items():
-        write_atomic(out / name, lambda file, text=text: file.write(text.encode()))
     try:
         draw_all(rows, results, predictions, _slices(runs[0]), out)
     except UserError as error:
         print(f"note: {error}", file=sys.stderr)
+    texts = {
+        "table.md": as_markdown(rows) + "\n", "table.csv": as_csv(rows), "report.html": as_html(rows, results, out),
+        "results.json": json.dumps({"base": base, "runs": results}, indent=2),
+    }  # fmt: skip
+    for name, text in texts.items():
+        write_atomic(out / name, lambda file, text=text: file.write(text.encode()))
     return rows
 
 

@@ -55,7 +55,8 @@ def draw_auc(rows: Sequence[Row], file: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7, 0.4 * len(rows) + 1.2), layout="constrained")
     names = [row.expid for row in rows][::-1]
-    axes.errorbar([row.auc for row in rows][::-1], names, xerr=[row.auc_std or 0 for row in rows][::-1], fmt="o", capsize=3)
+    errors = [row.auc_std or 0 for row in rows][::-1]
+    axes.errorbar([row.auc for row in rows][::-1], names, xerr=errors, fmt="o", capsize=3)
     axes.set(xlabel="test AUC (mean ± standard deviation over seeds)", ylim=(-0.5, len(rows) - 0.5))
     axes.grid(axis="x", alpha=0.3)
     figure.savefig(file, dpi=150)

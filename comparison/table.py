@@ -89,18 +89,24 @@ def _if_measured(runs: list[dict[str, Any]], metric: str) -> tuple[float | None,
     return _over_seeds(runs, metric) if all(metric in run["test"] for run in runs) else (None, None)
 
 
+HEADER = ("experiment", "AUC", "gAUC", "logloss", "RI", "AUC - base, 95 %", "ranking", "parameters", "s/epoch",
+          "samples/s", "ms/batch")  # fmt: skip
+
+
+def cells(row: Row) -> list[str]:
+    """The row under `HEADER`, for people."""
+    return [row.expid, _with_std(row.auc, row.auc_std), _with_std(row.gauc, row.gauc_std),
+            _with_std(row.logloss, row.logloss_std), f"{row.improvement:+.2%}",
+            "" if row.low is None else f"[{row.low:+.4f}, {row.high:+.4f}]", row.verdict, f"{row.parameters:,}",
+            f"{row.epoch_seconds:.1f}", f"{row.samples_per_second:,.0f}", f"{row.inference_ms:.1f}"]  # fmt: skip
+
+
 def as_markdown(rows: Sequence[Row]) -> str:
     """A table that reads well in a terminal too: its columns are padded."""
-    header = ["experiment", "AUC", "gAUC", "logloss", "RI", "AUC - base, 95 %", "", "parameters", "s/epoch",
-              "samples/s", "ms/batch"]  # fmt: skip
-    lines = [[row.expid, _with_std(row.auc, row.auc_std), _with_std(row.gauc, row.gauc_std),
-              _with_std(row.logloss, row.logloss_std), f"{row.improvement:+.2%}",
-              "" if row.low is None else f"[{row.low:+.4f}, {row.high:+.4f}]", row.verdict, f"{row.parameters:,}",
-              f"{row.epoch_seconds:.1f}", f"{row.samples_per_second:,.0f}", f"{row.inference_ms:.1f}"]
-             for row in rows]  # fmt: skip
-    widths = [max(len(line[column]) for line in [header, *lines]) for column in range(len(header))]
-    padded = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-              for line in [header, ["-" * width for width in widths], *lines]]  # fmt: skip
+    lines = [HEADER, *map(cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    padded = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
     return "\n".join(f"| {line} |" for line in padded)
 
 

@@ -46,6 +46,7 @@ class Fake:
         (folder / "result.json").write_text(json.dumps({
             "test": {"AUC": roc_auc_score(label, score), "logloss": 0.5}, "parameters": 10, "epochs": 2,
             "train_seconds": 2.0, "train_rows": 20, "inference_ms": 1.0, "curve": [{"step": 1, "validation/AUC": 0.6}],
+            "dataset_id": params["dataset_id"], "versions": {}, "hardware": {},
             "config": {key: repr(value) for key, value in params.items()},
         }))  # fmt: skip
 
