@@ -7,8 +7,10 @@ import torch
 from fuxictr.pytorch.models import BaseModel
 from made import DEFAULTS, features, make_feature_map
 
+from model_zoo.BST.src import BST
 from model_zoo.DeepFM.src import DeepFM
 from model_zoo.DIN.src import DIN
+from model_zoo.DMNPlus.src import DMNPlus
 from model_zoo.EmbeddingMLP.src import EmbeddingMLP
 from model_zoo.FM.src import FM
 from model_zoo.GRUAttention.src import GRUAttention
@@ -20,15 +22,16 @@ TWO = {"target_field": [("item_id", "cate_id"), "query"],
        "sequence_field": [("item_history", "cate_history"), "query_history"]}
 SEQUENCES = ("item_history", "cate_history", "query_history", "neg_item_history", "neg_cate_history")
 MODELS: dict[str, type[BaseModel]] = {
-    model.__name__: model for model in (EmbeddingMLP, WideDeep, PNN, DIN, GRUAttention, FM, DeepFM)}
-STEPWISE = ("EmbeddingMLP", "DIN", "GRUAttention")
+    model.__name__: model for model in (EmbeddingMLP, WideDeep, PNN, DIN, GRUAttention, BST, DMNPlus, FM, DeepFM)}
+STEPWISE = ("EmbeddingMLP", "DIN", "GRUAttention", "BST", "DMNPlus")
 POOLED = ("WideDeep", "PNN", "FM", "DeepFM")
 DNN = {"dnn_hidden_units": [8, 4], "batch_norm": True}
 ATTENTION = {"attention_hidden_units": [6, 3]}
 MLP = {"hidden_units": [8, 4], "batch_norm": True}
 SMALL: dict[str, dict[str, Any]] = {
     "EmbeddingMLP": {**DNN, **FIELDS}, "DIN": {**DNN, **ATTENTION, **{f"din_{k}": v for k, v in FIELDS.items()}},
-    "GRUAttention": {**DNN, **ATTENTION, **FIELDS}, "WideDeep": MLP, "PNN": MLP, "FM": {}, "DeepFM": MLP,
+    "GRUAttention": {**DNN, **ATTENTION, **FIELDS}, "BST": {**DNN, **{f"bst_{k}": v for k, v in FIELDS.items()}},
+    "DMNPlus": {**DNN, **FIELDS}, "WideDeep": MLP, "PNN": MLP, "FM": {}, "DeepFM": MLP,
 }
 TRAINING = {key: DEFAULTS[key] for key in ("optimizer", "loss", "metrics", "verbose", "model_root", "embedding_dim")}
 

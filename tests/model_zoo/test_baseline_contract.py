@@ -1,4 +1,4 @@
-"""YAML entries in the form that the zoo has them for its DIN, WideDeep, PNN, FM and DeepFM, on made data."""
+"""YAML entries in the form that the zoo has them for its DIN, BST, WideDeep, PNN, FM and DeepFM, on made data."""
 
 from pathlib import Path
 
@@ -75,11 +75,25 @@ DIN = f"""{REGULARIZERS}
     din_sequence_field: click_history
     din_use_softmax: False
 """
+BST = f"""{REGULARIZERS}
+    dnn_hidden_units: [8, 4]
+    dnn_activations: relu
+    num_heads: 4
+    stacked_transformer_layers: 1
+    attention_dropout: 0
+    layer_norm: True
+    use_residual: True
+    bst_target_field: item_id
+    bst_sequence_field: click_history
+    seq_pooling_type: mean
+    use_position_emb: True
+    use_causal_mask: False
+"""
 
 
 @pytest.mark.parametrize("padding", ["pre", "post"])
 @pytest.mark.parametrize("model,keywords", [
-    ("DIN", DIN), ("WideDeep", MLP), ("PNN", MLP), ("FM", "    regularizer: 1.e-8\n"), ("DeepFM", MLP),
+    ("DIN", DIN), ("BST", BST), ("WideDeep", MLP), ("PNN", MLP), ("FM", "    regularizer: 1.e-8\n"), ("DeepFM", MLP),
 ])
 def test_entries_of_the_zoo_run_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, padding: str, model: str,
                                           keywords: str) -> None:
@@ -94,7 +108,7 @@ def test_entries_of_the_zoo_run_unchanged(tmp_path: Path, monkeypatch: pytest.Mo
         Path(f"{split}.csv").write_text("\n".join(lines) + "\n")
     config = Path("config")
     config.mkdir()
-    encoder = ", feature_encoder: null" if model == "DIN" else ""  # where none is named the zoo averages
+    encoder = ", feature_encoder: null" if model in ("DIN", "BST") else ""  # where none is named the zoo averages
     (config / "dataset_config.yaml").write_text(DATASET.format(padding=padding, encoder=encoder))
     (config / "model_config.yaml").write_text(EXPERIMENT.format(model=model) + keywords)
     assert main(["--config", "config", "--expid", f"{model}_default"]) == 0

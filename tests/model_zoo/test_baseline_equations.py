@@ -38,6 +38,10 @@ def run(layers, x):
             x = p * x + (1 - p) * array(layer.alpha) * x
         elif isinstance(layer, torch.nn.ReLU):
             x = np.maximum(x, 0)
+        elif isinstance(layer, torch.nn.LeakyReLU):
+            x = np.where(x > 0, x, layer.negative_slope * x)
+        elif isinstance(layer, torch.nn.Tanh):
+            x = np.tanh(x)
         else:
             assert isinstance(layer, torch.nn.Sigmoid)
             x = sigmoid(x)
@@ -84,27 +88,75 @@ def products(fields):
     return [a @ b for a, b in itertools.combinations(fields, 2)]
 
 
-def attend(attention, states, target, softmax):
+def attend(attention, states, target, normalise):
     """Σ_t a_t h_t with DIN's unit."""
     if not states:
         return np.zeros_like(target)
     scores = np.array([run(attention.unit.layers, np.concatenate([target, h, target - h, target * h]))[0]
                        for h in states])
-    if softmax:
-        scores = np.exp(scores) / np.exp(scores).sum()
+    if normalise:
+        scores = softmax(scores)
     return sum(a * h for a, h in zip(scores, states, strict=True))
 
 
-def gru(layer, inputs):
-    """(2)-(5) of DIEN's paper."""
+def gru(layer, inputs, gates=None):
+    """(2)-(5) of DIEN's paper; gates take the place of u: (10), the attention GRU of DMN+."""
     (W_u, W_r, W_h), (U_u, U_r, U_h), (b_u, b_r, b_h) = (
         np.split(array(x), 3) for x in (layer.weight_ih, layer.weight_hh, layer.bias))
     h, states = np.zeros(len(b_u)), []
-    for i in inputs:
+    for t, i in enumerate(inputs):
         u, r = sigmoid(W_u @ i + U_u @ h + b_u), sigmoid(W_r @ i + U_r @ h + b_r)
+        u = gates[t] if gates is not None else u
         h = (1 - u) * h + u * np.tanh(W_h @ i + r * (U_h @ h) + b_h)
         states.append(h)
     return states
+
+
+def normalised(norm, x):
+    x = (x - x.mean()) / np.sqrt(x.var() + norm.eps)
+    return array(norm.weight) * x + array(norm.bias)
+
+
+def softmax(scores):
+    return np.exp(scores) / np.exp(scores).sum()
+
+
+def bst(transformer, behaviours, target, pooling, causal):
+    """Oldest behaviour first, the target last; a step's position is its distance from the target."""
+    steps = [*behaviours, target]
+    x = [np.concatenate([e, array(transformer.positions)[len(behaviours) - t]]) for t, e in enumerate(steps)]
+    for block in transformer.blocks:
+        (W_q, W_k, W_v), (b_q, b_k, b_v) = (np.split(array(p), 3) for p in block.query_key_value.parameters())
+        queries, keys, values = ([W @ e + b for e in x] for W, b in ((W_q, b_q), (W_k, b_k), (W_v, b_v)))
+        size = len(x[0]) // block.num_heads
+        outputs = []
+        for t, e in enumerate(x):
+            seen = range(t + 1) if causal else range(len(x))
+            heads = []
+            for head in (slice(i, i + size) for i in range(0, len(e), size)):
+                weights = softmax(np.array([queries[t][head] @ keys[j][head] for j in seen]) / np.sqrt(size))
+                heads.append(sum(w * values[j][head] for w, j in zip(weights, seen, strict=True)))
+            attended = array(block.output.weight) @ np.concatenate(heads) + array(block.output.bias)
+            s = normalised(block.attention_norm, e + attended)
+            outputs.append(normalised(block.output_norm, s + run(block.feed_forward, s)))
+        x = outputs
+    if pooling == "concat":
+        return np.concatenate([*reversed(x), np.zeros((transformer.max_steps - len(x)) * len(x[0]))])
+    return {"mean": np.mean(x, axis=0), "sum": np.sum(x, axis=0), "target": x[-1]}[pooling]
+
+
+def dmn_plus(fusion, question, memory, behaviours, target):
+    """Both directions added, then m^i = ReLU(W^i [m^{i-1}; c^i; q] + b^i) with m^0 = q."""
+    backwards = reversed(gru(fusion.backwards, behaviours[::-1]))
+    facts = [a + b for a, b in zip(gru(fusion.forwards, behaviours), backwards, strict=True)]
+    q = m = np.tanh(array(question.weight) @ target + array(question.bias))
+    for update in memory.updates:
+        context = np.zeros_like(q)
+        if facts:
+            scores = [run(memory.gate.layers, np.concatenate([f * q, f * m, abs(f - q), abs(f - m)]))[0] for f in facts]
+            context = gru(memory.attention_gru, facts, gates=softmax(np.array(scores)))[-1]
+        m = np.maximum(array(update.weight) @ np.concatenate([m, context, q]) + array(update.bias), 0)
+    return m
 
 
 def sums(row, product):
@@ -119,11 +171,16 @@ def logit(name, model, batch, i, keywords, pooling):
         if name == "EmbeddingMLP":
             parts = sums(row, keywords.get("enable_target_product"))
         elif name == "DIN":
-            softmax = keywords.get("din_use_softmax", False)
-            parts = [attend(model.attention_layers[0], row.behaviours(), row.target(), softmax), *parts]
+            normalise = keywords.get("din_use_softmax", False)
+            parts = [attend(model.attention_layers[0], row.behaviours(), row.target(), normalise), *parts]
+        elif name == "BST":
+            parts = [bst(model.transformers[0], row.behaviours(), row.target(),
+                         keywords.get("seq_pooling_type", "mean"), keywords.get("use_causal_mask"))]
+        elif name == "DMNPlus":
+            parts = [dmn_plus(model.inputs[0], model.questions[0], model.memories[0], row.behaviours(), row.target())]
         else:
             states = gru(model.second_grus[0], gru(model.first_grus[0], row.behaviours()))
-            parts = [attend(model.attentions[0], states, row.target(), softmax=True), *parts]
+            parts = [attend(model.attentions[0], states, row.target(), normalise=True), *parts]
         return run(model.dnn.mlp, np.concatenate([*parts, *row.profile()]))
     fields = [*row.profile(), *(row.pooled(name, pooling) for name in SEQUENCES)]
     if name == "WideDeep":
@@ -139,6 +196,9 @@ def logit(name, model, batch, i, keywords, pooling):
     ("DIN", {"din_use_softmax": False}, None), ("DIN", {"din_use_softmax": True, "enable_sum_pooling": True}, None),
     ("DIN", {"attention_output_activation": "Sigmoid"}, None),
     ("GRUAttention", {}, None), ("GRUAttention", {"enable_sum_pooling": True, "dnn_activations": "Dice"}, None),
+    *(("BST", {"seq_pooling_type": pooling}, None) for pooling in ("mean", "sum", "target", "concat")),
+    ("BST", {"use_causal_mask": True, "stacked_transformer_layers": 2, "num_heads": 3}, None),
+    ("DMNPlus", {}, None), ("DMNPlus", {"num_passes": 1, "gru_hidden_size": 5, "gate_hidden_size": 3}, None),
     *((name, {}, pooling) for name in POOLED for pooling in ("Sum", "Average")),
 ])
 def test_scores(name, keywords, pooling):

@@ -21,6 +21,11 @@ VARIANTS = [
     ("DIN", {"din_use_softmax": True, "attention_dropout": 0.5}), ("DIN", TWO_OF_DIN),
     ("DIN", {"attention_output_activation": "Dice", "attention_hidden_activations": "Sigmoid"}),
     ("GRUAttention", TWO), ("GRUAttention", {"gru_hidden_size": 5}), ("GRUAttention", {"use_attention_softmax": False}),
+    ("BST", {f"bst_{keyword}": value for keyword, value in TWO.items()}),
+    *(("BST", {"seq_pooling_type": pooling}) for pooling in ("sum", "target", "concat")),
+    ("BST", {"use_causal_mask": True, "stacked_transformer_layers": 2, "attention_dropout": 0.5}),
+    ("BST", {"use_position_emb": False, "layer_norm": False, "num_heads": 4}), ("BST", {"use_residual": False}),
+    ("DMNPlus", TWO), ("DMNPlus", {"gru_hidden_size": 5, "gate_hidden_size": 3}), ("DMNPlus", {"num_passes": 1}),
     *(("GRUAttention", {"attention_type": kind}) for kind in ("bilinear_attention", "dot_attention")),
 ]
 
@@ -97,9 +102,9 @@ def test_nan_in_the_padding_changes_nothing(name):
     assert torch.equal(results[0][0], results[1][0]) and torch.equal(results[0][1], results[1][1])
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_rows_do_not_see_each_other(name):
-    model, batch = make_model(name).eval(), make_batch(LENGTHS)
+@pytest.mark.parametrize("name,keywords", VARIANTS)
+def test_rows_do_not_see_each_other(name, keywords):
+    model, batch = make_model(name, **keywords).eval(), make_batch(LENGTHS)
     whole = model(batch)["y_pred"]
     for row in range(len(LENGTHS)):
         alone = model({key: x[row:row + 1] for key, x in batch.items()})["y_pred"]
@@ -169,6 +174,18 @@ def test_an_unused_sequence_is_said(caplog):
     ("GRUAttention", {"attention_activation": "Lin"}, "attention_activation='Lin': activation"),
     ("GRUAttention", {"gru_backend": "fast"}, "gru_backend='fast' is unknown; allowed: auto, reference"),
     ("GRUAttention", {"gru_hidden_size": 0}, "gru_hidden_size=0: 0 is not allowed"),
+    ("BST", {"num_heads": 5}, "num_heads=5 does not divide the 12 values of a step .* allowed: 1, 2, 3, 4, 6, 12"),
+    ("BST", {"num_heads": 0}, "num_heads=0: 0 is not allowed"),
+    ("BST", {"stacked_transformer_layers": 1.5}, "stacked_transformer_layers=1.5: 1.5 is not allowed"),
+    ("BST", {"seq_pooling_type": "max"}, "seq_pooling_type='max' is unknown; allowed: mean, sum, target, concat"),
+    ("BST", {"attention_dropout": 1}, "attention_dropout=1 is not allowed; a rate is a number from 0 to below 1"),
+    ("BST", {"net_dropout": "some"}, "net_dropout='some' is not allowed"),
+    ("BST", {"bst_target_field": "query"}, r"bst_target_field=query \(size 4\) joins .* \(size 8\): their sizes must"),
+    ("DMNPlus", {"num_passes": 0}, "num_passes=0: 0 is not allowed; a size is a whole number, 1 or more"),
+    ("DMNPlus", {"gate_hidden_size": -1}, "gate_hidden_size=-1: -1 is not allowed"),
+    ("DMNPlus", {"gru_hidden_size": 0}, "gru_hidden_size=0: 0 is not allowed"),
+    ("DMNPlus", {"gru_backend": "fast"}, "gru_backend='fast' is unknown; allowed: auto, reference"),
+    ("DMNPlus", {"net_dropout": -0.1}, "net_dropout=-0.1 is not allowed"),
 ])
 def test_refuses_in_one_clear_line(name, keywords, message):
     with pytest.raises(ValueError, match=message) as error:

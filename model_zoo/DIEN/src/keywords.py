@@ -24,3 +24,10 @@ def check_activations(keyword: str, value: str | list[str]) -> None:
             activation(name, 1)
         except ValueError as error:
             raise ValueError(f"{keyword}={value!r}: {error}") from error
+
+
+def check_rates(**rates: Any) -> None:
+    """Each is a dropout rate."""
+    for keyword, value in rates.items():
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1:
+            raise ValueError(f"{keyword}={value!r} is not allowed; a rate is a number from 0 to below 1")

@@ -1,0 +1,108 @@
+"""Behavior Sequence Transformer for E-commerce Recommendation in Alibaba (Chen et al., DLP-KDD 2019, 1905.06874)."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from fuxictr.pytorch.models import BaseModel
+from torch import Tensor, nn
+
+from model_zoo.DIEN.src.fields import Field
+from model_zoo.DIEN.src.keywords import check_activations, check_choice, check_rates, check_sizes
+from model_zoo.parts.history import HistoryEmbedding
+from model_zoo.parts.reverse import reverse_steps
+from model_zoo.parts.score_mlp import ScoreMLP
+
+from .transformer import POOLINGS, BehaviorTransformer
+
+
+class BST(BaseModel):
+    """The target joins its behaviours in a transformer, whose outputs go into the MLP beside the profile.
+
+    Every keyword of the zoo's BST has its meaning and default. The position of a step is its distance from the target:
+    0 is the target, 1 the newest behaviour. The paper's is a distance from the target too, in time:
+    pos(v_i) = t(v_t) - t(v_i). It does not change with the padding of a row, nor with the batch that it stands in,
+    as a place counted from the oldest behaviour or from the row's end would. The zoo counts places of the padded row,
+    which is the same order where rows are pre-padded.
+
+    Args:
+        feature_map: the zoo's FeatureMap.
+        num_heads, stacked_transformer_layers: heads of a block, and blocks.
+        attention_dropout: of the attention's weights; ``net_dropout`` is the blocks' other dropout too.
+        layer_norm, use_residual: of the blocks.
+        bst_target_field, bst_sequence_field: target item and behaviours, of one size; fields as in DIEN.
+        seq_pooling_type: what the MLP gets of the steps: ``mean``, ``sum``, the ``target``'s, or ``concat``, all of
+            them by position.
+        use_position_emb: puts an embedding of the position, of size embedding_dim, beside each step's.
+        use_causal_mask: a step sees itself and what is older.
+
+    Raises:
+        ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
+    """
+
+    def __init__(self,
+                 feature_map: Any,
+                 model_id: str = "BST",
+                 gpu: int = -1,
+                 dnn_hidden_units: list[int] = [256, 128, 64],
+                 dnn_activations: str | list[str] = "ReLU",
+                 num_heads: int = 2,
+                 stacked_transformer_layers: int = 1,
+                 attention_dropout: float = 0,
+                 learning_rate: float = 1e-3,
+                 embedding_dim: int = 10,
+                 net_dropout: float = 0,
+                 batch_norm: bool = False,
+                 layer_norm: bool = True,
+                 use_residual: bool = True,
+                 bst_target_field: Field = [("item_id", "cate_id")],
+                 bst_sequence_field: Field = [("click_history", "cate_history")],
+                 seq_pooling_type: str = "mean",
+                 use_position_emb: bool = True,
+                 use_causal_mask: bool = False,
+                 embedding_regularizer: str | float | None = None,
+                 net_regularizer: str | float | None = None,
+                 **kwargs: Any) -> None:
+        super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
+                         net_regularizer=net_regularizer, **kwargs)
+        check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units, num_heads=num_heads,
+                    stacked_transformer_layers=stacked_transformer_layers)
+        check_rates(attention_dropout=attention_dropout, net_dropout=net_dropout)
+        check_choice("seq_pooling_type", seq_pooling_type, POOLINGS)
+        check_activations("dnn_activations", dnn_activations)
+        self.embedding_layer = HistoryEmbedding(feature_map, embedding_dim, bst_target_field, bst_sequence_field,
+                                                prefix="bst_")
+        position_size = embedding_dim if use_position_emb else 0
+        self.transformers = nn.ModuleList()
+        mlp_size = self.embedding_layer.profile_size
+        for fields, target, behaviour in zip(self.embedding_layer.sequences, self.embedding_layer.target_sizes,
+                                             self.embedding_layer.behaviour_sizes, strict=True):
+            if target != behaviour:
+                raise ValueError(f"bst_target_field={'+'.join(fields.target)} (size {target}) joins the steps of "
+                                 f"bst_sequence_field={'+'.join(fields.behaviours)} (size {behaviour}): their sizes "
+                                 "must agree")
+            size = behaviour + position_size
+            if size % num_heads:
+                allowed = ", ".join(str(n) for n in range(1, size + 1) if size % n == 0)
+                raise ValueError(f"num_heads={num_heads} does not divide the {size} values of a step of "
+                                 f"{'+'.join(fields.behaviours)} and its position; allowed: {allowed}")
+            max_steps = feature_map.features[fields.behaviours[0]]["max_len"] + 1
+            transformer = BehaviorTransformer(behaviour, position_size, max_steps, stacked_transformer_layers,
+                                              num_heads, attention_dropout, net_dropout, layer_norm, use_residual,
+                                              use_causal_mask, seq_pooling_type)
+            self.transformers.append(transformer)
+            mlp_size += transformer.output_size
+        self.dnn = ScoreMLP(mlp_size, dnn_hidden_units, dnn_activations, net_dropout, batch_norm)
+        self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
+        self.reset_parameters()
+        self.model_to_device()
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
+        histories, profile = self.embedding_layer(self.get_inputs(inputs))
+        parts = []
+        for history, transformer in zip(histories, self.transformers, strict=True):
+            newest_first = reverse_steps(history.behaviours, history.mask)
+            steps = torch.cat([history.target.unsqueeze(1), newest_first], dim=1)
+            parts.append(transformer(steps, F.pad(history.mask, (1, 0), value=True)))
+        return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}

@@ -1,0 +1,3 @@
+from .BST import BST
+
+__all__ = ["BST"]

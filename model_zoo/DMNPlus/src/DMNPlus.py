@@ -1,0 +1,87 @@
+"""DMN+ of Dynamic Memory Networks for Visual and Textual Question Answering (Xiong et al., ICML 2016, 1603.01417)."""
+
+from typing import Any
+
+import torch
+from fuxictr.pytorch.models import BaseModel
+from torch import Tensor, nn
+
+from model_zoo.DIEN.src.attentional_gru import BACKENDS
+from model_zoo.DIEN.src.fields import Field
+from model_zoo.DIEN.src.keywords import check_activations, check_choice, check_rates, check_sizes
+from model_zoo.parts.history import HistoryEmbedding
+from model_zoo.parts.score_mlp import ScoreMLP
+
+from .memory import EpisodicMemory, InputFusion
+
+
+class DMNPlus(BaseModel):
+    """The history answers a question, the target: its behaviours are facts, read in several passes into a memory.
+
+    DIEN takes AGRU from here; there it runs once, weighed by the target alone. The paper's sentences are behaviours'
+    embeddings here, and its question's GRU, which would read one word, is q = tanh(W_q e_a + b_q). The answer is the
+    MLP's, from the last memory beside the profile (the target in it).
+
+    Args:
+        feature_map: the zoo's FeatureMap.
+        target_field, sequence_field: target item and behaviours; fields as in DIEN.
+        num_passes: over the history; the paper has 3.
+        gate_hidden_size: of the attention gate's hidden layer; None is the facts'.
+        gru_hidden_size: of facts, question and memory; None is the behaviours'.
+        gru_backend: as in DIEN.
+
+    Raises:
+        ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
+    """
+
+    def __init__(self,
+                 feature_map: Any,
+                 model_id: str = "DMNPlus",
+                 gpu: int = -1,
+                 dnn_hidden_units: list[int] = [200, 80],
+                 dnn_activations: str | list[str] = "ReLU",
+                 learning_rate: float = 1e-3,
+                 embedding_dim: int = 16,
+                 net_dropout: float = 0,
+                 batch_norm: bool = True,
+                 target_field: Field = [("item_id", "cate_id")],
+                 sequence_field: Field = [("item_history", "cate_history")],
+                 num_passes: int = 3,
+                 gate_hidden_size: int | None = None,
+                 gru_hidden_size: int | None = None,
+                 gru_backend: str = "auto",
+                 embedding_regularizer: str | float | None = None,
+                 net_regularizer: str | float | None = None,
+                 **kwargs: Any) -> None:
+        super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
+                         net_regularizer=net_regularizer, **kwargs)
+        check_choice("gru_backend", gru_backend, ("auto", *BACKENDS))
+        check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units, num_passes=num_passes,
+                    gate_hidden_size=1 if gate_hidden_size is None else gate_hidden_size,
+                    gru_hidden_size=1 if gru_hidden_size is None else gru_hidden_size)
+        check_rates(net_dropout=net_dropout)
+        check_activations("dnn_activations", dnn_activations)
+        self.embedding_layer = HistoryEmbedding(feature_map, embedding_dim, target_field, sequence_field)
+        mlp_size = self.embedding_layer.profile_size
+        self.inputs, self.questions, self.memories = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        for behaviour, target in zip(self.embedding_layer.behaviour_sizes, self.embedding_layer.target_sizes,
+                                     strict=True):
+            hidden = gru_hidden_size or behaviour
+            self.inputs.append(InputFusion(behaviour, hidden, gru_backend))
+            self.questions.append(nn.Linear(target, hidden))
+            self.memories.append(EpisodicMemory(hidden, num_passes, gate_hidden_size or hidden, gru_backend))
+            mlp_size += hidden
+        self.dnn = ScoreMLP(mlp_size, dnn_hidden_units, dnn_activations, net_dropout, batch_norm)
+        self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
+        self.reset_parameters()
+        self.model_to_device()
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
+        histories, profile = self.embedding_layer(self.get_inputs(inputs))
+        parts = []
+        for i, history in enumerate(histories):
+            facts = self.inputs[i](history.behaviours, history.mask)
+            question = torch.tanh(self.questions[i](history.target))
+            parts.append(self.memories[i](facts, question, history.mask))
+        return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}

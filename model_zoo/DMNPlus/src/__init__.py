@@ -1,0 +1,3 @@
+from .DMNPlus import DMNPlus
+
+__all__ = ["DMNPlus"]
