@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data.errors import UserError
 
-from .grid import write_grid
+from .grid import read_tuner, write_grid
 from .leaderboard import leaderboard, render, write_csv
 from .runs import Run, load_runs, read_results, results_file
 from .workers import Job, run_with_progress
@@ -18,6 +18,8 @@ examples:
   run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu -1 -1   the same, two at a time on the CPU
   run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --tag 003     only the third combination
   run_param_tuner.py --config config --tag DIEN_amazon_A                  experiments of a configuration folder
+  run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 10 --gpu -1 -1
+                                                                          ten that Optuna's TPE sampler proposes
 
 tuner file (the zoo's form):
   base_config: ./config/              folder of the experiment; or model_config and dataset_config in the file itself
@@ -26,6 +28,8 @@ tuner file (the zoo's form):
   tuner_space:                        a list: values to try; anything else: one value
       gru_type: [GRU, AUGRU]
       dnn_hidden_units: [[200, 80], [64]]
+      learning_rate: {low: 1.e-4, high: 1.e-2, log: True}     a range, for --search tpe only
+      embedding_dim: {low: 8, high: 32}                       whole numbers, as both ends are
 
 files (SWEEP the tuner file without .yaml, NAME its last part):
   SWEEP/model_config.yaml, dataset_config.yaml    the combinations: run_expid.py --config SWEEP --expid ID runs one
@@ -36,6 +40,15 @@ files (SWEEP the tuner file without .yaml, NAME its last part):
 Run again, a sweep skips what is finished and goes on with what was interrupted. An id changes with its configuration.
 To train a finished one anew, delete its line in NAME.csv and its files below model_root.
 
+--search tpe (pip install optuna):
+  Instead of every combination, trials whose values are drawn where earlier ones were good. A trial that at an
+  evaluation is worse than the median of the others there is ended (pruned). --trials is the total: run again, what is
+  finished or pruned counts, what was interrupted goes on, what has failed is replaced. Several processes or machines
+  may work on one study, called in the same folder. An edited experiment or tuner_space begins another study.
+  SWEEP/study.journal                             the study, in Optuna's journal form
+  SWEEP/model_config/ID.yaml, dataset_config/     the trials
+  SWEEP/history.png, importance.png               values over trials, and which keys mattered (pip install matplotlib)
+
 exit code: 0 all runs finished; 1 some failed; 2 bad input (one line on stderr); 130 interrupted, no run goes on
 """
 
@@ -44,7 +57,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; exits with code 2 on a wrong one."""
     parser = argparse.ArgumentParser(
         prog="run_param_tuner.py",
-        description="Trains every combination of a tuner file and ranks them by validation.",
+        description="Trains the combinations of a tuner file and ranks them by validation.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -53,7 +66,18 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tag", metavar="TEXT", help="only ids that contain it, e.g. 001 for the first combination")
     parser.add_argument("--gpu", type=int, nargs="+", default=[-1], metavar="N",
                         help="a worker for each index; -1 is the CPU; default one on the CPU")  # fmt: skip
-    return parser.parse_args(arguments)
+    parser.add_argument("--search", choices=("grid", "tpe"), default="grid",
+                        help="every combination (default), or those that Optuna proposes")  # fmt: skip
+    parser.add_argument("--trials", type=int, metavar="N",
+                        help="how many --search tpe tries, those of earlier calls included; default 20")  # fmt: skip
+    options = parser.parse_args(arguments)
+    if options.search == "tpe" and options.tag:
+        parser.error("--tag goes with a grid, not with --search tpe")
+    if options.search == "grid" and options.trials is not None:
+        parser.error("--trials goes with --search tpe")
+    if options.trials is not None and options.trials < 1:
+        parser.error(f"--trials {options.trials}: must be at least 1")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,13 +104,45 @@ def _fail(message: str, code: int) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    folder: Path = options.config if options.config.is_dir() else write_grid(options.config)
+    if options.search == "tpe":
+        return _run_search(options)
+    folder = options.config
+    if not folder.is_dir():
+        tuner = read_tuner(options.config)
+        write_grid(tuner)
+        folder = tuner.folder
     runs = load_runs(folder, options.tag)
     done = read_results(folder)
     jobs = {run.expid: _job(run, folder) for run in runs if run.expid not in done}
     finished = len(runs) - len(jobs)
     print(f"{len(runs)} runs, {finished} finished already ({results_file(folder)}); logs in {folder / 'logs'}")
     failed = run_with_progress(jobs, options.gpu, finished)
+    return _report(runs, folder, failed)
+
+
+def _run_search(options: argparse.Namespace) -> int:
+    if options.config.is_dir():
+        raise UserError(f"--search tpe needs a tuner file, but --config {options.config} is a folder")
+    tuner = read_tuner(options.config)
+    try:
+        from .plots import draw
+        from .search import Search
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        raise UserError("--search tpe needs a package that is not installed: pip install optuna") from error
+    search = Search(tuner, options.trials or 20)
+    print(f"{search.summary()} so far ({search.journal}); logs in {tuner.folder / 'logs'}")
+    failed = search.run(options.gpu)
+    print(search.summary())
+    code = _report(search.runs(), tuner.folder, failed)
+    for picture in draw(search.study, tuner.folder):
+        print(picture)
+    return code
+
+
+def _report(runs: list[Run], folder: Path, failed: list[str]) -> int:
+    """The leaderboard, and which runs have failed."""
     rows = leaderboard(runs, read_results(folder))
     if rows:
         file = Path(f"{results_file(folder).stem}_leaderboard.csv")

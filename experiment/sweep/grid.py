@@ -6,6 +6,7 @@ sorted characters, so that a data set cut at 12 and one at 21 share a name and o
 
 import hashlib
 import json
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,39 @@ from ..checkpoint import write_atomic
 from ..config import Config, ConfigDumper, merge_dataset, merge_model, nearest, read_files, read_yaml, section
 from ..keys import known_keys
 from ..models import find_model
+from .space import Range, Space, read_space
 
 
-def write_grid(file: Path) -> Path:
-    """Enumerate a tuner file.
+@dataclass(frozen=True)
+class Tuner:
+    """What a tuner file says.
+
+    Attributes:
+        file: where it says so.
+        base: the merged base experiment.
+        entry: its data set's entry.
+        name: what the runs' ids start with.
+        space: what varies.
+    """
+
+    file: Path
+    base: Config
+    entry: dict[str, Any]
+    name: str
+    space: Space
+
+    @property
+    def folder(self) -> Path:
+        """Where its runs are: named like the file without its suffix."""
+        return self.file.with_suffix("")
+
+
+def read_tuner(file: Path) -> Tuner:
+    """Read a tuner file.
 
     Args:
         file: the zoo's YAML: `base_expid`, `tuner_space`, and where they come from: `base_config` (a folder) or
             `model_config` and `dataset_config` (sections of the file itself); `dataset_id` replaces the experiment's.
-
-    Returns:
-        The folder named like the file without its suffix; its model_config.yaml and dataset_config.yaml are written.
 
     Raises:
         UserError: the file, a key or what it refers to is missing or unknown.
@@ -42,18 +65,30 @@ def write_grid(file: Path) -> Path:
         if not tuner.get(key):
             close = nearest(key, tuner)
             raise UserError(f"{file}: {key} is missing{f'; is it {close[0]!r}?' if close else ''}")
-    space = {
-        str(key): value if isinstance(value, list) else [value]
-        for key, value in section(tuner, "tuner_space", file).items()
-    }
+    space = read_space(section(tuner, "tuner_space", file), file)
     base, entry, name = _base(tuner, file)
     _check_space(space, base, file)
-    datasets, experiments = _enumerate(base, entry, space, name)
-    folder = file.with_suffix("")
-    for kind, content in (("dataset_config", datasets), ("model_config", experiments)):
-        text = yaml.dump(content, Dumper=ConfigDumper, default_flow_style=None, indent=4, sort_keys=False)
-        write_atomic(folder / f"{kind}.yaml", lambda output, text=text: output.write(text.encode()))
-    return folder
+    return Tuner(file, base, entry, name, space)
+
+
+def write_grid(tuner: Tuner) -> None:
+    """Write every combination to model_config.yaml and dataset_config.yaml of the sweep's folder.
+
+    Raises:
+        UserError: a range, which has no combinations.
+    """
+    for key, allowed in tuner.space.items():
+        if isinstance(allowed, Range):
+            raise UserError(f"{tuner.file}: {key} in tuner_space is a range; a grid takes lists, --search tpe ranges")
+    datasets, experiments = enumerate_space(tuner, {key: allowed.examples for key, allowed in tuner.space.items()})
+    write_config(tuner.folder / "dataset_config.yaml", datasets)
+    write_config(tuner.folder / "model_config.yaml", experiments)
+
+
+def write_config(file: Path, content: dict[str, Any]) -> None:
+    """Write experiments or data set entries by their ids."""
+    text = yaml.dump(content, Dumper=ConfigDumper, default_flow_style=None, indent=4, sort_keys=False)
+    write_atomic(file, lambda output: output.write(text.encode()))
 
 
 def _base(tuner: dict[str, Any], file: Path) -> tuple[Config, dict[str, Any], str]:
@@ -84,12 +119,10 @@ def _base_folder(tuner: dict[str, Any], file: Path) -> Path:
     raise UserError(f"{file}: base_config: {path} does not exist, here or in a folder above the tuner file")
 
 
-def _check_space(space: dict[str, list[Any]], base: Config, file: Path) -> None:
+def _check_space(space: Space, base: Config, file: Path) -> None:
     for key in ("dataset_id", "model_id"):
         if key in space:
             raise UserError(f"{file}: {key} cannot be in tuner_space; a sweep has one experiment and one data set")
-    if empty := [key for key, values in space.items() if not values]:
-        raise UserError(f"{file}: {empty[0]} in tuner_space has no value")
     unset = [key for key in space if key not in base.params]
     known = base.params.keys() | (known_keys(find_model(str(base.params.get("model")))) if unset else set())
     for key in unset:
@@ -99,14 +132,20 @@ def _check_space(space: dict[str, list[Any]], base: Config, file: Path) -> None:
             raise UserError(f"unknown key {key!r} in tuner_space of {file}; {hint}")
 
 
-def _enumerate(
-    base: Config, entry: dict[str, Any], space: dict[str, list[Any]], name: str
+def enumerate_space(
+    tuner: Tuner, space: dict[str, list[Any]], first_number: int = 1
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Data set entries and experiments, each by its id.
+    """Data set entries and experiments, each by its id, of all combinations.
+
+    Args:
+        tuner: what they vary.
+        space: key -> values.
+        first_number: of the first experiment.
 
     A data set is only renamed where the sweep changes its entry: all other runs share one build, also with
     `run_expid.py`. What is encoded already cannot move; then the keys of the entry become the experiment's.
     """
+    base, entry = tuner.base, tuner.entry
     tuned = set(space) & set(entry)
     first = {**base.params, **{key: values[0] for key, values in space.items()}}
     if first["data_format"] == "npz" or (first["data_format"] == "parquet" and first.get("rebuild_dataset") is False):
@@ -116,7 +155,7 @@ def _enumerate(
     datasets = {}
     for combination in _combinations(entry, {key: space[key] for key in tuned}):
         changed = combination != entry
-        datasets[f"{dataset_id}_{_digest(combination)}" if changed else dataset_id] = combination
+        datasets[f"{dataset_id}_{digest(combination)}" if changed else dataset_id] = combination
     model = {
         key: value
         for key, value in base.params.items()
@@ -124,9 +163,9 @@ def _enumerate(
     }
     combinations = _combinations(model, {key: values for key, values in space.items() if key not in tuned})
     experiments = {}
-    for number, (combination, dataset) in enumerate(product(combinations, datasets), 1):
+    for number, (combination, dataset) in enumerate(product(combinations, datasets), first_number):
         params = {**combination, "dataset_id": dataset}
-        experiments[f"{name}_{number:03d}_{_digest([params, datasets[dataset]])}"] = params
+        experiments[f"{tuner.name}_{number:03d}_{digest([params, datasets[dataset]])}"] = params
     return datasets, experiments
 
 
@@ -136,6 +175,7 @@ def _combinations(base: dict[str, Any], space: dict[str, list[Any]]) -> list[dic
     return [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
 
 
-def _digest(content: Any) -> str:
+def digest(content: Any) -> str:
+    """Eight characters that change with the content."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()

@@ -1,5 +1,6 @@
 """The table of a sweep: its finished runs, best validation first."""
 
+import contextlib
 import csv
 import io
 import math
@@ -8,6 +9,7 @@ from pathlib import Path
 from ..checkpoint import write_atomic
 from .runs import Result, Run
 
+_LONG = 10  # a metric is shorter
 _WIDEST = 32  # a longer value, a data set's columns say, is in the CSV only
 
 
@@ -43,11 +45,18 @@ def leaderboard(runs: list[Run], results: dict[str, Result]) -> list[dict[str, s
 
 
 def render(rows: list[dict[str, str]]) -> str:
-    """The rows as aligned text."""
+    """The rows as aligned text, numbers with six digits."""
+    rows = [{name: _short(value) for name, value in row.items()} for row in rows]
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
     shown = [name for name, width in widths.items() if width <= _WIDEST or name == "expid"]
     lines = [dict(zip(shown, shown, strict=True)), *rows]
     return "\n".join("  ".join(line[name].ljust(widths[name]) for name in shown).rstrip() for line in lines)
+
+
+def _short(value: str) -> str:
+    with contextlib.suppress(ValueError):
+        return value if len(value) < _LONG or "." not in value else f"{float(value):.6g}"
+    return value
 
 
 def write_csv(rows: list[dict[str, str]], file: Path) -> None:

@@ -71,12 +71,20 @@ def load_runs(folder: Path, tag: str | None) -> list[Run]:
         config = merge_model(models, folder, expid)
         merge_dataset(config, datasets)
         check_values(config.params, config.origin.__getitem__)
-        run = Run(expid, config.params)
-        missing = set(run.monitor.get_metrics()) - set(config.params["metrics"])
-        if missing:
-            raise UserError(f"{expid}: metrics lacks {', '.join(sorted(missing))}, the monitor that ranks the runs")
-        runs.append(run)
+        runs.append(Run(expid, config.params))
+        check_monitor(runs[-1])
     return runs
+
+
+def check_monitor(run: Run) -> None:
+    """Check that the run can be ranked.
+
+    Raises:
+        UserError: a monitor that is not among the metrics.
+    """
+    missing = set(run.monitor.get_metrics()) - set(run.params["metrics"])
+    if missing:
+        raise UserError(f"{run.expid}: metrics lacks {', '.join(sorted(missing))}, the monitor that ranks the runs")
 
 
 def results_file(folder: Path) -> Path:
@@ -90,9 +98,10 @@ def read_results(folder: Path) -> dict[str, Result]:
     if not file.exists():
         return {}
     lines = map(_LINE.search, file.read_text(encoding="utf-8").splitlines())
-    return {found[1]: Result(_metrics(found[2]), _metrics(found[3])) for found in lines if found}
+    return {found[1]: Result(parse_metrics(found[2]), parse_metrics(found[3])) for found in lines if found}
 
 
-def _metrics(text: str) -> dict[str, float]:
+def parse_metrics(text: str) -> dict[str, float]:
+    """Metrics by name, of the zoo's `AUC: 0.800000 - logloss: 0.300000`."""
     pairs = (part.rsplit(": ", 1) for part in text.split(" - ") if part)
     return {name: float(value) for name, value in pairs}

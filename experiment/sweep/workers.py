@@ -97,7 +97,7 @@ def run_with_progress(jobs: dict[str, Job], gpus: list[int], finished: int) -> l
 
 
 def _failure(name: str, code: int, log: Path) -> str:
-    how = f"exit code {code}" if code > 0 else f"killed by {signal.Signals(-code).name}"
+    how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
     # A progress bar writes many states of itself on one line.
     lines = [line.rsplit("\r", 1)[-1] for line in log.read_bytes().decode(errors="replace").rstrip().split("\n")]
     return "\n    ".join([f"failed: {name}, {how}; the end of {log}:", *lines[-_TAIL_LINES:]])

@@ -9,11 +9,13 @@ from experiment.sweep import workers
 
 # Scores by its embedding_dim, as its configuration tells; a learning rate of 9 makes it fail.
 FAST_RUN = """
-import sys, yaml
+import os, sys, yaml
 folder, expid = sys.argv[2], sys.argv[4]
 with open("ran.txt", "a") as ran:
     ran.write(f"{expid} {' '.join(sys.argv[5:])}\\n")
-params = yaml.load(open(folder + "/model_config.yaml"), yaml.FullLoader)[expid]
+file = folder + "/model_config.yaml"
+file = file if os.path.exists(file) else folder + f"/model_config/{expid}.yaml"
+params = yaml.load(open(file), yaml.FullLoader)[expid]
 print("0%|   |\\r50%|## |\\r100%|###|")
 if params.get("learning_rate") == 9:
     sys.exit("error: it cannot learn")

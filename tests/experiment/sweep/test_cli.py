@@ -141,8 +141,9 @@ def test_help_teaches(capsys):
 
 @pytest.mark.parametrize("file", sorted((ROOT / "config" / "tuner").glob("*.yaml")), ids=lambda file: file.name)
 def test_embedded_tuner_files(workspace, fast, file):
-    """Their grids, without training."""
+    """Their grids and searches, without training."""
     shutil.rmtree("config")
     shutil.copytree(ROOT / "config", "config")
-    assert main(["--config", f"config/tuner/{file.name}", "--tag", "_001_"]) == 0
+    few = ["--search", "tpe", "--trials", "1"] if file.stem.endswith("_tpe") else ["--tag", "_001_"]
+    assert main(["--config", f"config/tuner/{file.name}", *few]) == 0
     assert len(ran()) == 1

@@ -10,7 +10,8 @@ from fuxictr.autotuner import enumerate_params
 
 from data.errors import UserError
 from experiment.config import read_yaml
-from experiment.sweep.grid import write_grid
+from experiment.sweep.grid import read_tuner
+from experiment.sweep.grid import write_grid as write
 
 # The shapes of values in the zoo's example: scalars, lists as values, a mapping, 5.e-4.
 SPACE = yaml.safe_load("""
@@ -25,6 +26,12 @@ metrics: [[gAUC, AUC]]
 monitor: {gAUC: 1, AUC: 1}
 """)
 BASE = {"debug_mode": False, "model_root": "./checkpoints/", "hidden_units": [8], "embedding_regularizer": 0}
+
+
+def write_grid(file: Path) -> Path:
+    tuner = read_tuner(file)
+    write(tuner)
+    return tuner.folder
 
 
 def experiments(folder: Path) -> dict[str, dict]:
@@ -133,6 +140,16 @@ BAD: list[tuple[Callable[..., Path], str]] = [
     (lambda write: write({"embedding_dim": [1]}, base_config="./conf/"), "base_config: ./conf/ does not exist"),
     (lambda write: write({"embedding_dim": [1]}, model_config={"A": {}}),
      "expid 'Tiny_test' is not in tuner.yaml; known: A"),
+    (lambda write: write({"net_dropout": {"low": 0, "high": 1}}), "net_dropout in tuner_space is a range; a grid takes "
+                                                                  "lists, --search tpe ranges"),
+    (lambda write: write({"net_dropout": {"low": 0.5, "high": 0.5}}), "net_dropout in tuner_space is no "
+                                                                      "range, low must be less than high"),
+    (lambda write: write({"net_dropout": {"low": 0}}), "high must be a number"),
+    (lambda write: write({"net_dropout": {"low": True, "high": 2}}), "low must be a number"),
+    (lambda write: write({"net_dropout": {"low": 0, "high": float("nan")}}), "low must be less than high"),
+    (lambda write: write({"net_dropout": {"low": 0, "high": 1, "log": True}}), "log needs a low above 0"),
+    (lambda write: write({"net_dropout": {"low": 1, "high": 2, "log": "yes"}}), "log must be True or False"),
+    (lambda write: write({"net_dropout": {"low": 0, "high": 1, "step": 1}}), "it has step besides low, high and log"),
 ]  # fmt: skip
 
 

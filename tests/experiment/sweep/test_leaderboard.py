@@ -39,6 +39,15 @@ def test_columns_are_what_differs_and_runs_without_result_are_left_out():
     assert leaderboard(runs, {}) == []
 
 
+def test_text_has_numbers_with_six_digits_and_the_csv_all():
+    values = [0.0005175628135512181, 2e-05 / 3, 12.5, "a.b.c.d.e.f.g", 20222023123]
+    rows = leaderboard([Run(str(i), {"x": value}) for i, value in enumerate(values)],
+                       {str(i): Result({"AUC": 0.5}, {}) for i in range(5)})  # fmt: skip
+    assert [row["x"] for row in rows] == [str(value) for value in values]
+    shown = [line.split()[2] for line in render(rows).splitlines()[1:]]
+    assert shown == ["0.000517563", "6.66667e-06", "12.5", "a.b.c.d.e.f.g", "20222023123"]
+
+
 def test_text_leaves_out_long_values_and_the_csv_does_not(tmp_path):
     runs = [Run("a" * 40, {"x": "long" * 20, "y": 1}), Run("b", {"x": "", "y": 10})]
     rows = leaderboard(runs, {run.expid: Result({"AUC": 0.5}, {}) for run in runs})
