@@ -8,6 +8,7 @@ from fuxictr.pytorch.models import BaseModel
 from made import DEFAULTS, features, make_feature_map
 
 from model_zoo.BST.src import BST
+from model_zoo.BST.src.transformer import BehaviorTransformer
 from model_zoo.DeepFM.src import DeepFM
 from model_zoo.DIN.src import DIN
 from model_zoo.DMNPlus.src import DMNPlus
@@ -52,4 +53,6 @@ def make_model(name: str, spec: dict[str, dict] | None = None, seed: int = 0, **
         for layer in model.modules():
             if isinstance(layer, torch.nn.Embedding):
                 layer.weight[1:].normal_()
+            if isinstance(layer, BehaviorTransformer) and layer.positions is not None:
+                layer.positions.normal_()
     return model

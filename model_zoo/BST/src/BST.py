@@ -23,7 +23,7 @@ class BST(BaseModel):
     0 is the target, 1 the newest behaviour. The paper's is a distance from the target too, in time:
     pos(v_i) = t(v_t) - t(v_i). It does not change with the padding of a row, nor with the batch that it stands in,
     as a place counted from the oldest behaviour or from the row's end would. The zoo counts places of the padded row,
-    which is the same order where rows are pre-padded.
+    which is the same order where rows are pre-padded, and starts their embeddings as sinusoids.
 
     Args:
         feature_map: the zoo's FeatureMap.

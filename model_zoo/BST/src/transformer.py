@@ -1,7 +1,5 @@
 """The transformer layer of BST (Chen et al., DLP-KDD 2019, section 2.2)."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -55,7 +53,8 @@ class BehaviorTransformer(nn.Module):
     """Transformer blocks over a sequence whose place 0 is the target, 1 the newest behaviour, and so on.
 
     Args:
-        input_size: of a step. position_size: of a position's embedding, put beside each step; 0 for none.
+        input_size: of a step. position_size: of a position's embedding, put beside each step; 0 for none. They start
+            as small as the zoo's embeddings do; sinusoids outweigh these in the first layer norm, and validate worse.
         max_steps: steps that a row can have, the target among them.
         num_blocks: how many TransformerBlocks. num_heads: divides D = input_size + position_size.
         attention_dropout, dropout, layer_norm, use_residual: of a block.
@@ -75,7 +74,7 @@ class BehaviorTransformer(nn.Module):
         self.use_causal_mask = use_causal_mask
         self.pooling = pooling
         self.output_size = size * max_steps if pooling == "concat" else size
-        self.positions = nn.Parameter(sinusoids(max_steps, position_size)) if position_size else None
+        self.positions = nn.Parameter(1e-4 * torch.randn(max_steps, position_size)) if position_size else None
         self.blocks = nn.ModuleList(
             TransformerBlock(size, num_heads, attention_dropout, dropout, layer_norm, use_residual)
             for _ in range(num_blocks))
@@ -102,11 +101,3 @@ class BehaviorTransformer(nn.Module):
         if self.use_causal_mask:
             real = real.triu()
         return real | torch.eye(mask.size(1), dtype=torch.bool, device=mask.device)
-
-
-def sinusoids(steps: int, size: int) -> Tensor:
-    """(steps, size): sines in even columns, cosines in odd ones, of wavelengths from 2π to 20000π."""
-    columns = torch.arange(size)
-    rates = torch.exp((columns - columns % 2) * (-math.log(10000.0) / size))
-    angles = torch.arange(steps).unsqueeze(1) * rates
-    return torch.where(columns % 2 == 0, angles.sin(), angles.cos())
