@@ -82,8 +82,7 @@ class Search:
         Returns:
             Ids of the failed runs.
         """
-        ended = sum(trial.state.is_finished() for trial in self._counted())
-        with RunBar(max(self.total, ended), ended) as self._bar:
+        with RunBar(self.total, self._ended()) as self._bar:
             try:
                 run_jobs(self._jobs(), gpus, self._on_end, self._is_over)
             finally:
@@ -109,6 +108,10 @@ class Search:
 
     def _counted(self) -> list[FrozenTrial]:
         return [trial for trial in self._trials() if trial.number not in self._failed_before]
+
+    def _ended(self) -> int:
+        """Trials that have ended, also those of others."""
+        return sum(trial.state.is_finished() for trial in self._counted())
 
     def _jobs(self) -> Iterator[tuple[str, Job]]:
         while claimed := self._claim():
@@ -186,11 +189,11 @@ class Search:
             del self._running[expid]
             running.lock.release()
         if not result and not running.is_pruned:
-            self._bar.failure(expid, code, running.job.log)
+            self._bar.failure(expid, code, running.job.log, self._ended())
             return
         states = Counter(trial.state for trial in self._trials())
         best = {"best": f"{self.study.best_value:.6f}"} if states[TrialState.COMPLETE] else {}
-        self._bar.ended(pruned=states[TrialState.PRUNED], **best)
+        self._bar.ended(self._ended(), pruned=states[TrialState.PRUNED], **best)
 
 
 def _check(tuner: Tuner) -> dict[str, Any]:

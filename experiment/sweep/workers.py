@@ -60,17 +60,17 @@ class RunBar:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def ended(self, **notes: object) -> None:
-        """One more run has ended; `notes` are shown beside the bar."""
+    def ended(self, finished: int | None = None, **notes: object) -> None:
+        """One more run has ended, or by now `finished` in all; `notes` are shown beside the bar."""
         self._notes |= notes
         self._bar.set_postfix(self._notes, refresh=False)
-        self._bar.update()
+        self._bar.update(1 if finished is None else finished - self._bar.n)
 
-    def failure(self, name: str, code: int, log: Path) -> None:
-        """One more run has failed: say so, with the end of its log."""
+    def failure(self, name: str, code: int, log: Path, finished: int | None = None) -> None:
+        """A run has failed: say so, with the end of its log."""
         self.failed.append(name)
         self._bar.write(_failure(name, code, log), file=sys.stderr)
-        self.ended(failed=len(self.failed))
+        self.ended(finished, failed=len(self.failed))
 
 
 def run_with_progress(jobs: dict[str, Job], gpus: list[int], finished: int) -> list[str]:

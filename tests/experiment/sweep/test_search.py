@@ -15,7 +15,7 @@ from experiment.sweep.grid import read_tuner
 from experiment.sweep.search import Search
 
 SPACE = {"embedding_dim": {"low": 2, "high": 90}}
-# Before the stand-in scores, its trial number 2 interrupts the sweep, once.
+# Before the stand-in scores, trial 2 interrupts the sweep, once.
 INTERRUPT = """
 import os, pathlib, signal, sys, time
 def interrupt():
@@ -24,11 +24,11 @@ def interrupt():
         os.kill(os.getppid(), signal.SIGINT)
         time.sleep(60)
 """
-# Two evaluations as a run logs them; trial 5 is bad at the first, and slow.
+# Two evaluations as a run logs them; trial 3 is bad at the first, and slow.
 EVALUATIONS = """
 import sys, time
 for epoch in (1, 2):
-    bad = "_005_" in sys.argv[4]
+    bad = "_003_" in sys.argv[4]
     print(f"Evaluation @epoch {epoch} - batch 3: ", f"\\r100%|###|\\n2026 [Metrics] AUC: {.1 if bad else .5:.6f}")
     if bad:
         time.sleep(60)
@@ -83,25 +83,27 @@ def test_min_monitor(write_tuner, fast, capsys):
     assert study(file).best_value == int(dims[0]) / 100
 
 
-def test_pruned(write_tuner, script, fast, capsys):
+def test_pruned(write_tuner, script, fast, capsys, monkeypatch):
+    monkeypatch.setattr("experiment.sweep.search.RANDOM_TRIALS", 3)
     script(EVALUATIONS + fast.read_text())
     file = write_tuner(SPACE)
-    assert search(file, 6, "--gpu", "-1", "-1") == 0
+    assert search(file, 4, "--gpu", "-1", "-1") == 0
     out, err = capsys.readouterr()
-    assert "6 trials (5 finished, 1 pruned)" in out and "failed" not in err and "Tiny_test_005" not in out
+    assert "4 trials (3 finished, 1 pruned)" in out and "failed" not in err and "Tiny_test_003" not in out
     trials = study(file).trials
-    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 5 + [TrialState.PRUNED]
-    assert [trial.intermediate_values for trial in trials] == [{1: 0.5, 2: 0.5}] * 5 + [{1: 0.1}]
-    assert search(file, 6) == 0 and "6 trials (5 finished, 1 pruned) so far" in capsys.readouterr().out
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3 + [TrialState.PRUNED]
+    assert [trial.intermediate_values for trial in trials] == [{1: 0.5, 2: 0.5}] * 3 + [{1: 0.1}]
+    assert search(file, 4) == 0 and "4 trials (3 finished, 1 pruned) so far" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("finished", [False, True], ids=["in training", "before the study was told"])
-def test_interrupted_search_goes_on_as_if_it_had_not_been(write_tuner, script, fast, capsys, finished):
+def test_interrupted_search_goes_on_as_if_it_had_not_been(write_tuner, script, fast, capsys, monkeypatch, finished):
+    monkeypatch.setattr("experiment.sweep.search.RANDOM_TRIALS", 2)
     whole, file = fast.read_text(), write_tuner(SPACE)
     script(INTERRUPT + (whole + "\ninterrupt()" if finished else "interrupt()\n" + whole))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        assert search(file, 7) == 130
+        assert search(file, 4) == 130
     finally:
         signal.signal(signal.SIGINT, before)
     trials = study(file).trials
@@ -109,16 +111,16 @@ def test_interrupted_search_goes_on_as_if_it_had_not_been(write_tuner, script, f
     state = Path("checkpoints", "tiny", f"{trials[2].user_attrs['expid']}.resume")
     state.parent.mkdir(parents=True)
     state.touch()
-    assert search(file, 7) == 0
+    assert search(file, 4) == 0
     assert "3 trials (2 finished, 1 not over) so far" in capsys.readouterr().out
     lines = ran()
-    assert len(lines) == 7 and (" --resume " in lines[2]) == (not finished)
+    assert len(lines) == 4 and (" --resume " in lines[2]) == (not finished)
     resumed = [trial.user_attrs["expid"] for trial in study(file).trials]
 
     for path in [*Path("tuner").rglob("*"), Path("tuner.csv"), Path("ran.txt")]:
         if path.is_file():
             path.unlink()
-    assert search(file, 7) == 0
+    assert search(file, 4) == 0
     assert [line.split()[0] for line in ran()] == resumed
 
 
