@@ -26,6 +26,7 @@ from .space import Choices, Range
 from .workers import Job, RunBar, run_jobs
 
 RANDOM_TRIALS = 5  # before the sampler has something to learn from
+_FIRST_PRUNED = 2  # the evaluation; the first one tells little of the last
 _FIXED = ("monitor", "monitor_mode", "metrics")
 
 
@@ -63,7 +64,7 @@ class Search:
         try:
             self.study = optuna.create_study(
                 storage=JournalStorage(JournalFileBackend(str(self.journal))),
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=RANDOM_TRIALS - 1),
+                pruner=optuna.pruners.MedianPruner(RANDOM_TRIALS - 1, n_warmup_steps=_FIRST_PRUNED),
                 study_name=name,
                 direction="minimize" if params.get("monitor_mode") == "min" else "maximize",
                 load_if_exists=True,

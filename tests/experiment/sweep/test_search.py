@@ -24,13 +24,13 @@ def interrupt():
         os.kill(os.getppid(), signal.SIGINT)
         time.sleep(60)
 """
-# Two evaluations as a run logs them; trial 3 is bad at the first, and slow.
+# Three evaluations as a run logs them; trial 3 is bad, and slow after the second.
 EVALUATIONS = """
 import sys, time
-for epoch in (1, 2):
+for epoch in (1, 2, 3):
     bad = "_003_" in sys.argv[4]
     print(f"Evaluation @epoch {epoch} - batch 3: ", f"\\r100%|###|\\n2026 [Metrics] AUC: {.1 if bad else .5:.6f}")
-    if bad:
+    if bad and epoch == 2:
         time.sleep(60)
 """
 
@@ -92,7 +92,7 @@ def test_pruned(write_tuner, script, fast, capsys, monkeypatch):
     assert "4 trials (3 finished, 1 pruned)" in out and "failed" not in err and "Tiny_test_003" not in out
     trials = study(file).trials
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3 + [TrialState.PRUNED]
-    assert [trial.intermediate_values for trial in trials] == [{1: 0.5, 2: 0.5}] * 3 + [{1: 0.1}]
+    assert [trial.intermediate_values for trial in trials] == [{1: 0.5, 2: 0.5, 3: 0.5}] * 3 + [{1: 0.1, 2: 0.1}]
     assert search(file, 4) == 0 and "4 trials (3 finished, 1 pruned) so far" in capsys.readouterr().out
 
 
