@@ -18,6 +18,9 @@ from .plan import Run, experiment_ids, plan, write_config
 from .slices import Slices, slices_of
 from .table import Row, as_csv, as_markdown, make_rows
 
+BASE_MODEL = "EmbeddingMLP"
+"""The paper's BaseModel, from which it takes its relative improvements."""
+
 EPILOG = """
 examples:
   run_comparison.py --dataset amazon --seeds 3                            every experiment on the embedded sample
@@ -53,7 +56,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--expids", nargs="+", default=[], metavar="ID", help="experiments to compare")
     parser.add_argument("--dataset", metavar="ID", help="all experiments on this data set")
     parser.add_argument("--tag", metavar="TEXT", help="all experiments whose id contains it")
-    parser.add_argument("--base", metavar="ID", help="experiment that the others stand against; default the first")
+    parser.add_argument("--base", metavar="ID", help=f"what others stand against; default {BASE_MODEL}, or the first")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each experiment; default 1")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="runs at a time on the CPU; default 1")
     parser.add_argument("--gpu", type=int, nargs="+", metavar="N", help="one run at a time on each of these GPUs")
@@ -96,7 +99,7 @@ def _run(options: argparse.Namespace) -> int:
             raise UserError(f"{options.config} has no experiment with --dataset {options.dataset} --tag {options.tag}")
         chosen += found
     runs = plan(options.config, chosen, options.seeds, options.out)
-    base = options.base or runs[0].expid
+    base = options.base or next((run.expid for run in runs if run.params["model"] == BASE_MODEL), runs[0].expid)
     if base not in {run.expid for run in runs}:
         raise UserError(f"--base {base} is none of the experiments: {', '.join({run.expid: 0 for run in runs})}")
     folder = write_config(runs, options.config)

@@ -56,7 +56,8 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config" / "model_config").mkdir(parents=True)
     entries = {"Base": {}, "weak": SETTINGS, "strong": SETTINGS, "elsewhere": {**SETTINGS, "dataset_id": "other"},
-               "no_auc": {**SETTINGS, "metrics": ["logloss"]}}  # fmt: skip
+               "no_auc": {**SETTINGS, "metrics": ["logloss"]},
+               "pooled": {**SETTINGS, "model": "EmbeddingMLP"}}  # fmt: skip
     (tmp_path / "config" / "model_config" / "M.yaml").write_text(yaml.dump(entries))
     data = {"data_root": "./data/", "data_format": "csv", "train_data": "train.csv"}
     (tmp_path / "config" / "dataset_config.yaml").write_text(yaml.dump({"d": data, "other": data}))
@@ -107,6 +108,11 @@ def test_a_failed_run_does_not_stop_the_rest(fake: Fake, capsys: pytest.CaptureF
     shown = capsys.readouterr()
     assert "| weak" in shown.out and "strong" not in shown.out
     assert shown.err.endswith("\nerror: 1 of 2 runs failed: strong_seed5\n")
+
+
+def test_the_papers_base_model_is_the_default_base(fake: Fake) -> None:
+    assert main(["--expids", "weak", "pooled", "strong"]) == 0
+    assert json.loads(Path("comparisons/d/results.json").read_text())["base"] == "pooled"
 
 
 def test_experiments_by_data_set_and_tag(fake: Fake) -> None:
