@@ -10,11 +10,12 @@ import numpy as np
 
 from data.errors import UserError
 from experiment.checkpoint import write_atomic
+from experiment.errors import exit_code, fail
 from experiment.sweep.workers import Job, run_with_progress
 
 from .page import as_html
 from .pictures import draw_all
-from .plan import Run, experiment_ids, plan, write_config
+from .plan import Run, experiment_ids, plan, write_runs
 from .slices import Slices, slices_of
 from .table import Row, as_csv, as_markdown, make_rows
 
@@ -78,17 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0, 1 if a run failed, 2 for bad input, 130 when interrupted.
     """
     options = parse_arguments(arguments)
-    try:
-        return _run(options)
-    except UserError as error:
-        return _fail(str(error), 2)
-    except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on with what is left", 130)
-
-
-def _fail(message: str, code: int) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return code
+    return exit_code(lambda: _run(options), "interrupted; the same command goes on with what is left")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -102,13 +93,13 @@ def _run(options: argparse.Namespace) -> int:
     base = options.base or next((run.expid for run in runs if run.params["model"] == BASE_MODEL), runs[0].expid)
     if base not in {run.expid for run in runs}:
         raise UserError(f"--base {base} is none of the experiments: {', '.join({run.expid: 0 for run in runs})}")
-    folder = write_config(runs, options.config)
+    folder = write_runs(runs, options.config)
     jobs = {run.name: _job(run, folder) for run in runs if run.result is None}
     failed = run_with_progress(jobs, options.gpu or [-1] * options.workers, finished=len(runs) - len(jobs))
     rows = compare(runs, base)
     print(as_markdown(rows))
     if failed:
-        return _fail(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}", 1)
+        return fail(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}", 1)
     return 0
 
 

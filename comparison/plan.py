@@ -1,18 +1,13 @@
 """Which runs a comparison has, and the configuration folder that `run_expid.py` reads them from."""
 
 import json
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from data.errors import UserError
-from experiment.checkpoint import write_atomic
-from experiment.config import BASE, ConfigDumper, ConfigLoader, load_config
+from experiment.config import BASE, merge_dataset, merge_model, read_files, write_config
 
 
 @dataclass(frozen=True)
@@ -50,13 +45,9 @@ class Run:
 
 def experiment_ids(config: Path, dataset: str | None, tag: str | None) -> list[str]:
     """Ids of a configuration folder: those on a data set, those whose id contains a tag, or both."""
-    found = []
-    for file in sorted([*config.glob("model_config.yaml"), *config.glob("model_config/*.yaml")]):
-        for expid, entry in (yaml.load(file.read_text(encoding="utf-8"), ConfigLoader) or {}).items():
-            on_dataset = dataset is None or (entry or {}).get("dataset_id") == dataset
-            if expid != BASE and on_dataset and (tag is None or tag in expid):
-                found.append(expid)
-    return found
+    return [expid for experiments in read_files(config, "model_config").values() for expid, entry in experiments.items()
+            if expid != BASE and (dataset is None or (entry or {}).get("dataset_id") == dataset)
+            and (tag is None or tag in expid)]  # fmt: skip
 
 
 def plan(config: Path, expids: Iterable[str], seeds: int, out: Path | None) -> list[Run]:
@@ -68,7 +59,12 @@ def plan(config: Path, expids: Iterable[str], seeds: int, out: Path | None) -> l
     Raises:
         UserError: an unknown experiment, experiments on different data sets, or one without AUC among its metrics.
     """
-    experiments = {expid: load_config(config, expid).params for expid in dict.fromkeys(expids)}
+    models, datasets = read_files(config, "model_config"), read_files(config, "dataset_config")
+    experiments = {}
+    for expid in dict.fromkeys(expids):
+        merged = merge_model(models, config, expid)
+        merge_dataset(merged, datasets)
+        experiments[expid] = merged.params
     if not experiments:
         raise UserError("no experiment to compare: name some with --expids, or all on a data set with --dataset")
     first = next(iter(experiments))
@@ -84,23 +80,14 @@ def plan(config: Path, expids: Iterable[str], seeds: int, out: Path | None) -> l
                 out) for number in range(seeds) for expid, params in experiments.items()]  # fmt: skip
 
 
-def write_config(runs: list[Run], config: Path) -> Path:
+def write_runs(runs: list[Run], config: Path) -> Path:
     """The folder that `run_expid.py --config` takes: an entry a run, and the data sets of the user's folder.
 
     Its name is that of the CSV in the working directory to which the runs append the zoo's lines of results.
     """
     folder = runs[0].out / f"comparison_{runs[0].params['dataset_id']}"
-    entries = {BASE: {}} | {
-        run.name: {key: value for key, value in run.params.items() if key != "model_id"} for run in runs
-    }
-    text = yaml.dump(entries, Dumper=ConfigDumper, sort_keys=False)
-    write_atomic(folder / "model_config.yaml", lambda file: file.write(text.encode()))
-    for source in [*config.glob("dataset_config.yaml"), *config.glob("dataset_config/*.yaml")]:
-        target = folder / source.relative_to(config)
-        write_atomic(target, partial(_copy, source))
+    entries = {run.name: {key: value for key, value in run.params.items() if key != "model_id"} for run in runs}
+    write_config(folder / "model_config.yaml", {BASE: {}} | entries)
+    for file, datasets in read_files(config, "dataset_config").items():
+        write_config(folder / file.relative_to(config), datasets)
     return folder
-
-
-def _copy(source: Path, target: Any) -> None:
-    with open(source, "rb") as file:
-        shutil.copyfileobj(file, target)

@@ -1,7 +1,6 @@
 """The command line of `run_expid.py`."""
 
 import argparse
-import errno
 import logging
 import os
 import sys
@@ -27,7 +26,7 @@ from data.fingerprint import Fingerprint
 
 from . import checkpoint
 from .config import Config, load_config
-from .errors import TrainingError
+from .errors import exit_code
 from .evaluation import Evaluation, evaluate
 from .keys import check_keys
 from .logs import RunLog
@@ -102,40 +101,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0, 1 for a `TrainingError`, 2 for bad input or a full disk, 130 when interrupted.
     """
     options = parse_arguments(arguments)
-    try:
-        _run(options)
-    except UserError as error:
-        return _fail(str(error), 2)
-    except TrainingError as error:
-        return _fail(str(error), 1)
-    except KeyboardInterrupt:
-        return _fail("interrupted; --resume continues from the last checkpoint", 130)
-    except BrokenPipeError:  # what reads the output, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        return _fail(f"cannot write {error.filename or 'a file'}: {error.strerror}", 2)
-    return 0
+    return exit_code(lambda: _run(options), "interrupted; --resume continues from the last checkpoint")
 
 
-def _fail(message: str, code: int) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return code
-
-
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     config = load_config(options.config, options.expid)
     if options.show_config:
         print(config.render())
         for warning in config.warnings:
             print(f"warning: {warning}", file=sys.stderr)
-        return
+        return 0
     log = RunLog()
     try:
         _run_experiment(options, config, log)
     finally:
         log.close()
+    return 0
 
 
 def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) -> None:

@@ -16,6 +16,8 @@ import yaml
 
 from data.errors import UserError
 
+from .checkpoint import write_atomic
+
 DEFAULTS = {"model_root": "./checkpoints/", "verbose": 1, "seed": 1029}
 BASE = "Base"
 
@@ -99,8 +101,6 @@ def load_config(folder: Path, expid: str) -> Config:
         UserError: no such folder, file, experiment id or data set (the nearest are named); broken YAML; a template
             (`dataset_id: TBD`).
     """
-    if not folder.is_dir():
-        raise UserError(f"--config {folder}: no such folder")
     config = merge_model(read_files(folder, "model_config"), folder, expid)
     merge_dataset(config, read_files(folder, "dataset_config"))
     return config
@@ -158,7 +158,13 @@ def merge_dataset(config: Config, datasets: dict[Path, dict[str, Any]]) -> dict[
 
 
 def read_files(folder: Path, kind: str) -> dict[Path, dict[str, Any]]:
-    """`kind`.yaml, or the sorted files of the folder `kind`, each as section -> content."""
+    """`kind`.yaml, or the sorted files of the folder `kind`, each as section -> content.
+
+    Raises:
+        UserError: no such folder or file, or broken YAML.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--config {folder}: no such folder")
     single = folder / f"{kind}.yaml"
     files = [single] if single.is_file() else sorted((folder / kind).glob("*.yaml"))
     if not files:
@@ -179,6 +185,12 @@ def read_yaml(file: Path) -> dict[str, Any]:
     if content is not None and not isinstance(content, dict):
         raise UserError(f"{file} must map names to settings, but holds a {type(content).__name__}")
     return {str(name): section for name, section in (content or {}).items()}
+
+
+def write_config(file: Path, content: dict[str, Any]) -> None:
+    """Write experiments or data set entries by their ids."""
+    text = yaml.dump(content, Dumper=ConfigDumper, default_flow_style=None, indent=4, sort_keys=False)
+    write_atomic(file, lambda output: output.write(text.encode()))
 
 
 def section(content: dict[str, Any], name: str, file: Path) -> dict[str, Any]:

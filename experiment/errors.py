@@ -1,4 +1,11 @@
-"""What ends a run with one clear line; bad input is `data.errors.UserError`."""
+"""What ends a command with one clear line; bad input is `data.errors.UserError`."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+
+from data.errors import UserError
 
 
 class TrainingError(RuntimeError):
@@ -6,3 +13,36 @@ class TrainingError(RuntimeError):
 
     The entry script prints the message as one line and exits with code 1.
     """
+
+
+def fail(message: str, code: int) -> int:
+    """Print the line; returns `code`."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def exit_code(run: Callable[[], int], interrupted: str) -> int:
+    """Run a command.
+
+    Args:
+        run: returns an exit code.
+        interrupted: what to say after a Ctrl-C.
+
+    Returns:
+        Its code, 1 for a `TrainingError`, 2 for bad input or a full disk, 130 when interrupted.
+    """
+    try:
+        return run()
+    except UserError as error:
+        return fail(str(error), 2)
+    except TrainingError as error:
+        return fail(str(error), 1)
+    except KeyboardInterrupt:
+        return fail(interrupted, 130)
+    except BrokenPipeError:  # what reads the output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        return fail(f"cannot write {error.filename or 'a file'}: {error.strerror}", 2)

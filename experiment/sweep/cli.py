@@ -1,12 +1,12 @@
 """The command line of `run_param_tuner.py`."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from data.errors import UserError
 
+from ..errors import exit_code, fail
 from .grid import read_tuner, write_grid
 from .leaderboard import leaderboard, render, write_csv
 from .runs import Run, load_runs, read_results, results_file
@@ -90,17 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0, 1 if a run failed, 2 for bad input, 130 when interrupted.
     """
     options = parse_arguments(arguments)
-    try:
-        return _run(options)
-    except UserError as error:
-        return _fail(str(error), 2)
-    except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on with what is left", 130)
-
-
-def _fail(message: str, code: int) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return code
+    return exit_code(lambda: _run(options), "interrupted; the same command goes on with what is left")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -149,7 +139,7 @@ def _report(runs: list[Run], folder: Path, failed: list[str]) -> int:
         write_csv(rows, file)
         print(f"{render(rows)}\n{file}")
     if failed:
-        return _fail(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}", 1)
+        return fail(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}", 1)
     return 0
 
 

@@ -11,12 +11,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from data.errors import UserError
 
-from ..checkpoint import write_atomic
-from ..config import Config, ConfigDumper, merge_dataset, merge_model, nearest, read_files, read_yaml, section
+from ..config import Config, merge_dataset, merge_model, nearest, read_files, read_yaml, section, write_config
 from ..keys import known_keys
 from ..models import find_model
 from .space import Range, Space, read_space
@@ -83,12 +80,6 @@ def write_grid(tuner: Tuner) -> None:
     datasets, experiments = enumerate_space(tuner, {key: allowed.examples for key, allowed in tuner.space.items()})
     write_config(tuner.folder / "dataset_config.yaml", datasets)
     write_config(tuner.folder / "model_config.yaml", experiments)
-
-
-def write_config(file: Path, content: dict[str, Any]) -> None:
-    """Write experiments or data set entries by their ids."""
-    text = yaml.dump(content, Dumper=ConfigDumper, default_flow_style=None, indent=4, sort_keys=False)
-    write_atomic(file, lambda output: output.write(text.encode()))
 
 
 def _base(tuner: dict[str, Any], file: Path) -> tuple[Config, dict[str, Any], str]:

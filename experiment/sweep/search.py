@@ -18,9 +18,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from data.errors import UserError
 
+from ..config import write_config
 from ..values import check_values
 from .curve import ValidationCurve
-from .grid import Tuner, digest, enumerate_space, write_config
+from .grid import Tuner, digest, enumerate_space
 from .runs import Run, check_monitor, load_runs, read_results
 from .space import Choices, Range
 from .workers import Job, RunBar, run_jobs
