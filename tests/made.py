@@ -1,5 +1,6 @@
 """Feature maps and batches made for the tests."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,26 @@ DEFAULTS: dict[str, Any] = {
     "dien_target_field": ("item_id", "cate_id"), "dien_sequence_field": ("item_history", "cate_history"),
     "dien_neg_seq_field": [],
 }
+
+SEQUENCES = ["item_history", "cate_history", "query_history", "neg_item_history", "neg_cate_history"]
+
+
+def train_loss(model: Any, batch: dict[str, torch.Tensor], seed: int = 0) -> tuple[torch.Tensor, dict]:
+    """The loss of one training step, and each parameter's gradient by name."""
+    torch.manual_seed(seed)
+    result = model.train()(batch)
+    loss = model.compute_loss(result, model.get_labels(batch))
+    model.zero_grad()
+    loss.backward()
+    return loss, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def moved(batch: dict[str, torch.Tensor], place: Callable[[int, int], Any]) -> dict[str, torch.Tensor]:
+    """The same histories with their padding elsewhere; ``place`` maps a row's real steps to positions."""
+    other = {name: x.clone() for name, x in batch.items()}
+    for name in SEQUENCES:
+        for row in range(len(other[name])):
+            real = batch[name][row][batch[name][row] > 0]
+            other[name][row] = 0
+            other[name][row, place(len(real), other[name].size(1))] = real
+    return other

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from fuxictr.pytorch.models import BaseModel
-from made import DEFAULTS, features, make_feature_map
+from made import DEFAULTS, SEQUENCES, features, make_feature_map
 
 from model_zoo.BST.src import BST
 from model_zoo.BST.src.transformer import BehaviorTransformer
@@ -21,7 +21,6 @@ from model_zoo.WideDeep.src import WideDeep
 FIELDS = {"target_field": ("item_id", "cate_id"), "sequence_field": ("item_history", "cate_history")}
 TWO = {"target_field": [("item_id", "cate_id"), "query"],
        "sequence_field": [("item_history", "cate_history"), "query_history"]}
-SEQUENCES = ("item_history", "cate_history", "query_history", "neg_item_history", "neg_cate_history")
 MODELS: dict[str, type[BaseModel]] = {
     model.__name__: model for model in (EmbeddingMLP, WideDeep, PNN, DIN, GRUAttention, BST, DMNPlus, FM, DeepFM)}
 STEPWISE = ("EmbeddingMLP", "DIN", "GRUAttention", "BST", "DMNPlus")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from fuxictr.pytorch.layers import Dice as ZooDice
 from fuxictr.pytorch.layers import FeatureEmbeddingDict, LogisticRegression
-from made import make_batch
-from made_models import POOLED, SEQUENCES, STEPWISE, make_model, pooled_features
+from made import SEQUENCES, make_batch
+from made_models import POOLED, STEPWISE, make_model, pooled_features
 
 from model_zoo.DIEN.src.activations import Dice
 

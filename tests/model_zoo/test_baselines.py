@@ -5,8 +5,8 @@ import logging
 import pytest
 import torch
 from fuxictr.pytorch.layers import DIN_Attention, LogisticRegression
-from made import features, make_batch, make_feature_map
-from made_models import MODELS, POOLED, SEQUENCES, STEPWISE, TWO, make_model, pooled_features
+from made import SEQUENCES, features, make_batch, make_feature_map, moved, train_loss
+from made_models import MODELS, POOLED, STEPWISE, TWO, make_model, pooled_features
 
 from model_zoo.parts.pooled import start_linear_weights_small
 
@@ -28,24 +28,6 @@ VARIANTS = [
     ("DMNPlus", TWO), ("DMNPlus", {"gru_hidden_size": 5, "gate_hidden_size": 3}), ("DMNPlus", {"num_passes": 1}),
     *(("GRUAttention", {"attention_type": kind}) for kind in ("bilinear_attention", "dot_attention")),
 ]
-
-
-def train_loss(model, batch):
-    torch.manual_seed(0)
-    loss = model.compute_loss(model.train()(batch), model.get_labels(batch))
-    model.zero_grad()
-    loss.backward()
-    return loss, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-
-
-def moved(batch, place):
-    other = {name: x.clone() for name, x in batch.items()}
-    for name in SEQUENCES:
-        for row in range(len(other[name])):
-            real = batch[name][row][batch[name][row] > 0]
-            other[name][row] = 0
-            other[name][row, place(len(real), other[name].size(1))] = real
-    return other
 
 
 @pytest.mark.parametrize("name,keywords", VARIANTS)

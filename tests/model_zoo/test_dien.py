@@ -8,35 +8,14 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made import features, make_batch
+from made import SEQUENCES, features, make_batch, moved, train_loss
 
 GRU_TYPES = ["GRU", "AIGRU", "AGRU", "AUGRU"]
 ATTENTION_TYPES = ["bilinear_attention", "dot_attention", "din_attention"]
 LENGTHS = [6, 0, 1, 3, 2]
-SEQUENCES = ["item_history", "cate_history", "query_history", "neg_item_history", "neg_cate_history"]
 TWO = {"dien_target_field": [("item_id", "cate_id"), "query"],
        "dien_sequence_field": [("item_history", "cate_history"), "query_history"]}
 COLUMNS = {"dien_neg_seq_field": ("neg_item_history", "neg_cate_history")}
-
-
-def train_loss(model, batch, seed=0):
-    torch.manual_seed(seed)
-    result = model.train()(batch)
-    loss = model.compute_loss(result, model.get_labels(batch))
-    model.zero_grad()
-    loss.backward()
-    return loss, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-
-
-def moved(batch, place):
-    """The same histories with their padding elsewhere; ``place`` maps a row's real steps to positions."""
-    other = {name: x.clone() for name, x in batch.items()}
-    for name in SEQUENCES:
-        for row in range(len(other[name])):
-            real = batch[name][row][batch[name][row] > 0]
-            other[name][row] = 0
-            other[name][row, place(len(real), other[name].size(1))] = real
-    return other
 
 
 @pytest.mark.parametrize("gru_type,attention_type", list(itertools.product(GRU_TYPES, ATTENTION_TYPES)))
