@@ -17,7 +17,7 @@ import json
 import logging
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -137,14 +137,34 @@ def read_categories(path: Path, items: set[str], form: str = "auto", skip_bad_li
     Raises:
         UserError: as for :func:`read_reviews`.
     """
+    leaves = _of_items(path, items, lambda record, known: leaf_of(record.get(META_FIELDS[known][1]), known), form,
+                       skip_bad_lines, verbose)
+    return pl.DataFrame({"item_id": list(leaves), "cate_id": list(leaves.values())},
+                        {"item_id": pl.String, "cate_id": pl.String})
+
+
+def read_titles(path: Path, items: set[str], form: str = "auto", skip_bad_lines: bool = False,
+                verbose: bool = True) -> dict[str, str]:
+    """Item -> title of those ``items`` that have one, which reduced metadata may leave out; the first one counts.
+
+    Raises:
+        UserError: as for :func:`read_reviews`.
+    """
+    return _of_items(path, items, lambda record, _: text(record.get("title") or "").strip(), form, skip_bad_lines,
+                     verbose)
+
+
+def _of_items(path: Path, items: set[str], take: Callable[[dict, str], str], form: str, skip_bad_lines: bool,
+              verbose: bool) -> dict[str, str]:
+    """Item -> the first text that is not empty of what ``take`` finds in a record of that form."""
     bad = BadLines(path, skip_bad_lines)
-    leaves: dict[str, str] = {}
+    found: dict[str, str] = {}
     known, line_number = "", 1
-    item_field, category_field, mentioned = "", "", re.compile(b"")
+    item_field, mentioned = "", re.compile(b"")
     for block in line_blocks(path, verbose):
         if not known:
             known = detect_form(path, block, META_FIELDS, form)
-            item_field, category_field = META_FIELDS[known]
+            item_field = META_FIELDS[known][0]
             mentioned = re.compile(rf"""["']{item_field}["']\s*:\s*(["'])([^"'\\]*)\1""".encode())
         for number, line in enumerate(block.split(b"\n"), line_number):
             named = mentioned.findall(line)
@@ -156,17 +176,16 @@ def read_categories(path: Path, items: set[str], form: str = "auto", skip_bad_li
                 item = record.get(item_field)
                 if item is None:
                     raise ValueError(f"no {item_field}")
-                leaf = leaf_of(record.get(category_field), known) if item in items else ""
-                if leaf:
-                    leaves.setdefault(item, leaf)
+                value = take(record, known) if item in items else ""
+                if value:
+                    found.setdefault(item, value)
             except BROKEN as error:
                 bad.add(number, error)
         line_number += block.count(b"\n")
     bad.report()
     if not known:
         raise UserError(f"{path} holds no items")
-    return pl.DataFrame({"item_id": list(leaves), "cate_id": list(leaves.values())},
-                        {"item_id": pl.String, "cate_id": pl.String})
+    return found
 
 
 def leaf_of(categories: list | None, form: str) -> str:

@@ -11,7 +11,7 @@ from data.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-RESERVED = re.compile(r"label|(neg_)?(user|item|cate)(_id)?|time|request|tie|event_(time|tie)|sample|"
+RESERVED = re.compile(r"label|(neg_)?(user|item|cate)(_id)?|session|day|time|request|tie|event_(time|tie)|sample|"
                       r"history_(start|length)|.*_history|neg_.*")
 """Names that the samples or their making use."""
 

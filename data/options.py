@@ -51,6 +51,8 @@ COMMON: dict[str, Option] = {
     "ties": Option("random", "order of behaviours of one time: random, or that of the file, which can leak",
                    choices=("random", "file")),
     "max_len": Option(None, "keep the latest MAX_LEN behaviours of a history (100; window: 50)", kind=int, minimum=1),
+    "session_gap": Option(1800, "seconds without a behaviour that end a session (token session_history)", kind=int,
+                          minimum=0),
     "min_history": Option(1, "leave samples with a shorter history out", kind=int, minimum=0),
     "seed": Option(2019, "of ties, user splits, negatives and row order", kind=int, minimum=0),
     "skip_bad_lines": Option(False, "count broken lines and go on, instead of stopping at the first", kind=bool),

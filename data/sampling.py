@@ -9,6 +9,7 @@ from data import negatives, protocols
 from data.errors import UserError
 from data.protocols import DAY, SPLITS, UNUSED
 from data.samples import Samples
+from data.time_tokens import time_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
 
     table = behaviours.select(as_history(side, "")) if not labelled else behaviours.select(as_history(side, "")).hstack(
         unclicked(log, clicked, click_rows, side, stream(options, "exposures")))
-    table = table.hstack(behaviours.select("time", "user_id"))
+    table = table.hstack(time_tokens(behaviours, options["session_gap"])).hstack(behaviours.select("time", "user_id"))
     return Samples(table, parts, {"options": options, "counts": counts(log, behaviours, parts)})
 
 

@@ -10,15 +10,22 @@ from fuxictr.pytorch.models import BaseModel
 
 from data.errors import UserError
 
+from .checkout import Checkout
 from .config import nearest
 
 
-def find_model(name: str) -> type[BaseModel]:
+def find_model(name: str, zoo: str | None = None) -> type[BaseModel]:
     """The class `name` of `model_zoo.<name>.src`.
+
+    Args:
+        name: of the class.
+        zoo: a FuxiCTR checkout that has it, instead of this project.
 
     Raises:
         UserError: there is no such model; names those there are.
     """
+    if zoo is not None:
+        return Checkout(Path(zoo)).model_class(name)
     package = f"model_zoo.{name}.src"
     try:
         return getattr(importlib.import_module(package), name)
@@ -27,10 +34,15 @@ def find_model(name: str) -> type[BaseModel]:
             raise
     except AttributeError as error:
         raise UserError(f"model {name!r}: {package} has no class of that name") from error
-    zoo = importlib.import_module("model_zoo")
-    models = sorted({folder.parent.name for root in zoo.__path__ for folder in Path(root).glob("*/src")})
+    models = own_models()
     hint = nearest(name, models)
     raise UserError(f"model {name!r} is unknown; {'nearest' if hint else 'known'}: {', '.join(hint or models)}")
+
+
+def own_models() -> list[str]:
+    """Names of the models in `model_zoo/`."""
+    roots = importlib.import_module("model_zoo").__path__
+    return sorted({folder.parent.name for root in roots for folder in Path(root).glob("*/src")})
 
 
 def load_feature_map(params: dict[str, Any]) -> FeatureMap:
@@ -56,6 +68,7 @@ def load_feature_map(params: dict[str, Any]) -> FeatureMap:
         _known_feature("group_id", [params["group_id"]], used)
     feature_map = FeatureMap(params["dataset_id"], str(data_dir))
     feature_map.load(str(file), params)
+    feature_map.num_fields = feature_map.get_num_fields()  # the zoo counts before use_features
     return feature_map
 
 

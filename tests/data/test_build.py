@@ -97,7 +97,7 @@ def test_a_log_of_exposures(name: str, log_file: list[str], tmp_path: Path) -> N
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
     samples = Samples.load(tmp_path / "out")
     assert samples.history_columns == ["item_history", "cate_history", "brand_history", "neg_item_history",
-                                       "neg_cate_history", "neg_brand_history"]
+                                       "neg_cate_history", "neg_brand_history", "session_history", "day_history"]
     assert samples.splits["test"].columns == ["label", "user_id", "item_id", "cate_id", "brand", "history_start",
                                               "history_length"]
 

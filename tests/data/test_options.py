@@ -13,8 +13,8 @@ def test_defaults() -> None:
     options = check_options(AMAZON)
     assert options == {
         "source": "amazon", "reviews": "r", "meta": "m", "form": "auto", "protocol": "leave_one_out",
-        "negatives": "matched", "exclude_history": False, "ties": "random", "max_len": 100, "min_history": 1,
-        "seed": 2019, "skip_bad_lines": False, "format": "parquet", "raw_from": None,
+        "negatives": "matched", "exclude_history": False, "ties": "random", "max_len": 100, "session_gap": 1800,
+        "min_history": 1, "seed": 2019, "skip_bad_lines": False, "format": "parquet", "raw_from": None,
     }
     assert check_options(options) == options
 

@@ -14,6 +14,7 @@ from data.reading import SplitReader
 from data.samples import Samples
 from data.sampling import make_samples
 
+TOKENS = ["session_history", "day_history"]
 LEADING = ["label", "user_id", "item_id", "cate_id", "item_history", "cate_history"]
 OPTIONS = check_options({"source": "amazon", "reviews": "r", "meta": "m", "max_len": 5})
 
@@ -47,7 +48,7 @@ def test_csv_has_the_form_of_amazonelectronics_x1(samples: Samples, tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"{split}.csv" for split in SPLITS)
     for split in SPLITS:
         header, rows = read(tmp_path / f"{split}.csv")
-        assert header == LEADING
+        assert header == LEADING + TOKENS
         assert rows == csv_rows(samples, split)
     assert max(row["item_history"].count("^") for row in rows) == 4
 
@@ -70,7 +71,7 @@ def test_side_columns_negatives_and_empty_histories_in_csv(tmp_path: Path) -> No
     for split in SPLITS:
         header, rows = read(tmp_path / f"{split}.csv")
         assert header == [*LEADING, "colour", "colour_history", "neg_item_history", "neg_cate_history",
-                          "neg_colour_history"]
+                          "neg_colour_history", *TOKENS]
         assert rows == csv_rows(samples, split)
     _, rows = read(tmp_path / "train.csv")
     assert any(row["item_history"] == "" for row in rows)
@@ -103,7 +104,7 @@ def test_each_behaviour_is_stored_once_and_comes_back(samples: Samples, tmp_path
     assert loaded.behaviours.equals(samples.behaviours) and loaded.behaviours.height == len(random_reviews())
     assert all(loaded.splits[split].equals(samples.splits[split]) for split in SPLITS)
     assert loaded.info == json.loads((tmp_path / "samples.json").read_text()) == samples.info
-    assert loaded.history_columns == ["item_history", "cate_history"]
+    assert loaded.history_columns == ["item_history", "cate_history", *TOKENS]
 
 
 @pytest.mark.parametrize("missing", ["behaviours.parquet", "valid.parquet"])

@@ -225,9 +225,9 @@ def test_behaviours_of_exposures_know_what_was_passed_over() -> None:
                         "request": requests}).with_columns(cate_id=pl.format("c{}", "item_id"))
     samples = make_samples(log, options(min_history=0))
     assert samples.behaviours.columns == ["item_history", "cate_history", "neg_item_history", "neg_cate_history",
-                                          "time", "user_id"]
+                                          "session_history", "day_history", "time", "user_id"]
     passed = {"a": "b", "c": "a", "d": "a", "e": "a"}  # at 4 "a" was clicked: nearest before is "c"
-    for item, _, negative, category, time, _ in samples.behaviours.iter_rows():
+    for item, _, negative, category, _, _, time, _ in samples.behaviours.iter_rows():
         expected = "c" if time == 4 else passed[item]
         assert (negative, category) == (expected, f"c{expected}")
 
