@@ -22,7 +22,7 @@ from .fields import (
 )
 from .keywords import check_activations, check_choice, check_sizes
 from .negatives import BatchPool, Catalogue, draw_against
-from .sequences import Interests, align
+from .sequences import Evolution, Interests, align
 from .single_row import running_statistics
 
 GRU_TYPES = ("GRU", "AIGRU", "AGRU", "AUGRU")
@@ -154,7 +154,7 @@ class DIEN(BaseModel):
         """
         X = self.get_inputs(inputs)
         profile = self.embed_profile(X)
-        targets = [torch.cat([profile[name] for name in fields.target], dim=-1) for fields in self.sequences]
+        targets = self.embed_targets(profile)
         interests = self.extract(X)
         evolved = self.evolve(interests, targets)
         logits = self.predict_logits(profile, targets, interests, evolved)
@@ -166,6 +166,10 @@ class DIEN(BaseModel):
     def embed_profile(self, X: dict[str, Tensor]) -> dict[str, Tensor]:
         """Embeddings of all that has one value a row: target, user, context, pooled sequences; each (B, size)."""
         return self.embedding_layer({name: X[name] for name in self.profile_fields})
+
+    def embed_targets(self, profile: dict[str, Tensor]) -> list[Tensor]:
+        """Target embeddings e_a, one (B, D) a sequence, out of the profile."""
+        return [torch.cat([profile[name] for name in fields.target], dim=-1) for fields in self.sequences]
 
     def extract(self, X: dict[str, Tensor], states: list[Tensor] | None = None) -> list[Interests]:
         """Interest extractor, (2)-(5): needs no target, so once a user is enough.
@@ -184,7 +188,12 @@ class DIEN(BaseModel):
 
     def evolve(self, interests: list[Interests], targets: list[Tensor], states: list[Tensor] | None = None
                ) -> list[Tensor]:
-        """Interest evolution towards the target, (8)-(12).
+        """Interest evolution towards the target: the final states h'_T of :meth:`trace`, one (B, H) a sequence."""
+        return [evolution.final for evolution in self.trace(interests, targets, states)]
+
+    def trace(self, interests: list[Interests], targets: list[Tensor], states: list[Tensor] | None = None
+              ) -> list[Evolution]:
+        """Interest evolution towards the target with all its steps, (8)-(12).
 
         Args:
             interests: of B users, or of one user for B candidates.
@@ -192,15 +201,17 @@ class DIEN(BaseModel):
             states: where to go on, one (B, H) a sequence.
 
         Returns:
-            The final states h'_T, one (B, H) a sequence.
+            One a sequence.
         """
-        evolved = []
+        evolutions = []
         for i, (interest, target) in enumerate(zip(interests, targets, strict=True)):
             interest = interest.expand(len(target)) if len(interest.mask) != len(target) else interest
-            attention = self._attention(i, interest, target)
-            _, final = self.evolutions[i](interest.states, interest.mask, attention, states[i] if states else None)
-            evolved.append(final)
-        return evolved
+            attention = None
+            if self.gru_type != "GRU":
+                attention = self.attentions[i](interest.states, target, interest.mask)
+            steps = self.evolutions[i](interest.states, interest.mask, attention, states[i] if states else None)
+            evolutions.append(Evolution(attention, *steps))
+        return evolutions
 
     def predict_logits(self, profile: dict[str, Tensor], targets: list[Tensor], interests: list[Interests],
                        evolved: list[Tensor]) -> Tensor:
@@ -236,20 +247,15 @@ class DIEN(BaseModel):
     def diagnostics(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Attention and update gates at the real steps of a batch, each flat, named after the sequence."""
         X = self.get_inputs(inputs)
-        profile = self.embed_profile(X)
+        interests = self.extract(X)
+        evolutions = self.trace(interests, self.embed_targets(self.embed_profile(X)))
         values = {}
-        for i, (fields, interest) in enumerate(zip(self.sequences, self.extract(X), strict=True)):
-            target = torch.cat([profile[name] for name in fields.target], dim=-1)
-            attention = self._attention(i, interest, target)
-            states, _ = self.evolutions[i](interest.states, interest.mask, attention)
-            if attention is not None:
-                values[f"attention/{fields.behaviours[0]}"] = attention[interest.mask]
-            gate = cast(AttentionalGRU, self.evolutions[i]).update_gate(interest.states, states)
+        for i, (fields, interest, evolution) in enumerate(zip(self.sequences, interests, evolutions, strict=True)):
+            if evolution.attention is not None:
+                values[f"attention/{fields.behaviours[0]}"] = evolution.attention[interest.mask]
+            gate = cast(AttentionalGRU, self.evolutions[i]).update_gate(interest.states, evolution.states)
             values[f"update_gate/{fields.behaviours[0]}"] = gate[interest.mask].flatten()
         return values
-
-    def _attention(self, i: int, interest: Interests, target: Tensor) -> Tensor | None:
-        return self.attentions[i](interest.states, target, interest.mask) if self.gru_type != "GRU" else None
 
     def _negatives(self, i: int, fields: SequenceFields, interest: Interests, X: dict[str, Tensor]
                    ) -> tuple[list[Tensor], Tensor]:

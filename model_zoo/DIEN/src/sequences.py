@@ -48,3 +48,15 @@ class Interests(NamedTuple):
         """One user's interests for many candidates: the batch dimension of 1 becomes ``rows``, without a copy."""
         return Interests(self.ids.expand(-1, rows, -1),
                          *(x.expand(rows, *x.shape[1:]) for x in self[1:]))
+
+
+class Evolution(NamedTuple):
+    """How one sequence's interests evolve towards a target.
+
+    attention: (B, T), zero at padding; None for the plain GRU. states: (B, T, H), h'_t, zero at padding.
+    final: (B, H), h'_T.
+    """
+
+    attention: Tensor | None
+    states: Tensor
+    final: Tensor
