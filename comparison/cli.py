@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import UserError
+from experiment.checkout import Checkout
 from experiment.checkpoint import write_atomic
 from experiment.errors import exit_code, fail
 from experiment.sweep.workers import Job, run_with_progress
 
 from .page import as_html
 from .pictures import draw_all
-from .plan import Run, experiment_ids, plan, write_runs
+from .plan import Run, experiment_ids, plan, read_experiments, write_runs
 from .slices import Slices, slices_of
 from .table import Row, as_csv, as_markdown, make_rows
+from .zoo import zoo_entry
 
 BASE_MODEL = "EmbeddingMLP"
 """The paper's BaseModel, from which it takes its relative improvements."""
@@ -27,6 +29,7 @@ examples:
   run_comparison.py --dataset amazon --seeds 3                            every experiment on the embedded sample
   run_comparison.py --expids DIEN_amazon DIN_amazon --seeds 5 --workers 2
   run_comparison.py --tag _amazon_beauty --seeds 3 --gpu 0 1              two GPUs, one run at a time on each
+  run_comparison.py --dataset amazon --zoo FuxiCTR --zoo-models DCN DIN   and models of a FuxiCTR checkout
 
 files (OUT: --out, default comparisons/DATASET):
   OUT/table.md, table.csv        the table: mean and standard deviation over the seeds, the interval against the base
@@ -58,6 +61,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dataset", metavar="ID", help="all experiments on this data set")
     parser.add_argument("--tag", metavar="TEXT", help="all experiments whose id contains it")
     parser.add_argument("--base", metavar="ID", help=f"what others stand against; default {BASE_MODEL}, or the first")
+    parser.add_argument("--zoo", type=Path, metavar="DIR",
+                        help="FuxiCTR checkout, for --zoo-models and for models that are not here")  # fmt: skip
+    parser.add_argument("--zoo-models", nargs="+", default=[], metavar="MODEL",
+                        help="models of it to add, as zoo_MODEL_DATASET, with the budget of the base")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each experiment; default 1")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="runs at a time on the CPU; default 1")
     parser.add_argument("--gpu", type=int, nargs="+", metavar="N", help="one run at a time on each of these GPUs")
@@ -66,6 +73,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name in ("seeds", "workers"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} {getattr(options, name)}: must be 1 or more")
+    if options.zoo_models and not options.zoo:
+        parser.error("--zoo-models goes with --zoo")
     return options
 
 
@@ -89,10 +98,16 @@ def _run(options: argparse.Namespace) -> int:
         if not found:
             raise UserError(f"{options.config} has no experiment with --dataset {options.dataset} --tag {options.tag}")
         chosen += found
-    runs = plan(options.config, chosen, options.seeds, options.out)
-    base = options.base or next((run.expid for run in runs if run.params["model"] == BASE_MODEL), runs[0].expid)
-    if base not in {run.expid for run in runs}:
-        raise UserError(f"--base {base} is none of the experiments: {', '.join({run.expid: 0 for run in runs})}")
+    checkout = Checkout(options.zoo) if options.zoo else None
+    experiments = read_experiments(options.config, chosen, checkout)
+    base = options.base or next((expid for expid, params in experiments.items() if params["model"] == BASE_MODEL),
+                                next(iter(experiments)))  # fmt: skip
+    if base not in experiments:
+        raise UserError(f"--base {base} is none of the experiments: {', '.join(experiments)}")
+    if checkout:
+        entries = (zoo_entry(checkout, name, experiments[base]) for name in options.zoo_models)
+        experiments |= {entry["model_id"]: entry for entry in entries}
+    runs = plan(experiments, options.seeds, options.out)
     folder = write_runs(runs, options.config)
     jobs = {run.name: _job(run, folder) for run in runs if run.result is None}
     failed = run_with_progress(jobs, options.gpu or [-1] * options.workers, finished=len(runs) - len(jobs))

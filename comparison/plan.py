@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
+from experiment.checkout import Checkout
 from experiment.config import BASE, merge_dataset, merge_model, read_files, write_config
+from experiment.models import own_models
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,17 @@ def experiment_ids(config: Path, dataset: str | None, tag: str | None) -> list[s
             and (tag is None or tag in expid)]  # fmt: skip
 
 
-def plan(config: Path, expids: Iterable[str], seeds: int, out: Path | None) -> list[Run]:
-    """The runs, all experiments of one seed before the next seed.
+def read_experiments(config: Path, expids: Iterable[str], checkout: Checkout | None) -> dict[str, dict[str, Any]]:
+    """expid -> merged configuration.
 
-    The seeds are the entry's own, the next, and so on: the first run is what `run_expid.py` gives. Without ``out`` the
-    comparison's folder is comparisons/<data set>.
+    Args:
+        config: configuration folder.
+        expids: of it.
+        checkout: has the models that are not in `model_zoo/`.
 
     Raises:
-        UserError: an unknown experiment, experiments on different data sets, or one without AUC among its metrics.
+        UserError: an unknown experiment, experiments on different data sets, one without AUC among its metrics, or a
+            model that the checkout does not have either, or that cannot be imported from it.
     """
     models, datasets = read_files(config, "model_config"), read_files(config, "dataset_config")
     experiments = {}
@@ -74,7 +79,19 @@ def plan(config: Path, expids: Iterable[str], seeds: int, out: Path | None) -> l
                             f"{params['dataset_id']}: a comparison is on one")  # fmt: skip
         if "AUC" not in (params.get("metrics") or []):
             raise UserError(f"{expid}: metrics has no AUC, which a comparison ranks by")
-    out = out or Path("comparisons", experiments[first]["dataset_id"])
+        if checkout and not params.get("zoo") and params["model"] not in own_models():
+            checkout.model_class(params["model"])
+            params["zoo"] = str(checkout.path)
+    return experiments
+
+
+def plan(experiments: dict[str, dict[str, Any]], seeds: int, out: Path | None) -> list[Run]:
+    """The runs, all experiments of one seed before the next seed.
+
+    The seeds are the entry's own, the next, and so on: the first run is what `run_expid.py` gives. Without ``out`` the
+    comparison's folder is comparisons/<data set>.
+    """
+    out = out or Path("comparisons", next(iter(experiments.values()))["dataset_id"])
     return [Run(expid, {**params, "seed": params["seed"] + number, "verbose": 0,
                         "model_root": str(out / "checkpoints"), "model_id": f"{expid}_seed{params['seed'] + number}"},
                 out) for number in range(seeds) for expid, params in experiments.items()]  # fmt: skip

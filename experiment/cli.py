@@ -122,7 +122,7 @@ def _run(options: argparse.Namespace) -> int:
 def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) -> None:
     logging.info(f"FuxiCTR version: {fuxictr.__version__}")
     check_values(config.params, config.origin.__getitem__)
-    model_class = find_model(config.params["model"])
+    model_class = find_model(config.params["model"], config.params.get("zoo"))
     params = deepcopy(config.params)
     warnings = config.warnings + check_keys(config, model_class, options.strict) + resolve_paths(params, options.config)
     params["gpu"] = _device_index(options.gpu, warnings)
@@ -131,7 +131,9 @@ def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) ->
     logging.info("Params: " + print_to_json(params))
     run_folder = Path(params["model_root"], params["dataset_id"])
     open_log = partial(log.open_file, run_folder / f"{options.expid}.log")
-    observers: list[TensorBoard | Report] = [Report(options.report)] if options.report else []
+    observers: list[TensorBoard | Report] = []
+    if options.report:
+        observers.append(Report(options.report, config.params.get("zoo")))
     if options.tensorboard:
         events = run_folder / f"{options.expid}.tensorboard" / datetime.now().strftime("%Y%m%d-%H%M%S")
         observers.append(TensorBoard(events))

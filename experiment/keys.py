@@ -18,7 +18,7 @@ from .config import Config, nearest
 _BY_NAME = {
     "model", "model_id", "dataset_id", "gpu", "seed", "model_root", "verbose", "metrics", "optimizer", "loss", "task",
     "use_features", "feature_specs", "group_id", "build", "raw_from", "data_loader",
-    "trim_histories", "num_threads",
+    "trim_histories", "num_threads", "zoo",
 }  # fmt: skip
 _TUNER = {"debug_mode"}
 # Keys of older FuxiCTR and BARS configurations that the zoo no longer reads.
@@ -35,8 +35,15 @@ def known_keys(model_class: type) -> set[str]:
         BaseModel.fit, RankDataLoader, NpzBlockDataLoader.__init__, ParquetDataLoader.__init__,
         FeatureProcessor.__init__, FeatureProcessor.read_data, FeatureProcessor.fit, build_dataset,
     ]  # fmt: skip
-    functions += [cls.__init__ for cls in model_class.__mro__ if issubclass(cls, BaseModel) and "__init__" in vars(cls)]
-    return _BY_NAME | _TUNER | HISTORIC | {name for function in functions for name in _keywords(function)}
+    named = {name for function in functions for name in _keywords(function)}
+    return _BY_NAME | _TUNER | HISTORIC | named | constructor_keys(model_class)
+
+
+def constructor_keys(model_class: type) -> set[str]:
+    """The keywords of a model's constructor and of those it inherits."""
+    constructors = [vars(cls)["__init__"] for cls in model_class.__mro__
+                    if issubclass(cls, BaseModel) and "__init__" in vars(cls)]  # fmt: skip
+    return {name for constructor in constructors for name in _keywords(constructor)}
 
 
 def check_keys(config: Config, model_class: type, strict: bool) -> list[str]:

@@ -16,6 +16,7 @@ from fuxictr.pytorch.models import BaseModel
 from .checkpoint import write_atomic
 from .evaluation import Evaluation
 from .resume import Progress
+from .revision import revision
 
 PACKAGES = ("fuxictr", "torch", "numpy", "polars")
 
@@ -25,10 +26,15 @@ class Report:
 
     Args:
         folder: receives the files once the run is over.
+        zoo: the FuxiCTR checkout that the model is from, if it is from one.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, zoo: str | None = None) -> None:
         self.folder = folder
+        # Now, as the code is loaded: a training is long enough to commit meanwhile.
+        self.commits = {"commit": revision(Path(__file__).parents[1])}
+        if zoo:
+            self.commits["zoo_commit"] = revision(Path(zoo))
         self.curve: list[dict[str, float]] = []
         self._losses: list[dict[str, float]] = []
 
@@ -65,6 +71,7 @@ class Report:
             "epochs": len(self.curve), "curve": self.curve, "train_rows": progress.train_rows,
             "train_seconds": progress.train_seconds, "inference_ms": test.milliseconds if test else None,
             "batch_size": params["batch_size"], "config": {key: repr(value) for key, value in params.items()},
+            **self.commits,
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
             "hardware": {"device": device, "cpus": os.cpu_count(), "threads": torch.get_num_threads()},
         }  # fmt: skip

@@ -115,7 +115,8 @@ def _check_space(space: Space, base: Config, file: Path) -> None:
         if key in space:
             raise UserError(f"{file}: {key} cannot be in tuner_space; a sweep has one experiment and one data set")
     unset = [key for key in space if key not in base.params]
-    known = base.params.keys() | (known_keys(find_model(str(base.params.get("model")))) if unset else set())
+    model, zoo = str(base.params.get("model")), base.params.get("zoo")
+    known = base.params.keys() | (known_keys(find_model(model, zoo)) if unset else set())
     for key in unset:
         if key not in known:
             close = nearest(key, known)

@@ -1,0 +1,25 @@
+"""Which commit of the code a run has used."""
+
+import subprocess
+from pathlib import Path
+
+
+def revision(folder: Path) -> str | None:
+    """The commit that is checked out, with "+changes" where tracked files of the folder differ from it.
+
+    Returns:
+        None where git is missing or does not track the folder: an unpacked archive, or one inside another repository.
+    """
+    try:
+        _git(folder, "ls-files", "--error-unmatch", ".")
+        commit = _git(folder, "rev-parse", "HEAD")
+        changes = _git(folder, "status", "--porcelain", "--untracked-files=no", ".")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+changes" if changes else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    # Runs side by side must not wait for, or break, the lock that a status refreshes the index under.
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
