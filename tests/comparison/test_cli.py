@@ -12,11 +12,9 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from comparison.cli import main
-from data.generate_sample import World, generate, write_lines
 from experiment.config import load_config
 from experiment.sweep.workers import Job
 
-ROOT = Path(__file__).parents[2]
 SETTINGS = {"model": "DIEN", "dataset_id": "d", "metrics": ["AUC", "logloss"], "seed": 5, "batch_size": 8,
             "dien_target_field": ("item_id",)}  # fmt: skip
 
@@ -143,6 +141,12 @@ def test_nothing_finished(fake: Fake, capsys: pytest.CaptureFixture[str]) -> Non
     assert "no run of weak, the base, has finished" in capsys.readouterr().err
 
 
+def test_models_without_a_checkout(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_code:
+        main(["--expids", "weak", "--zoo-models", "DIN"])
+    assert exit_code.value.code == 2 and "--zoo-models goes with --zoo" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", ["--seeds", "--workers"])
 def test_numbers_below_one(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_code:
@@ -150,19 +154,52 @@ def test_numbers_below_one(option: str, capsys: pytest.CaptureFixture[str]) -> N
     assert exit_code.value.code == 2 and f"{option} 0: must be 1 or more" in capsys.readouterr().err
 
 
-def test_real_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(ROOT / "config", "config")
-    for file in Path("config/model_config").glob("*.yaml"):
-        file.write_text(file.read_text().replace("epochs: 8", "epochs: 1"))
-    reviews, items = generate(0, World(users=60))
-    Path("data/amazon_sample").mkdir(parents=True)
-    write_lines(Path("data/amazon_sample/reviews_Sample_5.json.gz"), [json.dumps(review) for review in reviews])
-    write_lines(Path("data/amazon_sample/meta_Sample.json.gz"), [repr(item) for item in items])
+@pytest.mark.usefixtures("sample")
+def test_real_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--expids", "DIEN_amazon_GRU", "DIEN_amazon", "--workers", "2"]) == 0
     assert "| DIEN_amazon_GRU" in capsys.readouterr().out
     assert len(json.loads(Path("comparisons/amazon/results.json").read_text())["runs"]) == 2
     assert Path("comparison_amazon.csv").read_text().count("[exp_id]") == 2 and not Path("config.csv").exists()
+
+
+def test_models_of_a_checkout(fake: Fake, checkout: Path) -> None:
+    command = ["--expids", "weak", "pooled", "--zoo", "FuxiCTR", "--zoo-models", "Mean", "DIN", "--seeds", "2"]
+    assert main(command) == 0
+    names = ("weak", "pooled", "zoo_Mean_d", "zoo_DIN_d")
+    assert fake.started == [[f"{name}_seed{seed}" for seed in (5, 6) for name in names]]
+    runs = json.loads(Path("comparisons/d/results.json").read_text())["runs"]
+    config = runs["zoo_DIN_d"][1]["config"]
+    assert config["zoo"] == repr(str(checkout)) and config["batch_size"] == "8" and config["depth"] == "9"
+    assert main(command) == 0 and fake.started[1:] == [[]]
+    checkout.rename("elsewhere")
+    command[command.index("FuxiCTR")] = "elsewhere"
+    fake.broken = {"zoo_Mean_d_seed5"}
+    assert main([*command[:7], "--seeds", "1"]) == 1  # another checkout: the run of the first does not count
+    assert fake.started[2] == ["zoo_Mean_d_seed5"]
+
+
+def test_an_experiment_whose_model_only_the_checkout_has(fake: Fake, checkout: Path) -> None:
+    file = Path("config/model_config/M.yaml")
+    file.write_text(file.read_text() + yaml.dump({"mean": {**SETTINGS, "model": "Mean"}}))
+    assert main(["--expids", "weak", "mean", "--zoo", "FuxiCTR"]) == 0
+    runs = json.loads(Path("comparisons/d/results.json").read_text())["runs"]
+    assert runs["mean"][0]["config"]["zoo"] == repr(str(checkout)) and "zoo" not in runs["weak"][0]["config"]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--zoo", "nowhere", "--zoo-models", "DIN"], "FuxiCTR checkout nowhere does not exist"),
+    (["--zoo", "config", "--zoo-models", "DIN"], "config is no FuxiCTR checkout: there is no model in its model_zoo/"),
+    (["--zoo", "FuxiCTR", "--zoo-models", "DIN", "Meen"], "FuxiCTR has no model 'Meen'; nearest: Mean"),
+    (["--zoo", "FuxiCTR", "--zoo-models", "Needy"], "model 'Needy' cannot be imported"),
+    (["--zoo", "FuxiCTR", "--zoo-models", "Needy"], "ModuleNotFoundError: No module named 'no_such_package'"),
+    (["--zoo", "FuxiCTR", "--zoo-models", "Tasks"], "model 'Tasks' of"),
+    (["--zoo", "FuxiCTR", "--expids", "odd"], "FuxiCTR has no model 'Men'; nearest: Mean"),
+])  # fmt: skip
+def test_bad_checkouts_and_models(fake: Fake, checkout: Path, arguments: list[str], message: str,
+                                  capsys: pytest.CaptureFixture[str]) -> None:
+    file = Path("config/model_config/M.yaml")
+    file.write_text(file.read_text() + yaml.dump({"odd": {**SETTINGS, "model": "Men"}}))
+    test_bad_input(fake, ["--expids", "weak", *arguments], message, capsys)
 
 
 def test_without_matplotlib_the_table_comes_all_the_same(fake: Fake, monkeypatch: pytest.MonkeyPatch,
