@@ -1,0 +1,8 @@
+"""Draws how a user's interest evolves towards candidate items: `python run_evolution.py --expid DIEN_amazon`."""
+
+import sys
+
+from evolution.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
