@@ -8,10 +8,12 @@ import torch
 from fuxictr.features import FeatureMap
 
 VOCABULARY = {"item_id": 30, "cate_id": 8, "query": 12}
+TIMES = {"session_history": 0.3, "day_history": 0.6}
+"""Time tokens, and how often a behaviour begins a new one."""
 
 
 def features(max_len: int = 6, **dims: int) -> dict[str, dict]:
-    """An item with its category, a query, their histories, negatives by columns, a numeric and a meta column."""
+    """An item with its category, a query, their histories, negatives by columns, times, a numeric and a meta column."""
     spec: dict[str, dict] = {"user_id": {"type": "meta"}, "price": {"source": "", "type": "numeric"}}
     for name, size in VOCABULARY.items():
         spec[name] = {"source": "", "type": "categorical", "padding_idx": 0, "vocab_size": size}
@@ -20,6 +22,8 @@ def features(max_len: int = 6, **dims: int) -> dict[str, dict]:
     for name, root in shared.items():
         spec[name] = {"source": "", "type": "sequence", "share_embedding": root, "padding_idx": 0,
                       "vocab_size": VOCABULARY[root], "max_len": max_len}
+    for name in TIMES:
+        spec[name] = {"source": "", "type": "sequence", "padding_idx": 0, "vocab_size": 12, "max_len": max_len}
     for name, dim in dims.items():
         spec[name]["embedding_dim"] = dim
     return spec
@@ -51,6 +55,9 @@ def make_batch(lengths: list[int], max_len: int = 6, seed: int = 0) -> dict[str,
     batch["price"] = torch.rand(rows, generator=generator)
     batch["user_id"] = torch.arange(rows)
     batch["label"] = torch.randint(0, 2, (rows,), generator=generator).float()
+    for name, share in TIMES.items():
+        begins = torch.rand(rows, max_len, generator=generator) < share
+        batch[name] = (begins.cumsum(dim=1) % 10 + 1) * mask
     return batch
 
 
@@ -61,7 +68,7 @@ DEFAULTS: dict[str, Any] = {
     "dien_neg_seq_field": [],
 }
 
-SEQUENCES = ["item_history", "cate_history", "query_history", "neg_item_history", "neg_cate_history"]
+SEQUENCES = ["item_history", "cate_history", "query_history", "neg_item_history", "neg_cate_history", *TIMES]
 
 
 def train_loss(model: Any, batch: dict[str, torch.Tensor], seed: int = 0) -> tuple[torch.Tensor, dict]:

@@ -12,6 +12,9 @@ from model_zoo.BST.src.transformer import BehaviorTransformer
 from model_zoo.DeepFM.src import DeepFM
 from model_zoo.DIN.src import DIN
 from model_zoo.DMNPlus.src import DMNPlus
+from model_zoo.DREAM.src import DREAM
+from model_zoo.DSIN.src import DSIN
+from model_zoo.DSIN.src.sessions import BiasEncoding
 from model_zoo.EmbeddingMLP.src import EmbeddingMLP
 from model_zoo.FM.src import FM
 from model_zoo.GRUAttention.src import GRUAttention
@@ -22,8 +25,9 @@ FIELDS = {"target_field": ("item_id", "cate_id"), "sequence_field": ("item_histo
 TWO = {"target_field": [("item_id", "cate_id"), "query"],
        "sequence_field": [("item_history", "cate_history"), "query_history"]}
 MODELS: dict[str, type[BaseModel]] = {
-    model.__name__: model for model in (EmbeddingMLP, WideDeep, PNN, DIN, GRUAttention, BST, DMNPlus, FM, DeepFM)}
-STEPWISE = ("EmbeddingMLP", "DIN", "GRUAttention", "BST", "DMNPlus")
+    model.__name__: model for model in (EmbeddingMLP, WideDeep, PNN, DIN, GRUAttention, BST, DMNPlus, DSIN, DREAM, FM,
+                                            DeepFM)}
+STEPWISE = ("EmbeddingMLP", "DIN", "GRUAttention", "BST", "DMNPlus", "DSIN", "DREAM")
 POOLED = ("WideDeep", "PNN", "FM", "DeepFM")
 DNN = {"dnn_hidden_units": [8, 4], "batch_norm": True}
 ATTENTION = {"attention_hidden_units": [6, 3]}
@@ -31,7 +35,8 @@ MLP = {"hidden_units": [8, 4], "batch_norm": True}
 SMALL: dict[str, dict[str, Any]] = {
     "EmbeddingMLP": {**DNN, **FIELDS}, "DIN": {**DNN, **ATTENTION, **{f"din_{k}": v for k, v in FIELDS.items()}},
     "GRUAttention": {**DNN, **ATTENTION, **FIELDS}, "BST": {**DNN, **{f"bst_{k}": v for k, v in FIELDS.items()}},
-    "DMNPlus": {**DNN, **FIELDS}, "WideDeep": MLP, "PNN": MLP, "FM": {}, "DeepFM": MLP,
+    "DMNPlus": {**DNN, **FIELDS}, "DSIN": {**DNN, **FIELDS}, "DREAM": {**DNN, **FIELDS},
+    "WideDeep": MLP, "PNN": MLP, "FM": {}, "DeepFM": MLP,
 }
 TRAINING = {key: DEFAULTS[key] for key in ("optimizer", "loss", "metrics", "verbose", "model_root", "embedding_dim")}
 
@@ -54,4 +59,7 @@ def make_model(name: str, spec: dict[str, dict] | None = None, seed: int = 0, **
                 layer.weight[1:].normal_()
             if isinstance(layer, BehaviorTransformer) and layer.positions is not None:
                 layer.positions.normal_()
+            if isinstance(layer, BiasEncoding):
+                for weight in layer.parameters():
+                    weight.normal_()
     return model

@@ -7,19 +7,28 @@ from fuxictr.features import FeatureMap
 from fuxictr.pytorch.layers import FeatureEmbeddingDict
 from torch import Tensor, nn
 
-from model_zoo.DIEN.src.fields import Field, embedding_sizes, profile_fields, sequence_fields
+from model_zoo.DIEN.src.fields import (
+    Field,
+    as_tuples,
+    check_feature,
+    embedding_sizes,
+    profile_fields,
+    sequence_fields,
+)
 from model_zoo.DIEN.src.sequences import align
 
 
 class History(NamedTuple):
     """One behaviour sequence of a batch and its target item.
 
-    target: (B, D_a). behaviours: (B, T, D), zero at padding. mask: (B, T) bool, real steps first.
+    target: (B, D_a). behaviours: (B, T, D), zero at padding. mask: (B, T) bool, real steps first. times: (B, T), the
+    time tokens, 0 at padding and where the model reads none.
     """
 
     target: Tensor
     behaviours: Tensor
     mask: Tensor
+    times: Tensor
 
     def sum_pooling(self) -> Tensor:
         """[Σe_t, e_a * Σe_t], (B, 2D)."""
@@ -35,6 +44,7 @@ class HistoryEmbedding(nn.Module):
         embedding_dim: of a feature without its own.
         target, sequence: fields in pairs, in the zoo's notation.
         prefix: of these two keywords' names, for errors.
+        times: a sequence of time tokens for each of the sequences; read, not embedded.
 
     Attributes:
         target_sizes, behaviour_sizes: D_a and D of each sequence.
@@ -45,12 +55,19 @@ class HistoryEmbedding(nn.Module):
     """
 
     def __init__(self, feature_map: FeatureMap, embedding_dim: int, target: Field, sequence: Field,
-                 prefix: str = "") -> None:
+                 prefix: str = "", times: Field = ()) -> None:
         super().__init__()
         features = feature_map.features
         self.prefix = prefix
         self.sequences = sequence_fields(features, target, sequence, [], prefix)
-        self.embedding_layer = FeatureEmbeddingDict(feature_map, embedding_dim)
+        self.times = [name for fields in as_tuples(times) for name in fields]
+        for name in self.times:
+            check_feature(features, name, "time_field", sequential=True)
+        if self.times and len(self.times) != len(self.sequences):
+            raise ValueError(f"time_field={times!r} names {len(self.times)} features, but {prefix}sequence_field="
+                             f"{sequence!r} has {len(self.sequences)} entries: each sequence needs its own")
+        self.embedding_layer = FeatureEmbeddingDict(feature_map, embedding_dim,
+                                                    not_required_feature_columns=self.times)
         sizes = embedding_sizes(features, self.embedding_layer)
         self.profile_fields = profile_fields(features, sizes, self.sequences, column_negatives=False)
         self.profile_size = sum(sizes[name][-1] for name in self.profile_fields)
@@ -61,11 +78,13 @@ class HistoryEmbedding(nn.Module):
         """X: the zoo's batch, each (B,) or (B, T). Returns a History a sequence, and the profile (B, P)."""
         profile = self.embedding_layer({name: X[name] for name in self.profile_fields})
         histories = []
-        for target, behaviours, _ in self.sequences:
-            ids, mask = align([X[name].long() for name in behaviours])
-            steps = self.embedding_layer(dict(zip(behaviours, ids, strict=True)))
+        for i, (target, behaviours, _) in enumerate(self.sequences):
+            columns = (*behaviours, *self.times[i:i + 1])
+            ids, mask = align([X[name].long() for name in columns])
+            steps = self.embedding_layer(dict(zip(behaviours, ids, strict=False)))
             embedded = torch.cat([steps[name] for name in behaviours], dim=-1).masked_fill(~mask.unsqueeze(-1), 0)
-            histories.append(History(torch.cat([profile[name] for name in target], dim=-1), embedded, mask))
+            times = ids[-1] if self.times else torch.zeros_like(ids[0])
+            histories.append(History(torch.cat([profile[name] for name in target], dim=-1), embedded, mask, times))
         return histories, torch.cat([profile[name] for name in self.profile_fields], dim=-1)
 
     def sum_pooling_size(self) -> int:

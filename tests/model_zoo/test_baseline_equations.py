@@ -77,6 +77,11 @@ class Row:
         pairs = zip(self.steps("item_history"), self.steps("cate_history"), strict=True)
         return [np.concatenate(pair) for pair in pairs]
 
+    def runs(self, times):
+        """The behaviours in lists of one time token each."""
+        tokens = iter(self.values[times])
+        return [list(run) for _, run in itertools.groupby(self.behaviours(), key=lambda _: next(tokens))]
+
 
 def linear(module, batch, row):
     """Σ_i w_i x_i, where a history has each of its ids."""
@@ -121,25 +126,28 @@ def softmax(scores):
     return np.exp(scores) / np.exp(scores).sum()
 
 
+def transformer_block(block, x, causal=False):
+    (W_q, W_k, W_v), (b_q, b_k, b_v) = (np.split(array(p), 3) for p in block.query_key_value.parameters())
+    queries, keys, values = ([W @ e + b for e in x] for W, b in ((W_q, b_q), (W_k, b_k), (W_v, b_v)))
+    size, outputs = len(x[0]) // block.num_heads, []
+    for t, e in enumerate(x):
+        seen = range(t + 1) if causal else range(len(x))
+        heads = []
+        for head in (slice(i, i + size) for i in range(0, len(e), size)):
+            weights = softmax(np.array([queries[t][head] @ keys[j][head] for j in seen]) / np.sqrt(size))
+            heads.append(sum(w * values[j][head] for w, j in zip(weights, seen, strict=True)))
+        attended = array(block.output.weight) @ np.concatenate(heads) + array(block.output.bias)
+        s = normalised(block.attention_norm, e + attended)
+        outputs.append(normalised(block.output_norm, s + run(block.feed_forward, s)))
+    return outputs
+
+
 def bst(transformer, behaviours, target, pooling, causal):
     """Oldest behaviour first, the target last; a step's position is its distance from the target."""
     steps = [*behaviours, target]
     x = [np.concatenate([e, array(transformer.positions)[len(behaviours) - t]]) for t, e in enumerate(steps)]
     for block in transformer.blocks:
-        (W_q, W_k, W_v), (b_q, b_k, b_v) = (np.split(array(p), 3) for p in block.query_key_value.parameters())
-        queries, keys, values = ([W @ e + b for e in x] for W, b in ((W_q, b_q), (W_k, b_k), (W_v, b_v)))
-        size = len(x[0]) // block.num_heads
-        outputs = []
-        for t, e in enumerate(x):
-            seen = range(t + 1) if causal else range(len(x))
-            heads = []
-            for head in (slice(i, i + size) for i in range(0, len(e), size)):
-                weights = softmax(np.array([queries[t][head] @ keys[j][head] for j in seen]) / np.sqrt(size))
-                heads.append(sum(w * values[j][head] for w, j in zip(weights, seen, strict=True)))
-            attended = array(block.output.weight) @ np.concatenate(heads) + array(block.output.bias)
-            s = normalised(block.attention_norm, e + attended)
-            outputs.append(normalised(block.output_norm, s + run(block.feed_forward, s)))
-        x = outputs
+        x = transformer_block(block, x, causal)
     if pooling == "concat":
         return np.concatenate([*reversed(x), np.zeros((transformer.max_steps - len(x)) * len(x[0]))])
     return {"mean": np.mean(x, axis=0), "sum": np.sum(x, axis=0), "target": x[-1]}[pooling]
@@ -157,6 +165,49 @@ def dmn_plus(fusion, question, memory, behaviours, target):
             context = gru(memory.attention_gru, facts, gates=softmax(np.array(scores)))[-1]
         m = np.maximum(array(update.weight) @ np.concatenate([m, context, q]) + array(update.bias), 0)
     return m
+
+
+def lstm(layer, inputs):
+    """Gates i, f, o and candidate g (Hochreiter and Schmidhuber, with forget gates)."""
+    W, U, b = array(layer.weight_ih_l0), array(layer.weight_hh_l0), array(layer.bias_ih_l0 + layer.bias_hh_l0)
+    h = c = np.zeros(U.shape[1])
+    states = []
+    for x in inputs:
+        i, f, g, o = np.split(W @ x + U @ h + b, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        states.append(h)
+    return states
+
+
+def bilinear(attention, states, target):
+    """Σ_k a_k x_k with a_k the softmax of x_k W e_a."""
+    weights = softmax(np.array([x @ array(attention.weight) @ target for x in states]))
+    return sum(w * x for w, x in zip(weights, states, strict=True))
+
+
+def dsin(module, sessions, target):
+    """Bias, self-attention inside each session, its mean, both directions of the LSTM, two attentions."""
+    if not sessions:
+        return np.zeros(3 * len(target))
+    bias, interests = module.bias_encoding, []
+    for k, session in enumerate(sessions):
+        x = [e + array(bias.sessions)[len(sessions) - 1 - k] + array(bias.places)[len(session) - 1 - t]
+             + array(bias.values) for t, e in enumerate(session)]
+        interests.append(np.mean(transformer_block(module.block, x), axis=0))
+    both = zip(lstm(module.forwards, interests), reversed(lstm(module.backwards, interests[::-1])), strict=True)
+    interacting = [np.concatenate(states) for states in both]
+    return np.concatenate([bilinear(module.interest_attention, interests, target),
+                           bilinear(module.interaction_attention, interacting, target)])
+
+
+def dream(rnn, baskets, target, pooling):
+    """h_k = tanh(C b_k + R h_{k-1} + c), then the user beside his product with the target."""
+    h = np.zeros_like(target)
+    for basket in baskets:
+        b = np.max(basket, axis=0) if pooling == "max" else np.mean(basket, axis=0)
+        h = np.tanh(array(rnn.weight_ih_l0) @ b + array(rnn.weight_hh_l0) @ h + array(rnn.bias_ih_l0 + rnn.bias_hh_l0))
+    return np.concatenate([h, h * target])
 
 
 def sums(row, product):
@@ -178,6 +229,10 @@ def logit(name, model, batch, i, keywords, pooling):
                          keywords.get("seq_pooling_type", "mean"), keywords.get("use_causal_mask"))]
         elif name == "DMNPlus":
             parts = [dmn_plus(model.inputs[0], model.questions[0], model.memories[0], row.behaviours(), row.target())]
+        elif name == "DSIN":
+            parts = [dsin(model.sessions[0], row.runs("session_history"), row.target())]
+        elif name == "DREAM":
+            parts = [dream(model.rnns[0], row.runs("day_history"), row.target(), keywords.get("basket_pooling", "max"))]
         else:
             states = gru(model.second_grus[0], gru(model.first_grus[0], row.behaviours()))
             parts = [attend(model.attentions[0], states, row.target(), normalise=True), *parts]
@@ -199,6 +254,8 @@ def logit(name, model, batch, i, keywords, pooling):
     *(("BST", {"seq_pooling_type": pooling}, None) for pooling in ("mean", "sum", "target", "concat")),
     ("BST", {"use_causal_mask": True, "stacked_transformer_layers": 2, "num_heads": 3}, None),
     ("DMNPlus", {}, None), ("DMNPlus", {"num_passes": 1, "gru_hidden_size": 5, "gate_hidden_size": 3}, None),
+    ("DSIN", {}, None), ("DSIN", {"num_heads": 4}, None),
+    ("DREAM", {}, None), ("DREAM", {"basket_pooling": "mean"}, None),
     *((name, {}, pooling) for name in POOLED for pooling in ("Sum", "Average")),
 ])
 def test_scores(name, keywords, pooling):

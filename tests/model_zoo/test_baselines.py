@@ -11,6 +11,7 @@ from made_models import MODELS, POOLED, STEPWISE, TWO, make_model, pooled_featur
 from model_zoo.parts.pooled import start_linear_weights_small
 
 LENGTHS = [6, 0, 1, 3, 2]
+TWO_OF_TIME = {**TWO, "time_field": ["session_history", "day_history"]}
 TWO_OF_DIN = {f"din_{keyword}": value for keyword, value in TWO.items()}
 VARIANTS = [
     *((name, {}) for name in MODELS),
@@ -26,6 +27,8 @@ VARIANTS = [
     ("BST", {"use_causal_mask": True, "stacked_transformer_layers": 2, "attention_dropout": 0.5}),
     ("BST", {"use_position_emb": False, "layer_norm": False, "num_heads": 4}), ("BST", {"use_residual": False}),
     ("DMNPlus", TWO), ("DMNPlus", {"gru_hidden_size": 5, "gate_hidden_size": 3}), ("DMNPlus", {"num_passes": 1}),
+    ("DSIN", TWO_OF_TIME), ("DSIN", {"num_heads": 4, "attention_dropout": 0.5, "net_dropout": 0.5}),
+    ("DREAM", TWO_OF_TIME), ("DREAM", {"basket_pooling": "mean"}),
     *(("GRUAttention", {"attention_type": kind}) for kind in ("bilinear_attention", "dot_attention")),
 ]
 
@@ -168,6 +171,13 @@ def test_an_unused_sequence_is_said(caplog):
     ("DMNPlus", {"gru_hidden_size": 0}, "gru_hidden_size=0: 0 is not allowed"),
     ("DMNPlus", {"gru_backend": "fast"}, "gru_backend='fast' is unknown; allowed: auto, reference"),
     ("DMNPlus", {"net_dropout": -0.1}, "net_dropout=-0.1 is not allowed"),
+    ("DSIN", {"time_field": "session"}, "time_field: feature 'session' does not exist .*session_history"),
+    ("DSIN", {"time_field": "item_id"}, "time_field: feature 'item_id' is of type 'categorical', but a sequence"),
+    ("DSIN", {"time_field": ["session_history", "day_history"]}, "names 2 features, but sequence_field=.* 1 entries"),
+    ("DSIN", {"num_heads": 3}, r"num_heads=3 does not divide the 8 values of a step of .*; allowed: 1, 2, 4, 8"),
+    ("DSIN", {"attention_dropout": 1}, "attention_dropout=1 is not allowed"),
+    ("DREAM", {"basket_pooling": "sum"}, "basket_pooling='sum' is unknown; allowed: max, mean"),
+    ("DREAM", {"time_field": "days"}, "time_field: feature 'days' does not exist .*day_history"),
 ])
 def test_refuses_in_one_clear_line(name, keywords, message):
     with pytest.raises(ValueError, match=message) as error:

@@ -12,6 +12,7 @@ from model_zoo.DIEN.src.keywords import check_activations, check_choice, check_r
 from model_zoo.parts.history import HistoryEmbedding
 from model_zoo.parts.reverse import reverse_steps
 from model_zoo.parts.score_mlp import ScoreMLP
+from model_zoo.parts.transformer_block import check_heads
 
 from .transformer import POOLINGS, BehaviorTransformer
 
@@ -82,10 +83,7 @@ class BST(BaseModel):
                                  f"bst_sequence_field={'+'.join(fields.behaviours)} (size {behaviour}): their sizes "
                                  "must agree")
             size = behaviour + position_size
-            if size % num_heads:
-                allowed = ", ".join(str(n) for n in range(1, size + 1) if size % n == 0)
-                raise ValueError(f"num_heads={num_heads} does not divide the {size} values of a step of "
-                                 f"{'+'.join(fields.behaviours)} and its position; allowed: {allowed}")
+            check_heads(num_heads, size, f"a step of {'+'.join(fields.behaviours)} and its position")
             max_steps = feature_map.features[fields.behaviours[0]]["max_len"] + 1
             transformer = BehaviorTransformer(behaviour, position_size, max_steps, stacked_transformer_layers,
                                               num_heads, attention_dropout, net_dropout, layer_norm, use_residual,

@@ -44,20 +44,21 @@ def sequence_fields(features: dict[str, dict], target: Field, sequence: Field, n
         raise ValueError(f"{prefix}target_field={target!r} has {len(targets)} entries and "
                          f"{prefix}sequence_field={sequence!r} has {len(sequences)}: each sequence needs its target")
     for name in (name for entry in targets for name in entry):
-        _check(features, name, f"{prefix}target_field", sequential=False)
+        check_feature(features, name, f"{prefix}target_field", sequential=False)
     for name in (name for entry in sequences for name in entry):
-        _check(features, name, f"{prefix}sequence_field", sequential=True)
+        check_feature(features, name, f"{prefix}sequence_field", sequential=True)
     names = [name for entry in negatives for name in entry]
     if not names or not all(name in features for name in names):
         return [SequenceFields(t, s, ()) for t, s in zip(targets, sequences, strict=True)]
     for name in names:
-        _check(features, name, f"{prefix}neg_seq_field", sequential=True)
+        check_feature(features, name, f"{prefix}neg_seq_field", sequential=True)
     if [len(entry) for entry in negatives] != [len(entry) for entry in sequences]:
         raise ValueError(f"{prefix}neg_seq_field={negative!r} does not pair with {prefix}sequence_field={sequence!r}")
     return [SequenceFields(*entry) for entry in zip(targets, sequences, negatives, strict=True)]
 
 
-def _check(features: dict[str, dict], name: str, keyword: str, sequential: bool) -> None:
+def check_feature(features: dict[str, dict], name: str, keyword: str, sequential: bool) -> None:
+    """Raises ValueError where a keyword names no feature, or one of the wrong type."""
     if name not in features:
         near = difflib.get_close_matches(name, features, n=3) or list(features)
         raise ValueError(f"{keyword}: feature {name!r} does not exist in the data set; nearest: {', '.join(near)}")

@@ -1,0 +1,83 @@
+"""A Dynamic Recurrent Model for Next Basket Recommendation (Yu et al., SIGIR 2016)."""
+
+from typing import Any
+
+import torch
+from fuxictr.pytorch.models import BaseModel
+from torch import Tensor, nn
+
+from model_zoo.DIEN.src.fields import Field
+from model_zoo.DIEN.src.keywords import check_activations, check_choice, check_sizes
+from model_zoo.parts.history import History, HistoryEmbedding
+from model_zoo.parts.score_mlp import ScoreMLP
+from model_zoo.parts.segments import segments_of
+
+
+class DREAM(BaseModel):
+    """An RNN reads a user's baskets; its last state is the user, who meets the target in a product.
+
+    With b_k the pooled behaviours of basket k, h_k = tanh(C b_k + R h_{k-1} + c), and the MLP gets h, h * e_a and the
+    profile. The paper scores by the inner product <h, e_a> alone, and its states are sigmoids: the same recurrence, but
+    for shift and scale of the states, since sigmoid(2x) = (tanh(x) + 1) / 2.
+
+    Args:
+        feature_map: the zoo's FeatureMap.
+        target_field, sequence_field: target item and behaviours; fields as in DIEN.
+        time_field: the builders' ``day_history``, one a sequence: a basket ends where the token changes.
+        basket_pooling: of a basket's behaviours, ``max`` or ``mean``.
+
+    Raises:
+        ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
+    """
+
+    def __init__(self,
+                 feature_map: Any,
+                 model_id: str = "DREAM",
+                 gpu: int = -1,
+                 dnn_hidden_units: list[int] = [200, 80],
+                 dnn_activations: str | list[str] = "ReLU",
+                 learning_rate: float = 1e-3,
+                 embedding_dim: int = 16,
+                 net_dropout: float = 0,
+                 batch_norm: bool = True,
+                 target_field: Field = [("item_id", "cate_id")],
+                 sequence_field: Field = [("item_history", "cate_history")],
+                 time_field: Field = "day_history",
+                 basket_pooling: str = "max",
+                 embedding_regularizer: str | float | None = None,
+                 net_regularizer: str | float | None = None,
+                 **kwargs: Any) -> None:
+        super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
+                         net_regularizer=net_regularizer, **kwargs)
+        check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units)
+        check_choice("basket_pooling", basket_pooling, ("max", "mean"))
+        check_activations("dnn_activations", dnn_activations)
+        self.basket_pooling = basket_pooling
+        self.embedding_layer = HistoryEmbedding(feature_map, embedding_dim, target_field, sequence_field,
+                                                times=time_field)
+        self.rnns = nn.ModuleList(
+            nn.RNN(behaviour, target, batch_first=True) for behaviour, target in
+            zip(self.embedding_layer.behaviour_sizes, self.embedding_layer.target_sizes, strict=True))
+        mlp_size = self.embedding_layer.profile_size + 2 * sum(self.embedding_layer.target_sizes)
+        self.dnn = ScoreMLP(mlp_size, dnn_hidden_units, dnn_activations, net_dropout, batch_norm)
+        self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
+        self.reset_parameters()
+        self.model_to_device()
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
+        histories, profile = self.embedding_layer(self.get_inputs(inputs))
+        parts = []
+        for history, rnn in zip(histories, self.rnns, strict=True):
+            user = self.user(history, rnn)
+            parts += [user, user * history.target]
+        return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}
+
+    def user(self, history: History, rnn: nn.Module) -> Tensor:
+        """The state after the last basket, (B, D_a); zero for a user without any."""
+        baskets = segments_of(history.times, history.mask)
+        pool = baskets.max if self.basket_pooling == "max" else baskets.mean
+        states, _ = rnn(pool(history.behaviours, history.mask))
+        count = baskets.mask.sum(dim=1)
+        last = (count - 1).clamp(min=0).view(-1, 1, 1).expand(-1, 1, states.size(-1))
+        return states.gather(1, last).squeeze(1).masked_fill(count.unsqueeze(-1) == 0, 0)

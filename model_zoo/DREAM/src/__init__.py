@@ -1,0 +1,3 @@
+from .DREAM import DREAM
+
+__all__ = ["DREAM"]

@@ -1,0 +1,78 @@
+"""Deep Session Interest Network for Click-Through Rate Prediction (Feng et al., IJCAI 2019, arXiv 1905.06482)."""
+
+from typing import Any
+
+import torch
+from fuxictr.pytorch.models import BaseModel
+from torch import Tensor, nn
+
+from model_zoo.DIEN.src.fields import Field
+from model_zoo.DIEN.src.keywords import check_activations, check_rates, check_sizes
+from model_zoo.parts.history import HistoryEmbedding
+from model_zoo.parts.score_mlp import ScoreMLP
+from model_zoo.parts.transformer_block import check_heads
+
+from .sessions import SessionInterests
+
+
+class DSIN(BaseModel):
+    """Behaviours are alike inside a session and differ between sessions: interests are extracted session by session.
+
+    The paper keeps the latest sessions of a user, each of some behaviours at most; here the whole history is read.
+
+    Args:
+        feature_map: the zoo's FeatureMap.
+        target_field, sequence_field: target item and behaviours; fields as in DIEN.
+        time_field: the builders' ``session_history``, one a sequence: a session ends where the token changes.
+        num_heads: of the self-attention; divides the behaviour's size.
+        attention_dropout: of the self-attention's weights; ``net_dropout`` is the block's other dropout too.
+
+    Raises:
+        ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
+    """
+
+    def __init__(self,
+                 feature_map: Any,
+                 model_id: str = "DSIN",
+                 gpu: int = -1,
+                 dnn_hidden_units: list[int] = [200, 80],
+                 dnn_activations: str | list[str] = "ReLU",
+                 learning_rate: float = 1e-3,
+                 embedding_dim: int = 16,
+                 net_dropout: float = 0,
+                 batch_norm: bool = True,
+                 target_field: Field = [("item_id", "cate_id")],
+                 sequence_field: Field = [("item_history", "cate_history")],
+                 time_field: Field = "session_history",
+                 num_heads: int = 2,
+                 attention_dropout: float = 0,
+                 embedding_regularizer: str | float | None = None,
+                 net_regularizer: str | float | None = None,
+                 **kwargs: Any) -> None:
+        super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
+                         net_regularizer=net_regularizer, **kwargs)
+        check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units, num_heads=num_heads)
+        check_rates(attention_dropout=attention_dropout, net_dropout=net_dropout)
+        check_activations("dnn_activations", dnn_activations)
+        self.embedding_layer = HistoryEmbedding(feature_map, embedding_dim, target_field, sequence_field,
+                                                times=time_field)
+        self.sessions = nn.ModuleList()
+        mlp_size = self.embedding_layer.profile_size
+        for fields, target, behaviour in zip(self.embedding_layer.sequences, self.embedding_layer.target_sizes,
+                                             self.embedding_layer.behaviour_sizes, strict=True):
+            check_heads(num_heads, behaviour, f"a step of {'+'.join(fields.behaviours)}")
+            max_steps = feature_map.features[fields.behaviours[0]]["max_len"]
+            sessions = SessionInterests(behaviour, target, max_steps, num_heads, attention_dropout, net_dropout)
+            self.sessions.append(sessions)
+            mlp_size += sessions.output_size
+        self.dnn = ScoreMLP(mlp_size, dnn_hidden_units, dnn_activations, net_dropout, batch_norm)
+        self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
+        self.reset_parameters()
+        self.model_to_device()
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
+        histories, profile = self.embedding_layer(self.get_inputs(inputs))
+        parts = [sessions(history.behaviours, history.mask, history.times, history.target)
+                 for history, sessions in zip(histories, self.sessions, strict=True)]
+        return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}

@@ -1,0 +1,3 @@
+from .DSIN import DSIN
+
+__all__ = ["DSIN"]

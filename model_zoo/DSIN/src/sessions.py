@@ -1,0 +1,83 @@
+"""Session interests of DSIN (Feng et al., IJCAI 2019, sections 3.3 to 3.5)."""
+
+import torch
+from torch import Tensor, nn
+
+from model_zoo.DIEN.src.attention import InterestAttention
+from model_zoo.parts.reverse import reverse_steps
+from model_zoo.parts.segments import Segments, segments_of
+from model_zoo.parts.transformer_block import TransformerBlock
+
+
+class BiasEncoding(nn.Module):
+    """BE_(k,t,c) = w^K_k + w^T_t + w^C_c: k the session, t the place in it, c the value of the embedding.
+
+    Both are counted back from the newest, so that they mean the same in long and short histories.
+
+    Args:
+        max_steps: T, behaviours that a row can have. size: D.
+    """
+
+    def __init__(self, max_steps: int, size: int) -> None:
+        super().__init__()
+        self.sessions = nn.Parameter(1e-4 * torch.randn(max_steps))
+        self.places = nn.Parameter(1e-4 * torch.randn(max_steps))
+        self.values = nn.Parameter(1e-4 * torch.randn(size))
+
+    def forward(self, sessions: Segments, mask: Tensor) -> Tensor:
+        """mask: (B, T) bool. Returns (B, T, D), for real steps."""
+        session = (sessions.mask.sum(dim=1, keepdim=True) - 1 - sessions.index).clamp(min=0)
+        # Of each step the number of real ones up to it, and of its session the number up to its last step.
+        number = mask.cumsum(dim=1)
+        last = torch.zeros_like(sessions.mask, dtype=number.dtype).scatter_reduce(1, sessions.index, number, "amax")
+        place = last.gather(1, sessions.index) - number
+        return (self.sessions[session] + self.places[place]).unsqueeze(-1) + self.values
+
+
+class SessionInterests(nn.Module):
+    """Self-attention inside each session, Bi-LSTM over the sessions, and the target's attention to both.
+
+    Args:
+        size: D of the behaviours. target_size: D_a. max_steps: behaviours that a row can have.
+        num_heads, attention_dropout, dropout: of the transformer block.
+
+    Attributes:
+        output_size: 3D.
+    """
+
+    def __init__(self, size: int, target_size: int, max_steps: int, num_heads: int, attention_dropout: float,
+                 dropout: float) -> None:
+        super().__init__()
+        self.bias_encoding = BiasEncoding(max_steps, size)
+        self.block = TransformerBlock(size, num_heads, attention_dropout, dropout, layer_norm=True, use_residual=True)
+        self.forwards = nn.LSTM(size, size, batch_first=True)
+        self.backwards = nn.LSTM(size, size, batch_first=True)
+        self.interest_attention = InterestAttention(size, target_size)
+        self.interaction_attention = InterestAttention(2 * size, target_size)
+        self.output_size = 3 * size
+
+    def forward(self, behaviours: Tensor, mask: Tensor, times: Tensor, target: Tensor) -> Tensor:
+        """behaviours: (B, T, D), mask and times: (B, T), target: (B, D_a). Returns [U^I, U^H], (B, 3D)."""
+        sessions = segments_of(times, mask)
+        steps = self.block(behaviours + self.bias_encoding(sessions, mask), self.visible(sessions, mask))
+        interests = sessions.mean(steps, mask)
+        interacting = self.interact(interests, sessions.mask)
+        return torch.cat([
+            _attended(self.interest_attention(interests, target, sessions.mask), interests),
+            _attended(self.interaction_attention(interacting, target, sessions.mask), interacting)], dim=-1)
+
+    def visible(self, sessions: Segments, mask: Tensor) -> Tensor:
+        """(B, T, T): real steps see those of their session; padding sees only itself, and nobody sees it."""
+        same = sessions.index.unsqueeze(1) == sessions.index.unsqueeze(2)
+        real = same & mask.unsqueeze(1) & mask.unsqueeze(2)
+        return real | torch.eye(mask.size(1), dtype=torch.bool, device=mask.device)
+
+    def interact(self, interests: Tensor, mask: Tensor) -> Tensor:
+        """Bi-LSTM: interests (B, K, D), mask (B, K), real sessions first. Returns (B, K, 2D)."""
+        before, _ = self.forwards(interests)
+        after, _ = self.backwards(reverse_steps(interests, mask))
+        return torch.cat([before, reverse_steps(after, mask)], dim=-1)
+
+
+def _attended(weights: Tensor, states: Tensor) -> Tensor:
+    return (weights.unsqueeze(-1) * states).sum(dim=1)

@@ -1,0 +1,60 @@
+"""Sessions or days: runs of behaviours that have one time token."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Segments(NamedTuple):
+    """How a batch of histories falls into segments.
+
+    index: (B, T), number of the segment that each step is in, from 0. mask: (B, K) bool, real segments first.
+    """
+
+    index: Tensor
+    mask: Tensor
+
+    def mean(self, steps: Tensor, real: Tensor) -> Tensor:
+        """The mean of each segment's steps.
+
+        Args:
+            steps: (B, T, D). real: (B, T) bool.
+
+        Returns:
+            (B, K, D), zero where there is no segment.
+        """
+        steps = steps.masked_fill(~real.unsqueeze(-1), 0)
+        total = self._empty(steps, 0).scatter_add(1, self._places(steps), steps)
+        count = real.new_zeros(self.mask.shape, dtype=steps.dtype).scatter_add(1, self.index, real.to(steps.dtype))
+        return total / count.clamp(min=1).unsqueeze(-1)
+
+    def max(self, steps: Tensor, real: Tensor) -> Tensor:
+        """The largest value of each segment's steps; as :meth:`mean`."""
+        lowest = torch.finfo(steps.dtype).min
+        steps = steps.masked_fill(~real.unsqueeze(-1), lowest)
+        largest = self._empty(steps, lowest).scatter_reduce(1, self._places(steps), steps, "amax")
+        return largest.masked_fill(~self.mask.unsqueeze(-1), 0)
+
+    def _empty(self, steps: Tensor, value: float) -> Tensor:
+        return steps.new_full((*self.mask.shape, steps.size(-1)), value)
+
+    def _places(self, steps: Tensor) -> Tensor:
+        return self.index.unsqueeze(-1).expand_as(steps)
+
+
+def segments_of(times: Tensor, mask: Tensor) -> Segments:
+    """A segment ends where the token of the next step is another.
+
+    Args:
+        times: (B, T) tokens. mask: (B, T) bool, real steps first.
+
+    Returns:
+        Segments whose K is T, but on a CPU, where looking costs nothing, the largest number of a row; 1 at least.
+    """
+    begins = mask.clone()
+    begins[:, 1:] &= times[:, 1:] != times[:, :-1]
+    number = begins.cumsum(dim=1)
+    counts = begins.sum(dim=1, keepdim=True)
+    size = max(1, int(counts.max()) if times.device.type == "cpu" and len(times) else times.size(1))
+    return Segments((number - 1).clamp(min=0), torch.arange(size, device=times.device) < counts)
