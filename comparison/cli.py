@@ -105,8 +105,9 @@ def _run(options: argparse.Namespace) -> int:
     if base not in experiments:
         raise UserError(f"--base {base} is none of the experiments: {', '.join(experiments)}")
     if checkout:
-        entries = (zoo_entry(checkout, name, experiments[base]) for name in options.zoo_models)
-        experiments |= {entry["model_id"]: entry for entry in entries}
+        for name in options.zoo_models:
+            entry = zoo_entry(checkout, name, experiments[base])
+            experiments.setdefault(entry["model_id"], entry)  # an entry of the user's goes first
     runs = plan(experiments, options.seeds, options.out)
     folder = write_runs(runs, options.config)
     jobs = {run.name: _job(run, folder) for run in runs if run.result is None}

@@ -9,7 +9,7 @@ from typing import Any
 from data.errors import UserError
 from experiment.checkout import Checkout
 from experiment.config import BASE, merge_dataset, merge_model, read_files, write_config
-from experiment.models import own_models
+from experiment.models import find_model, own_models
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def read_experiments(config: Path, expids: Iterable[str], checkout: Checkout | N
 
     Raises:
         UserError: an unknown experiment, experiments on different data sets, one without AUC among its metrics, or a
-            model that the checkout does not have either, or that cannot be imported from it.
+            model that its checkout does not have, or that cannot be imported from it.
     """
     models, datasets = read_files(config, "model_config"), read_files(config, "dataset_config")
     experiments = {}
@@ -80,8 +80,9 @@ def read_experiments(config: Path, expids: Iterable[str], checkout: Checkout | N
         if "AUC" not in (params.get("metrics") or []):
             raise UserError(f"{expid}: metrics has no AUC, which a comparison ranks by")
         if checkout and not params.get("zoo") and params["model"] not in own_models():
-            checkout.model_class(params["model"])
             params["zoo"] = str(checkout.path)
+        if params.get("zoo"):
+            find_model(params["model"], str(params["zoo"]))
     return experiments
 
 

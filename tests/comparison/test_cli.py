@@ -179,11 +179,12 @@ def test_models_of_a_checkout(fake: Fake, checkout: Path) -> None:
 
 
 def test_an_experiment_whose_model_only_the_checkout_has(fake: Fake, checkout: Path) -> None:
-    file = Path("config/model_config/M.yaml")
-    file.write_text(file.read_text() + yaml.dump({"mean": {**SETTINGS, "model": "Mean"}}))
-    assert main(["--expids", "weak", "mean", "--zoo", "FuxiCTR"]) == 0
+    Path("config/model_config/N.yaml").write_text(yaml.dump({"zoo_Mean_d": {**SETTINGS, "model": "Mean", "depth": 4}}))
+    command = ["--expids", "weak", "zoo_Mean_d", "--zoo", "FuxiCTR"]
+    assert main(command) == 0
     runs = json.loads(Path("comparisons/d/results.json").read_text())["runs"]
-    assert runs["mean"][0]["config"]["zoo"] == repr(str(checkout)) and "zoo" not in runs["weak"][0]["config"]
+    assert runs["zoo_Mean_d"][0]["config"]["zoo"] == repr(str(checkout)) and "zoo" not in runs["weak"][0]["config"]
+    assert main([*command, "--zoo-models", "Mean"]) == 0 and fake.started[1] == []  # the user's entry, not a made one
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -194,11 +195,12 @@ def test_an_experiment_whose_model_only_the_checkout_has(fake: Fake, checkout: P
     (["--zoo", "FuxiCTR", "--zoo-models", "Needy"], "ModuleNotFoundError: No module named 'no_such_package'"),
     (["--zoo", "FuxiCTR", "--zoo-models", "Tasks"], "model 'Tasks' of"),
     (["--zoo", "FuxiCTR", "--expids", "odd"], "FuxiCTR has no model 'Men'; nearest: Mean"),
+    (["--expids", "gone"], "FuxiCTR checkout nowhere does not exist"),
 ])  # fmt: skip
 def test_bad_checkouts_and_models(fake: Fake, checkout: Path, arguments: list[str], message: str,
                                   capsys: pytest.CaptureFixture[str]) -> None:
-    file = Path("config/model_config/M.yaml")
-    file.write_text(file.read_text() + yaml.dump({"odd": {**SETTINGS, "model": "Men"}}))
+    entries = {"odd": {**SETTINGS, "model": "Men"}, "gone": {**SETTINGS, "zoo": "nowhere"}}
+    Path("config/model_config/N.yaml").write_text(yaml.dump(entries))
     test_bad_input(fake, ["--expids", "weak", *arguments], message, capsys)
 
 
