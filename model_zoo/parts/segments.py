@@ -9,10 +9,10 @@ from torch import Tensor
 class Segments(NamedTuple):
     """How a batch of histories falls into segments.
 
-    index: (B, T), number of the segment that each step is in, from 0. mask: (B, K) bool, real segments first.
+    segment: (B, T), number of the segment that each step is in, from 0. mask: (B, K) bool, real segments first.
     """
 
-    index: Tensor
+    segment: Tensor
     mask: Tensor
 
     def mean(self, steps: Tensor, real: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ class Segments(NamedTuple):
         """
         steps = steps.masked_fill(~real.unsqueeze(-1), 0)
         total = self._empty(steps, 0).scatter_add(1, self._places(steps), steps)
-        count = real.new_zeros(self.mask.shape, dtype=steps.dtype).scatter_add(1, self.index, real.to(steps.dtype))
+        count = real.new_zeros(self.mask.shape, dtype=steps.dtype).scatter_add(1, self.segment, real.to(steps.dtype))
         return total / count.clamp(min=1).unsqueeze(-1)
 
     def max(self, steps: Tensor, real: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class Segments(NamedTuple):
         return steps.new_full((*self.mask.shape, steps.size(-1)), value)
 
     def _places(self, steps: Tensor) -> Tensor:
-        return self.index.unsqueeze(-1).expand_as(steps)
+        return self.segment.unsqueeze(-1).expand_as(steps)
 
 
 def segments_of(times: Tensor, mask: Tensor) -> Segments:

@@ -26,11 +26,11 @@ class BiasEncoding(nn.Module):
 
     def forward(self, sessions: Segments, mask: Tensor) -> Tensor:
         """mask: (B, T) bool. Returns (B, T, D), for real steps."""
-        session = (sessions.mask.sum(dim=1, keepdim=True) - 1 - sessions.index).clamp(min=0)
+        session = (sessions.mask.sum(dim=1, keepdim=True) - 1 - sessions.segment).clamp(min=0)
         # Of each step the number of real ones up to it, and of its session the number up to its last step.
         number = mask.cumsum(dim=1)
-        last = torch.zeros_like(sessions.mask, dtype=number.dtype).scatter_reduce(1, sessions.index, number, "amax")
-        place = last.gather(1, sessions.index) - number
+        last = torch.zeros_like(sessions.mask, dtype=number.dtype).scatter_reduce(1, sessions.segment, number, "amax")
+        place = last.gather(1, sessions.segment) - number
         return (self.sessions[session] + self.places[place]).unsqueeze(-1) + self.values
 
 
@@ -68,7 +68,7 @@ class SessionInterests(nn.Module):
 
     def visible(self, sessions: Segments, mask: Tensor) -> Tensor:
         """(B, T, T): real steps see those of their session; padding sees only itself, and nobody sees it."""
-        same = sessions.index.unsqueeze(1) == sessions.index.unsqueeze(2)
+        same = sessions.segment.unsqueeze(1) == sessions.segment.unsqueeze(2)
         real = same & mask.unsqueeze(1) & mask.unsqueeze(2)
         return real | torch.eye(mask.size(1), dtype=torch.bool, device=mask.device)
 
