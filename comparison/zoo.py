@@ -19,6 +19,8 @@ POOLING = "layers.MaskedAveragePooling()"
 _BUDGET = {"learning_rate", "embedding_dim"}
 _MLP = re.compile(r"(?:(?:(?:stacked_|parallel_)?dnn|(?:top_)?mlp[12]?|block[12]|(?:user|item)_tower|dcn|net)_)?"
                   r"(hidden_units|units|hidden_activations|activations|dropout|batch_norm)|residual_blocks")
+# Dice has weights for each unit, but these models do not tell an activation how many units there are.
+_WITHOUT_DICE = {"DeepCrossing", "FinalNet", "MaskNet", "PPNet", "QNN"}
 _FIELD = re.compile(r"(?:\w+_)?(target|sequence)(?:_item)?_field")
 
 
@@ -43,10 +45,13 @@ def zoo_entry(checkout: Checkout, name: str, base: dict[str, Any]) -> dict[str, 
     entry = {key: value for key, value in checkout.entry(name).items() if key in keywords}
     entry |= {key: value for key, value in base.items() if key in shared}
     mlp = {_mlp_part(key): value for key, value in base.items() if _mlp_part(key)}
+    if name in _WITHOUT_DICE and mlp.get("activations") == "Dice":
+        del mlp["activations"]
     # An MLP without layers is a part that the model does without.
     entry |= {key: mlp[_mlp_part(key)] for key in keywords if _mlp_part(key) in mlp and entry.get(key) != []}
-    if "regularizer" in keywords:
-        entry["regularizer"] = base.get("embedding_regularizer", base.get("regularizer"))
+    if "regularizer" in keywords:  # of embeddings and linear weights alike; such a model sets both others itself
+        entry["regularizer"] = entry.pop("embedding_regularizer", base.get("regularizer"))
+        entry.pop("net_regularizer", None)
     fields = _fields(name, keywords, base)
     entry |= fields | {"model": name, "model_id": f"zoo_{name}_{base['dataset_id']}", "zoo": str(checkout.path)}
     entry["feature_specs"] = _specs(fields, base)

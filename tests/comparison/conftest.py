@@ -35,6 +35,7 @@ class {name}(BaseModel):
 SIGNATURES = {
     "Reader": "din_target_field='item_id', din_sequence_field='click_history', attention_hidden_units=[64], gate=None",
     "Factors": "learning_rate=1e-3, embedding_dim=10, regularizer=None",
+    "MaskNet": "dnn_hidden_units=[64], dnn_hidden_activations='ReLU'",
     "Towers": "mlp1_hidden_units=[64], mlp1_dropout=0, mlp1_batch_norm=False, top_mlp_units=[64], afn_dropout=0,"
               " top_mlp_activations=None, attention_hidden_units=[64], aux_activation='ReLU', mlp_hidden_units=[]",
 }  # fmt: skip
@@ -45,6 +46,7 @@ ENTRIES = {
     "DIN_test": {"model": "DIN", "depth": 9},
     "Reader_default": {"model": "Reader", "din_target_field": "adgroup_id", "din_sequence_field": "click_sequence",
                        "attention_hidden_units": [32], "gate": "sigmoid"},
+    "MaskNet_default": {"model": "MaskNet", "dnn_hidden_activations": "ReLU"},
     "Towers_default": {"model": "Towers", "mlp_hidden_units": [], "top_mlp_units": [512, 256], "afn_dropout": 0.3},
 }  # fmt: skip
 

@@ -65,8 +65,17 @@ def test_specs_of_the_base_stay_and_unused_features_have_none(checkout: Path) ->
 
 
 def test_one_regularizer(checkout: Path) -> None:
-    entry = zoo_entry(Checkout(checkout), "Factors", BASE)
+    entry = zoo_entry(Checkout(checkout), "Factors", {**BASE, "net_regularizer": 0.5})
     assert entry["regularizer"] == 0.25 and entry["learning_rate"] == 4e-3 and "dnn_hidden_units" not in entry
+    assert not entry.keys() & {"embedding_regularizer", "net_regularizer"}
+    factors = {key: value for key, value in BASE.items() if not key.endswith("regularizer")}
+    assert zoo_entry(Checkout(checkout), "Factors", {**factors, "regularizer": 0.75})["regularizer"] == 0.75
+
+
+@pytest.mark.parametrize(("of_base", "expected"), [("Dice", "ReLU"), ("Tanh", "Tanh")])
+def test_models_that_cannot_have_dice_keep_their_activation(checkout: Path, of_base: str, expected: str) -> None:
+    entry = zoo_entry(Checkout(checkout), "MaskNet", {**BASE, "dnn_activations": of_base})
+    assert entry["dnn_hidden_activations"] == expected and entry["dnn_hidden_units"] == [200, 80]
 
 
 def test_names_of_the_mlp(checkout: Path) -> None:
