@@ -86,7 +86,7 @@ class Search:
         """
         with RunBar(self.total, self._ended()) as self._bar:
             try:
-                run_jobs(self._jobs(), gpus, self._on_end, self._is_over)
+                run_jobs(self._jobs(), gpus, self._on_end, self._is_over, self._bar.tick)
             finally:
                 for running in self._running.values():
                     running.lock.release()

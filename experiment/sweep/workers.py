@@ -53,12 +53,19 @@ class RunBar:
         self.failed: list[str] = []
         self._notes: dict[str, object] = {}
         self._bar = tqdm(total=max(total, finished), initial=finished, unit="run", dynamic_ncols=True)
+        self._shown = time.monotonic()
 
     def __enter__(self) -> "RunBar":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
+
+    def tick(self) -> None:
+        """Let the clock of a terminal go on between the ends of runs."""
+        if sys.stderr.isatty() and time.monotonic() > self._shown + 1:
+            self._shown = time.monotonic()
+            self._bar.refresh()
 
     def ended(self, finished: int | None = None, **notes: object) -> None:
         """One more run has ended, or by now `finished` in all; `notes` are shown beside the bar."""
@@ -92,7 +99,7 @@ def run_with_progress(jobs: dict[str, Job], gpus: list[int], finished: int) -> l
             else:
                 bar.ended()
 
-        run_jobs(jobs.items(), gpus, on_end)
+        run_jobs(jobs.items(), gpus, on_end, on_poll=bar.tick)
     return bar.failed
 
 
@@ -108,6 +115,7 @@ def run_jobs(
     gpus: list[int],
     on_end: Callable[[str, int], None],
     is_over: Callable[[str], bool] = lambda name: False,
+    on_poll: Callable[[], None] = lambda: None,
 ) -> None:
     """Run all jobs, one at a time on each GPU index. When this ends, however it ends, no process is left.
 
@@ -116,6 +124,7 @@ def run_jobs(
         gpus: a worker each; -1 is the CPU.
         on_end: called with the name and the exit code (negative: the signal that killed it) of an ended job.
         is_over: asked again and again for each running job; one that need not go on is interrupted.
+        on_poll: called again and again.
     """
     waiting, idle = iter(jobs), deque(gpus)
     running: dict[str, tuple[subprocess.Popen, int]] = {}
@@ -128,6 +137,7 @@ def run_jobs(
             if not running:
                 break
             time.sleep(_POLL_SECONDS)
+            on_poll()
             for name, (process, gpu) in list(running.items()):
                 if process.poll() is None and is_over(name):
                     _stop([process])

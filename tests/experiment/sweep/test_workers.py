@@ -1,6 +1,8 @@
 """Processes of a sweep: none is left behind, whatever ends it."""
 
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from experiment.sweep.workers import Job, run_jobs
+from experiment.sweep.workers import Job, run_jobs, run_with_progress
 
 ROOT = Path(__file__).parents[3]
 SLEEP = "import os, sys, time\nopen(f'{os.getpid()}.pid', 'w').close()\nprint('asleep', flush=True)\ntime.sleep(60)\n"
@@ -129,3 +131,12 @@ def test_killed_sweep_takes_its_children_along(script):
     parent.kill()
     parent.wait()
     wait_for(lambda: not any(map(alive, started())))
+
+
+def test_the_bar_of_a_terminal_goes_on_while_a_run_does(script, monkeypatch):
+    script("import time\ntime.sleep(2.5)\n")
+    shown = io.StringIO()
+    shown.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", shown)
+    assert run_with_progress(jobs(1), [-1], finished=0) == []
+    assert re.search(r"0/1 \[00:0[12]<\?", shown.getvalue())
