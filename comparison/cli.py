@@ -36,7 +36,7 @@ files (OUT: --out, default comparisons/DATASET):
   OUT/*.png                      AUC with error bars, by history length and by item popularity, learning curves,
                                  calibration (pip install matplotlib)
   OUT/report.html                table and pictures in one file; its columns can be sorted
-  OUT/results.json               each run with its configuration, versions, hardware and learning curves
+  OUT/results.json               each run with its configuration, commit, versions, hardware and learning curves
   OUT/runs/EXPID_seedN/          what a run reported; a finished one is not run again
   OUT/logs/EXPID_seedN.log       all that it printed
 
