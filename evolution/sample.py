@@ -56,7 +56,7 @@ def choose_sample(feature_map: FeatureMap, encoder: Encoder, params: dict[str, A
         raise UserError(f"data set {params['dataset_id']} has no test data, from which the user is taken")
     split = load_split(file)
     column = params.get("group_id") or "user_id"
-    if column not in split.columns:
+    if column not in {spec["name"] for spec in encoder.columns}:
         raise UserError(f"data set {params['dataset_id']} has no {column}: group_id must name the column of the user")
     owner, clicked = split.columns[column], split.columns[feature_map.labels[0]] > 0
     words = words_of(encoder, column, owner)

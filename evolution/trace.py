@@ -29,8 +29,8 @@ class Trace:
 def trace(model: DIEN, batch: dict[str, Tensor], candidates: list[tuple[float, ...]]) -> Trace:
     """Trace the first of the model's sequences.
 
-    All but the target is the row's for every candidate. Without a target each of T behaviours has attention 1/T; or 1,
-    a plain GRU's, where attention is not normalised.
+    All but the target is the row's for every candidate. Without a target each of T behaviours has attention 1/T, or 1
+    where attention is not normalised.
 
     Args:
         model: in evaluation mode, with attention.

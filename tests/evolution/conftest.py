@@ -23,7 +23,7 @@ SETTINGS = {
 EXPERIMENTS = {
     "trained": {}, "untrained": {}, "GRU": {"gru_type": "GRU"}, "AGRU": {"gru_type": "AGRU"},
     "DIN": {"model": "DIN", "din_target_field": ("item_id",), "din_sequence_field": ("item_history",)},
-    "nameless": {"group_id": None},
+    "userless": {"group_id": None, "use_features": ["item_id", "cate_id", "item_history", "cate_history"]},
 }  # fmt: skip
 SEQUENCE = {"active": True, "dtype": "str", "type": "sequence", "splitter": "^", "max_len": 30, "padding": "post",
             "feature_encoder": None}  # fmt: skip
@@ -56,7 +56,7 @@ def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert train(["--expid", "trained"]) == 0
-        for name in ("AGRU", "nameless"):
+        for name in ("AGRU", "userless"):
             params = load_config(Path("config"), name).params
             model = build_model(find_model("DIEN"), load_feature_map(params), params)
             checkpoint.save(model.state_dict(), Path(model.checkpoint))
