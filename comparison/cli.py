@@ -41,7 +41,7 @@ files (OUT: --out, default comparisons/DATASET):
   OUT/logs/EXPID_seedN.log       all that it printed
 
 A row is ranked against the base only where the 95 % interval of the difference of AUC (bootstrap over the test users,
-seeds pooled) does not hold 0.
+seeds pooled) does not hold 0, and among others only where their intervals do not overlap: else its place is a range.
 
 exit code: 0 all runs finished; 1 some failed (the table has the rest); 2 bad input; 130 interrupted
 """

@@ -19,7 +19,7 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }
 th, td { padding: .35rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
+th:nth-child(2), td:nth-child(2) { text-align: left; }
 th button { font: inherit; font-weight: 600; border: 0; background: none; padding: 0; cursor: pointer; }
 tr.better td { background: #eaf6ea; } tr.worse td { background: #fbeceb; } tr.base td { font-weight: 600; }
 img { max-width: 100%; height: auto; }
@@ -72,7 +72,8 @@ def as_html(rows: Sequence[Row], results: dict[str, list[dict[str, Any]]], folde
 <body>
 <h1>{title}</h1>
 <p>Test set, mean ± standard deviation over seeds. The interval is that of the AUC minus the base's: a paired bootstrap
-over the test users, seeds pooled. A row whose interval holds 0 is not ranked. Click on a column to sort by it.</p>
+over the test users, seeds pooled. A row whose interval holds 0 is not ranked against the base, and rows whose intervals
+overlap are not ranked among each other: their places are ranges. Click on a column to sort by it.</p>
 <div class="wide"><table>
 <thead><tr>{head}</tr></thead>
 <tbody>

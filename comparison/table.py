@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ class Row:
         auc, gauc, logloss: mean over the seeds on the test set; *_std: standard deviation; None for one seed.
         improvement: the paper's RI over the base, (AUC - .5) / (AUC of the base - .5) - 1.
         low, high: 95 % interval of the AUC minus the base's, see `comparison.statistics`; None for the base.
+        first, last: the places that the row may have: rows whose intervals overlap are not ranked among each other.
         parameters: number of trained weights. epochs: mean number of epochs until the stop.
         epoch_seconds: training time of an epoch. samples_per_second: of training, loading included.
         inference_ms: of the forward pass, a batch.
@@ -41,6 +42,8 @@ class Row:
     epoch_seconds: float
     samples_per_second: float
     inference_ms: float
+    first: int = 1
+    last: int = 1
 
     @property
     def verdict(self) -> str:
@@ -71,7 +74,13 @@ def make_rows(results: dict[str, list[dict[str, Any]]], predictions: dict[str, l
             float((auc - 0.5) / (base_auc - 0.5) - 1), low, high, runs[0]["parameters"], epochs / len(runs),
             seconds / epochs, sum(run["train_rows"] for run in runs) / seconds,
             float(np.mean([run["inference_ms"] for run in runs]))))  # fmt: skip
-    return sorted(rows, key=lambda row: -row.auc)
+    return _placed(sorted(rows, key=lambda row: -row.auc))
+
+
+def _placed(rows: list[Row]) -> list[Row]:
+    lows, highs = (np.array([getattr(row, end) or 0 for row in rows]) for end in ("low", "high"))
+    first, last = 1 + (lows > highs[:, None]).sum(axis=1), len(rows) - (highs < lows[:, None]).sum(axis=1)
+    return [replace(row, first=int(first[i]), last=int(last[i])) for i, row in enumerate(rows)]
 
 
 def _draws(runs: list[dict[str, np.ndarray]]) -> np.ndarray:
@@ -89,13 +98,14 @@ def _if_measured(runs: list[dict[str, Any]], metric: str) -> tuple[float | None,
     return _over_seeds(runs, metric) if all(metric in run["test"] for run in runs) else (None, None)
 
 
-HEADER = ("experiment", "AUC", "gAUC", "logloss", "RI", "AUC - base, 95 %", "ranking", "parameters", "s/epoch",
-          "samples/s", "ms/batch")  # fmt: skip
+HEADER = ("place", "experiment", "AUC", "gAUC", "logloss", "RI", "AUC - base, 95 %", "against base", "parameters",
+          "s/epoch", "samples/s", "ms/batch")  # fmt: skip
 
 
 def cells(row: Row) -> list[str]:
     """The row under `HEADER`, for people."""
-    return [row.expid, _with_std(row.auc, row.auc_std), _with_std(row.gauc, row.gauc_std),
+    place = f"{row.first}" if row.first == row.last else f"{row.first}-{row.last}"
+    return [place, row.expid, _with_std(row.auc, row.auc_std), _with_std(row.gauc, row.gauc_std),
             _with_std(row.logloss, row.logloss_std), f"{row.improvement:+.2%}",
             "" if row.low is None else f"[{row.low:+.4f}, {row.high:+.4f}]", row.verdict, f"{row.parameters:,}",
             f"{row.epoch_seconds:.1f}", f"{row.samples_per_second:,.0f}", f"{row.inference_ms:.1f}"]  # fmt: skip

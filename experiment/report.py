@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 from collections.abc import Iterable
 from functools import partial
 from importlib.metadata import version
@@ -19,6 +20,13 @@ from .resume import Progress
 from .revision import revision
 
 PACKAGES = ("fuxictr", "torch", "numpy", "polars")
+
+
+def cpu_name() -> str:
+    """The processor, in its maker's words where the system has them."""
+    cpuinfo = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.is_file() else None
+    return named[1] if named else platform.processor() or platform.machine()
 
 
 class Report:
@@ -63,7 +71,7 @@ class Report:
             rows = {"label": test.label, "score": test.score}
             rows |= {"group": test.group} if test.group is not None else {}
             write_atomic(self.folder / "predictions.npz", partial(np.savez, **rows))
-        device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else platform.processor()
+        device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else cpu_name()
         result = {
             "expid": params["model_id"], "model": params["model"], "dataset_id": params["dataset_id"],
             "seed": params["seed"], "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),

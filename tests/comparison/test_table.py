@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from comparison.table import Row, as_csv, as_markdown, make_rows
+from comparison.table import Row, as_csv, as_markdown, cells, make_rows
 
 
 def runs(strengths: list[float], seed: int, rows: int = 800) -> tuple[list[dict], list[dict[str, np.ndarray]]]:
@@ -39,6 +39,12 @@ def test_rows_are_sorted_and_judged_by_the_interval(rows: list[Row]) -> None:
             assert row.low < row.auc - base.auc < row.high
 
 
+def test_rows_whose_intervals_overlap_share_their_places(rows: list[Row]) -> None:
+    assert {row.expid: (row.first, row.last) for row in rows} == {
+        "better": (1, 1), "base": (2, 3), "same": (2, 3), "worse": (4, 4)}
+    assert [cells(row)[0] for row in rows] == ["1", "2-3", "2-3", "4"]
+
+
 def test_means_over_seeds_and_the_papers_improvement(rows: list[Row]) -> None:
     base, better, worse = ({row.expid: row for row in rows}[name] for name in ("base", "better", "worse"))
     assert base.logloss == pytest.approx(0.55) and base.logloss_std == pytest.approx(np.std([0.5, 0.6], ddof=1))
@@ -59,6 +65,6 @@ def test_written_forms(rows: list[Row]) -> None:
     lines = as_markdown(rows).splitlines()
     assert len(lines) == 6 and len({len(line) for line in lines}) == 1
     assert f"| {rows[-1].auc:.4f} " in lines[-1] and f"| {rows[0].auc:.4f} ± {rows[0].auc_std:.4f} " in lines[2]
-    assert lines[2].startswith("| better") and "not ranked" in as_markdown(rows) and "1,234" in lines[2]
+    assert lines[2].startswith("| 1     | better") and "not ranked" in as_markdown(rows) and "1,234" in lines[2]
     read = list(csv.DictReader(as_csv(rows).splitlines()))
     assert [row["expid"] for row in read] == [row.expid for row in rows] and float(read[0]["auc"]) == rows[0].auc

@@ -21,6 +21,7 @@ def test_report_holds_metrics_curves_timings_and_predictions(workspace):
     assert [point["step"] for point in result["curve"]] == [7, 14, 21]
     assert set(result["curve"][0]) == {"step", "loss/train", "validation/AUC"}
     assert result["config"]["learning_rate"] == "0.01" and "torch" in result["versions"]
+    assert result["hardware"]["device"].strip() and result["hardware"]["cpus"] >= 1
 
 
 def test_report_and_tensorboard_do_not_change_the_run(workspace):
