@@ -58,6 +58,10 @@ def set_length(samples: Path, rows: pl.Expr, length: int) -> None:
     ).write_parquet(samples / "test.parquet")
 
 
+def unclicked_first(samples: Path) -> None:
+    pl.read_parquet(samples / "test.parquet").sort("label").write_parquet(samples / "test.parquet")
+
+
 @pytest.fixture
 def built(tmp_path: Path) -> Built:
     return build(write_samples(tmp_path / "in"), tmp_path)
@@ -73,6 +77,7 @@ def raw_rows(built: Built, rows: pl.Expr) -> list[tuple[str, list[str]]]:
 @pytest.mark.parametrize("data_format", ["parquet", "csv"])
 def test_the_row_of_a_user_that_was_clicked(data_format: str, tmp_path: Path) -> None:
     samples = write_samples(tmp_path / "in")
+    unclicked_first(samples)
     files = samples if data_format == "parquet" else as_csv(samples, tmp_path / "csv")
     built = build(files, tmp_path, data_format)._replace(samples=samples)
     for user in ("u0", "u7", "u11"):
@@ -101,6 +106,7 @@ def test_a_user_whose_rows_were_not_clicked(tmp_path: Path) -> None:
 
 def test_the_default_user_has_a_history_of_a_good_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = write_samples(tmp_path / "in")
+    unclicked_first(samples)
     set_length(samples, pl.lit(True), 1)
     set_length(samples, pl.col("user_id").is_in(["u4", "u5"]), 3)
     built = build(samples, tmp_path)

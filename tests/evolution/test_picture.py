@@ -49,8 +49,7 @@ def test_attention_has_its_colours(tmp_path: Path) -> None:
 
 
 def test_names_may_hold_what_matplotlib_takes_for_markup(tmp_path: Path) -> None:
-    plain, dollars = (drawn(tmp_path / f"{n}.png", 5, 2, name) for n, name in enumerate(("4 off 9", "$4 off $9_{")))
-    assert not np.array_equal(plain, dollars)
+    drawn(tmp_path / "a.png", 5, 2, "$_{$")  # as markup it would be broken
 
 
 def test_labels_keep_their_distance() -> None:
