@@ -39,8 +39,9 @@ def loss_cause(model: BaseModel, return_dict: dict[str, Any], y_true: Tensor) ->
         return "a label is not finite"
     if not _finite(return_dict["y_pred"]):
         return "a prediction is not finite"
-    if "aux_loss" in return_dict and not _finite(return_dict["aux_loss"]):
-        return f"the auxiliary loss is {return_dict['aux_loss'].item()}"
+    auxiliary = return_dict.get("aux_loss")
+    if isinstance(auxiliary, Tensor) and not _finite(auxiliary):
+        return f"the auxiliary loss is {auxiliary.item()}"
     regularization = model.regularization_loss()
     if isinstance(regularization, Tensor) and not _finite(regularization):
         return f"the regularisation is {regularization.item()}"

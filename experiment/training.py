@@ -194,7 +194,7 @@ class Trainer:
             loss.backward()
             norm = gradient_norm(model)
             watched = {"train": loss, "gradient_norm": norm}
-            if "aux_loss" in return_dict:
+            if isinstance(return_dict.get("aux_loss"), Tensor):  # models of the zoo have 0 there when it is off
                 watched["auxiliary"] = return_dict["aux_loss"]
             # The one host synchronisation of the step.
             values = torch.stack([value.detach().double() for value in watched.values()]).tolist()

@@ -41,6 +41,8 @@ class Tiny(BaseModel):
         return_dict = {"y_pred": self.output_activation(logits)}
         if self.fault == "nan_auxiliary":
             return_dict["aux_loss"] = logits.detach().mean() * float("nan")
+        if self.fault == "auxiliary_off":
+            return_dict["aux_loss"] = 0
         return return_dict
 
     def add_loss(self, return_dict, y_true):

@@ -36,3 +36,10 @@ def test_report_of_a_run_without_test_data(workspace):
     assert workspace.run("--report", "report") == 0
     assert json.loads((workspace.folder / "report" / "result.json").read_text())["test"] == {}
     assert not (workspace.folder / "report" / "predictions.npz").exists()
+
+
+def test_an_auxiliary_loss_that_is_off_has_no_curve(workspace):
+    workspace.write_configs({"Tiny_test": {"epochs": 1, "fault": "auxiliary_off"}})
+    assert workspace.run("--report", "report") == 0
+    curve = json.loads((workspace.folder / "report" / "result.json").read_text())["curve"]
+    assert set(curve[0]) == {"step", "loss/train", "validation/AUC"}
