@@ -6,8 +6,8 @@ from typing import Any, cast
 
 from data.errors import UserError
 from experiment.checkpoint import load_weights
-from experiment.cli import _device_index
 from experiment.config import load_config
+from experiment.device import device_index
 from experiment.models import build_model, find_model, load_feature_map
 from experiment.paths import resolve_paths
 from experiment.values import check_values
@@ -27,7 +27,7 @@ def load_trained(folder: Path, expid: str, gpu: int) -> tuple[DIEN, dict[str, An
     if not issubclass(model_class, DIEN):
         raise UserError(f"{expid} is a {params['model']}: only DIEN has interests that evolve")
     warnings = config.warnings + resolve_paths(params, folder)
-    params["gpu"] = _device_index(gpu, warnings)
+    params["gpu"] = device_index(gpu, warnings)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     model = cast(DIEN, build_model(model_class, load_feature_map(params), params))

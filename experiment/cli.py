@@ -26,6 +26,7 @@ from data.fingerprint import Fingerprint
 
 from . import checkpoint
 from .config import Config, load_config
+from .device import device_index
 from .errors import exit_code
 from .evaluation import Evaluation, evaluate
 from .keys import check_keys
@@ -125,7 +126,7 @@ def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) ->
     model_class = find_model(config.params["model"], config.params.get("zoo"))
     params = deepcopy(config.params)
     warnings = config.warnings + check_keys(config, model_class, options.strict) + resolve_paths(params, options.config)
-    params["gpu"] = _device_index(options.gpu, warnings)
+    params["gpu"] = device_index(options.gpu, warnings)
     for warning in warnings:
         logging.warning(warning)
     logging.info("Params: " + print_to_json(params))
@@ -195,17 +196,6 @@ def _train(
 def _loaders(feature_map: FeatureMap, stage: str, params: dict[str, Any]) -> Any:
     """The zoo's function, whose result depends on the stage: train gives two loaders, test one."""
     return RankDataLoader(feature_map, stage=stage, **params)
-
-
-def _device_index(gpu: int, warnings: list[str]) -> int:
-    if gpu < 0:
-        return -1
-    if not torch.cuda.is_available():
-        warnings.append(f"--gpu {gpu}: no CUDA device is available, running on the CPU")
-        return -1
-    if gpu >= torch.cuda.device_count():
-        raise UserError(f"--gpu {gpu}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
-    return gpu
 
 
 def _data_content(params: dict[str, Any]) -> dict[str, str]:
