@@ -46,10 +46,19 @@ class Run:
 
 
 def experiment_ids(config: Path, dataset: str | None, tag: str | None) -> list[str]:
-    """Ids of a configuration folder: those on a data set, those whose id contains a tag, or both."""
-    return [expid for experiments in read_files(config, "model_config").values() for expid, entry in experiments.items()
-            if expid != BASE and (dataset is None or (entry or {}).get("dataset_id") == dataset)
-            and (tag is None or tag in expid)]  # fmt: skip
+    """Ids of a configuration folder: those on a data set, those whose id contains a tag, or both.
+
+    Of entries of a file that are equal the first is taken, as the others would train the same again.
+    """
+    chosen = []
+    for experiments in read_files(config, "model_config").values():
+        entries = []
+        for expid, entry in experiments.items():
+            if (expid != BASE and (dataset is None or (entry or {}).get("dataset_id") == dataset)
+                    and (tag is None or tag in expid) and entry not in entries):  # fmt: skip
+                entries.append(entry)
+                chosen.append(expid)
+    return chosen
 
 
 def read_experiments(config: Path, expids: Iterable[str], checkout: Checkout | None) -> dict[str, dict[str, Any]]:

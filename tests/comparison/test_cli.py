@@ -53,7 +53,8 @@ class Fake:
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config" / "model_config").mkdir(parents=True)
-    entries = {"Base": {}, "weak": SETTINGS, "strong": SETTINGS, "elsewhere": {**SETTINGS, "dataset_id": "other"},
+    entries = {"Base": {}, "weak": SETTINGS, "weak_again": SETTINGS, "strong": {**SETTINGS, "epochs": 3},
+               "elsewhere": {**SETTINGS, "dataset_id": "other"},
                "no_auc": {**SETTINGS, "metrics": ["logloss"]},
                "pooled": {**SETTINGS, "model": "EmbeddingMLP"}}  # fmt: skip
     (tmp_path / "config" / "model_config" / "M.yaml").write_text(yaml.dump(entries))
@@ -117,6 +118,12 @@ def test_experiments_by_data_set_and_tag(fake: Fake) -> None:
     assert main(["--dataset", "d", "--tag", "strong"]) == 0
     assert main(["--tag", "elsewhere"]) == 0
     assert fake.started == [["strong_seed5"], ["elsewhere_seed5"]]
+
+
+def test_equal_entries_are_trained_once_unless_both_are_named(fake: Fake) -> None:
+    assert main(["--dataset", "d", "--tag", "weak"]) == 0
+    assert main(["--expids", "weak", "weak_again"]) == 0
+    assert fake.started == [["weak_seed5"], ["weak_again_seed5"]]
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
