@@ -12,8 +12,8 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    python3 -m venv")]
 METRICS = ("AUC", "gAUC", "logloss")
-ANOTHER_MACHINE = 0.02
-"""Other roundings move a training as another seed does: the standard deviation over seeds is .005."""
+DEVIATIONS = 5
+"""Another CPU's roundings are another draw. README's deviations are those of eight draws, known to a third or so."""
 
 
 def test_ci_runs_the_test_command() -> None:
@@ -51,7 +51,8 @@ def test_the_first_command_gives_the_stated_figures(sample_run: tuple[Path, subp
     _, run = sample_run
     lines = re.findall(r"\[Metrics\] AUC: (\S+) - gAUC: (\S+) - logloss: (\S+)", run.stderr)
     for split, measured in zip(("validation", "test"), lines, strict=True):
-        stated = re.search(rf"^\| {split} \| (\S+) \| (\S+) \| (\S+) \|$", README, re.MULTILINE)
+        stated = re.search(rf"^\| {split} \| (.+) \| (.+) \| (.+) \|$", README, re.MULTILINE)
         assert stated, f"README has no figures of {split}"
         for metric, here, there in zip(METRICS, measured, stated.groups(), strict=True):
-            assert float(here) == pytest.approx(float(there), abs=ANOTHER_MACHINE), f"{split} {metric}"
+            mean, deviation = map(float, there.split(" ± "))
+            assert float(here) == pytest.approx(mean, abs=DEVIATIONS * deviation), f"{split} {metric}"
