@@ -91,7 +91,10 @@ def read_columns(path: Path, columns: dict[str, str]) -> pl.DataFrame:
 
 
 def seconds(time: pl.Series, unit: str) -> pl.Series:
-    """Time in whole seconds; null where a value is no time. Text is read as numbers or dates, whichever fits more."""
+    """Time in whole seconds; null where a value is no time. Text is read as numbers or dates, whichever fits more.
+
+    A column of numbers that are all days such as 20240131 is one of dates: as seconds they would be in August 1970.
+    """
     if not (time.dtype.is_numeric() or time.dtype.is_temporal()):
         text = time.cast(pl.String)
         time = text.str.strip_chars().cast(pl.Float64, strict=False)
@@ -100,6 +103,9 @@ def seconds(time: pl.Series, unit: str) -> pl.Series:
             time = date if date.null_count() < time.null_count() else time
         except pl.exceptions.ComputeError:
             pass  # no value looks like a date
+    if time.dtype.is_numeric() and time.drop_nulls().is_between(19000101, 21001231).all():
+        days = time.cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False)
+        time = days if days.null_count() == time.null_count() < len(time) else time
     if time.dtype.is_temporal():
         return time.cast(pl.Datetime("ms")).dt.timestamp("ms") // 1000
     return (time.cast(pl.Float64) / {"s": 1, "ms": 1000}[unit]).floor().cast(pl.Int64, strict=False)

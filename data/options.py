@@ -34,7 +34,7 @@ SOURCES: dict[str, dict[str, Option]] = {
         "user": Option(REQUIRED, "column of the user"),
         "item": Option(REQUIRED, "column of the item"),
         "category": Option(REQUIRED, "column of the item's category"),
-        "time": Option(REQUIRED, "column of the time, a number or a date"),
+        "time": Option(REQUIRED, "column of the time: a number, a date, or days such as 20240131"),
         "time_unit": Option("s", "unit of numeric times", choices=("s", "ms")),
         "label": Option(None, "column that is 1 for a click and 0 for an exposure without one: no sampled negatives"),
         "request": Option(None, "column that is equal for exposures shown together"),

@@ -67,6 +67,13 @@ def test_times_of_parquet(values: list, expected: list[int], tmp_path: Path) -> 
     assert times(values, tmp_path / "log.parquet") == expected
 
 
+def test_whole_numbers_that_are_all_days_are_dates(tmp_path: Path) -> None:
+    days = [19700102, 20240131, 20240229]
+    expected = [86_400, 1_706_659_200, 1_709_164_800]
+    assert times(days, tmp_path / "log.parquet") == times([str(day) for day in days], tmp_path / "log.csv") == expected
+    assert times([*days, 20240230], tmp_path / "log.parquet") == [*days, 20240230]  # no such day: seconds
+
+
 def test_milliseconds(tmp_path: Path) -> None:
     assert times([NOON * 1000 + 999, -1], tmp_path / "log.parquet", time_unit="ms") == [NOON, -1]
     assert times([str(NOON * 1000)], tmp_path / "log.csv", time_unit="ms") == [NOON]
