@@ -96,7 +96,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.dataset or options.tag:
         found = experiment_ids(options.config, options.dataset, options.tag)
         if not found:
-            raise UserError(f"{options.config} has no experiment with --dataset {options.dataset} --tag {options.tag}")
+            asked = [f"--{name} {getattr(options, name)}" for name in ("dataset", "tag") if getattr(options, name)]
+            raise UserError(f"{options.config} has no experiment with {' and '.join(asked)}")
         chosen += found
     checkout = Checkout(options.zoo) if options.zoo else None
     experiments = read_experiments(options.config, chosen, checkout)
