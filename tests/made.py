@@ -90,3 +90,20 @@ def moved(batch: dict[str, torch.Tensor], place: Callable[[int, int], Any]) -> d
             other[name][row] = 0
             other[name][row, place(len(real), other[name].size(1))] = real
     return other
+
+ZOO_BASE = """
+Base:
+    model_root: './checkpoints/'
+    num_workers: 0
+    verbose: 0
+    early_stop_patience: 2
+    pickle_feature_encoder: True
+    save_best_only: True
+    eval_steps: null
+    debug_mode: False
+    group_id: null
+    use_features: null
+    feature_specs: null
+    feature_config: null
+"""
+"""The `Base` of the zoo's model_config.yaml, without progress bars and worker processes."""

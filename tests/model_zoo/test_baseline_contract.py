@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made import ZOO_BASE
 
 from experiment.cli import main
 
@@ -23,21 +24,7 @@ ads:
            share_embedding: item_id{encoder}}}
     label_col: {{name: label, dtype: float}}
 """
-EXPERIMENT = """
-Base:
-    model_root: './checkpoints/'
-    num_workers: 0
-    verbose: 0
-    early_stop_patience: 2
-    pickle_feature_encoder: True
-    save_best_only: True
-    eval_steps: null
-    debug_mode: False
-    group_id: null
-    use_features: null
-    feature_specs: null
-    feature_config: null
-
+EXPERIMENT = ZOO_BASE + """
 {model}_default:
     model: {model}
     dataset_id: ads

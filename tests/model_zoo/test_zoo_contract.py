@@ -10,25 +10,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from made import ZOO_BASE
 
 from experiment.cli import main
 
 ROOT = Path(__file__).parents[2]
-BASE = """
-Base:
-    model_root: './checkpoints/'
-    num_workers: 0
-    verbose: 0
-    early_stop_patience: 2
-    pickle_feature_encoder: True
-    save_best_only: True
-    eval_steps: null
-    debug_mode: False
-    group_id: null
-    use_features: null
-    feature_specs: null
-    feature_config: null
-"""
 COMMON = """
     model: DIEN
     dataset_id: {dataset}
@@ -220,7 +206,7 @@ def test_entries_of_the_zoo_run_unchanged(workplace, capsys, gru_type, dataset, 
     (config / "dataset_config.yaml").write_text(data)
     expid = f"DIEN_{dataset}_001_1a2b3c4d"
     (config / "model_config.yaml").write_text(
-        f"{BASE}\n{expid}:{COMMON.format(dataset=dataset)}    gru_type: {gru_type}{model}")
+        f"{ZOO_BASE}\n{expid}:{COMMON.format(dataset=dataset)}    gru_type: {gru_type}{model}")
     assert main(["--config", str(config), "--expid", expid, "--gpu", "-1"]) == 0
     line = (workplace / "tuner_config.csv").read_text()
     assert f"[exp_id] {expid},[dataset_id] {dataset},[train] N.A.,[val] gAUC: 0." in line and "[test] gAUC: 0." in line
@@ -254,7 +240,7 @@ TINY_SEQ = {
         {"click_sequence": {"source": "", "type": "sequence", "padding_idx": 0, "vocab_size": 20, "max_len": 6,
                             "share_embedding": "adgroup_id"}}],
 }
-TINY_CONFIG = f"""{BASE}
+TINY_CONFIG = f"""{ZOO_BASE}
 DIEN_test:
     model: DIEN
     dataset_id: tiny_seq
