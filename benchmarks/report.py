@@ -1,0 +1,109 @@
+"""What every benchmark prints and writes: tables, notes, the machine, the versions."""
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiment.report import cpu_name
+from experiment.revision import revision
+
+PACKAGES = ("torch", "numpy", "fuxictr", "deepctr-torch", "torch-rechub")
+
+Row = dict[str, Any]
+"""Header -> value; a list is for the JSON alone."""
+
+
+def make_parser(program: str, description: str, rounds: int) -> argparse.ArgumentParser:
+    """A command line with the options that every benchmark has.
+
+    Args:
+        program: its module's name in `benchmarks`.
+        description: for --help.
+        rounds: default of --rounds.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{program}", description=description,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=rounds, metavar="N",
+                        help=f"interleaved measurements of each, of which the best counts; default {rounds}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements there")
+    return parser
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """`--threads`, for benchmarks that let each system have its best number of them."""
+    default = sorted({1, torch.get_num_threads()})
+    parser.add_argument("--threads", type=int, nargs="+", default=default, metavar="N",
+                        help="numbers of torch's threads to try; each system is reported with its best; "
+                             f"default {' '.join(map(str, default))}")
+
+
+def publish(program: str, tables: dict[str, Sequence[Row]], notes: Sequence[str] = (), json_file: Path | None = None,
+            zoo: Path | None = None, arguments: Sequence[str] | None = None) -> None:
+    """Print the tables as Markdown with the line of the machine, and write the JSON.
+
+    Args:
+        program: its module's name in `benchmarks`.
+        tables: title -> rows, all with the same headers.
+        notes: what a reader must know, e.g. what was left out.
+        json_file: where to write; None: nowhere.
+        zoo: the FuxiCTR checkout that was measured.
+        arguments: the command line; None: the process's.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = shlex.join(["python", "-m", f"benchmarks.{program}", *arguments])
+    about = {"command": command, "date": f"{date.today()}", "commit": revision(Path(__file__).parents[1]),
+             "hardware": {"device": cpu_name(), "cpus": os.cpu_count()}, "versions": versions(zoo)}
+    for title, rows in tables.items():
+        print(f"### {title}\n\n{as_markdown(rows)}\n")
+    for note in notes:
+        print(f"- {note}")
+    print(machine_line(about))
+    if json_file:
+        json_file.write_text(json.dumps({**about, "notes": list(notes), "tables": tables}, indent=2))
+
+
+def versions(zoo: Path | None = None) -> dict[str, str | None]:
+    """Of Python, of the packages that are installed, and the commit of a FuxiCTR checkout."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found | ({"FuxiCTR checkout": revision(zoo)} if zoo else {})
+
+
+def machine_line(about: dict[str, Any]) -> str:
+    """`Processor, n CPUs; versions; commit; date; command` in one line."""
+    packages = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    hardware = about["hardware"]
+    return (f"\n{hardware['device']}, {hardware['cpus']} CPUs; {packages}; commit {about['commit']}; {about['date']}; "
+            f"`{about['command']}`")  # fmt: skip
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """A table that reads well in a terminal too: its columns are padded."""
+    header = [name for name, value in rows[0].items() if not isinstance(value, (list, dict))]
+    lines = [header, *([_cell(row[name]) for name in header] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    padded = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    return "\n".join(f"| {line} |" for line in padded)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

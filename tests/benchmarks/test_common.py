@@ -1,0 +1,72 @@
+"""Parts that all benchmarks share."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import clock, report
+from benchmarks.made import HISTORIES, NEGATIVES, Sizes, make_batch, make_feature_map, make_lengths, trimmed
+
+TINY = Sizes(items=50, categories=12, max_len=7)
+
+
+def test_lengths_are_what_they_claim() -> None:
+    assert (make_lengths("full", 5, 7) == 7).all()
+    lengths = make_lengths("amazon", 100_000, 1000)
+    assert lengths.min() == 1
+    assert lengths.mean() == pytest.approx(9, rel=0.02)
+    assert make_lengths("amazon", 1000, 20).max() == 20
+
+
+def test_a_batch_has_the_histories_and_ids_of_its_lengths() -> None:
+    lengths = np.array([1, 4, 5])
+    batch = make_batch(TINY, lengths)
+    for name, root in (HISTORIES | NEGATIVES).items():
+        assert batch[name].shape == (3, 7)
+        assert ((batch[name] > 0).sum(dim=1).numpy() == lengths).all()
+        assert int(batch[name].max()) < TINY.vocabularies[root] - 1
+    assert ((batch["item_history"] > 0).int().diff(dim=1) <= 0).all()
+    assert set(make_feature_map(TINY, negatives=True).features) | {"label"} == set(batch)
+
+
+def test_a_trimmed_batch_loses_padding_only() -> None:
+    batch = make_batch(TINY, np.array([1, 4, 5]))
+    short = trimmed(batch)
+    for name, x in short.items():
+        if x.ndim == 2:
+            assert x.shape == (3, 5)
+            assert int(x.sum()) == int(batch[name].sum())
+        else:
+            assert torch.equal(x, batch[name])
+
+
+def test_each_round_calls_every_task() -> None:
+    called = []
+    tasks = {name: (lambda name=name: called.append(name)) for name in "ab"}
+    times = clock.interleaved(tasks, rounds=2, turn_seconds=0)
+    assert "".join(called) == "aabb" + "ab" + "ba"
+    assert [len(seconds) for seconds in times.values()] == [2, 2]
+
+
+def test_a_task_runs_on_the_threads_it_is_given() -> None:
+    seen = []
+    for task in clock.by_threads(lambda: seen.append(torch.get_num_threads()), [2, 1]).values():
+        task()
+    assert seen == [2, 1]
+
+
+def test_a_report_has_table_machine_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"system": "ours", "samples/s": 12345.6, "ratio": 1.0, "seconds": [0.1]},
+            {"system": "a peer", "samples/s": 99.5, "ratio": None, "seconds": []}]
+    report.publish("train_step", {"Steps": rows}, ["a note"], tmp_path / "out.json", arguments=["--rounds", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:5] == ["### Steps", "", "| system | samples/s | ratio |", "| ------ | --------- | ----- |",
+                         "| ours   | 12,346    | 1     |"]
+    assert "- a note" in lines
+    assert f"torch {torch.__version__}" in lines[-1] and "`python -m benchmarks.train_step --rounds 1`" in lines[-1]
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written["tables"] == {"Steps": rows}
+    assert written["notes"] == ["a note"] and written["hardware"]["cpus"]
