@@ -35,6 +35,7 @@ from .models import build_model, find_model, load_feature_map
 from .paths import resolve_paths
 from .prediction import output_path, predict_file
 from .report import Report
+from .sparse_tables import update_sparsely
 from .tensorboard import TensorBoard
 from .training import Trainer
 from .values import check_values
@@ -175,6 +176,8 @@ def _train(
     observers: list[TensorBoard | Report],
 ) -> tuple[Trainer, Any]:  # fmt: skip
     """Fit the model; returns the trainer and the validation loader. The training data are free again afterwards."""
+    if params.get("embedding_updates") == "sparse":
+        update_sparsely(model)
     trainer = Trainer(
         model,
         max_gradient_norm=params.get("max_gradient_norm", 10.0),

@@ -15,6 +15,7 @@ _CHOICES = {
     "monitor_mode": ("max", "min"),
     "task": ("binary_classification", "regression"),
     "data_format": ("csv", "parquet", "npz"),
+    "embedding_updates": ("dense", "sparse"),
 }
 _REQUIRED = ("model", "loss", "optimizer", "metrics", "data_root", "data_format")
 _LOSS_ALIASES = ("bce", "binary_crossentropy")

@@ -1,0 +1,157 @@
+"""What the vocabulary costs in training: step time and peak memory of DIEN, its tables updated densely and sparsely.
+
+Each case is the experiment DIEN_amazon in a process of its own, for its peak memory. They take turns, a step each, on
+batches as long as Amazon's, of items that are popular by Zipf's law.
+"""
+
+import argparse
+import itertools
+import math
+import resource
+import sys
+from collections.abc import Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from fuxictr.pytorch.torch_utils import seed_everything
+from torch import Tensor
+
+from benchmarks.clock import interleaved
+from benchmarks.made import Sizes, make_batch, make_feature_map, make_lengths, trimmed
+from benchmarks.report import Row, make_parser, publish
+from experiment.config import load_config
+from experiment.models import build_model, find_model
+from experiment.sparse_tables import update_sparsely
+from experiment.training import Trainer
+
+CONFIG = Path(__file__).parents[1] / "config"
+UPDATES = ("dense", "sparse")
+BATCHES = 8
+
+
+class Case(NamedTuple):
+    """What one process trains: a vocabulary's size, `embedding_updates`, rows a batch, whether items are alike."""
+
+    items: int
+    updates: str
+    rows: int
+    uniform: bool
+
+
+class Child:
+    """A case in its process, which takes a step when it is told to."""
+
+    def __init__(self, case: Case) -> None:
+        context = get_context("spawn")
+        self._pipe, end = context.Pipe()
+        self._process = context.Process(target=serve, args=(end, case), daemon=True)
+        self._process.start()
+        end.close()  # so that a child's death ends `recv`
+
+    def step(self) -> None:
+        """One training step."""
+        self._ask(True)
+
+    def close(self) -> dict[str, float]:
+        """End the process. Returns its `peak_bytes`, and how many `item_rows` a batch reads on average."""
+        answer = self._ask(False)
+        self._process.join()
+        return answer
+
+    def _ask(self, go_on: bool) -> Any:
+        try:
+            self._pipe.send(go_on)
+            return self._pipe.recv()
+        except (EOFError, BrokenPipeError) as error:
+            self._process.join()
+            raise SystemExit(f"a case has ended with code {self._process.exitcode}: out of memory?") from error
+
+
+def serve(pipe: Connection, case: Case) -> None:
+    """The child: builds the model, then takes a step each time that it receives True."""
+    params = load_config(CONFIG, "DIEN_amazon").params | {"gpu": -1, "batch_size": case.rows, "use_features": None}
+    torch.set_num_threads(params["num_threads"])
+    seed_everything(params["seed"])
+    sizes = Sizes(items=case.items, embedding=params["embedding_dim"])
+    model = build_model(find_model(params["model"]), make_feature_map(sizes, negatives=False), params)
+    if case.updates == "sparse":
+        update_sparsely(model)
+    trainer = Trainer(model)
+    model.train()
+    batches = [batch_of(sizes, case, seed) for seed in range(BATCHES)]
+    for batch in itertools.cycle(batches):
+        if not pipe.recv():
+            break
+        trainer._train_step(batch)
+        pipe.send(None)
+    unit = 1 if sys.platform == "darwin" else 1024
+    read = [len(torch.cat([batch["item_id"], batch["item_history"].flatten()]).unique()) for batch in batches]
+    pipe.send({"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+               "item_rows": sum(read) / len(read)})  # fmt: skip
+
+
+def batch_of(sizes: Sizes, case: Case, seed: int) -> dict[str, Tensor]:
+    """A batch with Amazon's lengths, trimmed, its items as the case has them."""
+    batch = make_batch(sizes, make_lengths("amazon", case.rows, sizes.max_len, seed), seed)
+    columns = {name: column for name, column in batch.items() if not name.startswith("neg_")}
+    if not case.uniform:
+        for name in ("item_id", "item_history"):
+            columns[name] = popular(columns[name], sizes.items - 2)
+    return trimmed(columns)
+
+
+def popular(ids: Tensor, known: int) -> Tensor:
+    """Ids from 1 to `known`, all as frequent, become ids as frequent as 1 / id; padding, 0, stays.
+
+    The logarithm of such an id is uniform, nearly: that needs no table of all ids, which would be in the peak memory.
+    """
+    ranks = ((ids - 0.5) / known * math.log(known + 1)).double().exp().long().clamp(max=known)
+    return torch.where(ids > 0, ranks, 0)
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; exits with code 2 on a wrong one."""
+    parser = make_parser("vocabulary", __doc__ or "", rounds=5)
+    parser.add_argument("--items", type=int, nargs="+", default=[10**4, 10**6], metavar="N",
+                        help="sizes of the vocabulary; default 10000 1000000 (10000000 takes 8 GB in all)")  # fmt: skip
+    parser.add_argument("--rows", type=int, default=1024, metavar="B", help="of a batch; default 1024")
+    parser.add_argument("--uniform", action="store_true", help="all items are equally popular")
+    options = parser.parse_args(arguments)
+    if min(options.items) < 10 or options.rows < 2 or options.rounds < 1:
+        parser.error("at least 10 items, 2 rows and 1 round are needed")
+    return options
+
+
+def measure(cases: Sequence[Case], rounds: int) -> list[Row]:
+    """All cases in turn; a row each."""
+    children = {case: Child(case) for case in cases}
+    times = interleaved({case: child.step for case, child in children.items()}, rounds)
+    first = {updates: min(times[case]) for case in reversed(cases) if (updates := case.updates)}
+    rows = []
+    for case, child in children.items():
+        memory, best = child.close(), min(times[case])
+        rows.append({
+            "items": case.items, "updates": case.updates, "step, ms": 1000 * best,
+            "of the first": best / first[case.updates], "peak memory, GB": memory["peak_bytes"] / 1e9,
+            "item rows a batch": memory["item_rows"], "seconds": times[case],
+        })  # fmt: skip
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and publish; returns the exit code."""
+    options = parse_arguments(arguments)
+    cases = [Case(items, updates, options.rows, options.uniform) for items in options.items for updates in UPDATES]
+    rows = measure(cases, options.rounds)
+    items = "equally popular items" if options.uniform else "items by Zipf 1.0"
+    notes = [f"DIEN_amazon on batches of {options.rows}, {items}; a step: the best of {options.rounds}, one thread",
+             f"of the first: times that with {options.items[0]:,} items"]  # fmt: skip
+    publish("vocabulary", {"Training step by vocabulary": rows}, notes, options.json, arguments=arguments)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
