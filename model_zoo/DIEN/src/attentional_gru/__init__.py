@@ -8,10 +8,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from . import dense, packed, reference
+from . import compiled, dense, packed, reference
 
 KINDS = ("GRU", "AIGRU", "AGRU", "AUGRU", "AUGRU-code")
-BACKENDS = {"reference": reference.attentional_gru, "dense": dense.attentional_gru, "packed": packed.attentional_gru}
+BACKENDS = {"reference": reference.attentional_gru, "dense": dense.attentional_gru, "packed": packed.attentional_gru,
+            "compiled": compiled.attentional_gru}
 
 
 def attentional_gru(inputs: Tensor, mask: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor,
@@ -36,6 +37,7 @@ def attentional_gru(inputs: Tensor, mask: Tensor, weight_ih: Tensor, weight_hh: 
 
     Raises:
         ValueError: unknown kind or backend, or no attention for a kind that needs it.
+        RuntimeError: ``compiled`` without a C++ compiler.
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r} is unknown; allowed: {', '.join(KINDS)}")

@@ -1,0 +1,93 @@
+"""Compiles kernel.cpp with the system's C++ compiler: once for a machine, on first use, into the user's cache."""
+
+import hashlib
+import logging
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock
+
+SOURCES = sorted(path for path in Path(__file__).parent.iterdir() if path.suffix in (".cpp", ".h"))
+# Not -ffast-math: a library linked with it turns denormal numbers off in the whole process.
+FLAGS = ["-O3", "-std=c++17", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC",
+         "-march=native" if platform.machine().lower() in ("x86_64", "amd64", "i686") else "-mcpu=native"]
+OPENMP = "-fopenmp"
+
+_log = logging.getLogger(__name__)
+
+
+def build() -> Path:
+    """The library for this machine, compiled if the cache has none that is whole.
+
+    ``CXX`` names the compiler, else it is c++, g++ or clang++; ``DIEN_CXXFLAGS`` adds to its flags.
+
+    Raises:
+        RuntimeError: there is no compiler, or it fails.
+    """
+    command = [*_compiler(), *FLAGS, *shlex.split(os.environ.get("DIEN_CXXFLAGS", ""))]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dien-fuxictr"
+    # The macros that a compiler defines tell its version, and what -march=native stands for here.
+    macros = _run([*command, "-dM", "-E", "-x", "c++", os.devnull])
+    library = _find(cache, _key(command, macros, OPENMP))
+    if library:
+        return library
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    openmp = OPENMP if _links(command, OPENMP, cache) else ""
+    key = _key(command, macros, openmp)
+    with FileLock(cache / f"{key}.lock"):
+        return _find(cache, key) or _compile([*command, *([openmp] if openmp else [])], cache, key)
+
+
+def _compiler() -> list[str]:
+    named = shlex.split(os.environ.get("CXX", ""))
+    for name, *arguments in [named] if named else [["c++"], ["g++"], ["clang++"]]:
+        if path := shutil.which(name):
+            return [path, *arguments]
+    missing = f"CXX={named[0]!r}" if named else "any of c++, g++, clang++"
+    raise RuntimeError(
+        f"The compiled backend needs a C++ compiler, and {missing} is not found. Install one (Debian, Ubuntu: "
+        "apt install g++; macOS: xcode-select --install; conda: conda install cxx-compiler) or name yours in CXX.")
+
+
+def _key(command: list[str], macros: str, openmp: str) -> str:
+    digest = hashlib.sha256()
+    for part in (*command, openmp, macros, *(path.name + path.read_text(encoding="utf-8") for path in SOURCES)):
+        digest.update(part.encode() + b"\0")
+    return f"recurrence-{digest.hexdigest()[:16]}"
+
+
+def _content(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _find(cache: Path, key: str) -> Path | None:
+    # The name ends with a digest of the file: half a library can end the process that loads it.
+    whole = (path for path in cache.glob(f"{key}-*.so") if path.stem == f"{key}-{_content(path)}")
+    return next(whole, None)
+
+
+def _links(command: list[str], flag: str, cache: Path) -> bool:
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        arguments = [*command, flag, "-x", "c++", os.devnull, "-o", f"{folder}/empty.so"]
+        return subprocess.run(arguments, capture_output=True).returncode == 0
+
+
+def _compile(command: list[str], cache: Path, key: str) -> Path:
+    threads = "with OpenMP" if OPENMP in command else "without OpenMP, for one thread"
+    _log.info("Compiling the recurrence with %s (%s) into %s, once for this machine", command[0], threads, cache)
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        new = Path(folder) / "new.so"
+        _run([*command, *(str(path) for path in SOURCES if path.suffix == ".cpp"), "-o", str(new)])
+        return new.replace(cache / f"{key}-{_content(new)}.so")
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{shlex.join(command)} failed:\n{done.stderr[-2000:]}")
+    return done.stdout

@@ -1,0 +1,54 @@
+// GRU, AGRU, AUGRU over rows of any lengths, forward and backward, for library.py. A block of rows lies in the lanes of
+// vectors, so that no size of the state leaves lanes empty, and a thread takes it through all its steps.
+#include <numeric>
+
+#include "backward.h"
+#include "forward.h"
+
+namespace {
+
+// What functions return; library.py has the same.
+constexpr int OK = 0, NO_MEMORY = 1, BAD_OFFSETS = 2;
+
+template <class Work>
+int reported(Work work) {
+    try {
+        work();
+        return OK;
+    } catch (const std::bad_alloc&) {
+        return NO_MEMORY;
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+// Sorts rows by length and counts the steps of each block, that is, of its longest row.
+//     offsets: (rows + 1,), from 0 to steps. order: (rows,). first_step: (blocks + 1,); the last: steps of all blocks.
+int recurrence_plan(int64_t rows, int64_t steps, const int64_t* offsets, int64_t rows_per_block, int64_t* order,
+                    int64_t* first_step) {
+    if (offsets[0] != 0 || offsets[rows] != steps || !std::is_sorted(offsets, offsets + rows + 1)) return BAD_OFFSETS;
+    const auto length = [&](int64_t row) { return offsets[row + 1] - offsets[row]; };
+    return reported([&] {
+        std::iota(order, order + rows, 0);
+        std::stable_sort(order, order + rows, [&](int64_t a, int64_t b) { return length(a) > length(b); });
+        *first_step = 0;
+        for (int64_t row = 0; row < rows; row += rows_per_block, ++first_step) {
+            first_step[1] = first_step[0] + length(order[row]);
+        }
+    });
+}
+
+#define FOR_TYPE(Real)                                                                                               \
+    int recurrence_forward_##Real(const Problem<Real>* problem, Real* states, Real* final, Real* kept) {            \
+        return reported([&] { forward(*problem, states, final, kept); });                                           \
+    }                                                                                                                \
+    int recurrence_backward_##Real(const Problem<Real>* problem, const Outcome<Real>* outcome,                       \
+                                   const Gradients<Real>* gradients) {                                               \
+        return reported([&] { backward(*problem, *outcome, *gradients); });                                         \
+    }
+
+FOR_TYPE(float)
+FOR_TYPE(double)
+}
