@@ -44,6 +44,9 @@ class Sizes:
         return {"item_id": self.items, "cate_id": self.categories, "context": self.contexts}
 
 
+AMAZON = Sizes()
+
+
 def make_feature_map(sizes: Sizes, negatives: bool) -> FeatureMap:
     """Target item and category, a context field, their histories and, if asked for, columns of negatives."""
     feature_map = FeatureMap("made", "")

@@ -6,7 +6,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -47,7 +47,7 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
                              f"default {' '.join(map(str, default))}")
 
 
-def publish(program: str, tables: dict[str, Sequence[Row]], notes: Sequence[str] = (), json_file: Path | None = None,
+def publish(program: str, tables: Mapping[str, Sequence[Row]], notes: Sequence[str] = (), json_file: Path | None = None,
             zoo: Path | None = None, arguments: Sequence[str] | None = None) -> None:
     """Print the tables as Markdown with the line of the machine, and write the JSON.
 

@@ -1,0 +1,72 @@
+"""All systems on one batch, side by side."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .clock import by_threads, interleaved
+from .entries import Entry
+from .made import LENGTHS, Sizes, trimmed
+from .report import Row, add_threads, make_parser
+from .systems import System
+
+TRIM = ("own", "all", "none")
+BASE = "ours, auto"
+
+
+def make_race_parser(program: str, description: str, batch_sizes: list[int]) -> argparse.ArgumentParser:
+    """A command line with the options of programs that compare systems."""
+    parser = make_parser(program, description, rounds=3)
+    add_threads(parser)
+    parser.add_argument("--batch-size", type=int, nargs="+", default=batch_sizes, metavar="N",
+                        help=f"rows of a batch; default {' '.join(map(str, batch_sizes))}")
+    parser.add_argument("--lengths", nargs="+", choices=LENGTHS, default=list(LENGTHS),
+                        help="histories of 1 + geometric behaviours, mean 9, or all of max_len; default both")
+    parser.add_argument("--trim", choices=TRIM, default="own",
+                        help="who gets batches padded to their longest history instead of max_len: the systems whose "
+                             "own loaders do that (default), all that can take them, or none")
+    parser.add_argument("--zoo", type=Path, metavar="DIR", help="FuxiCTR checkout, for the zoo's own DIEN")
+    return parser
+
+
+def padded_for(system: System, batch: dict[str, Tensor], trim: str) -> dict[str, Tensor]:
+    """The batch as a system gets it, see `--trim`."""
+    fits = {"own": system.trims, "all": system.trims or system.trimmable, "none": False}
+    return trimmed(batch) if fits[trim] else batch
+
+
+def race(found: Sequence[Entry], sizes: Sizes, batch: dict[str, Tensor], trim: str, threads: Sequence[int],
+         rounds: int, train: bool) -> list[Row]:
+    """Training steps or scoring of one batch, a row a system.
+
+    Each is measured on every number of threads and reported with its best. `against ours` is its rate as a multiple of
+    that of `ours, auto` at the same work.
+    """
+    systems = [entry.build(sizes) for entry in found]
+    tasks, widths = {}, []
+    for i, system in enumerate(systems):
+        system.model.train(train)
+        padded = padded_for(system, batch, trim)
+        widths.append(padded["item_history"].size(1))
+        act: Callable[[Any], Any] = system.step if train else system.predict
+        for number, task in by_threads(partial(act, system.prepare(padded)), threads).items():
+            tasks[i, number] = task
+    times = interleaved(tasks, rounds)
+    rows: list[Row] = []
+    for i, (entry, system) in enumerate(zip(found, systems, strict=True)):
+        best, number = min((min(times[i, number]), number) for number in threads)
+        rows.append({"system": entry.name, "work": entry.work.name, "weights": system.parameters,
+                     "padded to": widths[i], "threads": number, "ms": 1000 * best,
+                     "samples/s": len(batch["label"]) / best,
+                     "seconds": {str(number): times[i, number] for number in threads}})  # fmt: skip
+    return against(rows, BASE)
+
+
+def against(rows: list[Row], base: str) -> list[Row]:
+    """The rows, each with its rate as a multiple of the base's at the same work."""
+    rates = {row["work"]: row["samples/s"] for row in rows if row["system"] == base}
+    return [{**row, "against ours": row["samples/s"] / rates[row["work"]]} for row in rows]

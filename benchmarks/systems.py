@@ -1,0 +1,96 @@
+"""A DIEN of whatever origin, so that a benchmark can drive all alike."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from fuxictr.pytorch.models import BaseModel
+from torch import Tensor, nn
+
+from experiment.gradients import clip_gradients, gradient_norm
+
+from .made import Sizes
+
+MAX_GRADIENT_NORM = 10.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a model computes besides two GRU layers (the second AUGRU) and the MLP; only equal work is compared.
+
+    Attributes:
+        name: for tables. attention, aux_scorer: as the keywords of DIEN; no scorer is no auxiliary loss.
+        activation: of the MLP.
+    """
+
+    name: str
+    attention: str
+    aux_scorer: str | None
+    activation: str = "ReLU"
+
+
+NET = Work("DIN unit, auxiliary net", "din_attention", "net")
+NO_AUX = Work("DIN unit, no auxiliary loss", "din_attention", None)
+INNER_PRODUCT = Work("bilinear, auxiliary inner product", "bilinear_attention", "inner_product", "Dice")
+
+
+@dataclass
+class System:
+    """One model with its optimizer.
+
+    Attributes:
+        prepare: from a batch of `made` to what the model takes, not timed.
+        loss: of a prepared batch, all its parts. score: of a prepared batch, probabilities.
+        trims: whether its loader pads to the longest history of the batch; others pad to max_len.
+        trimmable: whether the model takes such a batch, at least.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    prepare: Callable[[dict[str, Tensor]], Any]
+    loss: Callable[[Any], Tensor]
+    score: Callable[[Any], Tensor]
+    trims: bool = False
+    trimmable: bool = True
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained weights outside of embedding tables."""
+        tables = {id(table.weight) for table in self.model.modules() if isinstance(table, nn.Embedding)}
+        return sum(weight.numel() for weight in self.model.parameters() if id(weight) not in tables)
+
+    def step(self, batch: Any) -> None:
+        """A whole training step on a prepared batch."""
+        self.optimizer.zero_grad()
+        self.loss(batch).backward()
+        clip_gradients(self.model, MAX_GRADIENT_NORM, gradient_norm(self.model))
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def predict(self, batch: Any) -> Tensor:
+        """Scores of a prepared batch."""
+        return self.score(batch)
+
+
+def zoo_system(model: BaseModel, trims: bool) -> System:
+    """A system around a model of the zoo's kind."""
+    names = [*model.feature_map.features, *model.feature_map.labels]
+
+    def loss(batch: dict[str, Tensor]) -> Tensor:
+        return model.compute_loss(model(batch), model.get_labels(batch))
+
+    return System(model, model.optimizer, lambda batch: {name: batch[name] for name in names}, loss,
+                  lambda batch: model(batch)["y_pred"].squeeze(1), trims)
+
+
+def keywords(sizes: Sizes, work: Work) -> dict[str, Any]:
+    """Of DIEN, the zoo's and this project's alike."""
+    return {
+        "optimizer": "adam", "loss": "binary_crossentropy", "metrics": ["AUC"], "task": "binary_classification",
+        "verbose": 0, "model_root": "unused", "learning_rate": 1e-3, "embedding_dim": sizes.embedding,
+        "dnn_hidden_units": list(sizes.mlp_units), "dnn_activations": work.activation, "batch_norm": True,
+        "dien_target_field": [("item_id", "cate_id")], "dien_sequence_field": [("item_history", "cate_history")],
+        "gru_type": "AUGRU", "attention_type": work.attention, "attention_hidden_units": list(sizes.attention_units),
+        "attention_activation": "Sigmoid", "aux_hidden_units": list(sizes.aux_units), "aux_activation": "Sigmoid",
+    }  # fmt: skip
