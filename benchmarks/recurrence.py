@@ -1,0 +1,95 @@
+"""The recurrence alone, forward and backward with every gradient: the compiled backend, the two of torch, nn.GRU.
+
+The compiled backend runs on padded rows, as the others do, and on packed ones. nn.GRU gets a packed sequence that was
+made beforehand. The share is that of the rate of a product of two 1024 x 1024 float32 matrices by torch, measured in
+turn; of a backend's work only the products of real steps count, 18 N H (I + H) FLOP.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from model_zoo.DIEN.src.attentional_gru import attentional_gru
+from model_zoo.DIEN.src.attentional_gru.compiled import recurrence
+
+from .clock import interleaved
+from .made import AMAZON, LENGTHS, make_lengths
+from .report import Row, make_parser, publish
+
+PRODUCT, SQUARE = "SGEMM", 1024
+
+
+def main(arguments: Sequence[str] | None = None, max_len: int = AMAZON.max_len) -> None:
+    """Measure and print; a `max_len` other than the default is for trying out."""
+    parser = make_parser("recurrence", __doc__ or "", rounds=5)
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[128, 1024], metavar="N", help="default 128 1024")
+    parser.add_argument("--hidden", type=int, default=AMAZON.behaviour, metavar="N",
+                        help=f"size of inputs and states; default {AMAZON.behaviour}")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), metavar="N",
+                        help="torch's threads; default: all")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    tables = {f"{kind}, B = {rows}, lengths {lengths}, H = I = {options.hidden}, {options.threads} threads":
+              measure(kind, rows, lengths, options.hidden, max_len, options.rounds)
+              for kind in ("GRU", "AUGRU") for rows in options.batch_sizes for lengths in LENGTHS}
+    publish("recurrence", tables, json_file=options.json, arguments=arguments)
+
+
+def measure(kind: str, rows: int, lengths: str, hidden: int, max_len: int, rounds: int) -> list[Row]:
+    """The matrix product, then a row a backend."""
+    counts = torch.from_numpy(make_lengths(lengths, rows, max_len))
+    tasks = make_tasks(kind, counts, hidden)
+    flops = dict.fromkeys(tasks, 18 * int(counts.sum()) * hidden * 2 * hidden)
+    a, b = torch.rand(SQUARE, SQUARE), torch.rand(SQUARE, SQUARE)
+    tasks, flops = {PRODUCT: partial(torch.mm, a, b), **tasks}, {PRODUCT: 2 * SQUARE**3, **flops}
+    times = interleaved(tasks, rounds)
+    rate = {name: flops[name] / min(seconds) for name, seconds in times.items()}
+    return [{"": name, "ms": 1000 * min(seconds), "GFLOP/s": rate[name] / 1e9,
+             "share": f"{rate[name] / rate[PRODUCT]:.1%}", "seconds": seconds}
+            for name, seconds in times.items()]  # fmt: skip
+
+
+def make_tasks(kind: str, lengths: Tensor, hidden: int) -> dict[str, Callable[[], Any]]:
+    """Name -> one forward and backward pass.
+
+    Args:
+        lengths: (B,), of rows.
+    """
+    torch.manual_seed(0)
+    mask = torch.arange(int(lengths.max())) < lengths.unsqueeze(1)
+    offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    inputs = torch.randn(*mask.shape, hidden, requires_grad=True)
+    attention = torch.rand(*mask.shape, requires_grad=True)
+    x, a = inputs.detach()[mask].requires_grad_(), attention.detach()[mask].requires_grad_()
+    state = torch.zeros(len(lengths), hidden)
+    gru = torch.nn.GRU(hidden, hidden)
+    weights = [gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0]
+    d_states, d_packed = torch.randn(*mask.shape, hidden), torch.randn(len(x), hidden)
+
+    def backend(name: str) -> None:
+        states, _ = attentional_gru(inputs, mask, *weights, attention, state, kind, name)
+        torch.autograd.grad(states, [inputs, *weights] if kind == "GRU" else [inputs, attention, *weights], d_states)
+
+    def packed_rows() -> None:
+        states, _ = recurrence(x, offsets, a, state, *weights, kind)
+        torch.autograd.grad(states, [x, *weights] if kind == "GRU" else [x, a, *weights], d_packed)
+
+    def torch_gru() -> None:
+        states, _ = gru(sequence)
+        torch.autograd.grad(states.data, [sequence.data, *gru.parameters()], d_packed)
+
+    tasks: dict[str, Callable[[], Any]] = {"compiled, packed rows": packed_rows}
+    tasks |= {name: partial(backend, name) for name in ("compiled", "packed", "dense")}
+    if kind == "GRU":
+        sequence = pack_padded_sequence(inputs.detach(), lengths, batch_first=True, enforce_sorted=False)
+        sequence.data.requires_grad_()
+        tasks["nn.GRU"] = torch_gru
+    return tasks
+
+
+if __name__ == "__main__":
+    main()
