@@ -1,0 +1,132 @@
+"""What an epoch costs beside its training steps, and how long a run takes to its first one.
+
+`run_expid.py` trains the experiment for one epoch and for two, in a temporary folder with a data set built there
+before: the difference is a whole epoch (loading, steps, validation with its metrics, checkpoint, state to resume from).
+In this process the same steps run on batches made beforehand, and the loader alone. The first step of a run is over
+when its log appears.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from fuxictr.pytorch.dataloaders import RankDataLoader
+
+from data.dataset import SPLITS, prepare_dataset
+from experiment.config import BASE, load_config, write_config
+from experiment.errors import exit_code
+from experiment.models import build_model, find_model, load_feature_map
+from experiment.paths import resolve_paths
+from experiment.training import Trainer
+
+from .clock import interleaved
+from .report import Row, make_parser, publish
+
+ROOT = Path(__file__).parents[1]
+BUILD_FILES = ("reviews", "meta", "input")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; returns an exit code, 2 for an experiment that is not there."""
+    parser = make_parser("epoch", __doc__ or "", rounds=2)
+    parser.add_argument("--config", type=Path, default=ROOT / "config", metavar="DIR",
+                        help="folder of model_config and dataset_config; default: this project's")
+    parser.add_argument("--expid", default="DIEN_amazon", metavar="ID", help="experiment id; default DIEN_amazon")
+    options = parser.parse_args(arguments)
+    return exit_code(lambda: _run(options, arguments), "interrupted")
+
+
+def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
+    with TemporaryDirectory() as folder:
+        params = moved(options.config, options.expid, Path(folder))
+        timed_run(params, 1)
+        runs = [(timed_run(params, 1), timed_run(params, 2)) for _ in range(options.rounds)]
+        title = f"An epoch of {options.expid}, batches of {params['batch_size']}"
+        rows = epoch_rows(runs, *bare_times(params, options.rounds))
+    publish("epoch", {title: rows}, json_file=options.json, arguments=arguments)
+    return 0
+
+
+def moved(config: Path, expid: str, folder: Path) -> dict[str, Any]:
+    """The experiment's configuration with all that it writes below ``folder``, and inputs where they are."""
+    params = deepcopy(load_config(config, expid).params)
+    params |= {"data_root": str(folder / "data"), "model_root": str(folder / "checkpoints"), "verbose": 0,
+               "early_stop_patience": sys.maxsize}
+    resolve_paths(params, config)
+    inputs, names = (params["build"], BUILD_FILES) if params.get("build") else (params, [f"{s}_data" for s in SPLITS])
+    inputs |= {name: str(Path(inputs[name]).absolute()) for name in names if inputs.get(name)}
+    return params
+
+
+def timed_run(params: dict[str, Any], epochs: int) -> tuple[float, float]:
+    """Seconds of a run from its start to its first step, and from there to its end."""
+    folder, expid = Path(params["data_root"]).parent, params["model_id"]
+    entry = {key: value for key, value in params.items() if key != "model_id"} | {"epochs": epochs}
+    write_config(folder / "config" / "model_config.yaml", {BASE: {}, expid: entry})
+    write_config(folder / "config" / "dataset_config.yaml", {params["dataset_id"]: {"data_root": params["data_root"]}})
+    log = Path(params["model_root"], params["dataset_id"], f"{expid}.log")
+    log.unlink(missing_ok=True)
+    command = [sys.executable, str(ROOT / "run_expid.py"), "--config", "config", "--expid", expid]
+    start = time.perf_counter()
+    with open(folder / "output", "w+") as output:
+        run = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
+        while not log.exists() and run.poll() is None:
+            time.sleep(0.002)
+        first_step = time.perf_counter()
+        if run.wait():
+            output.seek(0)
+            raise RuntimeError(f"run_expid.py failed:\n{output.read()}")
+    return first_step - start, time.perf_counter() - first_step
+
+
+def bare_times(params: dict[str, Any], rounds: int) -> tuple[dict[str, list[float]], int]:
+    """Seconds of the training steps of an epoch and of its loader alone, and the number of batches."""
+    if params.get("num_threads"):
+        torch.set_num_threads(params["num_threads"])
+    params = prepare_dataset(params)
+    model = build_model(find_model(params["model"], params.get("zoo")), load_feature_map(params), params)
+    trainer = Trainer(model, params.get("max_gradient_norm", 10.0))
+    loaders: Any = RankDataLoader(model.feature_map, stage="train", **params)
+    loader, _ = loaders
+    batches = list(loader)
+    model.train()
+
+    def steps() -> None:
+        for batch in batches:
+            trainer._train_step(batch)
+
+    def loading() -> None:
+        for _ in loader:
+            pass
+
+    return interleaved({"training steps alone": steps, "loader alone": loading}, rounds), len(batches)
+
+
+def epoch_rows(runs: Sequence[tuple[tuple[float, float], tuple[float, float]]], bare: dict[str, list[float]],
+               batches: int) -> list[Row]:
+    """Whole epoch, steps, loader, start; the epoch is the best two-epoch run less the best of one.
+
+    Args:
+        runs: of each round, `timed_run` of one epoch and of two. bare, batches: of `bare_times`.
+    """
+    (starts, rests), (starts_of_two, rests_of_two) = (zip(*which, strict=True) for which in zip(*runs, strict=True))
+    steps = min(bare["training steps alone"])
+
+    def row(what: str, seconds: float, every: Sequence[float], of: int | None) -> Row:
+        return {"": what, "s": seconds, "batches/s": of / seconds if of else None, "/ steps": seconds / steps,
+                "seconds": list(every)}
+
+    return [row("whole epoch", min(rests_of_two) - min(rests), [*rests, *rests_of_two], batches),
+            *(row(what, min(seconds), seconds, batches) for what, seconds in bare.items()),
+            row("start to first step", min(*starts, *starts_of_two), [*starts, *starts_of_two], None)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

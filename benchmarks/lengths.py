@@ -1,0 +1,77 @@
+"""Whether the cost of a training step follows the real behaviours: the same histories padded otherwise, longer ones.
+
+Each step is set beside that on histories of 1 + geometric behaviours, mean 9, padded to the longest of the batch, as
+the loader does whatever max_len is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from torch import Tensor
+
+from .clock import by_threads, interleaved
+from .entries import build_own, own_backends
+from .made import AMAZON, Sizes, make_batch, make_lengths, trimmed
+from .report import Row, add_threads, make_parser, publish
+from .systems import NET
+
+FACTOR = 10
+BASE = "Amazon-like"
+
+
+def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> None:
+    """Measure and print; `sizes` other than the default are for trying out."""
+    parser = make_parser("lengths", __doc__ or "", rounds=5)
+    add_threads(parser)
+    parser.add_argument("--batch-size", type=int, default=128, metavar="N", help="rows of a batch; default 128")
+    backends, notes = own_backends()
+    parser.add_argument("--backends", nargs="+", choices=["auto", *backends], default=["auto"],
+                        help="of the recurrence; default auto")
+    options = parser.parse_args(arguments)
+    tables = {f"Training step, B = {options.batch_size}, backend {backend}": length_rows(
+        backend, sizes, options.batch_size, options.threads, options.rounds) for backend in options.backends}
+    publish("lengths", tables, notes, options.json, arguments=arguments)
+
+
+def cases(sizes: Sizes, rows: int) -> dict[str, dict[str, Tensor]]:
+    """Name -> batch."""
+    lengths = make_lengths("amazon", rows, sizes.max_len)
+    long = FACTOR * sizes.max_len
+    one_long = np.concatenate([lengths[1:], [long]])
+    half = np.full(rows, sizes.max_len // 2)
+
+    def batch(lengths: np.ndarray, max_len: int) -> dict[str, Tensor]:
+        return make_batch(replace(sizes, max_len=max_len), lengths)
+
+    return {
+        BASE: trimmed(batch(lengths, sizes.max_len)),
+        f"the same, padded to {sizes.max_len}": batch(lengths, sizes.max_len),
+        f"the same, padded to {long}": batch(lengths, long),
+        "all twice as long": trimmed(batch(2 * lengths, 2 * sizes.max_len)),
+        f"one of {long} among them": trimmed(batch(one_long, long)),
+        f"all of {half[0]}": trimmed(batch(half, sizes.max_len)),
+        f"all of {2 * half[0]}": trimmed(batch(2 * half, sizes.max_len)),
+    }
+
+
+def length_rows(backend: str, sizes: Sizes, rows: int, threads: Sequence[int], rounds: int) -> list[Row]:
+    """A row a case, with its multiples of the first one's behaviours and time."""
+    system = build_own(sizes, NET, backend)
+    system.model.train()
+    batches = cases(sizes, rows)
+    times = interleaved({(name, number): task for name, batch in batches.items()
+                         for number, task in by_threads(partial(system.step, system.prepare(batch)), threads).items()},
+                        rounds)  # fmt: skip
+    behaviours = {name: int((batch["item_history"] > 0).sum()) for name, batch in batches.items()}
+    best = {name: min(min(times[name, number]) for number in threads) for name in batches}
+    return [{"histories": name, "behaviours": behaviours[name], "padded to": batch["item_history"].size(1),
+             "ms": 1000 * best[name], "behaviours / first": behaviours[name] / behaviours[BASE],
+             "time / first": best[name] / best[BASE],
+             "seconds": {str(number): times[name, number] for number in threads}}
+            for name, batch in batches.items()]  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

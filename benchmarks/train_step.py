@@ -1,0 +1,52 @@
+"""Whole training steps, in samples per second: this project's DIEN and others on the same batches and sizes.
+
+A step is forward, loss, backward, clipping and optimizer; making the batch is not timed. All have embeddings of
+18 + 18, hidden states of 36, AUGRU, an MLP of 200-80 with batch normalisation, Adam (fused where users choose it),
+histories up to 100, 63,001 items and 801 categories. `work` is what they compute besides; rows of equal work compare.
+`weights` are those outside of embedding tables. Peers: pip install -r requirements-bench.txt, and --zoo.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from experiment.errors import exit_code
+
+from .entries import entries
+from .made import AMAZON, Sizes, make_batch, make_lengths
+from .memory import STATUS, memory_rows
+from .race import make_race_parser, race
+from .report import publish
+
+
+def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
+    """Measure and print; returns an exit code, 2 for a checkout that is none.
+
+    `sizes` other than the default are for trying out.
+    """
+    parser = make_race_parser("train_step", __doc__ or "", batch_sizes=[128])
+    parser.add_argument("--memory", type=int, metavar="N",
+                        help="the peak memory of a step on N full histories too, each system in a process of its own")
+    options = parser.parse_args(arguments)
+    if options.memory and not STATUS.is_file():
+        parser.error("--memory needs Linux's /proc")
+    return exit_code(lambda: _run(options, arguments, sizes), "interrupted")
+
+
+def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:
+    found, notes = entries(options.zoo)
+    tables = {}
+    for rows in options.batch_size:
+        for kind in options.lengths:
+            batch = make_batch(sizes, make_lengths(kind, rows, sizes.max_len))
+            tables[f"Training step, B = {rows}, lengths {kind}"] = race(
+                found, sizes, batch, options.trim, options.threads, options.rounds, train=True)
+    if options.memory:
+        tables[f"Peak memory of a training step (VmHWM), B = {options.memory}, lengths full"] = memory_rows(
+            found, sizes, options.memory, options.trim, options.zoo)
+    publish("train_step", tables, notes, options.json, options.zoo, arguments)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

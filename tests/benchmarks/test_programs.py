@@ -1,0 +1,140 @@
+"""Each program at tiny sizes: tables and JSON, never a time."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from made_data import entry, write_samples
+
+from benchmarks import epoch, inference, lengths, memory, roofline, train_step
+from benchmarks.entries import build_own, entries
+from benchmarks.made import HISTORIES, Sizes
+from benchmarks.systems import NO_AUX, keywords
+from experiment.config import write_config
+
+TINY = Sizes(items=50, categories=12, contexts=6, embedding=4, attention_units=(6, 3), aux_units=(6, 3),
+             mlp_units=(8, 4), max_len=12)  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, list[dict[str, Any]]]]:
+    """Runs a program and returns the tables of its JSON, which are those that it prints."""
+
+    def run(program: Any, *arguments: str, **options: Any) -> dict[str, list[dict[str, Any]]]:
+        program.main(["--rounds", "1", "--json", str(tmp_path / "out.json"), *arguments], **options)
+        printed = capsys.readouterr().out
+        report = json.loads((tmp_path / "out.json").read_text())
+        assert re.findall(r"^### (.+)$", printed, re.MULTILINE) == list(report["tables"])
+        assert printed.splitlines()[-1].startswith(report["hardware"]["device"])
+        lines = [line for line in printed.splitlines() if line.startswith("|")]
+        assert len(lines) == sum(2 + len(rows) for rows in report["tables"].values())
+        for rows in report["tables"].values():
+            assert all(list(row) == list(rows[0]) for row in rows)
+        return report["tables"]
+
+    return run
+
+
+def test_train_step(run: Callable[..., Any]) -> None:
+    tables = run(train_step, "--batch-size", "3", "--threads", "1", sizes=TINY)
+    assert list(tables) == ["Training step, B = 3, lengths amazon", "Training step, B = 3, lengths full"]
+    for rows in tables.values():
+        assert [(row["system"], row["work"]) for row in rows] == [(e.name, e.work.name) for e in entries()[0]]
+        for row in rows:
+            assert row["samples/s"] == pytest.approx(3000 / row["ms"])
+            assert row["against ours"] == 1 or row["system"] != "ours, auto"
+            assert row["ms"] == 1000 * min(row["seconds"]["1"])
+
+
+@pytest.mark.skipif(not memory.STATUS.is_file(), reason="needs Linux's /proc")
+def test_peak_memory_of_a_step() -> None:
+    """It grows with the batch; of a process of its own, which the program starts, only the start is slow."""
+    small, large = (memory.peak_of_step(0, Sizes(items=50, categories=12), rows, "own", None) for rows in (1, 500))
+    assert large > small + 2**20
+
+
+def test_inference(run: Callable[..., Any]) -> None:
+    tables = run(inference, "--batch-size", "3", "--threads", "1", "--candidates", "4", sizes=TINY)
+    assert list(tables) == ["Scoring, B = 3, lengths amazon", "Scoring, B = 3, lengths full",
+                            "1 user x 4 candidates, 9 behaviours", "1 user x 4 candidates, 12 behaviours"]  # fmt: skip
+    names = [row["system"] for row in list(tables.values())[-1]]
+    assert names[:2] == ["ours, auto", "ours, auto, expanded"]
+
+
+def test_interests_of_one_user_score_as_the_expanded_batch_does() -> None:
+    system = build_own(TINY, NO_AUX, "auto")
+    system.model.eval()
+    batch = inference.one_user(TINY, 5, candidates=6)
+    user = {name: batch[name][:1] for name in HISTORIES}
+    scores = inference.score_candidates(system.model, user, batch)
+    torch.testing.assert_close(scores, system.predict(system.prepare(batch)))
+    assert len(scores.unique()) == 6
+
+
+def test_roofline(run: Callable[..., Any]) -> None:
+    tables = run(roofline, "--batch-size", "3", "--threads", "1", sizes=TINY, square=16)
+    for rows in tables.values():
+        assert rows[0][""] == "SGEMM 16³" and rows[0]["share"] == "100.0%"
+        assert rows[0]["GFLOP"] == pytest.approx(2 * 16**3 / 1e9)
+        assert all(row["GFLOP/s"] == pytest.approx(1000 * row["GFLOP"] / row["ms"]) for row in rows)
+
+
+def test_lengths(run: Callable[..., Any]) -> None:
+    (rows,) = run(lengths, "--batch-size", "3", "--threads", "1", sizes=TINY).values()
+    assert rows[0]["time / first"] == 1
+    assert {row["histories"]: row["padded to"] for row in rows[1:3]} == {
+        "the same, padded to 12": 12, "the same, padded to 120": 120}  # fmt: skip
+    assert [row["behaviours / first"] for row in rows[:4]] == [1, 1, 1, 2]
+    assert [row["behaviours"] for row in rows[-2:]] == [18, 36]
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path) -> Path:
+    samples = write_samples(tmp_path / "samples")
+    data_set = entry(samples, tmp_path / "unused", "parquet")
+    model = {**keywords(TINY, NO_AUX), "model": "DIEN", "dataset_id": data_set["dataset_id"], "monitor": "AUC",
+             "monitor_mode": "max", "batch_size": 8, "epochs": 9, "shuffle": True, "seed": 1, "num_threads": 1,
+             "dien_neg_seq_field": []}  # fmt: skip
+    write_config(tmp_path / "config" / "model_config.yaml", {"Base": {}, "tiny": model})
+    write_config(tmp_path / "config" / "dataset_config.yaml", {data_set.pop("dataset_id"): data_set})
+    return tmp_path / "config"
+
+
+def test_epoch(run: Callable[..., Any], tiny_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the runs themselves, which take seconds each to start; the next test has one."""
+    epochs = []
+
+    def timed_run(params: dict[str, Any], number: int) -> tuple[float, float]:
+        epochs.append(number)
+        return 5.0, 1.0 + 2.0 * number
+
+    monkeypatch.setattr(epoch, "timed_run", timed_run)
+    (rows,) = run(epoch, "--config", str(tiny_config), "--expid", "tiny").values()
+    assert epochs == [1, 1, 2]
+    assert [row[""] for row in rows] == ["whole epoch", "training steps alone", "loader alone", "start to first step"]
+    assert [rows[0]["s"], rows[1]["/ steps"], rows[3]["s"]] == [2, 1, 5]
+    assert not (tiny_config.parent / "unused").exists()
+
+
+def test_a_run_is_timed_in_a_folder_of_its_own(tiny_config: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    params = epoch.moved(tiny_config, "tiny", tmp_path / "own")
+    first_step, rest = epoch.timed_run(params, 1)
+    assert first_step > 0 and rest > 0
+    assert [path for path in sorted(tmp_path.rglob("*")) if tmp_path / "own" not in path.parents] == sorted(
+        [*before, tmp_path / "own"])
+
+
+@pytest.mark.parametrize("program", [train_step, inference])
+def test_a_checkout_that_is_none_is_bad_input(program: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main(["--zoo", "nowhere"], sizes=TINY) == 2
+    assert "nowhere does not exist" in capsys.readouterr().err
+
+
+def test_an_unknown_experiment_is_bad_input(tiny_config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert epoch.main(["--config", str(tiny_config), "--expid", "none"]) == 2
+    assert "none" in capsys.readouterr().err
