@@ -7,7 +7,7 @@ turn; of a backend's work only the products of real steps count, 18 N H (I + H) 
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -67,16 +67,16 @@ def make_tasks(kind: str, lengths: Tensor, hidden: int) -> dict[str, Callable[[]
     x, a = inputs.detach()[mask].requires_grad_(), attention.detach()[mask].requires_grad_()
     state = torch.zeros(len(lengths), hidden)
     gru = torch.nn.GRU(hidden, hidden)
-    weights = [gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0]
+    W, U, b = (cast(Tensor, getattr(gru, name)) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0"))
     d_states, d_packed = torch.randn(*mask.shape, hidden), torch.randn(len(x), hidden)
 
     def backend(name: str) -> None:
-        states, _ = attentional_gru(inputs, mask, *weights, attention, state, kind, name)
-        torch.autograd.grad(states, [inputs, *weights] if kind == "GRU" else [inputs, attention, *weights], d_states)
+        states, _ = attentional_gru(inputs, mask, W, U, b, attention, state, kind, name)
+        torch.autograd.grad(states, [inputs, W, U, b] if kind == "GRU" else [inputs, attention, W, U, b], d_states)
 
     def packed_rows() -> None:
-        states, _ = recurrence(x, offsets, a, state, *weights, kind)
-        torch.autograd.grad(states, [x, *weights] if kind == "GRU" else [x, a, *weights], d_packed)
+        states, _ = recurrence(x, offsets, a, state, W, U, b, kind)
+        torch.autograd.grad(states, [x, W, U, b] if kind == "GRU" else [x, a, W, U, b], d_packed)
 
     def torch_gru() -> None:
         states, _ = gru(sequence)

@@ -1,6 +1,6 @@
 """The recurrence over packed rows as a function of autograd."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -49,6 +49,7 @@ def recurrence(x: Tensor, offsets: Tensor, attention: Tensor | None, state: Tens
     if kind == "GRU":
         attention = None
     elif kind == "AIGRU":
+        assert attention is not None
         x, attention, kind = x * attention.unsqueeze(-1), None, "GRU"  # (9)
     tensors = (x, attention, state, weight_ih, weight_hh, bias)
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
@@ -68,7 +69,7 @@ class _Recurrence(Function):
         if keep:
             gates = (3 if kind == "AGRU" else 4) * state.size(1)
             kept = _pool.empty(int(first_step[-1]) * gates * library.LANES, x.dtype)
-        states, final = x.new_empty(len(x), state.size(1)), torch.empty_like(tensors[2])
+        states, final = x.new_empty(len(x), state.size(1)), state.new_empty(state.shape)
         library.forward(x.dtype, _problem(ctx, tensors, offsets, order, first_step), states, final, kept)
         ctx.save_for_backward(*tensors, offsets, order, first_step, states, kept)
         ctx.set_materialize_grads(False)
@@ -76,7 +77,8 @@ class _Recurrence(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_states: Tensor | None, d_final: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+            ctx: Any, d_states: Tensor | None, d_final: Tensor | None) -> tuple[Tensor | None, ...]:
         *tensors, offsets, order, first_step, states, kept = ctx.saved_tensors
         d_states, d_final = (d if d is None else d.contiguous() for d in (d_states, d_final))
         needed = ctx.needs_input_grad[:6]
@@ -96,7 +98,7 @@ def _rows_per_block(rows: int) -> int:
 
 def _problem(ctx: Any, tensors: list[Tensor | None], offsets: Tensor, order: Tensor,
              first_step: Tensor) -> library.Problem:
-    x, _, state, *_ = tensors
+    x, state = cast(Tensor, tensors[0]), cast(Tensor, tensors[2])
     return library.Problem(len(state), x.size(1), state.size(1), library.KINDS[ctx.kind], torch.get_num_threads(),
                            len(first_step) - 1, ctx.rows_per_block,
                            *map(library.address, (offsets, order, first_step, *tensors)))
