@@ -98,13 +98,13 @@ def draw_calibration(predictions: dict[str, list[dict[str, np.ndarray]]], file: 
     """Predicted against observed click rate, all seeds together."""
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(5, 4.5), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(7.5, 4.8), layout="constrained")
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
     for number, (expid, runs) in enumerate(predictions.items()):
         rows = {name: np.concatenate([run[name] for run in runs]) for name in ("label", "score")}
         axes.plot(*calibration(**rows), marker=".", label=expid, color=color(number))
     axes.set(xlabel="predicted", ylabel="observed", title="click rate", xlim=(0, 1), ylim=(0, 1))
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside right center", fontsize="small")
     figure.savefig(file, dpi=150)
     pyplot.close(figure)
 
