@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from experiment.markdown import padded_table
 from experiment.report import cpu_name
 from experiment.revision import revision
 
@@ -92,13 +93,9 @@ def machine_line(about: dict[str, Any]) -> str:
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """A table that reads well in a terminal too: its columns are padded."""
+    """The table of all that is not for the JSON alone."""
     header = [name for name, value in rows[0].items() if not isinstance(value, (list, dict))]
-    lines = [header, *([_cell(row[name]) for name in header] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, ["-" * width for width in widths])
-    padded = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-    return "\n".join(f"| {line} |" for line in padded)
+    return padded_table(header, [[_cell(row[name]) for name in header] for row in rows])
 
 
 def _cell(value: Any) -> str:

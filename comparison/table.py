@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from experiment.markdown import padded_table
+
 from .statistics import auc_draws, paired_interval
 
 
@@ -112,12 +114,8 @@ def cells(row: Row) -> list[str]:
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """A table that reads well in a terminal too: its columns are padded."""
-    lines = [HEADER, *map(cells, rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, ["-" * width for width in widths])
-    padded = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-    return "\n".join(f"| {line} |" for line in padded)
+    """The table as `HEADER` has it."""
+    return padded_table(HEADER, [cells(row) for row in rows])
 
 
 def _with_std(mean: float | None, std: float | None) -> str:
