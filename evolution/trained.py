@@ -23,7 +23,7 @@ def load_trained(folder: Path, expid: str, gpu: int) -> tuple[DIEN, dict[str, An
     config = load_config(folder, expid)
     check_values(config.params, config.origin.__getitem__)
     params = config.params
-    model_class = find_model(params["model"])
+    model_class = find_model(params["model"], params.get("zoo"))
     if not issubclass(model_class, DIEN):
         raise UserError(f"{expid} is a {params['model']}: only DIEN has interests that evolve")
     warnings = config.warnings + resolve_paths(params, folder)
