@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from model_zoo.DIEN.src import DIEN
-from model_zoo.DIEN.src.attentional_gru import BACKENDS, attentional_gru
+from model_zoo.DIEN.src.layers.attentional_gru import BACKENDS, attentional_gru
 
 from .made import Sizes, make_feature_map
 from .peers import deepctr, rechub

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from model_zoo.DIEN.src.attentional_gru import attentional_gru
-from model_zoo.DIEN.src.attentional_gru.compiled import recurrence
+from model_zoo.DIEN.src.layers.attentional_gru import attentional_gru
+from model_zoo.DIEN.src.layers.compiled import recurrence
 
 from .clock import interleaved
 from .made import AMAZON, LENGTHS, make_lengths

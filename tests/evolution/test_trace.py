@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 
 from evolution.trace import Trace, principal_components, trace
 from model_zoo.DIEN.src import DIEN
-from model_zoo.DIEN.src.attentional_gru import reference
+from model_zoo.DIEN.src.layers.attentional_gru import reference
 
 CANDIDATES = [(3, 2), (17, 5), (17, 1)]
 STEPS = 5

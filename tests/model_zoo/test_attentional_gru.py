@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from model_zoo.DIEN.src.attentional_gru import BACKENDS, KINDS, AttentionalGRU, attentional_gru
-from model_zoo.DIEN.src.attentional_gru.compiled.build import build
+from model_zoo.DIEN.src.layers.attentional_gru import BACKENDS, KINDS, AttentionalGRU, attentional_gru
+from model_zoo.DIEN.src.layers.compiled.build import build
 
 try:
     build()

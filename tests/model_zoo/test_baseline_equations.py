@@ -10,7 +10,7 @@ from fuxictr.pytorch.layers import FeatureEmbeddingDict, LogisticRegression
 from made import SEQUENCES, make_batch
 from made_models import POOLED, STEPWISE, make_model, pooled_features
 
-from model_zoo.DIEN.src.activations import Dice
+from model_zoo.DIEN.src.layers.activations import Dice
 
 PROFILE = ("price", "item_id", "cate_id", "query")
 LENGTHS = [6, 0, 1, 3, 2]

@@ -16,10 +16,10 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from model_zoo.DIEN.src.attentional_gru import KINDS, AttentionalGRU, attentional_gru
-from model_zoo.DIEN.src.attentional_gru.compiled import recurrence
-from model_zoo.DIEN.src.attentional_gru.compiled.build import SOURCES, build
-from model_zoo.DIEN.src.attentional_gru.compiled.workspace import Pool
+from model_zoo.DIEN.src.layers.attentional_gru import KINDS, AttentionalGRU, attentional_gru
+from model_zoo.DIEN.src.layers.compiled import recurrence
+from model_zoo.DIEN.src.layers.compiled.build import SOURCES, build
+from model_zoo.DIEN.src.layers.compiled.workspace import Pool
 
 ROOT = Path(__file__).parents[2]
 COMPILER = next(filter(shutil.which, filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++"))), None)
@@ -364,7 +364,8 @@ def test_equals_the_reference_with_narrow_vectors(monkeypatch, flags, dtype):
 def test_stands_alone_and_shares_the_openmp_of_torch():
     program = """
 from pathlib import Path
-import torch, attentional_gru
+import torch
+from layers import attentional_gru
 gru = attentional_gru.AttentionalGRU(3, 2, backend="compiled")
 gru(torch.ones(1, 2, 3), torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 2))
 print("\\n".join({line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/" in line}))
@@ -422,7 +423,7 @@ def test_builds_anew_for_another_compiler_flag_or_source(compiler, monkeypatch, 
     libraries.add(build())
     changed = tmp_path / SOURCES[0].name
     changed.write_text(SOURCES[0].read_text() + "\n")
-    monkeypatch.setattr("model_zoo.DIEN.src.attentional_gru.compiled.build.SOURCES", [changed, *SOURCES[1:]])
+    monkeypatch.setattr("model_zoo.DIEN.src.layers.compiled.build.SOURCES", [changed, *SOURCES[1:]])
     libraries.add(build())
     assert len(libraries) == calls(compiler) == 4
     assert all(library.exists() for library in libraries)

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from model_zoo.DIEN.src.activations import Dice, activation
-from model_zoo.DIEN.src.attention import ATTENTION_TYPES, InterestAttention
-from model_zoo.DIEN.src.attentional_gru import AttentionalGRU
-from model_zoo.DIEN.src.auxiliary_loss import SCORERS, AuxiliaryLoss
-from model_zoo.DIEN.src.masked_mlp import MaskedMLP
+from model_zoo.DIEN.src.layers.activations import Dice, activation
+from model_zoo.DIEN.src.layers.attention import ATTENTION_TYPES, InterestAttention
+from model_zoo.DIEN.src.layers.attentional_gru import AttentionalGRU
+from model_zoo.DIEN.src.layers.auxiliary_loss import SCORERS, AuxiliaryLoss
+from model_zoo.DIEN.src.layers.masked_mlp import MaskedMLP
 from model_zoo.DIEN.src.negatives import BatchPool, Catalogue, draw_against
 from model_zoo.DIEN.src.sequences import align
 

@@ -8,9 +8,6 @@ from fuxictr.pytorch.layers import FeatureEmbeddingDict, MLP_Block
 from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
-from .attention import InterestAttention
-from .attentional_gru import BACKENDS, AttentionalGRU
-from .auxiliary_loss import AuxiliaryLoss
 from .fields import (
     Field,
     SequenceFields,
@@ -21,6 +18,9 @@ from .fields import (
     vocabulary_of,
 )
 from .keywords import check_activations, check_choice, check_sizes
+from .layers.attention import InterestAttention
+from .layers.attentional_gru import BACKENDS, AttentionalGRU
+from .layers.auxiliary_loss import AuxiliaryLoss
 from .negatives import BatchPool, Catalogue, draw_against
 from .sequences import Evolution, Interests, align
 from .single_row import running_statistics

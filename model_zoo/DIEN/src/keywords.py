@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .activations import activation
+from .layers.activations import activation
 
 
 def check_choice(keyword: str, value: Any, allowed: tuple[Any, ...]) -> None:

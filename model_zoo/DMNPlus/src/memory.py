@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from model_zoo.DIEN.src.attentional_gru import AttentionalGRU
-from model_zoo.DIEN.src.masked_mlp import MaskedMLP
+from model_zoo.DIEN.src.layers.attentional_gru import AttentionalGRU
+from model_zoo.DIEN.src.layers.masked_mlp import MaskedMLP
 from model_zoo.parts.reverse import reverse_steps
 
 

@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor
 
-from .function import recurrence
-
-__all__ = ["attentional_gru", "recurrence"]
+from ..compiled import recurrence
 
 
 def attentional_gru(inputs: Tensor, attention: Tensor, mask: Tensor, state: Tensor,

@@ -25,7 +25,7 @@ def recurrence(x: Tensor, offsets: Tensor, attention: Tensor | None, state: Tens
         offsets: (B + 1,) int64: row b has the steps offsets[b] to offsets[b + 1].
         attention: (N,), or None for the GRU.
         state: (B, H). weight_ih: (3H, I). weight_hh: (3H, H). bias: (3H,).
-        kind: as in :func:`attentional_gru.attentional_gru`.
+        kind: as in :func:`..attentional_gru.attentional_gru`.
 
     Returns:
         states: (N, H). final: (B, H), the state after a row's last step; ``state`` where it has none.

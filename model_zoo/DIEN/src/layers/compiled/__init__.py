@@ -1,0 +1,5 @@
+"""Kernels in C++ for the CPU, over packed rows; compiled on first use."""
+
+from .function import recurrence
+
+__all__ = ["recurrence"]
