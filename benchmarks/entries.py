@@ -10,6 +10,7 @@ import torch
 
 from model_zoo.DIEN.src import DIEN
 from model_zoo.DIEN.src.layers.attentional_gru import BACKENDS, attentional_gru
+from model_zoo.DIEN.src.layers.packing import Packing
 
 from .made import Sizes, make_feature_map
 from .peers import deepctr, rechub
@@ -35,7 +36,7 @@ def build_own(sizes: Sizes, work: Work, backend: str) -> System:
         auxiliary = {"aux_loss_alpha": 1, "aux_scorer": work.aux_scorer, "aux_negatives": "column",
                      "dien_neg_seq_field": [("neg_item_history", "neg_cate_history")]}
     feature_map = make_feature_map(sizes, negatives=work.aux_scorer is not None)
-    return zoo_system(DIEN(feature_map, gru_backend=backend, **keywords(sizes, work), **auxiliary), trims=True)
+    return zoo_system(DIEN(feature_map, recurrence_backend=backend, **keywords(sizes, work), **auxiliary), trims=True)
 
 
 def own_backends() -> tuple[list[str], list[str]]:
@@ -43,11 +44,11 @@ def own_backends() -> tuple[list[str], list[str]]:
     names, notes = [], []
     for name in BACKENDS:
         try:
-            attentional_gru(torch.zeros(1, 1, 1), torch.ones(1, 1, dtype=torch.bool), torch.zeros(3, 1),
+            attentional_gru(torch.zeros(1, 1), Packing.of_lengths(torch.ones(1, dtype=torch.int64)), torch.zeros(3, 1),
                             torch.zeros(3, 1), torch.zeros(3), kind="GRU", backend=name)
             names.append(name)
         except RuntimeError as error:
-            notes.append(f"gru_backend {name} is left out: {error}")
+            notes.append(f"recurrence_backend {name} is left out: {error}")
     return names, notes
 
 

@@ -1,8 +1,8 @@
-"""The recurrence alone, forward and backward with every gradient: the compiled backend, the two of torch, nn.GRU.
+"""The recurrence alone, forward and backward with every gradient: this project's backends over packed rows, and nn.GRU.
 
-The compiled backend runs on padded rows, as the others do, and on packed ones. nn.GRU gets a packed sequence that was
-made beforehand. The share is that of the rate of a product of two 1024 x 1024 float32 matrices by torch, measured in
-turn; of a backend's work only the products of real steps count, 18 N H (I + H) FLOP.
+nn.GRU gets a packed sequence that was made beforehand. The share is that of the rate of a product of two 1024 x 1024
+float32 matrices by torch, measured in turn; of a backend's work only the products of real steps count, 18 N H (I + H)
+FLOP.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from model_zoo.DIEN.src.layers.attentional_gru import attentional_gru
-from model_zoo.DIEN.src.layers.compiled import recurrence
+from model_zoo.DIEN.src.layers.packing import Packing
 
 from .clock import interleaved
+from .entries import own_backends
 from .made import AMAZON, LENGTHS, make_lengths
 from .report import Row, make_parser, publish
 
@@ -60,32 +61,24 @@ def make_tasks(kind: str, lengths: Tensor, hidden: int) -> dict[str, Callable[[]
         lengths: (B,), of rows.
     """
     torch.manual_seed(0)
-    mask = torch.arange(int(lengths.max())) < lengths.unsqueeze(1)
-    offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-    inputs = torch.randn(*mask.shape, hidden, requires_grad=True)
-    attention = torch.rand(*mask.shape, requires_grad=True)
-    x, a = inputs.detach()[mask].requires_grad_(), attention.detach()[mask].requires_grad_()
-    state = torch.zeros(len(lengths), hidden)
+    packing = Packing.of_lengths(lengths)
+    inputs = torch.randn(len(packing.row), hidden, requires_grad=True)
+    attention = torch.rand(len(inputs), requires_grad=True)
+    state, d_states = torch.zeros(len(lengths), hidden), torch.randn(len(inputs), hidden)
     gru = torch.nn.GRU(hidden, hidden)
     W, U, b = (cast(Tensor, getattr(gru, name)) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0"))
-    d_states, d_packed = torch.randn(*mask.shape, hidden), torch.randn(len(x), hidden)
 
     def backend(name: str) -> None:
-        states, _ = attentional_gru(inputs, mask, W, U, b, attention, state, kind, name)
+        states, _ = attentional_gru(inputs, packing, W, U, b, attention, state, kind, name)
         torch.autograd.grad(states, [inputs, W, U, b] if kind == "GRU" else [inputs, attention, W, U, b], d_states)
-
-    def packed_rows() -> None:
-        states, _ = recurrence(x, offsets, a, state, W, U, b, kind)
-        torch.autograd.grad(states, [x, W, U, b] if kind == "GRU" else [x, a, W, U, b], d_packed)
 
     def torch_gru() -> None:
         states, _ = gru(sequence)
-        torch.autograd.grad(states.data, [sequence.data, *gru.parameters()], d_packed)
+        torch.autograd.grad(states.data, [sequence.data, *gru.parameters()], d_states)
 
-    tasks: dict[str, Callable[[], Any]] = {"compiled, packed rows": packed_rows}
-    tasks |= {name: partial(backend, name) for name in ("compiled", "packed", "dense")}
+    tasks: dict[str, Callable[[], Any]] = {name: partial(backend, name) for name in own_backends()[0]}
     if kind == "GRU":
-        sequence = pack_padded_sequence(inputs.detach(), lengths, batch_first=True, enforce_sorted=False)
+        sequence = pack_padded_sequence(packing.pad(inputs.detach()), lengths, batch_first=True, enforce_sorted=False)
         sequence.data.requires_grad_()
         tasks["nn.GRU"] = torch_gru
     return tasks

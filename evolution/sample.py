@@ -14,7 +14,7 @@ from data.encoded import EncodedSplit, load_split
 from data.encoder import Encoder
 from data.errors import UserError
 from data.loader import InMemoryDataLoader
-from model_zoo.DIEN.src.sequences import align
+from model_zoo.DIEN.src.layers.packing import pack
 
 from .words import UNKNOWN, find, words_of
 
@@ -66,11 +66,11 @@ def choose_sample(feature_map: FeatureMap, encoder: Encoder, params: dict[str, A
     row = rows[np.argmin(abs(length - GOOD_LENGTH)) if user is None else np.argmax(length)]
     loader = InMemoryDataLoader.from_encoded(feature_map, _only(split, row), batch_size=1)
     batch = next(iter(loader))
-    ids, real = align([batch[name] for name in behaviours])
+    ids, _ = pack([batch[name] for name in behaviours])
     name = words.get(int(owner[row]), UNKNOWN)
-    if not real.any():
+    if not len(ids[0]):
         raise UserError(f"user {name} of the test data has no behaviours: there is nothing to draw")
-    return Sample(name, bool(clicked[row]), batch, torch.stack(ids)[:, real].numpy())
+    return Sample(name, bool(clicked[row]), batch, torch.stack(ids).numpy())
 
 
 def _only(split: EncodedSplit, row: int) -> EncodedSplit:

@@ -40,7 +40,7 @@ def trace(model: DIEN, batch: dict[str, Tensor], candidates: list[tuple[float, .
     X = model.get_inputs(batch)
     interests = model.extract(X)
     first = interests[0]
-    steps = int(first.mask.sum())
+    steps = len(first.states)
     rows = {name: values.expand(len(candidates), *values.shape[1:]) for name, values in X.items()}
     for name, ids in zip(model.sequences[0].target, zip(*candidates, strict=True), strict=True):
         rows[name] = torch.tensor(ids, dtype=X[name].dtype, device=X[name].device)
@@ -49,12 +49,10 @@ def trace(model: DIEN, batch: dict[str, Tensor], candidates: list[tuple[float, .
     evolutions = model.trace(interests, targets)
     logits = model.predict_logits(profile, targets, interests, [evolution.final for evolution in evolutions])
 
-    equal = first.mask.to(first.states.dtype)
-    if model.attentions[0].use_softmax:
-        equal = equal / steps
-    untargeted, _ = model.evolutions[0](first.states, first.mask, equal)
-    states = torch.cat([evolutions[0].states, untargeted])[:, :steps]
-    attention = torch.cat([cast(Tensor, evolutions[0].attention), equal])[:, :steps]
+    equal = first.states.new_full((steps,), 1 / steps if model.attentions[0].use_softmax else 1)
+    untargeted, _ = model.evolutions[0](first.states, first.packing, equal)
+    states = torch.cat([evolutions[0].states, untargeted]).view(-1, steps, untargeted.size(1))
+    attention = torch.cat([cast(Tensor, evolutions[0].attention), equal]).view(-1, steps)
     return Trace(
         attention=attention.cpu().numpy(),
         states=torch.nn.functional.pad(states, (0, 0, 1, 0)).cpu().numpy(),

@@ -15,25 +15,29 @@ from model_zoo.DIEN.src.fields import (
     profile_fields,
     sequence_fields,
 )
-from model_zoo.DIEN.src.sequences import align
+from model_zoo.DIEN.src.layers.packing import Packing, pack
 
 
 class History(NamedTuple):
-    """One behaviour sequence of a batch and its target item.
+    """One behaviour sequence of a batch and its target item; N real steps of B rows.
 
-    target: (B, D_a). behaviours: (B, T, D), zero at padding. mask: (B, T) bool, real steps first. times: (B, T), the
-    time tokens, 0 at padding and where the model reads none.
+    target: (B, D_a). behaviours: (N, D). packing: where the steps lie. times: (N,), the time tokens, 0 where the model
+    reads none.
     """
 
     target: Tensor
     behaviours: Tensor
-    mask: Tensor
+    packing: Packing
     times: Tensor
 
     def sum_pooling(self) -> Tensor:
         """[Σe_t, e_a * Σe_t], (B, 2D)."""
-        pooled = self.behaviours.sum(dim=1)
+        pooled = self.packing.sum(self.behaviours)
         return torch.cat([pooled, self.target * pooled], dim=-1)
+
+    def padded(self) -> tuple[Tensor, Tensor]:
+        """Behaviours (B, T, D), zero at padding, and the mask (B, T) of real steps, which come first."""
+        return self.packing.pad(self.behaviours), self.packing.mask()
 
 
 class HistoryEmbedding(nn.Module):
@@ -80,11 +84,11 @@ class HistoryEmbedding(nn.Module):
         histories = []
         for i, (target, behaviours, _) in enumerate(self.sequences):
             columns = (*behaviours, *self.times[i:i + 1])
-            ids, mask = align([X[name].long() for name in columns])
+            ids, packing = pack([X[name].long() for name in columns])
             steps = self.embedding_layer(dict(zip(behaviours, ids, strict=False)))
-            embedded = torch.cat([steps[name] for name in behaviours], dim=-1).masked_fill(~mask.unsqueeze(-1), 0)
+            embedded = torch.cat([steps[name] for name in behaviours], dim=-1)
             times = ids[-1] if self.times else torch.zeros_like(ids[0])
-            histories.append(History(torch.cat([profile[name] for name in target], dim=-1), embedded, mask, times))
+            histories.append(History(torch.cat([profile[name] for name in target], dim=-1), embedded, packing, times))
         return histories, torch.cat([profile[name] for name in self.profile_fields], dim=-1)
 
     def sum_pooling_size(self) -> int:

@@ -68,7 +68,7 @@ def test_a_backend_that_does_not_run_is_a_note(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(all_entries.BACKENDS, "broken", broken)
     names, notes = own_backends()
     assert "broken" not in names and "reference" in names
-    assert "gru_backend broken is left out: no compiler" in notes
+    assert "recurrence_backend broken is left out: no compiler" in notes
 
 
 def test_who_gets_a_trimmed_batch() -> None:
@@ -93,7 +93,7 @@ def test_the_formula_is_a_little_less_than_what_the_model_computes(work: Work) -
     """Less by what a model repeats of the first layers, more by the auxiliary loss that a last behaviour lacks."""
     sizes = Sizes(items=50, categories=12, max_len=20)
     rows = 4
-    system = build_own(sizes, work, "packed")
+    system = build_own(sizes, work, "reference")
     batch = system.prepare(make_batch(sizes, make_lengths("full", rows, sizes.max_len)))
     system.model.train()
     with FlopCounterMode(display=False) as counter:

@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 from evolution.trace import Trace, principal_components, trace
 from model_zoo.DIEN.src import DIEN
 from model_zoo.DIEN.src.layers.attentional_gru import reference
+from model_zoo.DIEN.src.layers.packing import Packing
 
 CANDIDATES = [(3, 2), (17, 5), (17, 1)]
 STEPS = 5
@@ -59,8 +60,9 @@ def test_states_follow_from_the_attention_by_the_papers_equations(keywords: dict
         for attention, states in zip(torch.tensor(traced.attention), torch.tensor(traced.states), strict=True):
             state = torch.zeros(1, states.size(1))
             for step in range(STEPS):
-                _, state = reference.attentional_gru(
-                    interest.states[:, step:step + 1], attention[None, step:step + 1], torch.tensor([[True]]), state,
+                here = slice(step, step + 1)
+                _, state = reference.recurrence(
+                    interest.states[here], Packing.of_lengths(torch.tensor([1])), attention[here], state,
                     layer.weight_ih, layer.weight_hh, layer.bias, layer.kind)
                 torch.testing.assert_close(states[step + 1], state[0], rtol=1e-4, atol=1e-6)
 
@@ -83,7 +85,7 @@ def test_attention_is_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
     for candidate, attention in zip(CANDIDATES, traced.attention, strict=False):
         row = row_with(batch, candidate)
         np.testing.assert_allclose(attention, model.diagnostics(row)["attention/item_history"], rtol=1e-5)
-        scores = model.extract(row)[0].states[0] @ model.attentions[0].weight @ model.embed_targets(
+        scores = model.extract(row)[0].states @ model.attentions[0].weight @ model.embed_targets(
             model.embed_profile(row))[0][0]
         np.testing.assert_allclose(attention, scores.softmax(dim=0).detach(), rtol=1e-4)
     assert len(np.unique(traced.attention[:3], axis=0)) == 3
@@ -97,8 +99,8 @@ def test_without_softmax_no_target_is_a_plain_gru() -> None:
     weighted = make_model(use_attention_softmax=False)
     plain.evolutions[0].load_state_dict(weighted.evolutions[0].state_dict())
     interest = weighted.extract(make_batch([STEPS]))[0]
-    states, _ = plain.evolutions[0](interest.states, interest.mask)
-    np.testing.assert_allclose(traced.states[-1, 1:], states[0].detach(), rtol=1e-4, atol=1e-6)
+    states, _ = plain.evolutions[0](interest.states, interest.packing)
+    np.testing.assert_allclose(traced.states[-1, 1:], states.detach(), rtol=1e-4, atol=1e-6)
 
 
 def test_padding_is_no_step() -> None:

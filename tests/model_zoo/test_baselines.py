@@ -8,6 +8,7 @@ from fuxictr.pytorch.layers import DIN_Attention, LogisticRegression
 from made import SEQUENCES, features, make_batch, make_feature_map, moved, train_loss
 from made_models import MODELS, POOLED, STEPWISE, TWO, make_model, pooled_features
 
+from model_zoo.DIEN.src.layers.packing import Packing
 from model_zoo.parts.pooled import start_linear_weights_small
 
 LENGTHS = [6, 0, 1, 3, 2]
@@ -118,7 +119,8 @@ def test_attention_unit_equals_the_zoos(softmax):
         for own, other in zip(unit.parameters(), zoo.parameters(), strict=True):
             other.copy_(own)
     target, history, mask = torch.randn(3, 8), torch.randn(3, 4, 8), torch.arange(4) < torch.tensor([[4], [1], [2]])
-    pooled = (unit(history, target, mask).unsqueeze(-1) * history).sum(1)
+    steps, packing = history[mask], Packing.of_mask(mask)
+    pooled = packing.sum(unit(steps, target, packing).unsqueeze(1) * steps)
     torch.testing.assert_close(pooled, zoo(target, history, mask))
 
 
@@ -157,7 +159,7 @@ def test_an_unused_sequence_is_said(caplog):
     ("DIN", {"attention_hidden_units": [0]}, r"attention_hidden_units=\[0\]: 0"),
     ("GRUAttention", {"attention_type": "cosine"}, "attention_type='cosine' is unknown; allowed: bilinear_attention"),
     ("GRUAttention", {"attention_activation": "Lin"}, "attention_activation='Lin': activation"),
-    ("GRUAttention", {"gru_backend": "fast"}, "gru_backend='fast' is unknown; allowed: auto, reference"),
+    ("GRUAttention", {"recurrence_backend": "fast"}, "recurrence_backend='fast' is unknown; allowed: auto, reference"),
     ("GRUAttention", {"gru_hidden_size": 0}, "gru_hidden_size=0: 0 is not allowed"),
     ("BST", {"num_heads": 5}, "num_heads=5 does not divide the 12 values of a step .* allowed: 1, 2, 3, 4, 6, 12"),
     ("BST", {"num_heads": 0}, "num_heads=0: 0 is not allowed"),
@@ -169,7 +171,7 @@ def test_an_unused_sequence_is_said(caplog):
     ("DMNPlus", {"num_passes": 0}, "num_passes=0: 0 is not allowed; a size is a whole number, 1 or more"),
     ("DMNPlus", {"gate_hidden_size": -1}, "gate_hidden_size=-1: -1 is not allowed"),
     ("DMNPlus", {"gru_hidden_size": 0}, "gru_hidden_size=0: 0 is not allowed"),
-    ("DMNPlus", {"gru_backend": "fast"}, "gru_backend='fast' is unknown; allowed: auto, reference"),
+    ("DMNPlus", {"recurrence_backend": "fast"}, "recurrence_backend='fast' is unknown; allowed: auto, reference"),
     ("DMNPlus", {"net_dropout": -0.1}, "net_dropout=-0.1 is not allowed"),
     ("DSIN", {"time_field": "session"}, "time_field: feature 'session' does not exist .*session_history"),
     ("DSIN", {"time_field": "item_id"}, "time_field: feature 'item_id' is of type 'categorical', but a sequence"),

@@ -1,6 +1,5 @@
 """Attention, auxiliary loss and its negatives, Dice, alignment: each against plain loops."""
 
-import copy
 import itertools
 import math
 
@@ -16,11 +15,12 @@ from model_zoo.DIEN.src.layers.activations import Dice, activation
 from model_zoo.DIEN.src.layers.attention import ATTENTION_TYPES, InterestAttention
 from model_zoo.DIEN.src.layers.attentional_gru import AttentionalGRU
 from model_zoo.DIEN.src.layers.auxiliary_loss import SCORERS, AuxiliaryLoss
-from model_zoo.DIEN.src.layers.masked_mlp import MaskedMLP
+from model_zoo.DIEN.src.layers.packing import Packing, pack
+from model_zoo.DIEN.src.layers.step_mlp import StepMLP
 from model_zoo.DIEN.src.negatives import BatchPool, Catalogue, draw_against
-from model_zoo.DIEN.src.sequences import align
 
-MASK = torch.tensor([[1, 1, 1], [1, 0, 0], [0, 0, 0]], dtype=torch.bool)
+LENGTHS = [3, 1, 0]
+PACKING = Packing.of_lengths(torch.tensor(LENGTHS))
 
 
 @pytest.mark.parametrize("attention_type", ATTENTION_TYPES)
@@ -29,25 +29,25 @@ MASK = torch.tensor([[1, 1, 1], [1, 0, 0], [0, 0, 0]], dtype=torch.bool)
 def test_attention_against_a_loop(attention_type, softmax, target_size, double):
     torch.manual_seed(0)
     layer = InterestAttention(4, target_size, attention_type, [5], "Sigmoid", use_softmax=softmax)
-    h, target = torch.randn(3, 3, 4), torch.randn(3, target_size)
-    expected = torch.zeros(3, 3)
-    for row, steps in enumerate([3, 1, 0]):
+    h, target = torch.randn(4, 4), torch.randn(3, target_size)
+    expected = []
+    for row, steps in enumerate(torch.split(h, LENGTHS)):
         scores = []
-        for t in range(steps):
+        for step in steps:
             if attention_type == "bilinear_attention":
-                score = h[row, t] @ layer.weight @ target[row]
+                score = step @ layer.weight @ target[row]
             else:
                 q = layer.project(target[row])
-                score = h[row, t] @ q
+                score = step @ q
                 if attention_type == "din_attention":
-                    score = torch.cat([q, h[row, t], q - h[row, t], q * h[row, t]])
+                    score = torch.cat([q, step, q - step, q * step])
                     for part in layer.unit.layers:
                         score = part(score)
                     score = score[0]
             scores.append(score)
-        if steps:
-            expected[row, :steps] = torch.softmax(torch.stack(scores), 0) if softmax else torch.stack(scores)
-    torch.testing.assert_close(layer(h, target, MASK), expected)
+        if scores:
+            expected.append(torch.softmax(torch.stack(scores), 0) if softmax else torch.stack(scores))
+    torch.testing.assert_close(layer(h, target, PACKING), torch.cat(expected))
 
 
 @pytest.mark.parametrize("attention_type", ATTENTION_TYPES)
@@ -65,7 +65,7 @@ def test_gradients_of_every_gru_type_and_attention_type(kind, attention_type, do
             self.pair = pair
 
         def forward(self, h, target):
-            return self.pair["gru"](h, MASK, self.pair["attention"](h, target, MASK))[1]
+            return self.pair["gru"](h, PACKING, self.pair["attention"](h, target, PACKING))[1]
 
     evolution = Evolution().eval()
 
@@ -73,45 +73,34 @@ def test_gradients_of_every_gru_type_and_attention_type(kind, attention_type, do
         state = {f"pair.{name}": w for name, w in zip(names, weights, strict=True)}
         return torch.func.functional_call(evolution, state, (h, target))
 
-    inputs = [torch.randn(3, 3, 3, requires_grad=True), torch.randn(3, 3, requires_grad=True)]
+    inputs = [torch.randn(4, 3, requires_grad=True), torch.randn(3, 3, requires_grad=True)]
     assert gradcheck(run, [*inputs, *parameters])
 
 
-def test_dice_equals_the_zoos_on_real_rows_only():
+def test_dice_equals_the_zoos():
     torch.manual_seed(0)
-    x, mask = torch.randn(20, 3), torch.arange(20) < 12
+    x = torch.randn(20, 3)
     ours, zoo = Dice(3), ZooDice(3)
     with torch.no_grad():
         ours.alpha.fill_(0.3)
         zoo.alpha.fill_(0.3)
-    torch.testing.assert_close(ours(x, mask)[:12], zoo(x[:12]))
+    torch.testing.assert_close(ours(x), zoo(x))
     torch.testing.assert_close(ours.running_mean, zoo.bn.running_mean)
     torch.testing.assert_close(ours.running_var, zoo.bn.running_var)
     ours.eval()
     zoo.eval()
-    torch.testing.assert_close(ours(x, mask), zoo(x))
+    torch.testing.assert_close(ours(x), zoo(x))
 
 
-@pytest.mark.parametrize("real", [0, 1])
-def test_dice_uses_running_statistics_below_two_rows(real):
+@pytest.mark.parametrize("rows", [0, 1])
+def test_dice_uses_running_statistics_below_two_rows(rows):
     layer = Dice(3)
-    x = torch.randn(4, 3, requires_grad=True)
+    x = torch.randn(rows, 3, requires_grad=True)
     before = layer.running_mean.clone()
-    trained = layer(x, torch.arange(4) < real)
+    trained = layer(x)
     trained.sum().backward()
     assert torch.equal(layer.running_mean, before) and torch.isfinite(x.grad).all()
-    torch.testing.assert_close(trained, layer.eval()(x, torch.ones(4, dtype=torch.bool)))
-
-
-@pytest.mark.parametrize("activation", ["Dice", "PReLU"])
-def test_masked_mlp_on_every_step_as_on_a_gpu_equals_that_on_real_steps(activation, double):
-    torch.manual_seed(0)
-    real_only, x = MaskedMLP(4, [5, 3], activation), torch.randn(3, 3, 4)
-    every = copy.deepcopy(real_only)
-    scores = every._run(x.flatten(0, -2), MASK.flatten()).view(MASK.shape)
-    torch.testing.assert_close(scores[MASK], real_only(x, MASK)[MASK])
-    for own, other in zip(every.buffers(), real_only.buffers(), strict=True):
-        torch.testing.assert_close(own, other)
+    torch.testing.assert_close(trained, layer.eval()(x))
 
 
 def test_activations_by_the_zoos_names():
@@ -120,10 +109,10 @@ def test_activations_by_the_zoos_names():
     with pytest.raises(ValueError, match="activation 'Linear' is unknown"):
         activation("Linear", 2)
     with pytest.raises(ValueError, match="do not match hidden units"):
-        MaskedMLP(2, [3, 4], ["ReLU"])
+        StepMLP(2, [3, 4], ["ReLU"])
 
 
-def loss_by_loop(layer, h, e, mask, negatives, valid):
+def loss_by_loop(layer, h, e, lengths, negatives, valid):
     def score(x, y):
         if layer.net is None:
             return (x @ y).item()
@@ -135,13 +124,15 @@ def loss_by_loop(layer, h, e, mask, negatives, valid):
     def sigmoid(z):
         return 1 / (1 + math.exp(-z))
 
-    terms = []
-    for row, t in itertools.product(range(len(h)), range(h.size(1) - 1)):
-        wrong = [k for k in range(negatives.size(2)) if valid[row, t + 1, k]]
-        if mask[row, t + 1] and wrong:
-            terms.append(-math.log(sigmoid(score(h[row, t], e[row, t + 1])))
-                         - sum(math.log(1 - sigmoid(score(h[row, t], negatives[row, t + 1, k]))) for k in wrong)
-                         / len(wrong))
+    terms, begin = [], 0
+    for length in lengths:
+        for t in range(begin, begin + length - 1):
+            wrong = [k for k in range(negatives.size(1)) if valid[t + 1, k]]
+            if wrong:
+                terms.append(-math.log(sigmoid(score(h[t], e[t + 1])))
+                             - sum(math.log(1 - sigmoid(score(h[t], negatives[t + 1, k]))) for k in wrong)
+                             / len(wrong))
+        begin += length
     return sum(terms) / max(len(terms), 1)
 
 
@@ -149,24 +140,28 @@ def loss_by_loop(layer, h, e, mask, negatives, valid):
 def test_auxiliary_loss_against_a_plain_loop(scorer, double):
     torch.manual_seed(0)
     layer = AuxiliaryLoss(4, 4, scorer, [5, 3], "Sigmoid")
-    h, e, negatives = torch.randn(3, 5, 4), torch.randn(3, 5, 4), torch.randn(3, 5, 2, 4)
-    mask = torch.arange(5) < torch.tensor([[5], [3], [1]])
-    valid = torch.rand(3, 5, 2) > 0.3
-    got = layer(h, e, mask, negatives, valid)
-    assert got.item() == pytest.approx(loss_by_loop(layer, h, e, mask, negatives, valid), abs=1e-12)
-    assert layer(h, e, mask & False, negatives, valid).item() == 0
-    assert layer(h[:, :1], e[:, :1], mask[:, :1], negatives[:, :1], valid[:, :1]).item() == 0
+    lengths = [5, 0, 3, 1]
+    packing = Packing.of_lengths(torch.tensor(lengths))
+    h, e, negatives = torch.randn(9, 4), torch.randn(9, 4), torch.randn(9, 2, 4)
+    valid = torch.rand(9, 2) > 0.3
+    negatives[~valid] = math.nan
+    got = layer(h, e, packing, negatives, valid)
+    assert got.item() == pytest.approx(loss_by_loop(layer, h, e, lengths, negatives, valid), abs=1e-12)
+    assert layer(h, e, packing, negatives, valid & False).item() == 0
+    first = packing.place == 0
+    alone = Packing.of_lengths(torch.ones(3, dtype=torch.int64))
+    assert layer(h[first], e[first], alone, negatives[first], valid[first]).item() == 0
 
 
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_auxiliary_loss_gradients(scorer, double):
     torch.manual_seed(0)
     layer = AuxiliaryLoss(2, 2, scorer, [3], "Sigmoid")
-    mask = torch.arange(3) < torch.tensor([[3], [2]])
-    valid = torch.ones(2, 3, 1, dtype=torch.bool)
-    inputs = [torch.randn(2, 3, 2, requires_grad=True), torch.randn(2, 3, 2, requires_grad=True),
-              torch.randn(2, 3, 1, 2, requires_grad=True)]
-    assert gradcheck(lambda h, e, n: layer(h, e, mask, n, valid), inputs)
+    packing = Packing.of_lengths(torch.tensor([3, 2]))
+    valid = torch.tensor([[True, True], [True, False], [True, True], [False, True], [True, True]])
+    inputs = [torch.randn(5, 2, requires_grad=True), torch.randn(5, 2, requires_grad=True),
+              torch.randn(5, 2, 2, requires_grad=True)]
+    assert gradcheck(lambda h, e, n: layer(h, e, packing, n, valid), inputs)
 
 
 def test_auxiliary_loss_refuses():
@@ -180,34 +175,32 @@ def test_auxiliary_loss_refuses():
 @given(st.lists(st.lists(st.integers(0, 4), min_size=4, max_size=4), min_size=1, max_size=5), st.integers(0, 9))
 def test_batch_negatives_are_whole_observed_tuples_and_never_the_positive(rows, seed):
     torch.manual_seed(seed)
-    items = torch.tensor(rows)
-    (items,), mask = align([items])
+    (items,), _ = pack([torch.tensor(rows)])
     ids = torch.stack([items, 10 * items])  # the side field tells which item it belongs to
     oov = 4
-    drawn, valid = draw_against(BatchPool(ids, mask & (items != oov)), items, 3)
-    assert drawn.shape == (2, *items.shape, 3)
-    observed = set(items[mask].tolist()) - {oov}
-    for row, t, k in itertools.product(range(len(rows)), range(items.size(1)), range(3)):
-        if valid[row, t, k]:
-            item, side = drawn[:, row, t, k].tolist()
-            assert item in observed and side == 10 * item and item != items[row, t]
+    drawn, valid = draw_against(BatchPool(ids[:, items != oov]), items, 3)
+    assert drawn.shape == (2, len(items), 3)
+    observed = set(items.tolist()) - {oov}
+    for t, k in itertools.product(range(len(items)), range(3)):
+        if valid[t, k]:
+            item, side = drawn[:, t, k].tolist()
+            assert item in observed and side == 10 * item and item != items[t]
     if not observed:
         assert not valid.any()
 
 
 def test_a_step_without_any_possible_negative_has_none():
-    items = torch.tensor([[3, 3], [3, 3]])
-    _, valid = draw_against(BatchPool(items[None], items > 0), items, 2)
+    items = torch.tensor([3, 3, 3, 3])
+    _, valid = draw_against(BatchPool(items[None]), items, 2)
     assert not valid.any()
 
 
 def test_batch_negatives_follow_the_batch_and_are_fresh():
     torch.manual_seed(0)
-    items = torch.tensor([[1] * 8 + [2, 9]])  # 1 is drawn four times in five against 9
-    pool = BatchPool(items[None], items < 9)
-    drawn, _ = draw_against(pool, torch.full((1, 4000), 9), 1)
+    pool = BatchPool(torch.tensor([[1] * 8 + [2]]))  # 1 is drawn eight times in nine against 9
+    drawn, _ = draw_against(pool, torch.full((4000,), 9), 1)
     assert abs((drawn == 1).float().mean().item() - 8 / 9) < 0.02
-    again, _ = draw_against(pool, torch.full((1, 4000), 9), 1)
+    again, _ = draw_against(pool, torch.full((4000,), 9), 1)
     assert not torch.equal(drawn, again)
 
 
@@ -220,7 +213,7 @@ def test_catalogue_draws_by_popularity_or_uniformly(tmp_path):
     torch.manual_seed(0)
     write_catalogue(tmp_path, item_history=[1, 2, 3, 9, 2], cate_history=[5, 6, 7, 5, 6],
                     brand_history=[1, 1, 1, 1, 2], count=[10, 20, 70, 500, 20])
-    fields, oov, positives = ("item_history", "cate_history"), (9, 8), torch.zeros(1, 20000, dtype=torch.long)
+    fields, oov, positives = ("item_history", "cate_history"), (9, 8), torch.zeros(20000, dtype=torch.long)
     for by_popularity, shares in ((True, [1 / 12, 4 / 12, 7 / 12]), (False, [1 / 3, 1 / 3, 1 / 3])):
         drawn, valid = draw_against(Catalogue.load(tmp_path, fields, oov, by_popularity), positives, 1)
         assert valid.all() and torch.equal(drawn[1], drawn[0] + 4)  # never OOV, always the item's own category
@@ -232,16 +225,34 @@ def test_catalogue_draws_by_popularity_or_uniformly(tmp_path):
 
 def test_empty_catalogue_has_no_negative(tmp_path):
     write_catalogue(tmp_path, item_history=[9], count=[1])
-    _, valid = draw_against(Catalogue.load(tmp_path, ("item_history",), (9,), True), torch.ones(2, 3).long(), 1)
+    _, valid = draw_against(Catalogue.load(tmp_path, ("item_history",), (9,), True), torch.ones(6).long(), 1)
     assert not valid.any()
 
 
 @given(st.lists(st.lists(st.integers(0, 3), min_size=5, max_size=5), min_size=1, max_size=4))
-def test_align_moves_real_steps_to_the_front_in_order(rows):
+def test_pack_takes_the_real_steps_in_order(rows):
     items = torch.tensor(rows)
-    (aligned, sides), mask = align([items, items * 7])
-    for row, got, side, real in zip(rows, aligned, sides, mask, strict=True):
-        kept = [x for x in row if x > 0]
-        assert got[real].tolist() == kept and side[real].tolist() == [7 * x for x in kept]
-        assert (got[~real] == 0).all() and real.tolist() == sorted(real.tolist(), reverse=True)
-    assert mask.size(1) == max(sum(x > 0 for x in row) for row in rows)
+    (packed, sides), packing = pack([items, items * 7])
+    kept = [[x for x in row if x > 0] for row in rows]
+    assert packed.tolist() == [x for row in kept for x in row] and torch.equal(sides, packed * 7)
+    assert packing.lengths.tolist() == [len(row) for row in kept]
+    assert packing.row.tolist() == [i for i, row in enumerate(kept) for _ in row]
+    assert packing.place.tolist() == [t for row in kept for t in range(len(row))]
+    assert packed[packing.reverse].tolist() == [x for row in kept for x in row[::-1]]
+    longest = max(map(len, kept))
+    assert packing.pad(packed).tolist() == [row + [0] * (longest - len(row)) for row in kept]
+    assert torch.equal(packing.pad(packed) > 0, packing.mask())
+    assert packing.sum(packed).tolist() == [sum(row) for row in kept]
+    assert packing.spread(packing.lengths).tolist() == [len(row) for row in kept for _ in row]
+    assert packing.repeat(2).lengths.tolist() == 2 * packing.lengths.tolist()
+    scores = torch.randn(len(packed), dtype=torch.float64)
+    expected = [part.softmax(0) for part in scores.split(packing.lengths.tolist())]
+    torch.testing.assert_close(packing.softmax(scores), torch.cat(expected))
+    again = Packing.of_mask(packing.mask())
+    assert torch.equal(again.offsets, packing.offsets) and torch.equal(again.row, packing.row)
+
+
+def test_softmax_of_large_scores_stays_finite():
+    scores = torch.tensor([1e4, 1e4 - 1, -1e4, 5.0])
+    expected = torch.tensor([0.7310586, 0.2689414, 0, 1])
+    torch.testing.assert_close(Packing.of_lengths(torch.tensor([3, 0, 1])).softmax(scores), expected)

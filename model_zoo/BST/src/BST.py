@@ -100,7 +100,8 @@ class BST(BaseModel):
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
         parts = []
         for history, transformer in zip(histories, self.transformers, strict=True):
-            newest_first = reverse_steps(history.behaviours, history.mask)
+            behaviours, mask = history.padded()
+            newest_first = reverse_steps(behaviours, mask)
             steps = torch.cat([history.target.unsqueeze(1), newest_first], dim=1)
-            parts.append(transformer(steps, F.pad(history.mask, (1, 0), value=True)))
+            parts.append(transformer(steps, F.pad(mask, (1, 0), value=True)))
         return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}

@@ -21,8 +21,9 @@ from .keywords import check_activations, check_choice, check_sizes
 from .layers.attention import InterestAttention
 from .layers.attentional_gru import BACKENDS, AttentionalGRU
 from .layers.auxiliary_loss import AuxiliaryLoss
+from .layers.packing import pack
 from .negatives import BatchPool, Catalogue, draw_against
-from .sequences import Evolution, Interests, align
+from .sequences import Evolution, Interests
 from .single_row import running_statistics
 
 GRU_TYPES = ("GRU", "AIGRU", "AGRU", "AUGRU")
@@ -50,7 +51,8 @@ class DIEN(BaseModel):
             draw from the data set's behaviour catalogue); None: ``column`` where those columns exist, else
             ``in_batch``.
         aux_num_negatives: negatives a step, drawn afresh at every step (columns give one).
-        gru_backend: of the attentional GRU, ``auto`` or a name.
+        recurrence_backend: ``auto``, the fastest that this machine has, or ``compiled`` (C++, on a CPU), ``torch``,
+            ``reference``.
 
     Raises:
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
@@ -86,14 +88,14 @@ class DIEN(BaseModel):
                  aux_scorer: str = "net",
                  aux_negatives: str | None = None,
                  aux_num_negatives: int = 1,
-                 gru_backend: str = "auto",
+                 recurrence_backend: str = "auto",
                  **kwargs: Any) -> None:
         super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
                          net_regularizer=net_regularizer, **kwargs)
         check_choice("gru_type", gru_type, GRU_TYPES)
         check_choice("augru_sign", augru_sign, ("paper", "code"))
         check_choice("aux_negatives", aux_negatives, (None, *AUX_NEGATIVES))
-        check_choice("gru_backend", gru_backend, ("auto", *BACKENDS))
+        check_choice("recurrence_backend", recurrence_backend, ("auto", *BACKENDS))
         if not (isinstance(aux_loss_alpha, (int, float)) and 0 <= aux_loss_alpha < math.inf):
             raise ValueError(f"aux_loss_alpha={aux_loss_alpha!r} must be a finite number, 0 or more")
         check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units, aux_hidden_units=aux_hidden_units,
@@ -125,13 +127,13 @@ class DIEN(BaseModel):
             if enable_sum_pooling and target_size != behaviour_size:
                 raise ValueError(f"enable_sum_pooling multiplies {'+'.join(target)} (size {target_size}) with "
                                  f"{'+'.join(behaviours)} (size {behaviour_size}): their sizes must agree")
-            self.extractors.append(AttentionalGRU(behaviour_size, hidden, "GRU", gru_backend))
+            self.extractors.append(AttentionalGRU(behaviour_size, hidden, "GRU", recurrence_backend))
             if gru_type != "GRU":
                 self.attentions.append(InterestAttention(
                     hidden, target_size, attention_type, attention_hidden_units, attention_activation,
                     attention_dropout, use_attention_softmax))
             kind = "AUGRU-code" if (gru_type, augru_sign) == ("AUGRU", "code") else gru_type
-            self.evolutions.append(AttentionalGRU(hidden, hidden, kind, gru_backend))
+            self.evolutions.append(AttentionalGRU(hidden, hidden, kind, recurrence_backend))
             mlp_size += hidden + 2 * behaviour_size * enable_sum_pooling
             if aux_loss_alpha > 0:
                 self.aux_losses.append(AuxiliaryLoss(hidden, behaviour_size, aux_scorer, aux_hidden_units,
@@ -180,10 +182,10 @@ class DIEN(BaseModel):
         """
         interests = []
         for i, fields in enumerate(self.sequences):
-            ids, mask = align([X[name].long() for name in fields.behaviours])
-            behaviours = self._embed(fields.behaviours, ids).masked_fill(~mask.unsqueeze(-1), 0)
-            hidden, final = self.extractors[i](behaviours, mask, state=states[i] if states else None)
-            interests.append(Interests(torch.stack(ids), behaviours, mask, hidden, final))
+            ids, packing = pack([X[name].long() for name in fields.behaviours])
+            behaviours = self._embed(fields.behaviours, ids)
+            hidden, final = self.extractors[i](behaviours, packing, state=states[i] if states else None)
+            interests.append(Interests(torch.stack(ids), behaviours, packing, hidden, final))
         return interests
 
     def evolve(self, interests: list[Interests], targets: list[Tensor], states: list[Tensor] | None = None
@@ -205,11 +207,11 @@ class DIEN(BaseModel):
         """
         evolutions = []
         for i, (interest, target) in enumerate(zip(interests, targets, strict=True)):
-            interest = interest.expand(len(target)) if len(interest.mask) != len(target) else interest
+            interest = interest if len(interest.final) == len(target) else interest.repeat(len(target))
             attention = None
             if self.gru_type != "GRU":
-                attention = self.attentions[i](interest.states, target, interest.mask)
-            steps = self.evolutions[i](interest.states, interest.mask, attention, states[i] if states else None)
+                attention = self.attentions[i](interest.states, target, interest.packing)
+            steps = self.evolutions[i](interest.states, interest.packing, attention, states[i] if states else None)
             evolutions.append(Evolution(attention, *steps))
         return evolutions
 
@@ -220,7 +222,7 @@ class DIEN(BaseModel):
         for target, interest, final in zip(targets, interests, evolved, strict=True):
             parts.append(final)
             if self.enable_sum_pooling:
-                pooled = interest.behaviours.sum(dim=1)
+                pooled = interest.packing.sum(interest.behaviours)
                 parts += [pooled.expand_as(target), target * pooled]
         features = torch.cat([*parts, *(profile[name] for name in self.profile_fields)], dim=-1)
         with running_statistics(self.dnn, when=len(features) == 1):
@@ -232,8 +234,7 @@ class DIEN(BaseModel):
         for i, (fields, interest) in enumerate(zip(self.sequences, interests, strict=True)):
             ids, valid = self._negatives(i, fields, interest, X)
             negatives = self._embed(fields.behaviours if self.aux_negatives != "column" else fields.negatives, ids)
-            negatives = negatives.masked_fill(~valid.unsqueeze(-1), 0)
-            losses.append(self.aux_losses[i](interest.states, interest.behaviours, interest.mask, negatives, valid))
+            losses.append(self.aux_losses[i](interest.states, interest.behaviours, interest.packing, negatives, valid))
         return torch.stack(losses).sum()
 
     def add_loss(self, return_dict: dict[str, Any], y_true: Tensor) -> Tensor:
@@ -252,18 +253,19 @@ class DIEN(BaseModel):
         values = {}
         for i, (fields, interest, evolution) in enumerate(zip(self.sequences, interests, evolutions, strict=True)):
             if evolution.attention is not None:
-                values[f"attention/{fields.behaviours[0]}"] = evolution.attention[interest.mask]
-            gate = cast(AttentionalGRU, self.evolutions[i]).update_gate(interest.states, evolution.states)
-            values[f"update_gate/{fields.behaviours[0]}"] = gate[interest.mask].flatten()
+                values[f"attention/{fields.behaviours[0]}"] = evolution.attention
+            gate = cast(AttentionalGRU, self.evolutions[i]).update_gate(interest.states, interest.packing,
+                                                                        evolution.states)
+            values[f"update_gate/{fields.behaviours[0]}"] = gate.flatten()
         return values
 
     def _negatives(self, i: int, fields: SequenceFields, interest: Interests, X: dict[str, Tensor]
                    ) -> tuple[list[Tensor], Tensor]:
-        """Ids, one (B, T, K) a field, and which of them are negatives."""
+        """Ids, one (N, K) a field, and which of them are negatives."""
         if self.aux_negatives == "column":
             names = (*fields.behaviours, *fields.negatives)
-            aligned, _ = align([X[name].long() for name in names])
-            ids = aligned[len(fields.behaviours):]
+            packed, _ = pack([X[name].long() for name in names])
+            ids = packed[len(fields.behaviours):]
             valid = (ids[0] > 0) & self._known(fields.negatives, torch.stack(ids))
             features = self.feature_map.features
             if vocabulary_of(features, fields.behaviours[0]) == vocabulary_of(features, fields.negatives[0]):
@@ -272,7 +274,7 @@ class DIEN(BaseModel):
         if len(self.catalogues):
             pool = cast(Catalogue, self.catalogues[i])
         else:
-            pool = BatchPool(interest.ids, interest.mask & self._known(fields.behaviours, interest.ids))
+            pool = BatchPool(interest.ids[:, self._known(fields.behaviours, interest.ids)])
         drawn, valid = draw_against(pool, interest.ids[0], self.aux_num_negatives)
         return list(drawn), valid
 
@@ -284,5 +286,5 @@ class DIEN(BaseModel):
         return tuple(oov_index(self.feature_map.features, name) for name in names)
 
     def _known(self, names: tuple[str, ...], ids: Tensor) -> Tensor:
-        oov = torch.tensor(self._oov(names), device=ids.device).view(-1, 1, 1)
+        oov = torch.tensor(self._oov(names), device=ids.device).view(-1, 1)
         return (ids != oov).all(dim=0)

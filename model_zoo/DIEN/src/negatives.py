@@ -15,16 +15,18 @@ def draw_against(pool: "BatchPool | Catalogue", positives: Tensor, samples: int)
     A draw that hits the step's own behaviour (the same first field) is repeated at most ``REDRAWS`` times.
 
     Args:
-        pool: where to draw from. positives: (B, T), ids of the first field.
+        pool: where to draw from. positives: (N,), ids of the first field.
 
     Returns:
-        ids: (F, B, T, K), whole observed tuples. valid: (B, T, K) bool, False where no draw was a negative.
+        ids: (F, N, K), whole observed tuples. valid: (N, K) bool, False where no draw was a negative.
     """
-    own = positives.unsqueeze(-1)
-    ids, observed = pool.draw((*positives.shape, samples))
+    own = positives.unsqueeze(1).expand(-1, samples)
+    ids, observed = pool.draw(own.shape)
     for _ in range(REDRAWS):
-        again, _ = pool.draw((*positives.shape, samples))
-        ids = torch.where(ids[0] == own, again, ids)
+        step, sample = (ids[0] == own).nonzero(as_tuple=True)
+        if not len(step):
+            break
+        ids[:, step, sample], _ = pool.draw(step.shape)
     return ids, observed & (ids[0] != own)
 
 
@@ -32,20 +34,18 @@ class BatchPool:
     """The behaviours of one batch, each as often as it occurs.
 
     Args:
-        ids: (F, B, T), a behaviour's fields. mask: (B, T) bool, the behaviours that may be drawn.
+        ids: (F, P), the behaviours that may be drawn.
     """
 
-    def __init__(self, ids: Tensor, mask: Tensor) -> None:
-        self.ids = ids.flatten(1)
-        # Drawable places first, and their number left on the device: the host need not wait for it.
-        self.places = torch.argsort((~mask).flatten().byte(), stable=True)
-        self.size = mask.sum()
+    def __init__(self, ids: Tensor) -> None:
+        self.ids = ids
 
     def draw(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Ids (F, *shape) of behaviours of the batch, and whether there was one to draw."""
-        uniform = torch.rand(shape, device=self.ids.device, dtype=torch.float64)
-        place = self.places[(uniform * self.size).long().clamp(max=self.ids.size(1) - 1)]
-        return self.ids[:, place], (self.size > 0).expand(shape)
+        size = self.ids.size(1)
+        if size == 0:
+            return _none(self.ids, shape)
+        return self.ids[:, torch.randint(size, shape, device=self.ids.device)], self.ids.new_ones(shape).bool()
 
 
 class Catalogue(nn.Module):
@@ -93,7 +93,11 @@ class Catalogue(nn.Module):
         """Ids (F, *shape), and whether there was one to draw."""
         size = self.cumulative.numel()
         if size == 0:
-            return self.ids.new_zeros(len(self.ids), *shape), self.ids.new_zeros(shape, dtype=torch.bool)
+            return _none(self.ids, shape)
         uniform = torch.rand(shape, device=self.ids.device, dtype=torch.float64)
         place = torch.searchsorted(self.cumulative, uniform * self.cumulative[-1], right=True).clamp(max=size - 1)
         return self.ids[:, place], torch.ones(shape, dtype=torch.bool, device=self.ids.device)
+
+
+def _none(ids: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    return ids.new_zeros(len(ids), *shape), ids.new_zeros(shape, dtype=torch.bool)

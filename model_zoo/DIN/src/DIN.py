@@ -81,8 +81,8 @@ class DIN(BaseModel):
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
         parts = []
         for history, attend in zip(histories, self.attention_layers, strict=True):
-            weights = attend(history.behaviours, history.target, history.mask)
-            parts.append((weights.unsqueeze(-1) * history.behaviours).sum(dim=1))
+            weights = attend(history.behaviours, history.target, history.packing)
+            parts.append(history.packing.sum(weights.unsqueeze(1) * history.behaviours))
             if self.enable_sum_pooling:
                 parts.append(history.sum_pooling())
         return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}

@@ -28,7 +28,7 @@ class DMNPlus(BaseModel):
         num_passes: over the history; the paper has 3.
         gate_hidden_size: of the attention gate's hidden layer; None is the facts'.
         gru_hidden_size: of facts, question and memory; None is the behaviours'.
-        gru_backend: as in DIEN.
+        recurrence_backend: as in DIEN.
 
     Raises:
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
@@ -49,13 +49,13 @@ class DMNPlus(BaseModel):
                  num_passes: int = 3,
                  gate_hidden_size: int | None = None,
                  gru_hidden_size: int | None = None,
-                 gru_backend: str = "auto",
+                 recurrence_backend: str = "auto",
                  embedding_regularizer: str | float | None = None,
                  net_regularizer: str | float | None = None,
                  **kwargs: Any) -> None:
         super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
                          net_regularizer=net_regularizer, **kwargs)
-        check_choice("gru_backend", gru_backend, ("auto", *BACKENDS))
+        check_choice("recurrence_backend", recurrence_backend, ("auto", *BACKENDS))
         check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units, num_passes=num_passes,
                     gate_hidden_size=1 if gate_hidden_size is None else gate_hidden_size,
                     gru_hidden_size=1 if gru_hidden_size is None else gru_hidden_size)
@@ -67,9 +67,9 @@ class DMNPlus(BaseModel):
         for behaviour, target in zip(self.embedding_layer.behaviour_sizes, self.embedding_layer.target_sizes,
                                      strict=True):
             hidden = gru_hidden_size or behaviour
-            self.inputs.append(InputFusion(behaviour, hidden, gru_backend))
+            self.inputs.append(InputFusion(behaviour, hidden, recurrence_backend))
             self.questions.append(nn.Linear(target, hidden))
-            self.memories.append(EpisodicMemory(hidden, num_passes, gate_hidden_size or hidden, gru_backend))
+            self.memories.append(EpisodicMemory(hidden, num_passes, gate_hidden_size or hidden, recurrence_backend))
             mlp_size += hidden
         self.dnn = ScoreMLP(mlp_size, dnn_hidden_units, dnn_activations, net_dropout, batch_norm)
         self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
@@ -81,7 +81,7 @@ class DMNPlus(BaseModel):
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
         parts = []
         for i, history in enumerate(histories):
-            facts = self.inputs[i](history.behaviours, history.mask)
+            facts = self.inputs[i](history.behaviours, history.packing)
             question = torch.tanh(self.questions[i](history.target))
-            parts.append(self.memories[i](facts, question, history.mask))
+            parts.append(self.memories[i](facts, question, history.packing))
         return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}

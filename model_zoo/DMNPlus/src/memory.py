@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from model_zoo.DIEN.src.layers.attentional_gru import AttentionalGRU
-from model_zoo.DIEN.src.layers.masked_mlp import MaskedMLP
-from model_zoo.parts.reverse import reverse_steps
+from model_zoo.DIEN.src.layers.packing import Packing
+from model_zoo.DIEN.src.layers.step_mlp import StepMLP
 
 
 class InputFusion(nn.Module):
@@ -20,11 +20,11 @@ class InputFusion(nn.Module):
         self.forwards = AttentionalGRU(input_size, hidden_size, "GRU", backend)
         self.backwards = AttentionalGRU(input_size, hidden_size, "GRU", backend)
 
-    def forward(self, behaviours: Tensor, mask: Tensor) -> Tensor:
-        """behaviours: (B, T, D), mask: (B, T) bool, real steps first. Returns facts (B, T, H), zero at padding."""
-        before, _ = self.forwards(behaviours, mask)
-        after, _ = self.backwards(reverse_steps(behaviours, mask), mask)
-        return before + reverse_steps(after, mask)
+    def forward(self, behaviours: Tensor, packing: Packing) -> Tensor:
+        """behaviours: (N, D), packing: of N steps. Returns facts (N, H)."""
+        before, _ = self.forwards(behaviours, packing)
+        after, _ = self.backwards(behaviours[packing.reverse], packing)
+        return before + after[packing.reverse]
 
 
 class EpisodicMemory(nn.Module):
@@ -44,21 +44,20 @@ class EpisodicMemory(nn.Module):
 
     def __init__(self, size: int, num_passes: int, gate_size: int, backend: str = "auto") -> None:
         super().__init__()
-        self.gate = MaskedMLP(4 * size, [gate_size], "Tanh")
+        self.gate = StepMLP(4 * size, [gate_size], "Tanh")
         self.attention_gru = AttentionalGRU(size, size, "AGRU", backend)
         self.updates = nn.ModuleList(nn.Linear(3 * size, size) for _ in range(num_passes))
 
-    def forward(self, facts: Tensor, question: Tensor, mask: Tensor) -> Tensor:
-        """facts: (B, T, H), question: (B, H), mask: (B, T) bool. Returns the last memory m^P, (B, H)."""
+    def forward(self, facts: Tensor, question: Tensor, packing: Packing) -> Tensor:
+        """facts: (N, H), question: (B, H), packing: of B rows with N steps. Returns the last memory m^P, (B, H)."""
         memory = question
         for update in self.updates:
-            _, context = self.attention_gru(facts, mask, self.attend(facts, question, memory, mask))
+            _, context = self.attention_gru(facts, packing, self.attend(facts, question, memory, packing))
             memory = torch.relu(update(torch.cat([memory, context, question], dim=-1)))
         return memory
 
-    def attend(self, facts: Tensor, question: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
-        """The gates g of one pass: facts (B, T, H), question and memory (B, H). Returns (B, T), zero at padding."""
-        q, m = question.unsqueeze(1), memory.unsqueeze(1)
-        scores = self.gate(torch.cat([facts * q, facts * m, (facts - q).abs(), (facts - m).abs()], dim=-1), mask)
-        # The smallest number, not -inf: a row without behaviours must not become NaN.
-        return scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=-1).masked_fill(~mask, 0)
+    def attend(self, facts: Tensor, question: Tensor, memory: Tensor, packing: Packing) -> Tensor:
+        """The gates g of one pass: facts (N, H), question and memory (B, H). Returns (N,)."""
+        q, m = packing.spread(question), packing.spread(memory)
+        scores = self.gate(torch.cat([facts * q, facts * m, (facts - q).abs(), (facts - m).abs()], dim=-1))
+        return packing.softmax(scores)

@@ -75,9 +75,10 @@ class DREAM(BaseModel):
 
     def user(self, history: History, rnn: nn.Module) -> Tensor:
         """The state after the last basket, (B, D_a); zero for a user without any."""
-        baskets = segments_of(history.times, history.mask)
+        behaviours, mask = history.padded()
+        baskets = segments_of(history.packing.pad(history.times), mask)
         pool = baskets.max if self.basket_pooling == "max" else baskets.mean
-        states, _ = rnn(pool(history.behaviours, history.mask))
+        states, _ = rnn(pool(behaviours, mask))
         count = baskets.mask.sum(dim=1)
         last = (count - 1).clamp(min=0).view(-1, 1, 1).expand(-1, 1, states.size(-1))
         return states.gather(1, last).squeeze(1).masked_fill(count.unsqueeze(-1) == 0, 0)

@@ -73,6 +73,6 @@ class DSIN(BaseModel):
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
-        parts = [sessions(history.behaviours, history.mask, history.times, history.target)
+        parts = [sessions(*history.padded(), history.packing.pad(history.times), history.target)
                  for history, sessions in zip(histories, self.sessions, strict=True)]
         return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}

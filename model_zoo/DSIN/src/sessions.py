@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from model_zoo.DIEN.src.layers.attention import InterestAttention
+from model_zoo.DIEN.src.layers.packing import Packing
 from model_zoo.parts.reverse import reverse_steps
 from model_zoo.parts.segments import Segments, segments_of
 from model_zoo.parts.transformer_block import TransformerBlock
@@ -62,9 +63,12 @@ class SessionInterests(nn.Module):
         steps = self.block(behaviours + self.bias_encoding(sessions, mask), self.visible(sessions, mask))
         interests = sessions.mean(steps, mask)
         interacting = self.interact(interests, sessions.mask)
-        return torch.cat([
-            _attended(self.interest_attention(interests, target, sessions.mask), interests),
-            _attended(self.interaction_attention(interacting, target, sessions.mask), interacting)], dim=-1)
+        packing = Packing.of_mask(sessions.mask)
+        attended = []
+        for attention, of_sessions in ((self.interest_attention, interests), (self.interaction_attention, interacting)):
+            real = of_sessions[sessions.mask]
+            attended.append(packing.sum(attention(real, target, packing).unsqueeze(1) * real))
+        return torch.cat(attended, dim=-1)
 
     def visible(self, sessions: Segments, mask: Tensor) -> Tensor:
         """(B, T, T): real steps see those of their session; padding sees only itself, and nobody sees it."""
@@ -77,7 +81,3 @@ class SessionInterests(nn.Module):
         before, _ = self.forwards(interests)
         after, _ = self.backwards(reverse_steps(interests, mask))
         return torch.cat([before, reverse_steps(after, mask)], dim=-1)
-
-
-def _attended(weights: Tensor, states: Tensor) -> Tensor:
-    return (weights.unsqueeze(-1) * states).sum(dim=1)

@@ -57,6 +57,6 @@ class EmbeddingMLP(BaseModel):
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
-        pooled = [history.sum_pooling() if self.enable_target_product else history.behaviours.sum(dim=1)
+        pooled = [history.sum_pooling() if self.enable_target_product else history.packing.sum(history.behaviours)
                   for history in histories]
         return {"y_pred": self.output_activation(self.dnn(torch.cat([*pooled, profile], dim=-1)))}

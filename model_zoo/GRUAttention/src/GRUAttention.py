@@ -23,7 +23,7 @@ class GRUAttention(BaseModel):
         feature_map: the zoo's FeatureMap.
         target_field, sequence_field: target item and behaviours; fields as in DIEN.
         enable_sum_pooling, attention_type, attention_hidden_units, attention_activation, attention_dropout,
-            use_attention_softmax, gru_hidden_size, gru_backend: as in DIEN.
+            use_attention_softmax, gru_hidden_size, recurrence_backend: as in DIEN.
 
     Raises:
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
@@ -50,11 +50,11 @@ class GRUAttention(BaseModel):
                  embedding_regularizer: str | float | None = None,
                  net_regularizer: str | float | None = None,
                  gru_hidden_size: int | None = None,
-                 gru_backend: str = "auto",
+                 recurrence_backend: str = "auto",
                  **kwargs: Any) -> None:
         super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
                          net_regularizer=net_regularizer, **kwargs)
-        check_choice("gru_backend", gru_backend, ("auto", *BACKENDS))
+        check_choice("recurrence_backend", recurrence_backend, ("auto", *BACKENDS))
         check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units,
                     attention_hidden_units=attention_hidden_units,
                     gru_hidden_size=1 if gru_hidden_size is None else gru_hidden_size)
@@ -69,8 +69,8 @@ class GRUAttention(BaseModel):
         for behaviour, target in zip(self.embedding_layer.behaviour_sizes, self.embedding_layer.target_sizes,
                                      strict=True):
             hidden = gru_hidden_size or behaviour
-            self.first_grus.append(AttentionalGRU(behaviour, hidden, "GRU", gru_backend))
-            self.second_grus.append(AttentionalGRU(hidden, hidden, "GRU", gru_backend))
+            self.first_grus.append(AttentionalGRU(behaviour, hidden, "GRU", recurrence_backend))
+            self.second_grus.append(AttentionalGRU(hidden, hidden, "GRU", recurrence_backend))
             self.attentions.append(InterestAttention(hidden, target, attention_type, attention_hidden_units,
                                                      attention_activation, attention_dropout, use_attention_softmax))
             mlp_size += hidden
@@ -84,10 +84,10 @@ class GRUAttention(BaseModel):
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
         parts = []
         for i, history in enumerate(histories):
-            states, _ = self.first_grus[i](history.behaviours, history.mask)
-            states, _ = self.second_grus[i](states, history.mask)
-            weights = self.attentions[i](states, history.target, history.mask)
-            parts.append((weights.unsqueeze(-1) * states).sum(dim=1))
+            states, _ = self.first_grus[i](history.behaviours, history.packing)
+            states, _ = self.second_grus[i](states, history.packing)
+            weights = self.attentions[i](states, history.target, history.packing)
+            parts.append(history.packing.sum(weights.unsqueeze(1) * states))
             if self.enable_sum_pooling:
                 parts.append(history.sum_pooling())
         return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}

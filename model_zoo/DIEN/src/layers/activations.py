@@ -1,11 +1,12 @@
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class Dice(nn.Module):
-    """Data-adaptive activation of DIN (Zhou et al., KDD 2018, eq. 3) over the real rows of a batch only.
+    """Data-adaptive activation of DIN (Zhou et al., KDD 2018, eq. 3).
 
-    Padding takes no part in the batch statistics; fewer than two real rows have none, and use the running ones.
+    Fewer than two rows have no statistics, and use the running ones.
 
     Args:
         units: C, the number of channels.
@@ -21,25 +22,12 @@ class Dice(nn.Module):
         self.register_buffer("running_mean", torch.zeros(units))
         self.register_buffer("running_var", torch.ones(units))
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x: (N, C), mask: (N,) bool. Returns (N, C)."""
-        mean, var = self._batch_statistics(x, mask) if self.training else (self.running_mean, self.running_var)
-        p = torch.sigmoid((x - mean) / torch.sqrt(var + self.eps))
-        return p * x + (1 - p) * self.alpha * x
-
-    def _batch_statistics(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        real = mask.unsqueeze(1).to(x.dtype)
-        count = real.sum()
-        mean = (x * real).sum(0) / count.clamp(min=1)
-        var = ((x - mean).square() * real).sum(0) / count.clamp(min=1)
-        enough = count > 1
-        with torch.no_grad():
-            step = self.momentum * enough
-            unbiased = var * count / (count - 1).clamp(min=1)
-            self.running_mean += step * (mean - self.running_mean)
-            self.running_var += step * (unbiased - self.running_var)
-        # torch.where on the device: asking for the count would make the host wait.
-        return torch.where(enough, mean, self.running_mean), torch.where(enough, var, self.running_var)
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C). Returns (N, C)."""
+        own = self.training and len(x) > 1
+        p = torch.sigmoid(F.batch_norm(x, self.running_mean, self.running_var, training=own, momentum=self.momentum,
+                                       eps=self.eps))
+        return x * torch.lerp(self.alpha, torch.ones_like(self.alpha), p)
 
 
 def activation(name: str, units: int) -> nn.Module:

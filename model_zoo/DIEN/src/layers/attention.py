@@ -1,9 +1,11 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .masked_mlp import MaskedMLP
+from .packing import Packing
+from .step_mlp import StepMLP
 
 ATTENTION_TYPES = ("bilinear_attention", "dot_attention", "din_attention")
 
@@ -17,7 +19,7 @@ class InterestAttention(nn.Module):
     Args:
         interest_size: H. target_size: D.
         hidden_units, activation, dropout: of DIN's unit.
-        use_softmax: False leaves the scores as they are (padding 0).
+        use_softmax: False leaves the scores as they are.
         output_activation: of DIN's unit, before the softmax.
 
     Raises:
@@ -39,19 +41,20 @@ class InterestAttention(nn.Module):
         else:
             self.project = nn.Identity()
         if attention_type == "din_attention":
-            self.unit = MaskedMLP(4 * interest_size, hidden_units, activation, dropout, output_activation)
+            self.unit = StepMLP(4 * interest_size, hidden_units, activation, dropout, output_activation)
 
-    def forward(self, interests: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        """interests: (B, T, H), target: (B, D), mask: (B, T) bool. Returns (B, T), zero at padding."""
-        scores = self._scores(interests, target, mask)
-        if self.use_softmax:
-            # The smallest number, not -inf: a row without behaviours must not become NaN.
-            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=-1)
-        return scores.masked_fill(~mask, 0)
-
-    def _scores(self, interests: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, interests: Tensor, target: Tensor, packing: Packing) -> Tensor:
+        """interests: (N, H), target: (B, D), packing: of B rows with N steps in all. Returns (N,)."""
         query = target @ self.weight.T if self.attention_type == "bilinear_attention" else self.project(target)
         if self.attention_type == "din_attention":
-            q = query.unsqueeze(1).expand_as(interests)
-            return self.unit(torch.cat([q, interests, q - interests, q * interests], dim=-1), mask)
-        return (interests @ query.unsqueeze(-1)).squeeze(-1)
+            scores = self._din_unit(interests, query, packing)
+        else:
+            scores = (interests * packing.spread(query)).sum(dim=1)
+        return packing.softmax(scores) if self.use_softmax else scores
+
+    def _din_unit(self, h: Tensor, q: Tensor, packing: Packing) -> Tensor:
+        # The first layer on [q, h, q-h, q*h] is (W_1 + W_3) q, once a row, and (W_2 - W_3) h + W_4 (q*h).
+        W_1, W_2, W_3, W_4 = self.unit.first.weight.chunk(4, dim=1)
+        of_query = packing.spread(F.linear(q, W_1 + W_3, self.unit.first.bias))
+        of_step = torch.cat([h, packing.spread(q) * h], dim=1)
+        return self.unit.after_first(torch.addmm(of_query, of_step, torch.cat([W_2 - W_3, W_4], dim=1).T))

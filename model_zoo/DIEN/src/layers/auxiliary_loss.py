@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .masked_mlp import MaskedMLP
+from .packing import Packing
+from .step_mlp import StepMLP
 
 SCORERS = ("net", "inner_product")
 
@@ -38,31 +39,38 @@ class AuxiliaryLoss(nn.Module):
         if scorer == "inner_product" and interest_size != behaviour_size:
             raise ValueError(f"aux_scorer='inner_product' needs gru_hidden_size={interest_size} "
                              f"to be the behaviour's size {behaviour_size}")
-        self.net = MaskedMLP(interest_size + behaviour_size, hidden_units, activation, dropout) \
+        self.net = StepMLP(interest_size + behaviour_size, hidden_units, activation, dropout) \
             if scorer == "net" else None
 
-    def forward(self, interests: Tensor, behaviours: Tensor, mask: Tensor, negatives: Tensor,
+    def forward(self, interests: Tensor, behaviours: Tensor, packing: Packing, negatives: Tensor,
                 has_negative: Tensor) -> Tensor:
         """Loss of one batch of sequences.
 
         Args:
-            interests: (B, T, H), states h_t. behaviours: (B, T, D), e_t.
-            mask: (B, T) bool, real steps (post-padded).
-            negatives: (B, T, K, D), non-clicked behaviours to set against e_t.
-            has_negative: (B, T, K) bool.
+            interests: (N, H), states h_t. behaviours: (N, D), e_t. packing: of N steps.
+            negatives: (N, K, D), non-clicked behaviours to set against e_t.
+            has_negative: (N, K) bool.
 
         Returns:
             A scalar; 0 where no step counts.
         """
-        h, e, e_hat = interests[:, :-1], behaviours[:, 1:], negatives[:, 1:]
-        present = has_negative[:, 1:] & mask[:, 1:, None]
-        counts = present.any(dim=-1)
-        positive = F.softplus(-self._logit(h, e, counts))
-        negative = F.softplus(self._logit(h.unsqueeze(2).expand(*e_hat.shape[:3], -1), e_hat, present))
-        negative = negative.masked_fill(~present, 0).sum(-1) / present.sum(-1).clamp(min=1)
-        return (positive + negative).masked_fill(~counts, 0).sum() / counts.sum().clamp(min=1)
+        counts = has_negative.any(dim=1) & (packing.place > 0)
+        following = counts.nonzero().squeeze(1)
+        h, e = interests.index_select(0, following - 1), behaviours.index_select(0, following)
+        e_hat, present = negatives.index_select(0, following), has_negative.index_select(0, following)
+        # All pairs that there are, the click first among those of a step.
+        step, choice = F.pad(present, (1, 0), value=True).nonzero(as_tuple=True)
+        chosen = torch.cat([e.unsqueeze(1), e_hat], dim=1)[step, choice]
+        logits = self._logits(h, step, chosen)
+        clicked = choice == 0
+        weights = torch.where(clicked, 1, 1 / present.sum(1)[step])
+        return (F.softplus(torch.where(clicked, -logits, logits)) * weights).sum() / max(len(following), 1)
 
-    def _logit(self, h: Tensor, e: Tensor, mask: Tensor) -> Tensor:
+    def _logits(self, h: Tensor, step: Tensor, chosen: Tensor) -> Tensor:
+        """h: (M, H), step: (P,), the h of each pair, chosen: (P, D). Returns (P,)."""
         if self.net is None:
-            return (h * e).sum(-1)
-        return self.net(torch.cat([h, e], dim=-1), mask)
+            return (h.index_select(0, step) * chosen).sum(1)
+        # The first layer's part of h is the same for the click and all that stands against it.
+        W_h, W_e = self.net.first.weight.split([h.size(1), chosen.size(1)], dim=1)
+        of_h = F.linear(h, W_h, self.net.first.bias).index_select(0, step)
+        return self.net.after_first(torch.addmm(of_h, chosen, W_e.T))

@@ -1,6 +1,6 @@
-"""The recurrence of DIEN as one operator: GRU, AIGRU, AGRU and AUGRU, in and out with a state.
+"""The recurrence of DIEN as one operator: GRU, AIGRU, AGRU and AUGRU, over packed rows, in and out with a state.
 
-``reference`` has the equations; every other module here is a backend with the same signature.
+``reference`` has the equations; the other backends compute the same, faster.
 """
 
 import math
@@ -8,36 +8,37 @@ import math
 import torch
 from torch import Tensor, nn
 
-from . import compiled, dense, packed, reference
+from ..packing import Packing
+from .backends import BACKENDS, choose
 
 KINDS = ("GRU", "AIGRU", "AGRU", "AUGRU", "AUGRU-code")
-BACKENDS = {"reference": reference.attentional_gru, "dense": dense.attentional_gru, "packed": packed.attentional_gru,
-            "compiled": compiled.attentional_gru}
+
+__all__ = ["BACKENDS", "KINDS", "AttentionalGRU", "attentional_gru"]
 
 
-def attentional_gru(inputs: Tensor, mask: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor,
+def attentional_gru(inputs: Tensor, packing: Packing, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor,
                     attention: Tensor | None = None, state: Tensor | None = None, kind: str = "AUGRU",
                     backend: str = "auto") -> tuple[Tensor, Tensor]:
-    """Runs a (attentional) GRU over post-padded rows.
+    """Runs an (attentional) GRU over packed rows.
 
     Gates are stacked as [u, r, candidate]; the update gate u weighs the *new* candidate, as in the paper
-    (``torch.nn.GRU`` has z = 1 - u). Padding may hold anything, NaN too: it reaches neither results nor gradients.
+    (``torch.nn.GRU`` has z = 1 - u).
 
     Args:
-        inputs: (B, T, I), real steps first.
-        mask: (B, T) bool, True at real steps.
+        inputs: (N, I).
+        packing: of B rows with N steps in all.
         weight_ih: (3H, I). weight_hh: (3H, H). bias: (3H,).
-        attention: (B, T), not used by the plain GRU.
+        attention: (N,), not used by the plain GRU.
         state: (B, H), where the rows stand before the first step; zeros if None.
         kind: one of ``KINDS``; ``AUGRU-code`` has the sign of the authors' program.
-        backend: one of ``BACKENDS``, or ``auto``: ``packed`` on a CPU, ``dense`` elsewhere.
+        backend: one of ``BACKENDS``, or ``auto``: the fastest one that this machine has for these tensors.
 
     Returns:
-        states: (B, T, H), zero at padding. final: (B, H), the state after each row's last real step.
+        states: (N, H). final: (B, H), the state after each row's last step; ``state`` where it has none.
 
     Raises:
         ValueError: unknown kind or backend, or no attention for a kind that needs it.
-        RuntimeError: ``compiled`` without a C++ compiler.
+        RuntimeError: the machine lacks what the backend needs.
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r} is unknown; allowed: {', '.join(KINDS)}")
@@ -46,16 +47,13 @@ def attentional_gru(inputs: Tensor, mask: Tensor, weight_ih: Tensor, weight_hh: 
     if attention is None:
         if kind != "GRU":
             raise ValueError(f"kind={kind!r} needs attention")
-        attention = inputs.new_ones(mask.shape)
+        attention = inputs.new_ones(len(inputs))
     if state is None:
-        state = inputs.new_zeros(inputs.size(0), weight_hh.size(1))
-    if inputs.size(1) == 0:
-        return inputs.new_zeros(*mask.shape, state.size(1)), state
-    inputs = inputs.masked_fill(~mask.unsqueeze(-1), 0)
-    attention = attention.masked_fill(~mask, 0)
-    if backend == "auto":
-        backend = "packed" if inputs.device.type == "cpu" else "dense"
-    return BACKENDS[backend](inputs, attention, mask, state, weight_ih, weight_hh, bias, kind)
+        state = inputs.new_zeros(len(packing.lengths), weight_hh.size(1))
+    if not len(inputs):
+        return inputs.new_zeros(0, state.size(1)), state
+    recurrence = choose(inputs) if backend == "auto" else BACKENDS[backend]
+    return recurrence(inputs, packing, attention, state, weight_ih, weight_hh, bias, kind)
 
 
 class AttentionalGRU(nn.Module):
@@ -76,14 +74,15 @@ class AttentionalGRU(nn.Module):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 
-    def forward(self, inputs: Tensor, mask: Tensor, attention: Tensor | None = None,
+    def forward(self, inputs: Tensor, packing: Packing, attention: Tensor | None = None,
                 state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Shapes as in :func:`attentional_gru`."""
-        return attentional_gru(inputs, mask, self.weight_ih, self.weight_hh, self.bias, attention, state,
+        return attentional_gru(inputs, packing, self.weight_ih, self.weight_hh, self.bias, attention, state,
                                self.kind, self.backend)
 
-    def update_gate(self, inputs: Tensor, states: Tensor) -> Tensor:
-        """The gate u of (2) before attention acts on it, (B, T, H), from ``inputs`` and the ``states`` they led to."""
-        previous = torch.cat([torch.zeros_like(states[:, :1]), states[:, :-1]], dim=1)
+    def update_gate(self, inputs: Tensor, packing: Packing, states: Tensor) -> Tensor:
+        """The gate u of (2) before attention acts on it, (N, H), from ``inputs`` and the ``states`` they led to."""
+        begins = (packing.place == 0).unsqueeze(1)
+        previous = states.roll(1, dims=0).masked_fill(begins, 0)
         W_u, U_u, b_u = self.weight_ih.chunk(3)[0], self.weight_hh.chunk(3)[0], self.bias.chunk(3)[0]
         return torch.sigmoid(inputs @ W_u.T + previous @ U_u.T + b_u)

@@ -1,12 +1,13 @@
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .activations import Dice, activation
+from .activations import activation
 
 
-class MaskedMLP(nn.Module):
-    """Hidden layers and one output over the steps of padded rows.
+class StepMLP(nn.Module):
+    """Hidden layers and one output, for the steps of packed rows.
 
     Args:
         input_size: F.
@@ -37,15 +38,19 @@ class MaskedMLP(nn.Module):
             layers.append(activation(output_activation, 1))
         self.layers = nn.ModuleList(layers)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x: (..., F), mask: (...) bool, True at real steps. Returns (...); what stands at padding means nothing."""
-        if x.device.type == "cpu":  # where finding the real steps costs nothing, only they are computed
-            real = mask.flatten().nonzero().squeeze(1)
-            rows = self._run(x.flatten(0, -2)[real], mask.new_ones(len(real)))
-            return x.new_zeros(mask.numel()).index_copy(0, real, rows).view(mask.shape)
-        return self._run(x.flatten(0, -2), mask.flatten()).view(mask.shape)
+    @property
+    def first(self) -> nn.Linear:
+        """The first layer: who feeds a concatenation can multiply its parts one by one, each as often as it differs."""
+        layer = self.layers[0]
+        assert isinstance(layer, nn.Linear)
+        return layer
 
-    def _run(self, rows: Tensor, mask: Tensor) -> Tensor:
-        for layer in self.layers:
-            rows = layer(rows, mask) if isinstance(layer, Dice) else layer(rows)
-        return rows.squeeze(1)
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, F). Returns (N,)."""
+        return self.after_first(F.linear(x, self.first.weight, self.first.bias))
+
+    def after_first(self, x: Tensor) -> Tensor:
+        """x: (N, units), what the first layer yields. Returns (N,)."""
+        for layer in self.layers[1:]:
+            x = layer(x)
+        return x.squeeze(1)

@@ -1,0 +1,41 @@
+"""Which code runs the recurrence."""
+
+import logging
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from .. import compiled
+from ..compiled.build import build
+from ..packing import Packing
+from . import in_torch, reference
+
+Recurrence = Callable[[Tensor, Packing, Tensor, Tensor, Tensor, Tensor, Tensor, str], tuple[Tensor, Tensor]]
+
+
+def _compiled(inputs: Tensor, packing: Packing, attention: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor,
+              bias: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+    return compiled.recurrence(inputs, packing.offsets, attention, state, weight_ih, weight_hh, bias, kind)
+
+
+BACKENDS: dict[str, Recurrence] = {"reference": reference.recurrence, "torch": in_torch.recurrence,
+                                   "compiled": _compiled}
+
+
+def choose(inputs: Tensor) -> Recurrence:
+    """The fastest backend that this machine has for such tensors."""
+    if inputs.device.type == "cpu" and inputs.dtype in (torch.float32, torch.float64) and _can_compile():
+        return BACKENDS["compiled"]
+    return BACKENDS["torch"]
+
+
+@lru_cache
+def _can_compile() -> bool:
+    try:
+        build()
+    except RuntimeError as error:
+        logging.getLogger(__name__).warning("%s Until then: recurrence_backend torch, which is slower.", error)
+        return False
+    return True

@@ -1,0 +1,80 @@
+"""Arguments of the recurrence, and its results and gradients set against those of the reference."""
+
+import itertools
+import os
+import shutil
+
+import pytest
+import torch
+
+from model_zoo.DIEN.src.layers.attentional_gru import KINDS, attentional_gru
+from model_zoo.DIEN.src.layers.packing import Packing
+
+COMPILER = next(filter(shutil.which, filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++"))), None)
+compiled = pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler")
+FAST = [pytest.param("torch"), pytest.param("compiled", marks=compiled)]
+"""The backends that are set against the reference."""
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+SIZES = list(itertools.product(KINDS, (torch.float32, torch.float64), (1, 2, 33, 1024), (1, 2, 63, 100),
+                               (1, 7, 36, 37, 64, 128)))
+
+
+def pairwise(every):
+    """Few of ``every`` in which each pair of values occurs, small ones rather than large ones."""
+    missing = set().union(*map(_pairs, every))
+    chosen = []
+    while missing:
+        chosen.append(max(every, key=lambda s: (len(_pairs(s) & missing), -s[2] * s[3] * s[4])))
+        missing -= _pairs(chosen[-1])
+    return chosen
+
+
+def _pairs(sizes):
+    return {(i, sizes[i], j, sizes[j]) for i, j in itertools.combinations(range(len(sizes)), 2)}
+
+
+def case(dtype, rows, steps, hidden, inputs=None, lengths=None, seed=0):
+    """Ragged rows, some without a step; attention is 0 or 1 here and there; nothing is contiguous."""
+    g = torch.Generator().manual_seed(seed)
+    inputs = inputs or (1, 5, 36, 70)[hidden % 4]
+    if lengths is None:
+        lengths = torch.randint(0, steps + 1, (rows,), generator=g)
+        lengths[-1] = steps
+    packing = Packing.of_lengths(torch.as_tensor(lengths))
+    every = len(packing.row)
+    c = {
+        "inputs": torch.randn(inputs, every, generator=g).t(),
+        "attention": (torch.rand(2 * every, generator=g)[::2] * 1.4 - 0.2).clamp(0, 1),
+        "state": torch.randn(hidden, rows, generator=g).t(),
+        "weight_ih": torch.randn(inputs, 3 * hidden, generator=g).t() / inputs ** 0.5,
+        "weight_hh": torch.randn(hidden, 3 * hidden, generator=g).t() / hidden ** 0.5,
+        "bias": torch.randn(2 * 3 * hidden, generator=g)[::2] / 2,
+    }
+    return {name: x.to(dtype) for name, x in c.items()} | {"packing": packing}
+
+
+def leaves_of(arguments):
+    return {n: x for n, x in arguments.items() if torch.is_tensor(x) and x.is_floating_point()}
+
+
+def outcome(c, kind, backend):
+    """States, final and the gradient of each input; the reference's in float64."""
+    dtype = torch.float64 if backend == "reference" else c["inputs"].dtype
+    leaves = {n: x.to(dtype).detach().requires_grad_() for n, x in leaves_of(c).items()}
+    states, final = attentional_gru(**{**c, **leaves}, kind=kind, backend=backend)
+    g = torch.Generator().manual_seed(9)
+    weigh = [torch.randn(x.shape, generator=g).to(dtype) for x in (states, final)]
+    ((states * weigh[0]).sum() + (final * weigh[1]).sum()).backward()
+    # AGRU has no update gate: where a backend leaves a gradient out, it is zero.
+    gradients = {n: torch.zeros_like(x) if x.grad is None else x.grad for n, x in leaves.items()}
+    return {"states": states.detach(), "final": final.detach(), **gradients}
+
+
+def check_against_reference(c, kind, backend):
+    tolerance = TOLERANCE[c["inputs"].dtype]
+    expected = outcome(c, kind, "reference")
+    for name, got in outcome(c, kind, backend).items():
+        bound = tolerance * max(1, expected[name].abs().max().item() if expected[name].numel() else 0)
+        error = (got.double() - expected[name]).abs().max().item() if got.numel() else 0
+        assert error <= bound, f"{name}: {error} > {bound}"  # false for NaN, too

@@ -1,0 +1,132 @@
+"""The build of the C++ kernels and its cache, mostly with a compiler that writes down its calls and makes one line."""
+
+import logging
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from made_recurrence import COMPILER, case, check_against_reference, compiled
+
+from model_zoo.DIEN.src.layers.attentional_gru import AttentionalGRU
+from model_zoo.DIEN.src.layers.compiled.build import SOURCES, build
+from model_zoo.DIEN.src.layers.packing import Packing
+
+ROOT = Path(__file__).parents[2]
+
+
+@compiled
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not tell what is loaded")
+def test_stands_alone_and_shares_the_openmp_of_torch():
+    program = """
+from pathlib import Path
+import torch
+from layers.attentional_gru import AttentionalGRU
+from layers.packing import Packing
+AttentionalGRU(3, 2, backend="compiled")(torch.ones(2, 3), Packing.of_lengths(torch.tensor([2])), torch.ones(2))
+print("\\n".join({line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/" in line}))
+"""
+    folder = ROOT / "model_zoo" / "DIEN" / "src"
+    printed = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
+    names = [Path(line).name for line in printed.stdout.splitlines()]
+    assert len([name for name in names if name.startswith("recurrence-")]) == 1
+    assert len([name for name in names if name.startswith(("libgomp", "libomp", "libiomp"))]) <= 1
+
+
+@pytest.fixture
+def compiler(tmp_path, monkeypatch):
+    """Its file. ``calls`` beside it has a line for each library made."""
+    script = tmp_path / "bin" / "fake++"
+    script.parent.mkdir()
+    write_script(script, f"""
+        case "$*" in *-dM*) cat {tmp_path}/macros; exit;; esac
+        while [ "$1" != -o ]; do last=$1; shift; done
+        case "$last" in /dev/null) ;; *) echo made >> {tmp_path}/calls; sleep 0.2;; esac
+        echo library > "$2"
+    """)
+    (tmp_path / "macros").write_text("version 1")
+    monkeypatch.setenv("CXX", str(script))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return script
+
+
+def write_script(path, text):
+    path.write_text(f"#!/bin/sh\n{text}")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def calls(compiler):
+    return len((compiler.parents[1] / "calls").read_text().splitlines())
+
+
+def test_builds_once_and_says_so(compiler, caplog):
+    caplog.set_level(logging.INFO)
+    library = build()
+    assert library.parent == compiler.parents[1] / "cache" / "dien-fuxictr" and library.read_text() == "library\n"
+    assert [record.message for record in caplog.records if "Compiling" in record.message] == [
+        f"Compiling the recurrence with {compiler} (with OpenMP) into {library.parent}, once for this machine"]
+    assert build() == library
+    assert calls(compiler) == 1
+
+
+def test_builds_anew_for_another_compiler_flag_or_source(compiler, monkeypatch, tmp_path):
+    libraries = {build()}
+    (tmp_path / "macros").write_text("version 2")
+    libraries.add(build())
+    monkeypatch.setenv("DIEN_CXXFLAGS", "-g")
+    libraries.add(build())
+    changed = tmp_path / SOURCES[0].name
+    changed.write_text(SOURCES[0].read_text() + "\n")
+    monkeypatch.setattr("model_zoo.DIEN.src.layers.compiled.build.SOURCES", [changed, *SOURCES[1:]])
+    libraries.add(build())
+    assert len(libraries) == calls(compiler) == 4
+    assert all(library.exists() for library in libraries)
+
+
+@pytest.mark.parametrize("broken", ["", "lib", "library\nmore"])
+def test_builds_anew_what_is_broken(compiler, broken):
+    library = build()
+    library.write_text(broken)
+    assert build().read_text() == "library\n"
+    assert calls(compiler) == 2
+    build()
+    assert calls(compiler) == 2
+
+
+def test_processes_that_build_at_once_build_once(compiler):
+    program = f"import runpy; print(runpy.run_path({build.__code__.co_filename!r})['build']())"
+    started = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+               for _ in range(2)]
+    printed = {process.communicate()[0] for process in started}
+    assert len(printed) == 1 and Path(printed.pop().strip()).read_text() == "library\n"
+    assert calls(compiler) == 1
+
+
+def test_a_compiler_that_fails_is_quoted(compiler):
+    write_script(compiler, 'case "$*" in *-dM*) exit;; esac; echo out of memory >&2; exit 1')
+    with pytest.raises(RuntimeError, match=r"(?s)fake\+\+ .*kernel.cpp .*failed:\nout of memory"):
+        build()
+    assert not list((compiler.parents[1] / "cache").rglob("*.so"))
+
+
+def test_without_a_compiler_the_error_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    gru = AttentionalGRU(3, 2, backend="compiled")
+    monkeypatch.setenv("DIEN_CXXFLAGS", "-DNOT_BUILT_YET")
+    with pytest.raises(RuntimeError, match=r"needs a C\+\+ compiler, .* not found. Install one .*apt install g\+\+"):
+        gru(torch.ones(2, 3), Packing.of_lengths(torch.tensor([2])), torch.ones(2))
+    monkeypatch.setenv("CXX", "mine++ -v")
+    with pytest.raises(RuntimeError, match=r"CXX='mine\+\+' is not found"):
+        build()
+
+
+@compiled
+def test_builds_without_openmp_where_there_is_none(compiler, caplog):
+    write_script(compiler, f'case "$*" in *-fopenmp*) echo no OpenMP >&2; exit 1;; esac; exec {COMPILER} "$@"')
+    caplog.set_level(logging.INFO)
+    torch.set_num_threads(2)
+    check_against_reference(case(torch.float32, 70, 10, 7), "AUGRU", "compiled")
+    assert any("without OpenMP, for one thread" in record.message for record in caplog.records)
