@@ -1,6 +1,7 @@
 """The build of the C++ kernels and its cache, mostly with a compiler that writes down its calls and makes one line."""
 
 import logging
+import shutil
 import stat
 import subprocess
 import sys
@@ -10,9 +11,9 @@ import pytest
 import torch
 from made_recurrence import COMPILER, case, check_against_reference, compiled
 
-from model_zoo.DIEN.src.layers.attentional_gru import AttentionalGRU
+from model_zoo.DIEN.src.layers.attentional_gru import attentional_gru
+from model_zoo.DIEN.src.layers.attentional_gru.backends import _can_compile
 from model_zoo.DIEN.src.layers.compiled.build import SOURCES, build
-from model_zoo.DIEN.src.layers.packing import Packing
 
 ROOT = Path(__file__).parents[2]
 
@@ -111,16 +112,43 @@ def test_a_compiler_that_fails_is_quoted(compiler):
     assert not list((compiler.parents[1] / "cache").rglob("*.so"))
 
 
-def test_without_a_compiler_the_error_says_what_to_install(monkeypatch, tmp_path):
+@pytest.fixture
+def no_compiler(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    gru = AttentionalGRU(3, 2, backend="compiled")
     monkeypatch.setenv("DIEN_CXXFLAGS", "-DNOT_BUILT_YET")
+    _can_compile.cache_clear()
+    yield
+    _can_compile.cache_clear()
+
+
+def test_without_a_compiler_the_error_says_what_to_install(no_compiler, make_dien, monkeypatch):
     with pytest.raises(RuntimeError, match=r"needs a C\+\+ compiler, .* not found. Install one .*apt install g\+\+"):
-        gru(torch.ones(2, 3), Packing.of_lengths(torch.tensor([2])), torch.ones(2))
+        attentional_gru(**case(torch.float32, 2, 3, 4), backend="compiled")
+    with pytest.raises(ValueError, match=r"recurrence_backend='compiled': .*apt install g\+\+"):
+        make_dien(recurrence_backend="compiled")
     monkeypatch.setenv("CXX", "mine++ -v")
     with pytest.raises(RuntimeError, match=r"CXX='mine\+\+' is not found"):
         build()
+
+
+def test_without_a_compiler_auto_is_torch_and_says_so_once(no_compiler, caplog):
+    c = case(torch.float32, 2, 3, 4)
+    for _ in range(2):
+        assert all(map(torch.equal, attentional_gru(**c), attentional_gru(**c, backend="torch")))
+    assert [record.levelname for record in caplog.records if "apt install g++" in record.message] == ["WARNING"]
+
+
+def test_the_first_command_trains_without_a_compiler(tmp_path):
+    for name in ("config", "data/amazon_sample"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    entries = tmp_path / "config" / "model_config" / "DIEN.yaml"
+    entries.write_text(entries.read_text().replace("epochs: 8", "epochs: 1"))
+    run = subprocess.run([sys.executable, str(ROOT / "run_expid.py"), "--expid", "DIEN_amazon"], cwd=tmp_path,
+                         env={"PATH": "", "XDG_CACHE_HOME": str(tmp_path)}, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr.count("recurrence_backend torch") == 1
+    assert (tmp_path / "config.csv").exists()
 
 
 @compiled

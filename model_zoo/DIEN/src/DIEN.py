@@ -17,9 +17,9 @@ from .fields import (
     sequence_fields,
     vocabulary_of,
 )
-from .keywords import check_activations, check_choice, check_sizes
+from .keywords import check_activations, check_backend, check_choice, check_sizes
 from .layers.attention import InterestAttention
-from .layers.attentional_gru import BACKENDS, AttentionalGRU
+from .layers.attentional_gru import AttentionalGRU
 from .layers.auxiliary_loss import AuxiliaryLoss
 from .layers.packing import pack
 from .negatives import BatchPool, Catalogue, draw_against
@@ -95,7 +95,7 @@ class DIEN(BaseModel):
         check_choice("gru_type", gru_type, GRU_TYPES)
         check_choice("augru_sign", augru_sign, ("paper", "code"))
         check_choice("aux_negatives", aux_negatives, (None, *AUX_NEGATIVES))
-        check_choice("recurrence_backend", recurrence_backend, ("auto", *BACKENDS))
+        check_backend(recurrence_backend)
         if not (isinstance(aux_loss_alpha, (int, float)) and 0 <= aux_loss_alpha < math.inf):
             raise ValueError(f"aux_loss_alpha={aux_loss_alpha!r} must be a finite number, 0 or more")
         check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units, aux_hidden_units=aux_hidden_units,

@@ -3,6 +3,7 @@
 from typing import Any
 
 from .layers.activations import activation
+from .layers.attentional_gru import BACKENDS, require
 
 
 def check_choice(keyword: str, value: Any, allowed: tuple[Any, ...]) -> None:
@@ -24,6 +25,15 @@ def check_activations(keyword: str, value: str | list[str]) -> None:
             activation(name, 1)
         except ValueError as error:
             raise ValueError(f"{keyword}={value!r}: {error}") from error
+
+
+def check_backend(recurrence_backend: str) -> None:
+    """It is known, and this machine has what it needs."""
+    check_choice("recurrence_backend", recurrence_backend, ("auto", *BACKENDS))
+    try:
+        require(recurrence_backend)
+    except RuntimeError as error:
+        raise ValueError(f"recurrence_backend={recurrence_backend!r}: {error}") from error
 
 
 def check_rates(**rates: Any) -> None:

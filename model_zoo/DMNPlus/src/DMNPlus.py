@@ -7,8 +7,7 @@ from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
 from model_zoo.DIEN.src.fields import Field
-from model_zoo.DIEN.src.keywords import check_activations, check_choice, check_rates, check_sizes
-from model_zoo.DIEN.src.layers.attentional_gru import BACKENDS
+from model_zoo.DIEN.src.keywords import check_activations, check_backend, check_rates, check_sizes
 from model_zoo.parts.history import HistoryEmbedding
 from model_zoo.parts.score_mlp import ScoreMLP
 
@@ -55,7 +54,7 @@ class DMNPlus(BaseModel):
                  **kwargs: Any) -> None:
         super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
                          net_regularizer=net_regularizer, **kwargs)
-        check_choice("recurrence_backend", recurrence_backend, ("auto", *BACKENDS))
+        check_backend(recurrence_backend)
         check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units, num_passes=num_passes,
                     gate_hidden_size=1 if gate_hidden_size is None else gate_hidden_size,
                     gru_hidden_size=1 if gru_hidden_size is None else gru_hidden_size)

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ..packing import Packing
-from .backends import BACKENDS, choose
+from .backends import BACKENDS, choose, require
 
 KINDS = ("GRU", "AIGRU", "AGRU", "AUGRU", "AUGRU-code")
 
-__all__ = ["BACKENDS", "KINDS", "AttentionalGRU", "attentional_gru"]
+__all__ = ["BACKENDS", "KINDS", "AttentionalGRU", "attentional_gru", "require"]
 
 
 def attentional_gru(inputs: Tensor, packing: Packing, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor,

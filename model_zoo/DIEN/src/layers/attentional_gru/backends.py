@@ -24,6 +24,16 @@ BACKENDS: dict[str, Recurrence] = {"reference": reference.recurrence, "torch": i
                                    "compiled": _compiled}
 
 
+def require(backend: str) -> None:
+    """Prepares what a backend needs.
+
+    Raises:
+        RuntimeError: the machine lacks it.
+    """
+    if backend == "compiled":
+        build()
+
+
 def choose(inputs: Tensor) -> Recurrence:
     """The fastest backend that this machine has for such tensors."""
     if inputs.device.type == "cpu" and inputs.dtype in (torch.float32, torch.float64) and _can_compile():
