@@ -32,7 +32,7 @@ print("\\n".join({line.split()[-1] for line in Path("/proc/self/maps").read_text
     folder = ROOT / "model_zoo" / "DIEN" / "src"
     printed = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
     names = [Path(line).name for line in printed.stdout.splitlines()]
-    assert len([name for name in names if name.startswith("recurrence-")]) == 1
+    assert len([name for name in names if name.startswith("kernels-")]) == 1
     assert len([name for name in names if name.startswith(("libgomp", "libomp", "libiomp"))]) <= 1
 
 
@@ -44,7 +44,7 @@ def compiler(tmp_path, monkeypatch):
     write_script(script, f"""
         case "$*" in *-dM*) cat {tmp_path}/macros; exit;; esac
         while [ "$1" != -o ]; do last=$1; shift; done
-        case "$last" in /dev/null) ;; *) echo made >> {tmp_path}/calls; sleep 0.2;; esac
+        case "$last" in /dev/null|*.cpp) ;; *) echo made >> {tmp_path}/calls; sleep 0.2;; esac
         echo library > "$2"
     """)
     (tmp_path / "macros").write_text("version 1")
@@ -67,7 +67,7 @@ def test_builds_once_and_says_so(compiler, caplog):
     library = build()
     assert library.parent == compiler.parents[1] / "cache" / "dien-fuxictr" and library.read_text() == "library\n"
     assert [record.message for record in caplog.records if "Compiling" in record.message] == [
-        f"Compiling the recurrence with {compiler} (with OpenMP) into {library.parent}, once for this machine"]
+        f"Compiling the kernels with {compiler} (with OpenMP) into {library.parent}, once for this machine"]
     assert build() == library
     assert calls(compiler) == 1
 
@@ -107,7 +107,7 @@ def test_processes_that_build_at_once_build_once(compiler):
 
 def test_a_compiler_that_fails_is_quoted(compiler):
     write_script(compiler, 'case "$*" in *-dM*) exit;; esac; echo out of memory >&2; exit 1')
-    with pytest.raises(RuntimeError, match=r"(?s)fake\+\+ .*kernel.cpp .*failed:\nout of memory"):
+    with pytest.raises(RuntimeError, match=r"(?s)fake\+\+ .*\.cpp .*failed:\nout of memory"):
         build()
     assert not list((compiler.parents[1] / "cache").rglob("*.so"))
 

@@ -1,5 +1,5 @@
 """Kernels in C++ for the CPU, over packed rows; compiled on first use."""
 
-from .function import recurrence
+from .gru import recurrence
 
 __all__ = ["recurrence"]

@@ -1,4 +1,4 @@
-"""Compiles kernel.cpp with the system's C++ compiler: once for a machine, on first use, into the user's cache."""
+"""Compiles the kernels with the system's C++ compiler: once for a machine, on first use, into the user's cache."""
 
 import hashlib
 import logging
@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from filelock import FileLock
@@ -58,7 +59,7 @@ def _key(command: list[str], macros: str, openmp: str) -> str:
     digest = hashlib.sha256()
     for part in (*command, openmp, macros, *(path.name + path.read_text(encoding="utf-8") for path in SOURCES)):
         digest.update(part.encode() + b"\0")
-    return f"recurrence-{digest.hexdigest()[:16]}"
+    return f"kernels-{digest.hexdigest()[:16]}"
 
 
 def _content(path: Path) -> str:
@@ -79,10 +80,14 @@ def _links(command: list[str], flag: str, cache: Path) -> bool:
 
 def _compile(command: list[str], cache: Path, key: str) -> Path:
     threads = "with OpenMP" if OPENMP in command else "without OpenMP, for one thread"
-    _log.info("Compiling the recurrence with %s (%s) into %s, once for this machine", command[0], threads, cache)
+    _log.info("Compiling the kernels with %s (%s) into %s, once for this machine", command[0], threads, cache)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         new = Path(folder) / "new.so"
-        _run([*command, *(str(path) for path in SOURCES if path.suffix == ".cpp"), "-o", str(new)])
+        sources = [path for path in SOURCES if path.suffix == ".cpp"]
+        objects = [f"{folder}/{path.stem}.o" for path in sources]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda source, to: _run([*command, "-c", str(source), "-o", to]), sources, objects))
+        _run([*command, *objects, "-o", str(new)])
         return new.replace(cache / f"{key}-{_content(new)}.so")
 
 

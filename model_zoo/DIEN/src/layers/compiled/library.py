@@ -1,82 +1,56 @@
-"""kernel.cpp's functions."""
+"""The compiled library's functions."""
 
 import ctypes
 import os
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch  # before the library: both then run on the OpenMP that torch brought
 from torch import Tensor
 
 from .build import build
 
-LANES = 32  # rows of a block at most, as in lanes.h
-KINDS = {"GRU": 0, "AGRU": 1, "AUGRU": 2, "AUGRU-code": 3}
+LANES = 32  # as in lanes.h
 
 _NAMES = {torch.float32: "float", torch.float64: "double"}
 _NO_MEMORY, _BAD_OFFSETS = 1, 2
-
-
-class Problem(ctypes.Structure):
-    """As in problem.h."""
-
-    _fields_ = [(name, ctypes.c_int64) for name in
-                ("rows", "inputs", "hidden", "kind", "threads", "blocks", "rows_per_block")] + \
-               [(name, ctypes.c_void_p) for name in
-                ("offsets", "order", "first_step", "x", "attention", "state", "weight_ih", "weight_hh", "bias")]
-
-
-class Outcome(ctypes.Structure):
-    """As in backward.h."""
-
-    _fields_ = [(name, ctypes.c_void_p) for name in ("states", "kept", "d_states", "d_final")]
-
-
-class Gradients(ctypes.Structure):
-    """As in backward.h."""
-
-    _fields_ = [(name, ctypes.c_void_p) for name in
-                ("x", "attention", "state", "weight_ih", "weight_hh", "bias")]
 
 
 def address(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def plan(offsets: Tensor, steps: int, rows_per_block: int) -> tuple[Tensor, Tensor]:
-    """Sorts rows by length.
+def addresses(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * len(tensors))(*map(address, tensors))
+
+
+def call(name: str, *arguments: Any, dtype: torch.dtype | None = None) -> None:
+    """Runs a function.
 
     Args:
-        offsets: (B + 1,) int64, contiguous.
-
-    Returns:
-        order: (B,), the longest row first. first_step: (blocks + 1,), where each block's steps begin, and their sum.
+        name: its name, but for that of ``dtype`` if this is given.
+        arguments: tensors and None as pointers, structures as pointers to them, int as int64_t.
 
     Raises:
-        ValueError: ``offsets`` do not rise from 0 to ``steps``.
+        RuntimeError: the library cannot be built.
+        MemoryError: it gets no memory.
+        ValueError: offsets that do not rise from 0 to the number of steps.
     """
-    rows = len(offsets) - 1
-    order, first_step = offsets.new_empty(rows), offsets.new_empty(-(-rows // rows_per_block) + 1)
-    _check(_library().recurrence_plan(*map(ctypes.c_int64, (rows, steps)), ctypes.c_void_p(address(offsets)),
-                                      ctypes.c_int64(rows_per_block), ctypes.c_void_p(address(order)),
-                                      ctypes.c_void_p(address(first_step))))
-    return order, first_step
-
-
-def forward(dtype: torch.dtype, problem: Problem, states: Tensor, final: Tensor, kept: Tensor | None) -> None:
-    function = getattr(_library(), f"recurrence_forward_{_NAMES[dtype]}")
-    _check(function(ctypes.byref(problem), *(ctypes.c_void_p(address(t)) for t in (states, final, kept))))
-
-
-def backward(dtype: torch.dtype, problem: Problem, outcome: Outcome, gradients: Gradients) -> None:
-    function = getattr(_library(), f"recurrence_backward_{_NAMES[dtype]}")
-    _check(function(ctypes.byref(problem), ctypes.byref(outcome), ctypes.byref(gradients)))
-
-
-def _check(status: int) -> None:
+    function = getattr(_library(), name if dtype is None else f"{name}_{_NAMES[dtype]}")
+    status = function(*map(_pass, arguments))
     if status == _NO_MEMORY:
-        raise MemoryError("no memory for the recurrence")
+        raise MemoryError(f"no memory for {name}")
     if status == _BAD_OFFSETS:
         raise ValueError("offsets must rise from 0 to the number of steps")
+
+
+def _pass(argument: Any) -> Any:
+    if isinstance(argument, int):
+        return ctypes.c_int64(argument)
+    if isinstance(argument, ctypes.Structure):
+        return ctypes.byref(argument)
+    return ctypes.c_void_p(address(argument))
 
 
 def _library() -> ctypes.CDLL:

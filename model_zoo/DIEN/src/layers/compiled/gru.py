@@ -1,5 +1,6 @@
 """The recurrence over packed rows as a function of autograd."""
 
+import ctypes
 from typing import Any, cast
 
 import torch
@@ -10,7 +11,31 @@ from torch.autograd.function import once_differentiable
 from . import library
 from .workspace import Pool
 
+_KINDS = {"GRU": 0, "AGRU": 1, "AUGRU": 2, "AUGRU-code": 3}
+
 _pool = Pool()
+
+
+class _Problem(ctypes.Structure):
+    """As in recurrence.h."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in
+                ("rows", "inputs", "hidden", "kind", "threads", "blocks", "rows_per_block")] + \
+               [(name, ctypes.c_void_p) for name in
+                ("offsets", "order", "first_step", "x", "attention", "state", "weight_ih", "weight_hh", "bias")]
+
+
+class _Outcome(ctypes.Structure):
+    """As in recurrence_backward.h."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in ("states", "kept", "d_states", "d_final")]
+
+
+class _Gradients(ctypes.Structure):
+    """As in recurrence_backward.h."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in
+                ("x", "attention", "state", "weight_ih", "weight_hh", "bias")]
 
 
 def recurrence(x: Tensor, offsets: Tensor, attention: Tensor | None, state: Tensor, weight_ih: Tensor,
@@ -64,13 +89,14 @@ class _Recurrence(Function):
         offsets = offsets.contiguous()
         ctx.kind = kind
         ctx.rows_per_block = _rows_per_block(len(state))
-        order, first_step = library.plan(offsets, len(x), ctx.rows_per_block)
+        order, first_step = _plan(offsets, len(x), ctx.rows_per_block)
         kept = None
         if keep:
             gates = (3 if kind == "AGRU" else 4) * state.size(1)
             kept = _pool.empty(int(first_step[-1]) * gates * library.LANES, x.dtype)
         states, final = x.new_empty(len(x), state.size(1)), state.new_empty(state.shape)
-        library.forward(x.dtype, _problem(ctx, tensors, offsets, order, first_step), states, final, kept)
+        library.call("recurrence_forward", _problem(ctx, tensors, offsets, order, first_step), states, final, kept,
+                     dtype=x.dtype)
         ctx.save_for_backward(*tensors, offsets, order, first_step, states, kept)
         ctx.set_materialize_grads(False)
         return states, final
@@ -86,10 +112,28 @@ class _Recurrence(Function):
         # AGRU does not use the weights of u.
         new = [torch.empty_like, torch.empty_like, torch.empty_like, *[torch.zeros_like] * 3]
         gradients = [make(t) if want else None for make, t, want in zip(new, tensors, wanted, strict=True)]
-        library.backward(states.dtype, _problem(ctx, tensors, offsets, order, first_step),
-                         library.Outcome(*map(library.address, (states, kept, d_states, d_final))),
-                         library.Gradients(*map(library.address, gradients)))
+        library.call("recurrence_backward", _problem(ctx, tensors, offsets, order, first_step),
+                     _Outcome(*map(library.address, (states, kept, d_states, d_final))),
+                     _Gradients(*map(library.address, gradients)), dtype=states.dtype)
         return *(d if need else None for d, need in zip(gradients, needed, strict=True)), None, None, None
+
+
+def _plan(offsets: Tensor, steps: int, rows_per_block: int) -> tuple[Tensor, Tensor]:
+    """Sorts rows by length.
+
+    Args:
+        offsets: (B + 1,) int64, contiguous.
+
+    Returns:
+        order: (B,), the longest row first. first_step: (blocks + 1,), where each block's steps begin, and their sum.
+
+    Raises:
+        ValueError: ``offsets`` do not rise from 0 to ``steps``.
+    """
+    rows = len(offsets) - 1
+    order, first_step = offsets.new_empty(rows), offsets.new_empty(-(-rows // rows_per_block) + 1)
+    library.call("recurrence_plan", rows, steps, offsets, rows_per_block, order, first_step)
+    return order, first_step
 
 
 def _rows_per_block(rows: int) -> int:
@@ -97,8 +141,8 @@ def _rows_per_block(rows: int) -> int:
 
 
 def _problem(ctx: Any, tensors: list[Tensor | None], offsets: Tensor, order: Tensor,
-             first_step: Tensor) -> library.Problem:
+             first_step: Tensor) -> _Problem:
     x, state = cast(Tensor, tensors[0]), cast(Tensor, tensors[2])
-    return library.Problem(len(state), x.size(1), state.size(1), library.KINDS[ctx.kind], torch.get_num_threads(),
+    return _Problem(len(state), x.size(1), state.size(1), _KINDS[ctx.kind], torch.get_num_threads(),
                            len(first_step) - 1, ctx.rows_per_block,
                            *map(library.address, (offsets, order, first_step, *tensors)))

@@ -2,8 +2,8 @@
 
 #include <vector>
 
-#include "problem.h"
-#include "product.h"
+#include "recurrence.h"
+#include "weight_sums.h"
 
 // Gradients; null where none is asked for. The weights' three go together.
 template <class Real>
@@ -47,21 +47,13 @@ struct BackwardWeights {
                 [&](int64_t m, int64_t k) { return p.weight_hh[p.state_gate(k) * p.hidden + m]; }) {}
 };
 
-// The weights' gradients: sums of [x, 1] and h times the gradients of pre-activations, over the steps of some blocks.
+// Of the weights' gradients: [x, 1] and h times the gradients of pre-activations.
 template <class Real>
-struct WeightSums {
-    int64_t stride;
-    Buffer<Real> input, state;  // (inputs + 1, stride), (H, stride)
+std::vector<Shape> sums_of(const Problem<Real>& p) {
+    return {{p.inputs + 1, p.hidden + p.joint()}, {p.hidden, p.hidden + p.joint()}};
+}
 
-    explicit WeightSums(const Problem<Real>& p)
-        : stride(round_up(p.hidden + p.joint(), WIDTH<Real>)), input((p.inputs + 1) * stride), state(p.hidden * stride) {}
-
-    static int64_t bytes(const Problem<Real>& p) {
-        return (p.inputs + 1 + p.hidden) * round_up(p.hidden + p.joint(), WIDTH<Real>) * sizeof(Real);
-    }
-};
-
-// What WeightSums multiplies, row by row. Rows wait here for others: the more at once, the less do the sums move.
+// What is multiplied into the sums, row by row. Rows wait here for others: the more at once, the less do the sums move.
 template <class Real>
 class WaitingRows {
 public:
@@ -72,7 +64,7 @@ public:
     }
 
     // The rows of a step: x and h lie in memory, d_gates in lanes.
-    void add(int running, const Real* const* x, const Real* const* h, const Real* d_gates, WeightSums<Real>& sums) {
+    void add(int running, const Real* const* x, const Real* const* h, const Real* d_gates, const WeightSums<Real>& sums) {
         if (count_ + running > CAPACITY) multiply_into(sums);
         Real* to[LANES];
         for (int lane = 0; lane < running; ++lane) {
@@ -84,11 +76,11 @@ public:
         count_ += running;
     }
 
-    void multiply_into(WeightSums<Real>& sums) {
+    void multiply_into(const WeightSums<Real>& sums) {
         const int vectors = vectors_of<Real>(p_.hidden + p_.joint());
-        multiply<Real>(inputs_.matrix(), d_gates_.matrix(), {sums.input.data(), sums.stride}, p_.inputs + 1, count_,
+        multiply<Real>(inputs_.matrix(), d_gates_.matrix(), sums[0], p_.inputs + 1, count_,
                        vectors, true);
-        multiply<Real>(h_.matrix(), d_gates_.matrix(p_.hidden), {sums.state.data(), sums.stride}, p_.hidden, count_,
+        multiply<Real>(h_.matrix(), d_gates_.matrix(p_.hidden), sums[1], p_.hidden, count_,
                        vectors, true);
         count_ = 0;
     }
@@ -152,7 +144,7 @@ void differentiate(const Problem<Real>& p, int running, const Real* gates, Backw
 template <class Real>
 void backward_block(const Problem<Real>& p, const Block& block, const Outcome<Real>& outcome, const Real* kept,
                     const BackwardWeights<Real>& weights, BackwardMemory<Real>& memory, WaitingRows<Real>& waiting,
-                    const Gradients<Real>& gradients, WeightSums<Real>* sums) {
+                    const Gradients<Real>& gradients, const WeightSums<Real>* sums) {
     const int64_t I = p.inputs, H = p.hidden;
     const Real* const zeros = memory.zeros.data();
     Real *const dh = memory.dh.data(), *const d_gates = memory.d_gates.data();
@@ -207,28 +199,17 @@ void backward_block(const Problem<Real>& p, const Block& block, const Outcome<Re
     }
 }
 
-// Adds the parts in their order, whichever thread made them.
 template <class Real>
-void add_up(const Problem<Real>& p, std::vector<WeightSums<Real>>& parts, const Gradients<Real>& gradients) {
-    WeightSums<Real>& total = parts[0];
-#pragma omp parallel for schedule(static) num_threads(p.threads)
-    for (int64_t i = 0; i < p.inputs + 1 + p.hidden; ++i) {
-        for (size_t part = 1; part < parts.size(); ++part) {
-            Real* to = i <= p.inputs ? total.input.data() + i * total.stride
-                                     : total.state.data() + (i - p.inputs - 1) * total.stride;
-            const Real* from = i <= p.inputs ? parts[part].input.data() + i * total.stride
-                                             : parts[part].state.data() + (i - p.inputs - 1) * total.stride;
-            for (int64_t m = 0; m < total.stride; ++m) to[m] += from[m];
-        }
-    }
+void write_weights(const Problem<Real>& p, const WeightSums<Real>& sums, const Gradients<Real>& gradients) {
+    const Matrix<Real> input = sums[0], state = sums[1];
     for (int64_t m = 0; m < p.hidden + p.joint(); ++m) {
         const int64_t input_gate = p.input_gate(m), state_gate = p.state_gate(m);
         for (int64_t i = 0; i < p.inputs; ++i) {
-            gradients.weight_ih[input_gate * p.inputs + i] = total.input.data()[i * total.stride + m];
+            gradients.weight_ih[input_gate * p.inputs + i] = input.first[i * input.stride + m];
         }
-        gradients.bias[input_gate] = total.input.data()[p.inputs * total.stride + m];
+        gradients.bias[input_gate] = input.first[p.inputs * input.stride + m];
         for (int64_t i = 0; i < p.hidden; ++i) {
-            gradients.weight_hh[state_gate * p.hidden + i] = total.state.data()[i * total.stride + m];
+            gradients.weight_hh[state_gate * p.hidden + i] = state.first[i * state.stride + m];
         }
     }
 }
@@ -238,7 +219,8 @@ template <class Real>
 void backward(const Problem<Real>& p, const Outcome<Real>& outcome, const Gradients<Real>& gradients) {
     // Every thread takes several parts of the blocks, so that none waits long for the last; few where they are large.
     constexpr int64_t MEMORY = 64 << 20;
-    const int64_t parts_each = std::clamp<int64_t>(MEMORY / (WeightSums<Real>::bytes(p) * p.threads), 1, 8);
+    const std::vector<Shape> shapes = sums_of(p);
+    const int64_t parts_each = std::clamp<int64_t>(MEMORY / (WeightSums<Real>::bytes_of(shapes) * p.threads), 1, 8);
     const int64_t parts = std::min(p.blocks, p.threads * parts_each);
     const BackwardWeights<Real> weights(p);
     std::vector<BackwardMemory<Real>> memory;
@@ -246,13 +228,13 @@ void backward(const Problem<Real>& p, const Outcome<Real>& outcome, const Gradie
     std::vector<WaitingRows<Real>> waiting;
     for (int64_t i = 0; i < p.threads; ++i) waiting.emplace_back(p);
     std::vector<WeightSums<Real>> sums;
-    for (int64_t i = 0; gradients.bias && i < parts; ++i) sums.emplace_back(p);
+    for (int64_t i = 0; gradients.bias && i < parts; ++i) sums.emplace_back(shapes);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(p.threads)
     for (int64_t part = 0; part < parts; ++part) {
         for (int64_t b = part; b < p.blocks; b += parts) {
             backward_block(p, Block(p, b), outcome, outcome.kept + p.first_step[b] * p.gates() * LANES, weights,
-                           memory[p.worker()], waiting[p.worker()], gradients, sums.empty() ? nullptr : &sums[part]);
+                           memory[worker()], waiting[worker()], gradients, sums.empty() ? nullptr : &sums[part]);
         }
     }
-    if (!sums.empty()) add_up(p, sums, gradients);
+    if (!sums.empty()) write_weights(p, WeightSums<Real>::total(sums, p.threads), gradients);
 }

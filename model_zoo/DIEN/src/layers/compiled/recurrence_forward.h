@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "functions.h"
-#include "problem.h"
+#include "recurrence.h"
 #include "product.h"
 
 // A thread's working memory of the forward pass.
@@ -110,6 +110,6 @@ void forward(const Problem<Real>& p, Real* states, Real* final, Real* kept) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(p.threads)
     for (int64_t b = 0; b < p.blocks; ++b) {
         Real* const kept_here = kept ? kept + p.first_step[b] * p.gates() * LANES : nullptr;
-        forward_block(p, Block(p, b), weights, memory[p.worker()], states, final, kept_here);
+        forward_block(p, Block(p, b), weights, memory[worker()], states, final, kept_here);
     }
 }

@@ -1,34 +1,23 @@
-// GRU, AGRU, AUGRU over rows of any lengths, forward and backward, for library.py. A block of rows lies in the lanes of
+// GRU, AGRU, AUGRU over rows of any lengths, forward and backward, for gru.py. A block of rows lies in the lanes of
 // vectors, so that no size of the state leaves lanes empty, and a thread takes it through all its steps.
 #include <numeric>
 
-#include "backward.h"
-#include "forward.h"
-
-namespace {
-
-// What functions return; library.py has the same.
-constexpr int OK = 0, NO_MEMORY = 1, BAD_OFFSETS = 2;
-
-template <class Work>
-int reported(Work work) {
-    try {
-        work();
-        return OK;
-    } catch (const std::bad_alloc&) {
-        return NO_MEMORY;
-    }
-}
-
-}  // namespace
+#include "recurrence_backward.h"
+#include "recurrence_forward.h"
+#include "status.h"
 
 extern "C" {
+
+int check_offsets(int64_t rows, int64_t steps, const int64_t* offsets) {
+    const bool rise = offsets[0] == 0 && offsets[rows] == steps && std::is_sorted(offsets, offsets + rows + 1);
+    return rise ? OK : BAD_OFFSETS;
+}
 
 // Sorts rows by length and counts the steps of each block, that is, of its longest row.
 //     offsets: (rows + 1,), from 0 to steps. order: (rows,). first_step: (blocks + 1,); the last: steps of all blocks.
 int recurrence_plan(int64_t rows, int64_t steps, const int64_t* offsets, int64_t rows_per_block, int64_t* order,
                     int64_t* first_step) {
-    if (offsets[0] != 0 || offsets[rows] != steps || !std::is_sorted(offsets, offsets + rows + 1)) return BAD_OFFSETS;
+    if (check_offsets(rows, steps, offsets) != OK) return BAD_OFFSETS;
     const auto length = [&](int64_t row) { return offsets[row + 1] - offsets[row]; };
     return reported([&] {
         std::iota(order, order + rows, 0);

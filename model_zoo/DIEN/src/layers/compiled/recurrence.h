@@ -1,19 +1,16 @@
-// What is computed, and its division into blocks of rows.
+// What the recurrence computes, and its division into blocks of rows.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
 #include "lanes.h"
 #include "memory.h"
+#include "threads.h"
 
 enum Kind : int64_t { GRU, AGRU, AUGRU, AUGRU_CODE };
 
-// Mirrored by library.py. B rows of N steps in all; weights and bias are stacked as [u, r, candidate].
+// Mirrored by gru.py. B rows of N steps in all; weights and bias are stacked as [u, r, candidate].
 template <class Real>
 struct Problem {
     int64_t rows, inputs, hidden, kind, threads, blocks, rows_per_block;
@@ -37,14 +34,6 @@ struct Problem {
     // The row of the stacked weights that makes row m of [U_r, U_u, U_h].
     int64_t state_gate(int64_t m) const { return m < joint() ? joint_gate(m) : 2 * hidden + m - joint(); }
     int64_t joint_gate(int64_t m) const { return m < hidden ? hidden + m : m - hidden; }
-
-    int worker() const {
-#ifdef _OPENMP
-        return omp_get_thread_num();
-#else
-        return 0;
-#endif
-    }
 };
 
 // Up to LANES rows that advance together, a row a lane, the longest first.
@@ -70,22 +59,6 @@ struct Block {
         int count = rows;
         while (count > 0 && length[count - 1] <= t) --count;
         return count;
-    }
-};
-
-template <class Real>
-int vectors_of(int lanes) {
-    return (lanes + WIDTH<Real> - 1) / WIDTH<Real>;
-}
-
-// Where the rows of a block's running lanes are; lanes beside them, up to a whole vector, read zeros.
-template <class Real>
-struct Rows {
-    const Real* at[LANES];
-
-    template <class At>
-    Rows(int running, const Real* zeros, At row_of) {
-        for (int lane = 0; lane < LANES; ++lane) at[lane] = lane < running ? row_of(lane) : zeros;
     }
 };
 
