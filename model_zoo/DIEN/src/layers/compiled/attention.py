@@ -1,0 +1,91 @@
+"""DIN's attention unit over packed rows as a function of autograd."""
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from . import library
+from .net import Net, NetGradients, check, check_net, make_gradients, make_net
+
+
+class _Problem(ctypes.Structure):
+    """As in attention.h."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in ("rows", "size", "threads")] + \
+               [(name, ctypes.c_void_p) for name in ("offsets", "states", "query")] + [("net", Net)]
+
+
+class _Gradients(ctypes.Structure):
+    """As in attention.h."""
+
+    _fields_ = [("states", ctypes.c_void_p), ("query", ctypes.c_void_p), ("net", NetGradients)]
+
+
+def attention_scores(states: Tensor, offsets: Tensor, query: Tensor, weights: Sequence[Tensor],
+                     biases: Sequence[Tensor], activation: str) -> Tensor:
+    """How well each step matches its row's query: a net on [q, h, q - h, q * h].
+
+    The unit of Deep Interest Network (Zhou et al., KDD 2018), without its softmax. The net's first layer is taken
+    apart, so that the query's share is computed once a row. The backward pass computes the forward pass again, keeps
+    nothing but the arguments and is differentiable once. With the same number of threads, runs agree in every bit.
+
+    Args:
+        states: (N, H), float32 or float64 on a CPU, as are all but ``offsets``.
+        offsets: (B + 1,) int64: row b has the steps offsets[b] to offsets[b + 1].
+        query: (B, H).
+        weights: of each hidden layer and the output, as in ``nn.Linear``: (n_1, 4H), (n_2, n_1), ..., (1, n_L).
+        biases: (n_1,), (n_2,), ..., (1,).
+        activation: of every hidden layer, "sigmoid" or "relu".
+
+    Returns:
+        (N,).
+
+    Raises:
+        ValueError: a tensor of another shape, dtype or device; weights that make no net; an unknown activation.
+        RuntimeError: there is no compiler.
+    """
+    if states.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"states is {states.dtype}; allowed: torch.float32, torch.float64")
+    size = states.size(-1)
+    check({"states": (states, (len(states), size)), "query": (query, (len(offsets) - 1, size))}, states.dtype)
+    check_net(4 * size, weights, biases, activation, states.dtype)
+    return _AttentionScores.apply(states, query, offsets, activation, *weights, *biases)
+
+
+class _AttentionScores(Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, query: Tensor, offsets: Tensor, activation: str, *net: Tensor) -> Tensor:
+        tensors = [tensor.contiguous() for tensor in (offsets, states, query, *net)]
+        library.call("check_offsets", len(query), len(states), tensors[0])
+        scores = states.new_empty(len(states))
+        library.call("attention_forward", _problem(tensors, activation), scores, dtype=states.dtype)
+        ctx.save_for_backward(*tensors)
+        ctx.activation = activation
+        return scores
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+            ctx: Any, d_scores: Tensor) -> tuple[Tensor | None, ...]:
+        tensors = ctx.saved_tensors
+        needed = ctx.needs_input_grad
+        wanted = [*needed[:2], *[any(needed[4:])] * (len(tensors) - 3)]
+        gradients = [torch.empty_like(tensor) if want else None
+                     for tensor, want in zip(tensors[1:], wanted, strict=True)]
+        states, query, *net = gradients
+        library.call("attention_backward", _problem(tensors, ctx.activation), d_scores.contiguous(),
+                     _Gradients(library.address(states), library.address(query), make_gradients(net)),
+                     dtype=d_scores.dtype)
+        return states, query, None, None, *net
+
+
+def _problem(tensors: Sequence[Tensor], activation: str) -> _Problem:
+    offsets, states, query, *net = tensors
+    layers = len(net) // 2
+    return _Problem(len(query), query.size(1), torch.get_num_threads(),
+                    *map(library.address, (offsets, states, query)), make_net(net[:layers], net[layers:], activation))
