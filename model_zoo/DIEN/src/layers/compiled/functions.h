@@ -1,4 +1,4 @@
-// sigmoid and tanh of whole vectors: NaN stays NaN, large arguments saturate.
+// sigmoid, tanh and softplus of whole vectors: NaN stays NaN, large arguments saturate.
 #pragma once
 
 #ifdef __AVX512F__
@@ -8,17 +8,17 @@
 #include "vector.h"
 
 template <class Real>
-struct Exponential;  // how e^x = 2^n e^r, |r| <= log(2) / 2, is computed
+struct Exponential;  // how e^x = 2^n e^r, |r| <= log(2) / 2, and log(1 + e^x) are computed
 
 template <>
 struct Exponential<float> {
-    static constexpr int DEGREE = 6, MANTISSA = 23;
+    static constexpr int DEGREE = 6, MANTISSA = 23, TERMS = 8;
     static constexpr float LARGEST = 87;
 };
 
 template <>
 struct Exponential<double> {
-    static constexpr int DEGREE = 13, MANTISSA = 52;
+    static constexpr int DEGREE = 13, MANTISSA = 52, TERMS = 17;
     static constexpr double LARGEST = 708;
 };
 
@@ -77,4 +77,18 @@ template <class Real>
 inline Vector<Real> tanh(Vector<Real> x) {
     const Vector<Real> e = exp_minus<Real>(x + x, 1);  // exact to the last digits where x is close to 0, too
     return e * reciprocal<Real>(e + Real(2));
+}
+
+// log(1 + y) = 2 artanh(y / (2 + y)), a series that converges fast for 0 <= y <= 1.
+template <class Real>
+inline Vector<Real> log_1_plus(Vector<Real> y) {
+    const Vector<Real> t = y / (y + Real(2)), square = t * t;
+    Vector<Real> sum = {};
+    for (int k = Exponential<Real>::TERMS - 1; k >= 0; --k) sum = sum * square + Real(2) / (2 * k + 1);
+    return sum * t;
+}
+
+template <class Real>
+inline Vector<Real> softplus(Vector<Real> x) {
+    return (x > Real(0) ? x : Vector<Real>{}) + log_1_plus<Real>(exp_minus<Real>(x > Real(0) ? -x : x, 0));
 }

@@ -22,7 +22,13 @@ def address(tensor: Tensor | None) -> int | None:
 
 
 def addresses(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
-    return (ctypes.c_void_p * len(tensors))(*map(address, tensors))
+    return array_type(ctypes.c_void_p, len(tensors))(*map(address, tensors))
+
+
+@lru_cache
+def array_type(of: Any, size: int) -> Any:
+    """ctypes makes the type anew, which is slow, once nothing refers to it."""
+    return of * size
 
 
 def call(name: str, *arguments: Any, dtype: torch.dtype | None = None) -> None:

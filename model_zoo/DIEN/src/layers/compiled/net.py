@@ -28,7 +28,7 @@ class NetGradients(ctypes.Structure):
 def make_net(weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str) -> Net:
     """Refers to the tensors, which are contiguous."""
     units = [len(weight) for weight in weights[:-1]]
-    return Net(len(units), _ACTIVATIONS[activation], (ctypes.c_int64 * len(units))(*units),
+    return Net(len(units), _ACTIVATIONS[activation], library.array_type(ctypes.c_int64, len(units))(*units),
                library.addresses(weights), library.addresses(biases))
 
 

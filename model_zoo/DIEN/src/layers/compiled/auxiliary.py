@@ -1,0 +1,98 @@
+"""The auxiliary loss over packed rows as a function of autograd."""
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from . import library
+from .net import Net, NetGradients, check, check_net, make_gradients, make_net
+
+
+class _Problem(ctypes.Structure):
+    """As in auxiliary.h."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in
+                ("steps", "state_size", "behaviour_size", "negatives", "threads")] + \
+               [(name, ctypes.c_void_p) for name in
+                ("states", "clicks", "others", "positive_weight", "negative_weight")] + [("net", Net)]
+
+
+class _Gradients(ctypes.Structure):
+    """As in auxiliary.h."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in ("states", "clicks", "others")] + [("net", NetGradients)]
+
+
+def next_behaviour_loss(states: Tensor, behaviours: Tensor, negatives: Tensor, positive_weight: Tensor,
+                        negative_weight: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor],
+                        activation: str) -> Tensor:
+    """How badly each state tells the next behaviour from others, DIEN (Zhou et al., AAAI 2019), eq. (6), weighed:
+
+        sum_i [ w_i softplus(-f(h_{i-1}, e_i)) + sum_k v_ik softplus(f(h_{i-1}, ê_ik)) ]
+
+    where -log σ(f) is softplus(-f), and f is a net on [h, e]. A behaviour of weight 0 is not read and may be NaN. The
+    gradients are computed along with the loss, differentiable once; a loss whose own gradient is 1 passes them on
+    without a copy. With the same number of threads, runs agree in every bit.
+
+    Args:
+        states: (N, H), packed rows, float32 or float64 on a CPU, as are all.
+        behaviours: (N, D), e. negatives: (N, K, D), ê.
+        positive_weight: (N,), w. negative_weight: (N, K), v. Both are 0 at the first step of each row, which has no
+            state before it; they get no gradient.
+        weights: of each hidden layer and the output, as in ``nn.Linear``: (n_1, H + D), (n_2, n_1), ..., (1, n_L).
+        biases: (n_1,), (n_2,), ..., (1,).
+        activation: of every hidden layer, "sigmoid" or "relu".
+
+    Returns:
+        A scalar, summed in float64.
+
+    Raises:
+        ValueError: a tensor of another shape, dtype or device; weights that make no net; an unknown activation.
+        RuntimeError: there is no compiler.
+    """
+    if states.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"states is {states.dtype}; allowed: torch.float32, torch.float64")
+    steps, hidden, size, count = len(states), states.size(-1), behaviours.size(-1), negative_weight.size(-1)
+    check({"states": (states, (steps, hidden)), "behaviours": (behaviours, (steps, size)),
+           "negatives": (negatives, (steps, count, size)), "positive_weight": (positive_weight, (steps,)),
+           "negative_weight": (negative_weight, (steps, count))}, states.dtype)
+    check_net(hidden + size, weights, biases, activation, states.dtype)
+    learned = (states, behaviours, negatives, *weights, *biases)
+    differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in learned)
+    return _NextBehaviourLoss.apply(positive_weight, negative_weight, activation, differentiable, *learned)
+
+
+class _NextBehaviourLoss(Function):
+    @staticmethod
+    def forward(ctx: Any, positive_weight: Tensor, negative_weight: Tensor, activation: str, differentiable: bool,
+                *learned: Tensor) -> Tensor:
+        states, behaviours, negatives, *net = tensors = [tensor.contiguous() for tensor in learned]
+        weighing = [positive_weight.contiguous(), negative_weight.contiguous()]
+        layers = len(net) // 2
+        problem = _Problem(*states.shape, behaviours.size(1), negatives.size(1), torch.get_num_threads(),
+                           *map(library.address, (states, behaviours, negatives, *weighing)),
+                           make_net(net[:layers], net[layers:], activation))
+        loss = torch.empty((), dtype=torch.float64)
+        gradients = None
+        if differentiable:
+            needed = ctx.needs_input_grad[4:]
+            wanted = [*needed[:3], *[any(needed[3:])] * len(net)]
+            kept = [torch.empty_like(tensor) if want else None for tensor, want in zip(tensors, wanted, strict=True)]
+            gradients = _Gradients(*map(library.address, kept[:3]), make_gradients(kept[3:]))
+            ctx.save_for_backward(*kept)
+        library.call("auxiliary_loss", problem, gradients, loss, dtype=states.dtype)
+        return loss.to(states.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+            ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = ctx.saved_tensors
+        if d_loss != 1:
+            gradients = [gradient if gradient is None else gradient * d_loss for gradient in gradients]
+        return None, None, None, None, *gradients
