@@ -1,6 +1,6 @@
 // Scores of DIN's attention unit, forward and backward, for attention.py. The backward pass computes the forward pass
 // again: that takes less time than to keep and read what it leaves.
-#include "attention.h"
+#include "attention_memory.h"
 
 #include "status.h"
 
@@ -15,12 +15,21 @@ public:
 
     void scores(int64_t begin, int64_t end, Real* scores) {
         for_each_chunk(begin, end, [&](int64_t first, int64_t last) {
-            for_each_block(first, last, [&](const Steps& steps) {
-                run(steps);
-                for (int lane = 0; lane < steps.count; ++lane) {
-                    scores[steps.step[lane]] = memory_.net.output.data()[lane];
-                }
-            });
+            for_each_block(
+                first, last,
+                [&](int64_t row, int64_t step, int64_t end) {
+                    begin_row(row, false);
+                    for (; step < end; step += LANES) {
+                        run_row(step);
+                        std::copy_n(memory_.net.output.data(), LANES, scores + step);
+                    }
+                },
+                [&](const Steps& steps) {
+                    run(steps);
+                    for (int lane = 0; lane < steps.count; ++lane) {
+                        scores[steps.step[lane]] = memory_.net.output.data()[lane];
+                    }
+                });
         });
     }
 
@@ -30,13 +39,28 @@ public:
         for_each_chunk(begin, end, [&](int64_t first, int64_t last) {
             clear(memory_.d_terms);
             clear(memory_.d_query);
-            for_each_block(first, last, [&](const Steps& steps) {
-                run(steps);
-                Real* const d = memory_.net.output.data();
-                for (int lane = 0; lane < LANES; ++lane) d[lane] = lane < steps.count ? d_scores[steps.step[lane]] : 0;
-                differentiate_net(p_.net, weights_.net, steps.count, memory_.net, sums);
-                differentiate_first_layer(steps, gradients, sums);
-            });
+            for_each_block(
+                first, last,
+                [&](int64_t row, int64_t step, int64_t end) {
+                    begin_row(row, true);
+                    for (; step < end; step += LANES) {
+                        run_row(step);
+                        std::copy_n(d_scores + step, LANES, memory_.net.output.data());
+                        differentiate_net(p_.net, weights_.net, LANES, memory_.net, sums);
+                        differentiate_row(step, gradients, sums);
+                    }
+                    memory_.row.add_to(memory_.d_terms[row - first_], memory_.d_query[row - first_]);
+                    if (sums) memory_.row.add_to((*sums)[p_.net.layers + 1]);
+                },
+                [&](const Steps& steps) {
+                    run(steps);
+                    Real* const d = memory_.net.output.data();
+                    for (int lane = 0; lane < LANES; ++lane) {
+                        d[lane] = lane < steps.count ? d_scores[steps.step[lane]] : 0;
+                    }
+                    differentiate_net(p_.net, weights_.net, steps.count, memory_.net, sums);
+                    differentiate_first_layer(steps, gradients, sums);
+                });
             differentiate_terms(first, last, gradients, sums);
         });
     }
@@ -72,11 +96,15 @@ private:
         }
     }
 
-    template <class Block>
-    void for_each_block(int64_t first, int64_t last, Block block) {
+    // Calls whole(row, step, end) for as many steps of a row as fill blocks, block(steps) for those that are left over.
+    template <class Whole, class Block>
+    void for_each_block(int64_t first, int64_t last, Whole whole, Block block) {
         Steps steps;
         for (int64_t row = first; row < last; ++row) {
-            for (int64_t step = p_.offsets[row]; step < p_.offsets[row + 1]; ++step) {
+            int64_t step = p_.offsets[row];
+            const int64_t end = p_.offsets[row + 1], rest = step + (end - step) / LANES * LANES;
+            if (step < rest) whole(row, step, rest);
+            for (step = rest; step < end; ++step) {
                 steps.step[steps.count] = step;
                 steps.row[steps.count] = row;
                 if (++steps.count == LANES) {
@@ -86,6 +114,21 @@ private:
             }
         }
         if (steps.count) block(steps);
+    }
+
+    void begin_row(int64_t row, bool differentiate) {
+        memory_.row.begin(query(row), memory_.terms[row - first_], differentiate);
+    }
+
+    void run_row(int64_t step) {
+        memory_.row.run(p_.states + step * H_, memory_.net.units[0].data());
+        run_net(p_.net, weights_.net, vectors_of<Real>(LANES), memory_.net);
+    }
+
+    void differentiate_row(int64_t step, const AttentionGradients<Real>& gradients, const WeightSums<Real>* sums) {
+        const Real* const d = memory_.net.d_units[0].data();
+        if (gradients.query || sums) memory_.row.add(memory_.net.rows.of(d, units_, LANES));
+        if (gradients.states) memory_.row.differentiate_states(d, gradients.states + step * H_);
     }
 
     // To memory_.net.output, whose lanes beside the steps mean nothing.

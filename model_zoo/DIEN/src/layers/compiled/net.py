@@ -62,7 +62,7 @@ def check_net(inputs: int, weights: Sequence[Tensor], biases: Sequence[Tensor], 
     if activation not in _ACTIVATIONS:
         raise ValueError(f"activation={activation!r} is unknown; allowed: {', '.join(_ACTIVATIONS)}")
     if len(weights) < 2 or len(weights) != len(biases):
-        raise ValueError("a net has a weight and a bias for each hidden layer, of which it has one or more, and for its "
+        raise ValueError("a net has a weight and a bias for each of its hidden layers, one or more, and for its "
                          f"output; here are {len(weights)} weights and {len(biases)} biases")
     for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         outputs = len(weight) if weight.dim() and i + 1 < len(weights) else 1
