@@ -3,6 +3,7 @@
 
 #include <numeric>
 
+#include "functions.h"
 #include "status.h"
 
 namespace {

@@ -4,7 +4,6 @@
 
 #include <vector>
 
-#include "functions.h"
 #include "lanes.h"
 #include "product.h"
 #include "weight_sums.h"
@@ -96,88 +95,16 @@ inline void for_each_vector(int64_t size, int vectors, Act act) {
     }
 }
 
-template <class Real>
-void activate(Activation activation, int64_t size, int vectors, Real* lanes) {
-    if (activation == SIGMOID) {
-        for_each_vector<Real>(size, vectors, [&](int64_t i) { store<Real>(lanes + i, sigmoid<Real>(load(lanes + i))); });
-    } else {
-        for_each_vector<Real>(size, vectors, [&](int64_t i) {
-            const Vector<Real> x = load(lanes + i);
-            store<Real>(lanes + i, x < Real(0) ? Vector<Real>{} : x);
-        });
-    }
-}
-
-// From the gradient of activations, in place, to that of pre-activations.
-template <class Real>
-void differentiate(Activation activation, int64_t size, int vectors, const Real* activations, Real* d) {
-    if (activation == SIGMOID) {
-        for_each_vector<Real>(size, vectors, [&](int64_t i) {
-            const Vector<Real> a = load(activations + i);
-            store<Real>(d + i, load(d + i) * a * (Real(1) - a));
-        });
-    } else {
-        for_each_vector<Real>(size, vectors, [&](int64_t i) {
-            store<Real>(d + i, load(activations + i) > Real(0) ? load(d + i) : Vector<Real>{});
-        });
-    }
-}
-
 // From the pre-activations of the first hidden layer, in units[0], to memory.output.
 template <class Real>
-void run_net(const Net<Real>& net, const NetWeights<Real>& weights, int vectors, NetMemory<Real>& memory) {
-    const auto activation = static_cast<Activation>(net.activation);
-    for (int64_t layer = 0; layer < net.layers; ++layer) {
-        Real* const units = memory.units[layer].data();
-        activate(activation, net.units[layer], vectors, units);
-        Real* const next = layer + 1 < net.layers ? memory.units[layer + 1].data() : memory.output.data();
-        weights.forward[layer].multiply({units, LANES}, {next, LANES}, vectors);
-    }
-}
+void run_net(const Net<Real>& net, const NetWeights<Real>& weights, int vectors, NetMemory<Real>& memory);
 
 // From the gradient of the output, in memory.output, to that of the first pre-activations, in d_units[0].
 // sums: null where no gradient of weights is asked for.
 template <class Real>
 void differentiate_net(const Net<Real>& net, const NetWeights<Real>& weights, int count, NetMemory<Real>& memory,
-                       const WeightSums<Real>* sums) {
-    const auto activation = static_cast<Activation>(net.activation);
-    const int vectors = vectors_of<Real>(count);
-    const Real* d = memory.output.data();
-    for (int64_t layer = net.layers; layer > 0; --layer) {
-        const Real* const units = memory.units[layer - 1].data();
-        const int64_t inputs = net.units[layer - 1];
-        if (sums && layer == net.layers) {
-            Real* const sum = (*sums)[layer - 1].first;
-            for (int64_t i = 0; i <= inputs; ++i) {
-                for (int v = 0; v < vectors; ++v) {
-                    const int64_t lane = v * WIDTH<Real>;
-                    const Vector<Real> product = load(d + lane) * load(units + i * LANES + lane);
-                    store<Real>(sum + i * WIDTH<Real>, load(sum + i * WIDTH<Real>) + product);
-                }
-            }
-        } else if (sums) {
-            multiply_lanes<Real>(units, memory.rows.of(d, net.units[layer], count), (*sums)[layer - 1], inputs + 1,
-                                 count, vectors_of<Real>(net.units[layer]), true);
-        }
-        Real* const before = memory.d_units[layer - 1].data();
-        weights.backward[layer - 1].multiply({d, LANES}, {before, LANES}, vectors);
-        differentiate(activation, inputs, vectors, units, before);
-        d = before;
-    }
-}
+                       const WeightSums<Real>* sums);
 
 // Writes the gradients of the layers behind the first.
 template <class Real>
-void write_gradients(const Net<Real>& net, const WeightSums<Real>& sums, const NetGradients<Real>& gradients) {
-    for (int64_t layer = 1; layer <= net.layers; ++layer) {
-        const int64_t inputs = net.units[layer - 1], outputs = layer < net.layers ? net.units[layer] : 1;
-        const Matrix<Real> sum = sums[layer - 1];
-        if (layer == net.layers) {  // a vector a row: its lanes are yet to be added
-            for (int64_t k = 0; k <= inputs; ++k) {
-                for (int i = 1; i < WIDTH<Real>; ++i) sum.first[k * sum.stride] += sum.first[k * sum.stride + i];
-            }
-        }
-        write_transposed<Real>({sum.first, sum.stride}, inputs, outputs, {gradients.weights[layer], inputs});
-        std::copy_n(sum.first + inputs * sum.stride, outputs, gradients.biases[layer]);
-    }
-}
+void write_gradients(const Net<Real>& net, const WeightSums<Real>& sums, const NetGradients<Real>& gradients);
