@@ -42,7 +42,7 @@ void to_lanes(const Real* const* rows, int64_t size, int vectors, Real* lanes) {
         return;
     }
     for (int first_lane = 0; first_lane < vectors * W; first_lane += W) {
-        for_each_square<Real>(size, [&](int64_t first) {
+        for_each_square<Real>(size, [=](int64_t first) {
             Vector<Real> square[W];
             UNROLLED
             for (int i = 0; i < W; ++i) square[i] = load(rows[first_lane + i] + first);
@@ -63,7 +63,7 @@ void from_lanes(const Real* lanes, int64_t size, int count, Real* const* rows) {
         return;
     }
     for (int first_lane = 0; first_lane < count; first_lane += W) {
-        for_each_square<Real>(size, [&](int64_t first) {
+        for_each_square<Real>(size, [=](int64_t first) {
             Vector<Real> square[W];
             UNROLLED
             for (int i = 0; i < W; ++i) square[i] = load(lanes + (first + i) * LANES + first_lane);

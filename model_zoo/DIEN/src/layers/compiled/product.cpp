@@ -7,14 +7,7 @@ namespace {
 template <class Real, int STEP, int ROWS, int VECTORS>
 void multiply_tile(Matrix<const Real> A, Matrix<const Real> B, Matrix<Real> C, int64_t inner, bool accumulate) {
     constexpr int W = WIDTH<Real>;
-    Vector<Real> sums[ROWS][VECTORS];
-    UNROLLED
-    for (int m = 0; m < ROWS; ++m) {
-        UNROLLED
-        for (int v = 0; v < VECTORS; ++v) {
-            sums[m][v] = accumulate ? load(C.first + m * C.stride + v * W) : Vector<Real>{};
-        }
-    }
+    Vector<Real> sums[ROWS][VECTORS] = {};
     const Real *a = A.first, *b = B.first;
     for (int64_t k = 0; k < inner; ++k, a += A.stride, b += B.stride) {
         Vector<Real> row[VECTORS];
@@ -24,6 +17,13 @@ void multiply_tile(Matrix<const Real> A, Matrix<const Real> B, Matrix<Real> C, i
         for (int m = 0; m < ROWS; ++m) {
             UNROLLED
             for (int v = 0; v < VECTORS; ++v) sums[m][v] += a[m * STEP] * row[v];
+        }
+    }
+    if (accumulate) {
+        UNROLLED
+        for (int m = 0; m < ROWS; ++m) {
+            UNROLLED
+            for (int v = 0; v < VECTORS; ++v) sums[m][v] += load(C.first + m * C.stride + v * W);
         }
     }
     UNROLLED
