@@ -1,18 +1,18 @@
 import pytest
 import torch
 
-from model_zoo.DIEN.src.layers import attentional_gru
+from model_zoo.DIEN.src.layers.attentional_gru import BACKENDS, backends
 
 
 def pytest_addoption(parser):
-    parser.addoption("--recurrence-backend", choices=attentional_gru.BACKENDS,
+    parser.addoption("--recurrence-backend", choices=BACKENDS,
                      help="what `auto` stands for in this process")
 
 
 @pytest.fixture(autouse=True)
 def backend_of_auto(request, monkeypatch):
     if name := request.config.getoption("--recurrence-backend"):
-        monkeypatch.setattr(attentional_gru, "choose", lambda inputs: attentional_gru.BACKENDS[name])
+        monkeypatch.setattr(backends, "automatic", lambda inputs: name)
 
 
 @pytest.fixture(autouse=True)

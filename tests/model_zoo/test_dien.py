@@ -292,10 +292,12 @@ def test_golden_losses(make_dien):
 
 
 @compiled
-def test_training_curves_of_two_backends_agree(make_dien):
+@pytest.mark.parametrize("activation", ["Dice", "Sigmoid"])
+def test_training_curves_of_two_backends_agree(make_dien, activation):
     curves = []
     for backend in ("torch", "compiled"):
-        model = make_dien(aux_loss_alpha=0.5, attention_type="din_attention", recurrence_backend=backend)
+        model = make_dien(aux_loss_alpha=0.5, attention_type="din_attention", attention_activation=activation,
+                          recurrence_backend=backend)
         losses = []
         for step in range(100):
             model.optimizer.zero_grad()

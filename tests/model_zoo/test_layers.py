@@ -9,6 +9,7 @@ import torch
 from fuxictr.pytorch.layers import Dice as ZooDice
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_recurrence import FAST
 from torch.autograd import gradcheck
 
 from model_zoo.DIEN.src.layers.activations import Dice, activation
@@ -26,9 +27,10 @@ PACKING = Packing.of_lengths(torch.tensor(LENGTHS))
 @pytest.mark.parametrize("attention_type", ATTENTION_TYPES)
 @pytest.mark.parametrize("softmax", [True, False])
 @pytest.mark.parametrize("target_size", [4, 3])
-def test_attention_against_a_loop(attention_type, softmax, target_size, double):
+@pytest.mark.parametrize("backend", FAST)
+def test_attention_against_a_loop(attention_type, softmax, target_size, backend, double):
     torch.manual_seed(0)
-    layer = InterestAttention(4, target_size, attention_type, [5], "Sigmoid", use_softmax=softmax)
+    layer = InterestAttention(4, target_size, attention_type, [5], "Sigmoid", use_softmax=softmax, backend=backend)
     h, target = torch.randn(4, 4), torch.randn(3, target_size)
     expected = []
     for row, steps in enumerate(torch.split(h, LENGTHS)):
@@ -112,6 +114,23 @@ def test_activations_by_the_zoos_names():
         StepMLP(2, [3, 4], ["ReLU"])
 
 
+@pytest.mark.parametrize("activations,dropout,output,plain", [
+    ("Sigmoid", 0, None, "sigmoid"), ("ReLU", 0, None, "relu"), (["ReLU", "ReLU"], 0.5, None, None),
+    (["ReLU", "Sigmoid"], 0, None, None), ("Dice", 0, None, None), ("PReLU", 0, None, None),
+    ("Sigmoid", 0, "Sigmoid", None),
+])
+def test_which_nets_the_kernels_run(activations, dropout, output, plain):
+    net = StepMLP(3, [4, 2], activations, dropout, output).plain()
+    assert (net and net[2]) == plain
+    if net:
+        assert [tuple(weight.shape) for weight in net[0]] == [(4, 3), (2, 4), (1, 2)] and len(net[1]) == 3
+
+
+def test_dropout_at_rest_is_nothing():
+    net = StepMLP(3, [4], "ReLU", dropout=0.5)
+    assert net.plain() is None and net.eval().plain()
+
+
 def loss_by_loop(layer, h, e, lengths, negatives, valid):
     def score(x, y):
         if layer.net is None:
@@ -137,9 +156,10 @@ def loss_by_loop(layer, h, e, lengths, negatives, valid):
 
 
 @pytest.mark.parametrize("scorer", SCORERS)
-def test_auxiliary_loss_against_a_plain_loop(scorer, double):
+@pytest.mark.parametrize("backend", FAST)
+def test_auxiliary_loss_against_a_plain_loop(scorer, backend, double):
     torch.manual_seed(0)
-    layer = AuxiliaryLoss(4, 4, scorer, [5, 3], "Sigmoid")
+    layer = AuxiliaryLoss(4, 4, scorer, [5, 3], "Sigmoid", backend=backend)
     lengths = [5, 0, 3, 1]
     packing = Packing.of_lengths(torch.tensor(lengths))
     h, e, negatives = torch.randn(9, 4), torch.randn(9, 4), torch.randn(9, 2, 4)
@@ -154,9 +174,10 @@ def test_auxiliary_loss_against_a_plain_loop(scorer, double):
 
 
 @pytest.mark.parametrize("scorer", SCORERS)
-def test_auxiliary_loss_gradients(scorer, double):
+@pytest.mark.parametrize("backend", FAST)
+def test_auxiliary_loss_gradients(scorer, backend, double):
     torch.manual_seed(0)
-    layer = AuxiliaryLoss(2, 2, scorer, [3], "Sigmoid")
+    layer = AuxiliaryLoss(2, 2, scorer, [3], "Sigmoid", backend=backend)
     packing = Packing.of_lengths(torch.tensor([3, 2]))
     valid = torch.tensor([[True, True], [True, False], [True, True], [False, True], [True, True]])
     inputs = [torch.randn(5, 2, requires_grad=True), torch.randn(5, 2, requires_grad=True),

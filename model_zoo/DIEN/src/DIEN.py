@@ -131,13 +131,13 @@ class DIEN(BaseModel):
             if gru_type != "GRU":
                 self.attentions.append(InterestAttention(
                     hidden, target_size, attention_type, attention_hidden_units, attention_activation,
-                    attention_dropout, use_attention_softmax))
+                    attention_dropout, use_attention_softmax, backend=recurrence_backend))
             kind = "AUGRU-code" if (gru_type, augru_sign) == ("AUGRU", "code") else gru_type
             self.evolutions.append(AttentionalGRU(hidden, hidden, kind, recurrence_backend))
             mlp_size += hidden + 2 * behaviour_size * enable_sum_pooling
             if aux_loss_alpha > 0:
                 self.aux_losses.append(AuxiliaryLoss(hidden, behaviour_size, aux_scorer, aux_hidden_units,
-                                                     aux_activation, net_dropout))
+                                                     aux_activation, net_dropout, recurrence_backend))
                 if self.aux_negatives in ("popularity", "uniform"):
                     self.catalogues.append(Catalogue.load(feature_map.data_dir, behaviours, self._oov(behaviours),
                                                           by_popularity=self.aux_negatives == "popularity"))
@@ -207,11 +207,13 @@ class DIEN(BaseModel):
         """
         evolutions = []
         for i, (interest, target) in enumerate(zip(interests, targets, strict=True)):
-            interest = interest if len(interest.final) == len(target) else interest.repeat(len(target))
+            hidden, packing = interest.states, interest.packing
+            if len(target) != len(interest.final):
+                hidden, packing = hidden.repeat(len(target), 1), packing.repeat(len(target))
             attention = None
             if self.gru_type != "GRU":
-                attention = self.attentions[i](interest.states, target, interest.packing)
-            steps = self.evolutions[i](interest.states, interest.packing, attention, states[i] if states else None)
+                attention = self.attentions[i](hidden, target, packing)
+            steps = self.evolutions[i](hidden, packing, attention, states[i] if states else None)
             evolutions.append(Evolution(attention, *steps))
         return evolutions
 

@@ -20,11 +20,6 @@ class Interests(NamedTuple):
     states: Tensor
     final: Tensor
 
-    def repeat(self, rows: int) -> "Interests":
-        """One user's interests for many candidates: the one row, so many times."""
-        return Interests(self.ids.repeat(1, rows), self.behaviours.repeat(rows, 1), self.packing.repeat(rows),
-                         self.states.repeat(rows, 1), self.final.expand(rows, -1))
-
 
 class Evolution(NamedTuple):
     """How one sequence's interests evolve towards a target.

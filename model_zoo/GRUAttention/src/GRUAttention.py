@@ -72,7 +72,8 @@ class GRUAttention(BaseModel):
             self.first_grus.append(AttentionalGRU(behaviour, hidden, "GRU", recurrence_backend))
             self.second_grus.append(AttentionalGRU(hidden, hidden, "GRU", recurrence_backend))
             self.attentions.append(InterestAttention(hidden, target, attention_type, attention_hidden_units,
-                                                     attention_activation, attention_dropout, use_attention_softmax))
+                                                     attention_activation, attention_dropout, use_attention_softmax,
+                                                     backend=recurrence_backend))
             mlp_size += hidden
         self.dnn = ScoreMLP(mlp_size, dnn_hidden_units, dnn_activations, net_dropout, batch_norm)
         self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import compiled
+from .attentional_gru import resolve
 from .packing import Packing
 from .step_mlp import StepMLP
 
@@ -21,6 +23,7 @@ class InterestAttention(nn.Module):
         hidden_units, activation, dropout: of DIN's unit.
         use_softmax: False leaves the scores as they are.
         output_activation: of DIN's unit, before the softmax.
+        backend: as of the recurrence; ``compiled`` has DIN's unit with sigmoid or ReLU, all else is torch's.
 
     Raises:
         ValueError: unknown attention type or activation.
@@ -28,8 +31,10 @@ class InterestAttention(nn.Module):
 
     def __init__(self, interest_size: int, target_size: int, attention_type: str = "bilinear_attention",
                  hidden_units: Sequence[int] = (80, 40), activation: str | Sequence[str] = "Dice",
-                 dropout: float = 0.0, use_softmax: bool = True, output_activation: str | None = None) -> None:
+                 dropout: float = 0.0, use_softmax: bool = True, output_activation: str | None = None,
+                 backend: str = "auto") -> None:
         super().__init__()
+        self.backend = backend
         if attention_type not in ATTENTION_TYPES:
             raise ValueError(f"attention_type={attention_type!r} is unknown; allowed: {', '.join(ATTENTION_TYPES)}")
         self.attention_type = attention_type
@@ -53,6 +58,9 @@ class InterestAttention(nn.Module):
         return packing.softmax(scores) if self.use_softmax else scores
 
     def _din_unit(self, h: Tensor, q: Tensor, packing: Packing) -> Tensor:
+        net = self.unit.plain()
+        if net and resolve(self.backend, h) == "compiled":
+            return compiled.attention_scores(h, packing.offsets, q, *net)
         # The first layer on [q, h, q-h, q*h] is (W_1 + W_3) q, once a row, and (W_2 - W_3) h + W_4 (q*h).
         W_1, W_2, W_3, W_4 = self.unit.first.weight.chunk(4, dim=1)
         of_query = packing.spread(F.linear(q, W_1 + W_3, self.unit.first.bias))

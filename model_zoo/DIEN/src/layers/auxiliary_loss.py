@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import compiled
+from .attentional_gru import resolve
 from .packing import Packing
 from .step_mlp import StepMLP
 
@@ -25,6 +27,7 @@ class AuxiliaryLoss(nn.Module):
         interest_size: H. behaviour_size: D.
         scorer: ``net`` on [h, e] (the authors' program) or ``inner_product`` (the paper's text; needs H = D).
         hidden_units, activation, dropout: of the net.
+        backend: as of the recurrence; ``compiled`` has the net with sigmoid or ReLU, all else is torch's.
 
     Raises:
         ValueError: unknown scorer, or an inner product of unequal sizes.
@@ -32,8 +35,9 @@ class AuxiliaryLoss(nn.Module):
 
     def __init__(self, interest_size: int, behaviour_size: int, scorer: str = "net",
                  hidden_units: Sequence[int] = (100, 50), activation: str | Sequence[str] = "ReLU",
-                 dropout: float = 0.0) -> None:
+                 dropout: float = 0.0, backend: str = "auto") -> None:
         super().__init__()
+        self.backend = backend
         if scorer not in SCORERS:
             raise ValueError(f"aux_scorer={scorer!r} is unknown; allowed: {', '.join(SCORERS)}")
         if scorer == "inner_product" and interest_size != behaviour_size:
@@ -55,6 +59,11 @@ class AuxiliaryLoss(nn.Module):
             A scalar; 0 where no step counts.
         """
         counts = has_negative.any(dim=1) & (packing.place > 0)
+        net = self.net and self.net.plain()
+        if net and resolve(self.backend, interests) == "compiled":
+            share = counts.to(interests.dtype) / counts.sum().clamp(min=1)
+            shares = has_negative * (share / has_negative.sum(dim=1).clamp(min=1)).unsqueeze(1)
+            return compiled.next_behaviour_loss(interests, behaviours, negatives, share, shares, *net)
         following = counts.nonzero().squeeze(1)
         h, e = interests.index_select(0, following - 1), behaviours.index_select(0, following)
         e_hat, present = negatives.index_select(0, following), has_negative.index_select(0, following)

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ..packing import Packing
-from .backends import BACKENDS, choose, require
+from .backends import BACKENDS, require, resolve
 
 KINDS = ("GRU", "AIGRU", "AGRU", "AUGRU", "AUGRU-code")
 
-__all__ = ["BACKENDS", "KINDS", "AttentionalGRU", "attentional_gru", "require"]
+__all__ = ["BACKENDS", "KINDS", "AttentionalGRU", "attentional_gru", "require", "resolve"]
 
 
 def attentional_gru(inputs: Tensor, packing: Packing, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor,
@@ -52,7 +52,7 @@ def attentional_gru(inputs: Tensor, packing: Packing, weight_ih: Tensor, weight_
         state = inputs.new_zeros(len(packing.lengths), weight_hh.size(1))
     if not len(inputs):
         return inputs.new_zeros(0, state.size(1)), state
-    recurrence = choose(inputs) if backend == "auto" else BACKENDS[backend]
+    recurrence = BACKENDS[resolve(backend, inputs)]
     return recurrence(inputs, packing, attention, state, weight_ih, weight_hh, bias, kind)
 
 

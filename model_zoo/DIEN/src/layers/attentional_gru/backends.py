@@ -1,4 +1,4 @@
-"""Which code runs the recurrence."""
+"""Which code runs the recurrence, and the nets beside it."""
 
 import logging
 from collections.abc import Callable
@@ -34,11 +34,15 @@ def require(backend: str) -> None:
         build()
 
 
-def choose(inputs: Tensor) -> Recurrence:
-    """The fastest backend that this machine has for such tensors."""
+def resolve(backend: str, inputs: Tensor) -> str:
+    """The name behind ``auto``: the fastest backend that this machine has for such tensors."""
+    return automatic(inputs) if backend == "auto" else backend
+
+
+def automatic(inputs: Tensor) -> str:
     if inputs.device.type == "cpu" and inputs.dtype in (torch.float32, torch.float64) and _can_compile():
-        return BACKENDS["compiled"]
-    return BACKENDS["torch"]
+        return "compiled"
+    return "torch"
 
 
 @lru_cache
