@@ -1,7 +1,12 @@
+import os
+
 import pytest
 import torch
 
 from model_zoo.DIEN.src.layers.attentional_gru import BACKENDS, backends
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before triton is imported, which its library is compiled by
 
 
 def pytest_addoption(parser):

@@ -1,0 +1,110 @@
+"""Which kernel runs, and with how many rows and threads to a program."""
+
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# The fewest rows that tl.dot takes: a step waits more than it works, so many small programs are best. 4096 rows give
+# each of the 132 multiprocessors of an H100 about two.
+BLOCK_ROWS = 16
+# U may take so much, in order that two programs share the 227 KiB of a multiprocessor.
+RESIDENT_BYTES = 96 * 1024
+TILE = 64  # columns of U at a time where it takes more
+
+
+def forward(gates: Tensor, kept: Tensor | None, attention: Tensor | None, state: Tensor, weight_hh: Tensor,
+            offsets: Tensor, order: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+    """Arguments as in the kernels, all contiguous.
+
+    Returns:
+        states: (N, H). final: (B, H).
+    """
+    resident, tiled = _kernels(state.device)
+    rows, hidden = state.shape
+    states = state.new_empty(len(gates), hidden)
+    if is_resident(weight_hh):
+        final = torch.empty_like(state)
+        _run(resident.forward, weight_hh, kind, rows, gates, kept, attention, state, weight_hh, offsets, order, states,
+             final)
+    else:
+        final = state.clone()
+        hold = state.new_empty(2, rows, hidden, dtype=_accumulator(state.dtype))
+        hold[0] = state
+        _run(tiled.forward, weight_hh, kind, rows, gates, kept, attention, hold, weight_hh, offsets, order, states,
+             final)
+    return states, final
+
+
+def backward(d_states: Tensor | None, d_final: Tensor, gates: Tensor, kept: Tensor, attention: Tensor | None,
+             weight_hh: Tensor, offsets: Tensor, order: Tensor, kind: str, wants_gates: bool,
+             wants_attention: bool) -> tuple[Tensor | None, Tensor | None, Tensor]:
+    """Arguments as in the kernels, all contiguous.
+
+    Returns:
+        d_gates: (N, 4H) and d_attention: (N,), each None if it is not wanted. d_state: (B, H).
+    """
+    resident, tiled = _kernels(d_final.device)
+    rows, hidden = d_final.shape
+    d_attention = gates.new_empty(len(gates)) if wants_attention else None
+    if is_resident(weight_hh):
+        d_gates = gates.new_empty(len(gates), 4 * hidden) if wants_gates else None
+        d_state = torch.empty_like(d_final)
+        _run(resident.backward, weight_hh, kind, rows, d_states, d_final, gates, kept, attention, weight_hh, offsets,
+             order, d_gates, d_attention, d_state)
+        return d_gates, d_attention, d_state
+    d_gates = gates.new_empty(len(gates), 4 * hidden)
+    hold = d_final.to(_accumulator(d_final.dtype), copy=True)
+    _run(tiled.backward, weight_hh, kind, rows, d_states, hold, gates, kept, attention, weight_hh, offsets, order,
+         d_gates, d_attention)
+    return d_gates if wants_gates else None, d_attention, hold.to(d_final.dtype)
+
+
+def _kernels(device: torch.device) -> tuple[ModuleType, ModuleType]:
+    try:
+        import triton  # noqa: F401
+
+        from . import gates, resident, tiled
+    except ModuleNotFoundError as error:
+        if error.name != "triton":
+            raise
+        raise RuntimeError("The recurrence on a GPU needs triton, which is not installed: pip install triton") from None
+    if device.type != "cuda" and not gates.INTERPRETED.value:
+        raise ValueError(f"x must be on a GPU, is on {device}")
+    return resident, tiled
+
+
+def is_resident(weight_hh: Tensor) -> bool:
+    copies = 2 if precision(weight_hh.dtype) == "tf32x3" else 1
+    return 3 * _block(weight_hh.size(1)) ** 2 * weight_hh.element_size() * copies <= RESIDENT_BYTES
+
+
+def _run(kernel: Any, weight_hh: Tensor, kind: str, rows: int, *arguments: Tensor | None) -> None:
+    import triton.language as tl
+
+    if not rows:
+        return
+    hidden = weight_hh.size(1)
+    resident = is_resident(weight_hh)
+    size = {"BLOCK_H": _block(hidden)} if resident else {"TILE": TILE}
+    with torch.cuda.device_of(weight_hh):
+        kernel[(-(-rows // BLOCK_ROWS),)](
+            *arguments, rows, H=hidden, KIND=kind, PRECISION=precision(weight_hh.dtype),
+            FLOAT=tl.float64 if weight_hh.dtype == torch.float64 else tl.float32, BLOCK_ROWS=BLOCK_ROWS, **size,
+            num_warps=4 if _block(hidden) <= 64 else 8)
+
+
+def _block(hidden: int) -> int:
+    return max(16, 1 << (hidden - 1).bit_length())
+
+
+def precision(dtype: torch.dtype) -> str:
+    """Of products of float32: in TF32 where torch's own may be, else as near to float32 as tensor cores come."""
+    if dtype != torch.float32:
+        return "ieee"
+    return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "tf32x3"
+
+
+def _accumulator(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
