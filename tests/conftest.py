@@ -6,7 +6,7 @@ import torch
 from model_zoo.DIEN.src.layers.attentional_gru import BACKENDS, backends
 
 if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")  # before triton is imported, which its library is compiled by
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # triton reads it when it is imported
 
 
 def pytest_addoption(parser):

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from . import operators
 
+_KINDS = ("GRU", "AIGRU", "AGRU", "AUGRU", "AUGRU-code")
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
@@ -13,13 +14,13 @@ def recurrence(x: Tensor, offsets: Tensor, attention: Tensor | None, state: Tens
     """Runs rows that lie one after the other, without padding; the host never waits for the device.
 
     GRU (2)-(5), AIGRU (9), AGRU (10) and AUGRU (11)-(12) of Zhou et al., AAAI 2019. The backward pass is written by
-    hand and differentiable once. Sums are in float32 for 16-bit tensors, whose states between steps are as well. The
-    products with weight_hh are in TF32 if ``torch.backends.cuda.matmul`` allows it, else in three of them, which comes
-    near to float32. Under autocast, tensors are cast to its type as those of torch.nn.GRU are, but not float64.
+    hand and differentiable once. For 16-bit tensors, sums and the state from step to step are in float32. Products of
+    float32 with weight_hh are in TF32 where ``torch.backends.cuda.matmul`` allows it, else each is made of three such,
+    which comes near to float32. Under autocast, tensors other than float64 are cast to its type, as torch.nn.GRU's are.
 
     Args:
-        x: (N, I), on a GPU, or a CPU under Triton's interpreter; float32, bfloat16, float16 or float64, as are all but
-            ``offsets``.
+        x: (N, I), on an NVIDIA GPU, or a CPU under Triton's interpreter; float32, bfloat16, float16 or float64, as are
+            all but ``offsets``.
         offsets: (B + 1,) int64: row b has the steps offsets[b] to offsets[b + 1]. They must rise from 0 to N, which is
             not checked, as the host would have to wait for it.
         attention: (N,), or None for the GRU.
@@ -30,9 +31,11 @@ def recurrence(x: Tensor, offsets: Tensor, attention: Tensor | None, state: Tens
         states: (N, H). final: (B, H), the state after a row's last step; ``state`` where it has none.
 
     Raises:
-        ValueError: a tensor of another shape, dtype or device.
+        ValueError: unknown kind, or a tensor of another shape, dtype or device.
         RuntimeError: there is no triton.
     """
+    if kind not in _KINDS:
+        raise ValueError(f"kind={kind!r} is unknown; allowed: {', '.join(_KINDS)}")
     if kind == "GRU":
         attention = None
     device = x.device

@@ -6,12 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# The fewest rows that tl.dot takes: a step waits more than it works, so many small programs are best. 4096 rows give
-# each of the 132 multiprocessors of an H100 about two.
-BLOCK_ROWS = 16
-# U may take so much, in order that two programs share the 227 KiB of a multiprocessor.
+# U may take so much on chip, in order that two programs share the 227 KiB of an H100's multiprocessor; and what is left
+# must hold what threads exchange. On GPUs with less memory that is what counts.
 RESIDENT_BYTES = 96 * 1024
-TILE = 64  # columns of U at a time where it takes more
+EXCHANGE_BYTES = 24 * 1024
+# The fewest rows that tl.dot takes: a step waits more than it works, so many small programs are best. 4096 rows give
+# each of the 132 multiprocessors of an H100 about two; with more than 4 warps its registers suffice for one.
+RESIDENT = {"BLOCK_ROWS": 16, "num_warps": 4}
+# Here each program reads all of U at each step, so they are half as many. Two stages of tiles fit on every GPU.
+TILED = {"BLOCK_ROWS": 32, "num_warps": 8, "num_stages": 2}
+TILE_BYTES = 256  # of a tile's row, but 64 numbers at most
 
 
 def forward(gates: Tensor, kept: Tensor | None, attention: Tensor | None, state: Tensor, weight_hh: Tensor,
@@ -76,8 +80,13 @@ def _kernels(device: torch.device) -> tuple[ModuleType, ModuleType]:
 
 
 def is_resident(weight_hh: Tensor) -> bool:
-    copies = 2 if precision(weight_hh.dtype) == "tf32x3" else 1
-    return 3 * _block(weight_hh.size(1)) ** 2 * weight_hh.element_size() * copies <= RESIDENT_BYTES
+    """Whether U stays on chip."""
+    limit = RESIDENT_BYTES
+    if weight_hh.is_cuda:
+        memory = torch.cuda.get_device_properties(weight_hh.device).shared_memory_per_block_optin
+        limit = min(limit, memory - EXCHANGE_BYTES)
+    copies = 2 if precision(weight_hh.dtype) == "tf32x3" else 1  # float32 in two parts
+    return 3 * _block(weight_hh.size(1)) ** 2 * weight_hh.element_size() * copies <= limit
 
 
 def _run(kernel: Any, weight_hh: Tensor, kind: str, rows: int, *arguments: Tensor | None) -> None:
@@ -86,13 +95,14 @@ def _run(kernel: Any, weight_hh: Tensor, kind: str, rows: int, *arguments: Tenso
     if not rows:
         return
     hidden = weight_hh.size(1)
-    resident = is_resident(weight_hh)
-    size = {"BLOCK_H": _block(hidden)} if resident else {"TILE": TILE}
+    if is_resident(weight_hh):
+        sizes = {**RESIDENT, "BLOCK_H": _block(hidden)}
+    else:
+        sizes = {**TILED, "TILE": min(64, TILE_BYTES // weight_hh.element_size())}
     with torch.cuda.device_of(weight_hh):
-        kernel[(-(-rows // BLOCK_ROWS),)](
+        kernel[(-(-rows // sizes["BLOCK_ROWS"]),)](
             *arguments, rows, H=hidden, KIND=kind, PRECISION=precision(weight_hh.dtype),
-            FLOAT=tl.float64 if weight_hh.dtype == torch.float64 else tl.float32, BLOCK_ROWS=BLOCK_ROWS, **size,
-            num_warps=4 if _block(hidden) <= 64 else 8)
+            FLOAT=tl.float64 if weight_hh.dtype == torch.float64 else tl.float32, **sizes)
 
 
 def _block(hidden: int) -> int:
@@ -100,7 +110,10 @@ def _block(hidden: int) -> int:
 
 
 def precision(dtype: torch.dtype) -> str:
-    """Of products of float32: in TF32 where torch's own may be, else as near to float32 as tensor cores come."""
+    """Of products, as tl.dot takes it. float32 is in TF32 where torch's own may be, else near to exact in three of it.
+
+    Exact products would leave the tensor cores unused.
+    """
     if dtype != torch.float32:
         return "ieee"
     return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "tf32x3"

@@ -3,8 +3,9 @@
 A program has BLOCK_ROWS rows of about the same length, since ``order`` has the longest row first, and as many steps as
 the longest of them. What a step reads does not depend on the step before, so it is loaded while that one is computed.
 
-By memory traffic, the largest cost, keeping the gates (4H numbers a step, three of them in place of the projected
-inputs) is a sixth more than recomputing them. Recomputing takes a second product a step, and a second U on chip.
+What the way back needs is kept: the gates, in place of the projected inputs, U_h h and the old state. By memory
+traffic, which costs most, a training step is a sixth more than if the gates were recomputed. But that would take a
+second product a step and U a second time, transposed, after which two programs do not fit on a multiprocessor.
 """
 
 from typing import Any
@@ -151,7 +152,7 @@ def backward(d_states, d_final, gates, kept, attention, weight_hh, offsets, orde
             tl.store(out + 2 * H, d_r, here)
             tl.store(out + 3 * H, d_h, here)
         if d_attention is not None:
-            tl.store(d_attention + n, tl.sum(tl.where(here, scores, 0), 1), running)
+            tl.store(d_attention + n, tl.sum(scores, 1), running)
         dh = tl.where(here, before, dh)
 
         running, here, a, given = next_running, next_here, next_a, next_given

@@ -94,7 +94,7 @@ def backward(d_states, hold, gates, kept, attention, weight_hh, offsets, order, 
             tl.store(out + 2 * H, d_r, here)
             tl.store(out + 3 * H, d_h, here)
             tl.store(spot + j, through, here)
-            scores += tl.where(here, some_scores, 0)
+            scores += some_scores
         if d_attention is not None:
             tl.store(d_attention + n, tl.sum(scores, 1), running)
         tl.debug_barrier()  # what comes reads what other threads have written
