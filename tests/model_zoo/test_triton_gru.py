@@ -11,7 +11,8 @@ import torch
 from torch.autograd import gradcheck
 from torch.library import opcheck
 
-from model_zoo.DIEN.src.layers.attentional_gru import KINDS, attentional_gru
+from model_zoo.DIEN.src.layers.attentional_gru import KINDS, attentional_gru, resolve
+from model_zoo.DIEN.src.layers.packing import Packing
 from model_zoo.DIEN.src.layers.triton_gpu import launch, operators, recurrence
 
 try:
@@ -129,16 +130,11 @@ def test_equals_the_equations_at_large_sizes(kind, rows, steps, hidden):
 def test_equals_the_reference_backend(kind):
     lengths = ragged(18, 6)
     arguments = case(kind, lengths, 5, dtype=torch.float64)
-    mask = torch.arange(6, device=DEVICE) < torch.tensor(lengths, device=DEVICE).unsqueeze(1)
-    padded = {n: arguments[n].new_full((*mask.shape, *arguments[n].shape[1:]), torch.nan) for n in ("x", "attention")}
-    for name, t in padded.items():
-        t[mask] = arguments[name]
-    weights = {n: arguments[n] for n in ("state", "weight_ih", "weight_hh", "bias")}
-    expected = attentional_gru(padded["x"], mask, attention=padded["attention"], **weights, kind=kind,
-                               backend="reference")
-    states, final = recurrence(**arguments)
-    torch.testing.assert_close(states, expected[0][mask])
-    torch.testing.assert_close(final, expected[1])
+    rest = {n: arguments[n] for n in ("attention", "state", "weight_ih", "weight_hh", "bias", "kind")}
+    packing = Packing.of_lengths(torch.tensor(lengths, device=DEVICE))
+    expected = attentional_gru(arguments["x"], packing, **rest, backend="reference")
+    for got in (recurrence(**arguments), attentional_gru(arguments["x"], packing, **rest, backend="triton")):
+        torch.testing.assert_close(got, expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -366,3 +362,21 @@ def test_without_a_gpu_the_error_says_so(monkeypatch):
     monkeypatch.setattr(gates.INTERPRETED, "value", False)
     with pytest.raises(ValueError, match="x must be on a GPU, is on cpu"):
         recurrence(**{n: t.cpu() if torch.is_tensor(t) else t for n, t in case("GRU", [1], 2).items()})
+
+
+def test_a_model_refuses_triton_where_it_cannot_run(monkeypatch, make_dien):
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"recurrence_backend='triton': .* NVIDIA GPU"):
+        make_dien(recurrence_backend="triton")
+    monkeypatch.setitem(sys.modules, "triton", None)
+    with pytest.raises(ValueError, match=r"recurrence_backend='triton': .* pip install triton"):
+        make_dien(recurrence_backend="triton")
+
+
+def test_auto_is_triton_on_a_gpu(monkeypatch):
+    on_gpu = torch.empty(0, device="meta")
+    monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda tensor: tensor is on_gpu))
+    assert resolve("auto", on_gpu) == "triton"
+    monkeypatch.setitem(sys.modules, "triton", None)
+    assert resolve("auto", on_gpu) == "torch"

@@ -51,8 +51,8 @@ class DIEN(BaseModel):
             draw from the data set's behaviour catalogue); None: ``column`` where those columns exist, else
             ``in_batch``.
         aux_num_negatives: negatives a step, drawn afresh at every step (columns give one).
-        recurrence_backend: ``auto``, the fastest that this machine has, or ``compiled`` (C++, on a CPU), ``torch``,
-            ``reference``.
+        recurrence_backend: ``auto``, the fastest that this machine has, or ``compiled`` (C++, on a CPU),
+            ``triton`` (on a GPU), ``torch``, ``reference``.
 
     Raises:
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.

@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .. import compiled
+from .. import compiled, triton_gpu
 from ..compiled.build import build
 from ..packing import Packing
 from . import in_torch, reference
@@ -20,8 +20,13 @@ def _compiled(inputs: Tensor, packing: Packing, attention: Tensor, state: Tensor
     return compiled.recurrence(inputs, packing.offsets, attention, state, weight_ih, weight_hh, bias, kind)
 
 
+def _triton(inputs: Tensor, packing: Packing, attention: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor,
+            bias: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+    return triton_gpu.recurrence(inputs, packing.offsets, attention, state, weight_ih, weight_hh, bias, kind)
+
+
 BACKENDS: dict[str, Recurrence] = {"reference": reference.recurrence, "torch": in_torch.recurrence,
-                                   "compiled": _compiled}
+                                   "compiled": _compiled, "triton": _triton}
 
 
 def require(backend: str) -> None:
@@ -32,6 +37,8 @@ def require(backend: str) -> None:
     """
     if backend == "compiled":
         build()
+    if backend == "triton":
+        triton_gpu.require()
 
 
 def resolve(backend: str, inputs: Tensor) -> str:
@@ -42,7 +49,7 @@ def resolve(backend: str, inputs: Tensor) -> str:
 def automatic(inputs: Tensor) -> str:
     if inputs.device.type == "cpu" and inputs.dtype in (torch.float32, torch.float64) and _can_compile():
         return "compiled"
-    return "torch"
+    return "triton" if inputs.is_cuda and _has_triton() else "torch"
 
 
 @lru_cache
@@ -51,5 +58,13 @@ def _can_compile() -> bool:
         build()
     except RuntimeError as error:
         logging.getLogger(__name__).warning("%s Until then: recurrence_backend torch, which is slower.", error)
+        return False
+    return True
+
+
+def _has_triton() -> bool:
+    try:
+        triton_gpu.require()
+    except RuntimeError:
         return False
     return True

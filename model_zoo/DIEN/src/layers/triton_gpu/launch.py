@@ -1,5 +1,6 @@
 """Which kernel runs, and with how many rows and threads to a program."""
 
+import os
 from types import ModuleType
 from typing import Any
 
@@ -65,15 +66,26 @@ def backward(d_states: Tensor | None, d_final: Tensor, gates: Tensor, kept: Tens
     return d_gates if wants_gates else None, d_attention, hold.to(d_final.dtype)
 
 
-def _kernels(device: torch.device) -> tuple[ModuleType, ModuleType]:
+def require() -> None:
+    """Looks for what the kernels need.
+
+    Raises:
+        RuntimeError: there is no triton, or nothing that it could run on.
+    """
     try:
         import triton  # noqa: F401
-
-        from . import gates, resident, tiled
     except ModuleNotFoundError as error:
         if error.name != "triton":
             raise
         raise RuntimeError("The recurrence on a GPU needs triton, which is not installed: pip install triton") from None
+    if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
+        raise RuntimeError("The Triton kernels need an NVIDIA GPU, and torch finds none")
+
+
+def _kernels(device: torch.device) -> tuple[ModuleType, ModuleType]:
+    require()
+    from . import gates, resident, tiled
+
     if device.type != "cuda" and not gates.INTERPRETED.value:
         raise ValueError(f"x must be on a GPU, is on {device}")
     return resident, tiled
