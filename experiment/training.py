@@ -17,6 +17,7 @@ from . import checkpoint
 from .errors import TrainingError
 from .evaluation import evaluate, progress_bar
 from .gradients import clip_gradients, gradient_cause, gradient_norm, loss_cause
+from .optimizers import fuse
 from .resume import Progress, ResumeFile
 
 MIN_DELTA = 1e-6
@@ -37,10 +38,10 @@ class Trainer:
 
     Unlike the zoo: a loss or gradient that is not finite stops the run before the optimizer moves; a NaN metric is no
     improvement; `eval_steps` beyond an epoch evaluates at its end; an interrupted run can be resumed, bit for bit;
-    weights of an earlier run are never taken for this one's.
+    weights of an earlier run are never taken for this one's; Adam's steps are fused.
 
     Args:
-        model: a compiled zoo model.
+        model: a compiled zoo model that has taken no step.
         max_gradient_norm: clip norm of the gradient.
         config: the configuration, compared when a run is resumed.
         on_start: called after the first step, when the run has really started.
@@ -69,6 +70,7 @@ class Trainer:
         self._rng: dict[str, Any] | None = None  # of a resumed run, until it is back in its place
         self._owns_files = False
         self._finished = False
+        fuse(model.optimizer)
 
     def resume(self) -> None:
         """Take up an interrupted run; `fit` then does what is left, for a finished run only the loading of its weights.
