@@ -151,7 +151,7 @@ class Trainer:
         for batch in progress_bar(batches, self.model._verbose, total=steps_per_epoch, initial=place.batches_done):
             loss = self._train_step(batch)
             place.train_seconds += time.perf_counter() - start
-            place.train_rows += len(self.model.get_labels(batch))
+            place.train_rows += len(batch[self.model.feature_map.labels[0]])
             place.batches_done += 1
             place.total_steps += 1
             place.loss_sum += loss
@@ -211,7 +211,8 @@ class Trainer:
             raise self._not_finite("loss", loss_cause(model, return_dict, y_true))
         if not math.isfinite(losses["gradient_norm"]):
             raise self._not_finite("gradient", gradient_cause(model))
-        clip_gradients(model, self.max_gradient_norm, norm)
+        if losses["gradient_norm"] + 1e-6 > self.max_gradient_norm:  # else all would be multiplied by 1
+            clip_gradients(model, self.max_gradient_norm, norm)
         model.optimizer.step()
         for observer in self.observers:
             observer.step(self.progress.total_steps + 1, losses, model.optimizer.param_groups[0]["lr"])
