@@ -35,7 +35,7 @@ class HistoryTable:
     """Aligned sequence columns: in every row they have the same length, so that spans are stored once.
 
     Attributes:
-        columns: name -> (S + 1,) int32; the last element is 0, what padded positions read.
+        columns: name -> (S + 1,) int32; a 0 follows the S behaviours.
         start: (N,) int64.
         length: (N,) int64.
         padding: post | pre.

@@ -18,7 +18,7 @@ from .config import Config, nearest
 _BY_NAME = {
     "model", "model_id", "dataset_id", "gpu", "seed", "model_root", "verbose", "metrics", "optimizer", "loss", "task",
     "use_features", "feature_specs", "group_id", "build", "raw_from", "data_loader",
-    "trim_histories", "num_threads", "zoo", "embedding_updates",
+    "trim_histories", "bucket_by_length", "num_threads", "zoo", "embedding_updates",
 }  # fmt: skip
 _TUNER = {"debug_mode"}
 # Keys of older FuxiCTR and BARS configurations that the zoo no longer reads.

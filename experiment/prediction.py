@@ -52,7 +52,7 @@ def predict_file(model: BaseModel, file: Path, out: Path, params: dict[str, Any]
     for column, count in encoder.unseen.items():
         if count:
             logging.warning(f"{column}: {count} unseen ids are scored as out of vocabulary")
-    options = {key: params[key] for key in ("batch_size", "trim_histories") if key in params}
+    options = {key: params[key] for key in ("batch_size", "trim_histories", "gpu") if key in params}
     loader = InMemoryDataLoader.from_encoded(model.feature_map, split, **options)
     scores = predict(model, loader)
     wanted = dict.fromkeys(name for name in (params.get("group_id"), "user_id", "item_id") if name)

@@ -1,4 +1,7 @@
+import itertools
+import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ from made_data import entry, write_samples
 
 from data.dataset import prepare_dataset
 from data.encoded import EncodedSplit, HistoryTable
-from data.loader import InMemoryDataLoader
+from data.loader import InMemoryDataLoader, prefetched
 
 LENGTHS = np.array([3, 0, 1, 2, 5])
 
@@ -101,6 +104,89 @@ def test_shuffling_follows_the_global_generator(feature_map: FeatureMap) -> None
     assert (epoch(), epoch()) == (first, second)
     rows = {int(item): row for batch in loader for item, row in zip(batch["item"], batch["history"], strict=True)}
     assert rows[14].tolist() == [7, 8, 9, 10, 11]
+
+
+def made_of_lengths(lengths: np.ndarray) -> EncodedSplit:
+    ids = np.zeros(lengths.max() + 1, dtype=np.int32)
+    table = HistoryTable({"history": ids}, np.zeros_like(lengths), lengths, "post")
+    return EncodedSplit({"item": np.arange(len(lengths), dtype=np.int32)}, [table])
+
+
+def test_buckets_gather_rows_of_similar_length(feature_map: FeatureMap, monkeypatch: pytest.MonkeyPatch) -> None:
+    feature_map.features = OrderedDict((name, feature_map.features[name]) for name in ("item", "history"))
+    feature_map.labels = []
+    lengths = np.random.default_rng(0).integers(0, 100, 90)
+
+    def epoch(buckets: int, shuffle: bool = True) -> list[np.ndarray]:
+        monkeypatch.setattr("data.loader.BUCKETS", buckets)
+        torch.manual_seed(3)
+        loader = InMemoryDataLoader.from_encoded(feature_map, made_of_lengths(lengths), batch_size=8, shuffle=shuffle,
+                                                 bucket_by_length=True)
+        return [batch["item"].numpy() for batch in loader]
+
+    for buckets in (1, 4, 100):
+        batches = epoch(buckets)
+        assert sorted(np.concatenate(batches)) == list(range(90)) and sorted(map(len, batches)) == [2] + [8] * 11
+        assert all(map(np.array_equal, batches, epoch(buckets)))
+    # All in one bucket: cut out of one sorted order, in which they do not come.
+    spans = [(lengths[rows].min(), lengths[rows].max()) for rows in batches]
+    assert spans != sorted(spans)
+    spans.sort()
+    assert all(earlier[1] <= later[0] for earlier, later in itertools.pairwise(spans))
+    spread = [np.mean([np.ptp(lengths[rows]) for rows in epoch(buckets)]) for buckets in (100, 4, 1)]
+    assert spread == sorted(spread)
+    assert np.concatenate(epoch(100, shuffle=False)).tolist() == list(range(90))
+
+
+def test_bucketed_passes_follow_the_global_generator(feature_map: FeatureMap) -> None:
+    loader = InMemoryDataLoader.from_encoded(feature_map, split(), batch_size=2, shuffle=True, bucket_by_length=True)
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    first, second = ([batch["item"].tolist() for batch in loader] for _ in range(2))
+    torch.set_rng_state(state)
+    torch.empty((), dtype=torch.int64).random_()  # a pass draws one number
+    assert [batch["item"].tolist() for batch in loader] == second and first != second
+
+
+def test_the_order_is_drawn_as_the_iterator_starts(feature_map: FeatureMap) -> None:
+    loader = InMemoryDataLoader.from_encoded(feature_map, split(), batch_size=2, shuffle=True)
+    torch.manual_seed(7)
+    expected = [batch["item"].tolist() for batch in loader]
+    torch.manual_seed(7)
+    batches = iter(loader)
+    torch.rand(9)
+    assert [batch["item"].tolist() for batch in batches] == expected
+
+
+def test_batches_for_a_gpu_are_pinned_and_made_ahead(feature_map: FeatureMap, monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    expected = list(InMemoryDataLoader.from_encoded(feature_map, split(), batch_size=2))
+    batches = iter(InMemoryDataLoader.from_encoded(feature_map, split(), batch_size=2, gpu=0))
+    made = [next(batches), *batches]
+    assert [batch["history"].tolist() for batch in made] == [batch["history"].tolist() for batch in expected]
+    assert {id(tensor) for batch in made for tensor in batch.values()} == set(map(id, pinned))
+
+
+def test_prefetching_keeps_order_and_errors_and_ends_with_its_caller() -> None:
+    assert list(prefetched(iter(range(1, 10)))) == list(range(1, 10))
+    assert list(prefetched(iter(()))) == []
+
+    def broken() -> Iterator[int]:
+        yield 1
+        raise OSError("unreadable")
+
+    items = prefetched(broken())
+    assert next(items) == 1
+    with pytest.raises(OSError, match="unreadable"):
+        next(items)
+
+    before = threading.active_count()
+    endless = prefetched(itertools.count(1))
+    assert next(endless) == 1 and threading.active_count() == before + 1
+    endless.close()
+    assert threading.active_count() == before
 
 
 def test_the_zoo_hands_it_over(tmp_path: Path) -> None:
