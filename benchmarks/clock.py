@@ -7,6 +7,11 @@ from typing import Any, TypeVar
 
 import torch
 
+try:
+    from tqdm import tqdm
+except ImportError:  # on a machine that has torch and triton alone
+    tqdm = None
+
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -15,34 +20,36 @@ def interleaved(tasks: Mapping[Key, Callable[[], Any]], rounds: int, turn_second
     """Seconds that a call of each task takes, one figure a round.
 
     Every task has its turn in every round, so that what slows the machine for a while slows all alike; the order is
-    turned round each time, so that none always follows the same. Compare the best, or the medians, of one run.
+    turned round each time, so that none always follows the same. Compare the best, or the medians, of one run. What a
+    GPU in use has not finished is waited for. On a terminal, stderr shows how far it is.
 
     Args:
         tasks: what to call; each is called twice before, untimed.
         rounds: figures a task.
         turn_seconds: a short task is called over and over in a turn, for about so long.
     """
-    calls = {}
-    for key, task in tasks.items():
-        task()
-        calls[key] = max(1, round(turn_seconds / seconds_of(task)))
-    times: dict[Key, list[float]] = {key: [] for key in tasks}
     order = list(tasks)
-    for _ in range(rounds):
-        for key in order:
-            start = time.perf_counter()
-            for _ in range(calls[key]):
-                tasks[key]()
-            times[key].append((time.perf_counter() - start) / calls[key])
-        order.reverse()
+    turns = [key for number in range(rounds) for key in (order if number % 2 == 0 else order[::-1])]
+    calls: dict[Key, int] = {}
+    times: dict[Key, list[float]] = {key: [] for key in tasks}
+    for key in tqdm([*order, *turns], "measuring", leave=False, disable=None) if tqdm else [*order, *turns]:
+        if key in calls:
+            times[key].append(seconds_of(tasks[key], calls[key]))
+        else:
+            tasks[key]()
+            calls[key] = max(1, round(turn_seconds / seconds_of(tasks[key])))
     return times
 
 
-def seconds_of(task: Callable[[], Any]) -> float:
-    """Of one call."""
+def seconds_of(task: Callable[[], Any], calls: int = 1) -> float:
+    """Of a call, the mean of so many."""
+    wait = torch.cuda.synchronize if torch.cuda.is_initialized() else None
     start = time.perf_counter()
-    task()
-    return time.perf_counter() - start
+    for _ in range(calls):
+        task()
+        if wait:
+            wait()
+    return (time.perf_counter() - start) / calls
 
 
 def by_threads(task: Callable[[], Any], threads: Sequence[int]) -> dict[int, Callable[[], Any]]:

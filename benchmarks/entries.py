@@ -1,22 +1,24 @@
 """All the systems that a benchmark can measure here."""
 
+import argparse
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from model_zoo.DIEN.src import DIEN
-from model_zoo.DIEN.src.layers.attentional_gru import BACKENDS, attentional_gru
-from model_zoo.DIEN.src.layers.packing import Packing
+from model_zoo.DIEN.src.layers.attentional_gru import require
 
 from .made import Sizes, make_feature_map
 from .peers import deepctr, rechub
 from .peers import zoo as zoo_peer
 from .systems import INNER_PRODUCT, NET, NO_AUX, System, Work, keywords, zoo_system
 
+OURS = "ours, "
+"""How the names of this project's entries begin; what follows is the backend of the recurrence."""
+BACKENDS = {"cpu": ("compiled", "torch", "reference"), "cuda": ("triton", "torch", "reference")}
+"""Device -> backends, the fastest first."""
 PEERS = {"deepctr-torch": (deepctr.build, (NET, NO_AUX)), "torch-rechub": (rechub.build, (INNER_PRODUCT,))}
 """PyPI package -> its adapter, and what its DIEN can compute."""
 
@@ -39,29 +41,40 @@ def build_own(sizes: Sizes, work: Work, backend: str) -> System:
     return zoo_system(DIEN(feature_map, recurrence_backend=backend, **keywords(sizes, work), **auxiliary), trims=True)
 
 
-def own_backends() -> tuple[list[str], list[str]]:
-    """Backends of the recurrence that run on this machine, and why others do not."""
+def own_backends(device: str = "cpu") -> tuple[list[str], list[str]]:
+    """Backends of the recurrence that this machine has for a device, the fastest first, and why it lacks others.
+
+    The reference, the last, is the equations: no match for the others, and slow.
+    """
     names, notes = [], []
-    for name in BACKENDS:
+    for name in BACKENDS[device]:
         try:
-            attentional_gru(torch.zeros(1, 1), Packing.of_lengths(torch.ones(1, dtype=torch.int64)), torch.zeros(3, 1),
-                            torch.zeros(3, 1), torch.zeros(3), kind="GRU", backend=name)
+            require(name)
             names.append(name)
         except RuntimeError as error:
             notes.append(f"recurrence_backend {name} is left out: {error}")
     return names, notes
 
 
-def entries(zoo: Path | None = None) -> tuple[list[Entry], list[str]]:
-    """What can be measured here, this project's first, and notes on what is left out.
+def add_backends(parser: argparse.ArgumentParser) -> list[str]:
+    """`--backends`, of the CPU; returns notes on those that are left out."""
+    names, notes = own_backends()
+    parser.add_argument("--backends", nargs="+", choices=names, default=names[:-1],
+                        help=f"of the recurrence: {', '.join(names)}; default all but reference")
+    return notes
+
+
+def entries(zoo: Path | None = None, device: str = "cpu") -> tuple[list[Entry], list[str]]:
+    """What can be measured here, this project's first, without its reference, and notes on what is left out.
 
     Args:
         zoo: a FuxiCTR checkout, whose DIEN joins.
+        device: where all is measured, ``cpu`` or ``cuda``.
     """
-    backends, notes = own_backends()
-    found = [Entry(f"ours, {backend}", work, partial(build_own, work=work, backend=backend))
-             for work in (NET, NO_AUX) for backend in ("auto", *backends)]
-    found.append(Entry("ours, auto", INNER_PRODUCT, partial(build_own, work=INNER_PRODUCT, backend="auto")))
+    backends, notes = own_backends(device)
+    found = [Entry(OURS + backend, work, partial(build_own, work=work, backend=backend))
+             for work, raced in ((NET, backends[:-1]), (NO_AUX, backends[:-1]), (INNER_PRODUCT, backends[:1]))
+             for backend in raced]
     for package, (build, works) in PEERS.items():
         try:
             name = f"{package} {version(package)}"
@@ -73,4 +86,8 @@ def entries(zoo: Path | None = None) -> tuple[list[Entry], list[str]]:
         found.append(Entry("the zoo's own", NO_AUX, partial(zoo_peer.build, zoo=zoo)))
     else:
         notes.append("the zoo's own DIEN is left out: --zoo PATH, of a clone of https://github.com/reczoo/FuxiCTR")
-    return found, notes
+    return [entry._replace(build=partial(_on, device, entry.build)) for entry in found], notes
+
+
+def _on(device: str, build: Callable[[Sizes], System], sizes: Sizes) -> System:
+    return build(sizes).to(device)

@@ -24,6 +24,7 @@ from experiment.config import BASE, load_config, write_config
 from experiment.errors import exit_code
 from experiment.models import build_model, find_model, load_feature_map
 from experiment.paths import resolve_paths
+from experiment.sparse_tables import update_sparsely
 from experiment.training import Trainer
 
 from .clock import interleaved
@@ -31,6 +32,7 @@ from .report import Row, make_parser, publish
 
 ROOT = Path(__file__).parents[1]
 BUILD_FILES = ("reviews", "meta", "input")
+EPOCH, STEPS, LOADER, START = "whole epoch", "training steps alone", "loader alone", "start to first step"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,7 +52,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
         runs = [(timed_run(params, 1), timed_run(params, 2)) for _ in range(options.rounds)]
         title = f"An epoch of {options.expid}, batches of {params['batch_size']}"
         rows = epoch_rows(runs, *bare_times(params, options.rounds))
-    publish("epoch", {title: rows}, json_file=options.json, arguments=arguments)
+    publish("epoch", {title: rows, "Ratios": [ratios(rows)]}, json_file=options.json, arguments=arguments)
     return 0
 
 
@@ -92,6 +94,8 @@ def bare_times(params: dict[str, Any], rounds: int) -> tuple[dict[str, list[floa
         torch.set_num_threads(params["num_threads"])
     params = prepare_dataset(params)
     model = build_model(find_model(params["model"], params.get("zoo")), load_feature_map(params), params)
+    if params.get("embedding_updates") == "sparse":
+        update_sparsely(model)
     trainer = Trainer(model, params.get("max_gradient_norm", 10.0))
     loaders: Any = RankDataLoader(model.feature_map, stage="train", **params)
     loader, _ = loaders
@@ -106,7 +110,7 @@ def bare_times(params: dict[str, Any], rounds: int) -> tuple[dict[str, list[floa
         for _ in loader:
             pass
 
-    return interleaved({"training steps alone": steps, "loader alone": loading}, rounds), len(batches)
+    return interleaved({STEPS: steps, LOADER: loading}, rounds), len(batches)
 
 
 def epoch_rows(runs: Sequence[tuple[tuple[float, float], tuple[float, float]]], bare: dict[str, list[float]],
@@ -117,15 +121,20 @@ def epoch_rows(runs: Sequence[tuple[tuple[float, float], tuple[float, float]]], 
         runs: of each round, `timed_run` of one epoch and of two. bare, batches: of `bare_times`.
     """
     (starts, rests), (starts_of_two, rests_of_two) = (zip(*which, strict=True) for which in zip(*runs, strict=True))
-    steps = min(bare["training steps alone"])
 
     def row(what: str, seconds: float, every: Sequence[float], of: int | None) -> Row:
-        return {"": what, "s": seconds, "batches/s": of / seconds if of else None, "/ steps": seconds / steps,
-                "seconds": list(every)}
+        return {"": what, "s": seconds, "batches/s": of / seconds if of else None, "seconds": list(every)}
 
-    return [row("whole epoch", min(rests_of_two) - min(rests), [*rests, *rests_of_two], batches),
+    return [row(EPOCH, min(rests_of_two) - min(rests), [*rests, *rests_of_two], batches),
             *(row(what, min(seconds), seconds, batches) for what, seconds in bare.items()),
-            row("start to first step", min(*starts, *starts_of_two), [*starts, *starts_of_two], None)]
+            row(START, min(*starts, *starts_of_two), [*starts, *starts_of_two], None)]
+
+
+def ratios(rows: Sequence[Row]) -> Row:
+    """Of `epoch_rows`."""
+    seconds = {row[""]: row["s"] for row in rows}
+    steps = seconds[STEPS]
+    return {"epoch / bare steps": seconds[EPOCH] / steps, "bare steps / loader": steps / seconds[LOADER]}
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_tasks(rows: int, steps: int, hidden: int, dtype: torch.dtype, device: str) -> dict[str, Callable[[], Any]]:
-    """Name -> one forward and backward pass that the device has finished."""
+    """Name -> one forward and backward pass."""
     torch.manual_seed(0)
     gru = torch.nn.GRU(hidden, hidden, device=device, dtype=dtype)
     packing = Packing.of_lengths(torch.full((rows,), steps, device=device))
@@ -65,16 +65,13 @@ def make_tasks(rows: int, steps: int, hidden: int, dtype: torch.dtype, device: s
     of_states = torch.randn_like(x)
     padded, of_padded = (t.detach().view(rows, steps, hidden).transpose(0, 1).contiguous() for t in (x, of_states))
     padded.requires_grad_()
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
 
     def ours(kind: str, backend: str) -> None:
         states, _ = attentional_gru(x, packing, *weights, attention, kind=kind, backend=backend)
         torch.autograd.grad(states, [x, *weights, *([] if kind == "GRU" else [attention])], of_states)
-        wait()
 
     def cudnn() -> None:
         torch.autograd.grad(gru(padded)[0], [padded, *gru.parameters()], of_padded)
-        wait()
 
     return {CUDNN: cudnn, **{f"{kind}, {backend}": partial(ours, kind, backend) for kind, backend in (
         ("GRU", "triton"), ("AUGRU", "triton"), ("AUGRU", "torch"), ("AUGRU", "reference"))}}

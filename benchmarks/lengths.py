@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from .clock import by_threads, interleaved
-from .entries import build_own, own_backends
+from .entries import add_backends, build_own
 from .made import AMAZON, Sizes, make_batch, make_lengths, trimmed
 from .report import Row, add_threads, make_parser, publish
 from .systems import NET
@@ -26,9 +26,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> None:
     parser = make_parser("lengths", __doc__ or "", rounds=5)
     add_threads(parser)
     parser.add_argument("--batch-size", type=int, default=128, metavar="N", help="rows of a batch; default 128")
-    backends, notes = own_backends()
-    parser.add_argument("--backends", nargs="+", choices=["auto", *backends], default=["auto"],
-                        help="of the recurrence; default auto")
+    notes = add_backends(parser)
     options = parser.parse_args(arguments)
     tables = {f"Training step, B = {options.batch_size}, backend {backend}": length_rows(
         backend, sizes, options.batch_size, options.threads, options.rounds) for backend in options.backends}

@@ -29,7 +29,6 @@ def peak_of_step(number: int, sizes: Sizes, rows: int, trim: str, zoo: Path | No
     """Bytes that the first step, with the optimizer's state, adds to the memory of this process.
 
     It is the highest resident size during the step (VmHWM, which Linux lets a process reset) less the one before.
-    `getrusage` does not do: its maximum begins with that of the process that started this one.
 
     Args:
         number: of the entry. sizes, trim, zoo: as of the other measurements. rows: of the batch.
@@ -39,10 +38,14 @@ def peak_of_step(number: int, sizes: Sizes, rows: int, trim: str, zoo: Path | No
     batch = system.prepare(padded_for(system, make_batch(sizes, make_lengths("full", rows, sizes.max_len)), trim))
     system.model.train()
     Path("/proc/self/clear_refs").write_text("5")
-    before = _kibibytes("VmRSS")
+    before = resident_bytes("VmRSS")
     system.step(batch)
-    return 1024 * (_kibibytes("VmHWM") - before)
+    return resident_bytes("VmHWM") - before
 
 
-def _kibibytes(name: str) -> int:
-    return next(int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
+def resident_bytes(name: str) -> int:
+    """Of this process: `VmRSS`, now in memory, or `VmHWM`, the most so far.
+
+    `getrusage` does not do: its maximum begins with that of the process that started this one.
+    """
+    return 1024 * next(int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .clock import by_threads, interleaved
@@ -15,7 +16,6 @@ from .report import Row, add_threads, make_parser
 from .systems import System
 
 TRIM = ("own", "all", "none")
-BASE = "ours, auto"
 
 
 def make_race_parser(program: str, description: str, batch_sizes: list[int]) -> argparse.ArgumentParser:
@@ -29,6 +29,8 @@ def make_race_parser(program: str, description: str, batch_sizes: list[int]) -> 
     parser.add_argument("--trim", choices=TRIM, default="own",
                         help="who gets batches padded to their longest history instead of max_len: the systems whose "
                              "own loaders do that (default), all that can take them, or none")
+    parser.add_argument("--device", choices=["cpu", *["cuda"] * torch.cuda.is_available()], default="cpu",
+                        help="where all is measured: cpu (default) or cuda, where there is a GPU")
     parser.add_argument("--zoo", type=Path, metavar="DIR", help="FuxiCTR checkout, for the zoo's own DIEN")
     return parser
 
@@ -43,8 +45,7 @@ def race(found: Sequence[Entry], sizes: Sizes, batch: dict[str, Tensor], trim: s
          rounds: int, train: bool) -> list[Row]:
     """Training steps or scoring of one batch, a row a system.
 
-    Each is measured on every number of threads and reported with its best. `against ours` is its rate as a multiple of
-    that of `ours, auto` at the same work.
+    Each is measured on every number of threads and reported with its best.
     """
     systems = [entry.build(sizes) for entry in found]
     tasks, widths = {}, []
@@ -63,10 +64,4 @@ def race(found: Sequence[Entry], sizes: Sizes, batch: dict[str, Tensor], trim: s
                      "padded to": widths[i], "threads": number, "ms": 1000 * best,
                      "samples/s": len(batch["label"]) / best,
                      "seconds": {str(number): times[i, number] for number in threads}})  # fmt: skip
-    return against(rows, BASE)
-
-
-def against(rows: list[Row], base: str) -> list[Row]:
-    """The rows, each with its rate as a multiple of the base's at the same work."""
-    rates = {row["work"]: row["samples/s"] for row in rows if row["system"] == base}
-    return [{**row, "against ours": row["samples/s"] / rates[row["work"]]} for row in rows]
+    return rows

@@ -17,7 +17,7 @@ from model_zoo.DIEN.src.layers.attentional_gru import attentional_gru
 from model_zoo.DIEN.src.layers.packing import Packing
 
 from .clock import interleaved
-from .entries import own_backends
+from .entries import add_backends
 from .made import AMAZON, LENGTHS, make_lengths
 from .report import Row, make_parser, publish
 
@@ -32,18 +32,20 @@ def main(arguments: Sequence[str] | None = None, max_len: int = AMAZON.max_len) 
                         help=f"size of inputs and states; default {AMAZON.behaviour}")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), metavar="N",
                         help="torch's threads; default: all")
+    notes = add_backends(parser)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     tables = {f"{kind}, B = {rows}, lengths {lengths}, H = I = {options.hidden}, {options.threads} threads":
-              measure(kind, rows, lengths, options.hidden, max_len, options.rounds)
+              measure(kind, rows, lengths, options.hidden, max_len, options.backends, options.rounds)
               for kind in ("GRU", "AUGRU") for rows in options.batch_sizes for lengths in LENGTHS}
-    publish("recurrence", tables, json_file=options.json, arguments=arguments)
+    publish("recurrence", tables, notes, json_file=options.json, arguments=arguments)
 
 
-def measure(kind: str, rows: int, lengths: str, hidden: int, max_len: int, rounds: int) -> list[Row]:
+def measure(kind: str, rows: int, lengths: str, hidden: int, max_len: int, backends: Sequence[str], rounds: int
+            ) -> list[Row]:
     """The matrix product, then a row a backend."""
     counts = torch.from_numpy(make_lengths(lengths, rows, max_len))
-    tasks = make_tasks(kind, counts, hidden)
+    tasks = make_tasks(kind, counts, hidden, backends)
     flops = dict.fromkeys(tasks, 18 * int(counts.sum()) * hidden * 2 * hidden)
     a, b = torch.rand(SQUARE, SQUARE), torch.rand(SQUARE, SQUARE)
     tasks, flops = {PRODUCT: partial(torch.mm, a, b), **tasks}, {PRODUCT: 2 * SQUARE**3, **flops}
@@ -54,7 +56,7 @@ def measure(kind: str, rows: int, lengths: str, hidden: int, max_len: int, round
             for name, seconds in times.items()]  # fmt: skip
 
 
-def make_tasks(kind: str, lengths: Tensor, hidden: int) -> dict[str, Callable[[], Any]]:
+def make_tasks(kind: str, lengths: Tensor, hidden: int, backends: Sequence[str]) -> dict[str, Callable[[], Any]]:
     """Name -> one forward and backward pass.
 
     Args:
@@ -76,7 +78,7 @@ def make_tasks(kind: str, lengths: Tensor, hidden: int) -> dict[str, Callable[[]
         states, _ = gru(sequence)
         torch.autograd.grad(states.data, [sequence.data, *gru.parameters()], d_states)
 
-    tasks: dict[str, Callable[[], Any]] = {name: partial(backend, name) for name in own_backends()[0]}
+    tasks: dict[str, Callable[[], Any]] = {name: partial(backend, name) for name in backends}
     if kind == "GRU":
         sequence = pack_padded_sequence(packing.pad(inputs.detach()), lengths, batch_first=True, enforce_sorted=False)
         sequence.data.requires_grad_()

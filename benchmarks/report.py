@@ -54,7 +54,7 @@ def publish(program: str, tables: Mapping[str, Sequence[Row]], notes: Sequence[s
 
     Args:
         program: its module's name in `benchmarks`.
-        tables: title -> rows, all with the same headers.
+        tables: title -> rows, all with the same headers; one without rows is left out.
         notes: what a reader must know, e.g. what was left out.
         json_file: where to write; None: nowhere.
         zoo: the FuxiCTR checkout that was measured.
@@ -62,8 +62,11 @@ def publish(program: str, tables: Mapping[str, Sequence[Row]], notes: Sequence[s
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     command = shlex.join(["python", "-m", f"benchmarks.{program}", *arguments])
-    about = {"command": command, "date": f"{date.today()}", "commit": revision(Path(__file__).parents[1]),
-             "hardware": {"device": cpu_name(), "cpus": os.cpu_count()}, "versions": versions(zoo)}
+    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    about = {"program": program, "command": command, "date": f"{date.today()}",
+             "commit": revision(Path(__file__).parents[1]),
+             "hardware": {"device": cpu_name(), "cpus": os.cpu_count(), **gpu}, "versions": versions(zoo)}
+    tables = {title: rows for title, rows in tables.items() if rows}
     for title, rows in tables.items():
         print(f"### {title}\n\n{as_markdown(rows)}\n")
     for note in notes:
@@ -88,8 +91,9 @@ def machine_line(about: dict[str, Any]) -> str:
     """`Processor, n CPUs; versions; commit; date; command` in one line."""
     packages = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     hardware = about["hardware"]
-    return (f"\n{hardware['device']}, {hardware['cpus']} CPUs; {packages}; commit {about['commit']}; {about['date']}; "
-            f"`{about['command']}`")  # fmt: skip
+    gpu = f", {hardware['gpu']}" if "gpu" in hardware else ""
+    return (f"\n{hardware['device']}, {hardware['cpus']} CPUs{gpu}; {packages}; commit {about['commit']}; "
+            f"{about['date']}; `{about['command']}`")  # fmt: skip
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .clock import interleaved
-from .entries import build_own, own_backends
+from .entries import add_backends, build_own
 from .flops import step_flops
 from .made import AMAZON, LENGTHS, Sizes, make_batch, make_lengths, trimmed
 from .report import Row, make_parser, publish
@@ -27,11 +27,11 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON, square: 
     parser.add_argument("--batch-size", type=int, default=1024, metavar="N", help="rows of a batch; default 1024")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), metavar="N",
                         help="torch's threads, of products and steps; default: all")
+    notes = add_backends(parser)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    backends, notes = own_backends()
     tables = {f"Training step, B = {options.batch_size}, lengths {kind}, {options.threads} threads":
-              roofline(backends, kind, options.batch_size, sizes, square, options.rounds) for kind in LENGTHS}
+              roofline(options.backends, kind, options.batch_size, sizes, square, options.rounds) for kind in LENGTHS}
     publish("roofline", tables, notes, options.json, arguments=arguments)
 
 

@@ -1,7 +1,7 @@
 """A DIEN of whatever origin, so that a benchmark can drive all alike."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -64,6 +64,10 @@ class System:
         """A whole training step on a prepared batch."""
         self.optimizer.zero_grad()
         self.loss(batch).backward()
+        self.update()
+
+    def update(self) -> None:
+        """Clips the gradients and moves the weights."""
         clip_gradients(self.model, MAX_GRADIENT_NORM, gradient_norm(self.model))
         self.optimizer.step()
 
@@ -71,6 +75,12 @@ class System:
     def predict(self, batch: Any) -> Tensor:
         """Scores of a prepared batch."""
         return self.score(batch)
+
+    def to(self, device: str) -> "System":
+        """The same on a device, before its first step: the model, and the batches that `prepare` gives."""
+        model: Any = self.model.to(device)
+        model.device = torch.device(device)  # where models of the zoo's kind bring their inputs
+        return replace(self, prepare=lambda batch: self.prepare({name: x.to(device) for name, x in batch.items()}))
 
 
 def zoo_system(model: BaseModel, trims: bool) -> System:

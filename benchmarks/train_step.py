@@ -3,12 +3,15 @@
 A step is forward, loss, backward, clipping and optimizer; making the batch is not timed. All have embeddings of
 18 + 18, hidden states of 36, AUGRU, an MLP of 200-80 with batch normalisation, Adam (fused where users choose it),
 histories up to 100, 63,001 items and 801 categories. `work` is what they compute besides; rows of equal work compare.
-`weights` are those outside of embedding tables. Peers: pip install -r requirements-bench.txt, and --zoo.
+`weights` are those outside of embedding tables. The last tables set this project's DIEN beside each peer, with the
+auxiliary net where the peer has an auxiliary loss, without where it has none.
+Peers: pip install -r requirements-bench.txt, and --zoo.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from experiment.errors import exit_code
 
@@ -16,7 +19,9 @@ from .entries import entries
 from .made import AMAZON, Sizes, make_batch, make_lengths
 from .memory import STATUS, memory_rows
 from .race import make_race_parser, race
-from .report import publish
+from .ratios import beside_peers
+from .report import Row, publish
+from .systems import INNER_PRODUCT, NET, NO_AUX
 
 
 def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
@@ -28,24 +33,35 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
     parser.add_argument("--memory", type=int, metavar="N",
                         help="the peak memory of a step on N full histories too, each system in a process of its own")
     options = parser.parse_args(arguments)
-    if options.memory and not STATUS.is_file():
-        parser.error("--memory needs Linux's /proc")
+    if options.memory and (options.device != "cpu" or not STATUS.is_file()):
+        parser.error("--memory needs the CPU and Linux's /proc")
     return exit_code(lambda: _run(options, arguments, sizes), "interrupted")
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:
-    found, notes = entries(options.zoo)
-    tables = {}
+    found, notes = entries(options.zoo, options.device)
+    tables: dict[str, list[Row]] = {}
+    ratios: list[Row] = []
     for rows in options.batch_size:
         for kind in options.lengths:
             batch = make_batch(sizes, make_lengths(kind, rows, sizes.max_len))
-            tables[f"Training step, B = {rows}, lengths {kind}"] = race(
+            measured = tables[f"Training step, B = {rows}, lengths {kind}"] = race(
                 found, sizes, batch, options.trim, options.threads, options.rounds, train=True)
+            ratios += beside_all(measured, {"B": rows, "lengths": kind}, "samples/s")
+    tables["Samples/s as multiples of a peer's"] = ratios
     if options.memory:
-        tables[f"Peak memory of a training step (VmHWM), B = {options.memory}, lengths full"] = memory_rows(
+        measured = tables[f"Peak memory of a training step (VmHWM), B = {options.memory}, lengths full"] = memory_rows(
             found, sizes, options.memory, options.trim, options.zoo)
+        tables["Peak memory as a multiple of a peer's"] = beside_all(measured, {}, "peak MiB", best_first=False)
     publish("train_step", tables, notes, options.json, options.zoo, arguments)
     return 0
+
+
+def beside_all(rows: Sequence[Row], labels: dict[str, Any], value: str, best_first: bool = True) -> list[Row]:
+    """`beside_peers` with the auxiliary loss, then without; each row begins with the labels."""
+    pairs = (("on", NET, (NET, INNER_PRODUCT)), ("off", NO_AUX, (NO_AUX,)))
+    return [{**labels, "auxiliary loss": name, **row} for name, work, peers in pairs
+            for row in beside_peers(rows, value, work, peers, best_first)]
 
 
 if __name__ == "__main__":

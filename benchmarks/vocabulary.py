@@ -7,7 +7,6 @@ batches as long as Amazon's, of items that are popular by Zipf's law.
 import argparse
 import itertools
 import math
-import resource
 import sys
 from collections.abc import Sequence
 from multiprocessing import get_context
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from benchmarks.clock import interleaved
 from benchmarks.made import Sizes, make_batch, make_feature_map, make_lengths, trimmed
+from benchmarks.memory import STATUS, resident_bytes
 from benchmarks.report import Row, make_parser, publish
 from experiment.config import load_config
 from experiment.models import build_model, find_model
@@ -56,7 +56,11 @@ class Child:
         self._ask(True)
 
     def close(self) -> dict[str, float]:
-        """End the process. Returns its `peak_bytes`, and how many `item_rows` a batch reads on average."""
+        """End the process.
+
+        Returns:
+            Its `peak_bytes` (NaN without /proc), and how many `item_rows` a batch reads on average.
+        """
         answer = self._ask(False)
         self._process.join()
         return answer
@@ -87,9 +91,8 @@ def serve(pipe: Connection, case: Case) -> None:
             break
         trainer._train_step(batch)
         pipe.send(None)
-    unit = 1 if sys.platform == "darwin" else 1024
     read = [len(torch.cat([batch["item_id"], batch["item_history"].flatten()]).unique()) for batch in batches]
-    pipe.send({"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+    pipe.send({"peak_bytes": resident_bytes("VmHWM") if STATUS.is_file() else math.nan,
                "item_rows": sum(read) / len(read)})  # fmt: skip
 
 
@@ -116,7 +119,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; exits with code 2 on a wrong one."""
     parser = make_parser("vocabulary", __doc__ or "", rounds=5)
     parser.add_argument("--items", type=int, nargs="+", default=[10**4, 10**6], metavar="N",
-                        help="sizes of the vocabulary; default 10000 1000000 (10000000 takes 8 GB in all)")  # fmt: skip
+                        help="sizes of the vocabulary; default 10000 1000000")  # fmt: skip
+    parser.add_argument("--updates", nargs="+", choices=UPDATES, default=UPDATES,
+                        help="default both; all cases are in memory at once, where 10000000 items take about 5 GB "
+                             "dense and 3 GB sparse")
     parser.add_argument("--rows", type=int, default=1024, metavar="B", help="of a batch; default 1024")
     parser.add_argument("--uniform", action="store_true", help="all items are equally popular")
     options = parser.parse_args(arguments)
@@ -144,7 +150,8 @@ def measure(cases: Sequence[Case], rounds: int) -> list[Row]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and publish; returns the exit code."""
     options = parse_arguments(arguments)
-    cases = [Case(items, updates, options.rows, options.uniform) for items in options.items for updates in UPDATES]
+    cases = [Case(items, updates, options.rows, options.uniform)
+             for items in options.items for updates in options.updates]
     rows = measure(cases, options.rounds)
     items = "equally popular items" if options.uniform else "items by Zipf 1.0"
     notes = [f"DIEN_amazon on batches of {options.rows}, {items}; a step: the best of {options.rounds}, one thread",

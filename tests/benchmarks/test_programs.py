@@ -13,7 +13,7 @@ from made_data import entry, write_samples
 from benchmarks import epoch, inference, lengths, memory, roofline, train_step
 from benchmarks.entries import build_own, entries
 from benchmarks.made import HISTORIES, Sizes
-from benchmarks.systems import NO_AUX, keywords
+from benchmarks.systems import INNER_PRODUCT, NET, NO_AUX, keywords
 from experiment.config import write_config
 
 TINY = Sizes(items=50, categories=12, contexts=6, embedding=4, attention_units=(6, 3), aux_units=(6, 3),
@@ -41,13 +41,34 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., dic
 
 def test_train_step(run: Callable[..., Any]) -> None:
     tables = run(train_step, "--batch-size", "3", "--threads", "1", sizes=TINY)
+    ratios = tables.pop("Samples/s as multiples of a peer's", [])
     assert list(tables) == ["Training step, B = 3, lengths amazon", "Training step, B = 3, lengths full"]
     for rows in tables.values():
         assert [(row["system"], row["work"]) for row in rows] == [(e.name, e.work.name) for e in entries()[0]]
         for row in rows:
             assert row["samples/s"] == pytest.approx(3000 / row["ms"])
-            assert row["against ours"] == 1 or row["system"] != "ours, auto"
             assert row["ms"] == 1000 * min(row["seconds"]["1"])
+    peers = [row for rows in tables.values() for row in rows if not row["system"].startswith("ours")]
+    assert len(ratios) == len(peers)
+    assert [row["lengths"] for row in ratios] == sorted(row["lengths"] for row in ratios)
+
+
+def test_ratios_are_over_each_peer_of_the_same_kind() -> None:
+    rows: list[dict[str, Any]] = [
+        {"system": "ours, compiled", "work": NET.name, "samples/s": 30.0},
+        {"system": "ours, torch", "work": NET.name, "samples/s": 15.0},
+        {"system": "ours, compiled", "work": NO_AUX.name, "samples/s": 40.0},
+        {"system": "slow", "work": NET.name, "samples/s": 2.0},
+        {"system": "fast", "work": INNER_PRODUCT.name, "samples/s": 3.0},
+        {"system": "bare", "work": NO_AUX.name, "samples/s": 10.0},
+    ]
+    on = [("on", "fast", 10.0, 5.0), ("on", "slow", 15.0, 7.5)]
+    for best_first in (True, False):
+        found = train_step.beside_all(rows, {"B": 8}, "samples/s", best_first)
+        assert all(row["B"] == 8 for row in found)
+        assert [(row["auxiliary loss"], row["peer"], row["compiled / peer"], row["torch / peer"])
+                for row in found[:2]] == (on if best_first else on[::-1])
+        assert (found[2]["peer"], found[2]["compiled / peer"], len(found)) == ("bare", 4, 3)
 
 
 @pytest.mark.skipif(not memory.STATUS.is_file(), reason="needs Linux's /proc")
@@ -59,15 +80,20 @@ def test_peak_memory_of_a_step() -> None:
 
 def test_inference(run: Callable[..., Any]) -> None:
     tables = run(inference, "--batch-size", "3", "--threads", "1", "--candidates", "4", sizes=TINY)
-    assert list(tables) == ["Scoring, B = 3, lengths amazon", "Scoring, B = 3, lengths full",
-                            "1 user x 4 candidates, 9 behaviours", "1 user x 4 candidates, 12 behaviours"]  # fmt: skip
-    names = [row["system"] for row in list(tables.values())[-1]]
-    assert names[:2] == ["ours, auto", "ours, auto, expanded"]
+    assert list(tables)[:4] == ["Scoring, B = 3, lengths amazon", "Scoring, B = 3, lengths full",
+                                "1 user x 4 candidates, 9 behaviours", "1 user x 4 candidates, 12 behaviours"]
+    names = [row["system"] for row in tables["1 user x 4 candidates, 12 behaviours"]]
+    assert names[1] == f"expanded, {names[0]}"
+    candidates = tables["Candidates: samples/s as multiples of an expanded batch's"]
+    assert {row["peer"] for row in candidates} == {name for name in names if name.startswith("expanded, ")}
 
 
 def test_interests_of_one_user_score_as_the_expanded_batch_does() -> None:
+    torch.manual_seed(1)
     system = build_own(TINY, NO_AUX, "auto")
     system.model.eval()
+    for weight in system.model.parameters():
+        torch.nn.init.normal_(weight, std=0.3)  # the zoo's first embeddings are too small for candidates to differ by
     batch = inference.one_user(TINY, 5, candidates=6)
     user = {name: batch[name][:1] for name in HISTORIES}
     scores = inference.score_candidates(system.model, user, batch)
@@ -84,7 +110,9 @@ def test_roofline(run: Callable[..., Any]) -> None:
 
 
 def test_lengths(run: Callable[..., Any]) -> None:
-    (rows,) = run(lengths, "--batch-size", "3", "--threads", "1", sizes=TINY).values()
+    tables = run(lengths, "--batch-size", "3", "--threads", "1", "--backends", "torch", "reference", sizes=TINY)
+    assert [title.split()[-1] for title in tables] == ["torch", "reference"]
+    rows = tables["Training step, B = 3, backend torch"]
     assert rows[0]["time / first"] == 1
     assert {row["histories"]: row["padded to"] for row in rows[1:3]} == {
         "the same, padded to 12": 12, "the same, padded to 120": 120}  # fmt: skip
@@ -113,10 +141,12 @@ def test_epoch(run: Callable[..., Any], tiny_config: Path, monkeypatch: pytest.M
         return 5.0, 1.0 + 2.0 * number
 
     monkeypatch.setattr(epoch, "timed_run", timed_run)
-    (rows,) = run(epoch, "--config", str(tiny_config), "--expid", "tiny").values()
+    rows, (ratios,) = run(epoch, "--config", str(tiny_config), "--expid", "tiny").values()
     assert epochs == [1, 1, 2]
     assert [row[""] for row in rows] == ["whole epoch", "training steps alone", "loader alone", "start to first step"]
-    assert [rows[0]["s"], rows[1]["/ steps"], rows[3]["s"]] == [2, 1, 5]
+    seconds = [row["s"] for row in rows]
+    assert seconds[::3] == [2, 5]
+    assert ratios == {"epoch / bare steps": 2 / seconds[1], "bare steps / loader": seconds[1] / seconds[2]}
     assert not (tiny_config.parent / "unused").exists()
 
 

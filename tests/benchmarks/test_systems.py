@@ -62,13 +62,27 @@ def test_a_missing_peer_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_backend_that_does_not_run_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*arguments: object) -> None:
-        raise RuntimeError("no compiler")
+    def require(backend: str) -> None:
+        if backend in ("compiled", "triton"):
+            raise RuntimeError("nothing to run it")
 
-    monkeypatch.setitem(all_entries.BACKENDS, "broken", broken)
-    names, notes = own_backends()
-    assert "broken" not in names and "reference" in names
-    assert "recurrence_backend broken is left out: no compiler" in notes
+    monkeypatch.setattr(all_entries, "require", require)
+    for device, missing in (("cpu", "compiled"), ("cuda", "triton")):
+        names, notes = own_backends(device)
+        assert names == ["torch", "reference"]
+        assert notes == [f"recurrence_backend {missing} is left out: nothing to run it"]
+        assert {entry.name for entry in entries(device=device)[0] if entry.name.startswith("ours")} == {"ours, torch"}
+
+
+def test_the_reference_is_not_raced() -> None:
+    assert "reference" in own_backends()[0]
+    assert all("reference" not in entry.name for entry in entries()[0])
+
+
+def test_a_system_moves_with_its_batches() -> None:
+    system = build_own(TINY, NO_AUX, "torch").to("meta")
+    batch = system.prepare(make_batch(TINY, make_lengths("full", 2, TINY.max_len)))
+    assert {x.device.type for x in [*batch.values(), *system.model.parameters()]} == {"meta"}
 
 
 def test_who_gets_a_trimmed_batch() -> None:
