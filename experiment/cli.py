@@ -25,6 +25,7 @@ from data.errors import UserError
 from data.fingerprint import Fingerprint
 
 from . import checkpoint
+from .allocator import keep_freed_memory
 from .config import Config, load_config
 from .device import device_index
 from .errors import exit_code
@@ -122,6 +123,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) -> None:
+    keep_freed_memory()
     logging.info(f"FuxiCTR version: {fuxictr.__version__}")
     check_values(config.params, config.origin.__getitem__)
     model_class = find_model(config.params["model"], config.params.get("zoo"))
