@@ -3,16 +3,16 @@
 import ctypes
 import sys
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
-_LARGEST_BLOCK = 32 * 2**20  # that glibc allows there
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed blocks of up to 32 MiB in this process; no other C library has an effect of it.
+    """Let glibc keep what this process frees, so that a step finds the memory of the one before.
 
-    By default it returns large ones to the kernel at once, which then clears the same pages anew in every step.
+    By default it returns large blocks to the kernel at once, which then clears the same pages anew in every step.
+    Nothing happens with another C library.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
-        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_MMAP_MAX, 0)  # all blocks come from the heap
+        mallopt(_TRIM_THRESHOLD, -1)  # which never shrinks

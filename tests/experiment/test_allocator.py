@@ -12,7 +12,7 @@ from experiment.allocator import keep_freed_memory
 def page_faults() -> int:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
-        blocks = [np.ones(2**20, np.uint8) for _ in range(20)]
+        blocks = [np.ones(size * 2**20, np.uint8) for size in (1, 8, 40)]
         del blocks
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
