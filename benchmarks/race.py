@@ -18,9 +18,10 @@ from .systems import System
 TRIM = ("own", "all", "none")
 
 
-def make_race_parser(program: str, description: str, batch_sizes: list[int]) -> argparse.ArgumentParser:
+def make_race_parser(program: str, description: str, batch_sizes: list[int], rounds: int = 3
+                     ) -> argparse.ArgumentParser:
     """A command line with the options of programs that compare systems."""
-    parser = make_parser(program, description, rounds=3)
+    parser = make_parser(program, description, rounds)
     add_threads(parser)
     parser.add_argument("--batch-size", type=int, nargs="+", default=batch_sizes, metavar="N",
                         help=f"rows of a batch; default {' '.join(map(str, batch_sizes))}")
