@@ -17,6 +17,7 @@ from . import checkpoint
 from .errors import TrainingError
 from .evaluation import evaluate, progress_bar
 from .gradients import clip_gradients, gradient_cause, gradient_norm, loss_cause
+from .optimizers import fuse
 from .resume import Progress, ResumeFile
 
 MIN_DELTA = 1e-6
@@ -37,10 +38,10 @@ class Trainer:
 
     Unlike the zoo: a loss or gradient that is not finite stops the run before the optimizer moves; a NaN metric is no
     improvement; `eval_steps` beyond an epoch evaluates at its end; an interrupted run can be resumed, bit for bit;
-    weights of an earlier run are never taken for this one's.
+    weights of an earlier run are never taken for this one's; Adam's steps are fused.
 
     Args:
-        model: a compiled zoo model.
+        model: a compiled zoo model that has taken no step.
         max_gradient_norm: clip norm of the gradient.
         config: the configuration, compared when a run is resumed.
         on_start: called after the first step, when the run has really started.
@@ -69,6 +70,7 @@ class Trainer:
         self._rng: dict[str, Any] | None = None  # of a resumed run, until it is back in its place
         self._owns_files = False
         self._finished = False
+        fuse(model.optimizer)
 
     def resume(self) -> None:
         """Take up an interrupted run; `fit` then does what is left, for a finished run only the loading of its weights.
@@ -149,7 +151,7 @@ class Trainer:
         for batch in progress_bar(batches, self.model._verbose, total=steps_per_epoch, initial=place.batches_done):
             loss = self._train_step(batch)
             place.train_seconds += time.perf_counter() - start
-            place.train_rows += len(self.model.get_labels(batch))
+            place.train_rows += len(batch[self.model.feature_map.labels[0]])
             place.batches_done += 1
             place.total_steps += 1
             place.loss_sum += loss
@@ -209,7 +211,8 @@ class Trainer:
             raise self._not_finite("loss", loss_cause(model, return_dict, y_true))
         if not math.isfinite(losses["gradient_norm"]):
             raise self._not_finite("gradient", gradient_cause(model))
-        clip_gradients(model, self.max_gradient_norm, norm)
+        if losses["gradient_norm"] + 1e-6 > self.max_gradient_norm:  # else all would be multiplied by 1
+            clip_gradients(model, self.max_gradient_norm, norm)
         model.optimizer.step()
         for observer in self.observers:
             observer.step(self.progress.total_steps + 1, losses, model.optimizer.param_groups[0]["lr"])

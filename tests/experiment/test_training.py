@@ -16,6 +16,7 @@ from data.errors import UserError
 from experiment.errors import TrainingError
 from experiment.evaluation import Evaluation
 from experiment.gradients import clip_gradients, gradient_norm
+from experiment.optimizers import fuse
 from experiment.training import Trainer
 
 
@@ -78,6 +79,7 @@ def test_weights_and_log_equal_the_zoos_loop(parts, caplog, settings):
             Trainer(model, norm).fit(train, valid, epochs)
         else:
             Path("checkpoints/tiny").mkdir(parents=True, exist_ok=True)
+            fuse(model.optimizer)
             model.fit(train, epochs=epochs, validation_data=valid, max_gradient_norm=norm)
         results.append((weights(model), [record.getMessage() for record in caplog.records]))
     assert_equal(results[0][0], results[1][0])

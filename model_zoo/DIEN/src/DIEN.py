@@ -21,6 +21,7 @@ from .keywords import check_activations, check_backend, check_choice, check_size
 from .layers.attention import InterestAttention
 from .layers.attentional_gru import AttentionalGRU
 from .layers.auxiliary_loss import AuxiliaryLoss
+from .layers.lookup import lookup
 from .layers.packing import pack
 from .negatives import BatchPool, Catalogue, draw_against
 from .sequences import Evolution, Interests
@@ -281,6 +282,9 @@ class DIEN(BaseModel):
         return list(drawn), valid
 
     def _embed(self, names: tuple[str, ...], ids: list[Tensor]) -> Tensor:
+        tables = [self.embedding_layer.embedding_layers[name] for name in names]
+        if all(type(table) is nn.Embedding for table in tables) and not any(name in self.embedding_layer.feature_encoders for name in names):
+            return lookup(cast(list[nn.Embedding], tables), ids)
         embedded = self.embedding_layer(dict(zip(names, ids, strict=True)))
         return torch.cat([embedded[name] for name in names], dim=-1)
 
