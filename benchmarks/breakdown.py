@@ -34,7 +34,9 @@ PARTS = {
     "auxiliary net": ("aux_losses", "interest_extractor.auxiliary_net"),
     "MLP": ("dnn",),
 }
-"""Part -> what it is called in this project's, the zoo's and deepctr-torch's DIEN."""
+"""Part -> modules of this project's, the zoo's and deepctr-torch's DIEN."""
+FUNCTIONS = {"_Lookup": "embeddings"}
+"""Functions of autograd -> part; they are called by no module."""
 UPDATE, REST = "clipping, optimizer", "packing, loss, rest"
 COLUMNS = (*PARTS, UPDATE, REST)
 BACKWARD = "autograd::engine::evaluate_function"
@@ -126,7 +128,7 @@ def self_times(events: Sequence[FunctionEvent]) -> dict[str, float]:
         elif event.name.startswith(BACKWARD):
             part = part_of.get(event.sequence_nr, REST)
         elif event.sequence_nr >= 0:
-            part_of[event.sequence_nr] = part
+            part = part_of[event.sequence_nr] = FUNCTIONS.get(event.name, part)
         time[part] += event.self_cpu_time_total
         for child in sorted(event.cpu_children, key=lambda child: child.time_range.start):
             walk(child, part)

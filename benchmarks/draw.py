@@ -37,11 +37,14 @@ def _run(files: Sequence[Path], folder: Path) -> int:
     except ImportError as error:
         raise UserError("no pictures, as a package is not installed: pip install matplotlib") from error
     matplotlib.use("Agg")
+    from matplotlib import pyplot
+
     for file in files:
         program, tables = read(file)
         folder.mkdir(parents=True, exist_ok=True)
         figure = PICTURES[program](tables)
         figure.savefig(folder / f"{program}.png", dpi=150)
+        pyplot.close(figure)
         print(folder / f"{program}.png")
     return 0
 
@@ -69,15 +72,19 @@ def panels(count: int, height: float) -> tuple[Any, Any]:
     rows = -(-count // 2)
     figure, axes = pyplot.subplots(rows, min(count, 2), figsize=(5.5 * min(count, 2), height * rows),
                                    layout="constrained", squeeze=False)  # fmt: skip
-    return figure, axes.flatten()
+    for place in axes.flatten()[count:]:
+        place.remove()
+    return figure, axes.flatten()[:count]
 
 
 def draw_rates(tables: Tables) -> Any:
     """Samples/s of each system, a panel for each batch."""
+    from matplotlib.patches import Patch
+
     races = {title: rows for title, rows in tables.items() if "system" in rows[0] and "samples/s" in rows[0]}
     figure, axes = panels(len(races), 4)
     works = sorted({row["work"] for rows in races.values() for row in rows})
-    for place, (title, rows) in zip(axes, races.items(), strict=False):
+    for place, (title, rows) in zip(axes, races.items(), strict=True):
         names = [f"{row['system']}  {row['threads']}t" for row in rows[::-1]]
         rates = [row["samples/s"] for row in rows[::-1]]
         bars = place.barh(range(len(rows)), rates, color=[color(works.index(row["work"])) for row in rows[::-1]])
@@ -86,28 +93,26 @@ def draw_rates(tables: Tables) -> Any:
         place.set(title=title, xlabel="samples/s")
         place.margins(x=0.15)
         place.grid(axis="x", alpha=0.3)
-    from matplotlib.patches import Patch
-
     figure.legend(handles=[Patch(color=color(number), label=work) for number, work in enumerate(works)],
                   loc="outside lower center", ncols=3, fontsize="small")  # fmt: skip
     return figure
 
 
 def draw_lengths(tables: Tables) -> Any:
-    """A step's time against what the batch is padded to, and against its real behaviours."""
-    figure, (by_padding, by_behaviours) = panels(2, 3.8)
-    for number, (title, rows) in enumerate(tables.items()):
-        label = title.removeprefix("Training step, ")
-        same = sorted((row["padded to"], row["ms"]) for row in rows if row["behaviours / first"] == 1)
-        every = sorted((row["behaviours"], row["ms"]) for row in rows)
-        for place, points in ((by_padding, same), (by_behaviours, every)):
-            place.plot(*zip(*points, strict=True), marker="o", label=label, color=color(number))
-    by_padding.set(xscale="log", xlabel="padded to", ylabel="ms of a step", title="the same histories")
-    by_behaviours.set(xlabel="real behaviours of the batch", title="all histories")
-    for place in (by_padding, by_behaviours):
-        place.set_ylim(bottom=0)
+    """A step's time against max_len, of all systems, and against real behaviours, of this project's backends."""
+    figure, (by_max_len, by_behaviours) = panels(2, 3.8)
+    *backends, (title, rows) = tables.items()
+    for number, name in enumerate(dict.fromkeys((row["system"], row["work"]) for row in rows)):
+        points = [(row["max_len"], row["ms"]) for row in rows if (row["system"], row["work"]) == name]
+        by_max_len.plot(*zip(*points, strict=True), marker=".", label=", ".join(name), color=color(number))
+    for number, (backend, cases) in enumerate(backends):
+        by_behaviours.scatter([row["behaviours"] for row in cases], [row["ms"] for row in cases], color=color(number),
+                              label=backend)  # fmt: skip
+    by_max_len.set(xscale="log", yscale="log", xlabel="max_len", ylabel="ms of a step", title=title)
+    by_behaviours.set(xlabel="real behaviours of the batch", ylim=(0, None), title="Training step")
+    for place in (by_max_len, by_behaviours):
+        place.legend(fontsize="x-small")
         place.grid(alpha=0.3)
-    figure.legend(*by_padding.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize="small")
     return figure
 
 
@@ -119,8 +124,10 @@ def draw_vocabulary(tables: Tables) -> Any:
         for number, updates in enumerate(dict.fromkeys(row["updates"] for row in rows)):
             points = sorted((row["items"], row[column]) for row in rows if row["updates"] == updates)
             place.plot(*zip(*points, strict=True), marker="o", label=updates, color=color(number))
-        place.set(xscale="log", yscale="log", xlabel="items", title=column)
+        place.set(xscale="log", xlabel="items", title=column)
         place.grid(alpha=0.3)
+    axes[0].set_yscale("log")
+    axes[1].set_ylim(bottom=0)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, title="embedding_updates")
     return figure
 
@@ -128,7 +135,7 @@ def draw_vocabulary(tables: Tables) -> Any:
 def draw_breakdown(tables: Tables) -> Any:
     """The parts of a step's time, a panel for each batch and a bar for each system."""
     figure, axes = panels(len(tables), 3.2)
-    for place, (title, rows) in zip(axes, tables.items(), strict=False):
+    for place, (title, rows) in zip(axes, tables.items(), strict=True):
         left = [0.0] * len(rows)
         for number, part in enumerate(COLUMNS):
             widths = [row[part] for row in rows[::-1]]
