@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiment.optimizers import fuse
 from model_zoo.DIEN.src import DIEN
 from model_zoo.DIEN.src.layers.attentional_gru import require
 
@@ -32,13 +33,15 @@ class Entry(NamedTuple):
 
 
 def build_own(sizes: Sizes, work: Work, backend: str) -> System:
-    """This project's DIEN; its negatives are columns of the batch, as the peers' are."""
+    """This project's DIEN, trained as by `run_expid.py`; its negatives are columns of the batch, as the peers' are."""
     auxiliary: dict[str, Any] = {"dien_neg_seq_field": []}
     if work.aux_scorer:
         auxiliary = {"aux_loss_alpha": 1, "aux_scorer": work.aux_scorer, "aux_negatives": "column",
                      "dien_neg_seq_field": [("neg_item_history", "neg_cate_history")]}
     feature_map = make_feature_map(sizes, negatives=work.aux_scorer is not None)
-    return zoo_system(DIEN(feature_map, recurrence_backend=backend, **keywords(sizes, work), **auxiliary), trims=True)
+    system = zoo_system(DIEN(feature_map, recurrence_backend=backend, **keywords(sizes, work), **auxiliary), trims=True)
+    fuse(system.optimizer)
+    return system
 
 
 def own_backends(device: str = "cpu") -> tuple[list[str], list[str]]:
@@ -83,7 +86,8 @@ def entries(zoo: Path | None = None, device: str = "cpu") -> tuple[list[Entry], 
             continue
         found += [Entry(name, work, partial(build, work=work)) for work in works]
     if zoo:
-        found.append(Entry("the zoo's own", NO_AUX, partial(zoo_peer.build, zoo=zoo)))
+        found += [Entry(name, NO_AUX, partial(zoo_peer.build, zoo=zoo, fused=fused))
+                  for name, fused in (("the zoo's own", False), ("the zoo's own, fused Adam", True))]
     else:
         notes.append("the zoo's own DIEN is left out: --zoo PATH, of a clone of https://github.com/reczoo/FuxiCTR")
     return [entry._replace(build=partial(_on, device, entry.build)) for entry in found], notes

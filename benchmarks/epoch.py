@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from fuxictr.pytorch.dataloaders import RankDataLoader
+from tqdm import tqdm
 
 from data.dataset import SPLITS, prepare_dataset
 from experiment.config import BASE, load_config, write_config
@@ -49,7 +50,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
     with TemporaryDirectory() as folder:
         params = moved(options.config, options.expid, Path(folder))
         timed_run(params, 1)
-        runs = [(timed_run(params, 1), timed_run(params, 2)) for _ in range(options.rounds)]
+        runs = [(timed_run(params, 1), timed_run(params, 2))
+                for _ in tqdm(range(options.rounds), "runs", leave=False, disable=None)]
         title = f"An epoch of {options.expid}, batches of {params['batch_size']}"
         rows = epoch_rows(runs, *bare_times(params, options.rounds))
     publish("epoch", {title: rows, "Ratios": [ratios(rows)]}, json_file=options.json, arguments=arguments)

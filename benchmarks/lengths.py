@@ -1,9 +1,12 @@
 """Whether the cost of a training step follows the real behaviours: the same histories padded otherwise, longer ones.
 
 Each step is set beside that on histories of 1 + geometric behaviours, mean 9, padded to the longest of the batch, as
-the loader does whatever max_len is.
+the loader does whatever max_len is. The last table has the same histories in data sets of other max_len, for this
+project's DIEN and others, each with the padding of its own loader. Peers: as of `benchmarks.train_step`.
 """
 
+import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,26 +14,44 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
+from experiment.errors import exit_code
+
 from .clock import by_threads, interleaved
-from .entries import add_backends, build_own
+from .entries import Entry, add_backends, build_own, entries
 from .made import AMAZON, Sizes, make_batch, make_lengths, trimmed
+from .race import add_zoo, race
 from .report import Row, add_threads, make_parser, publish
-from .systems import NET
+from .systems import NET, NO_AUX
 
 FACTOR = 10
+MAX_LENS = (1, 3, 10)
+"""Multiples of the usual one."""
 BASE = "Amazon-like"
 
 
-def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> None:
-    """Measure and print; `sizes` other than the default are for trying out."""
-    parser = make_parser("lengths", __doc__ or "", rounds=5)
+def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
+    """Measure and print; returns an exit code, 2 for a checkout that is none.
+
+    `sizes` other than the default are for trying out.
+    """
+    parser = make_parser("lengths", __doc__ or "", rounds=2)
     add_threads(parser)
     parser.add_argument("--batch-size", type=int, default=128, metavar="N", help="rows of a batch; default 128")
-    notes = add_backends(parser)
+    add_zoo(parser)
+    add_backends(parser)
     options = parser.parse_args(arguments)
+    return exit_code(lambda: _run(options, arguments, sizes), "interrupted")
+
+
+def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:
     tables = {f"Training step, B = {options.batch_size}, backend {backend}": length_rows(
         backend, sizes, options.batch_size, options.threads, options.rounds) for backend in options.backends}
-    publish("lengths", tables, notes, options.json, arguments=arguments)
+    every, notes = entries(options.zoo)
+    others = [entry for entry in every if entry.work != NO_AUX or "zoo" in entry.name]
+    tables[f"Training step, B = {options.batch_size}, by max_len"] = max_len_rows(
+        others, sizes, options.batch_size, options.threads, options.rounds)
+    publish("lengths", tables, notes, options.json, options.zoo, arguments)
+    return 0
 
 
 def cases(sizes: Sizes, rows: int) -> dict[str, dict[str, Tensor]]:
@@ -71,5 +92,17 @@ def length_rows(backend: str, sizes: Sizes, rows: int, threads: Sequence[int], r
             for name, batch in batches.items()]  # fmt: skip
 
 
+def max_len_rows(found: Sequence[Entry], sizes: Sizes, rows: int, threads: Sequence[int], rounds: int) -> list[Row]:
+    """A row a system and max_len, with its multiple of the system's first time."""
+    lengths = make_lengths("amazon", rows, sizes.max_len)
+    raced: list[Row] = []
+    for factor in MAX_LENS:
+        longer = replace(sizes, max_len=factor * sizes.max_len)
+        raced += [{"max_len": longer.max_len, **row} for row in race(
+            found, longer, make_batch(longer, lengths), "own", threads, rounds, train=True)]
+    by_system = [raced[start::len(found)] for start in range(len(found))]
+    return [{**row, "time / first": row["ms"] / of_one[0]["ms"]} for of_one in by_system for row in of_one]
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,6 +6,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from .entries import Entry, entries
 from .made import Sizes, make_batch, make_lengths
@@ -18,7 +19,7 @@ STATUS = Path("/proc/self/status")
 def memory_rows(found: Sequence[Entry], sizes: Sizes, rows: int, trim: str, zoo: Path | None) -> list[Row]:
     """A row a system: the peak of its first step on a batch whose histories are all full."""
     measured = []
-    for number, entry in enumerate(found):
+    for number, entry in enumerate(tqdm(found, "peak memory", leave=False, disable=None)):
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
             peak = process.submit(peak_of_step, number, sizes, rows, trim, zoo).result()
         measured.append({"system": entry.name, "work": entry.work.name, "peak MiB": peak / 2**20})

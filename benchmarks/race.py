@@ -18,9 +18,10 @@ from .systems import System
 TRIM = ("own", "all", "none")
 
 
-def make_race_parser(program: str, description: str, batch_sizes: list[int]) -> argparse.ArgumentParser:
+def make_race_parser(program: str, description: str, batch_sizes: list[int], rounds: int = 3
+                     ) -> argparse.ArgumentParser:
     """A command line with the options of programs that compare systems."""
-    parser = make_parser(program, description, rounds=3)
+    parser = make_parser(program, description, rounds)
     add_threads(parser)
     parser.add_argument("--batch-size", type=int, nargs="+", default=batch_sizes, metavar="N",
                         help=f"rows of a batch; default {' '.join(map(str, batch_sizes))}")
@@ -31,8 +32,13 @@ def make_race_parser(program: str, description: str, batch_sizes: list[int]) -> 
                              "own loaders do that (default), all that can take them, or none")
     parser.add_argument("--device", choices=["cpu", *["cuda"] * torch.cuda.is_available()], default="cpu",
                         help="where all is measured: cpu (default) or cuda, where there is a GPU")
-    parser.add_argument("--zoo", type=Path, metavar="DIR", help="FuxiCTR checkout, for the zoo's own DIEN")
+    add_zoo(parser)
     return parser
+
+
+def add_zoo(parser: argparse.ArgumentParser) -> None:
+    """`--zoo`."""
+    parser.add_argument("--zoo", type=Path, metavar="DIR", help="FuxiCTR checkout, for the zoo's own DIEN")
 
 
 def padded_for(system: System, batch: dict[str, Tensor], trim: str) -> dict[str, Tensor]:

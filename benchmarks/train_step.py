@@ -1,11 +1,10 @@
 """Whole training steps, in samples per second: this project's DIEN and others on the same batches and sizes.
 
 A step is forward, loss, backward, clipping and optimizer; making the batch is not timed. All have embeddings of
-18 + 18, hidden states of 36, AUGRU, an MLP of 200-80 with batch normalisation, Adam (fused where users choose it),
-histories up to 100, 63,001 items and 801 categories. `work` is what they compute besides; rows of equal work compare.
-`weights` are those outside of embedding tables. The last tables set this project's DIEN beside each peer, with the
-auxiliary net where the peer has an auxiliary loss, without where it has none.
-Peers: pip install -r requirements-bench.txt, and --zoo.
+18 + 18, hidden states of 36, AUGRU, an MLP of 200-80 with batch normalisation, Adam, histories up to 100, 63,001 items
+and 801 categories. `work` is what they compute besides, `weights` are those outside of embedding tables. The tables of
+multiples set this project's DIEN beside each peer: with the auxiliary net where the peer has an auxiliary loss, without
+where it has none. Peers: pip install -r requirements-bench.txt, and --zoo.
 """
 
 import argparse

@@ -3,13 +3,17 @@
 from pathlib import Path
 
 from experiment.checkout import Checkout
+from experiment.optimizers import fuse
 
 from ..made import Sizes, make_feature_map
 from ..systems import NO_AUX, System, keywords, zoo_system
 
 
-def build(sizes: Sizes, zoo: Path) -> System:
-    """Args: zoo: the checkout."""
+def build(sizes: Sizes, zoo: Path, fused: bool) -> System:
+    """Args: zoo: the checkout. fused: whether its Adam is torch's fused one, which it does not choose by itself."""
     model = Checkout(zoo).model_class("DIEN")
     feature_map = make_feature_map(sizes, negatives=False)
-    return zoo_system(model(feature_map, dien_neg_seq_field=[], **keywords(sizes, NO_AUX)), trims=False)
+    system = zoo_system(model(feature_map, dien_neg_seq_field=[], **keywords(sizes, NO_AUX)), trims=False)
+    if fused:
+        fuse(system.optimizer)
+    return system

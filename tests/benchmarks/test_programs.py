@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from made_data import entry, write_samples
+from torch.profiler import ProfilerActivity, profile, record_function
 
-from benchmarks import epoch, inference, lengths, memory, roofline, train_step
+from benchmarks import breakdown, epoch, inference, lengths, memory, roofline, train_step
 from benchmarks.entries import build_own, entries
-from benchmarks.made import HISTORIES, Sizes
+from benchmarks.made import HISTORIES, LENGTHS, Sizes, make_batch
 from benchmarks.systems import INNER_PRODUCT, NET, NO_AUX, keywords
 from experiment.config import write_config
 
@@ -111,13 +113,54 @@ def test_roofline(run: Callable[..., Any]) -> None:
 
 def test_lengths(run: Callable[..., Any]) -> None:
     tables = run(lengths, "--batch-size", "3", "--threads", "1", "--backends", "torch", "reference", sizes=TINY)
-    assert [title.split()[-1] for title in tables] == ["torch", "reference"]
+    assert [title.split()[-1] for title in tables] == ["torch", "reference", "max_len"]
     rows = tables["Training step, B = 3, backend torch"]
     assert rows[0]["time / first"] == 1
     assert {row["histories"]: row["padded to"] for row in rows[1:3]} == {
         "the same, padded to 12": 12, "the same, padded to 120": 120}  # fmt: skip
     assert [row["behaviours / first"] for row in rows[:4]] == [1, 1, 1, 2]
     assert [row["behaviours"] for row in rows[-2:]] == [18, 36]
+    by_max_len = tables["Training step, B = 3, by max_len"]
+    assert [row["max_len"] for row in by_max_len[:3]] == [12, 36, 120]
+    assert [row["time / first"] for row in by_max_len[::3]] == [1] * (len(by_max_len) // 3)
+    ours = [row for row in by_max_len if row["system"].startswith("ours")]
+    assert len({row["padded to"] for row in ours}) == 1
+    assert all(row["padded to"] == row["max_len"] for row in by_max_len if row not in ours)
+
+
+def test_breakdown(run: Callable[..., Any]) -> None:
+    tables = run(breakdown, "--batch-size", "3", "--threads", "1", sizes=TINY)
+    assert list(tables) == [f"ms of a training step, B = 3, lengths {kind}" for kind in LENGTHS]
+    for rows in tables.values():
+        for row in rows:
+            assert sum(row[part] for part in breakdown.COLUMNS) == pytest.approx(row["all"])
+            assert {part for part in breakdown.COLUMNS if not row[part]} == (
+                {"auxiliary net"} if row["work"] == NO_AUX.name else set())
+
+
+def test_a_backward_pass_counts_for_the_part_that_made_it() -> None:
+    """The function of autograd is called by no module; its backward pass adds up rows in `index_add_`."""
+    torch.manual_seed(0)
+    system = build_own(TINY, NET, "torch")
+    batch = system.prepare(make_batch(TINY, np.array([3, 4])))
+    with breakdown.marked(system.model), profile(activities=[ProfilerActivity.CPU]) as profiler, \
+            record_function(breakdown.REST):
+        system.loss(batch).backward()
+    events = profiler.events()
+    assert {event.name for event in events} >= breakdown.FUNCTIONS.keys()
+    time = breakdown.self_times(events)
+    assert sum(time.values()) == pytest.approx(sum(e.cpu_time_total for e in events if e.name == breakdown.REST))
+    backward = {name: sum(event.cpu_time_total for event in events if event.name == f"{breakdown.BACKWARD}: {name}")
+                for name in ("_LookupBackward", "_RecurrenceBackward")}
+    assert time["embeddings"] > backward["_LookupBackward"] > 0
+    assert time["first GRU"] + time["evolution GRU"] > backward["_RecurrenceBackward"] > 0
+
+
+def test_no_hook_stays_behind() -> None:
+    model = build_own(TINY, NET, "torch").model
+    with breakdown.marked(model):
+        assert any(module._forward_hooks for module in model.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
 @pytest.fixture

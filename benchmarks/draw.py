@@ -1,0 +1,158 @@
+"""Pictures of what the other programs wrote with --json: FOLDER/NAME.png for each, NAME the program's.
+
+There are pictures of train_step and inference (samples/s), lengths (cost against max_len and against behaviours),
+vocabulary (time and memory) and breakdown (where the time goes).
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from comparison.pictures import color
+from data.errors import UserError
+from experiment.errors import exit_code
+
+from .breakdown import COLUMNS
+from .report import Row
+
+Tables = dict[str, list[Row]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw; returns an exit code, 2 for a file that is no benchmark's, or without matplotlib."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.draw", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", type=Path, nargs="+", metavar="JSON", help="of the other programs")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the pictures; made if need be")
+    options = parser.parse_args(arguments)
+    return exit_code(lambda: _run(options.files, options.out), "interrupted")
+
+
+def _run(files: Sequence[Path], folder: Path) -> int:
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise UserError("no pictures, as a package is not installed: pip install matplotlib") from error
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    for file in files:
+        program, tables = read(file)
+        folder.mkdir(parents=True, exist_ok=True)
+        figure = PICTURES[program](tables)
+        figure.savefig(folder / f"{program}.png", dpi=150)
+        pyplot.close(figure)
+        print(folder / f"{program}.png")
+    return 0
+
+
+def read(file: Path) -> tuple[str, Tables]:
+    """The program and its tables.
+
+    Raises:
+        UserError: no such file, or none of a program that has a picture.
+    """
+    try:
+        report = json.loads(file.read_text())
+        program, tables = report["program"], report["tables"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is not the JSON of a benchmark") from error
+    if program not in PICTURES:
+        raise UserError(f"{file}: there is no picture of {program}; there are of {', '.join(PICTURES)}")
+    return program, tables
+
+
+def panels(count: int, height: float) -> tuple[Any, Any]:
+    """A figure and its axes, two beside each other."""
+    from matplotlib import pyplot
+
+    rows = -(-count // 2)
+    figure, axes = pyplot.subplots(rows, min(count, 2), figsize=(5.5 * min(count, 2), height * rows),
+                                   layout="constrained", squeeze=False)  # fmt: skip
+    for place in axes.flatten()[count:]:
+        place.remove()
+    return figure, axes.flatten()[:count]
+
+
+def draw_rates(tables: Tables) -> Any:
+    """Samples/s of each system, a panel for each batch."""
+    from matplotlib.patches import Patch
+
+    races = {title: rows for title, rows in tables.items() if "system" in rows[0] and "samples/s" in rows[0]}
+    figure, axes = panels(len(races), 4)
+    works = sorted({row["work"] for rows in races.values() for row in rows})
+    for place, (title, rows) in zip(axes, races.items(), strict=True):
+        names = [f"{row['system']}  {row['threads']}t" for row in rows[::-1]]
+        rates = [row["samples/s"] for row in rows[::-1]]
+        bars = place.barh(range(len(rows)), rates, color=[color(works.index(row["work"])) for row in rows[::-1]])
+        place.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=2, fontsize="x-small")
+        place.set_yticks(range(len(rows)), names, fontsize="x-small")
+        place.set(title=title, xlabel="samples/s")
+        place.margins(x=0.15)
+        place.grid(axis="x", alpha=0.3)
+    figure.legend(handles=[Patch(color=color(number), label=work) for number, work in enumerate(works)],
+                  loc="outside lower center", ncols=3, fontsize="small")  # fmt: skip
+    return figure
+
+
+def draw_lengths(tables: Tables) -> Any:
+    """A step's time against max_len, of all systems, and against real behaviours, of this project's backends."""
+    figure, (by_max_len, by_behaviours) = panels(2, 3.8)
+    *backends, (title, rows) = tables.items()
+    for number, name in enumerate(dict.fromkeys((row["system"], row["work"]) for row in rows)):
+        points = [(row["max_len"], row["ms"]) for row in rows if (row["system"], row["work"]) == name]
+        by_max_len.plot(*zip(*points, strict=True), marker=".", label=", ".join(name), color=color(number))
+    for number, (backend, cases) in enumerate(backends):
+        by_behaviours.scatter([row["behaviours"] for row in cases], [row["ms"] for row in cases], color=color(number),
+                              label=backend)  # fmt: skip
+    by_max_len.set(xscale="log", yscale="log", xlabel="max_len", ylabel="ms of a step", title=title)
+    by_behaviours.set(xlabel="real behaviours of the batch", ylim=(0, None), title="Training step")
+    for place in (by_max_len, by_behaviours):
+        place.legend(fontsize="x-small")
+        place.grid(alpha=0.3)
+    return figure
+
+
+def draw_vocabulary(tables: Tables) -> Any:
+    """A step's time and the peak memory against the number of items, dense and sparse."""
+    (rows,) = tables.values()
+    figure, axes = panels(2, 3.8)
+    for place, column in zip(axes, ("step, ms", "peak memory, GB"), strict=True):
+        for number, updates in enumerate(dict.fromkeys(row["updates"] for row in rows)):
+            points = sorted((row["items"], row[column]) for row in rows if row["updates"] == updates)
+            place.plot(*zip(*points, strict=True), marker="o", label=updates, color=color(number))
+        place.set(xscale="log", xlabel="items", title=column)
+        place.grid(alpha=0.3)
+    axes[0].set_yscale("log")
+    axes[1].set_ylim(bottom=0)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, title="embedding_updates")
+    return figure
+
+
+def draw_breakdown(tables: Tables) -> Any:
+    """The parts of a step's time, a panel for each batch and a bar for each system."""
+    figure, axes = panels(len(tables), 3.2)
+    for place, (title, rows) in zip(axes, tables.items(), strict=True):
+        left = [0.0] * len(rows)
+        for number, part in enumerate(COLUMNS):
+            widths = [row[part] for row in rows[::-1]]
+            place.barh(range(len(rows)), widths, left=left, label=part, color=color(number))
+            left = [sum(pair) for pair in zip(left, widths, strict=True)]
+        names = [f"{row['system']}\n{row['work']}" for row in rows[::-1]]
+        place.set_yticks(range(len(rows)), names, fontsize="x-small")
+        place.set(title=title, xlabel="ms")
+        place.grid(axis="x", alpha=0.3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+    return figure
+
+
+PICTURES: dict[str, Callable[[Tables], Any]] = {
+    "train_step": draw_rates, "inference": draw_rates, "lengths": draw_lengths, "vocabulary": draw_vocabulary,
+    "breakdown": draw_breakdown,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

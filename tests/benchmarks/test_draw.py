@@ -1,0 +1,70 @@
+"""Pictures of small reports."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import draw
+from benchmarks.breakdown import COLUMNS
+
+RACE = [{"system": name, "work": work, "threads": 1, "ms": 2.0, "samples/s": rate, "seconds": {"1": [0.002]}}
+        for name, work, rate in (("ours, compiled", "net", 9.0), ("ours, compiled", "none", 8.0), ("peer", "net", 1.0))]
+LENGTHS = [{"histories": "h", "behaviours": n, "padded to": 5, "ms": n / 2, "behaviours / first": 1} for n in (4, 8)]
+MAX_LENS = [{"system": name, "work": "net", "max_len": n, "ms": ms} for name, ms in (("ours", 1), ("peer", 3))
+            for n in (10, 100)]
+VOCABULARY = [{"items": items, "updates": updates, "step, ms": 5.0, "peak memory, GB": memory}
+              for items in (100, 1000) for updates, memory in (("dense", 1.0), ("sparse", float("nan")))]
+PARTS = [{"system": name, "work": "net", "all": 8.0, **dict.fromkeys(COLUMNS, 1.0)} for name in ("ours", "peer")]
+REPORTS: dict[str, dict[str, list[dict[str, Any]]]] = {
+    "train_step": {"Training step, B = 8": RACE, "B = 9": RACE, "B = 10": RACE, "multiples": [{"peer": "peer"}]},
+    "inference": {"Scoring": RACE},
+    "lengths": {"backend compiled": LENGTHS, "backend torch": LENGTHS, "by max_len": MAX_LENS},
+    "vocabulary": {"by vocabulary": VOCABULARY},
+    "breakdown": {"B = 8": PARTS, "B = 9": PARTS},
+}
+
+
+def write(folder: Path, program: str, tables: dict[str, list[dict[str, Any]]]) -> str:
+    file = folder / f"{program}.json"
+    file.write_text(json.dumps({"program": program, "tables": tables}))
+    return str(file)
+
+
+def test_every_report_becomes_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [write(tmp_path, program, tables) for program, tables in REPORTS.items()]
+    assert draw.main([*files, "--out", str(tmp_path / "pictures")]) == 0
+    pictures = [tmp_path / "pictures" / f"{program}.png" for program in REPORTS]
+    assert capsys.readouterr().out.split() == [str(picture) for picture in pictures]
+    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
+
+
+def test_a_panel_for_each_race_and_a_bar_for_each_system() -> None:
+    axes = draw.draw_rates(REPORTS["train_step"]).axes
+    assert [place.get_title() for place in axes] == ["Training step, B = 8", "B = 9", "B = 10"]
+    assert [bar.get_width() for bar in axes[0].patches] == [1, 8, 9]
+    assert axes[0].patches[0].get_facecolor() == axes[0].patches[2].get_facecolor()
+
+
+def test_parts_are_stacked() -> None:
+    place = draw.draw_breakdown(REPORTS["breakdown"]).axes[0]
+    assert sorted({bar.get_x() for bar in place.patches}) == list(range(len(COLUMNS)))
+
+
+@pytest.mark.parametrize("content", [None, "no JSON", "[]", '{"tables": {}}', '{"program": "gpu", "tables": {}}'])
+def test_what_is_no_report_is_bad_input(content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+                                        ) -> None:
+    file = tmp_path / "report.json"
+    if content:
+        file.write_text(content)
+    assert draw.main([str(file), "--out", str(tmp_path)]) == 2
+    assert str(file) in capsys.readouterr().err
+
+
+def test_without_matplotlib(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+                            ) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert draw.main([write(tmp_path, "inference", REPORTS["inference"]), "--out", str(tmp_path)]) == 2
+    assert "pip install matplotlib" in capsys.readouterr().err
