@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from experiment.allocator import keep_freed_memory
+
 from .entries import Entry, entries
 from .made import Sizes, make_batch, make_lengths
 from .race import padded_for
@@ -34,6 +36,7 @@ def peak_of_step(number: int, sizes: Sizes, rows: int, trim: str, zoo: Path | No
     Args:
         number: of the entry. sizes, trim, zoo: as of the other measurements. rows: of the batch.
     """
+    keep_freed_memory()
     torch.set_num_threads(1)
     system = entries(zoo)[0][number].build(sizes)
     batch = system.prepare(padded_for(system, make_batch(sizes, make_lengths("full", rows, sizes.max_len)), trim))
