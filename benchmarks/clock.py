@@ -7,8 +7,6 @@ from typing import Any, TypeVar
 
 import torch
 
-from experiment.allocator import keep_freed_memory
-
 try:
     from tqdm import tqdm
 except ImportError:  # on a machine that has torch and triton alone
@@ -23,15 +21,13 @@ def interleaved(tasks: Mapping[Key, Callable[[], Any]], rounds: int, turn_second
 
     Every task has its turn in every round, so that what slows the machine for a while slows all alike; the order is
     turned round each time, so that none always follows the same. Compare the best, or the medians, of one run. What a
-    GPU in use has not finished is waited for. The process keeps memory that is freed, as `run_expid.py` does. On a
-    terminal, stderr shows how far it is.
+    GPU in use has not finished is waited for. On a terminal, stderr shows how far it is.
 
     Args:
         tasks: what to call; each is called twice before, untimed.
         rounds: figures a task.
         turn_seconds: a short task is called over and over in a turn, for about so long.
     """
-    keep_freed_memory()
     order = list(tasks)
     turns = [key for number in range(rounds) for key in (order if number % 2 == 0 else order[::-1])]
     calls: dict[Key, int] = {}
