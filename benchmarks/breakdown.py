@@ -17,6 +17,7 @@ from torch import nn
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from experiment.allocator import keep_freed_memory
 from experiment.errors import exit_code
 
 from .clock import by_threads, interleaved
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:
+    if options.malloc == "kept":
+        keep_freed_memory()
     every, notes = entries(options.zoo, options.device)
     found = [entry for entry in every if entry.work != INNER_PRODUCT]
     tables = {}

@@ -21,6 +21,7 @@ from fuxictr.pytorch.dataloaders import RankDataLoader
 from tqdm import tqdm
 
 from data.dataset import SPLITS, prepare_dataset
+from experiment.allocator import keep_freed_memory
 from experiment.config import BASE, load_config, write_config
 from experiment.errors import exit_code
 from experiment.models import build_model, find_model, load_feature_map
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         help="folder of model_config and dataset_config; default: this project's")
     parser.add_argument("--expid", default="DIEN_amazon", metavar="ID", help="experiment id; default DIEN_amazon")
     options = parser.parse_args(arguments)
+    keep_freed_memory()
     return exit_code(lambda: _run(options, arguments), "interrupted")
 
 

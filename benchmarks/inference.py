@@ -13,6 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from experiment.allocator import keep_freed_memory
 from experiment.errors import exit_code
 from model_zoo.DIEN.src import DIEN
 
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:
+    if options.malloc == "kept":
+        keep_freed_memory()
     every, notes = entries(options.zoo, options.device)
     found = [entry for entry in every if entry.work != NET]
     tables: dict[str, list[Row]] = {}

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
+from experiment.allocator import keep_freed_memory
 from experiment.errors import exit_code
 
 from .clock import by_threads, interleaved
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
     add_zoo(parser)
     add_backends(parser)
     options = parser.parse_args(arguments)
+    keep_freed_memory()
     return exit_code(lambda: _run(options, arguments, sizes), "interrupted")
 
 

@@ -16,6 +16,7 @@ from .report import Row, add_threads, make_parser
 from .systems import System
 
 TRIM = ("own", "all", "none")
+MALLOC = ("kept", "default")
 
 
 def make_race_parser(program: str, description: str, batch_sizes: list[int], rounds: int = 3
@@ -32,6 +33,9 @@ def make_race_parser(program: str, description: str, batch_sizes: list[int], rou
                              "own loaders do that (default), all that can take them, or none")
     parser.add_argument("--device", choices=["cpu", *["cuda"] * torch.cuda.is_available()], default="cpu",
                         help="where all is measured: cpu (default) or cuda, where there is a GPU")
+    parser.add_argument("--malloc", choices=MALLOC, default=MALLOC[0],
+                        help="kept: the C library keeps what is freed, as run_expid.py has it, for all systems "
+                             "(default); or as it comes, for all")
     add_zoo(parser)
     return parser
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from experiment.allocator import keep_freed_memory
 from model_zoo.DIEN.src.layers.attentional_gru import attentional_gru
 from model_zoo.DIEN.src.layers.packing import Packing
 
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None, max_len: int = AMAZON.max_len) 
                         help="torch's threads; default: all")
     notes = add_backends(parser)
     options = parser.parse_args(arguments)
+    keep_freed_memory()
     torch.set_num_threads(options.threads)
     tables = {f"{kind}, B = {rows}, lengths {lengths}, H = I = {options.hidden}, {options.threads} threads":
               measure(kind, rows, lengths, options.hidden, max_len, options.backends, options.rounds)

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from experiment.allocator import keep_freed_memory
+
 from .clock import interleaved
 from .entries import add_backends, build_own
 from .flops import step_flops
@@ -29,6 +31,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON, square: 
                         help="torch's threads, of products and steps; default: all")
     notes = add_backends(parser)
     options = parser.parse_args(arguments)
+    keep_freed_memory()
     torch.set_num_threads(options.threads)
     tables = {f"Training step, B = {options.batch_size}, lengths {kind}, {options.threads} threads":
               roofline(options.backends, kind, options.batch_size, sizes, square, options.rounds) for kind in LENGTHS}

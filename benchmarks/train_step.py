@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from experiment.allocator import keep_freed_memory
 from experiment.errors import exit_code
 
 from .entries import entries
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:
+    if options.malloc == "kept":
+        keep_freed_memory()
     found, notes = entries(options.zoo, options.device)
     tables: dict[str, list[Row]] = {}
     ratios: list[Row] = []
@@ -50,7 +53,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Si
     tables["Samples/s as multiples of a peer's"] = ratios
     if options.memory:
         measured = tables[f"Peak memory of a training step (VmHWM), B = {options.memory}, lengths full"] = memory_rows(
-            found, sizes, options.memory, options.trim, options.zoo)
+            found, sizes, options.memory, options.trim, options.malloc, options.zoo)
         tables["Peak memory as a multiple of a peer's"] = beside_all(measured, {}, "peak MiB", best_first=False)
     publish("train_step", tables, notes, options.json, options.zoo, arguments)
     return 0

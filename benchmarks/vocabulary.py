@@ -22,6 +22,7 @@ from benchmarks.clock import interleaved
 from benchmarks.made import Sizes, make_batch, make_feature_map, make_lengths, trimmed
 from benchmarks.memory import STATUS, resident_bytes
 from benchmarks.report import Row, make_parser, publish
+from experiment.allocator import keep_freed_memory
 from experiment.config import load_config
 from experiment.models import build_model, find_model
 from experiment.sparse_tables import update_sparsely
@@ -77,6 +78,7 @@ class Child:
 def serve(pipe: Connection, case: Case) -> None:
     """The child: builds the model, then takes a step each time that it receives True."""
     params = load_config(CONFIG, "DIEN_amazon").params | {"gpu": -1, "batch_size": case.rows, "use_features": None}
+    keep_freed_memory()
     torch.set_num_threads(params["num_threads"])
     seed_everything(params["seed"])
     sizes = Sizes(items=case.items, embedding=params["embedding_dim"])

@@ -76,7 +76,8 @@ def test_ratios_are_over_each_peer_of_the_same_kind() -> None:
 @pytest.mark.skipif(not memory.STATUS.is_file(), reason="needs Linux's /proc")
 def test_peak_memory_of_a_step() -> None:
     """It grows with the batch; of a process of its own, which the program starts, only the start is slow."""
-    small, large = (memory.peak_of_step(0, Sizes(items=50, categories=12), rows, "own", None) for rows in (1, 500))
+    sizes = Sizes(items=50, categories=12)
+    small, large = (memory.peak_of_step(0, sizes, rows, "own", "default", None) for rows in (1, 500))
     assert large > small + 2**20
 
 

@@ -283,7 +283,8 @@ class DIEN(BaseModel):
 
     def _embed(self, names: tuple[str, ...], ids: list[Tensor]) -> Tensor:
         tables = [self.embedding_layer.embedding_layers[name] for name in names]
-        if all(type(table) is nn.Embedding for table in tables) and not any(name in self.embedding_layer.feature_encoders for name in names):
+        encoded = any(name in self.embedding_layer.feature_encoders for name in names)
+        if not encoded and all(type(table) is nn.Embedding for table in tables):
             return lookup(cast(list[nn.Embedding], tables), ids)
         embedded = self.embedding_layer(dict(zip(names, ids, strict=True)))
         return torch.cat([embedded[name] for name in names], dim=-1)

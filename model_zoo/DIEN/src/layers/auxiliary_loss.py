@@ -68,10 +68,11 @@ class AuxiliaryLoss(nn.Module):
         h, e = interests.index_select(0, following - 1), behaviours.index_select(0, following)
         e_hat, present = negatives.index_select(0, following), has_negative.index_select(0, following)
         # All pairs that there are, the click first among those of a step.
-        step, choice = F.pad(present, (1, 0), value=True).nonzero(as_tuple=True)
-        chosen = torch.cat([e.unsqueeze(1), e_hat], dim=1)[step, choice]
+        pairs = F.pad(present, (1, 0), value=True).flatten().nonzero().squeeze(1)
+        choices = 1 + present.size(1)
+        step, clicked = torch.div(pairs, choices, rounding_mode="floor"), pairs % choices == 0
+        chosen = torch.cat([e.unsqueeze(1), e_hat], dim=1).flatten(0, 1).index_select(0, pairs)
         logits = self._logits(h, step, chosen)
-        clicked = choice == 0
         weights = torch.where(clicked, 1, 1 / present.sum(1)[step])
         return (F.softplus(torch.where(clicked, -logits, logits)) * weights).sum() / max(len(following), 1)
 
