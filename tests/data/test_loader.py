@@ -118,7 +118,7 @@ def test_buckets_gather_rows_of_similar_length(feature_map: FeatureMap, monkeypa
     lengths = np.random.default_rng(0).integers(0, 100, 90)
 
     def epoch(buckets: int, shuffle: bool = True) -> list[np.ndarray]:
-        monkeypatch.setattr("data.loader.BUCKETS", buckets)
+        monkeypatch.setattr("data.loader.BUCKET", buckets)
         torch.manual_seed(3)
         loader = InMemoryDataLoader.from_encoded(feature_map, made_of_lengths(lengths), batch_size=8, shuffle=shuffle,
                                                  bucket_by_length=True)
