@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -54,6 +55,10 @@ class System:
     trims: bool = False
     trimmable: bool = True
 
+    @cached_property
+    def _every(self) -> list[nn.Parameter]:
+        return list(self.model.parameters())
+
     @property
     def parameters(self) -> int:
         """Number of trained weights outside of embedding tables."""
@@ -67,8 +72,10 @@ class System:
         self.update()
 
     def update(self) -> None:
-        """Clips the gradients and moves the weights."""
-        clip_gradients(self.model, MAX_GRADIENT_NORM, gradient_norm(self.model))
+        """Clips the gradients, where they are to be, and moves the weights."""
+        norm = gradient_norm(self._every)
+        if norm + 1e-6 > MAX_GRADIENT_NORM:
+            clip_gradients(self._every, MAX_GRADIENT_NORM, norm)
         self.optimizer.step()
 
     @torch.no_grad()

@@ -1,5 +1,6 @@
 """Clipping, and the cause of a loss or gradient that is not finite."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,10 +8,10 @@ from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
 
-def gradient_norm(model: nn.Module) -> Tensor:
+def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
     """Total norm of the gradients, a scalar still on the device; sparse gradients are coalesced."""
     gradients = []
-    for parameter in model.parameters():
+    for parameter in parameters:
         if parameter.grad is not None and parameter.grad.is_sparse:
             parameter.grad = parameter.grad.coalesce()
         if parameter.grad is not None:
@@ -18,14 +19,14 @@ def gradient_norm(model: nn.Module) -> Tensor:
     return nn.utils.get_total_norm(gradients)
 
 
-def clip_gradients(model: nn.Module, max_norm: float, norm: Tensor) -> None:
+def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float, norm: Tensor) -> None:
     """Scale the gradients to a total norm of at most `max_norm`; as `clip_grad_norm_`, but sparse ones work too.
 
     Args:
         norm: from `gradient_norm`; apart, so that it can be checked before it spoils every gradient.
     """
     dense = []
-    for parameter in model.parameters():
+    for parameter in parameters:
         if parameter.grad is not None and parameter.grad.is_sparse:
             _values(parameter.grad).mul_(torch.clamp(max_norm / (norm + 1e-6), max=1.0))
         else:
