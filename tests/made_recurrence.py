@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import platform
 import shutil
 
 import pytest
@@ -14,6 +15,9 @@ COMPILER = next(filter(shutil.which, filter(None, (os.environ.get("CXX"), "c++",
 compiled = pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler")
 FAST = [pytest.param("torch"), pytest.param("compiled", marks=compiled)]
 """The backends that are set against the reference."""
+
+NARROW = ("-mno-avx512f", "-march=x86-64") if platform.machine() == "x86_64" else ("-O1",)
+"""Flags that leave a machine's widest vectors unused."""
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 SIZES = list(itertools.product(KINDS, (torch.float32, torch.float64), (1, 2, 33, 1024), (1, 2, 63, 100),

@@ -1,18 +1,14 @@
 """What the compiled recurrence has that the others have not: threads, pooled memory, its checks, its vectors."""
 
-import platform
 import threading
 
 import pytest
 import torch
-from made_recurrence import case, check_against_reference, compiled
+from made_recurrence import NARROW, case, check_against_reference, compiled
 
 from model_zoo.DIEN.src.layers.attentional_gru import KINDS
 from model_zoo.DIEN.src.layers.compiled import recurrence
 from model_zoo.DIEN.src.layers.compiled.workspace import Pool
-
-# Flags that leave a machine's widest vectors unused.
-NARROW = ("-mno-avx512f", "-march=x86-64") if platform.machine() == "x86_64" else ("-O1",)
 
 
 def packed(c, kind="AUGRU"):

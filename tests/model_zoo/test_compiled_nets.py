@@ -2,12 +2,12 @@
 
 import itertools
 import os
-import platform
 import shutil
 
 import pytest
 import torch
 import torch.nn.functional as F
+from made_recurrence import NARROW
 from torch.autograd import gradcheck
 
 from model_zoo.DIEN.src.layers.compiled import attention_scores, next_behaviour_loss
@@ -21,8 +21,6 @@ DTYPES = (torch.float32, torch.float64)
 LENGTHS = ((), (0, 0), (1,), (3, 0, 5, 1, 0), (0, 32, 0), (100, 31, 64, 2), (1,) * 33, (33,) * 5, (4, 0, 7) * 60)
 LAYERS = ((5,), (80, 40), (100, 50), (9, 20, 3))
 SIZES = (1, 7, 36, 37)
-# Flags that leave a machine's widest vectors unused.
-NARROW = ("-mno-avx512f", "-march=x86-64") if platform.machine() == "x86_64" else ("-O1",)
 
 
 def pairwise(*values):

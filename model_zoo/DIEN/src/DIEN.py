@@ -191,8 +191,22 @@ class DIEN(BaseModel):
 
     def evolve(self, interests: list[Interests], targets: list[Tensor], states: list[Tensor] | None = None
                ) -> list[Tensor]:
-        """Interest evolution towards the target: the final states h'_T of :meth:`trace`, one (B, H) a sequence."""
-        return [evolution.final for evolution in self.trace(interests, targets, states)]
+        """Interest evolution towards the target: the final states h'_T of :meth:`trace`, one (B, H) a sequence.
+
+        Without gradients, the candidates of one user share what does not depend on them.
+        """
+        one_user = len(interests[0].final) == 1 and len(targets[0]) > 1
+        if torch.is_grad_enabled() or not one_user:
+            return [evolution.final for evolution in self.trace(interests, targets, states)]
+        evolved = []
+        for i, (interest, target) in enumerate(zip(interests, targets, strict=True)):
+            attention = None
+            if self.gru_type != "GRU":
+                attention = cast(InterestAttention, self.attentions[i]).for_candidates(interest.states, target)
+            state = states[i] if states else interest.final.new_zeros(len(target), interest.final.size(1))
+            evolution = cast(AttentionalGRU, self.evolutions[i])
+            evolved.append(evolution.for_candidates(interest.states, attention, state))
+        return evolved
 
     def trace(self, interests: list[Interests], targets: list[Tensor], states: list[Tensor] | None = None
               ) -> list[Evolution]:

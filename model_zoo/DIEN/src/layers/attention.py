@@ -50,12 +50,29 @@ class InterestAttention(nn.Module):
 
     def forward(self, interests: Tensor, target: Tensor, packing: Packing) -> Tensor:
         """interests: (N, H), target: (B, D), packing: of B rows with N steps in all. Returns (N,)."""
-        query = target @ self.weight.T if self.attention_type == "bilinear_attention" else self.project(target)
+        query = self._query(target)
         if self.attention_type == "din_attention":
             scores = self._din_unit(interests, query, packing)
         else:
             scores = (interests * packing.spread(query)).sum(dim=1)
         return packing.softmax(scores) if self.use_softmax else scores
+
+    @torch.no_grad()
+    def for_candidates(self, interests: Tensor, targets: Tensor) -> Tensor:
+        """Of one row's interests for many targets, without gradients.
+
+        interests: (T, H), targets: (B, D). Returns (T, B).
+        """
+        queries = self._query(targets)
+        if self.attention_type == "din_attention":
+            scores = self._din_unit_for_candidates(interests, queries)
+        else:
+            scores = interests @ queries.T
+        scores = scores.to(interests.dtype)  # under autocast they have its own
+        return scores.softmax(dim=0) if self.use_softmax else scores
+
+    def _query(self, target: Tensor) -> Tensor:
+        return target @ self.weight.T if self.attention_type == "bilinear_attention" else self.project(target)
 
     def _din_unit(self, h: Tensor, q: Tensor, packing: Packing) -> Tensor:
         net = self.unit.plain()
@@ -66,3 +83,14 @@ class InterestAttention(nn.Module):
         of_query = packing.spread(F.linear(q, W_1 + W_3, self.unit.first.bias))
         of_step = torch.cat([h, packing.spread(q) * h], dim=1)
         return self.unit.after_first(torch.addmm(of_query, of_step, torch.cat([W_2 - W_3, W_4], dim=1).T))
+
+    def _din_unit_for_candidates(self, h: Tensor, q: Tensor) -> Tensor:
+        net = self.unit.plain()
+        if net and resolve(self.backend, h) == "compiled":
+            return compiled.candidate_scores(h, q, *net)
+        # A step's own weights of q are W_1 + W_3 + W_4 diag(h).
+        W_1, W_2, W_3, W_4 = self.unit.first.weight.chunk(4, dim=1)
+        of_query = W_1 + W_3 + W_4 * h.unsqueeze(1)
+        of_step = F.linear(h, W_2 - W_3, self.unit.first.bias).unsqueeze(1)
+        units = torch.baddbmm(of_step, q.expand(len(h), -1, -1), of_query.mT)
+        return self.unit.after_first(units.flatten(0, 1)).view(len(h), len(q))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..packing import Packing
-from .backends import BACKENDS, require, resolve
+from .backends import BACKENDS, CANDIDATES, require, resolve
 
 KINDS = ("GRU", "AIGRU", "AGRU", "AUGRU", "AUGRU-code")
 
@@ -79,6 +79,26 @@ class AttentionalGRU(nn.Module):
         """Shapes as in :func:`attentional_gru`."""
         return attentional_gru(inputs, packing, self.weight_ih, self.weight_hh, self.bias, attention, state,
                                self.kind, self.backend)
+
+    @torch.no_grad()
+    def for_candidates(self, inputs: Tensor, attention: Tensor | None, state: Tensor) -> Tensor:
+        """Runs the same inputs for each of many candidates, without gradients.
+
+        Args:
+            inputs: (T, I). attention: (T, B), not used by the plain GRU.
+            state: (B, H), where the candidates stand before the first step.
+
+        Returns:
+            (B, H), the states after the last step.
+        """
+        steps, candidates = len(inputs), len(state)
+        if attention is None:
+            attention = inputs.new_ones(steps, candidates)
+        evolve = CANDIDATES.get(resolve(self.backend, inputs))
+        if evolve:
+            return evolve(inputs, attention, state, self.weight_ih, self.weight_hh, self.bias, self.kind)
+        packing = Packing.of_lengths(torch.full((candidates,), steps, device=inputs.device))
+        return self(inputs.repeat(candidates, 1), packing, attention.T.flatten(), state)[1]
 
     def update_gate(self, inputs: Tensor, packing: Packing, states: Tensor) -> Tensor:
         """The gate u of (2) before attention acts on it, (N, H), from ``inputs`` and the ``states`` they led to."""

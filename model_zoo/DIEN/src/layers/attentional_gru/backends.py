@@ -28,6 +28,9 @@ def _triton(inputs: Tensor, packing: Packing, attention: Tensor, state: Tensor, 
 BACKENDS: dict[str, Recurrence] = {"reference": reference.recurrence, "torch": in_torch.recurrence,
                                    "compiled": _compiled, "triton": _triton}
 
+CANDIDATES = {"torch": in_torch.evolve_candidates, "compiled": compiled.evolve_candidates}
+"""For rows that share their inputs."""
+
 
 def require(backend: str) -> None:
     """Prepares what a backend needs.

@@ -22,6 +22,19 @@ def recurrence(inputs: Tensor, packing: Packing, attention: Tensor, state: Tenso
     return _Recurrence.apply(inputs, attention, state, weight_ih, weight_hh, bias, packing.by_time, kind)
 
 
+def evolve_candidates(inputs: Tensor, attention: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor,
+                      bias: Tensor, kind: str) -> Tensor:
+    """Arguments and result as in :meth:`AttentionalGRU.for_candidates`."""
+    size = state.size(1)
+    U_ur, U_h = weight_hh[:2 * size].T, weight_hh[2 * size:].T
+    for W_i, a in zip(inputs @ weight_ih.T, attention.unsqueeze(2), strict=True):
+        x = a * W_i + bias if kind == "AIGRU" else W_i + bias
+        u, r = torch.sigmoid(x[..., :2 * size] + state @ U_ur).chunk(2, dim=1)
+        candidate = torch.tanh(x[..., 2 * size:] + r * (state @ U_h))
+        state = torch.lerp(state, candidate, _gate(u, a, kind))
+    return state
+
+
 class _Recurrence(Function):
     """All of its (N, ...) tensors are in the order of time; a step's previous states are B rows back or less."""
 

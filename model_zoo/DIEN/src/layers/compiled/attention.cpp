@@ -20,7 +20,7 @@ public:
                 [&](int64_t row, int64_t step, int64_t end) {
                     begin_row(row, false);
                     for (; step < end; step += LANES) {
-                        run_row(step);
+                        run_row(row, step);
                         std::copy_n(memory_.net.output.data(), LANES, scores + step);
                     }
                 },
@@ -44,7 +44,7 @@ public:
                 [&](int64_t row, int64_t step, int64_t end) {
                     begin_row(row, true);
                     for (; step < end; step += LANES) {
-                        run_row(step);
+                        run_row(row, step);
                         std::copy_n(d_scores + step, LANES, memory_.net.output.data());
                         differentiate_net(p_.net, weights_.net, LANES, memory_.net, sums);
                         differentiate_row(step, gradients, sums);
@@ -120,8 +120,8 @@ private:
         memory_.row.begin(query(row), memory_.terms[row - first_], differentiate);
     }
 
-    void run_row(int64_t step) {
-        memory_.row.run(p_.states + step * H_, memory_.net.units[0].data());
+    void run_row(int64_t row, int64_t step) {
+        memory_.row.run(p_.state(row, step), memory_.net.units[0].data());
         run_net(p_.net, weights_.net, vectors_of<Real>(LANES), memory_.net);
     }
 
@@ -136,7 +136,8 @@ private:
         const int vectors = vectors_of<Real>(steps.count);
         const Real* const zeros = memory_.zeros.data();
         Real *const h = memory_.input.data(), *const product = h + H_ * LANES, *const q = memory_.query.data();
-        const Rows<Real> states(steps.count, zeros, [&](int lane) { return p_.states + steps.step[lane] * H_; });
+        const Rows<Real> states(steps.count, zeros,
+                                [&](int lane) { return p_.state(steps.row[lane], steps.step[lane]); });
         const Rows<Real> queries(steps.count, zeros, [&](int lane) { return query(steps.row[lane]); });
         const Rows<Real> terms(steps.count, zeros, [&](int lane) { return memory_.terms[steps.row[lane] - first_]; });
         to_lanes(states.at, H_, vectors, h);

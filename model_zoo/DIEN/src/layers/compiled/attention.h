@@ -10,13 +10,14 @@
 // Mirrored by attention.py.
 template <class Real>
 struct AttentionProblem {
-    int64_t rows, size, threads;
+    int64_t rows, size, threads, shared;
     const int64_t* offsets;  // (B + 1,): row b has the steps offsets[b] to offsets[b + 1]
-    const Real* states;      // (N, H)
+    const Real* states;      // (N, H); where rows share them, (N / B, H), and there is no backward pass
     const Real* query;       // (B, H)
     Net<Real> net;
 
     int64_t steps() const { return offsets[rows]; }
+    const Real* state(int64_t row, int64_t step) const { return states + (shared ? step - offsets[row] : step) * size; }
 
     // Number k of the weights of unit m in each quarter of the first layer.
     Real weight(int64_t m, int64_t quarter, int64_t k) const {

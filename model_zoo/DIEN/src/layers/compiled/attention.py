@@ -16,7 +16,7 @@ from .net import Net, NetGradients, check, check_net, make_gradients, make_net
 class _Problem(ctypes.Structure):
     """As in attention.h."""
 
-    _fields_ = [(name, ctypes.c_int64) for name in ("rows", "size", "threads")] + \
+    _fields_ = [(name, ctypes.c_int64) for name in ("rows", "size", "threads", "shared")] + \
                [(name, ctypes.c_void_p) for name in ("offsets", "states", "query")] + [("net", Net)]
 
 
@@ -49,12 +49,42 @@ def attention_scores(states: Tensor, offsets: Tensor, query: Tensor, weights: Se
         ValueError: a tensor of another shape, dtype or device; weights that make no net; an unknown activation.
         RuntimeError: there is no compiler.
     """
+    _check(states, query, len(offsets) - 1, weights, biases, activation)
+    return _AttentionScores.apply(states, query, offsets, activation, *weights, *biases)
+
+
+def candidate_scores(states: Tensor, query: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor],
+                     activation: str) -> Tensor:
+    """How well each of the same steps matches each query, without gradients.
+
+    Args:
+        states: (T, H). query: (B, H).
+        weights, biases, activation: as in :func:`attention_scores`.
+
+    Returns:
+        (T, B).
+
+    Raises:
+        ValueError, RuntimeError: as in :func:`attention_scores`.
+    """
+    _check(states, query, len(query), weights, biases, activation)
+    # There are more queries than steps: each step is a row, and the queries are the states that all rows share.
+    W_1, W_2, W_3, W_4 = weights[0].chunk(4, dim=1)
+    first = torch.cat([W_2, W_1, -W_3, W_4], dim=1)
+    scores = states.new_empty(len(states), len(query))
+    offsets = torch.arange(len(states) + 1) * len(query)
+    tensors = [tensor.contiguous() for tensor in (offsets, query, states, first, *weights[1:], *biases)]
+    library.call("attention_forward", _problem(tensors, activation, shared=True), scores, dtype=states.dtype)
+    return scores
+
+
+def _check(states: Tensor, query: Tensor, rows: int, weights: Sequence[Tensor], biases: Sequence[Tensor],
+           activation: str) -> None:
     if states.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"states is {states.dtype}; allowed: torch.float32, torch.float64")
     size = states.size(-1)
-    check({"states": (states, (len(states), size)), "query": (query, (len(offsets) - 1, size))}, states.dtype)
+    check({"states": (states, (len(states), size)), "query": (query, (rows, size))}, states.dtype)
     check_net(4 * size, weights, biases, activation, states.dtype)
-    return _AttentionScores.apply(states, query, offsets, activation, *weights, *biases)
 
 
 class _AttentionScores(Function):
@@ -84,8 +114,8 @@ class _AttentionScores(Function):
         return states, query, None, None, *net
 
 
-def _problem(tensors: Sequence[Tensor], activation: str) -> _Problem:
+def _problem(tensors: Sequence[Tensor], activation: str, shared: bool = False) -> _Problem:
     offsets, states, query, *net = tensors
     layers = len(net) // 2
-    return _Problem(len(query), query.size(1), torch.get_num_threads(),
+    return _Problem(len(query), query.size(1), torch.get_num_threads(), shared,
                     *map(library.address, (offsets, states, query)), make_net(net[:layers], net[layers:], activation))

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from . import library
 from .workspace import Pool
 
-_KINDS = {"GRU": 0, "AGRU": 1, "AUGRU": 2, "AUGRU-code": 3}
+KINDS = {"GRU": 0, "AGRU": 1, "AUGRU": 2, "AUGRU-code": 3, "AIGRU": 4}  # as in recurrence.h
 
 _pool = Pool()
 
@@ -143,6 +143,6 @@ def _rows_per_block(rows: int) -> int:
 def _problem(ctx: Any, tensors: list[Tensor | None], offsets: Tensor, order: Tensor,
              first_step: Tensor) -> _Problem:
     x, state = cast(Tensor, tensors[0]), cast(Tensor, tensors[2])
-    return _Problem(len(state), x.size(1), state.size(1), _KINDS[ctx.kind], torch.get_num_threads(),
+    return _Problem(len(state), x.size(1), state.size(1), KINDS[ctx.kind], torch.get_num_threads(),
                            len(first_step) - 1, ctx.rows_per_block,
                            *map(library.address, (offsets, order, first_step, *tensors)))

@@ -8,7 +8,8 @@
 #include "memory.h"
 #include "threads.h"
 
-enum Kind : int64_t { GRU, AGRU, AUGRU, AUGRU_CODE };
+// AIGRU is a GRU where each row has inputs of its own: they come scaled.
+enum Kind : int64_t { GRU, AGRU, AUGRU, AUGRU_CODE, AIGRU };
 
 // Mirrored by gru.py. B rows of N steps in all; weights and bias are stacked as [u, r, candidate].
 template <class Real>
