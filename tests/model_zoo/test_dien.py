@@ -158,16 +158,10 @@ def test_loss_is_target_plus_alpha_times_auxiliary(make_dien):
 def test_each_sequence_has_its_own_auxiliary_loss(make_dien):
     both = make_dien(aux_loss_alpha=1.0, **TWO).train()
     batch = make_batch(LENGTHS)
-    X = both.get_inputs(batch)
-    interests = both.extract(X)
-    torch.manual_seed(5)
-    losses = []
-    for i, fields in enumerate(both.sequences):
-        ids, valid = both._negatives(i, fields, interests[i], X)
-        losses.append(both.aux_losses[i](interests[i].states, interests[i].behaviours, interests[i].packing,
-                                         both._embed(fields.behaviours, ids), valid))
-    torch.manual_seed(5)
-    torch.testing.assert_close(both.auxiliary_loss(interests, X), losses[0] + losses[1])
+    interests = both.extract(both.get_inputs(batch))
+    losses = [both.aux_losses[i](interest.states, interest.behaviours, interest.packing, interest.negatives,
+                                 interest.valid) for i, interest in enumerate(interests)]
+    torch.testing.assert_close(both.auxiliary_loss(interests), losses[0] + losses[1])
     assert losses[0] > 0 and losses[1] > 0
 
 
@@ -190,12 +184,10 @@ def test_columns_give_the_negatives_where_they_exist(make_dien):
     batch["neg_item_history"][0] = torch.tensor([7, 0, 29, 8, 0, 0])  # one, none, OOV, one
     batch["item_history"][0] = torch.tensor([1, 2, 3, 8, 0, 0])       # the last equals its negative
     assert model.aux_negatives == "column"
-    X = model.get_inputs(batch)
-    interest = model.extract(X)[0]
-    ids, valid = model._negatives(0, model.sequences[0], interest, X)
-    assert valid[:4, 0].tolist() == [True, False, False, False]
-    assert torch.equal(ids[0][:4, 0], batch["neg_item_history"][0, :4])
-    assert torch.equal(ids[1][:4, 0], batch["neg_cate_history"][0, :4])
+    interest = model.extract(model.get_inputs(batch))[0]
+    assert interest.valid[:4, 0].tolist() == [True, False, False, False]
+    columns = {name: batch[name][0, :4] for name in ("neg_item_history", "neg_cate_history")}
+    assert torch.equal(interest.negatives[:4, 0], torch.cat([*model.embedding_layer(columns).values()], dim=-1))
     assert make_dien(aux_loss_alpha=1.0, dien_neg_seq_field=[("not", "there")]).aux_negatives == "in_batch"
     assert not {"neg_item_history", "neg_cate_history"} & set(model.profile_fields)
 
@@ -211,7 +203,9 @@ def test_unequal_embedding_sizes(make_dien):
 def test_auxiliary_loss_costs_nothing_at_inference(make_dien, monkeypatch):
     model = make_dien(aux_loss_alpha=1.0).eval()
     monkeypatch.setattr(type(model), "auxiliary_loss", lambda *_: pytest.fail("computed at inference"))
-    model(make_batch(LENGTHS))
+    batch = make_batch(LENGTHS)
+    model(batch)
+    assert model.extract(model.get_inputs(batch))[0].negatives is None
 
 
 def test_regression_predicts_the_logit(make_dien):

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from .fields import (
     Field,
-    SequenceFields,
     embedding_sizes,
     oov_index,
     profile_fields,
@@ -21,7 +20,7 @@ from .keywords import check_activations, check_backend, check_choice, check_size
 from .layers.attention import InterestAttention
 from .layers.attentional_gru import AttentionalGRU
 from .layers.auxiliary_loss import AuxiliaryLoss
-from .layers.lookup import lookup
+from .layers.lookup import Steps, lookup
 from .layers.packing import pack
 from .negatives import BatchPool, Catalogue, draw_against
 from .sequences import Evolution, Interests
@@ -163,7 +162,7 @@ class DIEN(BaseModel):
         logits = self.predict_logits(profile, targets, interests, evolved)
         result = {"y_pred": self.output_activation(logits), "logits": logits}
         if self.training and self.aux_loss_alpha > 0:
-            result["aux_loss"] = self.auxiliary_loss(interests, X)
+            result["aux_loss"] = self.auxiliary_loss(interests)
         return result
 
     def embed_profile(self, X: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -177,16 +176,27 @@ class DIEN(BaseModel):
     def extract(self, X: dict[str, Tensor], states: list[Tensor] | None = None) -> list[Interests]:
         """Interest extractor, (2)-(5): needs no target, so once a user is enough.
 
+        In training with α > 0 it draws the negatives of :meth:`auxiliary_loss`, too.
+
         Args:
             X: the sequence features, each (B, T).
             states: where to go on, one (B, H) a sequence: the ``final`` of earlier behaviours' interests.
         """
         interests = []
+        auxiliary = self.training and self.aux_loss_alpha > 0
         for i, fields in enumerate(self.sequences):
-            ids, packing = pack([X[name].long() for name in fields.behaviours])
-            behaviours = self._embed(fields.behaviours, ids)
+            column_negatives = fields.negatives if auxiliary and self.aux_negatives == "column" else ()
+            packed, packing = pack([X[name].long() for name in (*fields.behaviours, *column_negatives)])
+            clicked, columns = packed[:len(fields.behaviours)], packed[len(fields.behaviours):]
+            ids, negatives, valid = torch.stack(clicked), None, None
+            if auxiliary:
+                negative_ids, valid = self._negatives(i, ids, columns)
+                behaviours, negatives = self._embed((fields.behaviours, clicked),
+                                                    (column_negatives or fields.behaviours, negative_ids))
+            else:
+                behaviours, = self._embed((fields.behaviours, clicked))
             hidden, final = self.extractors[i](behaviours, packing, state=states[i] if states else None)
-            interests.append(Interests(torch.stack(ids), behaviours, packing, hidden, final))
+            interests.append(Interests(ids, behaviours, packing, hidden, final, negatives, valid))
         return interests
 
     def evolve(self, interests: list[Interests], targets: list[Tensor], states: list[Tensor] | None = None
@@ -245,13 +255,10 @@ class DIEN(BaseModel):
         with running_statistics(self.dnn, when=len(features) == 1):
             return self.dnn(features)
 
-    def auxiliary_loss(self, interests: list[Interests], X: dict[str, Tensor]) -> Tensor:
-        """L_aux of (6), summed over the sequences."""
-        losses = []
-        for i, (fields, interest) in enumerate(zip(self.sequences, interests, strict=True)):
-            ids, valid = self._negatives(i, fields, interest, X)
-            negatives = self._embed(fields.behaviours if self.aux_negatives != "column" else fields.negatives, ids)
-            losses.append(self.aux_losses[i](interest.states, interest.behaviours, interest.packing, negatives, valid))
+    def auxiliary_loss(self, interests: list[Interests]) -> Tensor:
+        """L_aux of (6), summed over the sequences; of interests extracted in training."""
+        losses = [loss(interest.states, interest.behaviours, interest.packing, interest.negatives, interest.valid)
+                  for loss, interest in zip(self.aux_losses, interests, strict=True)]
         return torch.stack(losses).sum()
 
     def add_loss(self, return_dict: dict[str, Any], y_true: Tensor) -> Tensor:
@@ -276,32 +283,37 @@ class DIEN(BaseModel):
             values[f"update_gate/{fields.behaviours[0]}"] = gate.flatten()
         return values
 
-    def _negatives(self, i: int, fields: SequenceFields, interest: Interests, X: dict[str, Tensor]
-                   ) -> tuple[list[Tensor], Tensor]:
-        """Ids, one (N, K) a field, and which of them are negatives."""
-        if self.aux_negatives == "column":
-            names = (*fields.behaviours, *fields.negatives)
-            packed, _ = pack([X[name].long() for name in names])
-            ids = packed[len(fields.behaviours):]
-            valid = (ids[0] > 0) & self._known(fields.negatives, torch.stack(ids))
+    def _negatives(self, i: int, ids: Tensor, columns: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Ids, one (N, K) a field, and which of them are negatives.
+
+        Args:
+            ids: (F, N), the behaviours'. columns: those of `dien_neg_seq_field` beside them, each (N,).
+        """
+        fields = self.sequences[i]
+        if columns:
+            valid = (columns[0] > 0) & self._known(fields.negatives, torch.stack(columns))
             features = self.feature_map.features
             if vocabulary_of(features, fields.behaviours[0]) == vocabulary_of(features, fields.negatives[0]):
-                valid = valid & (ids[0] != interest.ids[0])
-            return [x.unsqueeze(-1) for x in ids], valid.unsqueeze(-1)
+                valid = valid & (columns[0] != ids[0])
+            return [x.unsqueeze(-1) for x in columns], valid.unsqueeze(-1)
         if len(self.catalogues):
             pool = cast(Catalogue, self.catalogues[i])
         else:
-            pool = BatchPool(interest.ids[:, self._known(fields.behaviours, interest.ids)])
-        drawn, valid = draw_against(pool, interest.ids[0], self.aux_num_negatives)
+            pool = BatchPool(ids[:, self._known(fields.behaviours, ids)])
+        drawn, valid = draw_against(pool, ids[0], self.aux_num_negatives)
         return list(drawn), valid
 
-    def _embed(self, names: tuple[str, ...], ids: list[Tensor]) -> Tensor:
-        tables = [self.embedding_layer.embedding_layers[name] for name in names]
+    def _embed(self, *every: tuple[tuple[str, ...], list[Tensor]]) -> tuple[Tensor, ...]:
+        """Embeddings of steps: names and ids, one a field, of each. Returns one (..., D) each."""
+        names = {name for fields, _ in every for name in fields}
+        tables = {name: self.embedding_layer.embedding_layers[name] for name in names}
         encoded = any(name in self.embedding_layer.feature_encoders for name in names)
-        if not encoded and all(type(table) is nn.Embedding for table in tables):
-            return lookup(cast(list[nn.Embedding], tables), ids)
-        embedded = self.embedding_layer(dict(zip(names, ids, strict=True)))
-        return torch.cat([embedded[name] for name in names], dim=-1)
+        if not encoded and all(type(table) is nn.Embedding for table in tables.values()):
+            return lookup(*(Steps([cast(nn.Embedding, tables[name]) for name in fields], ids)
+                            for fields, ids in every))
+        embedded = [self.embedding_layer(dict(zip(*steps, strict=True))) for steps in every]
+        return tuple(torch.cat([x[name] for name in fields], dim=-1)
+                     for x, (fields, _) in zip(embedded, every, strict=True))
 
     def _oov(self, names: tuple[str, ...]) -> tuple[int, ...]:
         return tuple(oov_index(self.feature_map.features, name) for name in names)

@@ -12,6 +12,8 @@ class Interests(NamedTuple):
 
     ids: (F, N). behaviours: (N, D), embeddings e_t. packing: where the steps lie. states: (N, H), interest states h_t.
     final: (B, H), the extractor's state after the last behaviour.
+    negatives: (N, K, D), embeddings ê_t. valid: (N, K) bool, which of them there are. Both in training with α > 0,
+    None otherwise.
     """
 
     ids: Tensor
@@ -19,6 +21,8 @@ class Interests(NamedTuple):
     packing: Packing
     states: Tensor
     final: Tensor
+    negatives: Tensor | None = None
+    valid: Tensor | None = None
 
 
 class Evolution(NamedTuple):
