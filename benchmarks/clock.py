@@ -15,7 +15,7 @@ except ImportError:  # on a machine that has torch and triton alone
 Key = TypeVar("Key", bound=Hashable)
 
 
-def interleaved(tasks: Mapping[Key, Callable[[], Any]], rounds: int, turn_seconds: float = 0.05
+def interleaved(tasks: Mapping[Key, Callable[[], Any]], rounds: int, turn_seconds: float = 0.2
                 ) -> dict[Key, list[float]]:
     """Seconds that a call of each task takes, one figure a round.
 
@@ -26,7 +26,8 @@ def interleaved(tasks: Mapping[Key, Callable[[], Any]], rounds: int, turn_second
     Args:
         tasks: what to call; each is called twice before, untimed.
         rounds: figures a task.
-        turn_seconds: a short task is called over and over in a turn, for about so long.
+        turn_seconds: a short task is called over and over in a turn, for about so long: the first call finds the caches
+            full of what the others had there, which does not happen in a training.
     """
     order = list(tasks)
     turns = [key for number in range(rounds) for key in (order if number % 2 == 0 else order[::-1])]
