@@ -20,6 +20,13 @@ def backend_of_auto(request, monkeypatch):
         monkeypatch.setattr(backends, "automatic", lambda inputs: name)
 
 
+@pytest.fixture
+def real_auto(pytestconfig):
+    """For tests of what `auto` chooses by itself."""
+    if pytestconfig.getoption("--recurrence-backend"):
+        pytest.skip("auto is what --recurrence-backend says")
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     """More threads only wait for each other on batches this small."""

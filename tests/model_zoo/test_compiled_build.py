@@ -132,9 +132,7 @@ def test_without_a_compiler_the_error_says_what_to_install(no_compiler, make_die
         build()
 
 
-def test_without_a_compiler_auto_is_torch_and_says_so_once(no_compiler, caplog, pytestconfig):
-    if pytestconfig.getoption("--recurrence-backend"):
-        pytest.skip("auto is what --recurrence-backend says")
+def test_without_a_compiler_auto_is_torch_and_says_so_once(no_compiler, real_auto, caplog):
     c = case(torch.float32, 2, 3, 4)
     for _ in range(2):
         assert all(map(torch.equal, attentional_gru(**c), attentional_gru(**c, backend="torch")))

@@ -374,7 +374,7 @@ def test_a_model_refuses_triton_where_it_cannot_run(monkeypatch, make_dien):
         make_dien(recurrence_backend="triton")
 
 
-def test_auto_is_triton_on_a_gpu(monkeypatch):
+def test_auto_is_triton_on_a_gpu(monkeypatch, real_auto):
     on_gpu = torch.empty(0, device="meta")
     monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda tensor: tensor is on_gpu))
     assert resolve("auto", on_gpu) == "triton"
