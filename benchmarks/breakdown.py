@@ -17,13 +17,12 @@ from torch import nn
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from experiment.allocator import keep_freed_memory
 from experiment.errors import exit_code
 
 from .clock import by_threads, interleaved
 from .entries import Entry, entries
 from .made import AMAZON, Sizes, make_batch, make_lengths
-from .race import make_race_parser, padded_for
+from .race import make_race_parser, padded_for, set_malloc
 from .report import Row, publish
 from .systems import INNER_PRODUCT, System
 
@@ -54,8 +53,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:
-    if options.malloc == "kept":
-        keep_freed_memory()
+    set_malloc(options.malloc)
     every, notes = entries(options.zoo, options.device)
     found = [entry for entry in every if entry.work != INNER_PRODUCT]
     tables = {}

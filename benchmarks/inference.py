@@ -13,14 +13,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from experiment.allocator import keep_freed_memory
 from experiment.errors import exit_code
 from model_zoo.DIEN.src import DIEN
 
 from .clock import by_threads, interleaved
 from .entries import Entry, entries
 from .made import AMAZON, HISTORIES, MEAN_LENGTH, SEQUENCES, Sizes, make_batch, make_lengths
-from .race import make_race_parser, padded_for, race
+from .race import make_race_parser, padded_for, race, set_malloc
 from .ratios import beside_peers
 from .report import Row, publish
 from .systems import INNER_PRODUCT, NET, NO_AUX
@@ -40,8 +39,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:
-    if options.malloc == "kept":
-        keep_freed_memory()
+    set_malloc(options.malloc)
     every, notes = entries(options.zoo, options.device)
     found = [entry for entry in every if entry.work != NET]
     tables: dict[str, list[Row]] = {}

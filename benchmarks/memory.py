@@ -8,11 +8,9 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from experiment.allocator import keep_freed_memory
-
 from .entries import Entry, entries
 from .made import Sizes, make_batch, make_lengths
-from .race import padded_for
+from .race import padded_for, set_malloc
 from .report import Row
 
 STATUS = Path("/proc/self/status")
@@ -37,8 +35,7 @@ def peak_of_step(number: int, sizes: Sizes, rows: int, trim: str, malloc: str, z
     Args:
         number: of the entry. sizes, trim, malloc, zoo: as of the other measurements. rows: of the batch.
     """
-    if malloc == "kept":
-        keep_freed_memory()
+    set_malloc(malloc)
     torch.set_num_threads(1)
     system = entries(zoo)[0][number].build(sizes)
     batch = system.prepare(padded_for(system, make_batch(sizes, make_lengths("full", rows, sizes.max_len)), trim))

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiment.allocator import keep_freed_memory
+
 from .clock import by_threads, interleaved
 from .entries import Entry
 from .made import LENGTHS, Sizes, trimmed
@@ -38,6 +40,12 @@ def make_race_parser(program: str, description: str, batch_sizes: list[int], rou
                              "(default); or as it comes, for all")
     add_zoo(parser)
     return parser
+
+
+def set_malloc(choice: str) -> None:
+    """As `--malloc` says, in this process."""
+    if choice == "kept":
+        keep_freed_memory()
 
 
 def add_zoo(parser: argparse.ArgumentParser) -> None:

@@ -12,13 +12,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from experiment.allocator import keep_freed_memory
 from experiment.errors import exit_code
 
 from .entries import entries
 from .made import AMAZON, Sizes, make_batch, make_lengths
 from .memory import STATUS, memory_rows
-from .race import make_race_parser, race
+from .race import make_race_parser, race, set_malloc
 from .ratios import beside_peers
 from .report import Row, publish
 from .systems import INNER_PRODUCT, NET, NO_AUX
@@ -39,8 +38,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:
-    if options.malloc == "kept":
-        keep_freed_memory()
+    set_malloc(options.malloc)
     found, notes = entries(options.zoo, options.device)
     tables: dict[str, list[Row]] = {}
     ratios: list[Row] = []
