@@ -73,9 +73,7 @@ class System:
 
     def update(self) -> None:
         """Clips the gradients, where they are to be, and moves the weights."""
-        norm = gradient_norm(self._every)
-        if norm + 1e-6 > MAX_GRADIENT_NORM:
-            clip_gradients(self._every, MAX_GRADIENT_NORM, norm)
+        clip_gradients(self._every, MAX_GRADIENT_NORM, gradient_norm(self._every).item())
         self.optimizer.step()
 
     @torch.no_grad()

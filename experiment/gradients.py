@@ -19,19 +19,22 @@ def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
     return nn.utils.get_total_norm(gradients)
 
 
-def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float, norm: Tensor) -> None:
+def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float, norm: float) -> None:
     """Scale the gradients to a total norm of at most `max_norm`; as `clip_grad_norm_`, but sparse ones work too.
 
     Args:
         norm: from `gradient_norm`; apart, so that it can be checked before it spoils every gradient.
     """
+    if norm + 1e-6 <= max_norm:  # all would be multiplied by 1
+        return
+    total = torch.tensor(norm)
     dense = []
     for parameter in parameters:
         if parameter.grad is not None and parameter.grad.is_sparse:
-            _values(parameter.grad).mul_(torch.clamp(max_norm / (norm + 1e-6), max=1.0))
+            _values(parameter.grad).mul_(torch.clamp(max_norm / (total + 1e-6), max=1.0))
         else:
             dense.append(parameter)
-    nn.utils.clip_grads_with_norm_(dense, max_norm, norm)
+    nn.utils.clip_grads_with_norm_(dense, max_norm, total)
 
 
 def loss_cause(model: BaseModel, return_dict: dict[str, Any], y_true: Tensor) -> str:

@@ -195,8 +195,7 @@ class Trainer:
                     raise
                 raise self._not_finite("loss", loss_cause(model, return_dict, y_true)) from error
             loss.backward()
-            norm = gradient_norm(self._parameters)
-            watched = {"train": loss, "gradient_norm": norm}
+            watched = {"train": loss, "gradient_norm": gradient_norm(self._parameters)}
             if isinstance(return_dict.get("aux_loss"), Tensor):  # models of the zoo have 0 there when it is off
                 watched["auxiliary"] = return_dict["aux_loss"]
             # The one host synchronisation of the step.
@@ -212,8 +211,7 @@ class Trainer:
             raise self._not_finite("loss", loss_cause(model, return_dict, y_true))
         if not math.isfinite(losses["gradient_norm"]):
             raise self._not_finite("gradient", gradient_cause(model))
-        if losses["gradient_norm"] + 1e-6 > self.max_gradient_norm:  # else all would be multiplied by 1
-            clip_gradients(self._parameters, self.max_gradient_norm, norm)
+        clip_gradients(self._parameters, self.max_gradient_norm, losses["gradient_norm"])
         model.optimizer.step()
         for observer in self.observers:
             observer.step(self.progress.total_steps + 1, losses, model.optimizer.param_groups[0]["lr"])
