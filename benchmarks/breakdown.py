@@ -19,12 +19,14 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from experiment.errors import exit_code
 
-from .clock import by_threads, interleaved
+from .clock import on_best_threads
 from .entries import Entry, entries
-from .made import AMAZON, Sizes, make_batch, make_lengths
-from .race import make_race_parser, padded_for, set_malloc
+from .made import AMAZON, Sizes
+from .race import batches, conditions_of, make_race_parser
 from .report import Row, publish
-from .systems import INNER_PRODUCT, System
+from .runner import Conditions, MakeBatch, Runner, get_ready, training
+from .systems import NET, NO_AUX
+from .worker import Worker
 
 PARTS = {
     "embeddings": ("embedding_layer", "embedding_dict"),
@@ -53,34 +55,28 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:
-    set_malloc(options.malloc)
-    every, notes = entries(options.zoo, options.device)
-    found = [entry for entry in every if entry.work != INNER_PRODUCT]
-    tables = {}
-    for rows in options.batch_size:
-        for kind in options.lengths:
-            lengths = make_lengths(kind, rows, sizes.max_len)
-            tables[f"ms of a training step, B = {rows}, lengths {kind}"] = [
-                breakdown(entry, sizes, lengths, options.trim, options.threads, options.rounds) for entry in found]
+    found, notes = entries(options.zoo, options.device, (NET, NO_AUX))
+    conditions = conditions_of(options)
+    tables = {f"ms of a training step, B = {rows}, lengths {kind}": [
+        breakdown(entry, sizes, make, conditions) for entry in found] for rows, kind, make in batches(options, sizes)}
     publish("breakdown", tables, notes, options.json, options.zoo, arguments)
     return 0
 
 
-def breakdown(entry: Entry, sizes: Sizes, lengths: Any, trim: str, threads: Sequence[int], rounds: int) -> Row:
-    """The row of a system, in ms, on its best number of threads."""
-    system = entry.build(sizes)
-    system.model.train()
-    batch = system.prepare(padded_for(system, make_batch(sizes, lengths), trim))
-    times = interleaved(by_threads(partial(system.step, batch), threads), rounds)
-    best, number = min((min(seconds), number) for number, seconds in times.items())
-    torch.set_num_threads(number)
-    parts = shares(system, batch, rounds)
-    return {"system": entry.name, "work": entry.work.name, "threads": number, "all": 1000 * best,
-            **{name: 1000 * best * parts[name] for name in COLUMNS}, "seconds": times[number]}
+def breakdown(entry: Entry, sizes: Sizes, make: MakeBatch, conditions: Conditions) -> Row:
+    """The row of a system, in ms, on its best number of threads; it has a process of its own."""
+    with Worker(partial(get_ready, entry, sizes, make, conditions, training)) as worker:
+        timers = {entry.name: partial(worker.ask, Runner.seconds)}
+        best = on_best_threads(timers, conditions.threads, conditions.rounds)[entry.name]
+        parts = worker.ask(shares, best.threads, conditions.rounds)
+    return {"system": entry.name, "work": entry.work.name, "threads": best.threads, "all": 1000 * best.seconds,
+            **{name: 1000 * best.seconds * parts[name] for name in COLUMNS}, "seconds": best.every}
 
 
-def shares(system: System, batch: Any, steps: int) -> dict[str, float]:
+def shares(runner: Runner, threads: int, steps: int) -> dict[str, float]:
     """Part -> its share of so many training steps, 1 in all."""
+    system, batch = runner.system, runner.batch
+    torch.set_num_threads(threads)
     with marked(system.model), profile(activities=[ProfilerActivity.CPU]) as profiler:
         for _ in range(steps):
             with record_function(REST):

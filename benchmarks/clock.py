@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -15,35 +15,70 @@ except ImportError:  # on a machine that has torch and triton alone
 Key = TypeVar("Key", bound=Hashable)
 
 
+class Best(NamedTuple):
+    """The best time of a task on its best number of torch's threads.
+
+    Attributes:
+        seconds: of a call. threads: that number. every: number -> a figure a round, for the JSON.
+    """
+
+    seconds: float
+    threads: int
+    every: dict[str, list[float]]
+
+
 def interleaved(tasks: Mapping[Key, Callable[[], Any]], rounds: int, turn_seconds: float = 0.2
                 ) -> dict[Key, list[float]]:
+    """Seconds that a call of each task takes, one figure a round; see `take_turns`."""
+    return take_turns({key: partial(seconds_of, task) for key, task in tasks.items()}, rounds, turn_seconds)
+
+
+def on_best_threads(timers: Mapping[Key, Callable[[int, int], float]], threads: Sequence[int], rounds: int
+                    ) -> dict[Key, Best]:
+    """The best of each task, which takes turns with the others on every number of threads.
+
+    Args:
+        timers: given a number of threads and one of calls, seconds of a call; see `seconds_on`.
+    """
+    times = take_turns({(key, number): partial(timer, number) for key, timer in timers.items() for number in threads},
+                       rounds)  # fmt: skip
+    found = {}
+    for key in timers:
+        every = {number: times[key, number] for number in threads}
+        seconds, number = min((min(figures), number) for number, figures in every.items())
+        found[key] = Best(seconds, number, {str(number): figures for number, figures in every.items()})
+    return found
+
+
+def take_turns(timers: Mapping[Key, Callable[[int], float]], rounds: int, turn_seconds: float = 0.2
+               ) -> dict[Key, list[float]]:
     """Seconds that a call of each task takes, one figure a round.
 
     Every task has its turn in every round, so that what slows the machine for a while slows all alike; the order is
-    turned round each time, so that none always follows the same. Compare the best, or the medians, of one run. What a
-    GPU in use has not finished is waited for. On a terminal, stderr shows how far it is.
+    turned round each time, so that none always follows the same. Compare the best, or the medians, of one run. On a
+    terminal, stderr shows how far it is.
 
     Args:
-        tasks: what to call; each is called twice before, untimed.
+        timers: given a number of calls, the seconds of one, wherever that happens; each calls twice before, untimed.
         rounds: figures a task.
         turn_seconds: a short task is called over and over in a turn, for about so long: the first call finds the caches
             full of what the others had there, which does not happen in a training.
     """
-    order = list(tasks)
+    order = list(timers)
     turns = [key for number in range(rounds) for key in (order if number % 2 == 0 else order[::-1])]
     calls: dict[Key, int] = {}
-    times: dict[Key, list[float]] = {key: [] for key in tasks}
+    times: dict[Key, list[float]] = {key: [] for key in timers}
     for key in tqdm([*order, *turns], "measuring", leave=False, disable=None) if tqdm else [*order, *turns]:
         if key in calls:
-            times[key].append(seconds_of(tasks[key], calls[key]))
+            times[key].append(timers[key](calls[key]))
         else:
-            tasks[key]()
-            calls[key] = max(1, round(turn_seconds / seconds_of(tasks[key])))
+            timers[key](1)
+            calls[key] = max(1, round(turn_seconds / timers[key](1)))
     return times
 
 
 def seconds_of(task: Callable[[], Any], calls: int = 1) -> float:
-    """Of a call, the mean of so many."""
+    """Of a call, the mean of so many; what a GPU in use has not finished is waited for."""
     wait = torch.cuda.synchronize if torch.cuda.is_initialized() else None
     start = time.perf_counter()
     for _ in range(calls):
@@ -53,11 +88,7 @@ def seconds_of(task: Callable[[], Any], calls: int = 1) -> float:
     return (time.perf_counter() - start) / calls
 
 
-def by_threads(task: Callable[[], Any], threads: Sequence[int]) -> dict[int, Callable[[], Any]]:
-    """The task on each number of torch's threads."""
-    return {number: partial(_on_threads, number, task) for number in threads}
-
-
-def _on_threads(number: int, task: Callable[[], Any]) -> None:
-    torch.set_num_threads(number)
-    task()
+def seconds_on(task: Callable[[], Any], threads: int, calls: int) -> float:
+    """`seconds_of` on a number of torch's threads."""
+    torch.set_num_threads(threads)
+    return seconds_of(task, calls)

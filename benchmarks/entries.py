@@ -1,7 +1,7 @@
 """All the systems that a benchmark can measure here."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,11 +25,16 @@ PEERS = {"deepctr-torch": (deepctr.build, (NET, NO_AUX)), "torch-rechub": (rechu
 
 
 class Entry(NamedTuple):
-    """A system that can be built on this machine."""
+    """A system that can be built on this machine.
+
+    Attributes:
+        keeps_freed: whether its own trainer lets the C library keep freed memory.
+    """
 
     name: str
     work: Work
     build: Callable[[Sizes], System]
+    keeps_freed: bool = False
 
 
 def build_own(sizes: Sizes, work: Work, backend: str) -> System:
@@ -67,30 +72,32 @@ def add_backends(parser: argparse.ArgumentParser) -> list[str]:
     return notes
 
 
-def entries(zoo: Path | None = None, device: str = "cpu") -> tuple[list[Entry], list[str]]:
+def entries(zoo: Path | None = None, device: str = "cpu", works: Sequence[Work] = (NET, NO_AUX, INNER_PRODUCT)
+            ) -> tuple[list[Entry], list[str]]:
     """What can be measured here, this project's first, without its reference, and notes on what is left out.
 
     Args:
         zoo: a FuxiCTR checkout, whose DIEN joins.
         device: where all is measured, ``cpu`` or ``cuda``.
+        works: what is to be computed.
     """
     backends, notes = own_backends(device)
-    found = [Entry(OURS + backend, work, partial(build_own, work=work, backend=backend))
+    found = [Entry(OURS + backend, work, partial(build_own, work=work, backend=backend), keeps_freed=True)
              for work, raced in ((NET, backends[:-1]), (NO_AUX, backends[:-1]), (INNER_PRODUCT, backends[:1]))
              for backend in raced]
-    for package, (build, works) in PEERS.items():
+    for package, (build, own) in PEERS.items():
         try:
             name = f"{package} {version(package)}"
         except PackageNotFoundError:
             notes.append(f"{package} is left out: pip install -r requirements-bench.txt")
             continue
-        found += [Entry(name, work, partial(build, work=work)) for work in works]
+        found += [Entry(name, work, partial(build, work=work)) for work in own]
     if zoo:
         found += [Entry(name, NO_AUX, partial(zoo_peer.build, zoo=zoo, fused=fused))
                   for name, fused in (("the zoo's own", False), ("the zoo's own, fused Adam", True))]
     else:
         notes.append("the zoo's own DIEN is left out: --zoo PATH, of a clone of https://github.com/reczoo/FuxiCTR")
-    return [entry._replace(build=partial(_on, device, entry.build)) for entry in found], notes
+    return [entry._replace(build=partial(_on, device, entry.build)) for entry in found if entry.work in works], notes
 
 
 def _on(device: str, build: Callable[[Sizes], System], sizes: Sizes) -> System:

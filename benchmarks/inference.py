@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -16,13 +17,13 @@ from torch import Tensor
 from experiment.errors import exit_code
 from model_zoo.DIEN.src import DIEN
 
-from .clock import by_threads, interleaved
-from .entries import Entry, entries
-from .made import AMAZON, HISTORIES, MEAN_LENGTH, SEQUENCES, Sizes, make_batch, make_lengths
-from .race import make_race_parser, padded_for, race, set_malloc
+from .entries import OURS, Entry, entries
+from .made import AMAZON, HISTORIES, MEAN_LENGTH, SEQUENCES, Sizes, make_batch
+from .race import batches, conditions_of, make_race_parser, race
 from .ratios import beside_peers
 from .report import Row, publish
-from .systems import INNER_PRODUCT, NET, NO_AUX
+from .runner import Act, Conditions, MakeBatch, scoring
+from .systems import INNER_PRODUCT, NO_AUX, System
 
 PEERS = (NO_AUX, INNER_PRODUCT)
 
@@ -39,25 +40,21 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:
-    set_malloc(options.malloc)
-    every, notes = entries(options.zoo, options.device)
-    found = [entry for entry in every if entry.work != NET]
+    found, notes = entries(options.zoo, options.device, PEERS)
+    conditions = conditions_of(options)
     tables: dict[str, list[Row]] = {}
-    scoring: list[Row] = []
+    beside: list[Row] = []
     candidates: list[Row] = []
-    for rows in options.batch_size:
-        for kind in options.lengths:
-            batch = make_batch(sizes, make_lengths(kind, rows, sizes.max_len))
-            measured = tables[f"Scoring, B = {rows}, lengths {kind}"] = race(
-                found, sizes, batch, options.trim, options.threads, options.rounds, train=False)
-            scoring += [{"B": rows, "lengths": kind, **row}
-                        for row in beside_peers(measured, "samples/s", NO_AUX, PEERS)]
+    for rows, kind, make in batches(options, sizes):
+        measured = tables[f"Scoring, B = {rows}, lengths {kind}"] = race(
+            [(entry, scoring) for entry in found], sizes, make, conditions)
+        beside += [{"B": rows, "lengths": kind, **row} for row in beside_peers(measured, "samples/s", NO_AUX, PEERS)]
     lengths = {"amazon": min(MEAN_LENGTH, sizes.max_len), "full": sizes.max_len}
     for length in (lengths[kind] for kind in options.lengths):
         measured = tables[f"1 user x {options.candidates} candidates, {length} behaviours"] = candidate_rows(
-            found, sizes, one_user(sizes, length, options.candidates), options.trim, options.threads, options.rounds)
+            found, sizes, partial(one_user, sizes, length, options.candidates), conditions)
         candidates += [{"behaviours": length, **row} for row in beside_peers(measured, "samples/s", NO_AUX, PEERS)]
-    tables |= {"Scoring: samples/s as multiples of a peer's": scoring,
+    tables |= {"Scoring: samples/s as multiples of a peer's": beside,
                "Candidates: samples/s as multiples of an expanded batch's": candidates}
     publish("inference", tables, notes, options.json, options.zoo, arguments)
     return 0
@@ -79,27 +76,22 @@ def score_candidates(model: DIEN, user: dict[str, Tensor], candidates: dict[str,
     return model.output_activation(logits).squeeze(1)
 
 
-def candidate_rows(found: Sequence[Entry], sizes: Sizes, batch: dict[str, Tensor], trim: str, threads: Sequence[int],
-                   rounds: int) -> list[Row]:
+def from_interests(system: System, batch: dict[str, Tensor]) -> Callable[[], Tensor]:
+    """Scores of this project's DIEN for the candidates of the one user that is in the batch."""
+    system.model.eval()
+    user = {name: batch[name][:1] for name in HISTORIES}
+    return partial(score_candidates, cast(DIEN, system.model), user, batch)
+
+
+def candidate_rows(found: Sequence[Entry], sizes: Sizes, make: MakeBatch, conditions: Conditions) -> list[Row]:
     """A row for each of this project's systems, and one for every system on the expanded batch."""
-    tasks: dict[tuple[str, str], Callable[[], Tensor]] = {}
+    racing: list[tuple[Entry, Act]] = []
     for entry in found:
-        system = entry.build(sizes)
-        system.model.eval()
-        prepared = system.prepare(padded_for(system, batch, trim))
-        if isinstance(system.model, DIEN):
-            user = {name: prepared[name][:1] for name in HISTORIES}
-            tasks[entry.name, entry.work.name] = partial(score_candidates, system.model, user, prepared)
-        tasks[f"expanded, {entry.name}", entry.work.name] = partial(system.predict, prepared)
-    times = interleaved({(label, number): on_threads for label, task in tasks.items()
-                         for number, on_threads in by_threads(task, threads).items()}, rounds)  # fmt: skip
-    rows: list[Row] = []
-    for name, work in tasks:
-        best, number = min((min(times[(name, work), number]), number) for number in threads)
-        rows.append({"system": name, "work": work, "threads": number, "ms": 1000 * best,
-                     "samples/s": len(batch["label"]) / best,
-                     "seconds": {str(number): times[(name, work), number] for number in threads}})  # fmt: skip
-    return rows
+        if entry.name.startswith(OURS):
+            racing.append((entry, from_interests))
+        racing.append((entry._replace(name=f"expanded, {entry.name}"), scoring))
+    return [{name: value for name, value in row.items() if name not in ("weights", "padded to")}
+            for row in race(racing, sizes, make, conditions)]
 
 
 if __name__ == "__main__":

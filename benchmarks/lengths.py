@@ -17,11 +17,12 @@ from torch import Tensor
 from experiment.allocator import keep_freed_memory
 from experiment.errors import exit_code
 
-from .clock import by_threads, interleaved
+from .clock import on_best_threads, seconds_on
 from .entries import Entry, add_backends, build_own, entries
 from .made import AMAZON, Sizes, make_batch, make_lengths, trimmed
 from .race import add_zoo, race
 from .report import Row, add_threads, make_parser, publish
+from .runner import Conditions, training
 from .systems import NET, NO_AUX
 
 FACTOR = 10
@@ -80,28 +81,25 @@ def cases(sizes: Sizes, rows: int) -> dict[str, dict[str, Tensor]]:
 def length_rows(backend: str, sizes: Sizes, rows: int, threads: Sequence[int], rounds: int) -> list[Row]:
     """A row a case, with its multiples of the first one's behaviours and time."""
     system = build_own(sizes, NET, backend)
-    system.model.train()
     batches = cases(sizes, rows)
-    times = interleaved({(name, number): task for name, batch in batches.items()
-                         for number, task in by_threads(partial(system.step, system.prepare(batch)), threads).items()},
-                        rounds)  # fmt: skip
+    best = on_best_threads({name: partial(seconds_on, training(system, system.prepare(batch)))
+                            for name, batch in batches.items()}, threads, rounds)  # fmt: skip
     behaviours = {name: int((batch["item_history"] > 0).sum()) for name, batch in batches.items()}
-    best = {name: min(min(times[name, number]) for number in threads) for name in batches}
     return [{"histories": name, "behaviours": behaviours[name], "padded to": batch["item_history"].size(1),
-             "ms": 1000 * best[name], "behaviours / first": behaviours[name] / behaviours[BASE],
-             "time / first": best[name] / best[BASE],
-             "seconds": {str(number): times[name, number] for number in threads}}
+             "ms": 1000 * best[name].seconds, "behaviours / first": behaviours[name] / behaviours[BASE],
+             "time / first": best[name].seconds / best[BASE].seconds, "seconds": best[name].every}
             for name, batch in batches.items()]  # fmt: skip
 
 
 def max_len_rows(found: Sequence[Entry], sizes: Sizes, rows: int, threads: Sequence[int], rounds: int) -> list[Row]:
     """A row a system and max_len, with its multiple of the system's first time."""
     lengths = make_lengths("amazon", rows, sizes.max_len)
+    conditions = Conditions("own", "own", threads, rounds)
     raced: list[Row] = []
     for factor in MAX_LENS:
         longer = replace(sizes, max_len=factor * sizes.max_len)
         raced += [{"max_len": longer.max_len, **row} for row in race(
-            found, longer, make_batch(longer, lengths), "own", threads, rounds, train=True)]
+            [(entry, training) for entry in found], longer, partial(make_batch, longer, lengths), conditions)]
     by_system = [raced[start::len(found)] for start in range(len(found))]
     return [{**row, "time / first": row["ms"] / of_one[0]["ms"]} for of_one in by_system for row in of_one]
 

@@ -1,24 +1,19 @@
 """All systems on one batch, side by side."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
-from experiment.allocator import keep_freed_memory
-
-from .clock import by_threads, interleaved
+from .clock import Best, on_best_threads
 from .entries import Entry
-from .made import LENGTHS, Sizes, trimmed
+from .made import LENGTHS, Sizes, make_batch, make_lengths
 from .report import Row, add_threads, make_parser
-from .systems import System
-
-TRIM = ("own", "all", "none")
-MALLOC = ("kept", "default")
+from .runner import MALLOC, TRIM, Act, Conditions, MakeBatch, Runner, get_ready
+from .worker import Worker
 
 
 def make_race_parser(program: str, description: str, batch_sizes: list[int], rounds: int = 3
@@ -35,17 +30,12 @@ def make_race_parser(program: str, description: str, batch_sizes: list[int], rou
                              "own loaders do that (default), all that can take them, or none")
     parser.add_argument("--device", choices=["cpu", *["cuda"] * torch.cuda.is_available()], default="cpu",
                         help="where all is measured: cpu (default) or cuda, where there is a GPU")
-    parser.add_argument("--malloc", choices=MALLOC, default=MALLOC[0],
-                        help="kept: the C library keeps what is freed, as run_expid.py has it, for all systems "
-                             "(default); or as it comes, for all")
+    parser.add_argument("--malloc", choices=MALLOC, default="own",
+                        help="own (default): the C library keeps what is freed for this project's systems, as in "
+                             "run_expid.py, and is as it comes for the peers, as in their trainers; kept: it keeps it "
+                             "for all; default: it is as it comes for all")
     add_zoo(parser)
     return parser
-
-
-def set_malloc(choice: str) -> None:
-    """As `--malloc` says, in this process."""
-    if choice == "kept":
-        keep_freed_memory()
 
 
 def add_zoo(parser: argparse.ArgumentParser) -> None:
@@ -53,33 +43,36 @@ def add_zoo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--zoo", type=Path, metavar="DIR", help="FuxiCTR checkout, for the zoo's own DIEN")
 
 
-def padded_for(system: System, batch: dict[str, Tensor], trim: str) -> dict[str, Tensor]:
-    """The batch as a system gets it, see `--trim`."""
-    fits = {"own": system.trims, "all": system.trims or system.trimmable, "none": False}
-    return trimmed(batch) if fits[trim] else batch
+def conditions_of(options: argparse.Namespace) -> Conditions:
+    """Of `make_race_parser`."""
+    return Conditions(options.trim, options.malloc, options.threads, options.rounds)
 
 
-def race(found: Sequence[Entry], sizes: Sizes, batch: dict[str, Tensor], trim: str, threads: Sequence[int],
-         rounds: int, train: bool) -> list[Row]:
-    """Training steps or scoring of one batch, a row a system.
+def batches(options: argparse.Namespace, sizes: Sizes) -> Iterator[tuple[int, str, MakeBatch]]:
+    """Rows, lengths, and what makes the batch of those, for all that `make_race_parser` is asked for."""
+    for rows in options.batch_size:
+        for kind in options.lengths:
+            yield rows, kind, partial(make_batch, sizes, make_lengths(kind, rows, sizes.max_len))
+
+
+def race(found: Sequence[tuple[Entry, Act]], sizes: Sizes, make: MakeBatch, conditions: Conditions) -> list[Row]:
+    """A row a system; each has a process of its own, and only one of them works at a time.
 
     Each is measured on every number of threads and reported with its best.
+
+    Args:
+        found: systems, and what they do. make: the batch.
     """
-    systems = [entry.build(sizes) for entry in found]
-    tasks, widths = {}, []
-    for i, system in enumerate(systems):
-        system.model.train(train)
-        padded = padded_for(system, batch, trim)
-        widths.append(padded["item_history"].size(1))
-        act: Callable[[Any], Any] = system.step if train else system.predict
-        for number, task in by_threads(partial(act, system.prepare(padded)), threads).items():
-            tasks[i, number] = task
-    times = interleaved(tasks, rounds)
-    rows: list[Row] = []
-    for i, (entry, system) in enumerate(zip(found, systems, strict=True)):
-        best, number = min((min(times[i, number]), number) for number in threads)
-        rows.append({"system": entry.name, "work": entry.work.name, "weights": system.parameters,
-                     "padded to": widths[i], "threads": number, "ms": 1000 * best,
-                     "samples/s": len(batch["label"]) / best,
-                     "seconds": {str(number): times[i, number] for number in threads}})  # fmt: skip
-    return rows
+    with ExitStack() as stack:
+        workers = [stack.enter_context(Worker(partial(get_ready, entry, sizes, make, conditions, act)))
+                   for entry, act in found]
+        times = on_best_threads({number: partial(worker.ask, Runner.seconds) for number, worker in enumerate(workers)},
+                                conditions.threads, conditions.rounds)  # fmt: skip
+        return [worker.ask(_row, entry.name, entry.work.name, times[number])
+                for number, (worker, (entry, _)) in enumerate(zip(workers, found, strict=True))]
+
+
+def _row(runner: Runner, name: str, work: str, best: Best) -> Row:
+    return {"system": name, "work": work, "weights": runner.system.parameters, "padded to": runner.width,
+            "threads": best.threads, "ms": 1000 * best.seconds, "samples/s": runner.rows / best.seconds,
+            "seconds": best.every}  # fmt: skip

@@ -15,11 +15,12 @@ from typing import Any
 from experiment.errors import exit_code
 
 from .entries import entries
-from .made import AMAZON, Sizes, make_batch, make_lengths
+from .made import AMAZON, Sizes
 from .memory import STATUS, memory_rows
-from .race import make_race_parser, race, set_malloc
+from .race import batches, conditions_of, make_race_parser, race
 from .ratios import beside_peers
 from .report import Row, publish
+from .runner import training
 from .systems import INNER_PRODUCT, NET, NO_AUX
 
 
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
     """
     parser = make_race_parser("train_step", __doc__ or "", batch_sizes=[128])
     parser.add_argument("--memory", type=int, metavar="N",
-                        help="the peak memory of a step on N full histories too, each system in a process of its own")
+                        help="the peak memory of a step on N full histories too")
     options = parser.parse_args(arguments)
     if options.memory and (options.device != "cpu" or not STATUS.is_file()):
         parser.error("--memory needs the CPU and Linux's /proc")
@@ -38,20 +39,18 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:
-    set_malloc(options.malloc)
     found, notes = entries(options.zoo, options.device)
+    conditions = conditions_of(options)
     tables: dict[str, list[Row]] = {}
     ratios: list[Row] = []
-    for rows in options.batch_size:
-        for kind in options.lengths:
-            batch = make_batch(sizes, make_lengths(kind, rows, sizes.max_len))
-            measured = tables[f"Training step, B = {rows}, lengths {kind}"] = race(
-                found, sizes, batch, options.trim, options.threads, options.rounds, train=True)
-            ratios += beside_all(measured, {"B": rows, "lengths": kind}, "samples/s")
+    for rows, kind, make in batches(options, sizes):
+        measured = tables[f"Training step, B = {rows}, lengths {kind}"] = race(
+            [(entry, training) for entry in found], sizes, make, conditions)
+        ratios += beside_all(measured, {"B": rows, "lengths": kind}, "samples/s")
     tables["Samples/s as multiples of a peer's"] = ratios
     if options.memory:
         measured = tables[f"Peak memory of a training step (VmHWM), B = {options.memory}, lengths full"] = memory_rows(
-            found, sizes, options.memory, options.trim, options.malloc, options.zoo)
+            found, sizes, options.memory, conditions)
         tables["Peak memory as a multiple of a peer's"] = beside_all(measured, {}, "peak MiB", best_first=False)
     publish("train_step", tables, notes, options.json, options.zoo, arguments)
     return 0

@@ -9,21 +9,23 @@ import itertools
 import math
 import sys
 from collections.abc import Sequence
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from fuxictr.pytorch.torch_utils import seed_everything
 from torch import Tensor
 
-from benchmarks.clock import interleaved
+from benchmarks.clock import seconds_of, take_turns
 from benchmarks.made import Sizes, make_batch, make_feature_map, make_lengths, trimmed
 from benchmarks.memory import STATUS, resident_bytes
 from benchmarks.report import Row, make_parser, publish
+from benchmarks.worker import Worker
 from experiment.allocator import keep_freed_memory
 from experiment.config import load_config
+from experiment.errors import exit_code
 from experiment.models import build_model, find_model
 from experiment.sparse_tables import update_sparsely
 from experiment.training import Trainer
@@ -42,60 +44,35 @@ class Case(NamedTuple):
     uniform: bool
 
 
-class Child:
-    """A case in its process, which takes a step when it is told to."""
+class Training:
+    """A case in its process."""
 
     def __init__(self, case: Case) -> None:
-        context = get_context("spawn")
-        self._pipe, end = context.Pipe()
-        self._process = context.Process(target=serve, args=(end, case), daemon=True)
-        self._process.start()
-        end.close()  # so that a child's death ends `recv`
+        params = load_config(CONFIG, "DIEN_amazon").params | {"gpu": -1, "batch_size": case.rows, "use_features": None}
+        keep_freed_memory()
+        torch.set_num_threads(params["num_threads"])
+        seed_everything(params["seed"])
+        sizes = Sizes(items=case.items, embedding=params["embedding_dim"])
+        model = build_model(find_model(params["model"]), make_feature_map(sizes, negatives=False), params)
+        if case.updates == "sparse":
+            update_sparsely(model)
+        self._trainer = Trainer(model)
+        model.train()
+        self._batches = [batch_of(sizes, case, seed) for seed in range(BATCHES)]
+        self._next = itertools.cycle(self._batches)
 
-    def step(self) -> None:
-        """One training step."""
-        self._ask(True)
+    def seconds(self, calls: int) -> float:
+        """Of a training step, the mean of so many."""
+        return seconds_of(lambda: self._trainer._train_step(next(self._next)), calls)
 
-    def close(self) -> dict[str, float]:
-        """End the process.
+    def peak_bytes(self) -> float:
+        """Of all that the process ever held; NaN without /proc."""
+        return resident_bytes("VmHWM") if STATUS.is_file() else math.nan
 
-        Returns:
-            Its `peak_bytes` (NaN without /proc), and how many `item_rows` a batch reads on average.
-        """
-        answer = self._ask(False)
-        self._process.join()
-        return answer
-
-    def _ask(self, go_on: bool) -> Any:
-        try:
-            self._pipe.send(go_on)
-            return self._pipe.recv()
-        except (EOFError, BrokenPipeError) as error:
-            self._process.join()
-            raise SystemExit(f"a case has ended with code {self._process.exitcode}: out of memory?") from error
-
-
-def serve(pipe: Connection, case: Case) -> None:
-    """The child: builds the model, then takes a step each time that it receives True."""
-    params = load_config(CONFIG, "DIEN_amazon").params | {"gpu": -1, "batch_size": case.rows, "use_features": None}
-    keep_freed_memory()
-    torch.set_num_threads(params["num_threads"])
-    seed_everything(params["seed"])
-    sizes = Sizes(items=case.items, embedding=params["embedding_dim"])
-    model = build_model(find_model(params["model"]), make_feature_map(sizes, negatives=False), params)
-    if case.updates == "sparse":
-        update_sparsely(model)
-    trainer = Trainer(model)
-    model.train()
-    batches = [batch_of(sizes, case, seed) for seed in range(BATCHES)]
-    for batch in itertools.cycle(batches):
-        if not pipe.recv():
-            break
-        trainer._train_step(batch)
-        pipe.send(None)
-    read = [len(torch.cat([batch["item_id"], batch["item_history"].flatten()]).unique()) for batch in batches]
-    pipe.send({"peak_bytes": resident_bytes("VmHWM") if STATUS.is_file() else math.nan,
-               "item_rows": sum(read) / len(read)})  # fmt: skip
+    def item_rows(self) -> float:
+        """How many a batch reads on average."""
+        read = [len(torch.cat([batch["item_id"], batch["item_history"].flatten()]).unique()) for batch in self._batches]
+        return sum(read) / len(read)
 
 
 def batch_of(sizes: Sizes, case: Case, seed: int) -> dict[str, Tensor]:
@@ -135,23 +112,26 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(cases: Sequence[Case], rounds: int) -> list[Row]:
     """All cases in turn; a row each."""
-    children = {case: Child(case) for case in cases}
-    times = interleaved({case: child.step for case, child in children.items()}, rounds)
-    first = {updates: min(times[case]) for case in reversed(cases) if (updates := case.updates)}
-    rows = []
-    for case, child in children.items():
-        memory, best = child.close(), min(times[case])
-        rows.append({
-            "items": case.items, "updates": case.updates, "step, ms": 1000 * best,
-            "of the first": best / first[case.updates], "peak memory, GB": memory["peak_bytes"] / 1e9,
-            "item rows a batch": memory["item_rows"], "seconds": times[case],
-        })  # fmt: skip
-    return rows
+    with ExitStack() as stack:
+        workers = {case: stack.enter_context(Worker(partial(Training, case), fresh=True)) for case in cases}
+        times = take_turns({case: partial(worker.ask, Training.seconds) for case, worker in workers.items()}, rounds)
+        peaks = {case: worker.ask(Training.peak_bytes) for case, worker in workers.items()}
+        read = {case: worker.ask(Training.item_rows) for case, worker in workers.items()}
+    best = {case: min(times[case]) for case in cases}
+    first = {case.updates: best[case] for case in reversed(cases)}
+    return [{"items": case.items, "updates": case.updates, "step, ms": 1000 * best[case],
+             "of the first": best[case] / first[case.updates], "peak memory, GB": peaks[case] / 1e9,
+             "item rows a batch": read[case], "seconds": times[case]}
+            for case in cases]  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and publish; returns the exit code."""
+    """Measure and print; returns an exit code."""
     options = parse_arguments(arguments)
+    return exit_code(lambda: _run(options, arguments), "interrupted")
+
+
+def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
     cases = [Case(items, updates, options.rows, options.uniform)
              for items in options.items for updates in options.updates]
     rows = measure(cases, options.rounds)

@@ -56,9 +56,15 @@ def test_each_round_calls_every_task(bar: bool, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_task_runs_on_the_threads_it_is_given() -> None:
     seen = []
-    for task in clock.by_threads(lambda: seen.append(torch.get_num_threads()), [2, 1]).values():
-        task()
-    assert seen == [2, 1]
+    for threads in (2, 1):
+        clock.seconds_on(lambda: seen.append(torch.get_num_threads()), threads, calls=2)
+    assert seen == [2, 2, 1, 1]
+
+
+def test_the_best_number_of_threads_is_that_of_the_best_time() -> None:
+    figures = {1: iter([9.0, 9.0, 5.0, 4.0]), 2: iter([9.0, 9.0, 3.0, 6.0]), 4: iter([9.0, 9.0, 4.0, 4.0])}
+    best = clock.on_best_threads({"task": lambda threads, calls: next(figures[threads])}, [1, 2, 4], rounds=2)
+    assert best == {"task": clock.Best(3.0, 2, {"1": [5.0, 4.0], "2": [3.0, 6.0], "4": [4.0, 4.0]})}
 
 
 def test_a_report_has_table_machine_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

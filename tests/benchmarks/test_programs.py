@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from benchmarks import breakdown, epoch, inference, lengths, memory, roofline, train_step
 from benchmarks.entries import build_own, entries
 from benchmarks.made import HISTORIES, LENGTHS, Sizes, make_batch
+from benchmarks.runner import Conditions
 from benchmarks.systems import INNER_PRODUCT, NET, NO_AUX, keywords
 from experiment.config import write_config
 
@@ -75,10 +77,11 @@ def test_ratios_are_over_each_peer_of_the_same_kind() -> None:
 
 @pytest.mark.skipif(not memory.STATUS.is_file(), reason="needs Linux's /proc")
 def test_peak_memory_of_a_step() -> None:
-    """It grows with the batch; of a process of its own, which the program starts, only the start is slow."""
     sizes = Sizes(items=50, categories=12)
-    small, large = (memory.peak_of_step(0, sizes, rows, "own", "default", None) for rows in (1, 500))
-    assert large > small + 2**20
+    found = entries(works=[INNER_PRODUCT])[0][:1]
+    (small,), (large,) = (memory.memory_rows(found, sizes, rows, Conditions("own", "own", [1], 1)) for rows in (1, 500))
+    assert large["peak MiB"] > small["peak MiB"] + 1
+    assert list(large) == ["system", "work", "peak MiB"]
 
 
 def test_inference(run: Callable[..., Any]) -> None:
@@ -206,7 +209,8 @@ def test_a_run_is_timed_in_a_folder_of_its_own(tiny_config: Path, tmp_path: Path
 @pytest.mark.parametrize("program", [train_step, inference])
 def test_a_checkout_that_is_none_is_bad_input(program: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["--zoo", "nowhere"], sizes=TINY) == 2
-    assert "nowhere does not exist" in capsys.readouterr().err
+    assert capsys.readouterr().err == "error: FuxiCTR checkout nowhere does not exist\n"
+    assert not active_children()
 
 
 def test_an_unknown_experiment_is_bad_input(tiny_config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import importlib.util
 from functools import partial
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from benchmarks import entries as all_entries
 from benchmarks.entries import PEERS, build_own, entries, own_backends
 from benchmarks.flops import behaviour_flops, row_flops, step_flops
 from benchmarks.made import AMAZON, Sizes, make_batch, make_lengths, trimmed
-from benchmarks.race import padded_for
+from benchmarks.runner import padded_for
 from benchmarks.systems import INNER_PRODUCT, NET, NO_AUX, System, Work
 
 TINY = Sizes(items=50, categories=12, contexts=6, embedding=4, attention_units=(6, 3), aux_units=(6, 3),
@@ -72,6 +73,14 @@ def test_a_backend_that_does_not_run_is_a_note(monkeypatch: pytest.MonkeyPatch) 
         assert names == ["torch", "reference"]
         assert notes == [f"recurrence_backend {missing} is left out: nothing to run it"]
         assert {entry.name for entry in entries(device=device)[0] if entry.name.startswith("ours")} == {"ours, torch"}
+
+
+@pytest.mark.parametrize("works", [(NET,), (NO_AUX, INNER_PRODUCT)], ids=str)
+def test_only_what_is_to_be_computed(works: tuple[Work, ...]) -> None:
+    every, notes = entries(Path("zoo"))
+    assert entries(Path("zoo"), works=works)[1] == notes
+    assert [(entry.name, entry.work) for entry in entries(Path("zoo"), works=works)[0]] == [
+        (entry.name, entry.work) for entry in every if entry.work in works]
 
 
 def test_the_reference_is_not_raced() -> None:

@@ -1,0 +1,81 @@
+"""A system in a process of its own, in front of a batch."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from experiment.allocator import keep_freed_memory
+
+from .clock import seconds_on
+from .entries import Entry
+from .made import Sizes, trimmed
+from .systems import System
+
+TRIM = ("own", "all", "none")
+MALLOC = ("own", "kept", "default")
+
+MakeBatch = Callable[[], dict[str, Tensor]]
+Act = Callable[[System, Any], Callable[[], Any]]
+"""From a system and a batch prepared for it to what is measured."""
+
+
+class Conditions(NamedTuple):
+    """What a race is held under; the values of the options of the same names."""
+
+    trim: str
+    malloc: str
+    threads: Sequence[int]
+    rounds: int
+
+
+class Runner(NamedTuple):
+    """What is in the process.
+
+    Attributes:
+        batch: as the system takes it. task: what is measured.
+        rows: of the batch. width: what its histories are padded to.
+    """
+
+    system: System
+    batch: Any
+    task: Callable[[], Any]
+    rows: int
+    width: int
+
+    def seconds(self, threads: int, calls: int) -> float:
+        """Of a call of the task, on so many threads."""
+        return seconds_on(self.task, threads, calls)
+
+
+def get_ready(entry: Entry, sizes: Sizes, make: MakeBatch, conditions: Conditions, act: Act) -> Runner:
+    """Builds the system, in a process that was started for it.
+
+    Args:
+        make: the batch. act: what is measured.
+    """
+    if conditions.malloc == "kept" or (conditions.malloc == "own" and entry.keeps_freed):
+        keep_freed_memory()
+    system = entry.build(sizes)
+    batch = padded_for(system, make(), conditions.trim)
+    prepared = system.prepare(batch)
+    return Runner(system, prepared, act(system, prepared), len(batch["label"]), batch["item_history"].size(1))
+
+
+def padded_for(system: System, batch: dict[str, Tensor], trim: str) -> dict[str, Tensor]:
+    """The batch as a system gets it, see `--trim`."""
+    fits = {"own": system.trims, "all": system.trims or system.trimmable, "none": False}
+    return trimmed(batch) if fits[trim] else batch
+
+
+def training(system: System, batch: Any) -> Callable[[], Any]:
+    """Whole training steps."""
+    system.model.train()
+    return partial(system.step, batch)
+
+
+def scoring(system: System, batch: Any) -> Callable[[], Any]:
+    """Predictions."""
+    system.model.eval()
+    return partial(system.predict, batch)

@@ -1,0 +1,100 @@
+"""Processes of their own for what is measured: each has a heap to itself, and the allocator as it is to be."""
+
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import redirect_stdout, suppress
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.connection import Connection
+from typing import Any, Generic, TypeVar
+
+from experiment.errors import TrainingError
+
+PRELOAD = ["benchmarks.race", "torch._dynamo"]
+"""What takes long to import, the latter by the first optimizer; none of it computes or touches a GPU as it is imported,
+after which no copy could."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Worker(Generic[T]):
+    """A process that makes something, and calls functions with it when it is asked to.
+
+    To be used by `with`, after which the process has ended, whatever happened. Functions, arguments and results travel
+    by pickle. What is raised there is raised here; what is printed there goes to stderr.
+
+    Args:
+        make: makes what the functions get; called at once.
+        fresh: whether the process imports everything itself, so that its memory is that of a program of its own.
+            Others begin as copies of one that has, where there can be such: that takes no time.
+
+    Raises:
+        TrainingError: from `ask` and at the start, where the process has ended by itself.
+    """
+
+    def __init__(self, make: Callable[[], T], fresh: bool = False) -> None:
+        self._make = make
+        self._fresh = fresh
+
+    def __enter__(self) -> "Worker[T]":
+        context = get_context("spawn") if self._fresh else _copies()
+        self._pipe, end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(end, self._make), daemon=True)
+        self._process.start()
+        end.close()  # so that the process's end ends `recv`
+        try:
+            self._answer()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.join()
+        self._pipe.close()
+
+    def ask(self, function: Callable[..., R], *arguments: Any) -> R:
+        """What the function returns in the process, given what was made there and the arguments."""
+        with suppress(ConnectionError):  # `_answer` finds out
+            self._pipe.send((function, arguments))
+        return self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            result, error, trace = self._pipe.recv()
+        except (EOFError, ConnectionError) as gone:
+            self._process.join()
+            raise TrainingError(f"a process has ended with code {self._process.exitcode}: out of memory?") from gone
+        if error:
+            raise error from RuntimeError(f"in a process of its own:\n{trace}")
+        return result
+
+
+def _copies() -> Any:
+    """Of a process that has imported what takes long, or new ones where that cannot be."""
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    return context
+
+
+def _serve(pipe: Connection, make: Callable[[], Any]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the first one ends this one
+    with redirect_stdout(sys.stderr), suppress(EOFError, ConnectionError):  # the first one is gone
+        made, *failure = _outcome(make)
+        pipe.send((None, *failure))
+        while True:
+            function, arguments = pipe.recv()
+            pipe.send(_outcome(function, made, *arguments))
+
+
+def _outcome(function: Callable[..., Any], *arguments: Any) -> tuple[Any, Exception | None, str]:
+    """The result, or else the error and where it was raised."""
+    try:
+        return function(*arguments), None, ""
+    except Exception as error:
+        return None, error, traceback.format_exc()
