@@ -37,6 +37,13 @@ struct Problem {
     int64_t joint_gate(int64_t m) const { return m < hidden ? hidden + m : m - hidden; }
 };
 
+// What a step leaves for the backward pass lies as that reads it, in one stream: the last step of a block first, and in
+// a step, for each vector of lanes and each unit of the state, [candidate, r, U_h h, u]. AGRU has no u.
+template <class Real, class Number>
+Number* kept_of(const Problem<Real>& p, Number* kept, int64_t steps, int64_t t) {
+    return kept + (steps - 1 - t) * p.gates() * LANES;
+}
+
 // Up to LANES rows that advance together, a row a lane, the longest first.
 struct Block {
     int rows;

@@ -105,20 +105,22 @@ private:
 // From the gradient dh of the state after a step: of the pre-activations, of attention, and dh's direct way to the
 // state before. Lanes that do not run keep dh and add nothing.
 template <class Real, Kind KIND>
-void differentiate(const Problem<Real>& p, int running, const Real* gates, BackwardMemory<Real>& memory,
+void differentiate(const Problem<Real>& p, int running, const Real* kept, BackwardMemory<Real>& memory,
                    Real* d_attention) {
+    constexpr int W = WIDTH<Real>, KEPT = KIND == AGRU ? 3 : 4;
     const int64_t H = p.hidden * LANES, U_h = H + p.joint() * LANES;
     const Real *const h = memory.h.data(), *const d_states = memory.d_states.data();
     const Real* const attention = memory.attention.data();
     Real *const d_gates = memory.d_gates.data(), *const dh = memory.dh.data();
     const Vector<Real> one = all<Real>(1), zero = {};
-    for (int lane = 0; lane < running; lane += WIDTH<Real>) {
+    for (int lane = 0; lane < running; lane += W) {
         const Vector<Real> a = load(attention + lane);
         const Integers<Real> runs = lanes_below<Real>(running, lane);
         Vector<Real> da = zero;
         for (int64_t i = lane; i < H; i += LANES) {
-            const Vector<Real> candidate = load(gates + i), r = load(gates + H + i), U_h_h = load(gates + U_h + i);
-            const Vector<Real> u = KIND == AGRU ? zero : load(gates + 2 * H + i);
+            const Vector<Real> candidate = load(kept), r = load(kept + W), U_h_h = load(kept + 2 * W);
+            const Vector<Real> u = KIND == AGRU ? zero : load(kept + 3 * W);
+            kept += KEPT * W;
             const Vector<Real> d = load(dh + i) + load(d_states + i);
             const Vector<Real> gate = scaled_gate<Real>(KIND, u, a);
             const Vector<Real> d_gate = d * (candidate - load(h + i));
@@ -169,12 +171,12 @@ void backward_block(const Problem<Real>& p, const Block& block, const Outcome<Re
             memory.attention.data()[lane] = p.attention[step(lane)];
         }
         alignas(64) Real d_attention[LANES];
-        const Real* const gates = kept + t * p.gates() * LANES;
+        const Real* const kept_here = kept_of(p, kept, block.steps(), t);
         switch (p.kind) {
-            case GRU: differentiate<Real, GRU>(p, running, gates, memory, d_attention); break;
-            case AGRU: differentiate<Real, AGRU>(p, running, gates, memory, d_attention); break;
-            case AUGRU: differentiate<Real, AUGRU>(p, running, gates, memory, d_attention); break;
-            case AUGRU_CODE: differentiate<Real, AUGRU_CODE>(p, running, gates, memory, d_attention); break;
+            case GRU: differentiate<Real, GRU>(p, running, kept_here, memory, d_attention); break;
+            case AGRU: differentiate<Real, AGRU>(p, running, kept_here, memory, d_attention); break;
+            case AUGRU: differentiate<Real, AUGRU>(p, running, kept_here, memory, d_attention); break;
+            case AUGRU_CODE: differentiate<Real, AUGRU_CODE>(p, running, kept_here, memory, d_attention); break;
         }
         for (int lane = 0; gradients.attention && lane < running; ++lane) {
             gradients.attention[step(lane)] = d_attention[lane];

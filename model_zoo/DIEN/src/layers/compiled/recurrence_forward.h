@@ -42,11 +42,12 @@ private:
     }
 };
 
-// Activates the gates of a step, in place, and moves h on where lanes run.
+// Activates the gates of a step, keeps them unless kept is null, and moves h on where lanes run.
 template <class Real, Kind KIND>
-void activate(const Problem<Real>& p, int running, const Real* attention, Real* gates, Real* h) {
+void activate(const Problem<Real>& p, int running, const Real* attention, const Real* gates, Real* h, Real* kept) {
+    constexpr int W = WIDTH<Real>, KEPT = KIND == AGRU ? 3 : 4;
     const int64_t H = p.hidden * LANES, U_h = H + p.joint() * LANES;
-    for (int lane = 0; lane < running; lane += WIDTH<Real>) {
+    for (int lane = 0; lane < running; lane += W) {
         const Vector<Real> a = load(attention + lane);
         const Integers<Real> runs = lanes_below<Real>(running, lane);
         for (int64_t i = lane; i < H; i += LANES) {
@@ -57,26 +58,28 @@ void activate(const Problem<Real>& p, int running, const Real* attention, Real* 
             const Vector<Real> before = load(h + i);
             const Vector<Real> after = before + scaled_gate<Real>(KIND, u, a) * (candidate - before);
             store<Real>(h + i, runs ? after : before);
-            store<Real>(gates + i, candidate);
-            store<Real>(gates + H + i, r);
-            if (KIND != AGRU) store<Real>(gates + 2 * H + i, u);
+            if (!kept) continue;
+            store<Real>(kept, candidate);
+            store<Real>(kept + W, r);
+            store<Real>(kept + 2 * W, U_h_h);
+            if (KIND != AGRU) store<Real>(kept + 3 * W, u);
+            kept += KEPT * W;
         }
     }
 }
 
-// kept: where the block's gates are kept, step by step, or null.
+// kept: for the backward pass, or null.
 template <class Real>
 void forward_block(const Problem<Real>& p, const Block& block, const ForwardWeights<Real>& weights,
                    ForwardMemory<Real>& memory, Real* states, Real* final, Real* kept) {
     Real *const x = memory.input.data(), *const one = x + p.inputs * LANES, *const h = one + LANES;
-    Real* const attention = memory.attention.data();
+    Real *const gates = memory.gates.data(), *const attention = memory.attention.data();
     const Rows<Real> before(block.rows, memory.zeros.data(),
                             [&](int lane) { return p.state + block.row[lane] * p.hidden; });
     to_lanes(before.at, p.hidden, vectors_of<Real>(block.rows), h);
     Real* rows[LANES];
     for (int64_t t = 0; t < block.steps(); ++t) {
         const int running = block.running(t), vectors = vectors_of<Real>(running);
-        Real* const gates = kept ? kept + t * p.gates() * LANES : memory.gates.data();
         const Rows<Real> inputs(running, memory.zeros.data(),
                                 [&](int lane) { return p.x + (block.first[lane] + t) * p.inputs; });
         to_lanes(inputs.at, p.inputs, vectors, x);
@@ -87,11 +90,12 @@ void forward_block(const Problem<Real>& p, const Block& block, const ForwardWeig
         if (p.attention) {
             for (int lane = 0; lane < running; ++lane) attention[lane] = p.attention[block.first[lane] + t];
         }
+        Real* const kept_here = kept ? kept_of(p, kept, block.steps(), t) : nullptr;
         switch (p.kind) {
-            case GRU: activate<Real, GRU>(p, running, attention, gates, h); break;
-            case AGRU: activate<Real, AGRU>(p, running, attention, gates, h); break;
-            case AUGRU: activate<Real, AUGRU>(p, running, attention, gates, h); break;
-            case AUGRU_CODE: activate<Real, AUGRU_CODE>(p, running, attention, gates, h); break;
+            case GRU: activate<Real, GRU>(p, running, attention, gates, h, kept_here); break;
+            case AGRU: activate<Real, AGRU>(p, running, attention, gates, h, kept_here); break;
+            case AUGRU: activate<Real, AUGRU>(p, running, attention, gates, h, kept_here); break;
+            case AUGRU_CODE: activate<Real, AUGRU_CODE>(p, running, attention, gates, h, kept_here); break;
         }
         for (int lane = 0; lane < running; ++lane) rows[lane] = states + (block.first[lane] + t) * p.hidden;
         from_lanes(h, p.hidden, running, rows);
