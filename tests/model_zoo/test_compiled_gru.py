@@ -7,7 +7,7 @@ import torch
 from made_recurrence import NARROW, case, check_against_reference, compiled
 
 from model_zoo.DIEN.src.layers.attentional_gru import KINDS
-from model_zoo.DIEN.src.layers.compiled import recurrence
+from model_zoo.DIEN.src.layers.compiled import gru, recurrence
 from model_zoo.DIEN.src.layers.compiled.workspace import Pool
 
 
@@ -23,6 +23,23 @@ def test_threads_do_not_change_states():
     one = recurrence(**arguments)
     torch.set_num_threads(2)
     assert all(map(torch.equal, recurrence(**arguments), one))
+
+
+@compiled
+@pytest.mark.parametrize("lengths,threads,rows_per_block,steps", [
+    ([5] * 128, 2, 32, [5, 5, 5, 5]),
+    ([1] * 70 + [9] + [1] * 57, 2, 16, [9, 1, 1, 1, 1, 1, 1, 1]),  # 9 of 12 would be one thread's
+    ([1] * 70 + [9] + [1] * 57, 1, 32, [9, 1, 1, 1]),
+    ([3] * 20, 2, 16, [3, 3]),
+    ([], 2, 32, []),
+])
+def test_no_block_keeps_the_other_threads_waiting(lengths, threads, rows_per_block, steps):
+    torch.set_num_threads(threads)
+    offsets = torch.tensor([0, *lengths]).cumsum(0)
+    order, first_step, size = gru._plan(offsets, sum(lengths))
+    assert size == rows_per_block
+    assert first_step.diff().tolist() == steps and first_step[0] == 0
+    assert [lengths[row] for row in order] == sorted(lengths, reverse=True)
 
 
 @compiled

@@ -88,8 +88,7 @@ class _Recurrence(Function):
         tensors = [t if t is None else t.contiguous() for t in (x, attention, state, weight_ih, weight_hh, bias)]
         offsets = offsets.contiguous()
         ctx.kind = kind
-        ctx.rows_per_block = _rows_per_block(len(state))
-        order, first_step = _plan(offsets, len(x), ctx.rows_per_block)
+        order, first_step, ctx.rows_per_block = _plan(offsets, len(x))
         kept = None
         if keep:
             gates = (3 if kind == "AGRU" else 4) * state.size(1)
@@ -118,26 +117,28 @@ class _Recurrence(Function):
         return *(d if need else None for d, need in zip(gradients, needed, strict=True)), None, None, None
 
 
-def _plan(offsets: Tensor, steps: int, rows_per_block: int) -> tuple[Tensor, Tensor]:
-    """Sorts rows by length.
+def _plan(offsets: Tensor, steps: int) -> tuple[Tensor, Tensor, int]:
+    """Sorts rows by length, and divides them into blocks.
 
     Args:
         offsets: (B + 1,) int64, contiguous.
 
     Returns:
         order: (B,), the longest row first. first_step: (blocks + 1,), where each block's steps begin, and their sum.
+        rows_per_block: of each but the last.
 
     Raises:
         ValueError: ``offsets`` do not rise from 0 to ``steps``.
     """
     rows = len(offsets) - 1
-    order, first_step = offsets.new_empty(rows), offsets.new_empty(-(-rows // rows_per_block) + 1)
-    library.call("recurrence_plan", rows, steps, offsets, rows_per_block, order, first_step)
-    return order, first_step
+    order, first_step, size = (offsets.new_empty(n) for n in (rows, _blocks(rows, library.LANES // 2) + 1, 1))
+    library.call("recurrence_plan", rows, steps, offsets, torch.get_num_threads(), order, first_step, size)
+    rows_per_block = int(size)
+    return order, first_step[:_blocks(rows, rows_per_block) + 1], rows_per_block
 
 
-def _rows_per_block(rows: int) -> int:
-    return library.LANES if rows > library.LANES * torch.get_num_threads() else library.LANES // 2
+def _blocks(rows: int, rows_per_block: int) -> int:
+    return -(-rows // rows_per_block)
 
 
 def _problem(ctx: Any, tensors: list[Tensor | None], offsets: Tensor, order: Tensor,

@@ -17,12 +17,13 @@ inline int worker() {
 }
 
 // How many parts of the steps a pass takes, each with sums of its own: several a thread, so that none waits long for
-// the last; few where there is little to do or the sums are large.
+// the last, and for all as many; few where there is little to do or the sums are large.
 inline int64_t count_parts(int64_t steps, int64_t threads, int64_t bytes_of_sums) {
     constexpr int64_t MEMORY = 64 << 20, FEWEST_STEPS = 256;
     if (threads == 1) return 1;
     const int64_t each = std::clamp<int64_t>(MEMORY / (bytes_of_sums * threads), 1, 8);
-    return std::clamp<int64_t>(steps / FEWEST_STEPS, 1, threads * each);
+    const int64_t parts = std::clamp<int64_t>(steps / FEWEST_STEPS, 1, threads * each);
+    return parts > threads ? parts - parts % threads : parts;
 }
 
 // Calls work(part) for each part, on any thread. Memory is taken before: what is thrown inside ends the process.
