@@ -31,7 +31,7 @@ def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float, norm: fl
     dense = []
     for parameter in parameters:
         if parameter.grad is not None and parameter.grad.is_sparse:
-            _values(parameter.grad).mul_(torch.clamp(max_norm / (total + 1e-6), max=1.0))
+            _values(parameter.grad).mul_(max_norm / (total + 1e-6))
         else:
             dense.append(parameter)
     nn.utils.clip_grads_with_norm_(dense, max_norm, total)

@@ -135,21 +135,18 @@ def case(dtype=torch.float32, steps=5, candidates=40, hidden=6):
 
 
 @compiled
-def test_runs_agree_in_every_bit_and_threads_but_for_rounding():
+def test_threads_do_not_change_results():
     arguments = case(candidates=1000)
-    net = [torch.randn(4, 24), torch.randn(1, 4)], [torch.randn(4), torch.randn(1)], "sigmoid"
-
-    def run():
-        return (evolve_candidates(**arguments, kind="AUGRU"),
-                candidate_scores(arguments["inputs"], arguments["state"], *net))
-
+    for name in ("inputs", "state", "weight_ih"):  # sums of whole numbers are exact, however they are divided
+        arguments[name].round_()
+    net = [torch.randn(4, 24).round(), torch.randn(1, 4).round()], [torch.randn(4).round(), torch.randn(1).round()]
     runs = []
-    for threads in (1, 2):
+    for threads in (1, 2, 2):
         torch.set_num_threads(threads)
-        runs.append(run())
-        assert all(map(torch.equal, run(), runs[-1]))
-    for one, two in zip(*runs, strict=True):  # torch's products may be divided otherwise
-        torch.testing.assert_close(two, one, rtol=1e-5, atol=1e-5)
+        runs.append((evolve_candidates(**arguments, kind="AUGRU"),
+                     candidate_scores(arguments["inputs"], arguments["state"], *net, "relu")))
+    assert all(torch.equal(*both) for run in runs[1:] for both in zip(runs[0], run, strict=True))
+    assert runs[0][1].unique().numel() > 10
 
 
 @compiled

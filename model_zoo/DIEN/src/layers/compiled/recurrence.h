@@ -39,6 +39,8 @@ struct Problem {
 
 // What a step leaves for the backward pass lies as that reads it, in one stream: the last step of a block first, and in
 // a step, for each vector of lanes and each unit of the state, [candidate, r, U_h h, u]. AGRU has no u.
+constexpr int kept_vectors(Kind kind) { return kind == AGRU ? 3 : 4; }
+
 template <class Real, class Number>
 Number* kept_of(const Problem<Real>& p, Number* kept, int64_t steps, int64_t t) {
     return kept + (steps - 1 - t) * p.gates() * LANES;

@@ -107,7 +107,7 @@ private:
 template <class Real, Kind KIND>
 void differentiate(const Problem<Real>& p, int running, const Real* kept, BackwardMemory<Real>& memory,
                    Real* d_attention) {
-    constexpr int W = WIDTH<Real>, KEPT = KIND == AGRU ? 3 : 4;
+    constexpr int W = WIDTH<Real>;
     const int64_t H = p.hidden * LANES, U_h = H + p.joint() * LANES;
     const Real *const h = memory.h.data(), *const d_states = memory.d_states.data();
     const Real* const attention = memory.attention.data();
@@ -120,7 +120,7 @@ void differentiate(const Problem<Real>& p, int running, const Real* kept, Backwa
         for (int64_t i = lane; i < H; i += LANES) {
             const Vector<Real> candidate = load(kept), r = load(kept + W), U_h_h = load(kept + 2 * W);
             const Vector<Real> u = KIND == AGRU ? zero : load(kept + 3 * W);
-            kept += KEPT * W;
+            kept += kept_vectors(KIND) * W;
             const Vector<Real> d = load(dh + i) + load(d_states + i);
             const Vector<Real> gate = scaled_gate<Real>(KIND, u, a);
             const Vector<Real> d_gate = d * (candidate - load(h + i));

@@ -45,7 +45,7 @@ private:
 // Activates the gates of a step, keeps them unless kept is null, and moves h on where lanes run.
 template <class Real, Kind KIND>
 void activate(const Problem<Real>& p, int running, const Real* attention, const Real* gates, Real* h, Real* kept) {
-    constexpr int W = WIDTH<Real>, KEPT = KIND == AGRU ? 3 : 4;
+    constexpr int W = WIDTH<Real>;
     const int64_t H = p.hidden * LANES, U_h = H + p.joint() * LANES;
     for (int lane = 0; lane < running; lane += W) {
         const Vector<Real> a = load(attention + lane);
@@ -63,7 +63,7 @@ void activate(const Problem<Real>& p, int running, const Real* attention, const 
             store<Real>(kept + W, r);
             store<Real>(kept + 2 * W, U_h_h);
             if (KIND != AGRU) store<Real>(kept + 3 * W, u);
-            kept += KEPT * W;
+            kept += kept_vectors(KIND) * W;
         }
     }
 }
