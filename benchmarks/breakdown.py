@@ -57,8 +57,12 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:
     found, notes = entries(options.zoo, options.device, (NET, NO_AUX))
     conditions = conditions_of(options)
-    tables = {f"ms of a training step, B = {rows}, lengths {kind}": [
-        breakdown(entry, sizes, make, conditions) for entry in found] for rows, kind, make in batches(options, sizes)}
+    tables = {
+        f"ms of a training step, B = {rows}, lengths {kind}": [
+            breakdown(entry, sizes, make, conditions) for entry in found
+        ]
+        for rows, kind, make in batches(options, sizes)
+    }
     publish("breakdown", tables, notes, options.json, options.zoo, arguments)
     return 0
 
@@ -69,8 +73,14 @@ def breakdown(entry: Entry, sizes: Sizes, make: MakeBatch, conditions: Condition
         timers = {entry.name: partial(worker.ask, Runner.seconds)}
         best = on_best_threads(timers, conditions.threads, conditions.rounds)[entry.name]
         parts = worker.ask(shares, best.threads, conditions.rounds)
-    return {"system": entry.name, "work": entry.work.name, "threads": best.threads, "all": 1000 * best.seconds,
-            **{name: 1000 * best.seconds * parts[name] for name in COLUMNS}, "seconds": best.every}
+    return {
+        "system": entry.name,
+        "work": entry.work.name,
+        "threads": best.threads,
+        "all": 1000 * best.seconds,
+        **{name: 1000 * best.seconds * parts[name] for name in COLUMNS},
+        "seconds": best.every,
+    }
 
 
 def shares(runner: Runner, threads: int, steps: int) -> dict[str, float]:

@@ -27,21 +27,24 @@ class Best(NamedTuple):
     every: dict[str, list[float]]
 
 
-def interleaved(tasks: Mapping[Key, Callable[[], Any]], rounds: int, turn_seconds: float = 0.2
-                ) -> dict[Key, list[float]]:
+def interleaved(
+    tasks: Mapping[Key, Callable[[], Any]], rounds: int, turn_seconds: float = 0.2
+) -> dict[Key, list[float]]:
     """Seconds that a call of each task takes, one figure a round; see `take_turns`."""
     return take_turns({key: partial(seconds_of, task) for key, task in tasks.items()}, rounds, turn_seconds)
 
 
-def on_best_threads(timers: Mapping[Key, Callable[[int, int], float]], threads: Sequence[int], rounds: int
-                    ) -> dict[Key, Best]:
+def on_best_threads(
+    timers: Mapping[Key, Callable[[int, int], float]], threads: Sequence[int], rounds: int
+) -> dict[Key, Best]:
     """The best of each task, which takes turns with the others on every number of threads.
 
     Args:
         timers: given a number of threads and one of calls, seconds of a call; see `seconds_on`.
     """
-    times = take_turns({(key, number): partial(timer, number) for key, timer in timers.items() for number in threads},
-                       rounds)  # fmt: skip
+    times = take_turns(
+        {(key, number): partial(timer, number) for key, timer in timers.items() for number in threads}, rounds
+    )
     found = {}
     for key in timers:
         every = {number: times[key, number] for number in threads}
@@ -50,8 +53,9 @@ def on_best_threads(timers: Mapping[Key, Callable[[int, int], float]], threads: 
     return found
 
 
-def take_turns(timers: Mapping[Key, Callable[[int], float]], rounds: int, turn_seconds: float = 0.2
-               ) -> dict[Key, list[float]]:
+def take_turns(
+    timers: Mapping[Key, Callable[[int], float]], rounds: int, turn_seconds: float = 0.2
+) -> dict[Key, list[float]]:
     """Seconds that a call of each task takes, one figure a round.
 
     Every task has its turn in every round, so that what slows the machine for a while slows all alike; the order is

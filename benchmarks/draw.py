@@ -23,8 +23,9 @@ Tables = dict[str, list[Row]]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw; returns an exit code, 2 for a file that is no benchmark's, or without matplotlib."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.draw", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.draw", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("files", type=Path, nargs="+", metavar="JSON", help="of the other programs")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the pictures; made if need be")
     options = parser.parse_args(arguments)
@@ -70,8 +71,9 @@ def panels(count: int, height: float) -> tuple[Any, Any]:
     from matplotlib import pyplot
 
     rows = -(-count // 2)
-    figure, axes = pyplot.subplots(rows, min(count, 2), figsize=(5.5 * min(count, 2), height * rows),
-                                   layout="constrained", squeeze=False)  # fmt: skip
+    figure, axes = pyplot.subplots(
+        rows, min(count, 2), figsize=(5.5 * min(count, 2), height * rows), layout="constrained", squeeze=False
+    )
     for place in axes.flatten()[count:]:
         place.remove()
     return figure, axes.flatten()[:count]
@@ -93,8 +95,12 @@ def draw_rates(tables: Tables) -> Any:
         place.set(title=title, xlabel="samples/s")
         place.margins(x=0.15)
         place.grid(axis="x", alpha=0.3)
-    figure.legend(handles=[Patch(color=color(number), label=work) for number, work in enumerate(works)],
-                  loc="outside lower center", ncols=3, fontsize="small")  # fmt: skip
+    figure.legend(
+        handles=[Patch(color=color(number), label=work) for number, work in enumerate(works)],
+        loc="outside lower center",
+        ncols=3,
+        fontsize="small",
+    )
     return figure
 
 
@@ -106,8 +112,9 @@ def draw_lengths(tables: Tables) -> Any:
         points = [(row["max_len"], row["ms"]) for row in rows if (row["system"], row["work"]) == name]
         by_max_len.plot(*zip(*points, strict=True), marker=".", label=", ".join(name), color=color(number))
     for number, (backend, cases) in enumerate(backends):
-        by_behaviours.scatter([row["behaviours"] for row in cases], [row["ms"] for row in cases], color=color(number),
-                              label=backend)  # fmt: skip
+        by_behaviours.scatter(
+            [row["behaviours"] for row in cases], [row["ms"] for row in cases], color=color(number), label=backend
+        )
     by_max_len.set(xscale="log", yscale="log", xlabel="max_len", ylabel="ms of a step", title=title)
     by_behaviours.set(xlabel="real behaviours of the batch", ylim=(0, None), title="Training step")
     for place in (by_max_len, by_behaviours):
@@ -150,7 +157,10 @@ def draw_breakdown(tables: Tables) -> Any:
 
 
 PICTURES: dict[str, Callable[[Tables], Any]] = {
-    "train_step": draw_rates, "inference": draw_rates, "lengths": draw_lengths, "vocabulary": draw_vocabulary,
+    "train_step": draw_rates,
+    "inference": draw_rates,
+    "lengths": draw_lengths,
+    "vocabulary": draw_vocabulary,
     "breakdown": draw_breakdown,
 }
 

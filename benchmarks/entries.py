@@ -41,8 +41,12 @@ def build_own(sizes: Sizes, work: Work, backend: str) -> System:
     """This project's DIEN, trained as by `run_expid.py`; its negatives are columns of the batch, as the peers' are."""
     auxiliary: dict[str, Any] = {"dien_neg_seq_field": []}
     if work.aux_scorer:
-        auxiliary = {"aux_loss_alpha": 1, "aux_scorer": work.aux_scorer, "aux_negatives": "column",
-                     "dien_neg_seq_field": [("neg_item_history", "neg_cate_history")]}
+        auxiliary = {
+            "aux_loss_alpha": 1,
+            "aux_scorer": work.aux_scorer,
+            "aux_negatives": "column",
+            "dien_neg_seq_field": [("neg_item_history", "neg_cate_history")],
+        }
     feature_map = make_feature_map(sizes, negatives=work.aux_scorer is not None)
     system = zoo_system(DIEN(feature_map, recurrence_backend=backend, **keywords(sizes, work), **auxiliary), trims=True)
     fuse(system.optimizer)
@@ -67,13 +71,19 @@ def own_backends(device: str = "cpu") -> tuple[list[str], list[str]]:
 def add_backends(parser: argparse.ArgumentParser) -> list[str]:
     """`--backends`, of the CPU; returns notes on those that are left out."""
     names, notes = own_backends()
-    parser.add_argument("--backends", nargs="+", choices=names, default=names[:-1],
-                        help=f"of the recurrence: {', '.join(names)}; default all but reference")
+    parser.add_argument(
+        "--backends",
+        nargs="+",
+        choices=names,
+        default=names[:-1],
+        help=f"of the recurrence: {', '.join(names)}; default all but reference",
+    )
     return notes
 
 
-def entries(zoo: Path | None = None, device: str = "cpu", works: Sequence[Work] = (NET, NO_AUX, INNER_PRODUCT)
-            ) -> tuple[list[Entry], list[str]]:
+def entries(
+    zoo: Path | None = None, device: str = "cpu", works: Sequence[Work] = (NET, NO_AUX, INNER_PRODUCT)
+) -> tuple[list[Entry], list[str]]:
     """What can be measured here, this project's first, without its reference, and notes on what is left out.
 
     Args:
@@ -82,9 +92,11 @@ def entries(zoo: Path | None = None, device: str = "cpu", works: Sequence[Work] 
         works: what is to be computed.
     """
     backends, notes = own_backends(device)
-    found = [Entry(OURS + backend, work, partial(build_own, work=work, backend=backend), keeps_freed=True)
-             for work, raced in ((NET, backends[:-1]), (NO_AUX, backends[:-1]), (INNER_PRODUCT, backends[:1]))
-             for backend in raced]
+    found = [
+        Entry(OURS + backend, work, partial(build_own, work=work, backend=backend), keeps_freed=True)
+        for work, raced in ((NET, backends[:-1]), (NO_AUX, backends[:-1]), (INNER_PRODUCT, backends[:1]))
+        for backend in raced
+    ]
     for package, (build, own) in PEERS.items():
         try:
             name = f"{package} {version(package)}"
@@ -93,8 +105,10 @@ def entries(zoo: Path | None = None, device: str = "cpu", works: Sequence[Work] 
             continue
         found += [Entry(name, work, partial(build, work=work)) for work in own]
     if zoo:
-        found += [Entry(name, NO_AUX, partial(zoo_peer.build, zoo=zoo, fused=fused))
-                  for name, fused in (("the zoo's own", False), ("the zoo's own, fused Adam", True))]
+        found += [
+            Entry(name, NO_AUX, partial(zoo_peer.build, zoo=zoo, fused=fused))
+            for name, fused in (("the zoo's own", False), ("the zoo's own, fused Adam", True))
+        ]
     else:
         notes.append("the zoo's own DIEN is left out: --zoo PATH, of a clone of https://github.com/reczoo/FuxiCTR")
     return [entry._replace(build=partial(_on, device, entry.build)) for entry in found if entry.work in works], notes

@@ -40,8 +40,13 @@ EPOCH, STEPS, LOADER, START = "whole epoch", "training steps alone", "loader alo
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; returns an exit code, 2 for an experiment that is not there."""
     parser = make_parser("epoch", __doc__ or "", rounds=2)
-    parser.add_argument("--config", type=Path, default=ROOT / "config", metavar="DIR",
-                        help="folder of model_config and dataset_config; default: this project's")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=ROOT / "config",
+        metavar="DIR",
+        help="folder of model_config and dataset_config; default: this project's",
+    )
     parser.add_argument("--expid", default="DIEN_amazon", metavar="ID", help="experiment id; default DIEN_amazon")
     options = parser.parse_args(arguments)
     keep_freed_memory()
@@ -52,8 +57,10 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
     with TemporaryDirectory() as folder:
         params = moved(options.config, options.expid, Path(folder))
         timed_run(params, 1)
-        runs = [(timed_run(params, 1), timed_run(params, 2))
-                for _ in tqdm(range(options.rounds), "runs", leave=False, disable=None)]
+        runs = [
+            (timed_run(params, 1), timed_run(params, 2))
+            for _ in tqdm(range(options.rounds), "runs", leave=False, disable=None)
+        ]
         title = f"An epoch of {options.expid}, batches of {params['batch_size']}"
         rows = epoch_rows(runs, *bare_times(params, options.rounds))
     publish("epoch", {title: rows, "Ratios": [ratios(rows)]}, json_file=options.json, arguments=arguments)
@@ -63,8 +70,12 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
 def moved(config: Path, expid: str, folder: Path) -> dict[str, Any]:
     """The experiment's configuration with all that it writes below ``folder``, and inputs where they are."""
     params = deepcopy(load_config(config, expid).params)
-    params |= {"data_root": str(folder / "data"), "model_root": str(folder / "checkpoints"), "verbose": 0,
-               "early_stop_patience": sys.maxsize}
+    params |= {
+        "data_root": str(folder / "data"),
+        "model_root": str(folder / "checkpoints"),
+        "verbose": 0,
+        "early_stop_patience": sys.maxsize,
+    }
     resolve_paths(params, config)
     inputs, names = (params["build"], BUILD_FILES) if params.get("build") else (params, [f"{s}_data" for s in SPLITS])
     inputs |= {name: str(Path(inputs[name]).absolute()) for name in names if inputs.get(name)}
@@ -117,8 +128,9 @@ def bare_times(params: dict[str, Any], rounds: int) -> tuple[dict[str, list[floa
     return interleaved({STEPS: steps, LOADER: loading}, rounds), len(batches)
 
 
-def epoch_rows(runs: Sequence[tuple[tuple[float, float], tuple[float, float]]], bare: dict[str, list[float]],
-               batches: int) -> list[Row]:
+def epoch_rows(
+    runs: Sequence[tuple[tuple[float, float], tuple[float, float]]], bare: dict[str, list[float]], batches: int
+) -> list[Row]:
     """Whole epoch, steps, loader, start; the epoch is the best two-epoch run less the best of one.
 
     Args:
@@ -129,9 +141,11 @@ def epoch_rows(runs: Sequence[tuple[tuple[float, float], tuple[float, float]]], 
     def row(what: str, seconds: float, every: Sequence[float], of: int | None) -> Row:
         return {"": what, "s": seconds, "batches/s": of / seconds if of else None, "seconds": list(every)}
 
-    return [row(EPOCH, min(rests_of_two) - min(rests), [*rests, *rests_of_two], batches),
-            *(row(what, min(seconds), seconds, batches) for what, seconds in bare.items()),
-            row(START, min(*starts, *starts_of_two), [*starts, *starts_of_two], None)]
+    return [
+        row(EPOCH, min(rests_of_two) - min(rests), [*rests, *rests_of_two], batches),
+        *(row(what, min(seconds), seconds, batches) for what, seconds in bare.items()),
+        row(START, min(*starts, *starts_of_two), [*starts, *starts_of_two], None),
+    ]
 
 
 def ratios(rows: Sequence[Row]) -> Row:

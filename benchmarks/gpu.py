@@ -22,20 +22,35 @@ from layers.attentional_gru import attentional_gru  # pyright: ignore[reportMiss
 from layers.packing import Packing  # pyright: ignore[reportMissingImports]
 
 CUDNN = "cuDNN's nn.GRU"
-PRECISIONS = {"float32, no TF32": (torch.float32, False), "float32, TF32": (torch.float32, True),
-              "bfloat16": (torch.bfloat16, True)}
+PRECISIONS = {
+    "float32, no TF32": (torch.float32, False),
+    "float32, TF32": (torch.float32, True),
+    "bfloat16": (torch.bfloat16, True),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; returns an exit code, 2 where there is no GPU."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=4096, metavar="N", help="B; default 4096")
     parser.add_argument("--steps", type=int, default=100, metavar="N", help="T; default 100")
-    parser.add_argument("--hidden", type=int, nargs="+", default=[36, 64, 128], metavar="N",
-                        help="sizes of inputs and states; default 36 64 128")
-    parser.add_argument("--rounds", type=int, default=10, metavar="N",
-                        help="interleaved measurements of each, of which the best counts; default 10")
+    parser.add_argument(
+        "--hidden",
+        type=int,
+        nargs="+",
+        default=[36, 64, 128],
+        metavar="N",
+        help="sizes of inputs and states; default 36 64 128",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=10,
+        metavar="N",
+        help="interleaved measurements of each, of which the best counts; default 10",
+    )
     parser.add_argument("--device", default="cuda", help="default cuda; cpu with TRITON_INTERPRET=1 to try it out")
     options = parser.parse_args(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -47,8 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tasks = make_tasks(options.rows, options.steps, hidden, dtype, options.device)
             best = {task: min(seconds) for task, seconds in interleaved(tasks, options.rounds).items()}
             print(f"### B = {options.rows}, T = {options.steps}, H = I = {hidden}, {name}\n")
-            print(padded_table(["", "ms", "/ cuDNN"], [[task, f"{1000 * seconds:.3f}", f"{seconds / best[CUDNN]:.2f}"]
-                                                       for task, seconds in best.items()]) + "\n")
+            print(
+                padded_table(
+                    ["", "ms", "/ cuDNN"],
+                    [[task, f"{1000 * seconds:.3f}", f"{seconds / best[CUDNN]:.2f}"] for task, seconds in best.items()],
+                )
+                + "\n"
+            )
     card = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
     print(f"{card}, torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}")
     return 0
@@ -73,8 +93,13 @@ def make_tasks(rows: int, steps: int, hidden: int, dtype: torch.dtype, device: s
     def cudnn() -> None:
         torch.autograd.grad(gru(padded)[0], [padded, *gru.parameters()], of_padded)
 
-    return {CUDNN: cudnn, **{f"{kind}, {backend}": partial(ours, kind, backend) for kind, backend in (
-        ("GRU", "triton"), ("AUGRU", "triton"), ("AUGRU", "torch"), ("AUGRU", "reference"))}}
+    return {
+        CUDNN: cudnn,
+        **{
+            f"{kind}, {backend}": partial(ours, kind, backend)
+            for kind, backend in (("GRU", "triton"), ("AUGRU", "triton"), ("AUGRU", "torch"), ("AUGRU", "reference"))
+        },
+    }
 
 
 if __name__ == "__main__":

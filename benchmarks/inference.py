@@ -47,15 +47,19 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Si
     candidates: list[Row] = []
     for rows, kind, make in batches(options, sizes):
         measured = tables[f"Scoring, B = {rows}, lengths {kind}"] = race(
-            [(entry, scoring) for entry in found], sizes, make, conditions)
+            [(entry, scoring) for entry in found], sizes, make, conditions
+        )
         beside += [{"B": rows, "lengths": kind, **row} for row in beside_peers(measured, "samples/s", NO_AUX, PEERS)]
     lengths = {"amazon": min(MEAN_LENGTH, sizes.max_len), "full": sizes.max_len}
     for length in (lengths[kind] for kind in options.lengths):
         measured = tables[f"1 user x {options.candidates} candidates, {length} behaviours"] = candidate_rows(
-            found, sizes, partial(one_user, sizes, length, options.candidates), conditions)
+            found, sizes, partial(one_user, sizes, length, options.candidates), conditions
+        )
         candidates += [{"behaviours": length, **row} for row in beside_peers(measured, "samples/s", NO_AUX, PEERS)]
-    tables |= {"Scoring: samples/s as multiples of a peer's": beside,
-               "Candidates: samples/s as multiples of an expanded batch's": candidates}
+    tables |= {
+        "Scoring: samples/s as multiples of a peer's": beside,
+        "Candidates: samples/s as multiples of an expanded batch's": candidates,
+    }
     publish("inference", tables, notes, options.json, options.zoo, arguments)
     return 0
 
@@ -90,8 +94,10 @@ def candidate_rows(found: Sequence[Entry], sizes: Sizes, make: MakeBatch, condit
         if entry.name.startswith(OURS):
             racing.append((entry, from_interests))
         racing.append((entry._replace(name=f"expanded, {entry.name}"), scoring))
-    return [{name: value for name, value in row.items() if name not in ("weights", "padded to")}
-            for row in race(racing, sizes, make, conditions)]
+    return [
+        {name: value for name, value in row.items() if name not in ("weights", "padded to")}
+        for row in race(racing, sizes, make, conditions)
+    ]
 
 
 if __name__ == "__main__":

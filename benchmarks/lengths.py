@@ -47,12 +47,17 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:
-    tables = {f"Training step, B = {options.batch_size}, backend {backend}": length_rows(
-        backend, sizes, options.batch_size, options.threads, options.rounds) for backend in options.backends}
+    tables = {
+        f"Training step, B = {options.batch_size}, backend {backend}": length_rows(
+            backend, sizes, options.batch_size, options.threads, options.rounds
+        )
+        for backend in options.backends
+    }
     every, notes = entries(options.zoo)
     others = [entry for entry in every if entry.work != NO_AUX or "zoo" in entry.name]
     tables[f"Training step, B = {options.batch_size}, by max_len"] = max_len_rows(
-        others, sizes, options.batch_size, options.threads, options.rounds)
+        others, sizes, options.batch_size, options.threads, options.rounds
+    )
     publish("lengths", tables, notes, options.json, options.zoo, arguments)
     return 0
 
@@ -82,13 +87,24 @@ def length_rows(backend: str, sizes: Sizes, rows: int, threads: Sequence[int], r
     """A row a case, with its multiples of the first one's behaviours and time."""
     system = build_own(sizes, NET, backend)
     batches = cases(sizes, rows)
-    best = on_best_threads({name: partial(seconds_on, training(system, system.prepare(batch)))
-                            for name, batch in batches.items()}, threads, rounds)  # fmt: skip
+    best = on_best_threads(
+        {name: partial(seconds_on, training(system, system.prepare(batch))) for name, batch in batches.items()},
+        threads,
+        rounds,
+    )
     behaviours = {name: int((batch["item_history"] > 0).sum()) for name, batch in batches.items()}
-    return [{"histories": name, "behaviours": behaviours[name], "padded to": batch["item_history"].size(1),
-             "ms": 1000 * best[name].seconds, "behaviours / first": behaviours[name] / behaviours[BASE],
-             "time / first": best[name].seconds / best[BASE].seconds, "seconds": best[name].every}
-            for name, batch in batches.items()]  # fmt: skip
+    return [
+        {
+            "histories": name,
+            "behaviours": behaviours[name],
+            "padded to": batch["item_history"].size(1),
+            "ms": 1000 * best[name].seconds,
+            "behaviours / first": behaviours[name] / behaviours[BASE],
+            "time / first": best[name].seconds / best[BASE].seconds,
+            "seconds": best[name].every,
+        }
+        for name, batch in batches.items()
+    ]
 
 
 def max_len_rows(found: Sequence[Entry], sizes: Sizes, rows: int, threads: Sequence[int], rounds: int) -> list[Row]:
@@ -98,9 +114,13 @@ def max_len_rows(found: Sequence[Entry], sizes: Sizes, rows: int, threads: Seque
     raced: list[Row] = []
     for factor in MAX_LENS:
         longer = replace(sizes, max_len=factor * sizes.max_len)
-        raced += [{"max_len": longer.max_len, **row} for row in race(
-            [(entry, training) for entry in found], longer, partial(make_batch, longer, lengths), conditions)]
-    by_system = [raced[start::len(found)] for start in range(len(found))]
+        raced += [
+            {"max_len": longer.max_len, **row}
+            for row in race(
+                [(entry, training) for entry in found], longer, partial(make_batch, longer, lengths), conditions
+            )
+        ]
+    by_system = [raced[start :: len(found)] for start in range(len(found))]
     return [{**row, "time / first": row["ms"] / of_one[0]["ms"]} for of_one in by_system for row in of_one]
 
 

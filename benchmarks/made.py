@@ -53,8 +53,14 @@ def make_feature_map(sizes: Sizes, negatives: bool) -> FeatureMap:
     for name, size in sizes.vocabularies.items():
         feature_map.features[name] = {"source": "", "type": "categorical", "padding_idx": 0, "vocab_size": size}
     for name, root in (HISTORIES | NEGATIVES if negatives else HISTORIES).items():
-        feature_map.features[name] = {"source": "", "type": "sequence", "share_embedding": root, "padding_idx": 0,
-                                      "vocab_size": sizes.vocabularies[root], "max_len": sizes.max_len}
+        feature_map.features[name] = {
+            "source": "",
+            "type": "sequence",
+            "share_embedding": root,
+            "padding_idx": 0,
+            "vocab_size": sizes.vocabularies[root],
+            "max_len": sizes.max_len,
+        }
     feature_map.labels = ["label"]
     feature_map.default_emb_dim = sizes.embedding
     feature_map.num_fields = feature_map.get_num_fields()
@@ -85,9 +91,13 @@ def make_batch(sizes: Sizes, lengths: np.ndarray, seed: int = 0) -> dict[str, Te
     def categories(items: Tensor) -> Tensor:
         return 1 + items % (sizes.categories - 2)
 
-    batch = {"item_id": items(rows), "context": torch.randint(1, sizes.contexts - 1, (rows,), generator=generator),
-             "item_history": items(rows, sizes.max_len) * mask, "neg_item_history": items(rows, sizes.max_len) * mask,
-             "label": torch.randint(0, 2, (rows,), generator=generator).float()}
+    batch = {
+        "item_id": items(rows),
+        "context": torch.randint(1, sizes.contexts - 1, (rows,), generator=generator),
+        "item_history": items(rows, sizes.max_len) * mask,
+        "neg_item_history": items(rows, sizes.max_len) * mask,
+        "label": torch.randint(0, 2, (rows,), generator=generator).float(),
+    }
     batch["cate_id"] = categories(batch["item_id"])
     for name in ("cate_history", "neg_cate_history"):
         batch[name] = categories(batch[name.replace("cate", "item")]) * mask

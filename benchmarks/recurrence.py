@@ -29,22 +29,34 @@ def main(arguments: Sequence[str] | None = None, max_len: int = AMAZON.max_len) 
     """Measure and print; a `max_len` other than the default is for trying out."""
     parser = make_parser("recurrence", __doc__ or "", rounds=5)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[128, 1024], metavar="N", help="default 128 1024")
-    parser.add_argument("--hidden", type=int, default=AMAZON.behaviour, metavar="N",
-                        help=f"size of inputs and states; default {AMAZON.behaviour}")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), metavar="N",
-                        help="torch's threads; default: all")
+    parser.add_argument(
+        "--hidden",
+        type=int,
+        default=AMAZON.behaviour,
+        metavar="N",
+        help=f"size of inputs and states; default {AMAZON.behaviour}",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), metavar="N", help="torch's threads; default: all"
+    )
     notes = add_backends(parser)
     options = parser.parse_args(arguments)
     keep_freed_memory()
     torch.set_num_threads(options.threads)
-    tables = {f"{kind}, B = {rows}, lengths {lengths}, H = I = {options.hidden}, {options.threads} threads":
-              measure(kind, rows, lengths, options.hidden, max_len, options.backends, options.rounds)
-              for kind in ("GRU", "AUGRU") for rows in options.batch_sizes for lengths in LENGTHS}
+    tables = {
+        f"{kind}, B = {rows}, lengths {lengths}, H = I = {options.hidden}, {options.threads} threads": measure(
+            kind, rows, lengths, options.hidden, max_len, options.backends, options.rounds
+        )
+        for kind in ("GRU", "AUGRU")
+        for rows in options.batch_sizes
+        for lengths in LENGTHS
+    }
     publish("recurrence", tables, notes, json_file=options.json, arguments=arguments)
 
 
-def measure(kind: str, rows: int, lengths: str, hidden: int, max_len: int, backends: Sequence[str], rounds: int
-            ) -> list[Row]:
+def measure(
+    kind: str, rows: int, lengths: str, hidden: int, max_len: int, backends: Sequence[str], rounds: int
+) -> list[Row]:
     """The matrix product, then a row a backend."""
     counts = torch.from_numpy(make_lengths(lengths, rows, max_len))
     tasks = make_tasks(kind, counts, hidden, backends)
@@ -53,9 +65,16 @@ def measure(kind: str, rows: int, lengths: str, hidden: int, max_len: int, backe
     tasks, flops = {PRODUCT: partial(torch.mm, a, b), **tasks}, {PRODUCT: 2 * SQUARE**3, **flops}
     times = interleaved(tasks, rounds)
     rate = {name: flops[name] / min(seconds) for name, seconds in times.items()}
-    return [{"": name, "ms": 1000 * min(seconds), "GFLOP/s": rate[name] / 1e9,
-             "share": f"{rate[name] / rate[PRODUCT]:.1%}", "seconds": seconds}
-            for name, seconds in times.items()]  # fmt: skip
+    return [
+        {
+            "": name,
+            "ms": 1000 * min(seconds),
+            "GFLOP/s": rate[name] / 1e9,
+            "share": f"{rate[name] / rate[PRODUCT]:.1%}",
+            "seconds": seconds,
+        }
+        for name, seconds in times.items()
+    ]
 
 
 def make_tasks(kind: str, lengths: Tensor, hidden: int, backends: Sequence[str]) -> dict[str, Callable[[], Any]]:

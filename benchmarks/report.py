@@ -32,10 +32,18 @@ def make_parser(program: str, description: str, rounds: int) -> argparse.Argumen
         description: for --help.
         rounds: default of --rounds.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{program}", description=description,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=rounds, metavar="N",
-                        help=f"interleaved measurements of each, of which the best counts; default {rounds}")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{program}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=rounds,
+        metavar="N",
+        help=f"interleaved measurements of each, of which the best counts; default {rounds}",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements there")
     return parser
 
@@ -43,13 +51,25 @@ def make_parser(program: str, description: str, rounds: int) -> argparse.Argumen
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """`--threads`, for benchmarks that let each system have its best number of them."""
     default = sorted({1, torch.get_num_threads()})
-    parser.add_argument("--threads", type=int, nargs="+", default=default, metavar="N",
-                        help="numbers of torch's threads to try; each system is reported with its best; "
-                             f"default {' '.join(map(str, default))}")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        nargs="+",
+        default=default,
+        metavar="N",
+        help="numbers of torch's threads to try; each system is reported with its best; "
+        f"default {' '.join(map(str, default))}",
+    )
 
 
-def publish(program: str, tables: Mapping[str, Sequence[Row]], notes: Sequence[str] = (), json_file: Path | None = None,
-            zoo: Path | None = None, arguments: Sequence[str] | None = None) -> None:
+def publish(
+    program: str,
+    tables: Mapping[str, Sequence[Row]],
+    notes: Sequence[str] = (),
+    json_file: Path | None = None,
+    zoo: Path | None = None,
+    arguments: Sequence[str] | None = None,
+) -> None:
     """Print the tables as Markdown with the line of the machine, and write the JSON.
 
     Args:
@@ -63,9 +83,14 @@ def publish(program: str, tables: Mapping[str, Sequence[Row]], notes: Sequence[s
     arguments = sys.argv[1:] if arguments is None else arguments
     command = shlex.join(["python", "-m", f"benchmarks.{program}", *arguments])
     gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
-    about = {"program": program, "command": command, "date": f"{date.today()}",
-             "commit": revision(Path(__file__).parents[1]),
-             "hardware": {"device": cpu_name(), "cpus": os.cpu_count(), **gpu}, "versions": versions(zoo)}
+    about = {
+        "program": program,
+        "command": command,
+        "date": f"{date.today()}",
+        "commit": revision(Path(__file__).parents[1]),
+        "hardware": {"device": cpu_name(), "cpus": os.cpu_count(), **gpu},
+        "versions": versions(zoo),
+    }
     tables = {title: rows for title, rows in tables.items() if rows}
     for title, rows in tables.items():
         print(f"### {title}\n\n{as_markdown(rows)}\n")
@@ -92,8 +117,10 @@ def machine_line(about: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     hardware = about["hardware"]
     gpu = f", {hardware['gpu']}" if "gpu" in hardware else ""
-    return (f"\n{hardware['device']}, {hardware['cpus']} CPUs{gpu}; {packages}; commit {about['commit']}; "
-            f"{about['date']}; `{about['command']}`")  # fmt: skip
+    return (
+        f"\n{hardware['device']}, {hardware['cpus']} CPUs{gpu}; {packages}; commit {about['commit']}; "
+        f"{about['date']}; `{about['command']}`"
+    )
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

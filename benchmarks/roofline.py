@@ -27,14 +27,23 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON, square: 
     """Measure and print; `sizes` and `square` other than the defaults are for trying out."""
     parser = make_parser("roofline", __doc__ or "", rounds=5)
     parser.add_argument("--batch-size", type=int, default=1024, metavar="N", help="rows of a batch; default 1024")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), metavar="N",
-                        help="torch's threads, of products and steps; default: all")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=torch.get_num_threads(),
+        metavar="N",
+        help="torch's threads, of products and steps; default: all",
+    )
     notes = add_backends(parser)
     options = parser.parse_args(arguments)
     keep_freed_memory()
     torch.set_num_threads(options.threads)
-    tables = {f"Training step, B = {options.batch_size}, lengths {kind}, {options.threads} threads":
-              roofline(options.backends, kind, options.batch_size, sizes, square, options.rounds) for kind in LENGTHS}
+    tables = {
+        f"Training step, B = {options.batch_size}, lengths {kind}, {options.threads} threads": roofline(
+            options.backends, kind, options.batch_size, sizes, square, options.rounds
+        )
+        for kind in LENGTHS
+    }
     publish("roofline", tables, notes, options.json, arguments=arguments)
 
 
@@ -53,9 +62,17 @@ def roofline(backends: Sequence[str], kind: str, rows: int, sizes: Sizes, square
         flops[backend] = step_flops(sizes, int(lengths.sum()), rows)
     times = interleaved(tasks, rounds)
     rate = {name: flops[name] / min(seconds) for name, seconds in times.items()}
-    return [{"": name, "GFLOP": flops[name] / 1e9, "ms": 1000 * min(seconds), "GFLOP/s": rate[name] / 1e9,
-             "share": f"{rate[name] / rate[product]:.1%}", "seconds": seconds}
-            for name, seconds in times.items()]  # fmt: skip
+    return [
+        {
+            "": name,
+            "GFLOP": flops[name] / 1e9,
+            "ms": 1000 * min(seconds),
+            "GFLOP/s": rate[name] / 1e9,
+            "share": f"{rate[name] / rate[product]:.1%}",
+            "seconds": seconds,
+        }
+        for name, seconds in times.items()
+    ]
 
 
 if __name__ == "__main__":

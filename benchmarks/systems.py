@@ -95,17 +95,36 @@ def zoo_system(model: BaseModel, trims: bool) -> System:
     def loss(batch: dict[str, Tensor]) -> Tensor:
         return model.compute_loss(model(batch), model.get_labels(batch))
 
-    return System(model, model.optimizer, lambda batch: {name: batch[name] for name in names}, loss,
-                  lambda batch: model(batch)["y_pred"].squeeze(1), trims)
+    return System(
+        model,
+        model.optimizer,
+        lambda batch: {name: batch[name] for name in names},
+        loss,
+        lambda batch: model(batch)["y_pred"].squeeze(1),
+        trims,
+    )
 
 
 def keywords(sizes: Sizes, work: Work) -> dict[str, Any]:
     """Of DIEN, the zoo's and this project's alike."""
     return {
-        "optimizer": "adam", "loss": "binary_crossentropy", "metrics": ["AUC"], "task": "binary_classification",
-        "verbose": 0, "model_root": "unused", "learning_rate": 1e-3, "embedding_dim": sizes.embedding,
-        "dnn_hidden_units": list(sizes.mlp_units), "dnn_activations": work.activation, "batch_norm": True,
-        "dien_target_field": [("item_id", "cate_id")], "dien_sequence_field": [("item_history", "cate_history")],
-        "gru_type": "AUGRU", "attention_type": work.attention, "attention_hidden_units": list(sizes.attention_units),
-        "attention_activation": "Sigmoid", "aux_hidden_units": list(sizes.aux_units), "aux_activation": "Sigmoid",
-    }  # fmt: skip
+        "optimizer": "adam",
+        "loss": "binary_crossentropy",
+        "metrics": ["AUC"],
+        "task": "binary_classification",
+        "verbose": 0,
+        "model_root": "unused",
+        "learning_rate": 1e-3,
+        "embedding_dim": sizes.embedding,
+        "dnn_hidden_units": list(sizes.mlp_units),
+        "dnn_activations": work.activation,
+        "batch_norm": True,
+        "dien_target_field": [("item_id", "cate_id")],
+        "dien_sequence_field": [("item_history", "cate_history")],
+        "gru_type": "AUGRU",
+        "attention_type": work.attention,
+        "attention_hidden_units": list(sizes.attention_units),
+        "attention_activation": "Sigmoid",
+        "aux_hidden_units": list(sizes.aux_units),
+        "aux_activation": "Sigmoid",
+    }

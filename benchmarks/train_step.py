@@ -30,8 +30,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
     `sizes` other than the default are for trying out.
     """
     parser = make_race_parser("train_step", __doc__ or "", batch_sizes=[128])
-    parser.add_argument("--memory", type=int, metavar="N",
-                        help="the peak memory of a step on N full histories too")
+    parser.add_argument("--memory", type=int, metavar="N", help="the peak memory of a step on N full histories too")
     options = parser.parse_args(arguments)
     if options.memory and (options.device != "cpu" or not STATUS.is_file()):
         parser.error("--memory needs the CPU and Linux's /proc")
@@ -45,12 +44,14 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Si
     ratios: list[Row] = []
     for rows, kind, make in batches(options, sizes):
         measured = tables[f"Training step, B = {rows}, lengths {kind}"] = race(
-            [(entry, training) for entry in found], sizes, make, conditions)
+            [(entry, training) for entry in found], sizes, make, conditions
+        )
         ratios += beside_all(measured, {"B": rows, "lengths": kind}, "samples/s")
     tables["Samples/s as multiples of a peer's"] = ratios
     if options.memory:
         measured = tables[f"Peak memory of a training step (VmHWM), B = {options.memory}, lengths full"] = memory_rows(
-            found, sizes, options.memory, conditions)
+            found, sizes, options.memory, conditions
+        )
         tables["Peak memory as a multiple of a peer's"] = beside_all(measured, {}, "peak MiB", best_first=False)
     publish("train_step", tables, notes, options.json, options.zoo, arguments)
     return 0
@@ -59,8 +60,11 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Si
 def beside_all(rows: Sequence[Row], labels: dict[str, Any], value: str, best_first: bool = True) -> list[Row]:
     """`beside_peers` with the auxiliary loss, then without; each row begins with the labels."""
     pairs = (("on", NET, (NET, INNER_PRODUCT)), ("off", NO_AUX, (NO_AUX,)))
-    return [{**labels, "auxiliary loss": name, **row} for name, work, peers in pairs
-            for row in beside_peers(rows, value, work, peers, best_first)]
+    return [
+        {**labels, "auxiliary loss": name, **row}
+        for name, work, peers in pairs
+        for row in beside_peers(rows, value, work, peers, best_first)
+    ]
 
 
 if __name__ == "__main__":

@@ -97,11 +97,22 @@ def popular(ids: Tensor, known: int) -> Tensor:
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; exits with code 2 on a wrong one."""
     parser = make_parser("vocabulary", __doc__ or "", rounds=5)
-    parser.add_argument("--items", type=int, nargs="+", default=[10**4, 10**6], metavar="N",
-                        help="sizes of the vocabulary; default 10000 1000000")  # fmt: skip
-    parser.add_argument("--updates", nargs="+", choices=UPDATES, default=UPDATES,
-                        help="default both; all cases are in memory at once, where 10000000 items take about 5 GB "
-                             "dense and 3 GB sparse")
+    parser.add_argument(
+        "--items",
+        type=int,
+        nargs="+",
+        default=[10**4, 10**6],
+        metavar="N",
+        help="sizes of the vocabulary; default 10000 1000000",
+    )
+    parser.add_argument(
+        "--updates",
+        nargs="+",
+        choices=UPDATES,
+        default=UPDATES,
+        help="default both; all cases are in memory at once, where 10000000 items take about 5 GB "
+        "dense and 3 GB sparse",
+    )
     parser.add_argument("--rows", type=int, default=1024, metavar="B", help="of a batch; default 1024")
     parser.add_argument("--uniform", action="store_true", help="all items are equally popular")
     options = parser.parse_args(arguments)
@@ -119,10 +130,18 @@ def measure(cases: Sequence[Case], rounds: int) -> list[Row]:
         read = {case: worker.ask(Training.item_rows) for case, worker in workers.items()}
     best = {case: min(times[case]) for case in cases}
     first = {case.updates: best[case] for case in reversed(cases)}
-    return [{"items": case.items, "updates": case.updates, "step, ms": 1000 * best[case],
-             "of the first": best[case] / first[case.updates], "peak memory, GB": peaks[case] / 1e9,
-             "item rows a batch": read[case], "seconds": times[case]}
-            for case in cases]  # fmt: skip
+    return [
+        {
+            "items": case.items,
+            "updates": case.updates,
+            "step, ms": 1000 * best[case],
+            "of the first": best[case] / first[case.updates],
+            "peak memory, GB": peaks[case] / 1e9,
+            "item rows a batch": read[case],
+            "seconds": times[case],
+        }
+        for case in cases
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,12 +151,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
-    cases = [Case(items, updates, options.rows, options.uniform)
-             for items in options.items for updates in options.updates]
+    cases = [
+        Case(items, updates, options.rows, options.uniform) for items in options.items for updates in options.updates
+    ]
     rows = measure(cases, options.rounds)
     items = "equally popular items" if options.uniform else "items by Zipf 1.0"
-    notes = [f"DIEN_amazon on batches of {options.rows}, {items}; a step: the best of {options.rounds}, one thread",
-             f"of the first: times that with {options.items[0]:,} items"]  # fmt: skip
+    notes = [
+        f"DIEN_amazon on batches of {options.rows}, {items}; a step: the best of {options.rounds}, one thread",
+        f"of the first: times that with {options.items[0]:,} items",
+    ]
     publish("vocabulary", {"Training step by vocabulary": rows}, notes, options.json, arguments=arguments)
     return 0
 

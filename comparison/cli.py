@@ -55,16 +55,27 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", type=Path, default=Path("./config/"), metavar="DIR",
-                        help="folder of model_config and dataset_config; default ./config/")  # fmt: skip
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path("./config/"),
+        metavar="DIR",
+        help="folder of model_config and dataset_config; default ./config/",
+    )
     parser.add_argument("--expids", nargs="+", default=[], metavar="ID", help="experiments to compare")
     parser.add_argument("--dataset", metavar="ID", help="all experiments on this data set")
     parser.add_argument("--tag", metavar="TEXT", help="all experiments whose id contains it")
     parser.add_argument("--base", metavar="ID", help=f"what others stand against; default {BASE_MODEL}, or the first")
-    parser.add_argument("--zoo", type=Path, metavar="DIR",
-                        help="FuxiCTR checkout, for --zoo-models and for models that are not here")  # fmt: skip
-    parser.add_argument("--zoo-models", nargs="+", default=[], metavar="MODEL",
-                        help="models of it to add, as zoo_MODEL_DATASET, with the budget of the base")  # fmt: skip
+    parser.add_argument(
+        "--zoo", type=Path, metavar="DIR", help="FuxiCTR checkout, for --zoo-models and for models that are not here"
+    )
+    parser.add_argument(
+        "--zoo-models",
+        nargs="+",
+        default=[],
+        metavar="MODEL",
+        help="models of it to add, as zoo_MODEL_DATASET, with the budget of the base",
+    )
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each experiment; default 1")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="runs at a time on the CPU; default 1")
     parser.add_argument("--gpu", type=int, nargs="+", metavar="N", help="one run at a time on each of these GPUs")
@@ -101,8 +112,9 @@ def _run(options: argparse.Namespace) -> int:
         chosen += found
     checkout = Checkout(options.zoo) if options.zoo else None
     experiments = read_experiments(options.config, chosen, checkout)
-    base = options.base or next((expid for expid, params in experiments.items() if params["model"] == BASE_MODEL),
-                                next(iter(experiments)))  # fmt: skip
+    base = options.base or next(
+        (expid for expid, params in experiments.items() if params["model"] == BASE_MODEL), next(iter(experiments))
+    )
     if base not in experiments:
         raise UserError(f"--base {base} is none of the experiments: {', '.join(experiments)}")
     if checkout:
@@ -121,8 +133,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _job(run: Run, config: Path) -> Job:
-    return Job(["--config", str(config), "--expid", run.name, "--report", str(run.report)],
-               run.out / "logs" / f"{run.name}.log")  # fmt: skip
+    return Job(
+        ["--config", str(config), "--expid", run.name, "--report", str(run.report)],
+        run.out / "logs" / f"{run.name}.log",
+    )
 
 
 def compare(runs: list[Run], base: str) -> list[Row]:
@@ -146,9 +160,11 @@ def compare(runs: list[Run], base: str) -> list[Row]:
     except UserError as error:
         print(f"note: {error}", file=sys.stderr)
     texts = {
-        "table.md": as_markdown(rows) + "\n", "table.csv": as_csv(rows), "report.html": as_html(rows, results, out),
+        "table.md": as_markdown(rows) + "\n",
+        "table.csv": as_csv(rows),
+        "report.html": as_html(rows, results, out),
         "results.json": json.dumps({"base": base, "runs": results}, indent=2),
-    }  # fmt: skip
+    }
     for name, text in texts.items():
         write_atomic(out / name, lambda file, text=text: file.write(text.encode()))
     return rows

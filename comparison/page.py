@@ -56,11 +56,14 @@ def as_html(rows: Sequence[Row], results: dict[str, list[dict[str, Any]]], folde
     head = "".join(f"<th><button>{escape(name)}</button></th>" for name in HEADER)
     body = "\n".join(
         f'<tr class="{row.verdict.split()[0]}">' + "".join(f"<td>{escape(cell)}</td>" for cell in cells(row)) + "</tr>"
-        for row in rows)
+        for row in rows
+    )
     figures = "\n".join(
         f'<figure><figcaption>{title}</figcaption><img alt="{title}" src="data:image/png;base64,'
         f'{base64.b64encode((folder / name).read_bytes()).decode()}"></figure>'
-        for name, title in PICTURES.items() if (folder / name).is_file())  # fmt: skip
+        for name, title in PICTURES.items()
+        if (folder / name).is_file()
+    )
     title = f"Comparison on {escape(run['dataset_id'])}"
     return f"""<!doctype html>
 <html lang="en">

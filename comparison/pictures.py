@@ -16,8 +16,13 @@ BINS = 10
 CURVES = {"loss/train": "training loss", "loss/auxiliary": "auxiliary loss", "validation/AUC": "validation AUC"}
 
 
-def draw_all(rows: Sequence[Row], results: dict[str, list[dict[str, Any]]],
-             predictions: dict[str, list[dict[str, np.ndarray]]], slices: Sequence[Slices], folder: Path) -> None:
+def draw_all(
+    rows: Sequence[Row],
+    results: dict[str, list[dict[str, Any]]],
+    predictions: dict[str, list[dict[str, np.ndarray]]],
+    slices: Sequence[Slices],
+    folder: Path,
+) -> None:
     """Write auc.png, learning_curves.png, calibration.png and, where there are slices, auc_by_slice.png.
 
     Args:
@@ -71,8 +76,10 @@ def draw_curves(results: dict[str, list[dict[str, Any]]], file: Path) -> None:
     for place, (name, title) in zip(axes, CURVES.items(), strict=True):
         for number, (expid, runs) in enumerate(results.items()):
             curves = [[point[name] for point in run["curve"] if name in point] for run in runs]
-            means = [np.mean([curve[epoch] for curve in curves if len(curve) > epoch])
-                     for epoch in range(max(map(len, curves)))]  # fmt: skip
+            means = [
+                np.mean([curve[epoch] for curve in curves if len(curve) > epoch])
+                for epoch in range(max(map(len, curves)))
+            ]
             if means:
                 place.plot(range(1, len(means) + 1), means, marker=".", label=expid, color=color(number))
         place.set(title=title, xlabel="evaluation")
@@ -115,8 +122,11 @@ def slice_aucs(runs: list[dict[str, np.ndarray]], slices: Slices) -> list[float]
     for number in range(len(slices.names)):
         rows = slices.part == number
         both = len(np.unique(runs[0]["label"][rows])) == 2
-        aucs.append(float(np.mean([roc_auc_score(run["label"][rows], run["score"][rows]) for run in runs]))
-                    if both else float("nan"))  # fmt: skip
+        aucs.append(
+            float(np.mean([roc_auc_score(run["label"][rows], run["score"][rows]) for run in runs]))
+            if both
+            else float("nan")
+        )
     return aucs
 
 

@@ -54,8 +54,12 @@ def experiment_ids(config: Path, dataset: str | None, tag: str | None) -> list[s
     for experiments in read_files(config, "model_config").values():
         entries = []
         for expid, entry in experiments.items():
-            if (expid != BASE and (dataset is None or (entry or {}).get("dataset_id") == dataset)
-                    and (tag is None or tag in expid) and entry not in entries):  # fmt: skip
+            if (
+                expid != BASE
+                and (dataset is None or (entry or {}).get("dataset_id") == dataset)
+                and (tag is None or tag in expid)
+                and entry not in entries
+            ):
                 entries.append(entry)
                 chosen.append(expid)
     return chosen
@@ -84,8 +88,10 @@ def read_experiments(config: Path, expids: Iterable[str], checkout: Checkout | N
     first = next(iter(experiments))
     for expid, params in experiments.items():
         if params["dataset_id"] != experiments[first]["dataset_id"]:
-            raise UserError(f"{first} is on data set {experiments[first]['dataset_id']}, {expid} on "
-                            f"{params['dataset_id']}: a comparison is on one")  # fmt: skip
+            raise UserError(
+                f"{first} is on data set {experiments[first]['dataset_id']}, {expid} on "
+                f"{params['dataset_id']}: a comparison is on one"
+            )
         if "AUC" not in (params.get("metrics") or []):
             raise UserError(f"{expid}: metrics has no AUC, which a comparison ranks by")
         if checkout and not params.get("zoo") and params["model"] not in own_models():
@@ -102,9 +108,21 @@ def plan(experiments: dict[str, dict[str, Any]], seeds: int, out: Path | None) -
     comparison's folder is comparisons/<data set>.
     """
     out = out or Path("comparisons", next(iter(experiments.values()))["dataset_id"])
-    return [Run(expid, {**params, "seed": params["seed"] + number, "verbose": 0,
-                        "model_root": str(out / "checkpoints"), "model_id": f"{expid}_seed{params['seed'] + number}"},
-                out) for number in range(seeds) for expid, params in experiments.items()]  # fmt: skip
+    return [
+        Run(
+            expid,
+            {
+                **params,
+                "seed": params["seed"] + number,
+                "verbose": 0,
+                "model_root": str(out / "checkpoints"),
+                "model_id": f"{expid}_seed{params['seed'] + number}",
+            },
+            out,
+        )
+        for number in range(seeds)
+        for expid, params in experiments.items()
+    ]
 
 
 def write_runs(runs: list[Run], config: Path) -> Path:

@@ -38,8 +38,9 @@ class WeightedAUC:
             return (positive * (below + negative / 2)).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
 
 
-def auc_draws(label: np.ndarray, user: np.ndarray, runs: Sequence[np.ndarray], draws: int = DRAWS, seed: int = 0
-              ) -> np.ndarray:
+def auc_draws(
+    label: np.ndarray, user: np.ndarray, runs: Sequence[np.ndarray], draws: int = DRAWS, seed: int = 0
+) -> np.ndarray:
     """Mean AUC of a system's runs on each draw of users; the same seed gives all systems the same draws.
 
     Args:

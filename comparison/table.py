@@ -55,8 +55,9 @@ class Row:
         return "better" if self.low > 0 else "worse" if self.high < 0 else "not ranked"
 
 
-def make_rows(results: dict[str, list[dict[str, Any]]], predictions: dict[str, list[dict[str, np.ndarray]]], base: str
-              ) -> list[Row]:
+def make_rows(
+    results: dict[str, list[dict[str, Any]]], predictions: dict[str, list[dict[str, np.ndarray]]], base: str
+) -> list[Row]:
     """The rows, best AUC first.
 
     Args:
@@ -71,11 +72,24 @@ def make_rows(results: dict[str, list[dict[str, Any]]], predictions: dict[str, l
         low, high = (None, None) if expid == base else paired_interval(draws[base], draws[expid])
         seconds = sum(run["train_seconds"] for run in runs)
         epochs = sum(run["epochs"] for run in runs)
-        rows.append(Row(
-            expid, len(runs), auc, auc_std, *_if_measured(runs, "gAUC"), *_if_measured(runs, "logloss"),
-            float((auc - 0.5) / (base_auc - 0.5) - 1), low, high, runs[0]["parameters"], epochs / len(runs),
-            seconds / epochs, sum(run["train_rows"] for run in runs) / seconds,
-            float(np.mean([run["inference_ms"] for run in runs]))))  # fmt: skip
+        rows.append(
+            Row(
+                expid,
+                len(runs),
+                auc,
+                auc_std,
+                *_if_measured(runs, "gAUC"),
+                *_if_measured(runs, "logloss"),
+                float((auc - 0.5) / (base_auc - 0.5) - 1),
+                low,
+                high,
+                runs[0]["parameters"],
+                epochs / len(runs),
+                seconds / epochs,
+                sum(run["train_rows"] for run in runs) / seconds,
+                float(np.mean([run["inference_ms"] for run in runs])),
+            )
+        )
     return _placed(sorted(rows, key=lambda row: -row.auc))
 
 
@@ -100,17 +114,39 @@ def _if_measured(runs: list[dict[str, Any]], metric: str) -> tuple[float | None,
     return _over_seeds(runs, metric) if all(metric in run["test"] for run in runs) else (None, None)
 
 
-HEADER = ("place", "experiment", "AUC", "gAUC", "logloss", "RI", "AUC - base, 95 %", "against base", "parameters",
-          "s/epoch", "samples/s", "ms/batch")  # fmt: skip
+HEADER = (
+    "place",
+    "experiment",
+    "AUC",
+    "gAUC",
+    "logloss",
+    "RI",
+    "AUC - base, 95 %",
+    "against base",
+    "parameters",
+    "s/epoch",
+    "samples/s",
+    "ms/batch",
+)
 
 
 def cells(row: Row) -> list[str]:
     """The row under `HEADER`, for people."""
     place = f"{row.first}" if row.first == row.last else f"{row.first}-{row.last}"
-    return [place, row.expid, _with_std(row.auc, row.auc_std), _with_std(row.gauc, row.gauc_std),
-            _with_std(row.logloss, row.logloss_std), f"{row.improvement:+.2%}",
-            "" if row.low is None else f"[{row.low:+.4f}, {row.high:+.4f}]", row.verdict, f"{row.parameters:,}",
-            f"{row.epoch_seconds:.1f}", f"{row.samples_per_second:,.0f}", f"{row.inference_ms:.1f}"]  # fmt: skip
+    return [
+        place,
+        row.expid,
+        _with_std(row.auc, row.auc_std),
+        _with_std(row.gauc, row.gauc_std),
+        _with_std(row.logloss, row.logloss_std),
+        f"{row.improvement:+.2%}",
+        "" if row.low is None else f"[{row.low:+.4f}, {row.high:+.4f}]",
+        row.verdict,
+        f"{row.parameters:,}",
+        f"{row.epoch_seconds:.1f}",
+        f"{row.samples_per_second:,.0f}",
+        f"{row.inference_ms:.1f}",
+    ]
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

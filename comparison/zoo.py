@@ -17,8 +17,10 @@ from experiment.keys import constructor_keys, known_keys
 
 POOLING = "layers.MaskedAveragePooling()"
 _BUDGET = {"learning_rate", "embedding_dim"}
-_MLP = re.compile(r"(?:(?:(?:stacked_|parallel_)?dnn|(?:top_)?mlp[12]?|block[12]|(?:user|item)_tower|dcn|net)_)?"
-                  r"(hidden_units|units|hidden_activations|activations|dropout|batch_norm)|residual_blocks")
+_MLP = re.compile(
+    r"(?:(?:(?:stacked_|parallel_)?dnn|(?:top_)?mlp[12]?|block[12]|(?:user|item)_tower|dcn|net)_)?"
+    r"(hidden_units|units|hidden_activations|activations|dropout|batch_norm)|residual_blocks"
+)
 # Dice has weights for each unit, but these models do not tell an activation how many units there are.
 _WITHOUT_DICE = {"DeepCrossing", "FinalNet", "MaskNet", "PPNet", "QNN"}
 _FIELD = re.compile(r"(?:\w+_)?(target|sequence)(?:_item)?_field")
@@ -70,18 +72,25 @@ def _fields(name: str, keywords: set[str], base: dict[str, Any]) -> dict[str, An
     of_base = {match[1]: value for key, value in base.items() if (match := _FIELD.fullmatch(key))}
     kinds = {key: match[1] for key in keywords if (match := _FIELD.fullmatch(key))}
     if kinds and not of_base:
-        raise UserError(f"model {name!r} reads histories step by step, but {base['model_id']}, the base, names no "
-                        "target and sequence fields: give another --base")  # fmt: skip
+        raise UserError(
+            f"model {name!r} reads histories step by step, but {base['model_id']}, the base, names no "
+            "target and sequence fields: give another --base"
+        )
     return {key: of_base[kind] for key, kind in kinds.items()}
 
 
 def _specs(fields: dict[str, Any], base: dict[str, Any]) -> list[dict[str, Any]]:
     """`feature_specs` of the base, and the encoder of each history: none for those that the model reads itself."""
     used, read = base.get("use_features"), _names(list(fields.values()))
-    histories = [column["name"] for column in active_columns(base.get("feature_cols") or [])
-                 if column["type"] == "sequence" and (not used or column["name"] in used)]  # fmt: skip
-    return [*(base.get("feature_specs") or []),
-            *({"name": name, "feature_encoder": None if name in read else POOLING} for name in histories)]  # fmt: skip
+    histories = [
+        column["name"]
+        for column in active_columns(base.get("feature_cols") or [])
+        if column["type"] == "sequence" and (not used or column["name"] in used)
+    ]
+    return [
+        *(base.get("feature_specs") or []),
+        *({"name": name, "feature_encoder": None if name in read else POOLING} for name in histories),
+    ]
 
 
 def _names(fields: str | Sequence[Any]) -> list[str]:

@@ -43,8 +43,9 @@ REVIEW_FIELDS = {
 META_FIELDS = {"2014": ("asin", "categories"), "2018": ("asin", "category"), "2023": ("parent_asin", "categories")}
 
 
-def read_amazon(reviews: Path, meta: Path, form: str = "auto", skip_bad_lines: bool = False,
-                verbose: bool = True) -> pl.DataFrame:
+def read_amazon(
+    reviews: Path, meta: Path, form: str = "auto", skip_bad_lines: bool = False, verbose: bool = True
+) -> pl.DataFrame:
     """Reviews joined with the category leaf of their items.
 
     Of several reviews of one item by one user at one time only the first is kept: the 2018 and 2023 files repeat
@@ -66,8 +67,11 @@ def read_amazon(reviews: Path, meta: Path, form: str = "auto", skip_bad_lines: b
     leaves = read_categories(meta, set(items), form, skip_bad_lines, verbose)
     logger.info("%d of %d items have a category", leaves.height, items.len())
     return log.join(leaves, on="item_id", how="left", maintain_order="left").select(
-        without_separator("user_id"), without_separator("item_id"),
-        without_separator("cate_id").fill_null(UNKNOWN_CATEGORY), "time")
+        without_separator("user_id"),
+        without_separator("item_id"),
+        without_separator("cate_id").fill_null(UNKNOWN_CATEGORY),
+        "time",
+    )
 
 
 def without_separator(column: str) -> pl.Expr:
@@ -130,32 +134,43 @@ def parse_lines(block: bytes, fields: tuple[str, str, str], line_number: int, ba
     return pl.DataFrame(rows, {user: pl.String, item: pl.String, time: pl.Int64}, orient="row")
 
 
-def read_categories(path: Path, items: set[str], form: str = "auto", skip_bad_lines: bool = False,
-                    verbose: bool = True) -> pl.DataFrame:
+def read_categories(
+    path: Path, items: set[str], form: str = "auto", skip_bad_lines: bool = False, verbose: bool = True
+) -> pl.DataFrame:
     """item_id and cate_id (String) of those ``items`` that have a category; an item's first one counts.
 
     Raises:
         UserError: as for :func:`read_reviews`.
     """
-    leaves = _of_items(path, items, lambda record, known: leaf_of(record.get(META_FIELDS[known][1]), known), form,
-                       skip_bad_lines, verbose)
-    return pl.DataFrame({"item_id": list(leaves), "cate_id": list(leaves.values())},
-                        {"item_id": pl.String, "cate_id": pl.String})
+    leaves = _of_items(
+        path,
+        items,
+        lambda record, known: leaf_of(record.get(META_FIELDS[known][1]), known),
+        form,
+        skip_bad_lines,
+        verbose,
+    )
+    return pl.DataFrame(
+        {"item_id": list(leaves), "cate_id": list(leaves.values())}, {"item_id": pl.String, "cate_id": pl.String}
+    )
 
 
-def read_titles(path: Path, items: set[str], form: str = "auto", skip_bad_lines: bool = False,
-                verbose: bool = True) -> dict[str, str]:
+def read_titles(
+    path: Path, items: set[str], form: str = "auto", skip_bad_lines: bool = False, verbose: bool = True
+) -> dict[str, str]:
     """Item -> title of those ``items`` that have one, which reduced metadata may leave out; the first one counts.
 
     Raises:
         UserError: as for :func:`read_reviews`.
     """
-    return _of_items(path, items, lambda record, _: text(record.get("title") or "").strip(), form, skip_bad_lines,
-                     verbose)
+    return _of_items(
+        path, items, lambda record, _: text(record.get("title") or "").strip(), form, skip_bad_lines, verbose
+    )
 
 
-def _of_items(path: Path, items: set[str], take: Callable[[dict, str], str], form: str, skip_bad_lines: bool,
-              verbose: bool) -> dict[str, str]:
+def _of_items(
+    path: Path, items: set[str], take: Callable[[dict, str], str], form: str, skip_bad_lines: bool, verbose: bool
+) -> dict[str, str]:
     """Item -> the first text that is not empty of what ``take`` finds in a record of that form."""
     bad = BadLines(path, skip_bad_lines)
     found: dict[str, str] = {}
@@ -240,8 +255,9 @@ def line_blocks(path: Path, verbose: bool = True) -> Iterator[bytes]:
     with open(path, "rb") as file:
         gzipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
-        progress = tqdm(total=Path(path).stat().st_size, unit="B", unit_scale=True, desc=Path(path).name,
-                        disable=not verbose)
+        progress = tqdm(
+            total=Path(path).stat().st_size, unit="B", unit_scale=True, desc=Path(path).name, disable=not verbose
+        )
         with gzip.GzipFile(fileobj=file) if gzipped else nullcontext(file) as stream, progress:
             while True:
                 try:

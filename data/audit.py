@@ -60,10 +60,18 @@ def audit(samples: Samples) -> dict:
     if test["label"].n_unique() < 2:
         raise UserError(f"the test split has {test.height} samples, all of label {test['label'].first()}: no AUC")
     (item, *item_of), (cate, *cate_of) = (
-        numbered(behaviours[f"{name}_history"], train[f"{name}_id"], test[f"{name}_id"]) for name in ("item", "cate"))
-    as_rows = [Rows(rows["label"].to_numpy(), items, cates, rows["history_start"].to_numpy(),
-                    rows["history_length"].to_numpy().astype(np.int64))
-               for rows, items, cates in zip((train, test), item_of, cate_of, strict=True)]
+        numbered(behaviours[f"{name}_history"], train[f"{name}_id"], test[f"{name}_id"]) for name in ("item", "cate")
+    )
+    as_rows = [
+        Rows(
+            rows["label"].to_numpy(),
+            items,
+            cates,
+            rows["history_start"].to_numpy(),
+            rows["history_length"].to_numpy().astype(np.int64),
+        )
+        for rows, items, cates in zip((train, test), item_of, cate_of, strict=True)
+    ]
     users = train["user_id"] if "user_id" in train.columns else None
     basket, basket_item = baskets(as_rows[0], item, users)
     seen = np.zeros(max(part.max(initial=0) for part in (item, *item_of)) + 1, bool)
@@ -85,9 +93,12 @@ def audit(samples: Samples) -> dict:
     drawn = np.sort(np.random.default_rng(0).permutation(len(rows.label))[:KNN_ROWS])
     knn = item_knn(rows.take(drawn), item, basket, basket_item, popularity)
     untrained = {"category seen in history": auc(rows.label, category), "item-kNN": auc(rows.label[drawn], knn)}
-    warnings = [f"leak: the rule '{rule}' scores {value:.3f} on the test split; a rule that knows nothing of "
-                f"interests should be within {TOLERANCE} of .5"
-                for rule, value in trivial.items() if abs(value - 0.5) > TOLERANCE]
+    warnings = [
+        f"leak: the rule '{rule}' scores {value:.3f} on the test split; a rule that knows nothing of "
+        f"interests should be within {TOLERANCE} of .5"
+        for rule, value in trivial.items()
+        if abs(value - 0.5) > TOLERANCE
+    ]
     return {"test_rows": len(rows.label), "trivial": trivial, "untrained": untrained, "warnings": warnings}
 
 
@@ -111,18 +122,22 @@ def baskets(train: Rows, item: np.ndarray, users: pl.Series | None) -> tuple[np.
         The basket's number and the item's number of each entry. Without user ids every history is a basket.
     """
     positive = pl.DataFrame({"row": np.flatnonzero(train.label == 1)})
-    rows = positive.with_columns(user=users.gather(positive["row"]) if users is not None else positive["row"],
-                                 length=train.length[positive["row"]])
+    rows = positive.with_columns(
+        user=users.gather(positive["row"]) if users is not None else positive["row"],
+        length=train.length[positive["row"]],
+    )
     longest = rows.sort("length", "row").group_by("user", maintain_order=True).last()["row"].to_numpy()
     behaviour, number = members(train.start[longest], train.length[longest])
     return np.concatenate([number, np.arange(len(longest))]), np.concatenate([item[behaviour], train.item[longest]])
 
 
-def item_knn(rows: Rows, item: np.ndarray, basket: np.ndarray, basket_item: np.ndarray,
-             popularity: np.ndarray) -> np.ndarray:
+def item_knn(
+    rows: Rows, item: np.ndarray, basket: np.ndarray, basket_item: np.ndarray, popularity: np.ndarray
+) -> np.ndarray:
     """Score of each row, with the items' matrix of co-occurrences never formed: it need not fit in memory."""
-    incidence = sparse.csr_matrix((np.ones(len(basket), np.float32), (basket_item, basket)),
-                                  shape=(len(popularity), basket.max(initial=0) + 1))
+    incidence = sparse.csr_matrix(
+        (np.ones(len(basket), np.float32), (basket_item, basket)), shape=(len(popularity), basket.max(initial=0) + 1)
+    )
     incidence.data[:] = 1  # an item that a basket holds twice
     norms = np.sqrt(np.maximum(np.diff(incidence.indptr), 1)).astype(np.float32)
     incidence = sparse.diags_array(1 / norms, dtype=np.float32).tocsr() @ incidence
@@ -132,8 +147,9 @@ def item_knn(rows: Rows, item: np.ndarray, basket: np.ndarray, basket_item: np.n
     scores = []
     for chunk in np.split(np.arange(len(rows.label)), np.flatnonzero(np.diff(part)) + 1):
         behaviour, number = members(rows.start[chunk], rows.length[chunk])
-        history = sparse.csr_matrix((np.ones(len(number), np.float32), (number, item[behaviour])),
-                                    shape=(len(chunk), len(popularity)))
+        history = sparse.csr_matrix(
+            (np.ones(len(number), np.float32), (number, item[behaviour])), shape=(len(chunk), len(popularity))
+        )
         neighbours = sparse.csr_matrix(history @ incidence)
         scores.append(np.asarray(neighbours.multiply(incidence[rows.item[chunk]]).sum(axis=1)).ravel())
     return np.concatenate(scores).round(4)  # equal sums stay equal, in whatever order they were added
@@ -172,10 +188,13 @@ def read_csv(train: Path, test: Path) -> Samples:
     lengths = lists.select(pl.all().list.len())
     uneven = (lengths["item_history"] != lengths["cate_history"]).arg_max()
     if lengths["item_history"][uneven] != lengths["cate_history"][uneven]:
-        raise UserError(f"{train} or {test}: item_history and cate_history differ in length: "
-                        f"{histories['item_history'][uneven]!r}, {histories['cate_history'][uneven]!r}")
+        raise UserError(
+            f"{train} or {test}: item_history and cate_history differ in length: "
+            f"{histories['item_history'][uneven]!r}, {histories['cate_history'][uneven]!r}"
+        )
     places = histories.with_columns(history_length=lengths["item_history"].cast(pl.Int64)).with_columns(
-        history_start=pl.col("history_length").cum_sum() - pl.col("history_length"))
+        history_start=pl.col("history_length").cum_sum() - pl.col("history_length")
+    )
     behaviours = lists.filter(lengths["item_history"] > 0).explode(pl.all(), empty_as_null=True)
     splits = [frame.join(places, on=joined, how="left", maintain_order="left").drop(joined) for frame in frames]
     return Samples(behaviours, dict(zip(("train", "test"), splits, strict=True)), {})
@@ -183,8 +202,9 @@ def read_csv(train: Path, test: Path) -> Samples:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the audit of a data set; exit code 2 on wrong input."""
-    parser = argparse.ArgumentParser(prog="python -m data.audit", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m data.audit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("path", nargs="+", type=Path, help="a folder, or the training and the test CSV file")
     paths = parser.parse_args(arguments).path
     if len(paths) == 1 and (paths[0] / "samples").is_dir():  # a data set that run_expid.py has built

@@ -11,14 +11,25 @@ from data.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-RESERVED = re.compile(r"label|(neg_)?(user|item|cate)(_id)?|session|day|time|request|tie|event_(time|tie)|sample|"
-                      r"history_(start|length)|.*_history|neg_.*")
+RESERVED = re.compile(
+    r"label|(neg_)?(user|item|cate)(_id)?|session|day|time|request|tie|event_(time|tie)|sample|"
+    r"history_(start|length)|.*_history|neg_.*"
+)
 """Names that the samples or their making use."""
 
 
-def read_log(path: Path, user: str, item: str, category: str, time: str, label: str | None = None,
-             request: str | None = None, side: tuple[str, ...] = (), time_unit: str = "s",
-             skip_bad_lines: bool = False) -> pl.DataFrame:
+def read_log(
+    path: Path,
+    user: str,
+    item: str,
+    category: str,
+    time: str,
+    label: str | None = None,
+    request: str | None = None,
+    side: tuple[str, ...] = (),
+    time_unit: str = "s",
+    skip_bad_lines: bool = False,
+) -> pl.DataFrame:
     """A log of one behaviour, or one exposure, a row.
 
     Args:
@@ -55,14 +66,18 @@ def read_log(path: Path, user: str, item: str, category: str, time: str, label: 
         raise UserError(f"{path}: column {time!r} holds no times: {str(error).splitlines()[0]}") from error
     log = raw.with_columns(
         *[without_separator(name).fill_null("") for name in (*ids, *side)],
-        without_separator("cate_id").replace("", None).fill_null(UNKNOWN_CATEGORY), times)
+        without_separator("cate_id").replace("", None).fill_null(UNKNOWN_CATEGORY),
+        times,
+    )
     unusable = log.select(pl.col(ids) == "", pl.col("time").is_null())
     bad = unusable.select(pl.any_horizontal(pl.all())).to_series()
     if bad.any() and not skip_bad_lines:
         row = int(bad.to_numpy().argmax())
         name = next(name for name in unusable.columns if unusable[name][row])
-        raise UserError(f"{path}: row {row + 1} has no usable {columns[name]} ({raw[name][row]!r}); "
-                        "--skip-bad-lines leaves such rows out")
+        raise UserError(
+            f"{path}: row {row + 1} has no usable {columns[name]} ({raw[name][row]!r}); "
+            "--skip-bad-lines leaves such rows out"
+        )
     if bad.any():
         logger.warning("%s: left out %d broken rows", path, bad.sum())
         log = log.filter(~bad)
@@ -85,7 +100,8 @@ def read_columns(path: Path, columns: dict[str, str]) -> pl.DataFrame:
             raise UserError(f"{path} has no column {lacking[0]!r}; it has {', '.join(present)}")
         return source.select(
             pl.col(name).alias(ours) if ours == "time" else pl.col(name).cast(pl.String).alias(ours)
-            for ours, name in columns.items()).collect(engine="streaming")
+            for ours, name in columns.items()
+        ).collect(engine="streaming")
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
 

@@ -76,11 +76,15 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
             hint = f"; to get it: {' '.join(options['raw_from'].split())}" if options["raw_from"] else ""
             raise UserError(f"raw file {path} does not exist{hint}")
     if options["source"] == "amazon":
-        log = read_amazon(Path(options["reviews"]), Path(options["meta"]), options["form"], options["skip_bad_lines"],
-                          verbose)
+        log = read_amazon(
+            Path(options["reviews"]), Path(options["meta"]), options["form"], options["skip_bad_lines"], verbose
+        )
     else:
-        log = read_log(Path(options["input"]), **{name: options[name] for name in LOG_COLUMNS},
-                       skip_bad_lines=options["skip_bad_lines"])
+        log = read_log(
+            Path(options["input"]),
+            **{name: options[name] for name in LOG_COLUMNS},
+            skip_bad_lines=options["skip_bad_lines"],
+        )
     logger.info("Making samples: protocol %s", options["protocol"])
     samples = make_samples(log, options)
     logger.info("%s", samples.info["counts"])
@@ -138,13 +142,17 @@ def published(out_dir: Path) -> Iterator[Path]:
 
 def parser() -> argparse.ArgumentParser:
     """One subcommand a source, with its options as flags."""
-    main_parser = argparse.ArgumentParser(prog="python -m data.build", description=__doc__,
-                                          formatter_class=argparse.RawDescriptionHelpFormatter)
+    main_parser = argparse.ArgumentParser(
+        prog="python -m data.build", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     sources = main_parser.add_subparsers(dest="source", required=True)
-    for source, help_line in (("amazon", "raw Amazon reviews and metadata (2014, 2018 or 2023)"),
-                              ("log", "a log of behaviours or exposures, CSV or Parquet")):
-        command = sources.add_parser(source, help=f"{help_line}; {source} --help lists its options",
-                                     description=help_line, allow_abbrev=False)
+    for source, help_line in (
+        ("amazon", "raw Amazon reviews and metadata (2014, 2018 or 2023)"),
+        ("log", "a log of behaviours or exposures, CSV or Parquet"),
+    ):
+        command = sources.add_parser(
+            source, help=f"{help_line}; {source} --help lists its options", description=help_line, allow_abbrev=False
+        )
         for name, option in options_of(source).items():
             flag = f"--{name.replace('_', '-')}"
             default = "required" if option.default is REQUIRED else f"default {option.default}"
@@ -153,8 +161,12 @@ def parser() -> argparse.ArgumentParser:
             if option.kind is bool:
                 command.add_argument(flag, action="store_true", default=None, help=belongs + option.help)
             else:
-                command.add_argument(flag, type=int if option.kind is int else str, choices=option.choices or None,
-                                     help=belongs + option.help + default)
+                command.add_argument(
+                    flag,
+                    type=int if option.kind is int else str,
+                    choices=option.choices or None,
+                    help=belongs + option.help + default,
+                )
         command.add_argument("--out", required=True, type=Path, help="folder to write")
         command.add_argument("--rebuild", action="store_true", help="replace the folder if it exists")
     return main_parser

@@ -54,8 +54,13 @@ def observed_tuples(histories: dict[str, EncodedHistory], fields: list[str], oov
     return {**arrays, "count": counts["count"].to_numpy().astype(np.int64)}
 
 
-def save_catalogues(data_dir: Path, histories: dict[str, EncodedHistory], tables: list[list[str]],
-                    features: dict[str, dict], oov: dict[str, int]) -> None:
+def save_catalogues(
+    data_dir: Path,
+    histories: dict[str, EncodedHistory],
+    tables: list[list[str]],
+    features: dict[str, dict],
+    oov: dict[str, int],
+) -> None:
     """Write `behaviour_catalogue/<first field>.npz` for every tuple of aligned columns.
 
     Args:

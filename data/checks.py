@@ -62,8 +62,10 @@ def _check_labels(split: str, files: list[str], labels: list[str], prefix: str, 
             continue
         if not np.isin(values, (0, 1)).all():
             wrong = values[~np.isin(values, (0, 1))][0]
-            raise UserError(f"{split} data ({files[0]}): {label} has the value {wrong:g}; it must be 0 or 1, unless "
-                            "task: regression")
+            raise UserError(
+                f"{split} data ({files[0]}): {label} has the value {wrong:g}; it must be 0 or 1, unless "
+                "task: regression"
+            )
         if len(values) == 1:
             raise UserError(f"{split} data ({files[0]}): every {label} is {values[0]:g}; both classes are needed")
 
@@ -75,8 +77,10 @@ def _check_ids(split: str, files: list[str], feature_map: FeatureMap) -> None:
             if spec["type"] in ("categorical", "sequence") and ids.size:
                 lowest, highest = int(ids.min()), int(ids.max())
                 if lowest < 0 or highest >= size:
-                    raise UserError(f"{split} data ({file}): {name} holds the id {lowest if lowest < 0 else highest}, "
-                                    f"its vocabulary has {size} ids from 0")
+                    raise UserError(
+                        f"{split} data ({file}): {name} holds the id {lowest if lowest < 0 else highest}, "
+                        f"its vocabulary has {size} ids from 0"
+                    )
 
 
 def _columns(split: str, files: list[str], name: str) -> Iterator[np.ndarray]:
@@ -104,14 +108,18 @@ def _check_aligned(split: str, path: Path, params: dict) -> None:
             for name in fields[1:]:
                 first, other = table_of[fields[0]], table_of[name]
                 if layout["padding"][first] != layout["padding"][other]:
-                    raise UserError(f"{fields[0]} has padding: {layout['padding'][first]}, {name} has "
-                                    f"padding: {layout['padding'][other]}; the fields of a sequence need the same")
+                    raise UserError(
+                        f"{fields[0]} has padding: {layout['padding'][first]}, {name} has "
+                        f"padding: {layout['padding'][other]}; the fields of a sequence need the same"
+                    )
                 if first != other:
                     a, b = arrays[f"length/{first}"], arrays[f"length/{other}"]
                     row = int(np.argmax(a != b))
                     if a[row] != b[row]:
-                        raise UserError(f"{split} data, row {row + 1}: sequences of unequal length: {fields[0]} has "
-                                        f"{a[row]} behaviours, {name} has {b[row]}")
+                        raise UserError(
+                            f"{split} data, row {row + 1}: sequences of unequal length: {fields[0]} has "
+                            f"{a[row]} behaviours, {name} has {b[row]}"
+                        )
 
 
 def _field_tuples(params: dict) -> list[list[str]]:

@@ -45,14 +45,17 @@ def prepare_dataset(params: dict, rebuild: bool = False) -> dict:
     params = dict(params)
     _check_keys(params)
     is_encoded = params["data_format"] == "npz" or (
-        params["data_format"] == "parquet" and params.get("rebuild_dataset") is False)
+        params["data_format"] == "parquet" and params.get("rebuild_dataset") is False
+    )
     choice = params.pop("data_loader", None) or ("zoo" if is_encoded else "in_memory")
     data_dir = Path(params["data_root"], params["dataset_id"])
     if choice not in ("in_memory", "zoo"):
         raise UserError(f"data_loader={choice} is not known; allowed: in_memory, zoo")
     if is_encoded and choice == "in_memory":
-        raise UserError("data_loader: in_memory reads csv and raw parquet; npz, and parquet with rebuild_dataset: "
-                        "False, are encoded already")
+        raise UserError(
+            "data_loader: in_memory reads csv and raw parquet; npz, and parquet with rebuild_dataset: "
+            "False, are encoded already"
+        )
     if is_encoded:
         return _use_encoded(params, data_dir)
     if _is_built(data_dir) and Fingerprint.load(data_dir) is None:
@@ -75,8 +78,10 @@ def _check_keys(params: dict) -> None:
         raise UserError(f"data_format={params['data_format']} is not known; allowed: csv, parquet, npz")
     for key in ("valid_size", "test_size"):
         if params.get(key):
-            raise UserError(f"{key}={params[key]}: FuxiCTR cannot split what it reads lazily; split the file yourself "
-                            "and name valid_data and test_data")
+            raise UserError(
+                f"{key}={params[key]}: FuxiCTR cannot split what it reads lazily; split the file yourself "
+                "and name valid_data and test_data"
+            )
 
 
 def _is_built(data_dir: Path) -> bool:
@@ -92,16 +97,19 @@ def _use_encoded(params: dict, data_dir: Path) -> dict:
         except ValueError as error:
             raise UserError(f"data set {params['dataset_id']}: {error}") from error
     if not _is_built(data_dir):
-        raise UserError(f"{data_dir / FEATURE_MAP} does not exist: npz files need the feature map that they "
-                        "were encoded with")
+        raise UserError(
+            f"{data_dir / FEATURE_MAP} does not exist: npz files need the feature map that they were encoded with"
+        )
     return params
 
 
 def _use_unmarked(params: dict, data_dir: Path, choice: str, rebuild: bool) -> dict:
     """A set that FuxiCTR built itself."""
     if rebuild or "build" in params:
-        raise UserError(f"{data_dir} has a feature_map.json but no fingerprint.json: it was not built here and is "
-                        "never deleted; move it away to build it again")
+        raise UserError(
+            f"{data_dir} has a feature_map.json but no fingerprint.json: it was not built here and is "
+            "never deleted; move it away to build it again"
+        )
     logging.info(f"{data_dir} was built by FuxiCTR itself: using it as it is, through FuxiCTR's loader")
     return params if params["data_format"] == "parquet" else _with_zoo_paths(params, data_dir)
 
@@ -150,8 +158,12 @@ def _entry(params: dict, choice: str) -> dict[str, object]:
         kept["splits"] = [split for split in SPLITS if params.get(f"{split}_data")]
     paths = {str(path) for path in raw_files(build)} if build else set()
     kept["build"] = {key: value for key, value in build.items() if key != "raw_from" and str(value) not in paths}
-    kept |= {"data_format": params["data_format"], "data_loader": choice, "feature_cols": columns,
-             "label_col": label_columns(params["label_col"])}
+    kept |= {
+        "data_format": params["data_format"],
+        "data_loader": choice,
+        "feature_cols": columns,
+        "label_col": label_columns(params["label_col"]),
+    }
     return {k: v for key, value in kept.items() for k, v in flatten(key, value).items()}
 
 
@@ -225,8 +237,10 @@ def encode_splits(processor: InProcessFeatureProcessor, raw: dict[str, RawSplit]
 def _zoo_build(params: dict, folder: Path) -> None:
     """FuxiCTR's own build, through Ray."""
     if "build" in params:
-        raise UserError("data_loader: zoo cannot read samples that share histories; build them with format csv by "
-                        "`python -m data.build`, and name the files in train_data, valid_data and test_data")
+        raise UserError(
+            "data_loader: zoo cannot read samples that share histories; build them with format csv by "
+            "`python -m data.build`, and name the files in train_data, valid_data and test_data"
+        )
     columns, labels = active_columns(params["feature_cols"]), label_columns(params["label_col"])
     check_columns(columns, labels)
     params = {**params, "data_root": str(folder.parent), "feature_cols": columns, "label_col": labels}
@@ -236,6 +250,7 @@ def _zoo_build(params: dict, folder: Path) -> None:
 def _with_zoo_paths(params: dict, data_dir: Path) -> dict:
     """The files that FuxiCTR's build_dataset writes."""
     suffix = "" if params.get("data_block_size", 0) > 0 else ".parquet"
-    paths = {f"{split}_data": str(data_dir / f"{split}{suffix}") if params.get(f"{split}_data") else None
-             for split in SPLITS}
+    paths = {
+        f"{split}_data": str(data_dir / f"{split}{suffix}") if params.get(f"{split}_data") else None for split in SPLITS
+    }
     return params | paths

@@ -91,14 +91,17 @@ def spans(histories: dict[str, EncodedHistory], table: list[str], path: str) -> 
         unequal = np.flatnonzero(first.length != histories[name].length)
         if len(unequal):
             row = unequal[0]
-            raise UserError(f"{path}: row {row + 1}: sequences of unequal length: {table[0]} has {first.length[row]}, "
-                            f"{name} has {histories[name].length[row]}")
+            raise UserError(
+                f"{path}: row {row + 1}: sequences of unequal length: {table[0]} has {first.length[row]}, "
+                f"{name} has {histories[name].length[row]}"
+            )
     blank = np.logical_and.reduce([histories[name].blank for name in table])
     return first.start, np.where(blank, 0, first.length)
 
 
-def assemble(columns: dict[str, np.ndarray], histories: dict[str, EncodedHistory], tables: list[list[str]],
-             path: str) -> EncodedSplit:
+def assemble(
+    columns: dict[str, np.ndarray], histories: dict[str, EncodedHistory], tables: list[list[str]], path: str
+) -> EncodedSplit:
     """One split in memory, as `load_split` returns it from disk."""
     assembled = []
     for table in tables:
@@ -108,9 +111,13 @@ def assemble(columns: dict[str, np.ndarray], histories: dict[str, EncodedHistory
     return EncodedSplit(columns, assembled)
 
 
-def save_splits(folder: Path, columns: dict[str, dict[str, np.ndarray]],
-                histories: dict[str, dict[str, EncodedHistory]], tables: list[list[str]],
-                truncated: dict[str, int]) -> None:
+def save_splits(
+    folder: Path,
+    columns: dict[str, dict[str, np.ndarray]],
+    histories: dict[str, dict[str, EncodedHistory]],
+    tables: list[list[str]],
+    truncated: dict[str, int],
+) -> None:
     """Write `<split>.npz`, `histories/<column>.npy` and layout.json; behaviours that splits share are written once.
 
     Args:

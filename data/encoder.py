@@ -15,8 +15,20 @@ from data.reading import RawHistory, RawSplit, SplitReader, Tokens, coverage
 FILE_NAME = "encoder.json"
 _FORMAT = 1
 _RESERVED = ("__PAD__", "__OOV__")
-_KEPT = ("name", "type", "dtype", "fill_na", "preprocess", "splitter", "padding", "max_len", "vocabulary", "normalizer",
-         "statistics", "pretrain_dim")
+_KEPT = (
+    "name",
+    "type",
+    "dtype",
+    "fill_na",
+    "preprocess",
+    "splitter",
+    "padding",
+    "max_len",
+    "vocabulary",
+    "normalizer",
+    "statistics",
+    "pretrain_dim",
+)
 
 
 class Encoder:
@@ -51,8 +63,13 @@ class Encoder:
             name: {"tokens": list(vocabulary), "ids": list(vocabulary.values())}
             for name, vocabulary in self.vocabularies.items()
         }
-        state = {"format": _FORMAT, "sep": self._sep, "columns": self.columns, "labels": self.labels,
-                 "vocabularies": vocabularies}
+        state = {
+            "format": _FORMAT,
+            "sep": self._sep,
+            "columns": self.columns,
+            "labels": self.labels,
+            "vocabularies": vocabularies,
+        }
         (Path(data_dir) / FILE_NAME).write_text(json.dumps(state), encoding="utf-8")
 
     @classmethod
@@ -68,8 +85,9 @@ class Encoder:
         """
         path = Path(data_dir) / FILE_NAME
         if not path.is_file():
-            raise UserError(f"{path} does not exist: only data sets built in-process (data_loader: in_memory) can "
-                            "encode new rows")
+            raise UserError(
+                f"{path} does not exist: only data sets built in-process (data_loader: in_memory) can encode new rows"
+            )
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
             if state["format"] != _FORMAT:
@@ -102,7 +120,8 @@ class Encoder:
         if not labels_required:
             optional |= {label["name"] for label in self.labels}
         raw = SplitReader(self.columns, self.labels, self._sep).read(
-            path, "parquet" if str(path).endswith("parquet") else "csv", optional)
+            path, "parquet" if str(path).endswith("parquet") else "csv", optional
+        )
         self.unseen, self.truncated = {}, {}
         columns, histories = self.encode(raw)
         warn_truncated(self.truncated)
@@ -181,8 +200,9 @@ def warn_truncated(truncated: dict[str, int]) -> None:
     """Say once how many rows lost their newest behaviours to max_len."""
     dropped = [f"{name} ({rows} rows)" for name, rows in truncated.items() if rows]
     if dropped:
-        logging.warning("max_len with padding: post keeps the oldest behaviours and drops the newest: "
-                        + ", ".join(dropped))
+        logging.warning(
+            "max_len with padding: post keeps the oldest behaviours and drops the newest: " + ", ".join(dropped)
+        )
 
 
 def _normalize(column: dict, values: pl.Series) -> np.ndarray:

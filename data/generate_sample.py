@@ -74,8 +74,10 @@ def walk(world: World, rng: np.random.Generator) -> list[tuple[int, int, int]]:
     def some_brand() -> int:
         return rng.choice(len(BRANDS), p=brand_shares)
 
-    interests = [[topic, rng.integers(PLACES), some_brand()]
-                 for topic in rng.choice(topics, world.interests, replace=False, p=topic_shares)]
+    interests = [
+        [topic, rng.integers(PLACES), some_brand()]
+        for topic in rng.choice(topics, world.interests, replace=False, p=topic_shares)
+    ]
     active, behaviours = 0, []
     for _ in range(rng.integers(world.behaviours[0], world.behaviours[1] + 1)):
         if rng.random() < world.noise:
@@ -109,14 +111,24 @@ def generate(seed: int, world: World | None = None) -> tuple[list[dict], list[di
     for topic, (name, categories) in enumerate(TOPICS.items()):
         for place, category in enumerate(categories):
             for brand, maker in enumerate(BRANDS):
-                items[topic, place, brand] = {"asin": f"B{codes[len(items)]:04d}SYNTH", "title": f"{maker} {category}",
-                                              "brand": maker, "categories": [["Synthetic", name, category]]}
+                items[topic, place, brand] = {
+                    "asin": f"B{codes[len(items)]:04d}SYNTH",
+                    "title": f"{maker} {category}",
+                    "brand": maker,
+                    "categories": [["Synthetic", name, category]],
+                }
     reviews = []
     for user in range(world.users):
         day = int(rng.integers(365))
         for behaviour in walk(world, rng):
-            reviews.append({"reviewerID": f"A{user:05d}SYNTH", "asin": items[behaviour]["asin"],
-                            "overall": float(rng.integers(3, 6)), "unixReviewTime": START + day * DAY})
+            reviews.append(
+                {
+                    "reviewerID": f"A{user:05d}SYNTH",
+                    "asin": items[behaviour]["asin"],
+                    "overall": float(rng.integers(3, 6)),
+                    "unixReviewTime": START + day * DAY,
+                }
+            )
             if rng.random() > world.same_day:
                 day += int(rng.geometric(1 / world.mean_gap_days))
     reviews = [reviews[row] for row in rng.permutation(len(reviews))]
@@ -131,8 +143,9 @@ def write_lines(path: Path, lines: list[str]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Write reviews_Sample_5.json.gz and meta_Sample.json.gz."""
-    parser = argparse.ArgumentParser(prog="python -m data.generate_sample", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m data.generate_sample", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=2019)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "amazon_sample")
     options = parser.parse_args(arguments)

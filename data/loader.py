@@ -55,8 +55,17 @@ class InMemoryDataLoader:
         loader._set_up(feature_map, encoded, **options)
         return loader
 
-    def _set_up(self, feature_map: FeatureMap, encoded: EncodedSplit, batch_size: int = 32, shuffle: bool = False,
-                trim_histories: bool = True, bucket_by_length: bool = False, gpu: int = -1, **kwargs) -> None:
+    def _set_up(
+        self,
+        feature_map: FeatureMap,
+        encoded: EncodedSplit,
+        batch_size: int = 32,
+        shuffle: bool = False,
+        trim_histories: bool = True,
+        bucket_by_length: bool = False,
+        gpu: int = -1,
+        **kwargs,
+    ) -> None:
         wanted = [*feature_map.features, *feature_map.labels]
         self._columns = {name: encoded.columns[name] for name in wanted if name in encoded.columns}
         self._tables = []
@@ -90,13 +99,13 @@ class InMemoryDataLoader:
             return self._cut(rows)
         length = sum((table.length for table, _ in self._tables), np.zeros(self.num_samples, dtype=np.int64))
         for first in range(0, self.num_samples, BUCKET * self.batch_size):
-            bucket = rows[first:first + BUCKET * self.batch_size]
+            bucket = rows[first : first + BUCKET * self.batch_size]
             bucket[:] = bucket[np.argsort(length[bucket], kind="stable")]
         batches = self._cut(rows)
         return [batches[i] for i in generator.permutation(len(batches))]
 
     def _cut(self, rows: np.ndarray) -> list[np.ndarray]:
-        return [rows[first:first + self.batch_size] for first in range(0, self.num_samples, self.batch_size)]
+        return [rows[first : first + self.batch_size] for first in range(0, self.num_samples, self.batch_size)]
 
     def _batch(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         arrays = {}

@@ -34,8 +34,9 @@ class Forbidden:
     occurrences: Occurrences | None
 
     @classmethod
-    def build(cls, item: np.ndarray, positive: np.ndarray, start: np.ndarray, length: np.ndarray,
-              histories: bool) -> "Forbidden":
+    def build(
+        cls, item: np.ndarray, positive: np.ndarray, start: np.ndarray, length: np.ndarray, histories: bool
+    ) -> "Forbidden":
         return cls(item, positive, start, length, Occurrences(item) if histories else None)
 
     def __call__(self, sample: np.ndarray | int, negative: np.ndarray) -> np.ndarray:
@@ -71,8 +72,10 @@ def matched(forbidden: Forbidden, rng: np.random.Generator) -> np.ndarray:
         mends = ~forbidden(sample, negative) & ~forbidden(samples, negative[sample])
         allowed = np.flatnonzero(mends if mends.any() else ~forbidden(sample, negative))
         if not len(allowed):
-            raise UserError("no negative is left for some sample: its split has too few items that differ from its "
-                            "positive and history; use negatives: uniform, or more data")
+            raise UserError(
+                "no negative is left for some sample: its split has too few items that differ from its "
+                "positive and history; use negatives: uniform, or more data"
+            )
         partner = rng.choice(allowed)
         if mends.any():
             negative[[sample, partner]] = negative[[partner, sample]]
@@ -80,8 +83,12 @@ def matched(forbidden: Forbidden, rng: np.random.Generator) -> np.ndarray:
             negative[sample] = negative[partner]
             unmatched += 1
     if unmatched:
-        logger.warning("%d of %d negatives could not be matched: their items stand more often among the negatives "
-                       "than among the positives", unmatched, len(negative))
+        logger.warning(
+            "%d of %d negatives could not be matched: their items stand more often among the negatives "
+            "than among the positives",
+            unmatched,
+            len(negative),
+        )
     return negative
 
 
@@ -128,8 +135,14 @@ def draw(forbidden: Forbidden, pool: np.ndarray, rng: np.random.Generator) -> np
 SAMPLERS = {"matched": matched, "popularity": popularity, "uniform": uniform}
 
 
-def behaviour_negatives(row: np.ndarray, item: np.ndarray, clicked: np.ndarray, user: np.ndarray,
-                        request: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def behaviour_negatives(
+    row: np.ndarray,
+    item: np.ndarray,
+    clicked: np.ndarray,
+    user: np.ndarray,
+    request: np.ndarray | None,
+    rng: np.random.Generator,
+) -> np.ndarray:
     """For each click an exposure that was not clicked: of the same request if there is one, else the nearest before.
 
     Args:

@@ -43,16 +43,24 @@ SOURCES: dict[str, dict[str, Option]] = {
 }
 
 COMMON: dict[str, Option] = {
-    "protocol": Option("leave_one_out", "what is predicted: see above",
-                       choices=("last", "leave_one_out", "time", "window")),
-    "negatives": Option("matched", "where sampled negatives come from: the same split's positives, all behaviours, or "
-                                   "all items alike", choices=tuple(SAMPLERS)),
+    "protocol": Option(
+        "leave_one_out", "what is predicted: see above", choices=("last", "leave_one_out", "time", "window")
+    ),
+    "negatives": Option(
+        "matched",
+        "where sampled negatives come from: the same split's positives, all behaviours, or all items alike",
+        choices=tuple(SAMPLERS),
+    ),
     "exclude_history": Option(False, "let no sampled negative be an item of the history", kind=bool),
-    "ties": Option("random", "order of behaviours of one time: random, or that of the file, which can leak",
-                   choices=("random", "file")),
+    "ties": Option(
+        "random",
+        "order of behaviours of one time: random, or that of the file, which can leak",
+        choices=("random", "file"),
+    ),
     "max_len": Option(None, "keep the latest MAX_LEN behaviours of a history (100; window: 50)", kind=int, minimum=1),
-    "session_gap": Option(1800, "seconds without a behaviour that end a session (token session_history)", kind=int,
-                          minimum=0),
+    "session_gap": Option(
+        1800, "seconds without a behaviour that end a session (token session_history)", kind=int, minimum=0
+    ),
     "min_history": Option(1, "leave samples with a shorter history out", kind=int, minimum=0),
     "seed": Option(2019, "of ties, user splits, negatives and row order", kind=int, minimum=0),
     "skip_bad_lines": Option(False, "count broken lines and go on, instead of stopping at the first", kind=bool),

@@ -122,5 +122,10 @@ def _history_statistics(history: RawHistory) -> dict:
 
 
 def _moments(values: pl.Series) -> dict:
-    return {"min": values.min(), "max": values.max(), "mean": values.mean(), "std": values.std(ddof=0),
-            "count": values.count()}
+    return {
+        "min": values.min(),
+        "max": values.max(),
+        "mean": values.mean(),
+        "std": values.std(ddof=0),
+        "count": values.count(),
+    }

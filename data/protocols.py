@@ -17,8 +17,9 @@ VALID_SHARE = 0.1
 """Of the users that are not in the test fold: with 10 folds, 81/9/10 as in the paper's data."""
 
 
-def last(user: np.ndarray, event: np.ndarray, events: np.ndarray, folds: int, fold: int,
-         rng: np.random.Generator) -> np.ndarray:
+def last(
+    user: np.ndarray, event: np.ndarray, events: np.ndarray, folds: int, fold: int, rng: np.random.Generator
+) -> np.ndarray:
     """The paper's: the last event of each user; test users are in no other split.
 
     The users are put in a random order and cut into ``folds`` parts. Part ``fold`` is for the test, a tenth of the
@@ -66,14 +67,16 @@ def window(time: np.ndarray, target_days: int, valid_days: int, test_days: int) 
     target_days = 51.)
     """
     if min(valid_days, test_days) < 1 or target_days <= valid_days + test_days:
-        raise UserError(f"target_days {target_days} must exceed valid_days {valid_days} + test_days {test_days}, "
-                        "each 1 or more")
+        raise UserError(
+            f"target_days {target_days} must exceed valid_days {valid_days} + test_days {test_days}, each 1 or more"
+        )
     age = time.max() // DAY - time // DAY
     return np.select([age < test_days, age < test_days + valid_days, age < target_days], [TEST, VALID, TRAIN], UNUSED)
 
 
-def history_ranges(first: np.ndarray, end: np.ndarray, earliest: np.ndarray, max_len: int
-                   ) -> tuple[np.ndarray, np.ndarray]:
+def history_ranges(
+    first: np.ndarray, end: np.ndarray, earliest: np.ndarray, max_len: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The history of each row, as a range of behaviours: the latest ``max_len`` of those before the row.
 
     Args:

@@ -42,8 +42,9 @@ def exclusive(data_dir: Path) -> Iterator[None]:
         lock.release()
 
 
-def build_and_publish(data_dir: Path, build: Callable[[Path], None], fingerprint: Fingerprint,
-                      old: Fingerprint | None) -> None:
+def build_and_publish(
+    data_dir: Path, build: Callable[[Path], None], fingerprint: Fingerprint, old: Fingerprint | None
+) -> None:
     """Build in a temporary folder and publish it as `data_dir`. Call it under `exclusive`.
 
     What counts as built is a folder with feature_map.json, which comes last and goes first. Files that an earlier build

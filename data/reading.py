@@ -137,9 +137,9 @@ class SplitReader:
         dtypes = {source_of(column): DTYPES[column["dtype"]] for column in self._scalars}
         dtypes |= {column["name"]: DTYPES[column["dtype"]] for column in self._scalars}
         dtypes |= {source_of(column): pl.String for column in self._sequences}
-        return pl.concat([
-            pl.scan_csv(file, separator=self._sep, schema_overrides=dtypes, n_rows=self._n_rows) for file in files
-        ])
+        return pl.concat(
+            [pl.scan_csv(file, separator=self._sep, schema_overrides=dtypes, n_rows=self._n_rows) for file in files]
+        )
 
     def _read_delimited(self, path: str, rows: pl.LazyFrame, scalars: list[dict], _: Path) -> RawSplit:
         schema = rows.collect_schema()
@@ -167,10 +167,12 @@ class SplitReader:
         if path not in self._stored:
             rows = pl.scan_parquet(path)
             _require(path, rows.collect_schema().names(), self._sequences)
-            frame = rows.select([
-                pl.col(source_of(c)).cast(pl.String).fill_null(str(c.get("fill_na", ""))).alias(c["name"])
-                for c in self._sequences
-            ]).collect()
+            frame = rows.select(
+                [
+                    pl.col(source_of(c)).cast(pl.String).fill_null(str(c.get("fill_na", ""))).alias(c["name"])
+                    for c in self._sequences
+                ]
+            ).collect()
             self._stored[path] = {column.name: _factorise(column) for column in frame}
         return self._stored[path]
 

@@ -74,8 +74,10 @@ class Samples:
         """Write train.csv, valid.csv and test.csv in the form of the published AmazonElectronics_x1: a row a sample,
         the behaviours of a history joined by "^"."""
         for split, rows in self.splits.items():
-            with open(folder / f"{split}.csv", "wb") as file, tqdm(
-                    total=rows.height, unit="rows", desc=f"{split}.csv", disable=not verbose) as progress:
+            with (
+                open(folder / f"{split}.csv", "wb") as file,
+                tqdm(total=rows.height, unit="rows", desc=f"{split}.csv", disable=not verbose) as progress,
+            ):
                 for number, part in enumerate(self.joined(rows)):
                     part.write_csv(file, include_header=number == 0)
                     progress.update(part.height)
@@ -86,8 +88,9 @@ class Samples:
             flat, sample = members(part["history_start"].to_numpy(), part["history_length"].to_numpy())
             histories = self.behaviours.select(self.history_columns)[flat].with_columns(sample=sample)
             text = histories.group_by("sample", maintain_order=True).agg(pl.col(self.history_columns).str.join("^"))
-            yield (part.with_columns(sample=pl.int_range(pl.len()))
-                   .join(text, on="sample", how="left", maintain_order="left")
-                   .with_columns(pl.col(self.history_columns).fill_null(""))
-                   .select(*LEADING, pl.exclude(*LEADING, "sample", "history_start", "history_length")))
-
+            yield (
+                part.with_columns(sample=pl.int_range(pl.len()))
+                .join(text, on="sample", how="left", maintain_order="left")
+                .with_columns(pl.col(self.history_columns).fill_null(""))
+                .select(*LEADING, pl.exclude(*LEADING, "sample", "history_start", "history_length"))
+            )

@@ -49,18 +49,31 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
     for number, name in enumerate(SPLITS):
         rows = np.flatnonzero(split == number)
         if not len(rows):
-            raise UserError(f"the {name} split is empty: {log['user_id'].n_unique()} users and {log.height} rows are "
-                            f"too few for protocol {options['protocol']} with these options")
+            raise UserError(
+                f"the {name} split is empty: {log['user_id'].n_unique()} users and {log.height} rows are "
+                f"too few for protocol {options['protocol']} with these options"
+            )
         if labelled:
             part = log[rows].with_columns(history_start=start[rows], history_length=length[rows])
         else:
             part = with_negatives(behaviours, rows, start[rows], length[rows], options, number)
-        part = part.select(pl.col("label").cast(pl.Int8), "user_id", *IDS, *side, "history_start",
-                           pl.col("history_length").cast(pl.Int32))
+        part = part.select(
+            pl.col("label").cast(pl.Int8),
+            "user_id",
+            *IDS,
+            *side,
+            "history_start",
+            pl.col("history_length").cast(pl.Int32),
+        )
         parts[name] = part[stream(options, "order", number).permutation(part.height)]
 
-    table = behaviours.select(as_history(side, "")) if not labelled else behaviours.select(as_history(side, "")).hstack(
-        unclicked(log, clicked, click_rows, side, stream(options, "exposures")))
+    table = (
+        behaviours.select(as_history(side, ""))
+        if not labelled
+        else behaviours.select(as_history(side, "")).hstack(
+            unclicked(log, clicked, click_rows, side, stream(options, "exposures"))
+        )
+    )
     table = table.hstack(time_tokens(behaviours, options["session_gap"])).hstack(behaviours.select("time", "user_id"))
     return Samples(table, parts, {"options": options, "counts": counts(log, behaviours, parts)})
 
@@ -80,8 +93,11 @@ def sort_log(log: pl.DataFrame, ties: str, rng: np.random.Generator) -> pl.DataF
     if "request" not in log.columns:
         return log.sort("user_id", "time", "tie").drop("tie").with_columns(event_time="time")
     request = ["user_id", "request"]
-    return log.with_columns(event_time=pl.col("time").min().over(request), event_tie=pl.col("tie").min().over(request)
-                            ).sort("user_id", "event_time", "event_tie", "time", "tie").drop("tie", "event_tie")
+    return (
+        log.with_columns(event_time=pl.col("time").min().over(request), event_tie=pl.col("tie").min().over(request))
+        .sort("user_id", "event_time", "event_tie", "time", "tie")
+        .drop("tie", "event_tie")
+    )
 
 
 def event_numbers(log: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -139,8 +155,9 @@ def histories(log: pl.DataFrame, behaviours: pl.DataFrame, options: dict) -> tup
     return protocols.history_ranges(first, end, earliest, options["max_len"])
 
 
-def with_negatives(behaviours: pl.DataFrame, rows: np.ndarray, start: np.ndarray, length: np.ndarray, options: dict,
-                   split: int) -> pl.DataFrame:
+def with_negatives(
+    behaviours: pl.DataFrame, rows: np.ndarray, start: np.ndarray, length: np.ndarray, options: dict, split: int
+) -> pl.DataFrame:
     """A positive and a negative sample for each of the rows."""
     item = behaviours["item_id"].rank("dense").to_numpy().astype(np.int64) - 1
     forbidden = negatives.Forbidden.build(item, rows, start, length, options["exclude_history"])
@@ -157,23 +174,33 @@ def as_history(side: list[str], prefix: str) -> list[pl.Expr]:
     return [pl.col(name).alias(prefix + history) for name, history in names.items()]
 
 
-def unclicked(log: pl.DataFrame, clicked: np.ndarray, click_rows: np.ndarray, side: list[str],
-              rng: np.random.Generator) -> pl.DataFrame:
+def unclicked(
+    log: pl.DataFrame, clicked: np.ndarray, click_rows: np.ndarray, side: list[str], rng: np.random.Generator
+) -> pl.DataFrame:
     """The item that each behaviour was preferred to, in columns neg_<history column>."""
     user, event = event_numbers(log)
     item = log["item_id"].rank("dense").to_numpy().astype(np.int64)
-    chosen = negatives.behaviour_negatives(click_rows, item, clicked, user,
-                                           event if "request" in log.columns else None, rng)
+    chosen = negatives.behaviour_negatives(
+        click_rows, item, clicked, user, event if "request" in log.columns else None, rng
+    )
     return log.select(as_history(side, "neg_"))[np.maximum(chosen, 0)].with_columns(
-        pl.when(pl.Series(chosen >= 0)).then(pl.all()).otherwise(pl.lit("")))
+        pl.when(pl.Series(chosen >= 0)).then(pl.all()).otherwise(pl.lit(""))
+    )
 
 
 def counts(log: pl.DataFrame, behaviours: pl.DataFrame, splits: dict[str, pl.DataFrame]) -> dict:
     """What a reader wants to know of the size."""
     return {
-        "users": log["user_id"].n_unique(), "items": log["item_id"].n_unique(),
-        "categories": log["cate_id"].n_unique(), "behaviours": behaviours.height,
-        **{split: {"rows": rows.height, "positives": int(rows["label"].sum()),
-                   "mean_history": round(float(rows["history_length"].to_numpy().mean()), 2)}
-           for split, rows in splits.items()},
+        "users": log["user_id"].n_unique(),
+        "items": log["item_id"].n_unique(),
+        "categories": log["cate_id"].n_unique(),
+        "behaviours": behaviours.height,
+        **{
+            split: {
+                "rows": rows.height,
+                "positives": int(rows["label"].sum()),
+                "mean_history": round(float(rows["history_length"].to_numpy().mean()), 2),
+            }
+            for split, rows in splits.items()
+        },
     }

@@ -72,8 +72,10 @@ def check_columns(columns: list[dict], labels: list[dict]) -> None:
         if "normalizer" in column:
             _one_of(name, "normalizer", column["normalizer"], _NORMALIZERS)
         if "category_processor" in column:
-            raise UserError(f"column {name}: category_processor={column['category_processor']} is not supported: "
-                            "FuxiCTR fits buckets but cannot encode with them; write bucket numbers into the data")
+            raise UserError(
+                f"column {name}: category_processor={column['category_processor']} is not supported: "
+                "FuxiCTR fits buckets but cannot encode with them; write bucket numbers into the data"
+            )
         if "pretrained_emb" in column and not Path(column["pretrained_emb"]).is_file():
             raise UserError(f"column {name}: pretrained_emb={column['pretrained_emb']} does not exist")
         _check_shared(column, by_name)
@@ -91,9 +93,11 @@ def _check_shared(column: dict, by_name: dict[str, dict]) -> None:
     first, second = _token_dtype(owner), _token_dtype(column)
     if first != second:
         wrong, right = (owner, column) if first != "str" else (column, owner)
-        raise UserError(f"{wrong['name']} is read as {_token_dtype(wrong)} but shares its embedding with "
-                        f"{right['name']}, which holds {_token_dtype(right)} values: no id would match; set dtype: "
-                        f"{_token_dtype(right)} for {wrong['name']}")
+        raise UserError(
+            f"{wrong['name']} is read as {_token_dtype(wrong)} but shares its embedding with "
+            f"{right['name']}, which holds {_token_dtype(right)} values: no id would match; set dtype: "
+            f"{_token_dtype(right)} for {wrong['name']}"
+        )
 
 
 def _token_dtype(column: dict) -> str:

@@ -21,4 +21,5 @@ def time_tokens(behaviours: pl.DataFrame, session_gap: int) -> pl.DataFrame:
     ends = {"session_history": pl.col("time").diff() > session_gap, "day_history": (pl.col("time") // DAY).diff() > 0}
     return behaviours.select(
         (end.fill_null(False).cum_sum().over("user_id") % CYCLE + 1).cast(pl.String).alias(name)
-        for name, end in ends.items())
+        for name, end in ends.items()
+    )

@@ -46,7 +46,7 @@ def known_items(feature_map: FeatureMap, fields: SequenceFields) -> pl.DataFrame
 def same_ids(feature_map: FeatureMap, fields: SequenceFields) -> bool:
     """Whether a behaviour's first fields have the vocabularies of the target's; it may have more than those."""
     of_target, of_behaviour = ([vocabulary_of(feature_map.features, name) for name in names] for names in fields[:2])
-    return of_behaviour[:len(of_target)] == of_target
+    return of_behaviour[: len(of_target)] == of_target
 
 
 def named(items: pl.DataFrame, encoder: Encoder, wanted: Sequence[str]) -> list[Candidate]:

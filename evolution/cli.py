@@ -48,8 +48,13 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", type=Path, default=Path("./config/"), metavar="DIR",
-                        help="folder of model_config and dataset_config; default ./config/")  # fmt: skip
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path("./config/"),
+        metavar="DIR",
+        help="folder of model_config and dataset_config; default ./config/",
+    )
     parser.add_argument("--expid", default="DIEN_amazon", metavar="ID", help="a trained DIEN; default DIEN_amazon")
     parser.add_argument("--gpu", type=int, default=-1, metavar="N", help="index of the GPU, -1 for the CPU (default)")
     parser.add_argument("--user", metavar="ID", help="a user of the test data")
@@ -81,8 +86,10 @@ def _run(options: argparse.Namespace) -> int:
     encoder = Encoder.load(feature_map.data_dir, params)
     sample = choose_sample(feature_map, encoder, params, fields.behaviours, options.user)
     items = known_items(feature_map, fields)
-    own = Candidate(tuple(sample.batch[name].tolist()[0] for name in fields.target),
-                    "clicked in the test" if sample.clicked else "not clicked in the test")  # fmt: skip
+    own = Candidate(
+        tuple(sample.batch[name].tolist()[0] for name in fields.target),
+        "clicked in the test" if sample.clicked else "not clicked in the test",
+    )
     if options.items:
         candidates = named(items, encoder, options.items)
     else:
@@ -101,17 +108,27 @@ def _run(options: argparse.Namespace) -> int:
     ]
     out = options.out or Path(params["model_root"], params["dataset_id"], f"{options.expid}.evolution")
     count = f"{len(steps)} behaviour{'s' * (len(steps) != 1)}"
-    draw(traced.attention, points, shares,
-         behaviours=[step["name"] for step in steps],
-         candidates=[f"{path['name']}\n{path['why']}; predicted {path['prediction']:.3f}" for path in paths],
-         title=f"{options.expid}: how the interest of user {sample.user} evolves over {count}",
-         file=out / "evolution.png")  # fmt: skip
+    draw(
+        traced.attention,
+        points,
+        shares,
+        behaviours=[step["name"] for step in steps],
+        candidates=[f"{path['name']}\n{path['why']}; predicted {path['prediction']:.3f}" for path in paths],
+        title=f"{options.expid}: how the interest of user {sample.user} evolves over {count}",
+        file=out / "evolution.png",
+    )
     numbers = {
-        "expid": options.expid, "user": sample.user, "explained_variance": shares.tolist(), "behaviours": steps,
-        "paths": [{**path, "attention": attention.tolist(), "states_in_two_dimensions": path_points.tolist()}
-                  for path, attention, path_points in zip([*paths, {"item": None, "name": "no target"}],
-                                                          traced.attention, points, strict=True)],
-    }  # fmt: skip
+        "expid": options.expid,
+        "user": sample.user,
+        "explained_variance": shares.tolist(),
+        "behaviours": steps,
+        "paths": [
+            {**path, "attention": attention.tolist(), "states_in_two_dimensions": path_points.tolist()}
+            for path, attention, path_points in zip(
+                [*paths, {"item": None, "name": "no target"}], traced.attention, points, strict=True
+            )
+        ],
+    }
     write_atomic(out / "evolution.json", lambda file: file.write(json.dumps(numbers, indent=2).encode()))
     print(f"user {sample.user}, {count}, {len(paths)} candidates: {out / 'evolution.png'}, {out / 'evolution.json'}")
     return 0

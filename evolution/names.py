@@ -19,8 +19,13 @@ def titles_of(params: dict[str, Any], items: set[str]) -> dict[str, str]:
     build = params.get("build") or {}
     if build.get("source") != "amazon" or not Path(build["meta"]).is_file():
         return {}
-    return read_titles(Path(build["meta"]), items, build.get("form", "auto"), build.get("skip_bad_lines", False),
-                       verbose=params["verbose"] > 0)
+    return read_titles(
+        Path(build["meta"]),
+        items,
+        build.get("form", "auto"),
+        build.get("skip_bad_lines", False),
+        verbose=params["verbose"] > 0,
+    )
 
 
 def readable(words: tuple[str, ...], titles: dict[str, str]) -> str:
@@ -37,4 +42,4 @@ def readable(words: tuple[str, ...], titles: dict[str, str]) -> str:
 def shortened(text: str, length: int) -> str:
     """On one line, cut to a number of characters."""
     line = " ".join(html.unescape(text).split())
-    return line if len(line) <= length else line[:length - 1].rstrip() + "…"
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"

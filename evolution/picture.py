@@ -29,8 +29,15 @@ def require_matplotlib() -> None:
     matplotlib.use("Agg")
 
 
-def draw(attention: np.ndarray, points: np.ndarray, shares: np.ndarray, behaviours: Sequence[str],
-         candidates: Sequence[str], title: str, file: Path) -> None:
+def draw(
+    attention: np.ndarray,
+    points: np.ndarray,
+    shares: np.ndarray,
+    behaviours: Sequence[str],
+    candidates: Sequence[str],
+    title: str,
+    file: Path,
+) -> None:
     """Write the picture.
 
     Args:
@@ -72,8 +79,11 @@ def _draw_paths(axes: Any, points: np.ndarray, shares: np.ndarray) -> None:
         axes.plot(*path.T, marker="o", markersize=2.5, linewidth=1.2, **style)
         axes.plot(*path[-1], marker="o", markersize=7, **style)
     axes.plot(*points[0, 0], **START)
-    axes.set(xlabel=f"first principal component ({shares[0]:.0%} of the variance)",
-             ylabel=f"second ({shares[1]:.0%})", title="state of the second layer after each behaviour")  # fmt: skip
+    axes.set(
+        xlabel=f"first principal component ({shares[0]:.0%} of the variance)",
+        ylabel=f"second ({shares[1]:.0%})",
+        title="state of the second layer after each behaviour",
+    )
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.08)
     axes.grid(alpha=0.25)
@@ -88,8 +98,15 @@ def _label_paths(axes: Any, points: np.ndarray) -> None:
 
     def label(spot: np.ndarray, text: str, **style: Any) -> None:
         taken.append(spot)
-        axes.annotate(text, spot, xycoords="figure pixels", ha="center", va="center",
-                      path_effects=[withStroke(linewidth=2.5, foreground="white")], **style)  # fmt: skip
+        axes.annotate(
+            text,
+            spot,
+            xycoords="figure pixels",
+            ha="center",
+            va="center",
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            **style,
+        )
 
     for number in range(len(points) - 1):
         spot = free_spot(pixels[number, -1], taken, far=True)
@@ -137,11 +154,10 @@ def _draw_key(axes: Any, candidates: Sequence[str], equal: float) -> None:
 
 def _draw_attention(axes: Any, attention: np.ndarray, behaviours: Sequence[str]) -> None:
     image = axes.imshow(attention.T, aspect="auto", cmap="YlGnBu", vmin=min(0, attention.min()))
-    axes.set(title="attention over the behaviours, the oldest on top",
-             ylim=(max(len(behaviours), FEW) - 0.5, -0.5))
+    axes.set(title="attention over the behaviours, the oldest on top", ylim=(max(len(behaviours), FEW) - 0.5, -0.5))
     axes.spines[:].set_visible(False)
     axes.hlines(np.arange(1, len(behaviours)) - 0.5, -0.5, len(attention) - 0.5, color="white", linewidth=1)
-    axes.set_xticks(range(len(attention)), LETTERS[:len(attention)], fontsize=12, fontweight="bold")
+    axes.set_xticks(range(len(attention)), LETTERS[: len(attention)], fontsize=12, fontweight="bold")
     for number, tick in enumerate(axes.get_xticklabels()):
         tick.set_color(f"C{number}")
     numbered = [f"{step}  {name}" for step, name in enumerate(behaviours, 1)]

@@ -25,10 +25,10 @@ GOOD_LENGTH = 20
 @dataclass(frozen=True)
 class Sample:
     """Attributes:
-        user: as in the raw data.
-        clicked: its label.
-        batch: as the loader gives it, one row.
-        history: (F, T) ids of the behaviours, the oldest first.
+    user: as in the raw data.
+    clicked: its label.
+    batch: as the loader gives it, one row.
+    history: (F, T) ids of the behaviours, the oldest first.
     """
 
     user: str
@@ -37,8 +37,9 @@ class Sample:
     history: np.ndarray
 
 
-def choose_sample(feature_map: FeatureMap, encoder: Encoder, params: dict[str, Any], behaviours: Sequence[str],
-                  user: str | None) -> Sample:  # fmt: skip
+def choose_sample(
+    feature_map: FeatureMap, encoder: Encoder, params: dict[str, Any], behaviours: Sequence[str], user: str | None
+) -> Sample:
     """A row of the test data, one that was clicked where there is one.
 
     Of a user that is named, the row with the longest history; else of all rows the one whose history is nearest to

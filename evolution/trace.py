@@ -74,7 +74,7 @@ def principal_components(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     centred = flat - flat.mean(axis=0)
     _, sizes, weights = np.linalg.svd(centred, full_matrices=False)
     axes, variances = np.zeros((2, flat.shape[1])), np.zeros(2)  # H may be 1
-    axes[:len(weights)], variances[:len(weights)] = weights[:2], sizes[:2] ** 2
+    axes[: len(weights)], variances[: len(weights)] = weights[:2], sizes[:2] ** 2
     axes *= np.where(np.take_along_axis(axes, abs(axes).argmax(axis=1)[:, None], axis=1) < 0, -1, 1)
     total = (sizes**2).sum()
     return (centred @ axes.T).reshape(*states.shape[:2], 2), variances / total if total else variances

@@ -32,8 +32,9 @@ def load_trained(folder: Path, expid: str, gpu: int) -> tuple[DIEN, dict[str, An
         print(f"warning: {warning}", file=sys.stderr)
     model = cast(DIEN, build_model(model_class, load_feature_map(params), params))
     if model.gru_type == "GRU":
-        raise UserError(f"{expid} has gru_type: GRU, whose states do not depend on the candidate; those of AIGRU, AGRU "
-                        "and AUGRU do")  # fmt: skip
+        raise UserError(
+            f"{expid} has gru_type: GRU, whose states do not depend on the candidate; those of AIGRU, AGRU and AUGRU do"
+        )
     file = Path(model.checkpoint)
     if not file.is_file():
         raise UserError(f"checkpoint {file} does not exist; run_expid.py --expid {expid} trains it")

@@ -18,8 +18,11 @@ def words_of(encoder: Encoder, column: str, ids: np.ndarray) -> dict[int, str]:
     distinct = np.unique(ids).tolist()
     if vocabulary is None:
         return {value: str(value) for value in distinct}
-    words = {value: str(word) for word, value in encoder.vocabularies[vocabulary].items()
-             if word not in ("__PAD__", "__OOV__")}  # fmt: skip
+    words = {
+        value: str(word)
+        for word, value in encoder.vocabularies[vocabulary].items()
+        if word not in ("__PAD__", "__OOV__")
+    }
     return {value: words[value] for value in distinct if value in words}
 
 

@@ -75,8 +75,9 @@ class Checkout:
         try:
             return getattr(sys.modules.get(package) or _import_package(package, source), name)
         except Exception as error:  # the checkout's code may raise anything
-            raise UserError(f"model {name!r} cannot be imported from {source}: {type(error).__name__}: {error}"
-                            ) from error  # fmt: skip
+            raise UserError(
+                f"model {name!r} cannot be imported from {source}: {type(error).__name__}: {error}"
+            ) from error
 
     def entry(self, name: str) -> dict[str, Any]:
         """The merged entry `<name>_default`, or else the first one of the model, or else nothing."""
@@ -93,8 +94,9 @@ class Checkout:
 
 
 def _import_package(name: str, folder: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(name, folder / "__init__.py",
-                                                  submodule_search_locations=[str(folder)])  # fmt: skip
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

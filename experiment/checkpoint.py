@@ -108,8 +108,12 @@ def rng_state() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [torch.from_numpy(numpy_state["state"]["key"].astype(np.int64)), int(numpy_state["state"]["pos"]),
-                  int(numpy_state["has_gauss"]), float(numpy_state["gauss"])],
+        "numpy": [
+            torch.from_numpy(numpy_state["state"]["key"].astype(np.int64)),
+            int(numpy_state["state"]["pos"]),
+            int(numpy_state["has_gauss"]),
+            float(numpy_state["gauss"]),
+        ],
         "python": [version, torch.tensor(internal), gauss_next],
     }
 

@@ -69,25 +69,38 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", type=Path, default=Path("./config/"), metavar="DIR",
-                        help="folder of model_config and dataset_config; default ./config/")  # fmt: skip
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path("./config/"),
+        metavar="DIR",
+        help="folder of model_config and dataset_config; default ./config/",
+    )
     parser.add_argument("--expid", default="DIEN_amazon", metavar="ID", help="experiment id; default DIEN_amazon")
     parser.add_argument("--gpu", type=int, default=-1, metavar="N", help="index of the GPU, -1 for the CPU (default)")
     parser.add_argument("--strict", action="store_true", help="an unknown key in the configuration is an error")
     parser.add_argument("--rebuild", action="store_true", help="build the data set anew where its inputs have changed")
-    parser.add_argument("--tensorboard", action="store_true",
-                        help="log losses, metrics, attention and gates beside the checkpoint")  # fmt: skip
-    parser.add_argument("--report", type=Path, metavar="DIR",
-                        help="write metrics, curves, timings and test predictions there")  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="CSV",
-                        help="where --predict writes; default ID_predictions.csv, if there is none")  # fmt: skip
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="log losses, metrics, attention and gates beside the checkpoint"
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="DIR", help="write metrics, curves, timings and test predictions there"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="CSV", help="where --predict writes; default ID_predictions.csv, if there is none"
+    )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--show-config", action="store_true", help="print the merged configuration and stop")
-    mode.add_argument("--resume", action="store_true",
-                      help="continue an interrupted run: same weights as without the interruption")  # fmt: skip
+    mode.add_argument(
+        "--resume", action="store_true", help="continue an interrupted run: same weights as without the interruption"
+    )
     mode.add_argument("--eval-only", action="store_true", help="print validation and test metrics of the checkpoint")
-    mode.add_argument("--predict", type=Path, metavar="FILE",
-                      help="score the rows of a CSV or Parquet file with the checkpoint; no label needed")  # fmt: skip
+    mode.add_argument(
+        "--predict",
+        type=Path,
+        metavar="FILE",
+        help="score the rows of a CSV or Parquet file with the checkpoint; no label needed",
+    )
     options = parser.parse_args(arguments)
     if options.out and not options.predict:
         parser.error("--out goes with --predict")
@@ -174,9 +187,13 @@ def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) ->
 
 
 def _train(
-    options: argparse.Namespace, config: Config, params: dict[str, Any], model: BaseModel, on_start: Callable[[], None],
+    options: argparse.Namespace,
+    config: Config,
+    params: dict[str, Any],
+    model: BaseModel,
+    on_start: Callable[[], None],
     observers: list[TensorBoard | Report],
-) -> tuple[Trainer, Any]:  # fmt: skip
+) -> tuple[Trainer, Any]:
     """Fit the model; returns the trainer and the validation loader. The training data are free again afterwards."""
     if params.get("embedding_updates") == "sparse":
         update_sparsely(model)

@@ -149,8 +149,9 @@ def merge_dataset(config: Config, datasets: dict[Path, dict[str, Any]]) -> dict[
     dataset_id = params["dataset_id"] = str(params["dataset_id"])
     if dataset_id == "TBD":
         known = ", ".join(key for entries in datasets.values() for key in entries)
-        raise UserError(f"expid {expid} in {config.folder} is a template (dataset_id: TBD): give it a data set, one "
-                        f"of {known}")  # fmt: skip
+        raise UserError(
+            f"expid {expid} in {config.folder} is a template (dataset_id: TBD): give it a data set, one of {known}"
+        )
     file = _find(datasets, dataset_id, "dataset_id", config.folder, config.warnings)
     entry = section(datasets[file], dataset_id, file)
     config.merge(entry, file, dataset_id)
@@ -205,9 +206,7 @@ def section(content: dict[str, Any], name: str, file: Path) -> dict[str, Any]:
     return settings
 
 
-def _find(
-    files: dict[Path, dict[str, Any]], name: str, what: str, folder: Path, warnings: list[str]
-) -> Path:
+def _find(files: dict[Path, dict[str, Any]], name: str, what: str, folder: Path, warnings: list[str]) -> Path:
     found = [file for file, content in files.items() if name in content and name != BASE]
     if not found:
         known = sorted({key for content in files.values() for key in content} - {BASE})

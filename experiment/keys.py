@@ -16,33 +16,66 @@ from .config import Config, nearest
 
 # Read by the zoo or by this project from `**params`, in no signature.
 _BY_NAME = {
-    "model", "model_id", "dataset_id", "gpu", "seed", "model_root", "verbose", "metrics", "optimizer", "loss", "task",
-    "use_features", "feature_specs", "group_id", "build", "raw_from", "data_loader",
-    "trim_histories", "bucket_by_length", "num_threads", "zoo", "embedding_updates",
-}  # fmt: skip
+    "model",
+    "model_id",
+    "dataset_id",
+    "gpu",
+    "seed",
+    "model_root",
+    "verbose",
+    "metrics",
+    "optimizer",
+    "loss",
+    "task",
+    "use_features",
+    "feature_specs",
+    "group_id",
+    "build",
+    "raw_from",
+    "data_loader",
+    "trim_histories",
+    "bucket_by_length",
+    "num_threads",
+    "zoo",
+    "embedding_updates",
+}
 _TUNER = {"debug_mode"}
 # Keys of older FuxiCTR and BARS configurations that the zoo no longer reads.
 HISTORIC = {
-    "pickle_feature_encoder", "feature_config", "debug", "version", "use_hdf5", "workers", "patience", "every_x_epochs",
+    "pickle_feature_encoder",
+    "feature_config",
+    "debug",
+    "version",
+    "use_hdf5",
+    "workers",
+    "patience",
+    "every_x_epochs",
     "partition_block_size",
-}  # fmt: skip
+}
 _CLOSE = 0.8
 
 
 def known_keys(model_class: type) -> set[str]:
     """Every key that the model, its training, the loaders, the data set or the tuner reads, and the historic ones."""
     functions: list[Callable[..., Any]] = [
-        BaseModel.fit, RankDataLoader, NpzBlockDataLoader.__init__, ParquetDataLoader.__init__,
-        FeatureProcessor.__init__, FeatureProcessor.read_data, FeatureProcessor.fit, build_dataset,
-    ]  # fmt: skip
+        BaseModel.fit,
+        RankDataLoader,
+        NpzBlockDataLoader.__init__,
+        ParquetDataLoader.__init__,
+        FeatureProcessor.__init__,
+        FeatureProcessor.read_data,
+        FeatureProcessor.fit,
+        build_dataset,
+    ]
     named = {name for function in functions for name in _keywords(function)}
     return _BY_NAME | _TUNER | HISTORIC | named | constructor_keys(model_class)
 
 
 def constructor_keys(model_class: type) -> set[str]:
     """The keywords of a model's constructor and of those it inherits."""
-    constructors = [vars(cls)["__init__"] for cls in model_class.__mro__
-                    if issubclass(cls, BaseModel) and "__init__" in vars(cls)]  # fmt: skip
+    constructors = [
+        vars(cls)["__init__"] for cls in model_class.__mro__ if issubclass(cls, BaseModel) and "__init__" in vars(cls)
+    ]
     return {name for constructor in constructors for name in _keywords(constructor)}
 
 

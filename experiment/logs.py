@@ -33,9 +33,7 @@ class RunLog:
         console = logging.StreamHandler()
         self._buffer = logging.handlers.MemoryHandler(capacity=sys.maxsize, flushLevel=logging.CRITICAL + 1)
         self._file: logging.FileHandler | None = None
-        logging.basicConfig(
-            level=logging.INFO, format=FORMAT, handlers=[console, self._buffer], force=True
-        )
+        logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=[console, self._buffer], force=True)
         self._handlers: list[logging.Handler] = [console, self._buffer]
 
     def open_file(self, path: Path, append: bool) -> None:

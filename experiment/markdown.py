@@ -6,6 +6,8 @@ from collections.abc import Sequence
 def padded_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table that reads well in a terminal too: its columns are padded."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    padded = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-              for line in (header, ["-" * width for width in widths], *rows)]  # fmt: skip
+    padded = [
+        " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        for line in (header, ["-" * width for width in widths], *rows)
+    ]
     return "\n".join(f"| {line} |" for line in padded)

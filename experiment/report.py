@@ -52,16 +52,25 @@ class Report:
 
     def evaluation(self, step: int, metrics: dict[str, float], model: BaseModel, loader: Iterable[Any]) -> None:
         """A point of the curves: mean losses since the last one, and validation metrics."""
-        means = {f"loss/{name}": float(np.mean([losses[name] for losses in self._losses]))
-                 for name in ("train", "auxiliary") if self._losses and name in self._losses[0]}
+        means = {
+            f"loss/{name}": float(np.mean([losses[name] for losses in self._losses]))
+            for name in ("train", "auxiliary")
+            if self._losses and name in self._losses[0]
+        }
         self.curve.append({"step": step, **means, **{f"validation/{name}": value for name, value in metrics.items()}})
         self._losses = []
 
     def close(self) -> None:
         """Nothing is open."""
 
-    def save(self, model: BaseModel, params: dict[str, Any], progress: Progress, valid: Evaluation | None,
-             test: Evaluation | None) -> None:
+    def save(
+        self,
+        model: BaseModel,
+        params: dict[str, Any],
+        progress: Progress,
+        valid: Evaluation | None,
+        test: Evaluation | None,
+    ) -> None:
         """Write the files; result.json last, so that where it stands the report is whole.
 
         predictions.npz has `label` and `score` (N,) of the test rows and, where the data set has groups, `group` (N,).
@@ -73,14 +82,22 @@ class Report:
             write_atomic(self.folder / "predictions.npz", partial(np.savez, **rows))
         device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else cpu_name()
         result = {
-            "expid": params["model_id"], "model": params["model"], "dataset_id": params["dataset_id"],
-            "seed": params["seed"], "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-            "valid": valid.metrics if valid else {}, "test": test.metrics if test else {},
-            "epochs": len(self.curve), "curve": self.curve, "train_rows": progress.train_rows,
-            "train_seconds": progress.train_seconds, "inference_ms": test.milliseconds if test else None,
-            "batch_size": params["batch_size"], "config": {key: repr(value) for key, value in params.items()},
+            "expid": params["model_id"],
+            "model": params["model"],
+            "dataset_id": params["dataset_id"],
+            "seed": params["seed"],
+            "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "valid": valid.metrics if valid else {},
+            "test": test.metrics if test else {},
+            "epochs": len(self.curve),
+            "curve": self.curve,
+            "train_rows": progress.train_rows,
+            "train_seconds": progress.train_seconds,
+            "inference_ms": test.milliseconds if test else None,
+            "batch_size": params["batch_size"],
+            "config": {key: repr(value) for key, value in params.items()},
             **self.commits,
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
             "hardware": {"device": device, "cpus": os.cpu_count(), "threads": torch.get_num_threads()},
-        }  # fmt: skip
+        }
         write_atomic(self.folder / "result.json", lambda file: file.write(json.dumps(result, indent=2).encode()))

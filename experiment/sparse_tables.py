@@ -101,8 +101,10 @@ def _finish_gradient(name: str, terms: list[tuple[int, float]], table: Tensor) -
     """
     assert table.grad is not None
     if not table.grad.is_sparse:
-        raise UserError(f"embedding_updates = 'sparse' does not fit the model: it reads the whole table {name}, "
-                        "not only the rows of a batch; choose dense")  # fmt: skip
+        raise UserError(
+            f"embedding_updates = 'sparse' does not fit the model: it reads the whole table {name}, "
+            "not only the rows of a batch; choose dense"
+        )
     gradient = table.grad.coalesce()
     for p, weight in terms:
         if weight:

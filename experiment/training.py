@@ -115,8 +115,10 @@ class Trainer:
         steps_per_epoch = len(train_loader)
         eval_steps = self.model._eval_steps or steps_per_epoch
         if eval_steps > steps_per_epoch:
-            logging.warning(f"eval_steps={eval_steps} exceeds the {steps_per_epoch} steps of an epoch: "
-                            "evaluating at the end of each epoch")  # fmt: skip
+            logging.warning(
+                f"eval_steps={eval_steps} exceeds the {steps_per_epoch} steps of an epoch: "
+                "evaluating at the end of each epoch"
+            )
             eval_steps = steps_per_epoch
         logging.info(f"Start training: {steps_per_epoch} batches/epoch")
         if self._rng is None:
@@ -203,8 +205,10 @@ class Trainer:
         except RuntimeError as error:
             if "device-side assert" not in str(error):
                 raise
-            cause = ("an assertion failed on the GPU: a prediction that is not finite, or an id beyond its embedding "
-                     "table (--gpu -1 tells which)")  # fmt: skip
+            cause = (
+                "an assertion failed on the GPU: a prediction that is not finite, or an id beyond its embedding "
+                "table (--gpu -1 tells which)"
+            )
             raise self._not_finite("loss", cause) from error
         losses = dict(zip(watched, values, strict=True))
         if not math.isfinite(losses["train"]):

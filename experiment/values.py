@@ -40,12 +40,18 @@ def check_values(params: dict[str, Any], where: Callable[[str], str]) -> None:
 
     checks: list[tuple[tuple[str, ...], Callable[[Any], bool], str]] = [
         (("batch_size", "epochs", "early_stop_patience"), lambda v: _is_int(v) and v >= 1, "an integer of at least 1"),
-        (("eval_steps", "num_threads"), lambda v: v is None or (_is_int(v) and v >= 1),
-         "null or an integer of at least 1"),
+        (
+            ("eval_steps", "num_threads"),
+            lambda v: v is None or (_is_int(v) and v >= 1),
+            "null or an integer of at least 1",
+        ),
         (("learning_rate", "max_gradient_norm"), lambda v: _is_number(v) and 0 < v < math.inf, "a positive number"),
         (("seed", "verbose", "num_workers"), lambda v: _is_int(v) and 0 <= v < 2**32, "an integer from 0 to 2**32 - 1"),
-        (("save_best_only", "reduce_lr_on_plateau", "shuffle", "bucket_by_length"), lambda v: isinstance(v, bool),
-         "True or False"),
+        (
+            ("save_best_only", "reduce_lr_on_plateau", "shuffle", "bucket_by_length"),
+            lambda v: isinstance(v, bool),
+            "True or False",
+        ),
         (("zoo",), lambda v: v is None or isinstance(v, str), "the folder of a FuxiCTR checkout"),
         *(((key,), allowed.__contains__, " or ".join(allowed)) for key, allowed in _CHOICES.items()),
     ]

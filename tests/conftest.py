@@ -10,8 +10,7 @@ if not torch.cuda.is_available():
 
 
 def pytest_addoption(parser):
-    parser.addoption("--recurrence-backend", choices=BACKENDS,
-                     help="what `auto` stands for in this process")
+    parser.addoption("--recurrence-backend", choices=BACKENDS, help="what `auto` stands for in this process")
 
 
 @pytest.fixture(autouse=True)

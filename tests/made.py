@@ -17,11 +17,22 @@ def features(max_len: int = 6, **dims: int) -> dict[str, dict]:
     spec: dict[str, dict] = {"user_id": {"type": "meta"}, "price": {"source": "", "type": "numeric"}}
     for name, size in VOCABULARY.items():
         spec[name] = {"source": "", "type": "categorical", "padding_idx": 0, "vocab_size": size}
-    shared = {"item_history": "item_id", "cate_history": "cate_id", "query_history": "query",
-              "neg_item_history": "item_id", "neg_cate_history": "cate_id"}
+    shared = {
+        "item_history": "item_id",
+        "cate_history": "cate_id",
+        "query_history": "query",
+        "neg_item_history": "item_id",
+        "neg_cate_history": "cate_id",
+    }
     for name, root in shared.items():
-        spec[name] = {"source": "", "type": "sequence", "share_embedding": root, "padding_idx": 0,
-                      "vocab_size": VOCABULARY[root], "max_len": max_len}
+        spec[name] = {
+            "source": "",
+            "type": "sequence",
+            "share_embedding": root,
+            "padding_idx": 0,
+            "vocab_size": VOCABULARY[root],
+            "max_len": max_len,
+        }
     for name in TIMES:
         spec[name] = {"source": "", "type": "sequence", "padding_idx": 0, "vocab_size": 12, "max_len": max_len}
     for name, dim in dims.items():
@@ -49,8 +60,13 @@ def make_batch(lengths: list[int], max_len: int = 6, seed: int = 0) -> dict[str,
     rows = len(lengths)
     mask = torch.arange(max_len) < torch.tensor(lengths).view(-1, 1)
     batch = {name: ids(name, rows) for name in VOCABULARY}
-    for name, root in (("item_history", "item_id"), ("cate_history", "cate_id"), ("query_history", "query"),
-                       ("neg_item_history", "item_id"), ("neg_cate_history", "cate_id")):
+    for name, root in (
+        ("item_history", "item_id"),
+        ("cate_history", "cate_id"),
+        ("query_history", "query"),
+        ("neg_item_history", "item_id"),
+        ("neg_cate_history", "cate_id"),
+    ):
         batch[name] = ids(root, rows, max_len) * mask
     batch["price"] = torch.rand(rows, generator=generator)
     batch["user_id"] = torch.arange(rows)
@@ -62,9 +78,17 @@ def make_batch(lengths: list[int], max_len: int = 6, seed: int = 0) -> dict[str,
 
 
 DEFAULTS: dict[str, Any] = {
-    "optimizer": "adam", "loss": "binary_crossentropy", "metrics": ["AUC"], "verbose": 0, "model_root": "unused",
-    "embedding_dim": 4, "dnn_hidden_units": [8, 4], "attention_hidden_units": [6, 3], "aux_hidden_units": [6, 3],
-    "dien_target_field": ("item_id", "cate_id"), "dien_sequence_field": ("item_history", "cate_history"),
+    "optimizer": "adam",
+    "loss": "binary_crossentropy",
+    "metrics": ["AUC"],
+    "verbose": 0,
+    "model_root": "unused",
+    "embedding_dim": 4,
+    "dnn_hidden_units": [8, 4],
+    "attention_hidden_units": [6, 3],
+    "aux_hidden_units": [6, 3],
+    "dien_target_field": ("item_id", "cate_id"),
+    "dien_sequence_field": ("item_history", "cate_history"),
     "dien_neg_seq_field": [],
 }
 
@@ -90,6 +114,7 @@ def moved(batch: dict[str, torch.Tensor], place: Callable[[int, int], Any]) -> d
             other[name][row] = 0
             other[name][row, place(len(real), other[name].size(1))] = real
     return other
+
 
 ZOO_BASE = """
 Base:

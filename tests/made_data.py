@@ -11,10 +11,28 @@ SPLITS = ("train", "valid", "test")
 FEATURE_COLS = [
     {"name": "user_id", "active": True, "dtype": "str", "type": "meta"},
     {"name": ["item_id", "cate_id"], "active": True, "dtype": "str", "type": "categorical"},
-    {"name": "item_history", "active": True, "dtype": "str", "type": "sequence", "splitter": "^", "max_len": 6,
-     "padding": "post", "share_embedding": "item_id", "feature_encoder": None},
-    {"name": "cate_history", "active": True, "dtype": "str", "type": "sequence", "splitter": "^", "max_len": 6,
-     "padding": "post", "share_embedding": "cate_id", "feature_encoder": None},
+    {
+        "name": "item_history",
+        "active": True,
+        "dtype": "str",
+        "type": "sequence",
+        "splitter": "^",
+        "max_len": 6,
+        "padding": "post",
+        "share_embedding": "item_id",
+        "feature_encoder": None,
+    },
+    {
+        "name": "cate_history",
+        "active": True,
+        "dtype": "str",
+        "type": "sequence",
+        "splitter": "^",
+        "max_len": 6,
+        "padding": "post",
+        "share_embedding": "cate_id",
+        "feature_encoder": None,
+    },
 ]
 
 
@@ -30,19 +48,28 @@ def write_samples(folder: Path, users: int = 12, items: int = 15, seed: int = 0)
     ids = pl.Series([f"i{k}" for k in range(items)])
     categories = pl.Series([f"c{k % 4}" for k in range(items)])
     user_ids = pl.Series([f"u{k}" for k in range(users)]).gather(owner)
-    pl.DataFrame({
-        "item_history": ids.gather(item), "cate_history": categories.gather(item),
-        "time": np.arange(len(owner)), "user_id": user_ids,
-    }).write_parquet(folder / "behaviours.parquet")
+    pl.DataFrame(
+        {
+            "item_history": ids.gather(item),
+            "cate_history": categories.gather(item),
+            "time": np.arange(len(owner)),
+            "user_id": user_ids,
+        }
+    ).write_parquet(folder / "behaviours.parquet")
     for split, rows in {"train": position < last - 1, "valid": position == last - 1, "test": position == last}.items():
         target = np.repeat(np.flatnonzero(rows), 2)
         label = np.tile([1, 0], len(target) // 2)
         shown = np.where(label == 1, item[target], rng.integers(0, items, len(target)))
-        pl.DataFrame({
-            "label": label.astype(np.int8), "user_id": user_ids.gather(target),
-            "item_id": ids.gather(shown), "cate_id": categories.gather(shown),
-            "history_start": first[target], "history_length": position[target].astype(np.int32),
-        }).write_parquet(folder / f"{split}.parquet")
+        pl.DataFrame(
+            {
+                "label": label.astype(np.int8),
+                "user_id": user_ids.gather(target),
+                "item_id": ids.gather(shown),
+                "cate_id": categories.gather(shown),
+                "history_start": first[target],
+                "history_length": position[target].astype(np.int32),
+            }
+        ).write_parquet(folder / f"{split}.parquet")
     return folder
 
 
@@ -64,9 +91,17 @@ def as_csv(samples: Path, folder: Path) -> Path:
 def entry(data: Path, root: Path, data_format: str = "csv", **overrides) -> dict:
     """A data set entry for the files in `data`, as an experiment's params."""
     return {
-        "dataset_id": "made", "data_root": str(root), "data_format": data_format, "min_categr_count": 1,
+        "dataset_id": "made",
+        "data_root": str(root),
+        "data_format": data_format,
+        "min_categr_count": 1,
         **{f"{split}_data": str(data / f"{split}.{data_format}") for split in SPLITS},
-        "feature_cols": copy.deepcopy(FEATURE_COLS), "label_col": {"name": "label", "dtype": "float"},
-        "group_id": "user_id", "batch_size": 8, "shuffle": False, "verbose": 0,
-        "dien_sequence_field": [("item_history", "cate_history")], **overrides,
+        "feature_cols": copy.deepcopy(FEATURE_COLS),
+        "label_col": {"name": "label", "dtype": "float"},
+        "group_id": "user_id",
+        "batch_size": 8,
+        "shuffle": False,
+        "verbose": 0,
+        "dien_sequence_field": [("item_history", "cate_history")],
+        **overrides,
     }

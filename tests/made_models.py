@@ -22,21 +22,31 @@ from model_zoo.PNN.src import PNN
 from model_zoo.WideDeep.src import WideDeep
 
 FIELDS = {"target_field": ("item_id", "cate_id"), "sequence_field": ("item_history", "cate_history")}
-TWO = {"target_field": [("item_id", "cate_id"), "query"],
-       "sequence_field": [("item_history", "cate_history"), "query_history"]}
+TWO = {
+    "target_field": [("item_id", "cate_id"), "query"],
+    "sequence_field": [("item_history", "cate_history"), "query_history"],
+}
 MODELS: dict[str, type[BaseModel]] = {
-    model.__name__: model for model in (EmbeddingMLP, WideDeep, PNN, DIN, GRUAttention, BST, DMNPlus, DSIN, DREAM, FM,
-                                            DeepFM)}
+    model.__name__: model
+    for model in (EmbeddingMLP, WideDeep, PNN, DIN, GRUAttention, BST, DMNPlus, DSIN, DREAM, FM, DeepFM)
+}
 STEPWISE = ("EmbeddingMLP", "DIN", "GRUAttention", "BST", "DMNPlus", "DSIN", "DREAM")
 POOLED = ("WideDeep", "PNN", "FM", "DeepFM")
 DNN = {"dnn_hidden_units": [8, 4], "batch_norm": True}
 ATTENTION = {"attention_hidden_units": [6, 3]}
 MLP = {"hidden_units": [8, 4], "batch_norm": True}
 SMALL: dict[str, dict[str, Any]] = {
-    "EmbeddingMLP": {**DNN, **FIELDS}, "DIN": {**DNN, **ATTENTION, **{f"din_{k}": v for k, v in FIELDS.items()}},
-    "GRUAttention": {**DNN, **ATTENTION, **FIELDS}, "BST": {**DNN, **{f"bst_{k}": v for k, v in FIELDS.items()}},
-    "DMNPlus": {**DNN, **FIELDS}, "DSIN": {**DNN, **FIELDS}, "DREAM": {**DNN, **FIELDS},
-    "WideDeep": MLP, "PNN": MLP, "FM": {}, "DeepFM": MLP,
+    "EmbeddingMLP": {**DNN, **FIELDS},
+    "DIN": {**DNN, **ATTENTION, **{f"din_{k}": v for k, v in FIELDS.items()}},
+    "GRUAttention": {**DNN, **ATTENTION, **FIELDS},
+    "BST": {**DNN, **{f"bst_{k}": v for k, v in FIELDS.items()}},
+    "DMNPlus": {**DNN, **FIELDS},
+    "DSIN": {**DNN, **FIELDS},
+    "DREAM": {**DNN, **FIELDS},
+    "WideDeep": MLP,
+    "PNN": MLP,
+    "FM": {},
+    "DeepFM": MLP,
 }
 TRAINING = {key: DEFAULTS[key] for key in ("optimizer", "loss", "metrics", "verbose", "model_root", "embedding_dim")}
 

@@ -25,7 +25,7 @@ def review_line(review: Review, form: str, **more: object) -> bytes:
 def meta_line(item: str, path: list[str] | None, form: str) -> bytes:
     """A line of a metadata file; no category where ``path`` is None."""
     if form == "2014":
-        record = {"asin": item, "title": 'It\'s 5" long'}
+        record = {"asin": item, "title": "It's 5\" long"}
         return repr(record if path is None else record | {"categories": [path, ["Elsewhere", "Other"]]}).encode()
     name, category = ("parent_asin", "categories") if form == "2023" else ("asin", "category")
     return json.dumps({name: item, category: path or []}).encode()
@@ -38,19 +38,29 @@ def write_lines(path: Path, lines: list[bytes]) -> Path:
     return path
 
 
-def write_raw(folder: Path, reviews: list[Review], categories: dict[str, list[str] | None], form: str = "2014",
-              gzipped: bool = True) -> tuple[Path, Path]:
+def write_raw(
+    folder: Path,
+    reviews: list[Review],
+    categories: dict[str, list[str] | None],
+    form: str = "2014",
+    gzipped: bool = True,
+) -> tuple[Path, Path]:
     """A reviews file and a metadata file."""
     suffix = (".jsonl" if form == "2023" else ".json") + (".gz" if gzipped else "")
-    return (write_lines(folder / f"reviews{suffix}", [review_line(review, form) for review in reviews]),
-            write_lines(folder / f"meta{suffix}", [meta_line(*entry, form) for entry in categories.items()]))
+    return (
+        write_lines(folder / f"reviews{suffix}", [review_line(review, form) for review in reviews]),
+        write_lines(folder / f"meta{suffix}", [meta_line(*entry, form) for entry in categories.items()]),
+    )
 
 
 def random_reviews(users: int = 40, items: int = 30, days: int = 60, seed: int = 0) -> list[Review]:
     """Reviews with day resolution, no two of one user, item and day; sorted by item as the real files are."""
     rng = np.random.default_rng(seed)
-    reviews = {(f"u{user}", f"i{rng.integers(items):02d}", int(rng.integers(days)) * 86_400)
-               for user in range(users) for _ in range(rng.integers(4, 12))}
+    reviews = {
+        (f"u{user}", f"i{rng.integers(items):02d}", int(rng.integers(days)) * 86_400)
+        for user in range(users)
+        for _ in range(rng.integers(4, 12))
+    }
     return sorted(reviews, key=lambda review: (review[1], review[0], review[2]))
 
 
@@ -58,5 +68,7 @@ def as_log(reviews: list[Review], categories: int = 4) -> pl.DataFrame:
     """The reviews as the builders read them; an item's category follows from its number."""
     users, items, times = zip(*reviews, strict=True)
     cates = [f"c{int(item[1:]) % categories}" for item in items]
-    return pl.DataFrame({"user_id": users, "item_id": items, "cate_id": cates, "time": times},
-                        {"user_id": pl.String, "item_id": pl.String, "cate_id": pl.String, "time": pl.Int64})
+    return pl.DataFrame(
+        {"user_id": users, "item_id": items, "cate_id": cates, "time": times},
+        {"user_id": pl.String, "item_id": pl.String, "cate_id": pl.String, "time": pl.Int64},
+    )

@@ -20,8 +20,9 @@ NARROW = ("-mno-avx512f", "-march=x86-64") if platform.machine() == "x86_64" els
 """Flags that leave a machine's widest vectors unused."""
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
-SIZES = list(itertools.product(KINDS, (torch.float32, torch.float64), (1, 2, 33, 1024), (1, 2, 63, 100),
-                               (1, 7, 36, 37, 64, 128)))
+SIZES = list(
+    itertools.product(KINDS, (torch.float32, torch.float64), (1, 2, 33, 1024), (1, 2, 63, 100), (1, 7, 36, 37, 64, 128))
+)
 
 
 def pairwise(every):
@@ -51,8 +52,8 @@ def case(dtype, rows, steps, hidden, inputs=None, lengths=None, seed=0):
         "inputs": torch.randn(inputs, every, generator=g).t(),
         "attention": (torch.rand(2 * every, generator=g)[::2] * 1.4 - 0.2).clamp(0, 1),
         "state": torch.randn(hidden, rows, generator=g).t(),
-        "weight_ih": torch.randn(inputs, 3 * hidden, generator=g).t() / inputs ** 0.5,
-        "weight_hh": torch.randn(hidden, 3 * hidden, generator=g).t() / hidden ** 0.5,
+        "weight_ih": torch.randn(inputs, 3 * hidden, generator=g).t() / inputs**0.5,
+        "weight_hh": torch.randn(hidden, 3 * hidden, generator=g).t() / hidden**0.5,
         "bias": torch.randn(2 * 3 * hidden, generator=g)[::2] / 2,
     }
     return {name: x.to(dtype) for name, x in c.items()} | {"packing": packing}

@@ -13,8 +13,11 @@ def expected_split(event: int, events: int, time: int, latest: int, given: dict)
     if protocol == "time":
         return "train" if time < int(given["valid_from"]) else "valid" if time < int(given["test_from"]) else "test"
     age = latest // DAY - time // DAY
-    ends = {"test": given["test_days"], "valid": given["test_days"] + given["valid_days"],
-            "train": given["target_days"]}
+    ends = {
+        "test": given["test_days"],
+        "valid": given["test_days"] + given["valid_days"],
+        "train": given["target_days"],
+    }
     return next((split for split, end in ends.items() if age < end), None)
 
 
@@ -30,8 +33,12 @@ def transcription(rows: list[dict], given: dict, labelled: bool, requests: bool)
         events_of[user] = sorted(events.values(), key=lambda event: (min(rows[n]["time"] for n in event), event[0]))
     latest = max(min(rows[n]["time"] for n in event) for events in events_of.values() for event in events)
     for user, events in events_of.items():
-        clicks = [n for event in events for n in sorted(event, key=lambda n: (rows[n]["time"], n))
-                  if not labelled or rows[n]["label"]]
+        clicks = [
+            n
+            for event in events
+            for n in sorted(event, key=lambda n: (rows[n]["time"], n))
+            if not labelled or rows[n]["label"]
+        ]
         clicks.sort(key=lambda n: rows[n]["time"])
         for place, event in enumerate(events):
             time = min(rows[n]["time"] for n in event)
@@ -39,12 +46,22 @@ def transcription(rows: list[dict], given: dict, labelled: bool, requests: bool)
             before = [n for n in clicks if rows[n]["time"] < time] if labelled else clicks[:place]
             if given["protocol"] == "window":
                 before = [n for n in before if rows[n]["time"] >= time - given["history_days"] * DAY]
-            before = before[-given["max_len"]:]
+            before = before[-given["max_len"] :]
             if split is None or len(before) < given["min_history"]:
                 continue
             for n in event:
                 item = rows[n]["item"]
                 label = rows[n]["label"] if labelled else 1
-                made.append((split, label, f"u{user}", f"i{item}", f"c{item % 3}", f"x{n}",
-                             tuple(f"i{rows[b]['item']}" for b in before), tuple(f"x{b}" for b in before)))
+                made.append(
+                    (
+                        split,
+                        label,
+                        f"u{user}",
+                        f"i{item}",
+                        f"c{item % 3}",
+                        f"x{n}",
+                        tuple(f"i{rows[b]['item']}" for b in before),
+                        tuple(f"x{b}" for b in before),
+                    )
+                )
     return made

@@ -39,8 +39,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sample.mkdir()
     shutil.copy(raw / "reviews_Beauty_5.json.gz", sample / "reviews_Sample_5.json.gz")
     shutil.copy(raw / "meta_Beauty.json.gz", sample / "meta_Sample.json.gz")
-    build_samples({"source": "amazon", "reviews": raw / "reviews_Books_5.json.gz", "meta": raw / "meta_Books.json.gz",
-                   "protocol": "leave_one_out", "format": "csv"}, folder / "published", verbose=False)
+    build_samples(
+        {
+            "source": "amazon",
+            "reviews": raw / "reviews_Books_5.json.gz",
+            "meta": raw / "meta_Books.json.gz",
+            "protocol": "leave_one_out",
+            "format": "csv",
+        },
+        folder / "published",
+        verbose=False,
+    )
     published = folder / "data" / "AmazonElectronics_x1"
     published.mkdir()
     for split in ("train", "test"):
@@ -50,8 +59,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("expid", ENTRIES)
-def test_experiment_trains(expid: str, project: Path, monkeypatch: pytest.MonkeyPatch,
-                           capsys: pytest.CaptureFixture[str]) -> None:
+def test_experiment_trains(
+    expid: str, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(project)
     assert main(["--expid", expid, "--strict"]) == 0, capsys.readouterr().err
     result = (project / "config.csv").read_text().splitlines()[-1]
@@ -66,8 +76,11 @@ def test_experiment_trains(expid: str, project: Path, monkeypatch: pytest.Monkey
 def test_the_ablation_has_each_variant_with_and_without_auxiliary_loss(gru_type: str) -> None:
     without, with_loss = ENTRIES[f"DIEN_amazon_{gru_type}"], ENTRIES[f"DIEN_amazon_{gru_type}_aux"]
     assert without["aux_loss_alpha"] == 0 < with_loss["aux_loss_alpha"]
-    assert without == {**with_loss, "aux_loss_alpha": 0} == {**ENTRIES["DIEN_amazon"], "gru_type": gru_type,
-                                                              "aux_loss_alpha": 0}
+    assert (
+        without
+        == {**with_loss, "aux_loss_alpha": 0}
+        == {**ENTRIES["DIEN_amazon"], "gru_type": gru_type, "aux_loss_alpha": 0}
+    )
 
 
 def test_every_data_set_entry_is_used() -> None:
@@ -77,8 +90,9 @@ def test_every_data_set_entry_is_used() -> None:
 
 
 @pytest.mark.parametrize("expid", [expid for expid in ENTRIES if not expid.startswith("DIEN_amazon_A")])
-def test_missing_raw_files(expid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                           capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_raw_files(
+    expid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One line that says how to get them."""
     shutil.copytree(ROOT / "config", tmp_path / "config")
     monkeypatch.chdir(tmp_path)

@@ -22,8 +22,11 @@ def test_ci_runs_the_test_command() -> None:
 
 def test_commands_install_and_run() -> None:
     run, test = (command.split(" && ") for command in COMMANDS)
-    assert run == ["python3 -m venv .venv", ".venv/bin/pip install -q -r requirements.txt",
-                   ".venv/bin/python run_expid.py --expid DIEN_amazon"]
+    assert run == [
+        "python3 -m venv .venv",
+        ".venv/bin/pip install -q -r requirements.txt",
+        ".venv/bin/python run_expid.py --expid DIEN_amazon",
+    ]
     assert test[1] == ".venv/bin/pip install -q -r requirements-test.txt"
     assert "-r requirements.txt" in (ROOT / "requirements-test.txt").read_text().splitlines()
 

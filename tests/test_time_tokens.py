@@ -16,8 +16,12 @@ from experiment.models import build_model, find_model, load_feature_map
 CONFIG = Path(__file__).parent.parent / "config"
 MODELS, DATASETS = (read_files(CONFIG, f"{kind}_config") for kind in ("model", "dataset"))
 TOKENS = {"session_history", "day_history"}
-EXPIDS = [expid for entries in MODELS.values() for expid, entry in entries.items()
-          if expid != BASE and entry["dataset_id"] == "amazon"]
+EXPIDS = [
+    expid
+    for entries in MODELS.values()
+    for expid, entry in entries.items()
+    if expid != BASE and entry["dataset_id"] == "amazon"
+]
 READERS = {"DSIN_amazon": {"session_history"}, "DREAM_amazon": {"day_history"}}
 
 
@@ -25,10 +29,18 @@ def params_of(expid: str, data_root: Path) -> dict[str, Any]:
     """As run_expid.py merges them, from the project's folder."""
     config = merge_model(MODELS, CONFIG, expid)
     merge_dataset(config, DATASETS)
-    build = {key: str(CONFIG.parent / value) if key in ("reviews", "meta") else value
-             for key, value in config.params["build"].items()}
-    return {**config.params, "data_root": str(data_root), "build": build, "gpu": -1, "verbose": 0,
-            "model_root": str(data_root)}
+    build = {
+        key: str(CONFIG.parent / value) if key in ("reviews", "meta") else value
+        for key, value in config.params["build"].items()
+    }
+    return {
+        **config.params,
+        "data_root": str(data_root),
+        "build": build,
+        "gpu": -1,
+        "verbose": 0,
+        "model_root": str(data_root),
+    }
 
 
 def without_tokens(params: dict[str, Any]) -> dict[str, Any]:

@@ -26,9 +26,17 @@ def build(sizes: Sizes, work: Work) -> System:
         root = name.split("hist_")[1]
         history = SparseFeat(name, vocabularies[root], sizes.embedding, embedding_name=root)
         columns.append(VarLenSparseFeat(history, sizes.max_len, length_name="length"))
-    model: Any = DIEN(columns, list(HISTORIES.values()), gru_type="AUGRU", use_negsampling=work.aux_scorer is not None,
-                      use_bn=True, dnn_hidden_units=sizes.mlp_units, att_hidden_units=sizes.attention_units,
-                      att_activation="sigmoid", l2_reg_embedding=0)
+    model: Any = DIEN(
+        columns,
+        list(HISTORIES.values()),
+        gru_type="AUGRU",
+        use_negsampling=work.aux_scorer is not None,
+        use_bn=True,
+        dnn_hidden_units=sizes.mlp_units,
+        att_hidden_units=sizes.attention_units,
+        att_activation="sigmoid",
+        l2_reg_embedding=0,
+    )
     names: list[str] = list(model.feature_index)
     model.compile(torch.optim.Adam(model.parameters(), lr=1e-3, fused=True), "binary_crossentropy")
 

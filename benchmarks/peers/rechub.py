@@ -24,10 +24,14 @@ def build(sizes: Sizes, work: Work) -> System:
     def history(name: str) -> Any:
         return SequenceFeature(name, behaviours, size, pooling="concat", shared_with="item_id", padding_idx=0)
 
-    model = DIEN(features=[SparseFeature("context", sizes.contexts, sizes.embedding)],
-                 history_features=[history("item_history")], neg_history_features=[history("neg_item_history")],
-                 target_features=[SparseFeature("item_id", behaviours, size, padding_idx=0)],
-                 mlp_params={"dims": list(sizes.mlp_units)}, alpha=1.0)
+    model = DIEN(
+        features=[SparseFeature("context", sizes.contexts, sizes.embedding)],
+        history_features=[history("item_history")],
+        neg_history_features=[history("neg_item_history")],
+        target_features=[SparseFeature("item_id", behaviours, size, padding_idx=0)],
+        mlp_params={"dims": list(sizes.mlp_units)},
+        alpha=1.0,
+    )
     criterion = nn.BCELoss()
 
     def prepare(batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
@@ -41,5 +45,10 @@ def build(sizes: Sizes, work: Work) -> System:
         predicted, auxiliary = model(x)
         return criterion(predicted, y) + auxiliary
 
-    return System(model, torch.optim.Adam(model.parameters(), lr=1e-3, fused=True), prepare, loss,
-                  lambda batch: model(batch[0])[0])
+    return System(
+        model,
+        torch.optim.Adam(model.parameters(), lr=1e-3, fused=True),
+        prepare,
+        loss,
+        lambda batch: model(batch[0])[0],
+    )

@@ -61,15 +61,34 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", type=Path, required=True, metavar="PATH",
-                        help="tuner file (.yaml), or a folder of model_config and dataset_config")  # fmt: skip
+    parser.add_argument(
+        "--config",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="tuner file (.yaml), or a folder of model_config and dataset_config",
+    )
     parser.add_argument("--tag", metavar="TEXT", help="only ids that contain it, e.g. 001 for the first combination")
-    parser.add_argument("--gpu", type=int, nargs="+", default=[-1], metavar="N",
-                        help="a worker for each index; -1 is the CPU; default one on the CPU")  # fmt: skip
-    parser.add_argument("--search", choices=("grid", "tpe"), default="grid",
-                        help="every combination (default), or those that Optuna proposes")  # fmt: skip
-    parser.add_argument("--trials", type=int, metavar="N",
-                        help="how many --search tpe tries, those of earlier calls included; default 20")  # fmt: skip
+    parser.add_argument(
+        "--gpu",
+        type=int,
+        nargs="+",
+        default=[-1],
+        metavar="N",
+        help="a worker for each index; -1 is the CPU; default one on the CPU",
+    )
+    parser.add_argument(
+        "--search",
+        choices=("grid", "tpe"),
+        default="grid",
+        help="every combination (default), or those that Optuna proposes",
+    )
+    parser.add_argument(
+        "--trials",
+        type=int,
+        metavar="N",
+        help="how many --search tpe tries, those of earlier calls included; default 20",
+    )
     options = parser.parse_args(arguments)
     if options.search == "tpe" and options.tag:
         parser.error("--tag goes with a grid, not with --search tpe")

@@ -24,6 +24,7 @@ def leaderboard(runs: list[Run], results: dict[str, Result]) -> list[dict[str, s
         Rows with the same columns: rank, expid, every key in which the runs differ, the monitor where it is a sum of
         metrics, and the metrics of validation and test.
     """
+
     def order(run: Run) -> tuple[bool, float]:
         value = run.monitor.get_value(results[run.expid].valid)
         return math.isnan(value), value if run.params.get("monitor_mode") == "min" else -value

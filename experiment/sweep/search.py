@@ -99,8 +99,12 @@ class Search:
 
     def summary(self) -> str:
         """How the trials have ended, in words."""
-        words = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed",
-                 TrialState.RUNNING: "not over"}  # fmt: skip
+        words = {
+            TrialState.COMPLETE: "finished",
+            TrialState.PRUNED: "pruned",
+            TrialState.FAIL: "failed",
+            TrialState.RUNNING: "not over",
+        }
         counts = Counter(trial.state for trial in self._trials())
         listed = ", ".join(f"{counts[state]} {word}" for state, word in words.items() if counts[state])
         return f"{counts.total()} trials{f' ({listed})' if listed else ''}"

@@ -58,8 +58,15 @@ class HistoryEmbedding(nn.Module):
         ValueError: fields that do not exist, do not pair up, or are pooled by their feature encoder.
     """
 
-    def __init__(self, feature_map: FeatureMap, embedding_dim: int, target: Field, sequence: Field,
-                 prefix: str = "", times: Field = ()) -> None:
+    def __init__(
+        self,
+        feature_map: FeatureMap,
+        embedding_dim: int,
+        target: Field,
+        sequence: Field,
+        prefix: str = "",
+        times: Field = (),
+    ) -> None:
         super().__init__()
         features = feature_map.features
         self.prefix = prefix
@@ -68,10 +75,11 @@ class HistoryEmbedding(nn.Module):
         for name in self.times:
             check_feature(features, name, "time_field", sequential=True)
         if self.times and len(self.times) != len(self.sequences):
-            raise ValueError(f"time_field={times!r} names {len(self.times)} features, but {prefix}sequence_field="
-                             f"{sequence!r} has {len(self.sequences)} entries: each sequence needs its own")
-        self.embedding_layer = FeatureEmbeddingDict(feature_map, embedding_dim,
-                                                    not_required_feature_columns=self.times)
+            raise ValueError(
+                f"time_field={times!r} names {len(self.times)} features, but {prefix}sequence_field="
+                f"{sequence!r} has {len(self.sequences)} entries: each sequence needs its own"
+            )
+        self.embedding_layer = FeatureEmbeddingDict(feature_map, embedding_dim, not_required_feature_columns=self.times)
         sizes = embedding_sizes(features, self.embedding_layer)
         self.profile_fields = profile_fields(features, sizes, self.sequences, column_negatives=False)
         self.profile_size = sum(sizes[name][-1] for name in self.profile_fields)
@@ -83,7 +91,7 @@ class HistoryEmbedding(nn.Module):
         profile = self.embedding_layer({name: X[name] for name in self.profile_fields})
         histories = []
         for i, (target, behaviours, _) in enumerate(self.sequences):
-            columns = (*behaviours, *self.times[i:i + 1])
+            columns = (*behaviours, *self.times[i : i + 1])
             ids, packing = pack([X[name].long() for name in columns])
             steps = self.embedding_layer(dict(zip(behaviours, ids, strict=False)))
             embedded = torch.cat([steps[name] for name in behaviours], dim=-1)
@@ -99,7 +107,9 @@ class HistoryEmbedding(nn.Module):
         """
         for fields, target, behaviour in zip(self.sequences, self.target_sizes, self.behaviour_sizes, strict=True):
             if target != behaviour:
-                raise ValueError(f"sum pooling multiplies {self.prefix}target_field={'+'.join(fields.target)} (size "
-                                 f"{target}) with {self.prefix}sequence_field={'+'.join(fields.behaviours)} (size "
-                                 f"{behaviour}): their sizes must agree")
+                raise ValueError(
+                    f"sum pooling multiplies {self.prefix}target_field={'+'.join(fields.target)} (size "
+                    f"{target}) with {self.prefix}sequence_field={'+'.join(fields.behaviours)} (size "
+                    f"{behaviour}): their sizes must agree"
+                )
         return 2 * sum(self.behaviour_sizes)

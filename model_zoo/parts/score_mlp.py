@@ -18,13 +18,19 @@ class ScoreMLP(MLP_Block):
         ValueError: not as many activations as hidden layers.
     """
 
-    def __init__(self, input_size: int, hidden_units: list[int], activations: str | list[str], dropout: float,
-                 batch_norm: bool) -> None:
+    def __init__(
+        self, input_size: int, hidden_units: list[int], activations: str | list[str], dropout: float, batch_norm: bool
+    ) -> None:
         if isinstance(activations, list) and len(activations) != len(hidden_units):
             raise ValueError(f"activations {activations} do not match hidden units {hidden_units}")
-        super().__init__(input_dim=input_size, output_dim=1, hidden_units=hidden_units,
-                         hidden_activations=activations,  # pyright: ignore[reportArgumentType]
-                         dropout_rates=dropout, batch_norm=batch_norm)
+        super().__init__(
+            input_dim=input_size,
+            output_dim=1,
+            hidden_units=hidden_units,
+            hidden_activations=activations,  # pyright: ignore[reportArgumentType]
+            dropout_rates=dropout,
+            batch_norm=batch_norm,
+        )
 
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs: (B, F). Returns logits (B, 1)."""

@@ -16,8 +16,9 @@ class TransformerBlock(nn.Module):
         layer_norm, use_residual: False leaves them out.
     """
 
-    def __init__(self, size: int, num_heads: int, attention_dropout: float, dropout: float, layer_norm: bool,
-                 use_residual: bool) -> None:
+    def __init__(
+        self, size: int, num_heads: int, attention_dropout: float, dropout: float, layer_norm: bool, use_residual: bool
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.attention_dropout = attention_dropout

@@ -68,12 +68,19 @@ def test_the_best_number_of_threads_is_that_of_the_best_time() -> None:
 
 
 def test_a_report_has_table_machine_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{"system": "ours", "samples/s": 12345.6, "ratio": 1.0, "seconds": [0.1]},
-            {"system": "a peer", "samples/s": 99.5, "ratio": None, "seconds": []}]
+    rows = [
+        {"system": "ours", "samples/s": 12345.6, "ratio": 1.0, "seconds": [0.1]},
+        {"system": "a peer", "samples/s": 99.5, "ratio": None, "seconds": []},
+    ]
     report.publish("train_step", {"Steps": rows}, ["a note"], tmp_path / "out.json", arguments=["--rounds", "1"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:5] == ["### Steps", "", "| system | samples/s | ratio |", "| ------ | --------- | ----- |",
-                         "| ours   | 12,346    | 1     |"]
+    assert lines[:5] == [
+        "### Steps",
+        "",
+        "| system | samples/s | ratio |",
+        "| ------ | --------- | ----- |",
+        "| ours   | 12,346    | 1     |",
+    ]
     assert "- a note" in lines
     assert f"torch {torch.__version__}" in lines[-1] and "`python -m benchmarks.train_step --rounds 1`" in lines[-1]
     written = json.loads((tmp_path / "out.json").read_text())

@@ -10,13 +10,21 @@ import pytest
 from benchmarks import draw
 from benchmarks.breakdown import COLUMNS
 
-RACE = [{"system": name, "work": work, "threads": 1, "ms": 2.0, "samples/s": rate, "seconds": {"1": [0.002]}}
-        for name, work, rate in (("ours, compiled", "net", 9.0), ("ours, compiled", "none", 8.0), ("peer", "net", 1.0))]
+RACE = [
+    {"system": name, "work": work, "threads": 1, "ms": 2.0, "samples/s": rate, "seconds": {"1": [0.002]}}
+    for name, work, rate in (("ours, compiled", "net", 9.0), ("ours, compiled", "none", 8.0), ("peer", "net", 1.0))
+]
 LENGTHS = [{"histories": "h", "behaviours": n, "padded to": 5, "ms": n / 2, "behaviours / first": 1} for n in (4, 8)]
-MAX_LENS = [{"system": name, "work": "net", "max_len": n, "ms": ms} for name, ms in (("ours", 1), ("peer", 3))
-            for n in (10, 100)]
-VOCABULARY = [{"items": items, "updates": updates, "step, ms": 5.0, "peak memory, GB": memory}
-              for items in (100, 1000) for updates, memory in (("dense", 1.0), ("sparse", float("nan")))]
+MAX_LENS = [
+    {"system": name, "work": "net", "max_len": n, "ms": ms}
+    for name, ms in (("ours", 1), ("peer", 3))
+    for n in (10, 100)
+]
+VOCABULARY = [
+    {"items": items, "updates": updates, "step, ms": 5.0, "peak memory, GB": memory}
+    for items in (100, 1000)
+    for updates, memory in (("dense", 1.0), ("sparse", float("nan")))
+]
 PARTS = [{"system": name, "work": "net", "all": 8.0, **dict.fromkeys(COLUMNS, 1.0)} for name in ("ours", "peer")]
 REPORTS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "train_step": {"Training step, B = 8": RACE, "B = 9": RACE, "B = 10": RACE, "multiples": [{"peer": "peer"}]},
@@ -54,8 +62,9 @@ def test_parts_are_stacked() -> None:
 
 
 @pytest.mark.parametrize("content", [None, "no JSON", "[]", '{"tables": {}}', '{"program": "gpu", "tables": {}}'])
-def test_what_is_no_report_is_bad_input(content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-                                        ) -> None:
+def test_what_is_no_report_is_bad_input(
+    content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "report.json"
     if content:
         file.write_text(content)
@@ -63,8 +72,9 @@ def test_what_is_no_report_is_bad_input(content: str | None, tmp_path: Path, cap
     assert str(file) in capsys.readouterr().err
 
 
-def test_without_matplotlib(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-                            ) -> None:
+def test_without_matplotlib(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert draw.main([write(tmp_path, "inference", REPORTS["inference"]), "--out", str(tmp_path)]) == 2
     assert "pip install matplotlib" in capsys.readouterr().err

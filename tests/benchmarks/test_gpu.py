@@ -23,6 +23,9 @@ def test_needs_a_gpu(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
 
 
 def test_needs_torch_and_triton_alone() -> None:
-    imported = [line.split()[1].split(".")[0] for line in Path(gpu.__file__).read_text().splitlines()
-                if line.startswith(("import ", "from "))]
+    imported = [
+        line.split()[1].split(".")[0]
+        for line in Path(gpu.__file__).read_text().splitlines()
+        if line.startswith(("import ", "from "))
+    ]
     assert not {"fuxictr", "data", "model_zoo"} & set(imported)

@@ -20,8 +20,16 @@ from benchmarks.runner import Conditions
 from benchmarks.systems import INNER_PRODUCT, NET, NO_AUX, keywords
 from experiment.config import write_config
 
-TINY = Sizes(items=50, categories=12, contexts=6, embedding=4, attention_units=(6, 3), aux_units=(6, 3),
-             mlp_units=(8, 4), max_len=12)  # fmt: skip
+TINY = Sizes(
+    items=50,
+    categories=12,
+    contexts=6,
+    embedding=4,
+    attention_units=(6, 3),
+    aux_units=(6, 3),
+    mlp_units=(8, 4),
+    max_len=12,
+)
 
 
 @pytest.fixture
@@ -70,8 +78,9 @@ def test_ratios_are_over_each_peer_of_the_same_kind() -> None:
     for best_first in (True, False):
         found = train_step.beside_all(rows, {"B": 8}, "samples/s", best_first)
         assert all(row["B"] == 8 for row in found)
-        assert [(row["auxiliary loss"], row["peer"], row["compiled / peer"], row["torch / peer"])
-                for row in found[:2]] == (on if best_first else on[::-1])
+        assert [
+            (row["auxiliary loss"], row["peer"], row["compiled / peer"], row["torch / peer"]) for row in found[:2]
+        ] == (on if best_first else on[::-1])
         assert (found[2]["peer"], found[2]["compiled / peer"], len(found)) == ("bare", 4, 3)
 
 
@@ -86,8 +95,12 @@ def test_peak_memory_of_a_step() -> None:
 
 def test_inference(run: Callable[..., Any]) -> None:
     tables = run(inference, "--batch-size", "3", "--threads", "1", "--candidates", "4", sizes=TINY)
-    assert list(tables)[:4] == ["Scoring, B = 3, lengths amazon", "Scoring, B = 3, lengths full",
-                                "1 user x 4 candidates, 9 behaviours", "1 user x 4 candidates, 12 behaviours"]
+    assert list(tables)[:4] == [
+        "Scoring, B = 3, lengths amazon",
+        "Scoring, B = 3, lengths full",
+        "1 user x 4 candidates, 9 behaviours",
+        "1 user x 4 candidates, 12 behaviours",
+    ]
     names = [row["system"] for row in tables["1 user x 4 candidates, 12 behaviours"]]
     assert names[1] == f"expanded, {names[0]}"
     candidates = tables["Candidates: samples/s as multiples of an expanded batch's"]
@@ -121,7 +134,9 @@ def test_lengths(run: Callable[..., Any]) -> None:
     rows = tables["Training step, B = 3, backend torch"]
     assert rows[0]["time / first"] == 1
     assert {row["histories"]: row["padded to"] for row in rows[1:3]} == {
-        "the same, padded to 12": 12, "the same, padded to 120": 120}  # fmt: skip
+        "the same, padded to 12": 12,
+        "the same, padded to 120": 120,
+    }
     assert [row["behaviours / first"] for row in rows[:4]] == [1, 1, 1, 2]
     assert [row["behaviours"] for row in rows[-2:]] == [18, 36]
     by_max_len = tables["Training step, B = 3, by max_len"]
@@ -139,7 +154,8 @@ def test_breakdown(run: Callable[..., Any]) -> None:
         for row in rows:
             assert sum(row[part] for part in breakdown.COLUMNS) == pytest.approx(row["all"])
             assert {part for part in breakdown.COLUMNS if not row[part]} == (
-                {"auxiliary net"} if row["work"] == NO_AUX.name else set())
+                {"auxiliary net"} if row["work"] == NO_AUX.name else set()
+            )
 
 
 def test_a_backward_pass_counts_for_the_part_that_made_it() -> None:
@@ -147,15 +163,20 @@ def test_a_backward_pass_counts_for_the_part_that_made_it() -> None:
     torch.manual_seed(0)
     system = build_own(TINY, NET, "torch")
     batch = system.prepare(make_batch(TINY, np.array([3, 4])))
-    with breakdown.marked(system.model), profile(activities=[ProfilerActivity.CPU]) as profiler, \
-            record_function(breakdown.REST):
+    with (
+        breakdown.marked(system.model),
+        profile(activities=[ProfilerActivity.CPU]) as profiler,
+        record_function(breakdown.REST),
+    ):
         system.loss(batch).backward()
     events = profiler.events()
     assert {event.name for event in events} >= breakdown.FUNCTIONS.keys()
     time = breakdown.self_times(events)
     assert sum(time.values()) == pytest.approx(sum(e.cpu_time_total for e in events if e.name == breakdown.REST))
-    backward = {name: sum(event.cpu_time_total for event in events if event.name == f"{breakdown.BACKWARD}: {name}")
-                for name in ("_LookupBackward", "_RecurrenceBackward")}
+    backward = {
+        name: sum(event.cpu_time_total for event in events if event.name == f"{breakdown.BACKWARD}: {name}")
+        for name in ("_LookupBackward", "_RecurrenceBackward")
+    }
     assert time["embeddings"] > backward["_LookupBackward"] > 0
     assert time["first GRU"] + time["evolution GRU"] > backward["_RecurrenceBackward"] > 0
 
@@ -171,9 +192,19 @@ def test_no_hook_stays_behind() -> None:
 def tiny_config(tmp_path: Path) -> Path:
     samples = write_samples(tmp_path / "samples")
     data_set = entry(samples, tmp_path / "unused", "parquet")
-    model = {**keywords(TINY, NO_AUX), "model": "DIEN", "dataset_id": data_set["dataset_id"], "monitor": "AUC",
-             "monitor_mode": "max", "batch_size": 8, "epochs": 9, "shuffle": True, "seed": 1, "num_threads": 1,
-             "dien_neg_seq_field": []}  # fmt: skip
+    model = {
+        **keywords(TINY, NO_AUX),
+        "model": "DIEN",
+        "dataset_id": data_set["dataset_id"],
+        "monitor": "AUC",
+        "monitor_mode": "max",
+        "batch_size": 8,
+        "epochs": 9,
+        "shuffle": True,
+        "seed": 1,
+        "num_threads": 1,
+        "dien_neg_seq_field": [],
+    }
     write_config(tmp_path / "config" / "model_config.yaml", {"Base": {}, "tiny": model})
     write_config(tmp_path / "config" / "dataset_config.yaml", {data_set.pop("dataset_id"): data_set})
     return tmp_path / "config"
@@ -203,7 +234,8 @@ def test_a_run_is_timed_in_a_folder_of_its_own(tiny_config: Path, tmp_path: Path
     first_step, rest = epoch.timed_run(params, 1)
     assert first_step > 0 and rest > 0
     assert [path for path in sorted(tmp_path.rglob("*")) if tmp_path / "own" not in path.parents] == sorted(
-        [*before, tmp_path / "own"])
+        [*before, tmp_path / "own"]
+    )
 
 
 @pytest.mark.parametrize("program", [train_step, inference])

@@ -16,8 +16,16 @@ from benchmarks.made import AMAZON, Sizes, make_batch, make_lengths, trimmed
 from benchmarks.runner import padded_for
 from benchmarks.systems import INNER_PRODUCT, NET, NO_AUX, System, Work
 
-TINY = Sizes(items=50, categories=12, contexts=6, embedding=4, attention_units=(6, 3), aux_units=(6, 3),
-             mlp_units=(8, 4), max_len=7)  # fmt: skip
+TINY = Sizes(
+    items=50,
+    categories=12,
+    contexts=6,
+    embedding=4,
+    attention_units=(6, 3),
+    aux_units=(6, 3),
+    mlp_units=(8, 4),
+    max_len=7,
+)
 
 
 def moved_by_a_step(system: System) -> list[bool]:
@@ -80,7 +88,8 @@ def test_only_what_is_to_be_computed(works: tuple[Work, ...]) -> None:
     every, notes = entries(Path("zoo"))
     assert entries(Path("zoo"), works=works)[1] == notes
     assert [(entry.name, entry.work) for entry in entries(Path("zoo"), works=works)[0]] == [
-        (entry.name, entry.work) for entry in every if entry.work in works]
+        (entry.name, entry.work) for entry in every if entry.work in works
+    ]
 
 
 def test_the_reference_is_not_raced() -> None:
@@ -98,10 +107,14 @@ def test_who_gets_a_trimmed_batch() -> None:
     batch = make_batch(TINY, make_lengths("amazon", 2, 3))
     short = trimmed(batch)["item_history"].size(1)
     system = partial(System, torch.nn.Identity(), None, None, None, None)
-    for trims, trimmable, widths in ((True, True, [short, short, 7]), (False, True, [7, short, 7]),
-                                     (False, False, [7, 7, 7])):  # fmt: skip
-        got = [padded_for(system(trims, trimmable), batch, trim)["item_history"].size(1)
-               for trim in ("own", "all", "none")]
+    for trims, trimmable, widths in (
+        (True, True, [short, short, 7]),
+        (False, True, [7, short, 7]),
+        (False, False, [7, 7, 7]),
+    ):
+        got = [
+            padded_for(system(trims, trimmable), batch, trim)["item_history"].size(1) for trim in ("own", "all", "none")
+        ]
         assert got == widths
 
 

@@ -37,18 +37,30 @@ SIGNATURES = {
     "Factors": "learning_rate=1e-3, embedding_dim=10, regularizer=None",
     "MaskNet": "dnn_hidden_units=[64], dnn_hidden_activations='ReLU'",
     "Towers": "mlp1_hidden_units=[64], mlp1_dropout=0, mlp1_batch_norm=False, top_mlp_units=[64], afn_dropout=0,"
-              " top_mlp_activations=None, attention_hidden_units=[64], aux_activation='ReLU', mlp_hidden_units=[]",
-}  # fmt: skip
+    " top_mlp_activations=None, attention_hidden_units=[64], aux_activation='ReLU', mlp_hidden_units=[]",
+}
 ENTRIES = {
-    "Mean_default": {"model": "Mean", "dataset_id": "TBD", "depth": 7, "learning_rate": 0.5, "dnn_hidden_units": [512],
-                     "batch_size": 10000, "epochs": 100},
+    "Mean_default": {
+        "model": "Mean",
+        "dataset_id": "TBD",
+        "depth": 7,
+        "learning_rate": 0.5,
+        "dnn_hidden_units": [512],
+        "batch_size": 10000,
+        "epochs": 100,
+    },
     "Mean_first": {"model": "Mean", "depth": 8},
     "DIN_test": {"model": "DIN", "depth": 9},
-    "Reader_default": {"model": "Reader", "din_target_field": "adgroup_id", "din_sequence_field": "click_sequence",
-                       "attention_hidden_units": [32], "gate": "sigmoid"},
+    "Reader_default": {
+        "model": "Reader",
+        "din_target_field": "adgroup_id",
+        "din_sequence_field": "click_sequence",
+        "attention_hidden_units": [32],
+        "gate": "sigmoid",
+    },
     "MaskNet_default": {"model": "MaskNet", "dnn_hidden_activations": "ReLU"},
     "Towers_default": {"model": "Towers", "mlp_hidden_units": [], "top_mlp_units": [512, 256], "afn_dropout": 0.3},
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -58,8 +70,10 @@ def checkout(tmp_path: Path) -> Path:
     sources = {name: MODEL.format(name=name, fault="") for name in ("Mean", "DIN")}
     sources["Broken"] = MODEL.format(name="Broken", fault='raise RuntimeError("mat1 and mat2 do not fit")')
     for name, keywords in SIGNATURES.items():
-        sources[name] = (f"from fuxictr.pytorch.models import BaseModel\n\n\nclass {name}(BaseModel):\n"
-                         f"    def __init__(self, feature_map, {keywords}, **kwargs):\n        pass\n")  # fmt: skip
+        sources[name] = (
+            f"from fuxictr.pytorch.models import BaseModel\n\n\nclass {name}(BaseModel):\n"
+            f"    def __init__(self, feature_map, {keywords}, **kwargs):\n        pass\n"
+        )
     sources["Needy"] = f"import no_such_package\n{sources['Factors'].replace('Factors', 'Needy')}"
     sources["Tasks"] = sources["Factors"].replace("Factors", "Tasks").replace("BaseModel", "MultiTaskModel")
     for name, text in sources.items():

@@ -15,8 +15,14 @@ from comparison.cli import main
 from experiment.config import load_config
 from experiment.sweep.workers import Job
 
-SETTINGS = {"model": "DIEN", "dataset_id": "d", "metrics": ["AUC", "logloss"], "seed": 5, "batch_size": 8,
-            "dien_target_field": ("item_id",)}  # fmt: skip
+SETTINGS = {
+    "model": "DIEN",
+    "dataset_id": "d",
+    "metrics": ["AUC", "logloss"],
+    "seed": 5,
+    "batch_size": 8,
+    "dien_target_field": ("item_id",),
+}
 
 
 class Fake:
@@ -41,22 +47,38 @@ class Fake:
         score = rng.normal(label * (2 if "strong" in params["model_id"] else 1))
         folder.mkdir(parents=True)
         np.savez(folder / "predictions.npz", label=label, score=score, group=np.repeat(np.arange(100), 2))
-        (folder / "result.json").write_text(json.dumps({
-            "test": {"AUC": roc_auc_score(label, score), "logloss": 0.5}, "parameters": 10, "epochs": 2,
-            "train_seconds": 2.0, "train_rows": 20, "inference_ms": 1.0, "curve": [{"step": 1, "validation/AUC": 0.6}],
-            "dataset_id": params["dataset_id"], "versions": {}, "hardware": {},
-            "config": {key: repr(value) for key, value in params.items()},
-        }))  # fmt: skip
+        (folder / "result.json").write_text(
+            json.dumps(
+                {
+                    "test": {"AUC": roc_auc_score(label, score), "logloss": 0.5},
+                    "parameters": 10,
+                    "epochs": 2,
+                    "train_seconds": 2.0,
+                    "train_rows": 20,
+                    "inference_ms": 1.0,
+                    "curve": [{"step": 1, "validation/AUC": 0.6}],
+                    "dataset_id": params["dataset_id"],
+                    "versions": {},
+                    "hardware": {},
+                    "config": {key: repr(value) for key, value in params.items()},
+                }
+            )
+        )
 
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config" / "model_config").mkdir(parents=True)
-    entries = {"Base": {}, "weak": SETTINGS, "weak_again": SETTINGS, "strong": {**SETTINGS, "epochs": 3},
-               "elsewhere": {**SETTINGS, "dataset_id": "other"},
-               "no_auc": {**SETTINGS, "metrics": ["logloss"]},
-               "pooled": {**SETTINGS, "model": "EmbeddingMLP"}}  # fmt: skip
+    entries = {
+        "Base": {},
+        "weak": SETTINGS,
+        "weak_again": SETTINGS,
+        "strong": {**SETTINGS, "epochs": 3},
+        "elsewhere": {**SETTINGS, "dataset_id": "other"},
+        "no_auc": {**SETTINGS, "metrics": ["logloss"]},
+        "pooled": {**SETTINGS, "model": "EmbeddingMLP"},
+    }
     (tmp_path / "config" / "model_config" / "M.yaml").write_text(yaml.dump(entries))
     data = {"data_root": "./data/", "data_format": "csv", "train_data": "train.csv"}
     (tmp_path / "config" / "dataset_config.yaml").write_text(yaml.dump({"d": data, "other": data}))
@@ -73,7 +95,9 @@ def test_every_experiment_over_the_seeds_that_follow_its_own(fake: Fake, capsys:
     assert capsys.readouterr().out == (out / "table.md").read_text()
     rows = list(csv.DictReader((out / "table.csv").open()))
     assert [(row["expid"], row["runs"], row["verdict"]) for row in rows] == [
-        ("strong", "3", "better"), ("weak", "3", "base")]
+        ("strong", "3", "better"),
+        ("weak", "3", "base"),
+    ]
     assert {"auc.png", "learning_curves.png", "calibration.png"} < {file.name for file in out.iterdir()}
     results = json.loads((out / "results.json").read_text())
     assert results["base"] == "weak" and len(results["runs"]["strong"]) == 3
@@ -126,15 +150,18 @@ def test_equal_entries_are_trained_once_unless_both_are_named(fake: Fake) -> Non
     assert fake.started == [["weak_seed5"], ["weak_again_seed5"]]
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["--expids", "weka"], "expid 'weka' is not in config; nearest: weak"),
-    (["--expids", "weak", "elsewhere"], "weak is on data set d, elsewhere on other: a comparison is on one"),
-    (["--expids", "no_auc"], "no_auc: metrics has no AUC"),
-    (["--expids", "weak", "--base", "strong"], "--base strong is none of the experiments: weak"),
-    (["--dataset", "none"], "config has no experiment with --dataset none"),
-    ([], "no experiment to compare"),
-    (["--config", "nowhere", "--expids", "weak"], "nowhere: no such folder"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--expids", "weka"], "expid 'weka' is not in config; nearest: weak"),
+        (["--expids", "weak", "elsewhere"], "weak is on data set d, elsewhere on other: a comparison is on one"),
+        (["--expids", "no_auc"], "no_auc: metrics has no AUC"),
+        (["--expids", "weak", "--base", "strong"], "--base strong is none of the experiments: weak"),
+        (["--dataset", "none"], "config has no experiment with --dataset none"),
+        ([], "no experiment to compare"),
+        (["--config", "nowhere", "--expids", "weak"], "nowhere: no such folder"),
+    ],
+)
 def test_bad_input(fake: Fake, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     shown = capsys.readouterr()
@@ -194,25 +221,33 @@ def test_an_experiment_whose_model_only_the_checkout_has(fake: Fake, checkout: P
     assert main([*command, "--zoo-models", "Mean"]) == 0 and fake.started[1] == []  # the user's entry, not a made one
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["--zoo", "nowhere", "--zoo-models", "DIN"], "FuxiCTR checkout nowhere does not exist"),
-    (["--zoo", "config", "--zoo-models", "DIN"], "config is no FuxiCTR checkout: there is no model in its model_zoo/"),
-    (["--zoo", "FuxiCTR", "--zoo-models", "DIN", "Meen"], "FuxiCTR has no model 'Meen'; nearest: Mean"),
-    (["--zoo", "FuxiCTR", "--zoo-models", "Needy"], "model 'Needy' cannot be imported"),
-    (["--zoo", "FuxiCTR", "--zoo-models", "Needy"], "ModuleNotFoundError: No module named 'no_such_package'"),
-    (["--zoo", "FuxiCTR", "--zoo-models", "Tasks"], "model 'Tasks' of"),
-    (["--zoo", "FuxiCTR", "--expids", "odd"], "FuxiCTR has no model 'Men'; nearest: Mean"),
-    (["--expids", "gone"], "FuxiCTR checkout nowhere does not exist"),
-])  # fmt: skip
-def test_bad_checkouts_and_models(fake: Fake, checkout: Path, arguments: list[str], message: str,
-                                  capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--zoo", "nowhere", "--zoo-models", "DIN"], "FuxiCTR checkout nowhere does not exist"),
+        (
+            ["--zoo", "config", "--zoo-models", "DIN"],
+            "config is no FuxiCTR checkout: there is no model in its model_zoo/",
+        ),
+        (["--zoo", "FuxiCTR", "--zoo-models", "DIN", "Meen"], "FuxiCTR has no model 'Meen'; nearest: Mean"),
+        (["--zoo", "FuxiCTR", "--zoo-models", "Needy"], "model 'Needy' cannot be imported"),
+        (["--zoo", "FuxiCTR", "--zoo-models", "Needy"], "ModuleNotFoundError: No module named 'no_such_package'"),
+        (["--zoo", "FuxiCTR", "--zoo-models", "Tasks"], "model 'Tasks' of"),
+        (["--zoo", "FuxiCTR", "--expids", "odd"], "FuxiCTR has no model 'Men'; nearest: Mean"),
+        (["--expids", "gone"], "FuxiCTR checkout nowhere does not exist"),
+    ],
+)
+def test_bad_checkouts_and_models(
+    fake: Fake, checkout: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     entries = {"odd": {**SETTINGS, "model": "Men"}, "gone": {**SETTINGS, "zoo": "nowhere"}}
     Path("config/model_config/N.yaml").write_text(yaml.dump(entries))
     test_bad_input(fake, ["--expids", "weak", *arguments], message, capsys)
 
 
-def test_without_matplotlib_the_table_comes_all_the_same(fake: Fake, monkeypatch: pytest.MonkeyPatch,
-                                                         capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_matplotlib_the_table_comes_all_the_same(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["--expids", "weak"]) == 0
     shown = capsys.readouterr()

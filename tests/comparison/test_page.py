@@ -39,8 +39,17 @@ class Page(HTMLParser):
 def test_the_page_stands_alone(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     label = np.tile([1.0, 0.0], 50)
-    run = {"test": {"AUC": 0.7}, "parameters": 1, "epochs": 1, "train_seconds": 1.0, "train_rows": 1,
-           "inference_ms": 1.0, "dataset_id": "<b>", "versions": {"torch": "2"}, "hardware": {"cpus": 2}}  # fmt: skip
+    run = {
+        "test": {"AUC": 0.7},
+        "parameters": 1,
+        "epochs": 1,
+        "train_seconds": 1.0,
+        "train_rows": 1,
+        "inference_ms": 1.0,
+        "dataset_id": "<b>",
+        "versions": {"torch": "2"},
+        "hardware": {"cpus": 2},
+    }
     names = ["a & b", "<script>"]
     results = {name: [run] for name in names}
     rows = make_rows(results, {name: [{"label": label, "score": rng.random(100)}] for name in names}, names[0])

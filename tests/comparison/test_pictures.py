@@ -15,9 +15,18 @@ def made() -> tuple[list, dict, dict]:
     label = np.tile([1.0, 0.0], 100)
     results, predictions = {}, {}
     for expid, epochs in (("a", (2, 3)), ("b", (1,))):
-        results[expid] = [{"test": {"AUC": 0.7}, "parameters": 1, "epochs": n, "train_seconds": 1.0, "train_rows": 1,
-                           "inference_ms": 1.0, "curve": [{"step": k, "loss/train": 0.5, "validation/AUC": 0.6}
-                                                          for k in range(n)]} for n in epochs]  # fmt: skip
+        results[expid] = [
+            {
+                "test": {"AUC": 0.7},
+                "parameters": 1,
+                "epochs": n,
+                "train_seconds": 1.0,
+                "train_rows": 1,
+                "inference_ms": 1.0,
+                "curve": [{"step": k, "loss/train": 0.5, "validation/AUC": 0.6} for k in range(n)],
+            }
+            for n in epochs
+        ]
         predictions[expid] = [{"label": label, "score": rng.random(200)} for _ in epochs]
     return make_rows(results, predictions, "a"), results, predictions
 
@@ -32,8 +41,10 @@ def test_every_picture_is_drawn(tmp_path: Path) -> None:
 
 def test_auc_of_each_part_is_the_mean_over_the_seeds() -> None:
     label = np.array([1.0, 0, 1, 0, 1])
-    runs = [{"label": label, "score": np.array([0.9, 0.1, 0.2, 0.8, 0.5])},
-            {"label": label, "score": np.array([0.9, 0.1, 0.8, 0.2, 0.5])}]  # fmt: skip
+    runs = [
+        {"label": label, "score": np.array([0.9, 0.1, 0.2, 0.8, 0.5])},
+        {"label": label, "score": np.array([0.9, 0.1, 0.8, 0.2, 0.5])},
+    ]
     assert slice_aucs(runs, Slices("", ["a", "b"], np.array([0, 0, 1, 1, 1]))) == [1.0, 0.5]
     assert np.isnan(slice_aucs(runs, Slices("", ["a", "b"], np.array([0, 0, 0, 0, 1])))[1])
 

@@ -34,8 +34,10 @@ def test_slices_of_a_data_set_against_its_samples(tmp_path: Path) -> None:
     train, test = (pl.read_parquet(samples / f"{split}.parquet") for split in ("train", "test"))
     counts = train.filter(pl.col("label") == 1)["item_id"].value_counts()
     popularity = dict(counts.iter_rows())
-    values = {"history length": test["history_length"].clip(upper_bound=6).to_numpy(),
-              "clicks of the item in training": np.array([popularity.get(item, 0) for item in test["item_id"]])}
+    values = {
+        "history length": test["history_length"].clip(upper_bound=6).to_numpy(),
+        "clicks of the item in training": np.array([popularity.get(item, 0) for item in test["item_id"]]),
+    }
     for slices in (length, clicks):
         expected = by_value(slices.title, values[slices.title])
         assert slices.names == expected.names and slices.part.tolist() == expected.part.tolist()

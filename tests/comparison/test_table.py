@@ -14,10 +14,16 @@ def runs(strengths: list[float], seed: int, rows: int = 800) -> tuple[list[dict]
     for number, strength in enumerate(strengths):
         score = rng.normal(strength * label)
         auc = roc_auc_score(label, score)
-        results.append({
-            "test": {"AUC": auc, "gAUC": auc - 0.01, "logloss": 0.5 + number / 10}, "parameters": 1234,
-            "epochs": 2 + number, "train_seconds": 10.0, "train_rows": 500, "inference_ms": 3.0,
-        })  # fmt: skip
+        results.append(
+            {
+                "test": {"AUC": auc, "gAUC": auc - 0.01, "logloss": 0.5 + number / 10},
+                "parameters": 1234,
+                "epochs": 2 + number,
+                "train_seconds": 10.0,
+                "train_rows": 500,
+                "inference_ms": 3.0,
+            }
+        )
         predictions.append({"label": label, "score": score, "group": group})
     return results, predictions
 
@@ -32,7 +38,11 @@ def rows() -> list[Row]:
 def test_rows_are_sorted_and_judged_by_the_interval(rows: list[Row]) -> None:
     assert (rows[0].expid, rows[-1].expid) == ("better", "worse")
     assert {row.expid: row.verdict for row in rows} == {
-        "base": "base", "same": "not ranked", "better": "better", "worse": "worse"}
+        "base": "base",
+        "same": "not ranked",
+        "better": "better",
+        "worse": "worse",
+    }
     for row in rows:
         if row.low is not None:
             base = next(other for other in rows if other.expid == "base")
@@ -41,7 +51,11 @@ def test_rows_are_sorted_and_judged_by_the_interval(rows: list[Row]) -> None:
 
 def test_rows_whose_intervals_overlap_share_their_places(rows: list[Row]) -> None:
     assert {row.expid: (row.first, row.last) for row in rows} == {
-        "better": (1, 1), "base": (2, 3), "same": (2, 3), "worse": (4, 4)}
+        "better": (1, 1),
+        "base": (2, 3),
+        "same": (2, 3),
+        "worse": (4, 4),
+    }
     assert [cells(row)[0] for row in rows] == ["1", "2-3", "2-3", "4"]
 
 
@@ -57,7 +71,7 @@ def test_metrics_that_a_run_did_not_ask_for_are_left_out() -> None:
     results, predictions = runs([1, 1], 0)
     for result in results:
         del result["test"]["gAUC"]
-    row, = make_rows({"base": results}, {"base": predictions}, "base")
+    (row,) = make_rows({"base": results}, {"base": predictions}, "base")
     assert row.gauc is None and row.logloss is not None
 
 

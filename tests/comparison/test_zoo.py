@@ -14,18 +14,54 @@ from experiment.checkout import Checkout
 
 HISTORY = {"dtype": "str", "type": "sequence", "splitter": "^", "max_len": 5}
 BASE = {
-    "model": "Ours", "model_id": "Ours_d", "dataset_id": "d", "task": "binary_classification", "metrics": ["AUC"],
-    "optimizer": "adam", "learning_rate": 4e-3, "embedding_regularizer": 0.25, "batch_size": 128, "epochs": 8,
-    "seed": 2019, "num_threads": 1, "embedding_dim": 18, "dnn_hidden_units": [200, 80], "dnn_activations": "Dice",
-    "batch_norm": True, "net_dropout": 0.2, "early_stop_patience": 2, "group_id": "user_id", "use_features": None,
-    "feature_specs": None, "target_field": ("item_id", "cate_id"), "sequence_field": ("items", "cates"),
-    "enable_target_product": True, "depth": 3,
-    "feature_cols": [{"name": "item_id", "dtype": "str", "type": "categorical"},
-                     {"name": ["items", "cates"], **HISTORY}, {"name": "queries", **HISTORY},
-                     {"name": "off", **HISTORY, "active": False}],
-}  # fmt: skip
-LENT = ("dataset_id", "task", "metrics", "optimizer", "learning_rate", "embedding_regularizer", "batch_size", "epochs",
-        "seed", "num_threads", "embedding_dim", "early_stop_patience", "group_id", "feature_cols")  # fmt: skip
+    "model": "Ours",
+    "model_id": "Ours_d",
+    "dataset_id": "d",
+    "task": "binary_classification",
+    "metrics": ["AUC"],
+    "optimizer": "adam",
+    "learning_rate": 4e-3,
+    "embedding_regularizer": 0.25,
+    "batch_size": 128,
+    "epochs": 8,
+    "seed": 2019,
+    "num_threads": 1,
+    "embedding_dim": 18,
+    "dnn_hidden_units": [200, 80],
+    "dnn_activations": "Dice",
+    "batch_norm": True,
+    "net_dropout": 0.2,
+    "early_stop_patience": 2,
+    "group_id": "user_id",
+    "use_features": None,
+    "feature_specs": None,
+    "target_field": ("item_id", "cate_id"),
+    "sequence_field": ("items", "cates"),
+    "enable_target_product": True,
+    "depth": 3,
+    "feature_cols": [
+        {"name": "item_id", "dtype": "str", "type": "categorical"},
+        {"name": ["items", "cates"], **HISTORY},
+        {"name": "queries", **HISTORY},
+        {"name": "off", **HISTORY, "active": False},
+    ],
+}
+LENT = (
+    "dataset_id",
+    "task",
+    "metrics",
+    "optimizer",
+    "learning_rate",
+    "embedding_regularizer",
+    "batch_size",
+    "epochs",
+    "seed",
+    "num_threads",
+    "embedding_dim",
+    "early_stop_patience",
+    "group_id",
+    "feature_cols",
+)
 
 
 def encoders(entry: dict[str, Any]) -> dict[str, str | None]:
@@ -61,7 +97,9 @@ def test_specs_of_the_base_stay_and_unused_features_have_none(checkout: Path) ->
     specs = [{"name": "items", "feature_encoder": "layers.MaskedSumPooling()"}, {"name": "item_id", "embedding_dim": 9}]
     base = {**BASE, "feature_specs": specs, "use_features": ["item_id", "items"]}
     assert zoo_entry(Checkout(checkout), "Reader", base)["feature_specs"] == [
-        *specs, {"name": "items", "feature_encoder": None}]
+        *specs,
+        {"name": "items", "feature_encoder": None},
+    ]
 
 
 def test_one_regularizer(checkout: Path) -> None:
@@ -96,5 +134,5 @@ def test_real_runs_of_checkout_models_and_one_that_fails(checkout: Path, capsys:
     assert "RuntimeError: mat1 and mat2 do not fit" in shown.err
     assert shown.err.endswith("\nerror: 1 of 3 runs failed: zoo_Broken_amazon_seed2019\n")
     head = subprocess.run(["git", "-C", str(checkout), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    result, = json.loads(Path("comparisons/amazon/results.json").read_text())["runs"]["zoo_DIN_amazon"]
+    (result,) = json.loads(Path("comparisons/amazon/results.json").read_text())["runs"]["zoo_DIN_amazon"]
     assert result["model"] == "DIN" and result["zoo_commit"] == head.stdout.strip()

@@ -44,11 +44,15 @@ names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(reviews=st.lists(st.tuples(names, names, st.integers(0, 2**40)), min_size=1, max_size=12),
-       paths=st.lists(st.none() | st.lists(names, min_size=1, max_size=3), min_size=12, max_size=12),
-       form=st.sampled_from(FORMS), block=st.integers(1, 300))
-def test_any_text_is_read_as_a_plain_loop_reads_it(reviews: list, paths: list, form: str, block: int,
-                                                   tmp_path: Path) -> None:
+@given(
+    reviews=st.lists(st.tuples(names, names, st.integers(0, 2**40)), min_size=1, max_size=12),
+    paths=st.lists(st.none() | st.lists(names, min_size=1, max_size=3), min_size=12, max_size=12),
+    form=st.sampled_from(FORMS),
+    block=st.integers(1, 300),
+)
+def test_any_text_is_read_as_a_plain_loop_reads_it(
+    reviews: list, paths: list, form: str, block: int, tmp_path: Path
+) -> None:
     categories = {"": ["a form"]} | dict(zip(dict.fromkeys(item for _, item, _ in reviews), paths, strict=False))
     files = write_raw(tmp_path, reviews, categories, form)
     with pytest.MonkeyPatch.context() as patch:
@@ -87,22 +91,26 @@ def test_the_separator_of_histories_leaves_the_ids(tmp_path: Path) -> None:
     assert log.rows() == [("u|1", "a||b", "Lotion|Oil", 1)]
 
 
-@pytest.mark.parametrize(("line", "reason"), [
-    (OK[:-20], "Unterminated|Expecting"),
-    (OK + b" and more", "Extra data"),
-    (OK + OK, "Extra data"),
-    (b'{"reviewerID": "\xff", "asin": "a", "unixReviewTime": 1}', "decode"),
-    (b"[1, 2]", "get"),
-    (b"[" * 100_000, "recursion|overflow"),
-    (b'{"reviewerID": "u", "unixReviewTime": 1}', "no asin"),
-    (b'{"reviewerID": "u", "asin": "", "unixReviewTime": 1}', "no asin"),
-    (b'{"reviewerID": "u", "asin": "a", "unixReviewTime": null}', "no unixReviewTime"),
-    (b'{"reviewerID": "u", "asin": "a", "unixReviewTime": "07 9, 2012"}', "invalid literal"),
-    (b'{"reviewerID": "u", "asin": "a", "unixReviewTime": 1e30}', "too large"),
-    (b'{"reviewerID": "u", "asin": "a", "unixReviewTime": Infinity}', "infinity"),
-])
-def test_broken_reviews(line: bytes, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture,
-                        monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (OK[:-20], "Unterminated|Expecting"),
+        (OK + b" and more", "Extra data"),
+        (OK + OK, "Extra data"),
+        (b'{"reviewerID": "\xff", "asin": "a", "unixReviewTime": 1}', "decode"),
+        (b"[1, 2]", "get"),
+        (b"[" * 100_000, "recursion|overflow"),
+        (b'{"reviewerID": "u", "unixReviewTime": 1}', "no asin"),
+        (b'{"reviewerID": "u", "asin": "", "unixReviewTime": 1}', "no asin"),
+        (b'{"reviewerID": "u", "asin": "a", "unixReviewTime": null}', "no unixReviewTime"),
+        (b'{"reviewerID": "u", "asin": "a", "unixReviewTime": "07 9, 2012"}', "invalid literal"),
+        (b'{"reviewerID": "u", "asin": "a", "unixReviewTime": 1e30}', "too large"),
+        (b'{"reviewerID": "u", "asin": "a", "unixReviewTime": Infinity}', "infinity"),
+    ],
+)
+def test_broken_reviews(
+    line: bytes, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(data.amazon, "BLOCK_BYTES", 100)
     lines = [OK] * 4 + [line, OK, line]
     with pytest.raises(UserError, match=rf"reviews\.json: line 5 is broken \(.*({reason}).*--skip-bad-lines") as caught:
@@ -119,22 +127,30 @@ def test_half_a_surrogate_pair_is_a_broken_line(tmp_path: Path) -> None:
 
 
 def test_values_that_are_not_of_the_usual_type(tmp_path: Path) -> None:
-    lines = [b'{"reviewerID": 17, "asin": "a", "unixReviewTime": "5"}', b"", b"  ",
-             b'{"reviewerID": "u", "asin": 3, "unixReviewTime": 6.0}\r']
+    lines = [
+        b'{"reviewerID": 17, "asin": "a", "unixReviewTime": "5"}',
+        b"",
+        b"  ",
+        b'{"reviewerID": "u", "asin": 3, "unixReviewTime": 6.0}\r',
+    ]
     assert reviews_of(tmp_path, lines) == [("17", "a", 5), ("u", "3", 6)]
 
 
-@pytest.mark.parametrize(("line", "reason"), [
-    (b"{'asin': 'a', 'categories': [['x']", "was never closed"),
-    (b"{'categories': [['x']]}", "no asin"),
-    (b"{'asin': ['a'], 'categories': [['x']]}", "unhashable"),
-    (b"{'asin': 'a', 'categories': ['x']}", "'x' is no list of categories"),
-    (b"{'asin': 'a', 'categories': {'x': 1}}", "0"),
-    (b'{"asin": "a", "categories": [["\\ud800"]]}', "surrogate"),
-    (b"(" * 5_000, "nested|recursion|memory|overflow"),
-])
-def test_broken_metadata(line: bytes, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture,
-                         monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"{'asin': 'a', 'categories': [['x']", "was never closed"),
+        (b"{'categories': [['x']]}", "no asin"),
+        (b"{'asin': ['a'], 'categories': [['x']]}", "unhashable"),
+        (b"{'asin': 'a', 'categories': ['x']}", "'x' is no list of categories"),
+        (b"{'asin': 'a', 'categories': {'x': 1}}", "0"),
+        (b'{"asin": "a", "categories": [["\\ud800"]]}', "surrogate"),
+        (b"(" * 5_000, "nested|recursion|memory|overflow"),
+    ],
+)
+def test_broken_metadata(
+    line: bytes, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(data.amazon, "BLOCK_BYTES", 50)
     lines = [meta_line("b", BRUSH, "2014"), b"", line, meta_line("a", SHAMPOO, "2014"), line]
     with pytest.raises(UserError, match=rf"meta\.json: line 3 is broken \(.*({reason})"):
@@ -145,8 +161,10 @@ def test_broken_metadata(line: bytes, reason: str, tmp_path: Path, caplog: pytes
 
 def test_categories_without_a_name(tmp_path: Path) -> None:
     paths = {"a": [], "b": [" "], "c": ["", "x"], "d": ["y", ""]}
-    lines = [meta_line(item, path, "2018") for item, path in paths.items()] + [meta_line("a", ["later"], "2018"),
-                                                                              meta_line("c", ["second"], "2018")]
+    lines = [meta_line(item, path, "2018") for item, path in paths.items()] + [
+        meta_line("a", ["later"], "2018"),
+        meta_line("c", ["second"], "2018"),
+    ]
     assert categories_of(tmp_path, lines, set(paths)) == {"a": "later", "c": "x"}
 
 
@@ -165,8 +183,11 @@ def test_the_form_is_seen_from_the_first_whole_record(tmp_path: Path) -> None:
 
 
 def test_records_without_the_fields(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"reviews\.json: the records have the fields user, item; they must have "
-                                        "reviewerID, asin, unixReviewTime or user_id, parent_asin, timestamp"):
+    with pytest.raises(
+        UserError,
+        match=r"reviews\.json: the records have the fields user, item; they must have "
+        "reviewerID, asin, unixReviewTime or user_id, parent_asin, timestamp",
+    ):
         reviews_of(tmp_path, [b'{"user": 1, "item": 2}'])
     with pytest.raises(UserError, match=r"have the fields asin, category; they must have asin, categories$"):
         categories_of(tmp_path, [meta_line("a", SHAMPOO, "2018")], {"a"}, form="2014")
@@ -192,13 +213,19 @@ def test_missing_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("broken", ["reviews", "meta"])
 def test_damaged_gzip(damage: str, broken: str, tmp_path: Path) -> None:
     reviews = [(f"user {row * 7919 % 1000}", f"item {row}", row) for row in range(2000)]
-    files = dict(zip(("reviews", "meta"), write_raw(tmp_path, reviews, {item: BRUSH for _, item, _ in reviews}),
-                     strict=True))
+    files = dict(
+        zip(("reviews", "meta"), write_raw(tmp_path, reviews, {item: BRUSH for _, item, _ in reviews}), strict=True)
+    )
     whole = files[broken].read_bytes()
     middle = len(whole) // 2
-    files[broken].write_bytes({"truncated": whole[:middle], "last bytes missing": whole[:-3],
-                               "overwritten": whole[:middle] + b"\0" * 40 + whole[middle + 40:],
-                               "trailing bytes": whole + b"rubbish"}[damage])
+    files[broken].write_bytes(
+        {
+            "truncated": whole[:middle],
+            "last bytes missing": whole[:-3],
+            "overwritten": whole[:middle] + b"\0" * 40 + whole[middle + 40 :],
+            "trailing bytes": whole + b"rubbish",
+        }[damage]
+    )
     with pytest.raises(UserError, match=rf"{broken}\.json\.gz is a truncated or damaged gzip file \(.*fetch it again"):
         read(**files, skip_bad_lines=True)
 

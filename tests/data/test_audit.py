@@ -77,8 +77,13 @@ LOGS = {
     "leave_one_out": {"protocol": "leave_one_out"},
     "last": {"protocol": "last", "folds": 3},
     "truncated": {"protocol": "leave_one_out", "max_len": 3, "min_history": 0},
-    "leaks": {"protocol": "time", "valid_from": 30 * DAY, "test_from": 40 * DAY, "negatives": "popularity",
-              "ties": "file"},
+    "leaks": {
+        "protocol": "time",
+        "valid_from": 30 * DAY,
+        "test_from": 40 * DAY,
+        "negatives": "popularity",
+        "ties": "file",
+    },
 }
 
 
@@ -124,25 +129,40 @@ def shifting() -> pl.DataFrame:
     rng = np.random.default_rng(0)
     day = np.tile(np.repeat([0, 1], [7, 4]), 2000)
     items = rng.permutation(600)[rng.integers(0, 300, day.size) + 300 * day]
-    return pl.DataFrame({
-        "user_id": np.repeat(np.arange(2000), 11), "item_id": items + 1000, "cate_id": items % 9, "time": day * DAY,
-    }).with_columns(pl.exclude("time").cast(pl.String)).unique(maintain_order=True).sort("item_id")
+    return (
+        pl.DataFrame(
+            {
+                "user_id": np.repeat(np.arange(2000), 11),
+                "item_id": items + 1000,
+                "cate_id": items % 9,
+                "time": day * DAY,
+            }
+        )
+        .with_columns(pl.exclude("time").cast(pl.String))
+        .unique(maintain_order=True)
+        .sort("item_id")
+    )
 
 
-@pytest.mark.parametrize(("given", "rules"), [
-    ({}, []),
-    ({"negatives": "popularity"}, ["training popularity"]),
-    ({"negatives": "uniform"}, ["training popularity"]),
-    ({"ties": "file"}, ["id above the last one's"]),
-    ({"ties": "file", "negatives": "popularity"}, ["training popularity", "id above the last one's"]),
-])
+@pytest.mark.parametrize(
+    ("given", "rules"),
+    [
+        ({}, []),
+        ({"negatives": "popularity"}, ["training popularity"]),
+        ({"negatives": "uniform"}, ["training popularity"]),
+        ({"ties": "file"}, ["id above the last one's"]),
+        ({"ties": "file", "negatives": "popularity"}, ["training popularity", "id above the last one's"]),
+    ],
+)
 def test_leaks_are_seen(given: dict, rules: list[str], shifting: pl.DataFrame) -> None:
     result = audit(samples_of(shifting, **given))
     assert [warning.split("'")[1] for warning in result["warnings"]] == [
-        rule if "last one" not in rule else "id above the last one" for rule in rules]
+        rule if "last one" not in rule else "id above the last one" for rule in rules
+    ]
     lines = table(result).splitlines()
     assert len(lines) == 7 and [line for line in lines if "<- leak" in line] == [
-        line for line in lines if any(rule in line for rule in rules)]
+        line for line in lines if any(rule in line for rule in rules)
+    ]
     if not given:
         assert [value for rule, value in result["trivial"].items() if "last one" not in rule] == [0.5] * 3
 
@@ -173,15 +193,22 @@ def test_published_csv_files_of_other_shapes(tmp_path: Path) -> None:
     assert audit_csv(tmp_path, HEADER + ROWS.splitlines()[1] + "\n", HEADER + ROWS)["untrained"]["item-kNN"] == 0.5
 
 
-@pytest.mark.parametrize(("train", "test", "message"), [
-    ("", HEADER + ROWS, r"train\.csv cannot be read: empty CSV"),
-    (HEADER, HEADER + ROWS, r"train\.csv has no rows"),
-    (HEADER + ROWS, ROWS, r"test\.csv has no column 'label'"),
-    (HEADER + ROWS, HEADER + "1,u,i,c,h,h,more\n", r"test\.csv cannot be read: "),
-    (HEADER + ROWS, HEADER + "2,u,i,c,h,h\n", r"test\.csv: column 'label' has the value '2'; a label is 0 or 1"),
-    (HEADER + ROWS, HEADER + "1,u,i,c,h,h\n", "the test split has 1 samples, all of label 1: no AUC"),
-    (HEADER + ROWS, HEADER + ROWS + "1,u,i,c,h^h,h\n", "item_history and cate_history differ in length: 'h.h', 'h'"),
-])
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        ("", HEADER + ROWS, r"train\.csv cannot be read: empty CSV"),
+        (HEADER, HEADER + ROWS, r"train\.csv has no rows"),
+        (HEADER + ROWS, ROWS, r"test\.csv has no column 'label'"),
+        (HEADER + ROWS, HEADER + "1,u,i,c,h,h,more\n", r"test\.csv cannot be read: "),
+        (HEADER + ROWS, HEADER + "2,u,i,c,h,h\n", r"test\.csv: column 'label' has the value '2'; a label is 0 or 1"),
+        (HEADER + ROWS, HEADER + "1,u,i,c,h,h\n", "the test split has 1 samples, all of label 1: no AUC"),
+        (
+            HEADER + ROWS,
+            HEADER + ROWS + "1,u,i,c,h^h,h\n",
+            "item_history and cate_history differ in length: 'h.h', 'h'",
+        ),
+    ],
+)
 def test_csv_files_that_cannot_be_audited(train: str, test: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         audit_csv(tmp_path, train, test)
@@ -202,13 +229,18 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], shifti
         assert shown.err.startswith("warning: leak: the rule 'id above the last one's' scores ")
 
 
-@pytest.mark.parametrize(("paths", "message"), [
-    (["gone"], "give one folder, or two files"), (["a", "b", "c"], "give one folder, or two files"),
-    (["gone.csv", "test.csv"], "gone.csv does not exist"),
-    (["."], "is no folder of samples: behaviours.parquet is missing"),
-])
-def test_command_line_on_wrong_input(paths: list[str], message: str, tmp_path: Path,
-                                     capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (["gone"], "give one folder, or two files"),
+        (["a", "b", "c"], "give one folder, or two files"),
+        (["gone.csv", "test.csv"], "gone.csv does not exist"),
+        (["."], "is no folder of samples: behaviours.parquet is missing"),
+    ],
+)
+def test_command_line_on_wrong_input(
+    paths: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([str(tmp_path / path) for path in paths]) == 2
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.startswith("error: ") and message in shown.err and shown.err.count("\n") == 1

@@ -8,10 +8,18 @@ import pytest
 from data.behaviour_log import read_log
 from data.errors import UserError
 
-LOG = pl.DataFrame({
-    "uid": ["u1", "u^1", "u2"], "iid": [7, 8, 7], "cid": ["shoes", None, "a^b"], "ts": [100, 40, 60],
-    "brand": ["x", "", None], "price": [1.5, None, 2.0], "clicked": [True, False, True], "req": [1, 1, 2],
-})
+LOG = pl.DataFrame(
+    {
+        "uid": ["u1", "u^1", "u2"],
+        "iid": [7, 8, 7],
+        "cid": ["shoes", None, "a^b"],
+        "ts": [100, 40, 60],
+        "brand": ["x", "", None],
+        "price": [1.5, None, 2.0],
+        "clicked": [True, False, True],
+        "req": [1, 1, 2],
+    }
+)
 COLUMNS = {"user": "uid", "item": "iid", "category": "cid", "time": "ts"}
 NOON = 1_704_110_400
 
@@ -43,26 +51,32 @@ def test_a_log_of_any_form(name: str, tmp_path: Path) -> None:
     assert read_log(tmp_path / name, **COLUMNS).columns == ["user_id", "item_id", "cate_id", "time"]
 
 
-@pytest.mark.parametrize(("values", "expected"), [
-    (["2024-01-01", "1969-12-31"], [NOON - 43_200, -86_400]),
-    (["2024-01-01 12:00:00", "2024-01-01 12:00:59.9"], [NOON, NOON + 59]),
-    (["2024-01-01T12:00:00Z", "2024-01-01T14:00:00+02:00"], [NOON, NOON]),
-    ([" 17 ", "1e3"], [17, 1000]),
-    (["17.9", "-0.5"], [17, -1]),
-])
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["2024-01-01", "1969-12-31"], [NOON - 43_200, -86_400]),
+        (["2024-01-01 12:00:00", "2024-01-01 12:00:59.9"], [NOON, NOON + 59]),
+        (["2024-01-01T12:00:00Z", "2024-01-01T14:00:00+02:00"], [NOON, NOON]),
+        ([" 17 ", "1e3"], [17, 1000]),
+        (["17.9", "-0.5"], [17, -1]),
+    ],
+)
 def test_times_as_text(values: list[str], expected: list[int], tmp_path: Path) -> None:
     for name in ("log.csv", "log.parquet"):
         assert times(values, tmp_path / name) == expected
 
 
-@pytest.mark.parametrize(("values", "expected"), [
-    ([17, 18], [17, 18]),
-    ([17.9, -0.5], [17, -1]),
-    ([date(2024, 1, 1)], [NOON - 43_200]),
-    ([datetime(2024, 1, 1, 12)], [NOON]),
-    ([datetime(2024, 1, 1, 12, tzinfo=timezone.utc)], [NOON]),
-    (pl.Series(["2024-01-01"]).cast(pl.Categorical), [NOON - 43_200]),
-])
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([17, 18], [17, 18]),
+        ([17.9, -0.5], [17, -1]),
+        ([date(2024, 1, 1)], [NOON - 43_200]),
+        ([datetime(2024, 1, 1, 12)], [NOON]),
+        ([datetime(2024, 1, 1, 12, tzinfo=timezone.utc)], [NOON]),
+        (pl.Series(["2024-01-01"]).cast(pl.Categorical), [NOON - 43_200]),
+    ],
+)
 def test_times_of_parquet(values: list, expected: list[int], tmp_path: Path) -> None:
     assert times(values, tmp_path / "log.parquet") == expected
 
@@ -79,17 +93,20 @@ def test_milliseconds(tmp_path: Path) -> None:
     assert times([str(NOON * 1000)], tmp_path / "log.csv", time_unit="ms") == [NOON]
 
 
-@pytest.mark.parametrize(("column", "values", "shown"), [
-    ("uid", ["u1", None, "u"], "uid (None)"),
-    ("iid", ["i", "", ""], "iid ('')"),
-    ("ts", [1, None, 2], "ts (None)"),
-    ("ts", ["2024-01-01", "yesterday", "2024-01-02"], "ts ('yesterday')"),
-    ("ts", ["2024-01-01", "17", "2024-01-02"], "ts ('17')"),
-    ("ts", ["5", "2024-01-01", "6"], "ts ('2024-01-01')"),
-    ("ts", [1.0, float("nan"), 2.0], "ts (nan)"),
-    ("ts", [1, 2**63 + 1, 2], "ts (9223372036854775809)"),
-    ("req", [1, None, 1], "req (None)"),
-])
+@pytest.mark.parametrize(
+    ("column", "values", "shown"),
+    [
+        ("uid", ["u1", None, "u"], "uid (None)"),
+        ("iid", ["i", "", ""], "iid ('')"),
+        ("ts", [1, None, 2], "ts (None)"),
+        ("ts", ["2024-01-01", "yesterday", "2024-01-02"], "ts ('yesterday')"),
+        ("ts", ["2024-01-01", "17", "2024-01-02"], "ts ('17')"),
+        ("ts", ["5", "2024-01-01", "6"], "ts ('2024-01-01')"),
+        ("ts", [1.0, float("nan"), 2.0], "ts (nan)"),
+        ("ts", [1, 2**63 + 1, 2], "ts (9223372036854775809)"),
+        ("req", [1, None, 1], "req (None)"),
+    ],
+)
 def test_broken_rows(column: str, values: list, shown: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     frame = LOG.with_columns(pl.Series(column, values, strict=False))
     path = write(frame, tmp_path / "log.parquet")
@@ -114,10 +131,16 @@ def test_no_time_can_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
         times(pl.Series([1]).cast(pl.Duration), tmp_path / "log.parquet")
 
 
-@pytest.mark.parametrize(("labels", "expected"), [
-    (["1", "0", "1"], [1, 0, 1]), (["1.0", "0.0", "0"], [1, 0, 0]), (["True", "false", "TRUE"], [1, 0, 1]),
-    ([0, 1, 1], [0, 1, 1]), ([1.0, 0.0, 0.0], [1, 0, 0]),
-])
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (["1", "0", "1"], [1, 0, 1]),
+        (["1.0", "0.0", "0"], [1, 0, 0]),
+        (["True", "false", "TRUE"], [1, 0, 1]),
+        ([0, 1, 1], [0, 1, 1]),
+        ([1.0, 0.0, 0.0], [1, 0, 0]),
+    ],
+)
 def test_labels(labels: list, expected: list[int], tmp_path: Path) -> None:
     path = write(LOG.with_columns(clicked=pl.Series(labels)), tmp_path / "log.parquet")
     assert read_log(path, **COLUMNS, label="clicked")["label"].to_list() == expected
@@ -130,10 +153,19 @@ def test_values_that_are_no_labels(value: str | None, tmp_path: Path) -> None:
         read_log(path, **COLUMNS, label="clicked")
 
 
-@pytest.mark.parametrize("side", [
-    ("label",), ("tie",), ("item",), ("item_history",), ("neg_item",), ("brand", "brand"), ("event_time",),
-    ("brand_history",),
-])
+@pytest.mark.parametrize(
+    "side",
+    [
+        ("label",),
+        ("tie",),
+        ("item",),
+        ("item_history",),
+        ("neg_item",),
+        ("brand", "brand"),
+        ("event_time",),
+        ("brand_history",),
+    ],
+)
 def test_names_of_side_columns_that_are_taken(side: tuple[str, ...], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"side column '{side[0]}': the name is taken"):
         read_log(tmp_path / "log.csv", **COLUMNS, side=side)
@@ -144,15 +176,18 @@ def test_requests_need_labels(tmp_path: Path) -> None:
         read_log(tmp_path / "log.csv", **COLUMNS, request="req")
 
 
-@pytest.mark.parametrize(("name", "content", "message"), [
-    ("log.csv", b"", "log.csv cannot be read: empty CSV"),
-    ("log.csv", b"uid,iid,cid,ts\n", "log.csv has no rows"),
-    ("log.csv", b"uid,iid,ts\nu,i,1\n", "log.csv has no column 'cid'; it has uid, iid, ts"),
-    ("log.csv", b"uid,iid,cid,ts\nu,i,c,1,more\n", "log.csv cannot be read: "),
-    ("log.csv", b"uid,iid,cid,ts\nu,i,c\n", r"row 1 has no usable ts \(None\)"),
-    ("log.parquet", b"uid,iid,cid,ts\nu,i,c,1\n", "log.parquet cannot be read: "),
-    ("log.csv.gz", gzip.compress(b"uid,iid,cid,ts\n" + b"u,i,c,1\n" * 500)[:-10], "log.csv.gz cannot be read: "),
-])
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("log.csv", b"", "log.csv cannot be read: empty CSV"),
+        ("log.csv", b"uid,iid,cid,ts\n", "log.csv has no rows"),
+        ("log.csv", b"uid,iid,ts\nu,i,1\n", "log.csv has no column 'cid'; it has uid, iid, ts"),
+        ("log.csv", b"uid,iid,cid,ts\nu,i,c,1,more\n", "log.csv cannot be read: "),
+        ("log.csv", b"uid,iid,cid,ts\nu,i,c\n", r"row 1 has no usable ts \(None\)"),
+        ("log.parquet", b"uid,iid,cid,ts\nu,i,c,1\n", "log.parquet cannot be read: "),
+        ("log.csv.gz", gzip.compress(b"uid,iid,cid,ts\n" + b"u,i,c,1\n" * 500)[:-10], "log.csv.gz cannot be read: "),
+    ],
+)
 def test_files_that_cannot_be_read(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:

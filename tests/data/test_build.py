@@ -31,8 +31,11 @@ def raw(tmp_path: Path) -> list[str]:
 def log_file(tmp_path: Path) -> list[str]:
     """Arguments that name a log of exposures."""
     log = as_log(random_reviews(users=60)).with_columns(
-        brand=pl.format("b{}", pl.int_range(pl.len()) % 5), clicked=pl.int_range(pl.len()) % 2,
-        shown=pl.format("r{}", pl.col("time")), moment=pl.from_epoch("time"))
+        brand=pl.format("b{}", pl.int_range(pl.len()) % 5),
+        clicked=pl.int_range(pl.len()) % 2,
+        shown=pl.format("r{}", pl.col("time")),
+        moment=pl.from_epoch("time"),
+    )
     log.write_csv(tmp_path / "log.csv")
     log.write_parquet(tmp_path / "log.parquet")
     return ["log", "--user", "user_id", "--item", "item_id", "--category", "cate_id", "--time", "moment"]
@@ -58,8 +61,10 @@ def fails(arguments: list[str], message: str, out: Path, capsys: pytest.CaptureF
     assert after == before
 
 
-@pytest.mark.parametrize(("form", "files"), [("parquet", PARQUET), ("csv", sorted([*CSV, "samples.json"])),
-                                             ("both", sorted([*CSV, *PARQUET]))])
+@pytest.mark.parametrize(
+    ("form", "files"),
+    [("parquet", PARQUET), ("csv", sorted([*CSV, "samples.json"])), ("both", sorted([*CSV, *PARQUET]))],
+)
 def test_forms_of_samples(form: str, files: list[str], raw: list[str], tmp_path: Path) -> None:
     out = tmp_path / "new" / "built"
     assert main([*raw, "--format", form, "--max-len", "3", "--out", str(out)]) == 0
@@ -76,11 +81,15 @@ def test_the_same_command_gives_the_same_files(raw: list[str], tmp_path: Path) -
     assert content(tmp_path / "one") == content(tmp_path / "other")
 
 
-@pytest.mark.parametrize("protocol", [
-    ["--protocol", "last", "--folds", "4", "--fold", "3"], ["--protocol", "leave_one_out", "--negatives", "uniform"],
-    ["--protocol", "time", "--valid-from", "1970-02-05", "--test-from", "1970-02-15", "--exclude-history"],
-    ["--protocol", "window", "--target-days", "30", "--valid-days", "5", "--test-days", "5"],
-])
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        ["--protocol", "last", "--folds", "4", "--fold", "3"],
+        ["--protocol", "leave_one_out", "--negatives", "uniform"],
+        ["--protocol", "time", "--valid-from", "1970-02-05", "--test-from", "1970-02-15", "--exclude-history"],
+        ["--protocol", "window", "--target-days", "30", "--valid-days", "5", "--test-days", "5"],
+    ],
+)
 def test_protocols(protocol: list[str], raw: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     assert main([*raw, *protocol, "--out", str(tmp_path / "out")]) == 0
@@ -92,14 +101,44 @@ def test_protocols(protocol: list[str], raw: list[str], tmp_path: Path, caplog: 
 
 @pytest.mark.parametrize("name", ["log.csv", "log.parquet"])
 def test_a_log_of_exposures(name: str, log_file: list[str], tmp_path: Path) -> None:
-    arguments = [*log_file, "--input", str(tmp_path / name), "--label", "clicked", "--request", "shown",
-                 "--side", "brand", "--protocol", "time", "--valid-from", "1970-01-25", "--test-from", "1970-02-05"]
+    arguments = [
+        *log_file,
+        "--input",
+        str(tmp_path / name),
+        "--label",
+        "clicked",
+        "--request",
+        "shown",
+        "--side",
+        "brand",
+        "--protocol",
+        "time",
+        "--valid-from",
+        "1970-01-25",
+        "--test-from",
+        "1970-02-05",
+    ]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
     samples = Samples.load(tmp_path / "out")
-    assert samples.history_columns == ["item_history", "cate_history", "brand_history", "neg_item_history",
-                                       "neg_cate_history", "neg_brand_history", "session_history", "day_history"]
-    assert samples.splits["test"].columns == ["label", "user_id", "item_id", "cate_id", "brand", "history_start",
-                                              "history_length"]
+    assert samples.history_columns == [
+        "item_history",
+        "cate_history",
+        "brand_history",
+        "neg_item_history",
+        "neg_cate_history",
+        "neg_brand_history",
+        "session_history",
+        "day_history",
+    ]
+    assert samples.splits["test"].columns == [
+        "label",
+        "user_id",
+        "item_id",
+        "cate_id",
+        "brand",
+        "history_start",
+        "history_length",
+    ]
 
 
 def test_a_leak_is_warned_of(raw: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -125,38 +164,57 @@ def test_help_lists_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"\n  {name} " in shown for name in ("last", "leave_one_out", "time", "window"))
 
 
-@pytest.mark.parametrize("arguments", [
-    [], ["csv"], ["amazon"], ["amazon", "--out", "x", "--ties", "stable"], ["amazon", "--out", "x", "--seed", "one"],
-    ["amazon", "--out", "x", "--see", "1"],
-])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["csv"],
+        ["amazon"],
+        ["amazon", "--out", "x", "--ties", "stable"],
+        ["amazon", "--out", "x", "--seed", "one"],
+        ["amazon", "--out", "x", "--see", "1"],
+    ],
+)
 def test_wrong_command_lines(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2 and "error: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("more", "message"), [
-    (["--max-len", "0"], "build option max_len is 0; it must be a whole number, 1 or more"),
-    (["--fold", "1"], "build option fold belongs to protocol last"),
-    (["--protocol", "last", "--fold", "10"], "fold 10 of 10 folds"),
-    (["--protocol", "time", "--valid-from", "soon", "--test-from", "1970-01-20"], "valid_from is 'soon'"),
-    (["--protocol", "time", "--valid-from", "5", "--test-from", "5"], "valid_from (5 s) must be before test_from"),
-    (["--protocol", "time", "--valid-from", "1970-01-20", "--test-from", "2014-01-01"], "the test split is empty: 40"),
-    (["--protocol", "window", "--target-days", "3", "--valid-days", "2"], "target_days 3 must exceed valid_days 2"),
-    (["--min-history", "90"], "the train split is empty: 40 users and"),
-    (["--form", "2023"], "they must have user_id, parent_asin, timestamp"),
-])
-def test_wrong_options(more: list[str], message: str, raw: list[str], tmp_path: Path,
-                       capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--max-len", "0"], "build option max_len is 0; it must be a whole number, 1 or more"),
+        (["--fold", "1"], "build option fold belongs to protocol last"),
+        (["--protocol", "last", "--fold", "10"], "fold 10 of 10 folds"),
+        (["--protocol", "time", "--valid-from", "soon", "--test-from", "1970-01-20"], "valid_from is 'soon'"),
+        (["--protocol", "time", "--valid-from", "5", "--test-from", "5"], "valid_from (5 s) must be before test_from"),
+        (
+            ["--protocol", "time", "--valid-from", "1970-01-20", "--test-from", "2014-01-01"],
+            "the test split is empty: 40",
+        ),
+        (["--protocol", "window", "--target-days", "3", "--valid-days", "2"], "target_days 3 must exceed valid_days 2"),
+        (["--min-history", "90"], "the train split is empty: 40 users and"),
+        (["--form", "2023"], "they must have user_id, parent_asin, timestamp"),
+    ],
+)
+def test_wrong_options(
+    more: list[str], message: str, raw: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fails([*raw, *more], message, tmp_path / "out", capsys)
 
 
-def test_broken_raw_files(raw: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str],
-                          caplog: pytest.LogCaptureFixture) -> None:
+def test_broken_raw_files(
+    raw: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     out, reviews = tmp_path / "out", Path(raw[2])
     whole = reviews.read_bytes()
-    fails([*raw[:2], "gone.json.gz", *raw[3:], "--raw-from", "the  web"],
-          "raw file gone.json.gz does not exist; to get it: the web", out, capsys)
+    fails(
+        [*raw[:2], "gone.json.gz", *raw[3:], "--raw-from", "the  web"],
+        "raw file gone.json.gz does not exist; to get it: the web",
+        out,
+        capsys,
+    )
     reviews.write_bytes(whole[:-100])
     fails(raw, f"{reviews} is a truncated or damaged gzip file", out, capsys)
     reviews.write_bytes(b"")
@@ -222,11 +280,18 @@ def test_a_folder_below_a_file(raw: list[str], tmp_path: Path, capsys: pytest.Ca
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), pl.exceptions.ComputeError("os error 28"),
-                                   UserError("no AUC")])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), pl.exceptions.ComputeError("os error 28"), UserError("no AUC")]
+)
 @pytest.mark.parametrize("stands", [True, False])
-def test_a_build_is_whole_or_nothing(error: Exception, stands: bool, raw: list[str], tmp_path: Path,
-                                     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_is_whole_or_nothing(
+    error: Exception,
+    stands: bool,
+    raw: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     out = tmp_path / "out"
     if stands:
         assert main([*raw, "--out", str(out)]) == 0

@@ -10,8 +10,9 @@ from data.encoded import EncodedHistory
 
 
 def history(ids: list[int], start: list[int], length: list[int]) -> EncodedHistory:
-    return EncodedHistory(np.array(ids, dtype=np.int32), np.array(start), np.array(length),
-                          np.zeros(len(start), dtype=bool), "post")
+    return EncodedHistory(
+        np.array(ids, dtype=np.int32), np.array(start), np.array(length), np.zeros(len(start), dtype=bool), "post"
+    )
 
 
 def test_distinct_tuples_of_training_rows() -> None:
@@ -28,7 +29,9 @@ def test_distinct_tuples_of_training_rows() -> None:
 
 def test_items_that_were_not_clicked_are_tuples_of_their_own() -> None:
     features = {
-        "item_id": {}, "item_history": {"share_embedding": "item_id"}, "cate_history": {},
+        "item_id": {},
+        "item_history": {"share_embedding": "item_id"},
+        "cate_history": {},
         "neg_item_history": {"share_embedding": "item_history"},
         "neg_cate_history": {"share_embedding": "cate_history"},
     }

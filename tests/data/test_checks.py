@@ -82,7 +82,9 @@ def encoded(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[FeatureMap,
     made = FeatureMap("made", str(tmp_path))
     made.labels = ["label"]
     made.features = OrderedDict(
-        user_id={"type": "meta"}, item_id={"type": "categorical", "vocab_size": 5}, price={"type": "numeric"},
+        user_id={"type": "meta"},
+        item_id={"type": "categorical", "vocab_size": 5},
+        price={"type": "numeric"},
         history={"type": "sequence", "vocab_size": 4, "share_embedding": "item_id", "max_len": 2},
     )
     params = {"data_format": request.param}
@@ -102,15 +104,18 @@ def write(path: Path, columns: dict) -> None:
         pl.DataFrame(columns).write_parquet(path)
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({}, None),
-    ({"history": [[0, 5], [1, 2]]}, r"test data .*: history holds the id 5, its vocabulary has 5 ids from 0"),
-    ({"item_id": [-1, 2]}, r"test data .*: item_id holds the id -1"),
-    ({"label": [1.0, 1.0]}, "test data .*: every label is 1"),
-    ({"label": None}, "test data .*: column label is missing"),
-    ({"item_id": None}, "test data .*: column item_id is missing"),
-    ({name: [] for name in GOOD}, "test data .*: no rows"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, None),
+        ({"history": [[0, 5], [1, 2]]}, r"test data .*: history holds the id 5, its vocabulary has 5 ids from 0"),
+        ({"item_id": [-1, 2]}, r"test data .*: item_id holds the id -1"),
+        ({"label": [1.0, 1.0]}, "test data .*: every label is 1"),
+        ({"label": None}, "test data .*: column label is missing"),
+        ({"item_id": None}, "test data .*: column item_id is missing"),
+        ({name: [] for name in GOOD}, "test data .*: no rows"),
+    ],
+)
 def test_files_encoded_elsewhere(change: dict, message: str | None, encoded: tuple[FeatureMap, dict]) -> None:
     feature_map, params = encoded
     columns = {name: values for name, values in {**GOOD, **change}.items() if values is not None}

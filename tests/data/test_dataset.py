@@ -62,8 +62,13 @@ def test_splits_that_an_entry_does_not_have(params: dict) -> None:
 
 def test_building_from_raw_reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The entry's own splits are ignored: they come out of the build."""
-    options = {"source": "amazon", "reviews": str(tmp_path / "reviews"), "meta": str(tmp_path / "meta"), "max_len": 6,
-               "raw_from": "ask the owner"}
+    options = {
+        "source": "amazon",
+        "reviews": str(tmp_path / "reviews"),
+        "meta": str(tmp_path / "meta"),
+        "max_len": 6,
+        "raw_from": "ask the owner",
+    }
     for name in ("reviews", "meta"):
         (tmp_path / name).touch()
     monkeypatch.setattr(data.dataset, "build_samples", lambda given, out, verbose: write_samples(out))
@@ -98,12 +103,15 @@ def test_a_built_set_outlives_its_raw_files(params: dict, csv: Path, caplog: pyt
     assert sum("are gone, it is used as it is" in record.getMessage() for record in caplog.records) == 1
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"min_categr_count": 3}, "min_categr_count: 1 -> 3"),
-    ({"n_rows": 5}, "n_rows: None -> 5"),
-    ({"label_col": {"name": "label", "dtype": "int"}}, "label_col.label.dtype: float -> int"),
-    ({"data_loader": "zoo"}, "data_loader: in_memory -> zoo"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"min_categr_count": 3}, "min_categr_count: 1 -> 3"),
+        ({"n_rows": 5}, "n_rows: None -> 5"),
+        ({"label_col": {"name": "label", "dtype": "int"}}, "label_col.label.dtype: float -> int"),
+        ({"data_loader": "zoo"}, "data_loader: in_memory -> zoo"),
+    ],
+)
 def test_changed_keys(change: dict, message: str, params: dict) -> None:
     prepare_dataset(params)
     built = stamp(params)
@@ -198,15 +206,18 @@ def test_a_folder_that_cannot_be_written(params: dict, tmp_path: Path) -> None:
         prepare_dataset({**params, "data_root": str(tmp_path / "file")})
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"data_format": None}, "data_format is missing"),
-    ({"data_format": "tfrecord"}, "data_format=tfrecord is not known; allowed: csv, parquet, npz"),
-    ({"data_loader": "fast"}, "data_loader=fast is not known; allowed: in_memory, zoo"),
-    ({"data_format": "npz", "data_loader": "in_memory"}, "in_memory reads csv and raw parquet"),
-    ({"valid_size": 0.1}, "valid_size=0.1: FuxiCTR cannot split"),
-    ({"feature_cols": []}, "feature_cols is missing"),
-    ({"label_col": None}, "label_col is missing"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data_format": None}, "data_format is missing"),
+        ({"data_format": "tfrecord"}, "data_format=tfrecord is not known; allowed: csv, parquet, npz"),
+        ({"data_loader": "fast"}, "data_loader=fast is not known; allowed: in_memory, zoo"),
+        ({"data_format": "npz", "data_loader": "in_memory"}, "in_memory reads csv and raw parquet"),
+        ({"valid_size": 0.1}, "valid_size=0.1: FuxiCTR cannot split"),
+        ({"feature_cols": []}, "feature_cols is missing"),
+        ({"label_col": None}, "label_col is missing"),
+    ],
+)
 def test_wrong_entries(change: dict, message: str, params: dict) -> None:
     with pytest.raises(UserError, match=message):
         prepare_dataset({**params, **change})
@@ -220,8 +231,10 @@ def test_dropped_behaviours_are_warned_of_once_a_run(params: dict, caplog: pytes
         with caplog.at_level(logging.WARNING):
             prepare_dataset(params)
         messages = [record.getMessage() for record in caplog.records if "drops the newest" in record.getMessage()]
-        rows = sum(pl.read_csv(params[f"{split}_data"])["item_history"].str.count_matches(r"\^").gt(1).sum()
-                   for split in SPLITS)
+        rows = sum(
+            pl.read_csv(params[f"{split}_data"])["item_history"].str.count_matches(r"\^").gt(1).sum()
+            for split in SPLITS
+        )
         assert len(messages) == 1 and f"item_history ({rows} rows)" in messages[0]
 
 

@@ -39,8 +39,9 @@ def assert_same(actual: InMemoryDataLoader, expected: InMemoryDataLoader, withou
             assert torch.equal(batch[name], other[name]), name
 
 
-def test_a_file_of_the_data_set_is_encoded_as_its_split(samples: Path, params: dict, feature_map: FeatureMap,
-                                                        tmp_path: Path) -> None:
+def test_a_file_of_the_data_set_is_encoded_as_its_split(
+    samples: Path, params: dict, feature_map: FeatureMap, tmp_path: Path
+) -> None:
     expected = InMemoryDataLoader(feature_map, params["test_data"], batch_size=8)
     encoder = Encoder.load(tmp_path / "made", params)
 
@@ -52,13 +53,15 @@ def test_a_file_of_the_data_set_is_encoded_as_its_split(samples: Path, params: d
     assert_same(encoded(csv / "test.csv"), expected)
     rows = pl.read_csv(csv / "test.csv").drop("label", "user_id")
     rows.with_columns(pl.col("item_history", "cate_history").fill_null("").str.split("^")).write_parquet(
-        tmp_path / "lists.parquet")
+        tmp_path / "lists.parquet"
+    )
     assert_same(encoded(tmp_path / "lists.parquet"), expected, without=("label", "user_id"))
 
 
 def test_unseen_values_are_counted(params: dict, tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text(
-        "user_id,item_id,cate_id,item_history,cate_history\nu0,i0,c0,i1^new,c1^c2\nnobody,new,c1,,\nu1,i2,c2,new,c9\n")
+        "user_id,item_id,cate_id,item_history,cate_history\nu0,i0,c0,i1^new,c1^c2\nnobody,new,c1,,\nu1,i2,c2,new,c9\n"
+    )
     encoder = Encoder.load(tmp_path / "made", params)
     split = encoder.encode_file(tmp_path / "new.csv")
     assert encoder.unseen == {"item_id": 1, "cate_id": 0, "item_history": 2, "cate_history": 1}
@@ -99,7 +102,8 @@ def test_dropped_behaviours_are_counted_once(params: dict, tmp_path: Path, caplo
         split = Encoder.load(tmp_path / "made", params).encode_file(tmp_path / "new.csv")
     assert [record.getMessage() for record in caplog.records] == [
         "max_len with padding: post keeps the oldest behaviours and drops the newest: item_history (1 rows), "
-        "cate_history (1 rows)"]
+        "cate_history (1 rows)"
+    ]
     assert split.tables[0].length.tolist() == [6, 1]
 
 
@@ -109,8 +113,10 @@ def test_integer_vocabularies_come_back_as_integers(samples: Path, tmp_path: Pat
         rows = pl.read_csv(csv / f"{split}.csv")
         rows = rows.with_columns(age=pl.int_range(pl.len()) % 7, score=pl.int_range(pl.len()) / 3)
         rows.write_csv(csv / f"{split}.csv")
-    columns = [{"name": "age", "dtype": "int", "type": "categorical"},
-               {"name": "score", "dtype": "float", "type": "numeric", "normalizer": "StandardScaler"}]
+    columns = [
+        {"name": "age", "dtype": "int", "type": "categorical"},
+        {"name": "score", "dtype": "float", "type": "numeric", "normalizer": "StandardScaler"},
+    ]
     params = prepare_dataset(entry(csv, tmp_path, dataset_id="numbers", feature_cols=columns))
     encoder = Encoder.load(tmp_path / "numbers", params)
     split = encoder.encode_file(csv / "test.csv")
@@ -124,8 +130,10 @@ def test_vectors(tmp_path: Path) -> None:
     frame = pl.DataFrame({"label": [0, 1, 1], "item_id": ["a", "b", "a"], "image": [[0.5, 1], [2, 3], [4, 5]]})
     for split in ("train", "valid", "test"):
         frame.write_parquet(tmp_path / f"{split}.parquet")
-    columns = [{"name": "item_id", "dtype": "str", "type": "categorical"},
-               {"name": "image", "dtype": "float", "type": "embedding", "pretrain_dim": 2}]
+    columns = [
+        {"name": "item_id", "dtype": "str", "type": "categorical"},
+        {"name": "image", "dtype": "float", "type": "embedding", "pretrain_dim": 2},
+    ]
     params = prepare_dataset(entry(tmp_path, tmp_path, data_format="parquet", feature_cols=columns, group_id=None))
     split = Encoder.load(tmp_path / "made", params).encode_file(tmp_path / "test.parquet")
     assert split.columns["image"].tolist() == [[0.5, 1], [2, 3], [4, 5]]
@@ -140,12 +148,15 @@ def test_no_pickle_is_written_or_needed(params: dict, tmp_path: Path) -> None:
         assert all(array.dtype != object for array in arrays.values())
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    (None, "encoder.json does not exist: only data sets built in-process"),
-    ("{", r"encoder.json is damaged \(.*\); --rebuild the data set"),
-    ("{}", "encoder.json is damaged"),
-    ('{"format": 99}', "has format 99, this version reads 1"),
-])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "encoder.json does not exist: only data sets built in-process"),
+        ("{", r"encoder.json is damaged \(.*\); --rebuild the data set"),
+        ("{}", "encoder.json is damaged"),
+        ('{"format": 99}', "has format 99, this version reads 1"),
+    ],
+)
 def test_encoders_that_cannot_be_read(content: str | None, message: str, params: dict, tmp_path: Path) -> None:
     file = tmp_path / "made" / "encoder.json"
     file.unlink() if content is None else file.write_text(content)

@@ -54,7 +54,8 @@ def test_raw_form_of_2014(reviews: list[dict], items: dict[str, dict]) -> None:
     assert [review["asin"] for review in reviews] == sorted(review["asin"] for review in reviews)
     assert {review["asin"] for review in reviews} <= set(items)
     assert {tuple(item["categories"][0]) for item in items.values()} == {
-        ("Synthetic", topic, category) for topic, categories in TOPICS.items() for category in categories}
+        ("Synthetic", topic, category) for topic, categories in TOPICS.items() for category in categories
+    }
     assert all(review["unixReviewTime"] % DAY == 0 for review in reviews)
 
 
@@ -65,8 +66,9 @@ def test_behaviours_of_a_user(reviews: list[dict]) -> None:
     counts = [len(times) for times in days.values()]
     assert len(days) == World.users and min(counts) >= 5 and max(counts) <= World.behaviours[1]
     pairs = sum(count - 1 for count in counts)
-    tied = sum(first == then for times in days.values() for first, then in zip(sorted(times), sorted(times)[1:],
-                                                                               strict=False))
+    tied = sum(
+        first == then for times in days.values() for first, then in zip(sorted(times), sorted(times)[1:], strict=False)
+    )
     assert 0.05 < tied / pairs < 0.15
 
 
@@ -77,8 +79,9 @@ def test_popularity_is_skewed(reviews: list[dict], items: dict[str, dict]) -> No
 
 def test_order_tells_what_the_set_does_not(reviews: list[dict], items: dict[str, dict]) -> None:
     """The next category follows the latest on the topic's circle far more often than it follows any other seen."""
-    place = {category: (topic, number) for topic, categories in TOPICS.items()
-             for number, category in enumerate(categories)}
+    place = {
+        category: (topic, number) for topic, categories in TOPICS.items() for number, category in enumerate(categories)
+    }
     histories = defaultdict(list)
     for review in sorted(reviews, key=lambda review: review["unixReviewTime"]):
         histories[review["reviewerID"]].append(place[items[review["asin"]]["categories"][0][-1]])

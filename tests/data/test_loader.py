@@ -23,8 +23,11 @@ def feature_map() -> FeatureMap:
     made = FeatureMap("made", "")
     made.labels = ["label"]
     made.features = OrderedDict(
-        item={"type": "categorical"}, price={"type": "numeric"}, vector={"type": "embedding"},
-        history={"type": "sequence", "max_len": 6}, side={"type": "sequence", "max_len": 6},
+        item={"type": "categorical"},
+        price={"type": "numeric"},
+        vector={"type": "embedding"},
+        history={"type": "sequence", "max_len": 6},
+        side={"type": "sequence", "max_len": 6},
         other={"type": "sequence", "max_len": 3},
     )
     return made
@@ -35,8 +38,10 @@ def split(padding: str = "post") -> EncodedSplit:
     with_padding = np.append(ids, np.int32(0))
     start = np.cumsum(LENGTHS) - LENGTHS
     columns = {
-        "item": np.arange(10, 15, dtype=np.int32), "price": np.linspace(0, 1, 5, dtype=np.float32),
-        "vector": np.ones((5, 2), dtype=np.float32), "label": np.array([0, 1, 0, 1, 1], dtype=np.float32),
+        "item": np.arange(10, 15, dtype=np.int32),
+        "price": np.linspace(0, 1, 5, dtype=np.float32),
+        "vector": np.ones((5, 2), dtype=np.float32),
+        "label": np.array([0, 1, 0, 1, 1], dtype=np.float32),
     }
     shared = HistoryTable({"history": with_padding, "side": with_padding * 100}, start, LENGTHS, padding)
     other = HistoryTable({"other": with_padding}, np.array([4, 4, 5, 6, 4]), np.array([1, 0, 1, 0, 1]), padding)
@@ -54,8 +59,13 @@ def test_batches_are_dicts_of_padded_tensors(feature_map: FeatureMap) -> None:
     assert second["history"].tolist() == [[7, 8, 9, 10, 11]]
     assert first["item"].tolist() == [10, 11, 12, 13] and first["vector"].shape == (4, 2)
     assert {name: tensor.dtype for name, tensor in first.items()} == {
-        "item": torch.int64, "history": torch.int64, "side": torch.int64, "other": torch.int64,
-        "price": torch.float32, "vector": torch.float32, "label": torch.float32,
+        "item": torch.int64,
+        "history": torch.int64,
+        "side": torch.int64,
+        "other": torch.int64,
+        "price": torch.float32,
+        "vector": torch.float32,
+        "label": torch.float32,
     }
 
 
@@ -72,8 +82,11 @@ def test_untrimmed_batches_have_max_len(padding: str, feature_map: FeatureMap) -
         assert batch["history"].shape[1] == 6 and batch["other"].shape[1] == 3
         for name in ("history", "side", "other"):
             width = expected[name].shape[1]
-            real, rest = (batch[name][:, -width:], batch[name][:, :-width]) if padding == "pre" else (
-                batch[name][:, :width], batch[name][:, width:])
+            real, rest = (
+                (batch[name][:, -width:], batch[name][:, :-width])
+                if padding == "pre"
+                else (batch[name][:, :width], batch[name][:, width:])
+            )
             assert torch.equal(real, expected[name]) and not rest.any()
 
 
@@ -120,8 +133,9 @@ def test_buckets_gather_rows_of_similar_length(feature_map: FeatureMap, monkeypa
     def epoch(buckets: int, shuffle: bool = True) -> list[np.ndarray]:
         monkeypatch.setattr("data.loader.BUCKET", buckets)
         torch.manual_seed(3)
-        loader = InMemoryDataLoader.from_encoded(feature_map, made_of_lengths(lengths), batch_size=8, shuffle=shuffle,
-                                                 bucket_by_length=True)
+        loader = InMemoryDataLoader.from_encoded(
+            feature_map, made_of_lengths(lengths), batch_size=8, shuffle=shuffle, bucket_by_length=True
+        )
         return [batch["item"].numpy() for batch in loader]
 
     for buckets in (1, 4, 100):
@@ -196,7 +210,8 @@ def test_the_zoo_hands_it_over(tmp_path: Path) -> None:
     loaders = RankDataLoader(feature_map, stage="both", **params)
     assert all(isinstance(loader, InMemoryDataLoader) for loader in loaders)
     assert [sum(len(batch["label"]) for batch in loader) for loader in loaders] == [
-        loader.num_samples for loader in loaders]
+        loader.num_samples for loader in loaders
+    ]
     # Splits map the same stored behaviours from disk.
     files = {table.columns["item_history"].filename for loader in loaders for table, _ in loader._tables}
     assert len(files) == 1

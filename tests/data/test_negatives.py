@@ -24,9 +24,10 @@ def case(rows: int = 3000, items: int = 60, users: int = 100, histories: bool = 
 def forbidden_by_loop(forbidden: Forbidden, negative: np.ndarray, histories: bool) -> list[bool]:
     item = forbidden.item.tolist()
     found = []
-    for sample, (positive, start, length) in enumerate(zip(forbidden.positive, forbidden.start, forbidden.length,
-                                                           strict=True)):
-        banned = {item[positive]} | (set(item[start:start + length]) if histories else set())
+    for sample, (positive, start, length) in enumerate(
+        zip(forbidden.positive, forbidden.start, forbidden.length, strict=True)
+    ):
+        banned = {item[positive]} | (set(item[start : start + length]) if histories else set())
         found.append(item[negative[sample]] in banned)
     return found
 
@@ -114,8 +115,9 @@ def test_nothing_left_to_draw(sampler) -> None:
         sampler(forbidden, np.random.default_rng(0))
 
 
-exposures = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2), st.integers(0, 2), st.booleans()),
-                     min_size=5, max_size=25)
+exposures = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(0, 2), st.integers(0, 2), st.booleans()), min_size=5, max_size=25
+)
 
 
 @settings(deadline=None)
@@ -127,11 +129,15 @@ def test_negatives_of_behaviours(rows: list[tuple], with_requests: bool, seed: i
     numbers = {request: number for number, request in enumerate(dict.fromkeys(row[:2] for row in rows))}
     request = np.array([numbers[row[:2]] for row in rows], int)
     clicks = np.flatnonzero(clicked)
-    chosen = behaviour_negatives(clicks, item, clicked.astype(bool), user, request if with_requests else None,
-                                 np.random.default_rng(seed))
+    chosen = behaviour_negatives(
+        clicks, item, clicked.astype(bool), user, request if with_requests else None, np.random.default_rng(seed)
+    )
     for click, negative in zip(clicks.tolist(), chosen.tolist(), strict=True):
-        passed = [row for row in range(len(rows))
-                  if user[row] == user[click] and not clicked[row] and item[row] != item[click]]
+        passed = [
+            row
+            for row in range(len(rows))
+            if user[row] == user[click] and not clicked[row] and item[row] != item[click]
+        ]
         same = [row for row in passed if request[row] == request[click]] if with_requests else []
         before = [row for row in passed if row < click]
         assert negative in same if same else negative == (before or [-1])[-1]

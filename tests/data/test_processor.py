@@ -21,8 +21,17 @@ from data.loader import InMemoryDataLoader
 
 
 def sequence(name: str, **keys) -> dict:
-    return {"name": name, "active": True, "dtype": "str", "type": "sequence", "splitter": "^", "max_len": 4,
-            "padding": "post", "feature_encoder": None, **keys}
+    return {
+        "name": name,
+        "active": True,
+        "dtype": "str",
+        "type": "sequence",
+        "splitter": "^",
+        "max_len": 4,
+        "padding": "post",
+        "feature_encoder": None,
+        **keys,
+    }
 
 
 def categorical(name: str | list, dtype: str = "str", **keys) -> dict:
@@ -34,8 +43,12 @@ def numeric(name: str, dtype: str = "float", **keys) -> dict:
 
 
 META = {"name": "user_id", "active": True, "dtype": "str", "type": "meta"}
-SHARED = [META, categorical(["item_id", "cate_id"]), sequence("item_history", share_embedding="item_id"),
-          sequence("cate_history", share_embedding="cate_id")]
+SHARED = [
+    META,
+    categorical(["item_id", "cate_id"]),
+    sequence("item_history", share_embedding="item_id"),
+    sequence("cate_history", share_embedding="cate_id"),
+]
 
 CONFIGS = {
     "shared": {"feature_cols": SHARED},
@@ -45,28 +58,58 @@ CONFIGS = {
     "pre": {"feature_cols": [categorical("item_id"), sequence("item_history", padding="pre", max_len=2)]},
     "short": {"feature_cols": [categorical("item_id"), sequence("item_history", max_len=2)]},
     "longest": {"feature_cols": [categorical("item_id"), sequence("item_history", max_len=0)]},
-    "two_share": {"feature_cols": [
-        categorical("item_id"), sequence("item_history", share_embedding="item_id"),
-        sequence("other_history", share_embedding="item_id", max_len=3), sequence("pipes", splitter="|")]},
-    "integers": {"feature_cols": [
-        {**META, "name": "count", "dtype": "int"}, categorical("age", "int"), categorical("zip", "int", fill_na=7)]},
+    "two_share": {
+        "feature_cols": [
+            categorical("item_id"),
+            sequence("item_history", share_embedding="item_id"),
+            sequence("other_history", share_embedding="item_id", max_len=3),
+            sequence("pipes", splitter="|"),
+        ]
+    },
+    "integers": {
+        "feature_cols": [
+            {**META, "name": "count", "dtype": "int"},
+            categorical("age", "int"),
+            categorical("zip", "int", fill_na=7),
+        ]
+    },
     "raw_meta": {"feature_cols": [{**META, "name": "count", "dtype": "int", "remap": False}, categorical("item_id")]},
-    "numbers": {"feature_cols": [
-        categorical("item_id"), numeric("price", normalizer="StandardScaler"), numeric("zip", "int"),
-        numeric("score", normalizer="MinMaxScaler", fill_na=0.5), numeric("age", "int", normalizer="MinMaxScaler")]},
-    "copied": {"feature_cols": [
-        categorical("item_id"), categorical("copy", preprocess="copy_from(item_id)"),
-        sequence("again", preprocess="copy_from(item_history)", share_embedding="item_id")]},
+    "numbers": {
+        "feature_cols": [
+            categorical("item_id"),
+            numeric("price", normalizer="StandardScaler"),
+            numeric("zip", "int"),
+            numeric("score", normalizer="MinMaxScaler", fill_na=0.5),
+            numeric("age", "int", normalizer="MinMaxScaler"),
+        ]
+    },
+    "copied": {
+        "feature_cols": [
+            categorical("item_id"),
+            categorical("copy", preprocess="copy_from(item_id)"),
+            sequence("again", preprocess="copy_from(item_history)", share_embedding="item_id"),
+        ]
+    },
     "inactive": {"feature_cols": [categorical("item_id"), categorical("cate_id", active=False)]},
-    "filled": {"feature_cols": [
-        categorical("brand", fill_na="none"), sequence("gaps", fill_na="none"),
-        sequence("other_history", fill_na="i3")]},
-    "encoder": {"feature_cols": [
-        categorical("item_id", embedding_dim=3, source="item"),
-        sequence("item_history", feature_encoder="layers.MaskedSumPooling()", emb_output_dim=5)]},
-    "pooled": {"feature_cols": [
-        categorical("item_id"),
-        {key: value for key, value in sequence("item_history").items() if key != "feature_encoder"}]},
+    "filled": {
+        "feature_cols": [
+            categorical("brand", fill_na="none"),
+            sequence("gaps", fill_na="none"),
+            sequence("other_history", fill_na="i3"),
+        ]
+    },
+    "encoder": {
+        "feature_cols": [
+            categorical("item_id", embedding_dim=3, source="item"),
+            sequence("item_history", feature_encoder="layers.MaskedSumPooling()", emb_output_dim=5),
+        ]
+    },
+    "pooled": {
+        "feature_cols": [
+            categorical("item_id"),
+            {key: value for key, value in sequence("item_history").items() if key != "feature_encoder"},
+        ]
+    },
 }
 
 
@@ -80,19 +123,27 @@ def rows(tmp_path: Path) -> Path:
         lengths = rng.integers(0, 7, size)
         histories = [[f"i{k}" for k in rng.integers(0, 12, length)] for length in lengths]
         others = [[f"i{k}" for k in rng.integers(8, 20, length)] for length in rng.integers(0, 5, size)]
-        pl.DataFrame({
-            "label": rng.integers(0, 2, size), "user_id": [f"u{k}" for k in rng.integers(0, 30, size)],
-            "item_id": [f"i{k}" for k in rng.integers(0, 14, size)],
-            "cate_id": [f"c{k}" for k in rng.integers(0, 3, size)],
-            "item_history": ["^".join(h) for h in histories],
-            "cate_history": ["^".join(f"c{int(i[1:]) % 3}" for i in h) for h in histories],
-            "other_history": ["^".join(h) for h in others], "pipes": ["|".join(h) for h in others],
-            "gaps": ["^".join("" if k % 3 == 0 else f"g{k}" for k in rng.integers(0, 5, length)) for length in lengths],
-            "brand": [None if k == 0 else f"b{k}" for k in rng.integers(0, 4, size)],
-            "age": rng.integers(18, 30, size), "zip": [None if k == 3 else int(k) for k in rng.integers(0, 9, size)],
-            "count": rng.integers(100, 130, size), "price": rng.normal(5, 2, size),
-            "score": [None if k < 0.2 else float(k) for k in rng.random(size)],
-        }).write_csv(folder / f"{split}.csv")
+        pl.DataFrame(
+            {
+                "label": rng.integers(0, 2, size),
+                "user_id": [f"u{k}" for k in rng.integers(0, 30, size)],
+                "item_id": [f"i{k}" for k in rng.integers(0, 14, size)],
+                "cate_id": [f"c{k}" for k in rng.integers(0, 3, size)],
+                "item_history": ["^".join(h) for h in histories],
+                "cate_history": ["^".join(f"c{int(i[1:]) % 3}" for i in h) for h in histories],
+                "other_history": ["^".join(h) for h in others],
+                "pipes": ["|".join(h) for h in others],
+                "gaps": [
+                    "^".join("" if k % 3 == 0 else f"g{k}" for k in rng.integers(0, 5, length)) for length in lengths
+                ],
+                "brand": [None if k == 0 else f"b{k}" for k in rng.integers(0, 4, size)],
+                "age": rng.integers(18, 30, size),
+                "zip": [None if k == 3 else int(k) for k in rng.integers(0, 9, size)],
+                "count": rng.integers(100, 130, size),
+                "price": rng.normal(5, 2, size),
+                "score": [None if k < 0.2 else float(k) for k in rng.random(size)],
+            }
+        ).write_csv(folder / f"{split}.csv")
     return folder
 
 
@@ -187,8 +238,13 @@ TOKEN = st.text(alphabet="ab1 ", max_size=2)
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.lists(TOKEN, max_size=5), min_size=2, max_size=12), st.sampled_from(["pre", "post"]),
-       st.integers(1, 4), st.integers(1, 2), st.sampled_from(["", "a"]))
+@given(
+    st.lists(st.lists(TOKEN, max_size=5), min_size=2, max_size=12),
+    st.sampled_from(["pre", "post"]),
+    st.integers(1, 4),
+    st.integers(1, 2),
+    st.sampled_from(["", "a"]),
+)
 def test_random_tokens_encode_as_in_the_zoo(tmp_path_factory, rows, padding, max_len, min_count, fill_na) -> None:
     folder = tmp_path_factory.mktemp("random")
     text = ["^".join(row) for row in rows]
@@ -231,12 +287,15 @@ def test_unmapped_ids(rows: Path, tmp_path: Path) -> None:
     assert spec["vocab_size"] == ages.max() + 2
 
 
-@pytest.mark.parametrize(("columns", "message"), [
-    ([categorical("item_id", remap=False)], "item_id: remap: False needs integers"),
-    ([{**META, "remap": False}], "user_id: remap: False needs integers"),
-    ([categorical("item_id", min_categr_count=1000)], "item_id: no value is frequent enough"),
-    ([sequence("item_history", share_embedding="item_id"), categorical("item_id")], "item_id is no column listed"),
-])
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ([categorical("item_id", remap=False)], "item_id: remap: False needs integers"),
+        ([{**META, "remap": False}], "user_id: remap: False needs integers"),
+        ([categorical("item_id", min_categr_count=1000)], "item_id: no value is frequent enough"),
+        ([sequence("item_history", share_embedding="item_id"), categorical("item_id")], "item_id is no column listed"),
+    ],
+)
 def test_columns_that_cannot_be_fitted(columns: list[dict], message: str, rows: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         prepare_dataset(entry(rows, tmp_path / "ours", feature_cols=columns))

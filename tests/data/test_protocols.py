@@ -92,11 +92,19 @@ def test_histories_are_the_latest_behaviours_before_the_row() -> None:
         assert list(range(start[row], start[row] + length[row])) == expected
 
 
-@pytest.mark.parametrize(("value", "seconds"), [
-    ("2014-01-31", 1_391_126_400), (dt.date(2014, 1, 31), 1_391_126_400), ("1391126400", 1_391_126_400),
-    (1_391_126_400, 1_391_126_400), ("-5", -5), ("2014-01-31 12:00:00", 1_391_169_600),
-    ("2014-01-31T12:00:00+02:00", 1_391_162_400), (dt.datetime(2014, 1, 31, 12), 1_391_169_600),
-])
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("2014-01-31", 1_391_126_400),
+        (dt.date(2014, 1, 31), 1_391_126_400),
+        ("1391126400", 1_391_126_400),
+        (1_391_126_400, 1_391_126_400),
+        ("-5", -5),
+        ("2014-01-31 12:00:00", 1_391_169_600),
+        ("2014-01-31T12:00:00+02:00", 1_391_162_400),
+        (dt.datetime(2014, 1, 31, 12), 1_391_169_600),
+    ],
+)
 def test_times_of_options(value: object, seconds: int) -> None:
     assert protocols.parse_time(value, "valid_from") == seconds
 

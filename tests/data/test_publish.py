@@ -46,8 +46,14 @@ def params(tmp_path: Path) -> dict:
 
 def start(params: dict, marker: Path, pause: float) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-c", WORKER, json.dumps(params), str(marker), str(pause)], cwd=ROOT,
-                            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER, json.dumps(params), str(marker), str(pause)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def wait_for(marker: Path, process: subprocess.Popen) -> None:
@@ -107,7 +113,8 @@ def test_killed_while_publishing_into_a_folder(params: dict, tmp_path: Path, mon
 
 
 def test_a_rebuild_that_another_process_just_finished_is_not_repeated(
-        params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    params: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prepare_dataset(params)
     exclusive, builds = data.dataset.exclusive, []
 
@@ -122,10 +129,13 @@ def test_a_rebuild_that_another_process_just_finished_is_not_repeated(
     assert builds == [Fingerprint.load(Path(params["data_root"], "made"))]
 
 
-@pytest.mark.parametrize(("error", "message"), [
-    (PermissionError(13, "Permission denied", "raw.csv"), "cannot build .*Permission denied: 'raw.csv'"),
-    (pl.exceptions.ComputeError("No space left on device (os error 28)"), "the disk is full"),
-])
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError(13, "Permission denied", "raw.csv"), "cannot build .*Permission denied: 'raw.csv'"),
+        (pl.exceptions.ComputeError("No space left on device (os error 28)"), "the disk is full"),
+    ],
+)
 def test_system_errors_of_a_build(error: Exception, message: str, tmp_path: Path) -> None:
     def build(folder: Path) -> None:
         (folder / "half").touch()

@@ -4,8 +4,11 @@ from hypothesis import strategies as st
 
 from data.ranges import Occurrences, members
 
-values_and_ranges = st.lists(st.integers(0, 5), max_size=12).flatmap(lambda values: st.tuples(
-    st.just(values), st.lists(st.tuples(st.integers(0, len(values)), st.integers(0, len(values))).map(sorted))))
+values_and_ranges = st.lists(st.integers(0, 5), max_size=12).flatmap(
+    lambda values: st.tuples(
+        st.just(values), st.lists(st.tuples(st.integers(0, len(values)), st.integers(0, len(values))).map(sorted))
+    )
+)
 
 
 @settings(deadline=None)

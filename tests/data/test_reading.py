@@ -17,7 +17,7 @@ HEADER = "label,user_id,item_id,cate_id,item_history,cate_history\n"
 
 
 def tokens_of(history, row: int) -> list[str]:
-    codes = history.tokens.codes[history.start[row]:history.start[row] + history.length[row]]
+    codes = history.tokens.codes[history.start[row] : history.start[row] + history.length[row]]
     return [history.tokens.words[int(code)] for code in codes]
 
 
@@ -32,9 +32,13 @@ def test_delimited_text_is_split_row_by_row(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_lists_nulls_and_numbers_of_parquet(tmp_path: Path) -> None:
-    pl.DataFrame({
-        "label": [1, None, 0], "item_id": [5, None, 7], "history": [[3, 4], None, []],
-    }).write_parquet(tmp_path / "rows.parquet")
+    pl.DataFrame(
+        {
+            "label": [1, None, 0],
+            "item_id": [5, None, 7],
+            "history": [[3, 4], None, []],
+        }
+    ).write_parquet(tmp_path / "rows.parquet")
     columns = [{"name": "item_id", "type": "categorical", "dtype": "str", "fill_na": "none"}, HISTORY]
     split = SplitReader(columns, LABEL).read(tmp_path / "rows.parquet", "parquet")
     assert split.frame["item_id"].to_list() == ["5", "none", "7"]
@@ -71,12 +75,18 @@ def test_files_patterns_and_folders(tmp_path: Path) -> None:
         expand_path(tmp_path / "c*.csv", "csv")
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    ("label,user_id,item_id,cate_id,item_history\n1,u,i,c,h\n", "column cate_history is missing; it has label, user"),
-    ("", "empty CSV"),
-    (HEADER, "no rows"),
-    (HEADER + "yes,u,i,c,h,h\n", "could not parse `yes` as dtype `f64` at column 'label'"),
-])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "label,user_id,item_id,cate_id,item_history\n1,u,i,c,h\n",
+            "column cate_history is missing; it has label, user",
+        ),
+        ("", "empty CSV"),
+        (HEADER, "no rows"),
+        (HEADER + "yes,u,i,c,h,h\n", "could not parse `yes` as dtype `f64` at column 'label'"),
+    ],
+)
 def test_bad_files(content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(content)
     with pytest.raises(UserError, match=message) as caught:
@@ -109,5 +119,5 @@ def test_coverage_counts_spans() -> None:
     length = rng.integers(0, 6, 50)
     expected = np.zeros(26, dtype=int)
     for first, size in zip(start, length, strict=True):
-        expected[first:first + size] += 1
+        expected[first : first + size] += 1
     np.testing.assert_array_equal(coverage(start, length, 26), expected)

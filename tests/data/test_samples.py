@@ -31,7 +31,7 @@ def csv_rows(samples: Samples, split: str) -> list[dict[str, str]]:
     rows = []
     for row in samples.splits[split].to_dicts():
         start = row.pop("history_start")
-        history = behaviours[start:start + row.pop("history_length")]
+        history = behaviours[start : start + row.pop("history_length")]
         joined = {name: "^".join(behaviour[name] for behaviour in history) for name in names}
         rows.append({name: str(value) for name, value in (row | joined).items()})
     return rows
@@ -65,13 +65,21 @@ def test_csv_is_written_in_parts(samples: Samples, tmp_path: Path, monkeypatch: 
 def test_side_columns_negatives_and_empty_histories_in_csv(tmp_path: Path) -> None:
     log = as_log(random_reviews()).with_columns(
         colour=pl.format('quoted, "{}"', pl.int_range(pl.len()) % 7),
-        label=(pl.int_range(pl.len()) % 3 > 0).cast(pl.Int8))
+        label=(pl.int_range(pl.len()) % 3 > 0).cast(pl.Int8),
+    )
     samples = make_samples(log, {**OPTIONS, "min_history": 0})
     samples.save_csv(tmp_path, verbose=False)
     for split in SPLITS:
         header, rows = read(tmp_path / f"{split}.csv")
-        assert header == [*LEADING, "colour", "colour_history", "neg_item_history", "neg_cate_history",
-                          "neg_colour_history", *TOKENS]
+        assert header == [
+            *LEADING,
+            "colour",
+            "colour_history",
+            "neg_item_history",
+            "neg_cate_history",
+            "neg_colour_history",
+            *TOKENS,
+        ]
         assert rows == csv_rows(samples, split)
     _, rows = read(tmp_path / "train.csv")
     assert any(row["item_history"] == "" for row in rows)
@@ -89,17 +97,27 @@ def test_csv_and_parquet_are_read_as_the_same(max_len: int, tmp_path: Path) -> N
         stored, text = (reader.read(tmp_path / f"{split}.{form}", form) for form in ("parquet", "csv"))
         assert stored.frame.equals(text.frame)
         for name in ("item_history", "cate_history"):
-            spelled = [[history.tokens.words[int(code)] for code in
-                        history.tokens.codes[history.start[row]:history.start[row] + history.length[row]]]
-                       for history in (stored.histories[name], text.histories[name]) for row in range(len(stored))]
-            assert spelled[:len(stored)] == spelled[len(stored):]
+            spelled = [
+                [
+                    history.tokens.words[int(code)]
+                    for code in history.tokens.codes[history.start[row] : history.start[row] + history.length[row]]
+                ]
+                for history in (stored.histories[name], text.histories[name])
+                for row in range(len(stored))
+            ]
+            assert spelled[: len(stored)] == spelled[len(stored) :]
 
 
 def test_each_behaviour_is_stored_once_and_comes_back(samples: Samples, tmp_path: Path) -> None:
     samples.save(tmp_path)
     samples.save_info(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "behaviours.parquet", "samples.json", "test.parquet", "train.parquet", "valid.parquet"]
+        "behaviours.parquet",
+        "samples.json",
+        "test.parquet",
+        "train.parquet",
+        "valid.parquet",
+    ]
     loaded = Samples.load(tmp_path)
     assert loaded.behaviours.equals(samples.behaviours) and loaded.behaviours.height == len(random_reviews())
     assert all(loaded.splits[split].equals(samples.splits[split]) for split in SPLITS)

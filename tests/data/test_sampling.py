@@ -16,12 +16,18 @@ from data.samples import Samples
 from data.sampling import make_samples
 
 REVIEWS = as_log(random_reviews())
-ROW = st.fixed_dictionaries({
-    "user": st.integers(0, 3), "item": st.integers(0, 5), "time": st.integers(0, 24).map(lambda half: half * DAY // 2),
-    "label": st.integers(0, 1), "request": st.integers(0, 4),
-})
+ROW = st.fixed_dictionaries(
+    {
+        "user": st.integers(0, 3),
+        "item": st.integers(0, 5),
+        "time": st.integers(0, 24).map(lambda half: half * DAY // 2),
+        "label": st.integers(0, 1),
+        "request": st.integers(0, 4),
+    }
+)
 PROTOCOLS = [
-    {"protocol": "leave_one_out"}, {"protocol": "time", "valid_from": 5 * DAY, "test_from": 8 * DAY},
+    {"protocol": "leave_one_out"},
+    {"protocol": "time", "valid_from": 5 * DAY, "test_from": 8 * DAY},
     {"protocol": "window", "target_days": 8, "history_days": 3, "valid_days": 2, "test_days": 2},
 ]
 
@@ -32,13 +38,25 @@ def options(**given) -> dict:
 
 def log_of(rows: list[dict], *more: str) -> pl.DataFrame:
     """A log as it is read; each item has one category, and a colour of each row's own."""
-    return pl.DataFrame({
-        "user_id": [f"u{row['user']}" for row in rows], "item_id": [f"i{row['item']}" for row in rows],
-        "cate_id": [f"c{row['item'] % 3}" for row in rows], "time": [row["time"] for row in rows],
-        "colour": [f"x{number}" for number in range(len(rows))],
-        **{name: [row[name] for row in rows] for name in more},
-    }, {"user_id": pl.String, "item_id": pl.String, "cate_id": pl.String, "time": pl.Int64, "colour": pl.String,
-        **{name: pl.Int8 if name == "label" else pl.String for name in more}}, strict=False)
+    return pl.DataFrame(
+        {
+            "user_id": [f"u{row['user']}" for row in rows],
+            "item_id": [f"i{row['item']}" for row in rows],
+            "cate_id": [f"c{row['item'] % 3}" for row in rows],
+            "time": [row["time"] for row in rows],
+            "colour": [f"x{number}" for number in range(len(rows))],
+            **{name: [row[name] for row in rows] for name in more},
+        },
+        {
+            "user_id": pl.String,
+            "item_id": pl.String,
+            "cate_id": pl.String,
+            "time": pl.Int64,
+            "colour": pl.String,
+            **{name: pl.Int8 if name == "label" else pl.String for name in more},
+        },
+        strict=False,
+    )
 
 
 def written(samples: Samples, split: str) -> list[tuple]:
@@ -46,7 +64,7 @@ def written(samples: Samples, split: str) -> list[tuple]:
     histories = samples.behaviours.select("item_history", "colour_history").rows()
     rows = []
     for *sample, start, length in samples.splits[split].iter_rows():
-        items, colours = zip(*histories[start:start + length], strict=True) if length else ((), ())
+        items, colours = zip(*histories[start : start + length], strict=True) if length else ((), ())
         rows.append((*sample, items, colours))
     return rows
 
@@ -66,7 +84,8 @@ def compare(rows: list[dict], given: dict, labelled: bool = False, requests: boo
     if not labelled:
         positive, negative = ([row for row in made if row[1] == label] for label in (1, 0))
         assert sorted((row[0], row[2], *row[6:]) for row in negative) == sorted(
-            (row[0], row[2], *row[6:]) for row in positive)
+            (row[0], row[2], *row[6:]) for row in positive
+        )
         observed = {(f"i{row['item']}", f"x{number}") for number, row in enumerate(rows)}
         assert {(row[3], row[5]) for row in negative} <= observed
     return len(made)
@@ -94,16 +113,27 @@ def test_samples_of_exposures(protocol: dict, rows: list[dict], max_len: int, re
 @pytest.mark.parametrize(("labelled", "requests"), [(False, False), (True, False), (True, True)])
 def test_samples_of_a_larger_log(protocol: dict, labelled: bool, requests: bool) -> None:
     rng = np.random.default_rng(0)
-    rows = [{"user": int(rng.integers(30)), "item": int(rng.integers(20)), "time": int(rng.integers(25)) * DAY // 2,
-             "label": int(rng.integers(2)), "request": int(rng.integers(6))} for _ in range(500)]
+    rows = [
+        {
+            "user": int(rng.integers(30)),
+            "item": int(rng.integers(20)),
+            "time": int(rng.integers(25)) * DAY // 2,
+            "label": int(rng.integers(2)),
+            "request": int(rng.integers(6)),
+        }
+        for _ in range(500)
+    ]
     assert compare(rows, given_for(protocol), labelled, requests) >= 30
 
 
 def test_the_industrial_window() -> None:
     """49 days of targets, 14 days of history before each, at most 50 behaviours."""
     rng = np.random.default_rng(0)
-    rows = [{"user": user, "item": int(rng.integers(40)), "time": int(time)}
-            for user in range(6) for time in rng.integers(0, 80 * DAY, 500)]
+    rows = [
+        {"user": user, "item": int(rng.integers(40)), "time": int(time)}
+        for user in range(6)
+        for time in rng.integers(0, 80 * DAY, 500)
+    ]
     given = options(protocol="window", ties="file")
     assert given["target_days"] == 49 and given["history_days"] == 14 and given["max_len"] == 50
     samples = make_samples(log_of(rows), given)
@@ -123,8 +153,14 @@ def test_last_keeps_test_users_unseen_in_every_fold() -> None:
     assert sorted(tested) == sorted(REVIEWS["user_id"].unique())
 
 
-@pytest.mark.parametrize("protocol", [{"protocol": "leave_one_out"}, {"protocol": "last"},
-                                      {"protocol": "time", "valid_from": 40 * DAY, "test_from": 50 * DAY}])
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        {"protocol": "leave_one_out"},
+        {"protocol": "last"},
+        {"protocol": "time", "valid_from": 40 * DAY, "test_from": 50 * DAY},
+    ],
+)
 @pytest.mark.parametrize("exclude", [True, False])
 def test_no_rule_on_the_item_alone_tells_matched_negatives(protocol: dict, exclude: bool) -> None:
     log = as_log(random_reviews(users=150))
@@ -143,7 +179,7 @@ def test_no_rule_on_the_item_alone_tells_matched_negatives(protocol: dict, exclu
 
 def written_plain(samples: Samples, split: str) -> list[tuple]:
     items = samples.behaviours["item_history"].to_list()
-    return [(*sample, items[start:start + length]) for *sample, start, length in samples.splits[split].iter_rows()]
+    return [(*sample, items[start : start + length]) for *sample, start, length in samples.splits[split].iter_rows()]
 
 
 @pytest.mark.parametrize("negatives", ["popularity", "uniform"])
@@ -156,8 +192,9 @@ def test_other_negatives_come_from_the_whole_log(negatives: str) -> None:
 
 
 def equal(one: Samples, other: Samples) -> bool:
-    return one.behaviours.equals(other.behaviours) and all(one.splits[split].equals(other.splits[split])
-                                                           for split in SPLITS)
+    return one.behaviours.equals(other.behaviours) and all(
+        one.splits[split].equals(other.splits[split]) for split in SPLITS
+    )
 
 
 @pytest.mark.parametrize("negatives", ["matched", "popularity", "uniform"])
@@ -167,8 +204,9 @@ def test_the_seed_decides_everything(negatives: str) -> None:
     other = make_samples(REVIEWS, options(negatives=negatives, seed=7))
     assert not first.behaviours.equals(other.behaviours)
     for split in SPLITS:
-        drawn = [part.filter(pl.col("label") == 0)["item_id"].sort() for part in (first.splits[split],
-                                                                                  other.splits[split])]
+        drawn = [
+            part.filter(pl.col("label") == 0)["item_id"].sort() for part in (first.splits[split], other.splits[split])
+        ]
         assert not first.splits[split].equals(other.splits[split])
         assert negatives == "matched" or not drawn[0].equals(drawn[1])
 
@@ -193,8 +231,14 @@ def tied() -> pl.DataFrame:
     """Users with ten different items on each of two days, sorted by item as the real files are."""
     rng = np.random.default_rng(0)
     items = np.concatenate([rng.choice(1000, 10, replace=False) for _ in range(6000)])
-    log = pl.DataFrame({"user_id": np.repeat(np.arange(3000), 20), "item_id": items, "cate_id": "c",
-                        "time": np.tile(np.repeat([0, DAY], 10), 3000)})
+    log = pl.DataFrame(
+        {
+            "user_id": np.repeat(np.arange(3000), 20),
+            "item_id": items,
+            "cate_id": "c",
+            "time": np.tile(np.repeat([0, DAY], 10), 3000),
+        }
+    )
     ids = pl.col("user_id").cast(pl.String), pl.format("B{}", pl.col("item_id") + 1000)
     return log.with_columns(*ids).sort("item_id")
 
@@ -218,14 +262,32 @@ def test_ties_at_random_tell_nothing_and_those_of_the_file_do(tied: pl.DataFrame
 
 def test_behaviours_of_exposures_know_what_was_passed_over() -> None:
     """Two requests; the second shows what the first was clicked for."""
-    rows = [("a", 1, "r1", 1), ("b", 1, "r1", 0), ("c", 2, "r2", 0), ("a", 2, "r2", 0), ("c", 3, "r2", 1),
-            ("a", 4, "r3", 1), ("d", 5, "r4", 1), ("e", 6, "r5", 0), ("e", 7, "r6", 1)]
+    rows = [
+        ("a", 1, "r1", 1),
+        ("b", 1, "r1", 0),
+        ("c", 2, "r2", 0),
+        ("a", 2, "r2", 0),
+        ("c", 3, "r2", 1),
+        ("a", 4, "r3", 1),
+        ("d", 5, "r4", 1),
+        ("e", 6, "r5", 0),
+        ("e", 7, "r6", 1),
+    ]
     items, times, requests, labels = zip(*rows, strict=True)
-    log = pl.DataFrame({"user_id": "u", "item_id": items, "cate_id": items, "time": times, "label": labels,
-                        "request": requests}).with_columns(cate_id=pl.format("c{}", "item_id"))
+    log = pl.DataFrame(
+        {"user_id": "u", "item_id": items, "cate_id": items, "time": times, "label": labels, "request": requests}
+    ).with_columns(cate_id=pl.format("c{}", "item_id"))
     samples = make_samples(log, options(min_history=0))
-    assert samples.behaviours.columns == ["item_history", "cate_history", "neg_item_history", "neg_cate_history",
-                                          "session_history", "day_history", "time", "user_id"]
+    assert samples.behaviours.columns == [
+        "item_history",
+        "cate_history",
+        "neg_item_history",
+        "neg_cate_history",
+        "session_history",
+        "day_history",
+        "time",
+        "user_id",
+    ]
     passed = {"a": "b", "c": "a", "d": "a", "e": "a"}  # at 4 "a" was clicked: nearest before is "c"
     for item, _, negative, category, _, _, time, _ in samples.behaviours.iter_rows():
         expected = "c" if time == 4 else passed[item]
@@ -249,5 +311,10 @@ def test_counts() -> None:
     mean = np.mean([len(row[-1]) for row in written_plain(samples, "test")])
     assert counts["test"]["mean_history"] == pytest.approx(mean, abs=0.005)
     assert samples.splits["test"].schema == {
-        "label": pl.Int8, "user_id": pl.String, "item_id": pl.String, "cate_id": pl.String, "history_start": pl.Int64,
-        "history_length": pl.Int32}
+        "label": pl.Int8,
+        "user_id": pl.String,
+        "item_id": pl.String,
+        "cate_id": pl.String,
+        "history_start": pl.Int64,
+        "history_length": pl.Int32,
+    }

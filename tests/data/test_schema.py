@@ -11,32 +11,43 @@ HISTORY = {"name": "item_history", "type": "sequence", "dtype": "str", "share_em
 
 
 def test_name_lists_inactive_columns_and_types() -> None:
-    columns = active_columns([
-        {"name": ["a", "b"], "type": "categorical", "dtype": int}, {"name": "c", "type": "meta", "dtype": "str"},
-        {"name": "d", "active": False, "type": "numeric", "dtype": "float"},
-    ])
+    columns = active_columns(
+        [
+            {"name": ["a", "b"], "type": "categorical", "dtype": int},
+            {"name": "c", "type": "meta", "dtype": "str"},
+            {"name": "d", "active": False, "type": "numeric", "dtype": "float"},
+        ]
+    )
     assert [(column["name"], column["dtype"]) for column in columns] == [("a", "int"), ("b", "int"), ("c", "str")]
 
 
-@pytest.mark.parametrize("column", [
-    {"type": "categorical", "dtype": "str"}, {"name": "a", "type": "categorical"}, {"name": "a", "dtype": "str"},
-])
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"type": "categorical", "dtype": "str"},
+        {"name": "a", "type": "categorical"},
+        {"name": "a", "dtype": "str"},
+    ],
+)
 def test_incomplete_columns(column: dict) -> None:
     with pytest.raises(UserError, match=r"has no name or no (type|dtype)"):
         active_columns([column])
 
 
-@pytest.mark.parametrize(("columns", "message"), [
-    ([ITEM, ITEM], "column item_id is listed twice"),
-    ([{**ITEM, "dtype": "string"}], "column item_id: dtype=string is not known; allowed: str, int, float"),
-    ([{**ITEM, "type": "category"}], "column item_id: type=category is not known; allowed: categorical"),
-    ([ITEM, {**HISTORY, "padding": "left"}], "column item_history: padding=left is not known; allowed: post, pre"),
-    ([ITEM, {**HISTORY, "max_len": -1}], "column item_history: max_len=-1 must be a whole number"),
-    ([{**ITEM, "type": "numeric", "normalizer": "log"}], "normalizer=log is not known; allowed: StandardScaler"),
-    ([{**ITEM, "category_processor": "hash_bucket"}], "item_id: category_processor=hash_bucket is not supported"),
-    ([{**ITEM, "preprocess": "lower"}], "preprocess=lower of column item_id is not known"),
-    ([{**ITEM, "pretrained_emb": "absent.h5"}], "column item_id: pretrained_emb=absent.h5 does not exist"),
-])
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ([ITEM, ITEM], "column item_id is listed twice"),
+        ([{**ITEM, "dtype": "string"}], "column item_id: dtype=string is not known; allowed: str, int, float"),
+        ([{**ITEM, "type": "category"}], "column item_id: type=category is not known; allowed: categorical"),
+        ([ITEM, {**HISTORY, "padding": "left"}], "column item_history: padding=left is not known; allowed: post, pre"),
+        ([ITEM, {**HISTORY, "max_len": -1}], "column item_history: max_len=-1 must be a whole number"),
+        ([{**ITEM, "type": "numeric", "normalizer": "log"}], "normalizer=log is not known; allowed: StandardScaler"),
+        ([{**ITEM, "category_processor": "hash_bucket"}], "item_id: category_processor=hash_bucket is not supported"),
+        ([{**ITEM, "preprocess": "lower"}], "preprocess=lower of column item_id is not known"),
+        ([{**ITEM, "pretrained_emb": "absent.h5"}], "column item_id: pretrained_emb=absent.h5 does not exist"),
+    ],
+)
 def test_wrong_keys(columns: list[dict], message: str) -> None:
     with pytest.raises(UserError, match=message):
         check_columns(columns, LABEL)

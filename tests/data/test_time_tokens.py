@@ -20,8 +20,9 @@ def plain(rows: list[tuple[int, int]], session_gap: int) -> list[tuple[str, str]
     return tokens
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40 * DAY)), max_size=40),
-       st.sampled_from([0, 1800, 7 * DAY]))
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40 * DAY)), max_size=40), st.sampled_from([0, 1800, 7 * DAY])
+)
 def test_tokens(rows: list[tuple[int, int]], session_gap: int) -> None:
     rows = sorted(rows)
     behaviours = pl.DataFrame(rows, {"user_id": pl.Int64, "time": pl.Int64}, orient="row").cast({"user_id": pl.String})

@@ -32,11 +32,13 @@ def load(params: dict) -> tuple[FeatureMap, list]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_building_through_the_zoo(params: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FuxiCTR's build_dataset under the same lock and fingerprint; its Ray stage runs in this process here."""
+
     def transform(encoder, rows, split, block_size) -> None:
         columns = rows.collect()
         encoded = encoder.transform({name: columns[name].to_numpy() for name in columns.columns})
         pl.DataFrame({name: list(values) for name, values in encoded.items()}).write_parquet(
-            Path(encoder.data_dir) / f"{split}.parquet")
+            Path(encoder.data_dir) / f"{split}.parquet"
+        )
 
     monkeypatch.setattr(sys.modules["fuxictr.preprocess.build_dataset"], "transform", transform)
     prepared = prepare_dataset({**params, "data_loader": "zoo"})
@@ -76,7 +78,8 @@ def test_npz_through_the_zoo(params: dict, tmp_path: Path) -> None:
     _, (ours, _, _) = load({**prepared, "trim_histories": False})
     for batch, expected in zip(train, ours, strict=True):
         assert {name: values.tolist() for name, values in batch.items()} == {
-            name: values.tolist() for name, values in expected.items()}
+            name: values.tolist() for name, values in expected.items()
+        }
     with pytest.raises(UserError, match=r"feature_map\.json does not exist: npz files need the feature map"):
         prepare_dataset({**npz, "dataset_id": "absent"})
 

@@ -13,23 +13,52 @@ from experiment.config import ConfigDumper, load_config
 from experiment.models import build_model, find_model, load_feature_map
 
 SETTINGS = {
-    "model": "DIEN", "dataset_id": "tiny", "loss": "binary_crossentropy", "task": "binary_classification",
-    "metrics": ["AUC", "logloss"], "monitor": "AUC", "monitor_mode": "max", "optimizer": "adam", "learning_rate": 1e-2,
-    "batch_size": 64, "epochs": 1, "shuffle": True, "seed": 1, "verbose": 0, "num_workers": 1, "embedding_dim": 4,
-    "dnn_hidden_units": [8], "attention_hidden_units": [6], "aux_hidden_units": [6], "group_id": "user_id",
-    "dien_target_field": ("item_id", "cate_id"), "dien_sequence_field": ("item_history", "cate_history"),
+    "model": "DIEN",
+    "dataset_id": "tiny",
+    "loss": "binary_crossentropy",
+    "task": "binary_classification",
+    "metrics": ["AUC", "logloss"],
+    "monitor": "AUC",
+    "monitor_mode": "max",
+    "optimizer": "adam",
+    "learning_rate": 1e-2,
+    "batch_size": 64,
+    "epochs": 1,
+    "shuffle": True,
+    "seed": 1,
+    "verbose": 0,
+    "num_workers": 1,
+    "embedding_dim": 4,
+    "dnn_hidden_units": [8],
+    "attention_hidden_units": [6],
+    "aux_hidden_units": [6],
+    "group_id": "user_id",
+    "dien_target_field": ("item_id", "cate_id"),
+    "dien_sequence_field": ("item_history", "cate_history"),
     "dien_neg_seq_field": [],
-}  # fmt: skip
+}
 EXPERIMENTS = {
-    "trained": {}, "untrained": {}, "GRU": {"gru_type": "GRU"}, "AGRU": {"gru_type": "AGRU"},
+    "trained": {},
+    "untrained": {},
+    "GRU": {"gru_type": "GRU"},
+    "AGRU": {"gru_type": "AGRU"},
     "DIN": {"model": "DIN", "din_target_field": ("item_id",), "din_sequence_field": ("item_history",)},
     "userless": {"group_id": None, "use_features": ["item_id", "cate_id", "item_history", "cate_history"]},
-}  # fmt: skip
-SEQUENCE = {"active": True, "dtype": "str", "type": "sequence", "splitter": "^", "max_len": 30, "padding": "post",
-            "feature_encoder": None}  # fmt: skip
+}
+SEQUENCE = {
+    "active": True,
+    "dtype": "str",
+    "type": "sequence",
+    "splitter": "^",
+    "max_len": 30,
+    "padding": "post",
+    "feature_encoder": None,
+}
 ENTRY = {
-    "data_root": "./data/", "data_format": "parquet", "min_categr_count": 1, "label_col": {"name": "label",
-                                                                                          "dtype": "float"},
+    "data_root": "./data/",
+    "data_format": "parquet",
+    "min_categr_count": 1,
+    "label_col": {"name": "label", "dtype": "float"},
     **{f"{split}_data": f"./data/tiny/samples/{split}.parquet" for split in ("train", "valid", "test")},
     "feature_cols": [
         {"name": "user_id", "active": True, "dtype": "str", "type": "meta"},
@@ -38,7 +67,7 @@ ENTRY = {
         {"name": "cate_history", "share_embedding": "cate_id", **SEQUENCE},
     ],
     "build": {"source": "amazon", "reviews": "./raw/reviews.json.gz", "meta": "./raw/meta.json.gz", "max_len": 30},
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="session")

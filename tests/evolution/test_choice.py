@@ -70,8 +70,10 @@ def built(tmp_path: Path) -> Built:
 def raw_rows(built: Built, rows: pl.Expr) -> list[tuple[str, list[str]]]:
     behaviours = pl.read_parquet(built.samples / "behaviours.parquet")["item_history"]
     test = pl.read_parquet(built.samples / "test.parquet").filter(rows)
-    return [(row["item_id"], behaviours.slice(row["history_start"], row["history_length"]).to_list()[:6])
-            for row in test.iter_rows(named=True)]  # fmt: skip
+    return [
+        (row["item_id"], behaviours.slice(row["history_start"], row["history_length"]).to_list()[:6])
+        for row in test.iter_rows(named=True)
+    ]
 
 
 @pytest.mark.parametrize("data_format", ["parquet", "csv"])
@@ -200,7 +202,9 @@ def test_items_without_a_category_stand_for_themselves() -> None:
     items = pl.DataFrame({"item_id": [1, 2, 3], "count": [3, 2, 1]})
     chosen = telling(items, Candidate((9,), "own"), np.array([[1, 2, 2]]))
     assert [(c.ids, c.why) for c in chosen[1:]] == [
-        ((2,), "item most frequent in the history"), ((3,), "item not in the history")]
+        ((2,), "item most frequent in the history"),
+        ((3,), "item not in the history"),
+    ]
     without_history = telling(items, Candidate((1,), "own"), np.zeros((1, 0), int))
     assert [c.ids for c in without_history] == [(1,), (2,)]
 

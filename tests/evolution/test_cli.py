@@ -80,18 +80,22 @@ def test_names_are_ids_where_the_metadata_are_gone(workspace: Path) -> None:
         assert step["name"].startswith(f"{step['item']} · ")
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["--expid", "untrained"], "untrained.model does not exist; run_expid.py --expid untrained trains it"),
-    (["--expid", "trainde"], "expid 'trainde' is not in config; nearest: trained"),
-    (["--config", "nowhere"], "nowhere: no such folder"),
-    (["--expid", "DIN"], "DIN is a DIN: only DIEN has interests that evolve"),
-    (["--expid", "GRU"], "GRU has gru_type: GRU, whose states do not depend on the candidate"),
-    (["--expid", "userless"], "data set tiny has no user_id: group_id must name the column of the user"),
-    (["--expid", "trained", "--user", "A00000"], "--user A00000: no such test user; nearest: A0"),
-    (["--expid", "trained", "--items", "B"], "--items B: no such item; there are "),
-])  # fmt: skip
-def test_bad_input_overwrites_nothing(workspace: Path, arguments: list[str], message: str,
-                                      capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--expid", "untrained"], "untrained.model does not exist; run_expid.py --expid untrained trains it"),
+        (["--expid", "trainde"], "expid 'trainde' is not in config; nearest: trained"),
+        (["--config", "nowhere"], "nowhere: no such folder"),
+        (["--expid", "DIN"], "DIN is a DIN: only DIEN has interests that evolve"),
+        (["--expid", "GRU"], "GRU has gru_type: GRU, whose states do not depend on the candidate"),
+        (["--expid", "userless"], "data set tiny has no user_id: group_id must name the column of the user"),
+        (["--expid", "trained", "--user", "A00000"], "--user A00000: no such test user; nearest: A0"),
+        (["--expid", "trained", "--items", "B"], "--items B: no such item; there are "),
+    ],
+)
+def test_bad_input_overwrites_nothing(
+    workspace: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = workspace / "kept"
     out.mkdir(exist_ok=True)
     for name in ("evolution.png", "evolution.json"):
@@ -111,8 +115,9 @@ def test_a_data_set_that_is_not_built(workspace: Path, capsys: pytest.CaptureFix
     assert "feature_map.json does not exist" in capsys.readouterr().err
 
 
-def test_without_matplotlib(workspace: Path, monkeypatch: pytest.MonkeyPatch,
-                            capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_matplotlib(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["--expid", "trained", "--out", "none"]) == 2
     shown = capsys.readouterr().err

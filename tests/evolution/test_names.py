@@ -9,12 +9,15 @@ from data.amazon import FORMS, read_titles
 from data.errors import UserError
 from evolution.names import CATEGORY, TITLE, readable, shortened, titles_of
 
-ITEMS = {"a": "A Lens", "b": 'It\'s 5" &amp; long', "none": None, "empty": " "}
+ITEMS = {"a": "A Lens", "b": "It's 5\" &amp; long", "none": None, "empty": " "}
 
 
 def write_meta(folder: Path, form: str) -> Path:
-    item, category = {"2014": ("asin", "categories"), "2018": ("asin", "category"),
-                      "2023": ("parent_asin", "categories")}[form]  # fmt: skip
+    item, category = {
+        "2014": ("asin", "categories"),
+        "2018": ("asin", "category"),
+        "2023": ("parent_asin", "categories"),
+    }[form]
     records = [{item: "first", category: []}]
     for name, title in [*ITEMS.items(), ("a", "a later title"), ("other", "of no interest")]:
         record: dict[str, Any] = {item: name, category: [["x"]] if form == "2014" else ["x"]}
@@ -26,7 +29,7 @@ def write_meta(folder: Path, form: str) -> Path:
 @pytest.mark.parametrize("form", FORMS)
 def test_titles_of_each_published_form(form: str, tmp_path: Path) -> None:
     meta = write_meta(tmp_path, form)
-    assert read_titles(meta, {*ITEMS, "absent"}, verbose=False) == {"a": "A Lens", "b": 'It\'s 5" &amp; long'}
+    assert read_titles(meta, {*ITEMS, "absent"}, verbose=False) == {"a": "A Lens", "b": "It's 5\" &amp; long"}
     with pytest.raises(UserError, match="does not exist"):
         read_titles(tmp_path / "none", {"a"}, verbose=False)
 
@@ -41,9 +44,9 @@ def test_titles_come_from_the_metadata_of_the_build(tmp_path: Path) -> None:
 
 
 def test_readable() -> None:
-    titles = {"a": "A Lens", "b": 'It\'s 5" &amp; long', "c": "word " * 20}
+    titles = {"a": "A Lens", "b": "It's 5\" &amp; long", "c": "word " * 20}
     assert readable(("a", "Lenses"), titles) == "A Lens · Lenses"
-    assert readable(("b",), titles) == 'It\'s 5" & long'
+    assert readable(("b",), titles) == "It's 5\" & long"
     assert readable(("B00X", "Lenses"), titles) == "B00X · Lenses"
     title, category = readable(("c", "Concealers & Neutralizers for all"), titles).split(" · ")
     assert title == "word word word word word word wor…" and len(title) == TITLE

@@ -15,14 +15,21 @@ from model_zoo.DIEN.src.layers.packing import Packing
 
 CANDIDATES = [(3, 2), (17, 5), (17, 1)]
 STEPS = 5
-TWO: dict[str, Any] = {"dien_target_field": [("item_id", "cate_id"), "query"],
-                       "dien_sequence_field": [("item_history", "cate_history"), "query_history"]}
+TWO: dict[str, Any] = {
+    "dien_target_field": [("item_id", "cate_id"), "query"],
+    "dien_sequence_field": [("item_history", "cate_history"), "query_history"],
+}
 MODELS: list[dict[str, Any]] = [
-    {"gru_type": "AIGRU"}, {"gru_type": "AGRU"}, {"gru_type": "AUGRU"},
-    {"augru_sign": "code", "attention_type": "din_attention"}, {"use_attention_softmax": False},
-    {"enable_sum_pooling": True, "attention_type": "dot_attention"}, TWO, {"gru_hidden_size": 3},
+    {"gru_type": "AIGRU"},
+    {"gru_type": "AGRU"},
+    {"gru_type": "AUGRU"},
+    {"augru_sign": "code", "attention_type": "din_attention"},
+    {"use_attention_softmax": False},
+    {"enable_sum_pooling": True, "attention_type": "dot_attention"},
+    TWO,
+    {"gru_hidden_size": 3},
     {"task": "regression", "loss": "mse_loss"},
-]  # fmt: skip
+]
 
 
 def make_model(**keywords: Any) -> DIEN:
@@ -62,8 +69,15 @@ def test_states_follow_from_the_attention_by_the_papers_equations(keywords: dict
             for step in range(STEPS):
                 here = slice(step, step + 1)
                 _, state = reference.recurrence(
-                    interest.states[here], Packing.of_lengths(torch.tensor([1])), attention[here], state,
-                    layer.weight_ih, layer.weight_hh, layer.bias, layer.kind)
+                    interest.states[here],
+                    Packing.of_lengths(torch.tensor([1])),
+                    attention[here],
+                    state,
+                    layer.weight_ih,
+                    layer.weight_hh,
+                    layer.bias,
+                    layer.kind,
+                )
                 torch.testing.assert_close(states[step + 1], state[0], rtol=1e-4, atol=1e-6)
 
 
@@ -85,8 +99,11 @@ def test_attention_is_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
     for candidate, attention in zip(CANDIDATES, traced.attention, strict=False):
         row = row_with(batch, candidate)
         np.testing.assert_allclose(attention, model.diagnostics(row)["attention/item_history"], rtol=1e-5)
-        scores = model.extract(row)[0].states @ model.attentions[0].weight @ model.embed_targets(
-            model.embed_profile(row))[0][0]
+        scores = (
+            model.extract(row)[0].states
+            @ model.attentions[0].weight
+            @ model.embed_targets(model.embed_profile(row))[0][0]
+        )
         np.testing.assert_allclose(attention, scores.softmax(dim=0).detach(), rtol=1e-4)
     assert len(np.unique(traced.attention[:3], axis=0)) == 3
     np.testing.assert_allclose(traced.attention[3], 1 / STEPS)

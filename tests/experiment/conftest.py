@@ -62,11 +62,26 @@ class Tiny(BaseModel):
 
 def base_settings() -> dict:
     return {
-        "model": "Tiny", "dataset_id": "tiny", "loss": "binary_crossentropy", "metrics": ["AUC", "gAUC", "logloss"],
-        "task": "binary_classification", "optimizer": "adam", "learning_rate": 1e-2, "batch_size": 32, "epochs": 3,
-        "shuffle": True, "seed": 7, "monitor": "AUC", "monitor_mode": "max", "net_dropout": 0.2, "verbose": 0,
-        "embedding_dim": 4, "num_workers": 0, "group_id": "user", "early_stop_patience": 9,
-    }  # fmt: skip
+        "model": "Tiny",
+        "dataset_id": "tiny",
+        "loss": "binary_crossentropy",
+        "metrics": ["AUC", "gAUC", "logloss"],
+        "task": "binary_classification",
+        "optimizer": "adam",
+        "learning_rate": 1e-2,
+        "batch_size": 32,
+        "epochs": 3,
+        "shuffle": True,
+        "seed": 7,
+        "monitor": "AUC",
+        "monitor_mode": "max",
+        "net_dropout": 0.2,
+        "verbose": 0,
+        "embedding_dim": 4,
+        "num_workers": 0,
+        "group_id": "user",
+        "early_stop_patience": 9,
+    }
 
 
 def write_split(path: Path, rows: int, seed: int) -> None:
@@ -94,10 +109,13 @@ class Workspace:
             {"item": {"source": "", "type": "categorical", "padding_idx": 0, "vocab_size": 32}},
         ]
         feature_map = {
-            "dataset_id": "tiny", "num_fields": 1, "total_features": 32, "input_length": 2,
+            "dataset_id": "tiny",
+            "num_fields": 1,
+            "total_features": 32,
+            "input_length": 2,
             "labels": ["label"],
             "features": features,
-        }  # fmt: skip
+        }
         (data / "feature_map.json").write_text(json.dumps(feature_map))
         self.write_configs({"Tiny_test": {}})
 
@@ -105,8 +123,11 @@ class Workspace:
         config = self.folder / "config"
         config.mkdir(exist_ok=True)
         (config / "model_config.yaml").write_text(yaml.dump({"Base": base_settings(), **experiments}))
-        entry = {"data_root": "./data/", "data_format": "npz", **{f"{s}_data": f"./data/tiny/{s}.npz"
-                                                                 for s in ("train", "valid", "test")}}  # fmt: skip
+        entry = {
+            "data_root": "./data/",
+            "data_format": "npz",
+            **{f"{s}_data": f"./data/tiny/{s}.npz" for s in ("train", "valid", "test")},
+        }
         (config / "dataset_config.yaml").write_text(yaml.dump({"tiny": {**entry, **(dataset or {})}}))
 
     def use_csv(self, rows: int = 60) -> None:
@@ -121,18 +142,29 @@ class Workspace:
                 lines.append(f"{label},u{rng.integers(0, 9)},i{item},{history}")
             (self.folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
         item = {"active": True, "dtype": "str"}
-        self.write_configs({"Tiny_test": {}}, {
-            "data_format": "csv", **{f"{split}_data": f"{split}.csv" for split in ("train", "valid", "test")},
-            "label_col": {"name": "label", "dtype": "float"},
-            "feature_cols": [
-                {"name": "user", **item, "type": "meta"},
-                {"name": ["item"], **item, "type": "categorical"},
-                {"name": "unused", "active": False, "dtype": "str", "type": "categorical"},
-                {"name": "history", **item, "type": "sequence", "splitter": "^", "max_len": 5, "padding": "post",
-                 "share_embedding": "item"},
-            ],
-            "data_root": "./built/",
-        })  # fmt: skip
+        self.write_configs(
+            {"Tiny_test": {}},
+            {
+                "data_format": "csv",
+                **{f"{split}_data": f"{split}.csv" for split in ("train", "valid", "test")},
+                "label_col": {"name": "label", "dtype": "float"},
+                "feature_cols": [
+                    {"name": "user", **item, "type": "meta"},
+                    {"name": ["item"], **item, "type": "categorical"},
+                    {"name": "unused", "active": False, "dtype": "str", "type": "categorical"},
+                    {
+                        "name": "history",
+                        **item,
+                        "type": "sequence",
+                        "splitter": "^",
+                        "max_len": 5,
+                        "padding": "post",
+                        "share_embedding": "item",
+                    },
+                ],
+                "data_root": "./built/",
+            },
+        )
         (self.folder / "built").mkdir()
 
     def run(self, *arguments: str, expid: str = "Tiny_test") -> int:

@@ -18,12 +18,25 @@ FEATURES = [
     {"name": "cate_history", **SEQUENCE, "share_embedding": "cate_id"},
 ]
 MODEL = {
-    "model": "DIEN", "dataset_id": "d", "loss": "binary_crossentropy", "metrics": ["AUC"], "optimizer": "adam",
-    "task": "binary_classification", "batch_size": 16, "embedding_dim": 4, "epochs": 1, "seed": 1, "verbose": 0,
-    "dnn_hidden_units": [4], "attention_hidden_units": [4], "aux_hidden_units": [4], "aux_loss_alpha": 0.5,
-    "dien_target_field": [["item_id", "cate_id"]], "dien_sequence_field": [["item_history", "cate_history"]],
+    "model": "DIEN",
+    "dataset_id": "d",
+    "loss": "binary_crossentropy",
+    "metrics": ["AUC"],
+    "optimizer": "adam",
+    "task": "binary_classification",
+    "batch_size": 16,
+    "embedding_dim": 4,
+    "epochs": 1,
+    "seed": 1,
+    "verbose": 0,
+    "dnn_hidden_units": [4],
+    "attention_hidden_units": [4],
+    "aux_hidden_units": [4],
+    "aux_loss_alpha": 0.5,
+    "dien_target_field": [["item_id", "cate_id"]],
+    "dien_sequence_field": [["item_history", "cate_history"]],
     "dien_neg_seq_field": [],
-}  # fmt: skip
+}
 MODEL["dien_target_field"] = [tuple(MODEL["dien_target_field"][0])]
 MODEL["dien_sequence_field"] = [tuple(MODEL["dien_sequence_field"][0])]
 
@@ -35,10 +48,13 @@ class Experiment:
         self.folder = workspace.folder
         self.rng = np.random.default_rng(0)
         self.dataset = {
-            "data_root": "./built/", "data_format": "csv", "min_categr_count": 1, "feature_cols": FEATURES,
+            "data_root": "./built/",
+            "data_format": "csv",
+            "min_categr_count": 1,
+            "feature_cols": FEATURES,
             "label_col": {"name": "label", "dtype": "float"},
             **{f"{split}_data": f"{split}.csv" for split in ("train", "valid", "test")},
-        }  # fmt: skip
+        }
         (self.folder / "built").mkdir()
         for split in ("train", "valid", "test"):
             self.rows().write_csv(self.folder / f"{split}.csv")
@@ -47,14 +63,16 @@ class Experiment:
     def rows(self, n: int = 40) -> pl.DataFrame:
         items = [self.rng.integers(0, 9, self.rng.integers(1, 6)) for _ in range(n)]
         target = self.rng.integers(0, 9, n)
-        return pl.DataFrame({
-            "label": [i % 2 for i in range(n)],
-            "user_id": [f"u{i // 2}" for i in range(n)],
-            "item_id": [f"i{i}" for i in target],
-            "cate_id": [f"c{i % 3}" for i in target],
-            "item_history": ["^".join(f"i{i}" for i in row) for row in items],
-            "cate_history": ["^".join(f"c{i % 3}" for i in row) for row in items],
-        })  # fmt: skip
+        return pl.DataFrame(
+            {
+                "label": [i % 2 for i in range(n)],
+                "user_id": [f"u{i // 2}" for i in range(n)],
+                "item_id": [f"i{i}" for i in target],
+                "cate_id": [f"c{i % 3}" for i in target],
+                "item_history": ["^".join(f"i{i}" for i in row) for row in items],
+                "cate_history": ["^".join(f"c{i % 3}" for i in row) for row in items],
+            }
+        )
 
     def configure(self, model: dict | None = None, dataset: dict | None = None) -> None:
         config = self.folder / "config"
@@ -71,13 +89,19 @@ class Experiment:
         with gzip.open(self.folder / "reviews.json.gz", "wt") as file:
             for user in range(30):
                 for day, item in enumerate(self.rng.permutation(9)[:5]):
-                    file.write(json.dumps({"reviewerID": f"u{user}", "asin": f"i{item}",
-                                           "unixReviewTime": 86400 * day}) + "\n")  # fmt: skip
+                    file.write(
+                        json.dumps({"reviewerID": f"u{user}", "asin": f"i{item}", "unixReviewTime": 86400 * day}) + "\n"
+                    )
         self.dataset |= {
             "data_format": "parquet",
-            "build": {"source": "amazon", "reviews": "reviews.json.gz", "meta": "meta.json.gz", "max_len": 6,
-                      "raw_from": "ask the authors"},
-        }  # fmt: skip
+            "build": {
+                "source": "amazon",
+                "reviews": "reviews.json.gz",
+                "meta": "meta.json.gz",
+                "max_len": 6,
+                "raw_from": "ask the authors",
+            },
+        }
         self.configure()
 
 
@@ -111,8 +135,10 @@ def test_good_input_from_csv_and_raw(dien, workspace):
         ({"dien_target_field": ["item_id"], "dien_sequence_field": ["no_history"]}, "no_history"),
         ({"dien_target_field": ["item_id"], "dien_sequence_field": ["cate_id"]}, "cate_id"),
         ({"dien_target_field": ["item_history"]}, "item_history"),
-        ({"feature_specs": [{"name": "item_history", "feature_encoder": "layers.MaskedAveragePooling()"}]},
-         "item_history"),
+        (
+            {"feature_specs": [{"name": "item_history", "feature_encoder": "layers.MaskedAveragePooling()"}]},
+            "item_history",
+        ),
         ({"gru_tpye": "GRU"}, "did you mean 'gru_type'"),
         ({"metrics": ["AUC", "recall"]}, "recall"),
         ({"batch_size": 0}, "batch_size"),
@@ -123,7 +149,7 @@ def test_good_input_from_csv_and_raw(dien, workspace):
         ({"dnn_activations": "relux"}, "dnn_activations='relux'"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_settings(trained, bad, settings, message):
     trained.configure(settings)
     assert message in bad(expid="X")
@@ -146,16 +172,25 @@ def test_csv_files(trained, bad, fault):
         train.with_columns(cate_history=broken).write_csv(trained.folder / "train.csv")
     elif fault == "int beside str":
         features = [dict(column) for column in FEATURES]
-        features[1:2] = [{**STRING, "name": "item_id", "type": "categorical", "dtype": "int"},
-                         {**STRING, "name": "cate_id", "type": "categorical"}]  # fmt: skip
+        features[1:2] = [
+            {**STRING, "name": "item_id", "type": "categorical", "dtype": "int"},
+            {**STRING, "name": "cate_id", "type": "categorical"},
+        ]
         settings["feature_cols"] = features
     else:
         train.head(30).write_csv(trained.folder / "train.csv")
     if fault != "changed":
         settings["data_root"] = "./built2/"
     trained.configure(dataset=settings)
-    expected = {"column": "cate_id", "empty": "train", "classes": "every label", "labels": "value 2",
-                "lengths": "row 4", "changed": "--rebuild", "int beside str": "item_id"}  # fmt: skip
+    expected = {
+        "column": "cate_id",
+        "empty": "train",
+        "classes": "every label",
+        "labels": "value 2",
+        "lengths": "row 4",
+        "changed": "--rebuild",
+        "int beside str": "item_id",
+    }
     assert expected[fault] in bad(expid="X")
 
 
@@ -179,6 +214,10 @@ def test_raw_files(dien, bad, fault):
     else:
         reviews.unlink()
     message = bad(expid="X")
-    expected = {"truncated": "reviews.json.gz", "broken line": "line 7", "missing": "; to get it: ask the authors",
-                "empty": "reviews.json.gz"}  # fmt: skip
+    expected = {
+        "truncated": "reviews.json.gz",
+        "broken line": "line 7",
+        "missing": "; to get it: ask the authors",
+        "empty": "reviews.json.gz",
+    }
     assert expected[fault] in message

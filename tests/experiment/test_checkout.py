@@ -42,8 +42,12 @@ def test_the_class_is_the_checkouts(workspace, zoo):
 
 
 def test_a_sweep_over_a_keyword_that_only_the_checkouts_class_has(workspace, zoo):
-    content = {"base_config": "config", "base_expid": "Tiny_test", "dataset_id": "tiny",
-               "tuner_space": {"flavour": [1, 2]}}  # fmt: skip
+    content = {
+        "base_config": "config",
+        "base_expid": "Tiny_test",
+        "dataset_id": "tiny",
+        "tuner_space": {"flavour": [1, 2]},
+    }
     (workspace.folder / "tuner.yaml").write_text(yaml.dump(content))
     tuner = read_tuner(Path("tuner.yaml"))
     write_grid(tuner)
@@ -76,15 +80,18 @@ def test_only_pytorch_models_are_found(tmp_path):
     assert Checkout(tmp_path).sources == {"DCN": tmp_path / "model_zoo" / "DCN" / "DCN_torch" / "src"}
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"zoo": "nowhere"}, "FuxiCTR checkout nowhere does not exist"),
-    ({"zoo": "config"}, "config is no FuxiCTR checkout"),
-    ({"zoo": 3}, "zoo = 3 in config/model_config.yaml [Tiny_test] must be the folder of a FuxiCTR checkout"),
-    ({"zoo": "FuxiCTR", "model": "Tyni"}, "has no model 'Tyni'; nearest: Tiny"),
-    ({"zoo": "FuxiCTR", "model": "Zzz"}, "has no model 'Zzz'; known: PLE_less, Tiny"),
-    ({"zoo": "FuxiCTR", "model": "PLE"}, "has several tasks"),
-    ({"zoo": "FuxiCTR", "model": "PLE_less"}, "ModuleNotFoundError: No module named 'no_such_package'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"zoo": "nowhere"}, "FuxiCTR checkout nowhere does not exist"),
+        ({"zoo": "config"}, "config is no FuxiCTR checkout"),
+        ({"zoo": 3}, "zoo = 3 in config/model_config.yaml [Tiny_test] must be the folder of a FuxiCTR checkout"),
+        ({"zoo": "FuxiCTR", "model": "Tyni"}, "has no model 'Tyni'; nearest: Tiny"),
+        ({"zoo": "FuxiCTR", "model": "Zzz"}, "has no model 'Zzz'; known: PLE_less, Tiny"),
+        ({"zoo": "FuxiCTR", "model": "PLE"}, "has several tasks"),
+        ({"zoo": "FuxiCTR", "model": "PLE_less"}, "ModuleNotFoundError: No module named 'no_such_package'"),
+    ],
+)
 def test_bad_input(workspace, zoo, bad, settings, message):
     add_model(zoo, "multitask/PLE", "class PLE(MultiTaskModel):\n")
     add_model(zoo, "PLE_less", "import no_such_package\n\nclass PLE_less(BaseModel):\n    pass\n")

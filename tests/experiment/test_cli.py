@@ -16,8 +16,10 @@ import yaml
 from data.errors import UserError
 from experiment.config import ConfigLoader
 
-RESULT = r" \d{8}-\d{6},\[command\] python .*,\[exp_id\] Tiny_test,\[dataset_id\] tiny,\[train\] N.A.," \
-         r"\[val\] AUC: [\d.]+ - gAUC: [\d.]+ - logloss: [\d.]+,\[test\] AUC: [\d.]+ - gAUC: [\d.]+ - logloss: [\d.]+\n"
+RESULT = (
+    r" \d{8}-\d{6},\[command\] python .*,\[exp_id\] Tiny_test,\[dataset_id\] tiny,\[train\] N.A.,"
+    r"\[val\] AUC: [\d.]+ - gAUC: [\d.]+ - logloss: [\d.]+,\[test\] AUC: [\d.]+ - gAUC: [\d.]+ - logloss: [\d.]+\n"
+)
 
 
 def metrics_lines(text: str) -> list[str]:
@@ -34,7 +36,7 @@ def test_run_writes_log_weights_and_the_zoos_result_line(trained, capsys):
     out = capsys.readouterr()
     log = trained.file(".log").read_text()
     assert log.count("FuxiCTR version") == 1 and "Start training: 7 batches/epoch" in log
-    assert log == out.err[-len(log):]
+    assert log == out.err[-len(log) :]
     assert len(metrics_lines(log)) == 2
     assert re.fullmatch(RESULT, (trained.folder / "config.csv").read_text())
     assert set(torch.load(trained.file(".model"), weights_only=True)) >= {"dnn.mlp.0.weight"}
@@ -128,10 +130,18 @@ def test_number_of_threads(workspace):
 
 
 def test_regression(workspace, capsys):
-    workspace.write_configs({"Tiny_test": {
-        "task": "regression", "loss": "mse_loss", "metrics": ["RMSE", "MAE"], "monitor": "RMSE", "monitor_mode": "min",
-        "group_id": None,
-    }})  # fmt: skip
+    workspace.write_configs(
+        {
+            "Tiny_test": {
+                "task": "regression",
+                "loss": "mse_loss",
+                "metrics": ["RMSE", "MAE"],
+                "monitor": "RMSE",
+                "monitor_mode": "min",
+                "group_id": None,
+            }
+        }
+    )
     assert workspace.run() == 0
     text = capsys.readouterr().err
     assert re.search(r"Save best model: monitor\(min\)=0\.\d+", text)

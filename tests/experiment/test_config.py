@@ -21,8 +21,11 @@ def write(folder: Path, **files: str) -> Path:
 
 
 def test_data_set_overrides_expid_overrides_base(tmp_path):
-    write(tmp_path, dataset_config=DATASETS,
-          model_config="Base: {a: 1, b: 1, batch_size: 1}\nX: {b: 2, batch_size: 2, dataset_id: amazon}")  # fmt: skip
+    write(
+        tmp_path,
+        dataset_config=DATASETS,
+        model_config="Base: {a: 1, b: 1, batch_size: 1}\nX: {b: 2, batch_size: 2, dataset_id: amazon}",
+    )
     config = load_config(tmp_path, "X")
     assert (config.params["a"], config.params["b"], config.params["batch_size"]) == (1, 2, 7)
     assert config.params["model_id"] == "X" and config.params["dataset_id"] == "amazon"
@@ -32,23 +35,34 @@ def test_data_set_overrides_expid_overrides_base(tmp_path):
 
 
 def test_equals_the_zoos_merge_but_for_coerced_numbers(tmp_path):
-    write(tmp_path, dataset_config=DATASETS,
-          model_config="Base: {a: [1, x], seed: 3, model_root: m, verbose: 0}\n"
-                       "X: {dataset_id: amazon, b: {c: d}}")  # fmt: skip
+    write(
+        tmp_path,
+        dataset_config=DATASETS,
+        model_config="Base: {a: [1, x], seed: 3, model_root: m, verbose: 0}\nX: {dataset_id: amazon, b: {c: d}}",
+    )
     assert load_config(tmp_path, "X").params == fuxictr.utils.load_config(str(tmp_path), "X")
 
 
 def test_each_file_has_its_own_base(tmp_path):
-    write(tmp_path, dataset_config=DATASETS, model_config__A="Base: {depth: 1}\nA: {dataset_id: amazon}",
-          model_config__B="Base: {depth: 2}\nB: {dataset_id: amazon}")  # fmt: skip
+    write(
+        tmp_path,
+        dataset_config=DATASETS,
+        model_config__A="Base: {depth: 1}\nA: {dataset_id: amazon}",
+        model_config__B="Base: {depth: 2}\nB: {dataset_id: amazon}",
+    )
     assert load_config(tmp_path, "A").params["depth"] == 1
     assert load_config(tmp_path, "B").params["depth"] == 2
     assert load_config(tmp_path, "B").warnings == []
 
 
 def test_file_without_base_takes_the_first_other_with_a_warning(tmp_path):
-    write(tmp_path, dataset_config=DATASETS, model_config__A="A: {dataset_id: amazon}",
-          model_config__B="Base: {depth: 2}\nB: {}", model_config__C="Base: {depth: 3}")  # fmt: skip
+    write(
+        tmp_path,
+        dataset_config=DATASETS,
+        model_config__A="A: {dataset_id: amazon}",
+        model_config__B="Base: {depth: 2}\nB: {}",
+        model_config__C="Base: {depth: 3}",
+    )
     config = load_config(tmp_path, "A")
     assert config.params["depth"] == 2
     (warning,) = config.warnings
@@ -70,8 +84,12 @@ def test_unknown_expid_names_the_nearest(tmp_path, base):
 
 
 def test_expid_in_two_files_warns(tmp_path):
-    write(tmp_path, dataset_config=DATASETS, model_config__A="X: {dataset_id: amazon, a: 1}",
-          model_config__B="X: {dataset_id: amazon, a: 2}")  # fmt: skip
+    write(
+        tmp_path,
+        dataset_config=DATASETS,
+        model_config__A="X: {dataset_id: amazon, a: 1}",
+        model_config__B="X: {dataset_id: amazon, a: 2}",
+    )
     config = load_config(tmp_path, "X")
     assert config.params["a"] == 1 and "taking the first" in config.warnings[0]
 
@@ -104,21 +122,32 @@ def test_missing_folder_and_files(tmp_path):
 def test_numbers_that_yaml_reads_as_text():
     text = "{a: 1e-3, b: {c: [2E5, -1.e-4, +1.5e3]}, quoted: '1e-3', name: 1e-3x, int: 3, hash: 1252b14c, word: e5}"
     assert yaml.load(text, ConfigLoader) == {
-        "a": 1e-3, "b": {"c": [2e5, -1e-4, 1500.0]}, "quoted": "1e-3", "name": "1e-3x", "int": 3, "hash": "1252b14c",
+        "a": 1e-3,
+        "b": {"c": [2e5, -1e-4, 1500.0]},
+        "quoted": "1e-3",
+        "name": "1e-3x",
+        "int": 3,
+        "hash": "1252b14c",
         "word": "e5",
-    }  # fmt: skip
+    }
 
 
 def test_int_regularizer_becomes_a_float(tmp_path):
-    write(tmp_path, dataset_config=DATASETS, model_config="X: {dataset_id: amazon, embedding_regularizer: 1, "
-                                                          "net_regularizer: l2(1e-3), regularizer: 2}")  # fmt: skip
+    write(
+        tmp_path,
+        dataset_config=DATASETS,
+        model_config="X: {dataset_id: amazon, embedding_regularizer: 1, net_regularizer: l2(1e-3), regularizer: 2}",
+    )
     params = load_config(tmp_path, "X").params
     assert isinstance(params["embedding_regularizer"], float) and isinstance(params["regularizer"], float)
     assert params["net_regularizer"] == "l2(1e-3)"
 
 
 def test_rendered_configuration_reads_back_with_each_keys_file(tmp_path):
-    write(tmp_path, dataset_config=DATASETS, model_config="""
+    write(
+        tmp_path,
+        dataset_config=DATASETS,
+        model_config="""
 Base: {verbose: 0}
 X:
   dataset_id: amazon
@@ -128,7 +157,8 @@ X:
   monitor: {AUC: 1, logloss: -1}
   hint: "two\\n\\nlines # no comment"
   nothing: null
-""")
+""",
+    )
     config = load_config(tmp_path, "X")
     text = config.render()
     assert yaml.load(text, ConfigLoader) == config.params

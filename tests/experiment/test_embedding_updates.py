@@ -14,8 +14,12 @@ from experiment.config import ConfigLoader
 from experiment.training import Trainer
 
 ROOT = Path(__file__).parents[2]
-SPARSE = {"embedding_updates": "sparse", "embedding_regularizer": "l1_l2(1e-4,1e-2)", "eval_steps": 3,
-          "learning_rate": 0.1}  # fmt: skip
+SPARSE = {
+    "embedding_updates": "sparse",
+    "embedding_regularizer": "l1_l2(1e-4,1e-2)",
+    "eval_steps": 3,
+    "learning_rate": 0.1,
+}
 EXPIDS = sorted(f"{folder.parent.name}_amazon" for folder in (ROOT / "model_zoo").glob("*/src"))
 
 

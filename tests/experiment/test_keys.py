@@ -17,10 +17,29 @@ def config(**params) -> Config:
 
 def test_keys_of_model_base_loaders_data_set_and_tuner_are_known():
     assert known_keys(DIEN) >= {
-        "gru_type", "aux_loss_alpha", "monitor", "reduce_lr_on_plateau", "epochs", "max_gradient_norm", "batch_size",
-        "shuffle", "num_workers", "feature_cols", "label_col", "min_categr_count", "rebuild_dataset", "data_root",
-        "train_data", "build", "group_id", "feature_specs", "debug_mode", "seed", "data_block_size", "trim_histories",
-    }  # fmt: skip
+        "gru_type",
+        "aux_loss_alpha",
+        "monitor",
+        "reduce_lr_on_plateau",
+        "epochs",
+        "max_gradient_norm",
+        "batch_size",
+        "shuffle",
+        "num_workers",
+        "feature_cols",
+        "label_col",
+        "min_categr_count",
+        "rebuild_dataset",
+        "data_root",
+        "train_data",
+        "build",
+        "group_id",
+        "feature_specs",
+        "debug_mode",
+        "seed",
+        "data_block_size",
+        "trim_histories",
+    }
 
 
 def test_historic_keys_of_the_zoo_pass():
@@ -29,9 +48,15 @@ def test_historic_keys_of_the_zoo_pass():
 
 @pytest.mark.parametrize(
     ("key", "meant"),
-    [("aux_loss_aplha", "aux_loss_alpha"), ("gru_typ", "gru_type"), ("epoch", "epochs"), ("batchsize", "batch_size"),
-     ("min_category_count", "min_categr_count"), ("early_stopping_patience", "early_stop_patience")],
-)  # fmt: skip
+    [
+        ("aux_loss_aplha", "aux_loss_alpha"),
+        ("gru_typ", "gru_type"),
+        ("epoch", "epochs"),
+        ("batchsize", "batch_size"),
+        ("min_category_count", "min_categr_count"),
+        ("early_stopping_patience", "early_stop_patience"),
+    ],
+)
 def test_misspelt_key_is_an_error_with_the_suggestion(key, meant):
     with pytest.raises(UserError, match=rf"unknown key '{key}' in model_config.yaml \[X\]; did you mean '{meant}'\?"):
         check_keys(config(**{key: 1}), DIEN, strict=False)
@@ -45,8 +70,15 @@ def test_other_unknown_keys_are_one_warning_or_with_strict_an_error():
         check_keys(settings, DIEN, strict=True)
 
 
-GOOD = {"model": "DIEN", "model_id": "X", "loss": "binary_crossentropy", "optimizer": "adam", "data_root": "data",
-        "metrics": ["AUC", "logloss"], "data_format": "csv"}  # fmt: skip
+GOOD = {
+    "model": "DIEN",
+    "model_id": "X",
+    "loss": "binary_crossentropy",
+    "optimizer": "adam",
+    "data_root": "data",
+    "metrics": ["AUC", "logloss"],
+    "data_format": "csv",
+}
 
 
 def check(**changes) -> None:
@@ -57,12 +89,15 @@ def check(**changes) -> None:
     "changes",
     [
         {},
-        {"optimizer": "Adam"}, {"optimizer": "SGD"}, {"loss": "mse_loss"}, {"embedding_regularizer": "l1_l2(1e-3,0.1)"},
+        {"optimizer": "Adam"},
+        {"optimizer": "SGD"},
+        {"loss": "mse_loss"},
+        {"embedding_regularizer": "l1_l2(1e-3,0.1)"},
         {"monitor": {"AUC": 1, "logloss": -1}, "eval_steps": None, "monitor_mode": "min"},
         {"metrics": ["gAUC", "NDCG(k=5)"], "group_id": "u", "net_regularizer": 0.0},
         {"task": "regression", "metrics": ["RMSE"], "monitor": "RMSE", "monitor_mode": "min"},
     ],
-)  # fmt: skip
+)
 def test_good_values(changes):
     check(**changes)
 
@@ -99,7 +134,7 @@ def test_good_values(changes):
         ({"loss": None}, "loss is missing: expid X needs it"),
         ({"model": "../DIEN"}, "the name of a class"),
     ],
-)  # fmt: skip
+)
 def test_bad_values(changes, message):
     with pytest.raises(UserError) as error:
         check(**changes)

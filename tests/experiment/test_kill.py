@@ -49,8 +49,9 @@ def test_killed_run_equals_the_whole_one(workspace):
     workspace.write_configs({"whole": settings, "killed": settings})
     path = os.pathsep.join([str(workspace.folder), str(Path(__file__).parents[2])])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run([sys.executable, "-c", DRIVER], cwd=workspace.folder, env=environment, capture_output=True,
-                            text=True)  # fmt: skip
+    result = subprocess.run(
+        [sys.executable, "-c", DRIVER], cwd=workspace.folder, env=environment, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     whole, killed = (torch.load(workspace.file(".model", expid), weights_only=True) for expid in ("whole", "killed"))
     assert all(torch.equal(whole[name], killed[name]) for name in whole)

@@ -13,8 +13,14 @@ from experiment.metrics import check_metric, evaluate_metrics
 
 GROUPED = ["gAUC", "avgAUC", "MRR", "NDCG(k=1)", "NDCG(k=3)", "NDCG(5)"]
 RANKS = [name for name in GROUPED if "AUC" not in name]
-ZOO = {"gAUC": zoo.gAUC, "avgAUC": zoo.avgAUC, "MRR": zoo.MRR, "NDCG(k=1)": zoo.NDCG(1), "NDCG(k=3)": zoo.NDCG(3),
-       "NDCG(5)": zoo.NDCG(5)}  # fmt: skip
+ZOO = {
+    "gAUC": zoo.gAUC,
+    "avgAUC": zoo.avgAUC,
+    "MRR": zoo.MRR,
+    "NDCG(k=1)": zoo.NDCG(1),
+    "NDCG(k=3)": zoo.NDCG(3),
+    "NDCG(5)": zoo.NDCG(5),
+}
 
 
 def zoo_value(name: str, y_true: np.ndarray, y_pred: np.ndarray, group: np.ndarray) -> float:

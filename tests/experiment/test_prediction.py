@@ -19,8 +19,10 @@ def trained(workspace, capsys):
 
 def test_scores_are_those_of_the_test_evaluation_bit_for_bit(trained, capsys, monkeypatch):
     seen = []
-    monkeypatch.setattr("experiment.evaluation.evaluate_metrics",
-                        lambda *arguments: seen.append(arguments[1]) or evaluate_metrics(*arguments))  # fmt: skip
+    monkeypatch.setattr(
+        "experiment.evaluation.evaluate_metrics",
+        lambda *arguments: seen.append(arguments[1]) or evaluate_metrics(*arguments),
+    )
     assert trained.run("--eval-only") == 0
     test = pl.read_csv(trained.folder / "test.csv")
     test.drop("label").write_csv(trained.folder / "new.csv")

@@ -29,8 +29,9 @@ class Dot(BaseModel):
 
     def __init__(self, feature_map, embedding_dim=D, **kwargs):
         super().__init__(feature_map, **kwargs)
-        self.embedding_layer = FeatureEmbeddingDict(feature_map, embedding_dim,
-                                                    embedding_initializer="partial(nn.init.normal_, std=0.5)")
+        self.embedding_layer = FeatureEmbeddingDict(
+            feature_map, embedding_dim, embedding_initializer="partial(nn.init.normal_, std=0.5)"
+        )
         self.bias = nn.Parameter(torch.zeros(1))
         self.compile(kwargs["optimizer"], kwargs["loss"], kwargs["learning_rate"])
         self.reset_parameters()
@@ -43,8 +44,11 @@ class Dot(BaseModel):
 
 def dot_features(**item) -> dict[str, dict]:
     ids = {"source": "", "padding_idx": 0, "vocab_size": V, "oov_idx": OOV}
-    return {"item": {**ids, "type": "categorical", **item}, "price": {"source": "", "type": "numeric"},
-            "history": {**ids, "type": "sequence", "share_embedding": "item", "max_len": 4}}
+    return {
+        "item": {**ids, "type": "categorical", **item},
+        "price": {"source": "", "type": "numeric"},
+        "history": {**ids, "type": "sequence", "share_embedding": "item", "max_len": 4},
+    }
 
 
 def make_dot(model_class: type[Dot] = Dot, spec: dict | None = None, data_dir="", **keywords) -> Dot:
@@ -58,13 +62,19 @@ def dot_batch(seed: int, ids: list[int], rows: int = 6) -> Batch:
     rng = np.random.default_rng(seed)
     cells = np.concatenate([ids, rng.choice([*ids, PAD], rows * 5 - len(ids))])
     rng.shuffle(cells)
-    return {"item": torch.from_numpy(cells[:rows]), "history": torch.from_numpy(cells[rows:].reshape(rows, 4)),
-            "price": torch.from_numpy(rng.random(rows)), "label": torch.from_numpy(rng.integers(0, 2, rows)).float()}
+    return {
+        "item": torch.from_numpy(cells[:rows]),
+        "history": torch.from_numpy(cells[rows:].reshape(rows, 4)),
+        "price": torch.from_numpy(rng.random(rows)),
+        "label": torch.from_numpy(rng.integers(0, 2, rows)).float(),
+    }
 
 
 ALL = list(range(1, V))
-BATCHES = [dot_batch(seed, ids) for seed, ids in enumerate(
-    [ALL, [1, 2, OOV], [3, 4, 5], [1, 2, 3, OOV], [2], [6, 7, 8, 9], ALL, [5, 6]])]
+BATCHES = [
+    dot_batch(seed, ids)
+    for seed, ids in enumerate([ALL, [1, 2, OOV], [3, 4, 5], [1, 2, 3, OOV], [2], [6, 7, 8, 9], ALL, [5, 6]])
+]
 
 
 def train(model: BaseModel, batches: list[Batch], sparse: bool, max_norm: float = 1e9) -> BaseModel:
@@ -90,8 +100,11 @@ def by_hand(model: Dot, batches: list[Batch], lazy: bool, l1: float, l2: float, 
     """The table, the weights of the price and the bias after training, in NumPy; `lazy` picks which rows move."""
     layers = model.embedding_layer.embedding_layers
     lr = model.optimizer.param_groups[0]["lr"]
-    weights = {"table": table_of(model), "price": layers["price"].weight.detach().numpy()[:, 0].copy(),
-               "bias": np.zeros(1)}
+    weights = {
+        "table": table_of(model),
+        "price": layers["price"].weight.detach().numpy()[:, 0].copy(),
+        "bias": np.zeros(1),
+    }
     weights = {name: w.astype(np.float64) for name, w in weights.items()}
     m, v = ({name: np.zeros_like(w) for name, w in weights.items()} for _ in range(2))
     for step, batch in enumerate(batches, start=1):
@@ -114,7 +127,8 @@ def by_hand(model: Dot, batches: list[Batch], lazy: bool, l1: float, l2: float, 
         for name in weights:
             at = rows if name == "table" else slice(None)
             weights[name][at], m[name][at], v[name][at] = adam(
-                weights[name][at], m[name][at], v[name][at], scale * g[name][at], step, lr)
+                weights[name][at], m[name][at], v[name][at], scale * g[name][at], step, lr
+            )
     return weights
 
 

@@ -26,9 +26,16 @@ def parts(workspace, settings_of_tiny):
     from model_zoo.Tiny.src import Tiny
 
     def build(**settings):
-        params = {**settings_of_tiny, "model_id": "Tiny_test", "model_root": "./checkpoints/", "gpu": -1,
-                  "data_format": "npz", "train_data": "data/tiny/train.npz", "valid_data": "data/tiny/valid.npz",
-                  **settings}  # fmt: skip
+        params = {
+            **settings_of_tiny,
+            "model_id": "Tiny_test",
+            "model_root": "./checkpoints/",
+            "gpu": -1,
+            "data_format": "npz",
+            "train_data": "data/tiny/train.npz",
+            "valid_data": "data/tiny/valid.npz",
+            **settings,
+        }
         seed_everything(params["seed"])
         feature_map = FeatureMap("tiny", "data/tiny")
         feature_map.load("data/tiny/feature_map.json", params)
@@ -51,8 +58,9 @@ def scripted(trainer: Trainer, monkeypatch, values: list[float]) -> None:
     """Let the evaluations give these values of the monitor."""
     remaining = iter(values)
     nothing = np.zeros(0)
-    monkeypatch.setattr("experiment.training.evaluate",
-                        lambda *_: Evaluation({"AUC": next(remaining)}, nothing, nothing, None, 0.0))  # fmt: skip
+    monkeypatch.setattr(
+        "experiment.training.evaluate", lambda *_: Evaluation({"AUC": next(remaining)}, nothing, nothing, None, 0.0)
+    )
 
 
 SETTINGS = [

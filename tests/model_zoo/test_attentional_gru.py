@@ -20,7 +20,8 @@ ALL = [(kind, backend) for kind in KINDS for backend in AVAILABLE]
 def case(rows=4, steps=5, inputs=3, hidden=2, seed=0, lengths=None):
     g = torch.Generator().manual_seed(seed)
     packing = Packing.of_lengths(
-        torch.tensor(lengths if lengths is not None else [steps, 1, 0, max(steps - 2, 0)][:rows]))
+        torch.tensor(lengths if lengths is not None else [steps, 1, 0, max(steps - 2, 0)][:rows])
+    )
     every = len(packing.row)
     return {
         "inputs": torch.randn(every, inputs, generator=g, dtype=torch.float64),
@@ -130,8 +131,12 @@ def test_going_on_from_a_state_equals_one_run(kind, backend, cut, seed):
     first = c["packing"].place < cut
     state, parts = c.pop("state"), []
     for steps in (first, ~first):
-        part = {**c, "inputs": c["inputs"][steps], "attention": c["attention"][steps],
-                "packing": Packing.of_lengths(torch.bincount(c["packing"].row[steps], minlength=3))}
+        part = {
+            **c,
+            "inputs": c["inputs"][steps],
+            "attention": c["attention"][steps],
+            "packing": Packing.of_lengths(torch.bincount(c["packing"].row[steps], minlength=3)),
+        }
         got, state = attentional_gru(**part, state=state, kind=kind, backend=backend)
         parts.append(got)
     torch.testing.assert_close(parts[0], states[first])
@@ -143,8 +148,11 @@ def test_plain_gru_equals_torch():
     gru = AttentionalGRU(3, 4, "GRU").double()
     torch_gru = torch.nn.GRU(3, 4, batch_first=True).double()
     with torch.no_grad():
-        for ours, theirs in ((gru.weight_ih, torch_gru.weight_ih_l0), (gru.weight_hh, torch_gru.weight_hh_l0),
-                             (gru.bias, torch_gru.bias_ih_l0)):
+        for ours, theirs in (
+            (gru.weight_ih, torch_gru.weight_ih_l0),
+            (gru.weight_hh, torch_gru.weight_hh_l0),
+            (gru.bias, torch_gru.bias_ih_l0),
+        ):
             u, r, h = ours.chunk(3)
             theirs.copy_(torch.cat([r, -u, h]))
         torch_gru.bias_hh_l0.zero_()
@@ -164,10 +172,16 @@ def test_update_gate_is_the_one_that_made_the_states():
     gate = plain.update_gate(x, packing, states)
     assert gate.shape == states.shape
     for t in (0, 1, 5, 7):  # u times the way from the state before to the bare candidate
-        before = states[t - 1:t] if t % 5 else torch.zeros(1, 4, dtype=torch.float64)
-        candidate, _ = attentional_gru(x[t:t + 1], Packing.of_lengths(torch.tensor([1])), *plain.parameters(),
-                                       kind="AGRU", attention=torch.ones(1, dtype=torch.float64), state=before)
-        torch.testing.assert_close(states[t:t + 1], before + gate[t:t + 1] * (candidate - before))
+        before = states[t - 1 : t] if t % 5 else torch.zeros(1, 4, dtype=torch.float64)
+        candidate, _ = attentional_gru(
+            x[t : t + 1],
+            Packing.of_lengths(torch.tensor([1])),
+            *plain.parameters(),
+            kind="AGRU",
+            attention=torch.ones(1, dtype=torch.float64),
+            state=before,
+        )
+        torch.testing.assert_close(states[t : t + 1], before + gate[t : t + 1] * (candidate - before))
 
 
 def test_refuses_what_it_does_not_know():

@@ -24,7 +24,9 @@ ads:
            share_embedding: item_id{encoder}}}
     label_col: {{name: label, dtype: float}}
 """
-EXPERIMENT = ZOO_BASE + """
+EXPERIMENT = (
+    ZOO_BASE
+    + """
 {model}_default:
     model: {model}
     dataset_id: ads
@@ -41,6 +43,7 @@ EXPERIMENT = ZOO_BASE + """
     monitor: {{'AUC': 1, 'logloss': -1}}
     monitor_mode: 'max'
 """
+)
 REGULARIZERS = """
     embedding_regularizer: 1.e-8
     net_regularizer: 0
@@ -79,19 +82,30 @@ BST = f"""{REGULARIZERS}
 
 
 @pytest.mark.parametrize("padding", ["pre", "post"])
-@pytest.mark.parametrize("model,keywords", [
-    ("DIN", DIN), ("BST", BST), ("WideDeep", MLP), ("PNN", MLP), ("FM", "    regularizer: 1.e-8\n"), ("DeepFM", MLP),
-])
-def test_entries_of_the_zoo_run_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, padding: str, model: str,
-                                          keywords: str) -> None:
+@pytest.mark.parametrize(
+    "model,keywords",
+    [
+        ("DIN", DIN),
+        ("BST", BST),
+        ("WideDeep", MLP),
+        ("PNN", MLP),
+        ("FM", "    regularizer: 1.e-8\n"),
+        ("DeepFM", MLP),
+    ],
+)
+def test_entries_of_the_zoo_run_unchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, padding: str, model: str, keywords: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     for split, rows in (("train", 193), ("test", 60)):  # a last batch of one row
         lines = ["label,user_id,item_id,cate_id,price,click_history"]
         for _ in range(rows):
             item, history = rng.integers(1, 20), rng.integers(1, 20, rng.integers(0, 8))
-            lines.append(f"{rng.integers(0, 2)},{rng.integers(100, 112)},i{item},c{item % 5},{item / 7:.3f},"
-                         + "^".join(f"i{i}" for i in history))
+            lines.append(
+                f"{rng.integers(0, 2)},{rng.integers(100, 112)},i{item},c{item % 5},{item / 7:.3f},"
+                + "^".join(f"i{i}" for i in history)
+            )
         Path(f"{split}.csv").write_text("\n".join(lines) + "\n")
     config = Path("config")
     config.mkdir()

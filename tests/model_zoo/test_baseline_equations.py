@@ -97,8 +97,9 @@ def attend(attention, states, target, normalise):
     """Σ_t a_t h_t with DIN's unit."""
     if not states:
         return np.zeros_like(target)
-    scores = np.array([run(attention.unit.layers, np.concatenate([target, h, target - h, target * h]))[0]
-                       for h in states])
+    scores = np.array(
+        [run(attention.unit.layers, np.concatenate([target, h, target - h, target * h]))[0] for h in states]
+    )
     if normalise:
         scores = softmax(scores)
     return sum(a * h for a, h in zip(scores, states, strict=True))
@@ -107,7 +108,8 @@ def attend(attention, states, target, normalise):
 def gru(layer, inputs, gates=None):
     """(2)-(5) of DIEN's paper; gates take the place of u: (10), the attention GRU of DMN+."""
     (W_u, W_r, W_h), (U_u, U_r, U_h), (b_u, b_r, b_h) = (
-        np.split(array(x), 3) for x in (layer.weight_ih, layer.weight_hh, layer.bias))
+        np.split(array(x), 3) for x in (layer.weight_ih, layer.weight_hh, layer.bias)
+    )
     h, states = np.zeros(len(b_u)), []
     for t, i in enumerate(inputs):
         u, r = sigmoid(W_u @ i + U_u @ h + b_u), sigmoid(W_r @ i + U_r @ h + b_r)
@@ -192,13 +194,22 @@ def dsin(module, sessions, target):
         return np.zeros(3 * len(target))
     bias, interests = module.bias_encoding, []
     for k, session in enumerate(sessions):
-        x = [e + array(bias.sessions)[len(sessions) - 1 - k] + array(bias.places)[len(session) - 1 - t]
-             + array(bias.values) for t, e in enumerate(session)]
+        x = [
+            e
+            + array(bias.sessions)[len(sessions) - 1 - k]
+            + array(bias.places)[len(session) - 1 - t]
+            + array(bias.values)
+            for t, e in enumerate(session)
+        ]
         interests.append(np.mean(transformer_block(module.block, x), axis=0))
     both = zip(lstm(module.forwards, interests), reversed(lstm(module.backwards, interests[::-1])), strict=True)
     interacting = [np.concatenate(states) for states in both]
-    return np.concatenate([bilinear(module.interest_attention, interests, target),
-                           bilinear(module.interaction_attention, interacting, target)])
+    return np.concatenate(
+        [
+            bilinear(module.interest_attention, interests, target),
+            bilinear(module.interaction_attention, interacting, target),
+        ]
+    )
 
 
 def dream(rnn, baskets, target, pooling):
@@ -225,8 +236,15 @@ def logit(name, model, batch, i, keywords, pooling):
             normalise = keywords.get("din_use_softmax", False)
             parts = [attend(model.attention_layers[0], row.behaviours(), row.target(), normalise), *parts]
         elif name == "BST":
-            parts = [bst(model.transformers[0], row.behaviours(), row.target(),
-                         keywords.get("seq_pooling_type", "mean"), keywords.get("use_causal_mask"))]
+            parts = [
+                bst(
+                    model.transformers[0],
+                    row.behaviours(),
+                    row.target(),
+                    keywords.get("seq_pooling_type", "mean"),
+                    keywords.get("use_causal_mask"),
+                )
+            ]
         elif name == "DMNPlus":
             parts = [dmn_plus(model.inputs[0], model.questions[0], model.memories[0], row.behaviours(), row.target())]
         elif name == "DSIN":
@@ -246,18 +264,27 @@ def logit(name, model, batch, i, keywords, pooling):
     return fm if name == "FM" else fm + run(model.mlp.mlp, np.concatenate(fields))
 
 
-@pytest.mark.parametrize("name,keywords,pooling", [
-    ("EmbeddingMLP", {}, None), ("EmbeddingMLP", {"enable_target_product": True}, None),
-    ("DIN", {"din_use_softmax": False}, None), ("DIN", {"din_use_softmax": True, "enable_sum_pooling": True}, None),
-    ("DIN", {"attention_output_activation": "Sigmoid"}, None),
-    ("GRUAttention", {}, None), ("GRUAttention", {"enable_sum_pooling": True, "dnn_activations": "Dice"}, None),
-    *(("BST", {"seq_pooling_type": pooling}, None) for pooling in ("mean", "sum", "target", "concat")),
-    ("BST", {"use_causal_mask": True, "stacked_transformer_layers": 2, "num_heads": 3}, None),
-    ("DMNPlus", {}, None), ("DMNPlus", {"num_passes": 1, "gru_hidden_size": 5, "gate_hidden_size": 3}, None),
-    ("DSIN", {}, None), ("DSIN", {"num_heads": 4}, None),
-    ("DREAM", {}, None), ("DREAM", {"basket_pooling": "mean"}, None),
-    *((name, {}, pooling) for name in POOLED for pooling in ("Sum", "Average")),
-])
+@pytest.mark.parametrize(
+    "name,keywords,pooling",
+    [
+        ("EmbeddingMLP", {}, None),
+        ("EmbeddingMLP", {"enable_target_product": True}, None),
+        ("DIN", {"din_use_softmax": False}, None),
+        ("DIN", {"din_use_softmax": True, "enable_sum_pooling": True}, None),
+        ("DIN", {"attention_output_activation": "Sigmoid"}, None),
+        ("GRUAttention", {}, None),
+        ("GRUAttention", {"enable_sum_pooling": True, "dnn_activations": "Dice"}, None),
+        *(("BST", {"seq_pooling_type": pooling}, None) for pooling in ("mean", "sum", "target", "concat")),
+        ("BST", {"use_causal_mask": True, "stacked_transformer_layers": 2, "num_heads": 3}, None),
+        ("DMNPlus", {}, None),
+        ("DMNPlus", {"num_passes": 1, "gru_hidden_size": 5, "gate_hidden_size": 3}, None),
+        ("DSIN", {}, None),
+        ("DSIN", {"num_heads": 4}, None),
+        ("DREAM", {}, None),
+        ("DREAM", {"basket_pooling": "mean"}, None),
+        *((name, {}, pooling) for name in POOLED for pooling in ("Sum", "Average")),
+    ],
+)
 def test_scores(name, keywords, pooling):
     model = make_model(name, pooled_features(pooling) if pooling else None, **keywords)
     batch = make_batch(LENGTHS)

@@ -19,17 +19,26 @@ VARIANTS = [
     *((name, {"enable_sum_pooling": True}) for name in ("DIN", "GRUAttention")),
     *((name, {"dnn_activations": ["ReLU", "Dice"], "net_dropout": 0.5, "batch_norm": False}) for name in STEPWISE),
     *((name, {"hidden_activations": "Dice", "net_dropout": 0.5}) for name in POOLED if name != "FM"),
-    ("EmbeddingMLP", {"enable_target_product": True}), ("EmbeddingMLP", TWO),
-    ("DIN", {"din_use_softmax": True, "attention_dropout": 0.5}), ("DIN", TWO_OF_DIN),
+    ("EmbeddingMLP", {"enable_target_product": True}),
+    ("EmbeddingMLP", TWO),
+    ("DIN", {"din_use_softmax": True, "attention_dropout": 0.5}),
+    ("DIN", TWO_OF_DIN),
     ("DIN", {"attention_output_activation": "Dice", "attention_hidden_activations": "Sigmoid"}),
-    ("GRUAttention", TWO), ("GRUAttention", {"gru_hidden_size": 5}), ("GRUAttention", {"use_attention_softmax": False}),
+    ("GRUAttention", TWO),
+    ("GRUAttention", {"gru_hidden_size": 5}),
+    ("GRUAttention", {"use_attention_softmax": False}),
     ("BST", {f"bst_{keyword}": value for keyword, value in TWO.items()}),
     *(("BST", {"seq_pooling_type": pooling}) for pooling in ("sum", "target", "concat")),
     ("BST", {"use_causal_mask": True, "stacked_transformer_layers": 2, "attention_dropout": 0.5}),
-    ("BST", {"use_position_emb": False, "layer_norm": False, "num_heads": 4}), ("BST", {"use_residual": False}),
-    ("DMNPlus", TWO), ("DMNPlus", {"gru_hidden_size": 5, "gate_hidden_size": 3}), ("DMNPlus", {"num_passes": 1}),
-    ("DSIN", TWO_OF_TIME), ("DSIN", {"num_heads": 4, "attention_dropout": 0.5, "net_dropout": 0.5}),
-    ("DREAM", TWO_OF_TIME), ("DREAM", {"basket_pooling": "mean"}),
+    ("BST", {"use_position_emb": False, "layer_norm": False, "num_heads": 4}),
+    ("BST", {"use_residual": False}),
+    ("DMNPlus", TWO),
+    ("DMNPlus", {"gru_hidden_size": 5, "gate_hidden_size": 3}),
+    ("DMNPlus", {"num_passes": 1}),
+    ("DSIN", TWO_OF_TIME),
+    ("DSIN", {"num_heads": 4, "attention_dropout": 0.5, "net_dropout": 0.5}),
+    ("DREAM", TWO_OF_TIME),
+    ("DREAM", {"basket_pooling": "mean"}),
     *(("GRUAttention", {"attention_type": kind}) for kind in ("bilinear_attention", "dot_attention")),
 ]
 
@@ -60,10 +69,13 @@ def test_any_history_trains(name, keywords, lengths):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("place", [
-    lambda real, steps: torch.arange(steps - real, steps),                     # pre-padding
-    lambda real, steps: torch.tensor(sorted([0, *range(2, steps), 1][:real])).long(),  # a gap at 1
-])
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda real, steps: torch.arange(steps - real, steps),  # pre-padding
+        lambda real, steps: torch.tensor(sorted([0, *range(2, steps), 1][:real])).long(),  # a gap at 1
+    ],
+)
 def test_where_the_padding_stands_does_not_matter(name, place):
     model, batch = make_model(name), make_batch(LENGTHS)
     other = moved(batch, place)
@@ -93,7 +105,7 @@ def test_rows_do_not_see_each_other(name, keywords):
     model, batch = make_model(name, **keywords).eval(), make_batch(LENGTHS)
     whole = model(batch)["y_pred"]
     for row in range(len(LENGTHS)):
-        alone = model({key: x[row:row + 1] for key, x in batch.items()})["y_pred"]
+        alone = model({key: x[row : row + 1] for key, x in batch.items()})["y_pred"]
         torch.testing.assert_close(alone[0], whole[row], rtol=1e-5, atol=1e-6)
 
 
@@ -139,48 +151,82 @@ def test_an_unused_sequence_is_said(caplog):
     assert "not used: query_history" in caplog.text
 
 
-@pytest.mark.parametrize("name,keywords,message", [
-    *((name, {"embedding_dim": 0}, "embedding_dim=0: 0 is not allowed") for name in MODELS),
-    *((name, {"dnn_hidden_units": [8, 0]}, r"dnn_hidden_units=\[8, 0\]: 0 is not") for name in STEPWISE),
-    *((name, {"dnn_activations": "Lin"}, "dnn_activations='Lin': activation 'Lin' is unknown") for name in STEPWISE),
-    *((name, {"dnn_activations": ["ReLU"]}, "do not match hidden units") for name in STEPWISE),
-    *((name, {"hidden_units": [-1]}, r"hidden_units=\[-1\]: -1 is not") for name in POOLED if name != "FM"),
-    *((name, {"hidden_activations": "Lin"}, "hidden_activations='Lin': activation") for name in POOLED if name != "FM"),
-    ("PNN", {"product_type": "outer"}, "product_type='outer' is unknown; allowed: inner"),
-    ("FM", {"embedding_regularizer": 0.1}, "embedding_regularizer=0.1 is not allowed: FM has one, regularizer"),
-    ("EmbeddingMLP", {"target_field": ("item_id", "categ")}, "^target_field: feature 'categ' does not exist .*cate_id"),
-    ("EmbeddingMLP", {"target_field": "query", "enable_target_product": True},
-     r"target_field=query \(size 4\) with sequence_field=item_history\+cate_history \(size 8\): their sizes must"),
-    ("DIN", {"din_target_field": "user_id"}, "din_target_field: feature 'user_id' is of type 'meta'"),
-    ("DIN", {"din_sequence_field": []}, r"din_sequence_field=\[\] names no behaviour sequence"),
-    ("DIN", {"din_sequence_field": ["item_history", "cate_history"]}, "din_target_field=.* has 1 entries"),
-    ("DIN", {"attention_hidden_activations": "Lin"}, "attention_hidden_activations='Lin': activation"),
-    ("DIN", {"attention_output_activation": "Lin"}, "attention_output_activation='Lin': activation"),
-    ("DIN", {"attention_hidden_units": [0]}, r"attention_hidden_units=\[0\]: 0"),
-    ("GRUAttention", {"attention_type": "cosine"}, "attention_type='cosine' is unknown; allowed: bilinear_attention"),
-    ("GRUAttention", {"attention_activation": "Lin"}, "attention_activation='Lin': activation"),
-    ("GRUAttention", {"recurrence_backend": "fast"}, "recurrence_backend='fast' is unknown; allowed: auto, reference"),
-    ("GRUAttention", {"gru_hidden_size": 0}, "gru_hidden_size=0: 0 is not allowed"),
-    ("BST", {"num_heads": 5}, "num_heads=5 does not divide the 12 values of a step .* allowed: 1, 2, 3, 4, 6, 12"),
-    ("BST", {"num_heads": 0}, "num_heads=0: 0 is not allowed"),
-    ("BST", {"stacked_transformer_layers": 1.5}, "stacked_transformer_layers=1.5: 1.5 is not allowed"),
-    ("BST", {"seq_pooling_type": "max"}, "seq_pooling_type='max' is unknown; allowed: mean, sum, target, concat"),
-    ("BST", {"attention_dropout": 1}, "attention_dropout=1 is not allowed; a rate is a number from 0 to below 1"),
-    ("BST", {"net_dropout": "some"}, "net_dropout='some' is not allowed"),
-    ("BST", {"bst_target_field": "query"}, r"bst_target_field=query \(size 4\) joins .* \(size 8\): their sizes must"),
-    ("DMNPlus", {"num_passes": 0}, "num_passes=0: 0 is not allowed; a size is a whole number, 1 or more"),
-    ("DMNPlus", {"gate_hidden_size": -1}, "gate_hidden_size=-1: -1 is not allowed"),
-    ("DMNPlus", {"gru_hidden_size": 0}, "gru_hidden_size=0: 0 is not allowed"),
-    ("DMNPlus", {"recurrence_backend": "fast"}, "recurrence_backend='fast' is unknown; allowed: auto, reference"),
-    ("DMNPlus", {"net_dropout": -0.1}, "net_dropout=-0.1 is not allowed"),
-    ("DSIN", {"time_field": "session"}, "time_field: feature 'session' does not exist .*session_history"),
-    ("DSIN", {"time_field": "item_id"}, "time_field: feature 'item_id' is of type 'categorical', but a sequence"),
-    ("DSIN", {"time_field": ["session_history", "day_history"]}, "names 2 features, but sequence_field=.* 1 entries"),
-    ("DSIN", {"num_heads": 3}, r"num_heads=3 does not divide the 8 values of a step of .*; allowed: 1, 2, 4, 8"),
-    ("DSIN", {"attention_dropout": 1}, "attention_dropout=1 is not allowed"),
-    ("DREAM", {"basket_pooling": "sum"}, "basket_pooling='sum' is unknown; allowed: max, mean"),
-    ("DREAM", {"time_field": "days"}, "time_field: feature 'days' does not exist .*day_history"),
-])
+@pytest.mark.parametrize(
+    "name,keywords,message",
+    [
+        *((name, {"embedding_dim": 0}, "embedding_dim=0: 0 is not allowed") for name in MODELS),
+        *((name, {"dnn_hidden_units": [8, 0]}, r"dnn_hidden_units=\[8, 0\]: 0 is not") for name in STEPWISE),
+        *(
+            (name, {"dnn_activations": "Lin"}, "dnn_activations='Lin': activation 'Lin' is unknown")
+            for name in STEPWISE
+        ),
+        *((name, {"dnn_activations": ["ReLU"]}, "do not match hidden units") for name in STEPWISE),
+        *((name, {"hidden_units": [-1]}, r"hidden_units=\[-1\]: -1 is not") for name in POOLED if name != "FM"),
+        *(
+            (name, {"hidden_activations": "Lin"}, "hidden_activations='Lin': activation")
+            for name in POOLED
+            if name != "FM"
+        ),
+        ("PNN", {"product_type": "outer"}, "product_type='outer' is unknown; allowed: inner"),
+        ("FM", {"embedding_regularizer": 0.1}, "embedding_regularizer=0.1 is not allowed: FM has one, regularizer"),
+        (
+            "EmbeddingMLP",
+            {"target_field": ("item_id", "categ")},
+            "^target_field: feature 'categ' does not exist .*cate_id",
+        ),
+        (
+            "EmbeddingMLP",
+            {"target_field": "query", "enable_target_product": True},
+            r"target_field=query \(size 4\) with sequence_field=item_history\+cate_history \(size 8\): "
+            r"their sizes must",
+        ),
+        ("DIN", {"din_target_field": "user_id"}, "din_target_field: feature 'user_id' is of type 'meta'"),
+        ("DIN", {"din_sequence_field": []}, r"din_sequence_field=\[\] names no behaviour sequence"),
+        ("DIN", {"din_sequence_field": ["item_history", "cate_history"]}, "din_target_field=.* has 1 entries"),
+        ("DIN", {"attention_hidden_activations": "Lin"}, "attention_hidden_activations='Lin': activation"),
+        ("DIN", {"attention_output_activation": "Lin"}, "attention_output_activation='Lin': activation"),
+        ("DIN", {"attention_hidden_units": [0]}, r"attention_hidden_units=\[0\]: 0"),
+        (
+            "GRUAttention",
+            {"attention_type": "cosine"},
+            "attention_type='cosine' is unknown; allowed: bilinear_attention",
+        ),
+        ("GRUAttention", {"attention_activation": "Lin"}, "attention_activation='Lin': activation"),
+        (
+            "GRUAttention",
+            {"recurrence_backend": "fast"},
+            "recurrence_backend='fast' is unknown; allowed: auto, reference",
+        ),
+        ("GRUAttention", {"gru_hidden_size": 0}, "gru_hidden_size=0: 0 is not allowed"),
+        ("BST", {"num_heads": 5}, "num_heads=5 does not divide the 12 values of a step .* allowed: 1, 2, 3, 4, 6, 12"),
+        ("BST", {"num_heads": 0}, "num_heads=0: 0 is not allowed"),
+        ("BST", {"stacked_transformer_layers": 1.5}, "stacked_transformer_layers=1.5: 1.5 is not allowed"),
+        ("BST", {"seq_pooling_type": "max"}, "seq_pooling_type='max' is unknown; allowed: mean, sum, target, concat"),
+        ("BST", {"attention_dropout": 1}, "attention_dropout=1 is not allowed; a rate is a number from 0 to below 1"),
+        ("BST", {"net_dropout": "some"}, "net_dropout='some' is not allowed"),
+        (
+            "BST",
+            {"bst_target_field": "query"},
+            r"bst_target_field=query \(size 4\) joins .* \(size 8\): their sizes must",
+        ),
+        ("DMNPlus", {"num_passes": 0}, "num_passes=0: 0 is not allowed; a size is a whole number, 1 or more"),
+        ("DMNPlus", {"gate_hidden_size": -1}, "gate_hidden_size=-1: -1 is not allowed"),
+        ("DMNPlus", {"gru_hidden_size": 0}, "gru_hidden_size=0: 0 is not allowed"),
+        ("DMNPlus", {"recurrence_backend": "fast"}, "recurrence_backend='fast' is unknown; allowed: auto, reference"),
+        ("DMNPlus", {"net_dropout": -0.1}, "net_dropout=-0.1 is not allowed"),
+        ("DSIN", {"time_field": "session"}, "time_field: feature 'session' does not exist .*session_history"),
+        ("DSIN", {"time_field": "item_id"}, "time_field: feature 'item_id' is of type 'categorical', but a sequence"),
+        (
+            "DSIN",
+            {"time_field": ["session_history", "day_history"]},
+            "names 2 features, but sequence_field=.* 1 entries",
+        ),
+        ("DSIN", {"num_heads": 3}, r"num_heads=3 does not divide the 8 values of a step of .*; allowed: 1, 2, 4, 8"),
+        ("DSIN", {"attention_dropout": 1}, "attention_dropout=1 is not allowed"),
+        ("DREAM", {"basket_pooling": "sum"}, "basket_pooling='sum' is unknown; allowed: max, mean"),
+        ("DREAM", {"time_field": "days"}, "time_field: feature 'days' does not exist .*day_history"),
+    ],
+)
 def test_refuses_in_one_clear_line(name, keywords, message):
     with pytest.raises(ValueError, match=message) as error:
         make_model(name, **keywords)

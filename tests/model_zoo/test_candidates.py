@@ -16,8 +16,13 @@ BACKENDS = [*FAST, "reference"]
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
 SIZES = [(0, 5), (1, 1), (9, 33), (100, 2), (20, 1000), (100, 300)]
 """Steps and candidates."""
-MODELS = [{"gru_type": "GRU"}, {"gru_type": "AIGRU"}, {"gru_type": "AGRU"}, {"gru_type": "AUGRU"},
-          {"gru_type": "AUGRU", "augru_sign": "code"}]
+MODELS = [
+    {"gru_type": "GRU"},
+    {"gru_type": "AIGRU"},
+    {"gru_type": "AGRU"},
+    {"gru_type": "AUGRU"},
+    {"gru_type": "AUGRU", "augru_sign": "code"},
+]
 
 
 def check(got, expected):
@@ -52,8 +57,9 @@ def test_recurrence_is_that_of_the_expanded_batch(kind, dtype, backend):
 
 def check_attention(attention_type, softmax, activation, backend, dtype, steps, candidates, size):
     torch.manual_seed(0)
-    layer = InterestAttention(size, size + 1, attention_type, (9, 20), activation, use_softmax=softmax,
-                              backend=backend).to(dtype)
+    layer = InterestAttention(
+        size, size + 1, attention_type, (9, 20), activation, use_softmax=softmax, backend=backend
+    ).to(dtype)
     interests, targets = torch.randn(size, steps, dtype=dtype).T, torch.randn(size + 1, candidates, dtype=dtype).T / 3
     expected = layer(interests.repeat(candidates, 1), targets, expanded(steps, candidates))
     got = layer.for_candidates(interests, targets)
@@ -64,8 +70,10 @@ def check_attention(attention_type, softmax, activation, backend, dtype, steps, 
 @pytest.mark.parametrize("backend", FAST)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("softmax", [True, False])
-@pytest.mark.parametrize("attention_type,activation", [*((kind, "Sigmoid") for kind in ATTENTION_TYPES),
-                                                       ("din_attention", "ReLU"), ("din_attention", "PReLU")])
+@pytest.mark.parametrize(
+    "attention_type,activation",
+    [*((kind, "Sigmoid") for kind in ATTENTION_TYPES), ("din_attention", "ReLU"), ("din_attention", "PReLU")],
+)
 def test_attention_is_that_of_the_expanded_batch(attention_type, activation, softmax, dtype, backend):
     for (steps, candidates), size in zip(SIZES, itertools.cycle((7, 36, 1, 37))):
         check_attention(attention_type, softmax, activation, backend, dtype, steps, candidates, size)
@@ -83,8 +91,13 @@ def one_user(length, candidates, max_len=100):
 @pytest.mark.parametrize("attention_type", ["bilinear_attention", "din_attention"])
 @pytest.mark.parametrize("keywords", MODELS)
 def test_evolution_is_that_of_the_expanded_batch(make_dien, keywords, attention_type, softmax, backend):
-    model = make_dien(recurrence_backend=backend, attention_type=attention_type, attention_activation="Sigmoid",
-                      use_attention_softmax=softmax, **keywords).eval()
+    model = make_dien(
+        recurrence_backend=backend,
+        attention_type=attention_type,
+        attention_activation="Sigmoid",
+        use_attention_softmax=softmax,
+        **keywords,
+    ).eval()
     model.double()  # without a softmax, gates beyond 1 make states grow, and errors with them
     with torch.no_grad():
         for length, candidates in [(0, 3), (5, 1), (100, 1000)]:
@@ -97,8 +110,7 @@ def test_evolution_is_that_of_the_expanded_batch(make_dien, keywords, attention_
 
 @pytest.mark.parametrize("backend", FAST)
 def test_candidates_with_gradients(make_dien, backend):
-    model = make_dien(recurrence_backend=backend, attention_type="din_attention",
-                      attention_activation="Sigmoid").eval()
+    model = make_dien(recurrence_backend=backend, attention_type="din_attention", attention_activation="Sigmoid").eval()
     user, batch = one_user(6, 4)
     gradients = []
     for histories in (user, batch):
@@ -114,8 +126,10 @@ def test_candidates_with_gradients(make_dien, backend):
 def test_autocast(kind, backend):
     torch.manual_seed(0)
     interests, targets, state = torch.randn(20, 8), torch.randn(40, 8), torch.zeros(40, 8)
-    layers = [(InterestAttention(8, 8, attention_type, (5,), "Sigmoid", backend=backend),
-               AttentionalGRU(8, 8, kind, backend)) for attention_type in ATTENTION_TYPES]
+    layers = [
+        (InterestAttention(8, 8, attention_type, (5,), "Sigmoid", backend=backend), AttentionalGRU(8, 8, kind, backend))
+        for attention_type in ATTENTION_TYPES
+    ]
 
     def run(attention, evolution):
         return evolution.for_candidates(interests, attention.for_candidates(interests, targets), state)
@@ -129,8 +143,14 @@ def test_autocast(kind, backend):
 
 def case(dtype=torch.float32, steps=5, candidates=40, hidden=6):
     g = torch.Generator().manual_seed(0)
-    shapes = {"inputs": (steps, hidden), "attention": (steps, candidates), "state": (candidates, hidden),
-              "weight_ih": (3 * hidden, hidden), "weight_hh": (3 * hidden, hidden), "bias": (3 * hidden,)}
+    shapes = {
+        "inputs": (steps, hidden),
+        "attention": (steps, candidates),
+        "state": (candidates, hidden),
+        "weight_ih": (3 * hidden, hidden),
+        "weight_hh": (3 * hidden, hidden),
+        "bias": (3 * hidden,),
+    }
     return {name: torch.randn(shape, generator=g, dtype=dtype) for name, shape in shapes.items()}
 
 
@@ -143,8 +163,12 @@ def test_threads_do_not_change_results():
     runs = []
     for threads in (1, 2, 2):
         torch.set_num_threads(threads)
-        runs.append((evolve_candidates(**arguments, kind="AUGRU"),
-                     candidate_scores(arguments["inputs"], arguments["state"], *net, "relu")))
+        runs.append(
+            (
+                evolve_candidates(**arguments, kind="AUGRU"),
+                candidate_scores(arguments["inputs"], arguments["state"], *net, "relu"),
+            )
+        )
     assert all(torch.equal(*both) for run in runs[1:] for both in zip(runs[0], run, strict=True))
     assert runs[0][1].unique().numel() > 10
 
@@ -162,15 +186,18 @@ def test_what_is_not_finite_stays_with_its_candidate(name):
 
 
 @compiled
-@pytest.mark.parametrize("name,value,message", [
-    ("inputs", torch.ones(5, 6, dtype=torch.float16), "inputs is torch.float16; allowed: torch.float32"),
-    ("inputs", torch.ones(5, 7), r"inputs must be \(5, 6\)"),
-    ("attention", torch.ones(40, 5), r"attention must be \(5, 40\)"),
-    ("state", torch.ones(40, 6, dtype=torch.float64), "state must be .* is .* torch.float64"),
-    ("weight_ih", torch.ones(6, 6), r"weight_ih must be \(18, 6\)"),
-    ("weight_hh", torch.ones(18, 7), r"weight_hh must be \(18, 6\)"),
-    ("bias", torch.ones(18, device="meta"), "bias must be .* on a CPU, is .* on meta"),
-])
+@pytest.mark.parametrize(
+    "name,value,message",
+    [
+        ("inputs", torch.ones(5, 6, dtype=torch.float16), "inputs is torch.float16; allowed: torch.float32"),
+        ("inputs", torch.ones(5, 7), r"inputs must be \(5, 6\)"),
+        ("attention", torch.ones(40, 5), r"attention must be \(5, 40\)"),
+        ("state", torch.ones(40, 6, dtype=torch.float64), "state must be .* is .* torch.float64"),
+        ("weight_ih", torch.ones(6, 6), r"weight_ih must be \(18, 6\)"),
+        ("weight_hh", torch.ones(18, 7), r"weight_hh must be \(18, 6\)"),
+        ("bias", torch.ones(18, device="meta"), "bias must be .* on a CPU, is .* on meta"),
+    ],
+)
 def test_refuses_what_it_cannot_take(name, value, message):
     with pytest.raises(ValueError, match=message):
         evolve_candidates(**{**case(), name: value}, kind="AUGRU")

@@ -41,12 +41,15 @@ def compiler(tmp_path, monkeypatch):
     """Its file. ``calls`` beside it has a line for each library made."""
     script = tmp_path / "bin" / "fake++"
     script.parent.mkdir()
-    write_script(script, f"""
+    write_script(
+        script,
+        f"""
         case "$*" in *-dM*) cat {tmp_path}/macros; exit;; esac
         while [ "$1" != -o ]; do last=$1; shift; done
         case "$last" in /dev/null|*.cpp) ;; *) echo made >> {tmp_path}/calls; sleep 0.2;; esac
         echo library > "$2"
-    """)
+    """,
+    )
     (tmp_path / "macros").write_text("version 1")
     monkeypatch.setenv("CXX", str(script))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -67,7 +70,8 @@ def test_builds_once_and_says_so(compiler, caplog):
     library = build()
     assert library.parent == compiler.parents[1] / "cache" / "dien-fuxictr" and library.read_text() == "library\n"
     assert [record.message for record in caplog.records if "Compiling" in record.message] == [
-        f"Compiling the kernels with {compiler} (with OpenMP) into {library.parent}, once for this machine"]
+        f"Compiling the kernels with {compiler} (with OpenMP) into {library.parent}, once for this machine"
+    ]
     assert build() == library
     assert calls(compiler) == 1
 
@@ -98,8 +102,7 @@ def test_builds_anew_what_is_broken(compiler, broken):
 
 def test_processes_that_build_at_once_build_once(compiler):
     program = f"import runpy; print(runpy.run_path({build.__code__.co_filename!r})['build']())"
-    started = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-               for _ in range(2)]
+    started = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     printed = {process.communicate()[0] for process in started}
     assert len(printed) == 1 and Path(printed.pop().strip()).read_text() == "library\n"
     assert calls(compiler) == 1
@@ -144,8 +147,13 @@ def test_the_first_command_trains_without_a_compiler(tmp_path):
         shutil.copytree(ROOT / name, tmp_path / name)
     entries = tmp_path / "config" / "model_config" / "DIEN.yaml"
     entries.write_text(entries.read_text().replace("epochs: 8", "epochs: 1"))
-    run = subprocess.run([sys.executable, str(ROOT / "run_expid.py"), "--expid", "DIEN_amazon"], cwd=tmp_path,
-                         env={"PATH": "", "XDG_CACHE_HOME": str(tmp_path)}, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "run_expid.py"), "--expid", "DIEN_amazon"],
+        cwd=tmp_path,
+        env={"PATH": "", "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 0, run.stderr
     assert run.stderr.count("recurrence_backend torch") == 1
     assert (tmp_path / "config.csv").exists()

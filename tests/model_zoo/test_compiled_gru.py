@@ -13,8 +13,12 @@ from model_zoo.DIEN.src.layers.compiled.workspace import Pool
 
 def packed(c, kind="AUGRU"):
     """The arguments of ``recurrence``."""
-    return {"x": c["inputs"], "offsets": c["packing"].offsets, "kind": kind,
-            **{n: c[n] for n in ("attention", "state", "weight_ih", "weight_hh", "bias")}}
+    return {
+        "x": c["inputs"],
+        "offsets": c["packing"].offsets,
+        "kind": kind,
+        **{n: c[n] for n in ("attention", "state", "weight_ih", "weight_hh", "bias")},
+    }
 
 
 @compiled
@@ -26,13 +30,16 @@ def test_threads_do_not_change_states():
 
 
 @compiled
-@pytest.mark.parametrize("lengths,threads,rows_per_block,steps", [
-    ([5] * 128, 2, 32, [5, 5, 5, 5]),
-    ([1] * 70 + [9] + [1] * 57, 2, 16, [9, 1, 1, 1, 1, 1, 1, 1]),  # 9 of 12 would be one thread's
-    ([1] * 70 + [9] + [1] * 57, 1, 32, [9, 1, 1, 1]),
-    ([3] * 20, 2, 16, [3, 3]),
-    ([], 2, 32, []),
-])
+@pytest.mark.parametrize(
+    "lengths,threads,rows_per_block,steps",
+    [
+        ([5] * 128, 2, 32, [5, 5, 5, 5]),
+        ([1] * 70 + [9] + [1] * 57, 2, 16, [9, 1, 1, 1, 1, 1, 1, 1]),  # 9 of 12 would be one thread's
+        ([1] * 70 + [9] + [1] * 57, 1, 32, [9, 1, 1, 1]),
+        ([3] * 20, 2, 16, [3, 3]),
+        ([], 2, 32, []),
+    ],
+)
 def test_no_block_keeps_the_other_threads_waiting(lengths, threads, rows_per_block, steps):
     torch.set_num_threads(threads)
     offsets = torch.tensor([0, *lengths]).cumsum(0)
@@ -103,14 +110,27 @@ def test_pool_replaces_what_has_become_too_small():
 @compiled
 @pytest.mark.parametrize("dtype,bound", [(torch.float32, 2e-7), (torch.float64, 1e-12)])
 def test_sigmoid_and_tanh(dtype, bound):
-    z = torch.cat([torch.linspace(-30, 30, 20001), torch.linspace(-1e-3, 1e-3, 101),
-                   torch.tensor([0.0, 87, -87, 88, -88, 104, -104, 709, -709, 1e4, -1e4, 1e30, -1e30])]).to(dtype)
+    z = torch.cat(
+        [
+            torch.linspace(-30, 30, 20001),
+            torch.linspace(-1e-3, 1e-3, 101),
+            torch.tensor([0.0, 87, -87, 88, -88, 104, -104, 709, -709, 1e4, -1e4, 1e30, -1e30]),
+        ]
+    ).to(dtype)
 
     def after_one_step(gate, bias):
         weight = torch.zeros(3, 1, dtype=dtype)
         weight[gate] = 1
-        return recurrence(z.unsqueeze(1), torch.arange(len(z) + 1), None, torch.zeros(len(z), 1, dtype=dtype), weight,
-                          torch.zeros(3, 1, dtype=dtype), torch.tensor(bias, dtype=dtype), "GRU")[1].squeeze(1)
+        return recurrence(
+            z.unsqueeze(1),
+            torch.arange(len(z) + 1),
+            None,
+            torch.zeros(len(z), 1, dtype=dtype),
+            weight,
+            torch.zeros(3, 1, dtype=dtype),
+            torch.tensor(bias, dtype=dtype),
+            "GRU",
+        )[1].squeeze(1)
 
     u = after_one_step(0, [0, 0, 50])  # tanh(50) is 1
     candidate = after_one_step(2, [50, 0, 0])  # so is sigmoid(50)
@@ -137,22 +157,32 @@ def test_what_is_not_finite_stays_in_its_row(dtype, value):
 
 
 @compiled
-@pytest.mark.parametrize("name,value,message", [
-    ("offsets", torch.tensor([0, 2, 1, 4]), "offsets must rise from 0"),
-    ("offsets", torch.tensor([0, 1, 2, 3]), "offsets must rise from 0"),
-    ("offsets", torch.tensor([1, 2, 3, 4]), "offsets must rise from 0"),
-    ("attention", torch.ones(3), r"attention must be \(4,\), torch.float32 on a CPU, is \(3,\)"),
-    ("attention", None, r"attention must be \(4,\), torch.float32 on a CPU, is None"),
-    ("state", torch.ones(2, 2), r"state must be \(3, 2\)"),
-    ("weight_ih", torch.ones(6, 4), r"weight_ih must be \(6, 5\)"),
-    ("weight_hh", torch.ones(6, 2, dtype=torch.float64), "weight_hh must be .* is .* torch.float64"),
-    ("bias", torch.ones(6, device="meta"), "bias must be .* on a CPU, is .* on meta"),
-    ("x", torch.ones(4, 5, dtype=torch.float16), "x is torch.float16; allowed: torch.float32, torch.float64"),
-])
+@pytest.mark.parametrize(
+    "name,value,message",
+    [
+        ("offsets", torch.tensor([0, 2, 1, 4]), "offsets must rise from 0"),
+        ("offsets", torch.tensor([0, 1, 2, 3]), "offsets must rise from 0"),
+        ("offsets", torch.tensor([1, 2, 3, 4]), "offsets must rise from 0"),
+        ("attention", torch.ones(3), r"attention must be \(4,\), torch.float32 on a CPU, is \(3,\)"),
+        ("attention", None, r"attention must be \(4,\), torch.float32 on a CPU, is None"),
+        ("state", torch.ones(2, 2), r"state must be \(3, 2\)"),
+        ("weight_ih", torch.ones(6, 4), r"weight_ih must be \(6, 5\)"),
+        ("weight_hh", torch.ones(6, 2, dtype=torch.float64), "weight_hh must be .* is .* torch.float64"),
+        ("bias", torch.ones(6, device="meta"), "bias must be .* on a CPU, is .* on meta"),
+        ("x", torch.ones(4, 5, dtype=torch.float16), "x is torch.float16; allowed: torch.float32, torch.float64"),
+    ],
+)
 def test_refuses_what_it_cannot_take(name, value, message):
-    arguments = {"x": torch.ones(4, 5), "offsets": torch.tensor([0, 2, 2, 4]), "attention": torch.ones(4),
-                 "state": torch.ones(3, 2), "weight_ih": torch.ones(6, 5), "weight_hh": torch.ones(6, 2),
-                 "bias": torch.ones(6), "kind": "AUGRU"}
+    arguments = {
+        "x": torch.ones(4, 5),
+        "offsets": torch.tensor([0, 2, 2, 4]),
+        "attention": torch.ones(4),
+        "state": torch.ones(3, 2),
+        "weight_ih": torch.ones(6, 5),
+        "weight_hh": torch.ones(6, 2),
+        "bias": torch.ones(6),
+        "kind": "AUGRU",
+    }
     with pytest.raises(ValueError, match=message):
         recurrence(**{**arguments, name: value})
 

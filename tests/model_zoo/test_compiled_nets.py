@@ -40,8 +40,10 @@ def pairwise(*values):
 
 def net(inputs, layers, generator):
     sizes = [inputs, *layers, 1]
-    weights = [torch.randn(before, after, generator=generator, dtype=torch.float64).t() / before ** 0.5
-               for before, after in itertools.pairwise(sizes)]
+    weights = [
+        torch.randn(before, after, generator=generator, dtype=torch.float64).t() / before**0.5
+        for before, after in itertools.pairwise(sizes)
+    ]
     return weights, [torch.randn(2 * after, generator=generator, dtype=torch.float64)[::2] for after in sizes[1:]]
 
 
@@ -60,8 +62,12 @@ class Attention:
         g = torch.Generator().manual_seed(seed)
         offsets = torch.tensor([0, *itertools.accumulate(lengths)])
         weights, biases = net(4 * size, layers, g)
-        self.leaves = [torch.randn(size, int(offsets[-1]), generator=g, dtype=torch.float64).t(),
-                       torch.randn(size, len(lengths), generator=g, dtype=torch.float64).t(), *weights, *biases]
+        self.leaves = [
+            torch.randn(size, int(offsets[-1]), generator=g, dtype=torch.float64).t(),
+            torch.randn(size, len(lengths), generator=g, dtype=torch.float64).t(),
+            *weights,
+            *biases,
+        ]
         self.offsets = offsets.repeat_interleave(2)[::2]
         self.activation = activation
 
@@ -81,8 +87,9 @@ class Auxiliary:
 
     function = staticmethod(next_behaviour_loss)
 
-    def __init__(self, lengths=(4, 0, 40), state_size=3, behaviour_size=2, negatives=2, layers=(5,), activation="relu",
-                 seed=0):
+    def __init__(
+        self, lengths=(4, 0, 40), state_size=3, behaviour_size=2, negatives=2, layers=(5,), activation="relu", seed=0
+    ):
         g = torch.Generator().manual_seed(seed)
         steps = sum(lengths)
         first = torch.tensor([0, *itertools.accumulate(lengths)])[:-1][torch.tensor(lengths, dtype=torch.int64) > 0]
@@ -96,8 +103,13 @@ class Auxiliary:
         negatives_ = torch.randn(steps, behaviour_size, negatives, generator=g, dtype=torch.float64).transpose(1, 2)
         behaviours[self.weigh[0] == 0] = float("nan")
         negatives_[self.weigh[1] == 0] = float("nan")
-        self.leaves = [torch.randn(state_size, steps, generator=g, dtype=torch.float64).t(), behaviours, negatives_,
-                       *weights, *biases]
+        self.leaves = [
+            torch.randn(state_size, steps, generator=g, dtype=torch.float64).t(),
+            behaviours,
+            negatives_,
+            *weights,
+            *biases,
+        ]
         self.activation = activation
 
     def arguments(self, leaves):
@@ -143,8 +155,10 @@ def test_attention(lengths, size, layers, activation, dtype):
     check(Attention(lengths, size, layers, activation), dtype)
 
 
-@pytest.mark.parametrize("lengths,states,behaviours,negatives,layers,activation,dtype",
-                         pairwise(LENGTHS, SIZES, SIZES, (1, 3), LAYERS, ACTIVATIONS, DTYPES))
+@pytest.mark.parametrize(
+    "lengths,states,behaviours,negatives,layers,activation,dtype",
+    pairwise(LENGTHS, SIZES, SIZES, (1, 3), LAYERS, ACTIVATIONS, DTYPES),
+)
 def test_auxiliary_loss(lengths, states, behaviours, negatives, layers, activation, dtype):
     check(Auxiliary(lengths, states, behaviours, negatives, layers, activation), dtype)
 
@@ -168,8 +182,9 @@ def test_gradients(case):
     case.leaves = [leaf.nan_to_num() for leaf in case.leaves]  # gradcheck compares them, too
     if isinstance(case, Attention):  # a derivative at the corner of relu is none
         assert case.activation == "sigmoid"
-    assert gradcheck(lambda *leaves: case.function(*case.arguments(leaves)),
-                     [leaf.detach().requires_grad_() for leaf in case.leaves])
+    assert gradcheck(
+        lambda *leaves: case.function(*case.arguments(leaves)), [leaf.detach().requires_grad_() for leaf in case.leaves]
+    )
 
 
 @pytest.mark.parametrize("case", [Attention((4, 0, 40, 2)), Auxiliary((4, 0, 40, 2))])
@@ -207,7 +222,7 @@ def test_gradients_again(case):
 def test_second_derivatives_are_refused(case):
     leaves = [leaf.detach().requires_grad_() for leaf in case.leaves]
     result = case.function(*case.arguments(leaves)).square().sum()
-    gradient, = torch.autograd.grad(result, leaves[0], create_graph=True)
+    (gradient,) = torch.autograd.grad(result, leaves[0], create_graph=True)
     with pytest.raises(RuntimeError, match="differentiate twice"):
         gradient.sum().backward()
 
@@ -242,8 +257,16 @@ def test_large_logits(dtype):
     weights = [torch.ones(1, 2, dtype=dtype), 1000 * torch.ones(1, 1, dtype=dtype)]
     for e, loss in ((1, 1000), (0, 2 * torch.tensor(2.0, dtype=dtype).log())):
         behaviours = torch.full((2, 1), e, dtype=dtype)
-        got = next_behaviour_loss(h, behaviours, behaviours.unsqueeze(1), torch.tensor([0, 1], dtype=dtype),
-                                  torch.tensor([[0], [1]], dtype=dtype), weights, [0 * one, 0 * one], "relu")
+        got = next_behaviour_loss(
+            h,
+            behaviours,
+            behaviours.unsqueeze(1),
+            torch.tensor([0, 1], dtype=dtype),
+            torch.tensor([[0], [1]], dtype=dtype),
+            weights,
+            [0 * one, 0 * one],
+            "relu",
+        )
         torch.testing.assert_close(got, torch.as_tensor(loss, dtype=dtype))
 
 
@@ -259,28 +282,40 @@ WRONG_FOR_BOTH = [
 NET = {"weights": [torch.ones(3, 8), torch.ones(1, 3)], "biases": [torch.ones(3), torch.ones(1)], "activation": "relu"}
 
 
-@pytest.mark.parametrize("changed,message", [
-    *WRONG_FOR_BOTH,
-    ({"offsets": torch.tensor([0, 3, 2])}, "offsets must rise from 0"),
-    ({"offsets": torch.tensor([0, 3, 5])}, "offsets must rise from 0"),
-    ({"query": torch.ones(3, 2)}, r"query must be \(2, 2\)"),
-    ({"query": torch.ones(2, 2, device="meta")}, "query must be .* on a CPU, is .* on meta"),
-])
+@pytest.mark.parametrize(
+    "changed,message",
+    [
+        *WRONG_FOR_BOTH,
+        ({"offsets": torch.tensor([0, 3, 2])}, "offsets must rise from 0"),
+        ({"offsets": torch.tensor([0, 3, 5])}, "offsets must rise from 0"),
+        ({"query": torch.ones(3, 2)}, r"query must be \(2, 2\)"),
+        ({"query": torch.ones(2, 2, device="meta")}, "query must be .* on a CPU, is .* on meta"),
+    ],
+)
 def test_attention_refuses(changed, message):
     arguments = {"states": torch.ones(4, 2), "offsets": torch.tensor([0, 1, 4]), "query": torch.ones(2, 2), **NET}
     with pytest.raises(ValueError, match=message):
         attention_scores(**{**arguments, **changed})
 
 
-@pytest.mark.parametrize("changed,message", [
-    *WRONG_FOR_BOTH,
-    ({"behaviours": torch.ones(3, 6)}, r"behaviours must be \(4, 6\)"),
-    ({"negatives": torch.ones(4, 1, 6)}, r"negatives must be \(4, 2, 6\)"),
-    ({"positive_weight": torch.ones(4, dtype=torch.float64)}, "positive_weight must be .* is .* torch.float64"),
-    ({"negative_weight": torch.ones(3, 2)}, r"negative_weight must be \(4, 2\)"),
-])
+@pytest.mark.parametrize(
+    "changed,message",
+    [
+        *WRONG_FOR_BOTH,
+        ({"behaviours": torch.ones(3, 6)}, r"behaviours must be \(4, 6\)"),
+        ({"negatives": torch.ones(4, 1, 6)}, r"negatives must be \(4, 2, 6\)"),
+        ({"positive_weight": torch.ones(4, dtype=torch.float64)}, "positive_weight must be .* is .* torch.float64"),
+        ({"negative_weight": torch.ones(3, 2)}, r"negative_weight must be \(4, 2\)"),
+    ],
+)
 def test_auxiliary_loss_refuses(changed, message):
-    arguments = {"states": torch.ones(4, 2), "behaviours": torch.ones(4, 6), "negatives": torch.ones(4, 2, 6),
-                 "positive_weight": torch.ones(4), "negative_weight": torch.ones(4, 2), **NET}
+    arguments = {
+        "states": torch.ones(4, 2),
+        "behaviours": torch.ones(4, 6),
+        "negatives": torch.ones(4, 2, 6),
+        "positive_weight": torch.ones(4),
+        "negative_weight": torch.ones(4, 2),
+        **NET,
+    }
     with pytest.raises(ValueError, match=message):
         next_behaviour_loss(**{**arguments, **changed})

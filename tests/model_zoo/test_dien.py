@@ -14,8 +14,10 @@ from made_recurrence import compiled
 GRU_TYPES = ["GRU", "AIGRU", "AGRU", "AUGRU"]
 ATTENTION_TYPES = ["bilinear_attention", "dot_attention", "din_attention"]
 LENGTHS = [6, 0, 1, 3, 2]
-TWO = {"dien_target_field": [("item_id", "cate_id"), "query"],
-       "dien_sequence_field": [("item_history", "cate_history"), "query_history"]}
+TWO = {
+    "dien_target_field": [("item_id", "cate_id"), "query"],
+    "dien_sequence_field": [("item_history", "cate_history"), "query_history"],
+}
 COLUMNS = {"dien_neg_seq_field": ("neg_item_history", "neg_cate_history")}
 
 
@@ -35,13 +37,25 @@ def test_trains_and_every_parameter_learns(make_dien, gru_type, attention_type, 
     assert "aux_loss" not in result
 
 
-@pytest.mark.parametrize("keywords", [
-    {}, {"use_attention_softmax": False}, {"augru_sign": "code"},
-    {"gru_hidden_size": 5, "attention_type": "din_attention"},
-    {"gru_hidden_size": 5, "attention_type": "dot_attention"}, {"gru_hidden_size": 3}, TWO, COLUMNS,
-    {"aux_scorer": "inner_product"}, {"aux_num_negatives": 3}, {"batch_norm": False, "dnn_activations": "Dice"},
-    {"net_dropout": 0.5, "attention_dropout": 0.5}, {"aux_activation": "Dice"}, {"dnn_activations": ["ReLU", "Dice"]},
-])
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {},
+        {"use_attention_softmax": False},
+        {"augru_sign": "code"},
+        {"gru_hidden_size": 5, "attention_type": "din_attention"},
+        {"gru_hidden_size": 5, "attention_type": "dot_attention"},
+        {"gru_hidden_size": 3},
+        TWO,
+        COLUMNS,
+        {"aux_scorer": "inner_product"},
+        {"aux_num_negatives": 3},
+        {"batch_norm": False, "dnn_activations": "Dice"},
+        {"net_dropout": 0.5, "attention_dropout": 0.5},
+        {"aux_activation": "Dice"},
+        {"dnn_activations": ["ReLU", "Dice"]},
+    ],
+)
 @pytest.mark.parametrize("lengths", [LENGTHS, [0, 0, 0], [4], [0], [1, 1]])
 def test_any_history_trains(make_dien, keywords, lengths):
     model = make_dien(aux_loss_alpha=1.0, **keywords)
@@ -51,10 +65,13 @@ def test_any_history_trains(make_dien, keywords, lengths):
 
 
 @pytest.mark.parametrize("keywords", [{}, TWO, {"attention_type": "din_attention"}])
-@pytest.mark.parametrize("place", [
-    lambda real, steps: torch.arange(steps - real, steps),                     # pre-padding
-    lambda real, steps: torch.tensor(sorted([0, *range(2, steps), 1][:real])).long(),  # a gap at 1
-])
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda real, steps: torch.arange(steps - real, steps),  # pre-padding
+        lambda real, steps: torch.tensor(sorted([0, *range(2, steps), 1][:real])).long(),  # a gap at 1
+    ],
+)
 def test_where_the_padding_stands_does_not_matter(make_dien, keywords, place):
     model = make_dien(gru_type="AUGRU", aux_loss_alpha=0.7, **keywords, **({} if keywords is TWO else COLUMNS))
     batch = make_batch(LENGTHS)
@@ -99,7 +116,7 @@ def test_rows_do_not_see_each_other(make_dien, gru_type, lengths, seed):
         permuted = model({name: x[order] for name, x in batch.items()})["logits"]
         torch.testing.assert_close(permuted, whole[order], rtol=1e-5, atol=1e-6)
         for row in range(len(lengths)):
-            alone = model({name: x[row:row + 1] for name, x in batch.items()})["logits"]
+            alone = model({name: x[row : row + 1] for name, x in batch.items()})["logits"]
             torch.testing.assert_close(alone[0], whole[row], rtol=1e-5, atol=1e-6)
 
 
@@ -159,8 +176,10 @@ def test_each_sequence_has_its_own_auxiliary_loss(make_dien):
     both = make_dien(aux_loss_alpha=1.0, **TWO).train()
     batch = make_batch(LENGTHS)
     interests = both.extract(both.get_inputs(batch))
-    losses = [both.aux_losses[i](interest.states, interest.behaviours, interest.packing, interest.negatives,
-                                 interest.valid) for i, interest in enumerate(interests)]
+    losses = [
+        both.aux_losses[i](interest.states, interest.behaviours, interest.packing, interest.negatives, interest.valid)
+        for i, interest in enumerate(interests)
+    ]
     torch.testing.assert_close(both.auxiliary_loss(interests), losses[0] + losses[1])
     assert losses[0] > 0 and losses[1] > 0
 
@@ -169,8 +188,12 @@ def test_each_sequence_has_its_own_auxiliary_loss(make_dien):
 def test_negatives_are_drawn_afresh_at_every_step(make_dien, tmp_path, source):
     folder = tmp_path / "behaviour_catalogue"
     folder.mkdir()
-    np.savez(folder / "item_history.npz", item_history=np.arange(1, 29), cate_history=np.arange(1, 29) % 6 + 1,
-             count=np.ones(28))
+    np.savez(
+        folder / "item_history.npz",
+        item_history=np.arange(1, 29),
+        cate_history=np.arange(1, 29) % 6 + 1,
+        count=np.ones(28),
+    )
     model = make_dien(data_dir=tmp_path, aux_loss_alpha=1.0, aux_negatives=source).train()
     batch = make_batch(LENGTHS)
     assert len({model(batch)["aux_loss"].item() for _ in range(5)}) > 1
@@ -182,7 +205,7 @@ def test_columns_give_the_negatives_where_they_exist(make_dien):
     model = make_dien(aux_loss_alpha=1.0, **COLUMNS).train()
     batch = make_batch([4, 2])
     batch["neg_item_history"][0] = torch.tensor([7, 0, 29, 8, 0, 0])  # one, none, OOV, one
-    batch["item_history"][0] = torch.tensor([1, 2, 3, 8, 0, 0])       # the last equals its negative
+    batch["item_history"][0] = torch.tensor([1, 2, 3, 8, 0, 0])  # the last equals its negative
     assert model.aux_negatives == "column"
     interest = model.extract(model.get_inputs(batch))[0]
     assert interest.valid[:4, 0].tolist() == [True, False, False, False]
@@ -216,8 +239,9 @@ def test_regression_predicts_the_logit(make_dien):
 def test_diagnostics(make_dien):
     model = make_dien(**TWO).eval()
     values = model.diagnostics(make_batch(LENGTHS))
-    assert set(values) == {f"{what}/{name}" for what in ("attention", "update_gate")
-                           for name in ("item_history", "query_history")}
+    assert set(values) == {
+        f"{what}/{name}" for what in ("attention", "update_gate") for name in ("item_history", "query_history")
+    }
     assert values["attention/item_history"].sum().item() == pytest.approx(4)  # four rows have behaviours
     assert values["update_gate/item_history"].numel() == sum(LENGTHS) * 8
     assert set(make_dien(gru_type="GRU").eval().diagnostics(make_batch(LENGTHS))) == {"update_gate/item_history"}
@@ -229,28 +253,34 @@ def test_an_unused_sequence_is_said(make_dien, caplog):
     assert "query_history" in caplog.text
 
 
-@pytest.mark.parametrize("keywords,message", [
-    ({"gru_type": "LSTM"}, "gru_type='LSTM' is unknown; allowed: GRU, AIGRU, AGRU, AUGRU"),
-    ({"attention_type": "cosine"}, "attention_type='cosine' is unknown; allowed: bilinear_attention"),
-    ({"augru_sign": "minus"}, "augru_sign='minus' is unknown; allowed: paper, code"),
-    ({"aux_negatives": "hard"}, "aux_negatives='hard' is unknown"),
-    ({"aux_scorer": "cosine", "aux_loss_alpha": 1}, "aux_scorer='cosine' is unknown"),
-    ({"aux_loss_alpha": -1}, "aux_loss_alpha=-1 must be a finite number, 0 or more"),
-    ({"aux_loss_alpha": float("nan")}, "aux_loss_alpha=nan must be"),
-    ({"aux_loss_alpha": "a lot"}, "aux_loss_alpha='a lot' must be"),
-    ({"aux_num_negatives": 0}, "aux_num_negatives=0"),
-    ({"aux_negatives": "column"}, "needs columns that exist"),
-    ({"aux_negatives": "popularity", "aux_loss_alpha": 1}, "no behaviour catalogue of item_history, cate_history"),
-    ({"recurrence_backend": "fast"}, "recurrence_backend='fast' is unknown; allowed: auto, reference, torch"),
-    ({"dien_target_field": ("item_id", "categ_id")}, "dien_target_field: feature 'categ_id' does not exist .* cate_id"),
-    ({"dien_target_field": ("item_id", "user_id")}, "feature 'user_id' is of type 'meta'"),
-    ({"dien_target_field": ["item_id", "cate_id"]}, "has 2 entries .* has 1"),
-    ({"dien_sequence_field": ("item_id", "cate_history")}, "'item_id' is of type 'categorical', but a sequence"),
-    ({"dien_sequence_field": []}, "names no behaviour sequence"),
-    ({"dien_neg_seq_field": ["neg_item_history", "neg_cate_history"]}, "does not pair"),
-    ({"dien_target_field": "query", "enable_sum_pooling": True}, "their sizes must agree"),
-    ({"attention_activation": "Linear", "attention_type": "din_attention"}, "activation 'Linear' is unknown"),
-])
+@pytest.mark.parametrize(
+    "keywords,message",
+    [
+        ({"gru_type": "LSTM"}, "gru_type='LSTM' is unknown; allowed: GRU, AIGRU, AGRU, AUGRU"),
+        ({"attention_type": "cosine"}, "attention_type='cosine' is unknown; allowed: bilinear_attention"),
+        ({"augru_sign": "minus"}, "augru_sign='minus' is unknown; allowed: paper, code"),
+        ({"aux_negatives": "hard"}, "aux_negatives='hard' is unknown"),
+        ({"aux_scorer": "cosine", "aux_loss_alpha": 1}, "aux_scorer='cosine' is unknown"),
+        ({"aux_loss_alpha": -1}, "aux_loss_alpha=-1 must be a finite number, 0 or more"),
+        ({"aux_loss_alpha": float("nan")}, "aux_loss_alpha=nan must be"),
+        ({"aux_loss_alpha": "a lot"}, "aux_loss_alpha='a lot' must be"),
+        ({"aux_num_negatives": 0}, "aux_num_negatives=0"),
+        ({"aux_negatives": "column"}, "needs columns that exist"),
+        ({"aux_negatives": "popularity", "aux_loss_alpha": 1}, "no behaviour catalogue of item_history, cate_history"),
+        ({"recurrence_backend": "fast"}, "recurrence_backend='fast' is unknown; allowed: auto, reference, torch"),
+        (
+            {"dien_target_field": ("item_id", "categ_id")},
+            "dien_target_field: feature 'categ_id' does not exist .* cate_id",
+        ),
+        ({"dien_target_field": ("item_id", "user_id")}, "feature 'user_id' is of type 'meta'"),
+        ({"dien_target_field": ["item_id", "cate_id"]}, "has 2 entries .* has 1"),
+        ({"dien_sequence_field": ("item_id", "cate_history")}, "'item_id' is of type 'categorical', but a sequence"),
+        ({"dien_sequence_field": []}, "names no behaviour sequence"),
+        ({"dien_neg_seq_field": ["neg_item_history", "neg_cate_history"]}, "does not pair"),
+        ({"dien_target_field": "query", "enable_sum_pooling": True}, "their sizes must agree"),
+        ({"attention_activation": "Linear", "attention_type": "din_attention"}, "activation 'Linear' is unknown"),
+    ],
+)
 def test_refuses_in_one_clear_line(make_dien, keywords, message):
     with pytest.raises(ValueError, match=message) as error:
         make_dien(**keywords)
@@ -290,8 +320,12 @@ def test_golden_losses(make_dien):
 def test_training_curves_of_two_backends_agree(make_dien, activation):
     curves = []
     for backend in ("torch", "compiled"):
-        model = make_dien(aux_loss_alpha=0.5, attention_type="din_attention", attention_activation=activation,
-                          recurrence_backend=backend)
+        model = make_dien(
+            aux_loss_alpha=0.5,
+            attention_type="din_attention",
+            attention_activation=activation,
+            recurrence_backend=backend,
+        )
         losses = []
         for step in range(100):
             model.optimizer.zero_grad()

@@ -114,11 +114,18 @@ def test_activations_by_the_zoos_names():
         StepMLP(2, [3, 4], ["ReLU"])
 
 
-@pytest.mark.parametrize("activations,dropout,output,plain", [
-    ("Sigmoid", 0, None, "sigmoid"), ("ReLU", 0, None, "relu"), (["ReLU", "ReLU"], 0.5, None, None),
-    (["ReLU", "Sigmoid"], 0, None, None), ("Dice", 0, None, None), ("PReLU", 0, None, None),
-    ("Sigmoid", 0, "Sigmoid", None),
-])
+@pytest.mark.parametrize(
+    "activations,dropout,output,plain",
+    [
+        ("Sigmoid", 0, None, "sigmoid"),
+        ("ReLU", 0, None, "relu"),
+        (["ReLU", "ReLU"], 0.5, None, None),
+        (["ReLU", "Sigmoid"], 0, None, None),
+        ("Dice", 0, None, None),
+        ("PReLU", 0, None, None),
+        ("Sigmoid", 0, "Sigmoid", None),
+    ],
+)
 def test_which_nets_the_kernels_run(activations, dropout, output, plain):
     net = StepMLP(3, [4, 2], activations, dropout, output).plain()
     assert (net and net[2]) == plain
@@ -148,9 +155,10 @@ def loss_by_loop(layer, h, e, lengths, negatives, valid):
         for t in range(begin, begin + length - 1):
             wrong = [k for k in range(negatives.size(1)) if valid[t + 1, k]]
             if wrong:
-                terms.append(-math.log(sigmoid(score(h[t], e[t + 1])))
-                             - sum(math.log(1 - sigmoid(score(h[t], negatives[t + 1, k]))) for k in wrong)
-                             / len(wrong))
+                terms.append(
+                    -math.log(sigmoid(score(h[t], e[t + 1])))
+                    - sum(math.log(1 - sigmoid(score(h[t], negatives[t + 1, k]))) for k in wrong) / len(wrong)
+                )
         begin += length
     return sum(terms) / max(len(terms), 1)
 
@@ -180,8 +188,11 @@ def test_auxiliary_loss_gradients(scorer, backend, double):
     layer = AuxiliaryLoss(2, 2, scorer, [3], "Sigmoid", backend=backend)
     packing = Packing.of_lengths(torch.tensor([3, 2]))
     valid = torch.tensor([[True, True], [True, False], [True, True], [False, True], [True, True]])
-    inputs = [torch.randn(5, 2, requires_grad=True), torch.randn(5, 2, requires_grad=True),
-              torch.randn(5, 2, 2, requires_grad=True)]
+    inputs = [
+        torch.randn(5, 2, requires_grad=True),
+        torch.randn(5, 2, requires_grad=True),
+        torch.randn(5, 2, 2, requires_grad=True),
+    ]
     assert gradcheck(lambda h, e, n: layer(h, e, packing, n, valid), inputs)
 
 
@@ -232,8 +243,13 @@ def write_catalogue(folder, **columns):
 
 def test_catalogue_draws_by_popularity_or_uniformly(tmp_path):
     torch.manual_seed(0)
-    write_catalogue(tmp_path, item_history=[1, 2, 3, 9, 2], cate_history=[5, 6, 7, 5, 6],
-                    brand_history=[1, 1, 1, 1, 2], count=[10, 20, 70, 500, 20])
+    write_catalogue(
+        tmp_path,
+        item_history=[1, 2, 3, 9, 2],
+        cate_history=[5, 6, 7, 5, 6],
+        brand_history=[1, 1, 1, 1, 2],
+        count=[10, 20, 70, 500, 20],
+    )
     fields, oov, positives = ("item_history", "cate_history"), (9, 8), torch.zeros(20000, dtype=torch.long)
     for by_popularity, shares in ((True, [1 / 12, 4 / 12, 7 / 12]), (False, [1 / 3, 1 / 3, 1 / 3])):
         drawn, valid = draw_against(Catalogue.load(tmp_path, fields, oov, by_popularity), positives, 1)

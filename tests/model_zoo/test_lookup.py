@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from model_zoo.DIEN.src.layers.lookup import Steps, lookup
 
 
-def make_tables(sizes: tuple[tuple[int, int], ...], padding: int | None, sparse: bool = False
-                ) -> list[nn.Embedding]:
+def make_tables(sizes: tuple[tuple[int, int], ...], padding: int | None, sparse: bool = False) -> list[nn.Embedding]:
     torch.manual_seed(0)
     return [nn.Embedding(rows, size, padding, sparse=sparse, dtype=torch.float64) for rows, size in sizes]
 
@@ -26,8 +25,9 @@ def test_values_and_gradients_are_those_of_nn_embedding(shape: tuple[int, ...], 
     assert torch.equal(found, expected)
     weights = [table.weight for table in tables]
     d = torch.randn_like(expected)
-    for ours, theirs in zip(torch.autograd.grad(found, weights, d), torch.autograd.grad(expected, weights, d),
-                            strict=True):
+    for ours, theirs in zip(
+        torch.autograd.grad(found, weights, d), torch.autograd.grad(expected, weights, d), strict=True
+    ):
         torch.testing.assert_close(ours, theirs, rtol=1e-13, atol=1e-13)
 
 
@@ -63,7 +63,8 @@ def test_gradients_have_the_same_bits_in_every_run() -> None:
 
 def test_a_second_derivative_is_an_error() -> None:
     (table,) = make_tables(((6, 2),), 0)
-    (gradient,) = torch.autograd.grad(lookup(Steps([table], [torch.tensor([1])]))[0].square().sum(), table.weight,
-                                      create_graph=True)
+    (gradient,) = torch.autograd.grad(
+        lookup(Steps([table], [torch.tensor([1])]))[0].square().sum(), table.weight, create_graph=True
+    )
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()

@@ -36,8 +36,12 @@ def test_empty_rows(backend, kind, lengths):
 
 def test_no_rows(backend):
     c = case(torch.float32, 2, 3, 4)
-    c |= {"inputs": c["inputs"][:0], "attention": c["attention"][:0], "state": c["state"][:0],
-          "packing": Packing.of_lengths(torch.zeros(0, dtype=torch.int64))}
+    c |= {
+        "inputs": c["inputs"][:0],
+        "attention": c["attention"][:0],
+        "state": c["state"][:0],
+        "packing": Packing.of_lengths(torch.zeros(0, dtype=torch.int64)),
+    }
     states, final = attentional_gru(**c, backend=backend)
     assert states.shape == (0, 4) and final.shape == (0, 4)
 
@@ -110,7 +114,7 @@ def test_second_derivatives_are_refused(backend):
     c = case(torch.float64, 4, 3, 2)
     x = c["inputs"].requires_grad_()
     states, _ = attentional_gru(**c, backend=backend)
-    gradient, = torch.autograd.grad(states.square().sum(), x, create_graph=True)
+    (gradient,) = torch.autograd.grad(states.square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="differentiate twice"):
         gradient.sum().backward()
 

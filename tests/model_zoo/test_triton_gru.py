@@ -27,8 +27,11 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 LEAVES = ("x", "attention", "state", "weight_ih", "weight_hh", "bias")
 # Each pair of values occurs.
-SIZES = [(kind, (1, 2, 33)[(i + j) % 3], (1, 2, 10)[(i + 2 * j) % 3], hidden)
-         for i, kind in enumerate(KINDS) for j, hidden in enumerate((1, 7, 36, 37, 64))]
+SIZES = [
+    (kind, (1, 2, 33)[(i + j) % 3], (1, 2, 10)[(i + 2 * j) % 3], hidden)
+    for i, kind in enumerate(KINDS)
+    for j, hidden in enumerate((1, 7, 36, 37, 64))
+]
 
 
 def case(kind, lengths, hidden, inputs=None, dtype=torch.float32, seed=0):
@@ -41,8 +44,8 @@ def case(kind, lengths, hidden, inputs=None, dtype=torch.float32, seed=0):
         "x": torch.randn(inputs, steps, generator=g).t(),
         "attention": (torch.rand(2 * steps, generator=g) * 1.4 - 0.2).clamp(0, 1)[::2],
         "state": torch.randn(hidden, rows, generator=g).t(),
-        "weight_ih": torch.randn(inputs, 3 * hidden, generator=g).t() / inputs ** 0.5,
-        "weight_hh": torch.randn(hidden, 3 * hidden, generator=g).t() / hidden ** 0.5,
+        "weight_ih": torch.randn(inputs, 3 * hidden, generator=g).t() / inputs**0.5,
+        "weight_hh": torch.randn(hidden, 3 * hidden, generator=g).t() / hidden**0.5,
         "bias": torch.randn(6 * hidden, generator=g)[::2] / 2,
     }
     return {"offsets": offsets.to(DEVICE), **{n: t.to(DEVICE, dtype) for n, t in tensors.items()}, "kind": kind}
@@ -195,8 +198,9 @@ def test_what_is_not_finite_stays_in_its_row(hidden, value):
 def test_gradients(kind):
     arguments = case(kind, [2, 0, 1], 2, inputs=1, dtype=torch.float64)
     leaves = [arguments[n].requires_grad_() for n in LEAVES]
-    assert gradcheck(lambda *tensors: recurrence(**{**arguments, **dict(zip(LEAVES, tensors, strict=True))}), leaves,
-                     fast_mode=True)
+    assert gradcheck(
+        lambda *tensors: recurrence(**{**arguments, **dict(zip(LEAVES, tensors, strict=True))}), leaves, fast_mode=True
+    )
 
 
 @pytest.mark.parametrize("kind,hidden", [("GRU", 5), ("AGRU", 5), ("AUGRU", 5), ("AUGRU", 100)])
@@ -217,8 +221,10 @@ def test_each_gradient_alone_equals_that_of_all(kind, hidden):
 def test_one_result_alone(used, hidden):
     arguments = case("AUGRU", [3, 0, 2], hidden, dtype=torch.float64)
     weight = arguments["weight_hh"].requires_grad_()
-    got, expected = (torch.autograd.grad(run(**arguments)[used].sum(), weight)[0]  # a gradient of stride 0
-                     for run in (recurrence, transcription))
+    got, expected = (
+        torch.autograd.grad(run(**arguments)[used].sum(), weight)[0]  # a gradient of stride 0
+        for run in (recurrence, transcription)
+    )
     torch.testing.assert_close(got, expected)
 
 
@@ -238,7 +244,7 @@ def test_without_gradients(hidden):
 def test_second_derivatives_are_refused():
     arguments = case("AUGRU", [3, 0, 2], 2, dtype=torch.float64)
     x = arguments["x"].requires_grad_()
-    gradient, = torch.autograd.grad(recurrence(**arguments)[0].square().sum(), x, create_graph=True)
+    (gradient,) = torch.autograd.grad(recurrence(**arguments)[0].square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="cannot differentiate twice"):
         gradient.sum().backward()
 
@@ -256,8 +262,21 @@ def test_is_an_operator_as_torch_wants_one(kind, learns):
     if not learns:
         states, final, gates, kept, order = operators.forward(*leaves[:1], offsets, *leaves[1:], kind, True)
         for given in ((states, final), (states, None), (None, final)):
-            opcheck(operators.backward, (*given, gates, kept, attention, weight_hh, offsets, order, kind,
-                                         given[0] is None, attention is not None))
+            opcheck(
+                operators.backward,
+                (
+                    *given,
+                    gates,
+                    kept,
+                    attention,
+                    weight_hh,
+                    offsets,
+                    order,
+                    kind,
+                    given[0] is None,
+                    attention is not None,
+                ),
+            )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -311,20 +330,29 @@ def test_precision_of_float32_is_that_of_torch():
         torch.set_float32_matmul_precision(before)
 
 
-@pytest.mark.parametrize("name,value,message", [
-    ("attention", torch.ones(3), r"attention must be \(4,\), torch.float32 on .*, is \(3,\)"),
-    ("attention", None, r"attention must be \(4,\), torch.float32 on .*, is None"),
-    ("state", torch.ones(2, 2), r"state must be \(3, 2\)"),
-    ("weight_ih", torch.ones(6, 4), r"weight_ih must be \(6, 5\)"),
-    ("weight_hh", torch.ones(6, 2, dtype=torch.float64), "weight_hh must be .* is .* torch.float64"),
-    ("bias", torch.ones(6, device="meta"), "bias must be .* is .* on meta"),
-    ("x", torch.ones(4, 5, dtype=torch.int64), "x is torch.int64; allowed: torch.float32, torch.bfloat16"),
-    ("offsets", torch.tensor([0, 2, 2, 4], dtype=torch.int32), r"offsets must be \(4,\), torch.int64"),
-])
+@pytest.mark.parametrize(
+    "name,value,message",
+    [
+        ("attention", torch.ones(3), r"attention must be \(4,\), torch.float32 on .*, is \(3,\)"),
+        ("attention", None, r"attention must be \(4,\), torch.float32 on .*, is None"),
+        ("state", torch.ones(2, 2), r"state must be \(3, 2\)"),
+        ("weight_ih", torch.ones(6, 4), r"weight_ih must be \(6, 5\)"),
+        ("weight_hh", torch.ones(6, 2, dtype=torch.float64), "weight_hh must be .* is .* torch.float64"),
+        ("bias", torch.ones(6, device="meta"), "bias must be .* is .* on meta"),
+        ("x", torch.ones(4, 5, dtype=torch.int64), "x is torch.int64; allowed: torch.float32, torch.bfloat16"),
+        ("offsets", torch.tensor([0, 2, 2, 4], dtype=torch.int32), r"offsets must be \(4,\), torch.int64"),
+    ],
+)
 def test_refuses_what_it_cannot_take(name, value, message):
-    arguments = {"x": torch.ones(4, 5), "offsets": torch.tensor([0, 2, 2, 4]), "attention": torch.ones(4),
-                 "state": torch.ones(3, 2), "weight_ih": torch.ones(6, 5), "weight_hh": torch.ones(6, 2),
-                 "bias": torch.ones(6)}
+    arguments = {
+        "x": torch.ones(4, 5),
+        "offsets": torch.tensor([0, 2, 2, 4]),
+        "attention": torch.ones(4),
+        "state": torch.ones(3, 2),
+        "weight_ih": torch.ones(6, 5),
+        "weight_hh": torch.ones(6, 2),
+        "bias": torch.ones(6),
+    }
     with pytest.raises(ValueError, match=message):
         recurrence(**{**arguments, name: value}, kind="AUGRU")
     with pytest.raises(ValueError, match="kind='LSTM' is unknown; allowed: GRU, AIGRU"):
@@ -344,8 +372,14 @@ for recurrence in (copy.recurrence, triton_gpu.recurrence):
     print(recurrence(x, torch.tensor([0, 1, 2]), None, 0 * x, 0 * torch.ones(6, 2), torch.ones(6, 2),
                      torch.ones(6), "GRU")[1][0, 0].item())
 """
-    printed = subprocess.run([sys.executable, "-c", program], cwd=ROOT / "model_zoo" / "DIEN" / "src", check=True,
-                             env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True).stdout
+    printed = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT / "model_zoo" / "DIEN" / "src",
+        check=True,
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+    ).stdout
     one = torch.ones(())
     assert list(map(float, printed.split())) == pytest.approx([(one.sigmoid() * one.tanh()).item()] * 2)
 

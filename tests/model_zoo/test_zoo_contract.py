@@ -178,10 +178,22 @@ def write_raw(folder: Path) -> None:
         lines = ["label,user_id,item_id,cate_id,brand,price,item_history,cate_history,brand_history,seen_history"]
         for _ in range(rows):
             item, history, seen = rng.integers(1, 20), rng.integers(1, 20, rng.integers(0, 8)), rng.integers(1, 20, 4)
-            lines.append(",".join([
-                str(rng.integers(0, 2)), str(rng.integers(100, 112)), f"i{item}", f"c{item % 5}", f"b{item % 7}",
-                f"{item / 7:.3f}", "^".join(f"i{i}" for i in history), "^".join(f"c{i % 5}" for i in history),
-                "^".join(f"b{i % 7}" for i in history), "^".join(f"i{i}" for i in seen)]))
+            lines.append(
+                ",".join(
+                    [
+                        str(rng.integers(0, 2)),
+                        str(rng.integers(100, 112)),
+                        f"i{item}",
+                        f"c{item % 5}",
+                        f"b{item % 7}",
+                        f"{item / 7:.3f}",
+                        "^".join(f"i{i}" for i in history),
+                        "^".join(f"c{i % 5}" for i in history),
+                        "^".join(f"b{i % 7}" for i in history),
+                        "^".join(f"i{i}" for i in seen),
+                    ]
+                )
+            )
         (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
     with h5py.File(folder / "items.h5", "w") as file:
         file["key"] = np.array([f"i{i}" for i in range(1, 25)], dtype="S")
@@ -196,17 +208,23 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("gru_type", ["AUGRU", "AGRU"])
-@pytest.mark.parametrize("dataset,data,model", [
-    ("electronics", ELECTRONICS_DATA, ELECTRONICS), ("ads", ADS_DATA, ADS), ("video", VIDEO_DATA, VIDEO),
-    ("plain", PLAIN_DATA, PLAIN),
-])
+@pytest.mark.parametrize(
+    "dataset,data,model",
+    [
+        ("electronics", ELECTRONICS_DATA, ELECTRONICS),
+        ("ads", ADS_DATA, ADS),
+        ("video", VIDEO_DATA, VIDEO),
+        ("plain", PLAIN_DATA, PLAIN),
+    ],
+)
 def test_entries_of_the_zoo_run_unchanged(workplace, capsys, gru_type, dataset, data, model):
     config = workplace / "tuner_config"
     config.mkdir()
     (config / "dataset_config.yaml").write_text(data)
     expid = f"DIEN_{dataset}_001_1a2b3c4d"
     (config / "model_config.yaml").write_text(
-        f"{ZOO_BASE}\n{expid}:{COMMON.format(dataset=dataset)}    gru_type: {gru_type}{model}")
+        f"{ZOO_BASE}\n{expid}:{COMMON.format(dataset=dataset)}    gru_type: {gru_type}{model}"
+    )
     assert main(["--config", str(config), "--expid", expid, "--gpu", "-1"]) == 0
     line = (workplace / "tuner_config.csv").read_text()
     assert f"[exp_id] {expid},[dataset_id] {dataset},[train] N.A.,[val] gAUC: 0." in line and "[test] gAUC: 0." in line
@@ -234,11 +252,24 @@ model.fit(train, validation_data=valid, **params)
 print(sys.modules[type(model).__module__].__file__, dict(model.evaluate(valid)))
 """
 TINY_SEQ = {
-    "dataset_id": "tiny_seq", "num_fields": 2, "total_features": 40, "input_length": 7, "labels": ["clk"],
+    "dataset_id": "tiny_seq",
+    "num_fields": 2,
+    "total_features": 40,
+    "input_length": 7,
+    "labels": ["clk"],
     "features": [
         {"adgroup_id": {"source": "", "type": "categorical", "padding_idx": 0, "vocab_size": 20}},
-        {"click_sequence": {"source": "", "type": "sequence", "padding_idx": 0, "vocab_size": 20, "max_len": 6,
-                            "share_embedding": "adgroup_id"}}],
+        {
+            "click_sequence": {
+                "source": "",
+                "type": "sequence",
+                "padding_idx": 0,
+                "vocab_size": 20,
+                "max_len": 6,
+                "share_embedding": "adgroup_id",
+            }
+        },
+    ],
 }
 TINY_CONFIG = f"""{ZOO_BASE}
 DIEN_test:
@@ -273,8 +304,12 @@ def write_tiny_seq(folder: Path) -> None:
     (folder / "feature_map.json").write_text(json.dumps(TINY_SEQ))
     for split in ("train", "valid", "test"):
         lengths = rng.integers(0, 7, 97)[:, None]
-        np.savez(folder / f"{split}.npz", clk=rng.integers(0, 2, 97).astype(float), adgroup_id=rng.integers(1, 20, 97),
-                 click_sequence=rng.integers(1, 20, (97, 6)) * (np.arange(6) < lengths))
+        np.savez(
+            folder / f"{split}.npz",
+            clk=rng.integers(0, 2, 97).astype(float),
+            adgroup_id=rng.integers(1, 20, 97),
+            click_sequence=rng.integers(1, 20, (97, 6)) * (np.arange(6) < lengths),
+        )
 
 
 def tiny_dataset_config(data_root: str) -> str:
@@ -295,8 +330,14 @@ def test_dropped_into_a_checkout(tmp_path, script, package):
     (checkout / script).mkdir(exist_ok=True)
     (checkout / script / "run_expid.py").write_text(CHECKOUT_SCRIPT.format(package=package, config=str(config)))
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
-    done = subprocess.run([sys.executable, f"{script}/run_expid.py"], cwd=checkout, env=environment,
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, f"{script}/run_expid.py"],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert f"{checkout}/model_zoo/DIEN/src/DIEN.py" in done.stdout and "'AUC': " in done.stdout
 

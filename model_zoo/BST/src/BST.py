@@ -41,53 +41,82 @@ class BST(BaseModel):
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
     """
 
-    def __init__(self,
-                 feature_map: Any,
-                 model_id: str = "BST",
-                 gpu: int = -1,
-                 dnn_hidden_units: list[int] = [256, 128, 64],
-                 dnn_activations: str | list[str] = "ReLU",
-                 num_heads: int = 2,
-                 stacked_transformer_layers: int = 1,
-                 attention_dropout: float = 0,
-                 learning_rate: float = 1e-3,
-                 embedding_dim: int = 10,
-                 net_dropout: float = 0,
-                 batch_norm: bool = False,
-                 layer_norm: bool = True,
-                 use_residual: bool = True,
-                 bst_target_field: Field = [("item_id", "cate_id")],
-                 bst_sequence_field: Field = [("click_history", "cate_history")],
-                 seq_pooling_type: str = "mean",
-                 use_position_emb: bool = True,
-                 use_causal_mask: bool = False,
-                 embedding_regularizer: str | float | None = None,
-                 net_regularizer: str | float | None = None,
-                 **kwargs: Any) -> None:
-        super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
-                         net_regularizer=net_regularizer, **kwargs)
-        check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units, num_heads=num_heads,
-                    stacked_transformer_layers=stacked_transformer_layers)
+    def __init__(
+        self,
+        feature_map: Any,
+        model_id: str = "BST",
+        gpu: int = -1,
+        dnn_hidden_units: list[int] = [256, 128, 64],
+        dnn_activations: str | list[str] = "ReLU",
+        num_heads: int = 2,
+        stacked_transformer_layers: int = 1,
+        attention_dropout: float = 0,
+        learning_rate: float = 1e-3,
+        embedding_dim: int = 10,
+        net_dropout: float = 0,
+        batch_norm: bool = False,
+        layer_norm: bool = True,
+        use_residual: bool = True,
+        bst_target_field: Field = [("item_id", "cate_id")],
+        bst_sequence_field: Field = [("click_history", "cate_history")],
+        seq_pooling_type: str = "mean",
+        use_position_emb: bool = True,
+        use_causal_mask: bool = False,
+        embedding_regularizer: str | float | None = None,
+        net_regularizer: str | float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            feature_map,
+            model_id=model_id,
+            gpu=gpu,
+            embedding_regularizer=embedding_regularizer,
+            net_regularizer=net_regularizer,
+            **kwargs,
+        )
+        check_sizes(
+            embedding_dim=embedding_dim,
+            dnn_hidden_units=dnn_hidden_units,
+            num_heads=num_heads,
+            stacked_transformer_layers=stacked_transformer_layers,
+        )
         check_rates(attention_dropout=attention_dropout, net_dropout=net_dropout)
         check_choice("seq_pooling_type", seq_pooling_type, POOLINGS)
         check_activations("dnn_activations", dnn_activations)
-        self.embedding_layer = HistoryEmbedding(feature_map, embedding_dim, bst_target_field, bst_sequence_field,
-                                                prefix="bst_")
+        self.embedding_layer = HistoryEmbedding(
+            feature_map, embedding_dim, bst_target_field, bst_sequence_field, prefix="bst_"
+        )
         position_size = embedding_dim if use_position_emb else 0
         self.transformers = nn.ModuleList()
         mlp_size = self.embedding_layer.profile_size
-        for fields, target, behaviour in zip(self.embedding_layer.sequences, self.embedding_layer.target_sizes,
-                                             self.embedding_layer.behaviour_sizes, strict=True):
+        for fields, target, behaviour in zip(
+            self.embedding_layer.sequences,
+            self.embedding_layer.target_sizes,
+            self.embedding_layer.behaviour_sizes,
+            strict=True,
+        ):
             if target != behaviour:
-                raise ValueError(f"bst_target_field={'+'.join(fields.target)} (size {target}) joins the steps of "
-                                 f"bst_sequence_field={'+'.join(fields.behaviours)} (size {behaviour}): their sizes "
-                                 "must agree")
+                raise ValueError(
+                    f"bst_target_field={'+'.join(fields.target)} (size {target}) joins the steps of "
+                    f"bst_sequence_field={'+'.join(fields.behaviours)} (size {behaviour}): their sizes "
+                    "must agree"
+                )
             size = behaviour + position_size
             check_heads(num_heads, size, f"a step of {'+'.join(fields.behaviours)} and its position")
             max_steps = feature_map.features[fields.behaviours[0]]["max_len"] + 1
-            transformer = BehaviorTransformer(behaviour, position_size, max_steps, stacked_transformer_layers,
-                                              num_heads, attention_dropout, net_dropout, layer_norm, use_residual,
-                                              use_causal_mask, seq_pooling_type)
+            transformer = BehaviorTransformer(
+                behaviour,
+                position_size,
+                max_steps,
+                stacked_transformer_layers,
+                num_heads,
+                attention_dropout,
+                net_dropout,
+                layer_norm,
+                use_residual,
+                use_causal_mask,
+                seq_pooling_type,
+            )
             self.transformers.append(transformer)
             mlp_size += transformer.output_size
         self.dnn = ScoreMLP(mlp_size, dnn_hidden_units, dnn_activations, net_dropout, batch_norm)

@@ -25,9 +25,20 @@ class BehaviorTransformer(nn.Module):
         output_size: D, or max_steps * D for ``concat``.
     """
 
-    def __init__(self, input_size: int, position_size: int, max_steps: int, num_blocks: int, num_heads: int,
-                 attention_dropout: float, dropout: float, layer_norm: bool, use_residual: bool,
-                 use_causal_mask: bool, pooling: str) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        position_size: int,
+        max_steps: int,
+        num_blocks: int,
+        num_heads: int,
+        attention_dropout: float,
+        dropout: float,
+        layer_norm: bool,
+        use_residual: bool,
+        use_causal_mask: bool,
+        pooling: str,
+    ) -> None:
         super().__init__()
         size = input_size + position_size
         self.max_steps = max_steps
@@ -37,12 +48,13 @@ class BehaviorTransformer(nn.Module):
         self.positions = nn.Parameter(1e-4 * torch.randn(max_steps, position_size)) if position_size else None
         self.blocks = nn.ModuleList(
             TransformerBlock(size, num_heads, attention_dropout, dropout, layer_norm, use_residual)
-            for _ in range(num_blocks))
+            for _ in range(num_blocks)
+        )
 
     def forward(self, steps: Tensor, mask: Tensor) -> Tensor:
         """steps: (B, L, input_size), mask: (B, L) bool, True at place 0. Returns (B, output_size)."""
         if self.positions is not None:
-            positions = self.positions[:steps.size(1)].expand(len(steps), -1, -1)
+            positions = self.positions[: steps.size(1)].expand(len(steps), -1, -1)
             steps = torch.cat([steps, positions], dim=-1)
         visible = self.visible(mask)
         for block in self.blocks:

@@ -58,60 +58,75 @@ class DIEN(BaseModel):
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
     """
 
-    def __init__(self,
-                 feature_map: Any,
-                 model_id: str = "DIEN",
-                 gpu: int = -1,
-                 dnn_hidden_units: list[int] = [200, 80],
-                 dnn_activations: str | list[str] = "ReLU",
-                 learning_rate: float = 1e-3,
-                 embedding_dim: int = 16,
-                 net_dropout: float = 0,
-                 batch_norm: bool = True,
-                 dien_target_field: Field = [("item_id", "cate_id")],
-                 dien_sequence_field: Field = [("click_history", "cate_history")],
-                 dien_neg_seq_field: Field = [("neg_click_history", "neg_cate_history")],
-                 gru_type: str = "AUGRU",
-                 enable_sum_pooling: bool = False,
-                 attention_dropout: float = 0,
-                 attention_type: str = "bilinear_attention",
-                 attention_hidden_units: list[int] = [80, 40],
-                 attention_activation: str | list[str] = "Dice",
-                 use_attention_softmax: bool = True,
-                 aux_hidden_units: list[int] = [100, 50],
-                 aux_activation: str | list[str] = "ReLU",
-                 aux_loss_alpha: float = 0,
-                 embedding_regularizer: str | float | None = None,
-                 net_regularizer: str | float | None = None,
-                 gru_hidden_size: int | None = None,
-                 augru_sign: str = "paper",
-                 aux_scorer: str = "net",
-                 aux_negatives: str | None = None,
-                 aux_num_negatives: int = 1,
-                 recurrence_backend: str = "auto",
-                 **kwargs: Any) -> None:
-        super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
-                         net_regularizer=net_regularizer, **kwargs)
+    def __init__(
+        self,
+        feature_map: Any,
+        model_id: str = "DIEN",
+        gpu: int = -1,
+        dnn_hidden_units: list[int] = [200, 80],
+        dnn_activations: str | list[str] = "ReLU",
+        learning_rate: float = 1e-3,
+        embedding_dim: int = 16,
+        net_dropout: float = 0,
+        batch_norm: bool = True,
+        dien_target_field: Field = [("item_id", "cate_id")],
+        dien_sequence_field: Field = [("click_history", "cate_history")],
+        dien_neg_seq_field: Field = [("neg_click_history", "neg_cate_history")],
+        gru_type: str = "AUGRU",
+        enable_sum_pooling: bool = False,
+        attention_dropout: float = 0,
+        attention_type: str = "bilinear_attention",
+        attention_hidden_units: list[int] = [80, 40],
+        attention_activation: str | list[str] = "Dice",
+        use_attention_softmax: bool = True,
+        aux_hidden_units: list[int] = [100, 50],
+        aux_activation: str | list[str] = "ReLU",
+        aux_loss_alpha: float = 0,
+        embedding_regularizer: str | float | None = None,
+        net_regularizer: str | float | None = None,
+        gru_hidden_size: int | None = None,
+        augru_sign: str = "paper",
+        aux_scorer: str = "net",
+        aux_negatives: str | None = None,
+        aux_num_negatives: int = 1,
+        recurrence_backend: str = "auto",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            feature_map,
+            model_id=model_id,
+            gpu=gpu,
+            embedding_regularizer=embedding_regularizer,
+            net_regularizer=net_regularizer,
+            **kwargs,
+        )
         check_choice("gru_type", gru_type, GRU_TYPES)
         check_choice("augru_sign", augru_sign, ("paper", "code"))
         check_choice("aux_negatives", aux_negatives, (None, *AUX_NEGATIVES))
         check_backend(recurrence_backend)
         if not (isinstance(aux_loss_alpha, (int, float)) and 0 <= aux_loss_alpha < math.inf):
             raise ValueError(f"aux_loss_alpha={aux_loss_alpha!r} must be a finite number, 0 or more")
-        check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units, aux_hidden_units=aux_hidden_units,
-                    attention_hidden_units=attention_hidden_units, aux_num_negatives=aux_num_negatives,
-                    gru_hidden_size=1 if gru_hidden_size is None else gru_hidden_size)
+        check_sizes(
+            embedding_dim=embedding_dim,
+            dnn_hidden_units=dnn_hidden_units,
+            aux_hidden_units=aux_hidden_units,
+            attention_hidden_units=attention_hidden_units,
+            aux_num_negatives=aux_num_negatives,
+            gru_hidden_size=1 if gru_hidden_size is None else gru_hidden_size,
+        )
         check_activations("dnn_activations", dnn_activations)
         self.gru_type = gru_type
         self.enable_sum_pooling = enable_sum_pooling
         self.aux_loss_alpha = aux_loss_alpha
         self.aux_num_negatives = aux_num_negatives
-        self.sequences = sequence_fields(feature_map.features, dien_target_field, dien_sequence_field,
-                                         dien_neg_seq_field)
+        self.sequences = sequence_fields(
+            feature_map.features, dien_target_field, dien_sequence_field, dien_neg_seq_field
+        )
         self.aux_negatives = aux_negatives or ("column" if self.sequences[0].negatives else "in_batch")
         if self.aux_negatives == "column" and not self.sequences[0].negatives:
-            raise ValueError(f"aux_negatives='column' needs columns that exist; dien_neg_seq_field="
-                             f"{dien_neg_seq_field!r}")
+            raise ValueError(
+                f"aux_negatives='column' needs columns that exist; dien_neg_seq_field={dien_neg_seq_field!r}"
+            )
 
         self.embedding_layer = FeatureEmbeddingDict(feature_map, embedding_dim)
         sizes = embedding_sizes(feature_map.features, self.embedding_layer)
@@ -125,25 +140,57 @@ class DIEN(BaseModel):
             behaviour_size = sum(sizes[name][-1] for name in behaviours)
             hidden = gru_hidden_size or behaviour_size
             if enable_sum_pooling and target_size != behaviour_size:
-                raise ValueError(f"enable_sum_pooling multiplies {'+'.join(target)} (size {target_size}) with "
-                                 f"{'+'.join(behaviours)} (size {behaviour_size}): their sizes must agree")
+                raise ValueError(
+                    f"enable_sum_pooling multiplies {'+'.join(target)} (size {target_size}) with "
+                    f"{'+'.join(behaviours)} (size {behaviour_size}): their sizes must agree"
+                )
             self.extractors.append(AttentionalGRU(behaviour_size, hidden, "GRU", recurrence_backend))
             if gru_type != "GRU":
-                self.attentions.append(InterestAttention(
-                    hidden, target_size, attention_type, attention_hidden_units, attention_activation,
-                    attention_dropout, use_attention_softmax, backend=recurrence_backend))
+                self.attentions.append(
+                    InterestAttention(
+                        hidden,
+                        target_size,
+                        attention_type,
+                        attention_hidden_units,
+                        attention_activation,
+                        attention_dropout,
+                        use_attention_softmax,
+                        backend=recurrence_backend,
+                    )
+                )
             kind = "AUGRU-code" if (gru_type, augru_sign) == ("AUGRU", "code") else gru_type
             self.evolutions.append(AttentionalGRU(hidden, hidden, kind, recurrence_backend))
             mlp_size += hidden + 2 * behaviour_size * enable_sum_pooling
             if aux_loss_alpha > 0:
-                self.aux_losses.append(AuxiliaryLoss(hidden, behaviour_size, aux_scorer, aux_hidden_units,
-                                                     aux_activation, net_dropout, recurrence_backend))
+                self.aux_losses.append(
+                    AuxiliaryLoss(
+                        hidden,
+                        behaviour_size,
+                        aux_scorer,
+                        aux_hidden_units,
+                        aux_activation,
+                        net_dropout,
+                        recurrence_backend,
+                    )
+                )
                 if self.aux_negatives in ("popularity", "uniform"):
-                    self.catalogues.append(Catalogue.load(feature_map.data_dir, behaviours, self._oov(behaviours),
-                                                          by_popularity=self.aux_negatives == "popularity"))
-        self.dnn = MLP_Block(input_dim=mlp_size, output_dim=1, hidden_units=dnn_hidden_units,
-                             hidden_activations=dnn_activations,  # pyright: ignore[reportArgumentType]
-                             output_activation=None, dropout_rates=net_dropout, batch_norm=batch_norm)
+                    self.catalogues.append(
+                        Catalogue.load(
+                            feature_map.data_dir,
+                            behaviours,
+                            self._oov(behaviours),
+                            by_popularity=self.aux_negatives == "popularity",
+                        )
+                    )
+        self.dnn = MLP_Block(
+            input_dim=mlp_size,
+            output_dim=1,
+            hidden_units=dnn_hidden_units,
+            hidden_activations=dnn_activations,  # pyright: ignore[reportArgumentType]
+            output_activation=None,
+            dropout_rates=net_dropout,
+            batch_norm=batch_norm,
+        )
         self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
         self.reset_parameters()
         self.model_to_device()
@@ -187,20 +234,22 @@ class DIEN(BaseModel):
         for i, fields in enumerate(self.sequences):
             column_negatives = fields.negatives if auxiliary and self.aux_negatives == "column" else ()
             packed, packing = pack([X[name].long() for name in (*fields.behaviours, *column_negatives)])
-            clicked, columns = packed[:len(fields.behaviours)], packed[len(fields.behaviours):]
+            clicked, columns = packed[: len(fields.behaviours)], packed[len(fields.behaviours) :]
             ids, negatives, valid = torch.stack(clicked), None, None
             if auxiliary:
                 negative_ids, valid = self._negatives(i, ids, columns)
-                behaviours, negatives = self._embed((fields.behaviours, clicked),
-                                                    (column_negatives or fields.behaviours, negative_ids))
+                behaviours, negatives = self._embed(
+                    (fields.behaviours, clicked), (column_negatives or fields.behaviours, negative_ids)
+                )
             else:
-                behaviours, = self._embed((fields.behaviours, clicked))
+                (behaviours,) = self._embed((fields.behaviours, clicked))
             hidden, final = self.extractors[i](behaviours, packing, state=states[i] if states else None)
             interests.append(Interests(ids, behaviours, packing, hidden, final, negatives, valid))
         return interests
 
-    def evolve(self, interests: list[Interests], targets: list[Tensor], states: list[Tensor] | None = None
-               ) -> list[Tensor]:
+    def evolve(
+        self, interests: list[Interests], targets: list[Tensor], states: list[Tensor] | None = None
+    ) -> list[Tensor]:
         """Interest evolution towards the target: the final states h'_T of :meth:`trace`, one (B, H) a sequence.
 
         Without gradients, the candidates of one user share what does not depend on them.
@@ -218,8 +267,9 @@ class DIEN(BaseModel):
             evolved.append(evolution.for_candidates(interest.states, attention, state))
         return evolved
 
-    def trace(self, interests: list[Interests], targets: list[Tensor], states: list[Tensor] | None = None
-              ) -> list[Evolution]:
+    def trace(
+        self, interests: list[Interests], targets: list[Tensor], states: list[Tensor] | None = None
+    ) -> list[Evolution]:
         """Interest evolution towards the target with all its steps, (8)-(12).
 
         Args:
@@ -242,8 +292,9 @@ class DIEN(BaseModel):
             evolutions.append(Evolution(attention, *steps))
         return evolutions
 
-    def predict_logits(self, profile: dict[str, Tensor], targets: list[Tensor], interests: list[Interests],
-                       evolved: list[Tensor]) -> Tensor:
+    def predict_logits(
+        self, profile: dict[str, Tensor], targets: list[Tensor], interests: list[Interests], evolved: list[Tensor]
+    ) -> Tensor:
         """The MLP on final interests, pooled behaviours (optional) and profile. Returns (B, 1)."""
         parts = []
         for target, interest, final in zip(targets, interests, evolved, strict=True):
@@ -257,8 +308,10 @@ class DIEN(BaseModel):
 
     def auxiliary_loss(self, interests: list[Interests]) -> Tensor:
         """L_aux of (6), summed over the sequences; of interests extracted in training."""
-        losses = [loss(interest.states, interest.behaviours, interest.packing, interest.negatives, interest.valid)
-                  for loss, interest in zip(self.aux_losses, interests, strict=True)]
+        losses = [
+            loss(interest.states, interest.behaviours, interest.packing, interest.negatives, interest.valid)
+            for loss, interest in zip(self.aux_losses, interests, strict=True)
+        ]
         return torch.stack(losses).sum()
 
     def add_loss(self, return_dict: dict[str, Any], y_true: Tensor) -> Tensor:
@@ -278,8 +331,9 @@ class DIEN(BaseModel):
         for i, (fields, interest, evolution) in enumerate(zip(self.sequences, interests, evolutions, strict=True)):
             if evolution.attention is not None:
                 values[f"attention/{fields.behaviours[0]}"] = evolution.attention
-            gate = cast(AttentionalGRU, self.evolutions[i]).update_gate(interest.states, interest.packing,
-                                                                        evolution.states)
+            gate = cast(AttentionalGRU, self.evolutions[i]).update_gate(
+                interest.states, interest.packing, evolution.states
+            )
             values[f"update_gate/{fields.behaviours[0]}"] = gate.flatten()
         return values
 
@@ -309,11 +363,11 @@ class DIEN(BaseModel):
         tables = {name: self.embedding_layer.embedding_layers[name] for name in names}
         encoded = any(name in self.embedding_layer.feature_encoders for name in names)
         if not encoded and all(type(table) is nn.Embedding for table in tables.values()):
-            return lookup(*(Steps([cast(nn.Embedding, tables[name]) for name in fields], ids)
-                            for fields, ids in every))
+            return lookup(*(Steps([cast(nn.Embedding, tables[name]) for name in fields], ids) for fields, ids in every))
         embedded = [self.embedding_layer(dict(zip(*steps, strict=True))) for steps in every]
-        return tuple(torch.cat([x[name] for name in fields], dim=-1)
-                     for x, (fields, _) in zip(embedded, every, strict=True))
+        return tuple(
+            torch.cat([x[name] for name in fields], dim=-1) for x, (fields, _) in zip(embedded, every, strict=True)
+        )
 
     def _oov(self, names: tuple[str, ...]) -> tuple[int, ...]:
         return tuple(oov_index(self.feature_map.features, name) for name in names)

@@ -24,8 +24,9 @@ def as_tuples(field: Field) -> list[tuple[str, ...]]:
     return [tuple(entry) if isinstance(entry, (tuple, list)) else (entry,) for entry in entries if entry]
 
 
-def sequence_fields(features: dict[str, dict], target: Field, sequence: Field, negative: Field,
-                    prefix: str = "dien_") -> list[SequenceFields]:
+def sequence_fields(
+    features: dict[str, dict], target: Field, sequence: Field, negative: Field, prefix: str = "dien_"
+) -> list[SequenceFields]:
     """Pairs the three keywords of a YAML entry.
 
     Negative columns count only where all of them exist: the zoo's entries keep a default that names columns which
@@ -41,8 +42,10 @@ def sequence_fields(features: dict[str, dict], target: Field, sequence: Field, n
     if not sequences:
         raise ValueError(f"{prefix}sequence_field={sequence!r} names no behaviour sequence")
     if len(targets) != len(sequences):
-        raise ValueError(f"{prefix}target_field={target!r} has {len(targets)} entries and "
-                         f"{prefix}sequence_field={sequence!r} has {len(sequences)}: each sequence needs its target")
+        raise ValueError(
+            f"{prefix}target_field={target!r} has {len(targets)} entries and "
+            f"{prefix}sequence_field={sequence!r} has {len(sequences)}: each sequence needs its target"
+        )
     for name in (name for entry in targets for name in entry):
         check_feature(features, name, f"{prefix}target_field", sequential=False)
     for name in (name for entry in sequences for name in entry):
@@ -92,8 +95,9 @@ def embedding_sizes(features: dict[str, dict], embedding_layer: nn.Module) -> di
     return sizes
 
 
-def profile_fields(features: dict[str, dict], sizes: dict[str, torch.Size], sequences: list[SequenceFields],
-                   column_negatives: bool) -> list[str]:
+def profile_fields(
+    features: dict[str, dict], sizes: dict[str, torch.Size], sequences: list[SequenceFields], column_negatives: bool
+) -> list[str]:
     """The features that have one value a row: target, user, context, pooled sequences.
 
     Args:
@@ -107,8 +111,10 @@ def profile_fields(features: dict[str, dict], sizes: dict[str, torch.Size], sequ
     for name in sorted(stepwise | negatives if column_negatives else stepwise):
         if len(sizes[name]) != 3:
             encoder = features[name].get("feature_encoder")
-            raise ValueError(f"{name}: feature_encoder={encoder!r} pools the sequence, but the model reads its steps; "
-                             "set feature_encoder: null in feature_cols or feature_specs")
+            raise ValueError(
+                f"{name}: feature_encoder={encoder!r} pools the sequence, but the model reads its steps; "
+                "set feature_encoder: null in feature_cols or feature_specs"
+            )
     others = {name: len(size) for name, size in sizes.items() if name not in stepwise | negatives}
     profile = [name for name, dimensions in others.items() if dimensions == 2]
     unused = [name for name in others if name not in profile]

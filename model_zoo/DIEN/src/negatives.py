@@ -63,8 +63,9 @@ class Catalogue(nn.Module):
         self.register_buffer("cumulative", weights.double().cumsum(0), persistent=False)
 
     @classmethod
-    def load(cls, data_dir: str | Path, fields: tuple[str, ...], oov: tuple[int, ...], by_popularity: bool
-             ) -> "Catalogue":
+    def load(
+        cls, data_dir: str | Path, fields: tuple[str, ...], oov: tuple[int, ...], by_popularity: bool
+    ) -> "Catalogue":
         """Reads the catalogue that lies beside the feature map of a data set.
 
         Args:
@@ -82,8 +83,10 @@ class Catalogue(nn.Module):
                     counts = columns["count"].astype(np.int64)
                     break
         else:
-            raise ValueError(f"{folder}: no behaviour catalogue of {', '.join(fields)}, from which aux_negatives: "
-                             "popularity and uniform draw; rebuild the data set, or use aux_negatives: in_batch")
+            raise ValueError(
+                f"{folder}: no behaviour catalogue of {', '.join(fields)}, from which aux_negatives: "
+                "popularity and uniform draw; rebuild the data set, or use aux_negatives: in_batch"
+            )
         known = (ids[0] > 0) & (ids != np.array(oov)[:, None]).all(axis=0)
         ids, owner = np.unique(ids[:, known], axis=1, return_inverse=True)
         weights = np.bincount(owner.ravel(), weights=counts[known]) if by_popularity else np.ones(ids.shape[1])

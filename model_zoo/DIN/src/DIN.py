@@ -31,43 +31,64 @@ class DIN(BaseModel):
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
     """
 
-    def __init__(self,
-                 feature_map: Any,
-                 model_id: str = "DIN",
-                 gpu: int = -1,
-                 dnn_hidden_units: list[int] = [512, 128, 64],
-                 dnn_activations: str | list[str] = "ReLU",
-                 attention_hidden_units: list[int] = [64],
-                 attention_hidden_activations: str | list[str] = "Dice",
-                 attention_output_activation: str | None = None,
-                 attention_dropout: float = 0,
-                 learning_rate: float = 1e-3,
-                 embedding_dim: int = 10,
-                 net_dropout: float = 0,
-                 batch_norm: bool = False,
-                 din_target_field: Field = [("item_id", "cate_id")],
-                 din_sequence_field: Field = [("click_history", "cate_history")],
-                 din_use_softmax: bool = False,
-                 embedding_regularizer: str | float | None = None,
-                 net_regularizer: str | float | None = None,
-                 enable_sum_pooling: bool = False,
-                 **kwargs: Any) -> None:
-        super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
-                         net_regularizer=net_regularizer, **kwargs)
-        check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units,
-                    attention_hidden_units=attention_hidden_units)
+    def __init__(
+        self,
+        feature_map: Any,
+        model_id: str = "DIN",
+        gpu: int = -1,
+        dnn_hidden_units: list[int] = [512, 128, 64],
+        dnn_activations: str | list[str] = "ReLU",
+        attention_hidden_units: list[int] = [64],
+        attention_hidden_activations: str | list[str] = "Dice",
+        attention_output_activation: str | None = None,
+        attention_dropout: float = 0,
+        learning_rate: float = 1e-3,
+        embedding_dim: int = 10,
+        net_dropout: float = 0,
+        batch_norm: bool = False,
+        din_target_field: Field = [("item_id", "cate_id")],
+        din_sequence_field: Field = [("click_history", "cate_history")],
+        din_use_softmax: bool = False,
+        embedding_regularizer: str | float | None = None,
+        net_regularizer: str | float | None = None,
+        enable_sum_pooling: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            feature_map,
+            model_id=model_id,
+            gpu=gpu,
+            embedding_regularizer=embedding_regularizer,
+            net_regularizer=net_regularizer,
+            **kwargs,
+        )
+        check_sizes(
+            embedding_dim=embedding_dim,
+            dnn_hidden_units=dnn_hidden_units,
+            attention_hidden_units=attention_hidden_units,
+        )
         check_activations("dnn_activations", dnn_activations)
         check_activations("attention_hidden_activations", attention_hidden_activations)
         if attention_output_activation is not None:
             check_activations("attention_output_activation", attention_output_activation)
         self.enable_sum_pooling = enable_sum_pooling
-        self.embedding_layer = HistoryEmbedding(feature_map, embedding_dim, din_target_field, din_sequence_field,
-                                                prefix="din_")
+        self.embedding_layer = HistoryEmbedding(
+            feature_map, embedding_dim, din_target_field, din_sequence_field, prefix="din_"
+        )
         target_sizes, behaviour_sizes = self.embedding_layer.target_sizes, self.embedding_layer.behaviour_sizes
         self.attention_layers = nn.ModuleList(
-            InterestAttention(behaviour, target, "din_attention", attention_hidden_units, attention_hidden_activations,
-                              attention_dropout, din_use_softmax, attention_output_activation)
-            for behaviour, target in zip(behaviour_sizes, target_sizes, strict=True))
+            InterestAttention(
+                behaviour,
+                target,
+                "din_attention",
+                attention_hidden_units,
+                attention_hidden_activations,
+                attention_dropout,
+                din_use_softmax,
+                attention_output_activation,
+            )
+            for behaviour, target in zip(behaviour_sizes, target_sizes, strict=True)
+        )
         mlp_size = sum(behaviour_sizes) + self.embedding_layer.profile_size
         if enable_sum_pooling:
             mlp_size += self.embedding_layer.sum_pooling_size()

@@ -33,38 +33,51 @@ class DMNPlus(BaseModel):
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
     """
 
-    def __init__(self,
-                 feature_map: Any,
-                 model_id: str = "DMNPlus",
-                 gpu: int = -1,
-                 dnn_hidden_units: list[int] = [200, 80],
-                 dnn_activations: str | list[str] = "ReLU",
-                 learning_rate: float = 1e-3,
-                 embedding_dim: int = 16,
-                 net_dropout: float = 0,
-                 batch_norm: bool = True,
-                 target_field: Field = [("item_id", "cate_id")],
-                 sequence_field: Field = [("item_history", "cate_history")],
-                 num_passes: int = 3,
-                 gate_hidden_size: int | None = None,
-                 gru_hidden_size: int | None = None,
-                 recurrence_backend: str = "auto",
-                 embedding_regularizer: str | float | None = None,
-                 net_regularizer: str | float | None = None,
-                 **kwargs: Any) -> None:
-        super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
-                         net_regularizer=net_regularizer, **kwargs)
+    def __init__(
+        self,
+        feature_map: Any,
+        model_id: str = "DMNPlus",
+        gpu: int = -1,
+        dnn_hidden_units: list[int] = [200, 80],
+        dnn_activations: str | list[str] = "ReLU",
+        learning_rate: float = 1e-3,
+        embedding_dim: int = 16,
+        net_dropout: float = 0,
+        batch_norm: bool = True,
+        target_field: Field = [("item_id", "cate_id")],
+        sequence_field: Field = [("item_history", "cate_history")],
+        num_passes: int = 3,
+        gate_hidden_size: int | None = None,
+        gru_hidden_size: int | None = None,
+        recurrence_backend: str = "auto",
+        embedding_regularizer: str | float | None = None,
+        net_regularizer: str | float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            feature_map,
+            model_id=model_id,
+            gpu=gpu,
+            embedding_regularizer=embedding_regularizer,
+            net_regularizer=net_regularizer,
+            **kwargs,
+        )
         check_backend(recurrence_backend)
-        check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units, num_passes=num_passes,
-                    gate_hidden_size=1 if gate_hidden_size is None else gate_hidden_size,
-                    gru_hidden_size=1 if gru_hidden_size is None else gru_hidden_size)
+        check_sizes(
+            embedding_dim=embedding_dim,
+            dnn_hidden_units=dnn_hidden_units,
+            num_passes=num_passes,
+            gate_hidden_size=1 if gate_hidden_size is None else gate_hidden_size,
+            gru_hidden_size=1 if gru_hidden_size is None else gru_hidden_size,
+        )
         check_rates(net_dropout=net_dropout)
         check_activations("dnn_activations", dnn_activations)
         self.embedding_layer = HistoryEmbedding(feature_map, embedding_dim, target_field, sequence_field)
         mlp_size = self.embedding_layer.profile_size
         self.inputs, self.questions, self.memories = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        for behaviour, target in zip(self.embedding_layer.behaviour_sizes, self.embedding_layer.target_sizes,
-                                     strict=True):
+        for behaviour, target in zip(
+            self.embedding_layer.behaviour_sizes, self.embedding_layer.target_sizes, strict=True
+        ):
             hidden = gru_hidden_size or behaviour
             self.inputs.append(InputFusion(behaviour, hidden, recurrence_backend))
             self.questions.append(nn.Linear(target, hidden))

@@ -30,34 +30,46 @@ class DREAM(BaseModel):
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
     """
 
-    def __init__(self,
-                 feature_map: Any,
-                 model_id: str = "DREAM",
-                 gpu: int = -1,
-                 dnn_hidden_units: list[int] = [200, 80],
-                 dnn_activations: str | list[str] = "ReLU",
-                 learning_rate: float = 1e-3,
-                 embedding_dim: int = 16,
-                 net_dropout: float = 0,
-                 batch_norm: bool = True,
-                 target_field: Field = [("item_id", "cate_id")],
-                 sequence_field: Field = [("item_history", "cate_history")],
-                 time_field: Field = "day_history",
-                 basket_pooling: str = "max",
-                 embedding_regularizer: str | float | None = None,
-                 net_regularizer: str | float | None = None,
-                 **kwargs: Any) -> None:
-        super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
-                         net_regularizer=net_regularizer, **kwargs)
+    def __init__(
+        self,
+        feature_map: Any,
+        model_id: str = "DREAM",
+        gpu: int = -1,
+        dnn_hidden_units: list[int] = [200, 80],
+        dnn_activations: str | list[str] = "ReLU",
+        learning_rate: float = 1e-3,
+        embedding_dim: int = 16,
+        net_dropout: float = 0,
+        batch_norm: bool = True,
+        target_field: Field = [("item_id", "cate_id")],
+        sequence_field: Field = [("item_history", "cate_history")],
+        time_field: Field = "day_history",
+        basket_pooling: str = "max",
+        embedding_regularizer: str | float | None = None,
+        net_regularizer: str | float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            feature_map,
+            model_id=model_id,
+            gpu=gpu,
+            embedding_regularizer=embedding_regularizer,
+            net_regularizer=net_regularizer,
+            **kwargs,
+        )
         check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units)
         check_choice("basket_pooling", basket_pooling, ("max", "mean"))
         check_activations("dnn_activations", dnn_activations)
         self.basket_pooling = basket_pooling
-        self.embedding_layer = HistoryEmbedding(feature_map, embedding_dim, target_field, sequence_field,
-                                                times=time_field)
+        self.embedding_layer = HistoryEmbedding(
+            feature_map, embedding_dim, target_field, sequence_field, times=time_field
+        )
         self.rnns = nn.ModuleList(
-            nn.RNN(behaviour, target, batch_first=True) for behaviour, target in
-            zip(self.embedding_layer.behaviour_sizes, self.embedding_layer.target_sizes, strict=True))
+            nn.RNN(behaviour, target, batch_first=True)
+            for behaviour, target in zip(
+                self.embedding_layer.behaviour_sizes, self.embedding_layer.target_sizes, strict=True
+            )
+        )
         mlp_size = self.embedding_layer.profile_size + 2 * sum(self.embedding_layer.target_sizes)
         self.dnn = ScoreMLP(mlp_size, dnn_hidden_units, dnn_activations, net_dropout, batch_norm)
         self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)

@@ -31,35 +31,48 @@ class DSIN(BaseModel):
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
     """
 
-    def __init__(self,
-                 feature_map: Any,
-                 model_id: str = "DSIN",
-                 gpu: int = -1,
-                 dnn_hidden_units: list[int] = [200, 80],
-                 dnn_activations: str | list[str] = "ReLU",
-                 learning_rate: float = 1e-3,
-                 embedding_dim: int = 16,
-                 net_dropout: float = 0,
-                 batch_norm: bool = True,
-                 target_field: Field = [("item_id", "cate_id")],
-                 sequence_field: Field = [("item_history", "cate_history")],
-                 time_field: Field = "session_history",
-                 num_heads: int = 2,
-                 attention_dropout: float = 0,
-                 embedding_regularizer: str | float | None = None,
-                 net_regularizer: str | float | None = None,
-                 **kwargs: Any) -> None:
-        super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
-                         net_regularizer=net_regularizer, **kwargs)
+    def __init__(
+        self,
+        feature_map: Any,
+        model_id: str = "DSIN",
+        gpu: int = -1,
+        dnn_hidden_units: list[int] = [200, 80],
+        dnn_activations: str | list[str] = "ReLU",
+        learning_rate: float = 1e-3,
+        embedding_dim: int = 16,
+        net_dropout: float = 0,
+        batch_norm: bool = True,
+        target_field: Field = [("item_id", "cate_id")],
+        sequence_field: Field = [("item_history", "cate_history")],
+        time_field: Field = "session_history",
+        num_heads: int = 2,
+        attention_dropout: float = 0,
+        embedding_regularizer: str | float | None = None,
+        net_regularizer: str | float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            feature_map,
+            model_id=model_id,
+            gpu=gpu,
+            embedding_regularizer=embedding_regularizer,
+            net_regularizer=net_regularizer,
+            **kwargs,
+        )
         check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units, num_heads=num_heads)
         check_rates(attention_dropout=attention_dropout, net_dropout=net_dropout)
         check_activations("dnn_activations", dnn_activations)
-        self.embedding_layer = HistoryEmbedding(feature_map, embedding_dim, target_field, sequence_field,
-                                                times=time_field)
+        self.embedding_layer = HistoryEmbedding(
+            feature_map, embedding_dim, target_field, sequence_field, times=time_field
+        )
         self.sessions = nn.ModuleList()
         mlp_size = self.embedding_layer.profile_size
-        for fields, target, behaviour in zip(self.embedding_layer.sequences, self.embedding_layer.target_sizes,
-                                             self.embedding_layer.behaviour_sizes, strict=True):
+        for fields, target, behaviour in zip(
+            self.embedding_layer.sequences,
+            self.embedding_layer.target_sizes,
+            self.embedding_layer.behaviour_sizes,
+            strict=True,
+        ):
             check_heads(num_heads, behaviour, f"a step of {'+'.join(fields.behaviours)}")
             max_steps = feature_map.features[fields.behaviours[0]]["max_len"]
             sessions = SessionInterests(behaviour, target, max_steps, num_heads, attention_dropout, net_dropout)
@@ -73,6 +86,8 @@ class DSIN(BaseModel):
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
-        parts = [sessions(*history.padded(), history.packing.pad(history.times), history.target)
-                 for history, sessions in zip(histories, self.sessions, strict=True)]
+        parts = [
+            sessions(*history.padded(), history.packing.pad(history.times), history.target)
+            for history, sessions in zip(histories, self.sessions, strict=True)
+        ]
         return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}

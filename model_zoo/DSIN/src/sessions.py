@@ -46,8 +46,9 @@ class SessionInterests(nn.Module):
         output_size: 3D.
     """
 
-    def __init__(self, size: int, target_size: int, max_steps: int, num_heads: int, attention_dropout: float,
-                 dropout: float) -> None:
+    def __init__(
+        self, size: int, target_size: int, max_steps: int, num_heads: int, attention_dropout: float, dropout: float
+    ) -> None:
         super().__init__()
         self.bias_encoding = BiasEncoding(max_steps, size)
         self.block = TransformerBlock(size, num_heads, attention_dropout, dropout, layer_norm=True, use_residual=True)

@@ -24,32 +24,44 @@ class EmbeddingMLP(BaseModel):
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
     """
 
-    def __init__(self,
-                 feature_map: Any,
-                 model_id: str = "EmbeddingMLP",
-                 gpu: int = -1,
-                 dnn_hidden_units: list[int] = [200, 80],
-                 dnn_activations: str | list[str] = "ReLU",
-                 learning_rate: float = 1e-3,
-                 embedding_dim: int = 16,
-                 net_dropout: float = 0,
-                 batch_norm: bool = True,
-                 target_field: Field = [("item_id", "cate_id")],
-                 sequence_field: Field = [("item_history", "cate_history")],
-                 enable_target_product: bool = False,
-                 embedding_regularizer: str | float | None = None,
-                 net_regularizer: str | float | None = None,
-                 **kwargs: Any) -> None:
-        super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
-                         net_regularizer=net_regularizer, **kwargs)
+    def __init__(
+        self,
+        feature_map: Any,
+        model_id: str = "EmbeddingMLP",
+        gpu: int = -1,
+        dnn_hidden_units: list[int] = [200, 80],
+        dnn_activations: str | list[str] = "ReLU",
+        learning_rate: float = 1e-3,
+        embedding_dim: int = 16,
+        net_dropout: float = 0,
+        batch_norm: bool = True,
+        target_field: Field = [("item_id", "cate_id")],
+        sequence_field: Field = [("item_history", "cate_history")],
+        enable_target_product: bool = False,
+        embedding_regularizer: str | float | None = None,
+        net_regularizer: str | float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            feature_map,
+            model_id=model_id,
+            gpu=gpu,
+            embedding_regularizer=embedding_regularizer,
+            net_regularizer=net_regularizer,
+            **kwargs,
+        )
         check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units)
         check_activations("dnn_activations", dnn_activations)
         self.enable_target_product = enable_target_product
         self.embedding_layer = HistoryEmbedding(feature_map, embedding_dim, target_field, sequence_field)
-        pooled_size = (self.embedding_layer.sum_pooling_size() if enable_target_product
-                       else sum(self.embedding_layer.behaviour_sizes))
-        self.dnn = ScoreMLP(pooled_size + self.embedding_layer.profile_size, dnn_hidden_units, dnn_activations,
-                            net_dropout, batch_norm)
+        pooled_size = (
+            self.embedding_layer.sum_pooling_size()
+            if enable_target_product
+            else sum(self.embedding_layer.behaviour_sizes)
+        )
+        self.dnn = ScoreMLP(
+            pooled_size + self.embedding_layer.profile_size, dnn_hidden_units, dnn_activations, net_dropout, batch_norm
+        )
         self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
         self.reset_parameters()
         self.model_to_device()
@@ -57,6 +69,8 @@ class EmbeddingMLP(BaseModel):
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
-        pooled = [history.sum_pooling() if self.enable_target_product else history.packing.sum(history.behaviours)
-                  for history in histories]
+        pooled = [
+            history.sum_pooling() if self.enable_target_product else history.packing.sum(history.behaviours)
+            for history in histories
+        ]
         return {"y_pred": self.output_activation(self.dnn(torch.cat([*pooled, profile], dim=-1)))}

@@ -23,19 +23,27 @@ class FM(BaseModel):
         ValueError: a keyword's value that is not allowed, a sequence that is not pooled, or fields of unequal size.
     """
 
-    def __init__(self,
-                 feature_map: Any,
-                 model_id: str = "FM",
-                 gpu: int = -1,
-                 learning_rate: float = 1e-3,
-                 embedding_dim: int = 10,
-                 regularizer: str | float | None = None,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        feature_map: Any,
+        model_id: str = "FM",
+        gpu: int = -1,
+        learning_rate: float = 1e-3,
+        embedding_dim: int = 10,
+        regularizer: str | float | None = None,
+        **kwargs: Any,
+    ) -> None:
         for keyword in ("embedding_regularizer", "net_regularizer"):
             if keyword in kwargs:
                 raise ValueError(f"{keyword}={kwargs[keyword]!r} is not allowed: FM has one, regularizer")
-        super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=regularizer,
-                         net_regularizer=regularizer, **kwargs)
+        super().__init__(
+            feature_map,
+            model_id=model_id,
+            gpu=gpu,
+            embedding_regularizer=regularizer,
+            net_regularizer=regularizer,
+            **kwargs,
+        )
         check_sizes(embedding_dim=embedding_dim)
         self.embedding_layer = FeatureEmbedding(feature_map, embedding_dim)
         check_equal(pooled_sizes(feature_map, self.embedding_layer))

@@ -29,35 +29,46 @@ class GRUAttention(BaseModel):
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
     """
 
-    def __init__(self,
-                 feature_map: Any,
-                 model_id: str = "GRUAttention",
-                 gpu: int = -1,
-                 dnn_hidden_units: list[int] = [200, 80],
-                 dnn_activations: str | list[str] = "ReLU",
-                 learning_rate: float = 1e-3,
-                 embedding_dim: int = 16,
-                 net_dropout: float = 0,
-                 batch_norm: bool = True,
-                 target_field: Field = [("item_id", "cate_id")],
-                 sequence_field: Field = [("item_history", "cate_history")],
-                 enable_sum_pooling: bool = False,
-                 attention_type: str = "din_attention",
-                 attention_hidden_units: list[int] = [80, 40],
-                 attention_activation: str | list[str] = "Dice",
-                 attention_dropout: float = 0,
-                 use_attention_softmax: bool = True,
-                 embedding_regularizer: str | float | None = None,
-                 net_regularizer: str | float | None = None,
-                 gru_hidden_size: int | None = None,
-                 recurrence_backend: str = "auto",
-                 **kwargs: Any) -> None:
-        super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
-                         net_regularizer=net_regularizer, **kwargs)
+    def __init__(
+        self,
+        feature_map: Any,
+        model_id: str = "GRUAttention",
+        gpu: int = -1,
+        dnn_hidden_units: list[int] = [200, 80],
+        dnn_activations: str | list[str] = "ReLU",
+        learning_rate: float = 1e-3,
+        embedding_dim: int = 16,
+        net_dropout: float = 0,
+        batch_norm: bool = True,
+        target_field: Field = [("item_id", "cate_id")],
+        sequence_field: Field = [("item_history", "cate_history")],
+        enable_sum_pooling: bool = False,
+        attention_type: str = "din_attention",
+        attention_hidden_units: list[int] = [80, 40],
+        attention_activation: str | list[str] = "Dice",
+        attention_dropout: float = 0,
+        use_attention_softmax: bool = True,
+        embedding_regularizer: str | float | None = None,
+        net_regularizer: str | float | None = None,
+        gru_hidden_size: int | None = None,
+        recurrence_backend: str = "auto",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            feature_map,
+            model_id=model_id,
+            gpu=gpu,
+            embedding_regularizer=embedding_regularizer,
+            net_regularizer=net_regularizer,
+            **kwargs,
+        )
         check_backend(recurrence_backend)
-        check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units,
-                    attention_hidden_units=attention_hidden_units,
-                    gru_hidden_size=1 if gru_hidden_size is None else gru_hidden_size)
+        check_sizes(
+            embedding_dim=embedding_dim,
+            dnn_hidden_units=dnn_hidden_units,
+            attention_hidden_units=attention_hidden_units,
+            gru_hidden_size=1 if gru_hidden_size is None else gru_hidden_size,
+        )
         check_activations("dnn_activations", dnn_activations)
         check_activations("attention_activation", attention_activation)
         self.enable_sum_pooling = enable_sum_pooling
@@ -66,14 +77,24 @@ class GRUAttention(BaseModel):
         if enable_sum_pooling:
             mlp_size += self.embedding_layer.sum_pooling_size()
         self.first_grus, self.second_grus, self.attentions = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        for behaviour, target in zip(self.embedding_layer.behaviour_sizes, self.embedding_layer.target_sizes,
-                                     strict=True):
+        for behaviour, target in zip(
+            self.embedding_layer.behaviour_sizes, self.embedding_layer.target_sizes, strict=True
+        ):
             hidden = gru_hidden_size or behaviour
             self.first_grus.append(AttentionalGRU(behaviour, hidden, "GRU", recurrence_backend))
             self.second_grus.append(AttentionalGRU(hidden, hidden, "GRU", recurrence_backend))
-            self.attentions.append(InterestAttention(hidden, target, attention_type, attention_hidden_units,
-                                                     attention_activation, attention_dropout, use_attention_softmax,
-                                                     backend=recurrence_backend))
+            self.attentions.append(
+                InterestAttention(
+                    hidden,
+                    target,
+                    attention_type,
+                    attention_hidden_units,
+                    attention_activation,
+                    attention_dropout,
+                    use_attention_softmax,
+                    backend=recurrence_backend,
+                )
+            )
             mlp_size += hidden
         self.dnn = ScoreMLP(mlp_size, dnn_hidden_units, dnn_activations, net_dropout, batch_norm)
         self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)

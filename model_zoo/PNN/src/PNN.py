@@ -25,22 +25,30 @@ class PNN(BaseModel):
         ValueError: a keyword's value that is not allowed, a sequence that is not pooled, or fields of unequal size.
     """
 
-    def __init__(self,
-                 feature_map: Any,
-                 model_id: str = "PNN",
-                 gpu: int = -1,
-                 learning_rate: float = 1e-3,
-                 embedding_dim: int = 10,
-                 hidden_units: list[int] = [64, 64, 64],
-                 hidden_activations: str | list[str] = "ReLU",
-                 net_dropout: float = 0,
-                 batch_norm: bool = False,
-                 product_type: str = "inner",
-                 embedding_regularizer: str | float | None = None,
-                 net_regularizer: str | float | None = None,
-                 **kwargs: Any) -> None:
-        super().__init__(feature_map, model_id=model_id, gpu=gpu, embedding_regularizer=embedding_regularizer,
-                         net_regularizer=net_regularizer, **kwargs)
+    def __init__(
+        self,
+        feature_map: Any,
+        model_id: str = "PNN",
+        gpu: int = -1,
+        learning_rate: float = 1e-3,
+        embedding_dim: int = 10,
+        hidden_units: list[int] = [64, 64, 64],
+        hidden_activations: str | list[str] = "ReLU",
+        net_dropout: float = 0,
+        batch_norm: bool = False,
+        product_type: str = "inner",
+        embedding_regularizer: str | float | None = None,
+        net_regularizer: str | float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            feature_map,
+            model_id=model_id,
+            gpu=gpu,
+            embedding_regularizer=embedding_regularizer,
+            net_regularizer=net_regularizer,
+            **kwargs,
+        )
         check_choice("product_type", product_type, ("inner",))
         check_sizes(embedding_dim=embedding_dim, hidden_units=hidden_units)
         check_activations("hidden_activations", hidden_activations)

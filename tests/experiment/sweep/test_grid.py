@@ -56,8 +56,11 @@ def test_same_combinations_as_the_zoo(workspace, write_tuner, use):
     keys = {"dataset_id": "tiny"}
     if use == "sections of the file":
         models, entries = (read_yaml(Path("config", f"{kind}_config.yaml")) for kind in ("model", "dataset"))
-        keys |= {"base_config": None, "dataset_config": entries,
-                 "model_config": {"Tiny_test": {"model_id": "x", **models["Base"], **models["Tiny_test"]}}}  # fmt: skip
+        keys |= {
+            "base_config": None,
+            "dataset_config": entries,
+            "model_config": {"Tiny_test": {"model_id": "x", **models["Base"], **models["Tiny_test"]}},
+        }
     ours = write_grid(write_tuner(SPACE, **keys))
     theirs = Path(enumerate_params(str(write_tuner(SPACE, path="theirs.yaml", **keys))))
     assert numbers(ours) == numbers(theirs) and len(numbers(ours)) == 6
@@ -125,32 +128,44 @@ def test_base_config_is_found_from_another_working_directory(workspace, write_tu
 BAD: list[tuple[Callable[..., Path], str]] = [
     (lambda write: Path("none.yaml"), "--config none.yaml: no such file or folder"),
     (lambda write: write({"embedding_dim": [1]}, "tuner.txt"), "a tuner file ends in .yaml"),
-    (lambda write: write({"embeding_dim": [1]}), "unknown key 'embeding_dim' in tuner_space of tuner.yaml; did you "
-                                                 "mean 'embedding_dim'?"),
+    (
+        lambda write: write({"embeding_dim": [1]}),
+        "unknown key 'embeding_dim' in tuner_space of tuner.yaml; did you mean 'embedding_dim'?",
+    ),
     (lambda write: write({"zzzz": [1]}), "unknown key 'zzzz' in tuner_space of tuner.yaml; Tiny_test has no such key"),
     (lambda write: write({"embedding_dim": []}), "embedding_dim in tuner_space has no value"),
     (lambda write: write({"dataset_id": ["a", "b"]}), "dataset_id cannot be in tuner_space"),
     (lambda write: write([1]), "tuner_space in tuner.yaml must map keys to values"),
     (lambda write: write(None, tuner_spce={"a": 1}), "tuner_space is missing; is it 'tuner_spce'?"),
     (lambda write: write({"embedding_dim": [1]}, base_expid=None), "base_expid is missing"),
-    (lambda write: write({"embedding_dim": [1]}, base_expid="Tiny_tset"),
-     "expid 'Tiny_tset' is not in config; nearest: Tiny_test"),
-    (lambda write: write({"embedding_dim": [1]}, dataset_id="tinny"),
-     "dataset_id 'tinny' is not in config; nearest: tiny"),
+    (
+        lambda write: write({"embedding_dim": [1]}, base_expid="Tiny_tset"),
+        "expid 'Tiny_tset' is not in config; nearest: Tiny_test",
+    ),
+    (
+        lambda write: write({"embedding_dim": [1]}, dataset_id="tinny"),
+        "dataset_id 'tinny' is not in config; nearest: tiny",
+    ),
     (lambda write: write({"embedding_dim": [1]}, base_config="./conf/"), "base_config: ./conf/ does not exist"),
-    (lambda write: write({"embedding_dim": [1]}, model_config={"A": {}}),
-     "expid 'Tiny_test' is not in tuner.yaml; known: A"),
-    (lambda write: write({"net_dropout": {"low": 0, "high": 1}}), "net_dropout in tuner_space is a range; a grid takes "
-                                                                  "lists, --search tpe ranges"),
-    (lambda write: write({"net_dropout": {"low": 0.5, "high": 0.5}}), "net_dropout in tuner_space is no "
-                                                                      "range, low must be less than high"),
+    (
+        lambda write: write({"embedding_dim": [1]}, model_config={"A": {}}),
+        "expid 'Tiny_test' is not in tuner.yaml; known: A",
+    ),
+    (
+        lambda write: write({"net_dropout": {"low": 0, "high": 1}}),
+        "net_dropout in tuner_space is a range; a grid takes lists, --search tpe ranges",
+    ),
+    (
+        lambda write: write({"net_dropout": {"low": 0.5, "high": 0.5}}),
+        "net_dropout in tuner_space is no range, low must be less than high",
+    ),
     (lambda write: write({"net_dropout": {"low": 0}}), "high must be a number"),
     (lambda write: write({"net_dropout": {"low": True, "high": 2}}), "low must be a number"),
     (lambda write: write({"net_dropout": {"low": 0, "high": float("nan")}}), "low must be less than high"),
     (lambda write: write({"net_dropout": {"low": 0, "high": 1, "log": True}}), "log needs a low above 0"),
     (lambda write: write({"net_dropout": {"low": 1, "high": 2, "log": "yes"}}), "log must be True or False"),
     (lambda write: write({"net_dropout": {"low": 0, "high": 1, "step": 1}}), "it has step besides low, high and log"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("file", "message"), BAD, ids=[message for _, message in BAD])

@@ -41,8 +41,10 @@ def test_columns_are_what_differs_and_runs_without_result_are_left_out():
 
 def test_text_has_numbers_with_six_digits_and_the_csv_all():
     values = [0.0005175628135512181, 2e-05 / 3, 12.5, "a.b.c.d.e.f.g", 20222023123]
-    rows = leaderboard([Run(str(i), {"x": value}) for i, value in enumerate(values)],
-                       {str(i): Result({"AUC": 0.5}, {}) for i in range(5)})  # fmt: skip
+    rows = leaderboard(
+        [Run(str(i), {"x": value}) for i, value in enumerate(values)],
+        {str(i): Result({"AUC": 0.5}, {}) for i in range(5)},
+    )
     assert [row["x"] for row in rows] == [str(value) for value in values]
     shown = [line.split()[2] for line in render(rows).splitlines()[1:]]
     assert shown == ["0.000517563", "6.66667e-06", "12.5", "a.b.c.d.e.f.g", "20222023123"]

@@ -48,8 +48,14 @@ def study(file: Path) -> optuna.Study:
 
 
 def test_search_and_what_a_second_call_does(write_tuner, fast, capsys):
-    file = write_tuner({**SPACE, "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}, "net_dropout": 0.1,
-                        "hidden_units": [[4], [8, 4]]})  # fmt: skip
+    file = write_tuner(
+        {
+            **SPACE,
+            "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
+            "net_dropout": 0.1,
+            "hidden_units": [[4], [8, 4]],
+        }
+    )
     assert search(file, 4, "--gpu", "-1", "-1") == 0
     out, err = capsys.readouterr()
     assert "0 trials so far (tuner/study.journal)" in out and "4 trials (4 finished)\n" in out and "4/4" in err
@@ -186,8 +192,15 @@ def test_without_optuna(write_tuner, monkeypatch, capsys):
     )
 
 
-@pytest.mark.parametrize("arguments", [["--search", "tpe", "--tag", "1"], ["--trials", "2"], ["--search", "random"],
-                                       ["--search", "tpe", "--trials", "0"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--search", "tpe", "--tag", "1"],
+        ["--trials", "2"],
+        ["--search", "random"],
+        ["--search", "tpe", "--trials", "0"],
+    ],
+)
 def test_wrong_command_line(capsys, arguments):
     with pytest.raises(SystemExit) as error:
         main(["--config", "tuner.yaml", *arguments])

@@ -59,8 +59,10 @@ def interrupt(monkeypatch):
 
 
 def test_a_run_at_a_time_on_each_gpu_index_with_its_share_of_the_cores(script, monkeypatch):
-    script("import os, sys, time\nprint(sys.argv[1:], os.environ['OMP_NUM_THREADS'])\ntime.sleep(0.3)\n"
-           "open('times.txt', 'a').write(f'{sys.argv[-1]} {time.monotonic()}\\n')")  # fmt: skip
+    script(
+        "import os, sys, time\nprint(sys.argv[1:], os.environ['OMP_NUM_THREADS'])\ntime.sleep(0.3)\n"
+        "open('times.txt', 'a').write(f'{sys.argv[-1]} {time.monotonic()}\\n')"
+    )
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("experiment.sweep.workers._cores", lambda: 6)
     ended = []
@@ -123,9 +125,11 @@ def test_error_in_the_sweep_ends_all_children(script):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
 def test_killed_sweep_takes_its_children_along(script):
     file = script(SLEEP)
-    code = (f"from pathlib import Path\nfrom experiment.sweep import workers\nworkers.SCRIPT = Path({str(file)!r})\n"
-            "jobs = {i: workers.Job([], Path('logs', i)) for i in 'ab'}\n"
-            "workers.run_jobs(jobs.items(), [-1, -1], lambda *_: None)")  # fmt: skip
+    code = (
+        f"from pathlib import Path\nfrom experiment.sweep import workers\nworkers.SCRIPT = Path({str(file)!r})\n"
+        "jobs = {i: workers.Job([], Path('logs', i)) for i in 'ab'}\n"
+        "workers.run_jobs(jobs.items(), [-1, -1], lambda *_: None)"
+    )
     parent = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
     wait_for(lambda: len(started()) == 2)
     parent.kill()

@@ -25,8 +25,9 @@ class Dice(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C). Returns (N, C)."""
         own = self.training and len(x) > 1
-        p = torch.sigmoid(F.batch_norm(x, self.running_mean, self.running_var, training=own, momentum=self.momentum,
-                                       eps=self.eps))
+        p = torch.sigmoid(
+            F.batch_norm(x, self.running_mean, self.running_var, training=own, momentum=self.momentum, eps=self.eps)
+        )
         return x * torch.lerp(self.alpha, torch.ones_like(self.alpha), p)
 
 

@@ -29,10 +29,18 @@ class InterestAttention(nn.Module):
         ValueError: unknown attention type or activation.
     """
 
-    def __init__(self, interest_size: int, target_size: int, attention_type: str = "bilinear_attention",
-                 hidden_units: Sequence[int] = (80, 40), activation: str | Sequence[str] = "Dice",
-                 dropout: float = 0.0, use_softmax: bool = True, output_activation: str | None = None,
-                 backend: str = "auto") -> None:
+    def __init__(
+        self,
+        interest_size: int,
+        target_size: int,
+        attention_type: str = "bilinear_attention",
+        hidden_units: Sequence[int] = (80, 40),
+        activation: str | Sequence[str] = "Dice",
+        dropout: float = 0.0,
+        use_softmax: bool = True,
+        output_activation: str | None = None,
+        backend: str = "auto",
+    ) -> None:
         super().__init__()
         self.backend = backend
         if attention_type not in ATTENTION_TYPES:

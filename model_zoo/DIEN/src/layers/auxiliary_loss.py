@@ -33,21 +33,32 @@ class AuxiliaryLoss(nn.Module):
         ValueError: unknown scorer, or an inner product of unequal sizes.
     """
 
-    def __init__(self, interest_size: int, behaviour_size: int, scorer: str = "net",
-                 hidden_units: Sequence[int] = (100, 50), activation: str | Sequence[str] = "ReLU",
-                 dropout: float = 0.0, backend: str = "auto") -> None:
+    def __init__(
+        self,
+        interest_size: int,
+        behaviour_size: int,
+        scorer: str = "net",
+        hidden_units: Sequence[int] = (100, 50),
+        activation: str | Sequence[str] = "ReLU",
+        dropout: float = 0.0,
+        backend: str = "auto",
+    ) -> None:
         super().__init__()
         self.backend = backend
         if scorer not in SCORERS:
             raise ValueError(f"aux_scorer={scorer!r} is unknown; allowed: {', '.join(SCORERS)}")
         if scorer == "inner_product" and interest_size != behaviour_size:
-            raise ValueError(f"aux_scorer='inner_product' needs gru_hidden_size={interest_size} "
-                             f"to be the behaviour's size {behaviour_size}")
-        self.net = StepMLP(interest_size + behaviour_size, hidden_units, activation, dropout) \
-            if scorer == "net" else None
+            raise ValueError(
+                f"aux_scorer='inner_product' needs gru_hidden_size={interest_size} "
+                f"to be the behaviour's size {behaviour_size}"
+            )
+        self.net = (
+            StepMLP(interest_size + behaviour_size, hidden_units, activation, dropout) if scorer == "net" else None
+        )
 
-    def forward(self, interests: Tensor, behaviours: Tensor, packing: Packing, negatives: Tensor,
-                has_negative: Tensor) -> Tensor:
+    def forward(
+        self, interests: Tensor, behaviours: Tensor, packing: Packing, negatives: Tensor, has_negative: Tensor
+    ) -> Tensor:
         """Loss of one batch of sequences.
 
         Args:

@@ -35,8 +35,9 @@ def lookup(*every: Steps) -> tuple[Tensor, ...]:
 
 class _Lookup(Function):
     @staticmethod
-    def forward(ctx: Any, places: list[list[tuple[int, Tensor]]], paddings: list[int | None],
-                *weights: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, places: list[list[tuple[int, Tensor]]], paddings: list[int | None], *weights: Tensor
+    ) -> tuple[Tensor, ...]:
         ctx.places, ctx.paddings = places, paddings
         ctx.shapes = [weight.shape for weight in weights]
         ctx.set_materialize_grads(False)

@@ -111,8 +111,9 @@ class ByTime:
         running = torch.bincount(packing.place)
         # The first state of each time, which is before the first step at time 0.
         first = torch.cat([running.new_zeros(1), rows + running.cumsum(0) - running])
-        return cls(order, step, running.tolist(), (first[packing.place] + rank)[step],
-                   first[packing.lengths[order]] + number)
+        return cls(
+            order, step, running.tolist(), (first[packing.place] + rank)[step], first[packing.lengths[order]] + number
+        )
 
 
 def _offsets(lengths: Tensor) -> Tensor:

@@ -23,8 +23,14 @@ class StepMLP(nn.Module):
         ValueError: an unknown activation, or not as many as hidden layers.
     """
 
-    def __init__(self, input_size: int, hidden_units: Sequence[int], hidden_activation: str | Sequence[str],
-                 dropout: float = 0.0, output_activation: str | None = None) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_units: Sequence[int],
+        hidden_activation: str | Sequence[str],
+        dropout: float = 0.0,
+        output_activation: str | None = None,
+    ) -> None:
         super().__init__()
         if isinstance(hidden_activation, str):
             hidden_activation = [hidden_activation] * len(hidden_units)

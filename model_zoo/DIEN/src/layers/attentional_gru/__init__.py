@@ -16,9 +16,17 @@ KINDS = ("GRU", "AIGRU", "AGRU", "AUGRU", "AUGRU-code")
 __all__ = ["BACKENDS", "KINDS", "AttentionalGRU", "attentional_gru", "require", "resolve"]
 
 
-def attentional_gru(inputs: Tensor, packing: Packing, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor,
-                    attention: Tensor | None = None, state: Tensor | None = None, kind: str = "AUGRU",
-                    backend: str = "auto") -> tuple[Tensor, Tensor]:
+def attentional_gru(
+    inputs: Tensor,
+    packing: Packing,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor,
+    attention: Tensor | None = None,
+    state: Tensor | None = None,
+    kind: str = "AUGRU",
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
     """Runs an (attentional) GRU over packed rows.
 
     Gates are stacked as [u, r, candidate]; the update gate u weighs the *new* candidate, as in the paper
@@ -74,11 +82,13 @@ class AttentionalGRU(nn.Module):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 
-    def forward(self, inputs: Tensor, packing: Packing, attention: Tensor | None = None,
-                state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, inputs: Tensor, packing: Packing, attention: Tensor | None = None, state: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Shapes as in :func:`attentional_gru`."""
-        return attentional_gru(inputs, packing, self.weight_ih, self.weight_hh, self.bias, attention, state,
-                               self.kind, self.backend)
+        return attentional_gru(
+            inputs, packing, self.weight_ih, self.weight_hh, self.bias, attention, state, self.kind, self.backend
+        )
 
     @torch.no_grad()
     def for_candidates(self, inputs: Tensor, attention: Tensor | None, state: Tensor) -> Tensor:

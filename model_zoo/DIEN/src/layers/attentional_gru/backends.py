@@ -15,18 +15,38 @@ from . import in_torch, reference
 Recurrence = Callable[[Tensor, Packing, Tensor, Tensor, Tensor, Tensor, Tensor, str], tuple[Tensor, Tensor]]
 
 
-def _compiled(inputs: Tensor, packing: Packing, attention: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor,
-              bias: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+def _compiled(
+    inputs: Tensor,
+    packing: Packing,
+    attention: Tensor,
+    state: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor,
+    kind: str,
+) -> tuple[Tensor, Tensor]:
     return compiled.recurrence(inputs, packing.offsets, attention, state, weight_ih, weight_hh, bias, kind)
 
 
-def _triton(inputs: Tensor, packing: Packing, attention: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor,
-            bias: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+def _triton(
+    inputs: Tensor,
+    packing: Packing,
+    attention: Tensor,
+    state: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor,
+    kind: str,
+) -> tuple[Tensor, Tensor]:
     return triton_gpu.recurrence(inputs, packing.offsets, attention, state, weight_ih, weight_hh, bias, kind)
 
 
-BACKENDS: dict[str, Recurrence] = {"reference": reference.recurrence, "torch": in_torch.recurrence,
-                                   "compiled": _compiled, "triton": _triton}
+BACKENDS: dict[str, Recurrence] = {
+    "reference": reference.recurrence,
+    "torch": in_torch.recurrence,
+    "compiled": _compiled,
+    "triton": _triton,
+}
 
 CANDIDATES = {"torch": in_torch.evolve_candidates, "compiled": compiled.evolve_candidates}
 """For rows that share their inputs."""

@@ -14,23 +14,32 @@ from torch.autograd.function import once_differentiable
 from ..packing import ByTime, Packing
 
 
-def recurrence(inputs: Tensor, packing: Packing, attention: Tensor, state: Tensor,
-               weight_ih: Tensor, weight_hh: Tensor, bias: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+def recurrence(
+    inputs: Tensor,
+    packing: Packing,
+    attention: Tensor,
+    state: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor,
+    kind: str,
+) -> tuple[Tensor, Tensor]:
     """Arguments and results as in :func:`attentional_gru`; differentiable once."""
     if kind == "AIGRU":
         inputs, kind = inputs * attention.unsqueeze(1), "GRU"  # (9)
     return _Recurrence.apply(inputs, attention, state, weight_ih, weight_hh, bias, packing.by_time, kind)
 
 
-def evolve_candidates(inputs: Tensor, attention: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor,
-                      bias: Tensor, kind: str) -> Tensor:
+def evolve_candidates(
+    inputs: Tensor, attention: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor, kind: str
+) -> Tensor:
     """Arguments and result as in :meth:`AttentionalGRU.for_candidates`."""
     size = state.size(1)
-    U_ur, U_h = weight_hh[:2 * size].T, weight_hh[2 * size:].T
+    U_ur, U_h = weight_hh[: 2 * size].T, weight_hh[2 * size :].T
     for W_i, a in zip(inputs @ weight_ih.T, attention.unsqueeze(2), strict=True):
         x = a * W_i + bias if kind == "AIGRU" else W_i + bias
-        u, r = torch.sigmoid(x[..., :2 * size] + state @ U_ur).chunk(2, dim=1)
-        candidate = torch.tanh(x[..., 2 * size:] + r * (state @ U_h))
+        u, r = torch.sigmoid(x[..., : 2 * size] + state @ U_ur).chunk(2, dim=1)
+        candidate = torch.tanh(x[..., 2 * size :] + r * (state @ U_h))
         state = torch.lerp(state, candidate, _gate(u, a, kind))
     return state
 
@@ -39,16 +48,25 @@ class _Recurrence(Function):
     """All of its (N, ...) tensors are in the order of time; a step's previous states are B rows back or less."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, attention: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor,
-                bias: Tensor, time: ByTime, kind: str) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any,
+        inputs: Tensor,
+        attention: Tensor,
+        state: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias: Tensor,
+        time: ByTime,
+        kind: str,
+    ) -> tuple[Tensor, Tensor]:
         size = state.size(1)
         x, a = inputs.index_select(0, time.step), attention.index_select(0, time.step).unsqueeze(1)
-        gates = torch.addmm(bias[:2 * size], x, weight_ih[:2 * size].T)
-        candidate = torch.addmm(bias[2 * size:], x, weight_ih[2 * size:].T)
+        gates = torch.addmm(bias[: 2 * size], x, weight_ih[: 2 * size].T)
+        candidate = torch.addmm(bias[2 * size :], x, weight_ih[2 * size :].T)
         U_h_h = torch.empty_like(candidate)
-        U_ur, U_h = weight_hh[:2 * size].T.contiguous(), weight_hh[2 * size:].T.contiguous()
+        U_ur, U_h = weight_hh[: 2 * size].T.contiguous(), weight_hh[2 * size :].T.contiguous()
         every = state.new_empty(len(state) + len(x), size)  # the states before the first step, then those of each time
-        every[:len(state)] = state.index_select(0, time.order)
+        every[: len(state)] = state.index_select(0, time.order)
         for now, before, after in _times(time):
             h, ur, c = every[before], gates[now], candidate[now]
             torch.mm(h, U_h, out=U_h_h[now])
@@ -56,7 +74,7 @@ class _Recurrence(Function):
             c.addcmul_(ur[:, size:], U_h_h[now]).tanh_()
             torch.lerp(h, c, _gate(ur[:, :size], a[now], kind), out=every[after])
         final = torch.empty_like(state).index_copy_(0, time.order, every.index_select(0, time.last))
-        states = state.new_empty(len(x), size).index_copy_(0, time.step, every[len(state):])
+        states = state.new_empty(len(x), size).index_copy_(0, time.step, every[len(state) :])
         ctx.save_for_backward(inputs, attention, weight_ih, weight_hh, gates, candidate, U_h_h, every)
         ctx.time, ctx.kind = time, kind
         ctx.set_materialize_grads(False)
@@ -65,7 +83,8 @@ class _Recurrence(Function):
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-            ctx: Any, d_states: Tensor | None, d_final: Tensor | None) -> tuple[Tensor | None, ...]:
+        ctx: Any, d_states: Tensor | None, d_final: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         inputs, attention, weight_ih, weight_hh, gates, candidate, U_h_h, every = ctx.saved_tensors
         time, kind = ctx.time, ctx.kind
         size, rows, steps = every.size(1), len(time.order), len(inputs)
@@ -84,7 +103,7 @@ class _Recurrence(Function):
         every_d = torch.zeros_like(candidate) if d_states is None else d_states.index_select(0, time.step)
         d = torch.zeros_like(every[:rows]) if d_final is None else d_final.index_select(0, time.order)
         for now, _, _ in reversed(_times(time)):
-            running = d[:now.stop - now.start]
+            running = d[: now.stop - now.start]
             running.add_(every_d[now])
             every_d[now] = running
             d_hidden[now].mul_(running.unsqueeze(1))
@@ -98,7 +117,7 @@ class _Recurrence(Function):
         d_candidate = of_candidate.mul_(every_d)
         d_inputs = d_weight_ih = d_weight_hh = d_bias = None
         if ctx.needs_input_grad[0]:
-            d_x = torch.addmm(d_candidate @ weight_ih[2 * size:], d_inputs_hidden, weight_ih[:2 * size])
+            d_x = torch.addmm(d_candidate @ weight_ih[2 * size :], d_inputs_hidden, weight_ih[: 2 * size])
             d_inputs = torch.empty_like(d_x).index_copy_(0, time.step, d_x)
         if ctx.needs_input_grad[3]:
             x = inputs.index_select(0, time.step)

@@ -6,8 +6,16 @@ from torch import Tensor
 from ..packing import Packing
 
 
-def recurrence(inputs: Tensor, packing: Packing, attention: Tensor, state: Tensor,
-               weight_ih: Tensor, weight_hh: Tensor, bias: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+def recurrence(
+    inputs: Tensor,
+    packing: Packing,
+    attention: Tensor,
+    state: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor,
+    kind: str,
+) -> tuple[Tensor, Tensor]:
     """One step of all rows after the other; arguments and results as in :func:`attentional_gru`.
 
     GRU (2)-(5), AIGRU (9), AGRU (10), AUGRU (11)-(12). ``AUGRU-code`` is the authors' program: there the gate that is
@@ -22,17 +30,17 @@ def recurrence(inputs: Tensor, packing: Packing, attention: Tensor, state: Tenso
         step = packing.offsets[rows] + t
         i, a, h = inputs[step], attention[step, None], state[rows]
         if kind == "AIGRU":
-            i = a * i                                                   # (9)
-        u = torch.sigmoid(i @ W_u.T + h @ U_u.T + b_u)                  # (2)
-        r = torch.sigmoid(i @ W_r.T + h @ U_r.T + b_r)                  # (3)
-        candidate = torch.tanh(i @ W_h.T + r * (h @ U_h.T) + b_h)       # (4)
+            i = a * i  # (9)
+        u = torch.sigmoid(i @ W_u.T + h @ U_u.T + b_u)  # (2)
+        r = torch.sigmoid(i @ W_r.T + h @ U_r.T + b_r)  # (3)
+        candidate = torch.tanh(i @ W_h.T + r * (h @ U_h.T) + b_h)  # (4)
         if kind == "AGRU":
-            u = a                                                       # (10)
+            u = a  # (10)
         elif kind == "AUGRU":
-            u = a * u                                                   # (11)
+            u = a * u  # (11)
         elif kind == "AUGRU-code":
             u = 1 - (1 - a) * (1 - u)
-        h = (1 - u) * h + u * candidate                                 # (5), (12)
+        h = (1 - u) * h + u * candidate  # (5), (12)
         states = states.index_copy(0, step, h)
         state = state.index_copy(0, rows, h)
     return states, state

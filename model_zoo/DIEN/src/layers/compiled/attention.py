@@ -16,8 +16,11 @@ from .net import Net, NetGradients, check, check_net, make_gradients, make_net
 class _Problem(ctypes.Structure):
     """As in attention.h."""
 
-    _fields_ = [(name, ctypes.c_int64) for name in ("rows", "size", "threads", "shared")] + \
-               [(name, ctypes.c_void_p) for name in ("offsets", "states", "query")] + [("net", Net)]
+    _fields_ = (
+        [(name, ctypes.c_int64) for name in ("rows", "size", "threads", "shared")]
+        + [(name, ctypes.c_void_p) for name in ("offsets", "states", "query")]
+        + [("net", Net)]
+    )
 
 
 class _Gradients(ctypes.Structure):
@@ -26,8 +29,9 @@ class _Gradients(ctypes.Structure):
     _fields_ = [("states", ctypes.c_void_p), ("query", ctypes.c_void_p), ("net", NetGradients)]
 
 
-def attention_scores(states: Tensor, offsets: Tensor, query: Tensor, weights: Sequence[Tensor],
-                     biases: Sequence[Tensor], activation: str) -> Tensor:
+def attention_scores(
+    states: Tensor, offsets: Tensor, query: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str
+) -> Tensor:
     """How well each step matches its row's query: a net on [q, h, q - h, q * h].
 
     The unit of Deep Interest Network (Zhou et al., KDD 2018), without its softmax. The net's first layer is taken
@@ -53,8 +57,9 @@ def attention_scores(states: Tensor, offsets: Tensor, query: Tensor, weights: Se
     return _AttentionScores.apply(states, query, offsets, activation, *weights, *biases)
 
 
-def candidate_scores(states: Tensor, query: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor],
-                     activation: str) -> Tensor:
+def candidate_scores(
+    states: Tensor, query: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str
+) -> Tensor:
     """How well each of the same steps matches each query, without gradients.
 
     Args:
@@ -78,8 +83,9 @@ def candidate_scores(states: Tensor, query: Tensor, weights: Sequence[Tensor], b
     return scores
 
 
-def _check(states: Tensor, query: Tensor, rows: int, weights: Sequence[Tensor], biases: Sequence[Tensor],
-           activation: str) -> None:
+def _check(
+    states: Tensor, query: Tensor, rows: int, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str
+) -> None:
     if states.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"states is {states.dtype}; allowed: torch.float32, torch.float64")
     size = states.size(-1)
@@ -101,21 +107,33 @@ class _AttentionScores(Function):
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-            ctx: Any, d_scores: Tensor) -> tuple[Tensor | None, ...]:
+        ctx: Any, d_scores: Tensor
+    ) -> tuple[Tensor | None, ...]:
         tensors = ctx.saved_tensors
         needed = ctx.needs_input_grad
         wanted = [*needed[:2], *[any(needed[4:])] * (len(tensors) - 3)]
-        gradients = [torch.empty_like(tensor) if want else None
-                     for tensor, want in zip(tensors[1:], wanted, strict=True)]
+        gradients = [
+            torch.empty_like(tensor) if want else None for tensor, want in zip(tensors[1:], wanted, strict=True)
+        ]
         states, query, *net = gradients
-        library.call("attention_backward", _problem(tensors, ctx.activation), d_scores.contiguous(),
-                     _Gradients(library.address(states), library.address(query), make_gradients(net)),
-                     dtype=d_scores.dtype)
+        library.call(
+            "attention_backward",
+            _problem(tensors, ctx.activation),
+            d_scores.contiguous(),
+            _Gradients(library.address(states), library.address(query), make_gradients(net)),
+            dtype=d_scores.dtype,
+        )
         return states, query, None, None, *net
 
 
 def _problem(tensors: Sequence[Tensor], activation: str, shared: bool = False) -> _Problem:
     offsets, states, query, *net = tensors
     layers = len(net) // 2
-    return _Problem(len(query), query.size(1), torch.get_num_threads(), shared,
-                    *map(library.address, (offsets, states, query)), make_net(net[:layers], net[layers:], activation))
+    return _Problem(
+        len(query),
+        query.size(1),
+        torch.get_num_threads(),
+        shared,
+        *map(library.address, (offsets, states, query)),
+        make_net(net[:layers], net[layers:], activation),
+    )

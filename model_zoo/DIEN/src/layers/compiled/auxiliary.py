@@ -16,10 +16,11 @@ from .net import Net, NetGradients, check, check_net, make_gradients, make_net
 class _Problem(ctypes.Structure):
     """As in auxiliary.h."""
 
-    _fields_ = [(name, ctypes.c_int64) for name in
-                ("steps", "state_size", "behaviour_size", "negatives", "threads")] + \
-               [(name, ctypes.c_void_p) for name in
-                ("states", "clicks", "others", "positive_weight", "negative_weight")] + [("net", Net)]
+    _fields_ = (
+        [(name, ctypes.c_int64) for name in ("steps", "state_size", "behaviour_size", "negatives", "threads")]
+        + [(name, ctypes.c_void_p) for name in ("states", "clicks", "others", "positive_weight", "negative_weight")]
+        + [("net", Net)]
+    )
 
 
 class _Gradients(ctypes.Structure):
@@ -28,9 +29,16 @@ class _Gradients(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("states", "clicks", "others")] + [("net", NetGradients)]
 
 
-def next_behaviour_loss(states: Tensor, behaviours: Tensor, negatives: Tensor, positive_weight: Tensor,
-                        negative_weight: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor],
-                        activation: str) -> Tensor:
+def next_behaviour_loss(
+    states: Tensor,
+    behaviours: Tensor,
+    negatives: Tensor,
+    positive_weight: Tensor,
+    negative_weight: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    activation: str,
+) -> Tensor:
     """How badly each state tells the next behaviour from others, DIEN (Zhou et al., AAAI 2019), eq. (6), weighed:
 
         sum_i [ w_i softplus(-f(h_{i-1}, e_i)) + sum_k v_ik softplus(f(h_{i-1}, ê_ik)) ]
@@ -58,9 +66,16 @@ def next_behaviour_loss(states: Tensor, behaviours: Tensor, negatives: Tensor, p
     if states.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"states is {states.dtype}; allowed: torch.float32, torch.float64")
     steps, hidden, size, count = len(states), states.size(-1), behaviours.size(-1), negative_weight.size(-1)
-    check({"states": (states, (steps, hidden)), "behaviours": (behaviours, (steps, size)),
-           "negatives": (negatives, (steps, count, size)), "positive_weight": (positive_weight, (steps,)),
-           "negative_weight": (negative_weight, (steps, count))}, states.dtype)
+    check(
+        {
+            "states": (states, (steps, hidden)),
+            "behaviours": (behaviours, (steps, size)),
+            "negatives": (negatives, (steps, count, size)),
+            "positive_weight": (positive_weight, (steps,)),
+            "negative_weight": (negative_weight, (steps, count)),
+        },
+        states.dtype,
+    )
     check_net(hidden + size, weights, biases, activation, states.dtype)
     learned = (states, behaviours, negatives, *weights, *biases)
     differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in learned)
@@ -69,14 +84,25 @@ def next_behaviour_loss(states: Tensor, behaviours: Tensor, negatives: Tensor, p
 
 class _NextBehaviourLoss(Function):
     @staticmethod
-    def forward(ctx: Any, positive_weight: Tensor, negative_weight: Tensor, activation: str, differentiable: bool,
-                *learned: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        positive_weight: Tensor,
+        negative_weight: Tensor,
+        activation: str,
+        differentiable: bool,
+        *learned: Tensor,
+    ) -> Tensor:
         states, behaviours, negatives, *net = tensors = [tensor.contiguous() for tensor in learned]
         weighing = [positive_weight.contiguous(), negative_weight.contiguous()]
         layers = len(net) // 2
-        problem = _Problem(*states.shape, behaviours.size(1), negatives.size(1), torch.get_num_threads(),
-                           *map(library.address, (states, behaviours, negatives, *weighing)),
-                           make_net(net[:layers], net[layers:], activation))
+        problem = _Problem(
+            *states.shape,
+            behaviours.size(1),
+            negatives.size(1),
+            torch.get_num_threads(),
+            *map(library.address, (states, behaviours, negatives, *weighing)),
+            make_net(net[:layers], net[layers:], activation),
+        )
         loss = torch.empty((), dtype=torch.float64)
         gradients = None
         if differentiable:
@@ -91,7 +117,8 @@ class _NextBehaviourLoss(Function):
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-            ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
+        ctx: Any, d_loss: Tensor
+    ) -> tuple[Tensor | None, ...]:
         gradients = ctx.saved_tensors
         if d_loss != 1:
             gradients = [gradient if gradient is None else gradient * d_loss for gradient in gradients]

@@ -15,8 +15,16 @@ from filelock import FileLock
 
 SOURCES = sorted(path for path in Path(__file__).parent.iterdir() if path.suffix in (".cpp", ".h"))
 # Not -ffast-math: a library linked with it turns denormal numbers off in the whole process.
-FLAGS = ["-O3", "-std=c++17", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC",
-         "-march=native" if platform.machine().lower() in ("x86_64", "amd64", "i686") else "-mcpu=native"]
+FLAGS = [
+    "-O3",
+    "-std=c++17",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-shared",
+    "-fPIC",
+    "-march=native" if platform.machine().lower() in ("x86_64", "amd64", "i686") else "-mcpu=native",
+]
 OPENMP = "-fopenmp"
 
 _log = logging.getLogger(__name__)
@@ -52,7 +60,8 @@ def _compiler() -> list[str]:
     missing = f"CXX={named[0]!r}" if named else "any of c++, g++, clang++"
     raise RuntimeError(
         f"The compiled backend needs a C++ compiler, and {missing} is not found. Install one (Debian, Ubuntu: "
-        "apt install g++; macOS: xcode-select --install; conda: conda install cxx-compiler) or name yours in CXX.")
+        "apt install g++; macOS: xcode-select --install; conda: conda install cxx-compiler) or name yours in CXX."
+    )
 
 
 def _key(command: list[str], macros: str, openmp: str) -> str:

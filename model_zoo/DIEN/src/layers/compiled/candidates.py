@@ -13,12 +13,14 @@ from .net import check
 class _Candidates(ctypes.Structure):
     """As in candidates.cpp."""
 
-    _fields_ = [(name, ctypes.c_int64) for name in ("rows", "steps", "hidden", "kind", "threads")] + \
-               [(name, ctypes.c_void_p) for name in ("inputs", "attention", "state", "weight_hh", "bias")]
+    _fields_ = [(name, ctypes.c_int64) for name in ("rows", "steps", "hidden", "kind", "threads")] + [
+        (name, ctypes.c_void_p) for name in ("inputs", "attention", "state", "weight_hh", "bias")
+    ]
 
 
-def evolve_candidates(inputs: Tensor, attention: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor,
-                      bias: Tensor, kind: str) -> Tensor:
+def evolve_candidates(
+    inputs: Tensor, attention: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor, kind: str
+) -> Tensor:
     """Runs the same inputs for each candidate, with the candidate's attention.
 
     Args:
@@ -37,13 +39,25 @@ def evolve_candidates(inputs: Tensor, attention: Tensor, state: Tensor, weight_i
     rows, hidden = state.shape
     if inputs.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"inputs is {inputs.dtype}; allowed: torch.float32, torch.float64")
-    check({"inputs": (inputs, (len(inputs), weight_ih.size(-1))), "attention": (attention, (len(inputs), rows)),
-           "state": (state, (rows, hidden)), "weight_ih": (weight_ih, (3 * hidden, weight_ih.size(-1))),
-           "weight_hh": (weight_hh, (3 * hidden, hidden)), "bias": (bias, (3 * hidden,))}, inputs.dtype)
+    check(
+        {
+            "inputs": (inputs, (len(inputs), weight_ih.size(-1))),
+            "attention": (attention, (len(inputs), rows)),
+            "state": (state, (rows, hidden)),
+            "weight_ih": (weight_ih, (3 * hidden, weight_ih.size(-1))),
+            "weight_hh": (weight_hh, (3 * hidden, hidden)),
+            "bias": (bias, (3 * hidden,)),
+        },
+        inputs.dtype,
+    )
     # With `out`, autocast leaves the dtype alone.
     of_inputs = torch.mm(inputs, weight_ih.T, out=inputs.new_empty(len(inputs), 3 * hidden))
     tensors = [tensor.contiguous() for tensor in (of_inputs, attention, state, weight_hh, bias)]
     final = torch.empty_like(tensors[2])
-    library.call("evolve_candidates", _Candidates(rows, len(inputs), hidden, KINDS[kind], torch.get_num_threads(),
-                                                  *map(library.address, tensors)), final, dtype=inputs.dtype)
+    library.call(
+        "evolve_candidates",
+        _Candidates(rows, len(inputs), hidden, KINDS[kind], torch.get_num_threads(), *map(library.address, tensors)),
+        final,
+        dtype=inputs.dtype,
+    )
     return final

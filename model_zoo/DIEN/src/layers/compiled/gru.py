@@ -19,10 +19,12 @@ _pool = Pool()
 class _Problem(ctypes.Structure):
     """As in recurrence.h."""
 
-    _fields_ = [(name, ctypes.c_int64) for name in
-                ("rows", "inputs", "hidden", "kind", "threads", "blocks", "rows_per_block")] + \
-               [(name, ctypes.c_void_p) for name in
-                ("offsets", "order", "first_step", "x", "attention", "state", "weight_ih", "weight_hh", "bias")]
+    _fields_ = [
+        (name, ctypes.c_int64) for name in ("rows", "inputs", "hidden", "kind", "threads", "blocks", "rows_per_block")
+    ] + [
+        (name, ctypes.c_void_p)
+        for name in ("offsets", "order", "first_step", "x", "attention", "state", "weight_ih", "weight_hh", "bias")
+    ]
 
 
 class _Outcome(ctypes.Structure):
@@ -34,12 +36,19 @@ class _Outcome(ctypes.Structure):
 class _Gradients(ctypes.Structure):
     """As in recurrence_backward.h."""
 
-    _fields_ = [(name, ctypes.c_void_p) for name in
-                ("x", "attention", "state", "weight_ih", "weight_hh", "bias")]
+    _fields_ = [(name, ctypes.c_void_p) for name in ("x", "attention", "state", "weight_ih", "weight_hh", "bias")]
 
 
-def recurrence(x: Tensor, offsets: Tensor, attention: Tensor | None, state: Tensor, weight_ih: Tensor,
-               weight_hh: Tensor, bias: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+def recurrence(
+    x: Tensor,
+    offsets: Tensor,
+    attention: Tensor | None,
+    state: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor,
+    kind: str,
+) -> tuple[Tensor, Tensor]:
     """Runs rows that lie one after the other, without padding.
 
     The backward pass is written by hand and differentiable once. With the same number of threads, runs agree in every
@@ -63,14 +72,21 @@ def recurrence(x: Tensor, offsets: Tensor, attention: Tensor | None, state: Tens
     rows, steps = len(offsets) - 1, len(x)
     if x.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"x is {x.dtype}; allowed: torch.float32, torch.float64")
-    shapes = {"x": (x, (steps, x.size(-1))), "state": (state, (rows, hidden)), "bias": (bias, (3 * hidden,)),
-              "weight_ih": (weight_ih, (3 * hidden, x.size(-1))), "weight_hh": (weight_hh, (3 * hidden, hidden))}
+    shapes = {
+        "x": (x, (steps, x.size(-1))),
+        "state": (state, (rows, hidden)),
+        "bias": (bias, (3 * hidden,)),
+        "weight_ih": (weight_ih, (3 * hidden, x.size(-1))),
+        "weight_hh": (weight_hh, (3 * hidden, hidden)),
+    }
     if kind != "GRU":
         shapes["attention"] = (attention, (steps,))
     for name, (tensor, shape) in shapes.items():
         if tensor is None or tensor.shape != shape or tensor.dtype != x.dtype or tensor.device.type != "cpu":
-            raise ValueError(f"{name} must be {shape}, {x.dtype} on a CPU, is " + (
-                "None" if tensor is None else f"{tuple(tensor.shape)}, {tensor.dtype} on {tensor.device}"))
+            raise ValueError(
+                f"{name} must be {shape}, {x.dtype} on a CPU, is "
+                + ("None" if tensor is None else f"{tuple(tensor.shape)}, {tensor.dtype} on {tensor.device}")
+            )
     if kind == "GRU":
         attention = None
     elif kind == "AIGRU":
@@ -83,8 +99,18 @@ def recurrence(x: Tensor, offsets: Tensor, attention: Tensor | None, state: Tens
 
 class _Recurrence(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, attention: Tensor | None, state: Tensor, weight_ih: Tensor, weight_hh: Tensor,
-                bias: Tensor, offsets: Tensor, kind: str, keep: bool) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        attention: Tensor | None,
+        state: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias: Tensor,
+        offsets: Tensor,
+        kind: str,
+        keep: bool,
+    ) -> tuple[Tensor, Tensor]:
         tensors = [t if t is None else t.contiguous() for t in (x, attention, state, weight_ih, weight_hh, bias)]
         offsets = offsets.contiguous()
         ctx.kind = kind
@@ -94,8 +120,9 @@ class _Recurrence(Function):
             gates = (3 if kind == "AGRU" else 4) * state.size(1)
             kept = _pool.empty(int(first_step[-1]) * gates * library.LANES, x.dtype)
         states, final = x.new_empty(len(x), state.size(1)), state.new_empty(state.shape)
-        library.call("recurrence_forward", _problem(ctx, tensors, offsets, order, first_step), states, final, kept,
-                     dtype=x.dtype)
+        library.call(
+            "recurrence_forward", _problem(ctx, tensors, offsets, order, first_step), states, final, kept, dtype=x.dtype
+        )
         ctx.save_for_backward(*tensors, offsets, order, first_step, states, kept)
         ctx.set_materialize_grads(False)
         return states, final
@@ -103,7 +130,8 @@ class _Recurrence(Function):
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-            ctx: Any, d_states: Tensor | None, d_final: Tensor | None) -> tuple[Tensor | None, ...]:
+        ctx: Any, d_states: Tensor | None, d_final: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         *tensors, offsets, order, first_step, states, kept = ctx.saved_tensors
         d_states, d_final = (d if d is None else d.contiguous() for d in (d_states, d_final))
         needed = ctx.needs_input_grad[:6]
@@ -111,9 +139,13 @@ class _Recurrence(Function):
         # AGRU does not use the weights of u.
         new = [torch.empty_like, torch.empty_like, torch.empty_like, *[torch.zeros_like] * 3]
         gradients = [make(t) if want else None for make, t, want in zip(new, tensors, wanted, strict=True)]
-        library.call("recurrence_backward", _problem(ctx, tensors, offsets, order, first_step),
-                     _Outcome(*map(library.address, (states, kept, d_states, d_final))),
-                     _Gradients(*map(library.address, gradients)), dtype=states.dtype)
+        library.call(
+            "recurrence_backward",
+            _problem(ctx, tensors, offsets, order, first_step),
+            _Outcome(*map(library.address, (states, kept, d_states, d_final))),
+            _Gradients(*map(library.address, gradients)),
+            dtype=states.dtype,
+        )
         return *(d if need else None for d, need in zip(gradients, needed, strict=True)), None, None, None
 
 
@@ -134,16 +166,22 @@ def _plan(offsets: Tensor, steps: int) -> tuple[Tensor, Tensor, int]:
     order, first_step, size = (offsets.new_empty(n) for n in (rows, _blocks(rows, library.LANES // 2) + 1, 1))
     library.call("recurrence_plan", rows, steps, offsets, torch.get_num_threads(), order, first_step, size)
     rows_per_block = int(size)
-    return order, first_step[:_blocks(rows, rows_per_block) + 1], rows_per_block
+    return order, first_step[: _blocks(rows, rows_per_block) + 1], rows_per_block
 
 
 def _blocks(rows: int, rows_per_block: int) -> int:
     return -(-rows // rows_per_block)
 
 
-def _problem(ctx: Any, tensors: list[Tensor | None], offsets: Tensor, order: Tensor,
-             first_step: Tensor) -> _Problem:
+def _problem(ctx: Any, tensors: list[Tensor | None], offsets: Tensor, order: Tensor, first_step: Tensor) -> _Problem:
     x, state = cast(Tensor, tensors[0]), cast(Tensor, tensors[2])
-    return _Problem(len(state), x.size(1), state.size(1), KINDS[ctx.kind], torch.get_num_threads(),
-                           len(first_step) - 1, ctx.rows_per_block,
-                           *map(library.address, (offsets, order, first_step, *tensors)))
+    return _Problem(
+        len(state),
+        x.size(1),
+        state.size(1),
+        KINDS[ctx.kind],
+        torch.get_num_threads(),
+        len(first_step) - 1,
+        ctx.rows_per_block,
+        *map(library.address, (offsets, order, first_step, *tensors)),
+    )

@@ -9,8 +9,16 @@ _KINDS = ("GRU", "AIGRU", "AGRU", "AUGRU", "AUGRU-code")
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
-def recurrence(x: Tensor, offsets: Tensor, attention: Tensor | None, state: Tensor, weight_ih: Tensor,
-               weight_hh: Tensor, bias: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+def recurrence(
+    x: Tensor,
+    offsets: Tensor,
+    attention: Tensor | None,
+    state: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor,
+    kind: str,
+) -> tuple[Tensor, Tensor]:
     """Runs rows that lie one after the other, without padding; the host never waits for the device.
 
     GRU (2)-(5), AIGRU (9), AGRU (10) and AUGRU (11)-(12) of Zhou et al., AAAI 2019. The backward pass is written by
@@ -45,16 +53,23 @@ def recurrence(x: Tensor, offsets: Tensor, attention: Tensor | None, state: Tens
     hidden, rows, steps = state.size(-1), offsets.size(0) - 1, x.size(0)
     if x.dtype not in _DTYPES:
         raise ValueError(f"x is {x.dtype}; allowed: {', '.join(map(str, _DTYPES))}")
-    shapes = {"x": (x, (steps, x.size(-1))), "offsets": (offsets, (rows + 1,)), "state": (state, (rows, hidden)),
-              "weight_ih": (weight_ih, (3 * hidden, x.size(-1))), "weight_hh": (weight_hh, (3 * hidden, hidden)),
-              "bias": (bias, (3 * hidden,))}
+    shapes = {
+        "x": (x, (steps, x.size(-1))),
+        "offsets": (offsets, (rows + 1,)),
+        "state": (state, (rows, hidden)),
+        "weight_ih": (weight_ih, (3 * hidden, x.size(-1))),
+        "weight_hh": (weight_hh, (3 * hidden, hidden)),
+        "bias": (bias, (3 * hidden,)),
+    }
     if kind != "GRU":
         shapes["attention"] = (attention, (steps,))
     for name, (tensor, shape) in shapes.items():
         dtype = torch.int64 if name == "offsets" else x.dtype
         if tensor is None or tensor.shape != shape or tensor.dtype != dtype or tensor.device != device:
-            raise ValueError(f"{name} must be {shape}, {dtype} on {device}, is " + (
-                "None" if tensor is None else f"{tuple(tensor.shape)}, {tensor.dtype} on {tensor.device}"))
+            raise ValueError(
+                f"{name} must be {shape}, {dtype} on {device}, is "
+                + ("None" if tensor is None else f"{tuple(tensor.shape)}, {tensor.dtype} on {tensor.device}")
+            )
     if kind == "AIGRU":
         assert attention is not None
         x, attention, kind = x * attention.unsqueeze(-1), None, "GRU"  # (9)

@@ -19,8 +19,16 @@ TILED = {"BLOCK_ROWS": 32, "num_warps": 8, "num_stages": 2}
 TILE_BYTES = 256  # of a tile's row, but 64 numbers at most
 
 
-def forward(gates: Tensor, kept: Tensor | None, attention: Tensor | None, state: Tensor, weight_hh: Tensor,
-            offsets: Tensor, order: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+def forward(
+    gates: Tensor,
+    kept: Tensor | None,
+    attention: Tensor | None,
+    state: Tensor,
+    weight_hh: Tensor,
+    offsets: Tensor,
+    order: Tensor,
+    kind: str,
+) -> tuple[Tensor, Tensor]:
     """Arguments as in the kernels, all contiguous.
 
     Returns:
@@ -31,20 +39,44 @@ def forward(gates: Tensor, kept: Tensor | None, attention: Tensor | None, state:
     states = state.new_empty(len(gates), hidden)
     if is_resident(weight_hh):
         final = torch.empty_like(state)
-        _run(resident.forward, weight_hh, kind, rows, gates, kept, attention, state, weight_hh, offsets, order, states,
-             final)
+        _run(
+            resident.forward,
+            weight_hh,
+            kind,
+            rows,
+            gates,
+            kept,
+            attention,
+            state,
+            weight_hh,
+            offsets,
+            order,
+            states,
+            final,
+        )
     else:
         final = state.clone()
         hold = state.new_empty(2, rows, hidden, dtype=_accumulator(state.dtype))
         hold[0] = state
-        _run(tiled.forward, weight_hh, kind, rows, gates, kept, attention, hold, weight_hh, offsets, order, states,
-             final)
+        _run(
+            tiled.forward, weight_hh, kind, rows, gates, kept, attention, hold, weight_hh, offsets, order, states, final
+        )
     return states, final
 
 
-def backward(d_states: Tensor | None, d_final: Tensor, gates: Tensor, kept: Tensor, attention: Tensor | None,
-             weight_hh: Tensor, offsets: Tensor, order: Tensor, kind: str, wants_gates: bool,
-             wants_attention: bool) -> tuple[Tensor | None, Tensor | None, Tensor]:
+def backward(
+    d_states: Tensor | None,
+    d_final: Tensor,
+    gates: Tensor,
+    kept: Tensor,
+    attention: Tensor | None,
+    weight_hh: Tensor,
+    offsets: Tensor,
+    order: Tensor,
+    kind: str,
+    wants_gates: bool,
+    wants_attention: bool,
+) -> tuple[Tensor | None, Tensor | None, Tensor]:
     """Arguments as in the kernels, all contiguous.
 
     Returns:
@@ -56,13 +88,42 @@ def backward(d_states: Tensor | None, d_final: Tensor, gates: Tensor, kept: Tens
     if is_resident(weight_hh):
         d_gates = gates.new_empty(len(gates), 4 * hidden) if wants_gates else None
         d_state = torch.empty_like(d_final)
-        _run(resident.backward, weight_hh, kind, rows, d_states, d_final, gates, kept, attention, weight_hh, offsets,
-             order, d_gates, d_attention, d_state)
+        _run(
+            resident.backward,
+            weight_hh,
+            kind,
+            rows,
+            d_states,
+            d_final,
+            gates,
+            kept,
+            attention,
+            weight_hh,
+            offsets,
+            order,
+            d_gates,
+            d_attention,
+            d_state,
+        )
         return d_gates, d_attention, d_state
     d_gates = gates.new_empty(len(gates), 4 * hidden)
     hold = d_final.to(_accumulator(d_final.dtype), copy=True)
-    _run(tiled.backward, weight_hh, kind, rows, d_states, hold, gates, kept, attention, weight_hh, offsets, order,
-         d_gates, d_attention)
+    _run(
+        tiled.backward,
+        weight_hh,
+        kind,
+        rows,
+        d_states,
+        hold,
+        gates,
+        kept,
+        attention,
+        weight_hh,
+        offsets,
+        order,
+        d_gates,
+        d_attention,
+    )
     return d_gates if wants_gates else None, d_attention, hold.to(d_final.dtype)
 
 
@@ -113,8 +174,14 @@ def _run(kernel: Any, weight_hh: Tensor, kind: str, rows: int, *arguments: Tenso
         sizes = {**TILED, "TILE": min(64, TILE_BYTES // weight_hh.element_size())}
     with torch.cuda.device_of(weight_hh):
         kernel[(-(-rows // sizes["BLOCK_ROWS"]),)](
-            *arguments, rows, H=hidden, KIND=kind, PRECISION=precision(weight_hh.dtype),
-            FLOAT=tl.float64 if weight_hh.dtype == torch.float64 else tl.float32, **sizes)
+            *arguments,
+            rows,
+            H=hidden,
+            KIND=kind,
+            PRECISION=precision(weight_hh.dtype),
+            FLOAT=tl.float64 if weight_hh.dtype == torch.float64 else tl.float32,
+            **sizes,
+        )
 
 
 def _block(hidden: int) -> int:

@@ -13,8 +13,17 @@ _NAMESPACE = __name__.replace(".", "_")
 
 
 @custom_op(f"{_NAMESPACE}::forward", mutates_args=())
-def forward(x: Tensor, offsets: Tensor, attention: Tensor | None, state: Tensor, weight_ih: Tensor, weight_hh: Tensor,
-            bias: Tensor, kind: str, keep: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def forward(
+    x: Tensor,
+    offsets: Tensor,
+    attention: Tensor | None,
+    state: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor,
+    kind: str,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Arguments as in :func:`.function.recurrence`, without AIGRU; ``keep`` what the backward pass needs.
 
     Returns:
@@ -27,23 +36,48 @@ def forward(x: Tensor, offsets: Tensor, attention: Tensor | None, state: Tensor,
     order = offsets.diff().argsort(descending=True, stable=True)
     gates = torch.addmm(bias, x, weight_ih.t())
     kept = x.new_empty(steps, 2 * hidden) if keep else None
-    states, final = launch.forward(gates, kept, attention, state.contiguous(), weight_hh.contiguous(), offsets, order,
-                                   kind)
+    states, final = launch.forward(
+        gates, kept, attention, state.contiguous(), weight_hh.contiguous(), offsets, order, kind
+    )
     return states, final, gates if keep else x.new_empty(0), x.new_empty(0) if kept is None else kept, order
 
 
 @forward.register_fake
-def _(x: Tensor, offsets: Tensor, attention: Tensor | None, state: Tensor, weight_ih: Tensor, weight_hh: Tensor,
-      bias: Tensor, kind: str, keep: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _(
+    x: Tensor,
+    offsets: Tensor,
+    attention: Tensor | None,
+    state: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor,
+    kind: str,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     steps, (rows, hidden) = x.size(0), state.shape
-    return (x.new_empty(steps, hidden), x.new_empty(rows, hidden), x.new_empty((steps, 3 * hidden) if keep else 0),
-            x.new_empty((steps, 2 * hidden) if keep else 0), offsets.new_empty(rows))
+    return (
+        x.new_empty(steps, hidden),
+        x.new_empty(rows, hidden),
+        x.new_empty((steps, 3 * hidden) if keep else 0),
+        x.new_empty((steps, 2 * hidden) if keep else 0),
+        offsets.new_empty(rows),
+    )
 
 
 @custom_op(f"{_NAMESPACE}::backward", mutates_args=())
-def backward(d_states: Tensor | None, d_final: Tensor | None, gates: Tensor, kept: Tensor, attention: Tensor | None,
-             weight_hh: Tensor, offsets: Tensor, order: Tensor, kind: str, wants_gates: bool,
-             wants_attention: bool) -> tuple[Tensor, Tensor, Tensor]:
+def backward(
+    d_states: Tensor | None,
+    d_final: Tensor | None,
+    gates: Tensor,
+    kept: Tensor,
+    attention: Tensor | None,
+    weight_hh: Tensor,
+    offsets: Tensor,
+    order: Tensor,
+    kind: str,
+    wants_gates: bool,
+    wants_attention: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of what the loop reads, given those of its results.
 
     Returns:
@@ -55,19 +89,45 @@ def backward(d_states: Tensor | None, d_final: Tensor | None, gates: Tensor, kep
     d_final = gates.new_zeros(len(order), hidden) if d_final is None else d_final.contiguous()
     attention = None if attention is None else attention.contiguous()
     d_gates, d_attention, d_state = launch.backward(
-        d_states, d_final, gates, kept, attention, weight_hh.contiguous(), offsets.contiguous(), order, kind,
-        wants_gates, wants_attention)
-    return (gates.new_empty(0, 4 * hidden) if d_gates is None else d_gates,
-            gates.new_empty(0) if d_attention is None else d_attention, d_state)
+        d_states,
+        d_final,
+        gates,
+        kept,
+        attention,
+        weight_hh.contiguous(),
+        offsets.contiguous(),
+        order,
+        kind,
+        wants_gates,
+        wants_attention,
+    )
+    return (
+        gates.new_empty(0, 4 * hidden) if d_gates is None else d_gates,
+        gates.new_empty(0) if d_attention is None else d_attention,
+        d_state,
+    )
 
 
 @backward.register_fake
-def _(d_states: Tensor | None, d_final: Tensor | None, gates: Tensor, kept: Tensor, attention: Tensor | None,
-      weight_hh: Tensor, offsets: Tensor, order: Tensor, kind: str, wants_gates: bool,
-      wants_attention: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _(
+    d_states: Tensor | None,
+    d_final: Tensor | None,
+    gates: Tensor,
+    kept: Tensor,
+    attention: Tensor | None,
+    weight_hh: Tensor,
+    offsets: Tensor,
+    order: Tensor,
+    kind: str,
+    wants_gates: bool,
+    wants_attention: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
     steps, hidden = gates.size(0), weight_hh.size(1)
-    return (gates.new_empty(steps if wants_gates else 0, 4 * hidden),
-            gates.new_empty(steps if wants_attention else 0), gates.new_empty(order.size(0), hidden))
+    return (
+        gates.new_empty(steps if wants_gates else 0, 4 * hidden),
+        gates.new_empty(steps if wants_attention else 0),
+        gates.new_empty(order.size(0), hidden),
+    )
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -78,24 +138,36 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.save_for_backward(x, offsets, attention, weight_ih, weight_hh, gates, kept, order)
 
 
-def _gradients(ctx: Any, d_states: Tensor | None, d_final: Tensor | None,
-               *unused: None) -> tuple[Tensor | None, ...]:
+def _gradients(ctx: Any, d_states: Tensor | None, d_final: Tensor | None, *unused: None) -> tuple[Tensor | None, ...]:
     x, offsets, attention, weight_ih, weight_hh, gates, kept, order = ctx.saved_tensors
     wants_x, _, wants_attention, wants_state, wants_ih, wants_hh, wants_bias, *_ = ctx.needs_input_grad
-    d_gates, d_attention, d_state = backward(d_states, d_final, gates, kept, attention, weight_hh, offsets, order,
-                                             ctx.kind, wants_x or wants_ih or wants_hh or wants_bias, wants_attention)
+    d_gates, d_attention, d_state = backward(
+        d_states,
+        d_final,
+        gates,
+        kept,
+        attention,
+        weight_hh,
+        offsets,
+        order,
+        ctx.kind,
+        wants_x or wants_ih or wants_hh or wants_bias,
+        wants_attention,
+    )
     hidden = weight_hh.size(1)
-    d_projected, d_products = d_gates[:, hidden:], d_gates[:, :3 * hidden]
-    return (d_projected @ weight_ih if wants_x else None,
-            None,
-            d_attention if wants_attention else None,
-            d_state if wants_state else None,
-            d_projected.t() @ x if wants_ih else None,
-            # U_h h comes first in d_gates, so that these rows of it lie together; in weight_hh it is the last.
-            (d_products.t() @ kept[:, hidden:]).roll(-hidden, 0) if wants_hh else None,
-            d_projected.sum(0) if wants_bias else None,
-            None,
-            None)
+    d_projected, d_products = d_gates[:, hidden:], d_gates[:, : 3 * hidden]
+    return (
+        d_projected @ weight_ih if wants_x else None,
+        None,
+        d_attention if wants_attention else None,
+        d_state if wants_state else None,
+        d_projected.t() @ x if wants_ih else None,
+        # U_h h comes first in d_gates, so that these rows of it lie together; in weight_hh it is the last.
+        (d_products.t() @ kept[:, hidden:]).roll(-hidden, 0) if wants_hh else None,
+        d_projected.sum(0) if wants_bias else None,
+        None,
+        None,
+    )
 
 
 def _refuse(ctx: Any, *gradients: Tensor) -> None:

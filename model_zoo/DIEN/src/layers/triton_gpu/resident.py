@@ -28,9 +28,24 @@ def place(offsets, order, rows, BLOCK_ROWS: tl.constexpr) -> Any:
 
 
 @triton.jit
-def forward(gates, kept, attention, state, weight_hh, offsets, order, states, final, rows,
-            H: tl.constexpr, KIND: tl.constexpr, PRECISION: tl.constexpr, FLOAT: tl.constexpr,
-            BLOCK_ROWS: tl.constexpr, BLOCK_H: tl.constexpr):
+def forward(
+    gates,
+    kept,
+    attention,
+    state,
+    weight_hh,
+    offsets,
+    order,
+    states,
+    final,
+    rows,
+    H: tl.constexpr,
+    KIND: tl.constexpr,
+    PRECISION: tl.constexpr,
+    FLOAT: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    BLOCK_H: tl.constexpr,
+):
     """All steps.
 
     Args:
@@ -91,9 +106,26 @@ def forward(gates, kept, attention, state, weight_hh, offsets, order, states, fi
 
 
 @triton.jit
-def backward(d_states, d_final, gates, kept, attention, weight_hh, offsets, order, d_gates, d_attention, d_state, rows,
-             H: tl.constexpr, KIND: tl.constexpr, PRECISION: tl.constexpr, FLOAT: tl.constexpr,
-             BLOCK_ROWS: tl.constexpr, BLOCK_H: tl.constexpr):
+def backward(
+    d_states,
+    d_final,
+    gates,
+    kept,
+    attention,
+    weight_hh,
+    offsets,
+    order,
+    d_gates,
+    d_attention,
+    d_state,
+    rows,
+    H: tl.constexpr,
+    KIND: tl.constexpr,
+    PRECISION: tl.constexpr,
+    FLOAT: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    BLOCK_H: tl.constexpr,
+):
     """All steps, the last one first.
 
     Args:
@@ -140,8 +172,15 @@ def backward(d_states, d_final, gates, kept, attention, weight_hh, offsets, orde
         next_given = read(d_states, (n[:, None] - 1) * H + j[None, :], next_here)
 
         d_u, d_r, d_h, d_q, through, scores = derivatives(
-            dh + given.to(FLOAT), u.to(FLOAT), r.to(FLOAT), candidate.to(FLOAT), q.to(FLOAT), h.to(FLOAT),
-            a.to(FLOAT)[:, None], KIND)
+            dh + given.to(FLOAT),
+            u.to(FLOAT),
+            r.to(FLOAT),
+            candidate.to(FLOAT),
+            q.to(FLOAT),
+            h.to(FLOAT),
+            a.to(FLOAT)[:, None],
+            KIND,
+        )
         before = through + product(d_r, U_r, PRECISION) + product(d_q, U_h, PRECISION)
         if KIND != "AGRU":
             before += product(d_u, U_u, PRECISION)

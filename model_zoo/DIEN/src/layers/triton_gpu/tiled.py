@@ -12,9 +12,24 @@ from .resident import place
 
 
 @triton.jit
-def forward(gates, kept, attention, hold, weight_hh, offsets, order, states, final, rows,
-            H: tl.constexpr, KIND: tl.constexpr, PRECISION: tl.constexpr, FLOAT: tl.constexpr,
-            BLOCK_ROWS: tl.constexpr, TILE: tl.constexpr):
+def forward(
+    gates,
+    kept,
+    attention,
+    hold,
+    weight_hh,
+    offsets,
+    order,
+    states,
+    final,
+    rows,
+    H: tl.constexpr,
+    KIND: tl.constexpr,
+    PRECISION: tl.constexpr,
+    FLOAT: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    TILE: tl.constexpr,
+):
     """As ``resident.forward``, but for
 
     hold: (2, rows, H) of FLOAT. The first half has the state that rows start from; the two take turns.
@@ -63,9 +78,25 @@ def forward(gates, kept, attention, hold, weight_hh, offsets, order, states, fin
 
 
 @triton.jit
-def backward(d_states, hold, gates, kept, attention, weight_hh, offsets, order, d_gates, d_attention, rows,
-             H: tl.constexpr, KIND: tl.constexpr, PRECISION: tl.constexpr, FLOAT: tl.constexpr,
-             BLOCK_ROWS: tl.constexpr, TILE: tl.constexpr):
+def backward(
+    d_states,
+    hold,
+    gates,
+    kept,
+    attention,
+    weight_hh,
+    offsets,
+    order,
+    d_gates,
+    d_attention,
+    rows,
+    H: tl.constexpr,
+    KIND: tl.constexpr,
+    PRECISION: tl.constexpr,
+    FLOAT: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    TILE: tl.constexpr,
+):
     """As ``resident.backward``, but for
 
     hold: (rows, H) of FLOAT, the gradient of final before and that of state afterwards.
@@ -85,9 +116,14 @@ def backward(d_states, hold, gates, kept, attention, weight_hh, offsets, order, 
             old = kept + n[:, None] * (2 * H) + j
             d_u, d_r, d_h, d_q, through, some_scores = derivatives(
                 tl.load(spot + j, here, other=0) + read(d_states, n[:, None] * H + j, here).to(FLOAT),
-                tl.load(at, here, other=0).to(FLOAT), tl.load(at + H, here, other=0).to(FLOAT),
-                tl.load(at + 2 * H, here, other=0).to(FLOAT), tl.load(old, here, other=0).to(FLOAT),
-                tl.load(old + H, here, other=0).to(FLOAT), a, KIND)
+                tl.load(at, here, other=0).to(FLOAT),
+                tl.load(at + H, here, other=0).to(FLOAT),
+                tl.load(at + 2 * H, here, other=0).to(FLOAT),
+                tl.load(old, here, other=0).to(FLOAT),
+                tl.load(old + H, here, other=0).to(FLOAT),
+                a,
+                KIND,
+            )
             out = d_gates + n[:, None] * (4 * H) + j
             tl.store(out, d_q, here)
             tl.store(out + H, d_u, here)
