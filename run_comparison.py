@@ -2,7 +2,7 @@
 
 import sys
 
-from comparison.cli import main
+from dien_fuxictr.studies.comparison.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

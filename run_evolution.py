@@ -2,7 +2,7 @@
 
 import sys
 
-from evolution.cli import main
+from dien_fuxictr.studies.evolution.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

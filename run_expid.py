@@ -2,7 +2,7 @@
 
 import sys
 
-from experiment.cli import main
+from dien_fuxictr.experiment.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from experiment.sweep.cli import main
+from dien_fuxictr.studies.sweep.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -17,7 +17,7 @@ from torch import nn
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from experiment.errors import exit_code
+from dien_fuxictr.common.errors import exit_code
 
 from .clock import on_best_threads
 from .entries import Entry, entries

@@ -11,9 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from comparison.pictures import color
-from data.errors import UserError
-from experiment.errors import exit_code
+from dien_fuxictr.common.errors import UserError, exit_code
+from dien_fuxictr.studies.comparison.pictures import color
 
 from .breakdown import COLUMNS
 from .report import Row

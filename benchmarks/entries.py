@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiment.optimizers import fuse
+from dien_fuxictr.experiment.training.optimizers import fuse
 from model_zoo.DIEN.src import DIEN
 from model_zoo.DIEN.src.layers.attentional_gru import require
 

@@ -20,14 +20,14 @@ import torch
 from fuxictr.pytorch.dataloaders import RankDataLoader
 from tqdm import tqdm
 
-from data.dataset import SPLITS, prepare_dataset
-from experiment.allocator import keep_freed_memory
-from experiment.config import BASE, load_config, write_config
-from experiment.errors import exit_code
-from experiment.models import build_model, find_model, load_feature_map
-from experiment.paths import resolve_paths
-from experiment.sparse_tables import update_sparsely
-from experiment.training import Trainer
+from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.dataset.loading.prepare import SPLITS, prepare_dataset
+from dien_fuxictr.experiment.configuration.config import BASE, load_config, write_config
+from dien_fuxictr.experiment.configuration.paths import resolve_paths
+from dien_fuxictr.experiment.models import build_model, find_model, load_feature_map
+from dien_fuxictr.experiment.training.allocator import keep_freed_memory
+from dien_fuxictr.experiment.training.sparse_tables import update_sparsely
+from dien_fuxictr.experiment.training.trainer import Trainer
 
 from .clock import interleaved
 from .report import Row, make_parser, publish

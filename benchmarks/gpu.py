@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from experiment.markdown import padded_table
+from dien_fuxictr.common.markdown import padded_table
 
 from .clock import interleaved
 

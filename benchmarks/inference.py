@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from experiment.errors import exit_code
+from dien_fuxictr.common.errors import exit_code
 from model_zoo.DIEN.src import DIEN
 
 from .entries import OURS, Entry, entries

@@ -14,8 +14,8 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
-from experiment.allocator import keep_freed_memory
-from experiment.errors import exit_code
+from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.experiment.training.allocator import keep_freed_memory
 
 from .clock import on_best_threads, seconds_on
 from .entries import Entry, add_backends, build_own, entries

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from experiment.markdown import padded_table
-from experiment.report import cpu_name
-from experiment.revision import revision
+from dien_fuxictr.common.markdown import padded_table
+from dien_fuxictr.common.revision import revision
+from dien_fuxictr.experiment.report import cpu_name
 
 PACKAGES = ("torch", "numpy", "fuxictr", "deepctr-torch", "torch-rechub")
 

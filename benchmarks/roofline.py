@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from experiment.allocator import keep_freed_memory
+from dien_fuxictr.experiment.training.allocator import keep_freed_memory
 
 from .clock import interleaved
 from .entries import add_backends, build_own

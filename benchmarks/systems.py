@@ -9,7 +9,7 @@ import torch
 from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
-from experiment.gradients import clip_gradients, gradient_norm
+from dien_fuxictr.experiment.training.gradients import clip_gradients, gradient_norm
 
 from .made import Sizes
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from experiment.errors import exit_code
+from dien_fuxictr.common.errors import exit_code
 
 from .entries import entries
 from .made import AMAZON, Sizes

@@ -23,12 +23,12 @@ from benchmarks.made import Sizes, make_batch, make_feature_map, make_lengths, t
 from benchmarks.memory import STATUS, resident_bytes
 from benchmarks.report import Row, make_parser, publish
 from benchmarks.worker import Worker
-from experiment.allocator import keep_freed_memory
-from experiment.config import load_config
-from experiment.errors import exit_code
-from experiment.models import build_model, find_model
-from experiment.sparse_tables import update_sparsely
-from experiment.training import Trainer
+from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.experiment.configuration.config import load_config
+from dien_fuxictr.experiment.models import build_model, find_model
+from dien_fuxictr.experiment.training.allocator import keep_freed_memory
+from dien_fuxictr.experiment.training.sparse_tables import update_sparsely
+from dien_fuxictr.experiment.training.trainer import Trainer
 
 CONFIG = Path(__file__).parents[1] / "config"
 UPDATES = ("dense", "sparse")

@@ -9,7 +9,7 @@ from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
-from experiment.errors import TrainingError
+from dien_fuxictr.common.errors import TrainingError
 
 PRELOAD = ["benchmarks.race", "torch._dynamo"]
 """What takes long to import, the latter by the first optimizer; none of it computes or touches a GPU as it is imported,

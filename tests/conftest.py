@@ -5,6 +5,8 @@ import torch
 
 from model_zoo.DIEN.src.layers.attentional_gru import BACKENDS, backends
 
+pytest_plugins = ["made_workspace"]
+
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # triton reads it when it is imported
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data.errors import UserError
+from dien_fuxictr.common.errors import UserError
 
 
 def count_from(first: int) -> list[int]:

@@ -1,6 +1,6 @@
 """A slow transcription of the builders' protocols: plain loops over one user's behaviours at a time."""
 
-from data.protocols import DAY
+from dien_fuxictr.dataset.samples.protocols import DAY
 
 
 def expected_split(event: int, events: int, time: int, latest: int, given: dict) -> str | None:

@@ -9,10 +9,10 @@ import pytest
 import torch
 import yaml
 
-from data.build import build_samples
-from data.generate_sample import World, generate, write_lines
-from experiment.cli import main
-from experiment.config import ConfigLoader
+from dien_fuxictr.dataset.generate_sample import World, generate, write_lines
+from dien_fuxictr.dataset.samples.build import build_samples
+from dien_fuxictr.experiment.cli import main
+from dien_fuxictr.experiment.configuration.config import ConfigLoader
 
 ROOT = Path(__file__).parent.parent
 MODELS = {file: yaml.load(file.read_text(), ConfigLoader) for file in (ROOT / "config" / "model_config").glob("*.yaml")}
@@ -98,4 +98,7 @@ def test_missing_raw_files(
     monkeypatch.chdir(tmp_path)
     assert main(["--expid", expid]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert re.match(r"error: .* does not exist; tried .*; to get it: (wget|python -m data.generate_sample)", line)
+    assert re.match(
+        r"error: .* does not exist; tried .*; to get it: (wget|python -m dien_fuxictr.dataset.generate_sample)",
+        line,
+    )

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from experiment.checkout import Checkout
-from experiment.optimizers import fuse
+from dien_fuxictr.experiment.checkout import Checkout
+from dien_fuxictr.experiment.training.optimizers import fuse
 
 from ..made import Sizes, make_feature_map
 from ..systems import NO_AUX, System, keywords, zoo_system

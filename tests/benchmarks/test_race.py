@@ -14,7 +14,7 @@ from benchmarks.race import race
 from benchmarks.runner import MALLOC, Conditions, get_ready, training
 from benchmarks.systems import NO_AUX
 from benchmarks.worker import Worker
-from data.errors import UserError
+from dien_fuxictr.common.errors import UserError
 
 TINY = Sizes(items=50, categories=12, contexts=6, embedding=4, attention_units=(6, 3), mlp_units=(8, 4), max_len=7)
 OURS = Entry("ours, torch", NO_AUX, partial(build_own, work=NO_AUX, backend="torch"), keeps_freed=True)

@@ -9,8 +9,7 @@ import pytest
 from made_worker import count, count_from, end, fail, say
 
 from benchmarks.worker import Worker
-from data.errors import UserError
-from experiment.errors import TrainingError
+from dien_fuxictr.common.errors import TrainingError, UserError
 
 
 @pytest.mark.parametrize("fresh", [True, False])

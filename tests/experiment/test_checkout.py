@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiment.checkout import Checkout
-from experiment.config import read_yaml
-from experiment.sweep.grid import read_tuner, write_grid
+from dien_fuxictr.experiment.checkout import Checkout
+from dien_fuxictr.experiment.configuration.config import read_yaml
+from dien_fuxictr.studies.sweep.grid import read_tuner, write_grid
 
 
 @pytest.fixture

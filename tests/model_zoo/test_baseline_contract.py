@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made import ZOO_BASE
 
-from experiment.cli import main
+from dien_fuxictr.experiment.cli import main
 
 DATASET = """
 ads:

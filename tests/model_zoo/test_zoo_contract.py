@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from made import ZOO_BASE
 
-from experiment.cli import main
+from dien_fuxictr.experiment.cli import main
 
 ROOT = Path(__file__).parents[2]
 COMMON = """

@@ -1,0 +1,8 @@
+"""Prints what trivial rules score on a data set: `python audit_dataset.py data/amazon`."""
+
+import sys
+
+from dien_fuxictr.dataset.audit import main
+
+if __name__ == "__main__":
+    sys.exit(main())

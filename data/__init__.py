@@ -1,1 +1,0 @@
-"""How data comes in: raw reviews or a behaviour log -> samples -> encoded arrays -> batches."""

@@ -1,0 +1,53 @@
+"""What ends a command with one clear line, and the exit codes."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+
+
+class UserError(ValueError):
+    """A wrong input: one line that says what, where, which value, and what is allowed.
+
+    Entry scripts print it to stderr as `error: ...` and exit with code 2, without a traceback.
+    """
+
+
+class TrainingError(RuntimeError):
+    """The input was fine and training still cannot go on: a non-finite loss or gradient, or no checkpoint to end with.
+
+    The entry script prints the message as one line and exits with code 1.
+    """
+
+
+def fail(message: str, code: int) -> int:
+    """Print the line; returns `code`."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def exit_code(run: Callable[[], int], interrupted: str) -> int:
+    """Run a command.
+
+    Args:
+        run: returns an exit code.
+        interrupted: what to say after a Ctrl-C.
+
+    Returns:
+        Its code, 1 for a `TrainingError`, 2 for bad input or a full disk, 130 when interrupted.
+    """
+    try:
+        return run()
+    except UserError as error:
+        return fail(str(error), 2)
+    except TrainingError as error:
+        return fail(str(error), 1)
+    except KeyboardInterrupt:
+        return fail(interrupted, 130)
+    except BrokenPipeError:  # what reads the output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        return fail(f"cannot write {error.filename or 'a file'}: {error.strerror}", 2)

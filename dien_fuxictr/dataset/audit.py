@@ -1,0 +1,43 @@
+"""What rules without a model score on a data set: a leak shows here, and it is what a model has to beat.
+
+    python audit_dataset.py FOLDER                # a built data set, samples, or train.csv and test.csv
+    python audit_dataset.py train.csv test.csv    # the published form: histories joined by "^"
+
+The *trivial* rules know nothing of interests: where one is off .5, in either direction, a model can read the same from
+the data. The *untrained* ones know a little.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from dien_fuxictr.common.errors import UserError
+
+from .samples.audit import audit, read_csv, table
+from .samples.samples import Samples
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the audit of a data set; exit code 2 on wrong input."""
+    parser = argparse.ArgumentParser(
+        prog="audit_dataset.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("path", nargs="+", type=Path, help="a folder, or the training and the test CSV file")
+    paths = parser.parse_args(arguments).path
+    if len(paths) == 1 and (paths[0] / "samples").is_dir():  # a data set that run_expid.py has built
+        paths = [paths[0] / "samples"]
+    try:
+        if len(paths) == 1 and (paths[0] / "train.csv").is_file() and not (paths[0] / "train.parquet").is_file():
+            paths = [paths[0] / "train.csv", paths[0] / "test.csv"]
+        if len(paths) > 2 or (len(paths) == 1 and not paths[0].is_dir()):
+            raise UserError("give one folder, or two files: the training and the test CSV")
+        result = audit(Samples.load(paths[0]) if len(paths) == 1 else read_csv(*paths))
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table(result))
+    for warning in result["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    return 0

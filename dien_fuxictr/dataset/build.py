@@ -1,0 +1,87 @@
+"""Build samples from raw data.
+
+examples:
+  The embedded sample (raw Amazon reviews of 2014's form), every prefix of a user's history a training sample:
+    python build_dataset.py amazon --reviews data/amazon_sample/reviews_Sample_5.json.gz \\
+        --meta data/amazon_sample/meta_Sample.json.gz --protocol leave_one_out --out data/sample_built
+
+  The paper's protocol: a user's last review and one negative, test users unseen; the second of ten folds:
+    python build_dataset.py amazon --reviews reviews_Books_5.json.gz --meta meta_Books.json.gz \\
+        --protocol last --negatives popularity --fold 1 --out data/books_last
+
+  Your own log, in the paper's industrial setting (targets of the last 49 days, 14 days of history each):
+    python build_dataset.py log --input clicks.parquet --user uid --item iid --category cid --time ts \\
+        --protocol window --out data/my_clicks
+
+  The same with exposures: labels instead of sampled negatives, and a negative per behaviour:
+    python build_dataset.py log --input shown.csv --user uid --item iid --category cid --time ts --label clicked \\
+        --request request_id --side brand,price_band --protocol time --valid-from 2024-03-01 --test-from 2024-03-08 \\
+        --format csv --out data/my_exposures
+
+protocols:
+  last           one sample a user: his last behaviour; users split 81/9/10 at random (see --folds)
+  leave_one_out  a user's last behaviour for the test, the one before for validation, every earlier one for training
+  time           behaviours before --valid-from, up to --test-from, and later
+  window         behaviours of the last --target-days days, histories of --history-days days
+In a log with --request, a request counts as one behaviour.
+
+The folder written holds behaviours.parquet, train/valid/test.parquet and samples.json (docs/data.md has their form), or
+train/valid/test.csv with the histories joined by "^". A build ends with an audit (audit_dataset.py --help).
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from dien_fuxictr.common.errors import UserError
+
+from .samples.build import build_samples
+from .samples.options import REQUIRED, options_of
+
+
+def parser() -> argparse.ArgumentParser:
+    """One subcommand a source, with its options as flags."""
+    main_parser = argparse.ArgumentParser(
+        prog="build_dataset.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sources = main_parser.add_subparsers(dest="source", required=True)
+    for source, help_line in (
+        ("amazon", "raw Amazon reviews and metadata (2014, 2018 or 2023)"),
+        ("log", "a log of behaviours or exposures, CSV or Parquet"),
+    ):
+        command = sources.add_parser(
+            source, help=f"{help_line}; {source} --help lists its options", description=help_line, allow_abbrev=False
+        )
+        for name, option in options_of(source).items():
+            flag = f"--{name.replace('_', '-')}"
+            default = "required" if option.default is REQUIRED else f"default {option.default}"
+            default = f" ({default})" if option.default not in (None, ()) else ""
+            belongs = f"protocol {option.protocol}: " if option.protocol else ""
+            if option.kind is bool:
+                command.add_argument(flag, action="store_true", default=None, help=belongs + option.help)
+            else:
+                command.add_argument(
+                    flag,
+                    type=int if option.kind is int else str,
+                    choices=option.choices or None,
+                    help=belongs + option.help + default,
+                )
+        command.add_argument("--out", required=True, type=Path, help="folder to write")
+        command.add_argument("--rebuild", action="store_true", help="replace the folder if it exists")
+    return main_parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build from the command line; exit code 2 on wrong input."""
+    given = vars(parser().parse_args(arguments))
+    out_dir, rebuild = given.pop("out"), given.pop("rebuild")
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        build_samples(given, out_dir, rebuild=rebuild)
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

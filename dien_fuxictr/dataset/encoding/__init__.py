@@ -1,0 +1,1 @@
+"""Samples -> ids: the data set's schema, the fitted encoder, encoded arrays and behaviour catalogues."""

@@ -1,0 +1,234 @@
+"""Raw rows -> ids with fitted vocabularies, stored as JSON."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from fuxictr.preprocess.normalizer import Normalizer
+
+from dien_fuxictr.common.errors import UserError
+
+from .encoded import EncodedHistory, EncodedSplit, assemble, load_layout
+from .reading import RawHistory, RawSplit, SplitReader, Tokens, coverage
+
+FILE_NAME = "encoder.json"
+_FORMAT = 1
+_RESERVED = ("__PAD__", "__OOV__")
+_KEPT = (
+    "name",
+    "type",
+    "dtype",
+    "fill_na",
+    "preprocess",
+    "splitter",
+    "padding",
+    "max_len",
+    "vocabulary",
+    "normalizer",
+    "statistics",
+    "pretrain_dim",
+)
+
+
+class Encoder:
+    """Encodes rows as the zoo's FeatureProcessor.transform does, by look-ups over distinct tokens.
+
+    Args:
+        columns: active feature columns; with `vocabulary` (a key of `vocabularies`), `max_len` as fitted, and
+            `statistics` (min, max, mean, std, count) where a normalizer needs them.
+        labels: label columns.
+        vocabularies: token -> id, with the zoo's `__PAD__` (0) and `__OOV__`.
+        sep: separator of CSV files.
+
+    Attributes:
+        unseen: column -> values that `encode_file` mapped to OOV; meta columns, which no model reads, are not counted
+            and a behaviour that several rows share counts once.
+        truncated: column -> rows that lost their newest behaviours, because post-padding keeps the oldest max_len.
+    """
+
+    def __init__(self, columns: list[dict], labels: list[dict], vocabularies: dict[str, dict], sep: str = ",") -> None:
+        self.columns = [{key: column[key] for key in _KEPT if key in column} for column in columns]
+        self.labels = labels
+        self.vocabularies = vocabularies
+        self.unseen: dict[str, int] = {}
+        self.truncated: dict[str, int] = {}
+        self._sep = sep
+        self._tables: list[list[str]] = []
+        self._stored: dict[tuple[str, Tokens], np.ndarray] = {}
+
+    def save(self, data_dir: Path) -> None:
+        """Write encoder.json."""
+        vocabularies = {
+            name: {"tokens": list(vocabulary), "ids": list(vocabulary.values())}
+            for name, vocabulary in self.vocabularies.items()
+        }
+        state = {
+            "format": _FORMAT,
+            "sep": self._sep,
+            "columns": self.columns,
+            "labels": self.labels,
+            "vocabularies": vocabularies,
+        }
+        (Path(data_dir) / FILE_NAME).write_text(json.dumps(state), encoding="utf-8")
+
+    @classmethod
+    def load(cls, data_dir: str | Path, params: dict) -> "Encoder":
+        """Read the encoder of a built data set.
+
+        Args:
+            data_dir: data_root/dataset_id.
+            params: of the experiment; `use_features` restricts the columns, `sep` overrides the separator.
+
+        Raises:
+            UserError: no encoder.json is there, or it is damaged or of another format.
+        """
+        path = Path(data_dir) / FILE_NAME
+        if not path.is_file():
+            raise UserError(
+                f"{path} does not exist: only data sets built in-process (data_loader: in_memory) can encode new rows"
+            )
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            if state["format"] != _FORMAT:
+                raise UserError(f"{path} has format {state['format']}, this version reads {_FORMAT}; --rebuild")
+            vocabularies = {
+                name: dict(zip(pairs["tokens"], pairs["ids"], strict=True))
+                for name, pairs in state["vocabularies"].items()
+            }
+            columns, labels, sep = state["columns"], state["labels"], state["sep"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is damaged ({error}); --rebuild the data set") from error
+        used = params.get("use_features") or [column["name"] for column in columns]
+        encoder = cls([c for c in columns if c["name"] in used], labels, vocabularies, params.get("sep", sep))
+        tables = load_layout(Path(data_dir) / "encoded")["tables"]
+        kept = [[name for name in table if name in used] for table in tables]
+        encoder._tables = [table for table in kept if table]
+        return encoder
+
+    def encode_file(self, path: str | Path, labels_required: bool = False) -> EncodedSplit:
+        """Encode new rows in file order, for prediction.
+
+        Args:
+            path: CSV, or Parquet by its suffix (strings, lists, or a split of a samples folder).
+            labels_required: if not, a file may lack labels; it may always lack meta columns.
+
+        Raises:
+            UserError: see `SplitReader.read`; or sequences that are aligned in the data set are not in a row.
+        """
+        optional = {column["name"] for column in self.columns if column["type"] == "meta"}
+        if not labels_required:
+            optional |= {label["name"] for label in self.labels}
+        raw = SplitReader(self.columns, self.labels, self._sep).read(
+            path, "parquet" if str(path).endswith("parquet") else "csv", optional
+        )
+        self.unseen, self.truncated = {}, {}
+        columns, histories = self.encode(raw)
+        warn_truncated(self.truncated)
+        return assemble(columns, histories, self._tables, str(path))
+
+    def encode(self, raw: RawSplit) -> tuple[dict[str, np.ndarray], dict[str, EncodedHistory]]:
+        """Encode one split: its columns, and its sequences cut to max_len.
+
+        Adds to `unseen` and `truncated`. Stored behaviours that several splits share are encoded once.
+
+        Raises:
+            UserError: values that are no integers in a meta column with `remap: False`, or an embedding column whose
+                rows differ in length.
+        """
+        frame = raw.frame
+        columns = {c["name"]: frame[c["name"]].cast(pl.Float32).to_numpy() for c in self.labels if c["name"] in frame}
+        histories = {}
+        for column in self.columns:
+            name = column["name"]
+            if column["type"] == "sequence":
+                histories[name] = self._encode_history(column, raw.histories[name])
+            elif name in frame:
+                columns[name] = self._encode_scalar(column, frame[name])
+        return columns, histories
+
+    def _encode_scalar(self, column: dict, values: pl.Series) -> np.ndarray:
+        if column["type"] == "embedding":
+            return _matrix(column, values)
+        if column["type"] == "numeric":
+            return _normalize(column, values)
+        if "vocabulary" not in column:
+            return _integers(column, values)
+        ids = self._ids(column, values)
+        if column["type"] != "meta":
+            self._count_unseen(column, ids)
+        return ids
+
+    def _encode_history(self, column: dict, raw: RawHistory) -> EncodedHistory:
+        name, max_len, padding = column["name"], column["max_len"], column.get("padding", "post")
+        tokens = raw.tokens
+        ids = self._stored.get((name, tokens))
+        if ids is None:
+            of_words = self._ids(column, tokens.words)
+            na_value = column.get("fill_na", "")
+            if isinstance(na_value, str):
+                of_words = np.where((tokens.words == na_value).to_numpy(), np.int32(0), of_words)
+            ids = self._stored[name, tokens] = of_words[tokens.codes]
+        start, length = raw.start, np.minimum(raw.length, max_len)
+        if padding == "pre":
+            start = start + raw.length - length
+        else:
+            self.truncated[name] = self.truncated.get(name, 0) + int(np.count_nonzero(raw.length > max_len))
+        rows = coverage(start, length, len(ids))
+        self._count_unseen(column, ids[rows > 0])
+        if np.any(raw.length > max_len) and rows.max() == 1:
+            # Nothing is shared: store only what is kept, so that columns of unequal raw lengths align again.
+            ids, start = ids[rows > 0], np.cumsum(length) - length
+        return EncodedHistory(ids, start, length, raw.blank, padding)
+
+    def _ids(self, column: dict, values: pl.Series) -> np.ndarray:
+        """Ids of scalar values, (N,) int32."""
+        vocabulary = self.vocabularies[column["vocabulary"]]
+        strings = values.dtype == pl.String
+        pairs = {token: i for token, i in vocabulary.items() if strings or token not in _RESERVED}
+        tokens = pl.Series(list(pairs), dtype=values.dtype)
+        ids = pl.Series(list(pairs.values()), dtype=pl.Int32)
+        return values.replace_strict(tokens, ids, default=vocabulary["__OOV__"], return_dtype=pl.Int32).to_numpy()
+
+    def _count_unseen(self, column: dict, ids: np.ndarray) -> None:
+        oov = self.vocabularies[column["vocabulary"]]["__OOV__"]
+        count = int(np.count_nonzero(ids == oov))
+        self.unseen[column["name"]] = self.unseen.get(column["name"], 0) + count
+
+
+def warn_truncated(truncated: dict[str, int]) -> None:
+    """Say once how many rows lost their newest behaviours to max_len."""
+    dropped = [f"{name} ({rows} rows)" for name, rows in truncated.items() if rows]
+    if dropped:
+        logging.warning(
+            "max_len with padding: post keeps the oldest behaviours and drops the newest: " + ", ".join(dropped)
+        )
+
+
+def _normalize(column: dict, values: pl.Series) -> np.ndarray:
+    numbers = values.to_numpy()
+    if "normalizer" in column:
+        normalizer = Normalizer(column["normalizer"])
+        fitted = column["statistics"]
+        normalizer.fit_from_stats(fitted["min"], fitted["max"], fitted["mean"], fitted["std"], fitted["count"])
+        numbers = normalizer.transform(numbers)
+    return numbers.astype(np.float32)
+
+
+def _integers(column: dict, values: pl.Series) -> np.ndarray:
+    try:
+        return values.cast(pl.Int64).to_numpy()
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"column {column['name']}: remap: False needs integers: {reason}") from error
+
+
+def _matrix(column: dict, values: pl.Series) -> np.ndarray:
+    lengths = values.list.len()
+    expected = column.get("pretrain_dim", lengths[0])
+    wrong = (lengths != expected).arg_true()
+    if len(wrong):
+        row = wrong[0]
+        raise UserError(f"column {column['name']}: row {row + 1} holds {lengths[row]} numbers, not {expected}")
+    return values.explode(empty_as_null=False).to_numpy().reshape(len(values), expected)

@@ -1,0 +1,132 @@
+"""The zoo's FeatureProcessor, fitted in this process from counts over distinct tokens instead of through Ray."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from fuxictr.preprocess import FeatureProcessor
+
+from dien_fuxictr.common.errors import UserError
+
+from .encoder import Encoder
+from .reading import RawHistory, RawSplit, SplitReader, coverage
+from .schema import active_columns, check_columns, label_columns
+
+
+class InProcessFeatureProcessor(FeatureProcessor):
+    """Fits vocabularies and normalisers as the zoo does and writes the same feature_map.json and feature_vocab.json.
+
+    Only the gathering of statistics is replaced, and what is stored for encoding new rows: encoder.json, no pickle.
+    Inactive columns are dropped at once, so that they need not exist; `remap: False` works (the zoo never counts its
+    tokens); a sequence counts once for every training row that contains it, however it is stored.
+
+    Args:
+        **params: the zoo's keys: feature_cols, label_col, dataset_id, data_root, group_id, min_categr_count, sep.
+
+    Raises:
+        UserError: a column whose keys contradict each other or are not supported.
+    """
+
+    def __init__(self, **params) -> None:
+        labels = label_columns(params["label_col"])
+        check_columns(active_columns(params["feature_cols"]), labels)
+        super().__init__(**{**params, "label_col": labels})
+        self.reader = SplitReader(self.feature_cols, self.label_cols, params.get("sep", ","), params.get("n_rows"))
+        self._sep = params.get("sep", ",")
+        self._min_categr_count = params.get("min_categr_count", 1)
+        self._moments: dict[str, dict] = {}
+
+    def _complete_feature_cols(self, feature_cols: list[dict]) -> list[dict]:
+        return active_columns(feature_cols)
+
+    def fit_splits(self, train: RawSplit, others: list[RawSplit]) -> None:
+        """Fit on training rows; `meta` columns on all rows. Writes the three JSON files into `data_dir`.
+
+        Raises:
+            UserError: a column without a value to learn from, or whose `share_embedding` names no earlier column.
+        """
+        names = [column["name"] for column in self.feature_cols if column["type"] == "meta"]
+        meta = pl.concat([split.frame.select(names) for split in (train, *others)]) if names else None
+        self.fit(train, meta, min_categr_count=self._min_categr_count)
+
+    def _collect_statistics(self, train_ddf: RawSplit, meta_ddf: pl.DataFrame | None = None) -> dict[str, dict]:
+        statistics = {}
+        for column in self.feature_cols:
+            name = column["name"]
+            if column["type"] == "meta" and meta_ddf is not None and column.get("remap", True):
+                statistics[name] = {"value_counts": _value_counts(meta_ddf[name])}
+            elif column["type"] == "categorical":
+                statistics[name] = {"value_counts": _value_counts(train_ddf.frame[name])}
+            elif column["type"] == "sequence":
+                statistics[name] = _history_statistics(train_ddf.histories[name])
+            elif column["type"] == "numeric" and "normalizer" in column:
+                statistics[name] = self._moments[name] = _moments(train_ddf.frame[name])
+        return statistics
+
+    def fit_categorical_col(self, col: dict, *args, **kwargs) -> None:
+        _fit_column(super().fit_categorical_col, col, *args, **kwargs)
+
+    def fit_sequence_col(self, col: dict, *args, **kwargs) -> None:
+        _fit_column(super().fit_sequence_col, col, *args, **kwargs)
+
+    def save_pickle(self, pickle_file: str) -> None:
+        """Write encoder.json where the zoo would pickle itself."""
+        for processor in self.processor_dict.values():
+            if hasattr(processor, "vocab"):  # pretrained keys arrive as NumPy scalars, which JSON does not take
+                plain = {k.item() if isinstance(k, np.generic) else k: int(v) for k, v in processor.vocab.items()}
+                processor.vocab.clear()
+                processor.vocab.update(plain)
+        self.encoder().save(Path(self.data_dir))
+
+    def encoder(self) -> Encoder:
+        """The fitted encoding of rows."""
+        vocabularies, owners, columns = {}, {}, []
+        for column in self.feature_cols:
+            column = dict(column)
+            tokenizer = self.processor_dict.get(column["name"] + "::tokenizer")
+            if tokenizer is not None:
+                owner = owners.setdefault(id(tokenizer.vocab), column["name"])
+                vocabularies[owner] = tokenizer.vocab
+                column["vocabulary"] = owner
+                column["max_len"] = tokenizer.max_len
+            if column["name"] in self._moments:
+                column["statistics"] = self._moments[column["name"]]
+            columns.append(column)
+        return Encoder(columns, self.label_cols, vocabularies, self._sep)
+
+
+def _fit_column(fit: Callable, column: dict, *args, **kwargs) -> None:
+    name = column["name"]
+    try:
+        fit(column, *args, **kwargs)
+    except IndexError as error:
+        raise UserError(f"{name}: no value is frequent enough in the training rows (min_categr_count)") from error
+    except KeyError as error:
+        raise UserError(f"{name}: share_embedding={column['share_embedding']} is no column listed before it") from error
+    except ValueError as error:
+        raise UserError(f"{name}: remap: False needs integers: {error}") from error
+
+
+def _value_counts(values: pl.Series) -> dict:
+    counts = values.drop_nulls().value_counts(name="rows")
+    return dict(zip(counts[values.name].to_list(), counts["rows"].to_list(), strict=True))
+
+
+def _history_statistics(history: RawHistory) -> dict:
+    tokens = history.tokens
+    rows = coverage(history.start, history.length, len(tokens.codes))
+    counts = np.bincount(tokens.codes, weights=rows, minlength=len(tokens.words)).astype(np.int64)
+    seen = zip(tokens.words.to_list(), counts.tolist(), strict=True)
+    longest = max(int(history.length.max()), 1)
+    return {"value_counts": {word: count for word, count in seen if count}, "max_len": longest}
+
+
+def _moments(values: pl.Series) -> dict:
+    return {
+        "min": values.min(),
+        "max": values.max(),
+        "mean": values.mean(),
+        "std": values.std(ddof=0),
+        "count": values.count(),
+    }

@@ -1,0 +1,242 @@
+"""One split of raw rows, read from delimited text, Parquet (strings or lists), or a samples folder."""
+
+import glob
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from dien_fuxictr.common.errors import UserError
+
+DTYPES = {"str": pl.String, "int": pl.Int64, "float": pl.Float64}
+_DEFAULT_FILL = {"str": "", "int": 0, "float": 0.0}
+_ROWS_A_CHUNK = 200_000
+
+
+@dataclass(eq=False)
+class Tokens:
+    """The behaviours of one sequence column, each stored once.
+
+    Attributes:
+        words: (V,) distinct tokens, String.
+        codes: (S,) int32, the word of every stored behaviour.
+    """
+
+    words: pl.Series
+    codes: np.ndarray
+
+
+@dataclass
+class RawHistory:
+    """One sequence column of a split: row i holds tokens start[i] .. start[i] + length[i].
+
+    Attributes:
+        tokens: the stored behaviours; prefixes of one history share them.
+        start: (N,) int64.
+        length: (N,) int64.
+        blank: (N,) bool, rows that may stand for "no behaviour" (delimited text has one empty token there).
+    """
+
+    tokens: Tokens
+    start: np.ndarray
+    length: np.ndarray
+    blank: np.ndarray
+
+
+@dataclass
+class RawSplit:
+    """Raw rows in file order.
+
+    Attributes:
+        path: where the rows came from (for messages).
+        frame: the columns that are no sequences, nulls filled.
+        histories: the sequence columns.
+    """
+
+    path: str
+    frame: pl.DataFrame
+    histories: dict[str, RawHistory]
+
+    def __len__(self) -> int:
+        return self.frame.height or max((len(history.length) for history in self.histories.values()), default=0)
+
+
+def expand_path(path: str | Path, data_format: str) -> list[str]:
+    """Files that a zoo data path names: a file, a pattern, or a folder of `*.<data_format>`, sorted.
+
+    Raises:
+        UserError: nothing is there.
+    """
+    path = str(path)
+    if Path(path).is_file():
+        return [path]
+    pattern = path if path.endswith(data_format) else str(Path(path) / f"*.{data_format}")
+    files = sorted(glob.glob(pattern))
+    if not files:
+        raise UserError(f"{path}: no such {data_format} file, pattern, or folder of {data_format} files")
+    return files
+
+
+def coverage(start: np.ndarray, length: np.ndarray, size: int) -> np.ndarray:
+    """How many of the spans [start, start + length) contain each of `size` positions: (size,) int64."""
+    opened = np.bincount(start, minlength=size + 1) - np.bincount(start + length, minlength=size + 1)
+    return np.cumsum(opened)[:size]
+
+
+class SplitReader:
+    """Reads splits of one data set; a behaviours file that several splits share is read once.
+
+    Args:
+        columns: active feature columns as in `feature_cols`, one name each.
+        labels: label columns as in `label_col`.
+        sep: separator of CSV files.
+        n_rows: at most this many rows of a file.
+    """
+
+    def __init__(self, columns: list[dict], labels: list[dict], sep: str = ",", n_rows: int | None = None) -> None:
+        self._scalars = labels + [column for column in columns if column["type"] != "sequence"]
+        self._sequences = [column for column in columns if column["type"] == "sequence"]
+        self._sep = sep
+        self._n_rows = n_rows
+        self._stored: dict[str, dict[str, Tokens]] = {}
+
+    def read(self, path: str | Path, data_format: str, optional: Iterable[str] = ()) -> RawSplit:
+        """Read one split.
+
+        Args:
+            path: file, pattern or folder, as `expand_path` takes it.
+            data_format: csv | parquet.
+            optional: columns that are left out when the file lacks them.
+
+        Raises:
+            UserError: a missing file or column, a value that its dtype does not admit, no rows.
+        """
+        files = expand_path(path, data_format)
+        try:
+            rows = self._scan(files, data_format)
+            names = rows.collect_schema().names()
+            behaviours = Path(files[0]).parent / "behaviours.parquet"
+            is_samples = {"history_start", "history_length"} <= set(names)
+            if is_samples and not behaviours.exists():
+                raise UserError(f"{path} refers to histories in {behaviours}, which does not exist")
+            read = self._read_samples if is_samples else self._read_delimited
+            scalars = [c for c in self._scalars if source_of(c) in names or c["name"] not in optional]
+            split = read(str(path), rows, scalars, behaviours)
+        except pl.exceptions.PolarsError as error:
+            raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
+        if len(split) == 0:
+            raise UserError(f"{path}: no rows")
+        return split
+
+    def _scan(self, files: list[str], data_format: str) -> pl.LazyFrame:
+        if data_format == "parquet":
+            return pl.concat([pl.scan_parquet(file, n_rows=self._n_rows) for file in files])
+        dtypes = {source_of(column): DTYPES[column["dtype"]] for column in self._scalars}
+        dtypes |= {column["name"]: DTYPES[column["dtype"]] for column in self._scalars}
+        dtypes |= {source_of(column): pl.String for column in self._sequences}
+        return pl.concat(
+            [pl.scan_csv(file, separator=self._sep, schema_overrides=dtypes, n_rows=self._n_rows) for file in files]
+        )
+
+    def _read_delimited(self, path: str, rows: pl.LazyFrame, scalars: list[dict], _: Path) -> RawSplit:
+        schema = rows.collect_schema()
+        _require(path, schema.names(), scalars + self._sequences)
+        frame = rows.select(
+            [_scalar(column) for column in scalars]
+            + [_delimited(column, schema[source_of(column)]) for column in self._sequences]
+        ).collect()
+        histories = {c["name"]: _split_history(frame[c["name"]], c) for c in self._sequences}
+        return RawSplit(path, frame.drop([c["name"] for c in self._sequences]), histories)
+
+    def _read_samples(self, path: str, rows: pl.LazyFrame, scalars: list[dict], behaviours: Path) -> RawSplit:
+        _require(path, rows.collect_schema().names(), scalars)
+        spans = rows.select(pl.col("history_start", "history_length").cast(pl.Int64)).collect()
+        start, length = (spans[name].to_numpy() for name in ("history_start", "history_length"))
+        frame = rows.select([_scalar(column) for column in scalars]).collect()
+        tokens = self._read_behaviours(str(behaviours))
+        size = min((len(column.codes) for column in tokens.values()), default=0)
+        if tokens and len(start) and (start.min() < 0 or length.min() < 0 or (start + length).max() > size):
+            raise UserError(f"{path}: history_start and history_length reach beyond the {size} rows of {behaviours}")
+        histories = {name: RawHistory(column, start, length, length == 0) for name, column in tokens.items()}
+        return RawSplit(path, frame, histories)
+
+    def _read_behaviours(self, path: str) -> dict[str, Tokens]:
+        if path not in self._stored:
+            rows = pl.scan_parquet(path)
+            _require(path, rows.collect_schema().names(), self._sequences)
+            frame = rows.select(
+                [
+                    pl.col(source_of(c)).cast(pl.String).fill_null(str(c.get("fill_na", ""))).alias(c["name"])
+                    for c in self._sequences
+                ]
+            ).collect()
+            self._stored[path] = {column.name: _factorise(column) for column in frame}
+        return self._stored[path]
+
+
+def source_of(column: dict) -> str:
+    """The raw column that a feature is read from: its own name, or that of `preprocess: copy_from(name)`.
+
+    Raises:
+        UserError: another `preprocess`.
+    """
+    preprocess = column.get("preprocess")
+    if not preprocess:
+        return column["name"]
+    match = re.fullmatch(r"copy_from(?:\((.*)\))?", preprocess)
+    if match is None:
+        raise UserError(f"preprocess={preprocess} of column {column['name']} is not known; copy_from(COLUMN) is")
+    return match.group(1) or column["name"]
+
+
+def _require(path: str, names: list[str], columns: list[dict]) -> None:
+    for column in columns:
+        if source_of(column) not in names:
+            raise UserError(f"{path}: column {source_of(column)} is missing; it has {', '.join(names)}")
+
+
+def _scalar(column: dict) -> pl.Expr:
+    values = pl.col(source_of(column))
+    if column.get("type") == "embedding":
+        return values.cast(pl.List(pl.Float32)).alias(column["name"])
+    dtype = DTYPES[column["dtype"]]
+    fill = pl.lit(column.get("fill_na", _DEFAULT_FILL[column["dtype"]])).cast(dtype)
+    return values.cast(dtype).fill_null(fill).alias(column["name"])
+
+
+def _delimited(column: dict, dtype: pl.DataType) -> pl.Expr:
+    values = pl.col(source_of(column))
+    if isinstance(dtype, (pl.List, pl.Array)):
+        values = values.cast(pl.List(pl.String)).list.join(column.get("splitter", "^"))
+    return values.cast(pl.String).fill_null(str(column.get("fill_na", ""))).alias(column["name"])
+
+
+def _split_history(text: pl.Series, column: dict) -> RawHistory:
+    """Split row by row, a chunk at a time: the tokens of a whole file as strings need not fit in memory."""
+    words, codes, lengths = [], [], []
+    for offset in range(0, max(len(text), 1), _ROWS_A_CHUNK):
+        rows = text.slice(offset, _ROWS_A_CHUNK).str.split(column.get("splitter", "^"))
+        chunk = _factorise(rows.explode(empty_as_null=False))
+        words.append(chunk.words)
+        codes.append(chunk.codes)
+        lengths.append(rows.list.len().cast(pl.Int64).to_numpy())
+    vocabulary = pl.concat(words).unique(maintain_order=True)
+    codes = [_codes(chunk, vocabulary)[code] for chunk, code in zip(words, codes, strict=True)]
+    length = np.concatenate(lengths)
+    na_value = column.get("fill_na", "")
+    blank = (text == na_value).to_numpy() if isinstance(na_value, str) else np.zeros(len(text), dtype=bool)
+    return RawHistory(Tokens(vocabulary, np.concatenate(codes)), np.cumsum(length) - length, length, blank)
+
+
+def _factorise(values: pl.Series) -> Tokens:
+    words = values.unique(maintain_order=True)
+    return Tokens(words, _codes(values, words))
+
+
+def _codes(values: pl.Series, words: pl.Series) -> np.ndarray:
+    if values.is_empty():
+        return np.zeros(0, dtype=np.int32)
+    return values.cast(pl.Enum(words)).to_physical().to_numpy().astype(np.int32)

@@ -1,0 +1,111 @@
+"""What a built data set was made from: the content of its input files and the keys of its entry."""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dien_fuxictr.common.errors import UserError
+
+FILE_NAME = "fingerprint.json"
+FORMAT = 1
+_ABSENT = "(absent)"
+
+
+@dataclass
+class Fingerprint:
+    """Inputs of a build, and the files that it wrote.
+
+    Attributes:
+        entry: dotted key -> value, all keys that influence the build.
+        inputs: role (`train_data[0]`) -> path, size, mtime_ns, blake2b.
+        files: paths relative to the data set's folder that the build wrote.
+        built_at: nanoseconds since 1970; tells two builds from the same inputs apart.
+    """
+
+    entry: dict[str, object]
+    inputs: dict[str, dict]
+    files: list[str]
+    built_at: int = field(default_factory=time.time_ns)
+
+    def save(self, folder: Path) -> None:
+        """Write fingerprint.json at once or not at all."""
+        state = {"entry": self.entry, "inputs": self.inputs, "files": self.files, "built_at": self.built_at}
+        temporary = folder / f".{FILE_NAME}.{os.getpid()}"
+        temporary.write_text(json.dumps(state, indent=4), encoding="utf-8")
+        os.replace(temporary, folder / FILE_NAME)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Fingerprint | None":
+        """The fingerprint of a folder, None where it has none.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        path = folder / FILE_NAME
+        if not path.is_file():
+            return None
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            return cls(state["entry"], state["inputs"], state["files"], state["built_at"])
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is damaged ({error}); move the folder away to build it again") from error
+
+
+def flatten(key: str, value: object) -> dict[str, object]:
+    """Nested entry -> dotted keys; lists of named columns are keyed by name, and their order is a key of its own."""
+    if isinstance(value, dict):
+        return {k: v for name, item in value.items() for k, v in flatten(f"{key}.{name}", item).items()}
+    if isinstance(value, list) and value and all(isinstance(item, dict) and "name" in item for item in value):
+        flat: dict[str, object] = {key: [item["name"] for item in value]}
+        for item in value:
+            flat |= flatten(f"{key}.{item['name']}", {k: v for k, v in item.items() if k != "name"})
+        return flat
+    return {key: json.loads(json.dumps(value, default=str))}
+
+
+def take_fingerprint(entry: dict[str, object], inputs: dict[str, Path], known: Fingerprint | None) -> Fingerprint:
+    """Fingerprint of the present state; a file whose size and time are as in `known` is not read again.
+
+    Args:
+        entry: flat keys.
+        inputs: role -> existing file.
+        known: the fingerprint of the built set.
+    """
+    taken = {}
+    for role, path in inputs.items():
+        status = path.stat()
+        seen = {"path": str(path.resolve()), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+        old = known.inputs.get(role, {}) if known else {}
+        same = all(old.get(key) == value for key, value in seen.items())
+        taken[role] = {**seen, "blake2b": old["blake2b"] if same else _digest(path)}
+    return Fingerprint({"format": FORMAT, **entry}, taken, [])
+
+
+def differences(known: Fingerprint, present: Fingerprint) -> list[str]:
+    """What changed, one text a key or file; an input file that is gone cannot be compared and is logged."""
+    changes = []
+    for key in [*known.entry, *(key for key in present.entry if key not in known.entry)]:
+        old, new = known.entry.get(key, _ABSENT), present.entry.get(key, _ABSENT)
+        if old != new:
+            changes.append(f"{key}: {old} -> {new}")
+    gone = [known.inputs[role]["path"] for role in known.inputs if role not in present.inputs]
+    if gone:
+        logging.info("Input files of the built data set are gone, it is used as it is: " + ", ".join(gone))
+    for role, seen in present.inputs.items():
+        if role not in known.inputs:
+            changes.append(f"{role}: {seen['path']} is new")
+        elif seen["blake2b"] != known.inputs[role]["blake2b"]:
+            changes.append(f"{role}: the content of {seen['path']} changed")
+    return changes
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=20)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,145 @@
+"""Batches from arrays in memory, as a drop-in for the zoo's data loaders."""
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from fuxictr.features import FeatureMap
+
+from ..encoding.encoded import EncodedSplit, HistoryTable, load_split
+
+BUCKET = 8
+"""Batches among which `bucket_by_length` sorts: with more, padding costs no less, and accuracy suffers more."""
+
+T = TypeVar("T")
+
+
+class InMemoryDataLoader:
+    """A seeded loader for the zoo's `data_loader` hook.
+
+    A batch is the zoo's dict over `feature_map.features` and labels: ids (B,) and sequences (B, T) int64, numbers and
+    labels (B,) float32. T is the longest history of the batch among the columns of one table, at least 1; or max_len
+    where `trim_histories` is off, which models of a fixed length need. Padding is 0, on the side the data set names.
+
+    When shuffling, each pass draws one number from torch's global generator and permutes the rows with it: restoring
+    that generator's state before a pass repeats the pass.
+
+    For a GPU, batches are in pinned memory, and made by a thread while the GPU computes.
+
+    Args:
+        feature_map: its features (after `use_features`) and labels are what a batch holds.
+        data_path: `encoded/<split>.npz` as `prepare_dataset` names it.
+        split: train | valid | test; the zoo passes it, rows come in file order unless `shuffle`.
+        batch_size: rows a batch; the last batch may be smaller.
+        shuffle: a new order every pass.
+        trim_histories: pad to the longest history of the batch instead of max_len.
+        bucket_by_length: when shuffling, gather rows of similar length: among `BUCKET` batches of permuted rows, rows
+            are sorted by the number of their behaviours and cut into batches, whose order is permuted again.
+        gpu: index of the model's GPU, -1 for the CPU.
+        **kwargs: other keys of the experiment, which the zoo hands to every loader.
+    """
+
+    num_blocks = 1
+
+    def __init__(self, feature_map: FeatureMap, data_path: str | Path, split: str = "train", **options) -> None:
+        self._set_up(feature_map, load_split(Path(data_path)), **options)
+
+    @classmethod
+    def from_encoded(cls, feature_map: FeatureMap, encoded: EncodedSplit, **options) -> "InMemoryDataLoader":
+        """A loader over rows that `Encoder.encode_file` encoded; columns that it left out are not in the batches."""
+        loader = cls.__new__(cls)
+        loader._set_up(feature_map, encoded, **options)
+        return loader
+
+    def _set_up(
+        self,
+        feature_map: FeatureMap,
+        encoded: EncodedSplit,
+        batch_size: int = 32,
+        shuffle: bool = False,
+        trim_histories: bool = True,
+        bucket_by_length: bool = False,
+        gpu: int = -1,
+        **kwargs,
+    ) -> None:
+        wanted = [*feature_map.features, *feature_map.labels]
+        self._columns = {name: encoded.columns[name] for name in wanted if name in encoded.columns}
+        self._tables = []
+        for table in encoded.tables:
+            widths = {name: feature_map.features[name]["max_len"] for name in table.columns if name in wanted}
+            if widths:
+                self._tables.append((table, widths))
+        self._trim_histories = trim_histories
+        self._shuffle = shuffle
+        self._bucket_by_length = bucket_by_length
+        self._pin_memory = gpu >= 0 and torch.cuda.is_available()
+        self.feature_map = feature_map
+        self.batch_size = batch_size
+        self.num_samples = len(encoded)
+        self.num_batches = -(-self.num_samples // batch_size)
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        batches = map(self._batch, self._rows_of_batches())
+        return prefetched(batches) if self._pin_memory else batches
+
+    def _rows_of_batches(self) -> list[np.ndarray]:
+        if not self._shuffle:
+            return self._cut(np.arange(self.num_samples))
+        seed = int(torch.empty((), dtype=torch.int64).random_())
+        generator = np.random.default_rng(seed)
+        rows = generator.permutation(self.num_samples)
+        if not self._bucket_by_length:
+            return self._cut(rows)
+        length = sum((table.length for table, _ in self._tables), np.zeros(self.num_samples, dtype=np.int64))
+        for first in range(0, self.num_samples, BUCKET * self.batch_size):
+            bucket = rows[first : first + BUCKET * self.batch_size]
+            bucket[:] = bucket[np.argsort(length[bucket], kind="stable")]
+        batches = self._cut(rows)
+        return [batches[i] for i in generator.permutation(len(batches))]
+
+    def _cut(self, rows: np.ndarray) -> list[np.ndarray]:
+        return [rows[first : first + self.batch_size] for first in range(0, self.num_samples, self.batch_size)]
+
+    def _batch(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        arrays = {}
+        for name, values in self._columns.items():
+            dtype = np.int64 if np.issubdtype(values.dtype, np.integer) else np.float32
+            arrays[name] = values[rows].astype(dtype, copy=False)
+        for table, widths in self._tables:
+            arrays |= _padded(table, widths, rows, self._trim_histories)
+        batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return {name: tensor.pin_memory() for name, tensor in batch.items()} if self._pin_memory else batch
+
+
+def prefetched(items: Iterator[T], ahead: int = 2) -> Generator[T, None, None]:
+    """The same items, made by a thread that is so many ahead of the caller."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        pending = deque(thread.submit(next, items, None) for _ in range(ahead))
+        while (item := pending.popleft().result()) is not None:
+            pending.append(thread.submit(next, items, None))
+            yield item
+
+
+def _padded(table: HistoryTable, widths: dict[str, int], rows: np.ndarray, trim: bool) -> dict[str, np.ndarray]:
+    """The sequences of some rows, name -> (B, T) int64; only real behaviours are read."""
+    start, length = table.start[rows], table.length[rows]
+    end = np.cumsum(length)
+    source = np.arange(end[-1]) + np.repeat(start - (end - length), length)
+    longest = max(int(length.max()), 1)
+    real: dict[int, np.ndarray] = {}
+    padded = {}
+    for name, max_len in widths.items():
+        width = longest if trim else max_len
+        if width not in real:
+            step, edge = np.arange(width), length[:, None]
+            real[width] = step >= width - edge if table.padding == "pre" else step < edge
+        padded[name] = np.zeros((len(rows), width), dtype=np.int64)
+        padded[name][real[width]] = table.columns[name].take(source)
+    return padded

@@ -1,0 +1,110 @@
+"""Raw files -> a folder of samples: reads, makes samples, audits them and writes all or nothing."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+
+from dien_fuxictr.common.errors import UserError
+
+from .amazon import read_amazon
+from .audit import audit, table
+from .behaviour_log import read_log
+from .options import check_options
+from .protocols import SPLITS
+from .sampling import make_samples
+
+logger = logging.getLogger(__name__)
+
+FILES = {"samples.json", "behaviours.parquet", *(f"{split}.{form}" for split in SPLITS for form in ("parquet", "csv"))}
+LOG_COLUMNS = ("user", "item", "category", "time", "label", "request", "side", "time_unit")
+
+
+def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: bool = False) -> None:
+    """Read the raw files, make samples, audit them, and write the folder ``out_dir``, whole or not at all.
+
+    Args:
+        options: As in a data set's ``build:`` section: source ("amazon" or "log") and the options of
+            :mod:`.options`.
+        out_dir: Must not exist or be empty unless ``rebuild``.
+        verbose: Show progress bars.
+        rebuild: Replace a folder of samples that exists.
+
+    Raises:
+        UserError: an option is unknown or wrong, a raw file is missing or broken, a split is empty, or ``out_dir``
+            holds files.
+    """
+    options = check_options(options)
+    out_dir = Path(out_dir)
+    check_vacant(out_dir, rebuild)
+    for path in raw_files(options):
+        if not path.is_file():
+            hint = f"; to get it: {' '.join(options['raw_from'].split())}" if options["raw_from"] else ""
+            raise UserError(f"raw file {path} does not exist{hint}")
+    if options["source"] == "amazon":
+        log = read_amazon(
+            Path(options["reviews"]), Path(options["meta"]), options["form"], options["skip_bad_lines"], verbose
+        )
+    else:
+        log = read_log(
+            Path(options["input"]),
+            **{name: options[name] for name in LOG_COLUMNS},
+            skip_bad_lines=options["skip_bad_lines"],
+        )
+    logger.info("Making samples: protocol %s", options["protocol"])
+    samples = make_samples(log, options)
+    logger.info("%s", samples.info["counts"])
+    logger.info("Auditing")
+    samples.info["audit"] = audit(samples)
+    with published(out_dir) as folder:
+        if options["format"] != "csv":
+            samples.save(folder)
+        if options["format"] != "parquet":
+            samples.save_csv(folder, verbose)
+        samples.save_info(folder)
+    logger.info("Wrote %s\n%s", out_dir, table(samples.info["audit"]))
+    for warning in samples.info["audit"]["warnings"]:
+        logger.warning("%s", warning)
+
+
+def check_vacant(out_dir: Path, rebuild: bool) -> None:
+    """Raise UserError where a build would overwrite files that are not samples, or samples without being told to."""
+    if out_dir.name in ("", ".."):
+        raise UserError(f"{out_dir} is no name for a new folder")
+    if not out_dir.exists():
+        return
+    held = sorted(path.name for path in out_dir.iterdir()) if out_dir.is_dir() else [out_dir.name]
+    foreign = [name for name in held if name not in FILES or "samples.json" not in held]
+    if foreign:
+        raise UserError(f"{out_dir} exists and holds {foreign[0]}, which no build wrote; give a new folder")
+    if held and not rebuild:
+        raise UserError(f"{out_dir} exists and is not empty; --rebuild replaces it")
+
+
+def raw_files(options: dict) -> list[Path]:
+    """The input files of a build."""
+    names = ("reviews", "meta") if options.get("source") == "amazon" else ("input",)
+    return [Path(options[name]) for name in names if options.get(name)]
+
+
+@contextmanager
+def published(out_dir: Path) -> Iterator[Path]:
+    """A temporary folder beside ``out_dir`` that takes its name, and its place, when the block ends without error."""
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    folder, former = (out_dir.with_name(f".{out_dir.name}.{os.getpid()}.{part}") for part in ("new", "old"))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+        if out_dir.exists():
+            out_dir.rename(former)
+        folder.rename(out_dir)
+        shutil.rmtree(former, ignore_errors=True)
+    except pl.exceptions.PolarsError as error:  # its form of an OSError such as a full disk
+        raise OSError(f"cannot write {out_dir}: {error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,107 @@
+"""Which rows of a log are predicted, in which split, and which behaviours are their history.
+
+All functions work on the whole log at once. Its rows are sorted by user and time; an *event* is what happens to a user
+at once: one behaviour or, in a log of exposures, one request with all that it showed.
+"""
+
+import datetime as dt
+
+import numpy as np
+
+from dien_fuxictr.common.errors import UserError
+
+TRAIN, VALID, TEST, UNUSED = 0, 1, 2, 3
+SPLITS = ("train", "valid", "test")
+DAY = 86_400
+VALID_SHARE = 0.1
+"""Of the users that are not in the test fold: with 10 folds, 81/9/10 as in the paper's data."""
+
+
+def last(
+    user: np.ndarray, event: np.ndarray, events: np.ndarray, folds: int, fold: int, rng: np.random.Generator
+) -> np.ndarray:
+    """The paper's: the last event of each user; test users are in no other split.
+
+    The users are put in a random order and cut into ``folds`` parts. Part ``fold`` is for the test, a tenth of the
+    other users for validation.
+
+    Args:
+        user: (N,) number of the row's user, from 0 without gaps.
+        event: (N,) place of the row's event among its user's, from 0.
+        events: (N,) number of its user's events.
+    """
+    if not 0 <= fold < folds or folds < 2:
+        raise UserError(f"fold {fold} of {folds} folds: there must be 2 folds or more, numbered from 0")
+    users = int(user.max()) + 1
+    place = np.empty(users, np.int64)
+    place[rng.permutation(users)] = np.arange(users)
+    first, end = users * fold // folds, users * (fold + 1) // folds
+    place = (place - first) % users  # the test fold comes first
+    test = end - first
+    valid = test + round((users - test) * VALID_SHARE)
+    of_user = np.where(place < test, TEST, np.where(place < valid, VALID, TRAIN))
+    return np.where(event == events - 1, of_user[user], UNUSED)
+
+
+def leave_one_out(event: np.ndarray, events: np.ndarray) -> np.ndarray:
+    """The last event for the test, the next-to-last for validation, every earlier one for training."""
+    from_end = events - 1 - event
+    return np.where(from_end == 0, TEST, np.where(from_end == 1, VALID, TRAIN))
+
+
+def by_time(time: np.ndarray, valid_from: int, test_from: int) -> np.ndarray:
+    """Events before ``valid_from`` for training, later ones before ``test_from`` for validation, the rest for the test.
+
+    Both are in seconds.
+    """
+    if valid_from >= test_from:
+        raise UserError(f"valid_from ({valid_from} s) must be before test_from ({test_from} s)")
+    return np.where(time < valid_from, TRAIN, np.where(time < test_from, VALID, TEST))
+
+
+def window(time: np.ndarray, target_days: int, valid_days: int, test_days: int) -> np.ndarray:
+    """The paper's industrial setting: the events of the log's last ``target_days`` days (UTC).
+
+    The last ``test_days`` of them are for the test, the ``valid_days`` before those for validation, the rest for
+    training. (The paper trains on 49 days and tests on the next one, so with one day of validation its sizes are
+    target_days = 51.)
+    """
+    if min(valid_days, test_days) < 1 or target_days <= valid_days + test_days:
+        raise UserError(
+            f"target_days {target_days} must exceed valid_days {valid_days} + test_days {test_days}, each 1 or more"
+        )
+    age = time.max() // DAY - time // DAY
+    return np.select([age < test_days, age < test_days + valid_days, age < target_days], [TEST, VALID, TRAIN], UNUSED)
+
+
+def history_ranges(
+    first: np.ndarray, end: np.ndarray, earliest: np.ndarray, max_len: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The history of each row, as a range of behaviours: the latest ``max_len`` of those before the row.
+
+    Args:
+        first: (N,) the first behaviour of the row's user.
+        end: (N,) one beyond the last behaviour that precedes the row.
+        earliest: (N,) the first behaviour recent enough (``first`` where any age will do).
+
+    Returns:
+        start and length, (N,) each.
+    """
+    start = np.minimum(np.maximum.reduce([first, earliest, end - max_len]), end)
+    return start, end - start
+
+
+def parse_time(value: str | int | dt.date, option: str) -> int:
+    """A point in time, given in seconds or as an ISO date (UTC), in seconds."""
+    try:
+        if isinstance(value, dt.datetime):
+            moment = value
+        elif isinstance(value, dt.date):
+            moment = dt.datetime(value.year, value.month, value.day)
+        elif str(value).lstrip("-").isdigit() and len(str(value)) != 8:
+            return int(value)
+        else:
+            moment = dt.datetime.fromisoformat(str(value))
+    except ValueError as error:
+        raise UserError(f"{option} is {value!r}; it must be a date such as 2014-01-31 or seconds") from error
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)).timestamp())

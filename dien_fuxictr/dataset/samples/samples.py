@@ -1,0 +1,97 @@
+"""Labelled samples whose histories are ranges of one table of behaviours, and their form on disk.
+
+A folder of samples holds
+
+- ``behaviours.parquet``: one row a behaviour, sorted by user, time and tie; ``item_history``, ``cate_history``, a
+  ``<side>_history`` for each side column and, for a log of exposures, ``neg_<history column>`` (the item that was shown
+  and not clicked; empty where there is none), ``session_history`` and ``day_history`` (see time_tokens.py), all
+  String; ``time`` (Int64, seconds), ``user_id`` (String).
+- ``train.parquet``, ``valid.parquet``, ``test.parquet``: ``label`` (Int8), ``user_id``, ``item_id``, ``cate_id`` and
+  the side columns (String), ``history_start`` (Int64, row of behaviours.parquet), ``history_length`` (Int32). The rows
+  of a split are in a seeded random order.
+- ``samples.json``: the options, counts and audit of the build.
+
+Each behaviour is stored once, however many histories it is part of.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from tqdm import tqdm
+
+from dien_fuxictr.common.errors import UserError
+
+from .protocols import SPLITS
+from .ranges import members
+
+LEADING = ("label", "user_id", "item_id", "cate_id", "item_history", "cate_history")
+CSV_ROWS = 100_000
+"""Rows that are joined to text at once."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Attributes: the tables and the content of samples.json, as the module says."""
+
+    behaviours: pl.DataFrame
+    splits: dict[str, pl.DataFrame]
+    info: dict
+
+    @property
+    def history_columns(self) -> list[str]:
+        return [name for name in self.behaviours.columns if name.endswith("_history")]
+
+    def save(self, folder: Path) -> None:
+        """Write the Parquet files and samples.json into an existing folder."""
+        self.behaviours.write_parquet(folder / "behaviours.parquet")
+        for split, rows in self.splits.items():
+            rows.write_parquet(folder / f"{split}.parquet")
+
+    def save_info(self, folder: Path) -> None:
+        """Write samples.json into an existing folder."""
+        (folder / "samples.json").write_text(json.dumps(self.info, indent=2, default=str) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Samples":
+        """Read a folder.
+
+        Raises:
+            UserError: it is no folder of samples.
+        """
+        tables = {}
+        for name in ("behaviours", *SPLITS):
+            path = Path(folder) / f"{name}.parquet"
+            if not path.is_file():
+                raise UserError(f"{folder} is no folder of samples: {path.name} is missing")
+            tables[name] = pl.read_parquet(path)
+        info = Path(folder) / "samples.json"
+        behaviours = tables.pop("behaviours")
+        return cls(behaviours, tables, json.loads(info.read_text()) if info.is_file() else {})
+
+    def save_csv(self, folder: Path, verbose: bool = True) -> None:
+        """Write train.csv, valid.csv and test.csv in the form of the published AmazonElectronics_x1: a row a sample,
+        the behaviours of a history joined by "^"."""
+        for split, rows in self.splits.items():
+            with (
+                open(folder / f"{split}.csv", "wb") as file,
+                tqdm(total=rows.height, unit="rows", desc=f"{split}.csv", disable=not verbose) as progress,
+            ):
+                for number, part in enumerate(self.joined(rows)):
+                    part.write_csv(file, include_header=number == 0)
+                    progress.update(part.height)
+
+    def joined(self, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """Parts of a split with histories as text."""
+        for part in rows.iter_slices(CSV_ROWS):
+            flat, sample = members(part["history_start"].to_numpy(), part["history_length"].to_numpy())
+            histories = self.behaviours.select(self.history_columns)[flat].with_columns(sample=sample)
+            text = histories.group_by("sample", maintain_order=True).agg(pl.col(self.history_columns).str.join("^"))
+            yield (
+                part.with_columns(sample=pl.int_range(pl.len()))
+                .join(text, on="sample", how="left", maintain_order="left")
+                .with_columns(pl.col(self.history_columns).fill_null(""))
+                .select(*LEADING, pl.exclude(*LEADING, "sample", "history_start", "history_length"))
+            )

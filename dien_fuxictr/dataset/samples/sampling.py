@@ -1,0 +1,207 @@
+"""From a log to samples: order it, choose what is predicted, give each sample its history and a label."""
+
+import logging
+
+import numpy as np
+import polars as pl
+
+from dien_fuxictr.common.errors import UserError
+
+from . import negatives, protocols
+from .protocols import DAY, SPLITS, UNUSED
+from .samples import Samples
+from .time_tokens import time_tokens
+
+logger = logging.getLogger(__name__)
+
+IDS = {"item_id": "item_history", "cate_id": "cate_history"}
+STREAMS = {name: number for number, name in enumerate(("ties", "users", "negatives", "exposures", "order"))}
+
+
+def make_samples(log: pl.DataFrame, options: dict) -> Samples:
+    """Samples of a log, by the options of :mod:`.options`.
+
+    Without labels each row is a behaviour, the sample of a behaviour is positive and gets one sampled negative of the
+    same history. With labels (1 clicked, 0 not) the exposures themselves are the samples, and a history holds the
+    user's clicks before the request began.
+
+    Args:
+        log: user_id, item_id, cate_id (String), time (Int64), any side columns (String) and, if known, label (Int8)
+            and request (String), in file order.
+
+    Raises:
+        UserError: a split is left without samples, or an option does not fit the data.
+    """
+    side = [name for name in log.columns if name not in ("user_id", "item_id", "cate_id", "time", "label", "request")]
+    log = sort_log(log, options["ties"], stream(options, "ties"))
+    labelled = "label" in log.columns
+    clicked = log["label"].to_numpy() == 1 if labelled else np.ones(log.height, bool)
+    # The clicks of interleaved requests need not be in the order of the requests.
+    click_rows = np.flatnonzero(clicked)
+    if labelled:
+        order = log.select("user_id", "time", row=pl.int_range(pl.len())).filter(clicked).sort("user_id", "time", "row")
+        click_rows = order["row"].to_numpy()
+    behaviours = log[click_rows]
+
+    split = assign_splits(log, options)
+    start, length = histories(log, behaviours, options)
+    split = np.where(length >= options["min_history"], split, UNUSED)
+    parts = {}
+    for number, name in enumerate(SPLITS):
+        rows = np.flatnonzero(split == number)
+        if not len(rows):
+            raise UserError(
+                f"the {name} split is empty: {log['user_id'].n_unique()} users and {log.height} rows are "
+                f"too few for protocol {options['protocol']} with these options"
+            )
+        if labelled:
+            part = log[rows].with_columns(history_start=start[rows], history_length=length[rows])
+        else:
+            part = with_negatives(behaviours, rows, start[rows], length[rows], options, number)
+        part = part.select(
+            pl.col("label").cast(pl.Int8),
+            "user_id",
+            *IDS,
+            *side,
+            "history_start",
+            pl.col("history_length").cast(pl.Int32),
+        )
+        parts[name] = part[stream(options, "order", number).permutation(part.height)]
+
+    table = (
+        behaviours.select(as_history(side, ""))
+        if not labelled
+        else behaviours.select(as_history(side, "")).hstack(
+            unclicked(log, clicked, click_rows, side, stream(options, "exposures"))
+        )
+    )
+    table = table.hstack(time_tokens(behaviours, options["session_gap"])).hstack(behaviours.select("time", "user_id"))
+    return Samples(table, parts, {"options": options, "counts": counts(log, behaviours, parts)})
+
+
+def stream(options: dict, name: str, number: int = 0) -> np.random.Generator:
+    """Random numbers of their own for each purpose, so that one option does not change what another draws."""
+    return np.random.default_rng((options["seed"], STREAMS[name], number))
+
+
+def sort_log(log: pl.DataFrame, ties: str, rng: np.random.Generator) -> pl.DataFrame:
+    """The log by user and time, with the time at which its event began as ``event_time``.
+
+    Rows of a user and time are in random order, or with ties "file" in that of the file. The review files are sorted by
+    item: a model that sees tied reviews in file order can tell the next item by its id.
+    """
+    log = log.with_columns(tie=rng.permutation(log.height) if ties == "random" else np.arange(log.height))
+    if "request" not in log.columns:
+        return log.sort("user_id", "time", "tie").drop("tie").with_columns(event_time="time")
+    request = ["user_id", "request"]
+    return (
+        log.with_columns(event_time=pl.col("time").min().over(request), event_tie=pl.col("tie").min().over(request))
+        .sort("user_id", "event_time", "event_tie", "time", "tie")
+        .drop("tie", "event_tie")
+    )
+
+
+def event_numbers(log: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the user and of the event of each row of a sorted log, from 0 without gaps."""
+    event = pl.struct("user_id", "request").rle_id() if "request" in log.columns else pl.int_range(pl.len())
+    numbers = log.select(user=pl.col("user_id").rle_id().cast(pl.Int64), event=event.cast(pl.Int64))
+    return numbers["user"].to_numpy(), numbers["event"].to_numpy()
+
+
+def assign_splits(log: pl.DataFrame, options: dict) -> np.ndarray:
+    """The split of each row of a sorted log, by the protocol."""
+    user, number = event_numbers(log)
+    first_row, last_row = user_bounds(user)
+    event = number - number[first_row[user]]
+    events = number[last_row[user]] - number[first_row[user]] + 1
+    time = log["event_time"].to_numpy()
+    protocol = options["protocol"]
+    if protocol == "last":
+        return protocols.last(user, event, events, options["folds"], options["fold"], stream(options, "users"))
+    if protocol == "leave_one_out":
+        return protocols.leave_one_out(event, events)
+    if protocol == "time":
+        cuts = (protocols.parse_time(options[name], name) for name in ("valid_from", "test_from"))
+        return protocols.by_time(time, *cuts)
+    return protocols.window(time, options["target_days"], options["valid_days"], options["test_days"])
+
+
+def user_bounds(user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last row of each user."""
+    first = np.flatnonzero(np.diff(user, prepend=-1))
+    return first, np.append(first[1:], len(user)) - 1
+
+
+def histories(log: pl.DataFrame, behaviours: pl.DataFrame, options: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Start and length of the history of each row of a sorted log, as a range of the behaviours."""
+    user, _ = event_numbers(log)
+    time = log["event_time"].to_numpy()
+    moments = np.unique(behaviours["time"].to_numpy())
+    if "label" in log.columns:
+        numbers = log.select("user_id", number=user).unique("user_id")
+        behaviour_user = behaviours.join(numbers, on="user_id", how="left", maintain_order="left")["number"].to_numpy()
+    else:
+        behaviour_user = user
+
+    def key(users: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """Ascends with user and time; times between two moments count as the later one."""
+        return users * (len(moments) + 1) + np.searchsorted(moments, times)
+
+    keys = key(behaviour_user, behaviours["time"].to_numpy())
+    first = np.searchsorted(behaviour_user, user)
+    end = np.searchsorted(keys, key(user, time)) if "label" in log.columns else np.arange(log.height)
+    earliest = first
+    if options["protocol"] == "window":
+        earliest = np.searchsorted(keys, key(user, time - options["history_days"] * DAY))
+    return protocols.history_ranges(first, end, earliest, options["max_len"])
+
+
+def with_negatives(
+    behaviours: pl.DataFrame, rows: np.ndarray, start: np.ndarray, length: np.ndarray, options: dict, split: int
+) -> pl.DataFrame:
+    """A positive and a negative sample for each of the rows."""
+    item = behaviours["item_id"].rank("dense").to_numpy().astype(np.int64) - 1
+    forbidden = negatives.Forbidden.build(item, rows, start, length, options["exclude_history"])
+    drawn = negatives.SAMPLERS[options["negatives"]](forbidden, stream(options, "negatives", split))
+    ranges = {"history_start": start, "history_length": length}
+    positive = behaviours[rows].with_columns(label=pl.lit(1), **ranges)
+    negative = behaviours[drawn].with_columns(behaviours["user_id"][rows], label=pl.lit(0), **ranges)
+    return pl.concat([positive, negative])
+
+
+def as_history(side: list[str], prefix: str) -> list[pl.Expr]:
+    """The columns of a behaviour under the names of the history columns."""
+    names = IDS | {name: f"{name}_history" for name in side}
+    return [pl.col(name).alias(prefix + history) for name, history in names.items()]
+
+
+def unclicked(
+    log: pl.DataFrame, clicked: np.ndarray, click_rows: np.ndarray, side: list[str], rng: np.random.Generator
+) -> pl.DataFrame:
+    """The item that each behaviour was preferred to, in columns neg_<history column>."""
+    user, event = event_numbers(log)
+    item = log["item_id"].rank("dense").to_numpy().astype(np.int64)
+    chosen = negatives.behaviour_negatives(
+        click_rows, item, clicked, user, event if "request" in log.columns else None, rng
+    )
+    return log.select(as_history(side, "neg_"))[np.maximum(chosen, 0)].with_columns(
+        pl.when(pl.Series(chosen >= 0)).then(pl.all()).otherwise(pl.lit(""))
+    )
+
+
+def counts(log: pl.DataFrame, behaviours: pl.DataFrame, splits: dict[str, pl.DataFrame]) -> dict:
+    """What a reader wants to know of the size."""
+    return {
+        "users": log["user_id"].n_unique(),
+        "items": log["item_id"].n_unique(),
+        "categories": log["cate_id"].n_unique(),
+        "behaviours": behaviours.height,
+        **{
+            split: {
+                "rows": rows.height,
+                "positives": int(rows["label"].sum()),
+                "mean_history": round(float(rows["history_length"].to_numpy().mean()), 2),
+            }
+            for split, rows in splits.items()
+        },
+    }

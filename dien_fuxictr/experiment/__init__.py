@@ -1,0 +1,4 @@
+"""One run: configuration -> data -> model -> training -> checkpoint -> evaluation and prediction.
+
+What needs several runs is in `studies`.
+"""

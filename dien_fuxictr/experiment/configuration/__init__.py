@@ -1,0 +1,1 @@
+"""The zoo's YAML files -> one checked, merged configuration."""

@@ -1,0 +1,218 @@
+"""Experiment configuration as the zoo reads it, with the file that each key comes from.
+
+Reading order, the later wins: `Base` of the file that has the experiment id < the experiment id < its data set. A
+folder holds `model_config.yaml` and `dataset_config.yaml`, or folders `model_config/` and `dataset_config/` of such
+files. A file without a `Base` of its own gets the first other file's, as in the zoo, with a warning.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.files import write_atomic
+from dien_fuxictr.common.names import nearest
+
+DEFAULTS = {"model_root": "./checkpoints/", "verbose": 1, "seed": 1029}
+BASE = "Base"
+
+
+class ConfigLoader(yaml.SafeLoader):
+    """Plain YAML, `!!python/tuple` (BARS's configurations use it) and 1e-3 as a number.
+
+    A safe loader: `yaml.FullLoader`, the zoo's, also builds other Python objects that no configuration needs.
+    """
+
+
+def _construct_tuple(loader: yaml.SafeLoader, node: yaml.SequenceNode) -> tuple[Any, ...]:
+    return tuple(loader.construct_sequence(node, deep=True))
+
+
+ConfigLoader.add_constructor("tag:yaml.org,2002:python/tuple", _construct_tuple)
+# YAML 1.1 takes 1e-3 (no point) and 1.5e3 (no sign) for text. Quoted text stays text.
+ConfigLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+class ConfigDumper(yaml.SafeDumper):
+    """Writes what `ConfigLoader` reads."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+ConfigDumper.add_representer(
+    tuple, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:python/tuple", value)
+)
+
+
+@dataclass
+class Config:
+    """Merged parameters of one experiment.
+
+    Attributes:
+        params: what the zoo would pass around as `params`.
+        origin: key -> "file [section]" that it comes from.
+        folder: the configuration folder.
+        warnings: what the user should know about the merge.
+    """
+
+    params: dict[str, Any]
+    origin: dict[str, str]
+    folder: Path
+    warnings: list[str] = field(default_factory=list)
+
+    def merge(self, settings: dict[str, Any], file: Path, name: str) -> None:
+        """Add the settings of a section; they win over what is there."""
+        for key, value in settings.items():
+            self.params[key] = _coerce(key, value)
+            self.origin[key] = f"{file} [{name}]"
+
+    def render(self) -> str:
+        """The merged configuration as YAML, each key with the file and section it comes from."""
+        lines = []
+        for key, value in sorted(self.params.items()):
+            flow = None if isinstance(value, (dict, list, tuple)) else False
+            text = yaml.dump({key: value}, Dumper=ConfigDumper, default_flow_style=flow, width=10_000).rstrip("\n")
+            comment = f"# {self.origin[key]}"
+            lines.append(f"{comment}\n{text}" if "\n" in text else f"{text}  {comment}")
+        return "\n".join(lines)
+
+
+def load_config(folder: Path, expid: str) -> Config:
+    """Read an experiment of a configuration folder.
+
+    Args:
+        folder: holds model_config(.yaml) and dataset_config(.yaml).
+        expid: experiment id.
+
+    Raises:
+        UserError: no such folder, file, experiment id or data set (the nearest are named); broken YAML; a template
+            (`dataset_id: TBD`).
+    """
+    config = merge_model(read_files(folder, "model_config"), folder, expid)
+    merge_dataset(config, read_files(folder, "dataset_config"))
+    return config
+
+
+def merge_model(models: dict[Path, dict[str, Any]], folder: Path, expid: str) -> Config:
+    """`Base` and the experiment of already read files; `merge_dataset` adds the data set.
+
+    Args:
+        models: file -> section -> content.
+        folder: named in messages.
+        expid: experiment id.
+
+    Raises:
+        UserError: no such experiment, or a section that is no mapping.
+    """
+    config = Config(dict(DEFAULTS), dict.fromkeys(DEFAULTS, "default"), folder)
+    file = _find(models, expid, "expid", folder, config.warnings)
+    base_file = file if BASE in models[file] else next((f for f in models if BASE in models[f]), None)
+    if base_file is not None:
+        config.merge(section(models[base_file], BASE, base_file), base_file, BASE)
+        if base_file != file:
+            config.warnings.append(f"{file} has no Base of its own: taking the Base of {base_file}")
+    config.merge(section(models[file], expid, file), file, expid)
+    config.params["model_id"] = expid
+    config.origin["model_id"] = "the experiment id"
+    return config
+
+
+def merge_dataset(config: Config, datasets: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+    """Add the entry of the experiment's data set.
+
+    Args:
+        config: of `merge_model`, changed in place.
+        datasets: file -> data set -> entry.
+
+    Returns:
+        The entry.
+
+    Raises:
+        UserError: no data set named, a template (`dataset_id: TBD`), or no such data set.
+    """
+    params, expid = config.params, config.params["model_id"]
+    if params.get("dataset_id") is None:
+        raise UserError(f"expid {expid} in {config.folder} names no dataset_id")
+    dataset_id = params["dataset_id"] = str(params["dataset_id"])
+    if dataset_id == "TBD":
+        known = ", ".join(key for entries in datasets.values() for key in entries)
+        raise UserError(
+            f"expid {expid} in {config.folder} is a template (dataset_id: TBD): give it a data set, one of {known}"
+        )
+    file = _find(datasets, dataset_id, "dataset_id", config.folder, config.warnings)
+    entry = section(datasets[file], dataset_id, file)
+    config.merge(entry, file, dataset_id)
+    return entry
+
+
+def read_files(folder: Path, kind: str) -> dict[Path, dict[str, Any]]:
+    """`kind`.yaml, or the sorted files of the folder `kind`, each as section -> content.
+
+    Raises:
+        UserError: no such folder or file, or broken YAML.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--config {folder}: no such folder")
+    single = folder / f"{kind}.yaml"
+    files = [single] if single.is_file() else sorted((folder / kind).glob("*.yaml"))
+    if not files:
+        raise UserError(f"--config {folder}: neither {kind}.yaml nor {kind}/*.yaml is in it")
+    return {file: read_yaml(file) for file in files}
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A YAML file that maps names to settings.
+
+    Raises:
+        UserError: it cannot be read, or is something else.
+    """
+    try:
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=ConfigLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{file} is not readable YAML: {' '.join(str(error).split())}") from error
+    if content is not None and not isinstance(content, dict):
+        raise UserError(f"{file} must map names to settings, but holds a {type(content).__name__}")
+    return {str(name): section for name, section in (content or {}).items()}
+
+
+def write_config(file: Path, content: dict[str, Any]) -> None:
+    """Write experiments or data set entries by their ids."""
+    text = yaml.dump(content, Dumper=ConfigDumper, default_flow_style=None, indent=4, sort_keys=False)
+    write_atomic(file, lambda output: output.write(text.encode()))
+
+
+def section(content: dict[str, Any], name: str, file: Path) -> dict[str, Any]:
+    """The mapping `name` of a file's content.
+
+    Raises:
+        UserError: it is no mapping.
+    """
+    settings = content[name]
+    if not isinstance(settings, dict):
+        raise UserError(f"{name} in {file} must map keys to values, but is {settings!r}")
+    return settings
+
+
+def _find(files: dict[Path, dict[str, Any]], name: str, what: str, folder: Path, warnings: list[str]) -> Path:
+    found = [file for file, content in files.items() if name in content and name != BASE]
+    if not found:
+        known = sorted({key for content in files.values() for key in content} - {BASE})
+        hint = nearest(name, known)
+        listed = f"nearest: {', '.join(hint)}" if hint else f"known: {', '.join(known)}"
+        raise UserError(f"{what} {name!r} is not in {folder}; {listed}")
+    if len(found) > 1:
+        warnings.append(f"{what} {name} is in {', '.join(map(str, found))}: taking the first")
+    return found[0]
+
+
+def _coerce(key: str, value: Any) -> Any:
+    """The zoo ignores a regularizer that is an int: make it a float."""
+    if str(key).endswith("regularizer") and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value

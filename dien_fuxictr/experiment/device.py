@@ -1,0 +1,25 @@
+"""Where a model runs."""
+
+import torch
+
+from dien_fuxictr.common.errors import UserError
+
+
+def device_index(gpu: int, warnings: list[str]) -> int:
+    """The zoo's index of a device: that of a GPU that exists, or -1 for the CPU.
+
+    Args:
+        gpu: of the command line.
+        warnings: gets a line where there is no GPU at all.
+
+    Raises:
+        UserError: there are GPUs, but not this one.
+    """
+    if gpu < 0:
+        return -1
+    if not torch.cuda.is_available():
+        warnings.append(f"--gpu {gpu}: no CUDA device is available, running on the CPU")
+        return -1
+    if gpu >= torch.cuda.device_count():
+        raise UserError(f"--gpu {gpu}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
+    return gpu

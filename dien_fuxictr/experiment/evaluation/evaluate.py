@@ -1,0 +1,73 @@
+"""Predictions of any zoo model over a loader, and their metrics."""
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from fuxictr.pytorch.models import BaseModel
+from torch import Tensor
+
+from dien_fuxictr.common.progress import progress_bar
+
+from .metrics import evaluate_metrics
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics, and what they were taken of.
+
+    Attributes:
+        metrics: name -> value.
+        label, score: (N,) float64, in the loader's order.
+        group: (N,) where the data set has a `group_id`.
+        milliseconds: of the forward pass, a batch on average.
+    """
+
+    metrics: dict[str, float]
+    label: np.ndarray
+    score: np.ndarray
+    group: np.ndarray | None
+    milliseconds: float
+
+
+@torch.no_grad()
+def predict(model: BaseModel, loader: Iterable[dict[str, Tensor]]) -> np.ndarray:
+    """Predictions in the loader's order, (N,) float64, in evaluation mode."""
+    model.eval()
+    predictions = [model.forward(batch)["y_pred"].reshape(-1) for batch in progress_bar(loader, model._verbose)]
+    return _numpy(predictions)
+
+
+@torch.no_grad()
+def evaluate(model: BaseModel, loader: Iterable[dict[str, Tensor]], metrics: Sequence[str]) -> Evaluation:
+    """Metrics of the model on a loader, logged as in the zoo.
+
+    Args:
+        model: put into evaluation mode.
+        loader: batches with labels, and with `feature_map.group_id` where that is set.
+        metrics: names, see `evaluate_metrics`.
+    """
+    model.eval()
+    group = model.feature_map.group_id
+    predictions, labels, groups, seconds = [], [], [], 0.0
+    for batch in progress_bar(loader, model._verbose):
+        start = time.perf_counter()
+        predictions.append(model.forward(batch)["y_pred"].reshape(-1))
+        if predictions[-1].is_cuda:
+            torch.cuda.synchronize()
+        seconds += time.perf_counter() - start
+        labels.append(model.get_labels(batch).reshape(-1))
+        if group is not None:
+            groups.append(model.get_group_id(batch).reshape(-1))
+    group_id = torch.cat(groups).cpu().numpy() if groups else None
+    label, score = _numpy(labels), _numpy(predictions)
+    logs = evaluate_metrics(label, score, metrics, group_id)
+    logging.info("[Metrics] " + " - ".join(f"{name}: {value:.6f}" for name, value in logs.items()))
+    return Evaluation(logs, label, score, group_id, 1000 * seconds / len(predictions))
+
+
+def _numpy(parts: list[Tensor]) -> np.ndarray:
+    return torch.cat(parts).cpu().numpy().astype(np.float64)

@@ -1,0 +1,73 @@
+"""`--predict`: scores new rows with a checkpoint and the data set's fitted encoder."""
+
+import csv
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from fuxictr.pytorch.models import BaseModel
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.files import write_atomic
+from dien_fuxictr.dataset.encoding.encoder import Encoder
+from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
+
+from .evaluate import predict
+
+
+def output_path(out: Path | None, expid: str) -> Path:
+    """Where predictions go: `--out`, else `<expid>_predictions.csv` in the working directory.
+
+    Raises:
+        UserError: the default file exists; only a file that `--out` names is overwritten.
+    """
+    if out is not None:
+        return out
+    default = Path(f"{expid}_predictions.csv")
+    if default.exists():
+        raise UserError(f"{default} exists: name it with --out {default} to overwrite it, or another file")
+    return default
+
+
+def predict_file(model: BaseModel, file: Path, out: Path, params: dict[str, Any]) -> None:
+    """Score the rows of a CSV or Parquet file, in their order; no label is needed.
+
+    Batches and padding are those of an evaluation: the scores of a test file are the test evaluation's, bit for bit.
+
+    Args:
+        model: with its weights loaded.
+        file: the zoo's CSV or Parquet form, or samples.
+        out: CSV to write: the group and item columns that `file` has, then `score` (float64, read back exactly).
+        params: configuration of the experiment.
+
+    Raises:
+        UserError: no such file, a missing column, no fitted encoder, or `out` cannot be written.
+    """
+    if not file.is_file():
+        raise UserError(f"--predict {file}: no such file")
+    encoder = Encoder.load(Path(params["data_root"], params["dataset_id"]), params)
+    split = encoder.encode_file(file, labels_required=False)
+    for column, count in encoder.unseen.items():
+        if count:
+            logging.warning(f"{column}: {count} unseen ids are scored as out of vocabulary")
+    options = {key: params[key] for key in ("batch_size", "trim_histories", "gpu") if key in params}
+    loader = InMemoryDataLoader.from_encoded(model.feature_map, split, **options)
+    scores = predict(model, loader)
+    wanted = dict.fromkeys(name for name in (params.get("group_id"), "user_id", "item_id") if name)
+    columns = _columns(file, list(wanted), params.get("sep", ","))
+    write_atomic(out, columns.with_columns(score=pl.Series(scores.astype(np.float64))).write_csv)
+    logging.info(f"Predictions: {len(scores)} rows in {out}")
+
+
+def _columns(file: Path, wanted: list[str], separator: str) -> pl.DataFrame:
+    """Those of the wanted columns that the file has, as they stand in it."""
+    if str(file).endswith("parquet"):  # the encoder's rule
+        present = pl.read_parquet_schema(file)
+        return pl.read_parquet(file, columns=[name for name in wanted if name in present])
+    with open(file, newline="", encoding="utf-8") as lines:
+        header = next(csv.reader(lines, delimiter=separator))
+    return pl.read_csv(
+        file, columns=[name for name in wanted if name in header], separator=separator, infer_schema=False
+    )

@@ -1,0 +1,93 @@
+"""Finding and building the experiment's model."""
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+from fuxictr.features import FeatureMap
+from fuxictr.pytorch.models import BaseModel
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.names import nearest
+
+from .checkout import Checkout
+
+
+def find_model(name: str, zoo: str | None = None) -> type[BaseModel]:
+    """The class `name` of `model_zoo.<name>.src`.
+
+    Args:
+        name: of the class.
+        zoo: a FuxiCTR checkout that has it, instead of this project.
+
+    Raises:
+        UserError: there is no such model; names those there are.
+    """
+    if zoo is not None:
+        return Checkout(Path(zoo)).model_class(name)
+    package = f"model_zoo.{name}.src"
+    try:
+        return getattr(importlib.import_module(package), name)
+    except ModuleNotFoundError as error:
+        if not (error.name and f"{package}.".startswith(f"{error.name}.")):
+            raise
+    except AttributeError as error:
+        raise UserError(f"model {name!r}: {package} has no class of that name") from error
+    models = own_models()
+    hint = nearest(name, models)
+    raise UserError(f"model {name!r} is unknown; {'nearest' if hint else 'known'}: {', '.join(hint or models)}")
+
+
+def own_models() -> list[str]:
+    """Names of the models in `model_zoo/`."""
+    roots = importlib.import_module("model_zoo").__path__
+    return sorted({folder.parent.name for root in roots for folder in Path(root).glob("*/src")})
+
+
+def load_feature_map(params: dict[str, Any]) -> FeatureMap:
+    """The data set's feature map, with the experiment's `use_features`, `feature_specs` and `group_id`.
+
+    Raises:
+        UserError: no feature map; a feature that the data set does not have.
+    """
+    data_dir = Path(params["data_root"], params["dataset_id"])
+    file = data_dir / "feature_map.json"
+    if not file.is_file():
+        raise UserError(f"data set {params['dataset_id']}: {file} does not exist")
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    if stored.get("dataset_id") != params["dataset_id"]:
+        raise UserError(f"{file} belongs to data set {stored.get('dataset_id')!r}, not to {params['dataset_id']!r}")
+    names = [name for entry in stored["features"] for name in entry]
+    _known_feature("use_features", params.get("use_features") or [], names)
+    used = params.get("use_features") or names
+    for spec in params.get("feature_specs") or []:
+        listed = spec["name"] if isinstance(spec["name"], list) else [spec["name"]]
+        _known_feature("feature_specs", listed, used)
+    if params.get("group_id"):
+        _known_feature("group_id", [params["group_id"]], used)
+    feature_map = FeatureMap(params["dataset_id"], str(data_dir))
+    feature_map.load(str(file), params)
+    feature_map.num_fields = feature_map.get_num_fields()  # the zoo counts before use_features
+    return feature_map
+
+
+def build_model(model_class: type[BaseModel], feature_map: FeatureMap, params: dict[str, Any]) -> BaseModel:
+    """Build the model with every key of the configuration.
+
+    Raises:
+        UserError: the constructor refuses a value.
+    """
+    try:
+        model = model_class(feature_map, **params)
+    except (ValueError, NotImplementedError) as error:
+        raise UserError(f"{params['model_id']}: {' '.join(str(error).split())}") from error
+    model.count_parameters()
+    return model
+
+
+def _known_feature(key: str, names: list[str], known: list[str]) -> None:
+    for name in names:
+        if name not in known:
+            hint = nearest(str(name), known) or sorted(known)
+            raise UserError(f"{key}: the data set has no feature {name!r}; there are {', '.join(hint)}")

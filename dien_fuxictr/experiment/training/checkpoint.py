@@ -1,0 +1,102 @@
+"""Checkpoints that a crash cannot break: written whole or not at all, read without running what is in them.
+
+`<expid>.model` holds the best weights, a plain state_dict in the zoo's place; see `resume` for `<expid>.resume`.
+"""
+
+import pickle
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.files import write_atomic
+
+
+def save(content: Any, path: Path) -> None:
+    """`torch.save`, atomically."""
+    write_atomic(path, lambda file: torch.save(content, file))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint on the CPU; only tensors and plain values are accepted, never code.
+
+    Raises:
+        UserError: no such file, a broken file, or one that holds anything else.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"checkpoint {path} does not exist") from error
+    except pickle.UnpicklingError as error:
+        raise UserError(f"checkpoint {path} is refused: broken, or it holds more than tensors and numbers") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"checkpoint {path} is not readable: {_first_line(error)}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"checkpoint {path} holds a {type(content).__name__}, not a state dict")
+    return content
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load the weights of a checkpoint into the model.
+
+    Raises:
+        UserError: as `load`, or the checkpoint does not fit the model.
+    """
+    fit_weights(model, load(path), path)
+
+
+def fit_weights(model: nn.Module, weights: dict[str, Any], path: Path) -> None:
+    """Load a state dict that must have exactly the model's names and shapes.
+
+    Raises:
+        UserError: the names and shapes that differ.
+    """
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    found = {name: tuple(value.shape) for name, value in weights.items() if isinstance(value, Tensor)}
+    differences = [f"no {name}" for name in expected if name not in found]
+    differences += [f"{name} is not the model's" for name in found if name not in expected]
+    differences += [
+        f"{name} is {found[name]}, the model's {shape}"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
+    ]
+    if differences:
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise UserError(f"checkpoint {path} does not fit the model: {'; '.join(differences[:3])}{more}")
+    model.load_state_dict(weights)
+
+
+def rng_state() -> dict[str, Any]:
+    """States of the global generators of torch, CUDA, NumPy and Python, as tensors and plain numbers."""
+    numpy_state = np.random.get_state(legacy=False)
+    version, internal, gauss_next = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [
+            torch.from_numpy(numpy_state["state"]["key"].astype(np.int64)),
+            int(numpy_state["state"]["pos"]),
+            int(numpy_state["has_gauss"]),
+            float(numpy_state["gauss"]),
+        ],
+        "python": [version, torch.tensor(internal), gauss_next],
+    }
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Restore what `rng_state` returned."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    keys, *rest = state["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))
+    version, internal, gauss_next = state["python"]
+    random.setstate((version, tuple(internal.tolist()), gauss_next))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,103 @@
+"""The resume state beside the best weights: all that an interrupted run needs to go on as if nothing had happened."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fuxictr.pytorch.models import BaseModel
+
+from dien_fuxictr.common.errors import UserError
+
+from . import checkpoint
+
+# A resumed run may differ in these: they change where and how it runs, not what it computes.
+FREE_KEYS = ("gpu", "verbose", "num_workers", "model_root")
+
+
+@dataclass
+class Progress:
+    """Place in the training and state of early stopping.
+
+    Attributes:
+        epoch: current epoch, from 0.
+        batches_done: batches of that epoch that are done.
+        total_steps: optimizer steps so far.
+        loss_sum, loss_steps: training loss since the last evaluation.
+        train_seconds, train_rows: spent on and seen by optimizer steps, loading included.
+        best_metric: best value of the monitor so far.
+        stopping_steps: evaluations without improvement.
+        saved_best: whether this run has written its best weights.
+        stop: whether early stopping has ended the training.
+    """
+
+    epoch: int = 0
+    batches_done: int = 0
+    total_steps: int = 0
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    train_seconds: float = 0.0
+    train_rows: int = 0
+    best_metric: float = -math.inf
+    stopping_steps: int = 0
+    saved_best: bool = False
+    stop: bool = False
+
+
+class ResumeFile:
+    """`<expid>.resume` of one run.
+
+    Args:
+        path: the file.
+        config: the configuration; a run is only resumed with the same one, but for `FREE_KEYS`.
+    """
+
+    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+        self.path = path
+        self._config = {key: repr(value) for key, value in config.items() if key not in FREE_KEYS}
+
+    def save(self, model: BaseModel, progress: Progress, epoch_rng: dict[str, Any]) -> None:
+        """Write the state atomically.
+
+        Args:
+            model: weights and optimizer.
+            progress: place in the training.
+            epoch_rng: the generators when the epoch's iterator was made; with them the epoch's order comes out again.
+        """
+        checkpoint.save(
+            {
+                "finished": False,
+                "config": self._config,
+                "progress": asdict(progress),
+                "model": model.state_dict(),
+                "optimizer": model.optimizer.state_dict(),
+                "rng": checkpoint.rng_state(),
+                "epoch_rng": epoch_rng,
+            },
+            self.path,
+        )
+
+    def mark_finished(self) -> None:
+        """Replace the state by a small mark that the run has ended; its best weights are in `<expid>.model`."""
+        checkpoint.save({"finished": True, "config": self._config}, self.path)
+
+    def load(self) -> dict[str, Any]:
+        """The state as saved.
+
+        Raises:
+            UserError: no state, a broken one, or one of another configuration (the differing keys are named).
+        """
+        if not self.path.exists():
+            raise UserError(f"nothing to resume: {self.path} does not exist")
+        state = checkpoint.load(self.path)
+        if not {"finished", "config"} <= state.keys():
+            raise UserError(f"{self.path} is not a resume state")
+        saved, own = state["config"], self._config
+        changes = [
+            f"{key} ({saved.get(key, 'absent')} -> {own.get(key, 'absent')})"
+            for key in sorted(saved.keys() | own.keys())
+            if saved.get(key) != own.get(key)
+        ]
+        if changes:
+            raise UserError(f"cannot resume {self.path}: the configuration differs in {', '.join(changes)}")
+        return state

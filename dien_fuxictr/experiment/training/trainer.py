@@ -1,0 +1,274 @@
+"""The zoo's training loop around any zoo model, with checks, atomic checkpoints and exact resumption."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from fuxictr.pytorch.dataloaders.parquet_dataloader import ParquetDataLoader
+from fuxictr.pytorch.models import BaseModel
+from torch import Tensor
+
+from dien_fuxictr.common.errors import TrainingError
+from dien_fuxictr.common.progress import progress_bar
+
+from ..evaluation.evaluate import evaluate
+from . import checkpoint
+from .gradients import clip_gradients, gradient_cause, gradient_norm, loss_cause
+from .optimizers import fuse
+from .resume import Progress, ResumeFile
+
+MIN_DELTA = 1e-6
+
+
+class Observer(Protocol):
+    """What watches a training run, e.g. TensorBoard."""
+
+    def step(self, step: int, losses: dict[str, float], learning_rate: float) -> None:
+        """After each optimizer step; `losses` has `train`, `gradient_norm` and, if the model has one, `auxiliary`."""
+
+    def evaluation(self, step: int, metrics: dict[str, float], model: BaseModel, loader: Iterable[Any]) -> None:
+        """After each evaluation on the validation `loader`; must leave the random state alone."""
+
+
+class Trainer:
+    """Fits a zoo model; the loop, the log lines and the keys are those of `BaseModel.fit`.
+
+    Unlike the zoo: a loss or gradient that is not finite stops the run before the optimizer moves; a NaN metric is no
+    improvement; `eval_steps` beyond an epoch evaluates at its end; an interrupted run can be resumed, bit for bit;
+    weights of an earlier run are never taken for this one's; Adam's steps are fused.
+
+    Args:
+        model: a compiled zoo model that has taken no step.
+        max_gradient_norm: clip norm of the gradient.
+        config: the configuration, compared when a run is resumed.
+        on_start: called after the first step, when the run has really started.
+        observers: watch losses and evaluations.
+        checkpoint_seconds: the longest time between two resume states.
+    """
+
+    def __init__(
+        self,
+        model: BaseModel,
+        max_gradient_norm: float = 10.0,
+        config: dict[str, Any] | None = None,
+        on_start: Callable[[], None] = lambda: None,
+        observers: Sequence[Observer] = (),
+        checkpoint_seconds: float = 300.0,
+    ) -> None:
+        self.model = model
+        self.max_gradient_norm = max_gradient_norm
+        self.on_start = on_start
+        self.observers = observers
+        self.checkpoint_seconds = checkpoint_seconds
+        self.best_path = Path(model.checkpoint)
+        self.resume_file = ResumeFile(self.best_path.with_suffix(".resume"), config or {})
+        self.progress = Progress(best_metric=math.inf if model._monitor_mode == "min" else -math.inf)
+        self._epoch_rng: dict[str, Any] = {}
+        self._rng: dict[str, Any] | None = None  # of a resumed run, until it is back in its place
+        self._owns_files = False
+        self._finished = False
+        self._parameters = list(model.parameters())  # to walk through all modules takes as long as small kernels
+        fuse(model.optimizer)
+
+    def resume(self) -> None:
+        """Take up an interrupted run; `fit` then does what is left, for a finished run only the loading of its weights.
+
+        Raises:
+            UserError: no resume state, a broken one, one of another configuration or of another model.
+        """
+        state = self.resume_file.load()
+        self._owns_files = True
+        self._finished = state["finished"]
+        if self._finished:
+            return
+        checkpoint.fit_weights(self.model, state["model"], self.resume_file.path)
+        self.model.optimizer.load_state_dict(state["optimizer"])
+        self.progress = Progress(**state["progress"])
+        self._epoch_rng, self._rng = state["epoch_rng"], state["rng"]
+
+    def fit(self, train_loader: Any, valid_loader: Any, epochs: int = 1) -> None:
+        """Train, then load the best weights of this run.
+
+        Args:
+            train_loader, valid_loader: zoo loaders; `len` is the number of batches.
+            epochs: at most so many.
+
+        Raises:
+            TrainingError: a loss or gradient that is not finite, or no evaluation whose monitor is a number.
+            UserError: a checkpoint cannot be written.
+        """
+        if self._finished:
+            logging.info("The run has finished: nothing to resume.")
+        else:
+            self._train(train_loader, valid_loader, epochs)
+            if not self.progress.saved_best:
+                monitor = "+".join(self.model._monitor.get_metrics())
+                raise TrainingError(f"no evaluation gave a finite monitor ({monitor}): there are no best weights")
+        logging.info(f"Load best model: {self.best_path}")
+        checkpoint.load_weights(self.model, self.best_path)
+        self.resume_file.mark_finished()
+
+    def _train(self, train_loader: Any, valid_loader: Any, epochs: int) -> None:
+        steps_per_epoch = len(train_loader)
+        eval_steps = self.model._eval_steps or steps_per_epoch
+        if eval_steps > steps_per_epoch:
+            logging.warning(
+                f"eval_steps={eval_steps} exceeds the {steps_per_epoch} steps of an epoch: "
+                "evaluating at the end of each epoch"
+            )
+            eval_steps = steps_per_epoch
+        logging.info(f"Start training: {steps_per_epoch} batches/epoch")
+        if self._rng is None:
+            logging.info("************ Epoch=1 start ************")
+        else:
+            self._back_in_place(train_loader, steps_per_epoch, self._rng)
+        self._last_write = time.monotonic()
+        while self.progress.epoch < epochs and not self.progress.stop:
+            self._train_epoch(train_loader, valid_loader, steps_per_epoch, eval_steps)
+            if not self.progress.stop:
+                logging.info(f"************ Epoch={self.progress.epoch + 1} end ************")
+                self.progress.epoch += 1
+                self.progress.batches_done = 0
+        logging.info("Training finished.")
+
+    def _back_in_place(self, train_loader: Any, steps_per_epoch: int, rng: dict[str, Any]) -> None:
+        place = self.progress
+        logging.info(f"Resume training @epoch {place.epoch + 1} - batch {place.batches_done}")
+        if isinstance(train_loader, ParquetDataLoader) and train_loader.shuffle:
+            logging.warning("The zoo's Parquet loader shuffles without the seed: the resumed run sees another order")
+        if place.batches_done == steps_per_epoch:
+            place.epoch += 1
+            place.batches_done = 0
+        if place.batches_done == 0:
+            checkpoint.set_rng_state(rng)
+            self._rng = None
+
+    def _train_epoch(self, train_loader: Any, valid_loader: Any, steps_per_epoch: int, eval_steps: int) -> None:
+        place = self.progress
+        self.model.train()
+        batches = self._epoch_batches(train_loader)
+        start = time.perf_counter()
+        for batch in progress_bar(batches, self.model._verbose, total=steps_per_epoch, initial=place.batches_done):
+            loss = self._train_step(batch)
+            place.train_seconds += time.perf_counter() - start
+            place.train_rows += len(batch[self.model.feature_map.labels[0]])
+            place.batches_done += 1
+            place.total_steps += 1
+            place.loss_sum += loss
+            place.loss_steps += 1
+            self.on_start()
+            if place.total_steps % eval_steps == 0:
+                logging.info(f"Train loss: {place.loss_sum / place.loss_steps:.6f}")
+                place.loss_sum, place.loss_steps = 0.0, 0
+                self._eval_step(valid_loader)
+                self._write_state()
+            elif time.monotonic() - self._last_write > self.checkpoint_seconds:
+                self._write_state()
+            if place.stop:
+                break
+            start = time.perf_counter()
+
+    def _epoch_batches(self, train_loader: Any) -> Iterable[dict[str, Tensor]]:
+        """The epoch's batches that are left; a loader draws its order from the generators as its iterator starts."""
+        if self._rng is None:
+            self._epoch_rng = checkpoint.rng_state()
+            return iter(train_loader)
+        checkpoint.set_rng_state(self._epoch_rng)
+        batches = iter(train_loader)
+        for _ in islice(batches, self.progress.batches_done):
+            pass
+        checkpoint.set_rng_state(self._rng)
+        self._rng = None
+        return batches
+
+    def _train_step(self, batch: dict[str, Tensor]) -> float:
+        model = self.model
+        model.optimizer.zero_grad()
+        try:
+            return_dict = model.forward(batch)
+            y_true = model.get_labels(batch)
+            try:
+                loss = model.compute_loss(return_dict, y_true)
+            except RuntimeError as error:  # binary_cross_entropy on the CPU refuses a NaN prediction itself
+                if bool(torch.isfinite(return_dict["y_pred"]).all()):
+                    raise
+                raise self._not_finite("loss", loss_cause(model, return_dict, y_true)) from error
+            loss.backward()
+            watched = {"train": loss, "gradient_norm": gradient_norm(self._parameters)}
+            if isinstance(return_dict.get("aux_loss"), Tensor):  # models of the zoo have 0 there when it is off
+                watched["auxiliary"] = return_dict["aux_loss"]
+            # The one host synchronisation of the step.
+            values = torch.stack([value.detach().double() for value in watched.values()]).tolist()
+        except RuntimeError as error:
+            if "device-side assert" not in str(error):
+                raise
+            cause = (
+                "an assertion failed on the GPU: a prediction that is not finite, or an id beyond its embedding "
+                "table (--gpu -1 tells which)"
+            )
+            raise self._not_finite("loss", cause) from error
+        losses = dict(zip(watched, values, strict=True))
+        if not math.isfinite(losses["train"]):
+            raise self._not_finite("loss", loss_cause(model, return_dict, y_true))
+        if not math.isfinite(losses["gradient_norm"]):
+            raise self._not_finite("gradient", gradient_cause(model))
+        clip_gradients(self._parameters, self.max_gradient_norm, losses["gradient_norm"])
+        model.optimizer.step()
+        for observer in self.observers:
+            observer.step(self.progress.total_steps + 1, losses, model.optimizer.param_groups[0]["lr"])
+        return losses["train"]
+
+    def _not_finite(self, what: str, cause: str) -> TrainingError:
+        place = self.progress
+        where = f"epoch {place.epoch + 1}, batch {place.batches_done + 1} (step {place.total_steps + 1})"
+        return TrainingError(f"the {what} is not finite at {where}: {cause}; the optimizer has not moved")
+
+    def _eval_step(self, valid_loader: Any) -> None:
+        place = self.progress
+        logging.info(f"Evaluation @epoch {place.epoch + 1} - batch {place.batches_done}: ")
+        logs = evaluate(self.model, valid_loader, self.model._monitor.get_metrics()).metrics
+        self._checkpoint_and_earlystop(self.model._monitor.get_value(logs))
+        for observer in self.observers:
+            observer.evaluation(place.total_steps, logs, self.model, valid_loader)
+        self.model.train()
+
+    def _checkpoint_and_earlystop(self, value: float) -> None:
+        model, place, mode = self.model, self.progress, self.model._monitor_mode
+        better = value <= place.best_metric - MIN_DELTA if mode == "min" else value >= place.best_metric + MIN_DELTA
+        if better and math.isfinite(value):
+            place.stopping_steps = 0
+            place.best_metric = value
+            if model._save_best_only:
+                logging.info(f"Save best model: monitor({mode})={value:.6f}")
+                self._write_weights()
+        else:
+            place.stopping_steps += 1
+            logging.info(f"Monitor({mode})={value:.6f} STOP!")
+            if model._reduce_lr_on_plateau:
+                logging.info(f"Reduce learning rate on plateau: {model.lr_decay():.6f}")
+        if place.stopping_steps >= model._early_stop_patience:
+            place.stop = True
+            logging.info(f"********* Epoch={place.epoch + 1} early stop *********")
+        if not model._save_best_only and math.isfinite(value):
+            self._write_weights()
+
+    def _write_weights(self) -> None:
+        self._take_files()
+        checkpoint.save(self.model.state_dict(), self.best_path)
+        self.progress.saved_best = True
+
+    def _write_state(self) -> None:
+        self._take_files()
+        self.resume_file.save(self.model, self.progress, self._epoch_rng)
+        self._last_write = time.monotonic()
+
+    def _take_files(self) -> None:
+        """Before the first write of a fresh run, the resume state of an earlier run must go: it would mix two runs."""
+        if not self._owns_files:
+            self.resume_file.path.unlink(missing_ok=True)
+            self._owns_files = True

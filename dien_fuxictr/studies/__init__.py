@@ -1,0 +1,1 @@
+"""Many runs: sweeps of hyper-parameters, comparisons over seeds, pictures of trained models."""

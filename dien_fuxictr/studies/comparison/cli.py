@@ -1,0 +1,178 @@
+"""The command line of `run_comparison.py`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dien_fuxictr.common.errors import UserError, exit_code, fail
+from dien_fuxictr.common.files import write_atomic
+from dien_fuxictr.experiment.checkout import Checkout
+
+from ..runs.workers import Job, run_with_progress
+from .page import as_html
+from .pictures import draw_all
+from .plan import Run, experiment_ids, plan, read_experiments, write_runs
+from .slices import Slices, slices_of
+from .table import Row, as_csv, as_markdown, make_rows
+from .zoo import zoo_entry
+
+BASE_MODEL = "EmbeddingMLP"
+"""The paper's BaseModel, from which it takes its relative improvements."""
+
+EPILOG = """
+examples:
+  run_comparison.py --dataset amazon --seeds 3                            every experiment on the embedded sample
+  run_comparison.py --expids DIEN_amazon DIN_amazon --seeds 5 --workers 2
+  run_comparison.py --tag _amazon_beauty --seeds 3 --gpu 0 1              two GPUs, one run at a time on each
+  run_comparison.py --dataset amazon --zoo FuxiCTR --zoo-models DCN DIN   and models of a FuxiCTR checkout
+
+files (OUT: --out, default comparisons/DATASET):
+  OUT/table.md, table.csv        the table: mean and standard deviation over the seeds, the interval against the base
+  OUT/*.png                      AUC with error bars, by history length and by item popularity, learning curves,
+                                 calibration (pip install matplotlib)
+  OUT/report.html                table and pictures in one file; its columns can be sorted
+  OUT/results.json               each run with its configuration, commit, versions, hardware and learning curves
+  OUT/runs/EXPID_seedN/          what a run reported; a finished one is not run again
+  OUT/logs/EXPID_seedN.log       all that it printed
+
+A row is ranked against the base only where the 95 % interval of the difference of AUC (bootstrap over the test users,
+seeds pooled) does not hold 0, and among others only where their intervals do not overlap: else its place is a range.
+
+exit code: 0 all runs finished; 1 some failed (the table has the rest); 2 bad input; 130 interrupted
+"""
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; exits with code 2 on a wrong one."""
+    parser = argparse.ArgumentParser(
+        prog="run_comparison.py",
+        description="Trains experiments over seeds and compares them on the test set.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path("./config/"),
+        metavar="DIR",
+        help="folder of model_config and dataset_config; default ./config/",
+    )
+    parser.add_argument("--expids", nargs="+", default=[], metavar="ID", help="experiments to compare")
+    parser.add_argument("--dataset", metavar="ID", help="all experiments on this data set")
+    parser.add_argument("--tag", metavar="TEXT", help="all experiments whose id contains it")
+    parser.add_argument("--base", metavar="ID", help=f"what others stand against; default {BASE_MODEL}, or the first")
+    parser.add_argument(
+        "--zoo", type=Path, metavar="DIR", help="FuxiCTR checkout, for --zoo-models and for models that are not here"
+    )
+    parser.add_argument(
+        "--zoo-models",
+        nargs="+",
+        default=[],
+        metavar="MODEL",
+        help="models of it to add, as zoo_MODEL_DATASET, with the budget of the base",
+    )
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each experiment; default 1")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="runs at a time on the CPU; default 1")
+    parser.add_argument("--gpu", type=int, nargs="+", metavar="N", help="one run at a time on each of these GPUs")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results")
+    options = parser.parse_args(arguments)
+    for name in ("seeds", "workers"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} {getattr(options, name)}: must be 1 or more")
+    if options.zoo_models and not options.zoo:
+        parser.error("--zoo-models goes with --zoo")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a comparison.
+
+    Args:
+        arguments: the command line without the program's name; None: the process's.
+
+    Returns:
+        Exit code: 0, 1 if a run failed, 2 for bad input, 130 when interrupted.
+    """
+    options = parse_arguments(arguments)
+    return exit_code(lambda: _run(options), "interrupted; the same command goes on with what is left")
+
+
+def _run(options: argparse.Namespace) -> int:
+    chosen = list(options.expids)
+    if options.dataset or options.tag:
+        found = experiment_ids(options.config, options.dataset, options.tag)
+        if not found:
+            asked = [f"--{name} {getattr(options, name)}" for name in ("dataset", "tag") if getattr(options, name)]
+            raise UserError(f"{options.config} has no experiment with {' and '.join(asked)}")
+        chosen += found
+    checkout = Checkout(options.zoo) if options.zoo else None
+    experiments = read_experiments(options.config, chosen, checkout)
+    base = options.base or next(
+        (expid for expid, params in experiments.items() if params["model"] == BASE_MODEL), next(iter(experiments))
+    )
+    if base not in experiments:
+        raise UserError(f"--base {base} is none of the experiments: {', '.join(experiments)}")
+    if checkout:
+        for name in options.zoo_models:
+            entry = zoo_entry(checkout, name, experiments[base])
+            experiments.setdefault(entry["model_id"], entry)  # an entry of the user's goes first
+    runs = plan(experiments, options.seeds, options.out)
+    folder = write_runs(runs, options.config)
+    jobs = {run.name: _job(run, folder) for run in runs if run.result is None}
+    failed = run_with_progress(jobs, options.gpu or [-1] * options.workers, finished=len(runs) - len(jobs))
+    rows = compare(runs, base)
+    print(as_markdown(rows))
+    if failed:
+        return fail(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}", 1)
+    return 0
+
+
+def _job(run: Run, config: Path) -> Job:
+    return Job(
+        ["--config", str(config), "--expid", run.name, "--report", str(run.report)],
+        run.out / "logs" / f"{run.name}.log",
+    )
+
+
+def compare(runs: list[Run], base: str) -> list[Row]:
+    """The table and the pictures of the finished runs, written into the comparison's folder.
+
+    Raises:
+        UserError: no run of the base has finished.
+    """
+    results, predictions = {}, {}
+    for run in runs:
+        if result := run.result:
+            results.setdefault(run.expid, []).append(result)
+            with np.load(run.report / "predictions.npz") as rows:
+                predictions.setdefault(run.expid, []).append(dict(rows))
+    if base not in results:
+        raise UserError(f"no run of {base}, the base, has finished: there is nothing to compare with")
+    rows = make_rows(results, predictions, base)
+    out = runs[0].out
+    try:
+        draw_all(rows, results, predictions, _slices(runs[0]), out)
+    except UserError as error:
+        print(f"note: {error}", file=sys.stderr)
+    texts = {
+        "table.md": as_markdown(rows) + "\n",
+        "table.csv": as_csv(rows),
+        "report.html": as_html(rows, results, out),
+        "results.json": json.dumps({"base": base, "runs": results}, indent=2),
+    }
+    for name, text in texts.items():
+        write_atomic(out / name, lambda file, text=text: file.write(text.encode()))
+    return rows
+
+
+def _slices(run: Run) -> list[Slices]:
+    data_dir = Path(run.params["data_root"], run.params["dataset_id"])
+    try:
+        return slices_of(data_dir)
+    except FileNotFoundError:
+        print(f"note: {data_dir} was not encoded here: no AUC by history length and item popularity", file=sys.stderr)
+        return []

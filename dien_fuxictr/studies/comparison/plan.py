@@ -1,0 +1,138 @@
+"""Which runs a comparison has, and the configuration folder that `run_expid.py` reads them from."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.experiment.checkout import Checkout
+from dien_fuxictr.experiment.configuration.config import BASE, merge_dataset, merge_model, read_files, write_config
+from dien_fuxictr.experiment.models import find_model, own_models
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+        expid: experiment id of the user's configuration.
+        params: its merged configuration, with this run's seed.
+        out: folder of the comparison.
+    """
+
+    expid: str
+    params: dict[str, Any]
+    out: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.expid}_seed{self.params['seed']}"
+
+    @property
+    def report(self) -> Path:
+        return self.out / "runs" / self.name
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """result.json of a run that has finished with this very configuration."""
+        file = self.report / "result.json"
+        if not file.is_file():
+            return None
+        result = json.loads(file.read_text(encoding="utf-8"))
+        same = all(result["config"].get(key) == repr(value) for key, value in self.params.items())
+        return result if same else None
+
+
+def experiment_ids(config: Path, dataset: str | None, tag: str | None) -> list[str]:
+    """Ids of a configuration folder: those on a data set, those whose id contains a tag, or both.
+
+    Of entries of a file that are equal the first is taken, as the others would train the same again.
+    """
+    chosen = []
+    for experiments in read_files(config, "model_config").values():
+        entries = []
+        for expid, entry in experiments.items():
+            if (
+                expid != BASE
+                and (dataset is None or (entry or {}).get("dataset_id") == dataset)
+                and (tag is None or tag in expid)
+                and entry not in entries
+            ):
+                entries.append(entry)
+                chosen.append(expid)
+    return chosen
+
+
+def read_experiments(config: Path, expids: Iterable[str], checkout: Checkout | None) -> dict[str, dict[str, Any]]:
+    """expid -> merged configuration.
+
+    Args:
+        config: configuration folder.
+        expids: of it.
+        checkout: has the models that are not in `model_zoo/`.
+
+    Raises:
+        UserError: an unknown experiment, experiments on different data sets, one without AUC among its metrics, or a
+            model that its checkout does not have, or that cannot be imported from it.
+    """
+    models, datasets = read_files(config, "model_config"), read_files(config, "dataset_config")
+    experiments = {}
+    for expid in dict.fromkeys(expids):
+        merged = merge_model(models, config, expid)
+        merge_dataset(merged, datasets)
+        experiments[expid] = merged.params
+    if not experiments:
+        raise UserError("no experiment to compare: name some with --expids, or all on a data set with --dataset")
+    first = next(iter(experiments))
+    for expid, params in experiments.items():
+        if params["dataset_id"] != experiments[first]["dataset_id"]:
+            raise UserError(
+                f"{first} is on data set {experiments[first]['dataset_id']}, {expid} on "
+                f"{params['dataset_id']}: a comparison is on one"
+            )
+        if "AUC" not in (params.get("metrics") or []):
+            raise UserError(f"{expid}: metrics has no AUC, which a comparison ranks by")
+        if checkout and not params.get("zoo") and params["model"] not in own_models():
+            params["zoo"] = str(checkout.path)
+        if params.get("zoo"):
+            find_model(params["model"], str(params["zoo"]))
+    return experiments
+
+
+def plan(experiments: dict[str, dict[str, Any]], seeds: int, out: Path | None) -> list[Run]:
+    """The runs, all experiments of one seed before the next seed.
+
+    The seeds are the entry's own, the next, and so on: the first run is what `run_expid.py` gives. Without ``out`` the
+    comparison's folder is comparisons/<data set>.
+    """
+    out = out or Path("comparisons", next(iter(experiments.values()))["dataset_id"])
+    return [
+        Run(
+            expid,
+            {
+                **params,
+                "seed": params["seed"] + number,
+                "verbose": 0,
+                "model_root": str(out / "checkpoints"),
+                "model_id": f"{expid}_seed{params['seed'] + number}",
+            },
+            out,
+        )
+        for number in range(seeds)
+        for expid, params in experiments.items()
+    ]
+
+
+def write_runs(runs: list[Run], config: Path) -> Path:
+    """The folder that `run_expid.py --config` takes: an entry a run, and the data sets of the user's folder.
+
+    Its name is that of the CSV in the working directory to which the runs append the zoo's lines of results.
+    """
+    folder = runs[0].out / f"comparison_{runs[0].params['dataset_id']}"
+    entries = {run.name: {key: value for key, value in run.params.items() if key != "model_id"} for run in runs}
+    write_config(folder / "model_config.yaml", {BASE: {}} | entries)
+    for file, datasets in read_files(config, "dataset_config").items():
+        write_config(folder / file.relative_to(config), datasets)
+    return folder

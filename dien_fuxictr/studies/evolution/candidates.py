@@ -1,0 +1,82 @@
+"""The target items of the picture: those that are named, or a few that differ in what the history says of them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from fuxictr.features import FeatureMap
+
+from dien_fuxictr.dataset.encoding.encoded import load_split
+from dien_fuxictr.dataset.encoding.encoder import Encoder
+from model_zoo.DIEN.src.fields import SequenceFields, oov_index, vocabulary_of
+
+from .words import find, words_of
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Attributes: ids: of the target's fields, the item first. why: it is in the picture."""
+
+    ids: tuple[float, ...]
+    why: str
+
+
+def known_items(feature_map: FeatureMap, fields: SequenceFields) -> pl.DataFrame:
+    """The items of the data set, each with its side fields, the most frequent first.
+
+    Returns:
+        A column a target field, and `count`: of targets and, where their ids mean the same, of behaviours.
+    """
+    splits = [load_split(file) for file in sorted(Path(feature_map.data_dir, "encoded").glob("*.npz"))]
+    parts = [pl.DataFrame({name: split.columns[name] for name in fields.target}) for split in splits]
+    if same_ids(feature_map, fields):
+        stored = next(table.columns for table in splits[0].tables if fields.behaviours[0] in table.columns)
+        pairs = zip(fields.target, fields.behaviours, strict=False)
+        parts.append(pl.DataFrame({target: np.asarray(stored[name][:-1]) for target, name in pairs}))
+    item = pl.col(fields.target[0])
+    known = pl.concat(parts).filter((item != 0) & (item != oov_index(feature_map.features, fields.target[0])))
+    order = pl.col("count"), *map(pl.col, fields.target)
+    counts = known.group_by(fields.target).len("count").sort(order, descending=[True, *[False] * len(fields.target)])
+    return counts.unique(fields.target[0], keep="first", maintain_order=True)
+
+
+def same_ids(feature_map: FeatureMap, fields: SequenceFields) -> bool:
+    """Whether a behaviour's first fields have the vocabularies of the target's; it may have more than those."""
+    of_target, of_behaviour = ([vocabulary_of(feature_map.features, name) for name in names] for names in fields[:2])
+    return of_behaviour[: len(of_target)] == of_target
+
+
+def named(items: pl.DataFrame, encoder: Encoder, wanted: Sequence[str]) -> list[Candidate]:
+    """The items that a user named, each once.
+
+    Raises:
+        UserError: an item that the data set does not have, or that training has never seen.
+    """
+    item = items.columns[0]
+    words = words_of(encoder, item, items[item].to_numpy())
+    ids = [find(words, word, "--items", "item") for word in dict.fromkeys(wanted)]
+    return [Candidate(items.row(by_predicate=pl.col(item) == value)[:-1], "named") for value in ids]
+
+
+def telling(items: pl.DataFrame, own: Candidate, history: np.ndarray) -> list[Candidate]:
+    """The row's own target; the most frequent item of the category that dominates the history; the most frequent one
+    of a category that is not in it. Without a category field items stand for themselves.
+
+    Args:
+        items: of `known_items`. own: the row's target.
+        history: (F, T) ids of the behaviours' fields; (F, 0) where they are not those of targets.
+    """
+    side = min(1, len(own.ids) - 1)
+    group = pl.col(items.columns[side])
+    counts = Counter(history[side, ::-1].tolist())  # of equally frequent ones the latest
+    others = items.filter(pl.col(items.columns[0]) != own.ids[0])
+    what = ("category", "item")[side == 0]
+    chosen = [own]
+    if counts:
+        dominant = others.filter(group == counts.most_common(1)[0][0])
+        chosen += [Candidate(row[:-1], f"{what} most frequent in the history") for row in dominant.head(1).rows()]
+    foreign = others.filter(~group.is_in([*counts, own.ids[side]]))
+    return chosen + [Candidate(row[:-1], f"{what} not in the history") for row in foreign.head(1).rows()]

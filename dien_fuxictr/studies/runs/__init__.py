@@ -1,0 +1,1 @@
+"""Runs as processes: a pool of them, their progress and what they have reached."""

@@ -1,0 +1,166 @@
+"""The command line of `run_param_tuner.py`."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from dien_fuxictr.common.errors import UserError, exit_code, fail
+
+from ..runs.workers import Job, run_with_progress
+from .grid import read_tuner, write_grid
+from .leaderboard import leaderboard, render, write_csv
+from .runs import Run, load_runs, read_results, results_file
+
+EPILOG = """
+examples:
+  run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu 0 1     every combination, one at a time on two GPUs
+  run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu -1 -1   the same, two at a time on the CPU
+  run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --tag 003     only the third combination
+  run_param_tuner.py --config config --tag DIEN_amazon_A                  experiments of a configuration folder
+  run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 10 --gpu -1 -1
+                                                                          ten that Optuna's TPE sampler proposes
+
+tuner file (the zoo's form):
+  base_config: ./config/              folder of the experiment; or model_config and dataset_config in the file itself
+  base_expid: DIEN_amazon
+  dataset_id: amazon                  only to replace the experiment's
+  tuner_space:                        a list: values to try; anything else: one value
+      gru_type: [GRU, AUGRU]
+      dnn_hidden_units: [[200, 80], [64]]
+      learning_rate: {low: 1.e-4, high: 1.e-2, log: True}     a range, for --search tpe only
+      embedding_dim: {low: 8, high: 32}                       whole numbers, as both ends are
+
+files (SWEEP the tuner file without .yaml, NAME its last part):
+  SWEEP/model_config.yaml, dataset_config.yaml    the combinations: run_expid.py --config SWEEP --expid ID runs one
+  SWEEP/logs/ID.log                               all that a run printed
+  NAME.csv                                        a line of results a run; an id in it is finished and not run again
+  NAME_leaderboard.csv                            the table at the end
+
+Run again, a sweep skips what is finished and goes on with what was interrupted. An id changes with its configuration.
+To train a finished one anew, delete its line in NAME.csv and its files below model_root.
+
+--search tpe (pip install optuna):
+  Instead of every combination, trials whose values are drawn where earlier ones were good. A trial that at its second
+  or a later evaluation is worse than the median of the others there is ended (pruned). --trials is the total: run
+  again, what is finished or pruned counts, what was interrupted goes on, what has failed is replaced. Several processes
+  or machines may work on one study, called in the same folder. An edited experiment or tuner_space begins another.
+  SWEEP/study.journal                             the study, in Optuna's journal form
+  SWEEP/model_config/ID.yaml, dataset_config/     the trials
+  SWEEP/history.png, importance.png               values over trials, and which keys mattered (pip install matplotlib)
+
+exit code: 0 all runs finished; 1 some failed; 2 bad input (one line on stderr); 130 interrupted, no run goes on
+"""
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; exits with code 2 on a wrong one."""
+    parser = argparse.ArgumentParser(
+        prog="run_param_tuner.py",
+        description="Trains the combinations of a tuner file and ranks them by validation.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="tuner file (.yaml), or a folder of model_config and dataset_config",
+    )
+    parser.add_argument("--tag", metavar="TEXT", help="only ids that contain it, e.g. 001 for the first combination")
+    parser.add_argument(
+        "--gpu",
+        type=int,
+        nargs="+",
+        default=[-1],
+        metavar="N",
+        help="a worker for each index; -1 is the CPU; default one on the CPU",
+    )
+    parser.add_argument(
+        "--search",
+        choices=("grid", "tpe"),
+        default="grid",
+        help="every combination (default), or those that Optuna proposes",
+    )
+    parser.add_argument(
+        "--trials",
+        type=int,
+        metavar="N",
+        help="how many --search tpe tries, those of earlier calls included; default 20",
+    )
+    options = parser.parse_args(arguments)
+    if options.search == "tpe" and options.tag:
+        parser.error("--tag goes with a grid, not with --search tpe")
+    if options.search == "grid" and options.trials is not None:
+        parser.error("--trials goes with --search tpe")
+    if options.trials is not None and options.trials < 1:
+        parser.error(f"--trials {options.trials}: must be at least 1")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a sweep.
+
+    Args:
+        arguments: the command line without the program's name; None: the process's.
+
+    Returns:
+        Exit code: 0, 1 if a run failed, 2 for bad input, 130 when interrupted.
+    """
+    options = parse_arguments(arguments)
+    return exit_code(lambda: _run(options), "interrupted; the same command goes on with what is left")
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.search == "tpe":
+        return _run_search(options)
+    folder = options.config
+    if not folder.is_dir():
+        tuner = read_tuner(options.config)
+        write_grid(tuner)
+        folder = tuner.folder
+    runs = load_runs(folder, options.tag)
+    done = read_results(folder)
+    jobs = {run.expid: _job(run, folder) for run in runs if run.expid not in done}
+    finished = len(runs) - len(jobs)
+    print(f"{len(runs)} runs, {finished} finished already ({results_file(folder)}); logs in {folder / 'logs'}")
+    failed = run_with_progress(jobs, options.gpu, finished)
+    return _report(runs, folder, failed)
+
+
+def _run_search(options: argparse.Namespace) -> int:
+    if options.config.is_dir():
+        raise UserError(f"--search tpe needs a tuner file, but --config {options.config} is a folder")
+    tuner = read_tuner(options.config)
+    try:
+        from .plots import draw
+        from .search import Search
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        raise UserError("--search tpe needs a package that is not installed: pip install optuna") from error
+    search = Search(tuner, options.trials or 20)
+    print(f"{search.summary()} so far ({search.journal}); logs in {tuner.folder / 'logs'}")
+    failed = search.run(options.gpu)
+    print(search.summary())
+    code = _report(search.runs(), tuner.folder, failed)
+    for picture in draw(search.study, tuner.folder):
+        print(picture)
+    return code
+
+
+def _report(runs: list[Run], folder: Path, failed: list[str]) -> int:
+    """The leaderboard, and which runs have failed."""
+    rows = leaderboard(runs, read_results(folder))
+    if rows:
+        file = Path(f"{results_file(folder).stem}_leaderboard.csv")
+        write_csv(rows, file)
+        print(f"{render(rows)}\n{file}")
+    if failed:
+        return fail(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}", 1)
+    return 0
+
+
+def _job(run: Run, folder: Path) -> Job:
+    arguments = ["--config", str(folder), "--expid", run.expid]
+    return Job([*arguments, "--resume"] if run.state.exists() else arguments, folder / "logs" / f"{run.expid}.log")

@@ -1,0 +1,182 @@
+"""The zoo's tuner file -> a configuration folder with one experiment for every combination of its `tuner_space`.
+
+The combinations and their numbers are those of `fuxictr.autotuner.enumerate_params`. Its names are not: it hashes
+sorted characters, so that a data set cut at 12 and one at 21 share a name and only one of them is run.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.names import nearest
+from dien_fuxictr.experiment.configuration.config import (
+    Config,
+    merge_dataset,
+    merge_model,
+    read_files,
+    read_yaml,
+    section,
+    write_config,
+)
+from dien_fuxictr.experiment.configuration.keys import known_keys
+from dien_fuxictr.experiment.models import find_model
+
+from .space import Range, Space, read_space
+
+
+@dataclass(frozen=True)
+class Tuner:
+    """What a tuner file says.
+
+    Attributes:
+        file: where it says so.
+        base: the merged base experiment.
+        entry: its data set's entry.
+        name: what the runs' ids start with.
+        space: what varies.
+    """
+
+    file: Path
+    base: Config
+    entry: dict[str, Any]
+    name: str
+    space: Space
+
+    @property
+    def folder(self) -> Path:
+        """Where its runs are: named like the file without its suffix."""
+        return self.file.with_suffix("")
+
+
+def read_tuner(file: Path) -> Tuner:
+    """Read a tuner file.
+
+    Args:
+        file: the zoo's YAML: `base_expid`, `tuner_space`, and where they come from: `base_config` (a folder) or
+            `model_config` and `dataset_config` (sections of the file itself); `dataset_id` replaces the experiment's.
+
+    Raises:
+        UserError: the file, a key or what it refers to is missing or unknown.
+    """
+    if not file.is_file():
+        raise UserError(f"--config {file}: no such file or folder")
+    if file.suffix not in (".yaml", ".yml"):
+        raise UserError(f"--config {file}: a tuner file ends in .yaml; its experiments go to a folder named without it")
+    tuner = read_yaml(file)
+    for key in ("base_expid", "tuner_space"):
+        if not tuner.get(key):
+            close = nearest(key, tuner)
+            raise UserError(f"{file}: {key} is missing{f'; is it {close[0]!r}?' if close else ''}")
+    space = read_space(section(tuner, "tuner_space", file), file)
+    base, entry, name = _base(tuner, file)
+    _check_space(space, base, file)
+    return Tuner(file, base, entry, name, space)
+
+
+def write_grid(tuner: Tuner) -> None:
+    """Write every combination to model_config.yaml and dataset_config.yaml of the sweep's folder.
+
+    Raises:
+        UserError: a range, which has no combinations.
+    """
+    for key, allowed in tuner.space.items():
+        if isinstance(allowed, Range):
+            raise UserError(f"{tuner.file}: {key} in tuner_space is a range; a grid takes lists, --search tpe ranges")
+    datasets, experiments = enumerate_space(tuner, {key: allowed.examples for key, allowed in tuner.space.items()})
+    write_config(tuner.folder / "dataset_config.yaml", datasets)
+    write_config(tuner.folder / "model_config.yaml", experiments)
+
+
+def _base(tuner: dict[str, Any], file: Path) -> tuple[Config, dict[str, Any], str]:
+    """The merged base experiment, its data set's entry, and the name that the runs start with."""
+    folder = _base_folder(tuner, file)
+
+    def files(kind: str) -> dict[Path, dict[str, Any]]:
+        return {file: section(tuner, kind, file)} if kind in tuner else read_files(folder, kind)
+
+    name = str(tuner["base_expid"])
+    base = merge_model(files("model_config"), file if "model_config" in tuner else folder, name)
+    is_template = base.params.get("dataset_id") == "TBD"
+    base.params["dataset_id"] = tuner.get("dataset_id", base.params.get("dataset_id"))
+    entry = merge_dataset(base, files("dataset_config"))
+    if "data_format" not in base.params:
+        base.params["data_format"] = entry["data_format"] = "csv"  # FuxiCTR's default
+    return base, entry, f"{base.params.get('model')}_{base.params['dataset_id']}" if is_template else name
+
+
+def _base_folder(tuner: dict[str, Any], file: Path) -> Path:
+    """`base_config`, looked for in the working directory, then beside the tuner file and in the folders above it."""
+    if "base_config" not in tuner:
+        return file.parent
+    path = str(tuner["base_config"])
+    for place in (Path(), file.absolute().parent, *file.absolute().parent.parents):
+        if (place / path).is_dir():
+            return place / path
+    raise UserError(f"{file}: base_config: {path} does not exist, here or in a folder above the tuner file")
+
+
+def _check_space(space: Space, base: Config, file: Path) -> None:
+    for key in ("dataset_id", "model_id"):
+        if key in space:
+            raise UserError(f"{file}: {key} cannot be in tuner_space; a sweep has one experiment and one data set")
+    unset = [key for key in space if key not in base.params]
+    model, zoo = str(base.params.get("model")), base.params.get("zoo")
+    known = base.params.keys() | (known_keys(find_model(model, zoo)) if unset else set())
+    for key in unset:
+        if key not in known:
+            close = nearest(key, known)
+            hint = f"did you mean {close[0]!r}?" if close else f"{base.params['model_id']} has no such key"
+            raise UserError(f"unknown key {key!r} in tuner_space of {file}; {hint}")
+
+
+def enumerate_space(
+    tuner: Tuner, space: dict[str, list[Any]], first_number: int = 1
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Data set entries and experiments, each by its id, of all combinations.
+
+    Args:
+        tuner: what they vary.
+        space: key -> values.
+        first_number: of the first experiment.
+
+    A data set is only renamed where the sweep changes its entry: all other runs share one build, also with
+    `run_expid.py`. What is encoded already cannot move; then the keys of the entry become the experiment's.
+    """
+    base, entry = tuner.base, tuner.entry
+    tuned = set(space) & set(entry)
+    first = {**base.params, **{key: values[0] for key, values in space.items()}}
+    if first["data_format"] == "npz" or (first["data_format"] == "parquet" and first.get("rebuild_dataset") is False):
+        entry = {key: value for key, value in entry.items() if key not in tuned}
+        tuned = set()
+    dataset_id = base.params["dataset_id"]
+    datasets = {}
+    for combination in _combinations(entry, {key: space[key] for key in tuned}):
+        changed = combination != entry
+        datasets[f"{dataset_id}_{digest(combination)}" if changed else dataset_id] = combination
+    model = {
+        key: value
+        for key, value in base.params.items()
+        if base.origin.get(key) != "default" and key != "model_id" and key not in entry
+    }
+    combinations = _combinations(model, {key: values for key, values in space.items() if key not in tuned})
+    experiments = {}
+    for number, (combination, dataset) in enumerate(product(combinations, datasets), first_number):
+        params = {**combination, "dataset_id": dataset}
+        experiments[f"{tuner.name}_{number:03d}_{digest([params, datasets[dataset]])}"] = params
+    return datasets, experiments
+
+
+def _combinations(base: dict[str, Any], space: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Every combination, in the order of the keys of `base`, the last key's values changing first."""
+    values = {key: [value] for key, value in base.items()} | space
+    return [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
+
+
+def digest(content: Any) -> str:
+    """Eight characters that change with the content."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()

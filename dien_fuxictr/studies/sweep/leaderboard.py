@@ -1,0 +1,74 @@
+"""The table of a sweep: its finished runs, best validation first."""
+
+import contextlib
+import csv
+import io
+import math
+from pathlib import Path
+
+from dien_fuxictr.common.files import write_atomic
+
+from .runs import Result, Run
+
+_LONG = 10  # a metric is shorter
+_WIDEST = 32  # a longer value, a data set's columns say, is in the CSV only
+
+
+def leaderboard(runs: list[Run], results: dict[str, Result]) -> list[dict[str, str]]:
+    """One row a finished run, sorted by the monitor on validation; a NaN comes last.
+
+    Args:
+        runs: of the sweep.
+        results: by experiment id.
+
+    Returns:
+        Rows with the same columns: rank, expid, every key in which the runs differ, the monitor where it is a sum of
+        metrics, and the metrics of validation and test.
+    """
+
+    def order(run: Run) -> tuple[bool, float]:
+        value = run.monitor.get_value(results[run.expid].valid)
+        return math.isnan(value), value if run.params.get("monitor_mode") == "min" else -value
+
+    names = dict.fromkeys(key for run in runs for key in run.params if key != "model_id")
+    differing = [name for name in names if len({repr(run.params.get(name)) for run in runs}) > 1]
+    rows = []
+    for rank, run in enumerate(sorted((run for run in runs if run.expid in results), key=order), 1):
+        result = results[run.expid]
+        row = {"rank": str(rank), "expid": run.expid}
+        row |= {name: str(run.params.get(name, "")) for name in differing}
+        if len(run.monitor.get_metrics()) > 1:
+            row["monitor"] = f"{run.monitor.get_value(result.valid):.6f}"
+        row |= {f"val {name}": f"{value:.6f}" for name, value in result.valid.items()}
+        row |= {f"test {name}": f"{value:.6f}" for name, value in result.test.items()}
+        rows.append(row)
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name, "") for name in columns} for row in rows]
+
+
+def render(rows: list[dict[str, str]]) -> str:
+    """The rows as aligned text, numbers with six digits."""
+    rows = [{name: _short(value) for name, value in row.items()} for row in rows]
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    shown = [name for name, width in widths.items() if width <= _WIDEST or name == "expid"]
+    lines = [dict(zip(shown, shown, strict=True)), *rows]
+    return "\n".join("  ".join(line[name].ljust(widths[name]) for name in shown).rstrip() for line in lines)
+
+
+def _short(value: str) -> str:
+    with contextlib.suppress(ValueError):
+        return value if len(value) < _LONG or "." not in value else f"{float(value):.6g}"
+    return value
+
+
+def write_csv(rows: list[dict[str, str]], file: Path) -> None:
+    """Write the rows, all columns.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(file, lambda output: output.write(text.getvalue().encode()))

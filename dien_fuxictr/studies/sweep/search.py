@@ -1,0 +1,228 @@
+"""`--search tpe`: Optuna proposes the runs, prunes those that fall behind, and remembers them.
+
+The study is a journal in the sweep's folder, which processes and machines may share. Whoever runs a trial holds a lock
+on a file until it has told the study how it ended; so a trial that runs in the study but whose lock is free was
+interrupted, and goes on as it is: the same parameters, the same id, the resume state of its run.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.experiment.configuration.config import write_config
+from dien_fuxictr.experiment.configuration.values import check_values
+
+from ..runs.workers import Job, RunBar, run_jobs
+from .curve import ValidationCurve
+from .grid import Tuner, digest, enumerate_space
+from .runs import Run, check_monitor, load_runs, read_results
+from .space import Choices, Range
+
+RANDOM_TRIALS = 5  # before the sampler has something to learn from
+_FIRST_PRUNED = 2  # the evaluation; the first one tells little of the last
+_FIXED = ("monitor", "monitor_mode", "metrics")
+
+
+@dataclass
+class _Running:
+    trial: Trial
+    run: Run
+    lock: FileLock
+    job: Job
+    curve: ValidationCurve
+    is_pruned: bool = False
+
+
+class Search:
+    """A study over the space of a tuner file; one of the same experiment and space goes on.
+
+    Args:
+        tuner: what to search.
+        total: trials of the study; those that failed before now do not count.
+
+    Raises:
+        UserError: nothing varies, a value that is not allowed, or a study that cannot be read.
+    """
+
+    def __init__(self, tuner: Tuner, total: int) -> None:
+        self.tuner, self.total = tuner, total
+        params = _check(tuner)
+        self._seed = int(params["seed"])
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        tuner.folder.mkdir(parents=True, exist_ok=True)
+        for kind in ("model_config", "dataset_config"):  # a grid's, which would win over the trials' in folders
+            (tuner.folder / f"{kind}.yaml").unlink(missing_ok=True)
+        self.journal = tuner.folder / "study.journal"
+        name = f"{tuner.name}_{digest([tuner.base.params, tuner.entry, repr(tuner.space)])}"
+        try:
+            self.study = optuna.create_study(
+                storage=JournalStorage(JournalFileBackend(str(self.journal))),
+                pruner=optuna.pruners.MedianPruner(RANDOM_TRIALS - 1, n_warmup_steps=_FIRST_PRUNED),
+                study_name=name,
+                direction="minimize" if params.get("monitor_mode") == "min" else "maximize",
+                load_if_exists=True,
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{self.journal} is not readable as a study: {error}") from error
+        self._locks = tuner.folder / "locks"
+        self._locks.mkdir(exist_ok=True)
+        self._mutex = FileLock(self._locks / f"{name}.lock")
+        self._running: dict[str, _Running] = {}
+        self._failed_before = {trial.number for trial in self._trials() if trial.state == TrialState.FAIL}
+
+    def run(self, gpus: list[int]) -> list[str]:
+        """Run what is left of the trials, one at a time on each GPU index.
+
+        Returns:
+            Ids of the failed runs.
+        """
+        with RunBar(self.total, self._ended()) as self._bar:
+            try:
+                run_jobs(self._jobs(), gpus, self._on_end, self._is_over, self._bar.tick)
+            finally:
+                for running in self._running.values():
+                    running.lock.release()
+        return self._bar.failed
+
+    def runs(self) -> list[Run]:
+        """The runs of all trials."""
+        expids = {trial.user_attrs.get("expid") for trial in self._trials()}
+        return [run for run in load_runs(self.tuner.folder, None) if run.expid in expids]
+
+    def summary(self) -> str:
+        """How the trials have ended, in words."""
+        words = {
+            TrialState.COMPLETE: "finished",
+            TrialState.PRUNED: "pruned",
+            TrialState.FAIL: "failed",
+            TrialState.RUNNING: "not over",
+        }
+        counts = Counter(trial.state for trial in self._trials())
+        listed = ", ".join(f"{counts[state]} {word}" for state, word in words.items() if counts[state])
+        return f"{counts.total()} trials{f' ({listed})' if listed else ''}"
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
+    def _counted(self) -> list[FrozenTrial]:
+        return [trial for trial in self._trials() if trial.number not in self._failed_before]
+
+    def _ended(self) -> int:
+        """Trials that have ended, also those of others."""
+        return sum(trial.state.is_finished() for trial in self._counted())
+
+    def _jobs(self) -> Iterator[tuple[str, Job]]:
+        while claimed := self._claim():
+            trial, lock = claimed
+            # Seeded by its number, a trial draws the same after an interruption as without one.
+            seed = int(digest([self._seed, trial.number]), 16)
+            self.study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
+            run = self._write(trial)
+            log = self.tuner.folder / "logs" / f"{run.expid}.log"
+            arguments = ["--config", str(self.tuner.folder), "--expid", run.expid]
+            goes_on = run.state.exists()
+            job = Job([*arguments, "--resume"] if goes_on else arguments, log, goes_on)
+            self._running[run.expid] = _Running(trial, run, lock, job, ValidationCurve(log, run.monitor))
+            if run.expid in read_results(self.tuner.folder):  # finished, but killed before it was told
+                self._on_end(run.expid, 0)
+            else:
+                yield run.expid, job
+
+    def _claim(self) -> tuple[Trial, FileLock] | None:
+        """An interrupted trial, or a new one, with its lock; None if there are enough."""
+        with self._mutex:
+            for trial in self._trials():
+                if trial.state == TrialState.RUNNING:
+                    lock = self._lock(trial.number)
+                    try:
+                        lock.acquire(timeout=0)
+                    except Timeout:
+                        continue
+                    return Trial(self.study, trial._trial_id), lock
+            if len(self._counted()) >= self.total:
+                return None
+            trial = self.study.ask()
+            lock = self._lock(trial.number)
+            lock.acquire()
+            return trial, lock
+
+    def _lock(self, number: int) -> FileLock:
+        return FileLock(self._locks / f"{self.study.study_name}_{number:03d}.lock")
+
+    def _write(self, trial: Trial) -> Run:
+        """The trial as an experiment in the sweep's folder, in files of its own: others may write there too."""
+        values = {key: [_suggest(trial, key, allowed)] for key, allowed in self.tuner.space.items()}
+        datasets, experiments = enumerate_space(self.tuner, values, first_number=trial.number)
+        (dataset_id,), (expid,) = datasets, experiments
+        write_config(self.tuner.folder / "dataset_config" / f"{dataset_id}.yaml", datasets)
+        write_config(self.tuner.folder / "model_config" / f"{expid}.yaml", experiments)
+        if "expid" not in trial.user_attrs:
+            trial.set_user_attr("expid", expid)
+        return load_runs(self.tuner.folder, expid)[0]
+
+    def _is_over(self, expid: str) -> bool:
+        running = self._running[expid]
+        if self._report_new(running):
+            running.is_pruned = running.trial.should_prune()
+        return running.is_pruned
+
+    def _report_new(self, running: _Running) -> bool:
+        """Tell the study what the run has reached since the last call; whether that is anything."""
+        values = dict(enumerate(running.curve.read(), 1))
+        new = values.keys() - self._trials()[running.trial.number].intermediate_values.keys()
+        for step in sorted(new):
+            running.trial.report(values[step], step)
+        return bool(new)
+
+    def _on_end(self, expid: str, code: int) -> None:
+        running = self._running[expid]
+        self._report_new(running)
+        result = read_results(self.tuner.folder).get(expid)
+        with self._mutex:
+            if result:
+                self.study.tell(running.trial, running.run.monitor.get_value(result.valid), skip_if_finished=True)
+            else:
+                state = TrialState.PRUNED if running.is_pruned else TrialState.FAIL
+                self.study.tell(running.trial, state=state, skip_if_finished=True)
+            del self._running[expid]
+            running.lock.release()
+        if not result and not running.is_pruned:
+            self._bar.failure(expid, code, running.job.log, self._ended())
+            return
+        states = Counter(trial.state for trial in self._trials())
+        best = {"best": f"{self.study.best_value:.6f}"} if states[TrialState.COMPLETE] else {}
+        self._bar.ended(self._ended(), pruned=states[TrialState.PRUNED], **best)
+
+
+def _check(tuner: Tuner) -> dict[str, Any]:
+    """Every value, each on its own, before anything starts; returns the parameters of one combination."""
+    varying = [key for key, allowed in tuner.space.items() if len(allowed.examples) > 1]
+    if not varying:
+        raise UserError(f"{tuner.file}: nothing in tuner_space varies; --search needs a list or a range")
+    if fixed := [key for key in _FIXED if key in varying]:
+        raise UserError(f"{tuner.file}: {fixed[0]} in tuner_space must be one value, trials are compared by it")
+    first = {**tuner.base.params, **{key: allowed.examples[0] for key, allowed in tuner.space.items()}}
+    for key, allowed in tuner.space.items():
+        for value in allowed.examples:
+            check_values({**first, key: value}, lambda _: f"tuner_space of {tuner.file}")
+    check_monitor(Run(tuner.name, first))
+    return first
+
+
+def _suggest(trial: Trial, key: str, allowed: Range | Choices) -> Any:
+    if isinstance(allowed, Choices):
+        values = allowed.examples
+        # What Optuna cannot store is told apart by its text.
+        labels = [value if isinstance(value, (type(None), bool, int, float, str)) else repr(value) for value in values]
+        return values[labels.index(trial.suggest_categorical(key, labels))] if len(values) > 1 else values[0]
+    if allowed.is_whole:
+        return trial.suggest_int(key, int(allowed.low), int(allowed.high), log=allowed.log)
+    return trial.suggest_float(key, allowed.low, allowed.high, log=allowed.log)

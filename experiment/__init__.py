@@ -1,1 +1,0 @@
-"""Runs one experiment of the zoo: configuration, training, checkpoints, evaluation, prediction."""

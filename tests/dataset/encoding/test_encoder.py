@@ -1,0 +1,164 @@
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from fuxictr.features import FeatureMap
+from made_data import as_csv, entry, write_samples
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.encoding.encoder import Encoder
+from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
+from dien_fuxictr.dataset.loading.prepare import prepare_dataset
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Path:
+    return write_samples(tmp_path / "in")
+
+
+@pytest.fixture
+def params(samples: Path, tmp_path: Path) -> dict:
+    return prepare_dataset(entry(samples, tmp_path, data_format="parquet"))
+
+
+@pytest.fixture
+def feature_map(params: dict, tmp_path: Path) -> FeatureMap:
+    made = FeatureMap("made", str(tmp_path / "made"))
+    made.load(str(tmp_path / "made" / "feature_map.json"), params)
+    return made
+
+
+def assert_same(actual: InMemoryDataLoader, expected: InMemoryDataLoader, without: tuple[str, ...] = ()) -> None:
+    for batch, other in zip(actual, expected, strict=True):
+        assert batch.keys() == other.keys() - set(without)
+        for name in batch:
+            assert torch.equal(batch[name], other[name]), name
+
+
+def test_a_file_of_the_data_set_is_encoded_as_its_split(
+    samples: Path, params: dict, feature_map: FeatureMap, tmp_path: Path
+) -> None:
+    expected = InMemoryDataLoader(feature_map, params["test_data"], batch_size=8)
+    encoder = Encoder.load(tmp_path / "made", params)
+
+    def encoded(file: Path) -> InMemoryDataLoader:
+        return InMemoryDataLoader.from_encoded(feature_map, encoder.encode_file(file), batch_size=8)
+
+    assert_same(encoded(samples / "test.parquet"), expected)
+    csv = as_csv(samples, tmp_path / "csv")
+    assert_same(encoded(csv / "test.csv"), expected)
+    rows = pl.read_csv(csv / "test.csv").drop("label", "user_id")
+    rows.with_columns(pl.col("item_history", "cate_history").fill_null("").str.split("^")).write_parquet(
+        tmp_path / "lists.parquet"
+    )
+    assert_same(encoded(tmp_path / "lists.parquet"), expected, without=("label", "user_id"))
+
+
+def test_unseen_values_are_counted(params: dict, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text(
+        "user_id,item_id,cate_id,item_history,cate_history\nu0,i0,c0,i1^new,c1^c2\nnobody,new,c1,,\nu1,i2,c2,new,c9\n"
+    )
+    encoder = Encoder.load(tmp_path / "made", params)
+    split = encoder.encode_file(tmp_path / "new.csv")
+    assert encoder.unseen == {"item_id": 1, "cate_id": 0, "item_history": 2, "cate_history": 1}
+    vocabulary = json.loads((tmp_path / "made" / "feature_vocab.json").read_text())
+    expected = [vocabulary["item_id"]["i0"], vocabulary["item_id"]["__OOV__"], vocabulary["item_id"]["i2"]]
+    assert split.columns["item_id"].tolist() == expected
+    assert split.tables[0].length.tolist() == [2, 0, 1] and len(split) == 3
+    assert "label" not in split.columns
+
+
+def test_labels_can_be_required(params: dict, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("item_id,cate_id,item_history,cate_history\ni0,c0,i1,c1\n")
+    encoder = Encoder.load(tmp_path / "made", params)
+    encoder.encode_file(tmp_path / "new.csv")
+    with pytest.raises(UserError, match="column label is missing"):
+        encoder.encode_file(tmp_path / "new.csv", labels_required=True)
+
+
+def test_only_used_features_are_needed(params: dict, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("item_id,item_history\ni0,i1^i2\n")
+    with pytest.raises(UserError, match="column cate_id is missing"):
+        Encoder.load(tmp_path / "made", params).encode_file(tmp_path / "new.csv")
+    encoder = Encoder.load(tmp_path / "made", {**params, "use_features": ["item_id", "item_history"]})
+    split = encoder.encode_file(tmp_path / "new.csv")
+    assert set(split.columns) == {"item_id"} and set(split.tables[0].columns) == {"item_history"}
+
+
+def test_sequences_of_unequal_length_in_a_row(params: dict, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("item_id,cate_id,item_history,cate_history\ni0,c0,i1,c1\ni0,c0,i1^i2,c1\n")
+    with pytest.raises(UserError, match="row 2: sequences of unequal length: item_history has 2, cate_history has 1"):
+        Encoder.load(tmp_path / "made", params).encode_file(tmp_path / "new.csv")
+
+
+def test_dropped_behaviours_are_counted_once(params: dict, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    long = "^".join(f"i{k}" for k in range(9))
+    (tmp_path / "new.csv").write_text(f"item_id,cate_id,item_history,cate_history\ni0,c0,{long},{long}\ni0,c0,i1,c1\n")
+    with caplog.at_level(logging.WARNING):
+        split = Encoder.load(tmp_path / "made", params).encode_file(tmp_path / "new.csv")
+    assert [record.getMessage() for record in caplog.records] == [
+        "max_len with padding: post keeps the oldest behaviours and drops the newest: item_history (1 rows), "
+        "cate_history (1 rows)"
+    ]
+    assert split.tables[0].length.tolist() == [6, 1]
+
+
+def test_integer_vocabularies_come_back_as_integers(samples: Path, tmp_path: Path) -> None:
+    csv = as_csv(samples, tmp_path / "csv")
+    for split in ("train", "valid", "test"):
+        rows = pl.read_csv(csv / f"{split}.csv")
+        rows = rows.with_columns(age=pl.int_range(pl.len()) % 7, score=pl.int_range(pl.len()) / 3)
+        rows.write_csv(csv / f"{split}.csv")
+    columns = [
+        {"name": "age", "dtype": "int", "type": "categorical"},
+        {"name": "score", "dtype": "float", "type": "numeric", "normalizer": "StandardScaler"},
+    ]
+    params = prepare_dataset(entry(csv, tmp_path, dataset_id="numbers", feature_cols=columns))
+    encoder = Encoder.load(tmp_path / "numbers", params)
+    split = encoder.encode_file(csv / "test.csv")
+    with np.load(params["test_data"]) as stored:
+        for name in ("age", "score"):
+            np.testing.assert_array_equal(split.columns[name], stored[f"column/{name}"])
+    assert encoder.unseen == {"age": 0}
+
+
+def test_vectors(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"label": [0, 1, 1], "item_id": ["a", "b", "a"], "image": [[0.5, 1], [2, 3], [4, 5]]})
+    for split in ("train", "valid", "test"):
+        frame.write_parquet(tmp_path / f"{split}.parquet")
+    columns = [
+        {"name": "item_id", "dtype": "str", "type": "categorical"},
+        {"name": "image", "dtype": "float", "type": "embedding", "pretrain_dim": 2},
+    ]
+    params = prepare_dataset(entry(tmp_path, tmp_path, data_format="parquet", feature_cols=columns, group_id=None))
+    split = Encoder.load(tmp_path / "made", params).encode_file(tmp_path / "test.parquet")
+    assert split.columns["image"].tolist() == [[0.5, 1], [2, 3], [4, 5]]
+    frame.with_columns(image=pl.Series([[1.0, 2], [1], [1, 2]])).write_parquet(tmp_path / "ragged.parquet")
+    with pytest.raises(UserError, match="column image: row 2 holds 1 numbers, not 2"):
+        Encoder.load(tmp_path / "made", params).encode_file(tmp_path / "ragged.parquet")
+
+
+def test_no_pickle_is_written_or_needed(params: dict, tmp_path: Path) -> None:
+    assert not list((tmp_path / "made").rglob("*.pkl"))
+    with np.load(params["train_data"], allow_pickle=False) as arrays:
+        assert all(array.dtype != object for array in arrays.values())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "encoder.json does not exist: only data sets built in-process"),
+        ("{", r"encoder.json is damaged \(.*\); --rebuild the data set"),
+        ("{}", "encoder.json is damaged"),
+        ('{"format": 99}', "has format 99, this version reads 1"),
+    ],
+)
+def test_encoders_that_cannot_be_read(content: str | None, message: str, params: dict, tmp_path: Path) -> None:
+    file = tmp_path / "made" / "encoder.json"
+    file.unlink() if content is None else file.write_text(content)
+    with pytest.raises(UserError, match=message):
+        Encoder.load(tmp_path / "made", params)

@@ -1,0 +1,302 @@
+"""The in-process fit and encoding equal the zoo's own, file by file and id by id."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import polars as pl
+import pytest
+from fuxictr.features import FeatureMap
+from fuxictr.preprocess import FeatureProcessor
+from fuxictr.preprocess.build_dataset import merge_meta_ddf
+from fuxictr.preprocess.tokenizer import Tokenizer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_data import SPLITS, as_csv, entry, write_samples
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
+from dien_fuxictr.dataset.loading.prepare import prepare_dataset
+
+
+def sequence(name: str, **keys) -> dict:
+    return {
+        "name": name,
+        "active": True,
+        "dtype": "str",
+        "type": "sequence",
+        "splitter": "^",
+        "max_len": 4,
+        "padding": "post",
+        "feature_encoder": None,
+        **keys,
+    }
+
+
+def categorical(name: str | list, dtype: str = "str", **keys) -> dict:
+    return {"name": name, "active": True, "dtype": dtype, "type": "categorical", **keys}
+
+
+def numeric(name: str, dtype: str = "float", **keys) -> dict:
+    return {"name": name, "active": True, "dtype": dtype, "type": "numeric", **keys}
+
+
+META = {"name": "user_id", "active": True, "dtype": "str", "type": "meta"}
+SHARED = [
+    META,
+    categorical(["item_id", "cate_id"]),
+    sequence("item_history", share_embedding="item_id"),
+    sequence("cate_history", share_embedding="cate_id"),
+]
+
+CONFIGS = {
+    "shared": {"feature_cols": SHARED},
+    "frequent": {"feature_cols": SHARED, "min_categr_count": 6},
+    "frequent_column": {"feature_cols": [categorical("item_id", min_categr_count=5), categorical("cate_id")]},
+    "own_embedding": {"feature_cols": [categorical("item_id"), sequence("item_history")]},
+    "pre": {"feature_cols": [categorical("item_id"), sequence("item_history", padding="pre", max_len=2)]},
+    "short": {"feature_cols": [categorical("item_id"), sequence("item_history", max_len=2)]},
+    "longest": {"feature_cols": [categorical("item_id"), sequence("item_history", max_len=0)]},
+    "two_share": {
+        "feature_cols": [
+            categorical("item_id"),
+            sequence("item_history", share_embedding="item_id"),
+            sequence("other_history", share_embedding="item_id", max_len=3),
+            sequence("pipes", splitter="|"),
+        ]
+    },
+    "integers": {
+        "feature_cols": [
+            {**META, "name": "count", "dtype": "int"},
+            categorical("age", "int"),
+            categorical("zip", "int", fill_na=7),
+        ]
+    },
+    "raw_meta": {"feature_cols": [{**META, "name": "count", "dtype": "int", "remap": False}, categorical("item_id")]},
+    "numbers": {
+        "feature_cols": [
+            categorical("item_id"),
+            numeric("price", normalizer="StandardScaler"),
+            numeric("zip", "int"),
+            numeric("score", normalizer="MinMaxScaler", fill_na=0.5),
+            numeric("age", "int", normalizer="MinMaxScaler"),
+        ]
+    },
+    "copied": {
+        "feature_cols": [
+            categorical("item_id"),
+            categorical("copy", preprocess="copy_from(item_id)"),
+            sequence("again", preprocess="copy_from(item_history)", share_embedding="item_id"),
+        ]
+    },
+    "inactive": {"feature_cols": [categorical("item_id"), categorical("cate_id", active=False)]},
+    "filled": {
+        "feature_cols": [
+            categorical("brand", fill_na="none"),
+            sequence("gaps", fill_na="none"),
+            sequence("other_history", fill_na="i3"),
+        ]
+    },
+    "encoder": {
+        "feature_cols": [
+            categorical("item_id", embedding_dim=3, source="item"),
+            sequence("item_history", feature_encoder="layers.MaskedSumPooling()", emb_output_dim=5),
+        ]
+    },
+    "pooled": {
+        "feature_cols": [
+            categorical("item_id"),
+            {key: value for key, value in sequence("item_history").items() if key != "feature_encoder"},
+        ]
+    },
+}
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """Three CSV files with every kind of column, with nulls, empty strings and gaps."""
+    folder = tmp_path / "csv"
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    for split, size in zip(SPLITS, (60, 20, 20), strict=True):
+        lengths = rng.integers(0, 7, size)
+        histories = [[f"i{k}" for k in rng.integers(0, 12, length)] for length in lengths]
+        others = [[f"i{k}" for k in rng.integers(8, 20, length)] for length in rng.integers(0, 5, size)]
+        pl.DataFrame(
+            {
+                "label": rng.integers(0, 2, size),
+                "user_id": [f"u{k}" for k in rng.integers(0, 30, size)],
+                "item_id": [f"i{k}" for k in rng.integers(0, 14, size)],
+                "cate_id": [f"c{k}" for k in rng.integers(0, 3, size)],
+                "item_history": ["^".join(h) for h in histories],
+                "cate_history": ["^".join(f"c{int(i[1:]) % 3}" for i in h) for h in histories],
+                "other_history": ["^".join(h) for h in others],
+                "pipes": ["|".join(h) for h in others],
+                "gaps": [
+                    "^".join("" if k % 3 == 0 else f"g{k}" for k in rng.integers(0, 5, length)) for length in lengths
+                ],
+                "brand": [None if k == 0 else f"b{k}" for k in rng.integers(0, 4, size)],
+                "age": rng.integers(18, 30, size),
+                "zip": [None if k == 3 else int(k) for k in rng.integers(0, 9, size)],
+                "count": rng.integers(100, 130, size),
+                "price": rng.normal(5, 2, size),
+                "score": [None if k < 0.2 else float(k) for k in rng.random(size)],
+            }
+        ).write_csv(folder / f"{split}.csv")
+    return folder
+
+
+def zoo_arrays(params: dict, root: Path) -> tuple[Path, dict[str, dict[str, np.ndarray]]]:
+    """Fit and transform by the zoo's own classes, without Ray."""
+    params = {**params, "data_root": str(root)}
+    processor = FeatureProcessor(**params)
+    frames = [processor.preprocess(processor.read_data(params[f"{split}_data"], data_format="csv")) for split in SPLITS]
+    processor.fit(frames[0], merge_meta_ddf(processor, *frames), min_categr_count=params["min_categr_count"])
+    encoded = {}
+    for split, frame in zip(SPLITS, frames, strict=True):
+        columns = frame.collect()
+        encoded[split] = processor.transform({name: columns[name].to_numpy() for name in columns.columns})
+    return Path(processor.data_dir), encoded
+
+
+def our_arrays(params: dict) -> tuple[Path, dict[str, dict[str, np.ndarray]]]:
+    """The same through `prepare_dataset` and the loader, padded to max_len."""
+    prepared = prepare_dataset(params)
+    data_dir = Path(params["data_root"], params["dataset_id"])
+    feature_map = FeatureMap(params["dataset_id"], str(data_dir))
+    feature_map.load(str(data_dir / "feature_map.json"), prepared)
+    encoded = {}
+    for split in SPLITS:
+        loader = InMemoryDataLoader(feature_map, prepared[f"{split}_data"], batch_size=1000, trim_histories=False)
+        encoded[split] = {name: tensor.numpy() for name, tensor in next(iter(loader)).items()}
+    return data_dir, encoded
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def assert_as_the_zoo(params: dict, root: Path) -> None:
+    ours, our_encoded = our_arrays(params)
+    theirs, zoo_encoded = zoo_arrays(params, root)
+    for name in ("feature_map.json", "feature_vocab.json"):
+        assert (ours / name).read_text() == (theirs / name).read_text()
+    for split in SPLITS:
+        assert set(our_encoded[split]) == set(zoo_encoded[split])
+        for name, expected in zoo_encoded[split].items():
+            expected = np.asarray(expected)
+            expected = expected.astype(np.float32 if expected.dtype.kind == "f" or name == "label" else np.int64)
+            actual = our_encoded[split][name]
+            if actual.dtype == np.float32:
+                expected = expected.astype(np.float32)
+            np.testing.assert_array_equal(actual, expected, err_msg=f"{split} {name}")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", CONFIGS)
+def test_equals_the_zoo(name: str, rows: Path, tmp_path: Path) -> None:
+    assert_as_the_zoo(entry(rows, tmp_path / "ours", **CONFIGS[name]), tmp_path / "zoo")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("suffix", ["h5", "npz", "parquet"])
+def test_pretrained_embeddings_expand_the_vocabulary_as_in_the_zoo(suffix: str, rows: Path, tmp_path: Path) -> None:
+    file = tmp_path / f"pretrained.{suffix}"
+    keys, values = ["i1", "i3", "new1", "new2"], np.ones((4, 5))
+    if suffix == "h5":
+        with h5py.File(file, "w") as store:
+            store["key"], store["value"] = np.array(keys, dtype="S"), values
+    elif suffix == "npz":
+        np.savez(file, key=np.array(keys), value=values)
+    else:
+        pl.DataFrame({"key": keys, "value": list(values)}).write_parquet(file)
+    columns = [
+        categorical("item_id", pretrained_emb=str(file), pretrain_dim=5, freeze_emb=False),
+        sequence("item_history", share_embedding="item_id"),
+    ]
+    params = entry(rows, tmp_path / "ours", feature_cols=columns)
+    assert_as_the_zoo(params, tmp_path / "zoo")
+    data_dir = tmp_path / "ours" / "made"
+    assert (data_dir / f"pretrained_item_id.{suffix}").exists()
+    assert "new2" in json.loads((data_dir / "feature_vocab.json").read_text())["item_id"]
+    # Its content is part of the fingerprint, not its path.
+    moved = file.rename(tmp_path / f"elsewhere.{suffix}")
+    columns[0]["pretrained_emb"] = str(moved)
+    prepare_dataset(params)
+
+
+def test_integer_keys_of_pretrained_embeddings(rows: Path, tmp_path: Path) -> None:
+    file = tmp_path / "pretrained.npz"
+    np.savez(file, key=np.arange(18, 40), value=np.ones((22, 3)))
+    params = entry(rows, tmp_path, feature_cols=[categorical("age", "int", pretrained_emb=str(file), pretrain_dim=3)])
+    data_dir, _ = our_arrays(params)
+    vocabulary = json.loads((data_dir / "feature_vocab.json").read_text())["age"]
+    assert {str(age) for age in range(18, 40)} < set(vocabulary)
+    assert 39 in json.loads((data_dir / "encoder.json").read_text())["vocabularies"]["age"]["tokens"]
+
+
+TOKEN = st.text(alphabet="ab1 ", max_size=2)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.lists(TOKEN, max_size=5), min_size=2, max_size=12),
+    st.sampled_from(["pre", "post"]),
+    st.integers(1, 4),
+    st.integers(1, 2),
+    st.sampled_from(["", "a"]),
+)
+def test_random_tokens_encode_as_in_the_zoo(tmp_path_factory, rows, padding, max_len, min_count, fill_na) -> None:
+    folder = tmp_path_factory.mktemp("random")
+    text = ["^".join(row) for row in rows]
+    always = "b^b^b"  # one frequent token: the zoo cannot fit without any
+    frame = pl.DataFrame({"label": 0.0, "history": [*text, always]}, schema_overrides={"history": pl.String})
+    for split in SPLITS:
+        frame.write_csv(folder / f"{split}.csv", quote_style="non_numeric")
+    columns = [sequence("history", padding=padding, max_len=max_len, fill_na=fill_na)]
+    params = entry(folder, folder / "ours", feature_cols=columns, min_categr_count=min_count, group_id=None)
+    assert_as_the_zoo(params, folder / "zoo")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_shared_histories_equal_their_csv_form(tmp_path: Path) -> None:
+    samples = write_samples(tmp_path / "samples")
+    csv = entry(as_csv(samples, tmp_path / "csv"), tmp_path / "a")
+    assert_as_the_zoo(csv, tmp_path / "zoo")
+    of_csv, expected = our_arrays(csv)
+    of_samples, actual = our_arrays(entry(samples, tmp_path / "b", data_format="parquet"))
+    for name in ("feature_map.json", "feature_vocab.json"):
+        assert (of_csv / name).read_text() == (of_samples / name).read_text()
+    for split in SPLITS:
+        for name, values in expected[split].items():
+            np.testing.assert_array_equal(actual[split][name], values, err_msg=f"{split} {name}")
+    stored = np.load(of_samples / "encoded" / "histories" / "item_history.npy")
+    assert len(stored) == len(pl.read_parquet(samples / "behaviours.parquet")) + 1
+
+
+def test_unmapped_ids(rows: Path, tmp_path: Path) -> None:
+    """The zoo never counts such columns and fails; its Tokenizer says what was meant."""
+    params = entry(rows, tmp_path, feature_cols=[categorical("age", "int", remap=False), categorical("item_id")])
+    data_dir, encoded = our_arrays(params)
+    ages = pl.read_csv(rows / "train.csv")["age"]
+    tokenizer = Tokenizer(remap=False)
+    tokenizer.build_vocab(dict(ages.value_counts().iter_rows()))
+    for split in SPLITS:
+        raw = pl.read_csv(rows / f"{split}.csv")["age"].to_list()
+        np.testing.assert_array_equal(encoded[split]["age"], tokenizer.encode_category(raw))
+    spec = json.loads((data_dir / "feature_map.json").read_text())["features"][0]["age"]
+    assert spec["vocab_size"] == ages.max() + 2
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ([categorical("item_id", remap=False)], "item_id: remap: False needs integers"),
+        ([{**META, "remap": False}], "user_id: remap: False needs integers"),
+        ([categorical("item_id", min_categr_count=1000)], "item_id: no value is frequent enough"),
+        ([sequence("item_history", share_embedding="item_id"), categorical("item_id")], "item_id is no column listed"),
+    ],
+)
+def test_columns_that_cannot_be_fitted(columns: list[dict], message: str, rows: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        prepare_dataset(entry(rows, tmp_path / "ours", feature_cols=columns))
+    assert not (tmp_path / "ours" / "made").exists()

@@ -1,0 +1,122 @@
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from made_data import FEATURE_COLS, write_samples
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.encoding.reading import SplitReader, coverage, expand_path, source_of
+from dien_fuxictr.dataset.encoding.schema import active_columns
+
+LABEL = [{"name": "label", "dtype": "float"}]
+COLUMNS = active_columns(FEATURE_COLS)
+HISTORY = {"name": "history", "type": "sequence", "dtype": "str", "max_len": 5}
+HEADER = "label,user_id,item_id,cate_id,item_history,cate_history\n"
+
+
+def tokens_of(history, row: int) -> list[str]:
+    codes = history.tokens.codes[history.start[row] : history.start[row] + history.length[row]]
+    return [history.tokens.words[int(code)] for code in codes]
+
+
+def test_delimited_text_is_split_row_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dien_fuxictr.dataset.encoding.reading._ROWS_A_CHUNK", 2)
+    texts = ["b^a", "", "a^^c", "c^c^c", "d"]
+    pl.DataFrame({"label": 1, "history": texts}).write_csv(tmp_path / "rows.csv", quote_style="non_numeric")
+    history = SplitReader([HISTORY], LABEL).read(tmp_path / "rows.csv", "csv").histories["history"]
+    assert [tokens_of(history, row) for row in range(5)] == [text.split("^") for text in texts]
+    assert history.blank.tolist() == [False, True, False, False, False]
+    assert history.tokens.words.n_unique() == len(history.tokens.words)
+
+
+def test_lists_nulls_and_numbers_of_parquet(tmp_path: Path) -> None:
+    pl.DataFrame(
+        {
+            "label": [1, None, 0],
+            "item_id": [5, None, 7],
+            "history": [[3, 4], None, []],
+        }
+    ).write_parquet(tmp_path / "rows.parquet")
+    columns = [{"name": "item_id", "type": "categorical", "dtype": "str", "fill_na": "none"}, HISTORY]
+    split = SplitReader(columns, LABEL).read(tmp_path / "rows.parquet", "parquet")
+    assert split.frame["item_id"].to_list() == ["5", "none", "7"]
+    assert split.frame["label"].to_list() == [1.0, 0.0, 0.0]
+    assert [tokens_of(split.histories["history"], row) for row in range(3)] == [["3", "4"], [""], [""]]
+    assert split.histories["history"].blank.tolist() == [False, True, True]
+
+
+def test_samples_share_one_table_of_behaviours(tmp_path: Path) -> None:
+    reader = SplitReader(COLUMNS, LABEL)
+    folder = write_samples(tmp_path)
+    train, test = (reader.read(folder / f"{split}.parquet", "parquet") for split in ("train", "test"))
+    assert train.histories["item_history"].tokens is test.histories["item_history"].tokens
+    rows, behaviours = pl.read_parquet(folder / "test.parquet"), pl.read_parquet(folder / "behaviours.parquet")
+    expected = behaviours["item_history"].slice(rows["history_start"][3], rows["history_length"][3]).to_list()
+    assert tokens_of(test.histories["item_history"], 3) == expected
+
+
+def test_spans_beyond_the_behaviours(tmp_path: Path) -> None:
+    folder = write_samples(tmp_path)
+    rows = pl.read_parquet(folder / "test.parquet").with_columns(history_start=pl.col("history_start") + 1000)
+    rows.write_parquet(folder / "test.parquet")
+    with pytest.raises(UserError, match=r"reach beyond the \d+ rows of .*behaviours\.parquet"):
+        SplitReader(COLUMNS, LABEL).read(folder / "test.parquet", "parquet")
+
+
+def test_files_patterns_and_folders(tmp_path: Path) -> None:
+    for name in ("a1.csv", "a0.csv", "b.csv"):
+        (tmp_path / name).write_text("label,history\n1,x\n")
+    assert [Path(file).name for file in expand_path(tmp_path, "csv")] == ["a0.csv", "a1.csv", "b.csv"]
+    assert [Path(file).name for file in expand_path(tmp_path / "a*.csv", "csv")] == ["a0.csv", "a1.csv"]
+    assert SplitReader([HISTORY], LABEL).read(tmp_path, "csv").frame.height == 3
+    with pytest.raises(UserError, match=r"c\*\.csv: no such csv file"):
+        expand_path(tmp_path / "c*.csv", "csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "label,user_id,item_id,cate_id,item_history\n1,u,i,c,h\n",
+            "column cate_history is missing; it has label, user",
+        ),
+        ("", "empty CSV"),
+        (HEADER, "no rows"),
+        (HEADER + "yes,u,i,c,h,h\n", "could not parse `yes` as dtype `f64` at column 'label'"),
+    ],
+)
+def test_bad_files(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(content)
+    with pytest.raises(UserError, match=message) as caught:
+        SplitReader(COLUMNS, LABEL).read(tmp_path / "rows.csv", "csv")
+    assert "\n" not in str(caught.value) and "rows.csv" in str(caught.value)
+
+
+def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:
+    (tmp_path / "rows.parquet").write_text("label,history\n1,a\n")
+    with pytest.raises(UserError, match=r"rows\.parquet: "):
+        SplitReader([HISTORY], LABEL).read(tmp_path / "rows.parquet", "parquet")
+
+
+def test_optional_columns_may_be_missing(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("history\na^b\n")
+    split = SplitReader([HISTORY], LABEL).read(tmp_path / "rows.csv", "csv", optional=["label"])
+    assert split.frame.columns == [] and split.histories["history"].length.tolist() == [2]
+
+
+def test_source_of_a_column() -> None:
+    assert source_of({"name": "a", "preprocess": "copy_from(b)"}) == "b"
+    assert source_of({"name": "a", "preprocess": "copy_from"}) == "a"
+    with pytest.raises(UserError, match="preprocess=convert_date of column a is not known"):
+        source_of({"name": "a", "preprocess": "convert_date"})
+
+
+def test_coverage_counts_spans() -> None:
+    rng = np.random.default_rng(0)
+    start = rng.integers(0, 20, 50)
+    length = rng.integers(0, 6, 50)
+    expected = np.zeros(26, dtype=int)
+    for first, size in zip(start, length, strict=True):
+        expected[first : first + size] += 1
+    np.testing.assert_array_equal(coverage(start, length, 26), expected)

@@ -1,0 +1,102 @@
+"""FuxiCTR's own build and loaders, chosen by `data_loader: zoo` or by files that are encoded already."""
+
+import sys
+from pathlib import Path
+
+import fuxictr.preprocess  # noqa: F401  (its function build_dataset hides the module of that name)
+import numpy as np
+import polars as pl
+import pytest
+import ray
+from fuxictr.features import FeatureMap
+from fuxictr.pytorch.dataloaders import RankDataLoader
+from made_data import SPLITS, as_csv, entry, write_samples
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.encoding.checks import check_encoded
+from dien_fuxictr.dataset.loading.prepare import prepare_dataset
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> dict:
+    return entry(as_csv(write_samples(tmp_path / "samples"), tmp_path / "csv"), tmp_path / "root")
+
+
+def load(params: dict) -> tuple[FeatureMap, list]:
+    data_dir = Path(params["data_root"], params["dataset_id"])
+    feature_map = FeatureMap(params["dataset_id"], str(data_dir))
+    feature_map.load(str(data_dir / "feature_map.json"), params)
+    return feature_map, list(RankDataLoader(feature_map, stage="both", **params))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_building_through_the_zoo(params: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FuxiCTR's build_dataset under the same lock and fingerprint; its Ray stage runs in this process here."""
+
+    def transform(encoder, rows, split, block_size) -> None:
+        columns = rows.collect()
+        encoded = encoder.transform({name: columns[name].to_numpy() for name in columns.columns})
+        pl.DataFrame({name: list(values) for name, values in encoded.items()}).write_parquet(
+            Path(encoder.data_dir) / f"{split}.parquet"
+        )
+
+    monkeypatch.setattr(sys.modules["fuxictr.preprocess.build_dataset"], "transform", transform)
+    prepared = prepare_dataset({**params, "data_loader": "zoo"})
+    data_dir = tmp_path / "root" / "made"
+    assert "data_loader" not in prepared and prepared["train_data"] == str(data_dir / "train.parquet")
+    assert prepare_dataset({**params, "data_loader": "zoo"}) == prepared
+    in_process = prepare_dataset({**params, "data_root": str(tmp_path / "other")})
+    other = Path(in_process["data_root"], "made")
+    assert (data_dir / "feature_map.json").read_text() == (other / "feature_map.json").read_text()
+    feature_map = FeatureMap("made", str(data_dir))
+    feature_map.load(str(data_dir / "feature_map.json"), params)
+    check_encoded(feature_map, prepared)
+
+
+def encode_as(data_format: str, prepared: dict, folder: Path) -> dict:
+    """Write the loader's padded batches as files of the zoo's own encoded forms."""
+    folder.mkdir()
+    _, loaders = load({**prepared, "batch_size": 1000, "trim_histories": False, "shuffle": False})
+    paths = {}
+    for split, loader in zip(SPLITS, loaders, strict=True):
+        batch = {name: tensor.numpy() for name, tensor in next(iter(loader)).items()}
+        path = paths[f"{split}_data"] = str(folder / f"{split}.{data_format}")
+        if data_format == "npz":
+            np.savez(path, **batch)
+        else:
+            pl.DataFrame({name: list(values) for name, values in batch.items()}).write_parquet(path)
+    return paths
+
+
+def test_npz_through_the_zoo(params: dict, tmp_path: Path) -> None:
+    prepared = prepare_dataset(params)
+    paths = encode_as("npz", prepared, tmp_path / "npz")
+    npz = prepare_dataset({**params, **paths, "data_format": "npz", "num_workers": 0})
+    assert "data_loader" not in npz
+    feature_map, (train, _, _) = load(npz)
+    check_encoded(feature_map, npz)
+    _, (ours, _, _) = load({**prepared, "trim_histories": False})
+    for batch, expected in zip(train, ours, strict=True):
+        assert {name: values.tolist() for name, values in batch.items()} == {
+            name: values.tolist() for name, values in expected.items()
+        }
+    with pytest.raises(UserError, match=r"feature_map\.json does not exist: npz files need the feature map"):
+        prepare_dataset({**npz, "dataset_id": "absent"})
+
+
+def test_encoded_parquet_through_the_zoo(params: dict, tmp_path: Path) -> None:
+    prepared = prepare_dataset(params)
+    paths = encode_as("parquet", prepared, tmp_path / "parquet")
+    encoded = {**params, **paths, "data_format": "parquet", "rebuild_dataset": False, "dataset_id": "encoded"}
+    with pytest.raises(UserError, match="item_id: vocab_size is required"):
+        prepare_dataset(encoded)
+    for column in encoded["feature_cols"]:
+        column["vocab_size"] = 50
+    encoded = prepare_dataset(encoded)
+    feature_map, (train, _, _) = load(encoded)
+    try:
+        check_encoded(feature_map, encoded)
+        assert "data_loader" not in encoded and feature_map.features["item_id"]["vocab_size"] == 50
+        assert next(iter(train))["item_history"].shape == (8, 6)
+    finally:
+        ray.shutdown()

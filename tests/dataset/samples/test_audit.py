@@ -1,0 +1,246 @@
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from made_raw import as_log, random_reviews
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.audit import main
+from dien_fuxictr.dataset.samples.audit import audit, numbered, read_csv, table
+from dien_fuxictr.dataset.samples.options import check_options
+from dien_fuxictr.dataset.samples.protocols import DAY
+from dien_fuxictr.dataset.samples.samples import Samples
+from dien_fuxictr.dataset.samples.sampling import make_samples
+
+HEADER = "label,user_id,item_id,cate_id,item_history,cate_history\n"
+ROWS = "1,u,i3,c1,i1^i2,c1^c2\n0,u,i4,c2,i1^i2,c1^c2\n"
+
+
+def samples_of(log: pl.DataFrame, **given) -> Samples:
+    return make_samples(log, check_options({"source": "amazon", "reviews": "r", "meta": "m", **given}))
+
+
+def plain_rows(samples: Samples, split: str) -> list[dict]:
+    """The samples with their histories as lists."""
+    behaviours = {name: samples.behaviours[name].to_list() for name in ("item_history", "cate_history")}
+    rows = samples.splits[split].to_dicts()
+    for row in rows:
+        span = slice(row["history_start"], row["history_start"] + row["history_length"])
+        row.update({name: values[span] for name, values in behaviours.items()})
+    return rows
+
+
+def plain_auc(rows: list[dict], score: Callable[[dict], float]) -> float:
+    """The share of pairs of a positive and a negative that the score orders rightly, ties half."""
+    positive, negative = ([score(row) for row in rows if row["label"] == label] for label in (1, 0))
+    right = sum((p > n) + (p == n) / 2 for p in positive for n in negative)
+    return right / len(positive) / len(negative)
+
+
+def plain_audit(samples: Samples) -> dict[str, float]:
+    train, test = plain_rows(samples, "train"), plain_rows(samples, "test")
+    longest: dict[str, dict] = {}
+    for row in train:
+        if row["label"] == 1 and len(row["item_history"]) >= len(longest.get(row["user_id"], row)["item_history"]):
+            longest[row["user_id"]] = row
+    baskets = [[*row["item_history"], row["item_id"]] for row in longest.values()]
+    popularity = Counter(item for basket in baskets for item in basket)
+    seen = {item for row in train for item in [*row["item_history"], row["item_id"]]}
+    owners = defaultdict(set)
+    for number, basket in enumerate(baskets):
+        for item in basket:
+            owners[item].add(number)
+
+    def above(row: dict) -> int:
+        last = row["item_history"][-1] if row["item_history"] else row["item_id"]
+        return (row["item_id"] > last) - (row["item_id"] < last)
+
+    def cosine(one: str, other: str) -> float:
+        return len(owners[one] & owners[other]) / math.sqrt(max(len(owners[one]) * len(owners[other]), 1))
+
+    rules = {
+        "training popularity": lambda row: popularity[row["item_id"]],
+        "item unseen in training": lambda row: row["item_id"] not in seen,
+        "id above the last one's": above,
+        "history length": lambda row: len(row["item_history"]),
+        "category seen in history": lambda row: row["cate_id"] in row["cate_history"],
+        "item-kNN": lambda row: round(sum(cosine(row["item_id"], item) for item in row["item_history"]), 4),
+    }
+    return {name: plain_auc(test, rule) for name, rule in rules.items()}
+
+
+LOGS = {
+    "leave_one_out": {"protocol": "leave_one_out"},
+    "last": {"protocol": "last", "folds": 3},
+    "truncated": {"protocol": "leave_one_out", "max_len": 3, "min_history": 0},
+    "leaks": {
+        "protocol": "time",
+        "valid_from": 30 * DAY,
+        "test_from": 40 * DAY,
+        "negatives": "popularity",
+        "ties": "file",
+    },
+}
+
+
+@pytest.mark.parametrize("items", [25, 99])
+@pytest.mark.parametrize("name", LOGS)
+def test_rules_against_plain_loops(name: str, items: int) -> None:
+    samples = samples_of(as_log(random_reviews(users=60, items=items)), **LOGS[name])
+    result = audit(samples)
+    found = result["trivial"] | result["untrained"]
+    expected = plain_audit(samples)
+    assert found.keys() == expected.keys() and result["test_rows"] == samples.splits["test"].height
+    assert found == pytest.approx(expected, abs=6e-5)
+
+
+def test_rules_on_labelled_exposures() -> None:
+    log = as_log(random_reviews(users=80)).with_columns(label=(pl.int_range(pl.len()) % 5 < 2).cast(pl.Int8))
+    samples = samples_of(log, protocol="time", valid_from=30 * DAY, test_from=35 * DAY, min_history=0)
+    result = audit(samples)
+    assert result["trivial"] | result["untrained"] == pytest.approx(plain_audit(samples), abs=6e-5)
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_csv_and_parquet_have_the_same_audit(name: str, tmp_path: Path) -> None:
+    samples = samples_of(as_log(random_reviews(users=60, items=25)), **LOGS[name])
+    samples.save_csv(tmp_path, verbose=False)
+    assert audit(read_csv(tmp_path / "train.csv", tmp_path / "test.csv")) == audit(samples)
+
+
+def test_knn_in_parts_and_on_some_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = samples_of(as_log(random_reviews(users=60, items=25)))
+    whole = audit(samples)
+    monkeypatch.setattr("dien_fuxictr.dataset.samples.audit.KNN_ENTRIES", 60)
+    assert audit(samples) == whole
+    monkeypatch.setattr("dien_fuxictr.dataset.samples.audit.KNN_ROWS", 50)
+    some = audit(samples)
+    assert some["trivial"] == whole["trivial"] and some["untrained"]["item-kNN"] != whole["untrained"]["item-kNN"]
+    assert some == audit(samples)
+
+
+@pytest.fixture(scope="module")
+def shifting() -> pl.DataFrame:
+    """2,000 users, seven behaviours on one day, four of newer items on the next; sorted by item as real files are."""
+    rng = np.random.default_rng(0)
+    day = np.tile(np.repeat([0, 1], [7, 4]), 2000)
+    items = rng.permutation(600)[rng.integers(0, 300, day.size) + 300 * day]
+    return (
+        pl.DataFrame(
+            {
+                "user_id": np.repeat(np.arange(2000), 11),
+                "item_id": items + 1000,
+                "cate_id": items % 9,
+                "time": day * DAY,
+            }
+        )
+        .with_columns(pl.exclude("time").cast(pl.String))
+        .unique(maintain_order=True)
+        .sort("item_id")
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "rules"),
+    [
+        ({}, []),
+        ({"negatives": "popularity"}, ["training popularity"]),
+        ({"negatives": "uniform"}, ["training popularity"]),
+        ({"ties": "file"}, ["id above the last one's"]),
+        ({"ties": "file", "negatives": "popularity"}, ["training popularity", "id above the last one's"]),
+    ],
+)
+def test_leaks_are_seen(given: dict, rules: list[str], shifting: pl.DataFrame) -> None:
+    result = audit(samples_of(shifting, **given))
+    assert [warning.split("'")[1] for warning in result["warnings"]] == [
+        rule if "last one" not in rule else "id above the last one" for rule in rules
+    ]
+    lines = table(result).splitlines()
+    assert len(lines) == 7 and [line for line in lines if "<- leak" in line] == [
+        line for line in lines if any(rule in line for rule in rules)
+    ]
+    if not given:
+        assert [value for rule, value in result["trivial"].items() if "last one" not in rule] == [0.5] * 3
+
+
+def test_numbers_ascend_with_the_values() -> None:
+    values = [pl.Series(["10", "9", "2"]), pl.Series(["9", "100"])]
+    assert [part.tolist() for part in numbered(*values)] == [[2, 1, 0], [1, 3]]
+    assert [part.tolist() for part in numbered(*values, pl.Series(["x"]))] == [[0, 3, 2], [3, 1], [4]]
+    long = pl.Series(["9" * 30, "1" + "0" * 30])
+    assert numbered(long)[0].tolist() == [1, 0]
+
+
+def audit_csv(folder: Path, train: str, test: str) -> dict:
+    (folder / "train.csv").write_text(train)
+    (folder / "test.csv").write_text(test)
+    return audit(read_csv(folder / "train.csv", folder / "test.csv"))
+
+
+def test_published_csv_files_of_other_shapes(tmp_path: Path) -> None:
+    result = audit_csv(tmp_path, HEADER + ROWS, HEADER + ROWS)
+    assert result["test_rows"] == 2 and result["untrained"]["category seen in history"] == 0.5
+    no_user = "label,item_id,cate_id,item_history,cate_history\n" + ROWS.replace(",u,", ",")
+    assert audit_csv(tmp_path, no_user, no_user) == result
+    floats = (HEADER + ROWS).replace("\n1,", "\n1.0,").replace("\n0,", "\n0.0,")
+    assert audit_csv(tmp_path, floats, floats) == result
+    empty = HEADER + "1,u,i3,c1,,\n0,u,i4,c2,,\n"
+    assert audit_csv(tmp_path, empty, empty)["trivial"]["id above the last one's"] == 0.5
+    assert audit_csv(tmp_path, HEADER + ROWS.splitlines()[1] + "\n", HEADER + ROWS)["untrained"]["item-kNN"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        ("", HEADER + ROWS, r"train\.csv cannot be read: empty CSV"),
+        (HEADER, HEADER + ROWS, r"train\.csv has no rows"),
+        (HEADER + ROWS, ROWS, r"test\.csv has no column 'label'"),
+        (HEADER + ROWS, HEADER + "1,u,i,c,h,h,more\n", r"test\.csv cannot be read: "),
+        (HEADER + ROWS, HEADER + "2,u,i,c,h,h\n", r"test\.csv: column 'label' has the value '2'; a label is 0 or 1"),
+        (HEADER + ROWS, HEADER + "1,u,i,c,h,h\n", "the test split has 1 samples, all of label 1: no AUC"),
+        (
+            HEADER + ROWS,
+            HEADER + ROWS + "1,u,i,c,h^h,h\n",
+            "item_history and cate_history differ in length: 'h.h', 'h'",
+        ),
+    ],
+)
+def test_csv_files_that_cannot_be_audited(train: str, test: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        audit_csv(tmp_path, train, test)
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], shifting: pl.DataFrame) -> None:
+    samples = samples_of(shifting, ties="file")
+    expected = table(audit(samples)) + "\n"
+    parquet, text = tmp_path / "built" / "samples", tmp_path / "text"
+    for folder in (parquet, text):
+        folder.mkdir(parents=True)
+    samples.save(parquet)
+    samples.save_csv(text, verbose=False)
+    for paths in ([parquet], [parquet.parent], [text], [text / "train.csv", text / "test.csv"]):
+        assert main([str(path) for path in paths]) == 0
+        shown = capsys.readouterr()
+        assert shown.out == expected and shown.err.count("\n") == 1
+        assert shown.err.startswith("warning: leak: the rule 'id above the last one's' scores ")
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (["gone"], "give one folder, or two files"),
+        (["a", "b", "c"], "give one folder, or two files"),
+        (["gone.csv", "test.csv"], "gone.csv does not exist"),
+        (["."], "is no folder of samples: behaviours.parquet is missing"),
+    ],
+)
+def test_command_line_on_wrong_input(
+    paths: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path / path) for path in paths]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.startswith("error: ") and message in shown.err and shown.err.count("\n") == 1

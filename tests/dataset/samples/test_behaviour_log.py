@@ -1,0 +1,210 @@
+import gzip
+from datetime import date, datetime, timezone
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.samples.behaviour_log import read_log
+
+LOG = pl.DataFrame(
+    {
+        "uid": ["u1", "u^1", "u2"],
+        "iid": [7, 8, 7],
+        "cid": ["shoes", None, "a^b"],
+        "ts": [100, 40, 60],
+        "brand": ["x", "", None],
+        "price": [1.5, None, 2.0],
+        "clicked": [True, False, True],
+        "req": [1, 1, 2],
+    }
+)
+COLUMNS = {"user": "uid", "item": "iid", "category": "cid", "time": "ts"}
+NOON = 1_704_110_400
+
+
+def write(frame: pl.DataFrame, path: Path) -> Path:
+    if path.suffix == ".parquet":
+        frame.write_parquet(path)
+    else:
+        text = frame.write_csv().encode()
+        path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    return path
+
+
+def times(values: list, path: Path, **options) -> list[int]:
+    frame = pl.DataFrame({"uid": "u", "iid": "i", "cid": "c", "ts": values})
+    return read_log(write(frame, path), **COLUMNS, **options)["time"].to_list()
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.csv.gz", "log.parquet"])
+def test_a_log_of_any_form(name: str, tmp_path: Path) -> None:
+    log = read_log(write(LOG, tmp_path / name), **COLUMNS, label="clicked", request="req", side=("brand", "price"))
+    assert log.columns == ["user_id", "item_id", "cate_id", "time", "label", "request", "brand", "price"]
+    assert log.rows() == [
+        ("u1", "7", "shoes", 100, 1, "1", "x", "1.5"),
+        ("u|1", "8", "unknown", 40, 0, "1", "", ""),
+        ("u2", "7", "a|b", 60, 1, "2", "", "2.0"),
+    ]
+    assert log.schema["label"] == pl.Int8 and log.schema["time"] == pl.Int64
+    assert read_log(tmp_path / name, **COLUMNS).columns == ["user_id", "item_id", "cate_id", "time"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["2024-01-01", "1969-12-31"], [NOON - 43_200, -86_400]),
+        (["2024-01-01 12:00:00", "2024-01-01 12:00:59.9"], [NOON, NOON + 59]),
+        (["2024-01-01T12:00:00Z", "2024-01-01T14:00:00+02:00"], [NOON, NOON]),
+        ([" 17 ", "1e3"], [17, 1000]),
+        (["17.9", "-0.5"], [17, -1]),
+    ],
+)
+def test_times_as_text(values: list[str], expected: list[int], tmp_path: Path) -> None:
+    for name in ("log.csv", "log.parquet"):
+        assert times(values, tmp_path / name) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([17, 18], [17, 18]),
+        ([17.9, -0.5], [17, -1]),
+        ([date(2024, 1, 1)], [NOON - 43_200]),
+        ([datetime(2024, 1, 1, 12)], [NOON]),
+        ([datetime(2024, 1, 1, 12, tzinfo=timezone.utc)], [NOON]),
+        (pl.Series(["2024-01-01"]).cast(pl.Categorical), [NOON - 43_200]),
+    ],
+)
+def test_times_of_parquet(values: list, expected: list[int], tmp_path: Path) -> None:
+    assert times(values, tmp_path / "log.parquet") == expected
+
+
+def test_whole_numbers_that_are_all_days_are_dates(tmp_path: Path) -> None:
+    days = [19700102, 20240131, 20240229]
+    expected = [86_400, 1_706_659_200, 1_709_164_800]
+    assert times(days, tmp_path / "log.parquet") == times([str(day) for day in days], tmp_path / "log.csv") == expected
+    assert times([*days, 20240230], tmp_path / "log.parquet") == [*days, 20240230]  # no such day: seconds
+
+
+def test_milliseconds(tmp_path: Path) -> None:
+    assert times([NOON * 1000 + 999, -1], tmp_path / "log.parquet", time_unit="ms") == [NOON, -1]
+    assert times([str(NOON * 1000)], tmp_path / "log.csv", time_unit="ms") == [NOON]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "shown"),
+    [
+        ("uid", ["u1", None, "u"], "uid (None)"),
+        ("iid", ["i", "", ""], "iid ('')"),
+        ("ts", [1, None, 2], "ts (None)"),
+        ("ts", ["2024-01-01", "yesterday", "2024-01-02"], "ts ('yesterday')"),
+        ("ts", ["2024-01-01", "17", "2024-01-02"], "ts ('17')"),
+        ("ts", ["5", "2024-01-01", "6"], "ts ('2024-01-01')"),
+        ("ts", [1.0, float("nan"), 2.0], "ts (nan)"),
+        ("ts", [1, 2**63 + 1, 2], "ts (9223372036854775809)"),
+        ("req", [1, None, 1], "req (None)"),
+    ],
+)
+def test_broken_rows(column: str, values: list, shown: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    frame = LOG.with_columns(pl.Series(column, values, strict=False))
+    path = write(frame, tmp_path / "log.parquet")
+    options = {**COLUMNS, "label": "clicked", "request": "req"}
+    with pytest.raises(UserError) as caught:
+        read_log(path, **options)
+    assert f"{path}: row 2 has no usable {shown}; --skip-bad-lines leaves such rows out" == str(caught.value)
+    left = read_log(path, **options, skip_bad_lines=True)
+    broken = 2 if column == "iid" else 1
+    assert left.height == 3 - broken and left["user_id"][0] == "u1"
+    assert f"left out {broken} broken rows" in caplog.text
+
+
+def test_no_time_can_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(UserError, match=r"row 1 has no usable ts \('never'\)"):
+        times(["never"], tmp_path / "log.csv")
+    with pytest.raises(UserError, match=r"log\.csv has no rows"):
+        times(["never"], tmp_path / "log.csv", skip_bad_lines=True)
+    with pytest.raises(UserError, match=r"column 'ts' holds no times: .*List"):
+        times([[1]], tmp_path / "log.parquet")
+    with pytest.raises(UserError, match=r"column 'ts' holds no times: .*Duration"):
+        times(pl.Series([1]).cast(pl.Duration), tmp_path / "log.parquet")
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (["1", "0", "1"], [1, 0, 1]),
+        (["1.0", "0.0", "0"], [1, 0, 0]),
+        (["True", "false", "TRUE"], [1, 0, 1]),
+        ([0, 1, 1], [0, 1, 1]),
+        ([1.0, 0.0, 0.0], [1, 0, 0]),
+    ],
+)
+def test_labels(labels: list, expected: list[int], tmp_path: Path) -> None:
+    path = write(LOG.with_columns(clicked=pl.Series(labels)), tmp_path / "log.parquet")
+    assert read_log(path, **COLUMNS, label="clicked")["label"].to_list() == expected
+
+
+@pytest.mark.parametrize("value", ["2", "yes", None, "0.5"])
+def test_values_that_are_no_labels(value: str | None, tmp_path: Path) -> None:
+    path = write(LOG.with_columns(clicked=pl.Series(["0", value, "1"])), tmp_path / "log.parquet")
+    with pytest.raises(UserError, match=rf"column 'clicked' has the value {value!r}; a label is 0 or 1"):
+        read_log(path, **COLUMNS, label="clicked")
+
+
+@pytest.mark.parametrize(
+    "side",
+    [
+        ("label",),
+        ("tie",),
+        ("item",),
+        ("item_history",),
+        ("neg_item",),
+        ("brand", "brand"),
+        ("event_time",),
+        ("brand_history",),
+    ],
+)
+def test_names_of_side_columns_that_are_taken(side: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"side column '{side[0]}': the name is taken"):
+        read_log(tmp_path / "log.csv", **COLUMNS, side=side)
+
+
+def test_requests_need_labels(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="request needs label"):
+        read_log(tmp_path / "log.csv", **COLUMNS, request="req")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("log.csv", b"", "log.csv cannot be read: empty CSV"),
+        ("log.csv", b"uid,iid,cid,ts\n", "log.csv has no rows"),
+        ("log.csv", b"uid,iid,ts\nu,i,1\n", "log.csv has no column 'cid'; it has uid, iid, ts"),
+        ("log.csv", b"uid,iid,cid,ts\nu,i,c,1,more\n", "log.csv cannot be read: "),
+        ("log.csv", b"uid,iid,cid,ts\nu,i,c\n", r"row 1 has no usable ts \(None\)"),
+        ("log.parquet", b"uid,iid,cid,ts\nu,i,c,1\n", "log.parquet cannot be read: "),
+        ("log.csv.gz", gzip.compress(b"uid,iid,cid,ts\n" + b"u,i,c,1\n" * 500)[:-10], "log.csv.gz cannot be read: "),
+    ],
+)
+def test_files_that_cannot_be_read(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        read_log(tmp_path / name, **COLUMNS)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_parquet_file_and_a_missing_one(tmp_path: Path) -> None:
+    path = write(LOG, tmp_path / "log.parquet")
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"log\.parquet cannot be read: parquet: "):
+        read_log(path, **COLUMNS)
+    with pytest.raises(UserError, match=r"raw file .*gone\.csv does not exist"):
+        read_log(tmp_path / "gone.csv", **COLUMNS)
+
+
+def test_ids_that_are_no_text(tmp_path: Path) -> None:
+    path = write(LOG.with_columns(uid=pl.Series([["a"], ["b"], ["c"]])), tmp_path / "log.parquet")
+    with pytest.raises(UserError, match=r"log\.parquet cannot be read: "):
+        read_log(path, **COLUMNS)

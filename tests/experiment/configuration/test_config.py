@@ -1,0 +1,168 @@
+"""Merging of configuration files as in the zoo, with what the zoo gets wrong put right."""
+
+from pathlib import Path
+
+import fuxictr.utils
+import pytest
+import yaml
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.experiment.configuration.config import ConfigLoader, load_config
+
+DATASETS = "amazon:\n  data_root: ./data/\n  data_format: csv\n  batch_size: 7\n"
+
+
+def write(folder: Path, **files: str) -> Path:
+    for name, text in files.items():
+        path = folder / f"{name.replace('__', '/')}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def test_data_set_overrides_expid_overrides_base(tmp_path):
+    write(
+        tmp_path,
+        dataset_config=DATASETS,
+        model_config="Base: {a: 1, b: 1, batch_size: 1}\nX: {b: 2, batch_size: 2, dataset_id: amazon}",
+    )
+    config = load_config(tmp_path, "X")
+    assert (config.params["a"], config.params["b"], config.params["batch_size"]) == (1, 2, 7)
+    assert config.params["model_id"] == "X" and config.params["dataset_id"] == "amazon"
+    assert config.origin["a"].endswith("model_config.yaml [Base]")
+    assert config.origin["b"].endswith("model_config.yaml [X]")
+    assert config.origin["batch_size"].endswith("dataset_config.yaml [amazon]")
+
+
+def test_equals_the_zoos_merge_but_for_coerced_numbers(tmp_path):
+    write(
+        tmp_path,
+        dataset_config=DATASETS,
+        model_config="Base: {a: [1, x], seed: 3, model_root: m, verbose: 0}\nX: {dataset_id: amazon, b: {c: d}}",
+    )
+    assert load_config(tmp_path, "X").params == fuxictr.utils.load_config(str(tmp_path), "X")
+
+
+def test_each_file_has_its_own_base(tmp_path):
+    write(
+        tmp_path,
+        dataset_config=DATASETS,
+        model_config__A="Base: {depth: 1}\nA: {dataset_id: amazon}",
+        model_config__B="Base: {depth: 2}\nB: {dataset_id: amazon}",
+    )
+    assert load_config(tmp_path, "A").params["depth"] == 1
+    assert load_config(tmp_path, "B").params["depth"] == 2
+    assert load_config(tmp_path, "B").warnings == []
+
+
+def test_file_without_base_takes_the_first_other_with_a_warning(tmp_path):
+    write(
+        tmp_path,
+        dataset_config=DATASETS,
+        model_config__A="A: {dataset_id: amazon}",
+        model_config__B="Base: {depth: 2}\nB: {}",
+        model_config__C="Base: {depth: 3}",
+    )
+    config = load_config(tmp_path, "A")
+    assert config.params["depth"] == 2
+    (warning,) = config.warnings
+    assert "A.yaml has no Base of its own" in warning and "B.yaml" in warning
+
+
+def test_folder_without_any_base(tmp_path):
+    write(tmp_path, dataset_config=DATASETS, model_config="X: {dataset_id: amazon}")
+    assert load_config(tmp_path, "X").warnings == []
+
+
+@pytest.mark.parametrize("base", ["Base: {dataset_id: amazon}", "Base: {a: 1}"])
+def test_unknown_expid_names_the_nearest(tmp_path, base):
+    write(tmp_path, dataset_config=DATASETS, model_config=f"{base}\nDIEN_amazon: {{}}\nDIN_books: {{}}\nLR: {{}}")
+    with pytest.raises(UserError, match=r"'DIEN_amazn' is not in .*nearest: DIEN_amazon"):
+        load_config(tmp_path, "DIEN_amazn")
+    with pytest.raises(UserError, match="'Base' is not in"):
+        load_config(tmp_path, "Base")
+
+
+def test_expid_in_two_files_warns(tmp_path):
+    write(
+        tmp_path,
+        dataset_config=DATASETS,
+        model_config__A="X: {dataset_id: amazon, a: 1}",
+        model_config__B="X: {dataset_id: amazon, a: 2}",
+    )
+    config = load_config(tmp_path, "X")
+    assert config.params["a"] == 1 and "taking the first" in config.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ("X: {dataset_id: TBD}", "template .*TBD.*amazon"),
+        ("X: {dataset_id: amazn}", "dataset_id 'amazn' is not in .*nearest: amazon"),
+        ("X: {model: DIEN}", "names no dataset_id"),
+        ("X: [1, 2]", "must map keys to values"),
+        ("[1, 2]", "must map names to settings"),
+        ("X: {a: [}", "not readable YAML"),
+        ("X: !!python/object/apply:os.getcwd []", "not readable YAML"),
+    ],
+)
+def test_bad_files(tmp_path, models, message):
+    write(tmp_path, dataset_config=DATASETS, model_config=models)
+    with pytest.raises(UserError, match=message):
+        load_config(tmp_path, "X")
+
+
+def test_missing_folder_and_files(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        load_config(tmp_path / "nowhere", "X")
+    with pytest.raises(UserError, match=r"neither model_config.yaml nor model_config/\*.yaml"):
+        load_config(tmp_path, "X")
+
+
+def test_numbers_that_yaml_reads_as_text():
+    text = "{a: 1e-3, b: {c: [2E5, -1.e-4, +1.5e3]}, quoted: '1e-3', name: 1e-3x, int: 3, hash: 1252b14c, word: e5}"
+    assert yaml.load(text, ConfigLoader) == {
+        "a": 1e-3,
+        "b": {"c": [2e5, -1e-4, 1500.0]},
+        "quoted": "1e-3",
+        "name": "1e-3x",
+        "int": 3,
+        "hash": "1252b14c",
+        "word": "e5",
+    }
+
+
+def test_int_regularizer_becomes_a_float(tmp_path):
+    write(
+        tmp_path,
+        dataset_config=DATASETS,
+        model_config="X: {dataset_id: amazon, embedding_regularizer: 1, net_regularizer: l2(1e-3), regularizer: 2}",
+    )
+    params = load_config(tmp_path, "X").params
+    assert isinstance(params["embedding_regularizer"], float) and isinstance(params["regularizer"], float)
+    assert params["net_regularizer"] == "l2(1e-3)"
+
+
+def test_rendered_configuration_reads_back_with_each_keys_file(tmp_path):
+    write(
+        tmp_path,
+        dataset_config=DATASETS,
+        model_config="""
+Base: {verbose: 0}
+X:
+  dataset_id: amazon
+  dien_target_field: !!python/tuple [item_id, cate_id]
+  learning_rate: 1e-3
+  feature_cols: [{name: a, active: True}, {name: [b, c], max_len: 3}]
+  monitor: {AUC: 1, logloss: -1}
+  hint: "two\\n\\nlines # no comment"
+  nothing: null
+""",
+    )
+    config = load_config(tmp_path, "X")
+    text = config.render()
+    assert yaml.load(text, ConfigLoader) == config.params
+    assert f"learning_rate: 0.001  # {tmp_path / 'model_config.yaml'} [X]" in text.splitlines()
+    assert f"verbose: 0  # {tmp_path / 'model_config.yaml'} [Base]" in text.splitlines()
+    assert f"data_format: csv  # {tmp_path / 'dataset_config.yaml'} [amazon]" in text.splitlines()
+    assert "model_root: ./checkpoints/  # default" in text.splitlines()

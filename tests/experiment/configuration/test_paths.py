@@ -1,0 +1,109 @@
+"""Where relative paths are looked for."""
+
+import pytest
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.experiment.configuration.paths import resolve_paths
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A config folder two levels below the project's root, and an unrelated working directory."""
+    (tmp_path / "project" / "config" / "deep").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return tmp_path
+
+
+def entry(**paths) -> dict:
+    return {"dataset_id": "d", "data_root": "./data/", "data_format": "csv", **paths}
+
+
+def touch(path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("x")
+
+
+def test_working_directory_first_then_config_folder_then_parents_nearest_first(project):
+    config = project / "project" / "config" / "deep"
+    places = [project / "project", project / "project" / "config", config]
+    for place in places:
+        touch(place / "a.csv")
+        params = entry(train_data="a.csv")
+        resolve_paths(params, config)
+        assert params["train_data"] == str(place / "a.csv")
+    touch(project / "elsewhere" / "a.csv")
+    params = entry(train_data="a.csv")
+    resolve_paths(params, config)
+    assert params["train_data"] == "a.csv"
+
+
+def test_missing_file_lists_what_was_tried(project):
+    config = project / "project" / "config"
+    with pytest.raises(UserError) as error:
+        resolve_paths(entry(test_data="./data/none.csv"), config)
+    message = str(error.value)
+    assert message.startswith("test_data: ./data/none.csv does not exist")
+    for base in (project / "elsewhere", config, project / "project", project):
+        assert str(base / "data" / "none.csv") in message
+    with pytest.raises(UserError, match=r"tried /no/such.csv$"):
+        resolve_paths(entry(train_data="/no/such.csv"), config)
+
+
+def test_folders_globs_and_names_without_suffix_exist(project):
+    touch(project / "project" / "parts" / "one.csv")
+    touch(project / "project" / "whole.csv")
+    params = entry(train_data="parts", valid_data="parts/*.csv", test_data="whole")
+    resolve_paths(params, project / "project" / "config")
+    assert params["train_data"] == str(project / "project" / "parts")
+    assert params["valid_data"] == str(project / "project" / "parts" / "*.csv")
+    assert params["test_data"] == str(project / "project" / "whole")
+
+
+def test_data_root_is_found_or_below_the_working_directory_and_model_root_always_is(project):
+    params = entry(model_root="./checkpoints/")
+    resolve_paths(params, project / "project" / "config")
+    assert params["data_root"] == "./data/"
+    (project / "project" / "data").mkdir()
+    (project / "project" / "checkpoints").mkdir()
+    resolve_paths(params, project / "project" / "config")
+    assert params["data_root"] == str(project / "project" / "data")
+    assert params["model_root"] == "./checkpoints/"
+
+
+def test_pretrained_embeddings_and_raw_files_of_a_build(project):
+    for name in ("emb.h5", "raw/r.json.gz", "raw/m.json.gz"):
+        touch(project / "project" / name)
+    params = entry(
+        train_data="built/train.parquet",
+        feature_cols=[{"name": "item", "pretrained_emb": "emb.h5"}],
+        build={"source": "amazon", "reviews": "raw/r.json.gz", "meta": "raw/m.json.gz", "max_len": 5},
+    )
+    resolve_paths(params, project / "project" / "config")
+    assert params["feature_cols"][0]["pretrained_emb"] == str(project / "project" / "emb.h5")
+    assert params["build"]["reviews"] == str(project / "project" / "raw" / "r.json.gz")
+    assert params["train_data"] == "built/train.parquet"
+
+
+def test_missing_raw_file_shows_where_it_comes_from_unless_the_set_is_built(project):
+    def params():
+        return entry(build={"reviews": "raw/r.json.gz", "raw_from": "curl it"})
+
+    with pytest.raises(UserError, match=r"build.reviews: raw/r.json.gz does not exist; .*; to get it: curl it$"):
+        resolve_paths(params(), project / "project" / "config")
+    touch(project / "project" / "data" / "d" / "feature_map.json")
+    built = params()
+    resolve_paths(built, project / "project" / "config")
+    assert built["build"]["reviews"] == "raw/r.json.gz"
+
+
+def test_encoded_files_must_exist_although_the_feature_map_does(project):
+    touch(project / "elsewhere" / "data" / "d" / "feature_map.json")
+    with pytest.raises(UserError, match=r"train_data: data/d/train.npz does not exist"):
+        resolve_paths({**entry(train_data="data/d/train.npz"), "data_format": "npz"}, project / "project" / "config")
+
+
+def test_validation_file_equal_to_the_test_file_warns_once(project):
+    touch(project / "elsewhere" / "test.csv")
+    (warning,) = resolve_paths(entry(valid_data="test.csv", test_data="./test.csv"), project / "project" / "config")
+    assert "same file" in warning

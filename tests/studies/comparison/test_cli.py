@@ -1,0 +1,254 @@
+"""The command line: which runs are made, what is skipped, what is written."""
+
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from sklearn.metrics import roc_auc_score
+
+from dien_fuxictr.experiment.configuration.config import load_config
+from dien_fuxictr.studies.comparison.cli import main
+from dien_fuxictr.studies.runs.workers import Job
+
+SETTINGS = {
+    "model": "DIEN",
+    "dataset_id": "d",
+    "metrics": ["AUC", "logloss"],
+    "seed": 5,
+    "batch_size": 8,
+    "dien_target_field": ("item_id",),
+}
+
+
+class Fake:
+    """Stands for the processes: writes the reports that `run_expid.py` would."""
+
+    def __init__(self) -> None:
+        self.started: list[list[str]] = []
+        self.broken: set[str] = set()
+
+    def __call__(self, jobs: dict[str, Job], gpus: list[int], finished: int) -> list[str]:
+        self.started.append(list(jobs))
+        self.gpus, self.finished = gpus, finished
+        for name in jobs.keys() - self.broken:
+            arguments = dict(zip(jobs[name].arguments[::2], jobs[name].arguments[1::2], strict=True))
+            params = load_config(Path(arguments["--config"]), arguments["--expid"]).params
+            self.report(params, Path(arguments["--report"]))
+        return [name for name in jobs if name in self.broken]
+
+    def report(self, params: dict, folder: Path) -> None:
+        rng = np.random.default_rng(params["seed"])
+        label = np.tile([1.0, 0.0], 100)
+        score = rng.normal(label * (2 if "strong" in params["model_id"] else 1))
+        folder.mkdir(parents=True)
+        np.savez(folder / "predictions.npz", label=label, score=score, group=np.repeat(np.arange(100), 2))
+        (folder / "result.json").write_text(
+            json.dumps(
+                {
+                    "test": {"AUC": roc_auc_score(label, score), "logloss": 0.5},
+                    "parameters": 10,
+                    "epochs": 2,
+                    "train_seconds": 2.0,
+                    "train_rows": 20,
+                    "inference_ms": 1.0,
+                    "curve": [{"step": 1, "validation/AUC": 0.6}],
+                    "dataset_id": params["dataset_id"],
+                    "versions": {},
+                    "hardware": {},
+                    "config": {key: repr(value) for key, value in params.items()},
+                }
+            )
+        )
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config" / "model_config").mkdir(parents=True)
+    entries = {
+        "Base": {},
+        "weak": SETTINGS,
+        "weak_again": SETTINGS,
+        "strong": {**SETTINGS, "epochs": 3},
+        "elsewhere": {**SETTINGS, "dataset_id": "other"},
+        "no_auc": {**SETTINGS, "metrics": ["logloss"]},
+        "pooled": {**SETTINGS, "model": "EmbeddingMLP"},
+    }
+    (tmp_path / "config" / "model_config" / "M.yaml").write_text(yaml.dump(entries))
+    data = {"data_root": "./data/", "data_format": "csv", "train_data": "train.csv"}
+    (tmp_path / "config" / "dataset_config.yaml").write_text(yaml.dump({"d": data, "other": data}))
+    fake = Fake()
+    monkeypatch.setattr("dien_fuxictr.studies.comparison.cli.run_with_progress", fake)
+    return fake
+
+
+def test_every_experiment_over_the_seeds_that_follow_its_own(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--expids", "weak", "strong", "--seeds", "3", "--workers", "2"]) == 0
+    assert fake.started == [[f"{expid}_seed{seed}" for seed in (5, 6, 7) for expid in ("weak", "strong")]]
+    assert (fake.gpus, fake.finished) == ([-1, -1], 0)
+    out = Path("comparisons/d")
+    assert capsys.readouterr().out == (out / "table.md").read_text()
+    rows = list(csv.DictReader((out / "table.csv").open()))
+    assert [(row["expid"], row["runs"], row["verdict"]) for row in rows] == [
+        ("strong", "3", "better"),
+        ("weak", "3", "base"),
+    ]
+    assert {"auc.png", "learning_curves.png", "calibration.png"} < {file.name for file in out.iterdir()}
+    results = json.loads((out / "results.json").read_text())
+    assert results["base"] == "weak" and len(results["runs"]["strong"]) == 3
+
+
+def test_finished_runs_are_skipped_and_changed_ones_run_again(fake: Fake) -> None:
+    command = ["--expids", "weak", "strong", "--seeds", "2", "--gpu", "0", "1", "--out", "out"]
+    fake.broken = {"strong_seed6"}
+    assert main(command) == 1
+    fake.broken = set()
+    assert main([*command, "--base", "strong"]) == 0
+    assert fake.started[1] == ["strong_seed6"] and (fake.gpus, fake.finished) == ([0, 1], 3)
+    file = Path("config/model_config/M.yaml")
+    file.write_text(file.read_text().replace("batch_size: 8", "batch_size: 9"))
+    shutil.rmtree("out/runs")
+    assert main(command) == 0
+    assert len(fake.started[2]) == 4
+
+
+def test_a_run_of_another_configuration_does_not_count(fake: Fake) -> None:
+    assert main(["--expids", "weak", "--out", "out"]) == 0
+    result = Path("out/runs/weak_seed5/result.json")
+    result.write_text(result.read_text().replace("'DIEN'", "'DIN'"))
+    fake.broken = {"weak_seed5"}
+    assert main(["--expids", "weak", "--out", "out"]) == 2
+
+
+def test_a_failed_run_does_not_stop_the_rest(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake.broken = {"strong_seed5"}
+    assert main(["--expids", "weak", "strong"]) == 1
+    shown = capsys.readouterr()
+    assert "| weak" in shown.out and "strong" not in shown.out
+    assert shown.err.endswith("\nerror: 1 of 2 runs failed: strong_seed5\n")
+
+
+def test_the_papers_base_model_is_the_default_base(fake: Fake) -> None:
+    assert main(["--expids", "weak", "pooled", "strong"]) == 0
+    assert json.loads(Path("comparisons/d/results.json").read_text())["base"] == "pooled"
+
+
+def test_experiments_by_data_set_and_tag(fake: Fake) -> None:
+    assert main(["--dataset", "d", "--tag", "strong"]) == 0
+    assert main(["--tag", "elsewhere"]) == 0
+    assert fake.started == [["strong_seed5"], ["elsewhere_seed5"]]
+
+
+def test_equal_entries_are_trained_once_unless_both_are_named(fake: Fake) -> None:
+    assert main(["--dataset", "d", "--tag", "weak"]) == 0
+    assert main(["--expids", "weak", "weak_again"]) == 0
+    assert fake.started == [["weak_seed5"], ["weak_again_seed5"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--expids", "weka"], "expid 'weka' is not in config; nearest: weak"),
+        (["--expids", "weak", "elsewhere"], "weak is on data set d, elsewhere on other: a comparison is on one"),
+        (["--expids", "no_auc"], "no_auc: metrics has no AUC"),
+        (["--expids", "weak", "--base", "strong"], "--base strong is none of the experiments: weak"),
+        (["--dataset", "none"], "config has no experiment with --dataset none"),
+        ([], "no experiment to compare"),
+        (["--config", "nowhere", "--expids", "weak"], "nowhere: no such folder"),
+    ],
+)
+def test_bad_input(fake: Fake, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.startswith("error: ") and message in shown.err and shown.err.count("\n") == 1
+    assert not Path("comparisons").exists() and fake.started == []
+
+
+def test_nothing_finished(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake.broken = {"weak_seed5"}
+    assert main(["--expids", "weak"]) == 2
+    assert "no run of weak, the base, has finished" in capsys.readouterr().err
+
+
+def test_models_without_a_checkout(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_code:
+        main(["--expids", "weak", "--zoo-models", "DIN"])
+    assert exit_code.value.code == 2 and "--zoo-models goes with --zoo" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--workers"])
+def test_numbers_below_one(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_code:
+        main(["--expids", "weak", option, "0"])
+    assert exit_code.value.code == 2 and f"{option} 0: must be 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("sample")
+def test_real_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--expids", "DIEN_amazon_GRU", "DIEN_amazon", "--workers", "2"]) == 0
+    assert "| DIEN_amazon_GRU" in capsys.readouterr().out
+    assert len(json.loads(Path("comparisons/amazon/results.json").read_text())["runs"]) == 2
+    assert Path("comparison_amazon.csv").read_text().count("[exp_id]") == 2 and not Path("config.csv").exists()
+
+
+def test_models_of_a_checkout(fake: Fake, checkout: Path) -> None:
+    command = ["--expids", "weak", "pooled", "--zoo", "FuxiCTR", "--zoo-models", "Mean", "DIN", "--seeds", "2"]
+    assert main(command) == 0
+    names = ("weak", "pooled", "zoo_Mean_d", "zoo_DIN_d")
+    assert fake.started == [[f"{name}_seed{seed}" for seed in (5, 6) for name in names]]
+    runs = json.loads(Path("comparisons/d/results.json").read_text())["runs"]
+    config = runs["zoo_DIN_d"][1]["config"]
+    assert config["zoo"] == repr(str(checkout)) and config["batch_size"] == "8" and config["depth"] == "9"
+    assert main(command) == 0 and fake.started[1:] == [[]]
+    checkout.rename("elsewhere")
+    command[command.index("FuxiCTR")] = "elsewhere"
+    fake.broken = {"zoo_Mean_d_seed5"}
+    assert main([*command[:7], "--seeds", "1"]) == 1  # another checkout: the run of the first does not count
+    assert fake.started[2] == ["zoo_Mean_d_seed5"]
+
+
+def test_an_experiment_whose_model_only_the_checkout_has(fake: Fake, checkout: Path) -> None:
+    Path("config/model_config/N.yaml").write_text(yaml.dump({"zoo_Mean_d": {**SETTINGS, "model": "Mean", "depth": 4}}))
+    command = ["--expids", "weak", "zoo_Mean_d", "--zoo", "FuxiCTR"]
+    assert main(command) == 0
+    runs = json.loads(Path("comparisons/d/results.json").read_text())["runs"]
+    assert runs["zoo_Mean_d"][0]["config"]["zoo"] == repr(str(checkout)) and "zoo" not in runs["weak"][0]["config"]
+    assert main([*command, "--zoo-models", "Mean"]) == 0 and fake.started[1] == []  # the user's entry, not a made one
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--zoo", "nowhere", "--zoo-models", "DIN"], "FuxiCTR checkout nowhere does not exist"),
+        (
+            ["--zoo", "config", "--zoo-models", "DIN"],
+            "config is no FuxiCTR checkout: there is no model in its model_zoo/",
+        ),
+        (["--zoo", "FuxiCTR", "--zoo-models", "DIN", "Meen"], "FuxiCTR has no model 'Meen'; nearest: Mean"),
+        (["--zoo", "FuxiCTR", "--zoo-models", "Needy"], "model 'Needy' cannot be imported"),
+        (["--zoo", "FuxiCTR", "--zoo-models", "Needy"], "ModuleNotFoundError: No module named 'no_such_package'"),
+        (["--zoo", "FuxiCTR", "--zoo-models", "Tasks"], "model 'Tasks' of"),
+        (["--zoo", "FuxiCTR", "--expids", "odd"], "FuxiCTR has no model 'Men'; nearest: Mean"),
+        (["--expids", "gone"], "FuxiCTR checkout nowhere does not exist"),
+    ],
+)
+def test_bad_checkouts_and_models(
+    fake: Fake, checkout: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = {"odd": {**SETTINGS, "model": "Men"}, "gone": {**SETTINGS, "zoo": "nowhere"}}
+    Path("config/model_config/N.yaml").write_text(yaml.dump(entries))
+    test_bad_input(fake, ["--expids", "weak", *arguments], message, capsys)
+
+
+def test_without_matplotlib_the_table_comes_all_the_same(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["--expids", "weak"]) == 0
+    shown = capsys.readouterr()
+    assert "| weak" in shown.out and "pip install matplotlib" in shown.err

@@ -1,0 +1,149 @@
+"""`run_param_tuner.py`: what it runs, skips, reports and leaves."""
+
+import csv
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dien_fuxictr.studies.sweep.cli import main
+from dien_fuxictr.studies.sweep.runs import read_results
+
+ROOT = Path(__file__).parents[3]
+
+
+def ran() -> list[str]:
+    return Path("ran.txt").read_text().splitlines() if Path("ran.txt").exists() else []
+
+
+def order(text: str) -> list[str]:
+    return re.findall(r"^\d+ +Tiny_test_(\d+)", text, re.MULTILINE)
+
+
+def test_sweep_with_real_runs_in_a_folder_with_blanks(workspace, write_tuner, monkeypatch, capsys):
+    """Two workers on one build; one run fails."""
+    workspace.use_csv()
+    monkeypatch.setenv("PYTHONPATH", str(workspace.folder))
+    file = write_tuner({"fault": [None, "value"], "epochs": 1}, path="my sweeps/a tuner.yaml")
+    assert main(["--config", str(file), "--gpu", "-1", "-1", "--tag", "_00"]) == 1
+    out, err = capsys.readouterr()
+    assert order(out) == ["001"] and "1 of 2 runs failed" in err.splitlines()[-1]
+    assert "Tiny_test_002" in err and "fault must not be 'value'" in err and "exit code 2" in err
+    assert [path.name for path in Path("built").iterdir() if not path.name.startswith(".")] == ["tiny"]
+    logs = [path.read_text() for path in Path("my sweeps/a tuner/logs").iterdir()]
+    assert sum("Building data set" in text for text in logs) == 1 and len(logs) == 2
+    assert len(read_results(Path("my sweeps/a tuner"))) == 1
+
+
+def test_leaderboard_and_what_a_second_call_does(write_tuner, fast, capsys):
+    file = write_tuner({"embedding_dim": [60, 80, 70]})
+    assert main(["--config", str(file)]) == 0
+    out, err = capsys.readouterr()
+    assert order(out) == ["002", "003", "001"] and "3/3" in err
+    with open("tuner_leaderboard.csv", newline="") as table:
+        assert [row["embedding_dim"] for row in csv.DictReader(table)] == ["80", "70", "60"]
+    assert main(["--config", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "3 runs, 3 finished already (tuner.csv); logs in tuner/logs\n" in out and order(out) == ["002", "003", "001"]
+    assert len(ran()) == 3
+
+    write_tuner({"embedding_dim": [60, 80, 90]})
+    assert main(["--config", str(file)]) == 0
+    assert order(capsys.readouterr().out) == ["003", "002", "001"]
+    assert [line.split()[0][:-9] for line in ran()] == [f"Tiny_test_{i:03d}" for i in (1, 2, 3, 3)]
+
+
+def test_min_monitor(write_tuner, fast, capsys):
+    assert main(["--config", str(write_tuner({"embedding_dim": [60, 80], "monitor_mode": "min"}))]) == 0
+    assert order(capsys.readouterr().out) == ["001", "002"]
+
+
+def test_failed_run_is_reported_the_rest_runs_and_it_is_tried_again(write_tuner, fast, capsys):
+    file = write_tuner({"learning_rate": [9, 1, 2]})
+    for runs_so_far in (3, 4):
+        assert main(["--config", str(file)]) == 1
+        out, err = capsys.readouterr()
+        assert len(order(out)) == 2 and len(ran()) == runs_so_far
+        (expid,) = re.findall(r"failed: (Tiny_test_001_\w+), exit code 1; the end of tuner/logs/Tiny_test_001", err)
+        assert "\n    100%|###|\n    error: it cannot learn\n" in err
+        assert err.splitlines()[-1] == f"error: 1 of 3 runs failed: {expid}"
+
+
+def test_no_finished_run(write_tuner, script, capsys):
+    script("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    assert main(["--config", str(write_tuner({"embedding_dim": [1]}))]) == 1
+    out, err = capsys.readouterr()
+    assert "rank" not in out and "killed by SIGKILL" in err and not Path("tuner_leaderboard.csv").exists()
+
+
+def test_interrupted_run_is_resumed(write_tuner, fast):
+    file = write_tuner({"embedding_dim": [1, 2]})
+    assert main(["--config", str(file)]) == 0
+    expid = ran()[1].split()[0]
+    state = Path("checkpoints", "tiny", f"{expid}.resume")
+    state.parent.mkdir(parents=True)
+    state.touch()
+    results = Path("tuner.csv")
+    results.write_text("".join(line for line in results.open() if expid not in line) + " 20260101-000000,[comm")
+    assert main(["--config", str(file)]) == 0
+    assert ran()[2:] == [f"{expid} --resume --gpu -1"]
+
+
+def test_interrupt(write_tuner, monkeypatch, capsys):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dien_fuxictr.studies.sweep.cli.run_with_progress", interrupt)
+    assert main(["--config", str(write_tuner({"embedding_dim": [1]}))]) == 130
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: interrupted; the same command")
+
+
+def test_configuration_folder_with_tag(workspace, fast, capsys):
+    workspace.write_configs({"One": {}, "Two": {"embedding_dim": 8}, "Tooth": {"embedding_dim": 9}})
+    content = yaml.safe_load(Path("config/model_config.yaml").read_text())
+    whole = {expid: {**content["Base"], **entry} for expid, entry in content.items() if expid != "Base"}
+    Path("config/model_config.yaml").write_text(yaml.dump(whole))
+    assert main(["--config", "config", "--tag", "T"]) == 0
+    assert re.findall(r"^\d +(T\w+)", capsys.readouterr().out, re.MULTILINE) == ["Tooth", "Two"]
+
+
+@pytest.mark.parametrize(
+    ("space", "arguments", "message"),
+    [
+        ({"embedding_dim": [1]}, ["--tag", "009"], "--tag 009: no experiment of tuner has it; there are Tiny_test_001"),
+        ({"monitor": "MRR"}, [], "metrics lacks MRR, the monitor that ranks the runs"),
+        ({"batch_size": [8, 0]}, [], "batch_size = 0 in tuner/model_config.yaml [Tiny_test_002_"),
+        ({"monitor": [["AUC"]]}, [], "monitor = ['AUC'] in tuner/model_config.yaml [Tiny_test_001_"),
+        ({"embeding_dim": [1]}, [], "did you mean 'embedding_dim'?"),
+    ],
+)
+def test_bad_input_is_one_line(write_tuner, fast, capsys, space, arguments, message):
+    assert main(["--config", str(write_tuner(space)), *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: ") and err.count("\n") == 1 and message in err and not ran()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--config", "x.yaml", "--gpu"], ["--config", "x.yaml", "--gpu", "one"]])
+def test_wrong_command_line(capsys, arguments):
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+    assert error.value.code == 2 and "usage: run_param_tuner.py" in capsys.readouterr().err
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert error.value.code == 0 and "examples:" in text and "exit code:" in text
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "config" / "tuner").glob("*.yaml")), ids=lambda file: file.name)
+def test_embedded_tuner_files(workspace, fast, file):
+    """Their grids and searches, without training."""
+    shutil.rmtree("config")
+    shutil.copytree(ROOT / "config", "config")
+    few = ["--search", "tpe", "--trials", "1"] if file.stem.endswith("_tpe") else ["--tag", "_001_"]
+    assert main(["--config", f"config/tuner/{file.name}", *few]) == 0
+    assert len(ran()) == 1
