@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-from model_zoo.DIEN.src.layers.attentional_gru import BACKENDS, backends
+from model_zoo.DIEN.src.layers import backends
 
 pytest_plugins = ["made_workspace"]
 
@@ -12,7 +12,7 @@ if not torch.cuda.is_available():
 
 
 def pytest_addoption(parser):
-    parser.addoption("--recurrence-backend", choices=BACKENDS, help="what `auto` stands for in this process")
+    parser.addoption("--recurrence-backend", choices=backends.BACKENDS, help="what `auto` stands for in this process")
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import torch
 from made_recurrence import COMPILER, case, check_against_reference, compiled
 
 from model_zoo.DIEN.src.layers.attentional_gru import attentional_gru
-from model_zoo.DIEN.src.layers.attentional_gru.backends import _can_compile
+from model_zoo.DIEN.src.layers.backends import _has
 from model_zoo.DIEN.src.layers.compiled.build import SOURCES, build
 
 ROOT = Path(__file__).parents[2]
@@ -120,9 +120,9 @@ def no_compiler(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("DIEN_CXXFLAGS", "-DNOT_BUILT_YET")
-    _can_compile.cache_clear()
+    _has.cache_clear()
     yield
-    _can_compile.cache_clear()
+    _has.cache_clear()
 
 
 def test_without_a_compiler_the_error_says_what_to_install(no_compiler, make_dien, monkeypatch):
@@ -155,7 +155,7 @@ def test_the_first_command_trains_without_a_compiler(tmp_path):
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    assert run.stderr.count("recurrence_backend torch") == 1
+    assert run.stderr.count("recurrence_backend auto is torch") == 1
     assert (tmp_path / "config.csv").exists()
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from made_recurrence import NARROW, case, check_against_reference, compiled
 
-from model_zoo.DIEN.src.layers.attentional_gru import KINDS
 from model_zoo.DIEN.src.layers.compiled import gru, recurrence
 from model_zoo.DIEN.src.layers.compiled.workspace import Pool
+from model_zoo.DIEN.src.layers.kinds import KINDS
 
 
 def packed(c, kind="AUGRU"):

@@ -16,6 +16,7 @@ from model_zoo.DIEN.src.layers.activations import Dice, activation
 from model_zoo.DIEN.src.layers.attention import ATTENTION_TYPES, InterestAttention
 from model_zoo.DIEN.src.layers.attentional_gru import AttentionalGRU
 from model_zoo.DIEN.src.layers.auxiliary_loss import SCORERS, AuxiliaryLoss
+from model_zoo.DIEN.src.layers.compiled.step_mlp import plain
 from model_zoo.DIEN.src.layers.packing import Packing, pack
 from model_zoo.DIEN.src.layers.step_mlp import StepMLP
 from model_zoo.DIEN.src.negatives import BatchPool, Catalogue, draw_against
@@ -115,7 +116,7 @@ def test_activations_by_the_zoos_names():
 
 
 @pytest.mark.parametrize(
-    "activations,dropout,output,plain",
+    "activations,dropout,output,expected",
     [
         ("Sigmoid", 0, None, "sigmoid"),
         ("ReLU", 0, None, "relu"),
@@ -126,16 +127,16 @@ def test_activations_by_the_zoos_names():
         ("Sigmoid", 0, "Sigmoid", None),
     ],
 )
-def test_which_nets_the_kernels_run(activations, dropout, output, plain):
-    net = StepMLP(3, [4, 2], activations, dropout, output).plain()
-    assert (net and net[2]) == plain
+def test_which_nets_the_kernels_run(activations, dropout, output, expected):
+    net = plain(StepMLP(3, [4, 2], activations, dropout, output))
+    assert (net and net[2]) == expected
     if net:
         assert [tuple(weight.shape) for weight in net[0]] == [(4, 3), (2, 4), (1, 2)] and len(net[1]) == 3
 
 
 def test_dropout_at_rest_is_nothing():
     net = StepMLP(3, [4], "ReLU", dropout=0.5)
-    assert net.plain() is None and net.eval().plain()
+    assert plain(net) is None and plain(net.eval())
 
 
 def loss_by_loop(layer, h, e, lengths, negatives, valid):

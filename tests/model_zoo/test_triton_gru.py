@@ -5,13 +5,16 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.autograd import gradcheck
 from torch.library import opcheck
 
-from model_zoo.DIEN.src.layers.attentional_gru import KINDS, attentional_gru, resolve
+from model_zoo.DIEN.src.layers import backends
+from model_zoo.DIEN.src.layers.attentional_gru import attentional_gru
+from model_zoo.DIEN.src.layers.kinds import KINDS
 from model_zoo.DIEN.src.layers.packing import Packing
 from model_zoo.DIEN.src.layers.triton_gpu import launch, operators, recurrence
 
@@ -408,9 +411,14 @@ def test_a_model_refuses_triton_where_it_cannot_run(monkeypatch, make_dien):
         make_dien(recurrence_backend="triton")
 
 
-def test_auto_is_triton_on_a_gpu(monkeypatch, real_auto):
-    on_gpu = torch.empty(0, device="meta")
-    monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda tensor: tensor is on_gpu))
-    assert resolve("auto", on_gpu) == "triton"
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_auto_is_triton_on_a_gpu_and_says_so_where_it_is_not(dtype, monkeypatch, real_auto, caplog):
+    on_gpu = SimpleNamespace(device=torch.device("cuda"), dtype=dtype)
+    backends._has.cache_clear()
+    assert backends.automatic(on_gpu) == "triton" and not caplog.records
     monkeypatch.setitem(sys.modules, "triton", None)
-    assert resolve("auto", on_gpu) == "torch"
+    backends._has.cache_clear()
+    assert [backends.automatic(on_gpu) for _ in range(2)] == ["torch", "torch"]
+    backends._has.cache_clear()
+    (record,) = caplog.records
+    assert "auto is torch here, which is slower. The recurrence on a GPU needs triton" in record.getMessage()

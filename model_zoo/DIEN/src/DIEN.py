@@ -20,13 +20,13 @@ from .keywords import check_activations, check_backend, check_choice, check_size
 from .layers.attention import InterestAttention
 from .layers.attentional_gru import AttentionalGRU
 from .layers.auxiliary_loss import AuxiliaryLoss
+from .layers.kinds import GRU_TYPES
 from .layers.lookup import Steps, lookup
 from .layers.packing import pack
 from .negatives import BatchPool, Catalogue, draw_against
 from .sequences import Evolution, Interests
 from .single_row import running_statistics
 
-GRU_TYPES = ("GRU", "AIGRU", "AGRU", "AUGRU")
 AUX_NEGATIVES = ("column", "in_batch", "popularity", "uniform")
 
 

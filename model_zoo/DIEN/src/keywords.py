@@ -3,7 +3,7 @@
 from typing import Any
 
 from .layers.activations import activation
-from .layers.attentional_gru import BACKENDS, require
+from .layers.backends import BACKENDS, require
 
 
 def check_choice(keyword: str, value: Any, allowed: tuple[Any, ...]) -> None:

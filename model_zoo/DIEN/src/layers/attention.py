@@ -1,11 +1,9 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import compiled
-from .attentional_gru import resolve
+from .backends import ATTENTION_SCORES, CANDIDATE_SCORES, choose
 from .packing import Packing
 from .step_mlp import StepMLP
 
@@ -60,7 +58,7 @@ class InterestAttention(nn.Module):
         """interests: (N, H), target: (B, D), packing: of B rows with N steps in all. Returns (N,)."""
         query = self._query(target)
         if self.attention_type == "din_attention":
-            scores = self._din_unit(interests, query, packing)
+            scores = choose(ATTENTION_SCORES, self.backend, interests)(interests, packing, query, self.unit)
         else:
             scores = (interests * packing.spread(query)).sum(dim=1)
         return packing.softmax(scores) if self.use_softmax else scores
@@ -73,7 +71,7 @@ class InterestAttention(nn.Module):
         """
         queries = self._query(targets)
         if self.attention_type == "din_attention":
-            scores = self._din_unit_for_candidates(interests, queries)
+            scores = choose(CANDIDATE_SCORES, self.backend, interests)(interests, queries, self.unit)
         else:
             scores = interests @ queries.T
         scores = scores.to(interests.dtype)  # under autocast they have its own
@@ -81,24 +79,3 @@ class InterestAttention(nn.Module):
 
     def _query(self, target: Tensor) -> Tensor:
         return target @ self.weight.T if self.attention_type == "bilinear_attention" else self.project(target)
-
-    def _din_unit(self, h: Tensor, q: Tensor, packing: Packing) -> Tensor:
-        net = self.unit.plain()
-        if net and resolve(self.backend, h) == "compiled":
-            return compiled.attention_scores(h, packing.offsets, q, *net)
-        # The first layer on [q, h, q-h, q*h] is (W_1 + W_3) q, once a row, and (W_2 - W_3) h + W_4 (q*h).
-        W_1, W_2, W_3, W_4 = self.unit.first.weight.chunk(4, dim=1)
-        of_query = packing.spread(F.linear(q, W_1 + W_3, self.unit.first.bias))
-        of_step = torch.cat([h, packing.spread(q) * h], dim=1)
-        return self.unit.after_first(torch.addmm(of_query, of_step, torch.cat([W_2 - W_3, W_4], dim=1).T))
-
-    def _din_unit_for_candidates(self, h: Tensor, q: Tensor) -> Tensor:
-        net = self.unit.plain()
-        if net and resolve(self.backend, h) == "compiled":
-            return compiled.candidate_scores(h, q, *net)
-        # A step's own weights of q are W_1 + W_3 + W_4 diag(h).
-        W_1, W_2, W_3, W_4 = self.unit.first.weight.chunk(4, dim=1)
-        of_query = W_1 + W_3 + W_4 * h.unsqueeze(1)
-        of_step = F.linear(h, W_2 - W_3, self.unit.first.bias).unsqueeze(1)
-        units = torch.baddbmm(of_step, q.expand(len(h), -1, -1), of_query.mT)
-        return self.unit.after_first(units.flatten(0, 1)).view(len(h), len(q))

@@ -1,11 +1,8 @@
 from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import compiled
-from .attentional_gru import resolve
+from .backends import NEXT_BEHAVIOUR_LOSS, choose
 from .packing import Packing
 from .step_mlp import StepMLP
 
@@ -69,29 +66,5 @@ class AuxiliaryLoss(nn.Module):
         Returns:
             A scalar; 0 where no step counts.
         """
-        counts = has_negative.any(dim=1) & (packing.place > 0)
-        net = self.net and self.net.plain()
-        if net and resolve(self.backend, interests) == "compiled":
-            share = counts.to(interests.dtype) / counts.sum().clamp(min=1)
-            shares = has_negative * (share / has_negative.sum(dim=1).clamp(min=1)).unsqueeze(1)
-            return compiled.next_behaviour_loss(interests, behaviours, negatives, share, shares, *net)
-        following = counts.nonzero().squeeze(1)
-        h, e = interests.index_select(0, following - 1), behaviours.index_select(0, following)
-        e_hat, present = negatives.index_select(0, following), has_negative.index_select(0, following)
-        # All pairs that there are, the click first among those of a step.
-        pairs = F.pad(present, (1, 0), value=True).flatten().nonzero().squeeze(1)
-        choices = 1 + present.size(1)
-        step, clicked = torch.div(pairs, choices, rounding_mode="floor"), pairs % choices == 0
-        chosen = torch.cat([e.unsqueeze(1), e_hat], dim=1).flatten(0, 1).index_select(0, pairs)
-        logits = self._logits(h, step, chosen)
-        weights = torch.where(clicked, 1, 1 / present.sum(1)[step])
-        return (F.softplus(torch.where(clicked, -logits, logits)) * weights).sum() / max(len(following), 1)
-
-    def _logits(self, h: Tensor, step: Tensor, chosen: Tensor) -> Tensor:
-        """h: (M, H), step: (P,), the h of each pair, chosen: (P, D). Returns (P,)."""
-        if self.net is None:
-            return (h.index_select(0, step) * chosen).sum(1)
-        # The first layer's part of h is the same for the click and all that stands against it.
-        W_h, W_e = self.net.first.weight.split([h.size(1), chosen.size(1)], dim=1)
-        of_h = F.linear(h, W_h, self.net.first.bias).index_select(0, step)
-        return self.net.after_first(torch.addmm(of_h, chosen, W_e.T))
+        loss = choose(NEXT_BEHAVIOUR_LOSS, self.backend, interests)
+        return loss(interests, behaviours, packing, negatives, has_negative, self.net)

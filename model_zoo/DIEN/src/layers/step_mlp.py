@@ -5,9 +5,6 @@ from torch import Tensor, nn
 
 from .activations import activation
 
-COMPILED: dict[type[nn.Module], str] = {nn.Sigmoid: "sigmoid", nn.ReLU: "relu"}
-"""Activations that the compiled kernels have, under their names there."""
-
 
 class StepMLP(nn.Module):
     """Hidden layers and one output, for the steps of packed rows.
@@ -53,16 +50,6 @@ class StepMLP(nn.Module):
         layer = self.layers[0]
         assert isinstance(layer, nn.Linear)
         return layer
-
-    def plain(self) -> tuple[list[Tensor], list[Tensor], str] | None:
-        """Weights, biases and the activation, where the net is now no more than that: what the compiled kernels run."""
-        if self.training and any(isinstance(layer, nn.Dropout) for layer in self.layers):
-            return None
-        linear = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
-        others = {type(layer) for layer in self.layers} - {nn.Linear, nn.Dropout}
-        if len(others) != 1 or not isinstance(self.layers[-1], nn.Linear) or not others <= COMPILED.keys():
-            return None
-        return [layer.weight for layer in linear], [layer.bias for layer in linear], COMPILED[others.pop()]
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, F). Returns (N,)."""

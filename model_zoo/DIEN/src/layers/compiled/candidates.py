@@ -5,8 +5,8 @@ import ctypes
 import torch
 from torch import Tensor
 
+from ..kinds import KINDS
 from . import library
-from .gru import KINDS
 from .net import check
 
 
@@ -56,7 +56,9 @@ def evolve_candidates(
     final = torch.empty_like(tensors[2])
     library.call(
         "evolve_candidates",
-        _Candidates(rows, len(inputs), hidden, KINDS[kind], torch.get_num_threads(), *map(library.address, tensors)),
+        _Candidates(
+            rows, len(inputs), hidden, KINDS.index(kind), torch.get_num_threads(), *map(library.address, tensors)
+        ),
         final,
         dtype=inputs.dtype,
     )

@@ -8,10 +8,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from ..kinds import KINDS
 from . import library
 from .workspace import Pool
-
-KINDS = {"GRU": 0, "AGRU": 1, "AUGRU": 2, "AUGRU-code": 3, "AIGRU": 4}  # as in recurrence.h
 
 _pool = Pool()
 
@@ -179,7 +178,7 @@ def _problem(ctx: Any, tensors: list[Tensor | None], offsets: Tensor, order: Ten
         len(state),
         x.size(1),
         state.size(1),
-        KINDS[ctx.kind],
+        KINDS.index(ctx.kind),
         torch.get_num_threads(),
         len(first_step) - 1,
         ctx.rows_per_block,

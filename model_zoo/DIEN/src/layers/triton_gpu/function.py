@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
+from ..kinds import KINDS
 from . import operators
 
-_KINDS = ("GRU", "AIGRU", "AGRU", "AUGRU", "AUGRU-code")
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 def recurrence(
@@ -42,8 +42,8 @@ def recurrence(
         ValueError: unknown kind, or a tensor of another shape, dtype or device.
         RuntimeError: there is no triton.
     """
-    if kind not in _KINDS:
-        raise ValueError(f"kind={kind!r} is unknown; allowed: {', '.join(_KINDS)}")
+    if kind not in KINDS:
+        raise ValueError(f"kind={kind!r} is unknown; allowed: {', '.join(KINDS)}")
     if kind == "GRU":
         attention = None
     device = x.device
@@ -51,8 +51,8 @@ def recurrence(
         x, state, weight_ih, weight_hh, bias = map(_lower, (x, state, weight_ih, weight_hh, bias))
         attention = None if attention is None else _lower(attention)
     hidden, rows, steps = state.size(-1), offsets.size(0) - 1, x.size(0)
-    if x.dtype not in _DTYPES:
-        raise ValueError(f"x is {x.dtype}; allowed: {', '.join(map(str, _DTYPES))}")
+    if x.dtype not in DTYPES:
+        raise ValueError(f"x is {x.dtype}; allowed: {', '.join(map(str, DTYPES))}")
     shapes = {
         "x": (x, (steps, x.size(-1))),
         "offsets": (offsets, (rows + 1,)),

@@ -1,4 +1,4 @@
-"""Backend in PyTorch for every device: rows advance together, the ones that have ended leave.
+"""The recurrence: rows advance together, the ones that have ended leave.
 
 What can be is one product over all steps, and the loop over time does the rest in place. The backward pass is written
 by hand: with d the gradient of a state h', that of a pre-activation is d times a factor of what the forward pass left.
@@ -24,7 +24,7 @@ def recurrence(
     bias: Tensor,
     kind: str,
 ) -> tuple[Tensor, Tensor]:
-    """Arguments and results as in :func:`attentional_gru`; differentiable once."""
+    """Arguments and results as in :func:`..attentional_gru.attentional_gru`; differentiable once."""
     if kind == "AIGRU":
         inputs, kind = inputs * attention.unsqueeze(1), "GRU"  # (9)
     return _Recurrence.apply(inputs, attention, state, weight_ih, weight_hh, bias, packing.by_time, kind)
@@ -33,7 +33,7 @@ def recurrence(
 def evolve_candidates(
     inputs: Tensor, attention: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor, kind: str
 ) -> Tensor:
-    """Arguments and result as in :meth:`AttentionalGRU.for_candidates`."""
+    """Arguments and result as in :meth:`..attentional_gru.AttentionalGRU.for_candidates`."""
     size = state.size(1)
     U_ur, U_h = weight_hh[: 2 * size].T, weight_hh[2 * size :].T
     for W_i, a in zip(inputs @ weight_ih.T, attention.unsqueeze(2), strict=True):
@@ -151,9 +151,17 @@ def _gate(u: Tensor, a: Tensor, kind: str) -> Tensor:
 
 def _of_update_gate(a: Tensor, kind: str) -> Tensor | int:
     """Derivative of :func:`_gate` with respect to u."""
-    return {"GRU": 1, "AGRU": 0, "AUGRU": a, "AUGRU-code": 1 - a}[kind]
+    if kind == "AUGRU":
+        return a
+    if kind == "AUGRU-code":
+        return 1 - a
+    return 0 if kind == "AGRU" else 1
 
 
 def _of_attention(u: Tensor, kind: str) -> Tensor | int:
     """Derivative of :func:`_gate` with respect to a."""
-    return {"GRU": 0, "AGRU": 1, "AUGRU": u, "AUGRU-code": 1 - u}[kind]
+    if kind == "AUGRU":
+        return u
+    if kind == "AUGRU-code":
+        return 1 - u
+    return 1 if kind == "AGRU" else 0

@@ -1,6 +1,6 @@
 """The recurrence of DIEN as one operator: GRU, AIGRU, AGRU and AUGRU, over packed rows, in and out with a state.
 
-``reference`` has the equations; the other backends compute the same, faster.
+:mod:`.reference` has the equations; the other backends compute the same, faster.
 """
 
 import math
@@ -8,12 +8,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..packing import Packing
-from .backends import BACKENDS, CANDIDATES, require, resolve
-
-KINDS = ("GRU", "AIGRU", "AGRU", "AUGRU", "AUGRU-code")
-
-__all__ = ["BACKENDS", "KINDS", "AttentionalGRU", "attentional_gru", "require", "resolve"]
+from .backends import EVOLVE_CANDIDATES, RECURRENCE, choose
+from .kinds import KINDS
+from .packing import Packing
 
 
 def attentional_gru(
@@ -38,8 +35,8 @@ def attentional_gru(
         weight_ih: (3H, I). weight_hh: (3H, H). bias: (3H,).
         attention: (N,), not used by the plain GRU.
         state: (B, H), where the rows stand before the first step; zeros if None.
-        kind: one of ``KINDS``; ``AUGRU-code`` has the sign of the authors' program.
-        backend: one of ``BACKENDS``, or ``auto``: the fastest one that this machine has for these tensors.
+        kind: one of :data:`.kinds.KINDS`; ``AUGRU-code`` has the sign of the authors' program.
+        backend: one of :data:`.backends.BACKENDS`, or ``auto``: the fastest that this machine has for these tensors.
 
     Returns:
         states: (N, H). final: (B, H), the state after each row's last step; ``state`` where it has none.
@@ -50,8 +47,7 @@ def attentional_gru(
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r} is unknown; allowed: {', '.join(KINDS)}")
-    if backend not in ("auto", *BACKENDS):
-        raise ValueError(f"backend={backend!r} is unknown; allowed: auto, {', '.join(BACKENDS)}")
+    recurrence = choose(RECURRENCE, backend, inputs)
     if attention is None:
         if kind != "GRU":
             raise ValueError(f"kind={kind!r} needs attention")
@@ -60,7 +56,6 @@ def attentional_gru(
         state = inputs.new_zeros(len(packing.lengths), weight_hh.size(1))
     if not len(inputs):
         return inputs.new_zeros(0, state.size(1)), state
-    recurrence = BACKENDS[resolve(backend, inputs)]
     return recurrence(inputs, packing, attention, state, weight_ih, weight_hh, bias, kind)
 
 
@@ -101,14 +96,10 @@ class AttentionalGRU(nn.Module):
         Returns:
             (B, H), the states after the last step.
         """
-        steps, candidates = len(inputs), len(state)
         if attention is None:
-            attention = inputs.new_ones(steps, candidates)
-        evolve = CANDIDATES.get(resolve(self.backend, inputs))
-        if evolve:
-            return evolve(inputs, attention, state, self.weight_ih, self.weight_hh, self.bias, self.kind)
-        packing = Packing.of_lengths(torch.full((candidates,), steps, device=inputs.device))
-        return self(inputs.repeat(candidates, 1), packing, attention.T.flatten(), state)[1]
+            attention = inputs.new_ones(len(inputs), len(state))
+        evolve = choose(EVOLVE_CANDIDATES, self.backend, inputs)
+        return evolve(inputs, attention, state, self.weight_ih, self.weight_hh, self.bias, self.kind)
 
     def update_gate(self, inputs: Tensor, packing: Packing, states: Tensor) -> Tensor:
         """The gate u of (2) before attention acts on it, (N, H), from ``inputs`` and the ``states`` they led to."""

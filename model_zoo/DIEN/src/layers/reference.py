@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..packing import Packing
+from .packing import Packing
 
 
 def recurrence(
@@ -16,7 +16,7 @@ def recurrence(
     bias: Tensor,
     kind: str,
 ) -> tuple[Tensor, Tensor]:
-    """One step of all rows after the other; arguments and results as in :func:`attentional_gru`.
+    """One step of all rows after the other; arguments and results as in :func:`.attentional_gru.attentional_gru`.
 
     GRU (2)-(5), AIGRU (9), AGRU (10), AUGRU (11)-(12). ``AUGRU-code`` is the authors' program: there the gate that is
     scaled, by 1 - a, is the one that *keeps* the old state.

@@ -1,0 +1,47 @@
+"""The operations that run a :class:`StepMLP`: in C++ where the kernels have such nets, in torch where they do not."""
+
+from torch import Tensor, nn
+
+from .. import in_torch
+from ..packing import Packing
+from ..step_mlp import StepMLP
+from . import attention, auxiliary
+
+ACTIVATIONS: dict[type[nn.Module], str] = {nn.Sigmoid: "sigmoid", nn.ReLU: "relu"}
+
+
+def plain(net: StepMLP) -> tuple[list[Tensor], list[Tensor], str] | None:
+    """Weights, biases and the activation, where the net is now no more than that; None where it is."""
+    if net.training and any(isinstance(layer, nn.Dropout) for layer in net.layers):
+        return None
+    linear = [layer for layer in net.layers if isinstance(layer, nn.Linear)]
+    others = {type(layer) for layer in net.layers} - {nn.Linear, nn.Dropout}
+    if len(others) != 1 or not isinstance(net.layers[-1], nn.Linear) or not others <= ACTIVATIONS.keys():
+        return None
+    return [layer.weight for layer in linear], [layer.bias for layer in linear], ACTIVATIONS[others.pop()]
+
+
+def attention_scores(states: Tensor, packing: Packing, query: Tensor, net: StepMLP) -> Tensor:
+    """Arguments and result as in :func:`..in_torch.attention_scores`."""
+    if kernels := plain(net):
+        return attention.attention_scores(states, packing.offsets, query, *kernels)
+    return in_torch.attention_scores(states, packing, query, net)
+
+
+def candidate_scores(states: Tensor, query: Tensor, net: StepMLP) -> Tensor:
+    """Arguments and result as in :func:`..in_torch.candidate_scores`."""
+    if kernels := plain(net):
+        return attention.candidate_scores(states, query, *kernels)
+    return in_torch.candidate_scores(states, query, net)
+
+
+def next_behaviour_loss(
+    states: Tensor, behaviours: Tensor, packing: Packing, negatives: Tensor, has_negative: Tensor, net: StepMLP | None
+) -> Tensor:
+    """Arguments and result as in :func:`..in_torch.next_behaviour_loss`."""
+    if net is None or not (kernels := plain(net)):
+        return in_torch.next_behaviour_loss(states, behaviours, packing, negatives, has_negative, net)
+    counts = has_negative.any(dim=1) & (packing.place > 0)
+    share = counts.to(states.dtype) / counts.sum().clamp(min=1)
+    shares = has_negative * (share / has_negative.sum(dim=1).clamp(min=1)).unsqueeze(1)
+    return auxiliary.next_behaviour_loss(states, behaviours, negatives, share, shares, *kernels)
