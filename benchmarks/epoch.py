@@ -21,7 +21,8 @@ from fuxictr.pytorch.dataloaders import RankDataLoader
 from tqdm import tqdm
 
 from dien_fuxictr.common.errors import exit_code
-from dien_fuxictr.dataset.loading.prepare import SPLITS, prepare_dataset
+from dien_fuxictr.dataset.loading.prepare import prepare_dataset
+from dien_fuxictr.dataset.samples.protocols import SPLITS
 from dien_fuxictr.experiment.configuration.config import BASE, load_config, write_config
 from dien_fuxictr.experiment.configuration.paths import resolve_paths
 from dien_fuxictr.experiment.models import build_model, find_model, load_feature_map

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-SPLITS = ("train", "valid", "test")
+from dien_fuxictr.dataset.samples.protocols import SPLITS
 
 FEATURE_COLS = [
     {"name": "user_id", "active": True, "dtype": "str", "type": "meta"},

@@ -28,6 +28,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .samples.protocols import DAY
+
 TOPICS = {
     "Photography": ("Camera", "Lens", "Tripod", "Camera Bag", "Cleaning Kit"),
     "Hiking": ("Tent", "Sleeping Bag", "Camp Stove", "Headlamp", "Backpack"),
@@ -39,7 +41,6 @@ PLACES = 5
 """Categories of a topic."""
 START = 1_325_376_000
 """2012-01-01 in seconds."""
-DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,10 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seed", type=int, default=2019)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "amazon_sample")
+    parser.add_argument("--seed", type=int, default=2019, help="default %(default)s")
+    parser.add_argument(
+        "--out", type=Path, default=Path("data", "amazon_sample"), help="folder to write; default %(default)s"
+    )
     options = parser.parse_args(arguments)
     reviews, items = generate(options.seed)
     options.out.mkdir(parents=True, exist_ok=True)

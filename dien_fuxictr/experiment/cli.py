@@ -20,7 +20,7 @@ from fuxictr.pytorch.torch_utils import seed_everything
 from fuxictr.utils import print_to_json, print_to_list
 
 from dien_fuxictr.common.errors import UserError, exit_code
-from dien_fuxictr.dataset.encoding.checks import check_encoded
+from dien_fuxictr.dataset.loading.checks import check_encoded
 from dien_fuxictr.dataset.loading.fingerprint import Fingerprint
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dien_fuxictr.dataset.generate_sample import BRANDS, DAY, TOPICS, World, generate, main
+from dien_fuxictr.dataset.generate_sample import BRANDS, TOPICS, World, generate, main
 from dien_fuxictr.dataset.samples.amazon import read_amazon
 from dien_fuxictr.dataset.samples.options import check_options
+from dien_fuxictr.dataset.samples.protocols import DAY
 from dien_fuxictr.dataset.samples.sampling import make_samples
 
 ROOT = Path(__file__).parents[2]
@@ -29,10 +30,11 @@ def items() -> dict[str, dict]:
     return {item["asin"]: item for item in map(literal_eval, lines)}
 
 
-def test_the_sample_comes_out_again(tmp_path: Path) -> None:
-    main(["--out", str(tmp_path / "again")])
+def test_the_sample_comes_out_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    main([])
     for name in FILES:
-        made, embedded = (tmp_path / "again" / name).read_bytes(), (SAMPLE / name).read_bytes()
+        made, embedded = (tmp_path / SAMPLE.relative_to(ROOT) / name).read_bytes(), (SAMPLE / name).read_bytes()
         assert gzip.decompress(made) == gzip.decompress(embedded)
         if "ng" not in zlib.ZLIB_RUNTIME_VERSION:  # zlib-ng packs the same bytes in another way
             assert made == embedded

@@ -16,11 +16,11 @@ from ..encoding.processor import InProcessFeatureProcessor
 from ..encoding.reading import RawSplit, expand_path
 from ..encoding.schema import active_columns, check_columns, label_columns
 from ..samples.build import build_samples, raw_files
+from ..samples.protocols import SPLITS
 from .fingerprint import Fingerprint, differences, flatten, take_fingerprint
 from .loader import InMemoryDataLoader
 from .publish import FEATURE_MAP, build_and_publish, exclusive
 
-SPLITS = ("train", "valid", "test")
 _KEYS = {"sep": ",", "n_rows": None, "min_categr_count": 1}
 _ZOO_KEYS = {"num_buckets": 10, "data_block_size": 0}
 

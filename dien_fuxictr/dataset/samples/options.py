@@ -1,10 +1,10 @@
 """The options of a build: the keys of a data set's ``build:`` section and the flags of ``python build_dataset.py``."""
 
-import difflib
 from dataclasses import dataclass
 from typing import Any
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.names import nearest
 
 from .amazon import FORMS
 from .negatives import SAMPLERS
@@ -95,7 +95,7 @@ def check_options(given: dict) -> dict:
     known = options_of(source)
     for name in given:
         if name != "source" and name not in known:
-            near = difflib.get_close_matches(name, known, 1, 0.5) or [", ".join(known)]
+            near = nearest(name, known) or [", ".join(known)]
             raise UserError(f"unknown build option {name!r} for source {source}; did you mean {near[0]}?")
     protocol = check_value("protocol", COMMON["protocol"], given.get("protocol"))
     checked = {"source": source}

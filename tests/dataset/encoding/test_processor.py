@@ -13,11 +13,12 @@ from fuxictr.preprocess.build_dataset import merge_meta_ddf
 from fuxictr.preprocess.tokenizer import Tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_data import SPLITS, as_csv, entry, write_samples
+from made_data import as_csv, entry, write_samples
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
+from dien_fuxictr.dataset.samples.protocols import SPLITS
 
 
 def sequence(name: str, **keys) -> dict:

@@ -9,11 +9,12 @@ import polars as pl
 import pytest
 from fuxictr.features import FeatureMap
 from fuxictr.pytorch.dataloaders import RankDataLoader
-from made_data import SPLITS, as_csv, entry, write_samples
+from made_data import as_csv, entry, write_samples
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
+from dien_fuxictr.dataset.samples.protocols import SPLITS
 
 
 @pytest.fixture

@@ -10,11 +10,12 @@ import pytest
 import ray
 from fuxictr.features import FeatureMap
 from fuxictr.pytorch.dataloaders import RankDataLoader
-from made_data import SPLITS, as_csv, entry, write_samples
+from made_data import as_csv, entry, write_samples
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.encoding.checks import check_encoded
+from dien_fuxictr.dataset.loading.checks import check_encoded
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
+from dien_fuxictr.dataset.samples.protocols import SPLITS
 
 
 @pytest.fixture

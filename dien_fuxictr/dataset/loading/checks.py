@@ -10,10 +10,9 @@ from fuxictr.features import FeatureMap
 
 from dien_fuxictr.common.errors import UserError
 
-from ..loading.loader import InMemoryDataLoader
-from .encoded import load_layout
-
-_SPLITS = ("train", "valid", "test")
+from ..encoding.encoded import load_layout
+from ..samples.protocols import SPLITS
+from .loader import InMemoryDataLoader
 
 
 def check_encoded(feature_map: FeatureMap, params: dict) -> None:
@@ -30,7 +29,7 @@ def check_encoded(feature_map: FeatureMap, params: dict) -> None:
             lengths of rows can only be told where histories are ragged, in sets encoded in-process.
     """
     in_memory = params.get("data_loader") is InMemoryDataLoader
-    for split in _SPLITS:
+    for split in SPLITS:
         path = params.get(f"{split}_data")
         if path:
             files = [path] if in_memory else _files(path, params["data_format"])

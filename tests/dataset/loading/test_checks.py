@@ -8,7 +8,7 @@ from fuxictr.features import FeatureMap
 from made_data import as_csv, entry, write_samples
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.encoding.checks import check_encoded
+from dien_fuxictr.dataset.loading.checks import check_encoded
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
 
