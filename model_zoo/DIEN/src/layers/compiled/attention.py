@@ -10,10 +10,11 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from . import library
+from .layout import Structure
 from .net import Net, NetGradients, check, check_net, make_gradients, make_net
 
 
-class _Problem(ctypes.Structure):
+class AttentionProblem(Structure):
     """As in attention.h."""
 
     _fields_ = (
@@ -23,10 +24,10 @@ class _Problem(ctypes.Structure):
     )
 
 
-class _Gradients(ctypes.Structure):
+class AttentionGradients(Structure):
     """As in attention.h."""
 
-    _fields_ = [("states", ctypes.c_void_p), ("query", ctypes.c_void_p), ("net", NetGradients)]
+    _fields_ = (("states", ctypes.c_void_p), ("query", ctypes.c_void_p), ("net", NetGradients))
 
 
 def attention_scores(
@@ -120,16 +121,16 @@ class _AttentionScores(Function):
             "attention_backward",
             _problem(tensors, ctx.activation),
             d_scores.contiguous(),
-            _Gradients(library.address(states), library.address(query), make_gradients(net)),
+            AttentionGradients(library.address(states), library.address(query), make_gradients(net)),
             dtype=d_scores.dtype,
         )
         return states, query, None, None, *net
 
 
-def _problem(tensors: Sequence[Tensor], activation: str, shared: bool = False) -> _Problem:
+def _problem(tensors: Sequence[Tensor], activation: str, shared: bool = False) -> AttentionProblem:
     offsets, states, query, *net = tensors
     layers = len(net) // 2
-    return _Problem(
+    return AttentionProblem(
         len(query),
         query.size(1),
         torch.get_num_threads(),

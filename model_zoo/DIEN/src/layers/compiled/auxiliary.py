@@ -10,10 +10,11 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from . import library
+from .layout import Structure
 from .net import Net, NetGradients, check, check_net, make_gradients, make_net
 
 
-class _Problem(ctypes.Structure):
+class AuxiliaryProblem(Structure):
     """As in auxiliary.h."""
 
     _fields_ = (
@@ -23,7 +24,7 @@ class _Problem(ctypes.Structure):
     )
 
 
-class _Gradients(ctypes.Structure):
+class AuxiliaryGradients(Structure):
     """As in auxiliary.h."""
 
     _fields_ = [(name, ctypes.c_void_p) for name in ("states", "clicks", "others")] + [("net", NetGradients)]
@@ -95,7 +96,7 @@ class _NextBehaviourLoss(Function):
         states, behaviours, negatives, *net = tensors = [tensor.contiguous() for tensor in learned]
         weighing = [positive_weight.contiguous(), negative_weight.contiguous()]
         layers = len(net) // 2
-        problem = _Problem(
+        problem = AuxiliaryProblem(
             *states.shape,
             behaviours.size(1),
             negatives.size(1),
@@ -109,7 +110,7 @@ class _NextBehaviourLoss(Function):
             needed = ctx.needs_input_grad[4:]
             wanted = [*needed[:3], *[any(needed[3:])] * len(net)]
             kept = [torch.empty_like(tensor) if want else None for tensor, want in zip(tensors, wanted, strict=True)]
-            gradients = _Gradients(*map(library.address, kept[:3]), make_gradients(kept[3:]))
+            gradients = AuxiliaryGradients(*map(library.address, kept[:3]), make_gradients(kept[3:]))
             ctx.save_for_backward(*kept)
         library.call("auxiliary_loss", problem, gradients, loss, dtype=states.dtype)
         return loss.to(states.dtype)

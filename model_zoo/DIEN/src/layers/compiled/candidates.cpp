@@ -3,23 +3,10 @@
 #include <algorithm>
 #include <vector>
 
+#include "candidates.h"
 #include "functions.h"
 #include "product.h"
-#include "recurrence.h"
 #include "status.h"
-
-// Mirrored by candidates.py. B rows of T steps each; gates are stacked as [u, r, candidate].
-template <class Real>
-struct Candidates {
-    int64_t rows, steps, hidden, kind, threads;
-    const Real* inputs;     // (T, 3H), W x of each step
-    const Real* attention;  // (T, B)
-    const Real* state;      // (B, H)
-    const Real* weight_hh;  // (3H, H)
-    const Real* bias;       // (3H,)
-
-    int64_t first_gate() const { return kind == AGRU ? hidden : 0; }  // AGRU has no u
-};
 
 namespace {
 

@@ -7,11 +7,12 @@ from torch import Tensor
 
 from ..kinds import KINDS
 from . import library
+from .layout import Structure
 from .net import check
 
 
-class _Candidates(ctypes.Structure):
-    """As in candidates.cpp."""
+class Candidates(Structure):
+    """As in candidates.h."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ("rows", "steps", "hidden", "kind", "threads")] + [
         (name, ctypes.c_void_p) for name in ("inputs", "attention", "state", "weight_hh", "bias")
@@ -56,7 +57,7 @@ def evolve_candidates(
     final = torch.empty_like(tensors[2])
     library.call(
         "evolve_candidates",
-        _Candidates(
+        Candidates(
             rows, len(inputs), hidden, KINDS.index(kind), torch.get_num_threads(), *map(library.address, tensors)
         ),
         final,

@@ -10,12 +10,13 @@ from torch.autograd.function import once_differentiable
 
 from ..kinds import KINDS
 from . import library
+from .layout import LANES, Structure
 from .workspace import Pool
 
 _pool = Pool()
 
 
-class _Problem(ctypes.Structure):
+class Problem(Structure):
     """As in recurrence.h."""
 
     _fields_ = [
@@ -26,16 +27,16 @@ class _Problem(ctypes.Structure):
     ]
 
 
-class _Outcome(ctypes.Structure):
+class Outcome(Structure):
     """As in recurrence_backward.h."""
 
-    _fields_ = [(name, ctypes.c_void_p) for name in ("states", "kept", "d_states", "d_final")]
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("states", "kept", "d_states", "d_final"))
 
 
-class _Gradients(ctypes.Structure):
+class Gradients(Structure):
     """As in recurrence_backward.h."""
 
-    _fields_ = [(name, ctypes.c_void_p) for name in ("x", "attention", "state", "weight_ih", "weight_hh", "bias")]
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("x", "attention", "state", "weight_ih", "weight_hh", "bias"))
 
 
 def recurrence(
@@ -117,7 +118,7 @@ class _Recurrence(Function):
         kept = None
         if keep:
             gates = (3 if kind == "AGRU" else 4) * state.size(1)
-            kept = _pool.empty(int(first_step[-1]) * gates * library.LANES, x.dtype)
+            kept = _pool.empty(int(first_step[-1]) * gates * LANES, x.dtype)
         states, final = x.new_empty(len(x), state.size(1)), state.new_empty(state.shape)
         library.call(
             "recurrence_forward", _problem(ctx, tensors, offsets, order, first_step), states, final, kept, dtype=x.dtype
@@ -141,8 +142,8 @@ class _Recurrence(Function):
         library.call(
             "recurrence_backward",
             _problem(ctx, tensors, offsets, order, first_step),
-            _Outcome(*map(library.address, (states, kept, d_states, d_final))),
-            _Gradients(*map(library.address, gradients)),
+            Outcome(*map(library.address, (states, kept, d_states, d_final))),
+            Gradients(*map(library.address, gradients)),
             dtype=states.dtype,
         )
         return *(d if need else None for d, need in zip(gradients, needed, strict=True)), None, None, None
@@ -162,7 +163,7 @@ def _plan(offsets: Tensor, steps: int) -> tuple[Tensor, Tensor, int]:
         ValueError: ``offsets`` do not rise from 0 to ``steps``.
     """
     rows = len(offsets) - 1
-    order, first_step, size = (offsets.new_empty(n) for n in (rows, _blocks(rows, library.LANES // 2) + 1, 1))
+    order, first_step, size = (offsets.new_empty(n) for n in (rows, _blocks(rows, LANES // 2) + 1, 1))
     library.call("recurrence_plan", rows, steps, offsets, torch.get_num_threads(), order, first_step, size)
     rows_per_block = int(size)
     return order, first_step[: _blocks(rows, rows_per_block) + 1], rows_per_block
@@ -172,9 +173,9 @@ def _blocks(rows: int, rows_per_block: int) -> int:
     return -(-rows // rows_per_block)
 
 
-def _problem(ctx: Any, tensors: list[Tensor | None], offsets: Tensor, order: Tensor, first_step: Tensor) -> _Problem:
+def _problem(ctx: Any, tensors: list[Tensor | None], offsets: Tensor, order: Tensor, first_step: Tensor) -> Problem:
     x, state = cast(Tensor, tensors[0]), cast(Tensor, tensors[2])
-    return _Problem(
+    return Problem(
         len(state),
         x.size(1),
         state.size(1),

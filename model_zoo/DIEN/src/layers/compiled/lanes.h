@@ -5,7 +5,7 @@
 
 #include "vector.h"
 
-constexpr int LANES = 32;
+constexpr int LANES = 32;  // mirrored by layout.py
 
 template <class Real>
 int vectors_of(int lanes) {

@@ -10,11 +10,9 @@ import torch  # before the library: both then run on the OpenMP that torch broug
 from torch import Tensor
 
 from .build import build
-
-LANES = 32  # as in lanes.h
+from .layout import BAD_OFFSETS, NO_MEMORY, compare
 
 _NAMES = {torch.float32: "float", torch.float64: "double"}
-_NO_MEMORY, _BAD_OFFSETS = 1, 2
 
 
 def address(tensor: Tensor | None) -> int | None:
@@ -39,15 +37,15 @@ def call(name: str, *arguments: Any, dtype: torch.dtype | None = None) -> None:
         arguments: tensors and None as pointers, structures as pointers to them, int as int64_t.
 
     Raises:
-        RuntimeError: the library cannot be built.
+        RuntimeError: the library cannot be built, or is not what Python takes it for.
         MemoryError: it gets no memory.
         ValueError: offsets that do not rise from 0 to the number of steps.
     """
     function = getattr(_library(), name if dtype is None else f"{name}_{_NAMES[dtype]}")
     status = function(*map(_pass, arguments))
-    if status == _NO_MEMORY:
+    if status == NO_MEMORY:
         raise MemoryError(f"no memory for {name}")
-    if status == _BAD_OFFSETS:
+    if status == BAD_OFFSETS:
         raise ValueError("offsets must rise from 0 to the number of steps")
 
 
@@ -65,4 +63,7 @@ def _library() -> ctypes.CDLL:
 
 @lru_cache
 def _load(*_environment: str | None) -> ctypes.CDLL:
-    return ctypes.CDLL(str(build()))
+    library = ctypes.CDLL(str(build()))
+    library.layout.restype = ctypes.c_char_p
+    compare(library.layout().decode())
+    return library

@@ -8,7 +8,7 @@
 #include "product.h"
 #include "weight_sums.h"
 
-enum Activation : int64_t { SIGMOID, RELU };
+enum Activation : int64_t { SIGMOID, RELU };  // mirrored by layout.py
 
 // Mirrored by net.py.
 template <class Real>

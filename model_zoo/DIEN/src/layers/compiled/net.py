@@ -7,27 +7,27 @@ import torch
 from torch import Tensor
 
 from . import library
+from .layout import ACTIVATIONS, Structure
 
-_ACTIVATIONS = {"sigmoid": 0, "relu": 1}
 _POINTERS = ctypes.POINTER(ctypes.c_void_p)
 
 
-class Net(ctypes.Structure):
+class Net(Structure):
     """As in net.h."""
 
-    _fields_ = [
+    _fields_ = (
         ("layers", ctypes.c_int64),
         ("activation", ctypes.c_int64),
         ("units", ctypes.POINTER(ctypes.c_int64)),
         ("weights", _POINTERS),
         ("biases", _POINTERS),
-    ]
+    )
 
 
-class NetGradients(ctypes.Structure):
+class NetGradients(Structure):
     """As in net.h."""
 
-    _fields_ = [("weights", _POINTERS), ("biases", _POINTERS)]
+    _fields_ = (("weights", _POINTERS), ("biases", _POINTERS))
 
 
 def make_net(weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str) -> Net:
@@ -35,7 +35,7 @@ def make_net(weights: Sequence[Tensor], biases: Sequence[Tensor], activation: st
     units = [len(weight) for weight in weights[:-1]]
     return Net(
         len(units),
-        _ACTIVATIONS[activation],
+        ACTIVATIONS.index(activation),
         library.array_type(ctypes.c_int64, len(units))(*units),
         library.addresses(weights),
         library.addresses(biases),
@@ -72,8 +72,8 @@ def check_net(
     Raises:
         ValueError: they are none, or the activation is unknown.
     """
-    if activation not in _ACTIVATIONS:
-        raise ValueError(f"activation={activation!r} is unknown; allowed: {', '.join(_ACTIVATIONS)}")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation={activation!r} is unknown; allowed: {', '.join(ACTIVATIONS)}")
     if len(weights) < 2 or len(weights) != len(biases):
         raise ValueError(
             "a net has a weight and a bias for each of its hidden layers, one or more, and for its "

@@ -1,4 +1,4 @@
-// What functions return; library.py has the same.
+// What functions return; mirrored by layout.py.
 #pragma once
 
 #include <new>

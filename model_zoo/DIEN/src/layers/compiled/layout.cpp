@@ -1,0 +1,126 @@
+// What Python writes down, too: layout.py compares it name by name when it loads the library. Layouts are those of float;
+// those of double are the same, as numbers lie behind pointers.
+#include <cstddef>
+#include <string>
+
+#include "attention.h"
+#include "auxiliary.h"
+#include "candidates.h"
+#include "recurrence_backward.h"
+#include "status.h"
+
+namespace {
+
+struct Line {
+    std::string name, value;
+};
+
+#define NUMBER(name, number) Line{name, std::to_string(number)}
+#define SIZE(Struct) Line{#Struct, "size " + std::to_string(sizeof(Struct<float>))}
+#define FIELD(Struct, field)                                                                       \
+    Line{#Struct "." #field, "offset " + std::to_string(offsetof(Struct<float>, field)) + " size " + \
+                                 std::to_string(sizeof(Struct<float>::field))}
+
+const Line LINES[] = {
+    NUMBER("LANES", LANES),
+    NUMBER("NO_MEMORY", NO_MEMORY),
+    NUMBER("BAD_OFFSETS", BAD_OFFSETS),
+    NUMBER("Activation.sigmoid", SIGMOID),
+    NUMBER("Activation.relu", RELU),
+    NUMBER("Kind.GRU", GRU),
+    NUMBER("Kind.AIGRU", AIGRU),
+    NUMBER("Kind.AGRU", AGRU),
+    NUMBER("Kind.AUGRU", AUGRU),
+    NUMBER("Kind.AUGRU-code", AUGRU_CODE),
+    SIZE(Problem),
+    FIELD(Problem, rows),
+    FIELD(Problem, inputs),
+    FIELD(Problem, hidden),
+    FIELD(Problem, kind),
+    FIELD(Problem, threads),
+    FIELD(Problem, blocks),
+    FIELD(Problem, rows_per_block),
+    FIELD(Problem, offsets),
+    FIELD(Problem, order),
+    FIELD(Problem, first_step),
+    FIELD(Problem, x),
+    FIELD(Problem, attention),
+    FIELD(Problem, state),
+    FIELD(Problem, weight_ih),
+    FIELD(Problem, weight_hh),
+    FIELD(Problem, bias),
+    SIZE(Outcome),
+    FIELD(Outcome, states),
+    FIELD(Outcome, kept),
+    FIELD(Outcome, d_states),
+    FIELD(Outcome, d_final),
+    SIZE(Gradients),
+    FIELD(Gradients, x),
+    FIELD(Gradients, attention),
+    FIELD(Gradients, state),
+    FIELD(Gradients, weight_ih),
+    FIELD(Gradients, weight_hh),
+    FIELD(Gradients, bias),
+    SIZE(Candidates),
+    FIELD(Candidates, rows),
+    FIELD(Candidates, steps),
+    FIELD(Candidates, hidden),
+    FIELD(Candidates, kind),
+    FIELD(Candidates, threads),
+    FIELD(Candidates, inputs),
+    FIELD(Candidates, attention),
+    FIELD(Candidates, state),
+    FIELD(Candidates, weight_hh),
+    FIELD(Candidates, bias),
+    SIZE(Net),
+    FIELD(Net, layers),
+    FIELD(Net, activation),
+    FIELD(Net, units),
+    FIELD(Net, weights),
+    FIELD(Net, biases),
+    SIZE(NetGradients),
+    FIELD(NetGradients, weights),
+    FIELD(NetGradients, biases),
+    SIZE(AttentionProblem),
+    FIELD(AttentionProblem, rows),
+    FIELD(AttentionProblem, size),
+    FIELD(AttentionProblem, threads),
+    FIELD(AttentionProblem, shared),
+    FIELD(AttentionProblem, offsets),
+    FIELD(AttentionProblem, states),
+    FIELD(AttentionProblem, query),
+    FIELD(AttentionProblem, net),
+    SIZE(AttentionGradients),
+    FIELD(AttentionGradients, states),
+    FIELD(AttentionGradients, query),
+    FIELD(AttentionGradients, net),
+    SIZE(AuxiliaryProblem),
+    FIELD(AuxiliaryProblem, steps),
+    FIELD(AuxiliaryProblem, state_size),
+    FIELD(AuxiliaryProblem, behaviour_size),
+    FIELD(AuxiliaryProblem, negatives),
+    FIELD(AuxiliaryProblem, threads),
+    FIELD(AuxiliaryProblem, states),
+    FIELD(AuxiliaryProblem, clicks),
+    FIELD(AuxiliaryProblem, others),
+    FIELD(AuxiliaryProblem, positive_weight),
+    FIELD(AuxiliaryProblem, negative_weight),
+    FIELD(AuxiliaryProblem, net),
+    SIZE(AuxiliaryGradients),
+    FIELD(AuxiliaryGradients, states),
+    FIELD(AuxiliaryGradients, clicks),
+    FIELD(AuxiliaryGradients, others),
+    FIELD(AuxiliaryGradients, net),
+};
+
+}  // namespace
+
+// A line each: the name, a tab, and the number or where a field lies.
+extern "C" const char* layout() {
+    static const std::string text = [] {
+        std::string text;
+        for (const Line& line : LINES) text += line.name + '\t' + line.value + '\n';
+        return text;
+    }();
+    return text.c_str();
+}
