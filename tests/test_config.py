@@ -1,10 +1,11 @@
-"""Every experiment in config/ trains, on made raw files of the form that its data set entry asks for."""
+"""config/: what the zoo makes of it, and that every experiment trains, on made raw files of the form it asks for."""
 
 import json
 import re
 import shutil
 from pathlib import Path
 
+import fuxictr.utils
 import pytest
 import torch
 import yaml
@@ -12,11 +13,12 @@ import yaml
 from dien_fuxictr.dataset.generate_sample import World, generate, write_lines
 from dien_fuxictr.dataset.samples.build import build_samples
 from dien_fuxictr.experiment.cli import main
-from dien_fuxictr.experiment.configuration.config import ConfigLoader
+from dien_fuxictr.experiment.configuration.config import BASE, load_config, read_files, read_yaml
 
 ROOT = Path(__file__).parent.parent
-MODELS = {file: yaml.load(file.read_text(), ConfigLoader) for file in (ROOT / "config" / "model_config").glob("*.yaml")}
-ENTRIES = {expid: entry for entries in MODELS.values() for expid, entry in entries.items() if expid != "Base"}
+CONFIG = ROOT / "config"
+MODELS = read_files(CONFIG, "model_config")
+EXPERIMENTS = {expid: load_config(CONFIG, expid) for entries in MODELS.values() for expid in entries if expid != BASE}
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +26,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with config/, one epoch an experiment, and small raw files of every data set."""
     folder = tmp_path_factory.mktemp("project")
     shutil.copytree(ROOT / "config", folder / "config")
-    for file, entries in MODELS.items():
-        for entry in entries.values():
-            if "epochs" in entry:
-                entry["epochs"] = 1
-        (folder / "config" / "model_config" / file.name).write_text(yaml.dump(entries))
+    for file in (folder / "config" / "model_config").glob("*.yaml"):
+        entries = read_yaml(file)
+        entries[BASE]["epochs"] = 1
+        file.write_text(yaml.dump(entries))
     reviews, items = generate(0, World(users=120, behaviours=(5, 12)))
     raw = folder / "data" / "raw"
     raw.mkdir(parents=True)
@@ -58,7 +59,23 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("expid", ENTRIES)
+@pytest.mark.parametrize("expid", EXPERIMENTS)
+def test_the_zoo_reads_the_same(expid: str) -> None:
+    config = EXPERIMENTS[expid]
+    assert config.params == fuxictr.utils.load_config(str(CONFIG), expid)
+    assert not config.warnings
+
+
+@pytest.mark.parametrize("file", MODELS, ids=lambda file: file.name)
+def test_a_file_has_one_data_set_and_its_experiments_share_the_budget_of_base(file: Path) -> None:
+    entries = MODELS[file]
+    assert entries[BASE]["dataset_id"] == file.stem
+    budget = {"dataset_id", "optimizer", "learning_rate", "batch_size", "epochs", "seed", "embedding_dim", "monitor"}
+    assert budget <= entries[BASE].keys()
+    assert not [(expid, key) for expid, entry in entries.items() if expid != BASE for key in budget & entry.keys()]
+
+
+@pytest.mark.parametrize("expid", EXPERIMENTS)
 def test_experiment_trains(
     expid: str, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -69,27 +86,27 @@ def test_experiment_trains(
     dataset = result.split("[dataset_id] ")[1].split(",")[0]
     weights = torch.load(project / "checkpoints" / dataset / f"{expid}.model", weights_only=True)
     assert all(value.isfinite().all() for value in weights.values())
-    assert any(name.startswith("aux_losses") for name in weights) == (ENTRIES[expid].get("aux_loss_alpha", 0) > 0)
+    assert any(name.startswith("aux_losses") for name in weights) == (
+        EXPERIMENTS[expid].params.get("aux_loss_alpha", 0) > 0
+    )
 
 
 @pytest.mark.parametrize("gru_type", ["GRU", "AIGRU", "AGRU", "AUGRU"])
 def test_the_ablation_has_each_variant_with_and_without_auxiliary_loss(gru_type: str) -> None:
-    without, with_loss = ENTRIES[f"DIEN_amazon_{gru_type}"], ENTRIES[f"DIEN_amazon_{gru_type}_aux"]
-    assert without["aux_loss_alpha"] == 0 < with_loss["aux_loss_alpha"]
-    assert (
-        without
-        == {**with_loss, "aux_loss_alpha": 0}
-        == {**ENTRIES["DIEN_amazon"], "gru_type": gru_type, "aux_loss_alpha": 0}
+    without, with_loss, paper = (
+        {key: value for key, value in EXPERIMENTS[f"DIEN_amazon{variant}"].params.items() if key != "model_id"}
+        for variant in (f"_{gru_type}", f"_{gru_type}_aux", "")
     )
+    assert without["aux_loss_alpha"] == 0 < with_loss["aux_loss_alpha"]
+    assert without == {**with_loss, "aux_loss_alpha": 0} == {**paper, "gru_type": gru_type, "aux_loss_alpha": 0}
 
 
 def test_every_data_set_entry_is_used() -> None:
-    entries = yaml.load((ROOT / "config" / "dataset_config" / "amazon.yaml").read_text(), ConfigLoader)
-    used = {entry["dataset_id"] for models in MODELS.values() for entry in models.values() if "dataset_id" in entry}
-    assert used == set(entries)
+    entries = [name for content in read_files(CONFIG, "dataset_config").values() for name in content]
+    assert {config.params["dataset_id"] for config in EXPERIMENTS.values()} == set(entries)
 
 
-@pytest.mark.parametrize("expid", [expid for expid in ENTRIES if not expid.startswith("DIEN_amazon_A")])
+@pytest.mark.parametrize("expid", [expid for expid in EXPERIMENTS if not expid.startswith("DIEN_amazon_A")])
 def test_missing_raw_files(
     expid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

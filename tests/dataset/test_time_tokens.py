@@ -10,31 +10,25 @@ from fuxictr.pytorch.models import BaseModel
 from fuxictr.pytorch.torch_utils import seed_everything
 
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
-from dien_fuxictr.experiment.configuration.config import BASE, merge_dataset, merge_model, read_files
+from dien_fuxictr.experiment.configuration.config import load_config
 from dien_fuxictr.experiment.models import build_model, find_model, load_feature_map
+from dien_fuxictr.studies.comparison.plan import experiment_ids
 
 CONFIG = Path(__file__).parents[2] / "config"
-MODELS, DATASETS = (read_files(CONFIG, f"{kind}_config") for kind in ("model", "dataset"))
 TOKENS = {"session_history", "day_history"}
-EXPIDS = [
-    expid
-    for entries in MODELS.values()
-    for expid, entry in entries.items()
-    if expid != BASE and entry["dataset_id"] == "amazon"
-]
+EXPIDS = experiment_ids(CONFIG, "amazon", tag=None)
 READERS = {"DSIN_amazon": {"session_history"}, "DREAM_amazon": {"day_history"}}
 
 
 def params_of(expid: str, data_root: Path) -> dict[str, Any]:
     """As run_expid.py merges them, from the project's folder."""
-    config = merge_model(MODELS, CONFIG, expid)
-    merge_dataset(config, DATASETS)
+    params = load_config(CONFIG, expid).params
     build = {
         key: str(CONFIG.parent / value) if key in ("reviews", "meta") else value
-        for key, value in config.params["build"].items()
+        for key, value in params["build"].items()
     }
     return {
-        **config.params,
+        **params,
         "data_root": str(data_root),
         "build": build,
         "gpu": -1,

@@ -145,7 +145,7 @@ def test_without_a_compiler_auto_is_torch_and_says_so_once(no_compiler, real_aut
 def test_the_first_command_trains_without_a_compiler(tmp_path):
     for name in ("config", "data/amazon_sample"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    entries = tmp_path / "config" / "model_config" / "DIEN.yaml"
+    entries = tmp_path / "config" / "model_config" / "amazon.yaml"
     entries.write_text(entries.read_text().replace("epochs: 8", "epochs: 1"))
     run = subprocess.run(
         [sys.executable, str(ROOT / "run_expid.py"), "--expid", "DIEN_amazon"],

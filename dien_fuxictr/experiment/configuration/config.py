@@ -2,7 +2,8 @@
 
 Reading order, the later wins: `Base` of the file that has the experiment id < the experiment id < its data set. A
 folder holds `model_config.yaml` and `dataset_config.yaml`, or folders `model_config/` and `dataset_config/` of such
-files. A file without a `Base` of its own gets the first other file's, as in the zoo, with a warning.
+files. A file without a `Base` of its own gets the first other file's, with a warning: as in the zoo, but never one that
+names another data set than the experiment.
 """
 
 import re
@@ -112,12 +113,11 @@ def merge_model(models: dict[Path, dict[str, Any]], folder: Path, expid: str) ->
     """
     config = Config(dict(DEFAULTS), dict.fromkeys(DEFAULTS, "default"), folder)
     file = _find(models, expid, "expid", folder, config.warnings)
-    base_file = file if BASE in models[file] else next((f for f in models if BASE in models[f]), None)
+    experiment = section(models[file], expid, file)
+    base_file = _find_base(models, file, experiment.get("dataset_id"), config.warnings)
     if base_file is not None:
         config.merge(section(models[base_file], BASE, base_file), base_file, BASE)
-        if base_file != file:
-            config.warnings.append(f"{file} has no Base of its own: taking the Base of {base_file}")
-    config.merge(section(models[file], expid, file), file, expid)
+    config.merge(experiment, file, expid)
     config.params["model_id"] = expid
     config.origin["model_id"] = "the experiment id"
     return config
@@ -209,6 +209,20 @@ def _find(files: dict[Path, dict[str, Any]], name: str, what: str, folder: Path,
     if len(found) > 1:
         warnings.append(f"{what} {name} is in {', '.join(map(str, found))}: taking the first")
     return found[0]
+
+
+def _find_base(models: dict[Path, dict[str, Any]], file: Path, dataset_id: Any, warnings: list[str]) -> Path | None:
+    """The file whose `Base` an experiment of `file` gets; None if there is no fitting one."""
+    if BASE in models[file]:
+        return file
+    named = {
+        other: section(content, BASE, other).get("dataset_id") for other, content in models.items() if BASE in content
+    }
+    fitting = [other for other, name in named.items() if name == dataset_id or None in (name, dataset_id)]
+    if named:
+        taken = f"the Base of {fitting[0]}" if fitting else "none, as those of other files are for other data sets"
+        warnings.append(f"{file} has no Base of its own: taking {taken}")
+    return fitting[0] if fitting else None
 
 
 def _coerce(key: str, value: Any) -> Any:

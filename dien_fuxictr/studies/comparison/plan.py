@@ -48,21 +48,22 @@ class Run:
 def experiment_ids(config: Path, dataset: str | None, tag: str | None) -> list[str]:
     """Ids of a configuration folder: those on a data set, those whose id contains a tag, or both.
 
-    Of entries of a file that are equal the first is taken, as the others would train the same again.
+    Of equal experiments the first is taken, as the others would train the same again.
+
+    Raises:
+        UserError: no such folder or file, or a section that is no mapping.
     """
-    chosen = []
-    for experiments in read_files(config, "model_config").values():
-        entries = []
-        for expid, entry in experiments.items():
-            if (
-                expid != BASE
-                and (dataset is None or (entry or {}).get("dataset_id") == dataset)
-                and (tag is None or tag in expid)
-                and entry not in entries
-            ):
-                entries.append(entry)
-                chosen.append(expid)
-    return chosen
+    models = read_files(config, "model_config")
+    chosen: dict[str, dict[str, Any]] = {}
+    for expid in dict.fromkeys(name for sections in models.values() for name in sections if name != BASE):
+        params = {key: value for key, value in merge_model(models, config, expid).params.items() if key != "model_id"}
+        if (
+            (dataset is None or str(params.get("dataset_id")) == dataset)
+            and (tag is None or tag in expid)
+            and params not in chosen.values()
+        ):
+            chosen[expid] = params
+    return list(chosen)
 
 
 def read_experiments(config: Path, expids: Iterable[str], checkout: Checkout | None) -> dict[str, dict[str, Any]]:

@@ -69,6 +69,27 @@ def test_file_without_base_takes_the_first_other_with_a_warning(tmp_path):
     assert "A.yaml has no Base of its own" in warning and "B.yaml" in warning
 
 
+def test_a_base_of_another_data_set_is_never_taken(tmp_path):
+    write(
+        tmp_path,
+        dataset_config=DATASETS + "mine: {data_root: ./data/}\nother: {}\n",
+        model_config__amazon="Base: {dataset_id: amazon, depth: 2, metrics: [AUC]}",
+        model_config__a_file_of_mine="A: {dataset_id: mine, model: DIEN}\nB: {dataset_id: amazon}\nC: {}",
+    )
+    config = load_config(tmp_path, "A")
+    assert "depth" not in config.params and config.params["seed"] == 1029
+    (warning,) = config.warnings
+    assert "a_file_of_mine.yaml has no Base of its own: taking none" in warning
+    for expid in ("B", "C"):
+        config = load_config(tmp_path, expid)
+        assert config.params["depth"] == 2 and config.params["dataset_id"] == "amazon"
+        assert config.warnings[0].endswith("amazon.yaml")
+    write(tmp_path, model_config__mine="Base: {dataset_id: mine, depth: 5}", model_config__z="Base: {depth: 7}")
+    assert load_config(tmp_path, "A").params["depth"] == 5
+    write(tmp_path, model_config__mine="D: {dataset_id: other}")
+    assert load_config(tmp_path, "D").params["depth"] == 7
+
+
 def test_folder_without_any_base(tmp_path):
     write(tmp_path, dataset_config=DATASETS, model_config="X: {dataset_id: amazon}")
     assert load_config(tmp_path, "X").warnings == []

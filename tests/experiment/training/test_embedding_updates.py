@@ -10,7 +10,7 @@ import yaml
 
 from dien_fuxictr.dataset.generate_sample import World, generate, write_lines
 from dien_fuxictr.experiment.cli import main
-from dien_fuxictr.experiment.configuration.config import ConfigLoader
+from dien_fuxictr.experiment.configuration.config import BASE, read_yaml
 from dien_fuxictr.experiment.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[3]
@@ -80,10 +80,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     shutil.copytree(ROOT / "config", folder / "config")
     for file in (folder / "config" / "model_config").glob("*.yaml"):
-        entries = yaml.load(file.read_text(), ConfigLoader)
+        entries = read_yaml(file)
+        entries[BASE] |= {"epochs": 1, "embedding_updates": "sparse"}
         for entry in entries.values():
-            regularizer = "regularizer" if "regularizer" in entry else "embedding_regularizer"
-            entry |= {"epochs": 1, "embedding_updates": "sparse", regularizer: 1e-3} if "model" in entry else {}
+            entry |= {key: 1e-3 for key in ("regularizer", "embedding_regularizer") if key in entry}
         file.write_text(yaml.dump(entries))
     reviews, items = generate(0, World(users=120, behaviours=(5, 12)))
     sample = folder / "data" / "amazon_sample"

@@ -144,6 +144,13 @@ def test_experiments_by_data_set_and_tag(fake: Fake) -> None:
     assert fake.started == [["strong_seed5"], ["elsewhere_seed5"]]
 
 
+def test_the_data_set_of_base_counts(fake: Fake) -> None:
+    entries = {"Base": {**SETTINGS, "dataset_id": "other"}, "based": {"epochs": 1}, "own": {"dataset_id": "d"}}
+    Path("config/model_config/N.yaml").write_text(yaml.dump(entries))
+    assert main(["--dataset", "other"]) == 0
+    assert fake.started == [["elsewhere_seed5", "based_seed5"]]
+
+
 def test_equal_entries_are_trained_once_unless_both_are_named(fake: Fake) -> None:
     assert main(["--dataset", "d", "--tag", "weak"]) == 0
     assert main(["--expids", "weak", "weak_again"]) == 0
