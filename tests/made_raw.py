@@ -23,7 +23,7 @@ def review_line(review: Review, form: str, **more: object) -> bytes:
 
 
 def meta_line(item: str, path: list[str] | None, form: str) -> bytes:
-    """A line of a metadata file; no category where ``path`` is None."""
+    """A line of a metadata file; no category where `path` is None."""
     if form == "2014":
         record = {"asin": item, "title": "It's 5\" long"}
         return repr(record if path is None else record | {"categories": [path, ["Elsewhere", "Other"]]}).encode()

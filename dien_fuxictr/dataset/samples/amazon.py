@@ -27,8 +27,6 @@ from tqdm import tqdm
 
 from dien_fuxictr.common.errors import UserError
 
-logger = logging.getLogger(__name__)
-
 FORMS = ("2014", "2018", "2023")
 UNKNOWN_CATEGORY = "unknown"
 BLOCK_BYTES = 1 << 25
@@ -62,10 +60,10 @@ def read_amazon(
     rows = log.height
     log = log.unique(["user_id", "item_id", "time"], keep="first", maintain_order=True)
     if log.height < rows:
-        logger.info("Dropped %d repeated reviews (same user, item and time)", rows - log.height)
+        logging.info(f"Dropped {rows - log.height} repeated reviews (same user, item and time)")
     items = log["item_id"].unique()
     leaves = read_categories(meta, set(items), form, skip_bad_lines, verbose)
-    logger.info("%d of %d items have a category", leaves.height, items.len())
+    logging.info(f"{leaves.height} of {items.len()} items have a category")
     return log.join(leaves, on="item_id", how="left", maintain_order="left").select(
         without_separator("user_id"),
         without_separator("item_id"),
@@ -84,7 +82,7 @@ def read_reviews(path: Path, form: str = "auto", skip_bad_lines: bool = False, v
 
     Raises:
         UserError: the file is missing, truncated or holds no review; a line is broken (names the line) and
-            ``skip_bad_lines`` is off.
+            `skip_bad_lines` is off.
     """
     bad = BadLines(path, skip_bad_lines)
     fields, frames, line_number = None, [], 1
@@ -101,7 +99,7 @@ def read_reviews(path: Path, form: str = "auto", skip_bad_lines: bool = False, v
     log = pl.concat(frames) if frames else pl.DataFrame()
     if log.is_empty():
         raise UserError(f"{path} holds no reviews")
-    logger.info("Read %d reviews from %s", log.height, path)
+    logging.info(f"Read {log.height} reviews from {path}")
     return log.with_columns(pl.col("time") // 1000) if fields == REVIEW_FIELDS["2023"] else log
 
 
@@ -137,10 +135,10 @@ def parse_lines(block: bytes, fields: tuple[str, str, str], line_number: int, ba
 def read_categories(
     path: Path, items: set[str], form: str = "auto", skip_bad_lines: bool = False, verbose: bool = True
 ) -> pl.DataFrame:
-    """item_id and cate_id (String) of those ``items`` that have a category; an item's first one counts.
+    """item_id and cate_id (String) of those `items` that have a category; an item's first one counts.
 
     Raises:
-        UserError: as for :func:`read_reviews`.
+        UserError: as for `read_reviews`.
     """
     leaves = _of_items(
         path,
@@ -158,10 +156,10 @@ def read_categories(
 def read_titles(
     path: Path, items: set[str], form: str = "auto", skip_bad_lines: bool = False, verbose: bool = True
 ) -> dict[str, str]:
-    """Item -> title of those ``items`` that have one, which reduced metadata may leave out; the first one counts.
+    """Item -> title of those `items` that have one, which reduced metadata may leave out; the first one counts.
 
     Raises:
-        UserError: as for :func:`read_reviews`.
+        UserError: as for `read_reviews`.
     """
     return _of_items(
         path, items, lambda record, _: text(record.get("title") or "").strip(), form, skip_bad_lines, verbose
@@ -171,7 +169,7 @@ def read_titles(
 def _of_items(
     path: Path, items: set[str], take: Callable[[dict, str], str], form: str, skip_bad_lines: bool, verbose: bool
 ) -> dict[str, str]:
-    """Item -> the first text that is not empty of what ``take`` finds in a record of that form."""
+    """Item -> the first text that is not empty of what `take` finds in a record of that form."""
     bad = BadLines(path, skip_bad_lines)
     found: dict[str, str] = {}
     known, line_number = "", 1
@@ -226,7 +224,7 @@ def parse_record(line: bytes) -> dict:
 
 
 def detect_form(path: Path, block: bytes, fields_of_form: dict[str, tuple[str, ...]], form: str) -> str:
-    """The form, one of those allowed by ``form``, whose fields the first fitting record of the block has."""
+    """The form, one of those allowed by `form`, whose fields the first fitting record of the block has."""
     seen = None
     candidates = {name: fields for name, fields in fields_of_form.items() if form in (name, "auto")}
     for line in block.split(b"\n"):
@@ -277,11 +275,13 @@ class BadLines:
         self.path, self.skip, self.count = path, skip, 0
 
     def add(self, number: int, error: Exception) -> None:
+        """Count the line; raises UserError where such lines are not left out."""
         self.count += 1
         if not self.skip:
             reason = f"{error}".splitlines()[0] if f"{error}" else type(error).__name__
             raise UserError(f"{self.path}: line {number} is broken ({reason}); --skip-bad-lines leaves such lines out")
 
     def report(self) -> None:
+        """Warn of the lines that were left out, if any."""
         if self.count:
-            logger.warning("%s: left out %d broken lines", self.path, self.count)
+            logging.warning(f"{self.path}: left out {self.count} broken lines")

@@ -36,6 +36,7 @@ class Rows:
     length: np.ndarray
 
     def take(self, rows: np.ndarray) -> "Rows":
+        """Some of the samples."""
         return Rows(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
@@ -99,6 +100,7 @@ def audit(samples: Samples) -> dict:
 
 
 def auc(label: np.ndarray, score: np.ndarray) -> float:
+    """AUC to four digits."""
     return round(float(roc_auc_score(label, score)), 4)
 
 

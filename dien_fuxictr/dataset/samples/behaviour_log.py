@@ -10,8 +10,6 @@ from dien_fuxictr.common.errors import UserError
 
 from .amazon import UNKNOWN_CATEGORY, without_separator
 
-logger = logging.getLogger(__name__)
-
 RESERVED = re.compile(
     r"label|(neg_)?(user|item|cate)(_id)?|session|day|time|request|tie|event_(time|tie)|sample|"
     r"history_(start|length)|.*_history|neg_.*"
@@ -34,14 +32,14 @@ def read_log(
     """A log of one behaviour, or one exposure, a row.
 
     Args:
-        path: A .csv (or .csv.gz, with a header line) or .parquet file.
-        user, item, category, time: Names of its columns. Time is a number in ``time_unit`` or a date.
-        label: Column that is 1 or true for a click and 0 or false for an exposure without one; without it every row
+        path: a .csv (or .csv.gz, with a header line) or .parquet file.
+        user, item, category, time: names of its columns. Time is a number in `time_unit` or a date.
+        label: column that is 1 or true for a click and 0 or false for an exposure without one; without it every row
             is a behaviour.
-        request: Column that is equal for the exposures that were shown together.
-        side: Columns of further properties of a behaviour; they keep their names.
+        request: column that is equal for the exposures that were shown together.
+        side: columns of further properties of a behaviour; they keep their names.
         time_unit: "s" or "ms".
-        skip_bad_lines: Leave rows without user, item, request or readable time out instead of stopping at the first.
+        skip_bad_lines: leave rows without user, item, request or readable time out instead of stopping at the first.
 
     Returns:
         In file order: user_id, item_id, cate_id (String), time (Int64, seconds), the side columns (String; empty
@@ -80,11 +78,11 @@ def read_log(
             "--skip-bad-lines leaves such rows out"
         )
     if bad.any():
-        logger.warning("%s: left out %d broken rows", path, bad.sum())
+        logging.warning(f"{path}: left out {bad.sum()} broken rows")
         log = log.filter(~bad)
     if log.is_empty():
         raise UserError(f"{path} has no rows")
-    logger.info("Read %d rows from %s", log.height, path)
+    logging.info(f"Read {log.height} rows from {path}")
     return log.with_columns(clicks(log["label"], path, label)) if label else log
 
 

@@ -18,24 +18,22 @@ from .options import check_options
 from .protocols import SPLITS
 from .sampling import make_samples
 
-logger = logging.getLogger(__name__)
-
 FILES = {"samples.json", "behaviours.parquet", *(f"{split}.{form}" for split in SPLITS for form in ("parquet", "csv"))}
 LOG_COLUMNS = ("user", "item", "category", "time", "label", "request", "side", "time_unit")
 
 
 def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: bool = False) -> None:
-    """Read the raw files, make samples, audit them, and write the folder ``out_dir``, whole or not at all.
+    """Read the raw files, make samples, audit them, and write the folder `out_dir`, whole or not at all.
 
     Args:
-        options: As in a data set's ``build:`` section: source ("amazon" or "log") and the options of
-            :mod:`.options`.
-        out_dir: Must not exist or be empty unless ``rebuild``.
-        verbose: Show progress bars.
-        rebuild: Replace a folder of samples that exists.
+        options: as in a data set's `build:` section: source ("amazon" or "log") and the options of
+            `options.py`.
+        out_dir: must not exist or be empty unless `rebuild`.
+        verbose: show progress bars.
+        rebuild: replace a folder of samples that exists.
 
     Raises:
-        UserError: an option is unknown or wrong, a raw file is missing or broken, a split is empty, or ``out_dir``
+        UserError: an option is unknown or wrong, a raw file is missing or broken, a split is empty, or `out_dir`
             holds files.
     """
     options = check_options(options)
@@ -55,10 +53,10 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
             **{name: options[name] for name in LOG_COLUMNS},
             skip_bad_lines=options["skip_bad_lines"],
         )
-    logger.info("Making samples: protocol %s", options["protocol"])
+    logging.info(f"Making samples: protocol {options['protocol']}")
     samples = make_samples(log, options)
-    logger.info("%s", samples.info["counts"])
-    logger.info("Auditing")
+    logging.info(str(samples.info["counts"]))
+    logging.info("Auditing")
     samples.info["audit"] = audit(samples)
     with published(out_dir) as folder:
         if options["format"] != "csv":
@@ -66,9 +64,9 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
         if options["format"] != "parquet":
             samples.save_csv(folder, verbose)
         samples.save_info(folder)
-    logger.info("Wrote %s\n%s", out_dir, table(samples.info["audit"]))
+    logging.info(f"Wrote {out_dir}\n{table(samples.info['audit'])}")
     for warning in samples.info["audit"]["warnings"]:
-        logger.warning("%s", warning)
+        logging.warning(warning)
 
 
 def check_vacant(out_dir: Path, rebuild: bool) -> None:
@@ -93,7 +91,7 @@ def raw_files(options: dict) -> list[Path]:
 
 @contextmanager
 def published(out_dir: Path) -> Iterator[Path]:
-    """A temporary folder beside ``out_dir`` that takes its name, and its place, when the block ends without error."""
+    """A temporary folder beside `out_dir` that takes its name, and its place, when the block ends without error."""
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     folder, former = (out_dir.with_name(f".{out_dir.name}.{os.getpid()}.{part}") for part in ("new", "old"))
     shutil.rmtree(folder, ignore_errors=True)

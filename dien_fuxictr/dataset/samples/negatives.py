@@ -12,20 +12,18 @@ from dien_fuxictr.common.errors import UserError
 
 from .ranges import Occurrences
 
-logger = logging.getLogger(__name__)
-
 ROUNDS = 100
 
 
 @dataclass(frozen=True)
 class Forbidden:
-    """Which items may not stand beside a positive: its own and, with ``histories``, those of its history.
+    """Which items may not stand beside a positive: its own and, with `histories`, those of its history.
 
     Attributes:
         item: (M,) item number of each behaviour, from 0 without gaps.
         positive: (N,) behaviour that is the positive of a sample.
         start, length: (N,) range of the behaviours that are its history.
-        occurrences: Of the items among the behaviours; None if histories do not matter.
+        occurrences: of the items among the behaviours; None if histories do not matter.
     """
 
     item: np.ndarray
@@ -38,10 +36,11 @@ class Forbidden:
     def build(
         cls, item: np.ndarray, positive: np.ndarray, start: np.ndarray, length: np.ndarray, histories: bool
     ) -> "Forbidden":
+        """As the attributes say; `histories`: whether they are forbidden too."""
         return cls(item, positive, start, length, Occurrences(item) if histories else None)
 
     def __call__(self, sample: np.ndarray | int, negative: np.ndarray) -> np.ndarray:
-        """Whether each ``negative`` (a behaviour) is forbidden for its ``sample``; shapes broadcast."""
+        """Whether each `negative` (a behaviour) is forbidden for its `sample`; shapes broadcast."""
         item = self.item[negative]
         forbidden = item == self.item[self.positive[sample]]
         if self.occurrences is not None:
@@ -84,17 +83,15 @@ def matched(forbidden: Forbidden, rng: np.random.Generator) -> np.ndarray:
             negative[sample] = negative[partner]
             unmatched += 1
     if unmatched:
-        logger.warning(
-            "%d of %d negatives could not be matched: their items stand more often among the negatives "
-            "than among the positives",
-            unmatched,
-            len(negative),
+        logging.warning(
+            f"{unmatched} of {len(negative)} negatives could not be matched: their items stand more often among the "
+            "negatives than among the positives"
         )
     return negative
 
 
 def swap(forbidden: Forbidden, negative: np.ndarray, bad: np.ndarray, partner: np.ndarray) -> None:
-    """Exchange the negatives of ``bad`` samples and their partners, in place, where that leaves both allowed."""
+    """Exchange the negatives of `bad` samples and their partners, in place, where that leaves both allowed."""
     number = np.arange(len(bad))
     pair = np.empty(len(negative), np.int64)  # a sample that several pairs want belongs to one of them
     pair[bad] = number
@@ -107,12 +104,12 @@ def swap(forbidden: Forbidden, negative: np.ndarray, bad: np.ndarray, partner: n
 
 
 def popularity(forbidden: Forbidden, rng: np.random.Generator) -> np.ndarray:
-    """Drawn from all behaviours, as DIEN's authors do: an item as often as it occurs. Returns as :func:`matched`."""
+    """Drawn from all behaviours, as DIEN's authors do: an item as often as it occurs. Returns as `matched`."""
     return draw(forbidden, np.arange(len(forbidden.item)), rng)
 
 
 def uniform(forbidden: Forbidden, rng: np.random.Generator) -> np.ndarray:
-    """Drawn from all items, each as likely as the other. Returns as :func:`matched`."""
+    """Drawn from all items, each as likely as the other. Returns as `matched`."""
     return draw(forbidden, np.unique(forbidden.item, return_index=True)[1], rng)
 
 
@@ -148,8 +145,8 @@ def behaviour_negatives(
 
     Args:
         row: (M,) the exposures that are clicks.
-        item, clicked, user, request: (N,) of each exposure; the log is sorted by user and time. ``item`` and
-            ``request`` are int64; ``request`` is None where the log has none.
+        item, clicked, user, request: (N,) of each exposure; the log is sorted by user and time. `item` and
+            `request` are int64; `request` is None where the log has none.
 
     Returns:
         (M,) an exposure, of another item than the click; -1 where there is none.

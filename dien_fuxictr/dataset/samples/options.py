@@ -1,4 +1,4 @@
-"""The options of a build: the keys of a data set's ``build:`` section and the flags of ``python build_dataset.py``."""
+"""The options of a build: the keys of a data set's `build:` section and the flags of `python build_dataset.py`."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -22,7 +22,7 @@ def last(
 ) -> np.ndarray:
     """The paper's: the last event of each user; test users are in no other split.
 
-    The users are put in a random order and cut into ``folds`` parts. Part ``fold`` is for the test, a tenth of the
+    The users are put in a random order and cut into `folds` parts. Part `fold` is for the test, a tenth of the
     other users for validation.
 
     Args:
@@ -50,7 +50,7 @@ def leave_one_out(event: np.ndarray, events: np.ndarray) -> np.ndarray:
 
 
 def by_time(time: np.ndarray, valid_from: int, test_from: int) -> np.ndarray:
-    """Events before ``valid_from`` for training, later ones before ``test_from`` for validation, the rest for the test.
+    """Events before `valid_from` for training, later ones before `test_from` for validation, the rest for the test.
 
     Both are in seconds.
     """
@@ -60,9 +60,9 @@ def by_time(time: np.ndarray, valid_from: int, test_from: int) -> np.ndarray:
 
 
 def window(time: np.ndarray, target_days: int, valid_days: int, test_days: int) -> np.ndarray:
-    """The paper's industrial setting: the events of the log's last ``target_days`` days (UTC).
+    """The paper's industrial setting: the events of the log's last `target_days` days (UTC).
 
-    The last ``test_days`` of them are for the test, the ``valid_days`` before those for validation, the rest for
+    The last `test_days` of them are for the test, the `valid_days` before those for validation, the rest for
     training. (The paper trains on 49 days and tests on the next one, so with one day of validation its sizes are
     target_days = 51.)
     """
@@ -77,12 +77,12 @@ def window(time: np.ndarray, target_days: int, valid_days: int, test_days: int) 
 def history_ranges(
     first: np.ndarray, end: np.ndarray, earliest: np.ndarray, max_len: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The history of each row, as a range of behaviours: the latest ``max_len`` of those before the row.
+    """The history of each row, as a range of behaviours: the latest `max_len` of those before the row.
 
     Args:
         first: (N,) the first behaviour of the row's user.
         end: (N,) one beyond the last behaviour that precedes the row.
-        earliest: (N,) the first behaviour recent enough (``first`` where any age will do).
+        earliest: (N,) the first behaviour recent enough (`first` where any age will do).
 
     Returns:
         start and length, (N,) each.

@@ -15,11 +15,11 @@ class Occurrences:
     """Tells whether a value stands in a range, in logarithmic time, by the sorted places of each value."""
 
     def __init__(self, values: np.ndarray) -> None:
-        """``values``: (M,) numbers from 0 of the table's rows."""
+        """`values`: (M,) numbers from 0 of the table's rows."""
         self.rows = np.int64(len(values))
         self.places = np.sort(values * self.rows + np.arange(self.rows))
 
     def within(self, value: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
-        """Whether each ``value`` occurs in its range; shapes broadcast."""
+        """Whether each `value` occurs in its range; shapes broadcast."""
         first = value * self.rows + start
         return np.searchsorted(self.places, first + length) > np.searchsorted(self.places, first)

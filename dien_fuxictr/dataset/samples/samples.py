@@ -2,14 +2,14 @@
 
 A folder of samples holds
 
-- ``behaviours.parquet``: one row a behaviour, sorted by user, time and tie; ``item_history``, ``cate_history``, a
-  ``<side>_history`` for each side column and, for a log of exposures, ``neg_<history column>`` (the item that was shown
-  and not clicked; empty where there is none), ``session_history`` and ``day_history`` (see time_tokens.py), all
-  String; ``time`` (Int64, seconds), ``user_id`` (String).
-- ``train.parquet``, ``valid.parquet``, ``test.parquet``: ``label`` (Int8), ``user_id``, ``item_id``, ``cate_id`` and
-  the side columns (String), ``history_start`` (Int64, row of behaviours.parquet), ``history_length`` (Int32). The rows
+- `behaviours.parquet`: one row a behaviour, sorted by user, time and tie; `item_history`, `cate_history`, a
+  `<side>_history` for each side column and, for a log of exposures, `neg_<history column>` (the item that was shown
+  and not clicked; empty where there is none), `session_history` and `day_history` (see time_tokens.py), all
+  String; `time` (Int64, seconds), `user_id` (String).
+- `train.parquet`, `valid.parquet`, `test.parquet`: `label` (Int8), `user_id`, `item_id`, `cate_id` and
+  the side columns (String), `history_start` (Int64, row of behaviours.parquet), `history_length` (Int32). The rows
   of a split are in a seeded random order.
-- ``samples.json``: the options, counts and audit of the build.
+- `samples.json`: the options, counts and audit of the build.
 
 Each behaviour is stored once, however many histories it is part of.
 """
@@ -34,7 +34,13 @@ CSV_ROWS = 100_000
 
 @dataclass(frozen=True)
 class Samples:
-    """Attributes: the tables and the content of samples.json, as the module says."""
+    """A folder of samples in memory; the module says what is in the tables.
+
+    Attributes:
+        behaviours: behaviours.parquet.
+        splits: train, valid, test -> its rows.
+        info: samples.json.
+    """
 
     behaviours: pl.DataFrame
     splits: dict[str, pl.DataFrame]
@@ -42,10 +48,11 @@ class Samples:
 
     @property
     def history_columns(self) -> list[str]:
+        """The columns of a behaviour that a CSV file joins to a history."""
         return [name for name in self.behaviours.columns if name.endswith("_history")]
 
     def save(self, folder: Path) -> None:
-        """Write the Parquet files and samples.json into an existing folder."""
+        """Write the Parquet files into an existing folder."""
         self.behaviours.write_parquet(folder / "behaviours.parquet")
         for split, rows in self.splits.items():
             rows.write_parquet(folder / f"{split}.parquet")
@@ -72,8 +79,10 @@ class Samples:
         return cls(behaviours, tables, json.loads(info.read_text()) if info.is_file() else {})
 
     def save_csv(self, folder: Path, verbose: bool = True) -> None:
-        """Write train.csv, valid.csv and test.csv in the form of the published AmazonElectronics_x1: a row a sample,
-        the behaviours of a history joined by "^"."""
+        """Write train.csv, valid.csv and test.csv in the form of the published AmazonElectronics_x1.
+
+        A row is a sample, the behaviours of its history are joined by "^".
+        """
         for split, rows in self.splits.items():
             with (
                 open(folder / f"{split}.csv", "wb") as file,

@@ -1,7 +1,5 @@
 """From a log to samples: order it, choose what is predicted, give each sample its history and a label."""
 
-import logging
-
 import numpy as np
 import polars as pl
 
@@ -12,14 +10,12 @@ from .protocols import DAY, SPLITS, UNUSED
 from .samples import Samples
 from .time_tokens import time_tokens
 
-logger = logging.getLogger(__name__)
-
 IDS = {"item_id": "item_history", "cate_id": "cate_history"}
 STREAMS = {name: number for number, name in enumerate(("ties", "users", "negatives", "exposures", "order"))}
 
 
 def make_samples(log: pl.DataFrame, options: dict) -> Samples:
-    """Samples of a log, by the options of :mod:`.options`.
+    """Samples of a log, by the options of `options.py`.
 
     Without labels each row is a behaviour, the sample of a behaviour is positive and gets one sampled negative of the
     same history. With labels (1 clicked, 0 not) the exposures themselves are the samples, and a history holds the
@@ -85,7 +81,7 @@ def stream(options: dict, name: str, number: int = 0) -> np.random.Generator:
 
 
 def sort_log(log: pl.DataFrame, ties: str, rng: np.random.Generator) -> pl.DataFrame:
-    """The log by user and time, with the time at which its event began as ``event_time``.
+    """The log by user and time, with the time at which its event began as `event_time`.
 
     Rows of a user and time are in random order, or with ties "file" in that of the file. The review files are sorted by
     item: a model that sees tied reviews in file order can tell the next item by its id.

@@ -16,7 +16,7 @@ def time_tokens(behaviours: pl.DataFrame, session_gap: int) -> pl.DataFrame:
         session_gap: a session ends where the next behaviour is more than this many seconds later.
 
     Returns:
-        ``session_history`` and ``day_history`` (String), a row a behaviour.
+        `session_history` and `day_history` (String), a row a behaviour.
     """
     ends = {"session_history": pl.col("time").diff() > session_gap, "day_history": (pl.col("time") // DAY).diff() > 0}
     return behaviours.select(
