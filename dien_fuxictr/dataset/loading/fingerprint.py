@@ -54,6 +54,41 @@ class Fingerprint:
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged ({error}); move the folder away to build it again") from error
 
+    @classmethod
+    def take(cls, entry: dict[str, object], inputs: dict[str, Path], known: "Fingerprint | None") -> "Fingerprint":
+        """Fingerprint of the present state; a file whose size and time are as in `known` is not read again.
+
+        Args:
+            entry: flat keys.
+            inputs: role -> existing file.
+            known: the fingerprint of the built set.
+        """
+        taken = {}
+        for role, path in inputs.items():
+            status = path.stat()
+            seen = {"path": str(path.resolve()), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+            old = known.inputs.get(role, {}) if known else {}
+            same = all(old.get(key) == value for key, value in seen.items())
+            taken[role] = {**seen, "blake2b": old["blake2b"] if same else _digest(path)}
+        return cls({"format": FORMAT, **entry}, taken, [])
+
+    def changes_since(self, known: "Fingerprint") -> list[str]:
+        """What changed, one text a key or file; an input file that is gone cannot be compared and is logged."""
+        changes = []
+        for key in [*known.entry, *(key for key in self.entry if key not in known.entry)]:
+            old, new = known.entry.get(key, _ABSENT), self.entry.get(key, _ABSENT)
+            if old != new:
+                changes.append(f"{key}: {old} -> {new}")
+        gone = [known.inputs[role]["path"] for role in known.inputs if role not in self.inputs]
+        if gone:
+            logging.info("Input files of the built data set are gone, it is used as it is: " + ", ".join(gone))
+        for role, seen in self.inputs.items():
+            if role not in known.inputs:
+                changes.append(f"{role}: {seen['path']} is new")
+            elif seen["blake2b"] != known.inputs[role]["blake2b"]:
+                changes.append(f"{role}: the content of {seen['path']} changed")
+        return changes
+
 
 def flatten(key: str, value: object) -> dict[str, object]:
     """Nested entry -> dotted keys; lists of named columns are keyed by name, and their order is a key of its own."""
@@ -65,42 +100,6 @@ def flatten(key: str, value: object) -> dict[str, object]:
             flat |= flatten(f"{key}.{item['name']}", {k: v for k, v in item.items() if k != "name"})
         return flat
     return {key: json.loads(json.dumps(value, default=str))}
-
-
-def take_fingerprint(entry: dict[str, object], inputs: dict[str, Path], known: Fingerprint | None) -> Fingerprint:
-    """Fingerprint of the present state; a file whose size and time are as in `known` is not read again.
-
-    Args:
-        entry: flat keys.
-        inputs: role -> existing file.
-        known: the fingerprint of the built set.
-    """
-    taken = {}
-    for role, path in inputs.items():
-        status = path.stat()
-        seen = {"path": str(path.resolve()), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
-        old = known.inputs.get(role, {}) if known else {}
-        same = all(old.get(key) == value for key, value in seen.items())
-        taken[role] = {**seen, "blake2b": old["blake2b"] if same else _digest(path)}
-    return Fingerprint({"format": FORMAT, **entry}, taken, [])
-
-
-def differences(known: Fingerprint, present: Fingerprint) -> list[str]:
-    """What changed, one text a key or file; an input file that is gone cannot be compared and is logged."""
-    changes = []
-    for key in [*known.entry, *(key for key in present.entry if key not in known.entry)]:
-        old, new = known.entry.get(key, _ABSENT), present.entry.get(key, _ABSENT)
-        if old != new:
-            changes.append(f"{key}: {old} -> {new}")
-    gone = [known.inputs[role]["path"] for role in known.inputs if role not in present.inputs]
-    if gone:
-        logging.info("Input files of the built data set are gone, it is used as it is: " + ", ".join(gone))
-    for role, seen in present.inputs.items():
-        if role not in known.inputs:
-            changes.append(f"{role}: {seen['path']} is new")
-        elif seen["blake2b"] != known.inputs[role]["blake2b"]:
-            changes.append(f"{role}: the content of {seen['path']} changed")
-    return changes
 
 
 def _digest(path: Path) -> str:

@@ -73,7 +73,7 @@ def test_building_from_raw_reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name in ("reviews", "meta"):
         (tmp_path / name).touch()
     monkeypatch.setattr(
-        "dien_fuxictr.dataset.loading.prepare.build_samples", lambda given, out, verbose: write_samples(out)
+        "dien_fuxictr.dataset.loading.entry.build_samples", lambda given, out, verbose: write_samples(out)
     )
     params = entry(tmp_path / "absent", tmp_path / "root", data_format="parquet", build=options)
     prepared = prepare_dataset(params)
