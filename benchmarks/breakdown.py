@@ -30,10 +30,10 @@ from .worker import Worker
 
 PARTS = {
     "embeddings": ("embedding_layer", "embedding_dict"),
-    "first GRU": ("extractors", "extraction_modules", "interest_extractor.gru"),
-    "attention unit": ("attentions", "attention_modules", "interest_evolution.attention"),
-    "evolution GRU": ("evolutions", "evolving_modules", "interest_evolution.interest_evolution"),
-    "auxiliary net": ("aux_losses", "interest_extractor.auxiliary_net"),
+    "first GRU": ("sequences.0.extractor", "extraction_modules", "interest_extractor.gru"),
+    "attention unit": ("sequences.0.attention", "attention_modules", "interest_evolution.attention"),
+    "evolution GRU": ("sequences.0.evolution", "evolving_modules", "interest_evolution.interest_evolution"),
+    "auxiliary net": ("sequences.0.auxiliary_loss", "interest_extractor.auxiliary_net"),
     "MLP": ("dnn",),
 }
 """Part -> modules of this project's, the zoo's and deepctr-torch's DIEN."""

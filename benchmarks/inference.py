@@ -75,8 +75,8 @@ def score_candidates(model: DIEN, user: dict[str, Tensor], candidates: dict[str,
     """Scores (N,) of N candidates for one user, whose interests are extracted once."""
     profile = model.embed_profile(candidates)
     targets = model.embed_targets(profile)
-    interests = model.extract(user)
-    logits = model.predict_logits(profile, targets, interests, model.evolve(interests, targets))
+    interests = model.extract(model.embed_behaviours(user))
+    logits = model.predict_logits(profile, targets, interests, model.evolve_candidates(interests, targets))
     return model.output_activation(logits).squeeze(1)
 
 

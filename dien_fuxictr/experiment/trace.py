@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from model_zoo.DIEN.src import DIEN
+from model_zoo.DIEN.src.layers.attention import InterestAttention
 
 
 @dataclass(frozen=True)
@@ -38,19 +39,20 @@ def trace(model: DIEN, batch: dict[str, Tensor], candidates: list[tuple[float, .
         candidates: ids of the target's fields.
     """
     X = model.get_inputs(batch)
-    interests = model.extract(X)
-    first = interests[0]
+    interests = model.extract(model.embed_behaviours(X))
+    first, sequence = interests[0], model.sequences[0]
     steps = len(first.states)
     rows = {name: values.expand(len(candidates), *values.shape[1:]) for name, values in X.items()}
-    for name, ids in zip(model.sequences[0].target, zip(*candidates, strict=True), strict=True):
+    for name, ids in zip(sequence.fields.target, zip(*candidates, strict=True), strict=True):
         rows[name] = torch.tensor(ids, dtype=X[name].dtype, device=X[name].device)
     profile = model.embed_profile(rows)
     targets = model.embed_targets(profile)
     evolutions = model.trace(interests, targets)
     logits = model.predict_logits(profile, targets, interests, [evolution.final for evolution in evolutions])
 
-    equal = first.states.new_full((steps,), 1 / steps if model.attentions[0].use_softmax else 1)
-    untargeted, _ = model.evolutions[0](first.states, first.packing, equal)
+    normalised = cast(InterestAttention, sequence.attention).use_softmax
+    equal = first.states.new_full((steps,), 1 / steps if normalised else 1)
+    untargeted, _ = sequence.evolution(first.states, first.behaviours.packing, equal)
     states = torch.cat([evolutions[0].states, untargeted]).view(-1, steps, untargeted.size(1))
     attention = torch.cat([cast(Tensor, evolutions[0].attention), equal]).view(-1, steps)
     return Trace(

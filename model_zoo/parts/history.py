@@ -14,6 +14,7 @@ from model_zoo.DIEN.src.fields import (
     embedding_sizes,
     profile_fields,
     sequence_fields,
+    total_size,
 )
 from model_zoo.DIEN.src.layers.packing import Packing, pack
 
@@ -82,9 +83,9 @@ class HistoryEmbedding(nn.Module):
         self.embedding_layer = FeatureEmbeddingDict(feature_map, embedding_dim, not_required_feature_columns=self.times)
         sizes = embedding_sizes(features, self.embedding_layer)
         self.profile_fields = profile_fields(features, sizes, self.sequences, column_negatives=False)
-        self.profile_size = sum(sizes[name][-1] for name in self.profile_fields)
-        self.target_sizes = [sum(sizes[name][-1] for name in fields.target) for fields in self.sequences]
-        self.behaviour_sizes = [sum(sizes[name][-1] for name in fields.behaviours) for fields in self.sequences]
+        self.profile_size = total_size(sizes, self.profile_fields)
+        self.target_sizes = [total_size(sizes, fields.target) for fields in self.sequences]
+        self.behaviour_sizes = [total_size(sizes, fields.behaviours) for fields in self.sequences]
 
     def forward(self, X: dict[str, Tensor]) -> tuple[list[History], Tensor]:
         """X: the zoo's batch, each (B,) or (B, T). Returns a History a sequence, and the profile (B, P)."""

@@ -62,7 +62,7 @@ def test_states_follow_from_the_attention_by_the_papers_equations(keywords: dict
     traced = trace(model, batch, CANDIDATES)
     assert traced.attention.shape == (4, STEPS) and traced.states.shape[:2] == (4, STEPS + 1)
     assert not traced.states[:, 0].any()
-    layer, interest = model.evolutions[0], model.extract(batch)[0]
+    layer, interest = model.sequences[0].evolution, model.extract(model.embed_behaviours(batch))[0]
     with torch.no_grad():
         for attention, states in zip(torch.tensor(traced.attention), torch.tensor(traced.states), strict=True):
             state = torch.zeros(1, states.size(1))
@@ -100,8 +100,8 @@ def test_attention_is_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
         row = row_with(batch, candidate)
         np.testing.assert_allclose(attention, model.diagnostics(row)["attention/item_history"], rtol=1e-5)
         scores = (
-            model.extract(row)[0].states
-            @ model.attentions[0].weight
+            model.extract(model.embed_behaviours(row))[0].states
+            @ model.sequences[0].attention.weight
             @ model.embed_targets(model.embed_profile(row))[0][0]
         )
         np.testing.assert_allclose(attention, scores.softmax(dim=0).detach(), rtol=1e-4)
@@ -114,9 +114,9 @@ def test_without_softmax_no_target_is_a_plain_gru() -> None:
     assert (traced.attention[-1] == 1).all()
     plain = make_model(gru_type="GRU")
     weighted = make_model(use_attention_softmax=False)
-    plain.evolutions[0].load_state_dict(weighted.evolutions[0].state_dict())
-    interest = weighted.extract(make_batch([STEPS]))[0]
-    states, _ = plain.evolutions[0](interest.states, interest.packing)
+    plain.sequences[0].evolution.load_state_dict(weighted.sequences[0].evolution.state_dict())
+    interest = weighted.extract(weighted.embed_behaviours(make_batch([STEPS])))[0]
+    states, _ = plain.sequences[0].evolution(interest.states, interest.behaviours.packing)
     np.testing.assert_allclose(traced.states[-1, 1:], states.detach(), rtol=1e-4, atol=1e-6)
 
 

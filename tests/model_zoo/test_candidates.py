@@ -103,10 +103,10 @@ def test_evolution_is_that_of_the_expanded_batch(make_dien, keywords, attention_
     with torch.no_grad():
         for length, candidates in [(0, 3), (5, 1), (100, 1000)]:
             user, batch = one_user(length, candidates)
-            interests, every = model.extract(user), model.extract(batch)
+            interests, every = (model.extract(model.embed_behaviours(X)) for X in (user, batch))
             targets, states = [[x] for x in torch.randn(2, candidates, 8, dtype=torch.float64)]
             for given in (None, states):
-                check(model.evolve(interests, targets, given)[0], model.evolve(every, targets, given)[0])
+                check(model.evolve_candidates(interests, targets, given)[0], model.evolve(every, targets, given)[0])
 
 
 @pytest.mark.parametrize("backend", FAST)
@@ -116,8 +116,9 @@ def test_candidates_with_gradients(make_dien, backend):
     gradients = []
     for histories in (user, batch):
         targets = model.embed_targets(model.embed_profile(batch))
-        weights = [*model.attentions.parameters(), *model.evolutions.parameters()]
-        gradients.append(torch.autograd.grad(model.evolve(model.extract(histories), targets)[0].sum(), weights))
+        weights = [*model.sequences[0].attention.parameters(), *model.sequences[0].evolution.parameters()]
+        interests = model.extract(model.embed_behaviours(histories))
+        gradients.append(torch.autograd.grad(model.evolve(interests, targets)[0].sum(), weights))
     for got, expected in zip(*gradients, strict=True):
         torch.testing.assert_close(got, expected)
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from made import SEQUENCES, features, make_batch, moved, train_loss
 from made_recurrence import compiled
 
+from model_zoo.DIEN.src.negatives import NegativeSampler
+
 GRU_TYPES = ["GRU", "AIGRU", "AGRU", "AUGRU"]
 ATTENTION_TYPES = ["bilinear_attention", "dot_attention", "din_attention"]
 LENGTHS = [6, 0, 1, 3, 2]
@@ -126,7 +128,7 @@ def test_extract_then_evolve_is_forward(make_dien, gru_type):
     X = model.get_inputs(make_batch(LENGTHS))
     profile = model.embed_profile(X)
     targets = [torch.cat([profile["item_id"], profile["cate_id"]], -1), profile["query"]]
-    interests = model.extract({name: X[name] for name in SEQUENCES})
+    interests = model.extract(model.embed_behaviours({name: X[name] for name in SEQUENCES}))
     logits = model.predict_logits(profile, targets, interests, model.evolve(interests, targets))
     assert torch.equal(logits, model(make_batch(LENGTHS))["logits"])
 
@@ -139,17 +141,21 @@ def test_one_user_for_many_candidates(make_dien, sum_pooling):
         batch[name] = batch[name][:1].expand(4, -1).clone()
     profile = model.embed_profile(model.get_inputs(batch))
     target = torch.cat([profile["item_id"], profile["cate_id"]], -1)
-    interests = model.extract({name: batch[name][:1] for name in SEQUENCES})
-    logits = model.predict_logits(profile, [target], interests, model.evolve(interests, [target]))
-    torch.testing.assert_close(logits, model(batch)["logits"])
+    interests = model.extract(model.embed_behaviours({name: batch[name][:1] for name in SEQUENCES}))
+    for evolve in (model.evolve, model.evolve_candidates):
+        logits = model.predict_logits(profile, [target], interests, evolve(interests, [target]))
+        torch.testing.assert_close(logits, model(batch)["logits"])
 
 
 def test_extractor_goes_on_where_it_stood(make_dien):
     model = make_dien().eval()
     batch = make_batch([6, 6])
-    whole = model.extract(batch)[0]
-    first = model.extract({name: batch[name][:, :4] for name in SEQUENCES})[0]
-    rest = model.extract({name: batch[name][:, 4:] for name in SEQUENCES}, [first.final])[0]
+    whole, first, rest = (
+        model.embed_behaviours({name: batch[name][:, steps] for name in SEQUENCES})
+        for steps in (slice(0, 6), slice(0, 4), slice(4, 6))
+    )
+    whole, first = model.extract(whole)[0], model.extract(first)[0]
+    rest = model.extract(rest, [first.final])[0]
     steps = torch.cat([first.states.view(2, 4, -1), rest.states.view(2, 2, -1)], dim=1)
     torch.testing.assert_close(steps.flatten(0, 1), whole.states)
     torch.testing.assert_close(rest.final, whole.final)
@@ -159,7 +165,7 @@ def test_augru_signs_differ_and_agree_with_the_operator(make_dien):
     paper, code = make_dien(augru_sign="paper").eval(), make_dien(augru_sign="code").eval()
     code.load_state_dict(paper.state_dict())
     batch = make_batch(LENGTHS)
-    assert paper.evolutions[0].kind == "AUGRU" and code.evolutions[0].kind == "AUGRU-code"
+    assert paper.sequences[0].evolution.kind == "AUGRU" and code.sequences[0].evolution.kind == "AUGRU-code"
     assert not torch.allclose(paper(batch)["logits"], code(batch)["logits"])
 
 
@@ -175,10 +181,10 @@ def test_loss_is_target_plus_alpha_times_auxiliary(make_dien):
 def test_each_sequence_has_its_own_auxiliary_loss(make_dien):
     both = make_dien(aux_loss_alpha=1.0, **TWO).train()
     batch = make_batch(LENGTHS)
-    interests = both.extract(both.get_inputs(batch))
+    interests = both.extract(both.embed_behaviours(both.get_inputs(batch), with_negatives=True))
     losses = [
-        both.aux_losses[i](interest.states, interest.behaviours, interest.packing, interest.negatives, interest.valid)
-        for i, interest in enumerate(interests)
+        sequence.auxiliary_loss(interest.states, *interest.behaviours)
+        for sequence, interest in zip(both.sequences, interests, strict=True)
     ]
     torch.testing.assert_close(both.auxiliary_loss(interests), losses[0] + losses[1])
     assert losses[0] > 0 and losses[1] > 0
@@ -207,10 +213,10 @@ def test_columns_give_the_negatives_where_they_exist(make_dien):
     batch["neg_item_history"][0] = torch.tensor([7, 0, 29, 8, 0, 0])  # one, none, OOV, one
     batch["item_history"][0] = torch.tensor([1, 2, 3, 8, 0, 0])  # the last equals its negative
     assert model.aux_negatives == "column"
-    interest = model.extract(model.get_inputs(batch))[0]
-    assert interest.valid[:4, 0].tolist() == [True, False, False, False]
+    (behaviours,) = model.embed_behaviours(model.get_inputs(batch), with_negatives=True)
+    assert behaviours.valid[:4, 0].tolist() == [True, False, False, False]
     columns = {name: batch[name][0, :4] for name in ("neg_item_history", "neg_cate_history")}
-    assert torch.equal(interest.negatives[:4, 0], torch.cat([*model.embedding_layer(columns).values()], dim=-1))
+    assert torch.equal(behaviours.negatives[:4, 0], torch.cat([*model.embedding_layer(columns).values()], dim=-1))
     assert make_dien(aux_loss_alpha=1.0, dien_neg_seq_field=[("not", "there")]).aux_negatives == "in_batch"
     assert not {"neg_item_history", "neg_cate_history"} & set(model.profile_fields)
 
@@ -218,7 +224,7 @@ def test_columns_give_the_negatives_where_they_exist(make_dien):
 def test_unequal_embedding_sizes(make_dien):
     spec = features(item_id=5, item_history=5, cate_id=3, cate_history=3, query=2, query_history=2)
     model = make_dien(spec, aux_loss_alpha=1.0, enable_sum_pooling=True, **TWO)
-    assert [e.weight_hh.size(1) for e in model.extractors] == [8, 2]
+    assert [sequence.extractor.weight_hh.size(1) for sequence in model.sequences] == [8, 2]
     loss, _ = train_loss(model, make_batch(LENGTHS))
     assert torch.isfinite(loss)
 
@@ -226,9 +232,8 @@ def test_unequal_embedding_sizes(make_dien):
 def test_auxiliary_loss_costs_nothing_at_inference(make_dien, monkeypatch):
     model = make_dien(aux_loss_alpha=1.0).eval()
     monkeypatch.setattr(type(model), "auxiliary_loss", lambda *_: pytest.fail("computed at inference"))
-    batch = make_batch(LENGTHS)
-    model(batch)
-    assert model.extract(model.get_inputs(batch))[0].negatives is None
+    monkeypatch.setattr(NegativeSampler, "forward", lambda *_: pytest.fail("drawn at inference"))
+    model(make_batch(LENGTHS))
 
 
 def test_regression_predicts_the_logit(make_dien):

@@ -50,11 +50,12 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def fit_weights(model: nn.Module, weights: dict[str, Any], path: Path) -> None:
-    """Load a state dict that must have exactly the model's names and shapes.
+    """Load a state dict that must have exactly the model's names and shapes, or names that it had once.
 
     Raises:
         UserError: the names and shapes that differ.
     """
+    weights = with_current_names(model, weights)
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items() if isinstance(value, Tensor)}
     found = {name: tuple(value.shape) for name, value in weights.items() if isinstance(value, Tensor)}
     differences = [f"no {name}" for name in expected if name not in found]
@@ -68,6 +69,11 @@ def fit_weights(model: nn.Module, weights: dict[str, Any], path: Path) -> None:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise UserError(f"checkpoint {path} does not fit the model: {'; '.join(differences[:3])}{more}")
     model.load_state_dict(weights)
+
+
+def with_current_names(model: nn.Module, weights: dict[str, Any]) -> dict[str, Any]:
+    """A state dict with the names that the model has today, in its own order; a model knows the names it had once."""
+    return getattr(model, "with_current_names", dict)(weights)
 
 
 def rng_state() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from fuxictr.pytorch.dataloaders.parquet_dataloader import ParquetDataLoader
 from fuxictr.pytorch.models import BaseModel
 from torch import Tensor
 
-from dien_fuxictr.common.errors import TrainingError
+from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.common.progress import progress_bar
 
 from ..evaluation.evaluate import evaluate
@@ -79,7 +79,8 @@ class Trainer:
         """Take up an interrupted run; `fit` then does what is left, for a finished run only the loading of its weights.
 
         Raises:
-            UserError: no resume state, a broken one, one of another configuration or of another model.
+            UserError: no resume state, a broken one, one of another configuration, of another model or of an earlier
+                version with another order of parameters.
         """
         state = self.resume_file.load()
         self._owns_files = True
@@ -87,6 +88,11 @@ class Trainer:
         if self._finished:
             return
         checkpoint.fit_weights(self.model, state["model"], self.resume_file.path)
+        if list(checkpoint.with_current_names(self.model, state["model"])) != list(self.model.state_dict()):
+            raise UserError(
+                f"cannot resume {self.resume_file.path}: an earlier version wrote it, whose optimizer counts the "
+                "parameters in another order; train anew"
+            )
         self.model.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**state["progress"])
         self._epoch_rng, self._rng = state["epoch_rng"], state["rng"]

@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     require_matplotlib()
     model, params = load_trained(options.config, options.expid, options.gpu)
-    feature_map, fields = model.feature_map, model.sequences[0]
+    feature_map, fields = model.feature_map, model.sequences[0].fields
     encoder = Encoder.load(feature_map.data_dir, params)
     sample = choose_sample(feature_map, encoder, params, fields.behaviours, options.user)
     items = known_items(feature_map, fields)

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -25,7 +26,7 @@ def as_tuples(field: Field) -> list[tuple[str, ...]]:
 
 
 def sequence_fields(
-    features: dict[str, dict], target: Field, sequence: Field, negative: Field, prefix: str = "dien_"
+    features: dict[str, dict[str, Any]], target: Field, sequence: Field, negative: Field, prefix: str = "dien_"
 ) -> list[SequenceFields]:
     """Pairs the three keywords of a YAML entry.
 
@@ -60,7 +61,7 @@ def sequence_fields(
     return [SequenceFields(*entry) for entry in zip(targets, sequences, negatives, strict=True)]
 
 
-def check_feature(features: dict[str, dict], name: str, keyword: str, sequential: bool) -> None:
+def check_feature(features: dict[str, dict[str, Any]], name: str, keyword: str, sequential: bool) -> None:
     """Raises ValueError where a keyword names no feature, or one of the wrong type."""
     if name not in features:
         near = difflib.get_close_matches(name, features, n=3) or list(features)
@@ -71,18 +72,18 @@ def check_feature(features: dict[str, dict], name: str, keyword: str, sequential
         raise ValueError(f"{keyword}: feature {name!r} is of type {kind!r}, but {wanted} is needed")
 
 
-def oov_index(features: dict[str, dict], name: str) -> int:
+def oov_index(features: dict[str, dict[str, Any]], name: str) -> int:
     """The id that stands for unknown values: the zoo keeps it last, before ids that only a pretrained file has."""
     return features[name].get("oov_idx", features[name]["vocab_size"] - 1)
 
 
-def vocabulary_of(features: dict[str, dict], name: str) -> str:
+def vocabulary_of(features: dict[str, dict[str, Any]], name: str) -> str:
     """The feature whose vocabulary ``name`` uses."""
     return features[name].get("share_embedding") or name
 
 
 @torch.no_grad()
-def embedding_sizes(features: dict[str, dict], embedding_layer: nn.Module) -> dict[str, torch.Size]:
+def embedding_sizes(features: dict[str, dict[str, Any]], embedding_layer: nn.Module) -> dict[str, torch.Size]:
     """Shape of each feature's embedding, from a row of padding: feature encoders may change or pool it."""
     row = {}
     for name, spec in features.items():
@@ -95,8 +96,16 @@ def embedding_sizes(features: dict[str, dict], embedding_layer: nn.Module) -> di
     return sizes
 
 
+def total_size(sizes: dict[str, torch.Size], names: Iterable[str]) -> int:
+    """Of the embeddings of these features, side by side."""
+    return sum(sizes[name][-1] for name in names)
+
+
 def profile_fields(
-    features: dict[str, dict], sizes: dict[str, torch.Size], sequences: list[SequenceFields], column_negatives: bool
+    features: dict[str, dict[str, Any]],
+    sizes: dict[str, torch.Size],
+    sequences: list[SequenceFields],
+    column_negatives: bool,
 ) -> list[str]:
     """The features that have one value a row: target, user, context, pooled sequences.
 

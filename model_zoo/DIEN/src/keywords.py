@@ -1,14 +1,23 @@
 """Checks of keywords, as errors that name the keyword, its value and what is allowed."""
 
+import math
 from typing import Any
 
 from .layers.activations import activation
 from .layers.backends import BACKENDS, require
+from .layers.kinds import GRU_TYPES
 
 
 def check_choice(keyword: str, value: Any, allowed: tuple[Any, ...]) -> None:
     if value not in allowed:
         raise ValueError(f"{keyword}={value!r} is unknown; allowed: {', '.join(map(str, allowed))}")
+
+
+def evolution_kind(gru_type: str, augru_sign: str) -> str:
+    """The second layer's kind, as in :func:`.layers.attentional_gru.attentional_gru`; only AUGRU has two signs."""
+    check_choice("gru_type", gru_type, GRU_TYPES)
+    check_choice("augru_sign", augru_sign, ("paper", "code"))
+    return "AUGRU-code" if (gru_type, augru_sign) == ("AUGRU", "code") else gru_type
 
 
 def check_sizes(**sizes: Any) -> None:
@@ -17,6 +26,13 @@ def check_sizes(**sizes: Any) -> None:
         for size in value if isinstance(value, (list, tuple)) else [value]:
             if not isinstance(size, int) or isinstance(size, bool) or size < 1:
                 raise ValueError(f"{keyword}={value!r}: {size!r} is not allowed; a size is a whole number, 1 or more")
+
+
+def check_weight(**weights: Any) -> None:
+    """Each is the weight of a loss."""
+    for keyword, value in weights.items():
+        if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
+            raise ValueError(f"{keyword}={value!r} must be a finite number, 0 or more")
 
 
 def check_activations(keyword: str, value: str | list[str]) -> None:

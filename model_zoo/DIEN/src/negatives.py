@@ -1,12 +1,81 @@
 """Where the auxiliary loss finds behaviours that the user did not choose."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from fuxictr.features import FeatureMap
 from torch import Tensor, nn
 
+from .fields import Field, SequenceFields, oov_index, vocabulary_of
+from .keywords import check_choice
+
+SOURCES = ("column", "in_batch", "popularity", "uniform")
 REDRAWS = 4
+
+
+def negative_source(aux_negatives: str | None, fields: SequenceFields, dien_neg_seq_field: Field) -> str:
+    """The keyword's value, or what None stands for: the columns of ``fields`` where there are any, else the batch.
+
+    Raises:
+        ValueError: an unknown source, or columns that do not exist.
+    """
+    check_choice("aux_negatives", aux_negatives, (None, *SOURCES))
+    source = aux_negatives or ("column" if fields.negatives else "in_batch")
+    if source == "column" and not fields.negatives:
+        raise ValueError(f"aux_negatives='column' needs columns that exist; {dien_neg_seq_field=}")
+    return source
+
+
+class NegativeSampler(nn.Module):
+    """Finds negatives for the behaviours of one sequence.
+
+    Args:
+        source: ``column``, the columns of ``fields.negatives``, one negative a step; else where to draw from:
+            ``in_batch``, or the data set's behaviour catalogue by ``popularity`` or ``uniform``.
+        samples: K, negatives a step, where they are drawn.
+
+    Attributes:
+        columns: the features that are negatives; none where they are drawn.
+
+    Raises:
+        ValueError: the data set has no catalogue of these behaviours.
+    """
+
+    def __init__(self, feature_map: FeatureMap, fields: SequenceFields, source: str, samples: int) -> None:
+        super().__init__()
+        features = feature_map.features
+        self.columns = fields.negatives if source == "column" else ()
+        self.samples = samples
+        names = self.columns or fields.behaviours
+        oov = [oov_index(features, name) for name in names]
+        self.oov: Tensor
+        self.register_buffer("oov", torch.tensor(oov).unsqueeze(1), persistent=False)
+        self.same_vocabulary = vocabulary_of(features, names[0]) == vocabulary_of(features, fields.behaviours[0])
+        self.catalogue = None
+        if source in ("popularity", "uniform"):
+            self.catalogue = Catalogue.load(feature_map.data_dir, names, oov, by_popularity=source == "popularity")
+
+    def forward(self, ids: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Negatives of N steps.
+
+        Args:
+            ids: (F, N), the behaviours. columns: those of :attr:`columns` beside them, (F, N) or (0, N).
+
+        Returns:
+            ids: (F, N, K). valid: (N, K) bool, which of them are negatives.
+        """
+        if self.columns:
+            valid = (columns[0] > 0) & self._known(columns)
+            if self.same_vocabulary:
+                valid = valid & (columns[0] != ids[0])
+            return columns.unsqueeze(-1), valid.unsqueeze(-1)
+        pool = BatchPool(ids[:, self._known(ids)]) if self.catalogue is None else self.catalogue
+        return draw_against(pool, ids[0], self.samples)
+
+    def _known(self, ids: Tensor) -> Tensor:
+        return (ids != self.oov).all(dim=0)
 
 
 def draw_against(pool: "BatchPool | Catalogue", positives: Tensor, samples: int) -> tuple[Tensor, Tensor]:
@@ -49,7 +118,9 @@ class BatchPool:
 
 
 class Catalogue(nn.Module):
-    """The distinct behaviours of the training set, drawn uniformly or as often as they occurred.
+    """The distinct behaviours of the training histories, drawn uniformly or as often as they occurred.
+
+    The authors' program draws from all reviews, those of the test set among them.
 
     Args:
         ids: (F, N), N distinct behaviours. weights: (N,), how often each is drawn.
@@ -63,9 +134,7 @@ class Catalogue(nn.Module):
         self.register_buffer("cumulative", weights.double().cumsum(0), persistent=False)
 
     @classmethod
-    def load(
-        cls, data_dir: str | Path, fields: tuple[str, ...], oov: tuple[int, ...], by_popularity: bool
-    ) -> "Catalogue":
+    def load(cls, data_dir: str | Path, fields: Sequence[str], oov: Sequence[int], by_popularity: bool) -> "Catalogue":
         """Reads the catalogue that lies beside the feature map of a data set.
 
         Args:

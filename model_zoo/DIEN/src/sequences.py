@@ -1,4 +1,4 @@
-"""What the layers of DIEN hand on about one behaviour sequence; packed rows as in :mod:`.layers.packing`."""
+"""What is known of one behaviour sequence, step by step; packed rows as in :mod:`.layers.packing`."""
 
 from typing import NamedTuple
 
@@ -7,26 +7,37 @@ from torch import Tensor
 from .layers.packing import Packing
 
 
-class Interests(NamedTuple):
-    """What one behaviour sequence tells before any target is known; N real steps of B rows.
+class Behaviours(NamedTuple):
+    """The real steps of B rows, N in all.
 
-    ids: (F, N). behaviours: (N, D), embeddings e_t. packing: where the steps lie. states: (N, H), interest states h_t.
-    final: (B, H), the extractor's state after the last behaviour.
-    negatives: (N, K, D), embeddings ê_t. valid: (N, K) bool, which of them there are. Both in training with α > 0,
-    None otherwise.
+    embedded: (N, D), e_t. packing: where the steps lie.
+    negatives: (N, K, D), ê_t; None where none were drawn. valid: (N, K) bool, which of them are negatives.
     """
 
-    ids: Tensor
-    behaviours: Tensor
+    embedded: Tensor
     packing: Packing
-    states: Tensor
-    final: Tensor
     negatives: Tensor | None = None
     valid: Tensor | None = None
 
+    def sum(self) -> Tensor:
+        """Σe_t, (B, D)."""
+        return self.packing.sum(self.embedded)
+
+
+class Interests(NamedTuple):
+    """What the behaviours tell before any target is known.
+
+    behaviours: that they come from. states: (N, H), interest states h_t. final: (B, H), the extractor's state after the
+    last behaviour.
+    """
+
+    behaviours: Behaviours
+    states: Tensor
+    final: Tensor
+
 
 class Evolution(NamedTuple):
-    """How one sequence's interests evolve towards a target.
+    """How the interests evolve towards a target.
 
     attention: (N,); None for the plain GRU. states: (N, H), h'_t. final: (B, H), h'_T.
     """

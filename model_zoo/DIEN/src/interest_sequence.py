@@ -1,0 +1,105 @@
+"""One behaviour sequence of DIEN with all that is its own."""
+
+import torch
+from fuxictr.pytorch.layers import FeatureEmbeddingDict
+from torch import Tensor, nn
+
+from .embedding import embed_steps
+from .fields import SequenceFields
+from .layers.attention import InterestAttention
+from .layers.attentional_gru import AttentionalGRU
+from .layers.auxiliary_loss import AuxiliaryLoss
+from .layers.packing import pack
+from .negatives import NegativeSampler
+from .sequences import Behaviours, Evolution, Interests
+
+
+class InterestSequence(nn.Module):
+    """Interests of one behaviour sequence: extracted, and evolving towards its target.
+
+    Args:
+        fields: the features of behaviours, target and negatives.
+        extractor: the first layer, (2)-(5).
+        attention: (8); None where the second layer is a plain GRU.
+        evolution: the second layer, (9)-(12).
+        auxiliary_loss, negatives: (6), and what draws ê_t for it; None without an auxiliary loss.
+    """
+
+    def __init__(
+        self,
+        fields: SequenceFields,
+        extractor: AttentionalGRU,
+        attention: InterestAttention | None,
+        evolution: AttentionalGRU,
+        auxiliary_loss: AuxiliaryLoss | None,
+        negatives: NegativeSampler | None,
+    ) -> None:
+        super().__init__()
+        self.fields = fields
+        self.extractor = extractor
+        self.attention = attention
+        self.evolution = evolution
+        self.auxiliary_loss = auxiliary_loss
+        self.negatives = negatives
+
+    def embed(self, X: dict[str, Tensor], layer: FeatureEmbeddingDict, with_negatives: bool = False) -> Behaviours:
+        """Embeddings of the real steps; those of negatives are looked up together with them.
+
+        Args:
+            X: the sequence features, each (B, T).
+            with_negatives: draws them for each step.
+
+        Raises:
+            ValueError: negatives of a sequence without an auxiliary loss.
+        """
+        names = self.fields.behaviours
+        if not with_negatives:
+            ids, packing = pack([X[name].long() for name in names])
+            (embedded,) = embed_steps(layer, (names, ids))
+            return Behaviours(embedded, packing)
+        if self.negatives is None:
+            raise ValueError("with_negatives=True needs aux_loss_alpha > 0")
+        columns = self.negatives.columns
+        packed, packing = pack([X[name].long() for name in (*names, *columns)])
+        ids, given = torch.stack(packed).tensor_split([len(names)])
+        drawn, valid = self.negatives(ids, given)
+        embedded, negatives = embed_steps(layer, (names, ids), (columns or names, drawn))
+        return Behaviours(embedded, packing, negatives, valid)
+
+    def extract(self, behaviours: Behaviours, state: Tensor | None = None) -> Interests:
+        """state: (B, H), where to go on."""
+        return Interests(behaviours, *self.extractor(behaviours.embedded, behaviours.packing, state=state))
+
+    def trace(self, interests: Interests, target: Tensor, state: Tensor | None = None) -> Evolution:
+        """interests: of B rows, or of one for all. target: (B, D). state: (B, H), where to go on."""
+        hidden, packing = interests.states, interests.behaviours.packing
+        if len(target) != len(interests.final):
+            hidden, packing = hidden.repeat(len(target), 1), packing.repeat(len(target))
+        attention = self.attention and self.attention(hidden, target, packing)
+        return Evolution(attention, *self.evolution(hidden, packing, attention, state))
+
+    def evolve_candidates(self, interests: Interests, targets: Tensor, state: Tensor | None = None) -> Tensor:
+        """interests: of one row. targets: (B, D), candidates. state: (B, H), where to go on. Returns h'_T, (B, H)."""
+        if len(interests.final) != 1:
+            raise ValueError(f"evolve_candidates takes the interests of one user, got those of {len(interests.final)}")
+        attention = self.attention and self.attention.for_candidates(interests.states, targets)
+        if state is None:
+            state = interests.final.new_zeros(len(targets), interests.final.size(1))
+        return self.evolution.for_candidates(interests.states, attention, state)
+
+    def next_behaviour_loss(self, interests: Interests) -> Tensor:
+        """L_aux of (6), a scalar.
+
+        Raises:
+            ValueError: the behaviours were embedded without negatives.
+        """
+        embedded, packing, negatives, valid = interests.behaviours
+        if self.auxiliary_loss is None or negatives is None:
+            raise ValueError("the auxiliary loss needs behaviours embedded with_negatives=True")
+        return self.auxiliary_loss(interests.states, embedded, packing, negatives, valid)
+
+    def diagnostics(self, interests: Interests, evolution: Evolution) -> dict[str, Tensor]:
+        """Attention (N,) and update gates (N * H,) at the real steps."""
+        gate = self.evolution.update_gate(interests.states, interests.behaviours.packing, evolution.states)
+        attention = {} if evolution.attention is None else {"attention": evolution.attention}
+        return {**attention, "update_gate": gate.flatten()}
