@@ -26,7 +26,7 @@ from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
 from .configuration.config import Config, load_config
 from .configuration.keys import check_keys
-from .configuration.paths import resolve_paths
+from .configuration.paths import find_config, resolve_paths
 from .configuration.values import check_values
 from .device import device_index
 from .evaluation.evaluate import Evaluation, evaluate
@@ -70,10 +70,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--config",
-        type=Path,
-        default=Path("./config/"),
+        type=find_config,
+        default="./config/",
         metavar="DIR",
-        help="folder of model_config and dataset_config; default ./config/",
+        help="folder of model_config and dataset_config; default ./config/, or else the one that comes with the code",
     )
     parser.add_argument("--expid", default="DIEN_amazon", metavar="ID", help="experiment id; default DIEN_amazon")
     parser.add_argument("--gpu", type=int, default=-1, metavar="N", help="index of the GPU, -1 for the CPU (default)")

@@ -1,13 +1,27 @@
-"""Where a relative path of a configuration is: the working directory first, then the config folder and its parents."""
+"""Where a configuration is, and where a relative path in it: the working directory first, then its folder's parents."""
 
 import glob
+import sys
 from pathlib import Path
 from typing import Any
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.shipped import CONFIG, SAMPLE, TOP, is_installed
 
 SPLITS = ("train_data", "valid_data", "test_data")
 _BUILD_FILES = ("reviews", "meta", "input")
+
+
+def find_config(path: str | Path = "./config/") -> Path:
+    """The folder of the configuration: `path`, but where there is no `./config/` the one that comes with the code.
+
+    Says on stderr when it is that.
+    """
+    folder = Path(path)
+    if folder != Path("config") or folder.exists():
+        return folder
+    print(f"no ./config/ here: taking {CONFIG}", file=sys.stderr)
+    return CONFIG
 
 
 def resolve_paths(params: dict[str, Any], config_folder: Path) -> list[str]:
@@ -17,7 +31,8 @@ def resolve_paths(params: dict[str, Any], config_folder: Path) -> list[str]:
     folder, the config folder's parents, nearest first. `data_root` may not exist yet; it is then below the working
     directory, as in the zoo. `model_root` is always relative to the working directory, as in the zoo. With a `build`
     section the splits come out of the build, and only the raw files are looked for; once the data set is built, raw
-    files may be gone.
+    files may be gone. Files of the embedded sample are found wherever it is named; of an installed configuration's
+    folders none is looked in, as nothing may be built there.
 
     Args:
         params: the merged configuration, changed in place.
@@ -30,7 +45,7 @@ def resolve_paths(params: dict[str, Any], config_folder: Path) -> list[str]:
         UserError: an input file does not exist; lists what was tried.
     """
     folder = config_folder.absolute()
-    bases = [Path(), folder, *folder.parents]
+    bases = [Path()] if is_installed(folder) else [Path(), folder, *folder.parents]
 
     def resolve(path: str) -> str | None:
         for base in bases:
@@ -44,7 +59,7 @@ def resolve_paths(params: dict[str, Any], config_folder: Path) -> list[str]:
     source = (build or params).get("raw_from")
 
     def require(path: str, name: str, hint: str = f"; to get it: {source}" if source else "") -> str:
-        found = resolve(path)
+        found = resolve(path) or _in_sample(path)
         if found is None and not built:
             tried = [path] if Path(path).is_absolute() else [str((base / path).absolute()) for base in bases]
             raise UserError(f"{name}: {path} does not exist; tried {', '.join(dict.fromkeys(tried))}{hint}")
@@ -73,6 +88,11 @@ def resolve_paths(params: dict[str, Any], config_folder: Path) -> list[str]:
     if valid and test and Path(valid).resolve() == Path(test).resolve():
         return [f"valid_data and test_data are the same file ({valid}): the test figures have chosen the epoch"]
     return []
+
+
+def _in_sample(path: str) -> str | None:
+    file = (TOP / path).resolve()
+    return str(file) if file.is_relative_to(SAMPLE) and file.exists() else None
 
 
 def _exists(path: Path, data_format: str) -> bool:

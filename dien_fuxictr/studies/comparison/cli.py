@@ -11,6 +11,7 @@ import numpy as np
 from dien_fuxictr.common.errors import UserError, exit_code, fail
 from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.experiment.checkout import Checkout
+from dien_fuxictr.experiment.configuration.paths import find_config
 
 from ..runs.workers import Job, run_with_progress
 from .page import as_html
@@ -56,10 +57,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--config",
-        type=Path,
-        default=Path("./config/"),
+        type=find_config,
+        default="./config/",
         metavar="DIR",
-        help="folder of model_config and dataset_config; default ./config/",
+        help="folder of model_config and dataset_config; default ./config/, or else the one that comes with the code",
     )
     parser.add_argument("--expids", nargs="+", default=[], metavar="ID", help="experiments to compare")
     parser.add_argument("--dataset", metavar="ID", help="all experiments on this data set")

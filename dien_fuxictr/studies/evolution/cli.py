@@ -10,6 +10,7 @@ import numpy as np
 from dien_fuxictr.common.errors import exit_code
 from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.dataset.encoding.encoder import Encoder
+from dien_fuxictr.experiment.configuration.paths import find_config
 from dien_fuxictr.experiment.trace import principal_components, trace
 
 from .candidates import Candidate, known_items, named, same_ids, telling
@@ -50,10 +51,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--config",
-        type=Path,
-        default=Path("./config/"),
+        type=find_config,
+        default="./config/",
         metavar="DIR",
-        help="folder of model_config and dataset_config; default ./config/",
+        help="folder of model_config and dataset_config; default ./config/, or else the one that comes with the code",
     )
     parser.add_argument("--expid", default="DIEN_amazon", metavar="ID", help="a trained DIEN; default DIEN_amazon")
     parser.add_argument("--gpu", type=int, default=-1, metavar="N", help="index of the GPU, -1 for the CPU (default)")

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-SCRIPT = Path(__file__).parents[3] / "run_expid.py"
+from dien_fuxictr.common.shipped import SCRIPT
+
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 10.0
 _TAIL_LINES = 8

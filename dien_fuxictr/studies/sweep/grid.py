@@ -13,6 +13,7 @@ from typing import Any
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.names import nearest
+from dien_fuxictr.common.shipped import is_installed
 from dien_fuxictr.experiment.configuration.config import (
     Config,
     merge_dataset,
@@ -23,6 +24,7 @@ from dien_fuxictr.experiment.configuration.config import (
     write_config,
 )
 from dien_fuxictr.experiment.configuration.keys import known_keys
+from dien_fuxictr.experiment.configuration.paths import find_config
 from dien_fuxictr.experiment.models import find_model
 
 from .space import Range, Space, read_space
@@ -64,6 +66,8 @@ def read_tuner(file: Path) -> Tuner:
     """
     if not file.is_file():
         raise UserError(f"--config {file}: no such file or folder")
+    if is_installed(file):
+        raise UserError(f"--config {file}: a sweep writes beside its tuner file; copy it out of the installed package")
     if file.suffix not in (".yaml", ".yml"):
         raise UserError(f"--config {file}: a tuner file ends in .yaml; its experiments go to a folder named without it")
     tuner = read_yaml(file)
@@ -113,9 +117,11 @@ def _base_folder(tuner: dict[str, Any], file: Path) -> Path:
     if "base_config" not in tuner:
         return file.parent
     path = str(tuner["base_config"])
-    for place in (Path(), file.absolute().parent, *file.absolute().parent.parents):
+    for place in (Path(), *file.absolute().parents):
         if (place / path).is_dir():
             return place / path
+    if (folder := find_config(path)).is_dir():
+        return folder
     raise UserError(f"{file}: base_config: {path} does not exist, here or in a folder above the tuner file")
 
 

@@ -1,9 +1,12 @@
 """Where relative paths are looked for."""
 
+from pathlib import Path
+
 import pytest
 
+from dien_fuxictr.common import shipped
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.experiment.configuration.paths import resolve_paths
+from dien_fuxictr.experiment.configuration.paths import find_config, resolve_paths
 
 
 @pytest.fixture
@@ -107,3 +110,36 @@ def test_validation_file_equal_to_the_test_file_warns_once(project):
     touch(project / "elsewhere" / "test.csv")
     (warning,) = resolve_paths(entry(valid_data="test.csv", test_data="./test.csv"), project / "project" / "config")
     assert "same file" in warning
+
+
+def test_without_a_config_folder_it_is_the_one_that_comes_with_the_code(project, capsys):
+    assert find_config() == find_config("config") == shipped.CONFIG
+    assert f"no ./config/ here: taking {shipped.CONFIG}\n" in capsys.readouterr().err
+    assert find_config("other") == Path("other")
+    (project / "elsewhere" / "config").mkdir()
+    assert find_config("./config/") == Path("config")
+    assert not capsys.readouterr().err
+
+
+def test_files_of_the_embedded_sample_are_found_from_anywhere_and_others_beside_it_are_not(project):
+    build = {"reviews": "./data/amazon_sample/reviews_Sample_5.json.gz"}
+    resolve_paths(entry(build=build), project / "project" / "config")
+    assert build["reviews"] == str(shipped.SAMPLE / "reviews_Sample_5.json.gz")
+    for path in ("data/amazon_sample/none.json.gz", "data/amazon_sample/../../README.md", "run_expid.py"):
+        with pytest.raises(UserError, match=r"build.reviews: .* does not exist"):
+            resolve_paths(entry(build={"reviews": path}), project / "project" / "config")
+
+
+def test_nothing_is_built_in_the_installed_package(project, monkeypatch):
+    package = project / "site-packages" / "dien_fuxictr"
+    (package / "shipped" / "config").mkdir(parents=True)
+    for folder in (package / "shipped", package, package.parent):
+        (folder / "data").mkdir()
+    params = entry()
+    resolve_paths(params, package / "shipped" / "config")
+    assert params["data_root"] == str(package / "shipped" / "data"), "an ordinary folder is looked in"
+    monkeypatch.setattr(shipped, "_PACKAGE", package)
+    monkeypatch.setattr(shipped, "_IS_INSTALLED", True)
+    params = entry()
+    resolve_paths(params, package / "shipped" / "config")
+    assert params["data_root"] == "./data/"

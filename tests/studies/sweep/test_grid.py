@@ -8,6 +8,7 @@ import pytest
 import yaml
 from fuxictr.autotuner import enumerate_params
 
+from dien_fuxictr.common import shipped
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment.configuration.config import read_yaml
 from dien_fuxictr.studies.sweep.grid import read_tuner
@@ -116,6 +117,22 @@ def test_defaults_of_what_the_zoo_needs(workspace, write_tuner):
 def test_key_that_the_model_knows_but_the_base_does_not_set(workspace, write_tuner):
     folder = write_grid(write_tuner({"hidden_units": [[4], [5]], "num_threads": 1}))
     assert [params["hidden_units"] for params in experiments(folder).values()] == [[4], [5]]
+
+
+def test_without_a_config_folder_the_base_is_of_the_one_that_comes_with_the_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = Path("tuner.yaml")
+    file.write_text("base_config: ./config/\nbase_expid: DIEN_amazon\ntuner_space: {gru_type: [GRU, AUGRU]}\n")
+    folder = write_grid(file)
+    assert [entry["gru_type"] for entry in experiments(folder).values()] == ["GRU", "AUGRU"]
+
+
+def test_a_tuner_file_of_the_installed_package_is_to_be_copied(write_tuner, monkeypatch):
+    file = write_tuner({"embedding_dim": [1]})
+    monkeypatch.setattr(shipped, "_IS_INSTALLED", True)
+    monkeypatch.setattr(shipped, "_PACKAGE", file.resolve().parent)
+    with pytest.raises(UserError, match="copy it out of the installed package"):
+        read_tuner(file)
 
 
 def test_base_config_is_found_from_another_working_directory(workspace, write_tuner, monkeypatch):

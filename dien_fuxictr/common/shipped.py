@@ -1,0 +1,18 @@
+"""What comes with the code: experiments, the embedded sample and the script of one run.
+
+A checkout has them at its top. The installed package has them in its folder `shipped`, where nothing is written.
+"""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_IS_INSTALLED = (_PACKAGE / "shipped").is_dir()
+TOP = _PACKAGE / "shipped" if _IS_INSTALLED else _PACKAGE.parent
+CONFIG = TOP / "config"
+SAMPLE = TOP / "data" / "amazon_sample"
+SCRIPT = TOP / "run_expid.py"
+
+
+def is_installed(path: Path) -> bool:
+    """Whether a path lies in the installed package."""
+    return _IS_INSTALLED and path.resolve().is_relative_to(_PACKAGE)

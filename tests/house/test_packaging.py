@@ -1,0 +1,122 @@
+"""`pip install .`: what the wheel holds, and a run from an empty folder without the checkout."""
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*command: object, cwd: Path, **variables: str) -> subprocess.CompletedProcess:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | variables
+    done = subprocess.run([*map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    offline = ("--no-deps", "--no-build-isolation", "--no-index", "--quiet")
+    run(sys.executable, "-m", "pip", "wheel", *offline, "--wheel-dir", folder, ROOT, cwd=folder)
+    (file,) = folder.glob("*.whl")
+    return file
+
+
+def environment_with(*pip_arguments: object, folder: Path) -> Path:
+    """A virtual environment that sees this one's packages and has one more; returns its folder of programs."""
+    run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=ROOT)
+    programs = folder / ("Scripts" if os.name == "nt" else "bin")
+    (own,) = folder.glob("**/site-packages")
+    packages = dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))
+    (own / "packages_of_the_tests.pth").write_text("\n".join(packages))
+    install = ("-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index", "--quiet")
+    run(programs / "python", *install, *pip_arguments, cwd=folder)
+    return programs
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return environment_with(wheel, folder=tmp_path_factory.mktemp("installed"))
+
+
+def test_the_wheel_has_no_generic_top_level_names(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names} == {"dien_fuxictr", "model_zoo", "dien_fuxictr-0.1.0.dist-info"}
+    assert "model_zoo/__init__.py" not in names, "it would hide the zoo's own model_zoo"
+
+
+def project_files(*folders: str) -> list[str]:
+    """Those of git, and new ones that it does not ignore."""
+    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", *folders, cwd=ROOT)
+    return [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="git tells which files are the project's")
+def test_the_wheel_holds_all_files_of_both_packages_the_configuration_and_the_sample(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    expected = {name: name for name in project_files("dien_fuxictr", "model_zoo")}
+    shipped = project_files("config", "data/amazon_sample", "run_expid.py")
+    expected |= {f"dien_fuxictr/shipped/{name}": name for name in shipped}
+    packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert packed == expected.keys()
+    assert any(name.endswith(".cpp") for name in packed) and any(name.endswith(".json.gz") for name in packed)
+    for name, source in expected.items():
+        assert archive.read(name) == (ROOT / source).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("file", "extra"), [("requirements.txt", ""), ("requirements-optional.txt", "; extra == 'all'")]
+)
+def test_what_the_wheel_requires(wheel: Path, file: str, extra: str) -> None:
+    metadata = zipfile.ZipFile(wheel).read("dien_fuxictr-0.1.0.dist-info/METADATA").decode()
+    lines = [line for line in (ROOT / file).read_text().splitlines() if not line.startswith("#")]
+    required = re.findall(rf"^Requires-Dist: ([^<>=;]+)[^;\n]*{extra}$", metadata, re.MULTILINE)
+    assert sorted(required) == sorted(re.split("[<>=]", line)[0].lower() for line in lines)
+
+
+PROGRAM = """
+from importlib.metadata import distribution
+import model_zoo.LongCTR, model_zoo.DIEN.src
+from dien_fuxictr.common.shipped import SCRIPT
+
+for entry in distribution("dien-fuxictr").entry_points:
+    assert callable(entry.load())
+    print(entry.name)
+print(SCRIPT)
+print(model_zoo.DIEN.src.__file__)
+"""
+
+
+def test_commands_models_and_the_script_of_a_run_are_those_installed(installed: Path, tmp_path: Path) -> None:
+    *commands, script, dien = run(installed / "python", "-c", PROGRAM, cwd=tmp_path).stdout.splitlines()
+    assert sorted(commands) == sorted(file.stem for file in ROOT.glob("*.py"))
+    assert all((installed / name).is_file() for name in commands)
+    for file in (script, dien):
+        assert Path(file).is_relative_to(installed.parent) and Path(file).is_file()
+
+
+def test_an_empty_folder_suffices(installed: Path, tmp_path: Path) -> None:
+    """The packaged entry trains on the packaged sample, and nothing is written beside the package."""
+    (config,) = installed.parent.glob("**/dien_fuxictr/shipped/config")
+    packages = config.parents[2]
+    before = {path: path.stat().st_mtime_ns for path in packages.rglob("*")}
+    done = run(installed / "run_expid", "--expid", "DIEN_amazon", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
+    assert f"no ./config/ here: taking {config}" in done.stderr
+    assert (tmp_path / "data" / "amazon" / "feature_map.json").is_file()
+    assert (tmp_path / "checkpoints" / "amazon" / "DIEN_amazon.model").is_file()
+    assert "[test] AUC: " in (tmp_path / "config.csv").read_text()
+    assert {path: path.stat().st_mtime_ns for path in packages.rglob("*")} == before
+
+
+def test_an_editable_install_is_the_checkout(tmp_path: Path) -> None:
+    programs = environment_with("--editable", ROOT, folder=tmp_path / "editable")
+    code = "import dien_fuxictr, model_zoo.parts as parts; print(dien_fuxictr.__file__, parts.__file__)"
+    files = run(programs / "python", "-c", code, cwd=tmp_path).stdout.split()
+    assert files == [str(ROOT / "dien_fuxictr" / "__init__.py"), str(ROOT / "model_zoo" / "parts" / "__init__.py")]
