@@ -48,7 +48,7 @@ def transcription(c, kind):
         rows = slice(n * hidden, (n + 1) * hidden)
         return w[rows].dot(i) + scale * v[rows].dot(h) + b[rows]
 
-    states = np.zeros((len(x), hidden))
+    states, updates = np.zeros((2, len(x), hidden))
     final = h0.copy()
     offsets = c["packing"].offsets.tolist()
     for row, (begin, end) in enumerate(itertools.pairwise(offsets)):
@@ -68,9 +68,9 @@ def transcription(c, kind):
                 h = keep * h + (1 - keep) * new
             else:
                 h = (1 - update) * h + update * new
-            states[t] = h
+            states[t], updates[t] = h, update
         final[row] = h
-    return states, final
+    return states, final, updates
 
 
 @pytest.mark.parametrize("kind,backend", ALL)
@@ -78,7 +78,7 @@ def transcription(c, kind):
 def test_equals_transcription(kind, backend, rows, steps, inputs, hidden):
     c = case(rows, steps, inputs, hidden)
     states, final = attentional_gru(**c, kind=kind, backend=backend)
-    expected_states, expected_final = transcription(c, kind)
+    expected_states, expected_final, _ = transcription(c, kind)
     np.testing.assert_allclose(states.numpy(), expected_states, atol=1e-12)
     np.testing.assert_allclose(final.numpy(), expected_final, atol=1e-12)
 
@@ -164,25 +164,15 @@ def test_plain_gru_equals_torch():
     torch.testing.assert_close(final, last[0])
 
 
-def test_update_gate_is_the_one_that_made_the_states():
-    gru = AttentionalGRU(3, 4, "AGRU").double()
-    plain = AttentionalGRU(3, 4, "GRU").double()
-    plain.load_state_dict(gru.state_dict())
-    x, packing = torch.randn(10, 3, dtype=torch.float64), Packing.of_lengths(torch.tensor([5, 5]))
-    states, _ = plain(x, packing)
-    gate = plain.update_gate(x, packing, states)
-    assert gate.shape == states.shape
-    for t in (0, 1, 5, 7):  # u times the way from the state before to the bare candidate
-        before = states[t - 1 : t] if t % 5 else torch.zeros(1, 4, dtype=torch.float64)
-        candidate, _ = attentional_gru(
-            x[t : t + 1],
-            Packing.of_lengths(torch.tensor([1])),
-            *plain.parameters(),
-            kind="AGRU",
-            attention=torch.ones(1, dtype=torch.float64),
-            state=before,
-        )
-        torch.testing.assert_close(states[t : t + 1], before + gate[t : t + 1] * (candidate - before))
+@pytest.mark.parametrize("kind", KINDS)
+def test_update_gate_is_that_of_the_equations(kind):
+    c = case()
+    c["state"] = torch.zeros_like(c["state"])
+    gru = AttentionalGRU(3, 2, kind).double()
+    gru.load_state_dict({name: c[name] for name, _ in gru.named_parameters()})
+    states, _ = gru(c["inputs"], c["packing"], c["attention"])
+    gate = gru.update_gate(c["inputs"], c["packing"], states, c["attention"])
+    np.testing.assert_allclose(gate.detach().numpy(), transcription(c, kind)[2], atol=1e-12)
 
 
 def test_refuses_what_it_does_not_know():

@@ -252,6 +252,15 @@ def test_diagnostics(make_dien):
     assert set(make_dien(gru_type="GRU").eval().diagnostics(make_batch(LENGTHS))) == {"update_gate/item_history"}
 
 
+def test_diagnostics_of_aigru_scale_the_states_by_attention(make_dien):
+    model, batch = make_dien(gru_type="AIGRU").eval(), make_batch([3])
+    values, state = model.diagnostics(batch), model.extract(model.embed_behaviours(batch))[0].states[0]
+    evolution = model.sequences[0].evolution
+    (W_u, *_), (b_u, *_) = evolution.weight_ih.chunk(3), evolution.bias.chunk(3)
+    gate = torch.sigmoid(W_u @ (values["attention/item_history"][0] * state) + b_u)
+    torch.testing.assert_close(values["update_gate/item_history"][:8], gate.detach())
+
+
 def test_an_unused_sequence_is_said(make_dien, caplog):
     with caplog.at_level(logging.WARNING):
         make_dien()

@@ -100,6 +100,8 @@ class InterestSequence(nn.Module):
 
     def diagnostics(self, interests: Interests, evolution: Evolution) -> dict[str, Tensor]:
         """Attention (N,) and update gates (N * H,) at the real steps."""
-        gate = self.evolution.update_gate(interests.states, interests.behaviours.packing, evolution.states)
+        gate = self.evolution.update_gate(
+            interests.states, interests.behaviours.packing, evolution.states, evolution.attention
+        )
         attention = {} if evolution.attention is None else {"attention": evolution.attention}
         return {**attention, "update_gate": gate.flatten()}

@@ -101,8 +101,19 @@ class AttentionalGRU(nn.Module):
         evolve = choose(EVOLVE_CANDIDATES, self.backend, inputs)
         return evolve(inputs, attention, state, self.weight_ih, self.weight_hh, self.bias, self.kind)
 
-    def update_gate(self, inputs: Tensor, packing: Packing, states: Tensor) -> Tensor:
-        """The gate u of (2) before attention acts on it, (N, H), from ``inputs`` and the ``states`` they led to."""
+    def update_gate(self, inputs: Tensor, packing: Packing, states: Tensor, attention: Tensor | None = None) -> Tensor:
+        """The gate u of (2), before attention acts on it; AGRU, which has none, does not use what (2) gives there.
+
+        Args:
+            inputs, packing, attention: as the recurrence ran on them, from zeros on.
+            states: (N, H), which it led to.
+
+        Returns:
+            (N, H).
+        """
+        if self.kind == "AIGRU":
+            assert attention is not None
+            inputs = attention.unsqueeze(1) * inputs  # (9)
         begins = (packing.place == 0).unsqueeze(1)
         previous = states.roll(1, dims=0).masked_fill(begins, 0)
         W_u, U_u, b_u = self.weight_ih.chunk(3)[0], self.weight_hh.chunk(3)[0], self.bias.chunk(3)[0]
