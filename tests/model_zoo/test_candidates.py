@@ -127,9 +127,9 @@ def test_candidates_with_gradients(make_dien, backend):
 @pytest.mark.parametrize("kind", KINDS)
 def test_autocast(kind, backend):
     torch.manual_seed(0)
-    interests, targets, state = torch.randn(20, 8), torch.randn(40, 8), torch.zeros(40, 8)
+    interests, targets, state = torch.randn(20, 8), torch.randn(40, 7), torch.zeros(40, 8)
     layers = [
-        (InterestAttention(8, 8, attention_type, (5,), "Sigmoid", backend=backend), AttentionalGRU(8, 8, kind, backend))
+        (InterestAttention(8, 7, attention_type, (5,), "Sigmoid", backend=backend), AttentionalGRU(8, 8, kind, backend))
         for attention_type in ATTENTION_TYPES
     ]
 
@@ -141,6 +141,19 @@ def test_autocast(kind, backend):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             got = run(attention, evolution)
         torch.testing.assert_close(got, expected, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("backend", FAST)
+@pytest.mark.parametrize("attention_type", ATTENTION_TYPES)
+@pytest.mark.parametrize("activation", ["Sigmoid", "PReLU"])
+def test_attention_under_autocast(attention_type, activation, backend):
+    torch.manual_seed(0)
+    layer = InterestAttention(8, 7, attention_type, (5,), activation, backend=backend).eval()
+    arguments = torch.randn(20, 8), torch.randn(3, 7), Packing.of_lengths(torch.tensor([12, 0, 8]))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = layer(*arguments)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, layer(*arguments), rtol=0, atol=0.05)
 
 
 def case(dtype=torch.float32, steps=5, candidates=40, hidden=6):

@@ -14,7 +14,7 @@ from made_recurrence import compiled
 from model_zoo.DIEN.src.negatives import NegativeSampler
 
 GRU_TYPES = ["GRU", "AIGRU", "AGRU", "AUGRU"]
-ATTENTION_TYPES = ["bilinear_attention", "dot_attention", "din_attention"]
+ATTENTION_TYPES = ["bilinear_attention", "dot_attention", "din_attention", "din_dense_attention"]
 LENGTHS = [6, 0, 1, 3, 2]
 TWO = {
     "dien_target_field": [("item_id", "cate_id"), "query"],
@@ -47,6 +47,7 @@ def test_trains_and_every_parameter_learns(make_dien, gru_type, attention_type, 
         {"augru_sign": "code"},
         {"gru_hidden_size": 5, "attention_type": "din_attention"},
         {"gru_hidden_size": 5, "attention_type": "dot_attention"},
+        {"gru_hidden_size": 5, "attention_type": "din_dense_attention"},
         {"gru_hidden_size": 3},
         TWO,
         COLUMNS,

@@ -33,7 +33,8 @@ class DIEN(BaseModel):
         gru_type: second layer: ``GRU``, ``AIGRU`` (9), ``AGRU`` (10) or ``AUGRU`` (11)-(12).
         enable_sum_pooling: adds Σe_t and e_a * Σe_t to the MLP's input, as the authors' program does (whose Σ has the
             padding in it).
-        attention_type: ``bilinear_attention`` (8), ``dot_attention`` or ``din_attention``.
+        attention_type: ``bilinear_attention`` (8), ``dot_attention``, ``din_attention`` or ``din_dense_attention``, the
+            authors' program.
         aux_loss_alpha: α of (7), the weight of the auxiliary loss; 0 is none.
         gru_hidden_size: H, states of both layers; None: the size of the behaviour's embedding.
         augru_sign: ``paper``, or ``code`` for the authors' program, where attention scales the gate that keeps.

@@ -3,18 +3,25 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .activations import activation as make_activation
 from .backends import ATTENTION_SCORES, CANDIDATE_SCORES, choose
 from .packing import Packing
 from .step_mlp import StepMLP
 
-ATTENTION_TYPES = ("bilinear_attention", "dot_attention", "din_attention")
+ATTENTION_TYPES = ("bilinear_attention", "dot_attention", "din_attention", "din_dense_attention")
 
 
 class InterestAttention(nn.Module):
-    """How much each interest state matters for the target item: a_t = softmax_t(h_t W e_a), eq. (8).
+    """How much each interest state matters for the target item, a_t = softmax_t(score(h_t, e_a)).
 
-    ``bilinear_attention`` is the paper's; ``dot_attention`` has no W; ``din_attention`` is the authors' program, DIN's
-    unit on [q, h, q-h, q*h]. Where the last two meet sizes that differ, a linear map brings the target to H.
+        bilinear_attention:  h_t W e_a, eq. (8)
+        dot_attention:       h_t q,                                 q = e_a
+        din_attention:       net([q, h_t, q - h_t, q * h_t]),       q = e_a
+        din_dense_attention: net([q, h_t, q - h_t, q * h_t]),       q = PReLU(W e_a + b)
+
+    The net is the unit of Deep Interest Network (Zhou et al., KDD 2018). The last one is the authors' program, whose
+    PReLU(x) = max(0, x) + α min(0, x) has an α for each of the H units, which starts at 0.1. Where dot_attention and
+    din_attention meet sizes that differ, q = W e_a.
 
     Args:
         interest_size: H. target_size: D.
@@ -47,20 +54,26 @@ class InterestAttention(nn.Module):
         self.use_softmax = use_softmax
         if attention_type == "bilinear_attention":
             self.weight = nn.Parameter(torch.eye(interest_size, target_size))
+        elif attention_type == "din_dense_attention":
+            self.project: nn.Module = nn.Sequential(
+                nn.Linear(target_size, interest_size), make_activation("PReLU", interest_size)
+            )
         elif interest_size != target_size:
-            self.project: nn.Module = nn.Linear(target_size, interest_size, bias=False)
+            self.project = nn.Linear(target_size, interest_size, bias=False)
         else:
             self.project = nn.Identity()
-        if attention_type == "din_attention":
+        self.unit = None
+        if attention_type in ("din_attention", "din_dense_attention"):
             self.unit = StepMLP(4 * interest_size, hidden_units, activation, dropout, output_activation)
 
     def forward(self, interests: Tensor, target: Tensor, packing: Packing) -> Tensor:
         """interests: (N, H), target: (B, D), packing: of B rows with N steps in all. Returns (N,)."""
         query = self._query(target)
-        if self.attention_type == "din_attention":
+        if self.unit is not None:
             scores = choose(ATTENTION_SCORES, self.backend, interests)(interests, packing, query, self.unit)
         else:
             scores = (interests * packing.spread(query)).sum(dim=1)
+        scores = scores.to(interests.dtype)  # under autocast they have its own
         return packing.softmax(scores) if self.use_softmax else scores
 
     @torch.no_grad()
@@ -70,7 +83,7 @@ class InterestAttention(nn.Module):
         interests: (T, H), targets: (B, D). Returns (T, B).
         """
         queries = self._query(targets)
-        if self.attention_type == "din_attention":
+        if self.unit is not None:
             scores = choose(CANDIDATE_SCORES, self.backend, interests)(interests, queries, self.unit)
         else:
             scores = interests @ queries.T

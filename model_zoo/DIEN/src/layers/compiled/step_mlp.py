@@ -23,15 +23,15 @@ def plain(net: StepMLP) -> tuple[list[Tensor], list[Tensor], str] | None:
 
 def attention_scores(states: Tensor, packing: Packing, query: Tensor, net: StepMLP) -> Tensor:
     """Arguments and result as in :func:`..in_torch.attention_scores`."""
-    if kernels := plain(net):
-        return attention.attention_scores(states, packing.offsets, query, *kernels)
+    if kernels := plain(net):  # under autocast the query has its type
+        return attention.attention_scores(states, packing.offsets, query.to(states.dtype), *kernels)
     return in_torch.attention_scores(states, packing, query, net)
 
 
 def candidate_scores(states: Tensor, query: Tensor, net: StepMLP) -> Tensor:
     """Arguments and result as in :func:`..in_torch.candidate_scores`."""
     if kernels := plain(net):
-        return attention.candidate_scores(states, query, *kernels)
+        return attention.candidate_scores(states, query.to(states.dtype), *kernels)
     return in_torch.candidate_scores(states, query, net)
 
 
