@@ -3,12 +3,10 @@
 import argparse
 import json
 import os
-import platform
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import torch
 
 from dien_fuxictr.common.markdown import padded_table
 from dien_fuxictr.common.revision import revision
-from dien_fuxictr.experiment.report import cpu_name
+from dien_fuxictr.experiment.report import cpu_name, versions
 
 PACKAGES = ("torch", "numpy", "fuxictr", "deepctr-torch", "torch-rechub")
 
@@ -89,7 +87,7 @@ def publish(
         "date": f"{date.today()}",
         "commit": revision(Path(__file__).parents[1]),
         "hardware": {"device": cpu_name(), "cpus": os.cpu_count(), **gpu},
-        "versions": versions(zoo),
+        "versions": versions(PACKAGES) | ({"FuxiCTR checkout": revision(zoo)} if zoo else {}),
     }
     tables = {title: rows for title, rows in tables.items() if rows}
     for title, rows in tables.items():
@@ -99,17 +97,6 @@ def publish(
     print(machine_line(about))
     if json_file:
         json_file.write_text(json.dumps({**about, "notes": list(notes), "tables": tables}, indent=2))
-
-
-def versions(zoo: Path | None = None) -> dict[str, str | None]:
-    """Of Python, of the packages that are installed, and the commit of a FuxiCTR checkout."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found | ({"FuxiCTR checkout": revision(zoo)} if zoo else {})
 
 
 def machine_line(about: dict[str, Any]) -> str:

@@ -1,12 +1,13 @@
 """`--report`: what a comparison needs of a run, as files: result.json and predictions.npz."""
 
+import contextlib
 import json
 import os
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,15 @@ def cpu_name() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     named = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.is_file() else None
     return named[1] if named else platform.processor() or platform.machine()
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of Python and of those packages that are installed; torch's names its build, as its metadata need not."""
+    found = {"python": platform.python_version()}
+    for name in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = str(torch.__version__) if name == "torch" else version(name)
+    return found
 
 
 class Report:
@@ -98,7 +108,7 @@ class Report:
             "batch_size": params["batch_size"],
             "config": {key: repr(value) for key, value in params.items()},
             **self.commits,
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+            "versions": versions(PACKAGES),
             "hardware": {"device": device, "cpus": os.cpu_count(), "threads": torch.get_num_threads()},
         }
         write_atomic(self.folder / "result.json", lambda file: file.write(json.dumps(result, indent=2).encode()))

@@ -1,9 +1,13 @@
 """`--report`: the files that a comparison reads."""
 
 import json
+from importlib.metadata import version
 
 import numpy as np
+import torch
 from sklearn.metrics import roc_auc_score
+
+from dien_fuxictr.experiment.report import versions
 
 
 def test_report_holds_metrics_curves_timings_and_predictions(workspace):
@@ -22,6 +26,13 @@ def test_report_holds_metrics_curves_timings_and_predictions(workspace):
     assert set(result["curve"][0]) == {"step", "loss/train", "validation/AUC"}
     assert result["config"]["learning_rate"] == "0.01" and "torch" in result["versions"]
     assert result["hardware"]["device"].strip() and result["hardware"]["cpus"] >= 1
+
+
+def test_versions_name_the_build_of_torch(monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.99.0+cu130")
+    found = versions(["torch", "numpy", "a-package-that-is-not-installed"])
+    assert list(found) == ["python", "torch", "numpy"]
+    assert found["torch"] == "2.99.0+cu130" and found["numpy"] == version("numpy")
 
 
 def test_report_and_tensorboard_do_not_change_the_run(workspace):
