@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dien_fuxictr.common.errors import UserError, exit_code
+from dien_fuxictr.common.pictures import default_style
 from dien_fuxictr.studies.comparison.pictures import color
 
 from .breakdown import COLUMNS
@@ -32,19 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(files: Sequence[Path], folder: Path) -> int:
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise UserError("no pictures, as a package is not installed: pip install matplotlib") from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     for file in files:
         program, tables = read(file)
         folder.mkdir(parents=True, exist_ok=True)
-        figure = PICTURES[program](tables)
-        figure.savefig(folder / f"{program}.png", dpi=150)
-        pyplot.close(figure)
+        with default_style():
+            PICTURES[program](tables).savefig(folder / f"{program}.png", dpi=150)
         print(folder / f"{program}.png")
     return 0
 
@@ -67,12 +60,11 @@ def read(file: Path) -> tuple[str, Tables]:
 
 def panels(count: int, height: float) -> tuple[Any, Any]:
     """A figure and its axes, two beside each other."""
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     rows = -(-count // 2)
-    figure, axes = pyplot.subplots(
-        rows, min(count, 2), figsize=(5.5 * min(count, 2), height * rows), layout="constrained", squeeze=False
-    )
+    figure = Figure(figsize=(5.5 * min(count, 2), height * rows), layout="constrained")
+    axes = figure.subplots(rows, min(count, 2), squeeze=False)
     for place in axes.flatten()[count:]:
         place.remove()
     return figure, axes.flatten()[:count]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib import style
 
 from benchmarks import draw
 from benchmarks.breakdown import COLUMNS
@@ -47,6 +48,15 @@ def test_every_report_becomes_a_picture(tmp_path: Path, capsys: pytest.CaptureFi
     pictures = [tmp_path / "pictures" / f"{program}.png" for program in REPORTS]
     assert capsys.readouterr().out.split() == [str(picture) for picture in pictures]
     assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
+
+
+def test_a_users_style_changes_nothing(tmp_path: Path) -> None:
+    file = write(tmp_path, "lengths", REPORTS["lengths"])
+    for name in ("default", "ggplot"):
+        with style.context(name):
+            assert draw.main([file, "--out", str(tmp_path / name)]) == 0
+    plain, in_style = ((tmp_path / name / "lengths.png").read_bytes() for name in ("default", "ggplot"))
+    assert plain == in_style
 
 
 def test_a_panel_for_each_race_and_a_bar_for_each_system() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.pictures import default_style
 
 from .slices import Slices
 from .table import Row
@@ -33,18 +33,14 @@ def draw_all(
     Raises:
         UserError: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise UserError("no pictures, as a package is not installed: pip install matplotlib") from error
-    matplotlib.use("Agg")
     order = [row.expid for row in rows]
-    draw_auc(rows, folder / "auc.png")
-    draw_curves({expid: results[expid] for expid in order}, folder / "learning_curves.png")
     ordered = {expid: predictions[expid] for expid in order}
-    draw_calibration(ordered, folder / "calibration.png")
-    if slices:
-        draw_slices(ordered, slices, folder / "auc_by_slice.png")
+    with default_style():
+        draw_auc(rows, folder / "auc.png")
+        draw_curves({expid: results[expid] for expid in order}, folder / "learning_curves.png")
+        draw_calibration(ordered, folder / "calibration.png")
+        if slices:
+            draw_slices(ordered, slices, folder / "auc_by_slice.png")
 
 
 def color(number: int) -> tuple[float, float, float, float]:
@@ -56,23 +52,24 @@ def color(number: int) -> tuple[float, float, float, float]:
 
 def draw_auc(rows: Sequence[Row], file: Path) -> None:
     """Test AUC of each system, the standard deviation over its seeds as error bar, best on top."""
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
-    figure, axes = pyplot.subplots(figsize=(7, 0.4 * len(rows) + 1.2), layout="constrained")
+    figure = Figure(figsize=(7, 0.4 * len(rows) + 1.2), layout="constrained")
+    axes = figure.subplots()
     names = [row.expid for row in rows][::-1]
     errors = [row.auc_std or 0 for row in rows][::-1]
     axes.errorbar([row.auc for row in rows][::-1], names, xerr=errors, fmt="o", capsize=3)
     axes.set(xlabel="test AUC (mean ± standard deviation over seeds)", ylim=(-0.5, len(rows) - 0.5))
     axes.grid(axis="x", alpha=0.3)
     figure.savefig(file, dpi=150)
-    pyplot.close(figure)
 
 
 def draw_curves(results: dict[str, list[dict[str, Any]]], file: Path) -> None:
     """Losses and validation AUC over the evaluations, mean over the seeds that got as far."""
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
-    figure, axes = pyplot.subplots(1, len(CURVES), figsize=(4.5 * len(CURVES), 3.6), layout="constrained")
+    figure = Figure(figsize=(4.5 * len(CURVES), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(CURVES))
     for place, (name, title) in zip(axes, CURVES.items(), strict=True):
         for number, (expid, runs) in enumerate(results.items()):
             curves = [[point[name] for point in run["curve"] if name in point] for run in runs]
@@ -88,7 +85,6 @@ def draw_curves(results: dict[str, list[dict[str, Any]]], file: Path) -> None:
     handles, labels = axes[-1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
     figure.savefig(file, dpi=150)
-    pyplot.close(figure)
 
 
 def calibration(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -103,9 +99,10 @@ def calibration(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def draw_calibration(predictions: dict[str, list[dict[str, np.ndarray]]], file: Path) -> None:
     """Predicted against observed click rate, all seeds together."""
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
-    figure, axes = pyplot.subplots(figsize=(7.5, 4.8), layout="constrained")
+    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+    axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
     for number, (expid, runs) in enumerate(predictions.items()):
         rows = {name: np.concatenate([run[name] for run in runs]) for name in ("label", "score")}
@@ -113,7 +110,6 @@ def draw_calibration(predictions: dict[str, list[dict[str, np.ndarray]]], file: 
     axes.set(xlabel="predicted", ylabel="observed", title="click rate", xlim=(0, 1), ylim=(0, 1))
     figure.legend(loc="outside right center", fontsize="small")
     figure.savefig(file, dpi=150)
-    pyplot.close(figure)
 
 
 def slice_aucs(runs: list[dict[str, np.ndarray]], slices: Slices) -> list[float]:
@@ -132,10 +128,10 @@ def slice_aucs(runs: list[dict[str, np.ndarray]], slices: Slices) -> list[float]
 
 def draw_slices(predictions: dict[str, list[dict[str, np.ndarray]]], slices: Sequence[Slices], file: Path) -> None:
     """Test AUC by history length and by item popularity."""
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
-    size = (5.5 * len(slices), 3.8)
-    figure, axes = pyplot.subplots(1, len(slices), figsize=size, layout="constrained", squeeze=False)
+    figure = Figure(figsize=(5.5 * len(slices), 3.8), layout="constrained")
+    axes = figure.subplots(1, len(slices), squeeze=False)
     for place, partition in zip(axes[0], slices, strict=True):
         for number, (expid, runs) in enumerate(predictions.items()):
             place.plot(partition.names, slice_aucs(runs, partition), marker=".", label=expid, color=color(number))
@@ -144,4 +140,3 @@ def draw_slices(predictions: dict[str, list[dict[str, np.ndarray]]], slices: Seq
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
     figure.savefig(file, dpi=150)
-    pyplot.close(figure)

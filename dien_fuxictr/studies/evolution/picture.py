@@ -8,6 +8,7 @@ import numpy as np
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import write_atomic
+from dien_fuxictr.common.pictures import default_style
 
 LETTERS = "ABCDEFGHIJ"
 """Candidates on one picture."""
@@ -23,10 +24,9 @@ DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (-1, -1), (1, -
 def require_matplotlib() -> None:
     """Raises UserError where it is not installed."""
     try:
-        import matplotlib
+        import matplotlib  # noqa: F401
     except ImportError as error:
         raise UserError("a picture needs matplotlib, which is not installed: pip install matplotlib") from error
-    matplotlib.use("Agg")
 
 
 def draw(
@@ -47,13 +47,13 @@ def draw(
         title: of the picture.
         file: PNG to write.
     """
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
-    with pyplot.rc_context({"text.parse_math": False}):  # a title may hold dollars
+    with default_style({"text.parse_math": False}):  # a title may hold dollars
         key = 0.42 * len(candidates) + 1.3
         height = max(4.8 + key, 0.21 * len(behaviours) + 1.4)
         below = max(key, height - 7)  # the paths' panel is not higher than wide
-        figure = pyplot.figure(figsize=(12 + 0.35 * len(candidates), height), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(12 + 0.35 * len(candidates), height), dpi=DPI, layout="constrained")
         figure.suptitle(title)
         widths = (1, max(0.45, 0.07 * len(candidates)))
         grid = figure.add_gridspec(2, 2, width_ratios=widths, height_ratios=(height - below, below))
@@ -65,7 +65,6 @@ def draw(
         figure.set_layout_engine("none")  # labels are placed by pixels, so that nothing may move any more
         _label_paths(paths, points)
         write_atomic(file, lambda output: figure.savefig(output, format="png", dpi=DPI))
-        pyplot.close(figure)
 
 
 def _style(number: int, paths: int) -> dict[str, Any]:

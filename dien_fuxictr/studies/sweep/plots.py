@@ -6,6 +6,8 @@ from pathlib import Path
 from optuna import Study
 from optuna.trial import TrialState
 
+from dien_fuxictr.common.pictures import default_style
+
 
 def draw(study: Study, folder: Path) -> list[Path]:
     """Draw what there is enough for: history.png with a finished trial, importance.png with two that differ.
@@ -21,7 +23,7 @@ def draw(study: Study, folder: Path) -> list[Path]:
         import matplotlib
     except ImportError:
         return []
-    matplotlib.use("Agg")
+    matplotlib.use("Agg")  # Optuna draws by pyplot
     from matplotlib import pyplot
     from optuna.visualization.matplotlib import plot_optimization_history, plot_param_importances
 
@@ -30,10 +32,10 @@ def draw(study: Study, folder: Path) -> list[Path]:
     for name, plot, enough in (("history", plot_optimization_history, 1), ("importance", plot_param_importances, 2)):
         if len(values) < enough:
             continue
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna calls these functions experimental
-            plot(study)
         files.append(folder / f"{name}.png")
-        pyplot.savefig(files[-1], dpi=120, bbox_inches="tight")
-        pyplot.close("all")
+        with warnings.catch_warnings(), default_style():
+            warnings.simplefilter("ignore")  # Optuna calls these functions experimental
+            figure = plot(study).figure
+            figure.savefig(files[-1], dpi=120, bbox_inches="tight")
+        pyplot.close(figure)
     return files

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import style
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.studies.comparison.pictures import BINS, calibration, draw_all, slice_aucs
@@ -37,6 +38,17 @@ def test_every_picture_is_drawn(tmp_path: Path) -> None:
     files = sorted(tmp_path.iterdir())
     assert [file.name for file in files] == ["auc.png", "auc_by_slice.png", "calibration.png", "learning_curves.png"]
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+
+
+def test_a_users_style_changes_nothing(tmp_path: Path) -> None:
+    for name in ("default", "ggplot"):
+        (tmp_path / name).mkdir()
+        with style.context(name):
+            draw_all(*made(), [], tmp_path / name)
+    files = list((tmp_path / "default").iterdir())
+    assert len(files) == 3 and all(
+        file.read_bytes() == (tmp_path / "ggplot" / file.name).read_bytes() for file in files
+    )
 
 
 def test_auc_of_each_part_is_the_mean_over_the_seeds() -> None:

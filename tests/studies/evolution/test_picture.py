@@ -3,8 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib import colors
+from matplotlib import colors, style
+from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.text import Text
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment.trace import principal_components
@@ -48,8 +50,20 @@ def test_attention_has_its_colours(tmp_path: Path) -> None:
     assert dark_cells(two) == pytest.approx(2 * dark_cells(one), rel=0.2)
 
 
-def test_names_may_hold_what_matplotlib_takes_for_markup(tmp_path: Path) -> None:
-    drawn(tmp_path / "a.png", 5, 2, "$_{$")  # as markup it would be broken
+def test_names_may_hold_what_matplotlib_takes_for_markup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    savefig = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: figures.append(self) or savefig(self, *a, **k))
+    drawn(tmp_path / "a.png", 3, 2, "$_{$")  # as markup it would be broken
+    texts = {text.get_text(): text.get_parse_math() for text in figures[0].findobj(Text)}
+    names = [*(f"{step}  $_{{$" for step in (1, 2, 3)), "A   $_{$", "B   $_{$"]
+    assert [texts[name] for name in names] == [False] * 5
+
+
+def test_a_users_style_changes_nothing(tmp_path: Path) -> None:
+    pixels = drawn(tmp_path / "a.png", 5, 2)
+    with style.context("ggplot"):
+        assert np.array_equal(drawn(tmp_path / "b.png", 5, 2), pixels)
 
 
 def test_labels_keep_their_distance() -> None:

@@ -1,0 +1,35 @@
+"""Pictures of a small study."""
+
+from pathlib import Path
+
+import matplotlib
+import optuna
+from matplotlib import style
+
+from dien_fuxictr.studies.sweep.plots import draw
+
+
+def study(values: list[float]) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    made = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    space = {"x": optuna.distributions.FloatDistribution(0, 1)}
+    for number, value in enumerate(values):
+        made.add_trial(optuna.create_trial(params={"x": number / 10}, distributions=space, value=value))
+    return made
+
+
+def test_pictures_that_there_is_enough_for(tmp_path: Path) -> None:
+    assert draw(study([]), tmp_path) == []
+    assert draw(study([0.5, 0.5]), tmp_path) == [tmp_path / "history.png"]
+    assert draw(study([0.5, 0.6]), tmp_path) == [tmp_path / "history.png", tmp_path / "importance.png"]
+
+
+def test_a_users_style_is_neither_seen_nor_changed(tmp_path: Path) -> None:
+    pictures = []
+    for name in ("default", "dark_background"):
+        with style.context(name):
+            before = matplotlib.rcParams.copy()
+            (file,) = draw(study([0.5]), tmp_path)
+            assert matplotlib.rcParams == before
+        pictures.append(file.read_bytes())
+    assert pictures[0] == pictures[1]
