@@ -75,8 +75,8 @@ def read_experiments(config: Path, expids: Iterable[str], checkout: Checkout | N
         checkout: has the models that are not in `model_zoo/`.
 
     Raises:
-        UserError: an unknown experiment, experiments on different data sets, one without AUC among its metrics, or a
-            model that its checkout does not have, or that cannot be imported from it.
+        UserError: an unknown experiment, experiments on different data sets, one without AUC among its metrics, a data
+            set without test data, or a model that its checkout does not have, or that cannot be imported from it.
     """
     models, datasets = read_files(config, "model_config"), read_files(config, "dataset_config")
     experiments = {}
@@ -95,6 +95,11 @@ def read_experiments(config: Path, expids: Iterable[str], checkout: Checkout | N
             )
         if "AUC" not in (params.get("metrics") or []):
             raise UserError(f"{expid}: metrics has no AUC, which a comparison ranks by")
+        if not params.get("test_data"):
+            raise UserError(
+                f"{expid}: data set {params['dataset_id']} has no test_data, and a comparison is on the test set; "
+                "run_param_tuner.py ranks by validation"
+            )
         if checkout and not params.get("zoo") and params["model"] not in own_models():
             params["zoo"] = str(checkout.path)
         if params.get("zoo"):

@@ -78,10 +78,12 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
         "elsewhere": {**SETTINGS, "dataset_id": "other"},
         "no_auc": {**SETTINGS, "metrics": ["logloss"]},
         "pooled": {**SETTINGS, "model": "EmbeddingMLP"},
+        "untested": {**SETTINGS, "dataset_id": "no_test"},
     }
     (tmp_path / "config" / "model_config" / "M.yaml").write_text(yaml.dump(entries))
-    data = {"data_root": "./data/", "data_format": "csv", "train_data": "train.csv"}
-    (tmp_path / "config" / "dataset_config.yaml").write_text(yaml.dump({"d": data, "other": data}))
+    data = {"data_root": "./data/", "data_format": "csv", "train_data": "train.csv", "test_data": "test.csv"}
+    sets = {"d": data, "other": data, "no_test": {**data, "test_data": None}}
+    (tmp_path / "config" / "dataset_config.yaml").write_text(yaml.dump(sets))
     fake = Fake()
     monkeypatch.setattr("dien_fuxictr.studies.comparison.cli.run_with_progress", fake)
     return fake
@@ -163,6 +165,7 @@ def test_equal_entries_are_trained_once_unless_both_are_named(fake: Fake) -> Non
         (["--expids", "weka"], "expid 'weka' is not in config; nearest: weak"),
         (["--expids", "weak", "elsewhere"], "weak is on data set d, elsewhere on other: a comparison is on one"),
         (["--expids", "no_auc"], "no_auc: metrics has no AUC"),
+        (["--expids", "untested"], "untested: data set no_test has no test_data, and a comparison is on the test set"),
         (["--expids", "weak", "--base", "strong"], "--base strong is none of the experiments: weak"),
         (["--dataset", "none"], "config has no experiment with --dataset none"),
         ([], "no experiment to compare"),
