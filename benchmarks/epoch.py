@@ -11,24 +11,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-from fuxictr.pytorch.dataloaders import RankDataLoader
 from tqdm import tqdm
 
 from dien_fuxictr.common.errors import exit_code
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.dataset.samples.protocols import SPLITS
-from dien_fuxictr.experiment.configuration.config import BASE, load_config, write_config
-from dien_fuxictr.experiment.configuration.paths import resolve_paths
-from dien_fuxictr.experiment.models import build_model, find_model, load_feature_map
-from dien_fuxictr.experiment.training.allocator import keep_freed_memory
-from dien_fuxictr.experiment.training.sparse_tables import update_sparsely
-from dien_fuxictr.experiment.training.trainer import Trainer
+from dien_fuxictr.experiment import Experiment, open_experiment
+from dien_fuxictr.experiment.configuration.config import BASE, write_config
+from dien_fuxictr.experiment.configuration.overrides import add_set_option
 
 from .clock import interleaved
 from .report import Row, make_parser, publish
@@ -49,38 +42,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="folder of model_config and dataset_config; default: this project's",
     )
     parser.add_argument("--expid", default="DIEN_amazon", metavar="ID", help="experiment id; default DIEN_amazon")
+    add_set_option(parser)
     options = parser.parse_args(arguments)
-    keep_freed_memory()
     return exit_code(lambda: _run(options, arguments), "interrupted")
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
     with TemporaryDirectory() as folder:
-        params = moved(options.config, options.expid, Path(folder))
+        experiment = moved(options.config, options.expid, Path(folder), dict(options.settings))
+        params = experiment.params
         timed_run(params, 1)
         runs = [
             (timed_run(params, 1), timed_run(params, 2))
             for _ in tqdm(range(options.rounds), "runs", leave=False, disable=None)
         ]
         title = f"An epoch of {options.expid}, batches of {params['batch_size']}"
-        rows = epoch_rows(runs, *bare_times(params, options.rounds))
+        rows = epoch_rows(runs, *bare_times(experiment, options.rounds))
     publish("epoch", {title: rows, "Ratios": [ratios(rows)]}, json_file=options.json, arguments=arguments)
     return 0
 
 
-def moved(config: Path, expid: str, folder: Path) -> dict[str, Any]:
-    """The experiment's configuration with all that it writes below ``folder``, and inputs where they are."""
-    params = deepcopy(load_config(config, expid).params)
-    params |= {
+def moved(config: Path, expid: str, folder: Path, settings: dict[str, Any] | None = None) -> Experiment:
+    """The experiment with all that it writes below ``folder``, and inputs where they are."""
+    own = {
         "data_root": str(folder / "data"),
         "model_root": str(folder / "checkpoints"),
         "verbose": 0,
         "early_stop_patience": sys.maxsize,
     }
-    resolve_paths(params, config)
+    experiment = open_experiment(expid, config, set={**(settings or {}), **own})
+    params = experiment.params
     inputs, names = (params["build"], BUILD_FILES) if params.get("build") else (params, [f"{s}_data" for s in SPLITS])
     inputs |= {name: str(Path(inputs[name]).absolute()) for name in names if inputs.get(name)}
-    return params
+    return experiment
 
 
 def timed_run(params: dict[str, Any], epochs: int) -> tuple[float, float]:
@@ -104,23 +98,16 @@ def timed_run(params: dict[str, Any], epochs: int) -> tuple[float, float]:
     return first_step - start, time.perf_counter() - first_step
 
 
-def bare_times(params: dict[str, Any], rounds: int) -> tuple[dict[str, list[float]], int]:
+def bare_times(experiment: Experiment, rounds: int) -> tuple[dict[str, list[float]], int]:
     """Seconds of the training steps of an epoch and of its loader alone, and the number of batches."""
-    if params.get("num_threads"):
-        torch.set_num_threads(params["num_threads"])
-    params = prepare_dataset(params)
-    model = build_model(find_model(params["model"], params.get("zoo")), load_feature_map(params), params)
-    if params.get("embedding_updates") == "sparse":
-        update_sparsely(model)
-    trainer = Trainer(model, params.get("max_gradient_norm", 10.0))
-    loaders: Any = RankDataLoader(model.feature_map, stage="train", **params)
-    loader, _ = loaders
+    trainer = experiment.trainer()
+    loader, _ = experiment.train_loaders()
     batches = list(loader)
-    model.train()
+    experiment.model.train()
 
     def steps() -> None:
         for batch in batches:
-            trainer._train_step(batch)
+            trainer.train_step(batch)
 
     def loading() -> None:
         for _ in loader:

@@ -63,7 +63,7 @@ class Training:
 
     def seconds(self, calls: int) -> float:
         """Of a training step, the mean of so many."""
-        return seconds_of(lambda: self._trainer._train_step(next(self._next)), calls)
+        return seconds_of(lambda: self._trainer.train_step(next(self._next)), calls)
 
     def peak_bytes(self) -> float:
         """Of all that the process ever held; NaN without /proc."""

@@ -4,41 +4,25 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
-from copy import deepcopy
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import fuxictr
-import torch
-from fuxictr.features import FeatureMap
-from fuxictr.pytorch.dataloaders import RankDataLoader
-from fuxictr.pytorch.models import BaseModel
-from fuxictr.pytorch.torch_utils import seed_everything
 from fuxictr.utils import print_to_json, print_to_list
 
 from dien_fuxictr.common.errors import UserError, exit_code
-from dien_fuxictr.dataset.loading.checks import check_encoded
-from dien_fuxictr.dataset.loading.fingerprint import Fingerprint
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
 from .configuration.config import Config, load_config
-from .configuration.keys import check_keys
-from .configuration.paths import find_config, resolve_paths
-from .configuration.values import check_values
-from .device import device_index
-from .evaluation.evaluate import Evaluation, evaluate
-from .evaluation.predict_file import output_path, predict_file
+from .evaluation.evaluate import Evaluation
+from .evaluation.new_rows import output_path, write_scores
+from .experiment import Experiment
 from .logs import RunLog
-from .models import build_model, find_model, load_feature_map
+from .options import add_experiment_options
 from .report import Report
-from .training import checkpoint
-from .training.allocator import keep_freed_memory
-from .training.sparse_tables import update_sparsely
 from .training.tensorboard import TensorBoard
-from .training.trainer import Trainer
+from .training.trainer import Observer
 
 EPILOG = """
 examples:
@@ -68,15 +52,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--config",
-        type=find_config,
-        default="./config/",
-        metavar="DIR",
-        help="folder of model_config and dataset_config; default ./config/, or else the one that comes with the code",
-    )
-    parser.add_argument("--expid", default="DIEN_amazon", metavar="ID", help="experiment id; default DIEN_amazon")
-    parser.add_argument("--gpu", type=int, default=-1, metavar="N", help="index of the GPU, -1 for the CPU (default)")
+    add_experiment_options(parser)
     parser.add_argument("--strict", action="store_true", help="an unknown key in the configuration is an error")
     parser.add_argument("--rebuild", action="store_true", help="build the data set anew where its inputs have changed")
     parser.add_argument(
@@ -120,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    config = load_config(options.config, options.expid)
+    config = load_config(options.config, options.expid, dict(options.settings))
     if options.show_config:
         print(config.render())
         for warning in config.warnings:
@@ -135,121 +111,51 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) -> None:
-    keep_freed_memory()
     logging.info(f"FuxiCTR version: {fuxictr.__version__}")
-    check_values(config.params, config.origin.__getitem__)
-    model_class = find_model(config.params["model"], config.params.get("zoo"))
-    params = deepcopy(config.params)
-    warnings = config.warnings + check_keys(config, model_class, options.strict) + resolve_paths(params, options.config)
-    params["gpu"] = device_index(options.gpu, warnings)
-    for warning in warnings:
+    experiment = Experiment(config, options.gpu, options.strict)
+    for warning in experiment.warnings:
         logging.warning(warning)
-    logging.info("Params: " + print_to_json(params))
-    run_folder = Path(params["model_root"], params["dataset_id"])
-    open_log = partial(log.open_file, run_folder / f"{options.expid}.log")
-    observers: list[TensorBoard | Report] = []
-    if options.report:
-        observers.append(Report(options.report, config.params.get("zoo")))
-    if options.tensorboard:
-        events = run_folder / f"{options.expid}.tensorboard" / datetime.now().strftime("%Y%m%d-%H%M%S")
-        observers.append(TensorBoard(events))
-    if params.get("num_threads"):
-        torch.set_num_threads(params["num_threads"])
-    seed_everything(seed=params["seed"])
-
+    logging.info("Params: " + print_to_json(experiment.params))
+    open_log = partial(log.open_file, experiment.folder / f"{options.expid}.log")
     if options.predict:
         out = output_path(options.out, options.expid)
-        model = build_model(model_class, load_feature_map(params), params)
-        checkpoint.load_weights(model, Path(model.checkpoint))
-        predict_file(model, options.predict, out, params)
+        scores = experiment.predict(options.predict)
+        write_scores(scores, options.predict, out, experiment.params)
         open_log(append=True)
         return
-    params = prepare_dataset(params, rebuild=options.rebuild)
-    feature_map = load_feature_map(params)
-    check_encoded(feature_map, params)
-    logging.info("Feature specs: " + print_to_json(feature_map.features))
-    model = build_model(model_class, feature_map, params)
+    report = Report(options.report, config.params.get("zoo")) if options.report else None
+    observers: list[Observer] = [report] if report else []
+    if options.tensorboard:
+        events = experiment.folder / f"{options.expid}.tensorboard" / datetime.now().strftime("%Y%m%d-%H%M%S")
+        observers.append(TensorBoard(events))
+    experiment.prepare(rebuild=options.rebuild)
     if options.eval_only:
-        checkpoint.load_weights(model, Path(model.checkpoint))
+        experiment.load()
         open_log(append=True)
-        _, valid_loader = _loaders(feature_map, "train", params)
-        _evaluate_both(model, valid_loader, params)
+        experiment.evaluate()
         return
     open_log = partial(open_log, append=options.resume)
-    trainer, valid_loader = _train(options, config, params, model, open_log, observers)
+    experiment.fit(options.resume, observers, on_start=open_log)
     open_log()  # a resumed run that had finished took no step
-    valid, test = _evaluate_both(model, valid_loader, params)
-    for observer in observers:
-        if isinstance(observer, Report):
-            observer.save(model, config.params, trainer.progress, valid, test)
-    _append_result(options, params["dataset_id"], valid, test)
+    evaluations = experiment.evaluate()
+    if report:
+        assert experiment.progress
+        valid, test = evaluations.get("valid"), evaluations.get("test")
+        report.save(experiment.model, config.params, experiment.progress, valid, test)
+    _append_result(options, experiment.params["dataset_id"], evaluations)
 
 
-def _train(
-    options: argparse.Namespace,
-    config: Config,
-    params: dict[str, Any],
-    model: BaseModel,
-    on_start: Callable[[], None],
-    observers: list[TensorBoard | Report],
-) -> tuple[Trainer, Any]:
-    """Fit the model; returns the trainer and the validation loader. The training data are free again afterwards."""
-    if params.get("embedding_updates") == "sparse":
-        update_sparsely(model)
-    trainer = Trainer(
-        model,
-        max_gradient_norm=params.get("max_gradient_norm", 10.0),
-        config={**config.params, "content of the data set": _data_content(params)},
-        on_start=on_start,
-        observers=observers,
-    )
-    if options.resume:
-        trainer.resume()
-    train_loader, valid_loader = _loaders(model.feature_map, "train", params)
-    if valid_loader is None:
-        raise UserError(f"data set {params['dataset_id']} has no valid_data: training needs a validation set")
-    trainer.fit(train_loader, valid_loader, epochs=params.get("epochs", 1))
-    for observer in observers:
-        observer.close()
-    return trainer, valid_loader
-
-
-def _loaders(feature_map: FeatureMap, stage: str, params: dict[str, Any]) -> Any:
-    """The zoo's function, whose result depends on the stage: train gives two loaders, test one."""
-    return RankDataLoader(feature_map, stage=stage, **params)
-
-
-def _data_content(params: dict[str, Any]) -> dict[str, str]:
-    """Digests of the files that the data set was built from: a run cannot be resumed on other data."""
-    fingerprint = Fingerprint.load(Path(params["data_root"], params["dataset_id"]))
-    return {role: seen["blake2b"] for role, seen in fingerprint.inputs.items()} if fingerprint else {}
-
-
-def _evaluate_both(
-    model: BaseModel, valid_loader: Any, params: dict[str, Any]
-) -> tuple[Evaluation | None, Evaluation | None]:
-    valid, test = None, None
-    if valid_loader is not None:
-        logging.info("****** Validation evaluation ******")
-        valid = evaluate(model, valid_loader, params["metrics"])
-    if params.get("test_data"):
-        logging.info("******** Test evaluation ********")
-        test_loader = _loaders(model.feature_map, "test", params)
-        test = evaluate(model, test_loader, params["metrics"])
-    return valid, test
-
-
-def _append_result(
-    options: argparse.Namespace, dataset_id: str, valid: Evaluation | None, test: Evaluation | None
-) -> None:
+def _append_result(options: argparse.Namespace, dataset_id: str, evaluations: dict[str, Evaluation]) -> None:
     """One line in the zoo's form to `<name of the config folder>.csv` in the working directory."""
     file = Path(f"{Path(os.path.abspath(options.config)).name.replace('.yaml', '')}.csv")
+    valid, test = (
+        print_to_list(evaluations[split].metrics) if split in evaluations else "" for split in ("valid", "test")
+    )
     try:
         with open(file, "a+", encoding="utf-8") as results:
             results.write(
                 f" {datetime.now():%Y%m%d-%H%M%S},[command] python {' '.join(sys.argv)},[exp_id] {options.expid},"
-                f"[dataset_id] {dataset_id},[train] N.A.,[val] {print_to_list(valid.metrics if valid else {})},"
-                f"[test] {print_to_list(test.metrics if test else {})}\n"
+                f"[dataset_id] {dataset_id},[train] N.A.,[val] {valid},[test] {test}\n"
             )
     except OSError as error:
         raise UserError(f"cannot write {file}: {error.strerror}") from error

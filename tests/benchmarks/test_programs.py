@@ -230,7 +230,7 @@ def test_epoch(run: Callable[..., Any], tiny_config: Path, monkeypatch: pytest.M
 
 def test_a_run_is_timed_in_a_folder_of_its_own(tiny_config: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
-    params = epoch.moved(tiny_config, "tiny", tmp_path / "own")
+    params = epoch.moved(tiny_config, "tiny", tmp_path / "own").params
     first_step, rest = epoch.timed_run(params, 1)
     assert first_step > 0 and rest > 0
     assert [path for path in sorted(tmp_path.rglob("*")) if tmp_path / "own" not in path.parents] == sorted(

@@ -311,7 +311,7 @@ def test_full_disk_while_the_data_set_is_built(workspace, capsys, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device", "part.npz")
 
-    monkeypatch.setattr("dien_fuxictr.experiment.cli.prepare_dataset", full)
+    monkeypatch.setattr("dien_fuxictr.experiment.experiment.prepare_dataset", full)
     assert workspace.run() == 2
     assert capsys.readouterr().err.endswith("error: cannot write part.npz: No space left on device\n")
 
@@ -320,7 +320,7 @@ def test_bugs_keep_their_traceback(workspace, monkeypatch):
     def bug(*_, **__):
         raise FileNotFoundError(2, "No such file", "x")
 
-    monkeypatch.setattr("dien_fuxictr.experiment.cli.prepare_dataset", bug)
+    monkeypatch.setattr("dien_fuxictr.experiment.experiment.prepare_dataset", bug)
     with pytest.raises(FileNotFoundError):
         workspace.run()
 
@@ -329,7 +329,7 @@ def test_interrupt(workspace, capsys, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dien_fuxictr.experiment.cli.prepare_dataset", interrupt)
+    monkeypatch.setattr("dien_fuxictr.experiment.experiment.prepare_dataset", interrupt)
     assert workspace.run() == 130
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: interrupted; --resume")
 
@@ -356,6 +356,6 @@ def test_user_error_is_printed_on_one_line(workspace, capsys, monkeypatch):
     def fail(*_, **__):
         raise UserError("two\nlines")
 
-    monkeypatch.setattr("dien_fuxictr.experiment.cli.prepare_dataset", fail)
+    monkeypatch.setattr("dien_fuxictr.experiment.experiment.prepare_dataset", fail)
     assert workspace.run() == 2
     assert capsys.readouterr().err.endswith("error: two lines\n")

@@ -43,7 +43,7 @@ class Encoder:
         sep: separator of CSV files.
 
     Attributes:
-        unseen: column -> values that `encode_file` mapped to OOV; meta columns, which no model reads, are not counted
+        unseen: column -> values that `encode_rows` mapped to OOV; meta columns, which no model reads, are not counted
             and a behaviour that several rows share counts once.
         truncated: column -> rows that lost their newest behaviours, because post-padding keeps the oldest max_len.
     """
@@ -107,26 +107,26 @@ class Encoder:
         encoder._tables = [table for table in kept if table]
         return encoder
 
-    def encode_file(self, path: str | Path, labels_required: bool = False) -> EncodedSplit:
-        """Encode new rows in file order, for prediction.
+    def encode_rows(self, rows: Path | pl.DataFrame) -> EncodedSplit:
+        """Encode new rows in their order, for prediction; they may lack labels and meta columns.
 
         Args:
-            path: CSV, or Parquet by its suffix (strings, lists, or a split of a samples folder).
-            labels_required: if not, a file may lack labels; it may always lack meta columns.
+            rows: a frame, or a file: CSV, or Parquet by its suffix (strings, lists, or a split of a samples folder).
 
         Raises:
             UserError: see `SplitReader.read`; or sequences that are aligned in the data set are not in a row.
         """
         optional = {column["name"] for column in self.columns if column["type"] == "meta"}
-        if not labels_required:
-            optional |= {label["name"] for label in self.labels}
-        raw = SplitReader(self.columns, self.labels, self._sep).read(
-            path, "parquet" if str(path).endswith("parquet") else "csv", optional
-        )
+        optional |= {label["name"] for label in self.labels}
+        reader = SplitReader(self.columns, self.labels, self._sep)
+        if isinstance(rows, pl.DataFrame):
+            raw = reader.read_frame(rows, optional)
+        else:
+            raw = reader.read(rows, "parquet" if str(rows).endswith("parquet") else "csv", optional)
         self.unseen, self.truncated = {}, {}
         columns, histories = self.encode(raw)
         warn_truncated(self.truncated)
-        return assemble(columns, histories, self._tables, str(path))
+        return assemble(columns, histories, self._tables, raw.path)
 
     def encode(self, raw: RawSplit) -> tuple[dict[str, np.ndarray], dict[str, EncodedHistory]]:
         """Encode one split: its columns, and its sequences cut to max_len.

@@ -2,8 +2,9 @@
 
 import glob
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -115,20 +116,29 @@ class SplitReader:
             UserError: a missing file or column, a value that its dtype does not admit, no rows.
         """
         files = expand_path(path, data_format)
+        scan = partial(self._scan, files, data_format)
+        return self._read(str(path), scan, Path(files[0]).parent / "behaviours.parquet", optional)
+
+    def read_frame(self, frame: pl.DataFrame, optional: Iterable[str] = ()) -> RawSplit:
+        """Rows that are in memory already, histories as text or lists; raises as `read`."""
+        return self._read("the frame", frame.lazy, Path("behaviours.parquet"), optional)
+
+    def _read(
+        self, source: str, scan: Callable[[], pl.LazyFrame], behaviours: Path, optional: Iterable[str]
+    ) -> RawSplit:
         try:
-            rows = self._scan(files, data_format)
+            rows = scan()
             names = rows.collect_schema().names()
-            behaviours = Path(files[0]).parent / "behaviours.parquet"
             is_samples = {"history_start", "history_length"} <= set(names)
             if is_samples and not behaviours.exists():
-                raise UserError(f"{path} refers to histories in {behaviours}, which does not exist")
+                raise UserError(f"{source} refers to histories in {behaviours}, which does not exist")
             read = self._read_samples if is_samples else self._read_delimited
             scalars = [c for c in self._scalars if source_of(c) in names or c["name"] not in optional]
-            split = read(str(path), rows, scalars, behaviours)
+            split = read(source, rows, scalars, behaviours)
         except pl.exceptions.PolarsError as error:
-            raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
+            raise UserError(f"{source}: {str(error).splitlines()[0]}") from error
         if len(split) == 0:
-            raise UserError(f"{path}: no rows")
+            raise UserError(f"{source}: no rows")
         return split
 
     def _scan(self, files: list[str], data_format: str) -> pl.LazyFrame:

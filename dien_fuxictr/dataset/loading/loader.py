@@ -50,7 +50,7 @@ class InMemoryDataLoader:
 
     @classmethod
     def from_encoded(cls, feature_map: FeatureMap, encoded: EncodedSplit, **options) -> "InMemoryDataLoader":
-        """A loader over rows that `Encoder.encode_file` encoded; columns that it left out are not in the batches."""
+        """A loader over rows that `Encoder.encode_rows` encoded; columns that it left out are not in the batches."""
         loader = cls.__new__(cls)
         loader._set_up(feature_map, encoded, **options)
         return loader

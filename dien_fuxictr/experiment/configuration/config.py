@@ -73,6 +73,12 @@ class Config:
             self.params[key] = _coerce(key, value)
             self.origin[key] = f"{file} [{name}]"
 
+    def override(self, settings: dict[str, Any]) -> None:
+        """Put other values in the place of those there are."""
+        for key, value in settings.items():
+            self.params[key] = _coerce(key, value)
+            self.origin[key] = "--set"
+
     def render(self) -> str:
         """The merged configuration as YAML, each key with the file and section it comes from."""
         lines = []
@@ -84,19 +90,41 @@ class Config:
         return "\n".join(lines)
 
 
-def load_config(folder: Path, expid: str) -> Config:
+def load_config(folder: Path, expid: str, settings: dict[str, Any] | None = None) -> Config:
     """Read an experiment of a configuration folder.
 
     Args:
         folder: holds model_config(.yaml) and dataset_config(.yaml).
         expid: experiment id.
+        settings: what takes the place of the folder's values, as of `--set`.
 
     Raises:
         UserError: no such folder, file, experiment id or data set (the nearest are named); broken YAML; a template
-            (`dataset_id: TBD`).
+            (`dataset_id: TBD`); a setting of model_id.
     """
-    config = merge_model(read_files(folder, "model_config"), folder, expid)
-    merge_dataset(config, read_files(folder, "dataset_config"))
+    return merge(read_files(folder, "model_config"), read_files(folder, "dataset_config"), folder, expid, settings)
+
+
+def merge(
+    models: dict[Path, dict[str, Any]],
+    datasets: dict[Path, dict[str, Any]],
+    folder: Path,
+    expid: str,
+    settings: dict[str, Any] | None = None,
+) -> Config:
+    """`load_config` of files that are read already.
+
+    Args:
+        models, datasets: of `read_files`.
+        folder: named in messages.
+    """
+    settings = settings or {}
+    if "model_id" in settings:
+        raise UserError(f"--set model_id={settings['model_id']}: the experiment id, {expid}, names a run's files")
+    config = merge_model(models, folder, expid)
+    config.override({key: value for key, value in settings.items() if key == "dataset_id"})
+    merge_dataset(config, datasets)
+    config.override({key: value for key, value in settings.items() if key != "dataset_id"})
     return config
 
 

@@ -34,6 +34,9 @@ class Observer(Protocol):
     def evaluation(self, step: int, metrics: dict[str, float], model: BaseModel, loader: Iterable[Any]) -> None:
         """After each evaluation on the validation `loader`; must leave the random state alone."""
 
+    def close(self) -> None:
+        """Once the run is over."""
+
 
 class Trainer:
     """Fits a zoo model; the loop, the log lines and the keys are those of `BaseModel.fit`.
@@ -160,7 +163,7 @@ class Trainer:
         batches = self._epoch_batches(train_loader)
         start = time.perf_counter()
         for batch in progress_bar(batches, self.model._verbose, total=steps_per_epoch, initial=place.batches_done):
-            loss = self._train_step(batch)
+            loss = self.train_step(batch)
             place.train_seconds += time.perf_counter() - start
             place.train_rows += len(batch[self.model.feature_map.labels[0]])
             place.batches_done += 1
@@ -192,7 +195,12 @@ class Trainer:
         self._rng = None
         return batches
 
-    def _train_step(self, batch: dict[str, Tensor]) -> float:
+    def train_step(self, batch: dict[str, Tensor]) -> float:
+        """One optimizer step on a batch, the model in training mode; returns the loss.
+
+        Raises:
+            TrainingError: a loss or gradient that is not finite; the optimizer has not moved.
+        """
         model = self.model
         model.optimizer.zero_grad()
         try:

@@ -10,7 +10,8 @@ import numpy as np
 from dien_fuxictr.common.errors import exit_code
 from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.dataset.encoding.encoder import Encoder
-from dien_fuxictr.experiment.configuration.paths import find_config
+from dien_fuxictr.experiment import open_experiment
+from dien_fuxictr.experiment.options import add_experiment_options
 from dien_fuxictr.experiment.trace import principal_components, trace
 
 from .candidates import Candidate, known_items, named, same_ids, telling
@@ -49,15 +50,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--config",
-        type=find_config,
-        default="./config/",
-        metavar="DIR",
-        help="folder of model_config and dataset_config; default ./config/, or else the one that comes with the code",
-    )
-    parser.add_argument("--expid", default="DIEN_amazon", metavar="ID", help="a trained DIEN; default DIEN_amazon")
-    parser.add_argument("--gpu", type=int, default=-1, metavar="N", help="index of the GPU, -1 for the CPU (default)")
+    add_experiment_options(parser, "a trained DIEN")
     parser.add_argument("--user", metavar="ID", help="a user of the test data")
     parser.add_argument("--items", nargs="+", metavar="ID", help="candidates")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the picture")
@@ -82,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     require_matplotlib()
-    model, params = load_trained(options.config, options.expid, options.gpu)
+    experiment = open_experiment(options.expid, options.config, options.gpu, dict(options.settings))
+    model, params = load_trained(experiment), experiment.params
     feature_map, fields = model.feature_map, model.sequences[0].fields
     encoder = Encoder.load(feature_map.data_dir, params)
     sample = choose_sample(feature_map, encoder, params, fields.behaviours, options.user)
@@ -107,7 +101,7 @@ def _run(options: argparse.Namespace) -> int:
         {"item": words[0], "name": readable(words, titles), "why": candidate.why, "prediction": float(prediction)}
         for words, candidate, prediction in zip(targets, candidates, traced.predictions, strict=True)
     ]
-    out = options.out or Path(params["model_root"], params["dataset_id"], f"{options.expid}.evolution")
+    out = options.out or experiment.folder / f"{options.expid}.evolution"
     count = f"{len(steps)} behaviour{'s' * (len(steps) != 1)}"
     draw(
         traced.attention,

@@ -46,7 +46,7 @@ def test_a_file_of_the_data_set_is_encoded_as_its_split(
     encoder = Encoder.load(tmp_path / "made", params)
 
     def encoded(file: Path) -> InMemoryDataLoader:
-        return InMemoryDataLoader.from_encoded(feature_map, encoder.encode_file(file), batch_size=8)
+        return InMemoryDataLoader.from_encoded(feature_map, encoder.encode_rows(file), batch_size=8)
 
     assert_same(encoded(samples / "test.parquet"), expected)
     csv = as_csv(samples, tmp_path / "csv")
@@ -63,7 +63,7 @@ def test_unseen_values_are_counted(params: dict, tmp_path: Path) -> None:
         "user_id,item_id,cate_id,item_history,cate_history\nu0,i0,c0,i1^new,c1^c2\nnobody,new,c1,,\nu1,i2,c2,new,c9\n"
     )
     encoder = Encoder.load(tmp_path / "made", params)
-    split = encoder.encode_file(tmp_path / "new.csv")
+    split = encoder.encode_rows(tmp_path / "new.csv")
     assert encoder.unseen == {"item_id": 1, "cate_id": 0, "item_history": 2, "cate_history": 1}
     vocabulary = json.loads((tmp_path / "made" / "feature_vocab.json").read_text())
     expected = [vocabulary["item_id"]["i0"], vocabulary["item_id"]["__OOV__"], vocabulary["item_id"]["i2"]]
@@ -72,34 +72,42 @@ def test_unseen_values_are_counted(params: dict, tmp_path: Path) -> None:
     assert "label" not in split.columns
 
 
-def test_labels_can_be_required(params: dict, tmp_path: Path) -> None:
-    (tmp_path / "new.csv").write_text("item_id,cate_id,item_history,cate_history\ni0,c0,i1,c1\n")
+def test_rows_of_a_frame_are_those_of_a_file(params: dict, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("item_id,cate_id,item_history,cate_history\ni0,c0,i1^i2,c1^c0\n")
     encoder = Encoder.load(tmp_path / "made", params)
-    encoder.encode_file(tmp_path / "new.csv")
-    with pytest.raises(UserError, match="column label is missing"):
-        encoder.encode_file(tmp_path / "new.csv", labels_required=True)
+    expected = encoder.encode_rows(tmp_path / "new.csv")
+    frame = pl.DataFrame(
+        {"item_id": ["i0"], "cate_id": ["c0"], "item_history": [["i1", "i2"]], "cate_history": ["c1^c0"]}
+    )
+    encoded = encoder.encode_rows(frame)
+    assert all(np.array_equal(encoded.columns[name], expected.columns[name]) for name in ("item_id", "cate_id"))
+    for name in ("item_history", "cate_history"):
+        ours, theirs = (next(t for t in rows.tables if name in t.columns) for rows in (encoded, expected))
+        assert np.array_equal(ours.columns[name], theirs.columns[name])
+    with pytest.raises(UserError, match="the frame: column cate_id is missing; it has item_id"):
+        encoder.encode_rows(frame.drop("cate_id"))
 
 
 def test_only_used_features_are_needed(params: dict, tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text("item_id,item_history\ni0,i1^i2\n")
     with pytest.raises(UserError, match="column cate_id is missing"):
-        Encoder.load(tmp_path / "made", params).encode_file(tmp_path / "new.csv")
+        Encoder.load(tmp_path / "made", params).encode_rows(tmp_path / "new.csv")
     encoder = Encoder.load(tmp_path / "made", {**params, "use_features": ["item_id", "item_history"]})
-    split = encoder.encode_file(tmp_path / "new.csv")
+    split = encoder.encode_rows(tmp_path / "new.csv")
     assert set(split.columns) == {"item_id"} and set(split.tables[0].columns) == {"item_history"}
 
 
 def test_sequences_of_unequal_length_in_a_row(params: dict, tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text("item_id,cate_id,item_history,cate_history\ni0,c0,i1,c1\ni0,c0,i1^i2,c1\n")
     with pytest.raises(UserError, match="row 2: sequences of unequal length: item_history has 2, cate_history has 1"):
-        Encoder.load(tmp_path / "made", params).encode_file(tmp_path / "new.csv")
+        Encoder.load(tmp_path / "made", params).encode_rows(tmp_path / "new.csv")
 
 
 def test_dropped_behaviours_are_counted_once(params: dict, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     long = "^".join(f"i{k}" for k in range(9))
     (tmp_path / "new.csv").write_text(f"item_id,cate_id,item_history,cate_history\ni0,c0,{long},{long}\ni0,c0,i1,c1\n")
     with caplog.at_level(logging.WARNING):
-        split = Encoder.load(tmp_path / "made", params).encode_file(tmp_path / "new.csv")
+        split = Encoder.load(tmp_path / "made", params).encode_rows(tmp_path / "new.csv")
     assert [record.getMessage() for record in caplog.records] == [
         "max_len with padding: post keeps the oldest behaviours and drops the newest: item_history (1 rows), "
         "cate_history (1 rows)"
@@ -119,7 +127,7 @@ def test_integer_vocabularies_come_back_as_integers(samples: Path, tmp_path: Pat
     ]
     params = prepare_dataset(entry(csv, tmp_path, dataset_id="numbers", feature_cols=columns))
     encoder = Encoder.load(tmp_path / "numbers", params)
-    split = encoder.encode_file(csv / "test.csv")
+    split = encoder.encode_rows(csv / "test.csv")
     with np.load(params["test_data"]) as stored:
         for name in ("age", "score"):
             np.testing.assert_array_equal(split.columns[name], stored[f"column/{name}"])
@@ -135,11 +143,11 @@ def test_vectors(tmp_path: Path) -> None:
         {"name": "image", "dtype": "float", "type": "embedding", "pretrain_dim": 2},
     ]
     params = prepare_dataset(entry(tmp_path, tmp_path, data_format="parquet", feature_cols=columns, group_id=None))
-    split = Encoder.load(tmp_path / "made", params).encode_file(tmp_path / "test.parquet")
+    split = Encoder.load(tmp_path / "made", params).encode_rows(tmp_path / "test.parquet")
     assert split.columns["image"].tolist() == [[0.5, 1], [2, 3], [4, 5]]
     frame.with_columns(image=pl.Series([[1.0, 2], [1], [1, 2]])).write_parquet(tmp_path / "ragged.parquet")
     with pytest.raises(UserError, match="column image: row 2 holds 1 numbers, not 2"):
-        Encoder.load(tmp_path / "made", params).encode_file(tmp_path / "ragged.parquet")
+        Encoder.load(tmp_path / "made", params).encode_rows(tmp_path / "ragged.parquet")
 
 
 def test_no_pickle_is_written_or_needed(params: dict, tmp_path: Path) -> None:

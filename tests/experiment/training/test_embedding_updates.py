@@ -25,14 +25,14 @@ EXPIDS = sorted(f"{folder.parent.name}_amazon" for folder in (ROOT / "model_zoo"
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """Ctrl-C in step `at`."""
-    train_step = Trainer._train_step
+    train_step = Trainer.train_step
 
     def step(trainer, batch):
         if trainer.progress.total_steps == at:
             raise KeyboardInterrupt
         return train_step(trainer, batch)
 
-    monkeypatch.setattr(Trainer, "_train_step", step)
+    monkeypatch.setattr(Trainer, "train_step", step)
 
 
 @pytest.mark.parametrize("at", [4, 10, 20])

@@ -83,7 +83,7 @@ def train(model: BaseModel, batches: list[Batch], sparse: bool, max_norm: float 
     trainer = Trainer(model, max_norm)
     model.train()
     for batch in batches:
-        trainer._train_step(batch)
+        trainer.train_step(batch)
     return model
 
 
@@ -169,7 +169,7 @@ def test_untouched_rows_keep_weights_and_moments_and_the_padding_row_is_zero() -
     state = model.optimizer.lazy.state[table]
     before = [x.clone() for x in (table.detach(), state["exp_avg"], state["exp_avg_sq"])]
     trainer = Trainer(model)
-    trainer._train_step(BATCHES[1])
+    trainer.train_step(BATCHES[1])
     for old, new in zip(before, (table.detach(), state["exp_avg"], state["exp_avg_sq"]), strict=True):
         moved = (old != new).any(dim=1).nonzero().flatten()
         assert moved.tolist() == [1, 2, OOV]  # an unknown id is a row like any other
@@ -181,7 +181,7 @@ def test_a_batch_without_an_id_is_a_step_that_moves_no_row() -> None:
     model = train(make_dot(embedding_regularizer=0.1), BATCHES[:1], sparse=True)
     before = table_of(model)
     empty = {**BATCHES[1], "item": torch.zeros(6, dtype=torch.long), "history": torch.zeros(6, 4, dtype=torch.long)}
-    Trainer(model)._train_step(empty)
+    Trainer(model).train_step(empty)
     assert np.array_equal(table_of(model), before)
 
 
@@ -258,7 +258,7 @@ def test_no_operation_of_a_step_has_the_size_of_a_table(name: str, make_any: Cal
         model.train()
         with LargeOperations(ids) as seen:  # a table of one column has as many elements
             for seed in range(2):
-                trainer._train_step(make_batch([3, 0, 6, 2], seed=seed))
+                trainer.train_step(make_batch([3, 0, 6, 2], seed=seed))
         found.append(seen.found)
     assert found[0] == set()
     assert {"aten::embedding_dense_backward", "aten::linalg_vector_norm"} <= {op.split(".")[0] for op in found[1]}
@@ -271,7 +271,7 @@ def test_learning_rate_falls_for_both_optimizers() -> None:
     before = table_of(model)
     for group in model.optimizer.param_groups:
         group["lr"] = 0.0
-    Trainer(model)._train_step(BATCHES[1])
+    Trainer(model).train_step(BATCHES[1])
     assert np.array_equal(table_of(model), before)
 
 

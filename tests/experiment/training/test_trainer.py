@@ -211,14 +211,14 @@ class Interrupt(Exception):
 
 def interrupted(trainer: Trainer, at: int) -> None:
     """Raise in step `at`, as a crash would, after the resume state was last written."""
-    train_step = trainer._train_step
+    train_step = trainer.train_step
 
     def step(batch):
         if trainer.progress.total_steps == at:
             raise Interrupt
         return train_step(batch)
 
-    trainer._train_step = step
+    trainer.train_step = step
 
 
 @pytest.mark.parametrize("every", [0.0, 1e9], ids=["written each step", "written at evaluations"])

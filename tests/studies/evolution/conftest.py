@@ -79,6 +79,9 @@ def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_lines(folder / "raw" / "reviews.json.gz", [json.dumps(review) for review in reviews])
     write_lines(folder / "raw" / "meta.json.gz", [repr(item) for item in items])
     experiments = {name: {**SETTINGS, **changes} for name, changes in EXPERIMENTS.items()}
+    experiments["DIN"] = {
+        key: value for key, value in experiments["DIN"].items() if not key.startswith(("dien_", "aux_"))
+    }
     for name, content in (("model", {"Base": {}, **experiments}), ("dataset", {"tiny": ENTRY})):
         text = yaml.dump(content, Dumper=ConfigDumper)
         (folder / "config" / f"{name}_config.yaml").write_text(text)

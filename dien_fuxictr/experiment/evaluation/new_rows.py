@@ -1,4 +1,4 @@
-"""`--predict`: scores new rows with a checkpoint and the data set's fitted encoder."""
+"""Scores of new rows, with a trained model and the data set's fitted encoder."""
 
 import csv
 import logging
@@ -31,33 +31,46 @@ def output_path(out: Path | None, expid: str) -> Path:
     return default
 
 
-def predict_file(model: BaseModel, file: Path, out: Path, params: dict[str, Any]) -> None:
-    """Score the rows of a CSV or Parquet file, in their order; no label is needed.
+def predict_rows(model: BaseModel, rows: Path | pl.DataFrame, params: dict[str, Any]) -> np.ndarray:
+    """Scores of new rows, (N,) float64, in their order; no label is needed.
 
     Batches and padding are those of an evaluation: the scores of a test file are the test evaluation's, bit for bit.
 
     Args:
         model: with its weights loaded.
-        file: the zoo's CSV or Parquet form, or samples.
-        out: CSV to write: the group and item columns that `file` has, then `score` (float64, read back exactly).
+        rows: a frame or a file, CSV or Parquet in the zoo's form, or samples.
         params: configuration of the experiment.
 
     Raises:
-        UserError: no such file, a missing column, no fitted encoder, or `out` cannot be written.
+        UserError: no such file, a missing column, or no fitted encoder.
     """
-    if not file.is_file():
-        raise UserError(f"--predict {file}: no such file")
+    if isinstance(rows, Path) and not rows.is_file():
+        raise UserError(f"--predict {rows}: no such file")
     encoder = Encoder.load(Path(params["data_root"], params["dataset_id"]), params)
-    split = encoder.encode_file(file, labels_required=False)
+    split = encoder.encode_rows(rows)
     for column, count in encoder.unseen.items():
         if count:
             logging.warning(f"{column}: {count} unseen ids are scored as out of vocabulary")
     options = {key: params[key] for key in ("batch_size", "trim_histories", "gpu") if key in params}
     loader = InMemoryDataLoader.from_encoded(model.feature_map, split, **options)
-    scores = predict(model, loader)
+    return predict(model, loader).astype(np.float64)
+
+
+def write_scores(scores: np.ndarray, file: Path, out: Path, params: dict[str, Any]) -> None:
+    """Write the scores of a file's rows.
+
+    Args:
+        scores: (N,) float64, read back exactly.
+        file: of `predict_rows`.
+        out: CSV to write: the group and item columns that `file` has, then `score`.
+        params: configuration of the experiment.
+
+    Raises:
+        UserError: `out` cannot be written.
+    """
     wanted = dict.fromkeys(name for name in (params.get("group_id"), "user_id", "item_id") if name)
     columns = _columns(file, list(wanted), params.get("sep", ","))
-    write_atomic(out, columns.with_columns(score=pl.Series(scores.astype(np.float64))).write_csv)
+    write_atomic(out, columns.with_columns(score=pl.Series(scores)).write_csv)
     logging.info(f"Predictions: {len(scores)} rows in {out}")
 
 

@@ -1,0 +1,37 @@
+"""`--set KEY=VALUE`: what a command line puts in the place of a configuration's values."""
+
+import argparse
+from typing import Any
+
+import yaml
+
+from .config import ConfigLoader
+
+
+def add_set_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--set`; the parsed options have `settings`, pairs for a dict."""
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=setting,
+        metavar="KEY=VALUE",
+        help="instead of the configuration's value, e.g. --set epochs=3 'dnn_hidden_units=[64, 32]'",
+    )
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """A key and its value, which is read as YAML.
+
+    Raises:
+        argparse.ArgumentTypeError: no key, no `=`, or broken YAML.
+    """
+    key, separator, value = text.partition("=")
+    if not key.isidentifier() or not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form KEY=VALUE")
+    try:
+        return key, yaml.load(value, ConfigLoader)
+    except yaml.YAMLError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: the value is not readable YAML") from error

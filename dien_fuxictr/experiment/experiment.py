@@ -1,0 +1,253 @@
+"""One experiment from its configuration to predictions: what `run_expid.py` does, for Python."""
+
+import logging
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from fuxictr.pytorch.dataloaders import RankDataLoader
+from fuxictr.pytorch.models import BaseModel
+from fuxictr.pytorch.torch_utils import seed_everything
+from fuxictr.utils import print_to_json
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.loading.checks import check_encoded
+from dien_fuxictr.dataset.loading.fingerprint import Fingerprint
+from dien_fuxictr.dataset.loading.prepare import prepare_dataset
+
+from .configuration.config import Config, load_config
+from .configuration.keys import check_keys
+from .configuration.paths import find_config, resolve_paths
+from .configuration.values import check_values
+from .device import device_index
+from .evaluation.evaluate import Evaluation, evaluate
+from .evaluation.new_rows import predict_rows
+from .models import build_model, find_model, load_feature_map
+from .training import checkpoint
+from .training.allocator import keep_freed_memory
+from .training.resume import Progress
+from .training.sparse_tables import update_sparsely
+from .training.trainer import Observer, Trainer
+
+
+def open_experiment(
+    expid: str = "DIEN_amazon",
+    config: str | Path = "./config/",
+    gpu: int = -1,
+    set: dict[str, Any] | None = None,
+) -> "Experiment":
+    """Open an experiment of a configuration folder; nothing is built or written yet.
+
+        run = open_experiment("DIEN_amazon", set={"epochs": 3})
+        run.fit()
+        run.evaluate()["test"].metrics
+        run.predict(frame)
+
+    Args:
+        expid: experiment id.
+        config: folder of model_config and dataset_config; where there is no ./config/, the one that comes with the code.
+        gpu: index of the GPU, -1 for the CPU.
+        set: key -> what takes the place of the configuration's value, as `--set` of the command lines.
+
+    Raises:
+        UserError: no such folder, experiment, data set, model, input file or GPU; a key or value that is not allowed.
+    """
+    experiment = Experiment(load_config(find_config(config), expid, set), gpu)
+    for warning in experiment.warnings:
+        logging.warning(warning)
+    return experiment
+
+
+class Experiment:
+    """A checked configuration with the data set, model and weights that belong to it.
+
+    Paths are the zoo's: weights are `<model_root>/<dataset_id>/<expid>.model`. Opening sets the process's number of
+    threads to the configuration's `num_threads`, where it has one.
+
+    Args:
+        config: of `load_config`.
+        gpu: index of the GPU, -1 for the CPU.
+        strict: an unknown key is an error.
+
+    Raises:
+        UserError: as of `open_experiment`.
+
+    Attributes:
+        config: as it was read.
+        model_class: of the model.
+        params: all keys, paths resolved; once the data set is prepared with its encoded files and loader.
+        warnings: what the user should know.
+        folder: where the run's files are.
+        progress: of the last `fit`.
+    """
+
+    def __init__(self, config: Config, gpu: int = -1, strict: bool = False) -> None:
+        check_values(config.params, config.origin.__getitem__)
+        self.config = config
+        self.params = deepcopy(config.params)
+        self.model_class = find_model(self.params["model"], self.params.get("zoo"))
+        self.warnings = [
+            *config.warnings,
+            *check_keys(config, self.model_class, strict),
+            *resolve_paths(self.params, config.folder),
+        ]
+        self.params["gpu"] = device_index(gpu, self.warnings)
+        self.folder = Path(self.params["model_root"], self.params["dataset_id"])
+        self.progress: Progress | None = None
+        self._prepared = False
+        self._model: BaseModel | None = None
+        self._has_weights = False
+        self._valid_loader: Any = None
+        keep_freed_memory()
+        if self.params.get("num_threads"):
+            torch.set_num_threads(self.params["num_threads"])
+
+    @property
+    def expid(self) -> str:
+        """The experiment id."""
+        return self.params["model_id"]
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file of the best weights."""
+        return self.folder / f"{self.expid}.model"
+
+    @property
+    def model(self) -> BaseModel:
+        """The model; before `fit` and `load` with the initial weights of the configuration's seed."""
+        if self._model is None:
+            self.prepare()
+            self._model = self._build_model()
+        return self._model
+
+    def prepare(self, rebuild: bool = False) -> None:
+        """Build the data set if need be, and check what is there.
+
+        Args:
+            rebuild: build it anew where its inputs have changed.
+
+        Raises:
+            UserError: anything wrong with the data; a set that was built from something else.
+        """
+        if self._prepared:
+            return
+        self.params = prepare_dataset(self.params, rebuild=rebuild)
+        feature_map = load_feature_map(self.params)
+        check_encoded(feature_map, self.params)
+        logging.info("Feature specs: " + print_to_json(feature_map.features))
+        self._prepared = True
+
+    def fit(
+        self,
+        resume: bool = False,
+        observers: Sequence[Observer] = (),
+        on_start: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Train from the seed's initial weights on, and end with the best ones by validation.
+
+        Args:
+            resume: go on with an interrupted run instead.
+            observers: watch losses and evaluations.
+            on_start: called after the first step.
+
+        Raises:
+            TrainingError: a loss or gradient that is not finite, or no evaluation whose monitor is a number.
+            UserError: no validation data, nothing to resume, or a file that cannot be written.
+        """
+        trainer = self.trainer(on_start=on_start, observers=observers)
+        if resume:
+            trainer.resume()
+        train_loader, valid_loader = self.train_loaders()
+        if valid_loader is None:
+            raise UserError(f"data set {self.params['dataset_id']} has no valid_data: training needs a validation set")
+        trainer.fit(train_loader, valid_loader, epochs=self.params.get("epochs", 1))
+        for observer in observers:
+            observer.close()
+        self.progress, self._valid_loader, self._has_weights = trainer.progress, valid_loader, True
+
+    def load(self) -> None:
+        """Take the weights of the checkpoint; the built data set suffices, its inputs may be gone.
+
+        Raises:
+            UserError: no data set or no checkpoint, or one that does not fit the model.
+        """
+        if not self.checkpoint.is_file():
+            raise UserError(f"checkpoint {self.checkpoint} does not exist; run_expid.py --expid {self.expid} trains it")
+        model = self._model or self._build_model()
+        checkpoint.load_weights(model, self.checkpoint)
+        model.eval()
+        self._model, self._has_weights = model, True
+
+    def evaluate(self) -> dict[str, Evaluation]:
+        """Metrics of the trained model, or of the checkpoint's: `valid` and `test`, of those that the data set has.
+
+        Raises:
+            UserError: as of `prepare` and `load`.
+        """
+        self.prepare()
+        if not self._has_weights:
+            self.load()
+        evaluations = {}
+        if self._valid_loader is None:
+            _, self._valid_loader = self.train_loaders()
+        if self._valid_loader is not None:
+            logging.info("****** Validation evaluation ******")
+            evaluations["valid"] = evaluate(self.model, self._valid_loader, self.params["metrics"])
+        if self.params.get("test_data"):
+            logging.info("******** Test evaluation ********")
+            loader: Any = RankDataLoader(self.model.feature_map, stage="test", **self.params)
+            evaluations["test"] = evaluate(self.model, loader, self.params["metrics"])
+        return evaluations
+
+    def predict(self, rows: Any) -> np.ndarray:
+        """Scores of new rows by the trained model, or by the checkpoint's; no label is needed.
+
+        Args:
+            rows: a pandas or polars frame, or the path of a CSV or Parquet file, in the form of the training data.
+
+        Returns:
+            (N,) float64, in the order of the rows.
+
+        Raises:
+            UserError: no checkpoint, no such file, a missing column, or a data set without a fitted encoder.
+        """
+        if not self._has_weights:
+            self.load()
+        if isinstance(rows, (str, Path)):
+            return predict_rows(self.model, Path(rows), self.params)
+        return predict_rows(self.model, rows if isinstance(rows, pl.DataFrame) else pl.from_pandas(rows), self.params)
+
+    def trainer(self, **options: Any) -> Trainer:
+        """A trainer of the model, which begins with the seed's initial weights; `fit` is its usual use.
+
+        Args:
+            options: `on_start` and `observers` of `Trainer`.
+        """
+        if self._has_weights:
+            self._model, self._has_weights = None, False
+        if self.params.get("embedding_updates") == "sparse":
+            update_sparsely(self.model)
+        return Trainer(
+            self.model,
+            max_gradient_norm=self.params.get("max_gradient_norm", 10.0),
+            config={**self.config.params, "content of the data set": self._data_content()},
+            **options,
+        )
+
+    def train_loaders(self) -> tuple[Any, Any]:
+        """Batches of the training data and of the validation data, None where there are none."""
+        loaders: Any = RankDataLoader(self.model.feature_map, stage="train", **self.params)
+        return loaders
+
+    def _build_model(self) -> BaseModel:
+        seed_everything(seed=self.params["seed"])
+        return build_model(self.model_class, load_feature_map(self.params), self.params)
+
+    def _data_content(self) -> dict[str, str]:
+        """Digests of the files that the data set was built from: a run cannot be resumed on other data."""
+        fingerprint = Fingerprint.load(Path(self.params["data_root"], self.params["dataset_id"]))
+        return {role: seen["blake2b"] for role, seen in fingerprint.inputs.items()} if fingerprint else {}
