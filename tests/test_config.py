@@ -1,6 +1,5 @@
 """config/: what the zoo makes of it, and that every experiment trains, on made raw files of the form it asks for."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -8,12 +7,10 @@ from pathlib import Path
 import fuxictr.utils
 import pytest
 import torch
-import yaml
+from made_project import make_project
 
-from dien_fuxictr.dataset.generate_sample import World, generate, write_lines
-from dien_fuxictr.dataset.samples.build import build_samples
 from dien_fuxictr.experiment.cli import main
-from dien_fuxictr.experiment.configuration.config import BASE, load_config, read_files, read_yaml
+from dien_fuxictr.experiment.configuration.config import BASE, load_config, read_files
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "config"
@@ -23,40 +20,7 @@ EXPERIMENTS = {expid: load_config(CONFIG, expid) for entries in MODELS.values() 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with config/, one epoch an experiment, and small raw files of every data set."""
-    folder = tmp_path_factory.mktemp("project")
-    shutil.copytree(ROOT / "config", folder / "config")
-    for file in (folder / "config" / "model_config").glob("*.yaml"):
-        entries = read_yaml(file)
-        entries[BASE]["epochs"] = 1
-        file.write_text(yaml.dump(entries))
-    reviews, items = generate(0, World(users=120, behaviours=(5, 12)))
-    raw = folder / "data" / "raw"
-    raw.mkdir(parents=True)
-    for name in ("Beauty", "Electronics", "Books"):
-        write_lines(raw / f"reviews_{name}_5.json.gz", [json.dumps(review) for review in reviews])
-        write_lines(raw / f"meta_{name}.json.gz", [repr(item) for item in items])
-    sample = folder / "data" / "amazon_sample"
-    sample.mkdir()
-    shutil.copy(raw / "reviews_Beauty_5.json.gz", sample / "reviews_Sample_5.json.gz")
-    shutil.copy(raw / "meta_Beauty.json.gz", sample / "meta_Sample.json.gz")
-    build_samples(
-        {
-            "source": "amazon",
-            "reviews": raw / "reviews_Books_5.json.gz",
-            "meta": raw / "meta_Books.json.gz",
-            "protocol": "leave_one_out",
-            "format": "csv",
-        },
-        folder / "published",
-        verbose=False,
-    )
-    published = folder / "data" / "AmazonElectronics_x1"
-    published.mkdir()
-    for split in ("train", "test"):
-        text = (folder / "published" / f"{split}.csv").read_text()
-        (published / f"{split}.csv").write_text(text.replace("A00", "100").replace("SYNTH", ""))
-    return folder
+    return make_project(tmp_path_factory.mktemp("project"), epochs=1)
 
 
 @pytest.mark.parametrize("expid", EXPERIMENTS)
@@ -106,16 +70,15 @@ def test_every_data_set_entry_is_used() -> None:
     assert {config.params["dataset_id"] for config in EXPERIMENTS.values()} == set(entries)
 
 
-@pytest.mark.parametrize("expid", [expid for expid in EXPERIMENTS if not expid.startswith("DIEN_amazon_A")])
+@pytest.mark.parametrize(
+    "expid", [expid for expid in EXPERIMENTS if EXPERIMENTS[expid].params["dataset_id"] != "amazon"]
+)
 def test_missing_raw_files(
     expid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line that says how to get them."""
-    shutil.copytree(ROOT / "config", tmp_path / "config")
+    """One line that says how to get them; the sample comes with the project."""
+    shutil.copytree(CONFIG, tmp_path / "config")
     monkeypatch.chdir(tmp_path)
     assert main(["--expid", expid]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert re.match(
-        r"error: .* does not exist; tried .*; to get it: (wget|python -m dien_fuxictr.dataset.generate_sample)",
-        line,
-    )
+    assert re.match(r"error: .* does not exist; tried .*; to get it: wget ", line)

@@ -1,16 +1,15 @@
 """The key `embedding_updates` of a whole run: its values, checkpoints, resumption, and every shipped model."""
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from made_project import make_project
 
-from dien_fuxictr.dataset.generate_sample import World, generate, write_lines
 from dien_fuxictr.experiment.cli import main
-from dien_fuxictr.experiment.configuration.config import BASE, read_yaml
+from dien_fuxictr.experiment.configuration.config import read_yaml
 from dien_fuxictr.experiment.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[3]
@@ -77,19 +76,12 @@ def test_other_values_are_refused(workspace, bad):
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with config/, one sparse and regularised epoch an experiment, and a small sample."""
-    folder = tmp_path_factory.mktemp("project")
-    shutil.copytree(ROOT / "config", folder / "config")
+    folder = make_project(tmp_path_factory.mktemp("project"), epochs=1, embedding_updates="sparse")
     for file in (folder / "config" / "model_config").glob("*.yaml"):
         entries = read_yaml(file)
-        entries[BASE] |= {"epochs": 1, "embedding_updates": "sparse"}
         for entry in entries.values():
             entry |= {key: 1e-3 for key in ("regularizer", "embedding_regularizer") if key in entry}
         file.write_text(yaml.dump(entries))
-    reviews, items = generate(0, World(users=120, behaviours=(5, 12)))
-    sample = folder / "data" / "amazon_sample"
-    sample.mkdir(parents=True)
-    write_lines(sample / "reviews_Sample_5.json.gz", [json.dumps(review) for review in reviews])
-    write_lines(sample / "meta_Sample.json.gz", [repr(item) for item in items])
     return folder
 
 

@@ -1,0 +1,47 @@
+"""A project's folder with config/ and small raw files of every data set."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dien_fuxictr.dataset.generate_sample import World, generate, write_lines
+from dien_fuxictr.dataset.samples.build import build_samples
+from dien_fuxictr.experiment.configuration.config import BASE, read_yaml
+
+CONFIG = Path(__file__).parent.parent / "config"
+NAMES = {"Sample": "amazon_sample", "Beauty": "raw", "Electronics": "raw", "Books": "raw"}
+"""Category -> folder of its raw files."""
+
+
+def make_project(folder: Path, **settings: Any) -> Path:
+    """The folder, filled.
+
+    Args:
+        folder: exists.
+        settings: replace those of each `Base`.
+    """
+    shutil.copytree(CONFIG, folder / "config")
+    for file in (folder / "config" / "model_config").glob("*.yaml"):
+        entries = read_yaml(file)
+        entries[BASE] |= settings
+        file.write_text(yaml.dump(entries, sort_keys=False))
+    reviews, items = generate(0, World(users=120, behaviours=(5, 12)))
+    for name, place in NAMES.items():
+        raw = folder / "data" / place
+        raw.mkdir(parents=True, exist_ok=True)
+        write_lines(raw / f"reviews_{name}_5.json.gz", [json.dumps(review) for review in reviews])
+        write_lines(raw / f"meta_{name}.json.gz", [repr(item) for item in items])
+    _publish(folder / "data" / "raw", folder / "data" / "AmazonElectronics_x1")
+    return folder
+
+
+def _publish(raw: Path, folder: Path) -> None:
+    """CSV files in the form of BARS', whose ids are numbers."""
+    files = {"reviews": raw / "reviews_Books_5.json.gz", "meta": raw / "meta_Books.json.gz"}
+    build_samples({"source": "amazon", **files, "protocol": "leave_one_out", "format": "csv"}, folder, verbose=False)
+    for split in ("train", "test"):
+        file = folder / f"{split}.csv"
+        file.write_text(file.read_text().replace("A00", "100").replace("SYNTH", ""))
