@@ -26,18 +26,18 @@ SIZES = list(
 )
 
 
-def pairwise(every):
+def pairwise(every, size=lambda case: 0):
     """Few of ``every`` in which each pair of values occurs, small ones rather than large ones."""
     missing = set().union(*map(_pairs, every))
     chosen = []
     while missing:
-        chosen.append(max(every, key=lambda s: (len(_pairs(s) & missing), -s[2] * s[3] * s[4])))
+        chosen.append(max(every, key=lambda case: (len(_pairs(case) & missing), -size(case))))
         missing -= _pairs(chosen[-1])
     return chosen
 
 
-def _pairs(sizes):
-    return {(i, sizes[i], j, sizes[j]) for i, j in itertools.combinations(range(len(sizes)), 2)}
+def _pairs(case):
+    return set(itertools.combinations(enumerate(case), 2))
 
 
 def case(dtype, rows, steps, hidden, inputs=None, lengths=None, seed=0):

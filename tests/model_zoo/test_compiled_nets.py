@@ -1,19 +1,16 @@
 """The compiled attention unit and auxiliary loss: against plain torch in float64, at many sizes."""
 
 import itertools
-import os
-import shutil
 
 import pytest
 import torch
 import torch.nn.functional as F
-from made_recurrence import NARROW
+from made_recurrence import NARROW, compiled, pairwise
 from torch.autograd import gradcheck
 
 from model_zoo.DIEN.src.layers.compiled import attention_scores, next_behaviour_loss
 
-COMPILER = next(filter(shutil.which, filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++"))), None)
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler")
+pytestmark = compiled
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 DTYPES = (torch.float32, torch.float64)
@@ -21,21 +18,6 @@ DTYPES = (torch.float32, torch.float64)
 LENGTHS = ((), (0, 0), (1,), (3, 0, 5, 1, 0), (0, 32, 0), (100, 31, 64, 2), (1,) * 33, (33,) * 5, (4, 0, 7) * 60)
 LAYERS = ((5,), (80, 40), (100, 50), (9, 20, 3))
 SIZES = (1, 7, 36, 37)
-
-
-def pairwise(*values):
-    """Few of all combinations, in which each pair of values occurs."""
-
-    def pairs(case):
-        return set(itertools.combinations(enumerate(case), 2))
-
-    every = list(itertools.product(*values))
-    missing = set().union(*map(pairs, every))
-    chosen = []
-    while missing:
-        chosen.append(max(every, key=lambda case: len(pairs(case) & missing)))
-        missing -= pairs(chosen[-1])
-    return chosen
 
 
 def net(inputs, layers, generator):
@@ -150,14 +132,16 @@ ACTIVATIONS = ("sigmoid", "relu")
 CASES = (Attention, Auxiliary)
 
 
-@pytest.mark.parametrize("lengths,size,layers,activation,dtype", pairwise(LENGTHS, SIZES, LAYERS, ACTIVATIONS, DTYPES))
+@pytest.mark.parametrize(
+    "lengths,size,layers,activation,dtype", pairwise([*itertools.product(LENGTHS, SIZES, LAYERS, ACTIVATIONS, DTYPES)])
+)
 def test_attention(lengths, size, layers, activation, dtype):
     check(Attention(lengths, size, layers, activation), dtype)
 
 
 @pytest.mark.parametrize(
     "lengths,states,behaviours,negatives,layers,activation,dtype",
-    pairwise(LENGTHS, SIZES, SIZES, (1, 3), LAYERS, ACTIVATIONS, DTYPES),
+    pairwise([*itertools.product(LENGTHS, SIZES, SIZES, (1, 3), LAYERS, ACTIVATIONS, DTYPES)]),
 )
 def test_auxiliary_loss(lengths, states, behaviours, negatives, layers, activation, dtype):
     check(Auxiliary(lengths, states, behaviours, negatives, layers, activation), dtype)
