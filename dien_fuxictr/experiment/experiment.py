@@ -49,7 +49,8 @@ def open_experiment(
 
     Args:
         expid: experiment id.
-        config: folder of model_config and dataset_config; where there is no ./config/, the one that comes with the code.
+        config: folder of model_config and dataset_config; for ./config/, where there is none, the one that comes with
+            the code.
         gpu: index of the GPU, -1 for the CPU.
         set: key -> what takes the place of the configuration's value, as `--set` of the command lines.
 

@@ -1,25 +1,15 @@
 """The command line of `run_evolution.py`."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from dien_fuxictr.common.errors import exit_code
-from dien_fuxictr.common.files import write_atomic
-from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.experiment import open_experiment
 from dien_fuxictr.experiment.options import add_experiment_options
-from dien_fuxictr.experiment.trace import principal_components, trace
 
-from .candidates import Candidate, known_items, named, same_ids, telling
-from .names import readable, titles_of
-from .picture import LETTERS, draw, require_matplotlib
-from .sample import choose_sample
-from .trained import load_trained
-from .words import rows_of_words
+from .evolution import NUMBERS, PICTURE, draw_evolution
+from .picture import LETTERS
 
 EPILOG = """
 examples:
@@ -74,56 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    require_matplotlib()
     experiment = open_experiment(options.expid, options.config, options.gpu, dict(options.settings))
-    model, params = load_trained(experiment), experiment.params
-    feature_map, fields = model.feature_map, model.sequences[0].fields
-    encoder = Encoder.load(feature_map.data_dir, params)
-    sample = choose_sample(feature_map, encoder, params, fields.behaviours, options.user)
-    items = known_items(feature_map, fields)
-    own = Candidate(
-        tuple(sample.batch[name].tolist()[0] for name in fields.target),
-        "clicked in the test" if sample.clicked else "not clicked in the test",
-    )
-    if options.items:
-        candidates = named(items, encoder, options.items)
-    else:
-        candidates = telling(items, own, sample.history if same_ids(feature_map, fields) else sample.history[:, :0])
-    ids = [candidate.ids for candidate in candidates]
-    traced = trace(model, sample.batch, ids)
-    points, shares = principal_components(traced.states)
-
-    behaviours = rows_of_words(encoder, fields.behaviours[:2], sample.history[:2].T)
-    targets = rows_of_words(encoder, fields.target[:2], np.array(ids)[:, :2])
-    titles = titles_of(params, {words[0] for words in behaviours + targets})
-    steps = [{"item": words[0], "name": readable(words, titles)} for words in behaviours]
-    paths = [
-        {"item": words[0], "name": readable(words, titles), "why": candidate.why, "prediction": float(prediction)}
-        for words, candidate, prediction in zip(targets, candidates, traced.predictions, strict=True)
-    ]
     out = options.out or experiment.folder / f"{options.expid}.evolution"
-    count = f"{len(steps)} behaviour{'s' * (len(steps) != 1)}"
-    draw(
-        traced.attention,
-        points,
-        shares,
-        behaviours=[step["name"] for step in steps],
-        candidates=[f"{path['name']}\n{path['why']}; predicted {path['prediction']:.3f}" for path in paths],
-        title=f"{options.expid}: how the interest of user {sample.user} evolves over {count}",
-        file=out / "evolution.png",
+    numbers = draw_evolution(experiment, out, options.user, options.items or ())
+    steps, candidates = len(numbers["behaviours"]), len(numbers["paths"]) - 1
+    print(
+        f"user {numbers['user']}, {steps} behaviour{'s' * (steps != 1)}, {candidates} candidates: "
+        f"{out / PICTURE}, {out / NUMBERS}"
     )
-    numbers = {
-        "expid": options.expid,
-        "user": sample.user,
-        "explained_variance": shares.tolist(),
-        "behaviours": steps,
-        "paths": [
-            {**path, "attention": attention.tolist(), "states_in_two_dimensions": path_points.tolist()}
-            for path, attention, path_points in zip(
-                [*paths, {"item": None, "name": "no target"}], traced.attention, points, strict=True
-            )
-        ],
-    }
-    write_atomic(out / "evolution.json", lambda file: file.write(json.dumps(numbers, indent=2).encode()))
-    print(f"user {sample.user}, {count}, {len(paths)} candidates: {out / 'evolution.png'}, {out / 'evolution.json'}")
     return 0
