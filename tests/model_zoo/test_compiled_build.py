@@ -11,9 +11,12 @@ import pytest
 import torch
 from made_recurrence import COMPILER, case, check_against_reference, compiled
 
+from model_zoo.DIEN.src.layers.attention import InterestAttention
 from model_zoo.DIEN.src.layers.attentional_gru import attentional_gru
+from model_zoo.DIEN.src.layers.auxiliary_loss import AuxiliaryLoss
 from model_zoo.DIEN.src.layers.backends import _has
 from model_zoo.DIEN.src.layers.compiled.build import SOURCES, build
+from model_zoo.DIEN.src.layers.packing import Packing
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,6 +136,17 @@ def test_without_a_compiler_the_error_says_what_to_install(no_compiler, make_die
     monkeypatch.setenv("CXX", "mine++ -v")
     with pytest.raises(RuntimeError, match=r"CXX='mine\+\+' is not found"):
         build()
+
+
+@pytest.mark.parametrize("layer", ["attention", "auxiliary loss"])
+def test_without_a_compiler_a_compiled_layer_is_an_error(layer, no_compiler):
+    packing, h = Packing.of_lengths(torch.tensor([2])), torch.ones(2, 3)
+    with pytest.raises(RuntimeError, match="apt install g"):
+        if layer == "attention":
+            InterestAttention(3, 3, "din_attention", [4], "ReLU", backend="compiled")(h, h[:1], packing)
+        else:
+            has_negative = torch.ones(2, 1, dtype=torch.bool)
+            AuxiliaryLoss(3, 3, "net", [4], backend="compiled")(h, h, packing, h.unsqueeze(1), has_negative)
 
 
 def test_without_a_compiler_auto_is_torch_and_says_so_once(no_compiler, real_auto, caplog):
