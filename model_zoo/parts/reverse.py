@@ -1,3 +1,5 @@
+"""Histories from the last behaviour back to the first."""
+
 import torch
 from torch import Tensor
 

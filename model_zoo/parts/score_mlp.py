@@ -1,3 +1,5 @@
+"""The MLP that ends the models compared with DIEN."""
+
 from fuxictr.pytorch.layers import MLP_Block
 from torch import Tensor
 

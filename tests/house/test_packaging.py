@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from made_recurrence import COMPILER
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,6 +83,8 @@ def test_what_the_wheel_requires(wheel: Path, file: str, extra: str) -> None:
 
 
 PROGRAM = """
+import sys
+sys.modules |= dict.fromkeys(["tensorboard", "matplotlib", "optuna", "triton"])  # cannot be imported: they are optional
 from importlib.metadata import distribution
 import model_zoo.LongCTR, model_zoo.DIEN.src
 from dien_fuxictr.common.shipped import SCRIPT
@@ -107,7 +110,9 @@ def test_an_empty_folder_suffices(installed: Path, tmp_path: Path) -> None:
     (config,) = installed.parent.glob("**/dien_fuxictr/shipped/config")
     packages = config.parents[2]
     before = {path: path.stat().st_mtime_ns for path in packages.rglob("*")}
-    done = run(installed / "run_expid", "--expid", "DIEN_amazon", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
+    kernels = "compiled" if COMPILER else "torch"
+    command = [installed / "run_expid", "--set", "epochs=1", "--set", f"recurrence_backend={kernels}"]
+    done = run(*command, cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
     assert f"no ./config/ here: taking {config}" in done.stderr
     assert (tmp_path / "data" / "amazon" / "feature_map.json").is_file()
     assert (tmp_path / "checkpoints" / "amazon" / "DIEN_amazon.model").is_file()

@@ -1,1 +1,4 @@
-"""Encoded arrays -> batches, and a data set's entry -> a prepared data set, built once and found again."""
+"""Encoded arrays -> batches, and the entry of a data set -> a prepared data set.
+
+Here are the loader, and what builds a data set once and finds it again: fingerprint, lock, atomic publication.
+"""

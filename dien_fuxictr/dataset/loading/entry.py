@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import fuxictr.preprocess
 
@@ -186,8 +187,8 @@ class DatasetEntry:
             )
         columns, labels = active_columns(self.params["feature_cols"]), label_columns(self.params["label_col"])
         check_columns(columns, labels)
-        params = self._placed(folder) | {"feature_cols": columns, "label_col": labels}
+        params: dict[str, Any] = self._placed(folder) | {"feature_cols": columns, "label_col": labels}
         fuxictr.preprocess.build_dataset(fuxictr.preprocess.FeatureProcessor(**params), **params)
 
-    def _placed(self, folder: Path) -> dict:
+    def _placed(self, folder: Path) -> dict[str, Any]:
         return {**self.params, "data_root": str(folder.parent), "dataset_id": folder.name}

@@ -35,7 +35,8 @@ def draw(study: Study, folder: Path) -> list[Path]:
         files.append(folder / f"{name}.png")
         with warnings.catch_warnings(), default_style():
             warnings.simplefilter("ignore")  # Optuna calls these functions experimental
-            figure = plot(study).figure
+            plot(study)
+            figure = pyplot.gcf()
             figure.savefig(files[-1], dpi=120, bbox_inches="tight")
         pyplot.close(figure)
     return files

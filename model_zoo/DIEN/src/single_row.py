@@ -1,3 +1,5 @@
+"""Batch normalisation of a batch of one row, which has no variance."""
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 

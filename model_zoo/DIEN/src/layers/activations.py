@@ -1,3 +1,5 @@
+"""Activations by the names that the zoo's YAML gives them."""
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,3 +1,5 @@
+"""How much each behaviour matters to the target item: equation (8) of the DIEN paper and other scores."""
+
 from collections.abc import Sequence
 
 import torch

@@ -1,3 +1,5 @@
+"""Supervision of the interest states by the next behaviour: equation (6) of the DIEN paper."""
+
 from collections.abc import Sequence
 
 from torch import Tensor, nn

@@ -1,3 +1,5 @@
+"""A small MLP on every packed behaviour."""
+
 from collections.abc import Sequence
 
 import torch.nn.functional as F

@@ -1,0 +1,80 @@
+"""One floor a folder: imports go down only, and never in a circle."""
+
+import re
+from graphlib import TopologicalSorter
+
+from source_code import ROOT, modules
+
+FLOORS = [
+    {"dien_fuxictr.common"},
+    {"dien_fuxictr.dataset.samples"},
+    {"dien_fuxictr.dataset.encoding"},
+    {"dien_fuxictr.dataset.loading"},
+    {"dien_fuxictr.dataset"},
+    {"model_zoo"},
+    {"dien_fuxictr.experiment.evaluation"},
+    {"dien_fuxictr.experiment.training", "dien_fuxictr.experiment.configuration"},
+    {"dien_fuxictr.experiment"},
+    {"dien_fuxictr.studies.runs"},
+    {"dien_fuxictr.studies.sweep", "dien_fuxictr.studies.comparison", "dien_fuxictr.studies.evolution"},
+    {"dien_fuxictr.studies"},
+    {"dien_fuxictr"},
+    {"benchmarks", "scripts"},
+]
+"""From the ground up. A module imports from its own folder and from lower ones, never from another one beside it."""
+HEIGHT = {folder: height for height, floor in enumerate(FLOORS) for folder in floor}
+MODULES = {module.name: module for module in modules()}
+DIEN = [module for name, module in MODULES.items() if name.startswith("model_zoo.DIEN.")]
+
+
+def place(name: str) -> str:
+    """The folder in `FLOORS` that a module belongs to."""
+    top = name.split(".")[0]
+    return top if top in ("model_zoo", "benchmarks") else MODULES[name].folder or "scripts"
+
+
+def test_every_folder_has_its_floor() -> None:
+    assert {place(name) for name in MODULES} == HEIGHT.keys()
+
+
+def test_imports_go_down_only() -> None:
+    wrong = [
+        f"{module.file} imports {name}"
+        for module in MODULES.values()
+        for name in module.imports & MODULES.keys()
+        if place(name) != place(module.name) and HEIGHT[place(name)] >= HEIGHT[place(module.name)]
+    ]
+    assert not wrong
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {name: module.imports & MODULES.keys() - {name} for name, module in MODULES.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_model_zoo_imports_nothing_else_of_the_project() -> None:
+    """Its top has no `__init__`: the zoo's wheel brings a `model_zoo` too, and the two are one namespace."""
+    assert not (ROOT / "model_zoo" / "__init__.py").exists()
+    for name, module in MODULES.items():
+        if name.startswith("model_zoo."):
+            tops = {imported.split(".")[0] for imported in module.imports}
+            assert not tops & {"dien_fuxictr", "benchmarks", "tests"}, module.file
+
+
+def test_dien_is_a_folder_to_drop_into_a_checkout() -> None:
+    """It imports itself alone, and that relatively: in a checkout it is `src`."""
+    assert DIEN
+    for module in DIEN:
+        own = {name for name in module.imports if name.startswith("model_zoo")}
+        assert all(name.startswith("model_zoo.DIEN.src.") for name in own), module.file
+        assert not re.search(r"(from|import) model_zoo", (ROOT / module.file).read_text(encoding="utf-8")), module.file
+
+
+def test_layers_import_torch_only() -> None:
+    """Not fuxictr, whose models import Ray. The compiled kernels wait for each other with torch's own filelock."""
+    extra = {"compiled": {"filelock"}, "triton_gpu": {"triton"}}
+    layers = [module for module in DIEN if module.name.startswith("model_zoo.DIEN.src.layers")]
+    assert layers
+    for module in layers:
+        allowed = {"torch"} | extra.get(module.folder.rpartition(".")[2], set())
+        assert module.third_party <= allowed, module.file

@@ -1,0 +1,45 @@
+"""The files of requirements name all that is imported, each once, with the reason."""
+
+import re
+from importlib.metadata import packages_distributions
+
+import pytest
+from source_code import ROOT, modules
+
+LINE = re.compile(r"(?P<name>[\w-]+)(\[\w+\])?(?P<versions>[^#;]*)(;[^#]*)?(# *(?P<reason>.+))?")
+FILES = {file.name: file.read_text().splitlines() for file in sorted(ROOT.glob("requirements*.txt"))}
+WITH_TORCH = {"triton"}
+"""What torch's CUDA build brings along."""
+
+
+def named(*files: str) -> set[str]:
+    """Distributions that these files name, normalised."""
+    lines = [match["name"] for file in files for line in FILES[file] if (match := LINE.match(line))]
+    return {name.lower().replace("_", "-") for name in lines}
+
+
+def imported(*folders: str) -> set[str]:
+    """Distributions that the modules of these folders import, normalised."""
+    tops = {top for module in modules(*folders) for top in module.third_party}
+    known = packages_distributions()
+    return {name.lower().replace("_", "-") for top in tops for name in known.get(top, [top])[:1]}
+
+
+def test_the_package_imports_what_it_requires() -> None:
+    imports = imported("dien_fuxictr", "model_zoo")
+    assert {"torch", "fuxictr", "optuna"} <= imports
+    assert imports <= named("requirements.txt", "requirements-optional.txt") | WITH_TORCH
+
+
+@pytest.mark.parametrize(("folder", "name"), [("benchmarks", "bench"), ("tests", "test")])
+def test_other_folders_import_what_they_require(folder: str, name: str) -> None:
+    required = named("requirements.txt", "requirements-optional.txt", f"requirements-{name}.txt")
+    assert imported(folder) - {"layers"} <= required, "layers is DIEN's, which benchmarks.gpu takes without the zoo"
+
+
+def test_every_requirement_is_named_once_with_its_reason() -> None:
+    requirements = [line for lines in FILES.values() for line in lines if line and not line.startswith(("#", "-r "))]
+    matches = [LINE.fullmatch(line) for line in requirements]
+    assert all(match and match["versions"].strip() and match["reason"] for match in matches), requirements
+    names = [match["name"].lower() for match in matches if match]
+    assert len(set(names)) == len(names)

@@ -1,0 +1,38 @@
+"""The tree: each folder says what it is for, tests have the same folders, files stay small."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from source_code import ROOT, modules
+
+PACKAGE = [module for module in modules("dien_fuxictr")]
+FOLDERS = sorted({module.folder for module in PACKAGE if module.file.name != "__init__.py"})
+
+
+@pytest.mark.parametrize("name", sorted({module.folder for module in PACKAGE}))
+def test_a_folder_says_what_it_is_for_and_what_may_live_there(name: str) -> None:
+    (init,) = (module for module in PACKAGE if module.name == name)
+    opening = ast.get_docstring(init.tree)
+    assert opening, f"{init.file} has no docstring"
+    first, *rest = opening.split("\n\n")
+    assert "\n" not in first and rest, f"{init.file}: one line what it is for, then what may live there"
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_every_folder_has_its_tests(name: str) -> None:
+    tests = ROOT.joinpath("tests", *name.split(".")[1:])
+    assert list(tests.glob("test_*.py")), f"{tests.relative_to(ROOT)} has no test"
+
+
+def test_every_folder_of_tests_has_what_it_tests() -> None:
+    folders = {file.parent.relative_to(ROOT / "tests") for file in (ROOT / "tests").rglob("test_*.py")}
+    for folder in folders - {Path("house")}:
+        assert (ROOT / "dien_fuxictr" / folder).is_dir() or (ROOT / folder).is_dir(), f"tests/{folder}"
+
+
+def test_files_are_under_300_lines() -> None:
+    sources = [file for folder in ("dien_fuxictr", "model_zoo", "benchmarks") for file in (ROOT / folder).rglob("*.*")]
+    sizes = {file: file.read_bytes().count(b"\n") for file in sources if file.suffix in (".py", ".cpp", ".h")}
+    assert len(sizes) > 100
+    assert not {str(file.relative_to(ROOT)): lines for file, lines in sizes.items() if lines > 300}
