@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import polars as pl
@@ -56,7 +57,8 @@ class Encoder:
         self.truncated: dict[str, int] = {}
         self._sep = sep
         self._tables: list[list[str]] = []
-        self._stored: dict[tuple[str, Tokens], np.ndarray] = {}
+        # Behaviours -> their ids in each column, for the other splits that share them; gone when the raw splits are.
+        self._stored: WeakKeyDictionary[Tokens, dict[str, np.ndarray]] = WeakKeyDictionary()
 
     def save(self, data_dir: Path) -> None:
         """Write encoder.json."""
@@ -162,14 +164,10 @@ class Encoder:
 
     def _encode_history(self, column: dict, raw: RawHistory) -> EncodedHistory:
         name, max_len, padding = column["name"], column["max_len"], column.get("padding", "post")
-        tokens = raw.tokens
-        ids = self._stored.get((name, tokens))
-        if ids is None:
-            of_words = self._ids(column, tokens.words)
-            na_value = column.get("fill_na", "")
-            if isinstance(na_value, str):
-                of_words = np.where((tokens.words == na_value).to_numpy(), np.int32(0), of_words)
-            ids = self._stored[name, tokens] = of_words[tokens.codes]
+        stored = self._stored.setdefault(raw.tokens, {})
+        if name not in stored:
+            stored[name] = self._ids_of_tokens(column, raw.tokens)
+        ids = stored[name]
         start, length = raw.start, np.minimum(raw.length, max_len)
         if padding == "pre":
             start = start + raw.length - length
@@ -181,6 +179,14 @@ class Encoder:
             # Nothing is shared: store only what is kept, so that columns of unequal raw lengths align again.
             ids, start = ids[rows > 0], np.cumsum(length) - length
         return EncodedHistory(ids, start, length, raw.blank, padding)
+
+    def _ids_of_tokens(self, column: dict, tokens: Tokens) -> np.ndarray:
+        """Ids of stored behaviours, (S,) int32; what stands for "no behaviour" is padding."""
+        of_words = self._ids(column, tokens.words)
+        na_value = column.get("fill_na", "")
+        if isinstance(na_value, str):
+            of_words = np.where((tokens.words == na_value).to_numpy(), np.int32(0), of_words)
+        return of_words[tokens.codes]
 
     def _ids(self, column: dict, values: pl.Series) -> np.ndarray:
         """Ids of scalar values, (N,) int32."""

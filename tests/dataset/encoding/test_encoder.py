@@ -1,5 +1,7 @@
+import gc
 import json
 import logging
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from made_data import as_csv, entry, write_samples
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.encoder import Encoder
+from dien_fuxictr.dataset.encoding.reading import SplitReader
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
@@ -86,6 +89,20 @@ def test_rows_of_a_frame_are_those_of_a_file(params: dict, tmp_path: Path) -> No
         assert np.array_equal(ours.columns[name], theirs.columns[name])
     with pytest.raises(UserError, match="the frame: column cate_id is missing; it has item_id"):
         encoder.encode_rows(frame.drop("cate_id"))
+
+
+def test_splits_share_what_they_store_and_an_encoder_keeps_none_of_it(samples: Path, params: dict) -> None:
+    encoder = Encoder.load(samples.parent / "made", params)
+    reader = SplitReader(encoder.columns, encoder.labels)
+    raw = [reader.read(samples / f"{split}.parquet", "parquet") for split in ("valid", "test")]
+    (_, valid), (_, test) = map(encoder.encode, raw)
+    for name in ("item_history", "cate_history"):
+        assert valid[name].ids is test[name].ids
+    assert not np.array_equal(valid["item_history"].ids, valid["cate_history"].ids)
+    kept = [weakref.ref(each) for each in (raw[0].histories["item_history"].tokens, valid["item_history"].ids)]
+    del raw, reader, valid, test, _
+    gc.collect()
+    assert [each() for each in kept] == [None, None]
 
 
 def test_only_used_features_are_needed(params: dict, tmp_path: Path) -> None:
