@@ -1,4 +1,4 @@
-"""Build samples from raw data.
+"""Make samples of raw data: labelled, split into train, valid and test, each with its history.
 
 examples:
   The embedded sample (raw Amazon reviews of 2014's form), every prefix of a user's history a training sample:
@@ -9,24 +9,18 @@ examples:
     python build_dataset.py amazon --reviews reviews_Books_5.json.gz --meta meta_Books.json.gz \\
         --protocol last --negatives popularity --fold 1 --out data/books_last
 
-  Your own log, in the paper's industrial setting (targets of the last 49 days, 14 days of history each):
+  Your own log of clicks, in the paper's industrial setting (the last 49 days, 14 days of history before each click):
     python build_dataset.py log --input clicks.parquet --user uid --item iid --category cid --time ts \\
         --protocol window --out data/my_clicks
 
-  The same with exposures: labels instead of sampled negatives, and a negative per behaviour:
+  Your own log of exposures, whose labels take the place of sampled negatives; every click gets a negative too:
     python build_dataset.py log --input shown.csv --user uid --item iid --category cid --time ts --label clicked \\
         --request request_id --side brand,price_band --protocol time --valid-from 2024-03-01 --test-from 2024-03-08 \\
         --format csv --out data/my_exposures
 
-protocols:
-  last           one sample a user: his last behaviour; users split 81/9/10 at random (see --folds)
-  leave_one_out  a user's last behaviour for the test, the one before for validation, every earlier one for training
-  time           behaviours before --valid-from, up to --test-from, and later
-  window         behaviours of the last --target-days days, histories of --history-days days
-In a log with --request, a request counts as one behaviour.
-
-The folder written holds behaviours.parquet, train/valid/test.parquet and samples.json (docs/data.md has their form), or
-train/valid/test.csv with the histories joined by "^". A build ends with an audit (audit_dataset.py --help).
+The folder written holds samples.json (options, counts, audit) and behaviours.parquet, train/valid/test.parquet or, with
+--format csv, train/valid/test.csv with the histories joined by "^"; docs/data.md has their form. A build ends with an
+audit (audit_dataset.py --help).
 """
 
 import argparse
@@ -39,13 +33,22 @@ from dien_fuxictr.common.errors import UserError
 from .samples.build import build_samples
 from .samples.options import REQUIRED, options_of
 
+PROTOCOLS = """\
+protocols, what is predicted in which split:
+  last           a user's last behaviour; the users are split 81/9/10 at random (see --folds)
+  leave_one_out  test: a user's last behaviour; valid: the one before; train: every earlier one
+  time           train: behaviours before --valid-from; valid: from then on, before --test-from; test: from then on
+  window         behaviours of the last --target-days days, test: the last --test-days, valid: the --valid-days before;
+                 only the --history-days days before a behaviour are its history
+In a log with --request, a request counts as one behaviour.
+"""
+
 
 def parser() -> argparse.ArgumentParser:
     """One subcommand a source, with its options as flags."""
+    form = argparse.RawDescriptionHelpFormatter
     main_parser = argparse.ArgumentParser(
-        prog="build_dataset.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="build_dataset.py", description=__doc__, epilog=PROTOCOLS, formatter_class=form
     )
     sources = main_parser.add_subparsers(dest="source", required=True)
     for source, help_line in (
@@ -53,7 +56,12 @@ def parser() -> argparse.ArgumentParser:
         ("log", "a log of behaviours or exposures, CSV or Parquet"),
     ):
         command = sources.add_parser(
-            source, help=f"{help_line}; {source} --help lists its options", description=help_line, allow_abbrev=False
+            source,
+            help=f"{help_line}; {source} --help lists its options",
+            description=f"Make samples of {help_line}.",
+            epilog=PROTOCOLS,
+            formatter_class=form,
+            allow_abbrev=False,
         )
         for name, option in options_of(source).items():
             flag = f"--{name.replace('_', '-')}"
@@ -67,10 +75,11 @@ def parser() -> argparse.ArgumentParser:
                     flag,
                     type=int if option.kind is int else str,
                     choices=option.choices or None,
+                    required=option.default is REQUIRED and option.protocol is None,
                     help=belongs + option.help + default,
                 )
-        command.add_argument("--out", required=True, type=Path, help="folder to write")
-        command.add_argument("--rebuild", action="store_true", help="replace the folder if it exists")
+        command.add_argument("--out", required=True, type=Path, help="folder to write (required)")
+        command.add_argument("--rebuild", action="store_true", help="replace the folder that an earlier build wrote")
     return main_parser
 
 

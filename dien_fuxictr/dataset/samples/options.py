@@ -37,19 +37,23 @@ SOURCES: dict[str, dict[str, Option]] = {
         "category": Option(REQUIRED, "column of the item's category"),
         "time": Option(REQUIRED, "column of the time: a number, a date, or days such as 20240131"),
         "time_unit": Option("s", "unit of numeric times", choices=("s", "ms")),
-        "label": Option(None, "column that is 1 for a click and 0 for an exposure without one: no sampled negatives"),
-        "request": Option(None, "column that is equal for exposures shown together"),
+        "label": Option(
+            None, "column that is 1 for a click and 0 for an exposure without one, instead of sampled negatives"
+        ),
+        "request": Option(None, "column that is equal for exposures shown together; needs --label"),
         "side": Option((), "further columns of a behaviour, separated by commas", kind=tuple),
     },
 }
 
 COMMON: dict[str, Option] = {
     "protocol": Option(
-        "leave_one_out", "what is predicted: see above", choices=("last", "leave_one_out", "time", "window")
+        "leave_one_out",
+        "what is predicted in which split, see protocols",
+        choices=("last", "leave_one_out", "time", "window"),
     ),
     "negatives": Option(
         "matched",
-        "where sampled negatives come from: the same split's positives, all behaviours, or all items alike",
+        "where sampled negatives come from: the positives of the split, all behaviours, or all items alike",
         choices=tuple(SAMPLERS),
     ),
     "exclude_history": Option(False, "let no sampled negative be an item of the history", kind=bool),
@@ -58,13 +62,20 @@ COMMON: dict[str, Option] = {
         "order of behaviours of one time: random, or that of the file, which can leak",
         choices=("random", "file"),
     ),
-    "max_len": Option(None, "keep the latest MAX_LEN behaviours of a history (100; window: 50)", kind=int, minimum=1),
+    "max_len": Option(
+        None,
+        "keep the latest MAX_LEN behaviours of a history (default 100, with protocol window 50)",
+        kind=int,
+        minimum=1,
+    ),
     "session_gap": Option(
-        1800, "seconds without a behaviour that end a session (token session_history)", kind=int, minimum=0
+        1800, "seconds without a behaviour that end a session, for session_history", kind=int, minimum=0
     ),
     "min_history": Option(1, "leave samples with a shorter history out", kind=int, minimum=0),
-    "seed": Option(2019, "of ties, user splits, negatives and row order", kind=int, minimum=0),
-    "skip_bad_lines": Option(False, "count broken lines and go on, instead of stopping at the first", kind=bool),
+    "seed": Option(2019, "seed of ties, user splits, negatives and row order", kind=int, minimum=0),
+    "skip_bad_lines": Option(
+        False, "leave broken lines out and say how many, instead of stopping at the first", kind=bool
+    ),
     "folds": Option(10, "cut the users into this many parts", kind=int, minimum=2, protocol="last"),
     "fold": Option(0, "the part for the test, from 0", kind=int, minimum=0, protocol="last"),
     "valid_from": Option(REQUIRED, "first validation time, a date (UTC) or seconds", protocol="time"),
