@@ -17,6 +17,7 @@ from dien_fuxictr.dataset.samples.samples import Samples
 from dien_fuxictr.dataset.samples.sampling import make_samples
 
 HEADER = "label,user_id,item_id,cate_id,item_history,cate_history\n"
+KINDS = (("positives", 1), ("negatives", 0))
 ROWS = "1,u,i3,c1,i1^i2,c1^c2\n0,u,i4,c2,i1^i2,c1^c2\n"
 
 
@@ -39,6 +40,15 @@ def plain_auc(rows: list[dict], score: Callable[[dict], float]) -> float:
     positive, negative = ([score(row) for row in rows if row["label"] == label] for label in (1, 0))
     right = sum((p > n) + (p == n) / 2 for p in positive for n in negative)
     return right / len(positive) / len(negative)
+
+
+def plain_shares(samples: Samples) -> dict[str, float]:
+    """How often an item lies in the history of its own row."""
+    rows = plain_rows(samples, "test")
+    found = {
+        kind: [row["item_id"] in row["item_history"] for row in rows if row["label"] == label] for kind, label in KINDS
+    }
+    return {kind: sum(each) / len(each) for kind, each in found.items()}
 
 
 def plain_audit(samples: Samples) -> dict[str, float]:
@@ -96,6 +106,7 @@ def test_rules_against_plain_loops(name: str, items: int) -> None:
     expected = plain_audit(samples)
     assert found.keys() == expected.keys() and result["test_rows"] == samples.splits["test"].height
     assert found == pytest.approx(expected, abs=6e-5)
+    assert result["in_own_history"] == pytest.approx(plain_shares(samples), abs=6e-7)
 
 
 def test_rules_on_labelled_exposures() -> None:
@@ -103,6 +114,28 @@ def test_rules_on_labelled_exposures() -> None:
     samples = samples_of(log, protocol="time", valid_from=30 * DAY, test_from=35 * DAY, min_history=0)
     result = audit(samples)
     assert result["trivial"] | result["untrained"] == pytest.approx(plain_audit(samples), abs=6e-5)
+    assert result["in_own_history"] == pytest.approx(plain_shares(samples), abs=6e-7)
+
+
+def test_negatives_of_the_own_history_are_shown() -> None:
+    """Every user chooses ten of forty items once each: positives never repeat, negatives do."""
+    rng = np.random.default_rng(0)
+    log = as_log(
+        [
+            (f"u{user}", f"i{item}", day * DAY)
+            for user in range(200)
+            for day, item in enumerate(rng.permutation(40)[:10])
+        ]
+    )
+    shares = audit(samples_of(log))["in_own_history"]
+    assert shares["positives"] == 0 and 0.15 < shares["negatives"] < 0.3
+    kept = audit(samples_of(log, exclude_history=True))
+    assert kept["in_own_history"] == {"positives": 0, "negatives": 0}
+    assert table(kept).splitlines()[-1] == (
+        "Items that lie in the sample's own history: 0.00% of the positives and 0.00% of the negatives."
+    )
+    shown = table({**kept, "in_own_history": {"positives": 0.5, "negatives": 0.0005}})
+    assert shown.endswith("own history: 50.00% of the positives and 0.05% of the negatives.")
 
 
 @pytest.mark.parametrize("name", LOGS)
@@ -160,7 +193,7 @@ def test_leaks_are_seen(given: dict, rules: list[str], shifting: pl.DataFrame) -
         rule if "last one" not in rule else "id above the last one" for rule in rules
     ]
     lines = table(result).splitlines()
-    assert len(lines) == 7 and [line for line in lines if "<- leak" in line] == [
+    assert len(lines) == 8 and [line for line in lines if "<- leak" in line] == [
         line for line in lines if any(rule in line for rule in rules)
     ]
     if not given:
