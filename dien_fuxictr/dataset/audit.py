@@ -4,8 +4,8 @@
     python audit_dataset.py train.csv test.csv    # the published form: histories joined by "^"
 
 The *trivial* rules know nothing of interests: where one is off .5, in either direction, a model can read the same from
-the data. The *untrained* ones know a little. Beside them stands how often an item lies in the sample's own history: where
-that differs between positives and negatives, a model can read it too.
+the data. The *untrained* ones know a little. Below them stands how often an item lies in its sample's own history:
+where that differs between positives and negatives, a model can read it too.
 """
 
 import argparse

@@ -19,7 +19,9 @@ class InProcessFeatureProcessor(FeatureProcessor):
 
     Only the gathering of statistics is replaced, and what is stored for encoding new rows: encoder.json, no pickle.
     Inactive columns are dropped at once, so that they need not exist; `remap: False` works (the zoo never counts its
-    tokens); a sequence counts once for every training row that contains it, however it is stored.
+    tokens); a sequence counts once for every training row that contains it, however it is stored. A column in which no
+    value is frequent enough takes the values of those that share its embedding, as in a FuxiCTR checkout (the wheel's
+    Tokenizer fails there).
 
     Args:
         **params: the zoo's keys: feature_cols, label_col, dataset_id, data_root, group_id, min_categr_count, sep.
@@ -44,11 +46,15 @@ class InProcessFeatureProcessor(FeatureProcessor):
         """Fit on training rows; `meta` columns on all rows. Writes the three JSON files into `data_dir`.
 
         Raises:
-            UserError: a column without a value to learn from, or whose `share_embedding` names no earlier column.
+            UserError: a vocabulary without a value to learn from, or a `share_embedding` that names no earlier column.
         """
         names = [column["name"] for column in self.feature_cols if column["type"] == "meta"]
         meta = pl.concat([split.frame.select(names) for split in (train, *others)]) if names else None
         self.fit(train, meta, min_categr_count=self._min_categr_count)
+        for column in self.feature_cols:
+            tokenizer = self.processor_dict.get(column["name"] + "::tokenizer")
+            if tokenizer is not None and tokenizer.vocab.keys() == {"__PAD__", "__OOV__"}:
+                raise _nothing_to_learn(column)
 
     def _collect_statistics(self, train_ddf: RawSplit, meta_ddf: pl.DataFrame | None = None) -> dict[str, dict]:
         statistics = {}
@@ -62,7 +68,20 @@ class InProcessFeatureProcessor(FeatureProcessor):
                 statistics[name] = _history_statistics(train_ddf.histories[name])
             elif column["type"] == "numeric" and "normalizer" in column:
                 statistics[name] = self._moments[name] = _moments(train_ddf.frame[name])
+            if "value_counts" in statistics.get(name, {}) and not self._has_words(column, statistics[name]):
+                if not column.get("remap", True):
+                    raise _nothing_to_learn(column)
+                # The zoo's Tokenizer looks at the first word; of this one nothing remains but the padding.
+                statistics[name]["value_counts"] = {"__PAD__": self._threshold(column)}
         return statistics
+
+    def _threshold(self, column: dict) -> int:
+        """How often a value must occur to have an id of its own."""
+        return 1 if column["type"] == "meta" else column.get("min_categr_count", self._min_categr_count)
+
+    def _has_words(self, column: dict, statistics: dict) -> bool:
+        counts, na_value = statistics["value_counts"], column.get("fill_na", "")
+        return any(count >= self._threshold(column) and word != na_value for word, count in counts.items())
 
     def fit_categorical_col(self, col: dict, *args, **kwargs) -> None:
         _fit_column(super().fit_categorical_col, col, *args, **kwargs)
@@ -96,12 +115,14 @@ class InProcessFeatureProcessor(FeatureProcessor):
         return Encoder(columns, self.label_cols, vocabularies, self._sep)
 
 
+def _nothing_to_learn(column: dict) -> UserError:
+    return UserError(f"{column['name']}: no value is frequent enough in the training rows (min_categr_count)")
+
+
 def _fit_column(fit: Callable, column: dict, *args, **kwargs) -> None:
     name = column["name"]
     try:
         fit(column, *args, **kwargs)
-    except IndexError as error:
-        raise UserError(f"{name}: no value is frequent enough in the training rows (min_categr_count)") from error
     except KeyError as error:
         raise UserError(f"{name}: share_embedding={column['share_embedding']} is no column listed before it") from error
     except ValueError as error:

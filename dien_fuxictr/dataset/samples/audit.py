@@ -1,8 +1,8 @@
 """What rules without a model score on a data set: a leak shows here, and it is what a model has to beat.
 
 The *trivial* rules know nothing of interests: where one is off .5, in either direction, a model can read the same from
-the data. The *untrained* ones know a little. Beside them stands how often an item lies in the sample's own history: where
-that differs between positives and negatives, a model can read it too.
+the data. The *untrained* ones know a little. Below them stands how often an item lies in its sample's own history:
+where that differs between positives and negatives, a model can read it too.
 """
 
 from dataclasses import dataclass

@@ -55,6 +55,7 @@ CONFIGS = {
     "shared": {"feature_cols": SHARED},
     "frequent": {"feature_cols": SHARED, "min_categr_count": 6},
     "frequent_column": {"feature_cols": [categorical("item_id", min_categr_count=5), categorical("cate_id")]},
+    "rare_users": {"feature_cols": [META, categorical("item_id", min_categr_count=5)], "min_categr_count": 1000},
     "own_embedding": {"feature_cols": [categorical("item_id"), sequence("item_history")]},
     "pre": {"feature_cols": [categorical("item_id"), sequence("item_history", padding="pre", max_len=2)]},
     "short": {"feature_cols": [categorical("item_id"), sequence("item_history", max_len=2)]},
@@ -137,6 +138,8 @@ def rows(tmp_path: Path) -> Path:
                 "gaps": [
                     "^".join("" if k % 3 == 0 else f"g{k}" for k in rng.integers(0, 5, length)) for length in lengths
                 ],
+                "unseen": ["i1" if split == "test" else None] * size,
+                "empty": [None] * size,
                 "brand": [None if k == 0 else f"b{k}" for k in rng.integers(0, 4, size)],
                 "age": rng.integers(18, 30, size),
                 "zip": [None if k == 3 else int(k) for k in rng.integers(0, 9, size)],
@@ -234,6 +237,44 @@ def test_integer_keys_of_pretrained_embeddings(rows: Path, tmp_path: Path) -> No
     assert 39 in json.loads((data_dir / "encoder.json").read_text())["vocabularies"]["age"]["tokens"]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "columns",
+    [
+        [categorical("item_id", min_categr_count=1000), sequence("item_history", share_embedding="item_id")],
+        [categorical("item_id"), sequence("item_history", share_embedding="item_id", min_categr_count=1000)],
+        [categorical("item_id"), sequence("unseen", share_embedding="item_id")],
+        [
+            categorical("item_id", min_categr_count=1000),
+            sequence("unseen", share_embedding="item_id"),
+            sequence("other_history", share_embedding="item_id", min_categr_count=3),
+            sequence("item_history", share_embedding="item_id", min_categr_count=3),
+        ],
+        [categorical("unseen", fill_na="none"), categorical("brand", share_embedding="unseen", fill_na="none")],
+        [categorical("age", "int", min_categr_count=1000), categorical("zip", "int", share_embedding="age")],
+    ],
+)
+def test_a_column_takes_the_values_of_those_that_share_its_embedding(
+    columns: list[dict], rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a FuxiCTR checkout, whose Tokenizer does not look at the first word: there may be none."""
+    build_vocab = Tokenizer.build_vocab
+
+    def as_in_a_checkout(tokenizer: Tokenizer, counts: dict) -> None:
+        frequent = [word for word, count in counts.items() if count >= tokenizer._min_freq]
+        if frequent in ([], [tokenizer._na_value]):
+            tokenizer.vocab = {"__PAD__": 0, "__OOV__": 1}
+        else:
+            build_vocab(tokenizer, counts)
+
+    params = entry(rows, tmp_path / "ours", feature_cols=columns)
+    prepare_dataset(params)
+    with pytest.raises(IndexError):
+        zoo_arrays(params, tmp_path / "wheel")
+    monkeypatch.setattr(Tokenizer, "build_vocab", as_in_a_checkout)
+    assert_as_the_zoo(params, tmp_path / "zoo")
+
+
 TOKEN = st.text(alphabet="ab1 ", max_size=2)
 
 
@@ -294,6 +335,10 @@ def test_unmapped_ids(rows: Path, tmp_path: Path) -> None:
         ([categorical("item_id", remap=False)], "item_id: remap: False needs integers"),
         ([{**META, "remap": False}], "user_id: remap: False needs integers"),
         ([categorical("item_id", min_categr_count=1000)], "item_id: no value is frequent enough"),
+        ([categorical("age", "int", remap=False, min_categr_count=1000)], "age: no value is frequent enough"),
+        ([categorical("unseen", "str")], "unseen: no value is frequent enough"),
+        ([{**META, "name": "empty"}], "empty: no value is frequent enough"),
+        ([sequence("unseen")], "unseen: no value is frequent enough"),
         ([sequence("item_history", share_embedding="item_id"), categorical("item_id")], "item_id is no column listed"),
     ],
 )
