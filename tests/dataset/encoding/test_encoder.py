@@ -91,6 +91,24 @@ def test_rows_of_a_frame_are_those_of_a_file(params: dict, tmp_path: Path) -> No
         encoder.encode_rows(frame.drop("cate_id"))
 
 
+def test_what_no_row_refers_to_is_not_counted_as_unseen(samples: Path, params: dict, tmp_path: Path) -> None:
+    """Two rows of the stored behaviours are new; one of them is in a history, of two rows of the file."""
+    behaviours, rows = pl.read_parquet(samples / "behaviours.parquet"), pl.read_parquet(samples / "test.parquet")
+    start = rows["history_start"][0]
+    used = pl.int_range(pl.len()) == start
+    unused = pl.int_range(pl.len()) == start + rows["history_length"][0]  # what is to be predicted
+    behaviours = behaviours.with_columns(
+        item_history=pl.when(used | unused).then(pl.lit("new")).otherwise("item_history"),
+        cate_history=pl.when(unused).then(pl.lit("new")).otherwise("cate_history"),
+    )
+    (tmp_path / "new").mkdir()
+    behaviours.write_parquet(tmp_path / "new" / "behaviours.parquet")
+    rows.write_parquet(tmp_path / "new" / "test.parquet")
+    encoder = Encoder.load(tmp_path / "made", params)
+    encoder.encode_rows(tmp_path / "new" / "test.parquet")
+    assert (encoder.unseen["item_history"], encoder.unseen["cate_history"]) == (1, 0)
+
+
 def test_splits_share_what_they_store_and_an_encoder_keeps_none_of_it(samples: Path, params: dict) -> None:
     encoder = Encoder.load(samples.parent / "made", params)
     reader = SplitReader(encoder.columns, encoder.labels)

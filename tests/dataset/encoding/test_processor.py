@@ -1,6 +1,7 @@
 """The in-process fit and encoding equal the zoo's own, file by file and id by id."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import h5py
@@ -297,6 +298,31 @@ def test_random_tokens_encode_as_in_the_zoo(tmp_path_factory, rows, padding, max
     columns = [sequence("history", padding=padding, max_len=max_len, fill_na=fill_na)]
     params = entry(folder, folder / "ours", feature_cols=columns, min_categr_count=min_count, group_id=None)
     assert_as_the_zoo(params, folder / "zoo")
+
+
+def test_a_stored_behaviour_counts_once_for_each_training_row_that_holds_it(tmp_path: Path) -> None:
+    samples = write_samples(tmp_path / "samples")
+    behaviours = pl.read_parquet(samples / "behaviours.parquet")
+    train = pl.read_parquet(samples / "train.parquet")
+    # One item is in the histories of the test rows alone, and often: those who are tested must not be learnt from.
+    last = pl.col("time").rank(descending=True).over("user_id") <= 2
+    behaviours = behaviours.with_columns(item_history=pl.when(last).then(pl.lit("late")).otherwise("item_history"))
+    behaviours.write_parquet(samples / "behaviours.parquet")
+    items = behaviours["item_history"].to_list()
+    counts = Counter(
+        item
+        for start, length in train.select("history_start", "history_length").iter_rows()
+        for item in items[start : start + length]
+    )
+    params = entry(
+        samples, tmp_path, data_format="parquet", feature_cols=[sequence("item_history")], min_categr_count=12
+    )
+    data_dir, encoded = our_arrays(params)
+    frequent = sorted((item for item in counts if counts[item] >= 12), key=lambda item: (-counts[item], item))
+    assert 2 < len(frequent) < len(counts) and "late" not in counts and items.count("late") == 24
+    vocabulary = json.loads((data_dir / "feature_vocab.json").read_text())["item_history"]
+    assert vocabulary == {"__PAD__": 0, **{item: i for i, item in enumerate([*frequent, "__OOV__"], 1)}}
+    assert (encoded["test"]["item_history"] == vocabulary["__OOV__"]).any()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -219,6 +219,17 @@ def test_one_option_does_not_change_what_another_draws() -> None:
         assert positive[0].equals(positive[1])
 
 
+def test_each_split_has_random_numbers_of_its_own() -> None:
+    """Validation and test have a positive and a negative of every user: equal draws would make equal choices."""
+    samples = make_samples(REVIEWS, options(negatives="uniform"))
+    valid, test = (samples.splits[split] for split in ("valid", "test"))
+    assert valid.height == test.height
+    # The same order would put every user's rows at the same places; by chance few are.
+    assert (valid["user_id"] == test["user_id"]).mean() < 0.2
+    drawn = [part.filter(pl.col("label") == 0).sort("user_id")["item_id"] for part in (valid, test)]
+    assert (drawn[0] == drawn[1]).mean() < 0.3
+
+
 def test_the_rows_of_a_split_are_in_random_order() -> None:
     rows = make_samples(REVIEWS, options()).splits["train"]
     ascending = (rows["history_start"].diff().drop_nulls() > 0).mean()
