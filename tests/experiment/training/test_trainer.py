@@ -16,7 +16,7 @@ from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.experiment.evaluation.evaluate import Evaluation
 from dien_fuxictr.experiment.training.gradients import clip_gradients, gradient_norm
 from dien_fuxictr.experiment.training.optimizers import fuse
-from dien_fuxictr.experiment.training.trainer import Trainer
+from dien_fuxictr.experiment.training.trainer import MIN_DELTA, Trainer
 
 
 @pytest.fixture
@@ -112,6 +112,36 @@ def test_patience_stops_and_learning_rate_falls_on_a_plateau(parts, monkeypatch)
     trainer.fit(train, valid, 9)
     assert trainer.progress.epoch == 2 and trainer.progress.stop
     assert model.optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_patience_counts_evaluations_without_a_real_improvement_in_a_row(parts, monkeypatch, mode):
+    """An improvement starts the count anew, an equal value or one better by less than a millionth does not."""
+    model, train, valid = parts(early_stop_patience=2, monitor_mode=mode)
+    sign = 1 if mode == "max" else -1
+    trainer = Trainer(model)
+    scripted(trainer, monkeypatch, [sign * value for value in (0.5, 0.4, 0.6, 0.6, 0.6 + 5e-7)])
+    trainer.fit(train, valid, 9)
+    assert trainer.progress.stop and trainer.progress.epoch == 4
+    assert trainer.progress.best_metric == sign * 0.6
+
+
+def test_a_gain_of_a_millionth_is_an_improvement(parts, monkeypatch):
+    model, train, valid = parts(early_stop_patience=1)
+    trainer = Trainer(model)
+    scripted(trainer, monkeypatch, [0.0, MIN_DELTA, 0.0])
+    trainer.fit(train, valid, 9)
+    assert trainer.progress.best_metric == MIN_DELTA and trainer.progress.epoch == 2
+
+
+def test_without_save_best_only_every_finite_evaluation_is_saved(parts, monkeypatch):
+    model, train, valid = parts(early_stop_patience=3, save_best_only=False)
+    trainer, saved = Trainer(model), []
+    scripted(trainer, monkeypatch, [0.7, 0.6, math.nan, 0.5])
+    monkeypatch.setattr(trainer, "_write_weights", lambda: saved.append(trainer.progress.total_steps // 7))
+    with pytest.raises(TrainingError):  # nothing was written here
+        trainer.fit(train, valid, 9)
+    assert saved == [1, 2, 4]
 
 
 def test_nan_metric_is_no_improvement_and_never_replaces_the_best(parts, monkeypatch, caplog):
@@ -292,6 +322,26 @@ def test_resume_needs_a_state_of_the_same_configuration(parts):
     with pytest.raises(UserError, match=r"differs in gone \(1 -> absent\), learning_rate \(0.1 -> 0.2\)$"):
         Trainer(model, config={"learning_rate": 0.2, "gpu": 1}).resume()
     Trainer(model, config={"learning_rate": 0.1, "gpu": 1, "verbose": 3, "gone": 1}).resume()
+
+
+@pytest.mark.parametrize("key", ["batch_size", "seed", "num_threads", "epochs", "metrics"])
+def test_what_changes_the_result_may_not_change(parts, key):
+    model, train, valid = parts()
+    Trainer(model, config={key: 1}).fit(train, valid, 1)
+    with pytest.raises(UserError, match=rf"differs in {key} \(1 -> 2\)$"):
+        Trainer(model, config={key: 2}).resume()
+
+
+def test_an_older_runs_state_is_gone_before_new_weights_are_there(parts, monkeypatch):
+    """A resume between the two would go on with that run and end with this one's weights."""
+    model, train, valid = parts()
+    Trainer(model).fit(train, valid, 1)
+    model, train, valid = parts()
+    killed = Trainer(model)
+    monkeypatch.setattr(killed, "_write_state", lambda: (_ for _ in ()).throw(Interrupt))
+    with pytest.raises(Interrupt):
+        killed.fit(train, valid, 1)
+    assert killed.best_path.exists() and not killed.resume_file.path.exists()
 
 
 def test_fresh_run_removes_the_old_resume_state_only_at_its_first_write(parts):
