@@ -7,7 +7,7 @@ operations dearer, so that loops over time look a little longer than they are. P
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -99,7 +99,7 @@ def shares(runner: Runner, threads: int, steps: int) -> dict[str, float]:
 
 
 @contextmanager
-def marked(model: nn.Module):
+def marked(model: nn.Module) -> Iterator[None]:
     """Calls of the model's parts are in the profile, under the names of the parts."""
     modules = dict(model.named_modules())
     hooks, ranges = [], []
