@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from fuxictr.features import FeatureMap
 
@@ -92,6 +93,12 @@ DEFAULTS: dict[str, Any] = {
     "dien_neg_seq_field": [],
 }
 
+TWO: dict[str, Any] = {
+    "dien_target_field": [("item_id", "cate_id"), "query"],
+    "dien_sequence_field": [("item_history", "cate_history"), "query_history"],
+}
+"""Fields of a DIEN of two sequences."""
+
 SEQUENCES = ["item_history", "cate_history", "query_history", "neg_item_history", "neg_cate_history", *TIMES]
 
 
@@ -114,6 +121,15 @@ def moved(batch: dict[str, torch.Tensor], place: Callable[[int, int], Any]) -> d
             other[name][row] = 0
             other[name][row, place(len(real), other[name].size(1))] = real
     return other
+
+
+def write_catalogues(data_dir: Path) -> None:
+    """The behaviour catalogues of a data set: of its items, whose number says their category, and of its queries."""
+    folder = data_dir / "behaviour_catalogue"
+    folder.mkdir()
+    items, queries = (np.arange(1, VOCABULARY[name] - 1) for name in ("item_id", "query"))
+    np.savez(folder / "item_history.npz", item_history=items, cate_history=items % 6 + 1, count=items)
+    np.savez(folder / "query_history.npz", query_history=queries, count=queries)
 
 
 ZOO_BASE = """

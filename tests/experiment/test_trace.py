@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made import DEFAULTS, features, make_batch, make_feature_map, moved
+from made import DEFAULTS, TWO, features, make_batch, make_feature_map, moved
 from sklearn.decomposition import PCA
 
 from dien_fuxictr.experiment.trace import Trace, principal_components, trace
@@ -15,10 +15,6 @@ from model_zoo.DIEN.src.layers.packing import Packing
 
 CANDIDATES = [(3, 2), (17, 5), (17, 1)]
 STEPS = 5
-TWO: dict[str, Any] = {
-    "dien_target_field": [("item_id", "cate_id"), "query"],
-    "dien_sequence_field": [("item_history", "cate_history"), "query_history"],
-}
 MODELS: list[dict[str, Any]] = [
     {"gru_type": "AIGRU"},
     {"gru_type": "AGRU"},

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from made import make_batch, train_loss
+from made import TWO, make_batch, train_loss
 from torch import Tensor
 
 from dien_fuxictr.common.errors import UserError
@@ -21,10 +21,6 @@ from model_zoo.DIEN.src.checkpoint_names import PARTS
 
 FILE = Path(__file__).parent / "old_names" / "DIEN.model"
 PREDICTIONS = [0.4749509394168854, 0.5674799084663391, 0.5574504733085632, 0.4954225718975067, 0.5312157869338989]
-TWO = {
-    "dien_target_field": [("item_id", "cate_id"), "query"],
-    "dien_sequence_field": [("item_history", "cate_history"), "query_history"],
-}
 
 
 @pytest.fixture

@@ -1,14 +1,12 @@
-"""The whole model: what it computes, for which histories, and what it refuses."""
+"""The whole model: what it computes, and for which histories."""
 
 import itertools
-import logging
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made import SEQUENCES, features, make_batch, moved, train_loss
+from made import SEQUENCES, TWO, features, make_batch, moved, train_loss, write_catalogues
 from made_recurrence import compiled
 
 from model_zoo.DIEN.src.negatives import NegativeSampler
@@ -16,10 +14,6 @@ from model_zoo.DIEN.src.negatives import NegativeSampler
 GRU_TYPES = ["GRU", "AIGRU", "AGRU", "AUGRU"]
 ATTENTION_TYPES = ["bilinear_attention", "dot_attention", "din_attention", "din_dense_attention"]
 LENGTHS = [6, 0, 1, 3, 2]
-TWO = {
-    "dien_target_field": [("item_id", "cate_id"), "query"],
-    "dien_sequence_field": [("item_history", "cate_history"), "query_history"],
-}
 COLUMNS = {"dien_neg_seq_field": ("neg_item_history", "neg_cate_history")}
 
 
@@ -123,53 +117,6 @@ def test_rows_do_not_see_each_other(make_dien, gru_type, lengths, seed):
             torch.testing.assert_close(alone[0], whole[row], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("gru_type", GRU_TYPES)
-def test_extract_then_evolve_is_forward(make_dien, gru_type):
-    model = make_dien(gru_type=gru_type, **TWO).eval()
-    X = model.get_inputs(make_batch(LENGTHS))
-    profile = model.embed_profile(X)
-    targets = [torch.cat([profile["item_id"], profile["cate_id"]], -1), profile["query"]]
-    interests = model.extract(model.embed_behaviours({name: X[name] for name in SEQUENCES}))
-    logits = model.predict_logits(profile, targets, interests, model.evolve(interests, targets))
-    assert torch.equal(logits, model(make_batch(LENGTHS))["logits"])
-
-
-@pytest.mark.parametrize("sum_pooling", [True, False])
-def test_one_user_for_many_candidates(make_dien, sum_pooling):
-    model = make_dien(enable_sum_pooling=sum_pooling).eval()
-    batch = make_batch([5, 5, 5, 5])
-    for name in SEQUENCES:
-        batch[name] = batch[name][:1].expand(4, -1).clone()
-    profile = model.embed_profile(model.get_inputs(batch))
-    target = torch.cat([profile["item_id"], profile["cate_id"]], -1)
-    interests = model.extract(model.embed_behaviours({name: batch[name][:1] for name in SEQUENCES}))
-    for evolve in (model.evolve, model.evolve_candidates):
-        logits = model.predict_logits(profile, [target], interests, evolve(interests, [target]))
-        torch.testing.assert_close(logits, model(batch)["logits"])
-
-
-def test_extractor_goes_on_where_it_stood(make_dien):
-    model = make_dien().eval()
-    batch = make_batch([6, 6])
-    whole, first, rest = (
-        model.embed_behaviours({name: batch[name][:, steps] for name in SEQUENCES})
-        for steps in (slice(0, 6), slice(0, 4), slice(4, 6))
-    )
-    whole, first = model.extract(whole)[0], model.extract(first)[0]
-    rest = model.extract(rest, [first.final])[0]
-    steps = torch.cat([first.states.view(2, 4, -1), rest.states.view(2, 2, -1)], dim=1)
-    torch.testing.assert_close(steps.flatten(0, 1), whole.states)
-    torch.testing.assert_close(rest.final, whole.final)
-
-
-def test_augru_signs_differ_and_agree_with_the_operator(make_dien):
-    paper, code = make_dien(augru_sign="paper").eval(), make_dien(augru_sign="code").eval()
-    code.load_state_dict(paper.state_dict())
-    batch = make_batch(LENGTHS)
-    assert paper.sequences[0].evolution.kind == "AUGRU" and code.sequences[0].evolution.kind == "AUGRU-code"
-    assert not torch.allclose(paper(batch)["logits"], code(batch)["logits"])
-
-
 def test_loss_is_target_plus_alpha_times_auxiliary(make_dien):
     model = make_dien(aux_loss_alpha=0.3, **TWO)
     batch = make_batch(LENGTHS)
@@ -179,28 +126,9 @@ def test_loss_is_target_plus_alpha_times_auxiliary(make_dien):
     torch.testing.assert_close(model.compute_loss(result, y), target + 0.3 * result["aux_loss"])
 
 
-def test_each_sequence_has_its_own_auxiliary_loss(make_dien):
-    both = make_dien(aux_loss_alpha=1.0, **TWO).train()
-    batch = make_batch(LENGTHS)
-    interests = both.extract(both.embed_behaviours(both.get_inputs(batch), with_negatives=True))
-    losses = [
-        sequence.auxiliary_loss(interest.states, *interest.behaviours)
-        for sequence, interest in zip(both.sequences, interests, strict=True)
-    ]
-    torch.testing.assert_close(both.auxiliary_loss(interests), losses[0] + losses[1])
-    assert losses[0] > 0 and losses[1] > 0
-
-
 @pytest.mark.parametrize("source", ["in_batch", "popularity", "uniform"])
 def test_negatives_are_drawn_afresh_at_every_step(make_dien, tmp_path, source):
-    folder = tmp_path / "behaviour_catalogue"
-    folder.mkdir()
-    np.savez(
-        folder / "item_history.npz",
-        item_history=np.arange(1, 29),
-        cate_history=np.arange(1, 29) % 6 + 1,
-        count=np.ones(28),
-    )
+    write_catalogues(tmp_path)
     model = make_dien(data_dir=tmp_path, aux_loss_alpha=1.0, aux_negatives=source).train()
     batch = make_batch(LENGTHS)
     assert len({model(batch)["aux_loss"].item() for _ in range(5)}) > 1
@@ -208,26 +136,22 @@ def test_negatives_are_drawn_afresh_at_every_step(make_dien, tmp_path, source):
     assert not [name for name in state if "catalogue" in name]
 
 
-def test_columns_give_the_negatives_where_they_exist(make_dien):
-    model = make_dien(aux_loss_alpha=1.0, **COLUMNS).train()
+@pytest.mark.parametrize("own_table", [False, True])
+def test_columns_give_the_negatives_where_they_exist(make_dien, own_table):
+    spec = features()
+    if own_table:
+        del spec["neg_item_history"]["share_embedding"]
+    model = make_dien(spec, aux_loss_alpha=1.0, **COLUMNS).train()
     batch = make_batch([4, 2])
     batch["neg_item_history"][0] = torch.tensor([7, 0, 29, 8, 0, 0])  # one, none, OOV, one
     batch["item_history"][0] = torch.tensor([1, 2, 3, 8, 0, 0])  # the last equals its negative
     assert model.aux_negatives == "column"
     (behaviours,) = model.embed_behaviours(model.get_inputs(batch), with_negatives=True)
-    assert behaviours.valid[:4, 0].tolist() == [True, False, False, False]
+    assert behaviours.valid[:4, 0].tolist() == [True, False, False, own_table]
     columns = {name: batch[name][0, :4] for name in ("neg_item_history", "neg_cate_history")}
     assert torch.equal(behaviours.negatives[:4, 0], torch.cat([*model.embedding_layer(columns).values()], dim=-1))
     assert make_dien(aux_loss_alpha=1.0, dien_neg_seq_field=[("not", "there")]).aux_negatives == "in_batch"
     assert not {"neg_item_history", "neg_cate_history"} & set(model.profile_fields)
-
-
-def test_unequal_embedding_sizes(make_dien):
-    spec = features(item_id=5, item_history=5, cate_id=3, cate_history=3, query=2, query_history=2)
-    model = make_dien(spec, aux_loss_alpha=1.0, enable_sum_pooling=True, **TWO)
-    assert [sequence.extractor.weight_hh.size(1) for sequence in model.sequences] == [8, 2]
-    loss, _ = train_loss(model, make_batch(LENGTHS))
-    assert torch.isfinite(loss)
 
 
 def test_auxiliary_loss_costs_nothing_at_inference(make_dien, monkeypatch):
@@ -260,61 +184,6 @@ def test_diagnostics_of_aigru_scale_the_states_by_attention(make_dien):
     (W_u, *_), (b_u, *_) = evolution.weight_ih.chunk(3), evolution.bias.chunk(3)
     gate = torch.sigmoid(W_u @ (values["attention/item_history"][0] * state) + b_u)
     torch.testing.assert_close(values["update_gate/item_history"][:8], gate.detach())
-
-
-def test_an_unused_sequence_is_said(make_dien, caplog):
-    with caplog.at_level(logging.WARNING):
-        make_dien()
-    assert "query_history" in caplog.text
-
-
-@pytest.mark.parametrize(
-    "keywords,message",
-    [
-        ({"gru_type": "LSTM"}, "gru_type='LSTM' is unknown; allowed: GRU, AIGRU, AGRU, AUGRU"),
-        ({"attention_type": "cosine"}, "attention_type='cosine' is unknown; allowed: bilinear_attention"),
-        ({"augru_sign": "minus"}, "augru_sign='minus' is unknown; allowed: paper, code"),
-        ({"aux_negatives": "hard"}, "aux_negatives='hard' is unknown"),
-        ({"aux_scorer": "cosine", "aux_loss_alpha": 1}, "aux_scorer='cosine' is unknown"),
-        ({"aux_loss_alpha": -1}, "aux_loss_alpha=-1 must be a finite number, 0 or more"),
-        ({"aux_loss_alpha": float("nan")}, "aux_loss_alpha=nan must be"),
-        ({"aux_loss_alpha": "a lot"}, "aux_loss_alpha='a lot' must be"),
-        ({"aux_num_negatives": 0}, "aux_num_negatives=0"),
-        ({"aux_negatives": "column"}, "needs columns that exist"),
-        ({"aux_negatives": "popularity", "aux_loss_alpha": 1}, "no behaviour catalogue of item_history, cate_history"),
-        ({"recurrence_backend": "fast"}, "recurrence_backend='fast' is unknown; allowed: auto, reference, torch"),
-        (
-            {"dien_target_field": ("item_id", "categ_id")},
-            "dien_target_field: feature 'categ_id' does not exist .* cate_id",
-        ),
-        ({"dien_target_field": ("item_id", "user_id")}, "feature 'user_id' is of type 'meta'"),
-        ({"dien_target_field": ["item_id", "cate_id"]}, "has 2 entries .* has 1"),
-        ({"dien_sequence_field": ("item_id", "cate_history")}, "'item_id' is of type 'categorical', but a sequence"),
-        ({"dien_sequence_field": []}, "names no behaviour sequence"),
-        ({"dien_neg_seq_field": ["neg_item_history", "neg_cate_history"]}, "does not pair"),
-        ({"dien_target_field": "query", "enable_sum_pooling": True}, "their sizes must agree"),
-        ({"attention_activation": "Linear", "attention_type": "din_attention"}, "activation 'Linear' is unknown"),
-    ],
-)
-def test_refuses_in_one_clear_line(make_dien, keywords, message):
-    with pytest.raises(ValueError, match=message) as error:
-        make_dien(**keywords)
-    assert "\n" not in str(error.value)
-
-
-def test_refuses_a_pooled_sequence(make_dien):
-    spec = features()
-    spec["cate_history"]["feature_encoder"] = "layers.MaskedAveragePooling()"
-    with pytest.raises(ValueError, match=r"cate_history: feature_encoder='layers.MaskedAveragePooling\(\)' pools"):
-        make_dien(spec)
-
-
-def test_a_projecting_encoder_is_no_pooling(make_dien):
-    spec = features()
-    for name in ("item_history", "cate_history"):
-        spec[name]["feature_encoder"] = ["nn.Linear(4, 4, bias=False)"]
-    loss, _ = train_loss(make_dien(spec, aux_loss_alpha=1.0), make_batch(LENGTHS))
-    assert torch.isfinite(loss)
 
 
 def test_golden_losses(make_dien):

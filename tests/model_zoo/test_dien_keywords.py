@@ -1,0 +1,161 @@
+"""What keywords make of the model, and which values are refused."""
+
+import logging
+
+import pytest
+import torch
+from made import TWO, features, make_batch, train_loss
+
+GRU_TYPES = ["GRU", "AIGRU", "AGRU", "AUGRU"]
+LENGTHS = [6, 0, 1, 3, 2]
+
+
+def test_augru_signs_differ_and_agree_with_the_operator(make_dien):
+    paper, code = make_dien(augru_sign="paper").eval(), make_dien(augru_sign="code").eval()
+    code.load_state_dict(paper.state_dict())
+    batch = make_batch(LENGTHS)
+    assert paper.sequences[0].evolution.kind == "AUGRU" and code.sequences[0].evolution.kind == "AUGRU-code"
+    assert not torch.allclose(paper(batch)["logits"], code(batch)["logits"])
+
+
+@pytest.mark.parametrize("gru_type", ["GRU", "AIGRU", "AGRU"])
+def test_only_augru_has_two_signs(make_dien, gru_type):
+    paper, code = (make_dien(gru_type=gru_type, augru_sign=sign).eval() for sign in ("paper", "code"))
+    assert code.sequences[0].evolution.kind == gru_type
+    assert torch.equal(paper(make_batch(LENGTHS))["logits"], code(make_batch(LENGTHS))["logits"])
+
+
+def test_dropout_rates(make_dien):
+    model = make_dien(net_dropout=0.1, attention_dropout=0.2, attention_type="din_attention", aux_loss_alpha=1.0)
+    (sequence,) = model.sequences
+    for part, rate in ((sequence.attention, 0.2), (sequence.auxiliary_loss, 0.1), (model.dnn, 0.1)):
+        rates = [layer.p for layer in part.modules() if isinstance(layer, torch.nn.Dropout)]
+        assert rates == [rate] * 2  # one a hidden layer
+    others = (layer for layer in sequence.extractor.modules() if isinstance(layer, torch.nn.Dropout))
+    assert not any(others)
+
+
+def test_hidden_units_and_activations(make_dien):
+    model = make_dien(
+        attention_type="din_attention",
+        attention_hidden_units=[7, 2],
+        attention_activation="PReLU",
+        aux_loss_alpha=1.0,
+        aux_hidden_units=[5],
+        aux_activation="Tanh",
+        dnn_hidden_units=[9, 3],
+        dnn_activations="Sigmoid",
+    )
+    (sequence,) = model.sequences
+    for part, units, activation in (
+        (sequence.attention, [7, 2, 1], torch.nn.PReLU),
+        (sequence.auxiliary_loss, [5, 1], torch.nn.Tanh),
+        (model.dnn, [9, 3, 1], torch.nn.Sigmoid),
+    ):
+        assert [layer.out_features for layer in part.modules() if isinstance(layer, torch.nn.Linear)] == units
+        assert sum(isinstance(layer, activation) for layer in part.modules()) == len(units) - 1
+
+
+@pytest.mark.parametrize("backend", ["torch", "reference"])
+def test_every_layer_has_the_backend(make_dien, backend):
+    (sequence,) = make_dien(aux_loss_alpha=1.0, recurrence_backend=backend).sequences
+    layers = (sequence.extractor, sequence.attention, sequence.evolution, sequence.auxiliary_loss)
+    assert {layer.backend for layer in layers} == {backend}
+
+
+def test_unequal_embedding_sizes(make_dien):
+    spec = features(item_id=5, item_history=5, cate_id=3, cate_history=3, query=2, query_history=2)
+    model = make_dien(spec, aux_loss_alpha=1.0, enable_sum_pooling=True, **TWO)
+    assert [sequence.extractor.weight_hh.size(1) for sequence in model.sequences] == [8, 2]
+    loss, _ = train_loss(model, make_batch(LENGTHS))
+    assert torch.isfinite(loss)
+
+
+def test_an_unused_sequence_is_said(make_dien, caplog):
+    with caplog.at_level(logging.WARNING):
+        make_dien()
+    assert "query_history" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "keywords,message",
+    [
+        ({"gru_type": "LSTM"}, "gru_type='LSTM' is unknown; allowed: GRU, AIGRU, AGRU, AUGRU"),
+        ({"attention_type": "cosine"}, "attention_type='cosine' is unknown; allowed: bilinear_attention"),
+        ({"augru_sign": "minus"}, "augru_sign='minus' is unknown; allowed: paper, code"),
+        ({"aux_negatives": "hard"}, "aux_negatives='hard' is unknown"),
+        ({"aux_scorer": "cosine", "aux_loss_alpha": 1}, "aux_scorer='cosine' is unknown"),
+        ({"aux_loss_alpha": -1}, "aux_loss_alpha=-1 must be a finite number, 0 or more"),
+        ({"aux_loss_alpha": float("nan")}, "aux_loss_alpha=nan must be"),
+        ({"aux_loss_alpha": "a lot"}, "aux_loss_alpha='a lot' must be"),
+        ({"aux_num_negatives": 0}, "aux_num_negatives=0"),
+        ({"aux_negatives": "column"}, "needs columns that exist"),
+        ({"aux_negatives": "popularity", "aux_loss_alpha": 1}, "no behaviour catalogue of item_history, cate_history"),
+        ({"recurrence_backend": "fast"}, "recurrence_backend='fast' is unknown; allowed: auto, reference, torch"),
+        (
+            {"dien_target_field": ("item_id", "categ_id")},
+            "dien_target_field: feature 'categ_id' does not exist .* cate_id",
+        ),
+        ({"dien_target_field": ("item_id", "user_id")}, "feature 'user_id' is of type 'meta'"),
+        ({"dien_target_field": ["item_id", "cate_id"]}, "has 2 entries .* has 1"),
+        ({"dien_sequence_field": ("item_id", "cate_history")}, "'item_id' is of type 'categorical', but a sequence"),
+        ({"dien_sequence_field": []}, "names no behaviour sequence"),
+        ({"dien_neg_seq_field": ["neg_item_history", "neg_cate_history"]}, "does not pair"),
+        ({"dien_target_field": "query", "enable_sum_pooling": True}, "their sizes must agree"),
+        ({"attention_activation": "Linear", "attention_type": "din_attention"}, "activation 'Linear' is unknown"),
+    ],
+)
+def test_refuses_in_one_clear_line(make_dien, keywords, message):
+    with pytest.raises(ValueError, match=message) as error:
+        make_dien(**keywords)
+    assert "\n" not in str(error.value)
+
+
+def test_refuses_a_pooled_sequence(make_dien):
+    spec = features()
+    spec["cate_history"]["feature_encoder"] = "layers.MaskedAveragePooling()"
+    with pytest.raises(ValueError, match=r"cate_history: feature_encoder='layers.MaskedAveragePooling\(\)' pools"):
+        make_dien(spec)
+
+
+POOLED = {"dien_neg_seq_field": [("neg_item_history", "neg_cate_history")]}
+
+
+@pytest.mark.parametrize(
+    "keywords", [{"aux_loss_alpha": 0}, {"aux_loss_alpha": 1, "aux_negatives": "in_batch"}], ids=["no loss", "in batch"]
+)
+def test_pooled_columns_of_negatives_that_are_not_read(make_dien, keywords):
+    model = make_dien(with_pooled_negatives(), **keywords, **POOLED)
+    assert not [name for name in model.profile_fields if name.startswith("neg_")]
+    loss, _ = train_loss(model, make_batch(LENGTHS))
+    assert torch.isfinite(loss)
+
+
+def test_refuses_pooled_columns_of_negatives_that_are_read(make_dien):
+    with pytest.raises(ValueError, match=r"neg_cate_history: feature_encoder='layers.MaskedAveragePooling\(\)' pools"):
+        make_dien(with_pooled_negatives(), aux_loss_alpha=1, **POOLED)
+
+
+def with_pooled_negatives():
+    spec = features()
+    for name in ("neg_item_history", "neg_cate_history"):
+        spec[name]["feature_encoder"] = "layers.MaskedAveragePooling()"
+    return spec
+
+
+def test_a_projecting_encoder_is_no_pooling(make_dien):
+    spec = features()
+    names = ("item_history", "cate_history")
+    for name in names:
+        spec[name]["feature_encoder"] = ["nn.Linear(4, 3, bias=False)"]
+    model, batch = make_dien(spec, aux_loss_alpha=1.0, aux_num_negatives=2), make_batch(LENGTHS)
+    loss, _ = train_loss(model, batch)
+    assert torch.isfinite(loss)
+    (behaviours,) = model.embed_behaviours(batch, with_negatives=True)
+    layer, real = model.embedding_layer, batch["item_history"] > 0
+    expected = [layer.feature_encoders[name](layer.embedding_layers[name](batch[name][real])) for name in names]
+    torch.testing.assert_close(behaviours.embedded, torch.cat(expected, dim=-1))
+    assert behaviours.valid.size(1) == 2
+    # Negatives are behaviours of the batch, too.
+    distances = torch.cdist(behaviours.negatives[behaviours.valid], behaviours.embedded)
+    assert distances.min(dim=1).values.max() < 1e-5
