@@ -168,21 +168,25 @@ def test_help_lists_every_option_and_no_other(capsys: pytest.CaptureFixture[str]
     assert set(re.findall(r"--\w[\w-]*", capsys.readouterr().out)) <= flags["amazon"] | flags["log"]
 
 
+NAMED = ["amazon", "--reviews", "r", "--meta", "m", "--out", "x"]
+
+
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "message"),
     [
-        [],
-        ["csv"],
-        ["amazon"],
-        ["amazon", "--out", "x", "--ties", "stable"],
-        ["amazon", "--out", "x", "--seed", "one"],
-        ["amazon", "--out", "x", "--see", "1"],
+        ([], "the following arguments are required: source"),
+        (["csv"], "argument source: invalid choice: 'csv'"),
+        (["amazon"], "the following arguments are required: --reviews, --meta, --out"),
+        (["log", "--out", "x"], "the following arguments are required: --input, --user, --item, --category, --time"),
+        ([*NAMED, "--ties", "stable"], "argument --ties: invalid choice: 'stable'"),
+        ([*NAMED, "--seed", "one"], "argument --seed: invalid int value: 'one'"),
+        ([*NAMED, "--see", "1"], "unrecognized arguments: --see 1"),
     ],
 )
-def test_wrong_command_lines(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_command_lines(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
-    assert caught.value.code == 2 and "error: " in capsys.readouterr().err
+    assert caught.value.code == 2 and f"error: {message}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
