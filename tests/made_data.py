@@ -5,7 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from fuxictr.features import FeatureMap
 
+from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
+from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 
 FEATURE_COLS = [
@@ -105,3 +108,16 @@ def entry(data: Path, root: Path, data_format: str = "csv", **overrides) -> dict
         "dien_sequence_field": [("item_history", "cate_history")],
         **overrides,
     }
+
+
+def prepared_arrays(params: dict) -> tuple[Path, dict[str, dict[str, np.ndarray]]]:
+    """The folder of the prepared set, and its splits as the loader gives them, padded to max_len."""
+    prepared = prepare_dataset(params)
+    data_dir = Path(params["data_root"], params["dataset_id"])
+    feature_map = FeatureMap(params["dataset_id"], str(data_dir))
+    feature_map.load(str(data_dir / "feature_map.json"), prepared)
+    encoded = {}
+    for split in SPLITS:
+        loader = InMemoryDataLoader(feature_map, prepared[f"{split}_data"], batch_size=1000, trim_histories=False)
+        encoded[split] = {name: tensor.numpy() for name, tensor in next(iter(loader)).items()}
+    return data_dir, encoded

@@ -1,50 +1,23 @@
 """The in-process fit and encoding equal the zoo's own, file by file and id by id."""
 
 import json
-from collections import Counter
 from pathlib import Path
 
 import h5py
 import numpy as np
 import polars as pl
 import pytest
-from fuxictr.features import FeatureMap
 from fuxictr.preprocess import FeatureProcessor
 from fuxictr.preprocess.build_dataset import merge_meta_ddf
 from fuxictr.preprocess.tokenizer import Tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_data import as_csv, entry, write_samples
+from made_columns import META, categorical, numeric, sequence, write_rows
+from made_data import as_csv, entry, prepared_arrays, write_samples
 
-from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 
-
-def sequence(name: str, **keys) -> dict:
-    return {
-        "name": name,
-        "active": True,
-        "dtype": "str",
-        "type": "sequence",
-        "splitter": "^",
-        "max_len": 4,
-        "padding": "post",
-        "feature_encoder": None,
-        **keys,
-    }
-
-
-def categorical(name: str | list, dtype: str = "str", **keys) -> dict:
-    return {"name": name, "active": True, "dtype": dtype, "type": "categorical", **keys}
-
-
-def numeric(name: str, dtype: str = "float", **keys) -> dict:
-    return {"name": name, "active": True, "dtype": dtype, "type": "numeric", **keys}
-
-
-META = {"name": "user_id", "active": True, "dtype": "str", "type": "meta"}
 SHARED = [
     META,
     categorical(["item_id", "cate_id"]),
@@ -118,38 +91,7 @@ CONFIGS = {
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
-    """Three CSV files with every kind of column, with nulls, empty strings and gaps."""
-    folder = tmp_path / "csv"
-    folder.mkdir()
-    rng = np.random.default_rng(3)
-    for split, size in zip(SPLITS, (60, 20, 20), strict=True):
-        lengths = rng.integers(0, 7, size)
-        histories = [[f"i{k}" for k in rng.integers(0, 12, length)] for length in lengths]
-        others = [[f"i{k}" for k in rng.integers(8, 20, length)] for length in rng.integers(0, 5, size)]
-        pl.DataFrame(
-            {
-                "label": rng.integers(0, 2, size),
-                "user_id": [f"u{k}" for k in rng.integers(0, 30, size)],
-                "item_id": [f"i{k}" for k in rng.integers(0, 14, size)],
-                "cate_id": [f"c{k}" for k in rng.integers(0, 3, size)],
-                "item_history": ["^".join(h) for h in histories],
-                "cate_history": ["^".join(f"c{int(i[1:]) % 3}" for i in h) for h in histories],
-                "other_history": ["^".join(h) for h in others],
-                "pipes": ["|".join(h) for h in others],
-                "gaps": [
-                    "^".join("" if k % 3 == 0 else f"g{k}" for k in rng.integers(0, 5, length)) for length in lengths
-                ],
-                "unseen": ["i1" if split == "test" else None] * size,
-                "empty": [None] * size,
-                "brand": [None if k == 0 else f"b{k}" for k in rng.integers(0, 4, size)],
-                "age": rng.integers(18, 30, size),
-                "zip": [None if k == 3 else int(k) for k in rng.integers(0, 9, size)],
-                "count": rng.integers(100, 130, size),
-                "price": rng.normal(5, 2, size),
-                "score": [None if k < 0.2 else float(k) for k in rng.random(size)],
-            }
-        ).write_csv(folder / f"{split}.csv")
-    return folder
+    return write_rows(tmp_path / "csv")
 
 
 def zoo_arrays(params: dict, root: Path) -> tuple[Path, dict[str, dict[str, np.ndarray]]]:
@@ -165,22 +107,9 @@ def zoo_arrays(params: dict, root: Path) -> tuple[Path, dict[str, dict[str, np.n
     return Path(processor.data_dir), encoded
 
 
-def our_arrays(params: dict) -> tuple[Path, dict[str, dict[str, np.ndarray]]]:
-    """The same through `prepare_dataset` and the loader, padded to max_len."""
-    prepared = prepare_dataset(params)
-    data_dir = Path(params["data_root"], params["dataset_id"])
-    feature_map = FeatureMap(params["dataset_id"], str(data_dir))
-    feature_map.load(str(data_dir / "feature_map.json"), prepared)
-    encoded = {}
-    for split in SPLITS:
-        loader = InMemoryDataLoader(feature_map, prepared[f"{split}_data"], batch_size=1000, trim_histories=False)
-        encoded[split] = {name: tensor.numpy() for name, tensor in next(iter(loader)).items()}
-    return data_dir, encoded
-
-
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def assert_as_the_zoo(params: dict, root: Path) -> None:
-    ours, our_encoded = our_arrays(params)
+    ours, our_encoded = prepared_arrays(params)
     theirs, zoo_encoded = zoo_arrays(params, root)
     for name in ("feature_map.json", "feature_vocab.json"):
         assert (ours / name).read_text() == (theirs / name).read_text()
@@ -226,16 +155,6 @@ def test_pretrained_embeddings_expand_the_vocabulary_as_in_the_zoo(suffix: str, 
     moved = file.rename(tmp_path / f"elsewhere.{suffix}")
     columns[0]["pretrained_emb"] = str(moved)
     prepare_dataset(params)
-
-
-def test_integer_keys_of_pretrained_embeddings(rows: Path, tmp_path: Path) -> None:
-    file = tmp_path / "pretrained.npz"
-    np.savez(file, key=np.arange(18, 40), value=np.ones((22, 3)))
-    params = entry(rows, tmp_path, feature_cols=[categorical("age", "int", pretrained_emb=str(file), pretrain_dim=3)])
-    data_dir, _ = our_arrays(params)
-    vocabulary = json.loads((data_dir / "feature_vocab.json").read_text())["age"]
-    assert {str(age) for age in range(18, 40)} < set(vocabulary)
-    assert 39 in json.loads((data_dir / "encoder.json").read_text())["vocabularies"]["age"]["tokens"]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -300,38 +219,13 @@ def test_random_tokens_encode_as_in_the_zoo(tmp_path_factory, rows, padding, max
     assert_as_the_zoo(params, folder / "zoo")
 
 
-def test_a_stored_behaviour_counts_once_for_each_training_row_that_holds_it(tmp_path: Path) -> None:
-    samples = write_samples(tmp_path / "samples")
-    behaviours = pl.read_parquet(samples / "behaviours.parquet")
-    train = pl.read_parquet(samples / "train.parquet")
-    # One item is in the histories of the test rows alone, and often: those who are tested must not be learnt from.
-    last = pl.col("time").rank(descending=True).over("user_id") <= 2
-    behaviours = behaviours.with_columns(item_history=pl.when(last).then(pl.lit("late")).otherwise("item_history"))
-    behaviours.write_parquet(samples / "behaviours.parquet")
-    items = behaviours["item_history"].to_list()
-    counts = Counter(
-        item
-        for start, length in train.select("history_start", "history_length").iter_rows()
-        for item in items[start : start + length]
-    )
-    params = entry(
-        samples, tmp_path, data_format="parquet", feature_cols=[sequence("item_history")], min_categr_count=12
-    )
-    data_dir, encoded = our_arrays(params)
-    frequent = sorted((item for item in counts if counts[item] >= 12), key=lambda item: (-counts[item], item))
-    assert 2 < len(frequent) < len(counts) and "late" not in counts and items.count("late") == 24
-    vocabulary = json.loads((data_dir / "feature_vocab.json").read_text())["item_history"]
-    assert vocabulary == {"__PAD__": 0, **{item: i for i, item in enumerate([*frequent, "__OOV__"], 1)}}
-    assert (encoded["test"]["item_history"] == vocabulary["__OOV__"]).any()
-
-
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_shared_histories_equal_their_csv_form(tmp_path: Path) -> None:
     samples = write_samples(tmp_path / "samples")
     csv = entry(as_csv(samples, tmp_path / "csv"), tmp_path / "a")
     assert_as_the_zoo(csv, tmp_path / "zoo")
-    of_csv, expected = our_arrays(csv)
-    of_samples, actual = our_arrays(entry(samples, tmp_path / "b", data_format="parquet"))
+    of_csv, expected = prepared_arrays(csv)
+    of_samples, actual = prepared_arrays(entry(samples, tmp_path / "b", data_format="parquet"))
     for name in ("feature_map.json", "feature_vocab.json"):
         assert (of_csv / name).read_text() == (of_samples / name).read_text()
     for split in SPLITS:
@@ -339,36 +233,3 @@ def test_shared_histories_equal_their_csv_form(tmp_path: Path) -> None:
             np.testing.assert_array_equal(actual[split][name], values, err_msg=f"{split} {name}")
     stored = np.load(of_samples / "encoded" / "histories" / "item_history.npy")
     assert len(stored) == len(pl.read_parquet(samples / "behaviours.parquet")) + 1
-
-
-def test_unmapped_ids(rows: Path, tmp_path: Path) -> None:
-    """The zoo never counts such columns and fails; its Tokenizer says what was meant."""
-    params = entry(rows, tmp_path, feature_cols=[categorical("age", "int", remap=False), categorical("item_id")])
-    data_dir, encoded = our_arrays(params)
-    ages = pl.read_csv(rows / "train.csv")["age"]
-    tokenizer = Tokenizer(remap=False)
-    tokenizer.build_vocab(dict(ages.value_counts().iter_rows()))
-    for split in SPLITS:
-        raw = pl.read_csv(rows / f"{split}.csv")["age"].to_list()
-        np.testing.assert_array_equal(encoded[split]["age"], tokenizer.encode_category(raw))
-    spec = json.loads((data_dir / "feature_map.json").read_text())["features"][0]["age"]
-    assert spec["vocab_size"] == ages.max() + 2
-
-
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        ([categorical("item_id", remap=False)], "item_id: remap: False needs integers"),
-        ([{**META, "remap": False}], "user_id: remap: False needs integers"),
-        ([categorical("item_id", min_categr_count=1000)], "item_id: no value is frequent enough"),
-        ([categorical("age", "int", remap=False, min_categr_count=1000)], "age: no value is frequent enough"),
-        ([categorical("unseen", "str")], "unseen: no value is frequent enough"),
-        ([{**META, "name": "empty"}], "empty: no value is frequent enough"),
-        ([sequence("unseen")], "unseen: no value is frequent enough"),
-        ([sequence("item_history", share_embedding="item_id"), categorical("item_id")], "item_id is no column listed"),
-    ],
-)
-def test_columns_that_cannot_be_fitted(columns: list[dict], message: str, rows: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=message):
-        prepare_dataset(entry(rows, tmp_path / "ours", feature_cols=columns))
-    assert not (tmp_path / "ours" / "made").exists()

@@ -1,8 +1,7 @@
-"""The command line of the builders."""
+"""Raw files -> a folder of samples, by the command line."""
 
 import json
 import logging
-import re
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.build import main
 from dien_fuxictr.dataset.samples.audit import audit, table
 from dien_fuxictr.dataset.samples.build import build_samples
-from dien_fuxictr.dataset.samples.options import options_of
 from dien_fuxictr.dataset.samples.samples import Samples
 
 PARQUET = ["behaviours.parquet", "samples.json", "test.parquet", "train.parquet", "valid.parquet"]
@@ -150,43 +148,6 @@ def test_a_leak_is_warned_of(raw: list[str], tmp_path: Path, caplog: pytest.LogC
     assert main([*raw, "--ties", "file", "--out", str(tmp_path / "out")]) == 0
     warnings = json.loads((tmp_path / "out" / "samples.json").read_text())["audit"]["warnings"]
     assert warnings and all(warning in caplog.text for warning in warnings)
-
-
-def test_help_lists_every_option_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:
-    flags = {
-        source: {f"--{name.replace('_', '-')}" for name in [*options_of(source), "out", "rebuild", "help"]}
-        for source in ("amazon", "log")
-    }
-    for source, own in flags.items():
-        with pytest.raises(SystemExit) as caught:
-            main([source, "--help"])
-        shown = capsys.readouterr().out
-        assert caught.value.code == 0 and own <= set(re.findall(r"--\w[\w-]*", shown))
-        assert all(f"\n  {name} " in shown for name in ("last", "leave_one_out", "time", "window"))
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    assert set(re.findall(r"--\w[\w-]*", capsys.readouterr().out)) <= flags["amazon"] | flags["log"]
-
-
-NAMED = ["amazon", "--reviews", "r", "--meta", "m", "--out", "x"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "the following arguments are required: source"),
-        (["csv"], "argument source: invalid choice: 'csv'"),
-        (["amazon"], "the following arguments are required: --reviews, --meta, --out"),
-        (["log", "--out", "x"], "the following arguments are required: --input, --user, --item, --category, --time"),
-        ([*NAMED, "--ties", "stable"], "argument --ties: invalid choice: 'stable'"),
-        ([*NAMED, "--seed", "one"], "argument --seed: invalid int value: 'one'"),
-        ([*NAMED, "--see", "1"], "unrecognized arguments: --see 1"),
-    ],
-)
-def test_wrong_command_lines(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2 and f"error: {message}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

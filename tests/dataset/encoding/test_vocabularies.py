@@ -1,0 +1,89 @@
+"""What the vocabularies of a data set are fitted on."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from fuxictr.preprocess.tokenizer import Tokenizer
+from made_columns import META, categorical, sequence, write_rows
+from made_data import entry, prepared_arrays, write_samples
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.loading.prepare import prepare_dataset
+from dien_fuxictr.dataset.samples.protocols import SPLITS
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    return write_rows(tmp_path / "csv")
+
+
+def test_a_stored_behaviour_counts_once_for_each_training_row_that_holds_it(tmp_path: Path) -> None:
+    samples = write_samples(tmp_path / "samples")
+    behaviours = pl.read_parquet(samples / "behaviours.parquet")
+    train = pl.read_parquet(samples / "train.parquet")
+    # One item is in the histories of the test rows alone, and often: those who are tested must not be learnt from.
+    last = pl.col("time").rank(descending=True).over("user_id") <= 2
+    behaviours = behaviours.with_columns(item_history=pl.when(last).then(pl.lit("late")).otherwise("item_history"))
+    behaviours.write_parquet(samples / "behaviours.parquet")
+    items = behaviours["item_history"].to_list()
+    counts = Counter(
+        item
+        for start, length in train.select("history_start", "history_length").iter_rows()
+        for item in items[start : start + length]
+    )
+    params = entry(
+        samples, tmp_path, data_format="parquet", feature_cols=[sequence("item_history")], min_categr_count=12
+    )
+    data_dir, encoded = prepared_arrays(params)
+    frequent = sorted((item for item in counts if counts[item] >= 12), key=lambda item: (-counts[item], item))
+    assert 2 < len(frequent) < len(counts) and "late" not in counts and items.count("late") == 24
+    vocabulary = json.loads((data_dir / "feature_vocab.json").read_text())["item_history"]
+    assert vocabulary == {"__PAD__": 0, **{item: i for i, item in enumerate([*frequent, "__OOV__"], 1)}}
+    assert (encoded["test"]["item_history"] == vocabulary["__OOV__"]).any()
+
+
+def test_integer_keys_of_pretrained_embeddings(rows: Path, tmp_path: Path) -> None:
+    file = tmp_path / "pretrained.npz"
+    np.savez(file, key=np.arange(18, 40), value=np.ones((22, 3)))
+    params = entry(rows, tmp_path, feature_cols=[categorical("age", "int", pretrained_emb=str(file), pretrain_dim=3)])
+    data_dir, _ = prepared_arrays(params)
+    vocabulary = json.loads((data_dir / "feature_vocab.json").read_text())["age"]
+    assert {str(age) for age in range(18, 40)} < set(vocabulary)
+    assert 39 in json.loads((data_dir / "encoder.json").read_text())["vocabularies"]["age"]["tokens"]
+
+
+def test_unmapped_ids(rows: Path, tmp_path: Path) -> None:
+    """The zoo never counts such columns and fails; its Tokenizer says what was meant."""
+    params = entry(rows, tmp_path, feature_cols=[categorical("age", "int", remap=False), categorical("item_id")])
+    data_dir, encoded = prepared_arrays(params)
+    ages = pl.read_csv(rows / "train.csv")["age"]
+    tokenizer = Tokenizer(remap=False)
+    tokenizer.build_vocab(dict(ages.value_counts().iter_rows()))
+    for split in SPLITS:
+        raw = pl.read_csv(rows / f"{split}.csv")["age"].to_list()
+        np.testing.assert_array_equal(encoded[split]["age"], tokenizer.encode_category(raw))
+    spec = json.loads((data_dir / "feature_map.json").read_text())["features"][0]["age"]
+    assert spec["vocab_size"] == ages.max() + 2
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ([categorical("item_id", remap=False)], "item_id: remap: False needs integers"),
+        ([{**META, "remap": False}], "user_id: remap: False needs integers"),
+        ([categorical("item_id", min_categr_count=1000)], "item_id: no value is frequent enough"),
+        ([categorical("age", "int", remap=False, min_categr_count=1000)], "age: no value is frequent enough"),
+        ([categorical("unseen", "str")], "unseen: no value is frequent enough"),
+        ([{**META, "name": "empty"}], "empty: no value is frequent enough"),
+        ([sequence("unseen")], "unseen: no value is frequent enough"),
+        ([sequence("item_history", share_embedding="item_id"), categorical("item_id")], "item_id is no column listed"),
+    ],
+)
+def test_columns_that_cannot_be_fitted(columns: list[dict], message: str, rows: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        prepare_dataset(entry(rows, tmp_path / "ours", feature_cols=columns))
+    assert not (tmp_path / "ours" / "made").exists()
