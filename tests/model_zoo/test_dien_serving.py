@@ -96,3 +96,8 @@ def test_one_row_trains_on_running_statistics_and_leaves_them_alone(make_dien):
     for name, x in model.dnn.state_dict().items():
         assert torch.equal(x, before[name]), name
     assert torch.equal(trained, model.eval()(make_batch([3]))["logits"])
+
+
+def test_one_row_trains_with_dropout(make_dien):
+    model = make_dien(net_dropout=0.5).train()
+    assert len({model(make_batch([3]))["logits"].item() for _ in range(5)}) > 1

@@ -1,6 +1,8 @@
 """Negatives of one sequence: where they come from, and what is never one."""
 
+import math
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from made import features, make_feature_map, write_catalogues
 from torch import Tensor
 
 from model_zoo.DIEN.src.fields import SequenceFields
-from model_zoo.DIEN.src.negatives import NegativeSampler
+from model_zoo.DIEN.src.negatives import BatchPool, NegativeSampler, draw_against
 
 FIELDS = SequenceFields(
     ("item_id", "cate_id"), ("item_history", "cate_history"), ("neg_item_history", "neg_cate_history")
@@ -82,3 +84,16 @@ def test_unknown_is_what_the_feature_map_says() -> None:
     ids = torch.tensor([[20, 29, 28, 3, 4], [1, 1, 1, 1, 1]])
     found = sampler("in_batch", samples=50, item_history={"oov_idx": 20})(ids, NONE)
     assert drawn(found) == {(29, 1), (28, 1), (3, 1), (4, 1)}
+
+
+def test_a_draw_that_hits_the_behaviour_itself_is_repeated_four_times() -> None:
+    class Pool(BatchPool):
+        draws: ClassVar[list[tuple[int, ...]]] = []
+
+        def draw(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+            self.draws.append(shape)
+            return super().draw(shape)
+
+    _, valid = draw_against(Pool(torch.tensor([[3]])), torch.tensor([3, 3, 5]), 2)
+    assert valid.tolist() == [[False, False], [False, False], [True, True]]
+    assert [math.prod(shape) for shape in Pool.draws] == [6, 4, 4, 4, 4]
