@@ -8,6 +8,9 @@ traffic, which costs most, a training step is a sixth more than if the gates wer
 second product a step and U a second time, transposed, after which two programs do not fit on a multiprocessor.
 """
 
+# In some versions of Triton a kernel has the type of a function that never returns.
+# pyright: reportGeneralTypeIssues=false
+
 from typing import Any
 
 import triton
