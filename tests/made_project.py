@@ -1,19 +1,18 @@
 """A project's folder with config/ and small raw files of every data set."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dien_fuxictr.dataset.generate_sample import World, generate, write_lines
 from dien_fuxictr.dataset.samples.build import build_samples
-from dien_fuxictr.experiment.configuration.config import BASE, read_yaml
 
 CONFIG = Path(__file__).parent.parent / "config"
 NAMES = {"Sample": "amazon_sample", "Beauty": "raw", "Electronics": "raw", "Books": "raw"}
 """Category -> folder of its raw files."""
+_BASE = re.compile(r"^Base:\n(?: {4}.*\n)+", re.MULTILINE)
 
 
 def make_project(folder: Path, **settings: Any) -> Path:
@@ -21,13 +20,12 @@ def make_project(folder: Path, **settings: Any) -> Path:
 
     Args:
         folder: exists.
-        settings: replace those of each `Base`.
+        settings: added to each `Base`, whose own of the same name they replace (of two lines the later counts).
     """
     shutil.copytree(CONFIG, folder / "config")
+    lines = "".join(f"    {key}: {json.dumps(value)}\n" for key, value in settings.items())
     for file in (folder / "config" / "model_config").glob("*.yaml"):
-        entries = read_yaml(file)
-        entries[BASE] |= settings
-        file.write_text(yaml.dump(entries, sort_keys=False))
+        file.write_text(_BASE.sub(rf"\g<0>{lines}", file.read_text(encoding="utf-8")), encoding="utf-8")
     reviews, items = generate(0, World(users=120, behaviours=(5, 12)))
     for name, place in NAMES.items():
         raw = folder / "data" / place

@@ -1,0 +1,37 @@
+"""A project to try the pages in: config/ with what the pages add to it, and small data of every form that they name."""
+
+import shutil
+from datetime import datetime, timezone
+from pathlib import Path
+
+import polars as pl
+import pytest
+from made_project import make_project
+from made_raw import as_log, random_reviews
+from pages import config_blocks
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_project(tmp_path_factory.mktemp("docs"), epochs=1)
+    for file, block in config_blocks():
+        with open(folder / file, "a", encoding="utf-8") as config:
+            config.write(f"\n{block.text}\n")
+    for name in ("reviews_Beauty_5.json.gz", "meta_Beauty.json.gz"):
+        shutil.copy(folder / "data" / "raw" / name, folder)
+    for split in ("train", "test"):
+        shutil.copy(folder / "data" / "AmazonElectronics_x1" / f"{split}.csv", folder)
+    start = int(datetime(2024, 2, 10, tzinfo=timezone.utc).timestamp())
+    log = as_log(random_reviews(days=33)).select(
+        uid="user_id", iid="item_id", cid="cate_id", ts=pl.col("time") + start, brand=pl.col("item_id").str.slice(0, 2)
+    )
+    log.write_parquet(folder / "clicks.parquet")
+    return folder
+
+
+@pytest.fixture
+def project(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: a copy of its own."""
+    folder = shutil.copytree(made, tmp_path / "project")
+    monkeypatch.chdir(folder)
+    return folder

@@ -1,0 +1,145 @@
+"""Every command on the project's pages parses; each that needs no network, GPU or minutes runs, on small made data."""
+
+import argparse
+import itertools
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from pages import ROOT, Block, shell_blocks
+
+NOT_RUN = {
+    "installs or fetches": [
+        "python3 -m venv .venv",
+        ".venv/bin/pip install -q -r requirements.txt",
+        ".venv/bin/pip install -q -r requirements-test.txt",
+        "pip install matplotlib",
+        "pip install optuna",
+        "git clone https://github.com/reczoo/FuxiCTR",
+    ],
+    "changes the shell": [". .venv/bin/activate"],
+    "tests/test_readme.py runs it": [".venv/bin/python run_expid.py --expid DIEN_amazon"],
+    "is this suite": [".venv/bin/python -m pytest --cov"],
+    "needs a FuxiCTR checkout; tests/model_zoo/test_zoo_contract.py drops the folder into the form of one": [
+        "python3 -m venv FuxiCTR/.venv",
+        ". FuxiCTR/.venv/bin/activate",
+        'pip install -r FuxiCTR/requirements.txt torch packaging "numpy<2" "polars<2" "pyarrow<24"',
+        "cp -r model_zoo/DIEN FuxiCTR/model_zoo/",
+        "cd FuxiCTR/model_zoo/DIEN",
+        "PYTHONPATH=../.. python run_expid.py --expid DIEN_test",
+        "python run_comparison.py --dataset amazon --zoo FuxiCTR --zoo-models DCN AutoInt DIN",
+    ],
+    "trains for minutes, each run in its own process; tests/studies/ runs less": [
+        "python run_comparison.py --dataset amazon --seeds 3 --workers 2",
+        "python run_comparison.py --config config --dataset amazon --seeds 3 --workers 2",
+        "python run_comparison.py --expids DIEN_amazon --seeds 8",
+        "python run_comparison.py --expids DIEN_amazon DIN_amazon GRUAttention_amazon --seeds 5 --base DIN_amazon",
+        "python run_comparison.py --expids EmbeddingMLP_amazon_beauty WideDeep_amazon_beauty PNN_amazon_beauty "
+        "DIN_amazon_beauty GRUAttention_amazon_beauty DIEN_amazon_beauty --seeds 3 --workers 2",
+        "python run_comparison.py --dataset my_clicks --seeds 3 --workers 2",
+        "python run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu 0 1",
+        "python run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu -1 -1",
+        "python run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 10 --gpu -1 -1",
+    ],
+    "measures for up to a minute; tests/benchmarks/test_programs.py runs each program on less": [
+        "python -m benchmarks.train_step",
+        "python -m benchmarks.inference",
+        "python -m benchmarks.epoch",
+        "python -m benchmarks.roofline",
+        "python -m benchmarks.lengths",
+        "python -m benchmarks.recurrence",
+        "python -m benchmarks.vocabulary",
+        "python -m benchmarks.breakdown",
+        "python -m benchmarks.gpu",
+        "python -m benchmarks.train_step --batch-size 32 512 4096 --lengths amazon --rounds 2",
+        "python -m benchmarks.train_step --batch-size 128 1024 --threads 1 --rounds 2",
+        "python -m benchmarks.epoch --expid DIEN_amazon --rounds 9",
+        "python -m benchmarks.epoch --expid DIEN_amazon_beauty",
+        "python -m benchmarks.roofline --rounds 15 --json roofline.json",
+        "python -m benchmarks.vocabulary --items 10000 100000 1000000 10000000 --json vocabulary.json",
+        "python -m benchmarks.vocabulary --items 10000 10000000 --uniform --json vocabulary_uniform.json",
+    ],
+    "measures a FuxiCTR checkout too": [
+        "python -m benchmarks.train_step --batch-size 128 1024 --rounds 8 --memory 1024 --zoo FuxiCTR",
+        "python -m benchmarks.train_step --batch-size 128 1024 --rounds 8 --memory 1024 --zoo ZOO "
+        "--json train_step.json",
+        "python -m benchmarks.inference --rounds 5 --zoo ZOO --json inference.json",
+        "python -m benchmarks.train_step --batch-size 1024 --rounds 3 --zoo ZOO --malloc kept",
+        "python -m benchmarks.lengths --batch-size 128 --rounds 3 --zoo ZOO --json lengths.json",
+        "python -m benchmarks.breakdown --batch-size 1024 --zoo ZOO --json breakdown.json",
+    ],
+    "draws what those have measured": [
+        "python -m benchmarks.draw train_step.json inference.json lengths.json vocabulary.json breakdown.json "
+        "--out docs/images"
+    ],
+    "writes the sample into the project; tests/dataset/test_generate_sample.py makes it elsewhere": [
+        "python -m dien_fuxictr.dataset.generate_sample"
+    ],
+    "stands for any folder": ["python audit_dataset.py FOLDER"],
+    "reads what an experiment on Beauty has built": ["python audit_dataset.py data/amazon_beauty"],
+}
+"""Reason -> commands."""
+LISTED = list(itertools.chain(*NOT_RUN.values()))
+BLOCKS = shell_blocks()
+COMMANDS = list(dict.fromkeys(command for block in BLOCKS for command in block.commands))
+OWN = re.compile(r"(\.venv/bin/)?python (?!-m (venv|pytest))")
+
+
+class Parsed(Exception):
+    """The command line has passed its parser."""
+
+
+def run(command: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A program of this project in this process, as the shell would start it; its exit code."""
+    _, *words = shlex.split(command)
+    is_module = words[0] == "-m"
+    monkeypatch.setattr(sys, "argv", words[is_module:])
+    try:
+        if is_module:
+            runpy.run_module(words[1], run_name="__main__")
+        else:
+            runpy.run_path(str(ROOT / words[0]), run_name="__main__")
+    except SystemExit as end:
+        assert end.code is None or isinstance(end.code, int)
+        return end.code or 0
+    return 0
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if OWN.match(command)])
+def test_parses(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_only(*arguments: object) -> None:
+        parse(*arguments)
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
+    with pytest.raises(Parsed):
+        assert run(command, monkeypatch) == 0 and "--help" in command
+        raise Parsed
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if set(block.commands) - set(LISTED)], ids=str)
+def test_runs(block: Block, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in block.commands:
+        if command in LISTED:
+            continue
+        assert OWN.match(command), f"{command}: say in NOT_RUN why it is not run"
+        assert run(command, monkeypatch) == 0, capsys.readouterr().err
+
+
+def test_what_is_not_run_is_on_a_page_once_in_the_list() -> None:
+    assert not set(LISTED) - set(COMMANDS)
+    assert len(LISTED) == len(set(LISTED))
+
+
+def test_python_is_that_of_the_active_environment() -> None:
+    """But in the README's first commands, which make it."""
+    first, *others = (block for block in BLOCKS if block.page == "README.md")
+    assert ".venv/bin/python run_expid.py --expid DIEN_amazon" in first.commands
+    assert others[0].commands == [". .venv/bin/activate"]
+    for block in BLOCKS:
+        assert block is first or not [command for command in block.commands if command.startswith(".venv/")]
