@@ -99,6 +99,7 @@ def run(command: str, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(sys, "argv", words[is_module:])
     try:
         if is_module:
+            monkeypatch.delitem(sys.modules, words[1], raising=False)
             runpy.run_module(words[1], run_name="__main__")
         else:
             runpy.run_path(str(ROOT / words[0]), run_name="__main__")
