@@ -63,9 +63,9 @@ def load_feature_map(params: dict[str, Any]) -> FeatureMap:
     used = params.get("use_features") or names
     for spec in params.get("feature_specs") or []:
         listed = spec["name"] if isinstance(spec["name"], list) else [spec["name"]]
-        _known_feature("feature_specs", listed, used)
+        _known_feature("feature_specs", listed, names, used)
     if params.get("group_id"):
-        _known_feature("group_id", [params["group_id"]], used)
+        _known_feature("group_id", [params["group_id"]], names, used)
     feature_map = FeatureMap(params["dataset_id"], str(data_dir))
     feature_map.load(str(file), params)
     feature_map.num_fields = feature_map.get_num_fields()  # the zoo counts before use_features
@@ -86,8 +86,10 @@ def build_model(model_class: type[BaseModel], feature_map: FeatureMap, params: d
     return model
 
 
-def _known_feature(key: str, names: list[str], known: list[str]) -> None:
+def _known_feature(key: str, names: list[str], known: list[str], used: list[str] | None = None) -> None:
     for name in names:
         if name not in known:
             hint = nearest(str(name), known) or sorted(known)
             raise UserError(f"{key}: the data set has no feature {name!r}; there are {', '.join(hint)}")
+        if used is not None and name not in used:
+            raise UserError(f"{key}: use_features leaves feature {name!r} out")

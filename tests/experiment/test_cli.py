@@ -180,7 +180,7 @@ def test_validation_file_equal_to_the_test_file_is_one_warning(workspace, capsys
         ({"use_features": ["item", "itm"]}, "use_features: the data set has no feature 'itm'; there are item"),
         ({"feature_specs": [{"name": ["itm"], "x": 1}]}, "feature_specs: the data set has no feature 'itm'"),
         ({"group_id": "users"}, "group_id: the data set has no feature 'users'; there are user"),
-        ({"use_features": ["item"]}, "group_id: the data set has no feature 'user'"),
+        ({"use_features": ["item"]}, "group_id: use_features leaves feature 'user' out"),
     ],
     ids=str,
 )

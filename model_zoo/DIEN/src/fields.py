@@ -65,7 +65,9 @@ def check_feature(features: dict[str, dict[str, Any]], name: str, keyword: str, 
     """Raises ValueError where a keyword names no feature, or one of the wrong type."""
     if name not in features:
         near = difflib.get_close_matches(name, features, n=3) or list(features)
-        raise ValueError(f"{keyword}: feature {name!r} does not exist in the data set; nearest: {', '.join(near)}")
+        raise ValueError(
+            f"{keyword}: no feature {name!r} in the data set, or use_features leaves it out; nearest: {', '.join(near)}"
+        )
     kind = features[name]["type"]
     if (kind == "sequence") != sequential or kind == "meta":
         wanted = "a sequence" if sequential else "a feature of one value a row"
