@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    python3 -m venv")]
+COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    python3 -m venv .venv")]
 METRICS = ("AUC", "gAUC", "logloss")
 DEVIATIONS = 5
 """Another CPU's roundings are another draw. README's deviations are those of eight draws, known to a third or so."""
