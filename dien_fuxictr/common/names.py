@@ -1,9 +1,25 @@
-"""What a user may have meant."""
+"""Names that users give: what they may be, and what may have been meant."""
 
 import difflib
 from collections.abc import Iterable
+
+from .errors import UserError
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> list[str]:
     """Up to three known names close to `name`, the closest first."""
     return difflib.get_close_matches(name, list(known), n=3, cutoff=cutoff)
+
+
+def require_name(what: str, name: str) -> str:
+    """A name that files are called by; returned as it is.
+
+    Args:
+        what: the kind of thing, for the message.
+
+    Raises:
+        UserError: it is empty, a path, or holds characters that no file name has.
+    """
+    if name in ("", ".", "..") or any(character in "/\\" or not character.isprintable() for character in name):
+        raise UserError(f"{what} {name!r} must be a name, without / or \\, as files are called by it")
+    return name

@@ -20,6 +20,7 @@ from dien_fuxictr.dataset.loading.fingerprint import Fingerprint
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
 from .configuration.config import Config, load_config
+from .configuration.expressions import check_expressions
 from .configuration.keys import check_keys
 from .configuration.paths import find_config, resolve_paths
 from .configuration.values import check_values
@@ -88,6 +89,7 @@ class Experiment:
 
     def __init__(self, config: Config, gpu: int = -1, strict: bool = False) -> None:
         check_values(config.params, config.origin.__getitem__)
+        check_expressions(config.params, config.origin.__getitem__)
         self.config = config
         self.params = deepcopy(config.params)
         self.model_class = find_model(self.params["model"], self.params.get("zoo"))

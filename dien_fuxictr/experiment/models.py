@@ -12,6 +12,7 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.names import nearest
 
 from .checkout import Checkout
+from .configuration.expressions import check_features
 
 
 def find_model(name: str, zoo: str | None = None) -> type[BaseModel]:
@@ -68,6 +69,7 @@ def load_feature_map(params: dict[str, Any]) -> FeatureMap:
         _known_feature("group_id", [params["group_id"]], names, used)
     feature_map = FeatureMap(params["dataset_id"], str(data_dir))
     feature_map.load(str(file), params)
+    check_features(({**spec, "name": name} for name, spec in feature_map.features.items()), str(file))
     feature_map.num_fields = feature_map.get_num_fields()  # the zoo counts before use_features
     return feature_map
 

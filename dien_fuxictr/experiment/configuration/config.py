@@ -15,7 +15,7 @@ import yaml
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import write_atomic
-from dien_fuxictr.common.names import nearest
+from dien_fuxictr.common.names import nearest, require_name
 
 DEFAULTS = {"model_root": "./checkpoints/", "verbose": 1, "seed": 1029}
 BASE = "Base"
@@ -139,6 +139,7 @@ def merge_model(models: dict[Path, dict[str, Any]], folder: Path, expid: str) ->
     Raises:
         UserError: no such experiment, or a section that is no mapping.
     """
+    require_name("expid", expid)
     config = Config(dict(DEFAULTS), dict.fromkeys(DEFAULTS, "default"), folder)
     file = _find(models, expid, "expid", folder, config.warnings)
     experiment = section(models[file], expid, file)
@@ -167,7 +168,7 @@ def merge_dataset(config: Config, datasets: dict[Path, dict[str, Any]]) -> dict[
     params, expid = config.params, config.params["model_id"]
     if params.get("dataset_id") is None:
         raise UserError(f"expid {expid} in {config.folder} names no dataset_id")
-    dataset_id = params["dataset_id"] = str(params["dataset_id"])
+    dataset_id = params["dataset_id"] = require_name("dataset_id", str(params["dataset_id"]))
     if dataset_id == "TBD":
         known = ", ".join(key for entries in datasets.values() for key in entries)
         raise UserError(
