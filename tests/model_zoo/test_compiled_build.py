@@ -16,6 +16,7 @@ from model_zoo.DIEN.src.layers.attentional_gru import attentional_gru
 from model_zoo.DIEN.src.layers.auxiliary_loss import AuxiliaryLoss
 from model_zoo.DIEN.src.layers.backends import _has
 from model_zoo.DIEN.src.layers.compiled.build import SOURCES, build
+from model_zoo.DIEN.src.layers.compiled.library import _load
 from model_zoo.DIEN.src.layers.packing import Packing
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +117,78 @@ def test_a_compiler_that_fails_is_quoted(compiler):
     with pytest.raises(RuntimeError, match=r"(?s)fake\+\+ .*\.cpp .*failed:\nout of memory"):
         build()
     assert not list((compiler.parents[1] / "cache").rglob("*.so"))
+
+
+def test_a_library_that_others_may_write_is_not_taken(compiler):
+    """Whoever writes it can give it any name, that of its own digest too."""
+    library = build()
+    library.chmod(0o722)
+    assert not build().stat().st_mode & 0o022
+    assert calls(compiler) == 2 and library.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_linked_library_is_not_taken(compiler, tmp_path):
+    library = build()
+    library.rename(tmp_path / "planted.so")
+    library.symlink_to(tmp_path / "planted.so")
+    assert not build().is_symlink()
+    assert calls(compiler) == 2
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+def test_a_cache_that_others_may_write_is_refused(compiler, mode):
+    cache = build().parent
+    cache.chmod(mode)
+    with pytest.raises(RuntimeError, match="may be written by others"):
+        build()
+
+
+def test_a_cache_of_another_user_is_refused(compiler, monkeypatch):
+    build()
+    monkeypatch.setattr("os.getuid", lambda: 4242)
+    with pytest.raises(RuntimeError, match="belongs to another user"):
+        build()
+
+
+def test_a_linked_cache_is_refused(compiler, tmp_path):
+    cache = build().parent
+    cache.rename(tmp_path / "elsewhere")
+    cache.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RuntimeError, match="is a link"):
+        build()
+
+
+def test_a_relative_cache_is_refused(compiler, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RuntimeError, match="XDG_CACHE_HOME='cache' must be an absolute path"):
+        build()
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.fixture
+def fresh_auto():
+    _has.cache_clear()
+    _load.cache_clear()
+    yield
+    _has.cache_clear()
+    _load.cache_clear()
+
+
+@pytest.mark.parametrize("fault", ["no folder", "not loaded"])
+def test_without_a_cache_auto_is_torch_and_says_so_once(fault, fresh_auto, real_auto, monkeypatch, tmp_path, caplog):
+    if fault == "no folder":
+        (tmp_path / "home").write_text("a file")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    else:
+        monkeypatch.setattr("ctypes.CDLL", lambda path: (_ for _ in ()).throw(OSError("failed to map segment")))
+    c = case(torch.float32, 2, 3, 4)
+    for _ in range(2):
+        assert all(map(torch.equal, attentional_gru(**c), attentional_gru(**c, backend="torch")))
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "auto is torch here" in line and ("cannot be made" in line or "cannot be loaded: failed to map" in line)
+    with pytest.raises(RuntimeError, match=r"cannot be (made|loaded)"):
+        attentional_gru(**c, backend="compiled")
 
 
 @pytest.fixture

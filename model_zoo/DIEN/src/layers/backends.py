@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from . import compiled, in_torch, reference, triton_gpu
+from .compiled import library
 from .compiled import step_mlp as compiled_nets
-from .compiled.build import build
 from .packing import Packing
 
 Operation = TypeVar("Operation", bound=Callable[..., Any])
@@ -21,7 +21,7 @@ Recurrence = Callable[[Tensor, Packing, Tensor, Tensor, Tensor, Tensor, Tensor, 
 
 BACKENDS = ("reference", "torch", "compiled", "triton")
 
-_NEEDS: dict[str, Callable[[], object]] = {"compiled": build, "triton": triton_gpu.require}
+_NEEDS: dict[str, Callable[[], object]] = {"compiled": library.require, "triton": triton_gpu.require}
 
 _log = logging.getLogger(__name__)
 

@@ -1,4 +1,7 @@
-"""Compiles the kernels with the system's C++ compiler: once for a machine, on first use, into the user's cache."""
+"""Compiles the kernels with the system's C++ compiler: once for a machine, on first use, into the user's cache.
+
+A library of the cache runs with all that the user may do, so nobody else may be able to write there.
+"""
 
 import hashlib
 import logging
@@ -6,6 +9,7 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -36,20 +40,52 @@ def build() -> Path:
     ``CXX`` names the compiler, else it is c++, g++ or clang++; ``DIEN_CXXFLAGS`` adds to its flags.
 
     Raises:
-        RuntimeError: there is no compiler, or it fails.
+        RuntimeError: there is no compiler, it fails, or there is no cache folder that only this user can write to.
     """
     command = [*_compiler(), *FLAGS, *shlex.split(os.environ.get("DIEN_CXXFLAGS", ""))]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dien-fuxictr"
     # The macros that a compiler defines tell its version, and what -march=native stands for here.
     macros = _run([*command, "-dM", "-E", "-x", "c++", os.devnull])
+    cache = _cache()
     library = _find(cache, _key(command, macros, OPENMP))
     if library:
         return library
-    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    openmp = OPENMP if _links(command, OPENMP, cache) else ""
-    key = _key(command, macros, openmp)
-    with FileLock(cache / f"{key}.lock"):
-        return _find(cache, key) or _compile([*command, *([openmp] if openmp else [])], cache, key)
+    try:
+        openmp = OPENMP if _links(command, OPENMP, cache) else ""
+        key = _key(command, macros, openmp)
+        with FileLock(cache / f"{key}.lock"):
+            return _find(cache, key) or _compile([*command, *([openmp] if openmp else [])], cache, key)
+    except OSError as error:
+        raise RuntimeError(f"The compiled kernels cannot be written to {cache}: {error}") from error
+
+
+def _cache() -> Path:
+    """The folder of the libraries, made if it is not there.
+
+    Raises:
+        RuntimeError: it cannot be made, or others may put files there.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    if base and not Path(base).is_absolute():
+        raise RuntimeError(f"XDG_CACHE_HOME={base!r} must be an absolute path: compiled kernels are kept there.")
+    cache = (Path(base) if base else Path.home() / ".cache") / "dien-fuxictr"
+    try:
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        is_own = _is_own(cache)
+    except OSError as error:
+        raise RuntimeError(f"The folder of compiled kernels, {cache}, cannot be made: {error}.") from error
+    if not is_own:
+        raise RuntimeError(
+            f"{cache} is a link, belongs to another user or may be written by others, so that what is in it may not be "
+            "what was compiled. Remove it, or name another folder in XDG_CACHE_HOME."
+        )
+    return cache
+
+
+def _is_own(path: Path) -> bool:
+    """Whether it is no link, belongs to this user, and nobody else may write to it."""
+    status = path.lstat()
+    mine = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+    return mine and not stat.S_ISLNK(status.st_mode) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _compiler() -> list[str]:
@@ -77,7 +113,8 @@ def _content(path: Path) -> str:
 
 def _find(cache: Path, key: str) -> Path | None:
     # The name ends with a digest of the file: half a library can end the process that loads it.
-    whole = (path for path in cache.glob(f"{key}-*.so") if path.stem == f"{key}-{_content(path)}")
+    own = filter(_is_own, cache.glob(f"{key}-*.so"))
+    whole = (path for path in own if path.stem == f"{key}-{_content(path)}")
     return next(whole, None)
 
 
@@ -97,6 +134,7 @@ def _compile(command: list[str], cache: Path, key: str) -> Path:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(lambda source, to: _run([*command, "-c", str(source), "-o", to]), sources, objects))
         _run([*command, *objects, "-o", str(new)])
+        new.chmod(0o700)  # whatever the umask is: what others may write is not loaded
         return new.replace(cache / f"{key}-{_content(new)}.so")
 
 

@@ -49,6 +49,15 @@ def call(name: str, *arguments: Any, dtype: torch.dtype | None = None) -> None:
         raise ValueError("offsets must rise from 0 to the number of steps")
 
 
+def require() -> None:
+    """Builds and loads the library.
+
+    Raises:
+        RuntimeError: it cannot be built or loaded, or is not what Python takes it for.
+    """
+    _library()
+
+
 def _pass(argument: Any) -> Any:
     if isinstance(argument, int):
         return ctypes.c_int64(argument)
@@ -63,7 +72,11 @@ def _library() -> ctypes.CDLL:
 
 @lru_cache
 def _load(*_environment: str | None) -> ctypes.CDLL:
-    library = ctypes.CDLL(str(build()))
+    path = build()
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:  # of a file system that executes nothing, say
+        raise RuntimeError(f"The compiled kernels cannot be loaded: {error}.") from error
     library.layout.restype = ctypes.c_char_p
     compare(library.layout().decode())
     return library
