@@ -72,7 +72,7 @@ def recurrence(
     rows, steps = len(offsets) - 1, len(x)
     if x.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"x is {x.dtype}; allowed: torch.float32, torch.float64")
-    shapes = {
+    shapes: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {
         "x": (x, (steps, x.size(-1))),
         "state": (state, (rows, hidden)),
         "bias": (bias, (3 * hidden,)),

@@ -53,7 +53,7 @@ def recurrence(
     hidden, rows, steps = state.size(-1), offsets.size(0) - 1, x.size(0)
     if x.dtype not in DTYPES:
         raise ValueError(f"x is {x.dtype}; allowed: {', '.join(map(str, DTYPES))}")
-    shapes = {
+    shapes: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {
         "x": (x, (steps, x.size(-1))),
         "offsets": (offsets, (rows + 1,)),
         "state": (state, (rows, hidden)),
