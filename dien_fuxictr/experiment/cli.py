@@ -59,7 +59,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--tensorboard", action="store_true", help="log losses, metrics, attention and gates beside the checkpoint"
     )
     parser.add_argument(
-        "--report", type=Path, metavar="DIR", help="write metrics, curves, timings and test predictions there"
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="write learning curves there while it trains, then metrics, timings and test predictions",
     )
     parser.add_argument(
         "--out", type=Path, metavar="CSV", help="where --predict writes; default ID_predictions.csv, if there is none"

@@ -30,7 +30,7 @@ from .evaluation.new_rows import predict_rows
 from .models import build_model, find_model, load_feature_map
 from .training import checkpoint
 from .training.allocator import keep_freed_memory
-from .training.resume import Progress
+from .training.resume import DATA_CONTENT, Progress
 from .training.sparse_tables import update_sparsely
 from .training.trainer import Observer, Trainer
 
@@ -237,7 +237,7 @@ class Experiment:
         return Trainer(
             self.model,
             max_gradient_norm=self.params.get("max_gradient_norm", 10.0),
-            config={**self.config.params, "content of the data set": self._data_content()},
+            config={**self.config.params, DATA_CONTENT: self._data_content()},
             **options,
         )
 

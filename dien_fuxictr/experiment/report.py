@@ -1,4 +1,4 @@
-"""`--report`: what a comparison needs of a run, as files: result.json and predictions.npz."""
+"""`--report`: a run as files: curve.jsonl while it trains, then predictions.npz and result.json."""
 
 import contextlib
 import json
@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from fuxictr.pytorch.models import BaseModel
 
+from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.common.revision import revision
 
 from .evaluation.evaluate import Evaluation
-from .training.resume import Progress
+from .training.resume import Progress, as_text
 
 PACKAGES = ("fuxictr", "torch", "numpy", "polars")
+CURVE, RESULT = "curve.jsonl", "result.json"
 
 
 def cpu_name() -> str:
@@ -40,11 +42,29 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
     return found
 
 
-class Report:
-    """Observer of a training run that keeps its learning curves.
+def read_curve(file: Path) -> list[dict[str, float]]:
+    """The evaluations in curve.jsonl so far; a line that is being written, or whose writer was killed, is none yet.
 
     Args:
-        folder: receives the files once the run is over.
+        file: need not exist.
+
+    Returns:
+        A point an evaluation: its `step` and `epoch` (from 1), `loss/train` and, if the model has one,
+        `loss/auxiliary`: means since the last evaluation, or since the run was resumed; `validation/METRIC`, and
+        `monitor`, what the run is judged by.
+    """
+    lines = file.read_bytes().split(b"\n")[:-1] if file.is_file() else []
+    return [json.loads(line) for line in lines]
+
+
+class Report:
+    """Observer of a training run that writes its learning curves while it trains, and what has come of it.
+
+    A fresh run begins curve.jsonl anew at its first step. A resumed one goes on with it; what it will evaluate again is
+    removed.
+
+    Args:
+        folder: receives the files.
         zoo: the FuxiCTR checkout that the model is from, if it is from one.
     """
 
@@ -54,21 +74,38 @@ class Report:
         self.commits = {"commit": revision(Path(__file__).parents[2])}
         if zoo:
             self.commits["zoo_commit"] = revision(Path(zoo))
-        self.curve: list[dict[str, float]] = []
+        self._curve = folder / CURVE
+        self._begun = False
         self._losses: list[dict[str, float]] = []
 
     def step(self, step: int, losses: dict[str, float], learning_rate: float) -> None:
         """Keep the losses of one step."""
+        if not self._begun:
+            points = [point for point in read_curve(self._curve) if point["step"] < step]
+            write_atomic(self._curve, lambda file: file.writelines(map(_line, points)))
+            self._begun = True
         self._losses.append(losses)
 
-    def evaluation(self, step: int, metrics: dict[str, float], model: BaseModel, loader: Iterable[Any]) -> None:
-        """A point of the curves: mean losses since the last one, and validation metrics."""
+    def evaluation(
+        self, step: int, epoch: int, metrics: dict[str, float], model: BaseModel, loader: Iterable[Any]
+    ) -> None:
+        """Append a point, see `read_curve`.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
         means = {
             f"loss/{name}": float(np.mean([losses[name] for losses in self._losses]))
             for name in ("train", "auxiliary")
             if self._losses and name in self._losses[0]
         }
-        self.curve.append({"step": step, **means, **{f"validation/{name}": value for name, value in metrics.items()}})
+        validation = {f"validation/{name}": value for name, value in metrics.items()}
+        monitor = model._monitor.get_value(metrics)
+        try:
+            with open(self._curve, "ab") as file:
+                file.write(_line({"step": step, "epoch": epoch, **means, **validation, "monitor": monitor}))
+        except OSError as error:
+            raise UserError(f"cannot write {self._curve}: {error.strerror}") from error
         self._losses = []
 
     def close(self) -> None:
@@ -86,11 +123,11 @@ class Report:
 
         predictions.npz has `label` and `score` (N,) of the test rows and, where the data set has groups, `group` (N,).
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         if test:
             rows = {"label": test.label, "score": test.score}
             rows |= {"group": test.group} if test.group is not None else {}
             write_atomic(self.folder / "predictions.npz", partial(np.savez, **rows))
+        curve = read_curve(self._curve)
         device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else cpu_name()
         result = {
             "expid": params["model_id"],
@@ -100,15 +137,19 @@ class Report:
             "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "valid": valid.metrics if valid else {},
             "test": test.metrics if test else {},
-            "epochs": len(self.curve),
-            "curve": self.curve,
+            "epochs": curve[-1]["epoch"] if curve else 0,
+            "curve": curve,
             "train_rows": progress.train_rows,
             "train_seconds": progress.train_seconds,
             "inference_ms": test.milliseconds if test else None,
             "batch_size": params["batch_size"],
-            "config": {key: repr(value) for key, value in params.items()},
+            "config": as_text(params),
             **self.commits,
             "versions": versions(PACKAGES),
             "hardware": {"device": device, "cpus": os.cpu_count(), "threads": torch.get_num_threads()},
         }
-        write_atomic(self.folder / "result.json", lambda file: file.write(json.dumps(result, indent=2).encode()))
+        write_atomic(self.folder / RESULT, lambda file: file.write(json.dumps(result, indent=2).encode()))
+
+
+def _line(point: dict[str, float]) -> bytes:
+    return json.dumps(point).encode() + b"\n"

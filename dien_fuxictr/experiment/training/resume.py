@@ -13,6 +13,19 @@ from . import checkpoint
 
 # A resumed run may differ in these: they change where and how it runs, not what it computes.
 FREE_KEYS = ("gpu", "verbose", "num_workers", "model_root")
+DATA_CONTENT = "content of the data set"
+"""What a run's configuration has besides its keys."""
+
+
+def as_text(config: dict[str, Any]) -> dict[str, str]:
+    """A configuration as files keep it, to be compared."""
+    return {key: repr(value) for key, value in config.items()}
+
+
+def is_same(saved: dict[str, str], config: dict[str, Any]) -> bool:
+    """Whether what a file has kept by `as_text` is this configuration, but for `FREE_KEYS` and the data's content."""
+    other, ignored = as_text(config), {*FREE_KEYS, DATA_CONTENT}
+    return all(saved.get(key) == other.get(key) for key in (saved.keys() | other.keys()) - ignored)
 
 
 @dataclass
@@ -54,7 +67,7 @@ class ResumeFile:
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
         self.path = path
-        self._config = {key: repr(value) for key, value in config.items() if key not in FREE_KEYS}
+        self._config = as_text({key: value for key, value in config.items() if key not in FREE_KEYS})
 
     def save(self, model: BaseModel, progress: Progress, epoch_rng: dict[str, Any]) -> None:
         """Write the state atomically.
@@ -77,9 +90,9 @@ class ResumeFile:
             self.path,
         )
 
-    def mark_finished(self) -> None:
+    def mark_finished(self, progress: Progress) -> None:
         """Replace the state by a small mark that the run has ended; its best weights are in `<expid>.model`."""
-        checkpoint.save({"finished": True, "config": self._config}, self.path)
+        checkpoint.save({"finished": True, "config": self._config, "progress": asdict(progress)}, self.path)
 
     def load(self) -> dict[str, Any]:
         """The state as saved.

@@ -40,7 +40,9 @@ class TensorBoard:
         self._writer.add_scalar("learning_rate", learning_rate, step)
 
     @torch.no_grad()
-    def evaluation(self, step: int, metrics: dict[str, float], model: BaseModel, loader: Iterable[Any]) -> None:
+    def evaluation(
+        self, step: int, epoch: int, metrics: dict[str, float], model: BaseModel, loader: Iterable[Any]
+    ) -> None:
         """Validation metrics, and histograms of `model.diagnostics(batch)` on one validation batch, where it exists."""
         for name, value in metrics.items():
             self._writer.add_scalar(f"validation/{name}", value, step)

@@ -31,8 +31,10 @@ class Observer(Protocol):
     def step(self, step: int, losses: dict[str, float], learning_rate: float) -> None:
         """After each optimizer step; `losses` has `train`, `gradient_norm` and, if the model has one, `auxiliary`."""
 
-    def evaluation(self, step: int, metrics: dict[str, float], model: BaseModel, loader: Iterable[Any]) -> None:
-        """After each evaluation on the validation `loader`; must leave the random state alone."""
+    def evaluation(
+        self, step: int, epoch: int, metrics: dict[str, float], model: BaseModel, loader: Iterable[Any]
+    ) -> None:
+        """After each evaluation on the validation `loader`, in an epoch from 1; must leave the random state alone."""
 
     def close(self) -> None:
         """Once the run is over."""
@@ -88,6 +90,8 @@ class Trainer:
         state = self.resume_file.load()
         self._owns_files = True
         self._finished = state["finished"]
+        if "progress" in state:  # not in the mark of an earlier version that a run has finished
+            self.progress = Progress(**state["progress"])
         if self._finished:
             return
         checkpoint.fit_weights(self.model, state["model"], self.resume_file.path)
@@ -97,7 +101,6 @@ class Trainer:
                 "parameters in another order; train anew"
             )
         self.model.optimizer.load_state_dict(state["optimizer"])
-        self.progress = Progress(**state["progress"])
         self._epoch_rng, self._rng = state["epoch_rng"], state["rng"]
 
     def fit(self, train_loader: Any, valid_loader: Any, epochs: int = 1) -> None:
@@ -120,7 +123,7 @@ class Trainer:
                 raise TrainingError(f"no evaluation gave a finite monitor ({monitor}): there are no best weights")
         logging.info(f"Load best model: {self.best_path}")
         checkpoint.load_weights(self.model, self.best_path)
-        self.resume_file.mark_finished()
+        self.resume_file.mark_finished(self.progress)
 
     def _train(self, train_loader: Any, valid_loader: Any, epochs: int) -> None:
         steps_per_epoch = len(train_loader)
@@ -248,7 +251,7 @@ class Trainer:
         logs = evaluate(self.model, valid_loader, self.model._monitor.get_metrics()).metrics
         self._checkpoint_and_earlystop(self.model._monitor.get_value(logs))
         for observer in self.observers:
-            observer.evaluation(place.total_steps, logs, self.model, valid_loader)
+            observer.evaluation(place.total_steps, place.epoch + 1, logs, self.model, valid_loader)
         self.model.train()
 
     def _checkpoint_and_earlystop(self, value: float) -> None:
