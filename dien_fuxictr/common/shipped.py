@@ -1,4 +1,4 @@
-"""What comes with the code: experiments, the embedded sample and the script of one run.
+"""What comes with the code: experiments and the embedded sample.
 
 A checkout has them at its top. The installed package has them in its folder `shipped`, where nothing is written.
 """
@@ -10,7 +10,6 @@ _IS_INSTALLED = (_PACKAGE / "shipped").is_dir()
 TOP = _PACKAGE / "shipped" if _IS_INSTALLED else _PACKAGE.parent
 CONFIG = TOP / "config"
 SAMPLE = TOP / "data" / "amazon_sample"
-SCRIPT = TOP / "run_expid.py"
 
 
 def is_installed(path: Path) -> bool:

@@ -63,7 +63,7 @@ def project_files(*folders: str) -> list[str]:
 def test_the_wheel_holds_all_files_of_both_packages_the_configuration_and_the_sample(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     expected = {name: name for name in project_files("dien_fuxictr", "model_zoo")}
-    shipped = project_files("config", "data/amazon_sample", "run_expid.py")
+    shipped = project_files("config", "data/amazon_sample")
     expected |= {f"dien_fuxictr/shipped/{name}": name for name in shipped}
     packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert packed == expected.keys()
@@ -87,22 +87,21 @@ import sys
 sys.modules |= dict.fromkeys(["tensorboard", "matplotlib", "optuna", "triton"])  # cannot be imported: they are optional
 from importlib.metadata import distribution
 import model_zoo.LongCTR, model_zoo.DIEN.src
-from dien_fuxictr.common.shipped import SCRIPT
 
 for entry in distribution("dien-fuxictr").entry_points:
     assert callable(entry.load())
     print(entry.name)
-print(SCRIPT)
 print(model_zoo.DIEN.src.__file__)
 """
 
 
-def test_commands_models_and_the_script_of_a_run_are_those_installed(installed: Path, tmp_path: Path) -> None:
-    *commands, script, dien = run(installed / "python", "-c", PROGRAM, cwd=tmp_path).stdout.splitlines()
+def test_commands_models_and_the_process_of_a_run_are_those_installed(installed: Path, tmp_path: Path) -> None:
+    *commands, dien = run(installed / "python", "-c", PROGRAM, cwd=tmp_path).stdout.splitlines()
     assert sorted(commands) == sorted(file.stem for file in ROOT.glob("*.py"))
     assert all((installed / name).is_file() for name in commands)
-    for file in (script, dien):
-        assert Path(file).is_relative_to(installed.parent) and Path(file).is_file()
+    assert Path(dien).is_relative_to(installed.parent) and Path(dien).is_file()
+    help_of_a_run = run(installed / "python", "-m", "dien_fuxictr.experiment", "--help", cwd=tmp_path).stdout
+    assert help_of_a_run.startswith("usage: run_expid.py")
 
 
 def test_an_empty_folder_suffices(installed: Path, tmp_path: Path) -> None:

@@ -1,28 +1,37 @@
 """A tuner file over the tiny experiment, and a stand-in for `run_expid.py` that takes no time."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from dien_fuxictr.studies.runs import workers
+from dien_fuxictr.experiment.training import checkpoint
+from dien_fuxictr.experiment.training.resume import as_text
+from dien_fuxictr.studies.runs import pool
+from dien_fuxictr.studies.runs.run import Run
 
 # Scores by its embedding_dim, as its configuration tells; a learning rate of 9 makes it fail.
 FAST_RUN = """
-import os, sys, yaml
-folder, expid = sys.argv[2], sys.argv[4]
+import json, os, sys, yaml
+folder, expid, report = sys.argv[2:7:2]
 with open("ran.txt", "a") as ran:
-    ran.write(f"{expid} {' '.join(sys.argv[5:])}\\n")
-file = folder + "/model_config.yaml"
-file = file if os.path.exists(file) else folder + f"/model_config/{expid}.yaml"
-params = yaml.load(open(file), yaml.FullLoader)[expid]
+    ran.write(f"{expid} {' '.join(sys.argv[7:])}\\n")
+def read(kind, id):
+    file = folder + f"/{kind}_config.yaml"
+    return yaml.load(open(file if os.path.exists(file) else folder + f"/{kind}_config/{id}.yaml"), yaml.FullLoader)[id]
+params = read("model", expid)
 print("0%|   |\\r50%|## |\\r100%|###|")
 if params.get("learning_rate") == 9:
     sys.exit("error: it cannot learn")
 auc = params["embedding_dim"] / 100
-with open(folder.split("/")[-1] + ".csv", "a") as results:
-    results.write(f" 20260101-000000,[command] python x,[exp_id] {expid},[dataset_id] tiny,[train] N.A.,"
-                  f"[val] AUC: {auc:.6f} - gAUC: 0.500000 - logloss: 0.300000,[test] AUC: {auc:.6f}\\n")
+os.makedirs(report, exist_ok=True)
+with open(report + "/curve.jsonl", "a") as curve:
+    curve.write(json.dumps({"step": 1, "epoch": 1, "monitor": auc}) + "\\n")
+params = {"seed": 1029, **params, **read("dataset", params["dataset_id"]), "model_id": expid}
+result = {"valid": {"AUC": auc, "gAUC": 0.5, "logloss": 0.3}, "test": {"AUC": auc}}
+with open(report + "/result.json", "w") as file:
+    json.dump({**result, "config": {key: repr(value) for key, value in params.items()}}, file)
 """
 
 
@@ -47,7 +56,7 @@ def script(workspace, monkeypatch):
     def put(code: str) -> Path:
         file = workspace.folder / "a script.py"
         file.write_text(code)
-        monkeypatch.setattr(workers, "SCRIPT", file)
+        monkeypatch.setattr(pool, "COMMAND", (sys.executable, "-u", str(file)))
         return file
 
     return put
@@ -56,3 +65,16 @@ def script(workspace, monkeypatch):
 @pytest.fixture
 def fast(script):
     return script(FAST_RUN)
+
+
+@pytest.fixture
+def interrupted():
+    """Leave the state and the curve of a run that was interrupted: `interrupted(run)`."""
+
+    def leave(run: Run) -> None:
+        state = Path(run.params["model_root"], run.params["dataset_id"], f"{run.expid}.resume")
+        checkpoint.save({"finished": False, "config": as_text(run.params), "progress": {}}, state)
+        run.curve.parent.mkdir(parents=True, exist_ok=True)
+        run.curve.touch()
+
+    return leave

@@ -13,10 +13,11 @@ from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.experiment.checkout import Checkout
 from dien_fuxictr.experiment.configuration.paths import find_config
 
-from ..runs.workers import Job, run_with_progress
+from ..runs.progress import run_with_progress
+from ..runs.run import Run
 from .page import as_html
 from .pictures import draw_all
-from .plan import Run, experiment_ids, plan, read_experiments, write_runs
+from .plan import experiment_ids, plan, read_experiments, write_runs
 from .slices import Slices, slices_of
 from .table import Row, as_csv, as_markdown, make_rows
 from .zoo import zoo_entry
@@ -37,8 +38,11 @@ files (OUT: --out, default comparisons/DATASET):
                                  calibration (pip install matplotlib)
   OUT/report.html                table and pictures in one file; its columns can be sorted
   OUT/results.json               each run with its configuration, commit, versions, hardware and learning curves
-  OUT/runs/EXPID_seedN/          what a run reported; a finished one is not run again
+  OUT/runs/EXPID_seedN/          curve.jsonl, a line an evaluation while a run trains; result.json and predictions.npz
   OUT/logs/EXPID_seedN.log       all that it printed
+
+Run again, a comparison skips the runs whose result.json is of the same configuration, and goes on with those
+interrupted. While runs train, stderr shows the last epoch and the best value of the monitor of each.
 
 A row is ranked against the base only where the 95 % interval of the difference of AUC (bootstrap over the test users,
 seeds pooled) does not hold 0, and among others only where their intervals do not overlap: else its place is a range.
@@ -121,42 +125,46 @@ def _run(options: argparse.Namespace) -> int:
         for name in options.zoo_models:
             entry = zoo_entry(checkout, name, experiments[base])
             experiments.setdefault(entry["model_id"], entry)  # an entry of the user's goes first
-    runs = plan(experiments, options.seeds, options.out)
-    folder = write_runs(runs, options.config)
-    jobs = {run.name: _job(run, folder) for run in runs if run.result is None}
-    failed = run_with_progress(jobs, options.gpu or [-1] * options.workers, finished=len(runs) - len(jobs))
-    rows = compare(runs, base)
+    systems = plan(experiments, options.seeds, options.out)
+    runs = [run for turn in zip(*systems.values(), strict=True) for run in turn]  # all of a seed before the next seed
+    write_runs(runs, options.config)
+    left = [run for run in runs if run.result is None]
+    finished, study = len(runs) - len(left), runs[0].study
+    print(
+        f"{len(runs)} runs, {finished} finished already ({study / 'runs'}); logs in {study / 'logs'}", file=sys.stderr
+    )
+    failed = run_with_progress(left, options.gpu or [-1] * options.workers, finished)
+    rows = compare(systems, base)
     print(as_markdown(rows))
     if failed:
         return fail(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}", 1)
     return 0
 
 
-def _job(run: Run, config: Path) -> Job:
-    return Job(
-        ["--config", str(config), "--expid", run.name, "--report", str(run.report)],
-        run.out / "logs" / f"{run.name}.log",
-    )
-
-
-def compare(runs: list[Run], base: str) -> list[Row]:
+def compare(systems: dict[str, list[Run]], base: str) -> list[Row]:
     """The table and the pictures of the finished runs, written into the comparison's folder.
+
+    Args:
+        systems: experiment id -> its runs.
+        base: one of the ids.
 
     Raises:
         UserError: no run of the base has finished.
     """
     results, predictions = {}, {}
-    for run in runs:
-        if result := run.result:
-            results.setdefault(run.expid, []).append(result)
-            with np.load(run.report / "predictions.npz") as rows:
-                predictions.setdefault(run.expid, []).append(dict(rows))
+    for expid, runs in systems.items():
+        for run in runs:
+            if result := run.result:
+                results.setdefault(expid, []).append(result)
+                with np.load(run.report / "predictions.npz") as rows:
+                    predictions.setdefault(expid, []).append(dict(rows))
     if base not in results:
         raise UserError(f"no run of {base}, the base, has finished: there is nothing to compare with")
     rows = make_rows(results, predictions, base)
-    out = runs[0].out
+    run = systems[base][0]
+    out = run.study
     try:
-        draw_all(rows, results, predictions, _slices(runs[0]), out)
+        draw_all(rows, results, predictions, _slices(run), out)
     except UserError as error:
         print(f"note: {error}", file=sys.stderr)
     texts = {

@@ -1,8 +1,6 @@
 """Which runs a comparison has, and the configuration folder that `run_expid.py` reads them from."""
 
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,38 +9,7 @@ from dien_fuxictr.experiment.checkout import Checkout
 from dien_fuxictr.experiment.configuration.config import BASE, merge_dataset, merge_model, read_files, write_config
 from dien_fuxictr.experiment.models import find_model, own_models
 
-
-@dataclass(frozen=True)
-class Run:
-    """One training.
-
-    Attributes:
-        expid: experiment id of the user's configuration.
-        params: its merged configuration, with this run's seed.
-        out: folder of the comparison.
-    """
-
-    expid: str
-    params: dict[str, Any]
-    out: Path
-
-    @property
-    def name(self) -> str:
-        return f"{self.expid}_seed{self.params['seed']}"
-
-    @property
-    def report(self) -> Path:
-        return self.out / "runs" / self.name
-
-    @property
-    def result(self) -> dict[str, Any] | None:
-        """result.json of a run that has finished with this very configuration."""
-        file = self.report / "result.json"
-        if not file.is_file():
-            return None
-        result = json.loads(file.read_text(encoding="utf-8"))
-        same = all(result["config"].get(key) == repr(value) for key, value in self.params.items())
-        return result if same else None
+from ..runs.run import Run
 
 
 def experiment_ids(config: Path, dataset: str | None, tag: str | None) -> list[str]:
@@ -107,38 +74,33 @@ def read_experiments(config: Path, expids: Iterable[str], checkout: Checkout | N
     return experiments
 
 
-def plan(experiments: dict[str, dict[str, Any]], seeds: int, out: Path | None) -> list[Run]:
-    """The runs, all experiments of one seed before the next seed.
+def plan(experiments: dict[str, dict[str, Any]], seeds: int, out: Path | None) -> dict[str, list[Run]]:
+    """The runs of each experiment, a seed each.
 
     The seeds are the entry's own, the next, and so on: the first run is what `run_expid.py` gives. Without ``out`` the
     comparison's folder is comparisons/<data set>.
     """
-    out = out or Path("comparisons", next(iter(experiments.values()))["dataset_id"])
-    return [
-        Run(
-            expid,
-            {
-                **params,
-                "seed": params["seed"] + number,
-                "verbose": 0,
-                "model_root": str(out / "checkpoints"),
-                "model_id": f"{expid}_seed{params['seed'] + number}",
-            },
-            out,
-        )
-        for number in range(seeds)
-        for expid, params in experiments.items()
-    ]
+    dataset_id = next(iter(experiments.values()))["dataset_id"]
+    out = out or Path("comparisons", dataset_id)
+
+    def run(name: str, params: dict[str, Any], seed: int) -> Run:
+        expid = f"{name}_seed{seed}"
+        changes = {"seed": seed, "verbose": 0, "model_root": str(out / "checkpoints"), "model_id": expid}
+        return Run(expid, params | changes, out / f"comparison_{dataset_id}", out)
+
+    return {
+        name: [run(name, params, params["seed"] + number) for number in range(seeds)]
+        for name, params in experiments.items()
+    }
 
 
-def write_runs(runs: list[Run], config: Path) -> Path:
+def write_runs(runs: Sequence[Run], config: Path) -> None:
     """The folder that `run_expid.py --config` takes: an entry a run, and the data sets of the user's folder.
 
     Its name is that of the CSV in the working directory to which the runs append the zoo's lines of results.
     """
-    folder = runs[0].out / f"comparison_{runs[0].params['dataset_id']}"
-    entries = {run.name: {key: value for key, value in run.params.items() if key != "model_id"} for run in runs}
+    folder = runs[0].config
+    entries = {run.expid: {key: value for key, value in run.params.items() if key != "model_id"} for run in runs}
     write_config(folder / "model_config.yaml", {BASE: {}} | entries)
     for file, datasets in read_files(config, "dataset_config").items():
         write_config(folder / file.relative_to(config), datasets)
-    return folder

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from dien_fuxictr.common.errors import UserError, exit_code, fail
 
-from ..runs.workers import Job, run_with_progress
+from ..runs.progress import run_with_progress
+from ..runs.run import Run
 from .grid import read_tuner, write_grid
 from .leaderboard import leaderboard, render, write_csv
-from .runs import Run, load_runs, read_results, results_file
+from .lines import take_over
+from .runs import load_runs, results_file
 
 EPILOG = """
 examples:
@@ -32,12 +34,15 @@ tuner file (the zoo's form):
 
 files (SWEEP the tuner file without .yaml, NAME its last part):
   SWEEP/model_config.yaml, dataset_config.yaml    the combinations: run_expid.py --config SWEEP --expid ID runs one
+  SWEEP/runs/ID/curve.jsonl                       a line an evaluation, while a run trains
+  SWEEP/runs/ID/result.json, predictions.npz      its metrics and configuration; predictions on the test set
   SWEEP/logs/ID.log                               all that a run printed
-  NAME.csv                                        a line of results a run; an id in it is finished and not run again
+  NAME.csv                                        the zoo's line of results a run
   NAME_leaderboard.csv                            the table at the end
 
-Run again, a sweep skips what is finished and goes on with what was interrupted. An id changes with its configuration.
-To train a finished one anew, delete its line in NAME.csv and its files below model_root.
+Run again, a sweep skips the runs whose result.json is of the same configuration, and goes on with those interrupted. Of
+runs without files in SWEEP/runs, an earlier version's say, the line in NAME.csv is the result. To train a finished run
+anew, delete both. While runs train, stderr shows the last epoch and the best value of the monitor of each.
 
 --search tpe (pip install optuna):
   Instead of every combination, trials whose values are drawn where earlier ones were good. A trial that at its second
@@ -120,11 +125,11 @@ def _run(options: argparse.Namespace) -> int:
         write_grid(tuner)
         folder = tuner.folder
     runs = load_runs(folder, options.tag)
-    done = read_results(folder)
-    jobs = {run.expid: _job(run, folder) for run in runs if run.expid not in done}
-    finished = len(runs) - len(jobs)
-    print(f"{len(runs)} runs, {finished} finished already ({results_file(folder)}); logs in {folder / 'logs'}")
-    failed = run_with_progress(jobs, options.gpu, finished)
+    _take_over(runs, folder)
+    left = [run for run in runs if run.result is None]
+    finished = len(runs) - len(left)
+    print(f"{len(runs)} runs, {finished} finished already ({folder / 'runs'}); logs in {folder / 'logs'}")
+    failed = run_with_progress(left, options.gpu, finished)
     return _report(runs, folder, failed)
 
 
@@ -140,6 +145,7 @@ def _run_search(options: argparse.Namespace) -> int:
             raise
         raise UserError("--search tpe needs a package that is not installed: pip install optuna") from error
     search = Search(tuner, options.trials or 20)
+    _take_over(search.runs(), tuner.folder)
     print(f"{search.summary()} so far ({search.journal}); logs in {tuner.folder / 'logs'}")
     failed = search.run(options.gpu)
     print(search.summary())
@@ -149,18 +155,19 @@ def _run_search(options: argparse.Namespace) -> int:
     return code
 
 
+def _take_over(runs: list[Run], folder: Path) -> None:
+    file = results_file(folder)
+    if count := take_over(runs, file):
+        print(f"{count} results taken from {file}, as {folder / 'runs'} had nothing of these runs")
+
+
 def _report(runs: list[Run], folder: Path, failed: list[str]) -> int:
     """The leaderboard, and which runs have failed."""
-    rows = leaderboard(runs, read_results(folder))
-    if rows:
+    results = {run.expid: result for run in runs if (result := run.result)}
+    if rows := leaderboard(runs, results):
         file = Path(f"{results_file(folder).stem}_leaderboard.csv")
         write_csv(rows, file)
         print(f"{render(rows)}\n{file}")
     if failed:
         return fail(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}", 1)
     return 0
-
-
-def _job(run: Run, folder: Path) -> Job:
-    arguments = ["--config", str(folder), "--expid", run.expid]
-    return Job([*arguments, "--resume"] if run.state.exists() else arguments, folder / "logs" / f"{run.expid}.log")

@@ -5,21 +5,22 @@ import csv
 import io
 import math
 from pathlib import Path
+from typing import Any
 
 from dien_fuxictr.common.files import write_atomic
 
-from .runs import Result, Run
+from ..runs.run import Run
 
 _LONG = 10  # a metric is shorter
 _WIDEST = 32  # a longer value, a data set's columns say, is in the CSV only
 
 
-def leaderboard(runs: list[Run], results: dict[str, Result]) -> list[dict[str, str]]:
+def leaderboard(runs: list[Run], results: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
     """One row a finished run, sorted by the monitor on validation; a NaN comes last.
 
     Args:
         runs: of the sweep.
-        results: by experiment id.
+        results: experiment id -> result.json of those that have finished.
 
     Returns:
         Rows with the same columns: rank, expid, every key in which the runs differ, the monitor where it is a sum of
@@ -27,8 +28,8 @@ def leaderboard(runs: list[Run], results: dict[str, Result]) -> list[dict[str, s
     """
 
     def order(run: Run) -> tuple[bool, float]:
-        value = run.monitor.get_value(results[run.expid].valid)
-        return math.isnan(value), value if run.params.get("monitor_mode") == "min" else -value
+        value = run.monitor.get_value(results[run.expid]["valid"])
+        return math.isnan(value), value if run.is_minimised else -value
 
     names = dict.fromkeys(key for run in runs for key in run.params if key != "model_id")
     differing = [name for name in names if len({repr(run.params.get(name)) for run in runs}) > 1]
@@ -38,9 +39,9 @@ def leaderboard(runs: list[Run], results: dict[str, Result]) -> list[dict[str, s
         row = {"rank": str(rank), "expid": run.expid}
         row |= {name: str(run.params.get(name, "")) for name in differing}
         if len(run.monitor.get_metrics()) > 1:
-            row["monitor"] = f"{run.monitor.get_value(result.valid):.6f}"
-        row |= {f"val {name}": f"{value:.6f}" for name, value in result.valid.items()}
-        row |= {f"test {name}": f"{value:.6f}" for name, value in result.test.items()}
+            row["monitor"] = f"{run.monitor.get_value(result['valid']):.6f}"
+        row |= {f"val {name}": f"{value:.6f}" for name, value in result["valid"].items()}
+        row |= {f"test {name}": f"{value:.6f}" for name, value in result["test"].items()}
         rows.append(row)
     columns = dict.fromkeys(name for row in rows for name in row)
     return [{name: row.get(name, "") for name in columns} for row in rows]

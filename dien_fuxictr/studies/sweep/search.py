@@ -20,10 +20,11 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment.configuration.config import write_config
 from dien_fuxictr.experiment.configuration.values import check_values
 
-from ..runs.workers import Job, RunBar, run_jobs
-from .curve import ValidationCurve
+from ..runs.pool import Job, run_jobs
+from ..runs.progress import Progress
+from ..runs.run import Curve, Run
 from .grid import Tuner, digest, enumerate_space
-from .runs import Run, check_monitor, load_runs, read_results
+from .runs import check_monitor, load_runs
 from .space import Choices, Range
 
 RANDOM_TRIALS = 5  # before the sampler has something to learn from
@@ -36,8 +37,7 @@ class _Running:
     trial: Trial
     run: Run
     lock: FileLock
-    job: Job
-    curve: ValidationCurve
+    curve: Curve
     is_pruned: bool = False
 
 
@@ -84,18 +84,18 @@ class Search:
         Returns:
             Ids of the failed runs.
         """
-        with RunBar(self.total, self._ended()) as self._bar:
+        with Progress(self.total, self._ended()) as self._progress:
             try:
-                run_jobs(self._jobs(), gpus, self._on_end, self._is_over, self._bar.tick)
+                run_jobs(self._jobs(), gpus, self._on_end, self._is_over, self._progress.poll)
             finally:
                 for running in self._running.values():
                     running.lock.release()
-        return self._bar.failed
+        return self._progress.failed
 
     def runs(self) -> list[Run]:
         """The runs of all trials."""
-        expids = {trial.user_attrs.get("expid") for trial in self._trials()}
-        return [run for run in load_runs(self.tuner.folder, None) if run.expid in expids]
+        expids = {trial.user_attrs["expid"] for trial in self._trials() if "expid" in trial.user_attrs}
+        return [run for run in load_runs(self.tuner.folder) if run.expid in expids] if expids else []
 
     def summary(self) -> str:
         """How the trials have ended, in words."""
@@ -119,22 +119,19 @@ class Search:
         """Trials that have ended, also those of others."""
         return sum(trial.state.is_finished() for trial in self._counted())
 
-    def _jobs(self) -> Iterator[tuple[str, Job]]:
+    def _jobs(self) -> Iterator[Job]:
         while claimed := self._claim():
             trial, lock = claimed
             # Seeded by its number, a trial draws the same after an interruption as without one.
             seed = int(digest([self._seed, trial.number]), 16)
             self.study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
             run = self._write(trial)
-            log = self.tuner.folder / "logs" / f"{run.expid}.log"
-            arguments = ["--config", str(self.tuner.folder), "--expid", run.expid]
-            goes_on = run.state.exists()
-            job = Job([*arguments, "--resume"] if goes_on else arguments, log, goes_on)
-            self._running[run.expid] = _Running(trial, run, lock, job, ValidationCurve(log, run.monitor))
-            if run.expid in read_results(self.tuner.folder):  # finished, but killed before it was told
+            self._running[run.expid] = _Running(trial, run, lock, Curve(run.curve))
+            job = self._progress.start(run)
+            if run.result:  # finished, but killed before the study was told
                 self._on_end(run.expid, 0)
             else:
-                yield run.expid, job
+                yield job
 
     def _claim(self) -> tuple[Trial, FileLock] | None:
         """An interrupted trial, or a new one, with its lock; None if there are enough."""
@@ -176,7 +173,8 @@ class Search:
 
     def _report_new(self, running: _Running) -> bool:
         """Tell the study what the run has reached since the last call; whether that is anything."""
-        values = dict(enumerate(running.curve.read(), 1))
+        running.curve.update()
+        values = {number: point["monitor"] for number, point in enumerate(running.curve.points, 1)}
         new = values.keys() - self._trials()[running.trial.number].intermediate_values.keys()
         for step in sorted(new):
             running.trial.report(values[step], step)
@@ -185,21 +183,22 @@ class Search:
     def _on_end(self, expid: str, code: int) -> None:
         running = self._running[expid]
         self._report_new(running)
-        result = read_results(self.tuner.folder).get(expid)
+        result = running.run.result
         with self._mutex:
             if result:
-                self.study.tell(running.trial, running.run.monitor.get_value(result.valid), skip_if_finished=True)
+                self.study.tell(running.trial, running.run.monitor.get_value(result["valid"]), skip_if_finished=True)
             else:
                 state = TrialState.PRUNED if running.is_pruned else TrialState.FAIL
                 self.study.tell(running.trial, state=state, skip_if_finished=True)
             del self._running[expid]
             running.lock.release()
         if not result and not running.is_pruned:
-            self._bar.failure(expid, code, running.job.log, self._ended())
+            self._progress.end(expid, code, "failed", self._ended())
             return
         states = Counter(trial.state for trial in self._trials())
         best = {"best": f"{self.study.best_value:.6f}"} if states[TrialState.COMPLETE] else {}
-        self._bar.ended(self._ended(), pruned=states[TrialState.PRUNED], **best)
+        how = "finished" if result else "pruned"
+        self._progress.end(expid, code, how, self._ended(), pruned=states[TrialState.PRUNED], **best)
 
 
 def _check(tuner: Tuner) -> dict[str, Any]:
@@ -213,7 +212,7 @@ def _check(tuner: Tuner) -> dict[str, Any]:
     for key, allowed in tuner.space.items():
         for value in allowed.examples:
             check_values({**first, key: value}, lambda _: f"tuner_space of {tuner.file}")
-    check_monitor(Run(tuner.name, first))
+    check_monitor(tuner.name, first)
     return first
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from dien_fuxictr.experiment.configuration.config import load_config
 from dien_fuxictr.studies.comparison.cli import main
-from dien_fuxictr.studies.runs.workers import Job
+from dien_fuxictr.studies.runs.run import Run
 
 SETTINGS = {
     "model": "DIEN",
@@ -32,14 +33,13 @@ class Fake:
         self.started: list[list[str]] = []
         self.broken: set[str] = set()
 
-    def __call__(self, jobs: dict[str, Job], gpus: list[int], finished: int) -> list[str]:
-        self.started.append(list(jobs))
+    def __call__(self, runs: Sequence[Run], gpus: list[int], finished: int) -> list[str]:
+        self.started.append([run.expid for run in runs])
         self.gpus, self.finished = gpus, finished
-        for name in jobs.keys() - self.broken:
-            arguments = dict(zip(jobs[name].arguments[::2], jobs[name].arguments[1::2], strict=True))
-            params = load_config(Path(arguments["--config"]), arguments["--expid"]).params
-            self.report(params, Path(arguments["--report"]))
-        return [name for name in jobs if name in self.broken]
+        for run in runs:
+            if run.expid not in self.broken:
+                self.report(load_config(run.config, run.expid).params, run.report)
+        return [run.expid for run in runs if run.expid in self.broken]
 
     def report(self, params: dict, folder: Path) -> None:
         rng = np.random.default_rng(params["seed"])

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dien_fuxictr.experiment.report import read_curve
 from dien_fuxictr.studies.sweep.cli import main
-from dien_fuxictr.studies.sweep.runs import read_results
+from dien_fuxictr.studies.sweep.grid import read_tuner, write_grid
+from dien_fuxictr.studies.sweep.runs import load_runs
 
 ROOT = Path(__file__).parents[3]
 
@@ -34,7 +36,19 @@ def test_sweep_with_real_runs_in_a_folder_with_blanks(workspace, write_tuner, mo
     assert [path.name for path in Path("built").iterdir() if not path.name.startswith(".")] == ["tiny"]
     logs = [path.read_text() for path in Path("my sweeps/a tuner/logs").iterdir()]
     assert sum("Building data set" in text for text in logs) == 1 and len(logs) == 2
-    assert len(read_results(Path("my sweeps/a tuner"))) == 1
+    (run,) = [run for run in load_runs(Path("my sweeps/a tuner")) if run.result]
+    assert [point["epoch"] for point in read_curve(run.curve)] == [1] and f"{run.expid}: epoch 1/1, AUC 0." in err
+    line = Path("a tuner.csv").read_text()
+    assert ",[command] python -m dien_fuxictr.experiment --config my sweeps/a tuner --expid" in line
+    assert f",[exp_id] {run.expid},[dataset_id] tiny,[train] N.A.,[val] AUC: " in line
+
+
+def test_a_data_set_without_test_data(workspace, write_tuner, monkeypatch, capsys):
+    workspace.write_configs({"Tiny_test": {"epochs": 1}}, {"test_data": None})
+    monkeypatch.setenv("PYTHONPATH", str(workspace.folder))
+    assert main(["--config", str(write_tuner({"embedding_dim": [2]}))]) == 0
+    out = capsys.readouterr().out
+    assert order(out) == ["001"] and "val AUC" in out and "test" not in out.split("\n", 1)[1].replace("Tiny_test", "")
 
 
 def test_leaderboard_and_what_a_second_call_does(write_tuner, fast, capsys):
@@ -46,7 +60,11 @@ def test_leaderboard_and_what_a_second_call_does(write_tuner, fast, capsys):
         assert [row["embedding_dim"] for row in csv.DictReader(table)] == ["80", "70", "60"]
     assert main(["--config", str(file)]) == 0
     out = capsys.readouterr().out
-    assert "3 runs, 3 finished already (tuner.csv); logs in tuner/logs\n" in out and order(out) == ["002", "003", "001"]
+    assert "3 runs, 3 finished already (tuner/runs); logs in tuner/logs\n" in out and order(out) == [
+        "002",
+        "003",
+        "001",
+    ]
     assert len(ran()) == 3
 
     write_tuner({"embedding_dim": [60, 80, 90]})
@@ -78,17 +96,43 @@ def test_no_finished_run(write_tuner, script, capsys):
     assert "rank" not in out and "killed by SIGKILL" in err and not Path("tuner_leaderboard.csv").exists()
 
 
-def test_interrupted_run_is_resumed(write_tuner, fast):
+def test_interrupted_run_is_resumed(write_tuner, fast, interrupted):
     file = write_tuner({"embedding_dim": [1, 2]})
     assert main(["--config", str(file)]) == 0
-    expid = ran()[1].split()[0]
-    state = Path("checkpoints", "tiny", f"{expid}.resume")
-    state.parent.mkdir(parents=True)
-    state.touch()
-    results = Path("tuner.csv")
-    results.write_text("".join(line for line in results.open() if expid not in line) + " 20260101-000000,[comm")
+    run = load_runs(Path("tuner"))[1]
+    (run.report / "result.json").unlink()
+    interrupted(run)
     assert main(["--config", str(file)]) == 0
-    assert ran()[2:] == [f"{expid} --resume --gpu -1"]
+    assert ran()[2:] == [f"{run.expid} --resume --gpu -1"]
+
+
+def test_without_its_files_a_run_is_trained_anew(write_tuner, fast, interrupted):
+    file = write_tuner({"embedding_dim": [1, 2]})
+    assert main(["--config", str(file)]) == 0
+    run = load_runs(Path("tuner"))[1]
+    interrupted(run)
+    shutil.rmtree(run.report)
+    assert main(["--config", str(file)]) == 0
+    assert ran()[2:] == [f"{run.expid} --gpu -1"]
+
+
+def test_results_of_an_earlier_version_count(write_tuner, fast, capsys):
+    """It left lines and logs; one run was interrupted as it wrote its line."""
+    file = write_tuner({"embedding_dim": [1, 2, 3]})
+    write_grid(read_tuner(file))
+    first, second, third = (run.expid for run in load_runs(Path("tuner")))
+    line = " 20260101-000000,[command] python x,[exp_id] {},[dataset_id] tiny,[train] N.A.,[val] AUC: {} - gAUC: 0.5"
+    values = [(first, 0.1), (first, 0.3), (third, 0.2)]
+    whole = "".join(f"{line.format(*pair)},[test] AUC: 0.4\n" for pair in values)
+    Path("tuner.csv").write_text(whole + line.format(second, 0.9))
+    assert main(["--config", str(file), "--tag", "00"]) == 0
+    out = capsys.readouterr().out
+    assert "2 results taken from tuner.csv, as tuner/runs had nothing of these runs\n" in out
+    assert order(out) == ["001", "003", "002"] and [line.split()[0] for line in ran()] == [second]
+    with open("tuner_leaderboard.csv", newline="") as table:
+        assert next((row["val AUC"], row["test AUC"]) for row in csv.DictReader(table)) == ("0.300000", "0.400000")
+    assert main(["--config", str(file)]) == 0
+    assert "taken" not in capsys.readouterr().out and len(ran()) == 1
 
 
 def test_interrupt(write_tuner, monkeypatch, capsys):
@@ -107,6 +151,10 @@ def test_configuration_folder_with_tag(workspace, fast, capsys):
     Path("config/model_config.yaml").write_text(yaml.dump(whole))
     assert main(["--config", "config", "--tag", "T"]) == 0
     assert re.findall(r"^\d +(T\w+)", capsys.readouterr().out, re.MULTILINE) == ["Tooth", "Two"]
+    whole["Two"]["embedding_dim"] = 7
+    Path("config/model_config.yaml").write_text(yaml.dump(whole))
+    assert main(["--config", "config", "--tag", "T"]) == 0
+    assert [line.split()[0] for line in ran()] == ["Tooth", "Two", "Two"], "one of another configuration does not count"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from dien_fuxictr.studies.sweep.cli import main
 from dien_fuxictr.studies.sweep.grid import read_tuner
+from dien_fuxictr.studies.sweep.runs import load_runs
 from dien_fuxictr.studies.sweep.search import Search
 
 SPACE = {"embedding_dim": {"low": 2, "high": 90}}
@@ -22,16 +23,19 @@ def interrupt():
     if "_002_" in sys.argv[4] and not os.path.exists("interrupted"):
         pathlib.Path("interrupted").touch()
         os.kill(os.getppid(), signal.SIGINT)
-        time.sleep(60)
+        for _ in range(60_000):
+            time.sleep(.01)
 """
-# Three evaluations as a run logs them; trial 3 is bad, and slow after the second.
+# Evaluations as a run writes them, before the last one; trial 3 is bad, and does not end after the second.
 EVALUATIONS = """
-import sys, time
-for epoch in (1, 2, 3):
-    bad = "_003_" in sys.argv[4]
-    print(f"Evaluation @epoch {epoch} - batch 3: ", f"\\r100%|###|\\n2026 [Metrics] AUC: {.1 if bad else .5:.6f}")
-    if bad and epoch == 2:
-        time.sleep(60)
+import json, os, sys, time
+bad = "_003_" in sys.argv[4]
+os.makedirs(sys.argv[6])
+with open(sys.argv[6] + "/curve.jsonl", "a") as curve:
+    for epoch in (1, 2):
+        curve.write(json.dumps({"step": epoch, "epoch": epoch, "monitor": .1 if bad else .5}) + "\\n")
+for _ in range(60_000 * bad):
+    time.sleep(.01)
 """
 
 
@@ -98,12 +102,17 @@ def test_pruned(write_tuner, script, fast, capsys, monkeypatch):
     assert "4 trials (3 finished, 1 pruned)" in out and "failed" not in err and "Tiny_test_003" not in out
     trials = study(file).trials
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3 + [TrialState.PRUNED]
-    assert [trial.intermediate_values for trial in trials] == [{1: 0.5, 2: 0.5, 3: 0.5}] * 3 + [{1: 0.1, 2: 0.1}]
+    assert [trial.intermediate_values for trial in trials] == [
+        *({1: 0.5, 2: 0.5, 3: trial.value} for trial in trials[:3]),
+        {1: 0.1, 2: 0.1},
+    ]
     assert search(file, 4) == 0 and "4 trials (3 finished, 1 pruned) so far" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("finished", [False, True], ids=["in training", "before the study was told"])
-def test_interrupted_search_goes_on_as_if_it_had_not_been(write_tuner, script, fast, capsys, monkeypatch, finished):
+def test_interrupted_search_goes_on_as_if_it_had_not_been(
+    write_tuner, script, fast, interrupted, capsys, monkeypatch, finished
+):
     monkeypatch.setattr("dien_fuxictr.studies.sweep.search.RANDOM_TRIALS", 2)
     whole, file = fast.read_text(), write_tuner(SPACE)
     script(INTERRUPT + (whole + "\ninterrupt()" if finished else "interrupt()\n" + whole))
@@ -114,9 +123,7 @@ def test_interrupted_search_goes_on_as_if_it_had_not_been(write_tuner, script, f
         signal.signal(signal.SIGINT, before)
     trials = study(file).trials
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2 + [TrialState.RUNNING]
-    state = Path("checkpoints", "tiny", f"{trials[2].user_attrs['expid']}.resume")
-    state.parent.mkdir(parents=True)
-    state.touch()
+    interrupted(load_runs(Path("tuner"), trials[2].user_attrs["expid"])[0])
     assert search(file, 4) == 0
     assert "3 trials (2 finished, 1 not over) so far" in capsys.readouterr().out
     lines = ran()

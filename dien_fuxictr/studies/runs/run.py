@@ -1,0 +1,110 @@
+"""One run of a study: what starts it, what it has reached, and whether that is of its configuration."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fuxictr.utils import Monitor
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.experiment.report import CURVE, RESULT, read_curve
+from dien_fuxictr.experiment.training import checkpoint
+from dien_fuxictr.experiment.training.resume import is_same
+
+from .pool import Job
+
+
+@dataclass(frozen=True)
+class Run:
+    """An experiment of a study.
+
+    Attributes:
+        expid: experiment id in the study's configuration folder.
+        params: its merged configuration.
+        config: that folder.
+        study: folder of the study: the run's files are in `runs/EXPID/`, what it prints in `logs/EXPID.log`.
+    """
+
+    expid: str
+    params: dict[str, Any]
+    config: Path
+    study: Path
+
+    @property
+    def report(self) -> Path:
+        """Folder of its files."""
+        return self.study / "runs" / self.expid
+
+    @property
+    def curve(self) -> Path:
+        """What it has reached at each evaluation so far."""
+        return self.report / CURVE
+
+    @property
+    def monitor(self) -> Monitor:
+        """What validation is judged by."""
+        return monitor_of(self.params)
+
+    @property
+    def is_minimised(self) -> bool:
+        """Whether less of the monitor is better."""
+        return self.params.get("monitor_mode") == "min"
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """result.json, if the run has finished with this very configuration."""
+        file = self.report / RESULT
+        if not file.is_file():
+            return None
+        result = json.loads(file.read_text(encoding="utf-8"))
+        return result if is_same(result["config"], self.params) else None
+
+    def job(self) -> Job:
+        """What goes on with an interrupted run of this configuration, or else begins the run anew."""
+        goes_on = self._can_go_on()
+        if not goes_on:
+            self.curve.unlink(missing_ok=True)  # else it would pass for this run's until the first step
+        arguments = ["--config", str(self.config), "--expid", self.expid, "--report", str(self.report)]
+        log = self.study / "logs" / f"{self.expid}.log"
+        return Job(self.expid, [*arguments, "--resume"] if goes_on else arguments, log, goes_on)
+
+    def _can_go_on(self) -> bool:
+        """Whether there is a state of this configuration, and the curve to it."""
+        state = Path(self.params["model_root"], self.params["dataset_id"], f"{self.expid}.resume")
+        if not (state.is_file() and self.curve.is_file()):
+            return False
+        try:
+            saved = checkpoint.load(state)
+        except UserError:
+            return False
+        return "progress" in saved and is_same(saved["config"], self.params)
+
+
+def monitor_of(params: dict[str, Any]) -> Monitor:
+    """What the validation of a configuration is judged by."""
+    return Monitor(params.get("monitor", "AUC"))
+
+
+class Curve:
+    """The points of a run, read while it writes them.
+
+    Args:
+        file: curve.jsonl; need not exist yet.
+
+    Attributes:
+        points: see `read_curve`.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._size = 0
+        self.points: list[dict[str, float]] = []
+
+    def update(self) -> bool:
+        """Read on; returns whether there was anything new."""
+        size = self._file.stat().st_size if self._file.exists() else 0
+        if size == self._size:
+            return False
+        self._size, self.points = size, read_curve(self._file)
+        return bool(self.points)

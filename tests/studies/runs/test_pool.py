@@ -1,0 +1,165 @@
+"""Processes of a study: none is left behind, whatever ends it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dien_fuxictr.studies.runs import pool
+from dien_fuxictr.studies.runs.pool import Job, run_jobs
+
+ROOT = Path(__file__).parents[3]
+# Until a signal; a longer sleep, or a pause, would miss one that comes just before it.
+WAIT = """
+import os, time
+open(f"{os.getpid()}.pid", "w").close()
+for _ in range(60_000):
+    time.sleep(0.01)
+"""
+
+
+def jobs(count: int, *arguments: str) -> list[Job]:
+    return [Job(str(i), list(arguments), Path("logs", f"{i}.log")) for i in range(count)]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 300.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def started() -> list[int]:
+    return [int(path.stem) for path in Path().glob("*.pid")]
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+@pytest.fixture
+def interrupt() -> Iterator[None]:
+    """Ctrl-C once two children run; also where the tests themselves were started with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def wait_and_kill() -> None:
+        wait_for(lambda: len(started()) == 2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=wait_and_kill)
+    thread.start()
+    yield
+    thread.join()
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_run_at_a_time_on_each_gpu_index_with_its_share_of_the_cores(script, monkeypatch):
+    script("import os, sys\nprint(sys.argv[1:], os.environ['OMP_NUM_THREADS'])")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(pool, "_cores", lambda: 6)
+    start, on_gpu, ended = pool._start, {}, []
+
+    def watched(job: Job, gpu: int, workers: int) -> subprocess.Popen[bytes]:
+        assert gpu not in on_gpu.values() and workers == 2
+        on_gpu[job.name] = gpu
+        return start(job, gpu, workers)
+
+    def on_end(name: str, code: int) -> None:
+        ended.append((name, on_gpu.pop(name), code))
+
+    monkeypatch.setattr(pool, "_start", watched)
+    run_jobs(jobs(5, "an argument"), [0, 3], on_end)
+    assert sorted(name for name, _, _ in ended) == list("01234")
+    assert {gpu for _, gpu, _ in ended} == {0, 3} and {code for _, _, code in ended} == {0}
+    assert Path("logs/0.log").read_text() == "['an argument', '--gpu', '0'] 3\n"
+
+
+def test_exit_codes(script):
+    script("import os, signal, sys\nif sys.argv[1] == '9': os.kill(os.getpid(), signal.SIGKILL)\nsys.exit(3)")
+    codes = []
+    run_jobs(jobs(1, "x"), [-1], lambda _, code: codes.append(code))
+    run_jobs(jobs(1, "9"), [-1], lambda _, code: codes.append(code))
+    assert codes == [3, -signal.SIGKILL]
+
+
+def test_a_log_is_begun_anew_unless_the_run_goes_on(script):
+    script("import sys\nprint(sys.argv[1])")
+    for argument, goes_on in (("a", False), ("b", True), ("c", False), ("d", True)):
+        run_jobs([Job("x", [argument], Path("x.log"), goes_on)], [-1], lambda *_: None)
+    assert Path("x.log").read_text() == "c\nd\n"
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_interrupt_ends_all_children(script, interrupt, monkeypatch, stubborn):
+    script(("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n" if stubborn else "") + WAIT)
+    monkeypatch.setattr(pool, "_GRACE_SECONDS", 0.1 if stubborn else 300)
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(jobs(3), [-1, -1], lambda *_: None)
+    assert len(started()) == 2 and not any(map(alive, started()))
+    assert ("KeyboardInterrupt" in Path("logs/0.log").read_text()) == (not stubborn)
+
+
+def test_jobs_are_asked_for_when_a_worker_is_idle_and_ended_when_they_are_over(script, monkeypatch):
+    script("import sys\nif sys.argv[1] == 'waits':" + WAIT.replace("\n", "\n    "))
+    monkeypatch.setattr(pool, "_GRACE_SECONDS", 300)
+    order: list[str] = []
+
+    def lazily() -> Iterator[Job]:
+        for name, what in (("a", "waits"), ("b", ""), ("c", "")):
+            order.append(f"asked for {name}")
+            yield Job(name, [what], Path(f"{name}.log"))
+
+    def is_over(name: str) -> bool:
+        return name == "a" and len(order) == 5 and len(started()) == 1
+
+    run_jobs(lazily(), [-1, -1], lambda name, code: order.append(f"{name} {code and 'interrupted'}"), is_over)
+    assert order == ["asked for a", "asked for b", "b 0", "asked for c", "c 0", "a interrupted"]
+    assert "KeyboardInterrupt" in Path("a.log").read_text()
+
+
+def test_error_in_the_study_ends_all_children(script):
+    script("import sys\nif sys.argv[1] == 'waits':" + WAIT.replace("\n", "\n    "))
+
+    def fail(*_: object) -> None:
+        wait_for(lambda: len(started()) == 1)
+        raise OSError
+
+    with pytest.raises(OSError):
+        run_jobs([*jobs(1, ""), Job("other", ["waits"], Path("other.log"))], [-1, -1], fail)
+    assert len(started()) == 1 and not any(map(alive, started()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
+def test_killed_study_takes_its_children_along(script):
+    file = script(WAIT)
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom dien_fuxictr.studies.runs import pool\n"
+        f"pool.COMMAND = (sys.executable, {str(file)!r})\n"
+        "pool.run_jobs([pool.Job(i, [], Path('logs', i)) for i in 'ab'], [-1, -1], lambda *_: None)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    wait_for(lambda: len(started()) == 2)
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not any(map(alive, started())))
+
+
+def test_the_package_is_found_from_any_folder_and_nothing_in_that_folder_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    if sys.version_info >= (3, 11):
+        Path("torch.py").write_text("raise AssertionError('shadows the installed package')")
+    codes = []
+    run_jobs([Job("help", ["--help"], Path("help.log"))], [-1], lambda _, code: codes.append(code))
+    assert codes == [0] and Path("help.log").read_text().startswith("usage: run_expid.py")
