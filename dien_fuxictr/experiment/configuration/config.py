@@ -34,9 +34,8 @@ def _construct_tuple(loader: yaml.SafeLoader, node: yaml.SequenceNode) -> tuple[
 
 ConfigLoader.add_constructor("tag:yaml.org,2002:python/tuple", _construct_tuple)
 # YAML 1.1 takes 1e-3 (no point) and 1.5e3 (no sign) for text. Quoted text stays text.
-ConfigLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+_EXPONENT = "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+ConfigLoader.add_implicit_resolver(*_EXPONENT)
 
 
 class ConfigDumper(yaml.SafeDumper):
@@ -46,6 +45,7 @@ class ConfigDumper(yaml.SafeDumper):
         return True
 
 
+ConfigDumper.add_implicit_resolver(*_EXPONENT)  # which quotes text that would be read as a number
 ConfigDumper.add_representer(
     tuple, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:python/tuple", value)
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from .config import ConfigLoader
+from .config import ConfigDumper, ConfigLoader
 
 
 def add_set_option(parser: argparse.ArgumentParser) -> None:
@@ -35,3 +35,14 @@ def setting(text: str) -> tuple[str, Any]:
         return key, yaml.load(value, ConfigLoader)
     except yaml.YAMLError as error:
         raise argparse.ArgumentTypeError(f"{text!r}: the value is not readable YAML") from error
+
+
+def as_arguments(settings: dict[str, Any]) -> list[str]:
+    """The settings as arguments of a command line, none for none."""
+    texts = [f"{key}={_as_text(value)}" for key, value in settings.items()]
+    return ["--set", *texts] if texts else []
+
+
+def _as_text(value: Any) -> str:
+    text = yaml.dump(value, Dumper=ConfigDumper, default_flow_style=True, width=float("inf"))
+    return text.removesuffix("...\n").rstrip("\n")

@@ -11,7 +11,8 @@ import numpy as np
 from dien_fuxictr.common.errors import UserError, exit_code, fail
 from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.experiment.checkout import Checkout
-from dien_fuxictr.experiment.configuration.paths import find_config
+from dien_fuxictr.experiment.configuration.overrides import add_set_option
+from dien_fuxictr.experiment.options import add_config_option
 
 from ..runs.progress import run_with_progress
 from ..runs.run import Run
@@ -59,13 +60,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--config",
-        type=find_config,
-        default="./config/",
-        metavar="DIR",
-        help="folder of model_config and dataset_config; default ./config/, or else the one that comes with the code",
-    )
+    add_config_option(parser)
     parser.add_argument("--expids", nargs="+", default=[], metavar="ID", help="experiments to compare")
     parser.add_argument("--dataset", metavar="ID", help="all experiments on this data set")
     parser.add_argument("--tag", metavar="TEXT", help="all experiments whose id contains it")
@@ -84,6 +79,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="runs at a time on the CPU; default 1")
     parser.add_argument("--gpu", type=int, nargs="+", metavar="N", help="one run at a time on each of these GPUs")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results")
+    add_set_option(parser)
     options = parser.parse_args(arguments)
     for name in ("seeds", "workers"):
         if getattr(options, name) < 1:
@@ -107,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    chosen = list(options.expids)
+    chosen, settings = list(options.expids), dict(options.settings)
     if options.dataset or options.tag:
         found = experiment_ids(options.config, options.dataset, options.tag)
         if not found:
@@ -115,7 +111,7 @@ def _run(options: argparse.Namespace) -> int:
             raise UserError(f"{options.config} has no experiment with {' and '.join(asked)}")
         chosen += found
     checkout = Checkout(options.zoo) if options.zoo else None
-    experiments = read_experiments(options.config, chosen, checkout)
+    experiments = read_experiments(options.config, chosen, checkout, settings)
     base = options.base or next(
         (expid for expid, params in experiments.items() if params["model"] == BASE_MODEL), next(iter(experiments))
     )
@@ -125,7 +121,7 @@ def _run(options: argparse.Namespace) -> int:
         for name in options.zoo_models:
             entry = zoo_entry(checkout, name, experiments[base])
             experiments.setdefault(entry["model_id"], entry)  # an entry of the user's goes first
-    systems = plan(experiments, options.seeds, options.out)
+    systems = plan(experiments, options.seeds, options.out, settings)
     runs = [run for turn in zip(*systems.values(), strict=True) for run in turn]  # all of a seed before the next seed
     write_runs(runs, options.config)
     left = [run for run in runs if run.result is None]

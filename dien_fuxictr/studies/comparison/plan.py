@@ -6,7 +6,7 @@ from typing import Any
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment.checkout import Checkout
-from dien_fuxictr.experiment.configuration.config import BASE, merge_dataset, merge_model, read_files, write_config
+from dien_fuxictr.experiment.configuration.config import BASE, merge, merge_model, read_files, write_config
 from dien_fuxictr.experiment.models import find_model, own_models
 
 from ..runs.run import Run
@@ -33,13 +33,16 @@ def experiment_ids(config: Path, dataset: str | None, tag: str | None) -> list[s
     return list(chosen)
 
 
-def read_experiments(config: Path, expids: Iterable[str], checkout: Checkout | None) -> dict[str, dict[str, Any]]:
+def read_experiments(
+    config: Path, expids: Iterable[str], checkout: Checkout | None, settings: dict[str, Any] | None = None
+) -> dict[str, dict[str, Any]]:
     """expid -> merged configuration.
 
     Args:
         config: configuration folder.
         expids: of it.
         checkout: has the models that are not in `model_zoo/`.
+        settings: what takes the place of the folder's values.
 
     Raises:
         UserError: an unknown experiment, experiments on different data sets, one without AUC among its metrics, a data
@@ -48,9 +51,7 @@ def read_experiments(config: Path, expids: Iterable[str], checkout: Checkout | N
     models, datasets = read_files(config, "model_config"), read_files(config, "dataset_config")
     experiments = {}
     for expid in dict.fromkeys(expids):
-        merged = merge_model(models, config, expid)
-        merge_dataset(merged, datasets)
-        experiments[expid] = merged.params
+        experiments[expid] = merge(models, datasets, config, expid, settings).params
     if not experiments:
         raise UserError("no experiment to compare: name some with --expids, or all on a data set with --dataset")
     first = next(iter(experiments))
@@ -74,7 +75,9 @@ def read_experiments(config: Path, expids: Iterable[str], checkout: Checkout | N
     return experiments
 
 
-def plan(experiments: dict[str, dict[str, Any]], seeds: int, out: Path | None) -> dict[str, list[Run]]:
+def plan(
+    experiments: dict[str, dict[str, Any]], seeds: int, out: Path | None, settings: dict[str, Any] | None = None
+) -> dict[str, list[Run]]:
     """The runs of each experiment, a seed each.
 
     The seeds are the entry's own, the next, and so on: the first run is what `run_expid.py` gives. Without ``out`` the
@@ -86,7 +89,8 @@ def plan(experiments: dict[str, dict[str, Any]], seeds: int, out: Path | None) -
     def run(name: str, params: dict[str, Any], seed: int) -> Run:
         expid = f"{name}_seed{seed}"
         changes = {"seed": seed, "verbose": 0, "model_root": str(out / "checkpoints"), "model_id": expid}
-        return Run(expid, params | changes, out / f"comparison_{dataset_id}", out)
+        own = {key: value for key, value in (settings or {}).items() if key not in changes}
+        return Run(expid, params | changes, out / f"comparison_{dataset_id}", out, own)
 
     return {
         name: [run(name, params, params["seed"] + number) for number in range(seeds)]

@@ -1,13 +1,14 @@
 """One run of a study: what starts it, what it has reached, and whether that is of its configuration."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fuxictr.utils import Monitor
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.experiment.configuration.overrides import as_arguments
 from dien_fuxictr.experiment.report import CURVE, RESULT, read_curve
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.experiment.training.resume import is_same
@@ -24,12 +25,14 @@ class Run:
         params: its merged configuration.
         config: that folder.
         study: folder of the study: the run's files are in `runs/EXPID/`, what it prints in `logs/EXPID.log`.
+        settings: what takes the place of that folder's values, as of `--set`; in `params` it has.
     """
 
     expid: str
     params: dict[str, Any]
     config: Path
     study: Path
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def report(self) -> Path:
@@ -66,6 +69,7 @@ class Run:
         if not goes_on:
             self.curve.unlink(missing_ok=True)  # else it would pass for this run's until the first step
         arguments = ["--config", str(self.config), "--expid", self.expid, "--report", str(self.report)]
+        arguments += as_arguments(self.settings)
         log = self.study / "logs" / f"{self.expid}.log"
         return Job(self.expid, [*arguments, "--resume"] if goes_on else arguments, log, goes_on)
 

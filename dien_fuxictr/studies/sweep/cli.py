@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dien_fuxictr.common.errors import UserError, exit_code, fail
+from dien_fuxictr.experiment.configuration.overrides import add_set_option
 
 from ..runs.progress import run_with_progress
 from ..runs.run import Run
@@ -93,6 +94,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="how many --search tpe tries, those of earlier calls included; default 20",
     )
+    add_set_option(parser)
     options = parser.parse_args(arguments)
     if options.search == "tpe" and options.tag:
         parser.error("--tag goes with a grid, not with --search tpe")
@@ -119,12 +121,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if options.search == "tpe":
         return _run_search(options)
-    folder = options.config
+    folder, settings = options.config, dict(options.settings)
     if not folder.is_dir():
-        tuner = read_tuner(options.config)
+        tuner = read_tuner(options.config, settings)
         write_grid(tuner)
-        folder = tuner.folder
-    runs = load_runs(folder, options.tag)
+        folder, settings = tuner.folder, {}
+    runs = load_runs(folder, options.tag, settings)
     _take_over(runs, folder)
     left = [run for run in runs if run.result is None]
     finished = len(runs) - len(left)
@@ -136,7 +138,7 @@ def _run(options: argparse.Namespace) -> int:
 def _run_search(options: argparse.Namespace) -> int:
     if options.config.is_dir():
         raise UserError(f"--search tpe needs a tuner file, but --config {options.config} is a folder")
-    tuner = read_tuner(options.config)
+    tuner = read_tuner(options.config, dict(options.settings))
     try:
         from .plots import draw
         from .search import Search

@@ -54,12 +54,13 @@ class Tuner:
         return self.file.with_suffix("")
 
 
-def read_tuner(file: Path) -> Tuner:
+def read_tuner(file: Path, settings: dict[str, Any] | None = None) -> Tuner:
     """Read a tuner file.
 
     Args:
         file: the zoo's YAML: `base_expid`, `tuner_space`, and where they come from: `base_config` (a folder) or
             `model_config` and `dataset_config` (sections of the file itself); `dataset_id` replaces the experiment's.
+        settings: what takes the place of the base experiment's values.
 
     Raises:
         UserError: the file, a key or what it refers to is missing or unknown.
@@ -76,7 +77,10 @@ def read_tuner(file: Path) -> Tuner:
             close = nearest(key, tuner)
             raise UserError(f"{file}: {key} is missing{f'; is it {close[0]!r}?' if close else ''}")
     space = read_space(section(tuner, "tuner_space", file), file)
-    base, entry, name = _base(tuner, file)
+    settings = settings or {}
+    if both := [key for key in settings if key in space]:
+        raise UserError(f"--set {both[0]}: {both[0]} is in tuner_space of {file}")
+    base, entry, name = _base(tuner, file, settings)
     _check_space(space, base, file)
     return Tuner(file, base, entry, name, space)
 
@@ -95,7 +99,7 @@ def write_grid(tuner: Tuner) -> None:
     write_config(tuner.folder / "model_config.yaml", experiments)
 
 
-def _base(tuner: dict[str, Any], file: Path) -> tuple[Config, dict[str, Any], str]:
+def _base(tuner: dict[str, Any], file: Path, settings: dict[str, Any]) -> tuple[Config, dict[str, Any], str]:
     """The merged base experiment, its data set's entry, and the name that the runs start with."""
     folder = _base_folder(tuner, file)
 
@@ -105,8 +109,11 @@ def _base(tuner: dict[str, Any], file: Path) -> tuple[Config, dict[str, Any], st
     name = str(tuner["base_expid"])
     base = merge_model(files("model_config"), file if "model_config" in tuner else folder, name)
     is_template = base.params.get("dataset_id") == "TBD"
-    base.params["dataset_id"] = tuner.get("dataset_id", base.params.get("dataset_id"))
+    named = settings.get("dataset_id", tuner.get("dataset_id", base.params.get("dataset_id")))
+    base.params["dataset_id"] = named
     entry = merge_dataset(base, files("dataset_config"))
+    base.override({key: value for key, value in settings.items() if key != "dataset_id"})
+    entry |= {key: base.params[key] for key in entry.keys() & settings.keys()}
     if "data_format" not in base.params:
         base.params["data_format"] = entry["data_format"] = "csv"  # FuxiCTR's default
     return base, entry, f"{base.params.get('model')}_{base.params['dataset_id']}" if is_template else name

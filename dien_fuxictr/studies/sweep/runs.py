@@ -5,18 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.experiment.configuration.config import BASE, merge_dataset, merge_model, read_files
+from dien_fuxictr.experiment.configuration.config import BASE, merge, read_files
 from dien_fuxictr.experiment.configuration.values import check_values
 
 from ..runs.run import Run, monitor_of
 
 
-def load_runs(folder: Path, tag: str | None = None) -> list[Run]:
+def load_runs(folder: Path, tag: str | None = None, settings: dict[str, Any] | None = None) -> list[Run]:
     """The experiments of a configuration folder, in the order of its files.
 
     Args:
         folder: as of `run_expid.py --config`; the runs' files are in it too.
         tag: only ids that contain it; None: all.
+        settings: what takes the place of the folder's values.
 
     Raises:
         UserError: no such experiment, a broken file, a value that is not allowed, or a monitor that is not
@@ -29,11 +30,10 @@ def load_runs(folder: Path, tag: str | None = None) -> list[Run]:
         raise UserError(f"--tag {tag}: no experiment of {folder} has it; there are {', '.join(expids[:3])}, ...")
     runs = []
     for expid in chosen:
-        config = merge_model(models, folder, expid)
-        merge_dataset(config, datasets)
+        config = merge(models, datasets, folder, expid, settings)
         check_values(config.params, config.origin.__getitem__)
         check_monitor(expid, config.params)
-        runs.append(Run(expid, config.params, folder, folder))
+        runs.append(Run(expid, config.params, folder, folder, settings or {}))
     return runs
 
 

@@ -1,0 +1,63 @@
+"""`--set` of sweeps and comparisons: each run trains with it, whichever file the key is from."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.experiment.configuration.overrides import as_arguments, setting
+from dien_fuxictr.studies.comparison.cli import main as compare
+from dien_fuxictr.studies.sweep.cli import main as sweep
+from dien_fuxictr.studies.sweep.grid import read_tuner, write_grid
+from dien_fuxictr.studies.sweep.runs import load_runs
+
+
+@pytest.mark.parametrize(
+    "value", [1, 1e-3, "yes", "1e-3", "a b", None, True, [64, 32], {"AUC": 1}, ("item_id", "cate_id"), [("a", "b")], ""]
+)
+def test_an_argument_is_read_back(value):
+    _, text = as_arguments({"key": value})
+    assert setting(text) == ("key", value)
+
+
+def configs(folder: Path) -> list[dict]:
+    return [json.loads(file.read_text())["config"] for file in sorted(folder.rglob("result.json"))]
+
+
+def test_a_comparison_over_seeds(workspace, monkeypatch):
+    workspace.write_configs({"Tiny_test": {"epochs": 1}}, {"batch_size": 20})
+    monkeypatch.setenv("PYTHONPATH", str(workspace.folder))
+    command = ["--expids", "Tiny_test", "--seeds", "2", "--workers", "2", "--out", "out"]
+    assert compare([*command, "--set", "batch_size=50", "seed=30", "hidden_units=[3, 4]"]) == 0
+    found = [(config["batch_size"], config["seed"], config["hidden_units"]) for config in configs(Path("out/runs"))]
+    assert found == [("50", "30", "[3, 4]"), ("50", "31", "[3, 4]")]
+
+
+def test_a_sweep_of_a_tuner_file(write_tuner, workspace):
+    workspace.write_configs({"Tiny_test": {"epochs": 9}}, {"batch_size": 20})
+    file = write_tuner({"embedding_dim": [2, 3]})
+    write_grid(read_tuner(file, {"epochs": 1, "batch_size": 50}))
+    runs = load_runs(Path("tuner"))
+    assert [(run.params["embedding_dim"], run.params["epochs"], run.params["batch_size"]) for run in runs] == [
+        (2, 1, 50),
+        (3, 1, 50),
+    ]
+    write_grid(read_tuner(file))
+    assert not {run.expid for run in runs} & {run.expid for run in load_runs(Path("tuner"))}
+    with pytest.raises(UserError, match=r"--set embedding_dim: embedding_dim is in tuner_space of tuner.yaml"):
+        read_tuner(file, {"embedding_dim": 4})
+
+
+def test_a_sweep_of_a_folder(workspace, monkeypatch, capsys):
+    workspace.write_configs({"Tiny_test": {"epochs": 9}}, {"batch_size": 20})
+    monkeypatch.setenv("PYTHONPATH", str(workspace.folder))
+    command = ["--config", "config", "--set", "epochs=1", "batch_size=50"]
+    assert sweep(command) == 0
+    (config,) = configs(Path("config/runs"))
+    assert (config["epochs"], config["batch_size"]) == ("1", "50")
+    assert yaml.safe_load(Path("config/model_config.yaml").read_text())["Tiny_test"] == {"epochs": 9}
+    capsys.readouterr()
+    assert sweep(command) == 0
+    assert "1 runs, 1 finished already" in capsys.readouterr().out
