@@ -32,6 +32,7 @@ def items() -> dict[str, dict]:
 
 def test_the_sample_comes_out_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / SAMPLE.relative_to(ROOT)).mkdir(parents=True)
     main([])
     for name in FILES:
         made, embedded = (tmp_path / SAMPLE.relative_to(ROOT) / name).read_bytes(), (SAMPLE / name).read_bytes()

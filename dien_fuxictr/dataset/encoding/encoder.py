@@ -194,7 +194,7 @@ class Encoder:
         strings = values.dtype == pl.String
         pairs = {token: i for token, i in vocabulary.items() if strings or token not in _RESERVED}
         tokens = pl.Series(list(pairs), dtype=values.dtype)
-        ids = pl.Series(list(pairs.values()), dtype=pl.Int32)
+        ids = list(pairs.values())
         return values.replace_strict(tokens, ids, default=vocabulary["__OOV__"], return_dtype=pl.Int32).to_numpy()
 
     def _count_unseen(self, column: dict, ids: np.ndarray) -> None:

@@ -93,15 +93,11 @@ def history_ranges(
 
 def parse_time(value: str | int | dt.date, option: str) -> int:
     """A point in time, given in seconds or as an ISO date (UTC), in seconds."""
+    text = str(value)
     try:
-        if isinstance(value, dt.datetime):
-            moment = value
-        elif isinstance(value, dt.date):
-            moment = dt.datetime(value.year, value.month, value.day)
-        elif str(value).lstrip("-").isdigit() and len(str(value)) != 8:
-            return int(value)
-        else:
-            moment = dt.datetime.fromisoformat(str(value))
+        if text.lstrip("-").isdigit() and len(text) != 8:  # of 8 digits: 20140131
+            return int(text)
+        moment = dt.datetime.fromisoformat(text)
     except ValueError as error:
         raise UserError(f"{option} is {value!r}; it must be a date such as 2014-01-31 or seconds") from error
     return int((moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)).timestamp())

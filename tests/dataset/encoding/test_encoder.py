@@ -12,6 +12,7 @@ from fuxictr.features import FeatureMap
 from made_data import as_csv, entry, write_samples
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.encoding.encoded import load_split
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.encoding.reading import SplitReader
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
@@ -130,6 +131,30 @@ def test_only_used_features_are_needed(params: dict, tmp_path: Path) -> None:
     encoder = Encoder.load(tmp_path / "made", {**params, "use_features": ["item_id", "item_history"]})
     split = encoder.encode_rows(tmp_path / "new.csv")
     assert set(split.columns) == {"item_id"} and set(split.tables[0].columns) == {"item_history"}
+
+
+def test_rows_of_nothing_but_sequences(params: dict, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("item_history\ni1^i2\ni3\ni4\n")
+    split = Encoder.load(tmp_path / "made", {**params, "use_features": ["item_history"]}).encode_rows(
+        tmp_path / "new.csv"
+    )
+    assert not split.columns and len(split) == 3
+
+
+def test_what_is_encoded_in_memory_is_what_a_build_stores(samples: Path, params: dict, tmp_path: Path) -> None:
+    """Numbers of behaviours (a padding follows the last) and their types too."""
+    split = Encoder.load(tmp_path / "made", params).encode_rows(samples / "test.parquet")
+    stored = load_split(Path(params["test_data"]))
+    arrays, expected = (
+        {**each.columns, **each.tables[0].columns, "start": each.tables[0].start, "length": each.tables[0].length}
+        for each in (split, stored)
+    )
+    assert len(split.tables) == len(stored.tables) == 1 and arrays.keys() == expected.keys()
+    for name, array in arrays.items():
+        assert array.dtype == expected[name].dtype
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+    assert {str(arrays[name].dtype) for name in ("user_id", "item_id", "item_history")} == {"int32"}
+    assert arrays["item_history"][-1] == 0
 
 
 def test_sequences_of_unequal_length_in_a_row(params: dict, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import inspect
 import itertools
 import threading
 from collections import OrderedDict
@@ -9,6 +10,7 @@ import pytest
 import torch
 from fuxictr.features import FeatureMap
 from fuxictr.pytorch.dataloaders import RankDataLoader
+from fuxictr.pytorch.dataloaders.npz_dataloader import NpzDataLoader
 from made_data import entry, write_samples
 
 from dien_fuxictr.dataset.encoding.encoded import EncodedSplit, HistoryTable
@@ -67,6 +69,11 @@ def test_batches_are_dicts_of_padded_tensors(feature_map: FeatureMap) -> None:
         "vector": torch.float32,
         "label": torch.float32,
     }
+
+
+def test_batches_are_of_the_zoos_size_where_none_is_given(feature_map: FeatureMap) -> None:
+    size = inspect.signature(NpzDataLoader).parameters["batch_size"].default
+    assert InMemoryDataLoader.from_encoded(feature_map, split()).batch_size == size
 
 
 def test_pre_padding(feature_map: FeatureMap) -> None:

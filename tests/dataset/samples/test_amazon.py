@@ -119,6 +119,17 @@ def test_broken_reviews(
     assert "reviews.json: left out 2 broken lines" in caplog.text
 
 
+def test_broken_lines_stop_a_build_unless_they_are_to_be_left_out(tmp_path: Path) -> None:
+    reviews, meta = write_raw(tmp_path, REVIEWS, CATEGORIES, gzipped=False)
+    for file in (reviews, meta):
+        whole = file.read_bytes()
+        file.write_bytes(whole + b"{\n")
+        with pytest.raises(UserError, match=rf"{file.name}: line \d is broken"):
+            read(reviews, meta)
+        assert read(reviews, meta, skip_bad_lines=True).height == len(REVIEWS)
+        file.write_bytes(whole)
+
+
 def test_half_a_surrogate_pair_is_a_broken_line(tmp_path: Path) -> None:
     half = review_line(("\ud800", "a", 1), "2014")
     with pytest.raises(UserError, match=r"line 2 is broken .*surrogate"):
