@@ -18,6 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.dataset.samples.options import RAW_FILES
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 from dien_fuxictr.experiment import Experiment, open_experiment
 from dien_fuxictr.experiment.configuration.config import BASE, write_config
@@ -27,7 +28,6 @@ from .clock import interleaved
 from .report import Row, make_parser, publish
 
 ROOT = Path(__file__).parents[1]
-BUILD_FILES = ("reviews", "meta", "input")
 EPOCH, STEPS, LOADER, START = "whole epoch", "training steps alone", "loader alone", "start to first step"
 
 
@@ -72,7 +72,7 @@ def moved(config: Path, expid: str, folder: Path, settings: dict[str, Any] | Non
     }
     experiment = open_experiment(expid, config, set={**(settings or {}), **own})
     params = experiment.params
-    inputs, names = (params["build"], BUILD_FILES) if params.get("build") else (params, [f"{s}_data" for s in SPLITS])
+    inputs, names = (params["build"], RAW_FILES) if params.get("build") else (params, [f"{s}_data" for s in SPLITS])
     inputs |= {name: str(Path(inputs[name]).absolute()) for name in names if inputs.get(name)}
     return experiment
 

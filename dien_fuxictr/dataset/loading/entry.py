@@ -14,6 +14,7 @@ from ..encoding.processor import InProcessFeatureProcessor
 from ..encoding.reading import expand_path
 from ..encoding.schema import active_columns, check_columns, label_columns
 from ..samples.build import build_samples, raw_files
+from ..samples.options import RAW_FILES
 from ..samples.protocols import SPLITS
 from .fingerprint import Fingerprint, flatten
 
@@ -99,8 +100,7 @@ class DatasetEntry:
         kept: dict = {key: params.get(key, default) for key, default in defaults.items()}
         if not build:
             kept["splits"] = list(self.splits)
-        paths = {str(path) for path in raw_files(build)} if build else set()
-        kept["build"] = {key: value for key, value in build.items() if key != "raw_from" and str(value) not in paths}
+        kept["build"] = {key: value for key, value in build.items() if key not in ("raw_from", *RAW_FILES)}
         kept |= {
             "data_format": self.data_format,
             "data_loader": self.loader,

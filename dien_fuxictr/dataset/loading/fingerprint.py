@@ -10,9 +10,12 @@ from pathlib import Path
 
 from dien_fuxictr.common.errors import UserError
 
+from ..samples.options import RAW_FILES
+
 FILE_NAME = "fingerprint.json"
 FORMAT = 1
 _ABSENT = "(absent)"
+_PATHS = {f"build.{name}" for name in RAW_FILES}
 
 
 @dataclass
@@ -21,7 +24,7 @@ class Fingerprint:
 
     Attributes:
         entry: dotted key -> value, all keys that influence the build.
-        inputs: role (`train_data[0]`) -> path, size, mtime_ns, blake2b.
+        inputs: role (`train_data file 1`) -> path, size, mtime_ns, blake2b.
         files: paths relative to the data set's folder that the build wrote.
         built_at: nanoseconds since 1970; tells two builds from the same inputs apart.
     """
@@ -50,8 +53,10 @@ class Fingerprint:
             return None
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
-            return cls(state["entry"], state["inputs"], state["files"], state["built_at"])
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            # Older sets hold the paths of raw files that were written with ./ too: their content is what counts.
+            entry = {key: value for key, value in state["entry"].items() if key not in _PATHS}
+            return cls(entry, state["inputs"], state["files"], state["built_at"])
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is damaged ({error}); move the folder away to build it again") from error
 
     @classmethod

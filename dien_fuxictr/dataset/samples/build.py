@@ -14,7 +14,7 @@ from dien_fuxictr.common.errors import UserError
 from .amazon import read_amazon
 from .audit import audit, table
 from .behaviour_log import read_log
-from .options import check_options
+from .options import RAW_FILES, check_options
 from .protocols import SPLITS
 from .sampling import make_samples
 
@@ -85,8 +85,7 @@ def check_vacant(out_dir: Path, rebuild: bool) -> None:
 
 def raw_files(options: dict) -> list[Path]:
     """The input files of a build."""
-    names = ("reviews", "meta") if options.get("source") == "amazon" else ("input",)
-    return [Path(options[name]) for name in names if options.get(name)]
+    return [Path(options[name]) for name in RAW_FILES if options.get(name)]
 
 
 @contextmanager

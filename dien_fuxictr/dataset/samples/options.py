@@ -24,6 +24,9 @@ class Option:
     protocol: str | None = None
 
 
+RAW_FILES = ("reviews", "meta", "input")
+"""Options of whichever source that name a raw file."""
+
 SOURCES: dict[str, dict[str, Option]] = {
     "amazon": {
         "reviews": Option(REQUIRED, "raw reviews, one JSON object a line, gzipped or not"),

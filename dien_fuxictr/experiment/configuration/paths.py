@@ -7,9 +7,9 @@ from typing import Any
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.shipped import CONFIG, SAMPLE, TOP, is_installed
+from dien_fuxictr.dataset.samples.options import RAW_FILES
 
 SPLITS = ("train_data", "valid_data", "test_data")
-_BUILD_FILES = ("reviews", "meta", "input")
 
 
 def find_config(path: str | Path = "./config/") -> Path:
@@ -76,7 +76,7 @@ def resolve_paths(params: dict[str, Any], config_folder: Path) -> list[str]:
             column["pretrained_emb"] = require(column["pretrained_emb"], f"pretrained_emb of {column.get('name')}", "")
 
     if build:
-        for name in _BUILD_FILES:
+        for name in RAW_FILES:
             if isinstance(build.get(name), str):
                 build[name] = require(build[name], f"build.{name}")
         return []

@@ -8,13 +8,14 @@ import torch
 from fuxictr.pytorch.torch_utils import get_regularizer
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.loading.entry import DATA_FORMATS
 
 from ..evaluation.metrics import REGRESSION_METRICS, check_metric, missing_group, needs_groups
 
 _CHOICES = {
     "monitor_mode": ("max", "min"),
     "task": ("binary_classification", "regression"),
-    "data_format": ("csv", "parquet", "npz"),
+    "data_format": DATA_FORMATS,
     "embedding_updates": ("dense", "sparse"),
 }
 _REQUIRED = ("model", "loss", "optimizer", "metrics", "data_root", "data_format")

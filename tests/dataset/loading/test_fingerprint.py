@@ -12,6 +12,8 @@ from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
 STORED = json.loads((Path(__file__).parent / "fingerprints.json").read_text())
 
+PATHS = ("build.reviews", "build.meta")
+"""That commit stored them where they were written with ./ as in "relative"."""
 SEQUENCE = {
     "active": True,
     "dtype": "str",
@@ -36,8 +38,9 @@ ROWS = """label,user_id,item_id,cate_id,item_history,cate_history
 
 
 @pytest.fixture
-def entries(tmp_path: Path) -> dict[str, dict]:
-    """An entry of each kind, with its input files."""
+def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict]:
+    """An entry of each kind, with its input files; the working directory is theirs."""
+    monkeypatch.chdir(tmp_path)
     common = {
         "data_root": str(tmp_path / "root"),
         "feature_cols": FEATURE_COLS,
@@ -62,6 +65,12 @@ def entries(tmp_path: Path) -> dict[str, dict]:
         "csv": csv | {"dataset_id": "csv", "min_categr_count": 2, "sep": ",", "test_data": None},
         "build": common | {"dataset_id": "build", "data_format": "parquet", "build": build},
         "zoo": csv | {"dataset_id": "zoo", "data_loader": "zoo", "n_rows": 3},
+        "relative": common
+        | {
+            "dataset_id": "relative",
+            "data_format": "parquet",
+            "build": build | {name: f"./{Path(build[name]).name}" for name in ("reviews", "meta")},
+        },
     }
 
 
@@ -69,7 +78,7 @@ def entries(tmp_path: Path) -> dict[str, dict]:
 def test_an_entry_has_the_fingerprint_that_was_stored(kind: str, entries: dict, tmp_path: Path) -> None:
     present = DatasetEntry(entries[kind]).fingerprint(None, required=True)
     stored = STORED[kind]
-    assert present.entry == stored["entry"]
+    assert present.entry == {key: value for key, value in stored["entry"].items() if key not in PATHS}
     assert list(present.inputs) == list(stored["inputs"])
     for role, seen in present.inputs.items():
         assert seen.keys() == stored["inputs"][role].keys()
@@ -79,7 +88,7 @@ def test_an_entry_has_the_fingerprint_that_was_stored(kind: str, entries: dict, 
         ]
 
 
-@pytest.mark.parametrize("kind", ["csv", "build"])
+@pytest.mark.parametrize("kind", ["csv", "build", "relative"])
 def test_a_set_that_was_stored_is_used_without_a_rebuild(kind: str, entries: dict, tmp_path: Path) -> None:
     params, file = entries[kind], tmp_path / "root" / kind / "fingerprint.json"
     prepared = prepare_dataset(params)
@@ -88,6 +97,18 @@ def test_a_set_that_was_stored_is_used_without_a_rebuild(kind: str, entries: dic
     file.write_text(json.dumps(stored))
     assert prepare_dataset(params) == prepared
     # Its inputs are now known by the places and times at which they have been found.
-    assert json.loads(file.read_text()) == stored | {"inputs": now["inputs"]}
+    assert json.loads(file.read_text()) == stored | {"inputs": now["inputs"], "entry": now["entry"]}
     with pytest.raises(UserError, match=r"min_categr_count: \d -> 9"):
         prepare_dataset(params | {"min_categr_count": 9})
+
+
+def test_raw_files_may_be_named_in_another_way(entries: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From another working directory the same entry has other paths."""
+    params = entries["relative"]
+    prepared = prepare_dataset(params)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for prefix in ("..", "../elsewhere/..", str(tmp_path)):
+        moved = {name: f"{prefix}/{params['build'][name]}" for name in ("reviews", "meta")}
+        again = prepare_dataset(params | {"build": params["build"] | moved})
+        assert again["train_data"] == prepared["train_data"]
