@@ -53,9 +53,9 @@ def test_the_catalogue_gives_known_behaviours_as_often_as_the_source_says(tmp_pa
     write_catalogues(tmp_path)
     np.savez(
         tmp_path / "behaviour_catalogue" / "item_history.npz",
-        item_history=[1, OOV_ITEM, 3, OOV_CATE],
-        cate_history=[2, 2, OOV_CATE, 5],
-        count=[90, 50, 50, 10],
+        item_history=[1, OOV_ITEM, 3, OOV_CATE, 0],
+        cate_history=[2, 2, OOV_CATE, 5, 2],
+        count=[90, 50, 50, 10, 50],
     )
     ids = torch.ones(2, 1, dtype=torch.int64) * 20
     found = sampler(source, samples=4000, data_dir=tmp_path)(ids, NONE)
