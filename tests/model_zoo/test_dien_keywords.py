@@ -56,6 +56,19 @@ def test_hidden_units_and_activations(make_dien):
         assert sum(isinstance(layer, activation) for layer in part.modules()) == len(units) - 1
 
 
+def test_regularizers_act_on_tables_and_on_all_else(make_dien):
+    model = make_dien(embedding_regularizer=0.2, net_regularizer="l1(0.3)", aux_loss_alpha=1.0)
+    tables = sum(weight.square().sum() for weight in model.embedding_layer.parameters())
+    others = sum(
+        weight.abs().sum() for name, weight in model.named_parameters() if not name.startswith("embedding_layer.")
+    )
+    torch.testing.assert_close(model.regularization_loss(), 0.2 / 2 * tables + 0.3 * others)
+
+
+def test_the_checkpoint_has_the_models_name(make_dien):
+    assert make_dien(model_id="mine").checkpoint.endswith("mine.model")
+
+
 @pytest.mark.parametrize("backend", ["torch", "reference"])
 def test_every_layer_has_the_backend(make_dien, backend):
     (sequence,) = make_dien(aux_loss_alpha=1.0, recurrence_backend=backend).sequences
@@ -88,7 +101,16 @@ def test_an_unused_sequence_is_said(make_dien, caplog):
         ({"aux_loss_alpha": -1}, "aux_loss_alpha=-1 must be a finite number, 0 or more"),
         ({"aux_loss_alpha": float("nan")}, "aux_loss_alpha=nan must be"),
         ({"aux_loss_alpha": "a lot"}, "aux_loss_alpha='a lot' must be"),
-        ({"aux_num_negatives": 0}, "aux_num_negatives=0"),
+        ({"aux_num_negatives": 0}, "aux_num_negatives=0: 0 is not allowed; a size is a whole number, 1 or more"),
+        ({"embedding_dim": 2.5}, "embedding_dim=2.5"),
+        ({"gru_hidden_size": 0}, "gru_hidden_size=0"),
+        ({"dnn_hidden_units": [8, 0]}, r"dnn_hidden_units=\[8, 0\]: 0 is not allowed"),
+        ({"attention_hidden_units": [True]}, r"attention_hidden_units=\[True\]"),
+        ({"aux_hidden_units": ["8"]}, r"aux_hidden_units=\['8'\]"),
+        (
+            {"dnn_activations": ["ReLU", "Linear"]},
+            r"dnn_activations=\['ReLU', 'Linear'\]: activation 'Linear' is unknown",
+        ),
         ({"aux_negatives": "column"}, "needs columns that exist"),
         ({"aux_negatives": "popularity", "aux_loss_alpha": 1}, "no behaviour catalogue of item_history, cate_history"),
         ({"recurrence_backend": "fast"}, "recurrence_backend='fast' is unknown; allowed: auto, reference, torch"),
