@@ -20,7 +20,8 @@ NOT_RUN = {
         "pip install optuna",
         "git clone https://github.com/reczoo/FuxiCTR",
     ],
-    "changes the shell": [". .venv/bin/activate"],
+    "tests/house/test_packaging.py installs and runs it": ["pip install .", "run_expid --expid DIEN_amazon"],
+    "changes the shell": [". .venv/bin/activate", "cd ~"],
     "tests/test_readme.py runs it": [".venv/bin/python run_expid.py --expid DIEN_amazon"],
     "is this suite": [".venv/bin/python -m pytest --cov"],
     "needs a FuxiCTR checkout; tests/model_zoo/test_zoo_contract.py drops the folder into the form of one": [

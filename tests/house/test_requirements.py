@@ -1,13 +1,13 @@
 """The files of requirements name all that is imported, each once, with the reason."""
 
 import re
-from importlib.metadata import packages_distributions
 
 import pytest
 from source_code import ROOT, modules
 
 LINE = re.compile(r"(?P<name>[\w-]+)(\[\w+\])?(?P<versions>[^#;]*)(;[^#]*)?(# *(?P<reason>.+))?")
 FILES = {file.name: file.read_text().splitlines() for file in sorted(ROOT.glob("requirements*.txt"))}
+OTHER_NAMES = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
 WITH_TORCH = {"triton"}
 """What torch's CUDA build brings along."""
 
@@ -21,8 +21,7 @@ def named(*files: str) -> set[str]:
 def imported(*folders: str) -> set[str]:
     """Distributions that the modules of these folders import, normalised."""
     tops = {top for module in modules(*folders) for top in module.third_party}
-    known = packages_distributions()
-    return {name.lower().replace("_", "-") for top in tops for name in known.get(top, [top])[:1]}
+    return {OTHER_NAMES.get(top, top.replace("_", "-")) for top in tops}
 
 
 def test_the_package_imports_what_it_requires() -> None:
