@@ -5,7 +5,7 @@ import re
 import pytest
 from source_code import ROOT, modules
 
-LINE = re.compile(r"(?P<name>[\w-]+)(\[\w+\])?(?P<versions>[^#;]*)(;[^#]*)?(# *(?P<reason>.+))?")
+LINE = re.compile(r"(?P<name>\w[\w-]*)(\[\w+\])?(?P<versions>[^#;]*)(;[^#]*)?(# *(?P<reason>.+))?")
 FILES = {file.name: file.read_text().splitlines() for file in sorted(ROOT.glob("requirements*.txt"))}
 OTHER_NAMES = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
 WITH_TORCH = {"triton"}
