@@ -75,8 +75,8 @@ def _is_initializer(text: str) -> bool:
     if not isinstance(expression, ast.Call):
         return _names_initializer(expression)
     is_partial = isinstance(expression.func, ast.Name) and expression.func.id == "partial"
-    first, *rest = expression.args or [None]
-    plain = ast.Call(func=expression.func, args=rest, keywords=expression.keywords)
+    first = expression.args[0] if expression.args else None
+    plain = ast.Call(func=expression.func, args=expression.args[1:], keywords=expression.keywords)
     return is_partial and _names_initializer(first) and _has_plain_arguments(plain)
 
 
