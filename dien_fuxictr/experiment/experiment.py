@@ -15,6 +15,7 @@ from fuxictr.pytorch.torch_utils import seed_everything
 from fuxictr.utils import print_to_json
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.lock import held
 from dien_fuxictr.dataset.loading.checks import check_encoded
 from dien_fuxictr.dataset.loading.fingerprint import Fingerprint
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
@@ -159,15 +160,17 @@ class Experiment:
 
         Raises:
             TrainingError: a loss or gradient that is not finite, or no evaluation whose monitor is a number.
-            UserError: no validation data, nothing to resume, or a file that cannot be written.
+            UserError: another process trains this experiment; no validation data, nothing to resume, or a file that
+                cannot be written.
         """
-        trainer = self.trainer(on_start=on_start, observers=observers)
-        if resume:
-            trainer.resume()
-        train_loader, valid_loader = self.train_loaders()
-        if valid_loader is None:
-            raise UserError(f"data set {self.params['dataset_id']} has no valid_data: training needs a validation set")
-        trainer.fit(train_loader, valid_loader, epochs=self.params.get("epochs", 1))
+        with held(self.folder / f".{self.expid}.lock", f"expid {self.expid}"):
+            trainer = self.trainer(on_start=on_start, observers=observers)
+            if resume:
+                trainer.resume()
+            train_loader, valid_loader = self.train_loaders()
+            if valid_loader is None:
+                raise UserError(f"data set {self.params['dataset_id']} has no valid_data: training needs validation")
+            trainer.fit(train_loader, valid_loader, epochs=self.params.get("epochs", 1))
         for observer in observers:
             observer.close()
         self.progress, self._valid_loader, self._has_weights = trainer.progress, valid_loader, True

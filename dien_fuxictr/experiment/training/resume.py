@@ -41,6 +41,7 @@ class Progress:
         best_metric: best value of the monitor so far.
         stopping_steps: evaluations without improvement.
         saved_best: whether this run has written its best weights.
+        weights: digest of their file; empty of runs that had none yet.
         stop: whether early stopping has ended the training.
     """
 
@@ -54,6 +55,7 @@ class Progress:
     best_metric: float = -math.inf
     stopping_steps: int = 0
     saved_best: bool = False
+    weights: str = ""
     stop: bool = False
 
 

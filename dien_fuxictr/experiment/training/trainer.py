@@ -111,7 +111,8 @@ class Trainer:
             epochs: at most so many.
 
         Raises:
-            TrainingError: a loss or gradient that is not finite, or no evaluation whose monitor is a number.
+            TrainingError: a loss or gradient that is not finite, no evaluation whose monitor is a number, or best
+                weights that something else has overwritten.
             UserError: a checkpoint cannot be written.
         """
         if self._finished:
@@ -122,6 +123,8 @@ class Trainer:
                 monitor = "+".join(self.model._monitor.get_metrics())
                 raise TrainingError(f"no evaluation gave a finite monitor ({monitor}): there are no best weights")
         logging.info(f"Load best model: {self.best_path}")
+        if self.progress.weights and checkpoint.digest(self.best_path) != self.progress.weights:
+            raise TrainingError(f"{self.best_path} has been overwritten: it does not hold the best weights of this run")
         checkpoint.load_weights(self.model, self.best_path)
         self.resume_file.mark_finished(self.progress)
 
@@ -277,7 +280,7 @@ class Trainer:
     def _write_weights(self) -> None:
         self._take_files()
         checkpoint.save(self.model.state_dict(), self.best_path)
-        self.progress.saved_best = True
+        self.progress.saved_best, self.progress.weights = True, checkpoint.digest(self.best_path)
 
     def _write_state(self) -> None:
         self._take_files()

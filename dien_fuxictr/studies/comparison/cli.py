@@ -10,6 +10,7 @@ import numpy as np
 
 from dien_fuxictr.common.errors import UserError, exit_code, fail
 from dien_fuxictr.common.files import write_atomic
+from dien_fuxictr.common.lock import held
 from dien_fuxictr.experiment.checkout import Checkout
 from dien_fuxictr.experiment.configuration.overrides import add_set_option
 from dien_fuxictr.experiment.options import add_config_option
@@ -129,7 +130,8 @@ def _run(options: argparse.Namespace) -> int:
     print(
         f"{len(runs)} runs, {finished} finished already ({study / 'runs'}); logs in {study / 'logs'}", file=sys.stderr
     )
-    failed = run_with_progress(left, options.gpu or [-1] * options.workers, finished)
+    with held(runs[0].study / ".lock", f"comparison {runs[0].study}"):
+        failed = run_with_progress(left, options.gpu or [-1] * options.workers, finished)
     rows = compare(systems, base)
     print(as_markdown(rows))
     if failed:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dien_fuxictr.common.errors import UserError, exit_code, fail
+from dien_fuxictr.common.lock import held
 from dien_fuxictr.experiment.configuration.overrides import add_set_option
 
 from ..runs.progress import run_with_progress
@@ -131,7 +132,8 @@ def _run(options: argparse.Namespace) -> int:
     left = [run for run in runs if run.result is None]
     finished = len(runs) - len(left)
     print(f"{len(runs)} runs, {finished} finished already ({folder / 'runs'}); logs in {folder / 'logs'}")
-    failed = run_with_progress(left, options.gpu, finished)
+    with held(folder / ".lock", f"sweep {folder}"):
+        failed = run_with_progress(left, options.gpu, finished)
     return _report(runs, folder, failed)
 
 
