@@ -88,7 +88,7 @@ def entries(
 
     Args:
         zoo: a FuxiCTR checkout, whose DIEN joins.
-        device: where all is measured, ``cpu`` or ``cuda``.
+        device: where all is measured, `cpu` or `cuda`.
         works: what is to be computed.
     """
     backends, notes = own_backends(device)

@@ -63,7 +63,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
 
 
 def moved(config: Path, expid: str, folder: Path, settings: dict[str, Any] | None = None) -> Experiment:
-    """The experiment with all that it writes below ``folder``, and inputs where they are."""
+    """The experiment with all that it writes below `folder`, and inputs where they are."""
     own = {
         "data_root": str(folder / "data"),
         "model_root": str(folder / "checkpoints"),

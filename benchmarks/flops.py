@@ -39,5 +39,5 @@ def row_flops(sizes: Sizes, sum_pooling: bool = False) -> int:
 
 
 def step_flops(sizes: Sizes, behaviours: int, rows: int, auxiliary: bool = True) -> int:
-    """FLOPs of the training step on a batch of ``rows`` with so many real behaviours in all."""
+    """FLOPs of the training step on a batch of `rows` with so many real behaviours in all."""
     return behaviours * behaviour_flops(sizes, auxiliary) + rows * row_flops(sizes)

@@ -72,7 +72,7 @@ def make_lengths(kind: str, rows: int, max_len: int, seed: int = 0) -> np.ndarra
     """Numbers of behaviours, (rows,).
 
     Args:
-        kind: ``full``, all of them max_len; or ``amazon``, 1 + geometric with mean 9 in all, cut at max_len.
+        kind: `full`, all of them max_len; or `amazon`, 1 + geometric with mean 9 in all, cut at max_len.
     """
     if kind == "full":
         return np.full(rows, max_len)

@@ -101,7 +101,7 @@ class HistoryEmbedding(nn.Module):
         return histories, torch.cat([profile[name] for name in self.profile_fields], dim=-1)
 
     def sum_pooling_size(self) -> int:
-        """Size of every sequence's :meth:`History.sum_pooling` together.
+        """Size of every sequence's `History.sum_pooling` together.
 
         Raises:
             ValueError: a target cannot be multiplied with its behaviours.

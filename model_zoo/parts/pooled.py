@@ -9,7 +9,7 @@ from model_zoo.DIEN.src.fields import embedding_sizes
 
 
 def pooled_sizes(feature_map: FeatureMap, layer: FeatureEmbedding) -> list[int]:
-    """Embedding size of each field of ``layer``.
+    """Embedding size of each field of `layer`.
 
     Raises:
         ValueError: a sequence that no feature encoder pools.

@@ -30,7 +30,7 @@ class Segments(NamedTuple):
         return total / count.clamp(min=1).unsqueeze(-1)
 
     def max(self, steps: Tensor, real: Tensor) -> Tensor:
-        """The largest value of each segment's steps; as :meth:`mean`."""
+        """The largest value of each segment's steps; as `mean`."""
         lowest = torch.finfo(steps.dtype).min
         steps = steps.masked_fill(~real.unsqueeze(-1), lowest)
         largest = self._empty(steps, lowest).scatter_reduce(1, self._places(steps), steps, "amax")

@@ -48,7 +48,7 @@ class TransformerBlock(nn.Module):
 
 
 def check_heads(num_heads: int, size: int, what: str) -> None:
-    """Raises ValueError where the heads cannot share the ``size`` values of ``what``."""
+    """Raises ValueError where the heads cannot share the `size` values of `what`."""
     if size % num_heads:
         allowed = ", ".join(str(n) for n in range(1, size + 1) if size % n == 0)
         raise ValueError(f"num_heads={num_heads} does not divide the {size} values of {what}; allowed: {allowed}")

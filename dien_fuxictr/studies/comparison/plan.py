@@ -80,7 +80,7 @@ def plan(
 ) -> dict[str, list[Run]]:
     """The runs of each experiment, a seed each.
 
-    The seeds are the entry's own, the next, and so on: the first run is what `run_expid.py` gives. Without ``out`` the
+    The seeds are the entry's own, the next, and so on: the first run is what `run_expid.py` gives. Without `out` the
     comparison's folder is comparisons/<data set>.
     """
     dataset_id = next(iter(experiments.values()))["dataset_id"]

@@ -63,10 +63,10 @@ def auc_draws(
 
 
 def paired_interval(base: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the AUC of ``other`` minus that of ``base``, from the draws of both.
+    """95 % interval of the AUC of `other` minus that of `base`, from the draws of both.
 
     Returns:
-        Lower and upper end. Both above 0: ``other`` is better; 0 between them: the two are not to be ranked.
+        Lower and upper end. Both above 0: `other` is better; 0 between them: the two are not to be ranked.
     """
     low, high = np.nanpercentile(other - base, [2.5, 97.5])
     return float(low), float(high)

@@ -29,10 +29,10 @@ class BST(BaseModel):
     Args:
         feature_map: the zoo's FeatureMap.
         num_heads, stacked_transformer_layers: heads of a block, and blocks.
-        attention_dropout: of the attention's weights; ``net_dropout`` is the blocks' other dropout too.
+        attention_dropout: of the attention's weights; `net_dropout` is the blocks' other dropout too.
         layer_norm, use_residual: of the blocks.
         bst_target_field, bst_sequence_field: target item and behaviours, of one size; fields as in DIEN.
-        seq_pooling_type: what the MLP gets of the steps: ``mean``, ``sum``, the ``target``'s, or ``concat``, all of
+        seq_pooling_type: what the MLP gets of the steps: `mean`, `sum`, the `target`'s, or `concat`, all of
             them by position.
         use_position_emb: puts an embedding of the position, of size embedding_dim, beside each step's.
         use_causal_mask: a step sees itself and what is older.
@@ -125,7 +125,7 @@ class BST(BaseModel):
         self.model_to_device()
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
+        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
         parts = []
         for history, transformer in zip(histories, self.transformers, strict=True):

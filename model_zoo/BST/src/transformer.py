@@ -19,10 +19,10 @@ class BehaviorTransformer(nn.Module):
         num_blocks: how many TransformerBlocks. num_heads: divides D = input_size + position_size.
         attention_dropout, dropout, layer_norm, use_residual: of a block.
         use_causal_mask: a step sees itself and what is older.
-        pooling: one of ``POOLINGS``.
+        pooling: one of `POOLINGS`.
 
     Attributes:
-        output_size: D, or max_steps * D for ``concat``.
+        output_size: D, or max_steps * D for `concat`.
     """
 
     def __init__(

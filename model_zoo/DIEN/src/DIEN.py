@@ -23,28 +23,28 @@ from .single_row import running_statistics
 class DIEN(BaseModel):
     """Interests are extracted from the behaviours by a GRU, and evolve towards the target item in a second one.
 
-    Every keyword of the zoo's DIEN has its meaning and default; those from ``gru_hidden_size`` on are new.
+    Every keyword of the zoo's DIEN has its meaning and default; those from `gru_hidden_size` on are new.
     Fields are a feature's name, a tuple of names (one behaviour of several fields), or a list of either (several
     sequences, each with its own target tuple and its own auxiliary loss). What has one part a sequence comes in lists.
 
     Args:
         feature_map: the zoo's FeatureMap.
         dien_target_field, dien_sequence_field, dien_neg_seq_field: target item, behaviours, negatives by columns.
-        gru_type: second layer: ``GRU``, ``AIGRU`` (9), ``AGRU`` (10) or ``AUGRU`` (11)-(12).
+        gru_type: second layer: `GRU`, `AIGRU` (9), `AGRU` (10) or `AUGRU` (11)-(12).
         enable_sum_pooling: adds Σe_t and e_a * Σe_t to the MLP's input, as the authors' program does (whose Σ has the
             padding in it).
-        attention_type: ``bilinear_attention`` (8), ``dot_attention``, ``din_attention`` or ``din_dense_attention``, the
+        attention_type: `bilinear_attention` (8), `dot_attention`, `din_attention` or `din_dense_attention`, the
             authors' program.
         aux_loss_alpha: α of (7), the weight of the auxiliary loss; 0 is none.
         gru_hidden_size: H, states of both layers; None: the size of the behaviour's embedding.
-        augru_sign: ``paper``, or ``code`` for the authors' program, where attention scales the gate that keeps.
-        aux_scorer: ``net`` on [h, e] or ``inner_product``.
-        aux_negatives: ``column`` (``dien_neg_seq_field``), ``in_batch``, ``popularity`` or ``uniform`` (the last two
-            draw from the data set's behaviour catalogue); None: ``column`` where those columns exist, else
-            ``in_batch``.
+        augru_sign: `paper`, or `code` for the authors' program, where attention scales the gate that keeps.
+        aux_scorer: `net` on [h, e] or `inner_product`.
+        aux_negatives: `column` (`dien_neg_seq_field`), `in_batch`, `popularity` or `uniform` (the last two
+            draw from the data set's behaviour catalogue); None: `column` where those columns exist, else
+            `in_batch`.
         aux_num_negatives: negatives a step, drawn afresh at every step (columns give one).
-        recurrence_backend: ``auto``, the fastest that this machine has, or ``compiled`` (C++, on a CPU),
-            ``triton`` (on a GPU), ``torch``, ``reference``.
+        recurrence_backend: `auto`, the fastest that this machine has, or `compiled` (C++, on a CPU),
+            `triton` (on a GPU), `torch`, `reference`.
 
     Raises:
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
@@ -154,7 +154,7 @@ class DIEN(BaseModel):
         """Scores a batch of the zoo's loaders.
 
         Returns:
-            ``y_pred`` (B, 1), ``logits`` (B, 1), and in training with α > 0 the scalar ``aux_loss``.
+            `y_pred` (B, 1), `logits` (B, 1), and in training with α > 0 the scalar `aux_loss`.
         """
         X = self.get_inputs(inputs)
         auxiliary = self.training and self.aux_loss_alpha > 0
@@ -182,7 +182,7 @@ class DIEN(BaseModel):
 
         Args:
             X: the sequence features, each (B, T).
-            with_negatives: draws what :meth:`auxiliary_loss` needs, too; of a model with α > 0.
+            with_negatives: draws what `auxiliary_loss` needs, too; of a model with α > 0.
         """
         return [sequence.embed(X, self.embedding_layer, with_negatives) for sequence in self.sequences]
 
@@ -190,7 +190,7 @@ class DIEN(BaseModel):
         """Interest extractor, (2)-(5), one a sequence: needs no target, so once a user is enough.
 
         Args:
-            states: where to go on, one (B, H) a sequence: the ``final`` of the interests that came before.
+            states: where to go on, one (B, H) a sequence: the `final` of the interests that came before.
         """
         return [sequence.extract(*its) for sequence, *its in self._each(behaviours, states)]
 
@@ -202,7 +202,7 @@ class DIEN(BaseModel):
         Args:
             interests: of B users, or of one user for B candidates.
             targets: target embeddings, one (B, D) a sequence.
-            states: where to go on, one (B, H) a sequence: the ``final`` of the steps before. Only without a softmax, or
+            states: where to go on, one (B, H) a sequence: the `final` of the steps before. Only without a softmax, or
                 with the plain GRU, is that the evolution over all steps: a softmax over the later ones is another.
         """
         return [sequence.trace(*its) for sequence, *its in self._each(interests, targets, states)]
@@ -210,13 +210,13 @@ class DIEN(BaseModel):
     def evolve(
         self, interests: list[Interests], targets: list[Tensor], states: list[Tensor] | None = None
     ) -> list[Tensor]:
-        """The final states h'_T of :meth:`trace`, one (B, H) a sequence."""
+        """The final states h'_T of `trace`, one (B, H) a sequence."""
         return [evolution.final for evolution in self.trace(interests, targets, states)]
 
     def evolve_candidates(
         self, interests: list[Interests], targets: list[Tensor], states: list[Tensor] | None = None
     ) -> list[Tensor]:
-        """:meth:`evolve` for one user's interests and B candidates, which share what does not depend on them.
+        """`evolve` for one user's interests and B candidates, which share what does not depend on them.
 
         Without gradients.
         """

@@ -14,12 +14,12 @@ OLD = re.compile(rf"({'|'.join(PARTS)})\.(\d+)\.(.+)")
 
 
 def with_current_names(weights: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The same weights in the same order; ``prefix`` is of the names of all of the model's."""
+    """The same weights in the same order; `prefix` is of the names of all of the model's."""
     return {_current(name, prefix): value for name, value in weights.items()}
 
 
 def rename_weights(_: Any, weights: MutableMapping[str, Any], prefix: str, *__: Any) -> None:
-    """A hook for :meth:`torch.nn.Module.register_load_state_dict_pre_hook`."""
+    """A hook for `torch.nn.Module.register_load_state_dict_pre_hook`."""
     current = with_current_names(weights, prefix)
     weights.clear()
     weights.update(current)

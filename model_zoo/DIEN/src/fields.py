@@ -80,7 +80,7 @@ def oov_index(features: dict[str, dict[str, Any]], name: str) -> int:
 
 
 def vocabulary_of(features: dict[str, dict[str, Any]], name: str) -> str:
-    """The feature whose vocabulary ``name`` uses."""
+    """The feature whose vocabulary `name` uses."""
     return features[name].get("share_embedding") or name
 
 
@@ -112,7 +112,7 @@ def profile_fields(
     """The features that have one value a row: target, user, context, pooled sequences.
 
     Args:
-        sizes: of :func:`embedding_sizes`. column_negatives: the columns with negatives are read, step by step.
+        sizes: of `embedding_sizes`. column_negatives: the columns with negatives are read, step by step.
 
     Raises:
         ValueError: a sequence that is read step by step is pooled by its feature encoder.

@@ -14,7 +14,7 @@ def check_choice(keyword: str, value: Any, allowed: tuple[Any, ...]) -> None:
 
 
 def evolution_kind(gru_type: str, augru_sign: str) -> str:
-    """The second layer's kind, as in :func:`.layers.attentional_gru.attentional_gru`; only AUGRU has two signs."""
+    """The second layer's kind, as in `layers.attentional_gru.attentional_gru`; only AUGRU has two signs."""
     check_choice("gru_type", gru_type, GRU_TYPES)
     check_choice("augru_sign", augru_sign, ("paper", "code"))
     return "AUGRU-code" if (gru_type, augru_sign) == ("AUGRU", "code") else gru_type

@@ -16,7 +16,7 @@ REDRAWS = 4
 
 
 def negative_source(aux_negatives: str | None, fields: SequenceFields, dien_neg_seq_field: Field) -> str:
-    """The keyword's value, or what None stands for: the columns of ``fields`` where there are any, else the batch.
+    """The keyword's value, or what None stands for: the columns of `fields` where there are any, else the batch.
 
     Raises:
         ValueError: an unknown source, or columns that do not exist.
@@ -32,8 +32,8 @@ class NegativeSampler(nn.Module):
     """Finds negatives for the behaviours of one sequence.
 
     Args:
-        source: ``column``, the columns of ``fields.negatives``, one negative a step; else where to draw from:
-            ``in_batch``, or the data set's behaviour catalogue by ``popularity`` or ``uniform``.
+        source: `column`, the columns of `fields.negatives`, one negative a step; else where to draw from:
+            `in_batch`, or the data set's behaviour catalogue by `popularity` or `uniform`.
         samples: K, negatives a step, where they are drawn.
 
     Attributes:
@@ -61,7 +61,7 @@ class NegativeSampler(nn.Module):
         """Negatives of N steps.
 
         Args:
-            ids: (F, N), the behaviours. columns: those of :attr:`columns` beside them, (F, N) or (0, N).
+            ids: (F, N), the behaviours. columns: those of `columns` beside them, (F, N) or (0, N).
 
         Returns:
             ids: (F, N, K). valid: (N, K) bool, which of them are negatives.
@@ -79,9 +79,9 @@ class NegativeSampler(nn.Module):
 
 
 def draw_against(pool: "BatchPool | Catalogue", positives: Tensor, samples: int) -> tuple[Tensor, Tensor]:
-    """Draws ``samples`` behaviours for each step, never the step's own.
+    """Draws `samples` behaviours for each step, never the step's own.
 
-    A draw that hits the step's own behaviour (the same first field) is repeated at most ``REDRAWS`` times.
+    A draw that hits the step's own behaviour (the same first field) is repeated at most `REDRAWS` times.
 
     Args:
         pool: where to draw from. positives: (N,), ids of the first field.

@@ -1,4 +1,4 @@
-"""What is known of one behaviour sequence, step by step; packed rows as in :mod:`.layers.packing`."""
+"""What is known of one behaviour sequence, step by step; packed rows as in `layers.packing`."""
 
 from typing import NamedTuple
 

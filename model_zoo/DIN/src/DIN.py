@@ -16,7 +16,7 @@ from model_zoo.parts.score_mlp import ScoreMLP
 class DIN(BaseModel):
     """The user, seen from the target: v_U(A) = Σ_t a(e_t, e_a) e_t, eq. (3), with a an MLP on [q, h, q-h, q*h].
 
-    Every keyword of the zoo's DIN has its meaning and default; ``enable_sum_pooling`` is new. The attention unit's
+    Every keyword of the zoo's DIN has its meaning and default; `enable_sum_pooling` is new. The attention unit's
     Dice leaves padding out of its statistics.
 
     Args:
@@ -98,7 +98,7 @@ class DIN(BaseModel):
         self.model_to_device()
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
+        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
         parts = []
         for history, attend in zip(histories, self.attention_layers, strict=True):

@@ -23,8 +23,8 @@ class DREAM(BaseModel):
     Args:
         feature_map: the zoo's FeatureMap.
         target_field, sequence_field: target item and behaviours; fields as in DIEN.
-        time_field: the builders' ``day_history``, one a sequence: a basket ends where the token changes.
-        basket_pooling: of a basket's behaviours, ``max`` or ``mean``.
+        time_field: the builders' `day_history`, one a sequence: a basket ends where the token changes.
+        basket_pooling: of a basket's behaviours, `max` or `mean`.
 
     Raises:
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
@@ -77,7 +77,7 @@ class DREAM(BaseModel):
         self.model_to_device()
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
+        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
         parts = []
         for history, rnn in zip(histories, self.rnns, strict=True):

@@ -23,9 +23,9 @@ class DSIN(BaseModel):
     Args:
         feature_map: the zoo's FeatureMap.
         target_field, sequence_field: target item and behaviours; fields as in DIEN.
-        time_field: the builders' ``session_history``, one a sequence: a session ends where the token changes.
+        time_field: the builders' `session_history`, one a sequence: a session ends where the token changes.
         num_heads: of the self-attention; divides the behaviour's size.
-        attention_dropout: of the self-attention's weights; ``net_dropout`` is the block's other dropout too.
+        attention_dropout: of the self-attention's weights; `net_dropout` is the block's other dropout too.
 
     Raises:
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
@@ -84,7 +84,7 @@ class DSIN(BaseModel):
         self.model_to_device()
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
+        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
         parts = [
             sessions(*history.padded(), history.packing.pad(history.times), history.target)

@@ -59,7 +59,7 @@ class DeepFM(BaseModel):
         self.model_to_device()
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
+        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
         X = self.get_inputs(inputs)
         fields = self.embedding_layer(X)
         logits = self.fm(X, fields) + self.mlp(fields.flatten(start_dim=1))

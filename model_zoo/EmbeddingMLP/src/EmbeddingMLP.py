@@ -18,7 +18,7 @@ class EmbeddingMLP(BaseModel):
     Args:
         feature_map: the zoo's FeatureMap.
         target_field, sequence_field: target item and behaviours; fields as in DIEN.
-        enable_target_product: adds e_a * Σe_t, which DIEN's ``enable_sum_pooling`` has too.
+        enable_target_product: adds e_a * Σe_t, which DIEN's `enable_sum_pooling` has too.
 
     Raises:
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
@@ -67,7 +67,7 @@ class EmbeddingMLP(BaseModel):
         self.model_to_device()
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
+        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
         pooled = [
             history.sum_pooling() if self.enable_target_product else history.packing.sum(history.behaviours)

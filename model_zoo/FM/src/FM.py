@@ -54,6 +54,6 @@ class FM(BaseModel):
         self.model_to_device()
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
+        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
         X = self.get_inputs(inputs)
         return {"y_pred": self.output_activation(self.fm(X, self.embedding_layer(X)))}

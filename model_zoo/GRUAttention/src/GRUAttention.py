@@ -102,7 +102,7 @@ class GRUAttention(BaseModel):
         self.model_to_device()
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
+        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
         parts = []
         for i, history in enumerate(histories):

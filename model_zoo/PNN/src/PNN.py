@@ -19,7 +19,7 @@ class PNN(BaseModel):
 
     Args:
         feature_map: the zoo's FeatureMap; feature encoders pool its sequences.
-        product_type: ``inner``, the only one.
+        product_type: `inner`, the only one.
 
     Raises:
         ValueError: a keyword's value that is not allowed, a sequence that is not pooled, or fields of unequal size.
@@ -63,7 +63,7 @@ class PNN(BaseModel):
         self.model_to_device()
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
+        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
         X = self.get_inputs(inputs)
         fields = self.embedding_layer(X)
         features = torch.cat([fields.flatten(start_dim=1), self.inner_product_layer(fields)], dim=-1)

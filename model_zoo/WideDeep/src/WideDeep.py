@@ -58,7 +58,7 @@ class WideDeep(BaseModel):
         self.model_to_device()
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns ``y_pred`` (B, 1)."""
+        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
         X = self.get_inputs(inputs)
         deep = self.dnn(self.embedding_layer(X, flatten_emb=True))
         return {"y_pred": self.output_activation(self.lr_layer(X) + deep)}

@@ -34,7 +34,7 @@ class Dice(nn.Module):
 
 
 def activation(name: str, units: int) -> nn.Module:
-    """The activation that the zoo's YAML names: Dice, PReLU, or any of ``torch.nn`` (case does not matter for these).
+    """The activation that the zoo's YAML names: Dice, PReLU, or any of `torch.nn` (case does not matter for these).
 
     Raises:
         ValueError: no such activation.

@@ -1,6 +1,6 @@
 """The recurrence of DIEN as one operator: GRU, AIGRU, AGRU and AUGRU, over packed rows, in and out with a state.
 
-:mod:`.reference` has the equations; the other backends compute the same, faster.
+`reference` has the equations; the other backends compute the same, faster.
 """
 
 import math
@@ -27,7 +27,7 @@ def attentional_gru(
     """Runs an (attentional) GRU over packed rows.
 
     Gates are stacked as [u, r, candidate]; the update gate u weighs the *new* candidate, as in the paper
-    (``torch.nn.GRU`` has z = 1 - u).
+    (`torch.nn.GRU` has z = 1 - u).
 
     Args:
         inputs: (N, I).
@@ -35,11 +35,11 @@ def attentional_gru(
         weight_ih: (3H, I). weight_hh: (3H, H). bias: (3H,).
         attention: (N,), not used by the plain GRU.
         state: (B, H), where the rows stand before the first step; zeros if None.
-        kind: one of :data:`.kinds.KINDS`; ``AUGRU-code`` has the sign of the authors' program.
-        backend: one of :data:`.backends.BACKENDS`, or ``auto``: the fastest that this machine has for these tensors.
+        kind: one of :data:`.kinds.KINDS`; `AUGRU-code` has the sign of the authors' program.
+        backend: one of :data:`.backends.BACKENDS`, or `auto`: the fastest that this machine has for these tensors.
 
     Returns:
-        states: (N, H). final: (B, H), the state after each row's last step; ``state`` where it has none.
+        states: (N, H). final: (B, H), the state after each row's last step; `state` where it has none.
 
     Raises:
         ValueError: unknown kind or backend, or no attention for a kind that needs it.
@@ -63,7 +63,7 @@ class AttentionalGRU(nn.Module):
     """The operator with its weights.
 
     Args:
-        input_size: I. hidden_size: H. kind, backend: as in :func:`attentional_gru`.
+        input_size: I. hidden_size: H. kind, backend: as in `attentional_gru`.
     """
 
     def __init__(self, input_size: int, hidden_size: int, kind: str = "AUGRU", backend: str = "auto") -> None:
@@ -80,7 +80,7 @@ class AttentionalGRU(nn.Module):
     def forward(
         self, inputs: Tensor, packing: Packing, attention: Tensor | None = None, state: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Shapes as in :func:`attentional_gru`."""
+        """Shapes as in `attentional_gru`."""
         return attentional_gru(
             inputs, packing, self.weight_ih, self.weight_hh, self.bias, attention, state, self.kind, self.backend
         )

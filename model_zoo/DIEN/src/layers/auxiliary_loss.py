@@ -24,9 +24,9 @@ class AuxiliaryLoss(nn.Module):
 
     Args:
         interest_size: H. behaviour_size: D.
-        scorer: ``net`` on [h, e] (the authors' program) or ``inner_product`` (the paper's text; needs H = D).
+        scorer: `net` on [h, e] (the authors' program) or `inner_product` (the paper's text; needs H = D).
         hidden_units, activation, dropout: of the net.
-        backend: as of the recurrence; ``compiled`` has the net with sigmoid or ReLU, all else is torch's.
+        backend: as of the recurrence; `compiled` has the net with sigmoid or ReLU, all else is torch's.
 
     Raises:
         ValueError: unknown scorer, or an inner product of unequal sizes.

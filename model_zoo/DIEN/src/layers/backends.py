@@ -23,7 +23,6 @@ BACKENDS = ("reference", "torch", "compiled", "triton")
 
 _NEEDS: dict[str, Callable[[], object]] = {"compiled": library.require, "triton": triton_gpu.require}
 
-_log = logging.getLogger(__name__)
 
 _FASTEST = {
     ("cpu", torch.float32): "compiled",
@@ -61,7 +60,7 @@ RECURRENCE: dict[str, Recurrence] = {
     "compiled": _by_offsets(compiled.recurrence),
     "triton": _by_offsets(triton_gpu.recurrence),
 }
-"""As :func:`.attentional_gru.attentional_gru`, its arguments complete."""
+"""As `attentional_gru.attentional_gru`, its arguments complete."""
 
 EVOLVE_CANDIDATES = {
     "reference": _as_rows(RECURRENCE["reference"]),
@@ -69,7 +68,7 @@ EVOLVE_CANDIDATES = {
     "compiled": compiled.evolve_candidates,
     "triton": _as_rows(RECURRENCE["triton"]),
 }
-"""As :meth:`.attentional_gru.AttentionalGRU.for_candidates`, its arguments complete."""
+"""As `attentional_gru.AttentionalGRU.for_candidates`, its arguments complete."""
 
 ATTENTION_SCORES = {
     **dict.fromkeys(BACKENDS, in_torch.attention_scores),
@@ -86,7 +85,7 @@ NEXT_BEHAVIOUR_LOSS = {
 
 
 def choose(operation: dict[str, Operation], backend: str, inputs: Tensor) -> Operation:
-    """A backend's entry in the table of an operation; for ``auto`` that of the fastest for such tensors.
+    """A backend's entry in the table of an operation; for `auto` that of the fastest for such tensors.
 
     Raises:
         ValueError: unknown backend.
@@ -98,7 +97,7 @@ def choose(operation: dict[str, Operation], backend: str, inputs: Tensor) -> Ope
 
 
 def automatic(inputs: Tensor) -> str:
-    """What ``auto`` stands for: the fastest backend that this machine has for such tensors."""
+    """What `auto` stands for: the fastest backend that this machine has for such tensors."""
     fastest = _FASTEST.get((inputs.device.type, inputs.dtype), "torch")
     return fastest if _has(fastest) else "torch"
 
@@ -118,6 +117,6 @@ def _has(backend: str) -> bool:
     try:
         require(backend)
     except RuntimeError as error:
-        _log.warning("recurrence_backend auto is torch here, which is slower. %s", error)
+        logging.warning("recurrence_backend auto is torch here, which is slower. %s", error)
         return False
     return True

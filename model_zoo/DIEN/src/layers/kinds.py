@@ -2,4 +2,4 @@
 
 GRU_TYPES = ("GRU", "AIGRU", "AGRU", "AUGRU")
 KINDS = (*GRU_TYPES, "AUGRU-code")
-"""``AUGRU-code`` has the sign of the authors' program, where attention scales the gate that keeps the old state."""
+"""`AUGRU-code` has the sign of the authors' program, where attention scales the gate that keeps the old state."""

@@ -92,7 +92,7 @@ class ByTime:
         step: (N,) int64, the packed steps in the order of time.
         running: how many rows have a step at each time.
         previous: (N,) int64, which of the states comes before each step.
-        last: (B,) int64, which of the states is the last one of each row of ``order``.
+        last: (B,) int64, which of the states is the last one of each row of `order`.
     """
 
     order: Tensor

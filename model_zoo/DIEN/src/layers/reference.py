@@ -16,9 +16,9 @@ def recurrence(
     bias: Tensor,
     kind: str,
 ) -> tuple[Tensor, Tensor]:
-    """One step of all rows after the other; arguments and results as in :func:`.attentional_gru.attentional_gru`.
+    """One step of all rows after the other; arguments and results as in `attentional_gru.attentional_gru`.
 
-    GRU (2)-(5), AIGRU (9), AGRU (10), AUGRU (11)-(12). ``AUGRU-code`` is the authors' program: there the gate that is
+    GRU (2)-(5), AIGRU (9), AGRU (10), AUGRU (11)-(12). `AUGRU-code` is the authors' program: there the gate that is
     scaled, by 1 - a, is the one that *keeps* the old state.
     """
     W_u, W_r, W_h = weight_ih.chunk(3)

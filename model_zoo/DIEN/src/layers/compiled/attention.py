@@ -40,10 +40,10 @@ def attention_scores(
     nothing but the arguments and is differentiable once. With the same number of threads, runs agree in every bit.
 
     Args:
-        states: (N, H), float32 or float64 on a CPU, as are all but ``offsets``.
+        states: (N, H), float32 or float64 on a CPU, as are all but `offsets`.
         offsets: (B + 1,) int64: row b has the steps offsets[b] to offsets[b + 1].
         query: (B, H).
-        weights: of each hidden layer and the output, as in ``nn.Linear``: (n_1, 4H), (n_2, n_1), ..., (1, n_L).
+        weights: of each hidden layer and the output, as in `nn.Linear`: (n_1, 4H), (n_2, n_1), ..., (1, n_L).
         biases: (n_1,), (n_2,), ..., (1,).
         activation: of every hidden layer, "sigmoid" or "relu".
 
@@ -65,13 +65,13 @@ def candidate_scores(
 
     Args:
         states: (T, H). query: (B, H).
-        weights, biases, activation: as in :func:`attention_scores`.
+        weights, biases, activation: as in `attention_scores`.
 
     Returns:
         (T, B).
 
     Raises:
-        ValueError, RuntimeError: as in :func:`attention_scores`.
+        ValueError, RuntimeError: as in `attention_scores`.
     """
     _check(states, query, len(query), weights, biases, activation)
     # There are more queries than steps: each step is a row, and the queries are the states that all rows share.

@@ -53,7 +53,7 @@ def next_behaviour_loss(
         behaviours: (N, D), e. negatives: (N, K, D), ê.
         positive_weight: (N,), w. negative_weight: (N, K), v. Both are 0 at the first step of each row, which has no
             state before it; they get no gradient.
-        weights: of each hidden layer and the output, as in ``nn.Linear``: (n_1, H + D), (n_2, n_1), ..., (1, n_L).
+        weights: of each hidden layer and the output, as in `nn.Linear`: (n_1, H + D), (n_2, n_1), ..., (1, n_L).
         biases: (n_1,), (n_2,), ..., (1,).
         activation: of every hidden layer, "sigmoid" or "relu".
 

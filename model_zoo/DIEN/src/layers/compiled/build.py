@@ -31,13 +31,11 @@ FLAGS = [
 ]
 OPENMP = "-fopenmp"
 
-_log = logging.getLogger(__name__)
-
 
 def build() -> Path:
     """The library for this machine, compiled if the cache has none that is whole.
 
-    ``CXX`` names the compiler, else it is c++, g++ or clang++; ``DIEN_CXXFLAGS`` adds to its flags.
+    `CXX` names the compiler, else it is c++, g++ or clang++; `DIEN_CXXFLAGS` adds to its flags.
 
     Raises:
         RuntimeError: there is no compiler, it fails, or there is no cache folder that only this user can write to.
@@ -126,7 +124,7 @@ def _links(command: list[str], flag: str, cache: Path) -> bool:
 
 def _compile(command: list[str], cache: Path, key: str) -> Path:
     threads = "with OpenMP" if OPENMP in command else "without OpenMP, for one thread"
-    _log.info("Compiling the kernels with %s (%s) into %s, once for this machine", command[0], threads, cache)
+    logging.info("Compiling the kernels with %s (%s) into %s, once for this machine", command[0], threads, cache)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         new = Path(folder) / "new.so"
         sources = [path for path in SOURCES if path.suffix == ".cpp"]

@@ -28,7 +28,7 @@ def evolve_candidates(
         inputs: (T, I), float32 or float64 on a CPU, as are all.
         attention: (T, B), not used by the plain GRU.
         state: (B, H). weight_ih: (3H, I). weight_hh: (3H, H). bias: (3H,).
-        kind: as in :func:`..attentional_gru.attentional_gru`.
+        kind: as in `attentional_gru.attentional_gru`.
 
     Returns:
         (B, H), the states after the last step.

@@ -55,14 +55,14 @@ def recurrence(
     bit.
 
     Args:
-        x: (N, I), float32 or float64 on a CPU, as are all but ``offsets``.
+        x: (N, I), float32 or float64 on a CPU, as are all but `offsets`.
         offsets: (B + 1,) int64: row b has the steps offsets[b] to offsets[b + 1].
         attention: (N,), or None for the GRU.
         state: (B, H). weight_ih: (3H, I). weight_hh: (3H, H). bias: (3H,).
-        kind: as in :func:`..attentional_gru.attentional_gru`.
+        kind: as in `attentional_gru.attentional_gru`.
 
     Returns:
-        states: (N, H). final: (B, H), the state after a row's last step; ``state`` where it has none.
+        states: (N, H). final: (B, H), the state after a row's last step; `state` where it has none.
 
     Raises:
         ValueError: a tensor of another shape, dtype or device.
@@ -160,7 +160,7 @@ def _plan(offsets: Tensor, steps: int) -> tuple[Tensor, Tensor, int]:
         rows_per_block: of each but the last.
 
     Raises:
-        ValueError: ``offsets`` do not rise from 0 to ``steps``.
+        ValueError: `offsets` do not rise from 0 to `steps`.
     """
     rows = len(offsets) - 1
     order, first_step, size = (offsets.new_empty(n) for n in (rows, _blocks(rows, LANES // 2) + 1, 1))

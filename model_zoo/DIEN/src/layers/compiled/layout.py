@@ -32,7 +32,7 @@ class Structure(ctypes.Structure):
 
 
 def compare(library: str) -> None:
-    """Compares what a library tells by its function ``layout`` with what is written here.
+    """Compares what a library tells by its function `layout` with what is written here.
 
     Raises:
         RuntimeError: they differ; it names the structure and the field.

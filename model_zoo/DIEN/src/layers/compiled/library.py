@@ -33,7 +33,7 @@ def call(name: str, *arguments: Any, dtype: torch.dtype | None = None) -> None:
     """Runs a function.
 
     Args:
-        name: its name, but for that of ``dtype`` if this is given.
+        name: its name, but for that of `dtype` if this is given.
         arguments: tensors and None as pointers, structures as pointers to them, int as int64_t.
 
     Raises:

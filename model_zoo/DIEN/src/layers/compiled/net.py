@@ -67,7 +67,7 @@ def check(shapes: dict[str, tuple[Tensor, tuple[int, ...]]], dtype: torch.dtype)
 def check_net(
     inputs: int, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str, dtype: torch.dtype
 ) -> None:
-    """Compares weights and biases with a net of ``inputs`` and one output.
+    """Compares weights and biases with a net of `inputs` and one output.
 
     Raises:
         ValueError: they are none, or the activation is unknown.

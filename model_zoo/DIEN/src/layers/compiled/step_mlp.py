@@ -1,4 +1,4 @@
-"""The operations that run a :class:`StepMLP`: in C++ where the kernels have such nets, in torch where they do not."""
+"""The operations that run a `StepMLP`: in C++ where the kernels have such nets, in torch where they do not."""
 
 from torch import Tensor, nn
 
@@ -22,14 +22,14 @@ def plain(net: StepMLP) -> tuple[list[Tensor], list[Tensor], str] | None:
 
 
 def attention_scores(states: Tensor, packing: Packing, query: Tensor, net: StepMLP) -> Tensor:
-    """Arguments and result as in :func:`..in_torch.attention_scores`."""
+    """Arguments and result as in `in_torch.attention_scores`."""
     if kernels := plain(net):  # under autocast the query has its type
         return attention.attention_scores(states, packing.offsets, query.to(states.dtype), *kernels)
     return in_torch.attention_scores(states, packing, query, net)
 
 
 def candidate_scores(states: Tensor, query: Tensor, net: StepMLP) -> Tensor:
-    """Arguments and result as in :func:`..in_torch.candidate_scores`."""
+    """Arguments and result as in `in_torch.candidate_scores`."""
     if kernels := plain(net):
         return attention.candidate_scores(states, query.to(states.dtype), *kernels)
     return in_torch.candidate_scores(states, query, net)
@@ -38,7 +38,7 @@ def candidate_scores(states: Tensor, query: Tensor, net: StepMLP) -> Tensor:
 def next_behaviour_loss(
     states: Tensor, behaviours: Tensor, packing: Packing, negatives: Tensor, has_negative: Tensor, net: StepMLP | None
 ) -> Tensor:
-    """Arguments and result as in :func:`..in_torch.next_behaviour_loss`."""
+    """Arguments and result as in `in_torch.next_behaviour_loss`."""
     if net is None or not (kernels := plain(net)):
         return in_torch.next_behaviour_loss(states, behaviours, packing, negatives, has_negative, net)
     counts = has_negative.any(dim=1) & (packing.place > 0)

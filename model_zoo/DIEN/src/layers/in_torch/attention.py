@@ -29,7 +29,7 @@ def candidate_scores(states: Tensor, query: Tensor, net: StepMLP) -> Tensor:
     """How well each of the same steps matches each query.
 
     Args:
-        states: (T, H). query: (B, H). net: as in :func:`attention_scores`.
+        states: (T, H). query: (B, H). net: as in `attention_scores`.
 
     Returns:
         (T, B).

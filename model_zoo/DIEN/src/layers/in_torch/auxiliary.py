@@ -11,7 +11,7 @@ from ..step_mlp import StepMLP
 def next_behaviour_loss(
     states: Tensor, behaviours: Tensor, packing: Packing, negatives: Tensor, has_negative: Tensor, net: StepMLP | None
 ) -> Tensor:
-    """The auxiliary loss (6); arguments and result as in :meth:`..auxiliary_loss.AuxiliaryLoss.forward`.
+    """The auxiliary loss (6); arguments and result as in `auxiliary_loss.AuxiliaryLoss.forward`.
 
     Args:
         net: on [h, e]; None for the inner product of h and e.

@@ -24,7 +24,7 @@ def recurrence(
     bias: Tensor,
     kind: str,
 ) -> tuple[Tensor, Tensor]:
-    """Arguments and results as in :func:`..attentional_gru.attentional_gru`; differentiable once."""
+    """Arguments and results as in `attentional_gru.attentional_gru`; differentiable once."""
     if kind == "AIGRU":
         inputs, kind = inputs * attention.unsqueeze(1), "GRU"  # (9)
     return _Recurrence.apply(inputs, attention, state, weight_ih, weight_hh, bias, packing.by_time, kind)
@@ -33,7 +33,7 @@ def recurrence(
 def evolve_candidates(
     inputs: Tensor, attention: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor, kind: str
 ) -> Tensor:
-    """Arguments and result as in :meth:`..attentional_gru.AttentionalGRU.for_candidates`."""
+    """Arguments and result as in `attentional_gru.AttentionalGRU.for_candidates`."""
     size = state.size(1)
     U_ur, U_h = weight_hh[: 2 * size].T, weight_hh[2 * size :].T
     for W_i, a in zip(inputs @ weight_ih.T, attention.unsqueeze(2), strict=True):
@@ -150,7 +150,7 @@ def _gate(u: Tensor, a: Tensor, kind: str) -> Tensor:
 
 
 def _of_update_gate(a: Tensor, kind: str) -> Tensor | int:
-    """Derivative of :func:`_gate` with respect to u."""
+    """Derivative of `_gate` with respect to u."""
     if kind == "AUGRU":
         return a
     if kind == "AUGRU-code":
@@ -159,7 +159,7 @@ def _of_update_gate(a: Tensor, kind: str) -> Tensor | int:
 
 
 def _of_attention(u: Tensor, kind: str) -> Tensor | int:
-    """Derivative of :func:`_gate` with respect to a."""
+    """Derivative of `_gate` with respect to a."""
     if kind == "AUGRU":
         return u
     if kind == "AUGRU-code":

@@ -23,20 +23,20 @@ def recurrence(
 
     GRU (2)-(5), AIGRU (9), AGRU (10) and AUGRU (11)-(12) of Zhou et al., AAAI 2019. The backward pass is written by
     hand and differentiable once. For 16-bit tensors, sums and the state from step to step are in float32. Products of
-    float32 with weight_hh are in TF32 where ``torch.backends.cuda.matmul`` allows it, else each is made of three such,
+    float32 with weight_hh are in TF32 where `torch.backends.cuda.matmul` allows it, else each is made of three such,
     which comes near to float32. Under autocast, tensors other than float64 are cast to its type, as torch.nn.GRU's are.
 
     Args:
         x: (N, I), on an NVIDIA GPU, or a CPU under Triton's interpreter; float32, bfloat16, float16 or float64, as are
-            all but ``offsets``.
+            all but `offsets`.
         offsets: (B + 1,) int64: row b has the steps offsets[b] to offsets[b + 1]. They must rise from 0 to N, which is
             not checked, as the host would have to wait for it.
         attention: (N,), or None for the GRU.
         state: (B, H). weight_ih: (3H, I). weight_hh: (3H, H). bias: (3H,).
-        kind: as in :func:`..attentional_gru.attentional_gru`.
+        kind: as in `attentional_gru.attentional_gru`.
 
     Returns:
-        states: (N, H). final: (B, H), the state after a row's last step; ``state`` where it has none.
+        states: (N, H). final: (B, H), the state after a row's last step; `state` where it has none.
 
     Raises:
         ValueError: unknown kind, or a tensor of another shape, dtype or device.

@@ -20,7 +20,7 @@ INTERPRETED = tl.constexpr(not isinstance(sigmoid, triton.JITFunction))
 
 @triton.jit
 def read(base, index, mask):
-    """What lies at ``index`` from ``base``; zero where ``mask`` is False, or if there is no ``base``."""
+    """What lies at `index` from `base`; zero where `mask` is False, or if there is no `base`."""
     if base is None:
         return tl.zeros(mask.shape, tl.float32)
     else:
@@ -29,7 +29,7 @@ def read(base, index, mask):
 
 @triton.jit
 def product(a, b, PRECISION: tl.constexpr):
-    """``a`` times ``b``, as numbers of b's type."""
+    """`a` times `b`, as numbers of b's type."""
     a = a.to(b.dtype)
     if INTERPRETED and b.dtype == tl.bfloat16:  # numpy has no such numbers: their bits would be multiplied
         a, b = a.to(tl.float32), b.to(tl.float32)
@@ -40,7 +40,7 @@ def product(a, b, PRECISION: tl.constexpr):
 def scaled(u, attention, KIND: tl.constexpr):
     """The gate that weighs the candidate: (5) of the paper, (10) of AGRU, (11) of AUGRU, that of its authors' program.
 
-    ``u`` is not used by AGRU, ``attention`` (rows, 1) not by the GRU.
+    `u` is not used by AGRU, `attention` (rows, 1) not by the GRU.
     """
     if KIND == "AGRU":
         return attention

@@ -24,7 +24,7 @@ def forward(
     kind: str,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Arguments as in :func:`.function.recurrence`, without AIGRU; ``keep`` what the backward pass needs.
+    """Arguments as in `function.recurrence`, without AIGRU; `keep` what the backward pass needs.
 
     Returns:
         states: (N, H). final: (B, H). gates: (N, 3H), kept: (N, 2H) and order: (B,), as in the kernels, the first two

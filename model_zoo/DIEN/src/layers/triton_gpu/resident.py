@@ -1,6 +1,6 @@
 """Kernels that hold the state, its gradient and U on chip from a row's first step to its last.
 
-A program has BLOCK_ROWS rows of about the same length, since ``order`` has the longest row first, and as many steps as
+A program has BLOCK_ROWS rows of about the same length, since `order` has the longest row first, and as many steps as
 the longest of them. What a step reads does not depend on the step before, so it is loaded while that one is computed.
 
 What the way back needs is kept: the gates, in place of the projected inputs, U_h h and the old state. By memory
@@ -52,7 +52,7 @@ def forward(
     """All steps.
 
     Args:
-        gates: (N, 3H), the projected inputs W x + b; if ``kept``, u, r and the candidate are left there, but no u of
+        gates: (N, 3H), the projected inputs W x + b; if `kept`, u, r and the candidate are left there, but no u of
             AGRU, which has no use for it.
         kept: None, or (N, 2H) for U_h h and the state before the step.
         attention: (N,), or None for the GRU. state: (rows, H). weight_hh: (3H, H).
@@ -133,7 +133,7 @@ def backward(
 
     Args:
         d_states: (N, H) or None. d_final: (rows, H).
-        gates, kept: as :func:`forward` left them. attention, weight_hh, offsets, order: as there.
+        gates, kept: as `forward` left them. attention, weight_hh, offsets, order: as there.
         d_gates: (N, 4H), written: gradients of U_h h and of the pre-activations of u, r and the candidate; or None.
         d_attention: (N,), written, or None. d_state: (rows, H), written.
     """

@@ -1,6 +1,6 @@
 """Kernels for a U that does not fit on chip: each step reads it again, tile by tile, from the device's cache.
 
-Rows are as in ``resident``. The state, and backwards its gradient, goes from a step to the next through memory, since
+Rows are as in `resident`. The state, and backwards its gradient, goes from a step to the next through memory, since
 a program cannot pick a tile of what it holds.
 """
 
@@ -33,7 +33,7 @@ def forward(
     BLOCK_ROWS: tl.constexpr,
     TILE: tl.constexpr,
 ):
-    """As ``resident.forward``, but for
+    """As `resident.forward`, but for
 
     hold: (2, rows, H) of FLOAT. The first half has the state that rows start from; the two take turns.
     final: (rows, H), which has it too, and is written where a row has steps.
@@ -100,7 +100,7 @@ def backward(
     BLOCK_ROWS: tl.constexpr,
     TILE: tl.constexpr,
 ):
-    """As ``resident.backward``, but for
+    """As `resident.backward`, but for
 
     hold: (rows, H) of FLOAT, the gradient of final before and that of state afterwards.
     """
