@@ -72,11 +72,17 @@ def test_building_from_raw_reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     }
     for name in ("reviews", "meta"):
         (tmp_path / name).touch()
-    monkeypatch.setattr(
-        "dien_fuxictr.dataset.loading.entry.build_samples", lambda given, out, verbose: write_samples(out)
-    )
+    shown = []
+
+    def build(given: dict, out: Path, verbose: bool) -> None:
+        shown.append(verbose)
+        write_samples(out)
+
+    monkeypatch.setattr("dien_fuxictr.dataset.loading.entry.build_samples", build)
     params = entry(tmp_path / "absent", tmp_path / "root", data_format="parquet", build=options)
     prepared = prepare_dataset(params)
+    prepare_dataset({**params, "verbose": 1}, rebuild=True)
+    assert shown == [False, True]
     assert (tmp_path / "root" / "made" / "samples" / "behaviours.parquet").is_file()
     _, (train, _, _) = load(prepared)
     assert train.num_samples == pl.read_parquet(tmp_path / "root" / "made" / "samples" / "train.parquet").height
@@ -155,6 +161,17 @@ def test_changed_files(params: dict, csv: Path) -> None:
     rebuilt = prepare_dataset(params, rebuild=True)
     assert load(rebuilt)[1][0].num_samples == len(content.splitlines())
     prepare_dataset(params)
+
+
+def test_changed_behaviours_beside_the_samples(tmp_path: Path) -> None:
+    samples = write_samples(tmp_path / "samples")
+    params = entry(samples, tmp_path / "root", data_format="parquet")
+    prepared = prepare_dataset(params)
+    (samples / "behaviours.parquet").unlink()
+    assert prepare_dataset(params) == prepared
+    write_samples(samples, seed=1)
+    with pytest.raises(UserError, match=r"behaviours of train_data: the content of .*behaviours\.parquet changed"):
+        prepare_dataset(params)
 
 
 def test_rebuilding_keeps_what_the_build_did_not_write(params: dict, tmp_path: Path) -> None:
