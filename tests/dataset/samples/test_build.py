@@ -205,6 +205,12 @@ def test_broken_logs(log_file: list[str], tmp_path: Path, capsys: pytest.Capture
     fails([*arguments, "--request", "shown"], "request needs label", out, capsys)
     fails([*arguments, "--side", "brand,brand"], "side column 'brand': the name is taken", out, capsys)
     fails([*arguments, "--time", "brand"], "row 1 has no usable brand ('b0'); --skip-bad-lines", out, capsys)
+    log = pl.read_csv(tmp_path / "log.csv")
+    unusable = pl.when(pl.int_range(pl.len()) == 2).then(pl.lit("soon")).otherwise("moment")
+    log.with_columns(moment=unusable).write_csv(tmp_path / "log.csv")
+    fails(arguments, "row 3 has no usable moment ('soon'); --skip-bad-lines leaves such rows out", out, capsys)
+    assert main([*arguments, "--skip-bad-lines", "--out", str(out)]) == 0
+    assert Samples.load(out).behaviours.height == log.height - 1
 
 
 def test_what_stands_is_not_overwritten(raw: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
