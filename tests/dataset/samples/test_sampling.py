@@ -184,6 +184,17 @@ def test_behaviours_of_exposures_know_what_was_passed_over() -> None:
         assert (negative, category) == (expected, f"c{expected}")
 
 
+def test_what_a_request_showed_after_the_click_was_passed_over_too() -> None:
+    rows = [("x", 0, "r0", 0), ("a", 1, "r1", 1), ("b", 2, "r1", 0), ("c", 3, "r2", 1), ("a", 4, "r3", 1)]
+    items, times, requests, labels = zip(*rows, strict=True)
+    log = pl.DataFrame({"user_id": "u", "item_id": items, "cate_id": "c", "time": times, "label": labels})
+    splits = {"protocol": "time", "valid_from": 2, "test_from": 4, "min_history": 0}
+    of_requests = make_samples(log.with_columns(request=pl.Series(requests)), options(**splits)).behaviours
+    assert of_requests["neg_item_history"].to_list() == ["b", "b", "b"]
+    nearest_before = make_samples(log, options(**splits)).behaviours
+    assert nearest_before["neg_item_history"].to_list() == ["x", "b", "b"]
+
+
 def test_behaviours_without_anything_passed_over() -> None:
     log = log_of([{"user": 0, "item": item, "time": item, "label": int(item != 5)} for item in range(6)], "label")
     samples = make_samples(log, options(min_history=0))
