@@ -116,7 +116,7 @@ def test_an_unused_sequence_is_said(make_dien, caplog):
         ({"recurrence_backend": "fast"}, "recurrence_backend='fast' is unknown; allowed: auto, reference, torch"),
         (
             {"dien_target_field": ("item_id", "categ_id")},
-            "dien_target_field: feature 'categ_id' does not exist .* cate_id",
+            "dien_target_field: no feature 'categ_id' in the data set, .* nearest: cate_id",
         ),
         ({"dien_target_field": ("item_id", "user_id")}, "feature 'user_id' is of type 'meta'"),
         ({"dien_target_field": ["item_id", "cate_id"]}, "has 2 entries .* has 1"),
