@@ -100,7 +100,8 @@ def run(command: str, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(sys, "argv", words[is_module:])
     try:
         if is_module:
-            monkeypatch.delitem(sys.modules, words[1], raising=False)
+            if not hasattr(sys.modules.get(words[1]), "__path__"):  # of a package its __main__ is run
+                monkeypatch.delitem(sys.modules, words[1], raising=False)
             runpy.run_module(words[1], run_name="__main__")
         else:
             runpy.run_path(str(ROOT / words[0]), run_name="__main__")

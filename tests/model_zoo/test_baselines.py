@@ -172,7 +172,7 @@ def test_an_unused_sequence_is_said(caplog):
         (
             "EmbeddingMLP",
             {"target_field": ("item_id", "categ")},
-            "^target_field: feature 'categ' does not exist .*cate_id",
+            "^target_field: no feature 'categ' in the data set, .*cate_id",
         ),
         (
             "EmbeddingMLP",
@@ -214,7 +214,7 @@ def test_an_unused_sequence_is_said(caplog):
         ("DMNPlus", {"gru_hidden_size": 0}, "gru_hidden_size=0: 0 is not allowed"),
         ("DMNPlus", {"recurrence_backend": "fast"}, "recurrence_backend='fast' is unknown; allowed: auto, reference"),
         ("DMNPlus", {"net_dropout": -0.1}, "net_dropout=-0.1 is not allowed"),
-        ("DSIN", {"time_field": "session"}, "time_field: feature 'session' does not exist .*session_history"),
+        ("DSIN", {"time_field": "session"}, "time_field: no feature 'session' in the data set, .*session_history"),
         ("DSIN", {"time_field": "item_id"}, "time_field: feature 'item_id' is of type 'categorical', but a sequence"),
         (
             "DSIN",
@@ -224,7 +224,7 @@ def test_an_unused_sequence_is_said(caplog):
         ("DSIN", {"num_heads": 3}, r"num_heads=3 does not divide the 8 values of a step of .*; allowed: 1, 2, 4, 8"),
         ("DSIN", {"attention_dropout": 1}, "attention_dropout=1 is not allowed"),
         ("DREAM", {"basket_pooling": "sum"}, "basket_pooling='sum' is unknown; allowed: max, mean"),
-        ("DREAM", {"time_field": "days"}, "time_field: feature 'days' does not exist .*day_history"),
+        ("DREAM", {"time_field": "days"}, "time_field: no feature 'days' in the data set, .*day_history"),
     ],
 )
 def test_refuses_in_one_clear_line(name, keywords, message):
