@@ -70,13 +70,13 @@ class Progress:
         Args:
             expid: its id.
             code: exit code of its process.
-            how: finished, failed or pruned; by default what the code says.
+            how: finished, failed or pruned; by default finished with code 0 and a result, else failed.
             finished: runs of the study that have ended; None: one more.
             notes: shown with their number from now on.
         """
         self._show(expid)
-        _, job, _ = self._running.pop(expid)
-        how = how or ("failed" if code else "finished")
+        run, job, _ = self._running.pop(expid)
+        how = how or ("failed" if code or run.result is None else "finished")
         if how == "failed":
             self.failed.append(expid)
             self._display.write(_failure(job, code))
@@ -107,7 +107,7 @@ def reached(run: Run, points: Sequence[dict[str, float]]) -> str:
 
 
 def _failure(job: Job, code: int) -> str:
-    how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+    how = f"exit code {code}" if code > 0 else f"killed by {signal.Signals(-code).name}" if code else "without a result"
     # A progress bar writes many states of itself on one line.
     lines = [line.rsplit("\r", 1)[-1] for line in job.log.read_bytes().decode(errors="replace").rstrip().split("\n")]
     return "\n    ".join([f"failed: {job.name}, {how}; the end of {job.log}:", *lines[-_TAIL_LINES:]])

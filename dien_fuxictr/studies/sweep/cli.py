@@ -123,12 +123,14 @@ def _run(options: argparse.Namespace) -> int:
     if options.search == "tpe":
         return _run_search(options)
     folder, settings = options.config, dict(options.settings)
-    if not folder.is_dir():
+    is_grid = not folder.is_dir()
+    if is_grid:
         tuner = read_tuner(options.config, settings)
         write_grid(tuner)
         folder, settings = tuner.folder, {}
     runs = load_runs(folder, options.tag, settings)
-    _take_over(runs, folder)
+    if not settings:
+        _take_over(runs, folder, "" if is_grid else "; whether they are of these configurations is not known")
     left = [run for run in runs if run.result is None]
     finished = len(runs) - len(left)
     print(f"{len(runs)} runs, {finished} finished already ({folder / 'runs'}); logs in {folder / 'logs'}")
@@ -159,10 +161,10 @@ def _run_search(options: argparse.Namespace) -> int:
     return code
 
 
-def _take_over(runs: list[Run], folder: Path) -> None:
+def _take_over(runs: list[Run], folder: Path, caution: str = "") -> None:
     file = results_file(folder)
     if count := take_over(runs, file):
-        print(f"{count} results taken from {file}, as {folder / 'runs'} had nothing of these runs")
+        print(f"{count} results taken from {file}, as {folder / 'runs'} had nothing of these runs{caution}")
 
 
 def _report(runs: list[Run], folder: Path, failed: list[str]) -> int:

@@ -23,7 +23,8 @@ _LINE = re.compile(
 def take_over(runs: Sequence[Run], file: Path) -> int:
     """Make result.json, for runs that have no files, of their lines.
 
-    The ids of a grid and of a search change with the configuration, so that a line is of the one it is taken for.
+    The ids of a grid and of a search change with the configuration, so that a line is of the one it is taken for. Those
+    of a configuration folder do not.
 
     Args:
         runs: of a sweep.

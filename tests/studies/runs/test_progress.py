@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dien_fuxictr.experiment.training.resume import as_text
 from dien_fuxictr.studies.runs import display
 from dien_fuxictr.studies.runs.progress import Progress, reached, run_with_progress
 from dien_fuxictr.studies.runs.run import Run
@@ -24,6 +25,8 @@ for epoch, monitor in ((1, 0.7), (2, 0.6)):
         time.sleep(0.01)
     else:
         sys.exit("it was not shown")
+with open(sys.argv[6] + "/result.json", "w") as result:
+    json.dump({"config": CONFIG}, result)
 """
 
 
@@ -38,6 +41,11 @@ def points(*values: float) -> list[dict[str, float]]:
 def write(run: Run, *values: float) -> None:
     run.report.mkdir(parents=True, exist_ok=True)
     run.curve.write_text("".join(f"{json.dumps(point)}\n" for point in points(*values)))
+
+
+def finish(run: Run) -> None:
+    run.report.mkdir(parents=True, exist_ok=True)
+    (run.report / "result.json").write_text(json.dumps({"config": as_text(run.params)}))
 
 
 class Shown(io.StringIO):
@@ -79,7 +87,7 @@ def test_the_last_epoch_and_the_best_so_far(params: dict, values: list[float], t
 
 @pytest.mark.parametrize("is_terminal", [False, True])
 def test_a_running_run_is_shown_as_it_writes(script, monkeypatch, is_terminal: bool) -> None:
-    script(EVALUATIONS)
+    script(EVALUATIONS.replace("CONFIG", repr(as_text(PARAMS))))
     shown = Shown(is_terminal, awaited="a: epoch 1/8, AUC 0.7000, best 0.7000 in epoch 1")
     monkeypatch.setattr("sys.stderr", shown)
     assert run_with_progress([made("a")], [-1], finished=2) == []
@@ -98,6 +106,7 @@ def test_a_file_gets_a_line_an_event(capsys: pytest.CaptureFixture[str]) -> None
         progress.poll()
         write(b, 0.5)
         progress.end("b", 0, "pruned", pruned=1)
+        finish(a)
         progress.end("a", 0, finished=4)
     assert capsys.readouterr().err.splitlines() == [
         "a: started",
@@ -110,13 +119,15 @@ def test_a_file_gets_a_line_an_event(capsys: pytest.CaptureFixture[str]) -> None
     ]
 
 
-@pytest.mark.parametrize(("code", "how"), [(3, "exit code 3"), (-9, "killed by SIGKILL"), (0, "exit code 0")])
+@pytest.mark.parametrize(("code", "how"), [(3, "exit code 3"), (-9, "killed by SIGKILL"), (0, "without a result")])
 def test_a_failure_is_shown_with_the_end_of_its_log(capsys: pytest.CaptureFixture[str], code: int, how: str) -> None:
     with Progress(2, 0) as progress:
         log = progress.start(made("a")).log
         log.parent.mkdir(parents=True)
         log.write_text("\n".join(f"line {i}" for i in range(9)) + "\n0%|\r50%|\r100%|\nerror: a reason\n")
-        progress.end("a", code, "" if code else "failed")
+        if code:
+            finish(made("a"))
+        progress.end("a", code)
     assert progress.failed == ["a"]
     _, first, *lines, last = capsys.readouterr().err.splitlines()
     assert first == f"failed: a, {how}; the end of {log}:" and last == "a: failed; 1/2 runs, failed 1"
@@ -134,6 +145,7 @@ def test_a_terminal_has_a_row_for_each_running_run(monkeypatch: pytest.MonkeyPat
         return text
 
     with Progress(3, 0) as progress:
+        finish(made("a"))
         progress.start(made("a"))
         progress.start(made("b"))
         assert "0/3" in (text := new()) and text.index("a: started") < text.index("\n\r  b: started")

@@ -157,6 +157,19 @@ def test_configuration_folder_with_tag(workspace, fast, capsys):
     assert [line.split()[0] for line in ran()] == ["Tooth", "Two", "Two"], "one of another configuration does not count"
 
 
+def test_lines_of_a_configuration_folder_count_with_a_caution(workspace, script, capsys):
+    script("print('no result')")
+    Path("config.csv").write_text(
+        " 20260101-000000,[command] python x,[exp_id] Tiny_test,[dataset_id] tiny,[train] N.A.,[val] AUC: 0.5,[test] \n"
+    )
+    assert main(["--config", "config", "--set", "epochs=9"]) == 1
+    out, err = capsys.readouterr()
+    assert "taken" not in out and "failed: Tiny_test, without a result; the end of" in err
+    assert main(["--config", "config"]) == 0
+    out = capsys.readouterr().out
+    assert "1 results taken from config.csv" in out and "whether they are of these configurations is not known" in out
+
+
 @pytest.mark.parametrize(
     ("space", "arguments", "message"),
     [
