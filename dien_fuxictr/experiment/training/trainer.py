@@ -94,6 +94,9 @@ class Trainer:
             self.progress = Progress(**state["progress"])
         if self._finished:
             return
+        if self.progress.saved_best and self.best_path.exists():
+            # A run that is killed after an evaluation may have written its weights and not yet the state.
+            self.progress.weights = checkpoint.digest(self.best_path)
         checkpoint.fit_weights(self.model, state["model"], self.resume_file.path)
         if list(checkpoint.with_current_names(self.model, state["model"])) != list(self.model.state_dict()):
             raise UserError(

@@ -53,6 +53,10 @@ def assert_equal(left: dict, right: dict) -> None:
         assert torch.equal(value, right[name]), name
 
 
+def interrupt() -> None:
+    raise Interrupt
+
+
 def scripted(trainer: Trainer, monkeypatch, values: list[float]) -> None:
     """Let the evaluations give these values of the monitor."""
     remaining = iter(values)
@@ -337,6 +341,24 @@ def test_what_changes_the_result_may_not_change(parts, key):
     Trainer(model, config={key: 1}).fit(train, valid, 1)
     with pytest.raises(UserError, match=rf"differs in {key} \(1 -> 2\)$"):
         Trainer(model, config={key: 2}).resume()
+
+
+def test_weights_that_are_newer_than_the_state_are_still_this_runs(parts, monkeypatch):
+    """Killed between the two, and on a GPU the repeated evaluation need not be as good again."""
+    model, train, valid = parts(early_stop_patience=1)
+    killed = Trainer(model)
+    with monkeypatch.context() as patch:
+        scripted(killed, patch, [0.6, 0.7])
+        write = killed._write_state
+        patch.setattr(killed, "_write_state", lambda: interrupt() if killed.progress.epoch else write())
+        with pytest.raises(Interrupt):
+            killed.fit(train, valid, 9)
+    model, train, valid = parts(early_stop_patience=1)
+    resumed = Trainer(model)
+    resumed.resume()
+    scripted(resumed, monkeypatch, [0.5])
+    resumed.fit(train, valid, 9)
+    assert resumed.progress.total_steps == 14
 
 
 def test_an_older_runs_state_is_gone_before_new_weights_are_there(parts, monkeypatch):
