@@ -6,6 +6,7 @@ import os
 import platform
 import re
 from collections.abc import Iterable, Sequence
+from datetime import date
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -49,9 +50,9 @@ def read_curve(file: Path) -> list[dict[str, float]]:
         file: need not exist.
 
     Returns:
-        A point an evaluation: its `step` and `epoch` (from 1), `loss/train` and, if the model has one,
-        `loss/auxiliary`: means since the last evaluation, or since the run was resumed; `validation/METRIC`, and
-        `monitor`, what the run is judged by.
+        A point an evaluation: its `step` and `epoch` (from 1); means since the last evaluation, or since the run was
+        resumed, of `loss/train`, `loss/target`, which is without auxiliary loss and regularisation, and, if the model
+        has one, `loss/auxiliary`; `validation/METRIC`, and `monitor`, what the run is judged by.
     """
     lines = file.read_bytes().split(b"\n")[:-1] if file.is_file() else []
     return [json.loads(line) for line in lines]
@@ -96,7 +97,7 @@ class Report:
         """
         means = {
             f"loss/{name}": float(np.mean([losses[name] for losses in self._losses]))
-            for name in ("train", "auxiliary")
+            for name in ("train", "target", "auxiliary")
             if self._losses and name in self._losses[0]
         }
         validation = {f"validation/{name}": value for name, value in metrics.items()}
@@ -144,6 +145,7 @@ class Report:
             "inference_ms": test.milliseconds if test else None,
             "batch_size": params["batch_size"],
             "config": as_text(params),
+            "date": f"{date.today()}",
             **self.commits,
             "versions": versions(PACKAGES),
             "hardware": {"device": device, "cpus": os.cpu_count(), "threads": torch.get_num_threads()},

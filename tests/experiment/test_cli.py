@@ -112,7 +112,8 @@ def test_tensorboard_has_losses_metrics_rate_and_histograms(workspace):
     (folder,) = workspace.file(".tensorboard").iterdir()
     events = EventAccumulator(str(folder))
     events.Reload()
-    assert set(events.Tags()["scalars"]) == {"loss/train", "gradient_norm", "learning_rate", "validation/AUC"}
+    losses = {"loss/train", "loss/target", "gradient_norm"}
+    assert set(events.Tags()["scalars"]) == {*losses, "learning_rate", "validation/AUC"}
     assert events.Tags()["histograms"] == ["attention/item"]
     assert [event.step for event in events.Scalars("validation/AUC")] == [7, 14, 21]
     assert len(events.Scalars("loss/train")) == 21

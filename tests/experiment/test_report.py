@@ -1,6 +1,7 @@
 """`--report`: the files that a comparison reads."""
 
 import json
+from datetime import date, timedelta
 from importlib.metadata import version
 
 import numpy as np
@@ -26,11 +27,12 @@ def test_report_holds_metrics_curves_timings_and_predictions(workspace):
     assert result["parameters"] == 32 * 4 + 4 * 8 + 8 + 2 * 8 + 8 + 1
     curve = result["curve"]
     assert [(point["step"], point["epoch"]) for point in curve] == [(7, 1), (14, 2), (21, 3)]
-    assert set(curve[0]) == {"step", "epoch", "loss/train", "validation/AUC", "monitor"}
+    assert set(curve[0]) == {"step", "epoch", "loss/train", "loss/target", "validation/AUC", "monitor"}
     assert curve == read_curve(folder / "curve.jsonl")
     assert max(point["monitor"] for point in curve) == pytest.approx(result["valid"]["AUC"], abs=1e-9)
     assert result["config"]["learning_rate"] == "0.01" and "torch" in result["versions"]
     assert result["hardware"]["device"].strip() and result["hardware"]["cpus"] >= 1
+    assert abs(date.fromisoformat(result["date"]) - date.today()) <= timedelta(days=1)
 
 
 def test_versions_name_the_build_of_torch(monkeypatch):

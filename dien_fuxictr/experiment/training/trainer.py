@@ -29,7 +29,12 @@ class Observer(Protocol):
     """What watches a training run, e.g. TensorBoard."""
 
     def step(self, step: int, losses: dict[str, float], learning_rate: float) -> None:
-        """After each optimizer step; `losses` has `train`, `gradient_norm` and, if the model has one, `auxiliary`."""
+        """After each optimizer step.
+
+        Args:
+            losses: `train`, all that is minimised; `target`, the loss of the predictions alone, without auxiliary loss
+                and regularisation; `auxiliary` if the model has one; and `gradient_norm`.
+        """
 
     def evaluation(
         self, step: int, epoch: int, metrics: dict[str, float], model: BaseModel, loader: Iterable[Any]
@@ -222,7 +227,8 @@ class Trainer:
                     raise
                 raise self._not_finite("loss", loss_cause(model, return_dict, y_true)) from error
             loss.backward()
-            watched = {"train": loss, "gradient_norm": gradient_norm(self._parameters)}
+            target = model.loss_fn(return_dict["y_pred"].detach(), y_true, reduction="mean")
+            watched = {"train": loss, "target": target, "gradient_norm": gradient_norm(self._parameters)}
             if isinstance(return_dict.get("aux_loss"), Tensor):  # models of the zoo have 0 there when it is off
                 watched["auxiliary"] = return_dict["aux_loss"]
             # The one host synchronisation of the step.

@@ -11,12 +11,14 @@ import torch
 from fuxictr.features import FeatureMap
 from fuxictr.pytorch.dataloaders import RankDataLoader
 from fuxictr.pytorch.torch_utils import seed_everything
+from made import DEFAULTS, features, make_batch, make_feature_map
 
 from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.experiment.evaluation.evaluate import Evaluation
 from dien_fuxictr.experiment.training.gradients import clip_gradients, gradient_norm
 from dien_fuxictr.experiment.training.optimizers import fuse
 from dien_fuxictr.experiment.training.trainer import MIN_DELTA, Trainer
+from model_zoo.DIEN.src import DIEN
 
 
 @pytest.fixture
@@ -237,6 +239,27 @@ def test_gradients_within_the_norm_are_not_written_to():
     assert [parameter.grad._version for parameter in parameters] == written
     clip_gradients(parameters, 1.0, gradient_norm(parameters).item())
     assert [parameter.grad._version for parameter in parameters] != written
+
+
+class Losses:
+    """Keeps the losses of each step."""
+
+    def __init__(self) -> None:
+        self.every: list[dict[str, float]] = []
+
+    def step(self, step: int, losses: dict[str, float], learning_rate: float) -> None:
+        self.every.append(losses)
+
+
+def test_the_target_loss_is_observed_apart_from_auxiliary_loss_and_regularisation():
+    seen = Losses()
+    parts = {"aux_loss_alpha": 0.5, "embedding_regularizer": 0.1, "net_regularizer": 0.2}
+    model = DIEN(make_feature_map(features()), **{**DEFAULTS, **parts}).train()
+    regularisation = model.regularization_loss().item()
+    Trainer(model, observers=[seen]).train_step(make_batch([3, 5, 0, 2]))
+    (losses,) = seen.every
+    assert losses["target"] == pytest.approx(losses["train"] - 0.5 * losses["auxiliary"] - regularisation, abs=1e-5)
+    assert min(losses["auxiliary"], regularisation) > 0.1
 
 
 class Interrupt(Exception):
