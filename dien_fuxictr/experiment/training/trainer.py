@@ -29,12 +29,7 @@ class Observer(Protocol):
     """What watches a training run, e.g. TensorBoard."""
 
     def step(self, step: int, losses: dict[str, float], learning_rate: float) -> None:
-        """After each optimizer step.
-
-        Args:
-            losses: `train`, all that is minimised; `target`, the loss of the predictions alone, without auxiliary loss
-                and regularisation; `auxiliary` if the model has one; and `gradient_norm`.
-        """
+        """After each optimizer step; `losses`: `train`, its part `target`, `gradient_norm`, `auxiliary` if there is one."""
 
     def evaluation(
         self, step: int, epoch: int, metrics: dict[str, float], model: BaseModel, loader: Iterable[Any]
