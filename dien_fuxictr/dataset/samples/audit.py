@@ -13,6 +13,7 @@ import polars as pl
 from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
+from dien_fuxictr.common.csv_lines import scan_csv
 from dien_fuxictr.common.errors import UserError
 
 from .behaviour_log import clicks
@@ -184,8 +185,8 @@ def read_csv(train: Path, test: Path) -> Samples:
         if not Path(path).is_file():
             raise UserError(f"{path} does not exist")
         try:
-            frame = pl.read_csv(path, infer_schema=False)
-        except pl.exceptions.PolarsError as error:
+            frame = scan_csv(path, infer_schema=False).collect()
+        except (pl.exceptions.PolarsError, OSError) as error:
             raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
         lacking = [name for name in CSV_COLUMNS if name not in frame.columns]
         if lacking:

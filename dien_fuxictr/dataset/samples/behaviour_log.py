@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
+from dien_fuxictr.common.csv_lines import scan_csv
 from dien_fuxictr.common.errors import UserError
 
 from .amazon import UNKNOWN_CATEGORY, without_separator
@@ -15,6 +16,7 @@ RESERVED = re.compile(
     r"history_(start|length)|.*_history|neg_.*"
 )
 """Names that the samples or their making use."""
+SKIP_HINT = "; --skip-bad-lines leaves such rows out"
 
 
 def read_log(
@@ -39,15 +41,16 @@ def read_log(
         request: column that is equal for the exposures that were shown together.
         side: columns of further properties of a behaviour; they keep their names.
         time_unit: "s" or "ms".
-        skip_bad_lines: leave rows without user, item, request or readable time out instead of stopping at the first.
+        skip_bad_lines: leave rows without user, item, request or readable time, and those with more or fewer fields
+            than the header, out instead of stopping at the first.
 
     Returns:
         In file order: user_id, item_id, cate_id (String), time (Int64, seconds), the side columns (String; empty
         where the log has none) and, where named, label (Int8) and request (String).
 
     Raises:
-        UserError: the file or a column is missing, the file cannot be read or has no rows, a name is taken, a value
-            is no time or no label.
+        UserError: the file or a column is missing, the file cannot be read or has no rows, a row has more or fewer
+            fields than the header, a name is taken, a value is no time or no label.
     """
     columns = {"user_id": user, "item_id": item, "cate_id": category, "time": time}
     columns |= {"label": label} if label else {}
@@ -57,7 +60,7 @@ def read_log(
             raise UserError(f"side column {name!r}: the name is taken; rename the column in {path}")
     if request and not label:
         raise UserError("request needs label: only a log that has exposures without a click has requests")
-    raw = read_columns(path, columns | {name: name for name in side})
+    raw = read_columns(path, columns | {name: name for name in side}, skip_bad_lines)
     ids = ["user_id", "item_id", *(["request"] if request else [])]
     try:
         times = seconds(raw["time"], time_unit)
@@ -73,10 +76,7 @@ def read_log(
     if bad.any() and not skip_bad_lines:
         row = int(bad.to_numpy().argmax())
         name = next(name for name in unusable.columns if unusable[name][row])
-        raise UserError(
-            f"{path}: row {row + 1} has no usable {columns[name]} ({raw[name][row]!r}); "
-            "--skip-bad-lines leaves such rows out"
-        )
+        raise UserError(f"{path}: row {row + 1} has no usable {columns[name]} ({raw[name][row]!r}){SKIP_HINT}")
     if bad.any():
         logging.warning(f"{path}: left out {bad.sum()} broken rows")
         log = log.filter(~bad)
@@ -86,13 +86,17 @@ def read_log(
     return log.with_columns(clicks(log["label"], path, label)) if label else log
 
 
-def read_columns(path: Path, columns: dict[str, str]) -> pl.DataFrame:
+def read_columns(path: Path, columns: dict[str, str], skip_bad_lines: bool) -> pl.DataFrame:
     """Only the named columns of the file, under the builders' names; ids as text."""
     if not Path(path).is_file():
         raise UserError(f"raw file {path} does not exist")
     try:
         parquet = ".parquet" in Path(path).suffixes
-        source = pl.scan_parquet(path) if parquet else pl.scan_csv(path, infer_schema=False)
+        source = (
+            pl.scan_parquet(path)
+            if parquet
+            else scan_csv(path, skip_bad_lines=skip_bad_lines, hint=SKIP_HINT, infer_schema=False)
+        )
         present = source.collect_schema().names()
         lacking = [name for name in columns.values() if name not in present]
         if lacking:

@@ -77,7 +77,10 @@ COMMON: dict[str, Option] = {
     "min_history": Option(1, "leave samples with a shorter history out", kind=int, minimum=0),
     "seed": Option(2019, "seed of ties, user splits, negatives and row order", kind=int, minimum=0),
     "skip_bad_lines": Option(
-        False, "leave broken lines out and say how many, instead of stopping at the first", kind=bool
+        False,
+        "leave broken lines out, such as rows of a wrong number of fields, and say how many, instead of stopping at "
+        "the first",
+        kind=bool,
     ),
     "folds": Option(10, "cut the users into this many parts", kind=int, minimum=2, protocol="last"),
     "fold": Option(0, "the part for the test, from 0", kind=int, minimum=0, protocol="last"),

@@ -232,7 +232,8 @@ def test_published_csv_files_of_other_shapes(tmp_path: Path) -> None:
         ("", HEADER + ROWS, r"train\.csv cannot be read: empty CSV"),
         (HEADER, HEADER + ROWS, r"train\.csv has no rows"),
         (HEADER + ROWS, ROWS, r"test\.csv has no column 'label'"),
-        (HEADER + ROWS, HEADER + "1,u,i,c,h,h,more\n", r"test\.csv cannot be read: "),
+        (HEADER + ROWS, HEADER + "1,u,i,c,h,h,more\n", r"test\.csv: line 2 has 7 fields where the header has 6"),
+        (HEADER + ROWS[:-7], HEADER + ROWS, r"train\.csv: line 3 has 5 fields where the header has 6"),
         (HEADER + ROWS, HEADER + "2,u,i,c,h,h\n", r"test\.csv: column 'label' has the value '2'; a label is 0 or 1"),
         (HEADER + ROWS, HEADER + "1,u,i,c,h,h\n", "the test split has 1 samples, all of label 1: no AUC"),
         (

@@ -182,8 +182,8 @@ def test_requests_need_labels(tmp_path: Path) -> None:
         ("log.csv", b"", "log.csv cannot be read: empty CSV"),
         ("log.csv", b"uid,iid,cid,ts\n", "log.csv has no rows"),
         ("log.csv", b"uid,iid,ts\nu,i,1\n", "log.csv has no column 'cid'; it has uid, iid, ts"),
-        ("log.csv", b"uid,iid,cid,ts\nu,i,c,1,more\n", "log.csv cannot be read: "),
-        ("log.csv", b"uid,iid,cid,ts\nu,i,c\n", r"row 1 has no usable ts \(None\)"),
+        ("log.csv", b"uid,iid,cid,ts\nu,i,c\n", "line 2 has 3 fields where the header has 4; a value"),
+        ("log.csv", b'uid,iid,cid,ts\nu,i,"c\n', "line 2 begins a row with a quote that is never closed"),
         ("log.parquet", b"uid,iid,cid,ts\nu,i,c,1\n", "log.parquet cannot be read: "),
         ("log.csv.gz", gzip.compress(b"uid,iid,cid,ts\n" + b"u,i,c,1\n" * 500)[:-10], "log.csv.gz cannot be read: "),
     ],
@@ -193,6 +193,18 @@ def test_files_that_cannot_be_read(name: str, content: bytes, message: str, tmp_
     with pytest.raises(UserError, match=message) as caught:
         read_log(tmp_path / name, **COLUMNS)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("broken", [b"u3,a name, its rest,c,3,", b"u3,i,c", b"u3"])
+def test_rows_of_a_wrong_number_of_fields(broken: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"\n".join([b"uid,iid,cid,ts,note", b'u1,i,"c\n",1,', broken, b"", b'u2,i,c,2,"a, b"', b""]))
+    with pytest.raises(UserError) as caught:
+        read_log(path, **COLUMNS)
+    assert f"{path}: line 4 has {broken.count(b',') + 1} fields where the header has 5; " in str(caught.value)
+    assert str(caught.value).endswith("; --skip-bad-lines leaves such rows out")
+    assert read_log(path, **COLUMNS, skip_bad_lines=True)["user_id"].to_list() == ["u1", "u2"]
+    assert "left out 1 rows of a wrong number of fields" in caplog.text
 
 
 def test_a_truncated_parquet_file_and_a_missing_one(tmp_path: Path) -> None:

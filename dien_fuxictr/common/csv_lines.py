@@ -1,0 +1,153 @@
+"""CSV files whose rows have as many fields as the header.
+
+polars fills a row that is too short with nulls and reads the first fields of one that is too long: an unquoted comma
+shifts the columns, and a file that was cut passes for a whole one.
+"""
+
+import logging
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from .errors import UserError
+
+COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+"""First bytes of a compressed file -> what compressed it."""
+BLOCK_BYTES = 1 << 24
+QUOTE, NEWLINE, RETURN = b'"\n\r'
+_ROW = "number of the row"
+
+
+@dataclass(frozen=True)
+class OddRows:
+    """The rows of a CSV file that are not as its header, by their numbers: the first after the header has 0.
+
+    Attributes:
+        header: how many fields the header has.
+        blank: (B,) rows that are empty lines; none in a file of one column, where such a line is a value.
+        uneven: (U,) other rows that have more or fewer fields than the header.
+        line: (U,) the line of the file, from 1, on which each uneven row begins.
+        fields: (U,) how many it has.
+    """
+
+    header: int
+    blank: np.ndarray
+    uneven: np.ndarray
+    line: np.ndarray
+    fields: np.ndarray
+
+
+def scan_csv(
+    path: str | Path,
+    separator: str = ",",
+    n_rows: int | None = None,
+    skip_bad_lines: bool = False,
+    hint: str = "",
+    **options: Any,
+) -> pl.LazyFrame:
+    """`pl.scan_csv` of a file, plain or compressed, all of whose rows have as many fields as its header.
+
+    Empty lines are left out.
+
+    Args:
+        path: has a header line; a value that holds the separator, a line break or a quote is in double quotes.
+        separator: one byte.
+        n_rows: look at so many rows only.
+        skip_bad_lines: leave rows of another number of fields out, with a warning that counts them.
+        hint: what the error's line ends with.
+        options: further ones of `pl.scan_csv`.
+
+    Raises:
+        UserError: a row has another number of fields, or a quoted value has no end; names the line.
+        OSError: the file cannot be read.
+    """
+    odd = odd_rows(path, separator, n_rows)
+    if len(odd.uneven):
+        first = f"line {odd.line[0]} has {odd.fields[0]} fields where the header has {odd.header}"
+        if not skip_bad_lines:
+            rows = f", {len(odd.uneven)} such rows" if len(odd.uneven) > 1 else ""
+            raise UserError(f"{path}: {first}{rows}; a value that holds {separator!r} must be in double quotes{hint}")
+        logging.warning(f"{path}: left out {len(odd.uneven)} rows of a wrong number of fields ({first})")
+    options |= {"separator": separator, "n_rows": n_rows}
+    dropped = np.concatenate([odd.blank, odd.uneven])
+    if not len(dropped):
+        return pl.scan_csv(path, **options)
+    rows = pl.scan_csv(path, truncate_ragged_lines=True, row_index_name=_ROW, **options)
+    return rows.filter(~pl.col(_ROW).is_in(dropped.tolist())).drop(_ROW)
+
+
+def odd_rows(path: str | Path, separator: str = ",", n_rows: int | None = None) -> OddRows:
+    """Count the fields of each row in one pass over the file's bytes; arguments and errors are those of `scan_csv`."""
+    header, row, limit = 0, 0, sys.maxsize if n_rows is None else n_rows
+    blank, uneven, lines, counts = ([np.zeros(0, np.int64)] for _ in range(4))
+    for fields, line, is_blank in _rows(path, ord(separator)):
+        begin = 0
+        if not header:
+            begin = int(np.append(~is_blank, True).argmax()) + 1
+            if begin > len(fields):
+                continue
+            header = int(fields[begin - 1])
+        fields, line, is_blank = (part[begin:][: limit - row] for part in (fields, line, is_blank))
+        is_blank &= header > 1
+        odd = np.flatnonzero((fields != header) & ~is_blank)
+        blank.append(row + np.flatnonzero(is_blank))
+        uneven.append(row + odd)
+        lines.append(line[odd])
+        counts.append(fields[odd])
+        row += len(fields)
+        if row >= limit:
+            break
+    return OddRows(header, *(np.concatenate(parts) for parts in (blank, uneven, lines, counts)))
+
+
+def _rows(path: str | Path, separator: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Of the rows that end in each block: number of fields, line on which the row begins, whether it is blank."""
+    quoted, last = False, NEWLINE
+    line, broken = 1, 0  # where the unfinished row begins; line breaks in earlier blocks
+    begin, separators = 0, 0  # of the unfinished row: its first byte, counted from the block's, and those so far
+    for data in _blocks(path):
+        newline = data == NEWLINE
+        breaks = np.flatnonzero(newline)
+        mark = (data == separator) | newline
+        quote = data == QUOTE
+        if quoted or quote.any():
+            within = np.bitwise_xor.accumulate(quote) ^ quoted
+            mark &= ~within
+            quoted = bool(within[-1])
+        mark = np.flatnonzero(mark)
+        of_end = np.flatnonzero(newline[mark])
+        end = mark[of_end]
+        starts = np.append(begin, end + 1)
+        lines = np.append(line, broken + 1 + np.searchsorted(breaks, end, side="right"))
+        fields = np.diff(of_end, prepend=-1 - separators)
+        blank = fields == 1
+        single = np.flatnonzero(blank)
+        size = end[single] - starts[single]
+        before = np.where(end[single] > 0, data[end[single] - 1], last)
+        blank[single] = (size == 0) | ((size == 1) & (before == RETURN))
+        yield fields, lines[:-1], blank
+        line, begin, last = int(lines[-1]), int(starts[-1]) - len(data), data[-1]
+        separators = len(mark) - 1 - of_end[-1] if len(end) else separators + len(mark)
+        broken += len(breaks)
+    if quoted:
+        raise UserError(f"{path}: line {line} begins a row with a quote that is never closed")
+
+
+def _blocks(path: str | Path) -> Iterator[np.ndarray]:
+    """The bytes of the file, decompressed; the last one is a line break."""
+    with open(path, "rb") as file:
+        start = file.read(4)
+    compression = next((name for first, name in COMPRESSIONS.items() if start.startswith(first)), None)
+    last = NEWLINE
+    with pa.input_stream(str(path), compression=compression) as stream:
+        while block := stream.read(BLOCK_BYTES):
+            yield np.frombuffer(block, np.uint8)
+            last = block[-1]
+    if last != NEWLINE:
+        yield np.array([NEWLINE], np.uint8)

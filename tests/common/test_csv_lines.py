@@ -1,0 +1,121 @@
+"""Rows of CSV files that have more or fewer fields than the header."""
+
+import csv
+import gzip
+import io
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dien_fuxictr.common import csv_lines
+from dien_fuxictr.common.csv_lines import odd_rows, scan_csv
+from dien_fuxictr.common.errors import UserError
+
+
+def write(path: Path, content: bytes) -> Path:
+    if path.suffix == ".zst":
+        with pa.CompressedOutputStream(str(path), "zstd") as file:
+            file.write(content)
+    else:
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+def rows_of(path: Path, **options) -> list[tuple]:
+    return scan_csv(path, infer_schema=False, **options).collect().rows()
+
+
+@pytest.mark.parametrize("columns", [["a"], ["c"], ["a", "b", "c"]])
+@pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz", "rows.csv.zst"])
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"", b"\n", b"\n\n\n"])
+def test_uneven_rows_are_an_error_or_left_out(
+    columns: list[str], name: str, newline: bytes, bom: bytes, end: bytes, tmp_path: Path, caplog
+) -> None:
+    lines = [b"a,b,c", b"1,2,3", b'"4,\n\n""4""",5,6', b"7,8,9,10", b'"11\n",12', b"", b"13,14,15", b"16"]
+    path = write(tmp_path / name, bom + (b"\n".join(lines) + end).replace(b"\n", newline))
+    with pytest.raises(UserError) as caught:
+        scan_csv(path, hint="; HINT")
+    assert str(caught.value) == (
+        f"{path}: line 6 has 4 fields where the header has 3, 3 such rows; a value that holds ',' must be in double "
+        "quotes; HINT"
+    )
+    found = odd_rows(path)
+    assert found.uneven.tolist() == [2, 3, 6] and found.line.tolist() == [6, 7, 11]
+    assert found.fields.tolist() == [4, 2, 1] and found.header == 3
+    assert found.blank.tolist() == [4, *((7, 8) if len(end) == 3 else ())]
+    whole = [("1", "2", "3"), ('4,\n\n"4"', "5", "6"), ("13", "14", "15")]
+    left = scan_csv(path, skip_bad_lines=True, infer_schema=False).select(columns).collect()
+    assert [value.replace("\r", "") for value in left[columns[0]]] == [row["abc".index(columns[0])] for row in whole]
+    assert left.columns == columns
+    assert f"{path}: left out 3 rows of a wrong number of fields (line 6 has 4 fields where" in caplog.text
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_empty_lines_are_no_rows(newline: bytes, tmp_path: Path, caplog) -> None:
+    content = b"\n\na,b\n1,2\n\n3,4\n\n\n".replace(b"\n", newline)
+    assert rows_of(write(tmp_path / "rows.csv", content)) == [("1", "2"), ("3", "4")]
+    one_column = b"a\n1\n\n3\n".replace(b"\n", newline)
+    assert rows_of(write(tmp_path / "column.csv", one_column)) == [("1",), (None,), ("3",)]
+    assert not caplog.records
+
+
+def test_a_file_that_was_cut(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv", b"a,b\n1,2\n3")
+    with pytest.raises(UserError, match="line 3 has 1 fields where the header has 2; a value"):
+        scan_csv(path)
+    path = write(tmp_path / "quoted.csv", b'a,b\n1,2\n3,"4\n5,6\n')
+    for skip_bad_lines in (False, True):  # where the quote ends nobody knows: what would be left out is the rest
+        with pytest.raises(UserError, match="line 3 begins a row with a quote that is never closed"):
+            scan_csv(path, skip_bad_lines=skip_bad_lines)
+    path.with_suffix(".csv.gz").write_bytes(gzip.compress(path.read_bytes() * 1000)[:-10])
+    with pytest.raises(OSError):
+        scan_csv(path.with_suffix(".csv.gz"))
+
+
+def test_only_the_rows_that_are_read_count(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv", b"a\tb\n1\t2\n\n3\t4\n5\n")
+    assert rows_of(path, separator="\t", n_rows=3) == [("1", "2"), ("3", "4")]
+    with pytest.raises(UserError, match=r"line 5 has 1 fields where the header has 2; a value that holds '.t' must"):
+        scan_csv(path, separator="\t", n_rows=4)
+
+
+def test_nothing_to_count(tmp_path: Path) -> None:
+    assert rows_of(write(tmp_path / "header.csv", b"a,b")) == []
+    for content in (b"", b"\n\r\n"):
+        assert odd_rows(write(tmp_path / "empty.csv", content)).header == 0
+
+
+FIELD = st.text(st.sampled_from('x,"\n '), max_size=4)
+RECORD = st.lists(FIELD, min_size=1, max_size=4).filter(lambda record: record != [""])
+
+
+@given(records=st.lists(RECORD, min_size=1, max_size=8), block=st.integers(1, 12), end=st.sampled_from(["\n", "\r\n"]))
+def test_against_the_csv_module(records: list[list[str]], block: int, end: str, tmp_path_factory) -> None:
+    """Whatever the fields hold and wherever a block ends."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator=end).writerows(records)
+    path = write(tmp_path_factory.mktemp("made") / "rows.csv", text.getvalue().encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_lines, "BLOCK_BYTES", block)
+        found = odd_rows(path)
+    widths = [len(record) for record in records]
+    uneven = [number for number, width in enumerate(widths[1:]) if width != widths[0]]
+    before = [sum(field.count("\n") for record in records[: row + 1] for field in record) for row in uneven]
+    assert found.header == widths[0] and not len(found.blank)
+    assert found.uneven.tolist() == uneven and found.fields.tolist() == [widths[row + 1] for row in uneven]
+    assert found.line.tolist() == [row + 2 + breaks for row, breaks in zip(uneven, before, strict=True)]
+
+
+def test_a_large_file_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pl.DataFrame({"a": range(10_000), "b": ["x,y"] * 10_000})
+    path = tmp_path / "rows.csv"
+    frame.write_csv(path)
+    monkeypatch.setattr(csv_lines, "BLOCK_BYTES", 999)
+    assert not len(odd_rows(path).uneven) and not len(odd_rows(path).blank)
+    assert scan_csv(path).collect().equals(frame)
