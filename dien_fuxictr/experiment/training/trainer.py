@@ -29,7 +29,7 @@ class Observer(Protocol):
     """What watches a training run, e.g. TensorBoard."""
 
     def step(self, step: int, losses: dict[str, float], learning_rate: float) -> None:
-        """After each optimizer step; `losses`: `train`, its part `target`, `gradient_norm`, `auxiliary` if there is one."""
+        """After each optimizer step; `losses`: `train`, its part `target`, `gradient_norm`, perhaps `auxiliary`."""
 
     def evaluation(
         self, step: int, epoch: int, metrics: dict[str, float], model: BaseModel, loader: Iterable[Any]
