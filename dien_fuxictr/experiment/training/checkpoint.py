@@ -44,7 +44,7 @@ def load(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise UserError(f"checkpoint {path} is refused: broken, or it holds more than tensors and numbers") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"checkpoint {path} is not readable: {_first_line(error)}") from error
+        raise UserError(f"checkpoint {path} is not readable: {first_line(error)}") from error
     if not isinstance(content, dict):
         raise UserError(f"checkpoint {path} holds a {type(content).__name__}, not a state dict")
     return content
@@ -65,9 +65,9 @@ def fit_weights(model: nn.Module, weights: dict[str, Any], path: Path) -> None:
     Raises:
         UserError: the names and shapes that differ.
     """
-    weights = with_current_names(model, weights)
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items() if isinstance(value, Tensor)}
-    found = {name: tuple(value.shape) for name, value in weights.items() if isinstance(value, Tensor)}
+    weights = with_current_names(model, {str(name): value for name, value in weights.items()})
+    expected = {name: _form(value) for name, value in model.state_dict().items()}
+    found = {name: _form(value) for name, value in weights.items()}
     differences = [f"no {name}" for name in expected if name not in found]
     differences += [f"{name} is not the model's" for name in found if name not in expected]
     differences += [
@@ -79,6 +79,13 @@ def fit_weights(model: nn.Module, weights: dict[str, Any], path: Path) -> None:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise UserError(f"checkpoint {path} does not fit the model: {'; '.join(differences[:3])}{more}")
     model.load_state_dict(weights)
+
+
+def _form(value: Any) -> str:
+    """The shape of a tensor, of whichever kind it is; of anything else its type."""
+    if not isinstance(value, Tensor):
+        return f"no tensor but of type {type(value).__name__}"
+    return f"{'' if value.layout == torch.strided else 'sparse '}{tuple(value.shape)}"
 
 
 def with_current_names(model: nn.Module, weights: dict[str, Any]) -> dict[str, Any]:
@@ -114,5 +121,6 @@ def set_rng_state(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(internal.tolist()), gauss_next))
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Of what an error says."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -13,6 +13,7 @@ from . import checkpoint
 
 # A resumed run may differ in these: they change where and how it runs, not what it computes.
 FREE_KEYS = ("gpu", "verbose", "num_workers", "model_root")
+_PARTS = ("config", "progress", "model", "optimizer", "rng", "epoch_rng")
 DATA_CONTENT = "content of the data set"
 """What a run's configuration has besides its keys."""
 
@@ -97,7 +98,7 @@ class ResumeFile:
         checkpoint.save({"finished": True, "config": self._config, "progress": asdict(progress)}, self.path)
 
     def load(self) -> dict[str, Any]:
-        """The state as saved.
+        """The state as saved, its progress as `Progress`.
 
         Raises:
             UserError: no state, a broken one, or one of another configuration (the differing keys are named).
@@ -105,8 +106,14 @@ class ResumeFile:
         if not self.path.exists():
             raise UserError(f"nothing to resume: {self.path} does not exist")
         state = checkpoint.load(self.path)
-        if not {"finished", "config"} <= state.keys():
+        needed = ("config",) if state.get("finished") else _PARTS
+        if "finished" not in state or not all(isinstance(state.get(part), dict) for part in needed):
             raise UserError(f"{self.path} is not a resume state")
+        if "progress" in state:  # not in the mark of an earlier version that a run has finished
+            try:
+                state["progress"] = Progress(**state["progress"])
+            except TypeError as error:
+                raise UserError(f"{self.path} is not a resume state of this version: {error}") from error
         saved, own = state["config"], self._config
         changes = [
             f"{key} ({saved.get(key, 'absent')} -> {own.get(key, 'absent')})"

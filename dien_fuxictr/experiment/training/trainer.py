@@ -90,8 +90,7 @@ class Trainer:
         state = self.resume_file.load()
         self._owns_files = True
         self._finished = state["finished"]
-        if "progress" in state:  # not in the mark of an earlier version that a run has finished
-            self.progress = Progress(**state["progress"])
+        self.progress = state.get("progress", self.progress)
         if self._finished:
             return
         if self.progress.saved_best and self.best_path.exists():
@@ -103,7 +102,11 @@ class Trainer:
                 f"cannot resume {self.resume_file.path}: an earlier version wrote it, whose optimizer counts the "
                 "parameters in another order; train anew"
             )
-        self.model.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.model.optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, TypeError, ValueError) as error:
+            reason = checkpoint.first_line(error)
+            raise UserError(f"{self.resume_file.path} does not fit the optimizer: {reason}") from error
         self._epoch_rng, self._rng = state["epoch_rng"], state["rng"]
 
     def fit(self, train_loader: Any, valid_loader: Any, epochs: int = 1) -> None:

@@ -82,7 +82,7 @@ class Run:
             saved = checkpoint.load(state)
         except UserError:
             return False
-        return "progress" in saved and is_same(saved["config"], self.params)
+        return "progress" in saved and is_same(saved.get("config", {}), self.params)
 
 
 def monitor_of(params: dict[str, Any]) -> Monitor:

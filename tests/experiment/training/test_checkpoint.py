@@ -105,6 +105,23 @@ def test_checkpoint_that_does_not_fit_names_the_differences(tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"temperature": 0.5}, r"temperature is not the model's"),
+        ({"bias": 0.5}, r"bias is no tensor but of type float, the model's \(2,\)"),
+        ({"weight": torch.zeros(2, 3).to_sparse()}, r"weight is sparse \(2, 3\), the model's \(2, 3\)"),
+        ({3: torch.zeros(1)}, r"3 is not the model's"),
+    ],
+    ids=["a scalar more", "a scalar for a tensor", "sparse", "a name that is a number"],
+)
+def test_checkpoint_of_other_than_the_models_tensors_is_one_line(tmp_path, change, message):
+    model, path = torch.nn.Linear(3, 2), tmp_path / "a.model"
+    checkpoint.save({**model.state_dict(), **change}, path)
+    with pytest.raises(UserError, match=f"does not fit the model: {message}$"):
+        checkpoint.load_weights(model, path)
+
+
 def test_generators_come_back(tmp_path):
     random.gauss(0, 1)
     np.random.randn()

@@ -358,6 +358,29 @@ def test_resume_needs_a_state_of_the_same_configuration(parts):
     Trainer(model, config={"learning_rate": 0.1, "gpu": 1, "verbose": 3, "gone": 1}).resume()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": None}, "is not a resume state"),
+        ({"config": 3}, "is not a resume state"),
+        ({"progress": {"steps": 3}}, "is not a resume state of this version: .*'steps'"),
+        ({"optimizer": {"state": {}, "param_groups": []}}, "does not fit the optimizer: loaded state dict has a diff"),
+        ({"model": {"more": 1}}, "does not fit the model"),
+    ],
+    ids=str,
+)
+def test_a_state_that_is_none_is_one_line(parts, change, message):
+    model, train, valid = parts()
+    interrupting = Trainer(model)
+    interrupted(interrupting, 8)
+    with pytest.raises(Interrupt):
+        interrupting.fit(train, valid, 2)
+    path = interrupting.resume_file.path
+    torch.save({**torch.load(path, weights_only=True), **change}, path)
+    with pytest.raises(UserError, match=message):
+        Trainer(parts()[0]).resume()
+
+
 @pytest.mark.parametrize("key", ["batch_size", "seed", "num_threads", "epochs", "metrics"])
 def test_what_changes_the_result_may_not_change(parts, key):
     model, train, valid = parts()
