@@ -1,5 +1,6 @@
 """A file that one process at a time holds, and that says which one does."""
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ from .errors import UserError
 
 
 @contextmanager
-def held(file: Path, what: str) -> Iterator[None]:
+def held(file: Path, what: str, wait: bool = False) -> Iterator[None]:
     """Hold a lock until the block ends, however it ends; a process that is killed lets go of it.
 
     Args:
         file: the lock; beside it is FILE.owner, who holds it.
         what: is held, for the message to the second one.
+        wait: the second one waits, with a log line; else it is refused.
 
     Raises:
         UserError: another process holds it, or the folder cannot be written.
@@ -26,10 +28,14 @@ def held(file: Path, what: str) -> Iterator[None]:
     lock = FileLock(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        holder = owner.read_text(encoding="utf-8") if owner.is_file() else "another process"
-        raise UserError(f"{what} is in use by {holder} ({file}): wait until it has ended, or end it") from error
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            in_use = f"{what} is in use by {_read(owner)} ({file})"
+            if not wait:
+                raise UserError(f"{in_use}: wait until it has ended, or end it") from error
+            logging.info(f"Waiting: {in_use}")
+            lock.acquire()
     except OSError as error:
         raise UserError(f"cannot lock {what} with {file}: {error.strerror}") from error
     try:
@@ -38,3 +44,10 @@ def held(file: Path, what: str) -> Iterator[None]:
     finally:
         owner.unlink(missing_ok=True)
         lock.release()
+
+
+def _read(owner: Path) -> str:
+    try:
+        return owner.read_text(encoding="utf-8")
+    except FileNotFoundError:  # it has just begun, or is just about to end
+        return "another process"

@@ -6,6 +6,7 @@ from dataclasses import replace
 import fuxictr.preprocess
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.lock import held
 
 from ..encoding.encoded import load_layout
 from ..encoding.encoder import warn_truncated
@@ -13,7 +14,7 @@ from ..samples.protocols import SPLITS
 from .entry import DatasetEntry
 from .fingerprint import Fingerprint
 from .loader import InMemoryDataLoader
-from .publish import FEATURE_MAP, build_and_publish, exclusive
+from .publish import FEATURE_MAP, build_and_publish
 
 
 def prepare_dataset(params: dict, rebuild: bool = False) -> dict:
@@ -79,7 +80,8 @@ def _ensure_built(entry: DatasetEntry, rebuild: bool) -> None:
     before = Fingerprint.load(entry.data_dir)
     if before and _is_built(entry) and not rebuild:
         return _check_unchanged(entry, before)
-    with exclusive(entry.data_dir):
+    lock = entry.data_dir.with_name(f".{entry.data_dir.name}.lock")
+    with held(lock, f"data set {entry.data_dir}", wait=True):
         known = Fingerprint.load(entry.data_dir)
         if known and known != before and _is_built(entry):  # built while this process waited for the lock
             return _check_unchanged(entry, known)

@@ -1,16 +1,13 @@
 """A folder is built once: under a lock, in a temporary folder beside it, and published when whole."""
 
 import errno
-import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
-from filelock import FileLock, Timeout
 
 from dien_fuxictr.common.errors import UserError
 
@@ -20,33 +17,10 @@ from .fingerprint import Fingerprint
 FEATURE_MAP = "feature_map.json"
 
 
-@contextmanager
-def exclusive(data_dir: Path) -> Iterator[None]:
-    """Hold the lock of a data set; one log line when another process has it.
-
-    Raises:
-        UserError: the folder for data sets cannot be written.
-    """
-    try:
-        data_dir.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(data_dir.parent / f".{data_dir.name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            logging.info(f"Waiting: another process is building {data_dir}")
-            lock.acquire()
-    except OSError as error:
-        raise UserError(f"cannot lock {data_dir}: {error}") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def build_and_publish(
     data_dir: Path, build: Callable[[Path], None], fingerprint: Fingerprint, old: Fingerprint | None
 ) -> None:
-    """Build in a temporary folder and publish it as `data_dir`. Call it under `exclusive`.
+    """Build in a temporary folder and publish it as `data_dir`. The caller holds the lock of `data_dir`.
 
     What counts as built is a folder with feature_map.json, which comes last and goes first. Files that an earlier build
     wrote are replaced; anything else in the folder stays.

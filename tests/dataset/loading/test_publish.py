@@ -72,7 +72,7 @@ def test_a_killed_build_does_not_count_and_another_process_takes_over(params: di
     waiting = start(params, tmp_path / "waiting", 0)
     while True:
         line = waiting.stdout.readline()
-        if not line or line.startswith("Waiting: another process is building"):
+        if not line or line.startswith(f"Waiting: data set {data_dir} is in use by process {killed.pid} on "):
             break
     assert line
     killed.send_signal(signal.SIGKILL)
@@ -117,17 +117,17 @@ def test_a_rebuild_that_another_process_just_finished_is_not_repeated(
     params: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare_dataset(params)
-    exclusive, builds = prepare.exclusive, []
+    held, builds, data_dir = prepare.held, [], Path(params["data_root"], "made")
 
-    def after_the_other(data_dir: Path):
-        monkeypatch.setattr("dien_fuxictr.dataset.loading.prepare.exclusive", exclusive)
+    def after_the_other(*args, **kwargs):
+        monkeypatch.setattr("dien_fuxictr.dataset.loading.prepare.held", held)
         prepare_dataset(params, rebuild=True)
         builds.append(Fingerprint.load(data_dir))
-        return exclusive(data_dir)
+        return held(*args, **kwargs)
 
-    monkeypatch.setattr("dien_fuxictr.dataset.loading.prepare.exclusive", after_the_other)
+    monkeypatch.setattr("dien_fuxictr.dataset.loading.prepare.held", after_the_other)
     prepare_dataset(params, rebuild=True)
-    assert builds == [Fingerprint.load(Path(params["data_root"], "made"))]
+    assert builds == [Fingerprint.load(data_dir)]
 
 
 @pytest.mark.parametrize(
