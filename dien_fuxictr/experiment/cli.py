@@ -21,8 +21,8 @@ from .experiment import Experiment
 from .logs import RunLog
 from .options import add_experiment_options
 from .report import Report
+from .training.observer import Observer
 from .training.tensorboard import TensorBoard
-from .training.trainer import Observer
 
 EPILOG = """
 examples:

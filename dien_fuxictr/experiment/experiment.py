@@ -31,9 +31,10 @@ from .evaluation.new_rows import predict_rows
 from .models import build_model, find_model, load_feature_map
 from .training import checkpoint
 from .training.allocator import keep_freed_memory
+from .training.observer import Observer
 from .training.resume import DATA_CONTENT, Progress
 from .training.sparse_tables import update_sparsely
-from .training.trainer import Observer, Trainer
+from .training.trainer import Trainer
 
 
 def open_experiment(

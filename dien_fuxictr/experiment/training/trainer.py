@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from fuxictr.pytorch.dataloaders.parquet_dataloader import ParquetDataLoader
@@ -19,25 +19,11 @@ from dien_fuxictr.common.progress import progress_bar
 from ..evaluation.evaluate import evaluate
 from . import checkpoint
 from .gradients import clip_gradients, gradient_cause, gradient_norm, loss_cause
+from .observer import Observer
 from .optimizers import fuse
 from .resume import Progress, ResumeFile
 
 MIN_DELTA = 1e-6
-
-
-class Observer(Protocol):
-    """What watches a training run, e.g. TensorBoard."""
-
-    def step(self, step: int, losses: dict[str, float], learning_rate: float) -> None:
-        """After each optimizer step; `losses`: `train`, its part `target`, `gradient_norm`, perhaps `auxiliary`."""
-
-    def evaluation(
-        self, step: int, epoch: int, metrics: dict[str, float], model: BaseModel, loader: Iterable[Any]
-    ) -> None:
-        """After each evaluation on the validation `loader`, in an epoch from 1; must leave the random state alone."""
-
-    def close(self) -> None:
-        """Once the run is over."""
 
 
 class Trainer:
