@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from ..samples.ranges import coverage
 from .encoded import EncodedHistory
-from .reading import coverage
 
 FOLDER = "behaviour_catalogue"
 

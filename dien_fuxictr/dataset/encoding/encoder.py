@@ -11,8 +11,9 @@ from fuxictr.preprocess.normalizer import Normalizer
 
 from dien_fuxictr.common.errors import UserError
 
+from ..samples.ranges import coverage
 from .encoded import EncodedHistory, EncodedSplit, assemble, load_layout
-from .reading import RawHistory, RawSplit, SplitReader, Tokens, coverage
+from .reading import RawHistory, RawSplit, SplitReader, Tokens
 
 FILE_NAME = "encoder.json"
 _FORMAT = 1

@@ -9,8 +9,9 @@ from fuxictr.preprocess import FeatureProcessor
 
 from dien_fuxictr.common.errors import UserError
 
+from ..samples.ranges import coverage
 from .encoder import Encoder
-from .reading import RawHistory, RawSplit, SplitReader, coverage
+from .reading import RawHistory, RawSplit, SplitReader
 from .schema import active_columns, check_columns, label_columns
 
 

@@ -81,12 +81,6 @@ def expand_path(path: str | Path, data_format: str) -> list[str]:
     return files
 
 
-def coverage(start: np.ndarray, length: np.ndarray, size: int) -> np.ndarray:
-    """How many of the spans [start, start + length) contain each of `size` positions: (size,) int64."""
-    opened = np.bincount(start, minlength=size + 1) - np.bincount(start + length, minlength=size + 1)
-    return np.cumsum(opened)[:size]
-
-
 class SplitReader:
     """Reads splits of one data set; a behaviours file that several splits share is read once.
 

@@ -17,7 +17,7 @@ from dien_fuxictr.common.csv_lines import scan_csv
 from dien_fuxictr.common.errors import UserError
 
 from .behaviour_log import clicks
-from .ranges import Occurrences, members
+from .ranges import Occurrences, coverage, members
 from .samples import Samples
 
 TOLERANCE = 0.05
@@ -46,7 +46,8 @@ def audit(samples: Samples) -> dict:
     """Test AUC of each rule, and the shares of positives and negatives whose item lies in the sample's own history.
 
     Item-kNN is the sum, over the items of the history, of the cosine between the sets of training users who have the
-    two items; on more than 50,000 test rows it takes a random 50,000.
+    two items; on more than 50,000 test rows it takes a random 50,000. Training histories are never written out: memory
+    follows the numbers of behaviours and samples.
 
     Returns:
         {"test_rows": int, "trivial": {rule: AUC}, "untrained": {rule: AUC},
@@ -76,7 +77,7 @@ def audit(samples: Samples) -> dict:
     basket, basket_item = baskets(as_rows[0], item, users)
     seen = np.zeros(max(part.max(initial=0) for part in (item, *item_of)) + 1, bool)
     seen[as_rows[0].item] = True
-    seen[item[members(as_rows[0].start, as_rows[0].length)[0]]] = True
+    seen[item[coverage(as_rows[0].start, as_rows[0].length, len(item)) > 0]] = True
     popularity = np.bincount(basket_item, minlength=len(seen))
     rows = as_rows[1]
     some = rows.length > 0

@@ -11,6 +11,12 @@ def members(start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return np.arange(len(number)) - offset[number] + start[number], number
 
 
+def coverage(start: np.ndarray, length: np.ndarray, size: int) -> np.ndarray:
+    """How many of the ranges hold each of a table's `size` rows: (size,) int64."""
+    opened = np.bincount(start, minlength=size + 1) - np.bincount(start + length, minlength=size + 1)
+    return np.cumsum(opened)[:size]
+
+
 class Occurrences:
     """Tells whether a value stands in a range, in logarithmic time, by the sorted places of each value."""
 

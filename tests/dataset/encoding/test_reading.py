@@ -1,12 +1,11 @@
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 from made_data import FEATURE_COLS, write_samples
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.encoding.reading import SplitReader, coverage, expand_path, source_of
+from dien_fuxictr.dataset.encoding.reading import SplitReader, expand_path, source_of
 from dien_fuxictr.dataset.encoding.schema import active_columns
 
 LABEL = [{"name": "label", "dtype": "float"}]
@@ -110,13 +109,3 @@ def test_source_of_a_column() -> None:
     assert source_of({"name": "a", "preprocess": "copy_from"}) == "a"
     with pytest.raises(UserError, match="preprocess=convert_date of column a is not known"):
         source_of({"name": "a", "preprocess": "convert_date"})
-
-
-def test_coverage_counts_spans() -> None:
-    rng = np.random.default_rng(0)
-    start = rng.integers(0, 20, 50)
-    length = rng.integers(0, 6, 50)
-    expected = np.zeros(26, dtype=int)
-    for first, size in zip(start, length, strict=True):
-        expected[first : first + size] += 1
-    np.testing.assert_array_equal(coverage(start, length, 26), expected)

@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -278,3 +279,31 @@ def test_command_line_on_wrong_input(
     assert main([str(tmp_path / path) for path in paths]) == 2
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.startswith("error: ") and message in shown.err and shown.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_counts_find_the_items_that_written_out_histories_hold(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the digit."""
+    samples = samples_of(as_log(random_reviews(users=60, items=99)), **LOGS[name])
+    result = audit(samples)
+
+    def written_out(start: np.ndarray, length: np.ndarray, size: int) -> np.ndarray:
+        rows = [row for first, many in zip(start, length, strict=True) for row in range(first, first + many)]
+        return np.bincount(rows, minlength=size)
+
+    monkeypatch.setattr("dien_fuxictr.dataset.samples.audit.coverage", written_out)
+    assert audit(samples) == result
+
+
+def test_memory_follows_the_behaviours_not_the_lengths_of_their_histories() -> None:
+    """Ten users of 1,000 behaviours: training histories hold 10 million of them, the table 10,000."""
+    rng = np.random.default_rng(0)
+    log = as_log([(f"u{user}", f"i{rng.integers(500)}", day * DAY) for user in range(10) for day in range(1000)])
+    samples = samples_of(log, max_len=1000)
+    assert samples.splits["train"]["history_length"].sum() == 2 * 10 * sum(range(1, 998))
+    tracemalloc.start()
+    try:
+        audit(samples)
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
