@@ -155,7 +155,9 @@ def test_settings(trained, bad, settings, message):
     assert message in bad(expid="X")
 
 
-@pytest.mark.parametrize("fault", ["column", "empty", "classes", "labels", "lengths", "int beside str", "changed"])
+@pytest.mark.parametrize(
+    "fault", ["column", "empty", "classes", "labels", "empty label", "lengths", "int beside str", "changed"]
+)
 def test_csv_files(trained, bad, fault):
     train = pl.read_csv(trained.folder / "train.csv")
     settings = {}
@@ -167,6 +169,9 @@ def test_csv_files(trained, bad, fault):
         train.with_columns(label=1).write_csv(trained.folder / "train.csv")
     elif fault == "labels":
         train.with_columns(pl.col("label") * 2).write_csv(trained.folder / "train.csv")
+    elif fault == "empty label":
+        test = pl.read_csv(trained.folder / "test.csv")
+        test.with_columns(pl.col("label").replace(0, None)).write_csv(trained.folder / "test.csv")
     elif fault == "lengths":
         broken = pl.when(pl.int_range(pl.len()) == 3).then(pl.lit("c1^c1^c1^c1^c1^c1")).otherwise("cate_history")
         train.with_columns(cate_history=broken).write_csv(trained.folder / "train.csv")
@@ -187,6 +192,7 @@ def test_csv_files(trained, bad, fault):
         "empty": "train",
         "classes": "every label",
         "labels": "value 2",
+        "empty label": "test.csv: row 1 has no label",
         "lengths": "row 4",
         "changed": "--rebuild",
         "int beside str": "item_id",

@@ -111,7 +111,7 @@ class Encoder:
         return encoder
 
     def encode_rows(self, rows: Path | pl.DataFrame) -> EncodedSplit:
-        """Encode new rows in their order, for prediction; they may lack labels and meta columns.
+        """Encode new rows in their order, for prediction; labels are not read, meta columns may be missing.
 
         Args:
             rows: a frame, or a file: CSV, or Parquet by its suffix (strings, lists, or a split of a samples folder).
@@ -120,8 +120,7 @@ class Encoder:
             UserError: see `SplitReader.read`; or sequences that are aligned in the data set are not in a row.
         """
         optional = {column["name"] for column in self.columns if column["type"] == "meta"}
-        optional |= {label["name"] for label in self.labels}
-        reader = SplitReader(self.columns, self.labels, self._sep)
+        reader = SplitReader(self.columns, [], self._sep)
         if isinstance(rows, pl.DataFrame):
             raw = reader.read_frame(rows, optional)
         else:

@@ -92,6 +92,7 @@ class SplitReader:
     """
 
     def __init__(self, columns: list[dict], labels: list[dict], sep: str = ",", n_rows: int | None = None) -> None:
+        self._labels = labels
         self._scalars = labels + [column for column in columns if column["type"] != "sequence"]
         self._sequences = [column for column in columns if column["type"] == "sequence"]
         self._sep = sep
@@ -107,11 +108,14 @@ class SplitReader:
             optional: columns that are left out when the file lacks them.
 
         Raises:
-            UserError: a missing file or column, a value that its dtype does not admit, no rows.
+            UserError: a missing file or column, a value that its dtype does not admit, a row without a label (unless
+                the label has a `fill_na`), no rows.
         """
         files = expand_path(path, data_format)
         scan = partial(self._scan, files, data_format)
-        return self._read(str(path), scan, Path(files[0]).parent / "behaviours.parquet", optional)
+        split = self._read(str(path), scan, Path(files[0]).parent / "behaviours.parquet", optional)
+        self._require_labels(split.frame, files, data_format)
+        return split
 
     def read_frame(self, frame: pl.DataFrame, optional: Iterable[str] = ()) -> RawSplit:
         """Rows that are in memory already, histories as text or lists; raises as `read`."""
@@ -126,8 +130,10 @@ class SplitReader:
             is_samples = {"history_start", "history_length"} <= set(names)
             if is_samples and not behaviours.exists():
                 raise UserError(f"{source} refers to histories in {behaviours}, which does not exist")
+            columns = self._scalars if is_samples else self._scalars + self._sequences
+            _require(source, names, [column for column in columns if column["name"] not in optional])
+            scalars = [column for column in self._scalars if source_of(column) in names]
             read = self._read_samples if is_samples else self._read_delimited
-            scalars = [c for c in self._scalars if source_of(c) in names or c["name"] not in optional]
             split = read(source, rows, scalars, behaviours)
         except pl.exceptions.PolarsError as error:
             raise UserError(f"{source}: {str(error).splitlines()[0]}") from error
@@ -147,25 +153,46 @@ class SplitReader:
 
     def _read_delimited(self, path: str, rows: pl.LazyFrame, scalars: list[dict], _: Path) -> RawSplit:
         schema = rows.collect_schema()
-        _require(path, schema.names(), scalars + self._sequences)
         frame = rows.select(
-            [_scalar(column) for column in scalars]
+            self._of_scalars(scalars, schema)
             + [_delimited(column, schema[source_of(column)]) for column in self._sequences]
         ).collect()
         histories = {c["name"]: _split_history(frame[c["name"]], c) for c in self._sequences}
         return RawSplit(path, frame.drop([c["name"] for c in self._sequences]), histories)
 
     def _read_samples(self, path: str, rows: pl.LazyFrame, scalars: list[dict], behaviours: Path) -> RawSplit:
-        _require(path, rows.collect_schema().names(), scalars)
         spans = rows.select(pl.col("history_start", "history_length").cast(pl.Int64)).collect()
         start, length = (spans[name].to_numpy() for name in ("history_start", "history_length"))
-        frame = rows.select([_scalar(column) for column in scalars]).collect()
+        frame = rows.select(self._of_scalars(scalars, rows.collect_schema())).collect()
         tokens = self._read_behaviours(str(behaviours))
         size = min((len(column.codes) for column in tokens.values()), default=0)
         if tokens and len(start) and (start.min() < 0 or length.min() < 0 or (start + length).max() > size):
             raise UserError(f"{path}: history_start and history_length reach beyond the {size} rows of {behaviours}")
         histories = {name: RawHistory(column, start, length, length == 0) for name, column in tokens.items()}
         return RawSplit(path, frame, histories)
+
+    def _of_scalars(self, columns: list[dict], schema: pl.Schema) -> list[pl.Expr]:
+        return [_label(column, schema) if column in self._labels else _scalar(column) for column in columns]
+
+    def _require_labels(self, frame: pl.DataFrame, files: list[str], data_format: str) -> None:
+        for label in self._labels:
+            if label["name"] not in frame.columns:
+                continue
+            values = frame[label["name"]]
+            empty = (values.is_null() | values.is_nan() if values.dtype.is_float() else values.is_null()).arg_true()
+            if len(empty):
+                file, row = self._place(empty[0], files, data_format)
+                raise UserError(
+                    f"{file}: row {row + 1} has no {source_of(label)}: a label must not be empty, unless label_col "
+                    "says with fill_na what it counts as"
+                )
+
+    def _place(self, row: int, files: list[str], data_format: str) -> tuple[str, int]:
+        """The file that holds a row of a split, and which of its rows that is."""
+        rows = [self._scan([file], data_format).select(pl.len()).collect().item() for file in files]
+        ends = np.cumsum(rows)
+        number = int(np.searchsorted(ends, row, side="right"))
+        return files[number], row - int(ends[number] - rows[number])
 
     def _read_behaviours(self, path: str) -> dict[str, Tokens]:
         if path not in self._stored:
@@ -197,9 +224,21 @@ def source_of(column: dict) -> str:
 
 
 def _require(path: str, names: list[str], columns: list[dict]) -> None:
-    for column in columns:
-        if source_of(column) not in names:
-            raise UserError(f"{path}: column {source_of(column)} is missing; it has {', '.join(names)}")
+    needed = list(dict.fromkeys(source_of(column) for column in columns))
+    missing = [name for name in needed if name not in names]
+    if missing:
+        are = "column {} is" if len(missing) == 1 else "columns {} are"
+        raise UserError(
+            f"{path}: {are.format(', '.join(missing))} missing; it needs {', '.join(needed)} and has {', '.join(names)}"
+        )
+
+
+def _label(column: dict, schema: pl.Schema) -> pl.Expr:
+    """A label, null where it is empty and no `fill_na` says what it counts as."""
+    values, dtype = pl.col(source_of(column)), DTYPES[column["dtype"]]
+    if schema[source_of(column)] == pl.String:
+        values = values.replace("", None)
+    return values.cast(dtype).fill_null(pl.lit(column.get("fill_na")).cast(dtype)).alias(column["name"])
 
 
 def _scalar(column: dict) -> pl.Expr:

@@ -11,7 +11,7 @@ from dien_fuxictr.common.errors import UserError
 
 from ..encoding.build import encode_splits
 from ..encoding.processor import InProcessFeatureProcessor
-from ..encoding.reading import expand_path
+from ..encoding.reading import SplitReader, expand_path
 from ..encoding.schema import active_columns, check_columns, label_columns
 from ..samples.build import build_samples, raw_files
 from ..samples.options import RAW_FILES
@@ -187,6 +187,9 @@ class DatasetEntry:
             )
         columns, labels = active_columns(self.params["feature_cols"]), label_columns(self.params["label_col"])
         check_columns(columns, labels)
+        reader = SplitReader([], labels, self.params.get("sep", ","))
+        for path in self.splits.values():  # FuxiCTR would take an empty label for 0
+            reader.read(path, self.data_format)
         params: dict[str, Any] = self._placed(folder) | {"feature_cols": columns, "label_col": labels}
         fuxictr.preprocess.build_dataset(fuxictr.preprocess.FeatureProcessor(**params), **params)
 

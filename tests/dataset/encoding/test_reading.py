@@ -32,7 +32,7 @@ def test_delimited_text_is_split_row_by_row(tmp_path: Path, monkeypatch: pytest.
 def test_lists_nulls_and_numbers_of_parquet(tmp_path: Path) -> None:
     pl.DataFrame(
         {
-            "label": [1, None, 0],
+            "label": [1, 1, 0],
             "item_id": [5, None, 7],
             "history": [[3, 4], None, []],
         }
@@ -40,7 +40,7 @@ def test_lists_nulls_and_numbers_of_parquet(tmp_path: Path) -> None:
     columns = [{"name": "item_id", "type": "categorical", "dtype": "str", "fill_na": "none"}, HISTORY]
     split = SplitReader(columns, LABEL).read(tmp_path / "rows.parquet", "parquet")
     assert split.frame["item_id"].to_list() == ["5", "none", "7"]
-    assert split.frame["label"].to_list() == [1.0, 0.0, 0.0]
+    assert split.frame["label"].to_list() == [1.0, 1.0, 0.0]
     assert [tokens_of(split.histories["history"], row) for row in range(3)] == [["3", "4"], [""], [""]]
     assert split.histories["history"].blank.tolist() == [False, True, True]
 
@@ -78,7 +78,11 @@ def test_files_patterns_and_folders(tmp_path: Path) -> None:
     [
         (
             "label,user_id,item_id,cate_id,item_history\n1,u,i,c,h\n",
-            "column cate_history is missing; it has label, user",
+            r"column cate_history is missing; it needs label, .*, cate_history and has label, user.*, item_history$",
+        ),
+        (
+            "label,user_id,item_id,cate_id\n1,u,i,c\n",
+            "columns item_history, cate_history are missing; it needs label, ",
         ),
         ("", "empty CSV"),
         (HEADER, "no rows"),
@@ -90,6 +94,27 @@ def test_bad_files(content: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message) as caught:
         SplitReader(COLUMNS, LABEL).read(tmp_path / "rows.csv", "csv")
     assert "\n" not in str(caught.value) and "rows.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[1, None, 0], [True, None, False], [1.0, float("nan"), 0.0], ["1", "", "0"], ["1", None, "0"]],
+    ids=["integer", "boolean", "nan", "text", "null text"],
+)
+def test_a_row_without_a_label(labels: list, tmp_path: Path) -> None:
+    pl.DataFrame({"label": labels, "history": "a"}, strict=False).write_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(UserError, match=r"/rows\.parquet: row 2 has no label: a label must not be empty"):
+        SplitReader([HISTORY], LABEL).read(tmp_path / "rows.parquet", "parquet")
+
+
+def test_the_file_of_a_row_without_a_label_is_named(tmp_path: Path) -> None:
+    for name, label in (("a", "1"), ("b", ""), ("c", "0")):
+        (tmp_path / f"{name}.csv").write_text(f"clicked,history\n0,x\n{label},y\n")
+    label = {"name": "label", "dtype": "int", "preprocess": "copy_from(clicked)"}
+    with pytest.raises(UserError, match=r"/b\.csv: row 2 has no clicked: "):
+        SplitReader([HISTORY], [label]).read(tmp_path, "csv")
+    rows = SplitReader([HISTORY], [label | {"fill_na": 0}]).read(tmp_path, "csv")
+    assert rows.frame["label"].to_list() == [0, 1, 0, 0, 0, 0]
 
 
 def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:

@@ -54,6 +54,14 @@ def test_building_through_the_zoo(params: dict, tmp_path: Path, monkeypatch: pyt
     check_encoded(feature_map, prepared)
 
 
+def test_the_zoo_is_given_no_empty_labels(params: dict) -> None:
+    """Which it would take for 0."""
+    valid = pl.read_csv(params["valid_data"]).with_columns(label=pl.when(pl.int_range(pl.len()) != 4).then("label"))
+    valid.write_csv(params["valid_data"])
+    with pytest.raises(UserError, match=r"valid\.csv: row 5 has no label"):
+        prepare_dataset({**params, "data_loader": "zoo"})
+
+
 def encode_as(data_format: str, prepared: dict, folder: Path) -> dict:
     """Write the loader's padded batches as files of the zoo's own encoded forms."""
     folder.mkdir()
