@@ -77,7 +77,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--predict",
         type=Path,
         metavar="FILE",
-        help="score the rows of a CSV or Parquet file with the checkpoint; no label needed",
+        help="score the rows of a .csv, .csv.gz or .parquet file with the checkpoint; no label needed",
     )
     options = parser.parse_args(arguments)
     if options.out and not options.predict:

@@ -6,7 +6,7 @@ from pathlib import Path
 from .catalogue import save_catalogues
 from .encoded import aligned_tables, save_splits
 from .processor import InProcessFeatureProcessor
-from .reading import RawSplit
+from .raw import RawSplit
 
 
 def encode_splits(processor: InProcessFeatureProcessor, raw: dict[str, RawSplit], folder: Path) -> None:

@@ -1,12 +1,15 @@
 """Encoded rows: columns, and histories as ragged arrays that rows refer to by (start, length)."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dien_fuxictr.common.errors import UserError
+
+from .raw import RawHistory
 
 LAYOUT = "layout.json"
 
@@ -80,12 +83,8 @@ def _aligned(a: EncodedHistory, b: EncodedHistory) -> bool:
     return a.padding == b.padding and np.array_equal(a.length, b.length) and np.array_equal(a.start, b.start)
 
 
-def spans(histories: dict[str, EncodedHistory], table: list[str], path: str) -> tuple[np.ndarray, np.ndarray]:
-    """Start and length of the rows of one table; a row that is blank in all its columns has length 0.
-
-    Raises:
-        UserError: the columns have unequal lengths in a row of `path`.
-    """
+def require_equal_lengths(histories: Mapping[str, EncodedHistory | RawHistory], table: list[str], path: str) -> None:
+    """Raise UserError for the first row of `path` in which the columns of one table have unequal lengths."""
     first = histories[table[0]]
     for name in table[1:]:
         unequal = np.flatnonzero(first.length != histories[name].length)
@@ -95,7 +94,17 @@ def spans(histories: dict[str, EncodedHistory], table: list[str], path: str) -> 
                 f"{path}: row {row + 1}: sequences of unequal length: {table[0]} has {first.length[row]}, "
                 f"{name} has {histories[name].length[row]}"
             )
+
+
+def spans(histories: dict[str, EncodedHistory], table: list[str], path: str) -> tuple[np.ndarray, np.ndarray]:
+    """Start and length of the rows of one table; a row that is blank in all its columns has length 0.
+
+    Raises:
+        UserError: the columns have unequal lengths in a row of `path`.
+    """
+    require_equal_lengths(histories, table, path)
     blank = np.logical_and.reduce([histories[name].blank for name in table])
+    first = histories[table[0]]
     return first.start, np.where(blank, 0, first.length)
 
 

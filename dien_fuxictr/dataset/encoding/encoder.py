@@ -12,8 +12,10 @@ from fuxictr.preprocess.normalizer import Normalizer
 from dien_fuxictr.common.errors import UserError
 
 from ..samples.ranges import coverage
-from .encoded import EncodedHistory, EncodedSplit, assemble, load_layout
-from .reading import RawHistory, RawSplit, SplitReader, Tokens
+from ..samples.samples import latest_kept
+from .encoded import EncodedHistory, EncodedSplit, assemble, load_layout, require_equal_lengths
+from .raw import RawHistory, RawSplit, Tokens
+from .reading import SplitReader, form_of
 
 FILE_NAME = "encoder.json"
 _FORMAT = 1
@@ -43,6 +45,8 @@ class Encoder:
         labels: label columns.
         vocabularies: token -> id, with the zoo's `__PAD__` (0) and `__OOV__`.
         sep: separator of CSV files.
+        latest: to how many of their latest behaviours the histories of the training rows were cut before they were
+            encoded, None where nothing is known of it; new rows are cut alike.
 
     Attributes:
         unseen: column -> values that `encode_rows` mapped to OOV; meta columns, which no model reads, are not counted
@@ -50,13 +54,21 @@ class Encoder:
         truncated: column -> rows that lost their newest behaviours, because post-padding keeps the oldest max_len.
     """
 
-    def __init__(self, columns: list[dict], labels: list[dict], vocabularies: dict[str, dict], sep: str = ",") -> None:
+    def __init__(
+        self,
+        columns: list[dict],
+        labels: list[dict],
+        vocabularies: dict[str, dict],
+        sep: str = ",",
+        latest: int | None = None,
+    ) -> None:
         self.columns = [{key: column[key] for key in _KEPT if key in column} for column in columns]
         self.labels = labels
         self.vocabularies = vocabularies
         self.unseen: dict[str, int] = {}
         self.truncated: dict[str, int] = {}
         self._sep = sep
+        self._latest = latest
         self._tables: list[list[str]] = []
         # Behaviours -> their ids in each column, for the other splits that share them; gone when the raw splits are.
         self._stored: WeakKeyDictionary[Tokens, dict[str, np.ndarray]] = WeakKeyDictionary()
@@ -70,6 +82,7 @@ class Encoder:
         state = {
             "format": _FORMAT,
             "sep": self._sep,
+            "latest": self._latest,
             "columns": self.columns,
             "labels": self.labels,
             "vocabularies": vocabularies,
@@ -101,10 +114,12 @@ class Encoder:
                 for name, pairs in state["vocabularies"].items()
             }
             columns, labels, sep = state["columns"], state["labels"], state["sep"]
+            # An older set does not say; what it was built from says it, where its entry has a build section.
+            latest = state["latest"] if "latest" in state else latest_kept(Path(data_dir) / "samples")
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged ({error}); --rebuild the data set") from error
         used = params.get("use_features") or [column["name"] for column in columns]
-        encoder = cls([c for c in columns if c["name"] in used], labels, vocabularies, params.get("sep", sep))
+        encoder = cls([c for c in columns if c["name"] in used], labels, vocabularies, params.get("sep", sep), latest)
         tables = load_layout(Path(data_dir) / "encoded")["tables"]
         kept = [[name for name in table if name in used] for table in tables]
         encoder._tables = [table for table in kept if table]
@@ -113,8 +128,12 @@ class Encoder:
     def encode_rows(self, rows: Path | pl.DataFrame) -> EncodedSplit:
         """Encode new rows in their order, for prediction; labels are not read, meta columns may be missing.
 
+        Histories are cut as the training rows' were: to the latest behaviours by what built the samples, to max_len by
+        the zoo's rule (`padding: post` keeps the oldest).
+
         Args:
-            rows: a frame, or a file: CSV, or Parquet by its suffix (strings, lists, or a split of a samples folder).
+            rows: a frame, or a file of one of the `ROW_FILES` (in Parquet histories are strings, lists, or those of a
+                samples folder).
 
         Raises:
             UserError: see `SplitReader.read`; or sequences that are aligned in the data set are not in a row.
@@ -124,7 +143,11 @@ class Encoder:
         if isinstance(rows, pl.DataFrame):
             raw = reader.read_frame(rows, optional)
         else:
-            raw = reader.read(rows, "parquet" if str(rows).endswith("parquet") else "csv", optional)
+            raw = reader.read(rows, form_of(rows), optional)
+        if self._latest is not None:
+            for table in self._tables:
+                require_equal_lengths(raw.histories, table, raw.path)
+            raw.histories = {name: history.last(self._latest) for name, history in raw.histories.items()}
         self.unseen, self.truncated = {}, {}
         columns, histories = self.encode(raw)
         warn_truncated(self.truncated)

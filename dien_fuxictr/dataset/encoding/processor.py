@@ -11,7 +11,8 @@ from dien_fuxictr.common.errors import UserError
 
 from ..samples.ranges import coverage
 from .encoder import Encoder
-from .reading import RawHistory, RawSplit, SplitReader
+from .raw import RawHistory, RawSplit
+from .reading import SplitReader
 from .schema import active_columns, check_columns, label_columns
 
 
@@ -39,6 +40,7 @@ class InProcessFeatureProcessor(FeatureProcessor):
         self._sep = params.get("sep", ",")
         self._min_categr_count = params.get("min_categr_count", 1)
         self._moments: dict[str, dict] = {}
+        self._latest: int | None = None
 
     def _complete_feature_cols(self, feature_cols: list[dict]) -> list[dict]:
         return active_columns(feature_cols)
@@ -51,6 +53,7 @@ class InProcessFeatureProcessor(FeatureProcessor):
         """
         names = [column["name"] for column in self.feature_cols if column["type"] == "meta"]
         meta = pl.concat([split.frame.select(names) for split in (train, *others)]) if names else None
+        self._latest = train.latest
         self.fit(train, meta, min_categr_count=self._min_categr_count)
         for column in self.feature_cols:
             tokenizer = self.processor_dict.get(column["name"] + "::tokenizer")
@@ -113,7 +116,7 @@ class InProcessFeatureProcessor(FeatureProcessor):
             if column["name"] in self._moments:
                 column["statistics"] = self._moments[column["name"]]
             columns.append(column)
-        return Encoder(columns, self.label_cols, vocabularies, self._sep)
+        return Encoder(columns, self.label_cols, vocabularies, self._sep, self._latest)
 
 
 def _nothing_to_learn(column: dict) -> UserError:

@@ -3,7 +3,6 @@
 import glob
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,57 +11,14 @@ import polars as pl
 
 from dien_fuxictr.common.errors import UserError
 
+from ..samples.samples import latest_kept
+from .raw import RawHistory, RawSplit, Tokens
+
 DTYPES = {"str": pl.String, "int": pl.Int64, "float": pl.Float64}
+ROW_FILES = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet"}
+"""Suffix -> form of a file of rows to predict."""
 _DEFAULT_FILL = {"str": "", "int": 0, "float": 0.0}
 _ROWS_A_CHUNK = 200_000
-
-
-@dataclass(eq=False)
-class Tokens:
-    """The behaviours of one sequence column, each stored once.
-
-    Attributes:
-        words: (V,) distinct tokens, String.
-        codes: (S,) int32, the word of every stored behaviour.
-    """
-
-    words: pl.Series
-    codes: np.ndarray
-
-
-@dataclass
-class RawHistory:
-    """One sequence column of a split: row i holds tokens start[i] .. start[i] + length[i].
-
-    Attributes:
-        tokens: the stored behaviours; prefixes of one history share them.
-        start: (N,) int64.
-        length: (N,) int64.
-        blank: (N,) bool, rows that may stand for "no behaviour" (delimited text has one empty token there).
-    """
-
-    tokens: Tokens
-    start: np.ndarray
-    length: np.ndarray
-    blank: np.ndarray
-
-
-@dataclass
-class RawSplit:
-    """Raw rows in file order.
-
-    Attributes:
-        path: where the rows came from (for messages).
-        frame: the columns that are no sequences, nulls filled.
-        histories: the sequence columns.
-    """
-
-    path: str
-    frame: pl.DataFrame
-    histories: dict[str, RawHistory]
-
-    def __len__(self) -> int:
-        return self.frame.height or max((len(history.length) for history in self.histories.values()), default=0)
 
 
 def expand_path(path: str | Path, data_format: str) -> list[str]:
@@ -74,11 +30,23 @@ def expand_path(path: str | Path, data_format: str) -> list[str]:
     path = str(path)
     if Path(path).is_file():
         return [path]
-    pattern = path if path.endswith(data_format) else str(Path(path) / f"*.{data_format}")
+    pattern = path if path.endswith((data_format, f"{data_format}.gz")) else str(Path(path) / f"*.{data_format}")
     files = sorted(glob.glob(pattern))
     if not files:
         raise UserError(f"{path}: no such {data_format} file, pattern, or folder of {data_format} files")
     return files
+
+
+def form_of(path: Path) -> str:
+    """csv | parquet, the form of a file of rows to predict, by its suffix.
+
+    Raises:
+        UserError: another suffix.
+    """
+    for suffix, form in ROW_FILES.items():
+        if path.name.lower().endswith(suffix):
+            return form
+    raise UserError(f"{path}: rows are read from files that end in {', '.join(ROW_FILES)}")
 
 
 class SplitReader:
@@ -113,7 +81,9 @@ class SplitReader:
         """
         files = expand_path(path, data_format)
         scan = partial(self._scan, files, data_format)
-        split = self._read(str(path), scan, Path(files[0]).parent / "behaviours.parquet", optional)
+        folder = Path(files[0]).parent
+        split = self._read(str(path), scan, folder / "behaviours.parquet", optional)
+        split.latest = latest_kept(folder)
         self._require_labels(split.frame, files, data_format)
         return split
 
@@ -135,7 +105,7 @@ class SplitReader:
             scalars = [column for column in self._scalars if source_of(column) in names]
             read = self._read_samples if is_samples else self._read_delimited
             split = read(source, rows, scalars, behaviours)
-        except pl.exceptions.PolarsError as error:
+        except (pl.exceptions.PolarsError, OSError) as error:  # the latter of a truncated .gz
             raise UserError(f"{source}: {str(error).splitlines()[0]}") from error
         if len(split) == 0:
             raise UserError(f"{source}: no rows")

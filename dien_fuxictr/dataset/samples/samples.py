@@ -32,6 +32,21 @@ CSV_ROWS = 100_000
 """Rows that are joined to text at once."""
 
 
+def latest_kept(folder: Path) -> int | None:
+    """To how many of its latest behaviours a build cut each history of a folder; None where it is no build's.
+
+    Raises:
+        UserError: samples.json is no build's.
+    """
+    path = folder / "samples.json"
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text())["options"]["max_len"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{path} is not what a build writes ({error!r}); move it away") from error
+
+
 @dataclass(frozen=True)
 class Samples:
     """A folder of samples in memory; the module says what is in the tables.

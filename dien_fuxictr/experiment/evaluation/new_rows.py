@@ -1,6 +1,5 @@
 """Scores of new rows, with a trained model and the data set's fitted encoder."""
 
-import csv
 import logging
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from fuxictr.pytorch.models import BaseModel
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.dataset.encoding.encoder import Encoder
+from dien_fuxictr.dataset.encoding.reading import form_of
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
 
 from .evaluate import predict
@@ -38,11 +38,11 @@ def predict_rows(model: BaseModel, rows: Path | pl.DataFrame, params: dict[str, 
 
     Args:
         model: with its weights loaded.
-        rows: a frame or a file, CSV or Parquet in the zoo's form, or samples.
+        rows: a frame or a file (.csv, .csv.gz, .parquet) in the zoo's form, or samples.
         params: configuration of the experiment.
 
     Raises:
-        UserError: no such file, a missing column, or no fitted encoder.
+        UserError: no such file, another kind of file, a missing column, or no fitted encoder.
     """
     if isinstance(rows, Path) and not rows.is_file():
         raise UserError(f"--predict {rows}: no such file")
@@ -76,11 +76,7 @@ def write_scores(scores: np.ndarray, file: Path, out: Path, params: dict[str, An
 
 def _columns(file: Path, wanted: list[str], separator: str) -> pl.DataFrame:
     """Those of the wanted columns that the file has, as they stand in it."""
-    if str(file).endswith("parquet"):  # the encoder's rule
-        present = pl.read_parquet_schema(file)
-        return pl.read_parquet(file, columns=[name for name in wanted if name in present])
-    with open(file, newline="", encoding="utf-8") as lines:
-        header = next(csv.reader(lines, delimiter=separator))
-    return pl.read_csv(
-        file, columns=[name for name in wanted if name in header], separator=separator, infer_schema=False
-    )
+    is_parquet = form_of(file) == "parquet"
+    rows = pl.scan_parquet(file) if is_parquet else pl.scan_csv(file, separator=separator, infer_schema=False)
+    present = rows.collect_schema().names()
+    return rows.select([name for name in wanted if name in present]).collect()

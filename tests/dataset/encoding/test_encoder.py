@@ -183,6 +183,57 @@ def test_dropped_behaviours_are_counted_once(params: dict, tmp_path: Path, caplo
     assert split.tables[0].length.tolist() == [6, 1]
 
 
+LONG = [f"i{k}" for k in range(9)]
+
+
+def encode_long(samples: Path, folder: Path, **changes) -> tuple[list[str], Encoder]:
+    """The items that are left of a history of nine, in a set whose columns hold six."""
+    params = prepare_dataset(entry(samples, folder, data_format="parquet"))
+    state = json.loads((folder / "made" / "encoder.json").read_text()) | changes
+    (folder / "made" / "encoder.json").write_text(json.dumps({k: v for k, v in state.items() if v != "absent"}))
+    encoder = Encoder.load(folder / "made", params)
+    history = "^".join(LONG)
+    split = encoder.encode_rows(
+        pl.DataFrame({"item_id": "i0", "cate_id": "c0", "item_history": history, "cate_history": history})
+    )
+    (table,) = split.tables
+    items = {i: item for item, i in encoder.vocabularies["item_id"].items()}
+    kept = table.columns["item_history"][table.start[0] : table.start[0] + table.length[0]]
+    return [items[int(i)] for i in kept], encoder
+
+
+@pytest.mark.parametrize(
+    ("built", "kept", "truncated"),
+    [(None, LONG[:6], 1), (4, LONG[-4:], 0), (6, LONG[-6:], 0), (8, LONG[1:7], 1), (9, LONG[:6], 1)],
+    ids=["not built", "fewer than max_len", "max_len", "more than max_len", "all"],
+)
+def test_new_rows_keep_the_behaviours_that_training_rows_kept(
+    built: int | None, kept: list[str], truncated: int, samples: Path, tmp_path: Path
+) -> None:
+    """Where samples are built, the latest ones; what is still too long is cut by the zoo's rule, in both."""
+    if built:
+        (samples / "samples.json").write_text(json.dumps({"options": {"max_len": built}}))
+    left, encoder = encode_long(samples, tmp_path)
+    assert left == kept
+    assert encoder.truncated == {"item_history": truncated, "cate_history": truncated}
+
+
+def test_a_set_built_before_its_encoder_said_it(samples: Path, tmp_path: Path) -> None:
+    assert encode_long(samples, tmp_path, latest="absent")[0] == LONG[:6]
+    folder = tmp_path / "made" / "samples"  # there since its entry has a build section
+    folder.mkdir()
+    (folder / "samples.json").write_text(json.dumps({"options": {"max_len": 4}}))
+    assert encode_long(samples, tmp_path, latest="absent")[0] == LONG[-4:]
+
+
+def test_sequences_of_unequal_length_are_not_cut_to_an_equal_one(samples: Path, tmp_path: Path) -> None:
+    (samples / "samples.json").write_text(json.dumps({"options": {"max_len": 4}}))
+    _, encoder = encode_long(samples, tmp_path)
+    rows = {"item_id": ["i0"], "cate_id": ["c0"], "item_history": ["a^b^c^d^e^f"], "cate_history": ["a^b^c^d^e"]}
+    with pytest.raises(UserError, match="row 1: sequences of unequal length: item_history has 6, cate_history has 5"):
+        encoder.encode_rows(pl.DataFrame(rows))
+
+
 def test_integer_vocabularies_come_back_as_integers(samples: Path, tmp_path: Path) -> None:
     csv = as_csv(samples, tmp_path / "csv")
     for split in ("train", "valid", "test"):

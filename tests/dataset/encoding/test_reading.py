@@ -1,3 +1,4 @@
+import gzip
 from pathlib import Path
 
 import polars as pl
@@ -71,6 +72,19 @@ def test_files_patterns_and_folders(tmp_path: Path) -> None:
     assert SplitReader([HISTORY], LABEL).read(tmp_path, "csv").frame.height == 3
     with pytest.raises(UserError, match=r"c\*\.csv: no such csv file"):
         expand_path(tmp_path / "c*.csv", "csv")
+
+
+def test_gzipped_text(tmp_path: Path) -> None:
+    rows = "label,history\n" + "".join(f"1,h{row}\n" for row in range(5000))
+    gzipped = gzip.compress(rows.encode())
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv.gz").write_bytes(gzipped)
+    reader = SplitReader([HISTORY], LABEL)
+    assert reader.read(tmp_path / "a.csv.gz", "csv").frame.height == 5000
+    assert reader.read(tmp_path / "*.csv.gz", "csv").frame.height == 10_000
+    (tmp_path / "a.csv.gz").write_bytes(gzipped[:-100])
+    with pytest.raises(UserError, match=r"/a\.csv\.gz: unexpected end of file"):
+        reader.read(tmp_path / "a.csv.gz", "csv")
 
 
 @pytest.mark.parametrize(

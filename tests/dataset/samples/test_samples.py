@@ -10,7 +10,7 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.reading import SplitReader
 from dien_fuxictr.dataset.samples.options import check_options
 from dien_fuxictr.dataset.samples.protocols import SPLITS
-from dien_fuxictr.dataset.samples.samples import Samples
+from dien_fuxictr.dataset.samples.samples import Samples, latest_kept
 from dien_fuxictr.dataset.samples.sampling import make_samples
 
 TOKENS = ["session_history", "day_history"]
@@ -130,3 +130,13 @@ def test_no_folder_of_samples(missing: str, samples: Samples, tmp_path: Path) ->
     (tmp_path / missing).unlink()
     with pytest.raises(UserError, match=rf"is no folder of samples: {missing} is missing"):
         Samples.load(tmp_path)
+
+
+def test_what_a_build_kept_of_a_history(tmp_path: Path) -> None:
+    assert latest_kept(tmp_path) is None
+    Samples(pl.DataFrame(), {}, {"options": check_options(OPTIONS | {"max_len": 7})}).save_info(tmp_path)
+    assert latest_kept(tmp_path) == 7
+    for content in ("{", "{}", "[]"):
+        (tmp_path / "samples.json").write_text(content)
+        with pytest.raises(UserError, match=r"samples\.json is not what a build writes"):
+            latest_kept(tmp_path)

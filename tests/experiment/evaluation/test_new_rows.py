@@ -1,5 +1,6 @@
 """Scores of new rows, on a data set encoded in-process from CSV files."""
 
+import gzip
 import re
 
 import polars as pl
@@ -49,12 +50,14 @@ def test_unseen_ids_are_counted(trained, capsys):
     assert re.search(r"WARNING item: 1 unseen ids", text) and re.search(r"WARNING history: 1 unseen ids", text)
 
 
-def test_parquet_file(trained):
+def test_parquet_and_gzipped_csv_files(trained):
     test = pl.read_csv(trained.folder / "test.csv", infer_schema=False)
     test.write_parquet(trained.folder / "new.parquet")
-    assert trained.run("--predict", "new.parquet", "--out", "a.csv") == 0
-    assert trained.run("--predict", "test.csv", "--out", "b.csv") == 0
-    assert (trained.folder / "a.csv").read_bytes() == (trained.folder / "b.csv").read_bytes()
+    (trained.folder / "new.csv.gz").write_bytes(gzip.compress((trained.folder / "test.csv").read_bytes()))
+    for file in ("test.csv", "new.parquet", "new.csv.gz"):
+        assert trained.run("--predict", file, "--out", f"scores_of_{file}") == 0
+    scores = [(trained.folder / f"scores_of_{file}").read_bytes() for file in ("test.csv", "new.parquet", "new.csv.gz")]
+    assert scores[0] == scores[1] == scores[2] and len(scores[0].splitlines()) == 61
 
 
 def failure(workspace, capsys, *arguments: str) -> str:
@@ -77,8 +80,13 @@ def test_only_the_file_that_out_names_is_overwritten(trained, capsys):
 def test_bad_input_leaves_the_old_scores(trained, capsys):
     out = trained.folder / "scores.csv"
     out.write_text("old")
-    (trained.folder / "no_item.csv").write_text("user,history\nu1,i1\n")
-    for file, message in (("none.csv", "--predict none.csv: no such file"), ("no_item.csv", "item")):
+    (trained.folder / "no_item.csv").write_text("user,label\nu1,1\n")
+    (trained.folder / "new.tsv").write_text("user\titem\thistory\nu1\ti1\ti1\n")
+    for file, message in (
+        ("none.csv", "--predict none.csv: no such file"),
+        ("no_item.csv", "no_item.csv: columns item, history are missing; it needs item, history and has user, label"),
+        ("new.tsv", "new.tsv: rows are read from files that end in .csv, .csv.gz, .parquet"),
+    ):
         assert message in failure(trained, capsys, "--predict", file, "--out", str(out))
     trained.file(".model").unlink()
     assert "does not exist" in failure(trained, capsys, "--predict", "test.csv", "--out", str(out))
