@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from dien_fuxictr.common.csv_lines import scan_csv
 from dien_fuxictr.common.errors import UserError
 
 from ..samples.samples import latest_kept
@@ -76,8 +77,8 @@ class SplitReader:
             optional: columns that are left out when the file lacks them.
 
         Raises:
-            UserError: a missing file or column, a value that its dtype does not admit, a row without a label (unless
-                the label has a `fill_na`), no rows.
+            UserError: a missing file or column, a row of CSV with more or fewer fields than the header, a value that
+                its dtype does not admit, a row without a label (unless the label has a `fill_na`), no rows.
         """
         files = expand_path(path, data_format)
         scan = partial(self._scan, files, data_format)
@@ -117,9 +118,7 @@ class SplitReader:
         dtypes = {source_of(column): DTYPES[column["dtype"]] for column in self._scalars}
         dtypes |= {column["name"]: DTYPES[column["dtype"]] for column in self._scalars}
         dtypes |= {source_of(column): pl.String for column in self._sequences}
-        return pl.concat(
-            [pl.scan_csv(file, separator=self._sep, schema_overrides=dtypes, n_rows=self._n_rows) for file in files]
-        )
+        return pl.concat([scan_csv(file, self._sep, self._n_rows, schema_overrides=dtypes) for file in files])
 
     def _read_delimited(self, path: str, rows: pl.LazyFrame, scalars: list[dict], _: Path) -> RawSplit:
         schema = rows.collect_schema()

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from fuxictr.pytorch.models import BaseModel
 
+from dien_fuxictr.common.csv_lines import scan_csv
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.dataset.encoding.encoder import Encoder
@@ -77,6 +78,6 @@ def write_scores(scores: np.ndarray, file: Path, out: Path, params: dict[str, An
 def _columns(file: Path, wanted: list[str], separator: str) -> pl.DataFrame:
     """Those of the wanted columns that the file has, as they stand in it."""
     is_parquet = form_of(file) == "parquet"
-    rows = pl.scan_parquet(file) if is_parquet else pl.scan_csv(file, separator=separator, infer_schema=False)
+    rows = pl.scan_parquet(file) if is_parquet else scan_csv(file, separator, infer_schema=False)
     present = rows.collect_schema().names()
     return rows.select([name for name in wanted if name in present]).collect()

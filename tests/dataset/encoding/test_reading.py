@@ -83,7 +83,7 @@ def test_gzipped_text(tmp_path: Path) -> None:
     assert reader.read(tmp_path / "a.csv.gz", "csv").frame.height == 5000
     assert reader.read(tmp_path / "*.csv.gz", "csv").frame.height == 10_000
     (tmp_path / "a.csv.gz").write_bytes(gzipped[:-100])
-    with pytest.raises(UserError, match=r"/a\.csv\.gz: unexpected end of file"):
+    with pytest.raises(UserError, match=r"/a\.csv\.gz: Truncated compressed stream"):
         reader.read(tmp_path / "a.csv.gz", "csv")
 
 
@@ -100,6 +100,8 @@ def test_gzipped_text(tmp_path: Path) -> None:
         ),
         ("", "empty CSV"),
         (HEADER, "no rows"),
+        (HEADER + "1,u,i,c,h,h\n\n0,u,i,c,h,h,h\n", "line 4 has 7 fields where the header has 6"),
+        (HEADER + "1,u,i,c,h,h\n0,u,i,c,h", "line 3 has 5 fields where the header has 6"),
         (HEADER + "yes,u,i,c,h,h\n", "could not parse `yes` as dtype `f64` at column 'label'"),
     ],
 )

@@ -43,6 +43,14 @@ def test_training_log_gets_the_warnings_and_the_row_order_is_kept(trained, capsy
     assert "Predictions: 60 rows" in trained.file(".log").read_text()
 
 
+def test_empty_lines_are_no_rows(trained):
+    lines = (trained.folder / "test.csv").read_text().splitlines()
+    (trained.folder / "new.csv").write_text("\n".join([*lines[:9], "", *lines[9:], "", ""]))
+    for file in ("test.csv", "new.csv"):
+        assert trained.run("--predict", file, "--out", f"scores_of_{file}") == 0
+    assert (trained.folder / "scores_of_new.csv").read_bytes() == (trained.folder / "scores_of_test.csv").read_bytes()
+
+
 def test_unseen_ids_are_counted(trained, capsys):
     (trained.folder / "new.csv").write_text("user,item,history\nu1,brand_new,i1^other\nnobody,i1,\n")
     assert trained.run("--predict", "new.csv") == 0
@@ -81,10 +89,12 @@ def test_bad_input_leaves_the_old_scores(trained, capsys):
     out = trained.folder / "scores.csv"
     out.write_text("old")
     (trained.folder / "no_item.csv").write_text("user,label\nu1,1\n")
+    (trained.folder / "cut.csv").write_text("user,item,history\nu1,i1,i2\nu1,i1")
     (trained.folder / "new.tsv").write_text("user\titem\thistory\nu1\ti1\ti1\n")
     for file, message in (
         ("none.csv", "--predict none.csv: no such file"),
         ("no_item.csv", "no_item.csv: columns item, history are missing; it needs item, history and has user, label"),
+        ("cut.csv", "cut.csv: line 3 has 2 fields where the header has 3"),
         ("new.tsv", "new.tsv: rows are read from files that end in .csv, .csv.gz, .parquet"),
     ):
         assert message in failure(trained, capsys, "--predict", file, "--out", str(out))
