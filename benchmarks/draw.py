@@ -13,7 +13,6 @@ from typing import Any
 
 from dien_fuxictr.common.errors import UserError, exit_code
 from dien_fuxictr.common.pictures import default_style
-from dien_fuxictr.studies.comparison.pictures import color
 
 from .breakdown import COLUMNS
 from .report import Row
@@ -56,6 +55,13 @@ def read(file: Path) -> tuple[str, Tables]:
     if program not in PICTURES:
         raise UserError(f"{file}: there is no picture of {program}; there are of {', '.join(PICTURES)}")
     return program, tables
+
+
+def color(number: int) -> tuple[float, float, float, float]:
+    """Of what comes in that place, the same in every panel."""
+    from matplotlib import colormaps
+
+    return colormaps["tab20"]((2 * number + number // 10) % 20)  # its dark shades first
 
 
 def panels(count: int, height: float) -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from dien_fuxictr.experiment.options import add_config_option
 
 from ..runs.progress import run_with_progress
 from ..runs.run import Run
-from .page import as_html
+from .page import as_html, marks_of
 from .pictures import draw_all
 from .plan import experiment_ids, plan, read_experiments, write_runs
 from .slices import Slices, slices_of
@@ -36,9 +37,8 @@ examples:
 
 files (OUT: --out, default comparisons/DATASET):
   OUT/table.md, table.csv        the table: mean and standard deviation over the seeds, the interval against the base
-  OUT/*.png                      AUC with error bars, by history length and by item popularity, learning curves,
-                                 calibration (pip install matplotlib)
-  OUT/report.html                table and pictures in one file; its columns can be sorted
+  OUT/report.html                the table, whose columns can be sorted, and pictures: AUC with error bars, by history
+                                 length and by item popularity, learning curves, calibration; one file, no network
   OUT/results.json               each run with its configuration, commit, versions, hardware and learning curves
   OUT/runs/EXPID_seedN/          curve.jsonl, a line an evaluation while a run trains; result.json and predictions.npz
   OUT/logs/EXPID_seedN.log       all that it printed
@@ -100,10 +100,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0, 1 if a run failed, 2 for bad input, 130 when interrupted.
     """
     options = parse_arguments(arguments)
-    return exit_code(lambda: _run(options), "interrupted; the same command goes on with what is left")
+    command = shlex.join(["python", "run_comparison.py", *(sys.argv[1:] if arguments is None else arguments)])
+    return exit_code(lambda: _run(options, command), "interrupted; the same command goes on with what is left")
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, command: str) -> int:
     chosen, settings = list(options.expids), dict(options.settings)
     if options.dataset or options.tag:
         found = experiment_ids(options.config, options.dataset, options.tag)
@@ -132,19 +133,20 @@ def _run(options: argparse.Namespace) -> int:
     )
     with held(runs[0].study / ".lock", f"comparison {runs[0].study}"):
         failed = run_with_progress(left, options.gpu or [-1] * options.workers, finished)
-    rows = compare(systems, base)
+    rows = compare(systems, base, command)
     print(as_markdown(rows))
     if failed:
         return fail(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}", 1)
     return 0
 
 
-def compare(systems: dict[str, list[Run]], base: str) -> list[Row]:
-    """The table and the pictures of the finished runs, written into the comparison's folder.
+def compare(systems: dict[str, list[Run]], base: str, command: str) -> list[Row]:
+    """The table and the report of the finished runs, written into the comparison's folder.
 
     Args:
         systems: experiment id -> its runs.
         base: one of the ids.
+        command: that ran them, for the report.
 
     Raises:
         UserError: no run of the base has finished.
@@ -160,19 +162,18 @@ def compare(systems: dict[str, list[Run]], base: str) -> list[Row]:
         raise UserError(f"no run of {base}, the base, has finished: there is nothing to compare with")
     rows = make_rows(results, predictions, base)
     run = systems[base][0]
-    out = run.study
-    try:
-        draw_all(rows, results, predictions, _slices(run), out)
-    except UserError as error:
-        print(f"note: {error}", file=sys.stderr)
+    marks = marks_of(rows, results)
+    pictures = draw_all(rows, marks, results, predictions, _slices(run))
+    test = predictions[base][0]
+    sizes = {"rows": len(test["label"])} | ({"users": len(np.unique(test["group"]))} if "group" in test else {})
     texts = {
         "table.md": as_markdown(rows) + "\n",
         "table.csv": as_csv(rows),
-        "report.html": as_html(rows, results, out),
+        "report.html": as_html(rows, results, marks, pictures, sizes, command),
         "results.json": json.dumps({"base": base, "runs": results}, indent=2),
     }
     for name, text in texts.items():
-        write_atomic(out / name, lambda file, text=text: file.write(text.encode()))
+        write_atomic(run.study / name, lambda file, text=text: file.write(text.encode()))
     return rows
 
 

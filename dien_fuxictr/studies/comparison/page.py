@@ -1,91 +1,159 @@
-"""A comparison as one HTML file that needs nothing beside it: the table, sortable, and the pictures."""
+"""A comparison as one HTML file that needs nothing beside it: what was run, the table, the pictures."""
 
-import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
+from string import Template
 from typing import Any
 
+import numpy as np
+
+from .pictures import Picture
 from .table import HEADER, Row, cells
 
-PICTURES = {
-    "auc.png": "Test AUC",
-    "auc_by_slice.png": "Test AUC by history length and by the item's popularity",
-    "learning_curves.png": "Learning curves",
-    "calibration.png": "Calibration",
-}
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 95rem; padding: 0 1rem; color: #222; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }
-th, td { padding: .35rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }
-th:nth-child(2), td:nth-child(2) { text-align: left; }
-th button { font: inherit; font-weight: 600; border: 0; background: none; padding: 0; cursor: pointer; }
-tr.better td { background: #eaf6ea; } tr.worse td { background: #fbeceb; } tr.base td { font-weight: 600; }
-img { max-width: 100%; height: auto; }
-figure { margin: 2rem 0; } figcaption { font-weight: 600; }
-"""
-SCRIPT = """
-for (const [column, button] of document.querySelectorAll('th button').entries())
-  button.onclick = () => {
-    const body = document.querySelector('tbody'), rows = [...body.rows];
-    const ascending = button.dataset.order !== 'ascending';
-    button.dataset.order = ascending ? 'ascending' : 'descending';
-    const key = row => row.cells[column].textContent.replace(/[,%[\\]]/g, '');
-    rows.sort((a, b) => {
-      const [x, y] = [parseFloat(key(a)), parseFloat(key(b))];
-      const order = isNaN(x) || isNaN(y) ? key(a).localeCompare(key(b)) : x - y;
-      return ascending ? order : -order;
-    });
-    body.append(...rows);
-  };
-"""
+MOST = 8
+"""Systems that the pictures show at a time; page.css has a colour for each."""
+BEST_IS_LEAST = ("place", "experiment", "logloss", "against base", "parameters", "s/epoch", "ms/batch")
+"""Columns of `HEADER`; of the others the best is the greatest."""
+VERDICTS = ("better", "base", "not ranked", "worse")
+
+Results = dict[str, list[dict[str, Any]]]
 
 
-def as_html(rows: Sequence[Row], results: dict[str, list[dict[str, Any]]], folder: Path) -> str:
+def as_html(
+    rows: Sequence[Row],
+    results: Results,
+    marks: Sequence[str],
+    pictures: Sequence[Picture],
+    test: dict[str, int],
+    command: str,
+) -> str:
     """The page.
 
     Args:
         rows: of the table.
         results: expid -> result.json of each of its runs.
-        folder: where the pictures are; those that are missing are left out.
+        marks: of `marks_of`.
+        pictures: drawn with them.
+        test: number of its rows, of users, ...
+        command: that ran the comparison.
     """
-    run = next(iter(results.values()))[0]
-    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
-    hardware = ", ".join(f"{name} {value}" for name, value in run["hardware"].items() if value)
-    head = "".join(f"<th><button>{escape(name)}</button></th>" for name in HEADER)
-    body = "\n".join(
-        f'<tr class="{row.verdict.split()[0]}">' + "".join(f"<td>{escape(cell)}</td>" for cell in cells(row)) + "</tr>"
-        for row in rows
+    runs = [run for of_one in results.values() for run in of_one]
+    marked = list(zip(rows, marks, strict=True))
+    return Template(_text("page.html")).substitute(
+        title=f"Comparison on {escape(runs[0]['dataset_id'])}",
+        style=_text("page.css"),
+        script=_text("page.js"),
+        facts="\n".join(
+            f"<div><dt>{name}</dt><dd>{escape(fact)}</dd></div>" for name, fact in _facts(runs, test) if fact
+        ),
+        versions=escape(_distinct(", ".join(map(" ".join, run["versions"].items())) for run in runs)),
+        command=escape(command),
+        head="\n".join(_head(name) for name in _name_first(HEADER)),
+        body="\n".join(_row(number, row, mark) for number, (row, mark) in enumerate(marked)),
+        most=MOST,
+        legend="\n".join(f'<button class="named" {mark}>{_named(row)}</button>' for row, mark in marked),
+        pictures="\n".join(map(_figure, pictures)),
     )
-    figures = "\n".join(
-        f'<figure><figcaption>{title}</figcaption><img alt="{title}" src="data:image/png;base64,'
-        f'{base64.b64encode((folder / name).read_bytes()).decode()}"></figure>'
-        for name, title in PICTURES.items()
-        if (folder / name).is_file()
+
+
+def marks_of(rows: Sequence[Row], results: Results) -> list[str]:
+    """Attributes by which the page finds what belongs to a row; one that is shown at first has a slot, its colour."""
+    slots = {expid: slot for slot, expid in enumerate(first_choice(rows, results))}
+    return [
+        f'data-row="{number}"' + (f' data-slot="{slots[row.expid]}"' if row.expid in slots else "")
+        for number, row in enumerate(rows)
+    ]
+
+
+def first_choice(rows: Sequence[Row], results: Results) -> list[str]:
+    """At most `MOST` experiments: the base, of each model the best by validation, then the best of the rest.
+
+    By validation, not by test: the best of many by the test set is also one that was lucky there.
+    """
+
+    def validation(row: Row) -> float:
+        return float(np.mean([run["valid"]["AUC"] for run in results[row.expid]]))
+
+    best = [row.expid for row in sorted(rows, key=validation, reverse=True)]
+    of_model: dict[str, str] = {}
+    for expid in best:
+        of_model.setdefault(results[expid][0]["model"], expid)
+    base = [row.expid for row in rows if row.verdict == "base"]
+    return list(dict.fromkeys([*base, *of_model.values(), *best]))[:MOST]
+
+
+def _text(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+def _facts(runs: Sequence[dict[str, Any]], test: dict[str, int]) -> list[tuple[str, str]]:
+    """What the runs are of; where they differ, all that there is."""
+    seeds = sorted({run["seed"] for run in runs})
+    dates = sorted({run["date"] for run in runs if "date" in run})
+    return [
+        ("test set", ", ".join(f"{number:,} {what}" for what, number in test.items())),
+        ("runs", f"{len(runs)}, seed" + "s" * (len(seeds) > 1) + " " + ", ".join(map(str, seeds))),
+        ("date", " to ".join(dict.fromkeys([*dates[:1], *dates[-1:]]))),
+        ("commit", _distinct(_short(run.get("commit")) for run in runs)),
+        ("commit of the zoo", _distinct(_short(run.get("zoo_commit")) for run in runs)),
+        ("hardware", _distinct(_hardware(run["hardware"]) for run in runs)),
+    ]
+
+
+def _short(commit: str | None) -> str:
+    number, sign, changes = (commit or "").partition("+")
+    return number[:12] + sign + changes
+
+
+def _distinct(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(text for text in texts if text))
+
+
+def _hardware(of_run: dict[str, Any]) -> str:
+    device, cpus, threads = (of_run[what] for what in ("device", "cpus", "threads"))
+    return f"{device}, {cpus} CPUs, {threads} thread{'s' * (threads > 1)} a run"
+
+
+def _name_first(texts: Sequence[str]) -> list[str]:
+    place, name, *others = texts
+    return [name, place, *others]
+
+
+def _head(name: str) -> str:
+    best = "ascending" if name in BEST_IS_LEAST else "descending"
+    order = ' aria-sort="ascending"' if name == "place" else ""
+    return f'<th scope="col" data-best="{best}"{order}><button>{escape(name)}</button></th>'
+
+
+def _row(number: int, row: Row, mark: str) -> str:
+    texts = _name_first([_small_deviation(escape(cell)) for cell in cells(row)])
+    values = _name_first(_values(number, row))
+    pressed = "true" if "data-slot" in mark else "false"
+    body = "".join(f'<td data-value="{value}">{text}</td>' for text, value in zip(texts[1:], values[1:], strict=True))
+    return (
+        f'<tr class="{row.verdict}" {mark}><th scope="row" data-value="{escape(row.expid)}">'
+        f'<button class="named" aria-pressed="{pressed}">{_named(row)}</button></th>{body}</tr>'
     )
-    title = f"Comparison on {escape(run['dataset_id'])}"
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p>Test set, mean ± standard deviation over seeds. The interval is that of the AUC minus the base's: a paired bootstrap
-over the test users, seeds pooled. A row whose interval holds 0 is not ranked against the base, and rows whose intervals
-overlap are not ranked among each other: their places are ranges. Click on a column to sort by it.</p>
-<div class="wide"><table>
-<thead><tr>{head}</tr></thead>
-<tbody>
-{body}
-</tbody>
-</table></div>
-{figures}
-<p>{escape(versions)}; {escape(hardware)}</p>
-<script>{SCRIPT}</script>
-</body>
-</html>
-"""
+
+
+def _values(number: int, row: Row) -> list[str]:
+    """What each column sorts by; empty where the row has no value."""
+    measured = [row.auc, row.gauc, row.logloss, row.improvement, row.low or 0]
+    spent = [row.parameters, row.epoch_seconds, row.samples_per_second, row.inference_ms]
+    values = [number, row.expid, *measured, VERDICTS.index(row.verdict), *spent]
+    return ["" if value is None else str(value) for value in values]
+
+
+def _named(row: Row) -> str:
+    return f"<span>{escape(row.expid).replace('_', '_<wbr>')}</span>"  # a narrow screen breaks it there
+
+
+def _small_deviation(cell: str) -> str:
+    mean, sign, deviation = cell.partition(" ± ")
+    return f"{mean} <small>± {deviation}</small>" if sign else mean
+
+
+def _figure(picture: Picture) -> str:
+    note = f"<small>{escape(picture.note)}</small>" if picture.note else ""
+    return f"<figure><figcaption>{escape(picture.title)}{note}</figcaption>\n{picture.svg}\n</figure>"

@@ -1,90 +1,99 @@
 """The pictures of a comparison."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from dien_fuxictr.common.pictures import default_style
-
 from .slices import Slices
+from .statistics import auc_draws, interval, users_of
+from .svg import Point, column, lines
 from .table import Row
 
 BINS = 10
-CURVES = {"loss/train": "training loss", "loss/auxiliary": "auxiliary loss", "validation/AUC": "validation AUC"}
+CURVES = {
+    "loss/target": ("Training loss", "of the predictions: without auxiliary loss and regularisation"),
+    "loss/auxiliary": ("Auxiliary loss", "in training"),
+    "validation/AUC": ("Validation AUC", ""),
+}
+
+Results = dict[str, list[dict[str, Any]]]
+Predictions = dict[str, list[dict[str, np.ndarray]]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot.
+
+    Attributes:
+        title: what it shows. note: what else must be known.
+        svg: see `svg`.
+    """
+
+    title: str
+    note: str
+    svg: str
 
 
 def draw_all(
-    rows: Sequence[Row],
-    results: dict[str, list[dict[str, Any]]],
-    predictions: dict[str, list[dict[str, np.ndarray]]],
-    slices: Sequence[Slices],
-    folder: Path,
-) -> None:
-    """Write auc.png, learning_curves.png, calibration.png and, where there are slices, auc_by_slice.png.
+    rows: Sequence[Row], marks: Sequence[str], results: Results, predictions: Predictions, slices: Sequence[Slices]
+) -> list[Picture]:
+    """Test AUC, also by slices; learning curves, of which those that no run has are left out; calibration.
 
     Args:
-        rows: of the table. results, predictions: as of `comparison.table.make_rows`.
+        rows: of the table. marks: of each row, see `svg`.
+        results, predictions: as of `table.make_rows`.
         slices: partitions of the test rows.
-        folder: exists.
-
-    Raises:
-        UserError: matplotlib is not installed.
     """
-    order = [row.expid for row in rows]
-    ordered = {expid: predictions[expid] for expid in order}
-    with default_style():
-        draw_auc(rows, folder / "auc.png")
-        draw_curves({expid: results[expid] for expid in order}, folder / "learning_curves.png")
-        draw_calibration(ordered, folder / "calibration.png")
-        if slices:
-            draw_slices(ordered, slices, folder / "auc_by_slice.png")
+    marked = dict(zip((row.expid for row in rows), marks, strict=True))
+    curves = [draw_curve(marked, results, name) for name in CURVES]
+    return [
+        draw_auc(rows, marks),
+        *(draw_slices(marked, predictions, partition) for partition in slices),
+        *(curve for curve in curves if curve),
+        draw_calibration(marked, predictions),
+    ]
 
 
-def color(number: int) -> tuple[float, float, float, float]:
-    """Of the system with that place in the table, the same in every picture."""
-    from matplotlib import colormaps
-
-    return colormaps["tab20"]((2 * number + number // 10) % 20)  # its dark shades first
-
-
-def draw_auc(rows: Sequence[Row], file: Path) -> None:
-    """Test AUC of each system, the standard deviation over its seeds as error bar, best on top."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 0.4 * len(rows) + 1.2), layout="constrained")
-    axes = figure.subplots()
-    names = [row.expid for row in rows][::-1]
-    errors = [row.auc_std or 0 for row in rows][::-1]
-    axes.errorbar([row.auc for row in rows][::-1], names, xerr=errors, fmt="o", capsize=3)
-    axes.set(xlabel="test AUC (mean ± standard deviation over seeds)", ylim=(-0.5, len(rows) - 0.5))
-    axes.grid(axis="x", alpha=0.3)
-    figure.savefig(file, dpi=150)
+def draw_auc(rows: Sequence[Row], marks: Sequence[str]) -> Picture:
+    """Test AUC of each system with its standard deviation, best on top."""
+    values = []
+    for row, mark in zip(rows, marks, strict=True):
+        std = row.auc_std or 0
+        text = f"{row.expid}: {row.auc:.4f}" + (f" ± {std:.4f}" if std else "")
+        values.append((mark, row.expid, Point(row.auc, 0, text, (row.auc - std, row.auc + std) if std else None)))
+    note = "mean ± standard deviation over seeds"
+    return Picture("Test AUC", note, column(values, "Test AUC of each experiment", "test AUC"))
 
 
-def draw_curves(results: dict[str, list[dict[str, Any]]], file: Path) -> None:
-    """Losses and validation AUC over the evaluations, mean over the seeds that got as far."""
-    from matplotlib.figure import Figure
+def draw_curve(marked: dict[str, str], results: Results, name: str) -> Picture | None:
+    """A learning curve, mean over the seeds that got as far.
 
-    figure = Figure(figsize=(4.5 * len(CURVES), 3.6), layout="constrained")
-    axes = figure.subplots(1, len(CURVES))
-    for place, (name, title) in zip(axes, CURVES.items(), strict=True):
-        for number, (expid, runs) in enumerate(results.items()):
-            curves = [[point[name] for point in run["curve"] if name in point] for run in runs]
-            means = [
-                np.mean([curve[epoch] for curve in curves if len(curve) > epoch])
-                for epoch in range(max(map(len, curves)))
-            ]
-            if means:
-                place.plot(range(1, len(means) + 1), means, marker=".", label=expid, color=color(number))
-        place.set(title=title, xlabel="evaluation")
-        place.xaxis.get_major_locator().set_params(integer=True)
-        place.grid(alpha=0.3)
-    handles, labels = axes[-1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
-    figure.savefig(file, dpi=150)
+    Args:
+        marked: experiment id -> mark.
+        name: of the values in the points of a curve.
+
+    Returns:
+        None if no run has such values.
+    """
+    series = []
+    for expid, mark in marked.items():
+        curves = [[point[name] for point in run["curve"] if name in point] for run in results[expid]]
+        means = [
+            float(np.mean([curve[place] for curve in curves if len(curve) > place]))
+            for place in range(max(map(len, curves)))
+        ]
+        named = [(number, mean, f"{expid}, evaluation {number}: {mean:.4f}") for number, mean in enumerate(means, 1)]
+        series.append((mark, [Point(*point) for point in named]))
+    longest = max(len(points) for _, points in series)
+    if not longest:
+        return None
+    title, note = CURVES[name]
+    every = -(-longest // 10)
+    ticks = {float(number): f"{number}" for number in range(every, longest + 1, every)}
+    return Picture(title, note, lines(series, title, "evaluation", ticks))
 
 
 def calibration(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -97,46 +106,43 @@ def calibration(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.array([score[rows].mean() for rows in bins]), np.array([label[rows].mean() for rows in bins])
 
 
-def draw_calibration(predictions: dict[str, list[dict[str, np.ndarray]]], file: Path) -> None:
+def draw_calibration(marked: dict[str, str], predictions: Predictions) -> Picture:
     """Predicted against observed click rate, all seeds together."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-    for number, (expid, runs) in enumerate(predictions.items()):
-        rows = {name: np.concatenate([run[name] for run in runs]) for name in ("label", "score")}
-        axes.plot(*calibration(**rows), marker=".", label=expid, color=color(number))
-    axes.set(xlabel="predicted", ylabel="observed", title="click rate", xlim=(0, 1), ylim=(0, 1))
-    figure.legend(loc="outside right center", fontsize="small")
-    figure.savefig(file, dpi=150)
+    series = []
+    for expid, mark in marked.items():
+        rows = {name: np.concatenate([run[name] for run in predictions[expid]]) for name in ("label", "score")}
+        pairs = zip(*(values.tolist() for values in calibration(**rows)), strict=True)
+        points = [Point(x, y, f"{expid}: predicted {x:.3f}, observed {y:.3f}") for x, y in pairs]
+        series.append((mark, points))
+    note = f"observed against predicted click rate, in {BINS} bins of equally many test rows, seeds together"
+    return Picture("Calibration", note, lines(series, "Calibration", "predicted click rate", diagonal=True))
 
 
-def slice_aucs(runs: list[dict[str, np.ndarray]], slices: Slices) -> list[float]:
-    """AUC of each part, mean over the seeds; NaN where a part has one class only."""
+def slice_aucs(runs: Sequence[dict[str, np.ndarray]], slices: Slices) -> list[tuple[float, tuple[float, float]]]:
+    """AUC of each part, mean over the seeds, with its 95 % interval; NaN where a part has one class only."""
+    label, user = runs[0]["label"], users_of(runs[0])
     aucs = []
     for number in range(len(slices.names)):
         rows = slices.part == number
-        both = len(np.unique(runs[0]["label"][rows])) == 2
-        aucs.append(
-            float(np.mean([roc_auc_score(run["label"][rows], run["score"][rows]) for run in runs]))
-            if both
-            else float("nan")
-        )
+        if len(np.unique(label[rows])) < 2:
+            aucs.append((float("nan"), (float("nan"), float("nan"))))
+            continue
+        scores = [run["score"][rows] for run in runs]
+        mean = np.mean([roc_auc_score(label[rows], score) for score in scores])
+        aucs.append((float(mean), interval(auc_draws(label[rows], user[rows], scores))))
     return aucs
 
 
-def draw_slices(predictions: dict[str, list[dict[str, np.ndarray]]], slices: Sequence[Slices], file: Path) -> None:
-    """Test AUC by history length and by item popularity."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.5 * len(slices), 3.8), layout="constrained")
-    axes = figure.subplots(1, len(slices), squeeze=False)
-    for place, partition in zip(axes[0], slices, strict=True):
-        for number, (expid, runs) in enumerate(predictions.items()):
-            place.plot(partition.names, slice_aucs(runs, partition), marker=".", label=expid, color=color(number))
-        place.set(xlabel=partition.title, ylabel="test AUC")
-        place.grid(alpha=0.3)
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
-    figure.savefig(file, dpi=150)
+def draw_slices(marked: dict[str, str], predictions: Predictions, slices: Slices) -> Picture:
+    """Test AUC of each part."""
+    series = []
+    for expid, mark in marked.items():
+        points = []
+        for number, (auc, ends) in enumerate(slice_aucs(predictions[expid], slices)):
+            text = f"{expid}, {slices.names[number]}: {auc:.4f} [{ends[0]:.4f}, {ends[1]:.4f}]"
+            points.append(Point(number, auc, text, ends))
+        series.append((mark, points))
+    title = f"Test AUC by {slices.title}"
+    ticks = {float(number): name for number, name in enumerate(slices.names)}
+    note = "with 95 % intervals (bootstrap over the test users, seeds pooled)"
+    return Picture(title, note, lines(series, title, slices.title, ticks, apart=True))

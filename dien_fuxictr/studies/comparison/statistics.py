@@ -6,7 +6,7 @@ interval from the 2.5th to the 97.5th percentile holds the noise of the test use
 standard deviation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -62,11 +62,21 @@ def auc_draws(
     return np.concatenate(means)
 
 
+def users_of(rows: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Whose each row of a predictions.npz is; (N,). Without groups each is a user's only one."""
+    return rows.get("group", np.arange(len(rows["label"])))
+
+
+def interval(draws: np.ndarray) -> tuple[float, float]:
+    """From the 2.5th to the 97.5th percentile; draws that are NaN don't count."""
+    low, high = np.nanpercentile(draws, [2.5, 97.5])
+    return float(low), float(high)
+
+
 def paired_interval(base: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """95 % interval of the AUC of `other` minus that of `base`, from the draws of both.
 
     Returns:
         Lower and upper end. Both above 0: `other` is better; 0 between them: the two are not to be ranked.
     """
-    low, high = np.nanpercentile(other - base, [2.5, 97.5])
-    return float(low), float(high)
+    return interval(other - base)

@@ -10,7 +10,7 @@ import numpy as np
 
 from dien_fuxictr.common.markdown import padded_table
 
-from .statistics import auc_draws, paired_interval
+from .statistics import auc_draws, paired_interval, users_of
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,7 @@ def _placed(rows: list[Row]) -> list[Row]:
 
 
 def _draws(runs: list[dict[str, np.ndarray]]) -> np.ndarray:
-    label = runs[0]["label"]
-    user = runs[0].get("group", np.arange(len(label)))
-    return auc_draws(label, user, [run["score"] for run in runs])
+    return auc_draws(runs[0]["label"], users_of(runs[0]), [run["score"] for run in runs])
 
 
 def _over_seeds(runs: list[dict[str, Any]], metric: str) -> tuple[float, float | None]:

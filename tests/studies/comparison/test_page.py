@@ -1,45 +1,56 @@
-import base64
+"""The page: well-formed, alone, with the facts of its runs, the table's cells and what a click needs."""
+
+import re
 from html.parser import HTMLParser
-from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
-from dien_fuxictr.studies.comparison.page import as_html
-from dien_fuxictr.studies.comparison.table import HEADER, cells, make_rows
+from dien_fuxictr.studies.comparison.page import MOST, as_html, first_choice, marks_of
+from dien_fuxictr.studies.comparison.pictures import Picture
+from dien_fuxictr.studies.comparison.table import HEADER, Row, cells, make_rows
+
+VOID = ("meta", "wbr")
 
 
 class Page(HTMLParser):
-    """Texts of the table's cells, images, and tags that are still open at the end."""
+    """Cells of the table as (text, attributes), facts, links, and tags that are still open at the end."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.open: list[str] = []
-        self.cells: list[str] = []
-        self.images: list[str] = []
+        self.cells: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, list[str]] = {"dt": [], "dd": [], "figcaption": []}
         self.links: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.links += [value for name, value in attrs if name in ("href", "src") and value]
-        if tag == "img":
-            self.images.append(dict(attrs)["src"] or "")
-        elif tag != "meta":
+        if tag not in VOID:
             self.open.append(tag)
         if tag in ("td", "th"):
-            self.cells.append("")
+            self.cells.append(("", dict(attrs)))
+        if tag in self.texts:
+            self.texts[tag].append("")
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open[-1:] == ["td"] or self.open[-2:] == ["th", "button"]:
-            self.cells[-1] += data
+        if "td" in self.open or "th" in self.open:
+            text, attributes = self.cells.pop()
+            self.cells.append((text + data, attributes))
+        for tag in self.texts:
+            if tag in self.open:
+                self.texts[tag][-1] += data
 
 
-def test_the_page_stands_alone(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    label = np.tile([1.0, 0.0], 50)
-    run = {
+def run(model: str = "DIEN", valid: float = 0.7, **changes: Any) -> dict[str, Any]:
+    return {
+        "model": model,
+        "seed": 5,
+        "valid": {"AUC": valid},
         "test": {"AUC": 0.7},
         "parameters": 1,
         "epochs": 1,
@@ -47,14 +58,100 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
         "train_rows": 1,
         "inference_ms": 1.0,
         "dataset_id": "<b>",
+        "date": "2026-11-27",
+        "commit": 40 * "a",
         "versions": {"torch": "2"},
-        "hardware": {"cpus": 2},
+        "hardware": {"device": "CPU & co", "cpus": 2, "threads": 1},
+        **changes,
     }
-    names = ["a & b", "<script>"]
-    results = {name: [run] for name in names}
-    rows = make_rows(results, {name: [{"label": label, "score": rng.random(100)}] for name in names}, names[0])
-    (tmp_path / "auc.png").write_bytes(b"picture")
-    page = Page(as_html(rows, results, tmp_path))
-    assert page.open == []
-    assert page.cells == [*HEADER, *cells(rows[0]), *cells(rows[1])]
-    assert page.images == [f"data:image/png;base64,{base64.b64encode(b'picture').decode()}"] == page.links
+
+
+def made(results: dict[str, list[dict]], base: str) -> list[Row]:
+    rng = np.random.default_rng(0)
+    label = np.tile([1.0, 0.0], 50)
+    predictions = {name: [{"label": label, "score": rng.random(100)} for _ in results[name]] for name in results}
+    return make_rows(results, predictions, base)
+
+
+def page_of(results: dict[str, list[dict]], base: str, command: str = "python run_comparison.py") -> tuple[str, Page]:
+    rows = made(results, base)
+    pictures = [Picture("AUC < 1", "a & b", "<svg></svg>"), Picture("Loss", "", "<svg></svg>")]
+    html = as_html(rows, results, marks_of(rows, results), pictures, {"rows": 1234, "users": 56}, command)
+    return html, Page(html)
+
+
+def test_the_page_stands_alone_and_has_the_cells_of_the_table() -> None:
+    results = {"a & b": [run(), run(seed=6)], "<script>": [run(seed=5), run(seed=6)]}
+    rows = made(results, "a & b")
+    html, page = page_of(results, "a & b")
+    assert page.open == [] and page.links == [] and "://" not in html and "@import" not in html
+    place, name, *others = HEADER
+    expected = [name, place, *others]
+    for text in map(cells, rows):
+        expected += [text[1], text[0], *text[2:]]
+    assert [text for text, _ in page.cells] == expected
+    assert page.texts["figcaption"] == ["AUC < 1a & b", "Loss"]
+
+
+def facts(page: Page) -> dict[str, str]:
+    return dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
+
+
+def test_the_header_tells_what_was_run() -> None:
+    _, page = page_of({"a": [run(), run(seed=6)]}, "a", "python run_comparison.py --set 'a=<b>'")
+    assert facts(page) == {
+        "test set": "1,234 rows, 56 users",
+        "runs": "2, seeds 5, 6",
+        "date": "2026-11-27",
+        "commit": 12 * "a",
+        "hardware": "CPU & co, 2 CPUs, 1 thread a run",
+        "versions": "torch 2",
+        "command": "python run_comparison.py --set 'a=<b>'",
+    }
+
+
+def test_where_runs_differ_the_header_has_all() -> None:
+    other = run(
+        date="2026-11-29",
+        commit=40 * "b" + "+changes",
+        zoo_commit=40 * "c",
+        hardware={"device": "GPU", "cpus": 8, "threads": 4},
+    )
+    older = {name: value for name, value in run(commit=None).items() if name != "date"}
+    _, page = page_of({"a": [run(), other, older]}, "a")
+    assert facts(page)["date"] == "2026-11-27 to 2026-11-29"
+    assert facts(page)["commit"] == f"{12 * 'a'}; {12 * 'b'}+changes" and facts(page)["commit of the zoo"] == 12 * "c"
+    assert facts(page)["hardware"] == "CPU & co, 2 CPUs, 1 thread a run; GPU, 8 CPUs, 4 threads a run"
+    assert facts(page)["runs"] == "3, seed 5"
+
+
+def test_each_column_knows_which_end_is_best_and_each_cell_its_value() -> None:
+    results = {"a": [run()], "b": [run(test={"AUC": 0.8, "logloss": 0.25})]}
+    _, page = page_of(results, "a")
+    heads, rows = page.cells[: len(HEADER)], page.cells[len(HEADER) :]
+    least = {text for text, attributes in heads if attributes["data-best"] == "ascending"}
+    assert least == {"place", "experiment", "logloss", "against base", "parameters", "s/epoch", "ms/batch"}
+    values = [[attributes["data-value"] for _, attributes in row] for row in (rows[:12], rows[12:])]
+    number, name, logloss = ([text for text, _ in heads].index(text) for text in ("place", "experiment", "logloss"))
+    assert [row[name] for row in values] == ["b", "a"] and [row[number] for row in values] == ["0", "1"]
+    assert [row[logloss] for row in values] == ["0.25", ""]
+
+
+def test_the_first_choice_is_by_validation_of_each_model_its_best_and_the_base() -> None:
+    valid = {"base": ("MLP", 0.1), "x": ("DIEN", 0.9), "y": ("DIEN", 0.8), "z": ("DIN", 0.5), "w": ("DIN", 0.6)}
+    results = {name: [run(model, auc, test={"AUC": 1 - auc})] for name, (model, auc) in valid.items()}
+    rows = made(results, "base")
+    assert first_choice(rows, results) == ["base", "x", "w", "y", "z"]
+    marks = dict(zip((row.expid for row in rows), marks_of(rows, results), strict=True))
+    assert re.fullmatch(r'data-row="\d" data-slot="1"', marks["x"])
+
+
+@pytest.mark.parametrize("systems", [MOST, MOST + 3])
+def test_at_most_so_many_are_shown_at_first_each_in_a_colour_of_the_style(systems: int) -> None:
+    results = {f"e{number}": [run(valid=0.5 + number / 100)] for number in range(systems)}
+    html, _ = page_of(results, "e0")
+    shown = re.findall(r'<tr class="\S+( \S+)?" data-row="\d+" data-slot="(\d)"', html)
+    assert sorted(slot for _, slot in shown) == [str(slot) for slot in range(MOST)]
+    assert html.count('aria-pressed="true"') == MOST and f'data-most="{MOST}"' in html
+    for slot in range(MOST):
+        assert f'[data-slot="{slot}"] {{ --slot: {slot}; --color: var(--{slot}); }}' in html

@@ -1,17 +1,24 @@
-import sys
-from pathlib import Path
+import re
 
 import numpy as np
 import pytest
-from matplotlib import style
+from sklearn.metrics import roc_auc_score
 
-from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.studies.comparison.pictures import BINS, calibration, draw_all, slice_aucs
+from dien_fuxictr.studies.comparison.pictures import (
+    BINS,
+    Picture,
+    calibration,
+    draw_all,
+    draw_curve,
+    draw_slices,
+    slice_aucs,
+)
 from dien_fuxictr.studies.comparison.slices import Slices
+from dien_fuxictr.studies.comparison.statistics import auc_draws, interval
 from dien_fuxictr.studies.comparison.table import make_rows
 
 
-def made() -> tuple[list, dict, dict]:
+def made() -> tuple[list, list[str], dict, dict]:
     rng = np.random.default_rng(0)
     label = np.tile([1.0, 0.0], 100)
     results, predictions = {}, {}
@@ -24,31 +31,39 @@ def made() -> tuple[list, dict, dict]:
                 "train_seconds": 1.0,
                 "train_rows": 1,
                 "inference_ms": 1.0,
-                "curve": [{"step": k, "loss/train": 0.5, "validation/AUC": 0.6} for k in range(n)],
+                "curve": [{"step": k, "loss/train": 9.0, "loss/target": 0.5 + n * k} for k in range(n)],
             }
             for n in epochs
         ]
         predictions[expid] = [{"label": label, "score": rng.random(200)} for _ in epochs]
-    return make_rows(results, predictions, "a"), results, predictions
+    rows = make_rows(results, predictions, "a")
+    return rows, [f'data-row="{number}"' for number in range(len(rows))], results, predictions
 
 
-def test_every_picture_is_drawn(tmp_path: Path) -> None:
+def texts(picture: Picture | None) -> list[str]:
+    """What the mouse finds."""
+    assert picture
+    return re.findall(r"<title>(.*?)</title>", picture.svg)
+
+
+def test_every_picture_is_drawn_and_those_without_values_are_left_out() -> None:
     halves = Slices("history length", ["1", "2-9"], np.arange(200) // 100)
-    draw_all(*made(), [halves], tmp_path)
-    files = sorted(tmp_path.iterdir())
-    assert [file.name for file in files] == ["auc.png", "auc_by_slice.png", "calibration.png", "learning_curves.png"]
-    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+    pictures = draw_all(*made(), [halves])
+    assert [picture.title for picture in pictures] == [
+        "Test AUC",
+        "Test AUC by history length",
+        "Training loss",
+        "Calibration",
+    ]
+    for picture in pictures:
+        assert re.findall(r'data-row="(\d)"', picture.svg) == ["0", "1"]
 
 
-def test_a_users_style_changes_nothing(tmp_path: Path) -> None:
-    for name in ("default", "ggplot"):
-        (tmp_path / name).mkdir()
-        with style.context(name):
-            draw_all(*made(), [], tmp_path / name)
-    files = list((tmp_path / "default").iterdir())
-    assert len(files) == 3 and all(
-        file.read_bytes() == (tmp_path / "ggplot" / file.name).read_bytes() for file in files
-    )
+def test_the_learning_curve_is_without_auxiliary_loss_and_the_mean_over_the_seeds_that_got_as_far() -> None:
+    _, marks, results, _ = made()
+    picture = draw_curve({"a": marks[0]}, results, "loss/target")
+    assert texts(picture) == ["a, evaluation 1: 0.5000", "a, evaluation 2: 3.0000", "a, evaluation 3: 6.5000"]
+    assert draw_curve({"a": marks[0]}, results, "loss/auxiliary") is None
 
 
 def test_auc_of_each_part_is_the_mean_over_the_seeds() -> None:
@@ -57,8 +72,23 @@ def test_auc_of_each_part_is_the_mean_over_the_seeds() -> None:
         {"label": label, "score": np.array([0.9, 0.1, 0.2, 0.8, 0.5])},
         {"label": label, "score": np.array([0.9, 0.1, 0.8, 0.2, 0.5])},
     ]
-    assert slice_aucs(runs, Slices("", ["a", "b"], np.array([0, 0, 1, 1, 1]))) == [1.0, 0.5]
-    assert np.isnan(slice_aucs(runs, Slices("", ["a", "b"], np.array([0, 0, 0, 0, 1])))[1])
+    assert [auc for auc, _ in slice_aucs(runs, Slices("", ["a", "b"], np.array([0, 0, 1, 1, 1])))] == [1.0, 0.5]
+    assert np.isnan(slice_aucs(runs, Slices("", ["a", "b"], np.array([0, 0, 0, 0, 1])))[1][0])
+
+
+def test_intervals_of_a_part_are_those_of_its_users() -> None:
+    rng = np.random.default_rng(0)
+    label, group = np.tile([1.0, 0.0], 200), np.repeat(np.arange(100), 4)
+    runs = [{"label": label, "group": group, "score": rng.normal(label)} for _ in range(2)]
+    rows = np.arange(400) < 240
+    picked = slice_aucs(runs, Slices("", ["a", "b"], np.where(rows, 0, 1)))
+    auc, ends = picked[0]
+    assert auc == pytest.approx(np.mean([roc_auc_score(label[rows], run["score"][rows]) for run in runs]))
+    assert ends == interval(auc_draws(label[rows], group[rows], [run["score"][rows] for run in runs]))
+    assert ends[0] < auc < ends[1] and ends[1] - ends[0] < picked[1][1][1] - picked[1][1][0]
+    (picture,) = [draw_slices({"a": ""}, {"a": runs}, Slices("length", ["1", "2"], np.where(rows, 0, 1)))]
+    assert texts(picture)[0] == f"a, 1: {auc:.4f} [{ends[0]:.4f}, {ends[1]:.4f}]"
+    assert picture.svg.count('class="interval"') == 1
 
 
 def test_calibration_of_perfectly_calibrated_predictions() -> None:
@@ -68,9 +98,3 @@ def test_calibration_of_perfectly_calibrated_predictions() -> None:
     predicted, observed = calibration(label, score)
     assert len(predicted) == BINS and (np.diff(predicted) > 0).all()
     np.testing.assert_allclose(observed, predicted, atol=0.02)  # 3 standard errors of a bin's share
-
-
-def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UserError, match="pip install matplotlib"):
-        draw_all(*made(), [], tmp_path)

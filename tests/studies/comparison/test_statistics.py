@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from dien_fuxictr.studies.comparison.statistics import WeightedAUC, auc_draws, paired_interval
+from dien_fuxictr.studies.comparison.statistics import WeightedAUC, auc_draws, interval, paired_interval, users_of
 
 
 def rows(users: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
@@ -44,3 +44,14 @@ def test_interval_tells_a_better_system_and_not_a_reseeded_one() -> None:
     assert low < 0 < high
     assert paired_interval(base, better)[0] > 0
     assert paired_interval(base, base) == (0, 0)
+
+
+def test_an_interval_holds_95_of_100_draws_and_leaves_out_those_without_a_value() -> None:
+    draws = np.r_[np.arange(1001.0), np.nan, np.nan]
+    assert interval(draws) == (25, 975)
+
+
+def test_rows_without_groups_are_each_a_users_only_one() -> None:
+    label = np.zeros(3)
+    assert users_of({"label": label}).tolist() == [0, 1, 2]
+    assert users_of({"label": label, "group": np.array([4, 4, 7])}).tolist() == [4, 4, 7]
