@@ -68,15 +68,16 @@ def parser() -> argparse.ArgumentParser:
             default = "required" if option.default is REQUIRED else f"default {option.default}"
             default = f" ({default})" if option.default not in (None, ()) else ""
             belongs = f"protocol {option.protocol}: " if option.protocol else ""
+            help_text = option.help.replace("%", "%%")
             if option.kind is bool:
-                command.add_argument(flag, action="store_true", default=None, help=belongs + option.help)
+                command.add_argument(flag, action="store_true", default=None, help=belongs + help_text)
             else:
                 command.add_argument(
                     flag,
                     type=int if option.kind is int else str,
                     choices=option.choices or None,
                     required=option.default is REQUIRED and option.protocol is None,
-                    help=belongs + option.help + default,
+                    help=belongs + help_text + default,
                 )
         command.add_argument("--out", required=True, type=Path, help="folder to write (required)")
         command.add_argument("--rebuild", action="store_true", help="replace the folder that an earlier build wrote")

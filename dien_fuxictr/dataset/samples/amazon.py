@@ -28,7 +28,7 @@ from tqdm import tqdm
 from dien_fuxictr.common.errors import UserError
 
 FORMS = ("2014", "2018", "2023")
-UNKNOWN_CATEGORY = "unknown"
+UNKNOWN = "unknown"
 BLOCK_BYTES = 1 << 25
 BROKEN = (ValueError, TypeError, AttributeError, LookupError, OverflowError, SyntaxError, RecursionError, MemoryError)
 """What reading one line can raise; UnicodeError and JSONDecodeError are ValueErrors."""
@@ -67,7 +67,7 @@ def read_amazon(
     return log.join(leaves, on="item_id", how="left", maintain_order="left").select(
         without_separator("user_id"),
         without_separator("item_id"),
-        without_separator("cate_id").fill_null(UNKNOWN_CATEGORY),
+        without_separator("cate_id").fill_null(UNKNOWN),
         "time",
     )
 

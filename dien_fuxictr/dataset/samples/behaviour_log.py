@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -9,7 +10,8 @@ import polars as pl
 from dien_fuxictr.common.csv_lines import scan_csv
 from dien_fuxictr.common.errors import UserError
 
-from .amazon import UNKNOWN_CATEGORY, without_separator
+from .amazon import UNKNOWN, without_separator
+from .times import read_times
 
 RESERVED = re.compile(
     r"label|(neg_)?(user|item|cate)(_id)?|session|day|time|request|tie|event_(time|tie)|sample|"
@@ -28,25 +30,28 @@ def read_log(
     label: str | None = None,
     request: str | None = None,
     side: tuple[str, ...] = (),
-    time_unit: str = "s",
+    time_unit: str | None = None,
+    time_format: str | None = None,
+    duplicates: str = "drop",
     skip_bad_lines: bool = False,
 ) -> pl.DataFrame:
     """A log of one behaviour, or one exposure, a row.
 
     Args:
         path: a .csv (or .csv.gz, with a header line) or .parquet file.
-        user, item, category, time: names of its columns. Time is a number in `time_unit` or a date.
+        user, item, category, time: names of its columns.
         label: column that is 1 or true for a click and 0 or false for an exposure without one; without it every row
             is a behaviour.
         request: column that is equal for the exposures that were shown together.
         side: columns of further properties of a behaviour; they keep their names.
-        time_unit: "s" or "ms".
+        time_unit, time_format: how to read times, see `read_times`. Without a unit they must be from 1990 to 2100.
+        duplicates: "drop" leaves rows out that equal an earlier one in all of these columns.
         skip_bad_lines: leave rows without user, item, request or readable time, and those with more or fewer fields
             than the header, out instead of stopping at the first.
 
     Returns:
-        In file order: user_id, item_id, cate_id (String), time (Int64, seconds), the side columns (String; empty
-        where the log has none) and, where named, label (Int8) and request (String).
+        In file order: user_id, item_id, cate_id (String), time (Int64, seconds), the side columns (String) and, where
+        named, label (Int8) and request (String). A category or side value that the log lacks is "unknown".
 
     Raises:
         UserError: the file or a column is missing, the file cannot be read or has no rows, a row has more or fewer
@@ -61,29 +66,50 @@ def read_log(
     if request and not label:
         raise UserError("request needs label: only a log that has exposures without a click has requests")
     raw = read_columns(path, columns | {name: name for name in side}, skip_bad_lines)
-    ids = ["user_id", "item_id", *(["request"] if request else [])]
     try:
-        times = seconds(raw["time"], time_unit)
+        times = read_times(raw["time"], time_unit, time_format)
     except pl.exceptions.PolarsError as error:
         raise UserError(f"{path}: column {time!r} holds no times: {str(error).splitlines()[0]}") from error
+    ids = ["user_id", "item_id", *(["request"] if request else [])]
     log = raw.with_columns(
-        *[without_separator(name).fill_null("") for name in (*ids, *side)],
-        without_separator("cate_id").replace("", None).fill_null(UNKNOWN_CATEGORY),
-        times,
+        *[without_separator(name).fill_null("") for name in ids],
+        *[without_separator(name).replace("", None).fill_null(UNKNOWN) for name in ("cate_id", *side)],
+        times.seconds.alias("time"),
     )
-    unusable = log.select(pl.col(ids) == "", pl.col("time").is_null())
-    bad = unusable.select(pl.any_horizontal(pl.all())).to_series()
-    if bad.any() and not skip_bad_lines:
-        row = int(bad.to_numpy().argmax())
-        name = next(name for name in unusable.columns if unusable[name][row])
-        raise UserError(f"{path}: row {row + 1} has no usable {columns[name]} ({raw[name][row]!r}){SKIP_HINT}")
-    if bad.any():
-        logging.warning(f"{path}: left out {bad.sum()} broken rows")
-        log = log.filter(~bad)
+
+    def what_lacks(row: int) -> str:
+        name = next((name for name in ids if log[name][row] == ""), "time")
+        why = f": {times.wanted}" if name == "time" and isinstance(raw[name][row], str) else ""
+        return f"row {row + 1} has no usable {columns[name]} ({raw[name][row]!r}){why}"
+
+    lacking = log.select(pl.any_horizontal(pl.col(ids) == "", pl.col("time").is_null())).to_series()
+    leave_out(path, lacking, what_lacks, skip_bad_lines)
+    kept = ~lacking
+    if time_unit is None:
+        outside = times.outside()
+        leave_out(path, outside, lambda row: f"row {row + 1}: {time} {times.of_year(row)}", skip_bad_lines)
+        kept &= ~outside
+    repeated = kept & ~raw.select(pl.struct(pl.all()).is_first_distinct()).to_series()
+    if repeated.any():
+        treated = "Dropped" if duplicates == "drop" else "Kept"
+        logging.info(f"{treated} {repeated.sum()} rows that equal an earlier one in all columns that are read")
+    log = log.filter(kept & ~repeated if duplicates == "drop" else kept)
     if log.is_empty():
         raise UserError(f"{path} has no rows")
-    logging.info(f"Read {log.height} rows from {path}")
+    moments = log["time"].to_numpy().astype("datetime64[s]")
+    logging.info(
+        f"Read {log.height} rows from {path}; {time} as {times.read_as}, from {moments.min()} to {moments.max()}"
+    )
     return log.with_columns(clicks(log["label"], path, label)) if label else log
+
+
+def leave_out(path: Path, bad: pl.Series, reason: Callable[[int], str], skip: bool) -> None:
+    """Warn of how many rows are `bad`, if any, and why the first one is; raises UserError where none may be."""
+    if bad.any():
+        first = reason(int(bad.to_numpy().argmax()))
+        if not skip:
+            raise UserError(f"{path}: {first}{SKIP_HINT}")
+        logging.warning(f"{path}: left out {bad.sum()} broken rows ({first})")
 
 
 def read_columns(path: Path, columns: dict[str, str], skip_bad_lines: bool) -> pl.DataFrame:
@@ -107,27 +133,6 @@ def read_columns(path: Path, columns: dict[str, str], skip_bad_lines: bool) -> p
         ).collect(engine="streaming")
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-
-
-def seconds(time: pl.Series, unit: str) -> pl.Series:
-    """Time in whole seconds; null where a value is no time. Text is read as numbers or dates, whichever fits more.
-
-    A column of numbers that are all days such as 20240131 is one of dates: as seconds they would be in August 1970.
-    """
-    if not (time.dtype.is_numeric() or time.dtype.is_temporal()):
-        text = time.cast(pl.String)
-        time = text.str.strip_chars().cast(pl.Float64, strict=False)
-        try:
-            date = text.str.to_datetime(strict=False, time_zone="UTC")
-            time = date if date.null_count() < time.null_count() else time
-        except pl.exceptions.ComputeError:
-            pass  # no value looks like a date
-    if time.dtype.is_numeric() and time.drop_nulls().is_between(19000101, 21001231).all():
-        days = time.cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False)
-        time = days if days.null_count() == time.null_count() < len(time) else time
-    if time.dtype.is_temporal():
-        return time.cast(pl.Datetime("ms")).dt.timestamp("ms") // 1000
-    return (time.cast(pl.Float64) / {"s": 1, "ms": 1000}[unit]).floor().cast(pl.Int64, strict=False)
 
 
 def clicks(label: pl.Series, path: Path, column: str) -> pl.Series:

@@ -19,7 +19,7 @@ from .protocols import SPLITS
 from .sampling import make_samples
 
 FILES = {"samples.json", "behaviours.parquet", *(f"{split}.{form}" for split in SPLITS for form in ("parquet", "csv"))}
-LOG_COLUMNS = ("user", "item", "category", "time", "label", "request", "side", "time_unit")
+LOG_COLUMNS = ("user", "item", "category", "time", "label", "request", "side", "time_unit", "time_format", "duplicates")
 
 
 def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: bool = False) -> None:

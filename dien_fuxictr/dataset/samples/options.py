@@ -8,6 +8,7 @@ from dien_fuxictr.common.names import nearest
 
 from .amazon import FORMS
 from .negatives import SAMPLERS
+from .times import UNITS
 
 REQUIRED = object()
 
@@ -38,8 +39,23 @@ SOURCES: dict[str, dict[str, Option]] = {
         "user": Option(REQUIRED, "column of the user"),
         "item": Option(REQUIRED, "column of the item"),
         "category": Option(REQUIRED, "column of the item's category"),
-        "time": Option(REQUIRED, "column of the time: a number, a date, or days such as 20240131"),
-        "time_unit": Option("s", "unit of numeric times", choices=("s", "ms")),
+        "time": Option(REQUIRED, "column of the time"),
+        "time_unit": Option(
+            None,
+            "unit of numeric times; without it the unit is guessed from their range, and years before 1990 and after "
+            "2100 are refused",
+            choices=tuple(UNITS),
+        ),
+        "time_format": Option(
+            None,
+            "form of the times, in strptime's notation, such as %d/%m/%Y; without it times are numbers, days such as "
+            "20240131 or ISO 8601",
+        ),
+        "duplicates": Option(
+            "drop",
+            "what becomes of rows that equal an earlier one in all columns that are read",
+            choices=("drop", "keep"),
+        ),
         "label": Option(
             None, "column that is 1 for a click and 0 for an exposure without one, instead of sampled negatives"
         ),

@@ -46,6 +46,36 @@ def test_a_stored_behaviour_counts_once_for_each_training_row_that_holds_it(tmp_
     assert (encoded["test"]["item_history"] == vocabulary["__OOV__"]).any()
 
 
+def test_a_side_value_that_a_log_lacks_is_a_word_of_its_own(tmp_path: Path) -> None:
+    """The same one in targets, histories and items that were not clicked; where there is no such item is padding."""
+    log = pl.DataFrame(
+        [(f"u{user}", f"i{item}", "c", 1_700_000_000 + item) for user in range(9) for item in range(1, 10)],
+        ["user", "item", "cate", "time"],
+        orient="row",
+    ).with_columns(
+        brand=pl.when(pl.col("item").is_in(["i3", "i4"])).then(pl.lit("b")),
+        clicked=pl.col("item").is_in(["i1", "i3", "i5", "i7"]) | ((pl.col("item") == "i9") & (pl.col("user") > "u4")),
+    )
+    log.write_parquet(tmp_path / "log.parquet")
+    columns = {name: name for name in ("user", "item", "time")} | {"category": "cate", "label": "clicked"}
+    names = ["brand_history", "neg_brand_history"]
+    params = entry(
+        tmp_path,
+        tmp_path,
+        data_format="parquet",
+        feature_cols=[META, categorical("brand"), *(sequence(name, share_embedding="brand") for name in names)],
+        build={"source": "log", "input": str(tmp_path / "log.parquet"), **columns, "side": "brand"},
+    )
+    data_dir, encoded = prepared_arrays(params)
+    vocabulary = json.loads((data_dir / "feature_vocab.json").read_text())["brand"]
+    lacking = vocabulary["unknown"]
+    assert vocabulary.keys() == {"__PAD__", "unknown", "b", "__OOV__"}
+    test = encoded["test"]  # of item 9, after clicks on 1, 3, 5 and 7, of which the first was preferred to nothing
+    assert (test["brand"] == lacking).all() and len(test["brand"]) == 9
+    assert (test["brand_history"] == [lacking, vocabulary["b"], lacking, lacking]).all()
+    assert (test["neg_brand_history"] == [0, lacking, vocabulary["b"], lacking]).all()
+
+
 def test_integer_keys_of_pretrained_embeddings(rows: Path, tmp_path: Path) -> None:
     file = tmp_path / "pretrained.npz"
     np.savez(file, key=np.arange(18, 40), value=np.ones((22, 3)))

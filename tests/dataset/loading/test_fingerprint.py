@@ -112,3 +112,14 @@ def test_raw_files_may_be_named_in_another_way(entries: dict, tmp_path: Path, mo
         moved = {name: f"{prefix}/{params['build'][name]}" for name in ("reviews", "meta")}
         again = prepare_dataset(params | {"build": params["build"] | moved})
         assert again["train_data"] == prepared["train_data"]
+
+
+def test_build_options_that_an_entry_does_not_name_do_not_count() -> None:
+    """A set that was built before an option came is still found."""
+    build = {"source": "log", "input": "log.csv", "user": "u", "item": "i", "category": "c", "time": "t"}
+    params = {"data_root": "data", "dataset_id": "made", "data_format": "parquet", "feature_cols": FEATURE_COLS}
+    params |= {"label_col": {"name": "label", "dtype": "float"}, "build": build}
+    kept = {key: value for key, value in DatasetEntry(params).keys().items() if key.startswith("build.")}
+    assert kept == {f"build.{name}": value for name, value in build.items() if name != "input"}
+    added = DatasetEntry({**params, "build": {**build, "time_unit": "s"}}).keys()
+    assert added == {**DatasetEntry(params).keys(), "build.time_unit": "s"}

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def log_file(tmp_path: Path) -> list[str]:
         brand=pl.format("b{}", pl.int_range(pl.len()) % 5),
         clicked=pl.int_range(pl.len()) % 2,
         shown=pl.format("r{}", pl.col("time")),
-        moment=pl.from_epoch("time"),
+        moment=pl.from_epoch("time") + (date(2014, 1, 1) - date(1970, 1, 1)),
     )
     log.write_csv(tmp_path / "log.csv")
     log.write_parquet(tmp_path / "log.parquet")
@@ -114,9 +115,9 @@ def test_a_log_of_exposures(name: str, log_file: list[str], tmp_path: Path) -> N
         "--protocol",
         "time",
         "--valid-from",
-        "1970-01-25",
+        "2014-01-25",
         "--test-from",
-        "1970-02-05",
+        "2014-02-05",
     ]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
     samples = Samples.load(tmp_path / "out")
@@ -204,11 +205,12 @@ def test_broken_logs(log_file: list[str], tmp_path: Path, capsys: pytest.Capture
     fails([*arguments, "--label", "liked"], "has no column 'liked'; it has user_id", out, capsys)
     fails([*arguments, "--request", "shown"], "request needs label", out, capsys)
     fails([*arguments, "--side", "brand,brand"], "side column 'brand': the name is taken", out, capsys)
-    fails([*arguments, "--time", "brand"], "row 1 has no usable brand ('b0'); --skip-bad-lines", out, capsys)
+    fails([*arguments, "--time", "brand"], "row 1 has no usable brand ('b0'): times are numbers, days", out, capsys)
     log = pl.read_csv(tmp_path / "log.csv")
     unusable = pl.when(pl.int_range(pl.len()) == 2).then(pl.lit("soon")).otherwise("moment")
     log.with_columns(moment=unusable).write_csv(tmp_path / "log.csv")
-    fails(arguments, "row 3 has no usable moment ('soon'); --skip-bad-lines leaves such rows out", out, capsys)
+    fails(arguments, "row 3 has no usable moment ('soon'): times are numbers, days such as", out, capsys)
+    fails([*arguments, "--time-format", "%d/%m/%Y"], "it does not fit --time-format %d/%m/%Y; --skip", out, capsys)
     assert main([*arguments, "--skip-bad-lines", "--out", str(out)]) == 0
     assert Samples.load(out).behaviours.height == log.height - 1
 
