@@ -39,16 +39,16 @@ class Entry(NamedTuple):
 
 def build_own(sizes: Sizes, work: Work, backend: str) -> System:
     """This project's DIEN, trained as by `run_expid.py`; its negatives are columns of the batch, as the peers' are."""
-    auxiliary: dict[str, Any] = {"dien_neg_seq_field": []}
+    own: dict[str, Any] = {"recurrence_backend": backend, "dien_neg_seq_field": []}
     if work.aux_scorer:
-        auxiliary = {
+        own |= {
             "aux_loss_alpha": 1,
             "aux_scorer": work.aux_scorer,
             "aux_negatives": "column",
             "dien_neg_seq_field": [("neg_item_history", "neg_cate_history")],
         }
     feature_map = make_feature_map(sizes, negatives=work.aux_scorer is not None)
-    system = zoo_system(DIEN(feature_map, recurrence_backend=backend, **keywords(sizes, work), **auxiliary), trims=True)
+    system = zoo_system(DIEN(feature_map, **keywords(sizes, work), **own), trims=True)
     fuse(system.optimizer)
     return system
 

@@ -21,10 +21,8 @@ from dien_fuxictr.dataset.loading.fingerprint import Fingerprint
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
 from .configuration.config import Config, load_config
-from .configuration.expressions import check_expressions
-from .configuration.keys import check_keys
+from .configuration.contract import check_configuration
 from .configuration.paths import find_config, resolve_paths
-from .configuration.values import check_values
 from .device import device_index
 from .evaluation.evaluate import Evaluation, evaluate
 from .evaluation.new_rows import predict_rows
@@ -90,16 +88,11 @@ class Experiment:
     """
 
     def __init__(self, config: Config, gpu: int = -1, strict: bool = False) -> None:
-        check_values(config.params, config.origin.__getitem__)
-        check_expressions(config.params, config.origin.__getitem__)
         self.config = config
         self.params = deepcopy(config.params)
+        self.warnings = [*config.warnings, *check_configuration(self.params, config.where, strict)]
         self.model_class = find_model(self.params["model"], self.params.get("zoo"))
-        self.warnings = [
-            *config.warnings,
-            *check_keys(config, self.model_class, strict),
-            *resolve_paths(self.params, config.folder),
-        ]
+        self.warnings += resolve_paths(self.params, config.folder)
         self.params["gpu"] = device_index(gpu, self.warnings)
         self.folder = Path(self.params["model_root"], self.params["dataset_id"])
         self.progress: Progress | None = None

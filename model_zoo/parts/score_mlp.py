@@ -13,7 +13,7 @@ class ScoreMLP(MLP_Block):
         input_size: F.
         hidden_units: sizes of the hidden layers.
         activations: a name for all of them, or one each.
-        dropout: rate after every hidden layer.
+        dropout: rate after every hidden layer, or one each.
         batch_norm: batch normalisation before every activation.
 
     Raises:
@@ -21,7 +21,12 @@ class ScoreMLP(MLP_Block):
     """
 
     def __init__(
-        self, input_size: int, hidden_units: list[int], activations: str | list[str], dropout: float, batch_norm: bool
+        self,
+        input_size: int,
+        hidden_units: list[int],
+        activations: str | list[str],
+        dropout: float | list[float],
+        batch_norm: bool,
     ) -> None:
         if isinstance(activations, list) and len(activations) != len(hidden_units):
             raise ValueError(f"activations {activations} do not match hidden units {hidden_units}")
@@ -30,7 +35,7 @@ class ScoreMLP(MLP_Block):
             output_dim=1,
             hidden_units=hidden_units,
             hidden_activations=activations,  # pyright: ignore[reportArgumentType]
-            dropout_rates=dropout,
+            dropout_rates=dropout,  # pyright: ignore[reportArgumentType]
             batch_norm=batch_norm,
         )
 

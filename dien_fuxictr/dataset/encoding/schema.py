@@ -1,57 +1,103 @@
-"""Checks of `feature_cols` and `label_col` before anything is read."""
+"""Checks of `feature_cols`, `feature_specs` and `label_col` before anything is read."""
 
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
+from dien_fuxictr.common.contract import SIZE, Contract, described, must, whole
 from dien_fuxictr.common.errors import UserError
 
 from .reading import DTYPES, source_of
 
-_TYPES = ("categorical", "sequence", "numeric", "embedding", "meta")
-_NORMALIZERS = ("StandardScaler", "MinMaxScaler")
+_NAMES = Annotated[str | list[str], "the name of a column, or a list of names"]
+_KINDS: dict[str, Any] = {
+    "name": _NAMES,
+    "active": bool,
+    "dtype": described(str | type, " or ".join(DTYPES), must(lambda dtype: _name_of(dtype) in DTYPES)),
+    "type": Literal["categorical", "sequence", "numeric", "embedding", "meta"],
+    "source": str,
+    "splitter": str,
+    "max_len": whole(0, 10**6),
+    "padding": Literal["post", "pre"],
+    "share_embedding": str,
+    "embedding_dim": SIZE,
+    "emb_output_dim": SIZE,
+    "fill_na": str | int | float,
+    "min_categr_count": whole(0),
+    "num_buckets": whole(1),
+    "vocab_size": whole(1),
+    "remap": bool,
+    "preprocess": str,
+    "normalizer": Literal["StandardScaler", "MinMaxScaler"],
+    "pretrained_emb": Annotated[str, "a file .npz, .h5 or .parquet"],
+    "pretrain_dim": SIZE,
+    "pretrain_usage": Literal["init", "sum", "concat"],
+    "freeze_emb": bool,
+}
+# Encoders and initialisers are text that the zoo evaluates: the experiment checks it.
+_CHECKED_ELSEWHERE = ("feature_encoder", "embedding_initializer", "category_processor")
+
+
+def _column(*required: str) -> Contract:
+    return Contract({key: [kind] for key, kind in _KINDS.items()}, required, _CHECKED_ELSEWHERE)
+
+
+COLUMN = _column("name", "type", "dtype")
+"""The keys of a column of `feature_cols`."""
+SPEC = _column("name")
+"""The keys of `feature_specs`, which change those of columns."""
+LABEL = _column("name", "dtype")
+"""The keys of a label."""
+
+
+def check_mappings(contract: Contract, columns: Any, where: str) -> list[str]:
+    """Check each column of a list by a contract of this module.
+
+    Args:
+        columns: one mapping or a list of them; None is none.
+        where: the key and the file that they come from.
+
+    Returns:
+        The unknown keys, each with its place.
+
+    Raises:
+        UserError: a key or a value that is not allowed.
+    """
+    unknown = []
+    for column in columns if isinstance(columns, list) else [columns] if columns else []:
+        place = f"{column.get('name', column)!r} of {where}"
+        unknown += [f"{key} ({place})" for key in contract.check(column, lambda _, place=place: place)]
+    return unknown
 
 
 def active_columns(feature_cols: list[dict]) -> list[dict]:
-    """The active columns, one name each (a column may list several), dtypes by name.
-
-    Raises:
-        UserError: a column has no name, type or dtype.
-    """
-    columns = []
-    for column in feature_cols:
-        names = column.get("name")
-        for name in names if isinstance(names, list) else [names]:
-            columns.append(named_dtype({"active": True, **column, "name": name}))
-            if name is None or "type" not in column:
-                raise UserError(f"a column of feature_cols has no name or no type: {column}")
+    """The active columns, one name each (a column may list several), dtypes by name."""
+    columns = [
+        named_dtype({"active": True, **column, "name": name})
+        for column in feature_cols
+        for name in (column["name"] if isinstance(column["name"], list) else [column["name"]])
+    ]
     return [column for column in columns if column["active"]]
 
 
 def label_columns(label_col: dict | list[dict]) -> list[dict]:
-    """The labels as a list, dtypes by name.
-
-    Raises:
-        UserError: a label has no name or dtype.
-    """
+    """The labels as a list, dtypes by name."""
     return [named_dtype(label) for label in (label_col if isinstance(label_col, list) else [label_col])]
 
 
 def named_dtype(column: dict) -> dict:
-    """The column with its dtype as a name (`str`), which YAML has and JSON keeps, not as a Python type.
+    """The column with its dtype as a name (`str`), which YAML has and JSON keeps, not as a Python type."""
+    return {**column, "dtype": _name_of(column["dtype"])}
 
-    Raises:
-        UserError: it has no name or dtype.
-    """
-    dtype = column.get("dtype")
-    if dtype is None or "name" not in column:
-        raise UserError(f"a column of feature_cols or label_col has no name or no dtype: {column}")
-    return {**column, "dtype": dtype.__name__ if isinstance(dtype, type) else dtype}
+
+def _name_of(dtype: str | type) -> str:
+    return dtype.__name__ if isinstance(dtype, type) else dtype
 
 
 def check_columns(columns: list[dict], labels: list[dict]) -> None:
     """Check active columns, one name each.
 
     Raises:
-        UserError: a key with a value that is not supported, two columns of one name, a pretrained file that does not
+        UserError: a key that is not supported, two columns of one name, a pretrained file that does not
             exist, or an embedding shared by integers and strings.
     """
     by_name = {}
@@ -60,31 +106,24 @@ def check_columns(columns: list[dict], labels: list[dict]) -> None:
         if name in by_name:
             raise UserError(f"column {name} is listed twice in feature_cols or label_col")
         by_name[name] = column
-        _one_of(name, "dtype", column["dtype"], tuple(DTYPES))
         source_of(column)
     for column in columns:
         name = column["name"]
-        _one_of(name, "type", column["type"], _TYPES)
-        if column["type"] == "sequence":
-            _one_of(name, "padding", column.get("padding", "post"), ("post", "pre"))
-            max_len = column.get("max_len", 0)
-            if type(max_len) is not int or max_len < 0:
-                raise UserError(f"column {name}: max_len={max_len} must be a whole number, 0 for the longest history")
-        if "normalizer" in column:
-            _one_of(name, "normalizer", column["normalizer"], _NORMALIZERS)
         if "category_processor" in column:
             raise UserError(
                 f"column {name}: category_processor={column['category_processor']} is not supported: "
                 "FuxiCTR fits buckets but cannot encode with them; write bucket numbers into the data"
             )
-        if "pretrained_emb" in column and not Path(column["pretrained_emb"]).is_file():
-            raise UserError(f"column {name}: pretrained_emb={column['pretrained_emb']} does not exist")
+        if "pretrained_emb" in column:
+            _check_pretrained(name, Path(column["pretrained_emb"]))
         _check_shared(column, by_name)
 
 
-def _one_of(name: str, key: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UserError(f"column {name}: {key}={value} is not known; allowed: {', '.join(allowed)}")
+def _check_pretrained(name: str, file: Path) -> None:
+    if file.suffix not in (".npz", ".h5", ".parquet"):
+        raise UserError(f"column {name}: pretrained_emb={file} must be a file .npz, .h5 or .parquet")
+    if not file.is_file():
+        raise UserError(f"column {name}: pretrained_emb={file} does not exist")
 
 
 def _check_shared(column: dict, by_name: dict[str, dict]) -> None:

@@ -18,8 +18,6 @@ from ..samples.options import RAW_FILES
 from ..samples.protocols import SPLITS
 from .fingerprint import Fingerprint, flatten
 
-DATA_FORMATS = ("csv", "parquet", "npz")
-LOADERS = ("in_memory", "zoo")
 _KEYS = {"sep": ",", "n_rows": None, "min_categr_count": 1}
 _ZOO_KEYS = {"num_buckets": 10, "data_block_size": 0}
 
@@ -39,16 +37,12 @@ class DatasetEntry:
 
     def __post_init__(self) -> None:
         self.require("data_root", "dataset_id", "data_format")
-        if self.data_format not in DATA_FORMATS:
-            raise UserError(f"data_format={self.data_format} is not known; allowed: {', '.join(DATA_FORMATS)}")
         for key in ("valid_size", "test_size"):
             if self.params.get(key):
                 raise UserError(
                     f"{key}={self.params[key]}: FuxiCTR cannot split what it reads lazily; split the file yourself "
                     "and name valid_data and test_data"
                 )
-        if self.loader not in LOADERS:
-            raise UserError(f"data_loader={self.loader} is not known; allowed: {', '.join(LOADERS)}")
         if self.is_encoded and self.loader == "in_memory":
             raise UserError(
                 "data_loader: in_memory reads csv and raw parquet; npz, and parquet with rebuild_dataset: "

@@ -123,7 +123,7 @@ def check_options(given: dict) -> dict:
         UserError: an option is unknown (names the nearest), missing, of a wrong value, or of another protocol.
     """
     source = given.get("source")
-    if source not in SOURCES:
+    if not isinstance(source, str) or source not in SOURCES:
         raise UserError(f"build option source is {source!r}; it must be one of {', '.join(SOURCES)}")
     known = options_of(source)
     for name in given:

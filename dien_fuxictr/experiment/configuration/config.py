@@ -6,6 +6,7 @@ files. A file without a `Base` of its own gets the first other file's, with a wa
 names another data set than the experiment.
 """
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,19 +14,34 @@ from typing import Any
 
 import yaml
 
+from dien_fuxictr.common.contract import shown
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.common.names import nearest, require_name
 
 DEFAULTS = {"model_root": "./checkpoints/", "verbose": 1, "seed": 1029}
 BASE = "Base"
+_MERGE = "tag:yaml.org,2002:merge"
+_LARGEST = 1_000_000
 
 
 class ConfigLoader(yaml.SafeLoader):
     """Plain YAML, `!!python/tuple` (BARS's configurations use it) and 1e-3 as a number.
 
-    A safe loader: `yaml.FullLoader`, the zoo's, also builds other Python objects that no configuration needs.
+    A safe loader: `yaml.FullLoader`, the zoo's, also builds other Python objects that no configuration needs. A key
+    that stands twice in one mapping is an error, where YAML takes the last.
     """
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """The mapping's keys and values, before `<<` merges others in."""
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return node
 
 
 def _construct_tuple(loader: yaml.SafeLoader, node: yaml.SequenceNode) -> tuple[Any, ...]:
@@ -66,6 +82,10 @@ class Config:
     origin: dict[str, str]
     folder: Path
     warnings: list[str] = field(default_factory=list)
+
+    def where(self, key: str) -> str:
+        """Where a key comes from, or would have to come from."""
+        return self.origin.get(key, f"{self.params['model_id']} of {self.folder}")
 
     def merge(self, settings: dict[str, Any], file: Path, name: str) -> None:
         """Add the settings of a section; they win over what is there."""
@@ -202,12 +222,41 @@ def read_yaml(file: Path) -> dict[str, Any]:
         UserError: it cannot be read, or is something else.
     """
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=ConfigLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        content = parse_yaml(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
         raise UserError(f"{file} is not readable YAML: {' '.join(str(error).split())}") from error
     if content is not None and not isinstance(content, dict):
         raise UserError(f"{file} must map names to settings, but holds a {type(content).__name__}")
     return {str(name): section for name, section in (content or {}).items()}
+
+
+def _size(content: Any, sizes: dict[int, float]) -> float:
+    """How many values the content has, each alias counted as what it stands for; infinite where that is itself."""
+    parts = [*content.keys(), *content.values()] if isinstance(content, dict) else content
+    if not isinstance(parts, (list, tuple)):
+        return 1
+    if id(content) not in sizes:
+        sizes[id(content)] = math.inf
+        sizes[id(content)] = 1 + sum(_size(part, sizes) for part in parts)
+    return sizes[id(content)]
+
+
+def parse_yaml(text: str) -> Any:
+    """What a configuration's YAML stands for.
+
+    Raises:
+        ValueError: it is broken, nested too deeply, or has aliases that stand for themselves or for too much.
+    """
+    try:
+        content = yaml.load(text, Loader=ConfigLoader)
+        size = _size(content, {})
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if size > _LARGEST:
+        raise ValueError(f"its aliases stand for {size:.2g} values")
+    return content
 
 
 def write_config(file: Path, content: dict[str, Any]) -> None:
@@ -224,7 +273,9 @@ def section(content: dict[str, Any], name: str, file: Path) -> dict[str, Any]:
     """
     settings = content[name]
     if not isinstance(settings, dict):
-        raise UserError(f"{name} in {file} must map keys to values, but is {settings!r}")
+        raise UserError(f"{name} in {file} must map keys to values, but is {shown(settings)}")
+    if wrong := [key for key in settings if not isinstance(key, str)]:
+        raise UserError(f"the key {wrong[0]!r} of {name} in {file} must be text")
     return settings
 
 

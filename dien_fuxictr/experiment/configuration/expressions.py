@@ -1,6 +1,7 @@
 """Text of a configuration that the zoo evaluates as Python: only what builds a layer or an initialiser may reach it.
 
-The zoo calls `eval` on `feature_encoder`, on `embedding_initializer` and, in its own build, on a column's `dtype`.
+The zoo calls `eval` on `feature_encoder`, on `embedding_initializer` and, in its own build, on a column's `dtype`,
+which must be one of three names (`dataset.encoding.schema`).
 """
 
 import ast
@@ -11,8 +12,6 @@ from fuxictr.pytorch import layers
 from torch import nn
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.encoding.reading import DTYPES
-from dien_fuxictr.dataset.encoding.schema import named_dtype
 
 ENCODERS = "layers.NAME(...) or nn.NAME(...), a layer of fuxictr.pytorch.layers or torch.nn with plain arguments"
 INITIALIZERS = "nn.init.NAME or partial(nn.init.NAME, ...) with plain arguments"
@@ -26,7 +25,7 @@ def check_expressions(params: dict[str, Any], where: Callable[[str], str]) -> No
         where: key -> the file and section it comes from.
 
     Raises:
-        UserError: text that is no layer, initialiser or dtype.
+        UserError: text that is no layer or initialiser.
     """
     for key, value in params.items():
         if key in ("feature_cols", "feature_specs", "label_col"):
@@ -37,7 +36,7 @@ def check_expressions(params: dict[str, Any], where: Callable[[str], str]) -> No
 
 
 def check_features(columns: Iterable[dict[str, Any]], where: str) -> None:
-    """Check `feature_encoder`, `embedding_initializer` and `dtype` of features.
+    """Check `feature_encoder` and `embedding_initializer` of features.
 
     Raises:
         UserError: one that is not allowed.
@@ -51,8 +50,6 @@ def check_features(columns: Iterable[dict[str, Any]], where: str) -> None:
         for key in column:
             if str(key).endswith("initializer"):
                 check_initializer(column[key], f"{key} of {name}")
-        if "dtype" in column and named_dtype(column)["dtype"] not in DTYPES:
-            raise UserError(f"dtype = {column['dtype']!r} of {name} must be one of {', '.join(DTYPES)}")
 
 
 def check_initializer(text: Any, what: str) -> None:

@@ -5,7 +5,9 @@ from typing import Any
 
 import yaml
 
-from .config import ConfigDumper, ConfigLoader
+from dien_fuxictr.common.contract import shown
+
+from .config import ConfigDumper, parse_yaml
 
 
 def add_set_option(parser: argparse.ArgumentParser) -> None:
@@ -32,9 +34,9 @@ def setting(text: str) -> tuple[str, Any]:
     if not key.isidentifier() or not separator:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form KEY=VALUE")
     try:
-        return key, yaml.load(value, ConfigLoader)
-    except yaml.YAMLError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: the value is not readable YAML") from error
+        return key, parse_yaml(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{shown(text)}: the value is not readable YAML") from error
 
 
 def as_arguments(settings: dict[str, Any]) -> list[str]:

@@ -23,7 +23,7 @@ from dien_fuxictr.experiment.configuration.config import (
     section,
     write_config,
 )
-from dien_fuxictr.experiment.configuration.keys import known_keys
+from dien_fuxictr.experiment.configuration.contract import known_keys
 from dien_fuxictr.experiment.configuration.paths import find_config
 from dien_fuxictr.experiment.models import find_model
 

@@ -1,12 +1,13 @@
 """The runs of a configuration folder."""
 
 import os
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment.configuration.config import BASE, merge, read_files
-from dien_fuxictr.experiment.configuration.values import check_values
+from dien_fuxictr.experiment.configuration.contract import check_configuration
 
 from ..runs.run import Run, monitor_of
 
@@ -31,7 +32,7 @@ def load_runs(folder: Path, tag: str | None = None, settings: dict[str, Any] | N
     runs = []
     for expid in chosen:
         config = merge(models, datasets, folder, expid, settings)
-        check_values(config.params, config.origin.__getitem__)
+        check_configuration(deepcopy(config.params), config.where)
         check_monitor(expid, config.params)
         runs.append(Run(expid, config.params, folder, folder, settings or {}))
     return runs

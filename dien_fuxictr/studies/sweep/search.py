@@ -7,6 +7,7 @@ interrupted, and goes on as it is: the same parameters, the same id, the resume 
 
 from collections import Counter
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment.configuration.config import write_config
-from dien_fuxictr.experiment.configuration.values import check_values
+from dien_fuxictr.experiment.configuration.contract import check_configuration
 
 from ..runs.pool import Job, run_jobs
 from ..runs.progress import Progress
@@ -211,7 +212,7 @@ def _check(tuner: Tuner) -> dict[str, Any]:
     first = {**tuner.base.params, **{key: allowed.examples[0] for key, allowed in tuner.space.items()}}
     for key, allowed in tuner.space.items():
         for value in allowed.examples:
-            check_values({**first, key: value}, lambda _: f"tuner_space of {tuner.file}")
+            check_configuration(deepcopy({**first, key: value}), lambda _: f"tuner_space of {tuner.file}")
     check_monitor(tuner.name, first)
     return first
 

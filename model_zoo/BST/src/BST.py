@@ -14,7 +14,7 @@ from model_zoo.parts.reverse import reverse_steps
 from model_zoo.parts.score_mlp import ScoreMLP
 from model_zoo.parts.transformer_block import check_heads
 
-from .transformer import POOLINGS, BehaviorTransformer
+from .transformer import POOLINGS, BehaviorTransformer, Pooling
 
 
 class BST(BaseModel):
@@ -59,7 +59,7 @@ class BST(BaseModel):
         use_residual: bool = True,
         bst_target_field: Field = [("item_id", "cate_id")],
         bst_sequence_field: Field = [("click_history", "cate_history")],
-        seq_pooling_type: str = "mean",
+        seq_pooling_type: Pooling = "mean",
         use_position_emb: bool = True,
         use_causal_mask: bool = False,
         embedding_regularizer: str | float | None = None,

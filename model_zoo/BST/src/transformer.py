@@ -1,12 +1,15 @@
 """The transformer of BST (Chen et al., DLP-KDD 2019, section 2.2)."""
 
+from typing import Literal, get_args
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model_zoo.parts.transformer_block import TransformerBlock
 
-POOLINGS = ("mean", "sum", "target", "concat")
+Pooling = Literal["mean", "sum", "target", "concat"]
+POOLINGS = get_args(Pooling)
 
 
 class BehaviorTransformer(nn.Module):

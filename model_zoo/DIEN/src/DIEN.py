@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from .checkpoint_names import rename_weights, with_current_names
 from .fields import Field, embedding_sizes, profile_fields, sequence_fields, total_size
 from .interest_sequence import InterestSequence
-from .keywords import check_activations, check_backend, check_sizes, check_weight, evolution_kind
-from .layers.attention import InterestAttention
+from .keywords import AugruSign, check_activations, check_backend, check_sizes, check_weight, evolution_kind
+from .layers.attention import AttentionType, InterestAttention
 from .layers.attentional_gru import AttentionalGRU
-from .layers.auxiliary_loss import AuxiliaryLoss
-from .negatives import NegativeSampler, negative_source
+from .layers.auxiliary_loss import AuxiliaryLoss, Scorer
+from .layers.backends import Backend
+from .layers.kinds import GruType
+from .negatives import NegativeSampler, Source, negative_source
 from .sequences import Behaviours, Evolution, Interests
 from .single_row import running_statistics
 
@@ -66,10 +68,10 @@ class DIEN(BaseModel):
         dien_target_field: Field = [("item_id", "cate_id")],
         dien_sequence_field: Field = [("click_history", "cate_history")],
         dien_neg_seq_field: Field = [("neg_click_history", "neg_cate_history")],
-        gru_type: str = "AUGRU",
+        gru_type: GruType = "AUGRU",
         enable_sum_pooling: bool = False,
         attention_dropout: float = 0,
-        attention_type: str = "bilinear_attention",
+        attention_type: AttentionType = "bilinear_attention",
         attention_hidden_units: list[int] = [80, 40],
         attention_activation: str | list[str] = "Dice",
         use_attention_softmax: bool = True,
@@ -79,11 +81,11 @@ class DIEN(BaseModel):
         embedding_regularizer: str | float | None = None,
         net_regularizer: str | float | None = None,
         gru_hidden_size: int | None = None,
-        augru_sign: str = "paper",
-        aux_scorer: str = "net",
-        aux_negatives: str | None = None,
+        augru_sign: AugruSign = "paper",
+        aux_scorer: Scorer = "net",
+        aux_negatives: Source | None = None,
         aux_num_negatives: int = 1,
-        recurrence_backend: str = "auto",
+        recurrence_backend: Backend = "auto",
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -100,7 +102,7 @@ class DIEN(BaseModel):
         check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units, aux_num_negatives=aux_num_negatives)
         check_sizes(attention_hidden_units=attention_hidden_units, aux_hidden_units=aux_hidden_units)
         check_sizes(gru_hidden_size=[] if gru_hidden_size is None else gru_hidden_size)
-        check_activations("dnn_activations", dnn_activations)
+        check_activations("dnn_activations", dnn_activations, dnn_hidden_units)
         features = feature_map.features
         every = sequence_fields(features, dien_target_field, dien_sequence_field, dien_neg_seq_field)
         self.gru_type = gru_type

@@ -3,12 +3,15 @@
 import difflib
 import logging
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import nn
 
-Field = str | tuple[str, ...] | list[Any]
+Field = Annotated[
+    str | tuple[str, ...] | list[str | tuple[str, ...] | list[str]] | None,
+    "the name of a feature, a tuple of names, or a list of either",
+]
 
 
 class SequenceFields(NamedTuple):

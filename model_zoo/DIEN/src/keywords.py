@@ -1,11 +1,13 @@
 """Checks of keywords, as errors that name the keyword, its value and what is allowed."""
 
 import math
-from typing import Any
+from typing import Any, Literal, get_args
 
 from .layers.activations import activation
 from .layers.backends import BACKENDS, require
 from .layers.kinds import GRU_TYPES
+
+AugruSign = Literal["paper", "code"]
 
 
 def check_choice(keyword: str, value: Any, allowed: tuple[Any, ...]) -> None:
@@ -16,7 +18,7 @@ def check_choice(keyword: str, value: Any, allowed: tuple[Any, ...]) -> None:
 def evolution_kind(gru_type: str, augru_sign: str) -> str:
     """The second layer's kind, as in `layers.attentional_gru.attentional_gru`; only AUGRU has two signs."""
     check_choice("gru_type", gru_type, GRU_TYPES)
-    check_choice("augru_sign", augru_sign, ("paper", "code"))
+    check_choice("augru_sign", augru_sign, get_args(AugruSign))
     return "AUGRU-code" if (gru_type, augru_sign) == ("AUGRU", "code") else gru_type
 
 
@@ -35,7 +37,10 @@ def check_weight(**weights: Any) -> None:
             raise ValueError(f"{keyword}={value!r} must be a finite number, 0 or more")
 
 
-def check_activations(keyword: str, value: str | list[str]) -> None:
+def check_activations(keyword: str, value: str | list[str], units: list[int] | None = None) -> None:
+    """Each is known; with `units` there is one for all layers, or one each."""
+    if units is not None and isinstance(value, list) and len(value) != len(units):
+        raise ValueError(f"{keyword}={value!r} has {len(value)} entries for {len(units)} layers, {units}")
     for name in [value] if isinstance(value, str) else value:
         try:
             activation(name, 1)

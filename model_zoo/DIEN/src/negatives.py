@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -11,11 +12,12 @@ from torch import Tensor, nn
 from .fields import Field, SequenceFields, oov_index, vocabulary_of
 from .keywords import check_choice
 
-SOURCES = ("column", "in_batch", "popularity", "uniform")
+Source = Literal["column", "in_batch", "popularity", "uniform"]
+SOURCES = get_args(Source)
 REDRAWS = 4
 
 
-def negative_source(aux_negatives: str | None, fields: SequenceFields, dien_neg_seq_field: Field) -> str:
+def negative_source(aux_negatives: Source | None, fields: SequenceFields, dien_neg_seq_field: Field) -> str:
     """The keyword's value, or what None stands for: the columns of `fields` where there are any, else the batch.
 
     Raises:

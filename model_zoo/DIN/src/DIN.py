@@ -44,7 +44,7 @@ class DIN(BaseModel):
         attention_dropout: float = 0,
         learning_rate: float = 1e-3,
         embedding_dim: int = 10,
-        net_dropout: float = 0,
+        net_dropout: float | list[float] = 0,
         batch_norm: bool = False,
         din_target_field: Field = [("item_id", "cate_id")],
         din_sequence_field: Field = [("click_history", "cate_history")],

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from model_zoo.DIEN.src.fields import Field
 from model_zoo.DIEN.src.keywords import check_activations, check_backend, check_rates, check_sizes
+from model_zoo.DIEN.src.layers.backends import Backend
 from model_zoo.parts.history import HistoryEmbedding
 from model_zoo.parts.score_mlp import ScoreMLP
 
@@ -49,7 +50,7 @@ class DMNPlus(BaseModel):
         num_passes: int = 3,
         gate_hidden_size: int | None = None,
         gru_hidden_size: int | None = None,
-        recurrence_backend: str = "auto",
+        recurrence_backend: Backend = "auto",
         embedding_regularizer: str | float | None = None,
         net_regularizer: str | float | None = None,
         **kwargs: Any,

@@ -1,6 +1,6 @@
 """A Dynamic Recurrent Model for Next Basket Recommendation (Yu et al., SIGIR 2016)."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from fuxictr.pytorch.models import BaseModel
@@ -39,12 +39,12 @@ class DREAM(BaseModel):
         dnn_activations: str | list[str] = "ReLU",
         learning_rate: float = 1e-3,
         embedding_dim: int = 16,
-        net_dropout: float = 0,
+        net_dropout: float | list[float] = 0,
         batch_norm: bool = True,
         target_field: Field = [("item_id", "cate_id")],
         sequence_field: Field = [("item_history", "cate_history")],
         time_field: Field = "day_history",
-        basket_pooling: str = "max",
+        basket_pooling: Literal["max", "mean"] = "max",
         embedding_regularizer: str | float | None = None,
         net_regularizer: str | float | None = None,
         **kwargs: Any,

@@ -33,7 +33,7 @@ class EmbeddingMLP(BaseModel):
         dnn_activations: str | list[str] = "ReLU",
         learning_rate: float = 1e-3,
         embedding_dim: int = 16,
-        net_dropout: float = 0,
+        net_dropout: float | list[float] = 0,
         batch_norm: bool = True,
         target_field: Field = [("item_id", "cate_id")],
         sequence_field: Field = [("item_history", "cate_history")],

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from model_zoo.DIEN.src.fields import Field
 from model_zoo.DIEN.src.keywords import check_activations, check_backend, check_sizes
-from model_zoo.DIEN.src.layers.attention import InterestAttention
+from model_zoo.DIEN.src.layers.attention import AttentionType, InterestAttention
 from model_zoo.DIEN.src.layers.attentional_gru import AttentionalGRU
+from model_zoo.DIEN.src.layers.backends import Backend
 from model_zoo.parts.history import HistoryEmbedding
 from model_zoo.parts.score_mlp import ScoreMLP
 
@@ -38,12 +39,12 @@ class GRUAttention(BaseModel):
         dnn_activations: str | list[str] = "ReLU",
         learning_rate: float = 1e-3,
         embedding_dim: int = 16,
-        net_dropout: float = 0,
+        net_dropout: float | list[float] = 0,
         batch_norm: bool = True,
         target_field: Field = [("item_id", "cate_id")],
         sequence_field: Field = [("item_history", "cate_history")],
         enable_sum_pooling: bool = False,
-        attention_type: str = "din_attention",
+        attention_type: AttentionType = "din_attention",
         attention_hidden_units: list[int] = [80, 40],
         attention_activation: str | list[str] = "Dice",
         attention_dropout: float = 0,
@@ -51,7 +52,7 @@ class GRUAttention(BaseModel):
         embedding_regularizer: str | float | None = None,
         net_regularizer: str | float | None = None,
         gru_hidden_size: int | None = None,
-        recurrence_backend: str = "auto",
+        recurrence_backend: Backend = "auto",
         **kwargs: Any,
     ) -> None:
         super().__init__(

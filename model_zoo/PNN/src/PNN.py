@@ -1,6 +1,6 @@
 """Product-based Neural Networks for User Response Prediction (Qu et al., ICDM 2016, arXiv 1611.00144), IPNN."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from fuxictr.pytorch.layers import FeatureEmbedding, InnerProductInteraction
@@ -34,9 +34,9 @@ class PNN(BaseModel):
         embedding_dim: int = 10,
         hidden_units: list[int] = [64, 64, 64],
         hidden_activations: str | list[str] = "ReLU",
-        net_dropout: float = 0,
+        net_dropout: float | list[float] = 0,
         batch_norm: bool = False,
-        product_type: str = "inner",
+        product_type: Literal["inner"] = "inner",
         embedding_regularizer: str | float | None = None,
         net_regularizer: str | float | None = None,
         **kwargs: Any,

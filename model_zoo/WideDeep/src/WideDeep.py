@@ -32,7 +32,7 @@ class WideDeep(BaseModel):
         embedding_dim: int = 10,
         hidden_units: list[int] = [64, 64, 64],
         hidden_activations: str | list[str] = "ReLU",
-        net_dropout: float = 0,
+        net_dropout: float | list[float] = 0,
         batch_norm: bool = False,
         embedding_regularizer: str | float | None = None,
         net_regularizer: str | float | None = None,

@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from dien_fuxictr.common.contract import Contract
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.encoding.schema import active_columns, check_columns
+from dien_fuxictr.dataset.encoding.schema import COLUMN, SPEC, active_columns, check_columns, check_mappings
+from dien_fuxictr.dataset.encoding.schema import LABEL as LABEL_KEYS
 
 LABEL = [{"name": "label", "dtype": "float"}]
 ITEM = {"name": "item_id", "type": "categorical", "dtype": "str"}
@@ -22,30 +24,59 @@ def test_name_lists_inactive_columns_and_types() -> None:
 
 
 @pytest.mark.parametrize(
-    "column",
+    ("contract", "column", "message"),
     [
-        {"type": "categorical", "dtype": "str"},
-        {"name": "a", "type": "categorical"},
-        {"name": "a", "dtype": "str"},
+        (COLUMN, {"type": "categorical", "dtype": "str"}, "name is missing in .*'categorical'.* of feature_cols in f"),
+        (COLUMN, {**ITEM, "type": None}, "type is missing in 'item_id' of feature_cols in f"),
+        (COLUMN, {"name": "a", "type": "meta"}, "dtype is missing in 'a' of feature_cols in f"),
+        (LABEL_KEYS, {"name": "label"}, "dtype is missing in 'label' of"),
+        (SPEC, {"feature_encoder": None}, "name is missing in .* of"),
+        (COLUMN, {**ITEM, "name": 5}, "name = 5 in 5 of .* must be the name of a column, or a list of names"),
+        (COLUMN, {**ITEM, "active": "maybe"}, "active = 'maybe' in 'item_id' of .* must be True or False"),
+        (COLUMN, {**ITEM, "dtype": "string"}, "dtype = 'string' in 'item_id' of .* must be str or int or float"),
+        (COLUMN, {**ITEM, "dtype": bool}, "dtype = <class 'bool'> in 'item_id' of .* must be str or int or float"),
+        (COLUMN, {**ITEM, "dtype": "__import__('os').getcwd()"}, "dtype = .*getcwd.* must be str or int or float"),
+        (COLUMN, {**ITEM, "type": "category"}, "type = 'category' in .* must be categorical, sequence, numeric, embe"),
+        (COLUMN, {**HISTORY, "padding": "left"}, "padding = 'left' in 'item_history' of .* must be post or pre"),
+        (COLUMN, {**HISTORY, "max_len": -1}, "max_len = -1 in 'item_history' of .* must be a whole number from 0"),
+        (COLUMN, {**HISTORY, "max_len": 10**9}, "max_len = 1000000000 in .* must be a whole number from 0 to 1000000"),
+        (
+            COLUMN,
+            {**HISTORY, "min_categr_count": "few"},
+            "min_categr_count = 'few' in .* must be a whole number from 0",
+        ),
+        (
+            COLUMN,
+            {**HISTORY, "paddding": "pre"},
+            "unknown key 'paddding' in 'item_history' of .*did you mean 'padding'",
+        ),
+        (SPEC, {"name": "a", "share_embeding": "b"}, "unknown key 'share_embeding' .*did you mean 'share_embedding'"),
+        (COLUMN, {**HISTORY, "maxlen": 3}, "unknown key 'maxlen' .*did you mean 'max_len'"),
+        (COLUMN, {**ITEM, 5: 1}, "the key 5 in 'item_id' of .* must be text"),
+        (COLUMN, {**ITEM, "type": "numeric", "normalizer": "log"}, "normalizer = 'log' .* must be StandardScaler or"),
+        (COLUMN, {**ITEM, "embedding_dim": 0}, "embedding_dim = 0 in .* must be a whole number from 1"),
     ],
 )
-def test_incomplete_columns(column: dict) -> None:
-    with pytest.raises(UserError, match=r"has no name or no (type|dtype)"):
-        active_columns([column])
+def test_wrong_columns(contract: Contract, column: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_mappings(contract, [ITEM, column] if contract is COLUMN else column, "feature_cols in f")
+
+
+def test_keys_of_older_versions_are_unknown_and_text_of_a_number_is_one() -> None:
+    column = {**HISTORY, "max_len": "5", "na_value": 0}
+    assert check_mappings(COLUMN, [column], "f") == ["na_value ('item_history' of f)"]
+    assert column["max_len"] == 5
+    assert check_mappings(SPEC, None, "f") == []
 
 
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
         ([ITEM, ITEM], "column item_id is listed twice"),
-        ([{**ITEM, "dtype": "string"}], "column item_id: dtype=string is not known; allowed: str, int, float"),
-        ([{**ITEM, "type": "category"}], "column item_id: type=category is not known; allowed: categorical"),
-        ([ITEM, {**HISTORY, "padding": "left"}], "column item_history: padding=left is not known; allowed: post, pre"),
-        ([ITEM, {**HISTORY, "max_len": -1}], "column item_history: max_len=-1 must be a whole number"),
-        ([{**ITEM, "type": "numeric", "normalizer": "log"}], "normalizer=log is not known; allowed: StandardScaler"),
         ([{**ITEM, "category_processor": "hash_bucket"}], "item_id: category_processor=hash_bucket is not supported"),
         ([{**ITEM, "preprocess": "lower"}], "preprocess=lower of column item_id is not known"),
         ([{**ITEM, "pretrained_emb": "absent.h5"}], "column item_id: pretrained_emb=absent.h5 does not exist"),
+        ([{**ITEM, "pretrained_emb": "README.md"}], "pretrained_emb=README.md must be a file .npz, .h5 or .parquet"),
     ],
 )
 def test_wrong_keys(columns: list[dict], message: str) -> None:

@@ -230,8 +230,6 @@ def test_a_folder_that_cannot_be_written(params: dict, tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"data_format": None}, "data_format is missing"),
-        ({"data_format": "tfrecord"}, "data_format=tfrecord is not known; allowed: csv, parquet, npz"),
-        ({"data_loader": "fast"}, "data_loader=fast is not known; allowed: in_memory, zoo"),
         ({"data_format": "npz", "data_loader": "in_memory"}, "in_memory reads csv and raw parquet"),
         ({"valid_size": 0.1}, "valid_size=0.1: FuxiCTR cannot split"),
         ({"feature_cols": []}, "feature_cols is missing"),

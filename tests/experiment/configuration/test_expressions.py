@@ -86,13 +86,6 @@ def test_nothing_else_is_an_initializer(text):
         check_expressions({"embedding_initializer": text}, where)
 
 
-@pytest.mark.parametrize("key", ["feature_cols", "label_col"])
-def test_a_dtype_is_a_name(key):
-    check_expressions({key: [{"name": "item", "dtype": dtype} for dtype in ("str", "int", "float", str)]}, where)
-    with pytest.raises(UserError, match=f"dtype = .* of 'item' of {key} in a.yaml .X. must be one of str, int, float"):
-        check_expressions({key: {"name": "item", "dtype": "__import__('os').getcwd()"}}, where)
-
-
 def test_a_run_evaluates_nothing_of_a_yaml_or_of_a_feature_map(workspace, bad):
     code = "__import__('pathlib').Path('owned').touch()"
     workspace.write_configs({"Tiny_test": {"feature_specs": [{"name": "item", "feature_encoder": code}]}})

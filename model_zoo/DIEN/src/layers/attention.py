@@ -1,6 +1,7 @@
 """How much each behaviour matters to the target item: equation (8) of the DIEN paper and other scores."""
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,8 @@ from .backends import ATTENTION_SCORES, CANDIDATE_SCORES, choose
 from .packing import Packing
 from .step_mlp import StepMLP
 
-ATTENTION_TYPES = ("bilinear_attention", "dot_attention", "din_attention", "din_dense_attention")
+AttentionType = Literal["bilinear_attention", "dot_attention", "din_attention", "din_dense_attention"]
+ATTENTION_TYPES = get_args(AttentionType)
 
 
 class InterestAttention(nn.Module):
@@ -40,7 +42,7 @@ class InterestAttention(nn.Module):
         self,
         interest_size: int,
         target_size: int,
-        attention_type: str = "bilinear_attention",
+        attention_type: AttentionType = "bilinear_attention",
         hidden_units: Sequence[int] = (80, 40),
         activation: str | Sequence[str] = "Dice",
         dropout: float = 0.0,

@@ -1,6 +1,7 @@
 """Supervision of the interest states by the next behaviour: equation (6) of the DIEN paper."""
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
@@ -8,7 +9,8 @@ from .backends import NEXT_BEHAVIOUR_LOSS, choose
 from .packing import Packing
 from .step_mlp import StepMLP
 
-SCORERS = ("net", "inner_product")
+Scorer = Literal["net", "inner_product"]
+SCORERS = get_args(Scorer)
 
 
 class AuxiliaryLoss(nn.Module):
@@ -36,7 +38,7 @@ class AuxiliaryLoss(nn.Module):
         self,
         interest_size: int,
         behaviour_size: int,
-        scorer: str = "net",
+        scorer: Scorer = "net",
         hidden_units: Sequence[int] = (100, 50),
         activation: str | Sequence[str] = "ReLU",
         dropout: float = 0.0,

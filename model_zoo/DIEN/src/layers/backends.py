@@ -6,7 +6,7 @@ A kernel for another device is an entry of its operation. A backend without one 
 import logging
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -19,7 +19,8 @@ from .packing import Packing
 Operation = TypeVar("Operation", bound=Callable[..., Any])
 Recurrence = Callable[[Tensor, Packing, Tensor, Tensor, Tensor, Tensor, Tensor, str], tuple[Tensor, Tensor]]
 
-BACKENDS = ("reference", "torch", "compiled", "triton")
+Backend = Literal["auto", "reference", "torch", "compiled", "triton"]
+BACKENDS = get_args(Backend)[1:]
 
 _NEEDS: dict[str, Callable[[], object]] = {"compiled": library.require, "triton": triton_gpu.require}
 

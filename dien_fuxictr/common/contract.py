@@ -1,0 +1,165 @@
+"""What a key may hold: the types that its readers declare, checked by pydantic before anything is built.
+
+Readers are a model's constructor, the loaders, the trainer, a data set's entry and columns, a build and a sweep. Types
+are strict: a bool is no number and 'yes' is no bool; only text that reads as a number is one where a number is wanted.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
+from operator import or_
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from .errors import UserError
+from .names import nearest
+
+CLOSE = 0.8
+"""How like a known key an unknown one must be to be taken for misspelt."""
+_SHOWN = 80
+
+
+def whole(low: int, high: int = 2**31 - 1) -> Any:
+    """The type of whole numbers from `low` to `high`."""
+    return described(int, f"a whole number from {low} to {high}", Field(ge=low, le=high))
+
+
+def described(kind: Any, description: str, *checks: Any) -> Any:
+    """A type with more checks of pydantic's, and with words of its own for what is allowed."""
+    return Annotated[(kind, description, *checks)]
+
+
+def must(holds: Callable[[Any], Any]) -> AfterValidator:
+    """A check for `described`: what the value, of its type already, must pass."""
+
+    def check(value: Any) -> Any:
+        if not holds(value):
+            raise ValueError
+        return value
+
+    return AfterValidator(check)
+
+
+SIZE = whole(1, 2**16)
+RATE = described(float, "a number from 0 to below 1", Field(ge=0, lt=1))
+WEIGHT = described(float, "a finite number, 0 or more", Field(ge=0, allow_inf_nan=False))
+POSITIVE = described(float, "a positive number", Field(gt=0, allow_inf_nan=False))
+
+
+class Contract:
+    """The keys of one mapping and what each may hold.
+
+    Args:
+        kinds: key -> the types that its readers declare; a value must be of each.
+        required: keys that must be there.
+        others: keys that are known and not checked.
+    """
+
+    def __init__(
+        self, kinds: Mapping[str, Iterable[Any]], required: Iterable[str] = (), others: Iterable[str] = ()
+    ) -> None:
+        self._kinds = {key: tuple(types) for key, types in kinds.items()}
+        self._required = tuple(required)
+        self._adapters: dict[str, list[TypeAdapter[Any]]] = {}
+        self.keys = self._kinds.keys() | set(others)
+
+    def check(self, given: dict[str, Any], where: Callable[[str], str]) -> list[str]:
+        """Check a mapping; text that stands for a number becomes one, in place.
+
+        Args:
+            given: key -> value.
+            where: key -> the place that it comes from.
+
+        Returns:
+            The unknown keys.
+
+        Raises:
+            UserError: a key is no text, misspelt or missing, or its value is not allowed.
+        """
+        for key in given:
+            if not isinstance(key, str):
+                raise UserError(f"the key {key!r} in {where(key)} must be text")
+        unknown = [key for key in given if key not in self.keys]
+        for key in unknown:
+            if close := nearest(key, self.keys, cutoff=CLOSE):
+                raise UserError(f"unknown key {key!r} in {where(key)}; did you mean {close[0]!r}?")
+        for key in self._required:
+            if given.get(key) is None:
+                raise UserError(f"{key} is missing in {where(key)}")
+        for key in given.keys() & self._kinds.keys():
+            given[key] = self.checked(key, given[key], where(key))
+        return unknown
+
+    def checked(self, key: str, value: Any, where: str) -> Any:
+        """The value, as a number where it is text that stands for one.
+
+        Raises:
+            UserError: it is not allowed.
+        """
+        kinds = self._kinds[key]
+        adapters = self._adapters.setdefault(key, [_adapter(kind) for kind in kinds])
+        for kind, adapter in zip(kinds, adapters, strict=True):
+            try:
+                result = adapter.validate_python(value)
+            except ValidationError:
+                raise UserError(f"{key} = {shown(value)} in {where} must be {allowed(kind)}") from None
+            value = value if result == value else result
+        return value
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def allowed(kind: Any) -> str:
+    """A type in words."""
+    words = {int: "a whole number", float: "a number", bool: "True or False", str: "text", NoneType: "null"}
+    if kind in words:
+        return words[kind]
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return next((part for part in arguments[1:] if isinstance(part, str)), allowed(arguments[0]))
+    if origin is Literal:
+        return _or(map(str, arguments))
+    if origin in (Union, UnionType):
+        return _or(map(allowed, arguments))
+    if origin in (list, tuple):
+        return f"a {origin.__name__}, each {allowed(arguments[0])}"
+    return "a mapping" if origin is dict else str(getattr(kind, "__name__", kind))
+
+
+def _or(words: Iterable[str]) -> str:
+    *first, last = dict.fromkeys(words)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(_strict(kind), config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+
+
+def _strict(kind: Any) -> Any:
+    """The type with text that reads as a number taken for one."""
+    if kind in (int, float):
+        return Annotated[kind, BeforeValidator(_number)]
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return Annotated[(_strict(arguments[0]), *arguments[1:])]
+    if origin in (Union, UnionType):
+        return reduce(or_, map(_strict, arguments))
+    if origin in (list, tuple, dict):
+        generic: Any = origin
+        return generic[tuple(part if part is ... else _strict(part) for part in arguments)]
+    return kind
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, str):
+        for number in (int, float):
+            try:
+                return number(value)
+            except ValueError:
+                continue
+    return value

@@ -1,0 +1,141 @@
+"""The check of a whole configuration, by the types that its readers declare, before anything is built or written."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any, get_type_hints
+
+from fuxictr.pytorch.models import BaseModel
+
+from dien_fuxictr.common.contract import Contract
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.encoding.schema import COLUMN, LABEL, SPEC, check_mappings
+from dien_fuxictr.dataset.loading.keys import ENTRY
+from dien_fuxictr.dataset.samples.options import check_options
+
+from ..evaluation.metrics import REGRESSION_METRICS, check_metric, missing_group, needs_groups
+from ..models import find_model
+from .expressions import check_expressions
+from .training_keys import KEYWORDS, TRAINING
+
+HISTORIC = {
+    "pickle_feature_encoder",
+    "feature_config",
+    "debug",
+    "version",
+    "use_hdf5",
+    "workers",
+    "patience",
+    "every_x_epochs",
+    "partition_block_size",
+}
+"""Keys of older FuxiCTR and BARS configurations that the zoo no longer reads."""
+_MODEL = Contract({key: [TRAINING[key]] for key in ("model", "zoo")}, ["model"])
+_REQUIRED = ("model", "loss", "optimizer", "metrics", "data_root", "data_format")
+_OF_THE_CALLER = (
+    "self",
+    "feature_map",
+    "stage",
+    "split",
+    "data_path",
+    "data_generator",
+    "validation_data",
+    "train_ddf",
+)
+"""What callers of the zoo's functions give themselves, besides all keys of a configuration."""
+
+
+def check_configuration(params: dict[str, Any], where: Callable[[str], str], strict: bool = False) -> list[str]:
+    """Check every key and value; text that stands for a number becomes one, in place.
+
+    Args:
+        params: the merged configuration.
+        where: key -> the file and section it comes from.
+        strict: any unknown key is an error.
+
+    Returns:
+        Warnings for the user: keys that nothing reads.
+
+    Raises:
+        UserError: a key that is missing, misspelt or, with `strict`, unknown, or a value that is not allowed; names
+            key, value, place and what is allowed. There is no such model.
+    """
+    if taken := [key for key in _OF_THE_CALLER if key in params]:
+        raise UserError(f"{taken[0]!r} in {where(taken[0])} is no key: the program gives it to the zoo itself")
+    _MODEL.check({key: params[key] for key in _MODEL.keys & params.keys()}, where)
+    model_class = find_model(params["model"], params.get("zoo"))
+    unknown = [f"{key} ({where(key)})" for key in _contract(model_class).check(params, where)]
+    for key, contract in (("feature_cols", COLUMN), ("label_col", LABEL), ("feature_specs", SPEC)):
+        if key in params:
+            unknown += check_mappings(contract, params[key], f"{key} in {where(key)}")
+    check_expressions(params, where)
+    if params.get("build"):
+        check_options(params["build"])
+    _check_metrics(params)
+    _check_layers(params, where)
+    listed = ", ".join(unknown)
+    if unknown and strict:
+        raise UserError(f"unknown keys: {listed}")
+    return [f"unknown keys, without effect on {model_class.__name__}: {listed}"] if unknown else []
+
+
+def known_keys(model_class: type) -> set[str]:
+    """Every key that the model, its training, the loaders, the data set or the tuner reads, and the historic ones."""
+    return set(_contract(model_class).keys)
+
+
+def constructor_keys(model_class: type) -> set[str]:
+    """The keywords of a model's constructor and of those it inherits."""
+    return {name for constructor in _constructors(model_class) for name in _keywords(constructor)}
+
+
+@lru_cache
+def _contract(model_class: type) -> Contract:
+    keywords = constructor_keys(model_class)
+    table = KEYWORDS | ENTRY | TRAINING
+    kinds = {key: [table[key]] for key in table if key in keywords or key not in KEYWORDS}
+    for constructor in _constructors(model_class):
+        for key, kind in get_type_hints(constructor, include_extras=True).items():
+            if key in keywords:
+                kinds[key] = [kind, *kinds.get(key, [])]
+    return Contract(kinds, _REQUIRED, keywords | HISTORIC)
+
+
+def _constructors(model_class: type) -> list[Callable[..., Any]]:
+    return [
+        vars(cls)["__init__"] for cls in model_class.__mro__ if issubclass(cls, BaseModel) and "__init__" in vars(cls)
+    ]
+
+
+def _keywords(function: Callable[..., Any]) -> Iterable[str]:
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    names = (p.name for p in inspect.signature(function).parameters.values() if p.kind in kinds)
+    return (name for name in names if name not in _OF_THE_CALLER)
+
+
+def _check_metrics(params: dict[str, Any]) -> None:
+    monitor = params.get("monitor", "AUC")
+    for name in [*params["metrics"], *([monitor] if isinstance(monitor, str) else monitor)]:
+        check_metric(name)
+        if needs_groups(name) and not params.get("group_id"):
+            raise UserError(missing_group(name))
+        if params.get("task") == "regression" and name not in REGRESSION_METRICS:
+            allowed = ", ".join(REGRESSION_METRICS)
+            raise UserError(f"metric {name} needs classes, but task is regression: metrics and monitor take {allowed}")
+
+
+def _check_layers(params: dict[str, Any], where: Callable[[str], str]) -> None:
+    """What is given a layer is given to each."""
+    for key, units in params.items():
+        part = key.removesuffix("hidden_units")
+        if part == key or not isinstance(units, list):
+            continue
+        activations = (f"{part}activations", f"{part}activation", f"{part}hidden_activations")
+        rates = "net_dropout" if part in ("", "dnn_") else f"{part}dropout"
+        for other in (*activations, rates):
+            values = params.get(other)
+            if isinstance(values, list) and len(values) != len(units):
+                raise UserError(
+                    f"{other} = {values} in {where(other)} must be one value, or one for each of the {len(units)} "
+                    f"layers that {key} = {units} has"
+                )
