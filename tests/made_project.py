@@ -20,12 +20,14 @@ def make_project(folder: Path, **settings: Any) -> Path:
 
     Args:
         folder: exists.
-        settings: added to each `Base`, whose own of the same name they replace (of two lines the later counts).
+        settings: added to each `Base`, whose own of the same name they replace.
     """
     shutil.copytree(CONFIG, folder / "config")
     lines = "".join(f"    {key}: {json.dumps(value)}\n" for key, value in settings.items())
+    own = re.compile(rf"^    (?:{'|'.join(settings)}): .*\n" if settings else "$^", re.MULTILINE)
     for file in (folder / "config" / "model_config").glob("*.yaml"):
-        file.write_text(_BASE.sub(rf"\g<0>{lines}", file.read_text(encoding="utf-8")), encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
+        file.write_text(_BASE.sub(lambda base: own.sub("", base[0]) + lines, text), encoding="utf-8")
     reviews, items = generate(0, World(users=120, behaviours=(5, 12)))
     for name, place in NAMES.items():
         raw = folder / "data" / place

@@ -15,7 +15,8 @@ from fuxictr.pytorch.models import BaseModel
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.names import nearest
 
-from .configuration.config import merge_model, read_yaml
+from .configuration.config import merge_model
+from .configuration.yaml_files import read_yaml
 
 _CLASS = re.compile(r"^class (\w+)\((BaseModel|MultiTaskModel)\)", re.MULTILINE)
 

@@ -21,8 +21,8 @@ from dien_fuxictr.dataset.loading.fingerprint import Fingerprint
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
 from .configuration.config import Config, load_config
-from .configuration.contract import check_configuration
 from .configuration.paths import find_config, resolve_paths
+from .contract import check_configuration
 from .device import device_index
 from .evaluation.evaluate import Evaluation, evaluate
 from .evaluation.new_rows import predict_rows

@@ -18,7 +18,7 @@ from benchmarks.entries import build_own, entries
 from benchmarks.made import HISTORIES, LENGTHS, Sizes, make_batch
 from benchmarks.runner import Conditions
 from benchmarks.systems import INNER_PRODUCT, NET, NO_AUX, keywords
-from dien_fuxictr.experiment.configuration.config import write_config
+from dien_fuxictr.experiment.configuration.yaml_files import write_config
 
 TINY = Sizes(
     items=50,

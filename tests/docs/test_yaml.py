@@ -9,11 +9,12 @@ import yaml
 from fuxictr.pytorch.models import BaseModel
 from pages import PAGES, Block, blocks, config_blocks
 
-from dien_fuxictr.experiment.configuration import contract
-from dien_fuxictr.experiment.configuration.config import BASE, ConfigLoader, load_config
-from dien_fuxictr.experiment.configuration.contract import check_configuration
+from dien_fuxictr.experiment import contract
+from dien_fuxictr.experiment.configuration.config import BASE, load_config
+from dien_fuxictr.experiment.configuration.yaml_files import ConfigLoader
+from dien_fuxictr.experiment.contract import check_configuration
 from dien_fuxictr.experiment.experiment import Experiment
-from dien_fuxictr.experiment.models import own_models
+from dien_fuxictr.experiment.models import find_model, own_models
 
 TEXT = {
     "docs/data.md": "raw reviews, or any behaviour log  ->",
@@ -58,7 +59,8 @@ def test_sections_pass_the_checks(file: str, name: str, project: Path, monkeypat
     config = load_config(Path("config"), name)
     assert not config.warnings and config.origin["model"].startswith(file)
     if config.params.get("zoo") or config.params["model"] not in own_models():  # a checkout has the model
-        monkeypatch.setattr(contract, "find_model", lambda *_: BaseModel)
+        model = find_model(config.params["model"]) if config.params["model"] in own_models() else BaseModel
+        monkeypatch.setattr(contract, "find_model", lambda *_: model)
         check_configuration(config.params, config.where)
     else:
         assert not Experiment(config, strict=True).warnings

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from dien_fuxictr.experiment.checkout import Checkout
-from dien_fuxictr.experiment.configuration.config import read_yaml
+from dien_fuxictr.experiment.configuration.yaml_files import read_yaml
 from dien_fuxictr.studies.sweep.grid import read_tuner, write_grid
 
 

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.experiment.configuration.config import ConfigLoader
+from dien_fuxictr.experiment.configuration.yaml_files import ConfigLoader
 
 RESULT = (
     r" \d{8}-\d{6},\[command\] python .*,\[exp_id\] Tiny_test,\[dataset_id\] tiny,\[train\] N.A.,"

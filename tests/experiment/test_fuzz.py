@@ -12,7 +12,7 @@ from made_csv import MODEL, DienOnCsv
 
 from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.experiment.configuration.config import merge
-from dien_fuxictr.experiment.configuration.contract import known_keys
+from dien_fuxictr.experiment.contract import known_keys
 from dien_fuxictr.experiment.experiment import Experiment
 from dien_fuxictr.experiment.training.trainer import Trainer
 from model_zoo.DIEN.src import DIEN

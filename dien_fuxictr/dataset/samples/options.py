@@ -131,7 +131,7 @@ def check_options(given: dict) -> dict:
             near = nearest(name, known) or [", ".join(known)]
             raise UserError(f"unknown build option {name!r} for source {source}; did you mean {near[0]}?")
     protocol = check_value("protocol", COMMON["protocol"], given.get("protocol"))
-    checked = {"source": source}
+    checked: dict[str, Any] = {"source": source}
     for name, option in known.items():
         value = given.get(name)
         if option.protocol not in (None, protocol):

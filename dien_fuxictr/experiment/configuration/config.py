@@ -6,8 +6,6 @@ files. A file without a `Base` of its own gets the first other file's, with a wa
 names another data set than the experiment.
 """
 
-import math
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,55 +14,12 @@ import yaml
 
 from dien_fuxictr.common.contract import shown
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.common.names import nearest, require_name
+
+from .yaml_files import ConfigDumper, read_yaml
 
 DEFAULTS = {"model_root": "./checkpoints/", "verbose": 1, "seed": 1029}
 BASE = "Base"
-_MERGE = "tag:yaml.org,2002:merge"
-_LARGEST = 1_000_000
-
-
-class ConfigLoader(yaml.SafeLoader):
-    """Plain YAML, `!!python/tuple` (BARS's configurations use it) and 1e-3 as a number.
-
-    A safe loader: `yaml.FullLoader`, the zoo's, also builds other Python objects that no configuration needs. A key
-    that stands twice in one mapping is an error, where YAML takes the last.
-    """
-
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        """The mapping's keys and values, before `<<` merges others in."""
-        node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
-                seen.add(key.value)
-        return node
-
-
-def _construct_tuple(loader: yaml.SafeLoader, node: yaml.SequenceNode) -> tuple[Any, ...]:
-    return tuple(loader.construct_sequence(node, deep=True))
-
-
-ConfigLoader.add_constructor("tag:yaml.org,2002:python/tuple", _construct_tuple)
-# YAML 1.1 takes 1e-3 (no point) and 1.5e3 (no sign) for text. Quoted text stays text.
-_EXPONENT = "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-ConfigLoader.add_implicit_resolver(*_EXPONENT)
-
-
-class ConfigDumper(yaml.SafeDumper):
-    """Writes what `ConfigLoader` reads."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-ConfigDumper.add_implicit_resolver(*_EXPONENT)  # which quotes text that would be read as a number
-ConfigDumper.add_representer(
-    tuple, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:python/tuple", value)
-)
 
 
 @dataclass
@@ -213,56 +168,6 @@ def read_files(folder: Path, kind: str) -> dict[Path, dict[str, Any]]:
     if not files:
         raise UserError(f"--config {folder}: neither {kind}.yaml nor {kind}/*.yaml is in it")
     return {file: read_yaml(file) for file in files}
-
-
-def read_yaml(file: Path) -> dict[str, Any]:
-    """A YAML file that maps names to settings.
-
-    Raises:
-        UserError: it cannot be read, or is something else.
-    """
-    try:
-        content = parse_yaml(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{file} is not readable YAML: {' '.join(str(error).split())}") from error
-    if content is not None and not isinstance(content, dict):
-        raise UserError(f"{file} must map names to settings, but holds a {type(content).__name__}")
-    return {str(name): section for name, section in (content or {}).items()}
-
-
-def _size(content: Any, sizes: dict[int, float]) -> float:
-    """How many values the content has, each alias counted as what it stands for; infinite where that is itself."""
-    parts = [*content.keys(), *content.values()] if isinstance(content, dict) else content
-    if not isinstance(parts, (list, tuple)):
-        return 1
-    if id(content) not in sizes:
-        sizes[id(content)] = math.inf
-        sizes[id(content)] = 1 + sum(_size(part, sizes) for part in parts)
-    return sizes[id(content)]
-
-
-def parse_yaml(text: str) -> Any:
-    """What a configuration's YAML stands for.
-
-    Raises:
-        ValueError: it is broken, nested too deeply, or has aliases that stand for themselves or for too much.
-    """
-    try:
-        content = yaml.load(text, Loader=ConfigLoader)
-        size = _size(content, {})
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    if size > _LARGEST:
-        raise ValueError(f"its aliases stand for {size:.2g} values")
-    return content
-
-
-def write_config(file: Path, content: dict[str, Any]) -> None:
-    """Write experiments or data set entries by their ids."""
-    text = yaml.dump(content, Dumper=ConfigDumper, default_flow_style=None, indent=4, sort_keys=False)
-    write_atomic(file, lambda output: output.write(text.encode()))
 
 
 def section(content: dict[str, Any], name: str, file: Path) -> dict[str, Any]:

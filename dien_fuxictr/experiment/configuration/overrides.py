@@ -7,7 +7,7 @@ import yaml
 
 from dien_fuxictr.common.contract import shown
 
-from .config import ConfigDumper, parse_yaml
+from .yaml_files import ConfigDumper, parse_yaml
 
 
 def add_set_option(parser: argparse.ArgumentParser) -> None:

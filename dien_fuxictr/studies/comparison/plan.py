@@ -6,7 +6,8 @@ from typing import Any
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment.checkout import Checkout
-from dien_fuxictr.experiment.configuration.config import BASE, merge, merge_model, read_files, write_config
+from dien_fuxictr.experiment.configuration.config import BASE, merge, merge_model, read_files
+from dien_fuxictr.experiment.configuration.yaml_files import write_config
 from dien_fuxictr.experiment.models import find_model, own_models
 
 from ..runs.run import Run

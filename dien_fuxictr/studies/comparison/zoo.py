@@ -13,7 +13,7 @@ from fuxictr.pytorch.models import BaseModel
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.schema import active_columns
 from dien_fuxictr.experiment.checkout import Checkout
-from dien_fuxictr.experiment.configuration.contract import constructor_keys, known_keys
+from dien_fuxictr.experiment.contract import constructor_keys, known_keys
 
 POOLING = "layers.MaskedAveragePooling()"
 _BUDGET = {"learning_rate", "embedding_dim"}

@@ -14,17 +14,10 @@ from typing import Any
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.names import nearest
 from dien_fuxictr.common.shipped import is_installed
-from dien_fuxictr.experiment.configuration.config import (
-    Config,
-    merge_dataset,
-    merge_model,
-    read_files,
-    read_yaml,
-    section,
-    write_config,
-)
-from dien_fuxictr.experiment.configuration.contract import known_keys
+from dien_fuxictr.experiment.configuration.config import Config, merge_dataset, merge_model, read_files, section
 from dien_fuxictr.experiment.configuration.paths import find_config
+from dien_fuxictr.experiment.configuration.yaml_files import read_yaml, write_config
+from dien_fuxictr.experiment.contract import known_keys
 from dien_fuxictr.experiment.models import find_model
 
 from .space import Range, Space, read_space

@@ -7,7 +7,7 @@ from typing import Any
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment.configuration.config import BASE, merge, read_files
-from dien_fuxictr.experiment.configuration.contract import check_configuration
+from dien_fuxictr.experiment.contract import check_configuration
 
 from ..runs.run import Run, monitor_of
 

@@ -18,8 +18,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.experiment.configuration.config import write_config
-from dien_fuxictr.experiment.configuration.contract import check_configuration
+from dien_fuxictr.experiment.configuration.yaml_files import write_config
+from dien_fuxictr.experiment.contract import check_configuration
 
 from ..runs.pool import Job, run_jobs
 from ..runs.progress import Progress

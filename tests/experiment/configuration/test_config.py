@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.experiment.configuration.config import ConfigLoader, load_config
+from dien_fuxictr.experiment.configuration.config import load_config
+from dien_fuxictr.experiment.configuration.yaml_files import ConfigLoader
 
 DATASETS = "amazon:\n  data_root: ./data/\n  data_format: csv\n  batch_size: 7\n"
 

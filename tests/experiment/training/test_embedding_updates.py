@@ -9,7 +9,7 @@ import yaml
 from made_project import make_project
 
 from dien_fuxictr.experiment.cli import main
-from dien_fuxictr.experiment.configuration.config import read_yaml
+from dien_fuxictr.experiment.configuration.yaml_files import read_yaml
 from dien_fuxictr.experiment.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[3]

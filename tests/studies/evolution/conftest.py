@@ -8,7 +8,8 @@ import yaml
 
 from dien_fuxictr.dataset.generate_sample import World, generate, write_lines
 from dien_fuxictr.experiment.cli import main as train
-from dien_fuxictr.experiment.configuration.config import ConfigDumper, load_config
+from dien_fuxictr.experiment.configuration.config import load_config
+from dien_fuxictr.experiment.configuration.yaml_files import ConfigDumper
 from dien_fuxictr.experiment.models import build_model, find_model, load_feature_map
 from dien_fuxictr.experiment.training import checkpoint
 

@@ -10,7 +10,7 @@ from fuxictr.autotuner import enumerate_params
 
 from dien_fuxictr.common import shipped
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.experiment.configuration.config import read_yaml
+from dien_fuxictr.experiment.configuration.yaml_files import read_yaml
 from dien_fuxictr.studies.sweep.grid import read_tuner
 from dien_fuxictr.studies.sweep.grid import write_grid as write
 

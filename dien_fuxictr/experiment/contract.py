@@ -13,10 +13,10 @@ from dien_fuxictr.dataset.encoding.schema import COLUMN, LABEL, SPEC, check_mapp
 from dien_fuxictr.dataset.loading.keys import ENTRY
 from dien_fuxictr.dataset.samples.options import check_options
 
-from ..evaluation.metrics import REGRESSION_METRICS, check_metric, missing_group, needs_groups
-from ..models import find_model
-from .expressions import check_expressions
-from .training_keys import KEYWORDS, TRAINING
+from .configuration.expressions import check_expressions
+from .configuration.training_keys import KEYWORDS, TRAINING
+from .evaluation.metrics import REGRESSION_METRICS, check_metric, missing_group, needs_groups
+from .models import find_model
 
 HISTORIC = {
     "pickle_feature_encoder",

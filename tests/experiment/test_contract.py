@@ -10,8 +10,8 @@ from fuxictr.pytorch.dataloaders.parquet_dataloader import ParquetDataLoader
 from fuxictr.pytorch.models import BaseModel
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.experiment.configuration import contract
-from dien_fuxictr.experiment.configuration.contract import HISTORIC, check_configuration, known_keys
+from dien_fuxictr.experiment import contract
+from dien_fuxictr.experiment.contract import HISTORIC, check_configuration, known_keys
 from model_zoo.DIEN.src import DIEN
 
 GOOD = {
