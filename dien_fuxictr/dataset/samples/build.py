@@ -33,8 +33,8 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
         rebuild: replace a folder of samples that exists.
 
     Raises:
-        UserError: an option is unknown or wrong, a raw file is missing or broken, a split is empty, or `out_dir`
-            holds files.
+        UserError: an option is unknown or wrong, a raw file is missing or broken, a split is empty or has labels
+            of one kind only, or `out_dir` holds files.
     """
     options = check_options(options)
     out_dir = Path(out_dir)
@@ -56,6 +56,9 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
     logging.info(f"Making samples: protocol {options['protocol']}")
     samples = make_samples(log, options)
     logging.info(str(samples.info["counts"]))
+    for split, rows in samples.splits.items():
+        if rows["label"].n_unique() < 2:
+            raise UserError(f"the {split} split has {rows.height} samples, all of label {rows['label'][0]}: no AUC")
     logging.info("Auditing")
     samples.info["audit"] = audit(samples)
     with published(out_dir) as folder:

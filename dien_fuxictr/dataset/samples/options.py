@@ -15,13 +15,14 @@ REQUIRED = object()
 
 @dataclass(frozen=True)
 class Option:
-    """One option: its default, what it means, its type or choices, and the protocol it belongs to, if to one."""
+    """One option: its default, what it means, its type, choices or range, and the protocol it belongs to, if to one."""
 
     default: Any
     help: str
     kind: type = str
     choices: tuple[str, ...] = ()
     minimum: int = 0
+    maximum: int = 2**63 - 1
     protocol: str | None = None
 
 
@@ -103,7 +104,9 @@ COMMON: dict[str, Option] = {
     "valid_from": Option(REQUIRED, "first validation time, a date (UTC) or seconds", protocol="time"),
     "test_from": Option(REQUIRED, "first test time, a date (UTC) or seconds", protocol="time"),
     "target_days": Option(49, "days of targets, up to the log's last", kind=int, minimum=3, protocol="window"),
-    "history_days": Option(14, "days of history before a target", kind=int, minimum=1, protocol="window"),
+    "history_days": Option(
+        14, "days of history before a target", kind=int, minimum=1, maximum=10**9, protocol="window"
+    ),
     "valid_days": Option(1, "days for validation, before those of the test", kind=int, minimum=1, protocol="window"),
     "test_days": Option(1, "last days, for the test", kind=int, minimum=1, protocol="window"),
     "format": Option("parquet", "form of the samples", choices=("parquet", "csv", "both")),
@@ -167,4 +170,6 @@ def check_value(name: str, option: Option, value: Any) -> Any:
         raise UserError(f"build option {name} is {value!r}; it must be true or false")
     if option.kind is int and (not isinstance(value, int) or isinstance(value, bool) or value < option.minimum):
         raise UserError(f"build option {name} is {value!r}; it must be a whole number, {option.minimum} or more")
+    if option.kind is int and value > option.maximum:
+        raise UserError(f"build option {name} is {value!r}; it must be a whole number, {option.maximum} or less")
     return value

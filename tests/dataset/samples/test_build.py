@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from datetime import date
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.build import main
 from dien_fuxictr.dataset.samples.audit import audit, table
 from dien_fuxictr.dataset.samples.build import build_samples
+from dien_fuxictr.dataset.samples.options import options_of
+from dien_fuxictr.dataset.samples.protocols import SPLITS
 from dien_fuxictr.dataset.samples.samples import Samples
 
 PARQUET = ["behaviours.parquet", "samples.json", "test.parquet", "train.parquet", "valid.parquet"]
 CSV = ["test.csv", "train.csv", "valid.csv"]
+WINDOW = ["--protocol", "window"]
 
 
 @pytest.fixture
@@ -165,6 +169,12 @@ def test_a_leak_is_warned_of(raw: list[str], tmp_path: Path, caplog: pytest.LogC
         ),
         (["--protocol", "window", "--target-days", "3", "--valid-days", "2"], "target_days 3 must exceed valid_days 2"),
         (["--min-history", "90"], "the train split is empty: 40 users and"),
+        (["--protocol", "last", "--folds", "41"], "the test split is empty: 40 users and"),
+        ([*WINDOW, "--target-days", "3", "--history-days", "1"], "the train split is empty: 40 users and"),
+        ([*WINDOW, "--history-days", "1"], "the valid split is empty: 40 users and"),
+        ([*WINDOW, "--history-days", f"{10**20}"], f"history_days is {10**20}; it must be a whole number, 1000000000"),
+        (["--max-len", f"{10**20}"], f"max_len is {10**20}; it must be a whole number, {2**63 - 1} or less"),
+        (["--seed", f"{10**20}"], f"seed is {10**20}; it must be a whole number, {2**63 - 1} or less"),
         (["--form", "2023"], "they must have user_id, parent_asin, timestamp"),
     ],
 )
@@ -172,6 +182,41 @@ def test_wrong_options(
     more: list[str], message: str, raw: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fails([*raw, *more], message, tmp_path / "out", capsys)
+
+
+@pytest.mark.parametrize(
+    "option", [name for name, option in options_of("amazon").items() if option.kind is int], ids=str
+)
+def test_the_largest_numbers_make_samples_or_a_line(
+    option: str, raw: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = options_of("amazon")[option]
+    given = [f"--{option.replace('_', '-')}", str(known.maximum), "--protocol", known.protocol or "window"]
+    if main([*raw, *given, "--min-history", "0", "--out", str(tmp_path / "out")]):
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert re.match("error: (the .* split is empty|fold .* of 10 folds|target_days .* must exceed)", error)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_split_of_one_label(
+    split: str, log_file: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = pl.read_parquet(tmp_path / "log.parquet")
+    age = (log["moment"].max() - pl.col("moment")).dt.total_days()
+    of_split = {"train": age >= 2, "valid": age == 1, "test": age == 0}[split]
+    log.with_columns(clicked=pl.when(of_split).then(0).otherwise("clicked")).write_parquet(tmp_path / "log.parquet")
+    arguments = [
+        *log_file,
+        "--input",
+        str(tmp_path / "log.parquet"),
+        "--label",
+        "clicked",
+        *WINDOW,
+        "--min-history",
+        "0",
+    ]
+    fails(arguments, f"the {split} split has ", tmp_path / "out", capsys)
+    fails(arguments, " samples, all of label 0: no AUC", tmp_path / "out", capsys)
 
 
 def test_broken_raw_files(

@@ -75,6 +75,8 @@ def test_values_as_the_command_line_and_as_yaml_give_them() -> None:
         ({**AMAZON, "negatives": "none"}, "is 'none'; it must be one of matched, popularity, uniform"),
         ({**AMAZON, "ties": "stable"}, "build option ties is 'stable'; it must be one of random, file"),
         ({**AMAZON, "max_len": 0}, "build option max_len is 0; it must be a whole number, 1 or more"),
+        ({**AMAZON, "max_len": 10**20}, f"max_len is {10**20}; it must be a whole number, {2**63 - 1} or less"),
+        ({**AMAZON, "protocol": "window", "history_days": 10**10}, "it must be a whole number, 1000000000 or less"),
         ({**AMAZON, "max_len": 1.5}, "build option max_len is 1.5; it must be a whole number, 1 or more"),
         ({**AMAZON, "min_history": -1}, "build option min_history is -1; it must be a whole number, 0 or more"),
         ({**AMAZON, "seed": True}, "build option seed is True; it must be a whole number, 0 or more"),
