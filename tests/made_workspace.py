@@ -11,6 +11,7 @@ import yaml
 from dien_fuxictr.experiment.cli import main
 
 TINY_MODEL = """
+import time
 import torch
 from fuxictr.pytorch.layers import FeatureEmbedding, MLP_Block
 from fuxictr.pytorch.models import BaseModel
@@ -34,6 +35,8 @@ class Tiny(BaseModel):
     def forward(self, inputs):
         logits = self.dnn(self.embedding_layer(self.get_inputs(inputs), flatten_emb=True))
         self.steps += self.training
+        if self.fault == "slow" and self.training:
+            time.sleep(0.1)
         if self.fault == "nan_prediction" and self.steps == 3:
             logits = logits * float("nan")
         if self.fault == "nan_evaluation" and not self.training:

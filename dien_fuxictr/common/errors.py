@@ -4,6 +4,10 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
+
+from .crash import keep_traceback, summary
+from .signals import Terminated, sigterm_raises
 
 
 class UserError(ValueError):
@@ -26,28 +30,31 @@ def fail(message: str, code: int) -> int:
     return code
 
 
-def exit_code(run: Callable[[], int], interrupted: str) -> int:
+def exit_code(run: Callable[[], int], interrupted: str, log: Callable[[], Path | None] = lambda: None) -> int:
     """Run a command.
 
     Args:
         run: returns an exit code.
-        interrupted: what to say after a Ctrl-C.
+        interrupted: what to say after a Ctrl-C or SIGTERM that says nothing itself.
+        log: asked for the file that gets the traceback of an error that nobody has foreseen; see `keep_traceback`.
 
     Returns:
-        Its code, 1 for a `TrainingError`, 2 for bad input or a full disk, 130 when interrupted.
+        Its code; 1 for a `TrainingError` or an error that nobody has foreseen, 2 for bad input or a full disk, 130
+        after a Ctrl-C, 143 after SIGTERM.
     """
-    try:
-        return run()
-    except UserError as error:
-        return fail(str(error), 2)
-    except TrainingError as error:
-        return fail(str(error), 1)
-    except KeyboardInterrupt:
-        return fail(interrupted, 130)
-    except BrokenPipeError:  # what reads the output, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        return fail(f"cannot write {error.filename or 'a file'}: {error.strerror}", 2)
+    with sigterm_raises():
+        try:
+            return run()
+        except UserError as error:
+            return fail(str(error), 2)
+        except TrainingError as error:
+            return fail(str(error), 1)
+        except KeyboardInterrupt as error:
+            return fail(str(error) or interrupted, 143 if isinstance(error, Terminated) else 130)
+        except BrokenPipeError:  # what reads the output, `head` say, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                return fail(f"cannot write {error.filename or 'a file'}: {error.strerror}", 2)
+            return fail(f"{summary(error)}; the traceback is in {keep_traceback(error, log())}", 1)

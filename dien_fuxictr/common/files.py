@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -36,6 +37,28 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         if isinstance(error, (OSError, RuntimeError)) and isinstance(cause, OSError):
             raise UserError(f"cannot write {path}: {cause.strerror}") from error
         raise
+
+
+def require_writable(path: Path, append: bool = False) -> None:
+    """Check that a file can be written, before the work that it is for; nothing is changed or left there.
+
+    Args:
+        path: the file; its folder need not exist.
+        append: it will be added to; else `write_atomic` will write it.
+
+    Raises:
+        UserError: it cannot, or something that is no file has its name.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"cannot write {path}: it exists and is no file")
+        if append and path.exists():
+            open(path, "ab").close()
+            return
+        with tempfile.TemporaryFile(dir=next(folder for folder in path.absolute().parents if folder.exists())):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -13,6 +13,7 @@ import fuxictr
 from fuxictr.utils import print_to_json, print_to_list
 
 from dien_fuxictr.common.errors import UserError, exit_code
+from dien_fuxictr.common.files import require_writable
 
 from .configuration.config import Config, load_config
 from .evaluation.evaluate import Evaluation
@@ -40,7 +41,9 @@ files (model_root and dataset_id of the configuration, ID the experiment id):
   <model_root>/<dataset_id>/ID.tensorboard/             events of --tensorboard
   <name of the config folder>.csv                       one line of results a run, in the working directory
 
-exit code: 0 done; 2 bad input (one line on stderr, nothing overwritten); 1 training cannot go on; 130 interrupted
+exit code: 0 done; 2 bad input (one line on stderr, nothing overwritten); 1 training cannot go on, or an error of the
+program (the line names the file with its traceback); 130 after Ctrl-C, 143 after SIGTERM: the state of a training is
+saved, --resume goes on with it
 """
 
 
@@ -82,6 +85,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.out and not options.predict:
         parser.error("--out goes with --predict")
+    for name in ("report", "tensorboard"):
+        if getattr(options, name) and (options.eval_only or options.predict):
+            parser.error(f"--{name} goes with a training, not with --eval-only or --predict")
     return options
 
 
@@ -92,20 +98,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; None: the process's.
 
     Returns:
-        Exit code: 0, 1 for a `TrainingError`, 2 for bad input or a full disk, 130 when interrupted.
+        Exit code, see `exit_code`.
     """
-    options = parse_arguments(arguments)
-    return exit_code(lambda: _run(options), "interrupted; --resume continues from the last checkpoint")
+    options, log = parse_arguments(arguments), RunLog()
+    return exit_code(lambda: _run(options, log), "interrupted; nothing was saved", lambda: log.path)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, log: RunLog) -> int:
     config = load_config(options.config, options.expid, dict(options.settings))
     if options.show_config:
         print(config.render())
         for warning in config.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         return 0
-    log = RunLog()
+    log.start()
     try:
         _run_experiment(options, config, log)
     finally:
@@ -116,48 +122,62 @@ def _run(options: argparse.Namespace) -> int:
 def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) -> None:
     logging.info(f"FuxiCTR version: {fuxictr.__version__}")
     experiment = Experiment(config, options.gpu, options.strict)
+    log.path = experiment.folder / f"{options.expid}.log"
     for warning in experiment.warnings:
         logging.warning(warning)
     logging.info("Params: " + print_to_json(experiment.params))
-    open_log = partial(log.open_file, experiment.folder / f"{options.expid}.log")
     if options.predict:
-        out = output_path(options.out, options.expid)
+        out = output_path(options.out, options.predict, options.expid)
         scores = experiment.predict(options.predict)
         write_scores(scores, options.predict, out, experiment.params)
-        open_log(append=True)
-        return
-    report = Report(options.report, config.params.get("zoo")) if options.report else None
+        log.append_if_possible()
+    elif options.eval_only:
+        experiment.prepare(rebuild=options.rebuild)
+        experiment.load()
+        log.append_if_possible()
+        experiment.evaluate()
+    else:
+        _train(options, experiment, log)
+
+
+def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog) -> None:
+    results = _results_file(options.config)
+    require_writable(results, append=True)
+    zoo = experiment.params.get("zoo")
+    report = Report(options.report, zoo) if options.report else None
     observers: list[Observer] = [report] if report else []
     if options.tensorboard:
         events = experiment.folder / f"{options.expid}.tensorboard" / datetime.now().strftime("%Y%m%d-%H%M%S")
         observers.append(TensorBoard(events))
     experiment.prepare(rebuild=options.rebuild)
-    if options.eval_only:
-        experiment.load()
-        open_log(append=True)
-        experiment.evaluate()
-        return
-    open_log = partial(open_log, append=options.resume)
+    open_log = partial(log.open_file, append=options.resume)
     experiment.fit(options.resume, observers, on_start=open_log)
-    open_log()  # a resumed run that had finished took no step
-    evaluations = experiment.evaluate()
-    if report:
-        assert experiment.progress
-        valid, test = evaluations.get("valid"), evaluations.get("test")
-        report.save(experiment.model, config.params, experiment.progress, valid, test)
-    _append_result(options, experiment.params["dataset_id"], evaluations)
+    try:
+        open_log()  # a resumed run that had finished took no step
+        evaluations = experiment.evaluate()
+        if report:
+            assert experiment.progress
+            valid, test = evaluations.get("valid"), evaluations.get("test")
+            report.save(experiment.model, experiment.config.params, experiment.progress, valid, test)
+        _append_result(results, options.expid, experiment.params["dataset_id"], evaluations)
+    except KeyboardInterrupt as error:
+        raise type(error)("interrupted after training; --resume evaluates its weights") from error
 
 
-def _append_result(options: argparse.Namespace, dataset_id: str, evaluations: dict[str, Evaluation]) -> None:
-    """One line in the zoo's form to `<name of the config folder>.csv` in the working directory."""
-    file = Path(f"{Path(os.path.abspath(options.config)).name.replace('.yaml', '')}.csv")
+def _results_file(config: Path) -> Path:
+    """`<name of the config folder>.csv` in the working directory."""
+    return Path(f"{Path(os.path.abspath(config)).name.replace('.yaml', '')}.csv")
+
+
+def _append_result(file: Path, expid: str, dataset_id: str, evaluations: dict[str, Evaluation]) -> None:
+    """One line in the zoo's form."""
     valid, test = (
         print_to_list(evaluations[split].metrics) if split in evaluations else "" for split in ("valid", "test")
     )
     try:
         with open(file, "a+", encoding="utf-8") as results:
             results.write(
-                f" {datetime.now():%Y%m%d-%H%M%S},[command] python {' '.join(sys.argv)},[exp_id] {options.expid},"
+                f" {datetime.now():%Y%m%d-%H%M%S},[command] python {' '.join(sys.argv)},[exp_id] {expid},"
                 f"[dataset_id] {dataset_id},[train] N.A.,[val] {valid},[test] {test}\n"
             )
     except OSError as error:

@@ -24,38 +24,50 @@ class _LogFile(logging.FileHandler):
 
 
 class RunLog:
-    """Console log and, from `open_file` on, the log file with everything since the start.
+    """Console log and, from `open_file` on, the log file with everything since `start`.
 
-    Replaces the handlers of the root logger, as the zoo's `set_logger` does.
+    Attributes:
+        path: the file, once it is known.
     """
 
     def __init__(self) -> None:
-        console = logging.StreamHandler()
+        self.path: Path | None = None
         self._buffer = logging.handlers.MemoryHandler(capacity=sys.maxsize, flushLevel=logging.CRITICAL + 1)
-        self._file: logging.FileHandler | None = None
-        logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=[console, self._buffer], force=True)
-        self._handlers: list[logging.Handler] = [console, self._buffer]
+        self._handlers: list[logging.Handler] = []
 
-    def open_file(self, path: Path, append: bool) -> None:
+    def start(self) -> None:
+        """Replace the handlers of the root logger, as the zoo's `set_logger` does."""
+        self._handlers = [logging.StreamHandler(), self._buffer]
+        logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=self._handlers, force=True)
+
+    def open_file(self, append: bool) -> None:
         """Write the records so far and all to come to `path`; a second call does nothing.
 
         Raises:
             UserError: the file cannot be written.
         """
-        if self._file is not None:
+        if self._buffer.target is not None:
             return
+        assert self.path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = _LogFile(path, mode="a" if append else "w", encoding="utf-8")
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = _LogFile(self.path, mode="a" if append else "w", encoding="utf-8")
         except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}") from error
-        self._file.setFormatter(logging.Formatter(FORMAT))
-        self._buffer.setTarget(self._file)
+            raise UserError(f"cannot write {self.path}: {error.strerror}") from error
+        file.setFormatter(logging.Formatter(FORMAT))
+        self._buffer.setTarget(file)
         self._buffer.flush()
         root = logging.getLogger()
         root.removeHandler(self._buffer)
-        root.addHandler(self._file)
-        self._handlers.append(self._file)
+        root.addHandler(file)
+        self._handlers.append(file)
+
+    def append_if_possible(self) -> None:
+        """`open_file` for a command that has another output: it goes on without, with a caution."""
+        try:
+            self.open_file(append=True)
+        except UserError as error:
+            logging.warning(f"no log is kept: {error}")
 
     def close(self) -> None:
         """Detach and close the handlers of this run."""

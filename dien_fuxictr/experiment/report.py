@@ -17,14 +17,14 @@ import torch
 from fuxictr.pytorch.models import BaseModel
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.files import write_atomic
+from dien_fuxictr.common.files import require_writable, write_atomic
 from dien_fuxictr.common.revision import revision
 
 from .evaluation.evaluate import Evaluation
 from .training.resume import Progress, as_text
 
 PACKAGES = ("fuxictr", "torch", "numpy", "polars")
-CURVE, RESULT = "curve.jsonl", "result.json"
+CURVE, PREDICTIONS, RESULT = "curve.jsonl", "predictions.npz", "result.json"
 
 
 def cpu_name() -> str:
@@ -51,8 +51,9 @@ def read_curve(file: Path) -> list[dict[str, float]]:
 
     Returns:
         A point an evaluation: its `step` and `epoch` (from 1); means since the last evaluation, or since the run was
-        resumed, of `loss/train`, `loss/target`, which is without auxiliary loss and regularisation, and, if the model
-        has one, `loss/auxiliary`; `validation/METRIC`, and `monitor`, what the run is judged by.
+        resumed (none if that was at the evaluation), of `loss/train`, `loss/target`, which is without auxiliary loss
+        and regularisation, and, if the model has one, `loss/auxiliary`; `validation/METRIC`, and `monitor`, what the
+        run is judged by.
     """
     lines = file.read_bytes().split(b"\n")[:-1] if file.is_file() else []
     return [json.loads(line) for line in lines]
@@ -67,6 +68,9 @@ class Report:
     Args:
         folder: receives the files.
         zoo: the FuxiCTR checkout that the model is from, if it is from one.
+
+    Raises:
+        UserError: the files cannot be written.
     """
 
     def __init__(self, folder: Path, zoo: str | None = None) -> None:
@@ -76,6 +80,8 @@ class Report:
         if zoo:
             self.commits["zoo_commit"] = revision(Path(zoo))
         self._curve = folder / CURVE
+        for name in (CURVE, PREDICTIONS, RESULT):
+            require_writable(folder / name)
         self._begun = False
         self._losses: list[dict[str, float]] = []
 
@@ -127,7 +133,7 @@ class Report:
         if test:
             rows = {"label": test.label, "score": test.score}
             rows |= {"group": test.group} if test.group is not None else {}
-            write_atomic(self.folder / "predictions.npz", partial(np.savez, **rows))
+            write_atomic(self.folder / PREDICTIONS, partial(np.savez, **rows))
         curve = read_curve(self._curve)
         device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else cpu_name()
         result = {

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ import torch
 import yaml
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.experiment import Experiment
 from dien_fuxictr.experiment.configuration.yaml_files import ConfigLoader
 
 RESULT = (
@@ -230,7 +233,8 @@ def test_data_set_without_validation_data(workspace, bad):
     assert "no valid_data" in bad()
 
 
-def test_model_package_without_the_class_and_its_own_import_errors(workspace, bad):
+def test_model_package_without_the_class_and_its_own_import_errors(workspace, bad, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["pytest"])
     package = workspace.folder / "model_zoo" / "Other" / "src"
     package.mkdir(parents=True)
     workspace.write_configs({"Tiny_test": {"model": "Other"}})
@@ -238,8 +242,9 @@ def test_model_package_without_the_class_and_its_own_import_errors(workspace, ba
     assert "model_zoo.Other.src has no class of that name" in bad()
     sys.modules.pop("model_zoo.Other.src")
     (package / "__init__.py").write_text("import a_package_that_is_not_there")
-    with pytest.raises(ModuleNotFoundError, match="a_package_that_is_not_there"):
-        workspace.run()
+    assert workspace.run() == 1
+    assert "ModuleNotFoundError in find_model: No module named 'a_package_that_is_not" in capsys.readouterr().err
+    assert "a_package_that_is_not_there" in (workspace.folder / "pytest.error.log").read_text()
 
 
 def test_feature_map_that_is_missing_or_of_another_data_set(workspace, bad):
@@ -317,27 +322,101 @@ def test_full_disk_while_the_data_set_is_built(workspace, capsys, monkeypatch):
     assert capsys.readouterr().err.endswith("error: cannot write part.npz: No space left on device\n")
 
 
-def test_bugs_keep_their_traceback(workspace, monkeypatch):
+@pytest.mark.parametrize("place", ["before training", "in training", "while it scores"])
+def test_bugs_keep_their_traceback_in_the_runs_log(trained, capsys, monkeypatch, place):
     def bug(*_, **__):
         raise FileNotFoundError(2, "No such file", "x")
 
-    monkeypatch.setattr("dien_fuxictr.experiment.experiment.prepare_dataset", bug)
-    with pytest.raises(FileNotFoundError):
-        workspace.run()
+    before = trained.file(".log").read_text()
+    target = {"before training": "experiment.prepare_dataset", "in training": "training.trainer.take_step"}
+    monkeypatch.setattr(f"dien_fuxictr.experiment.{target.get(place, 'evaluation.new_rows.Encoder.load')}", bug)
+    capsys.readouterr()
+    (trained.folder / "new.csv").touch()
+    assert trained.run(*(["--predict", "new.csv"] if place == "while it scores" else [])) == 1
+    error = capsys.readouterr().err
+    assert "Traceback" not in error and error.splitlines()[-1].startswith("error: unexpected FileNotFoundError in ")
+    assert error.endswith("No such file: 'x'; the traceback is in checkpoints/tiny/Tiny_test.log\n")
+    log = trained.file(".log").read_text()
+    assert log.startswith(before) and log.endswith("FileNotFoundError: [Errno 2] No such file: 'x'\n")
+    assert log.count("Traceback (most recent call last):") == 1
 
 
-def test_interrupt(workspace, capsys, monkeypatch):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
+def test_a_bug_after_the_first_step_is_below_what_the_run_has_logged(workspace, capsys, monkeypatch):
+    def bug(*_, **__):
+        raise RuntimeError("a bug")
 
-    monkeypatch.setattr("dien_fuxictr.experiment.experiment.prepare_dataset", interrupt)
-    assert workspace.run() == 130
-    assert capsys.readouterr().err.splitlines()[-1].startswith("error: interrupted; --resume")
+    monkeypatch.setattr("dien_fuxictr.experiment.training.trainer.evaluate", bug)
+    assert workspace.run() == 1
+    log = workspace.file(".log").read_text()
+    assert log.index("Start training") < log.index("Traceback (most recent call last):")
+    assert log.endswith("RuntimeError: a bug\n")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        ("prepare_dataset", "interrupted; nothing was saved"),
+        ("evaluate", "interrupted after training; --resume evaluates its weights"),
+    ],
+)
+def test_signals_outside_of_training(workspace, capsys, monkeypatch, number, code, place, line):
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may be started with SIGINT ignored
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(f"dien_fuxictr.experiment.experiment.{place}", lambda *_, **__: os.kill(os.getpid(), number))
+            assert workspace.run() == code
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {line}"
+    assert workspace.run("--resume") == (0 if "--resume" in line else 2)
+
+
+@pytest.mark.parametrize("output", ["--report", "results", "--out"])
+def test_what_cannot_be_written_ends_the_command_before_its_work(trained, bad, monkeypatch, output):
+    def works(*_, **__):
+        raise AssertionError("it has begun")
+
+    monkeypatch.setattr(Experiment, "prepare", works)
+    monkeypatch.setattr(Experiment, "predict", works)
+    (trained.folder / "file").touch()
+    if output == "results":
+        (trained.folder / "config.csv").unlink()
+        (trained.folder / "config.csv").mkdir()
+        assert "cannot write config.csv: it exists and is no file" in bad()
+    elif output == "--report":
+        assert "cannot write file/a/curve.jsonl: Not a directory" in bad("--report", "file/a")
+    else:
+        assert "cannot write file/scores.csv: Not a dir" in bad("--predict", "file", "--out", "file/scores.csv")
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "../{}/rows.csv", "link.csv", "hard.csv"])
+def test_scores_do_not_overwrite_their_rows(trained, bad, name):
+    rows = trained.folder / "rows.csv"
+    rows.write_text("item\n1\n")
+    (trained.folder / "link.csv").symlink_to(rows)
+    (trained.folder / "hard.csv").hardlink_to(rows)
+    out = name.format(trained.folder.name)
+    line = f"--out {out} is the file of --predict rows.csv: the scores need another one"
+    assert line in bad("--predict", "rows.csv", "--out", out)
+
+
+def test_an_index_below_that_of_the_cpu(trained, bad):
+    assert "--gpu -7: must be -1 for the CPU, or the index of a GPU" in bad("--gpu", "-7")
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--gpu", "one"], ["--out", "x.csv"], ["--resume", "--eval-only"], ["--predict"], ["--unknown"]],
+    [
+        ["--gpu", "one"],
+        ["--out", "x.csv"],
+        ["--resume", "--eval-only"],
+        ["--predict"],
+        ["--unknown"],
+        ["--eval-only", "--report", "folder"],
+        ["--predict", "x.csv", "--report", "folder"],
+        ["--eval-only", "--tensorboard"],
+    ],
     ids=str,
 )
 def test_wrong_command_line(workspace, capsys, arguments):

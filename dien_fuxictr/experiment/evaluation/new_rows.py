@@ -10,7 +10,7 @@ from fuxictr.pytorch.models import BaseModel
 
 from dien_fuxictr.common.csv_lines import scan_csv
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.files import write_atomic
+from dien_fuxictr.common.files import require_writable, write_atomic
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.encoding.reading import form_of
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
@@ -18,18 +18,25 @@ from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
 from .evaluate import predict
 
 
-def output_path(out: Path | None, expid: str) -> Path:
+def output_path(out: Path | None, rows: Path, expid: str) -> Path:
     """Where predictions go: `--out`, else `<expid>_predictions.csv` in the working directory.
 
+    Args:
+        out: `--out`.
+        rows: the file that is scored.
+        expid: experiment id.
+
     Raises:
-        UserError: the default file exists; only a file that `--out` names is overwritten.
+        UserError: the default file exists (only a file that `--out` names is overwritten), `rows` is that file, or it
+            cannot be written.
     """
-    if out is not None:
-        return out
-    default = Path(f"{expid}_predictions.csv")
-    if default.exists():
-        raise UserError(f"{default} exists: name it with --out {default} to overwrite it, or another file")
-    return default
+    path = out or Path(f"{expid}_predictions.csv")
+    if out is None and path.exists():
+        raise UserError(f"{path} exists: name it with --out {path} to overwrite it, or another file")
+    if path.exists() and rows.exists() and path.samefile(rows):
+        raise UserError(f"--out {path} is the file of --predict {rows}: the scores need another one")
+    require_writable(path)
+    return path
 
 
 def predict_rows(model: BaseModel, rows: Path | pl.DataFrame, params: dict[str, Any]) -> np.ndarray:

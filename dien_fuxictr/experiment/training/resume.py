@@ -72,13 +72,14 @@ class ResumeFile:
         self.path = path
         self._config = as_text({key: value for key, value in config.items() if key not in FREE_KEYS})
 
-    def save(self, model: BaseModel, progress: Progress, epoch_rng: dict[str, Any]) -> None:
+    def save(self, model: BaseModel, progress: Progress, epoch_rng: dict[str, Any], rng: dict[str, Any]) -> None:
         """Write the state atomically.
 
         Args:
             model: weights and optimizer.
             progress: place in the training.
             epoch_rng: the generators when the epoch's iterator was made; with them the epoch's order comes out again.
+            rng: the generators where the run goes on.
         """
         checkpoint.save(
             {
@@ -87,7 +88,7 @@ class ResumeFile:
                 "progress": asdict(progress),
                 "model": model.state_dict(),
                 "optimizer": model.optimizer.state_dict(),
-                "rng": checkpoint.rng_state(),
+                "rng": rng,
                 "epoch_rng": epoch_rng,
             },
             self.path,

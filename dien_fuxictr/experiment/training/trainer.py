@@ -3,25 +3,26 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
 from fuxictr.pytorch.dataloaders.parquet_dataloader import ParquetDataLoader
 from fuxictr.pytorch.models import BaseModel
 from torch import Tensor
 
 from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.common.progress import progress_bar
+from dien_fuxictr.common.signals import HeldBack
 
 from ..evaluation.evaluate import evaluate
 from . import checkpoint
-from .gradients import clip_gradients, gradient_cause, gradient_norm, loss_cause
 from .observer import Observer
 from .optimizers import fuse
 from .resume import Progress, ResumeFile
+from .step import take_step
 
 MIN_DELTA = 1e-6
 
@@ -60,7 +61,8 @@ class Trainer:
         self.resume_file = ResumeFile(self.best_path.with_suffix(".resume"), config or {})
         self.progress = Progress(best_metric=math.inf if model._monitor_mode == "min" else -math.inf)
         self._epoch_rng: dict[str, Any] = {}
-        self._rng: dict[str, Any] | None = None  # of a resumed run, until it is back in its place
+        # Of a resumed run until it is back in its place; of any run while it stands still, see `_standing_still`.
+        self._rng: dict[str, Any] | None = None
         self._owns_files = False
         self._finished = False
         self._parameters = list(model.parameters())  # to walk through all modules takes as long as small kernels
@@ -106,11 +108,22 @@ class Trainer:
             TrainingError: a loss or gradient that is not finite, no evaluation whose monitor is a number, or best
                 weights that something else has overwritten.
             UserError: a checkpoint cannot be written.
+            KeyboardInterrupt: Ctrl-C, or `Terminated` after SIGTERM, once the state is saved; it says so. A run that
+                has taken no step saves none.
         """
+        try:
+            self._fit(train_loader, valid_loader, epochs)
+        except KeyboardInterrupt as error:
+            if self._owns_files and self.resume_file.path.exists():
+                raise type(error)("interrupted; the state is saved, --resume goes on with it") from error
+            raise
+
+    def _fit(self, train_loader: Any, valid_loader: Any, epochs: int) -> None:
         if self._finished:
             logging.info("The run has finished: nothing to resume.")
         else:
-            self._train(train_loader, valid_loader, epochs)
+            with HeldBack() as self._signals:
+                self._train(train_loader, valid_loader, epochs)
             if not self.progress.saved_best:
                 monitor = "+".join(self.model._monitor.get_metrics())
                 raise TrainingError(f"no evaluation gave a finite monitor ({monitor}): there are no best weights")
@@ -122,13 +135,13 @@ class Trainer:
 
     def _train(self, train_loader: Any, valid_loader: Any, epochs: int) -> None:
         steps_per_epoch = len(train_loader)
-        eval_steps = self.model._eval_steps or steps_per_epoch
-        if eval_steps > steps_per_epoch:
+        self._eval_steps = self.model._eval_steps or steps_per_epoch
+        if self._eval_steps > steps_per_epoch:
             logging.warning(
-                f"eval_steps={eval_steps} exceeds the {steps_per_epoch} steps of an epoch: "
+                f"eval_steps={self._eval_steps} exceeds the {steps_per_epoch} steps of an epoch: "
                 "evaluating at the end of each epoch"
             )
-            eval_steps = steps_per_epoch
+            self._eval_steps = steps_per_epoch
         logging.info(f"Start training: {steps_per_epoch} batches/epoch")
         if self._rng is None:
             logging.info("************ Epoch=1 start ************")
@@ -136,29 +149,34 @@ class Trainer:
             self._back_in_place(train_loader, steps_per_epoch, self._rng)
         self._last_write = time.monotonic()
         while self.progress.epoch < epochs and not self.progress.stop:
-            self._train_epoch(train_loader, valid_loader, steps_per_epoch, eval_steps)
+            self._train_epoch(train_loader, valid_loader, steps_per_epoch)
             if not self.progress.stop:
                 logging.info(f"************ Epoch={self.progress.epoch + 1} end ************")
                 self.progress.epoch += 1
                 self.progress.batches_done = 0
-        logging.info("Training finished.")
+        with self._standing_still():
+            logging.info("Training finished.")
 
     def _back_in_place(self, train_loader: Any, steps_per_epoch: int, rng: dict[str, Any]) -> None:
         place = self.progress
         logging.info(f"Resume training @epoch {place.epoch + 1} - batch {place.batches_done}")
         if isinstance(train_loader, ParquetDataLoader) and train_loader.shuffle:
             logging.warning("The zoo's Parquet loader shuffles without the seed: the resumed run sees another order")
-        if place.batches_done == steps_per_epoch:
+        if place.batches_done == steps_per_epoch and not self._evaluation_is_due:
             place.epoch += 1
             place.batches_done = 0
         if place.batches_done == 0:
             checkpoint.set_rng_state(rng)
             self._rng = None
 
-    def _train_epoch(self, train_loader: Any, valid_loader: Any, steps_per_epoch: int, eval_steps: int) -> None:
+    def _train_epoch(self, train_loader: Any, valid_loader: Any, steps_per_epoch: int) -> None:
         place = self.progress
         self.model.train()
         batches = self._epoch_batches(train_loader)
+        if self._evaluation_is_due:  # interrupted in it
+            self._eval_step(valid_loader)
+            if place.stop:
+                return
         start = time.perf_counter()
         for batch in progress_bar(batches, self.model._verbose, total=steps_per_epoch, initial=place.batches_done):
             loss = self.train_step(batch)
@@ -169,29 +187,48 @@ class Trainer:
             place.loss_sum += loss
             place.loss_steps += 1
             self.on_start()
-            if place.total_steps % eval_steps == 0:
-                logging.info(f"Train loss: {place.loss_sum / place.loss_steps:.6f}")
-                place.loss_sum, place.loss_steps = 0.0, 0
+            if self._evaluation_is_due:
                 self._eval_step(valid_loader)
-                self._write_state()
             elif time.monotonic() - self._last_write > self.checkpoint_seconds:
                 self._write_state()
             if place.stop:
                 break
+            if self._signals.received:
+                with self._standing_still():
+                    pass
             start = time.perf_counter()
+
+    @property
+    def _evaluation_is_due(self) -> bool:
+        return self.progress.loss_steps > 0 and self.progress.total_steps % self._eval_steps == 0
 
     def _epoch_batches(self, train_loader: Any) -> Iterable[dict[str, Tensor]]:
         """The epoch's batches that are left; a loader draws its order from the generators as its iterator starts."""
-        if self._rng is None:
+        resumed = self._rng
+        if resumed is None:
             self._epoch_rng = checkpoint.rng_state()
-            return iter(train_loader)
-        checkpoint.set_rng_state(self._epoch_rng)
-        batches = iter(train_loader)
-        for _ in islice(batches, self.progress.batches_done):
-            pass
-        checkpoint.set_rng_state(self._rng)
-        self._rng = None
+        else:
+            checkpoint.set_rng_state(self._epoch_rng)
+        with self._standing_still():
+            batches = iter(train_loader)
+            for _ in islice(batches, self.progress.batches_done):
+                pass
+        if resumed is not None:
+            checkpoint.set_rng_state(resumed)
         return batches
+
+    @contextmanager
+    def _standing_still(self) -> Iterator[None]:
+        """The run takes no step in this block: a signal ends it here, with the state of the block's beginning saved."""
+        self._rng = self._rng or checkpoint.rng_state()
+        try:
+            with self._signals.allowed():
+                yield
+        except KeyboardInterrupt:
+            if self.progress.total_steps:
+                self._write_state()
+            raise
+        self._rng = None
 
     def train_step(self, batch: dict[str, Tensor]) -> float:
         """One optimizer step on a batch, the model in training mode; returns the loss.
@@ -199,56 +236,25 @@ class Trainer:
         Raises:
             TrainingError: a loss or gradient that is not finite; the optimizer has not moved.
         """
-        model = self.model
-        model.optimizer.zero_grad()
-        try:
-            return_dict = model.forward(batch)
-            y_true = model.get_labels(batch)
-            try:
-                loss = model.compute_loss(return_dict, y_true)
-            except RuntimeError as error:  # binary_cross_entropy on the CPU refuses a NaN prediction itself
-                if bool(torch.isfinite(return_dict["y_pred"]).all()):
-                    raise
-                raise self._not_finite("loss", loss_cause(model, return_dict, y_true)) from error
-            loss.backward()
-            target = model.loss_fn(return_dict["y_pred"].detach(), y_true, reduction="mean")
-            watched = {"train": loss, "target": target, "gradient_norm": gradient_norm(self._parameters)}
-            if isinstance(return_dict.get("aux_loss"), Tensor):  # models of the zoo have 0 there when it is off
-                watched["auxiliary"] = return_dict["aux_loss"]
-            # The one host synchronisation of the step.
-            values = torch.stack([value.detach().double() for value in watched.values()]).tolist()
-        except RuntimeError as error:
-            if "device-side assert" not in str(error):
-                raise
-            cause = (
-                "an assertion failed on the GPU: a prediction that is not finite, or an id beyond its embedding "
-                "table (--gpu -1 tells which)"
-            )
-            raise self._not_finite("loss", cause) from error
-        losses = dict(zip(watched, values, strict=True))
-        if not math.isfinite(losses["train"]):
-            raise self._not_finite("loss", loss_cause(model, return_dict, y_true))
-        if not math.isfinite(losses["gradient_norm"]):
-            raise self._not_finite("gradient", gradient_cause(model))
-        clip_gradients(self._parameters, self.max_gradient_norm, losses["gradient_norm"])
-        model.optimizer.step()
-        for observer in self.observers:
-            observer.step(self.progress.total_steps + 1, losses, model.optimizer.param_groups[0]["lr"])
-        return losses["train"]
-
-    def _not_finite(self, what: str, cause: str) -> TrainingError:
-        place = self.progress
+        place, model = self.progress, self.model
         where = f"epoch {place.epoch + 1}, batch {place.batches_done + 1} (step {place.total_steps + 1})"
-        return TrainingError(f"the {what} is not finite at {where}: {cause}; the optimizer has not moved")
+        losses = take_step(model, self._parameters, batch, self.max_gradient_norm, where)
+        for observer in self.observers:
+            observer.step(place.total_steps + 1, losses, model.optimizer.param_groups[0]["lr"])
+        return losses["train"]
 
     def _eval_step(self, valid_loader: Any) -> None:
         place = self.progress
+        logging.info(f"Train loss: {place.loss_sum / place.loss_steps:.6f}")
         logging.info(f"Evaluation @epoch {place.epoch + 1} - batch {place.batches_done}: ")
-        logs = evaluate(self.model, valid_loader, self.model._monitor.get_metrics()).metrics
+        with self._standing_still():
+            logs = evaluate(self.model, valid_loader, self.model._monitor.get_metrics()).metrics
+        place.loss_sum, place.loss_steps = 0.0, 0
         self._checkpoint_and_earlystop(self.model._monitor.get_value(logs))
         for observer in self.observers:
             observer.evaluation(place.total_steps, place.epoch + 1, logs, self.model, valid_loader)
         self.model.train()
+        self._write_state()
 
     def _checkpoint_and_earlystop(self, value: float) -> None:
         model, place, mode = self.model, self.progress, self.model._monitor_mode
@@ -277,7 +283,7 @@ class Trainer:
 
     def _write_state(self) -> None:
         self._take_files()
-        self.resume_file.save(self.model, self.progress, self._epoch_rng)
+        self.resume_file.save(self.model, self.progress, self._epoch_rng, self._rng or checkpoint.rng_state())
         self._last_write = time.monotonic()
 
     def _take_files(self) -> None:

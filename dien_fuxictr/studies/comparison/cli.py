@@ -14,6 +14,7 @@ from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.common.lock import held
 from dien_fuxictr.experiment.checkout import Checkout
 from dien_fuxictr.experiment.configuration.overrides import add_set_option
+from dien_fuxictr.experiment.device import check_index
 from dien_fuxictr.experiment.options import add_config_option
 
 from ..runs.progress import run_with_progress
@@ -49,7 +50,8 @@ interrupted. While runs train, stderr shows the last epoch and the best value of
 A row is ranked against the base only where the 95 % interval of the difference of AUC (bootstrap over the test users,
 seeds pooled) does not hold 0, and among others only where their intervals do not overlap: else its place is a range.
 
-exit code: 0 all runs finished; 1 some failed (the table has the rest); 2 bad input; 130 interrupted
+exit code: 0 all runs finished; 1 some failed (the table has the rest); 2 bad input; 130 after Ctrl-C, 143 after
+SIGTERM: the runs have saved their states
 """
 
 
@@ -97,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; None: the process's.
 
     Returns:
-        Exit code: 0, 1 if a run failed, 2 for bad input, 130 when interrupted.
+        Exit code: 1 if a run failed, else see `exit_code`.
     """
     options = parse_arguments(arguments)
     command = shlex.join(["python", "run_comparison.py", *(sys.argv[1:] if arguments is None else arguments)])
@@ -105,6 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, command: str) -> int:
+    for gpu in options.gpu or ():
+        check_index(gpu)
     chosen, settings = list(options.expids), dict(options.settings)
     if options.dataset or options.tag:
         found = experiment_ids(options.config, options.dataset, options.tag)

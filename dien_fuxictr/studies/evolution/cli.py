@@ -28,7 +28,7 @@ files (OUT: --out, default <model_root>/<dataset_id>/ID.evolution beside the che
   OUT/evolution.png      paths of the second layer's state in two principal components, and the attention
   OUT/evolution.json     the numbers in it, and the model's prediction for each candidate
 
-exit code: 0 done; 2 bad input (one line on stderr, nothing overwritten); 130 interrupted
+exit code: 0 done; 2 bad input (one line on stderr, nothing overwritten); 130 after Ctrl-C
 """
 
 
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; None: the process's.
 
     Returns:
-        Exit code: 0, 2 for bad input, 130 when interrupted.
+        Exit code, see `exit_code`.
     """
     options = parse_arguments(arguments)
     return exit_code(lambda: _run(options), "interrupted; nothing was written")

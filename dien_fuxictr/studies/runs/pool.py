@@ -16,7 +16,7 @@ from dien_fuxictr.common.shipped import TOP
 
 COMMAND = (sys.executable, "-u", "-m", "dien_fuxictr.experiment")
 _POLL_SECONDS = 0.1
-_GRACE_SECONDS = 10.0
+_GRACE_SECONDS = 20.0  # Slurm and Kubernetes leave 30 by default
 # Looked up here: between fork and exec, in a process that may have threads, as little as possible should happen.
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1
@@ -52,7 +52,7 @@ def run_jobs(
         jobs: the next one is asked for when a worker is idle.
         gpus: a worker each; -1 is the CPU.
         on_end: called with the name and the exit code (negative: the signal that killed it) of an ended job.
-        is_over: asked again and again for each running job; one that need not go on is interrupted.
+        is_over: asked again and again for each running job; one that need not go on is terminated.
         on_poll: called again and again.
     """
     waiting, idle = iter(jobs), deque(gpus)
@@ -109,9 +109,9 @@ def _die_with_parent() -> None:
 
 
 def _stop(processes: list[subprocess.Popen]) -> None:
-    """Interrupt, which lets a run remove its temporary files; kill what is still there after a while."""
+    """Terminate, after which a run saves its state; kill what is still there after a while, and all that it started."""
     for process in processes:
-        _signal(process, signal.SIGINT)
+        process.terminate()
     deadline = time.monotonic() + _GRACE_SECONDS
     try:
         for process in processes:
@@ -119,11 +119,6 @@ def _stop(processes: list[subprocess.Popen]) -> None:
                 process.wait(max(0.0, deadline - time.monotonic()))
     finally:
         for process in processes:
-            _signal(process, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def _signal(process: subprocess.Popen, number: signal.Signals) -> None:
-    """To the process and all that it has started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)

@@ -7,6 +7,7 @@ from pathlib import Path
 from dien_fuxictr.common.errors import UserError, exit_code, fail
 from dien_fuxictr.common.lock import held
 from dien_fuxictr.experiment.configuration.overrides import add_set_option
+from dien_fuxictr.experiment.device import check_index
 
 from ..runs.progress import run_with_progress
 from ..runs.run import Run
@@ -55,7 +56,8 @@ anew, delete both. While runs train, stderr shows the last epoch and the best va
   SWEEP/model_config/ID.yaml, dataset_config/     the trials
   SWEEP/history.png, importance.png               values over trials, and which keys mattered (pip install matplotlib)
 
-exit code: 0 all runs finished; 1 some failed; 2 bad input (one line on stderr); 130 interrupted, no run goes on
+exit code: 0 all runs finished; 1 some failed; 2 bad input (one line on stderr); 130 after Ctrl-C, 143 after SIGTERM:
+no run goes on, their states are saved
 """
 
 
@@ -113,13 +115,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; None: the process's.
 
     Returns:
-        Exit code: 0, 1 if a run failed, 2 for bad input, 130 when interrupted.
+        Exit code: 1 if a run failed, else see `exit_code`.
     """
     options = parse_arguments(arguments)
     return exit_code(lambda: _run(options), "interrupted; the same command goes on with what is left")
 
 
 def _run(options: argparse.Namespace) -> int:
+    for gpu in options.gpu:
+        check_index(gpu)
     if options.search == "tpe":
         return _run_search(options)
     folder, settings = options.config, dict(options.settings)

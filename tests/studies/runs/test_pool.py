@@ -22,6 +22,10 @@ open(f"{os.getpid()}.pid", "w").close()
 for _ in range(60_000):
     time.sleep(0.01)
 """
+SAYS_GOODBYE = """
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+"""
 
 
 def jobs(count: int, *arguments: str) -> list[Job]:
@@ -102,16 +106,16 @@ def test_a_log_is_begun_anew_unless_the_run_goes_on(script):
 
 @pytest.mark.parametrize("stubborn", [False, True])
 def test_interrupt_ends_all_children(script, interrupt, monkeypatch, stubborn):
-    script(("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n" if stubborn else "") + WAIT)
+    script((SAYS_GOODBYE if not stubborn else "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n") + WAIT)
     monkeypatch.setattr(pool, "_GRACE_SECONDS", 0.1 if stubborn else 300)
     with pytest.raises(KeyboardInterrupt):
         run_jobs(jobs(3), [-1, -1], lambda *_: None)
     assert len(started()) == 2 and not any(map(alive, started()))
-    assert ("KeyboardInterrupt" in Path("logs/0.log").read_text()) == (not stubborn)
+    assert ("terminated" in Path("logs/0.log").read_text()) == (not stubborn)
 
 
 def test_jobs_are_asked_for_when_a_worker_is_idle_and_ended_when_they_are_over(script, monkeypatch):
-    script("import sys\nif sys.argv[1] == 'waits':" + WAIT.replace("\n", "\n    "))
+    script(SAYS_GOODBYE + "if sys.argv[1] == 'waits':" + WAIT.replace("\n", "\n    "))
     monkeypatch.setattr(pool, "_GRACE_SECONDS", 300)
     order: list[str] = []
 
@@ -123,9 +127,9 @@ def test_jobs_are_asked_for_when_a_worker_is_idle_and_ended_when_they_are_over(s
     def is_over(name: str) -> bool:
         return name == "a" and len(order) == 5 and len(started()) == 1
 
-    run_jobs(lazily(), [-1, -1], lambda name, code: order.append(f"{name} {code and 'interrupted'}"), is_over)
-    assert order == ["asked for a", "asked for b", "b 0", "asked for c", "c 0", "a interrupted"]
-    assert "KeyboardInterrupt" in Path("a.log").read_text()
+    run_jobs(lazily(), [-1, -1], lambda name, code: order.append(f"{name} {code and 'ended'}"), is_over)
+    assert order == ["asked for a", "asked for b", "b 0", "asked for c", "c 0", "a ended"]
+    assert "terminated" in Path("a.log").read_text()
 
 
 def test_error_in_the_study_ends_all_children(script):

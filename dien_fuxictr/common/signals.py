@@ -1,0 +1,86 @@
+"""Ctrl-C, and SIGTERM, by which Slurm and Kubernetes end a program, as exceptions that come when it can take them."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come; after a Ctrl-C it is a plain KeyboardInterrupt."""
+
+
+def _terminate(*_: object) -> NoReturn:
+    # Slurm sends it to every process of a job, a sweep to its runs: another one must not stop what this one begins.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Terminated
+
+
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Within, the first SIGTERM raises `Terminated`, and those after it do nothing. Only in the main thread."""
+    if not _is_main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class HeldBack:
+    """Within the block Ctrl-C and SIGTERM wait for a moment in which nothing is half done.
+
+    The first one comes as an exception in a block of `allowed`. More of SIGTERM do nothing; a second Ctrl-C does not
+    wait. Handlers that a program has set by itself stay, and in other threads than the main one nothing changes.
+
+    Attributes:
+        received: what is waiting, as an exception.
+    """
+
+    def __init__(self) -> None:
+        self.received: type[KeyboardInterrupt] | None = None
+        self._is_allowed = False
+        self._before = {}
+
+    def __enter__(self) -> "HeldBack":
+        usual = {signal.SIGINT: (signal.default_int_handler,), signal.SIGTERM: (signal.SIG_DFL, _terminate)}
+        for number, handlers in usual.items() if _is_main_thread() else ():
+            if signal.getsignal(number) in handlers:
+                self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            has_come = handler is _terminate and self.received is Terminated
+            signal.signal(number, signal.SIG_IGN if has_come else handler)
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """A signal in this block, or one that has waited for it, is raised.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C.
+            Terminated: SIGTERM.
+        """
+        self._is_allowed = True
+        try:
+            if self.received:
+                raise self.received
+            yield
+        finally:
+            self._is_allowed = False
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        error = Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        is_first = self.received is None
+        self.received = self.received or error
+        if self._is_allowed if is_first else error is KeyboardInterrupt:
+            raise error
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -1,0 +1,71 @@
+"""One optimizer step, which a loss or gradient that is not finite stops before anything has moved."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from fuxictr.pytorch.models import BaseModel
+from torch import Tensor, nn
+
+from dien_fuxictr.common.errors import TrainingError
+
+from .gradients import clip_gradients, gradient_cause, gradient_norm, loss_cause
+
+
+def take_step(
+    model: BaseModel, parameters: Sequence[nn.Parameter], batch: dict[str, Tensor], max_norm: float, where: str
+) -> dict[str, float]:
+    """Forward, backward, clipping, and a step of the model's optimizer.
+
+    Args:
+        model: in training mode.
+        parameters: of the model.
+        batch: with labels.
+        max_norm: clip norm of the gradient.
+        where: in the training this is, for messages.
+
+    Returns:
+        `train`, the loss; `target`, its part of the predictions; `gradient_norm`, before clipping; `auxiliary`, where
+        the model has one.
+
+    Raises:
+        TrainingError: a loss or gradient that is not finite; the optimizer has not moved.
+    """
+
+    def not_finite(what: str, cause: str) -> TrainingError:
+        return TrainingError(f"the {what} is not finite at {where}: {cause}; the optimizer has not moved")
+
+    model.optimizer.zero_grad()
+    try:
+        return_dict: dict[str, Any] = model.forward(batch)
+        y_true = model.get_labels(batch)
+        try:
+            loss = model.compute_loss(return_dict, y_true)
+        except RuntimeError as error:  # binary_cross_entropy on the CPU refuses a NaN prediction itself
+            if bool(torch.isfinite(return_dict["y_pred"]).all()):
+                raise
+            raise not_finite("loss", loss_cause(model, return_dict, y_true)) from error
+        loss.backward()
+        target = model.loss_fn(return_dict["y_pred"].detach(), y_true, reduction="mean")
+        watched = {"train": loss, "target": target, "gradient_norm": gradient_norm(parameters)}
+        if isinstance(return_dict.get("aux_loss"), Tensor):  # models of the zoo have 0 there when it is off
+            watched["auxiliary"] = return_dict["aux_loss"]
+        # The one host synchronisation of the step.
+        values = torch.stack([value.detach().double() for value in watched.values()]).tolist()
+    except RuntimeError as error:
+        if "device-side assert" not in str(error):
+            raise
+        cause = (
+            "an assertion failed on the GPU: a prediction that is not finite, or an id beyond its embedding "
+            "table (--gpu -1 tells which)"
+        )
+        raise not_finite("loss", cause) from error
+    losses = dict(zip(watched, values, strict=True))
+    if not math.isfinite(losses["train"]):
+        raise not_finite("loss", loss_cause(model, return_dict, y_true))
+    if not math.isfinite(losses["gradient_norm"]):
+        raise not_finite("gradient", gradient_cause(model))
+    clip_gradients(parameters, max_norm, losses["gradient_norm"])
+    model.optimizer.step()
+    return losses
