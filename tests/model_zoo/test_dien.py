@@ -150,7 +150,11 @@ def test_columns_give_the_negatives_where_they_exist(make_dien, own_table):
     assert behaviours.valid[:4, 0].tolist() == [True, False, False, own_table]
     columns = {name: batch[name][0, :4] for name in ("neg_item_history", "neg_cate_history")}
     assert torch.equal(behaviours.negatives[:4, 0], torch.cat([*model.embedding_layer(columns).values()], dim=-1))
-    assert make_dien(aux_loss_alpha=1.0, dien_neg_seq_field=[("not", "there")]).aux_negatives == "in_batch"
+    without = features()
+    del without["neg_item_history"], without["neg_cate_history"]
+    for default in ({}, {"dien_neg_seq_field": []}, {"dien_neg_seq_field": None}):
+        assert make_dien(without, aux_loss_alpha=1.0, **default).aux_negatives == "in_batch"
+    assert make_dien(without, **COLUMNS).aux_negatives == "in_batch"  # which nothing draws
     assert not {"neg_item_history", "neg_cate_history"} & set(model.profile_fields)
 
 

@@ -123,6 +123,15 @@ def test_an_unused_sequence_is_said(make_dien, caplog):
         ({"dien_sequence_field": ("item_id", "cate_history")}, "'item_id' is of type 'categorical', but a sequence"),
         ({"dien_sequence_field": []}, "names no behaviour sequence"),
         ({"dien_neg_seq_field": ["neg_item_history", "neg_cate_history"]}, "does not pair"),
+        (
+            {"dien_neg_seq_field": ("neg_item_histroy", "neg_cate_history")},
+            "dien_neg_seq_field: no feature 'neg_item_histroy' in the data set; did you mean 'neg_item_history'",
+        ),
+        (
+            {"dien_neg_seq_field": ("not", "there"), "aux_loss_alpha": 1},
+            r"needs columns that exist, but the data set lacks some of dien_neg_seq_field=\('not', 'there'\)",
+        ),
+        ({"dnn_hidden_units": [8, 4], "dnn_activations": ["ReLU"]}, r"\['ReLU'\] has 1 entries for 2 layers, \[8, 4\]"),
         ({"dien_target_field": "query", "enable_sum_pooling": True}, "their sizes must agree"),
         ({"attention_activation": "Linear", "attention_type": "din_attention"}, "activation 'Linear' is unknown"),
     ],
@@ -131,6 +140,14 @@ def test_refuses_in_one_clear_line(make_dien, keywords, message):
     with pytest.raises(ValueError, match=message) as error:
         make_dien(**keywords)
     assert "\n" not in str(error.value)
+
+
+def test_a_target_of_fewer_features_than_a_behaviour_is_a_caution(make_dien, caplog):
+    make_dien(dien_target_field="item_id")
+    assert "dien_target_field ('item_id',) beside dien_sequence_field ('item_history', 'cate_history')" in caplog.text
+    caplog.clear()
+    make_dien()
+    assert "dien_target_field" not in caplog.text
 
 
 def test_refuses_a_pooled_sequence(make_dien):

@@ -8,7 +8,8 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment.checkout import Checkout
 from dien_fuxictr.experiment.configuration.config import BASE, merge, merge_model, read_files
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
-from dien_fuxictr.experiment.models import find_model, own_models
+from dien_fuxictr.experiment.contract import check_configuration
+from dien_fuxictr.experiment.models import own_models
 
 from ..runs.run import Run
 
@@ -46,13 +47,18 @@ def read_experiments(
         settings: what takes the place of the folder's values.
 
     Raises:
-        UserError: an unknown experiment, experiments on different data sets, one without AUC among its metrics, a data
-            set without test data, or a model that its checkout does not have, or that cannot be imported from it.
+        UserError: an unknown experiment, a key or value that is not allowed, experiments on different data sets, one
+            without AUC among its metrics, a data set without test data, or a model that its checkout does not have, or
+            that cannot be imported from it.
     """
     models, datasets = read_files(config, "model_config"), read_files(config, "dataset_config")
     experiments = {}
     for expid in dict.fromkeys(expids):
-        experiments[expid] = merge(models, datasets, config, expid, settings).params
+        merged = merge(models, datasets, config, expid, settings)
+        if checkout and not merged.params.get("zoo") and merged.params.get("model") not in own_models():
+            merged.params["zoo"] = str(checkout.path)
+        check_configuration(merged.params, merged.where)
+        experiments[expid] = merged.params
     if not experiments:
         raise UserError("no experiment to compare: name some with --expids, or all on a data set with --dataset")
     first = next(iter(experiments))
@@ -69,10 +75,6 @@ def read_experiments(
                 f"{expid}: data set {params['dataset_id']} has no test_data, and a comparison is on the test set; "
                 "run_param_tuner.py ranks by validation"
             )
-        if checkout and not params.get("zoo") and params["model"] not in own_models():
-            params["zoo"] = str(checkout.path)
-        if params.get("zoo"):
-            find_model(params["model"], str(params["zoo"]))
     return experiments
 
 

@@ -17,7 +17,7 @@ from .layers.attentional_gru import AttentionalGRU
 from .layers.auxiliary_loss import AuxiliaryLoss, Scorer
 from .layers.backends import Backend
 from .layers.kinds import GruType
-from .negatives import NegativeSampler, Source, negative_source
+from .negatives import ZOO_COLUMNS, NegativeSampler, Source, negative_source
 from .sequences import Behaviours, Evolution, Interests
 from .single_row import running_statistics
 
@@ -67,7 +67,7 @@ class DIEN(BaseModel):
         batch_norm: bool = True,
         dien_target_field: Field = [("item_id", "cate_id")],
         dien_sequence_field: Field = [("click_history", "cate_history")],
-        dien_neg_seq_field: Field = [("neg_click_history", "neg_cate_history")],
+        dien_neg_seq_field: Field = ZOO_COLUMNS,
         gru_type: GruType = "AUGRU",
         enable_sum_pooling: bool = False,
         attention_dropout: float = 0,
@@ -108,7 +108,7 @@ class DIEN(BaseModel):
         self.gru_type = gru_type
         self.enable_sum_pooling = enable_sum_pooling
         self.aux_loss_alpha = aux_loss_alpha
-        self.aux_negatives = negative_source(aux_negatives, every[0], dien_neg_seq_field)
+        self.aux_negatives = negative_source(aux_negatives, every[0], dien_neg_seq_field if aux_loss_alpha > 0 else [])
 
         self.embedding_layer = FeatureEmbeddingDict(feature_map, embedding_dim)
         sizes = embedding_sizes(features, self.embedding_layer)

@@ -34,7 +34,7 @@ def sequence_fields(
     """Pairs the three keywords of a YAML entry.
 
     Negative columns count only where all of them exist: the zoo's entries keep a default that names columns which
-    hardly any data set has.
+    hardly any data set has. A target and a behaviour of unlike numbers of features are a caution in the log.
 
     Args:
         prefix: of the keywords' names, for errors.
@@ -54,14 +54,28 @@ def sequence_fields(
         check_feature(features, name, f"{prefix}target_field", sequential=False)
     for name in (name for entry in sequences for name in entry):
         check_feature(features, name, f"{prefix}sequence_field", sequential=True)
+    for fields, behaviours in zip(targets, sequences, strict=True):
+        if len(fields) != len(behaviours):
+            logging.warning(
+                "%starget_field %s beside %ssequence_field %s: a target is %d features, a behaviour %d",
+                *(prefix, fields, prefix, behaviours, len(fields), len(behaviours)),
+            )
     names = [name for entry in negatives for name in entry]
     if not names or not all(name in features for name in names):
+        used = {name for entry in (*targets, *sequences) for name in entry}
+        _check_spelling([name for name in names if name not in features], features.keys() - used, prefix)
         return [SequenceFields(t, s, ()) for t, s in zip(targets, sequences, strict=True)]
     for name in names:
         check_feature(features, name, f"{prefix}neg_seq_field", sequential=True)
     if [len(entry) for entry in negatives] != [len(entry) for entry in sequences]:
         raise ValueError(f"{prefix}neg_seq_field={negative!r} does not pair with {prefix}sequence_field={sequence!r}")
     return [SequenceFields(*entry) for entry in zip(targets, sequences, negatives, strict=True)]
+
+
+def _check_spelling(missing: list[str], others: Iterable[str], prefix: str) -> None:
+    for name in missing:
+        if near := difflib.get_close_matches(name, others, n=1, cutoff=0.8):
+            raise ValueError(f"{prefix}neg_seq_field: no feature {name!r} in the data set; did you mean {near[0]!r}?")
 
 
 def check_feature(features: dict[str, dict[str, Any]], name: str, keyword: str, sequential: bool) -> None:

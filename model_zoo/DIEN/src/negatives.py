@@ -9,11 +9,13 @@ import torch
 from fuxictr.features import FeatureMap
 from torch import Tensor, nn
 
-from .fields import Field, SequenceFields, oov_index, vocabulary_of
+from .fields import Field, SequenceFields, as_tuples, oov_index, vocabulary_of
 from .keywords import check_choice
 
 Source = Literal["column", "in_batch", "popularity", "uniform"]
 SOURCES = get_args(Source)
+ZOO_COLUMNS = [("neg_click_history", "neg_cate_history")]
+"""What the zoo's DIEN takes for `dien_neg_seq_field` where an entry says nothing."""
 REDRAWS = 4
 
 
@@ -21,12 +23,17 @@ def negative_source(aux_negatives: Source | None, fields: SequenceFields, dien_n
     """The keyword's value, or what None stands for: the columns of `fields` where there are any, else the batch.
 
     Raises:
-        ValueError: an unknown source, or columns that do not exist.
+        ValueError: an unknown source, or columns that do not exist; those of the zoo's default need not.
     """
     check_choice("aux_negatives", aux_negatives, (None, *SOURCES))
     source = aux_negatives or ("column" if fields.negatives else "in_batch")
-    if source == "column" and not fields.negatives:
-        raise ValueError(f"aux_negatives='column' needs columns that exist; {dien_neg_seq_field=}")
+    if not fields.negatives and (
+        source == "column" or (aux_negatives is None and as_tuples(dien_neg_seq_field) not in ([], ZOO_COLUMNS))
+    ):
+        raise ValueError(
+            f"{aux_negatives=} needs columns that exist, but the data set lacks some of {dien_neg_seq_field=}; "
+            "aux_negatives: in_batch draws instead"
+        )
     return source
 
 
