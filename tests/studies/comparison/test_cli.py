@@ -17,6 +17,8 @@ from dien_fuxictr.studies.runs.run import Run
 
 SETTINGS = {
     "model": "DIEN",
+    "loss": "binary_crossentropy",
+    "optimizer": "adam",
     "dataset_id": "d",
     "metrics": ["AUC", "logloss"],
     "seed": 5,
@@ -79,7 +81,8 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
         "strong": {**SETTINGS, "epochs": 3},
         "elsewhere": {**SETTINGS, "dataset_id": "other"},
         "no_auc": {**SETTINGS, "metrics": ["logloss"]},
-        "pooled": {**SETTINGS, "model": "EmbeddingMLP"},
+        "pooled": {key: value for key, value in SETTINGS.items() if key != "dien_target_field"}
+        | {"model": "EmbeddingMLP"},
         "untested": {**SETTINGS, "dataset_id": "no_test"},
     }
     (tmp_path / "config" / "model_config" / "M.yaml").write_text(yaml.dump(entries))
