@@ -15,9 +15,12 @@ from dien_fuxictr.common.errors import UserError, exit_code
 from dien_fuxictr.common.pictures import default_style
 
 from .breakdown import COLUMNS
+from .entries import OURS
 from .report import Row
 
 Tables = dict[str, list[Row]]
+STYLE = {"font.size": 8, "axes.titlesize": 9, "axes.titleweight": "bold"}
+"""For pictures that a page shows at about 9 inches' width."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,8 +38,8 @@ def _run(files: Sequence[Path], folder: Path) -> int:
     for file in files:
         program, tables = read(file)
         folder.mkdir(parents=True, exist_ok=True)
-        with default_style():
-            PICTURES[program](tables).savefig(folder / f"{program}.png", dpi=150)
+        with default_style(STYLE):
+            PICTURES[program](tables).savefig(folder / f"{program}.png", dpi=180)
         print(folder / f"{program}.png")
     return 0
 
@@ -65,57 +68,80 @@ def color(number: int) -> tuple[float, float, float, float]:
 
 
 def panels(count: int, height: float) -> tuple[Any, Any]:
-    """A figure and its axes, two beside each other."""
+    """A figure and its axes, two beside each other; without the upper and right side of a frame, which values touch."""
     from matplotlib.figure import Figure
 
     rows = -(-count // 2)
-    figure = Figure(figsize=(5.5 * min(count, 2), height * rows), layout="constrained")
+    figure = Figure(figsize=(4.5 * min(count, 2), height * rows), layout="constrained")
     axes = figure.subplots(rows, min(count, 2), squeeze=False)
+    for place in axes.flatten():
+        place.spines[["top", "right"]].set_visible(False)
+        place.set_axisbelow(True)
     for place in axes.flatten()[count:]:
         place.remove()
     return figure, axes.flatten()[:count]
 
 
 def draw_rates(tables: Tables) -> Any:
-    """Samples/s of each system, a panel for each batch."""
-    from matplotlib.patches import Patch
-
+    """Samples/s of each system, a panel for each batch, in it the systems that compute the same below each other."""
     races = {title: rows for title, rows in tables.items() if "system" in rows[0] and "samples/s" in rows[0]}
-    figure, axes = panels(len(races), 4)
-    works = sorted({row["work"] for rows in races.values() for row in rows})
+    works = list(dict.fromkeys(row["work"] for rows in races.values() for row in rows))
+    longest = max(len(rows) for rows in races.values())
+    figure, axes = panels(len(races), 0.4 + 0.17 * (longest + len(works)))
     for place, (title, rows) in zip(axes, races.items(), strict=True):
-        names = [f"{row['system']}  {row['threads']}t" for row in rows[::-1]]
-        rates = [row["samples/s"] for row in rows[::-1]]
-        bars = place.barh(range(len(rows)), rates, color=[color(works.index(row["work"])) for row in rows[::-1]])
-        place.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=2, fontsize="x-small")
-        place.set_yticks(range(len(rows)), names, fontsize="x-small")
-        place.set(title=title, xlabel="samples/s")
-        place.margins(x=0.15)
-        place.grid(axis="x", alpha=0.3)
-    figure.legend(
-        handles=[Patch(color=color(number), label=work) for number, work in enumerate(works)],
-        loc="outside lower center",
-        ncols=3,
-        fontsize="small",
-    )
+        names: list[str] = []
+        bars: list[tuple[int, float, Any]] = []
+        for work in works:
+            names.append(work)
+            for row in (row for row in rows if row["work"] == work):
+                bars.append((len(names), row["samples/s"], _of_system(row["system"])))
+                names.append(row["system"])
+        heights, rates, colors = zip(*bars, strict=True)
+        drawn = place.barh(heights, rates, color=colors, height=0.7)
+        place.bar_label(drawn, [f"{rate:,.0f}" for rate in rates], padding=3)
+        place.set_yticks(range(len(names)), names)
+        for label in place.get_yticklabels():
+            label.set_fontweight("bold" if label.get_text() in works else "normal")
+        place.tick_params(length=0)
+        place.set_title(title, loc="right")
+        place.set(xlim=(0, 1.25 * max(rates)), ylim=(len(names) - 0.4, -0.6))
+        place.xaxis.set_visible(False)
+        place.spines.bottom.set_visible(False)
+    figure.supxlabel("samples/s", fontsize="medium")
     return figure
+
+
+def _of_system(name: str) -> Any:
+    """This project's is blue, light where it repeats the history for each candidate; others are grey."""
+    return color(0) if name.startswith(OURS) else color(10) if OURS in name else "0.65"
 
 
 def draw_lengths(tables: Tables) -> Any:
     """A step's time against max_len, of all systems, and against real behaviours, of this project's backends."""
-    figure, (by_max_len, by_behaviours) = panels(2, 3.8)
-    *backends, (title, rows) = tables.items()
+    figure, (by_max_len, by_behaviours) = panels(2, 4.2)
+    *backends, (_, rows) = tables.items()
     for number, name in enumerate(dict.fromkeys((row["system"], row["work"]) for row in rows)):
         points = [(row["max_len"], row["ms"]) for row in rows if (row["system"], row["work"]) == name]
         by_max_len.plot(*zip(*points, strict=True), marker=".", label=", ".join(name), color=color(number))
-    for number, (backend, cases) in enumerate(backends):
-        by_behaviours.scatter(
-            [row["behaviours"] for row in cases], [row["ms"] for row in cases], color=color(number), label=backend
-        )
-    by_max_len.set(xscale="log", yscale="log", xlabel="max_len", ylabel="ms of a step", title=title)
-    by_behaviours.set(xlabel="real behaviours of the batch", ylim=(0, None), title="Training step")
+    for number, (title, cases) in enumerate(backends):
+        points = [(row["behaviours"], row["ms"]) for row in cases]
+        by_behaviours.scatter(*zip(*points, strict=True), label=title.split(", ")[-1], color=color(number))
+    cases = [row for _, cases in backends for row in cases]
+    for behaviours in dict.fromkeys(row["behaviours"] for row in cases):
+        name, *_ = (row["histories"] for row in cases if row["behaviours"] == behaviours)
+        highest = max(row["ms"] for row in cases if row["behaviours"] == behaviours)
+        by_behaviours.annotate(name, (behaviours, highest), (5, 4), textcoords="offset points")
+    by_max_len.set(xscale="log", yscale="log", xlabel="max_len", title="the same histories")
+    lengths = sorted({row["max_len"] for row in rows})
+    by_max_len.set_xticks(lengths, lengths)
+    by_max_len.minorticks_off()
+    by_max_len.yaxis.set_major_formatter("{x:,g}")
+    by_behaviours.set(xlabel="real behaviours of the batch", title="other histories")
+    by_behaviours.set(xlim=(0, 1.2 * max(row["behaviours"] for row in cases)), ylim=(0, None))
+    by_behaviours.xaxis.set_major_formatter("{x:,.0f}")
     for place in (by_max_len, by_behaviours):
-        place.legend(fontsize="x-small")
+        place.set_ylabel("ms of a training step")
+        place.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False)
         place.grid(alpha=0.3)
     return figure
 
@@ -130,8 +156,8 @@ def draw_vocabulary(tables: Tables) -> Any:
             place.plot(*zip(*points, strict=True), marker="o", label=updates, color=color(number))
         place.set(xscale="log", xlabel="items", title=column)
         place.grid(alpha=0.3)
-    axes[0].set_yscale("log")
-    axes[1].set_ylim(bottom=0)
+    for place in axes:
+        place.set_ylim(bottom=0)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, title="embedding_updates")
     return figure
 
@@ -146,10 +172,10 @@ def draw_breakdown(tables: Tables) -> Any:
             place.barh(range(len(rows)), widths, left=left, label=part, color=color(number))
             left = [sum(pair) for pair in zip(left, widths, strict=True)]
         names = [f"{row['system']}\n{row['work']}" for row in rows[::-1]]
-        place.set_yticks(range(len(rows)), names, fontsize="x-small")
+        place.set_yticks(range(len(rows)), names)
         place.set(title=title, xlabel="ms")
         place.grid(axis="x", alpha=0.3)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 

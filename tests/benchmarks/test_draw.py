@@ -2,14 +2,19 @@
 
 import json
 import sys
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 from matplotlib import style
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from benchmarks import draw
 from benchmarks.breakdown import COLUMNS
+from dien_fuxictr.common.pictures import default_style
 
 RACE = [
     {"system": name, "work": work, "threads": 1, "ms": 2.0, "samples/s": rate, "seconds": {"1": [0.002]}}
@@ -59,11 +64,75 @@ def test_a_users_style_changes_nothing(tmp_path: Path) -> None:
     assert plain == in_style
 
 
-def test_a_panel_for_each_race_and_a_bar_for_each_system() -> None:
+def test_a_panel_for_each_race_and_in_it_a_bar_for_each_system_below_what_it_computes() -> None:
     axes = draw.draw_rates(REPORTS["train_step"]).axes
-    assert [place.get_title() for place in axes] == ["Training step, B = 8", "B = 9", "B = 10"]
-    assert [bar.get_width() for bar in axes[0].patches] == [1, 8, 9]
-    assert axes[0].patches[0].get_facecolor() == axes[0].patches[2].get_facecolor()
+    assert [place.get_title(loc="right") for place in axes] == ["Training step, B = 8", "B = 9", "B = 10"]
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == [
+        "net",
+        "ours, compiled",
+        "peer",
+        "none",
+        "ours, compiled",
+    ]
+    assert [(bar.get_y() + bar.get_height() / 2, bar.get_width()) for bar in axes[0].patches] == [
+        (pytest.approx(1), 9),
+        (pytest.approx(2), 1),
+        (pytest.approx(4), 8),
+    ]
+    ours, peer, _ = (bar.get_facecolor() for bar in axes[0].patches)
+    assert ours != peer
+
+
+def race(systems: list[str], works: list[str]) -> list[dict[str, Any]]:
+    names = [(name, work) for work in works for name in systems]
+    rates = [123_456.0 / (1 + number) for number in range(len(names))]
+    return [{"system": name, "work": work, "samples/s": rate} for (name, work), rate in zip(names, rates, strict=True)]
+
+
+SYSTEMS = ["ours, compiled", "expanded, ours, compiled", "expanded, torch-rechub 0.9.0", "the zoo's own, fused Adam"]
+WORKS = ["DIN unit, auxiliary net", "bilinear, auxiliary inner product"]
+LONG = {
+    "train_step": {f"1 user x 1000 candidates, {number} behaviours": race(SYSTEMS, WORKS) for number in (9, 100, 1000)},
+    "lengths": {
+        "Training step, B = 128, backend compiled": [
+            {"histories": name, "behaviours": behaviours, "ms": ms}
+            for name, behaviours, ms in (
+                ("Amazon-like", 1283, 9.0),
+                ("all twice as long", 2566, 15.8),
+                ("one of 1000 among them", 2277, 97.0),
+                ("all of 100", 12800, 39.5),
+            )
+        ],
+        "by max_len": [
+            {"system": name, "work": work, "max_len": n, "ms": n / 10}
+            for name in SYSTEMS[1:]
+            for work in WORKS
+            for n in (100, 300, 1000)
+        ],
+    },
+    "vocabulary": REPORTS["vocabulary"],
+}
+
+
+@pytest.mark.parametrize("program", LONG)
+def test_texts_stay_in_the_picture_and_apart_from_each_other(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes: list[tuple[str, Bbox]] = []
+    draw_text = Text.draw
+
+    def record(text: Text, renderer: Any) -> None:
+        if text.get_visible() and text.get_text().strip():
+            boxes.append((text.get_text(), text.get_window_extent(renderer)))
+        draw_text(text, renderer)
+
+    monkeypatch.setattr(Text, "draw", record)
+    with default_style(draw.STYLE):
+        figure = draw.PICTURES[program](LONG[program])
+        FigureCanvasAgg(figure).draw()
+    assert len(boxes) > 10
+    for name, box in boxes:
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 and box.y1 <= figure.bbox.y1, name
+    for (name, box), (other, beside) in combinations(boxes, 2):
+        assert not box.overlaps(beside), f"{name!r} and {other!r}"
 
 
 def test_parts_are_stacked() -> None:
