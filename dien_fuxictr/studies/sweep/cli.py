@@ -1,17 +1,19 @@
 """The command line of `run_param_tuner.py`."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from dien_fuxictr.common.errors import UserError, exit_code, fail
+from dien_fuxictr.common.files import require_writable
 from dien_fuxictr.common.lock import held
 from dien_fuxictr.experiment.configuration.overrides import add_set_option
 from dien_fuxictr.experiment.device import check_index
 
 from ..runs.progress import run_with_progress
 from ..runs.run import Run
-from .grid import read_tuner, write_grid
+from .grid import MANY, read_tuner, write_grid
 from .leaderboard import leaderboard, render, write_csv
 from .lines import take_over
 from .runs import load_runs, results_file
@@ -97,6 +99,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="how many --search tpe tries, those of earlier calls included; default 20",
     )
+    parser.add_argument("--yes", action="store_true", help=f"train a grid of more than {MANY:,} combinations")
     add_set_option(parser)
     options = parser.parse_args(arguments)
     if options.search == "tpe" and options.tag:
@@ -124,13 +127,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     for gpu in options.gpu:
         check_index(gpu)
+    sweep = options.config if options.config.is_dir() else options.config.with_suffix("")
+    require_writable(results_file(sweep), append=True)  # by the runs
+    require_writable(_leaderboard_file(sweep))
     if options.search == "tpe":
         return _run_search(options)
     folder, settings = options.config, dict(options.settings)
     is_grid = not folder.is_dir()
     if is_grid:
         tuner = read_tuner(options.config, settings)
-        write_grid(tuner)
+        write_grid(tuner, math.inf if options.yes else MANY)
         folder, settings = tuner.folder, {}
     runs = load_runs(folder, options.tag, settings)
     if not settings:
@@ -171,11 +177,15 @@ def _take_over(runs: list[Run], folder: Path, caution: str = "") -> None:
         print(f"{count} results taken from {file}, as {folder / 'runs'} had nothing of these runs{caution}")
 
 
+def _leaderboard_file(folder: Path) -> Path:
+    return Path(f"{results_file(folder).stem}_leaderboard.csv")
+
+
 def _report(runs: list[Run], folder: Path, failed: list[str]) -> int:
     """The leaderboard, and which runs have failed."""
     results = {run.expid: result for run in runs if (result := run.result)}
     if rows := leaderboard(runs, results):
-        file = Path(f"{results_file(folder).stem}_leaderboard.csv")
+        file = _leaderboard_file(folder)
         write_csv(rows, file)
         print(f"{render(rows)}\n{file}")
     if failed:

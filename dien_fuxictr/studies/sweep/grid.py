@@ -6,6 +6,7 @@ sorted characters, so that a data set cut at 12 and one at 21 share a name and o
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -21,6 +22,9 @@ from dien_fuxictr.experiment.contract import known_keys
 from dien_fuxictr.experiment.models import find_model
 
 from .space import Range, Space, read_space
+
+MANY = 10_000
+"""A grid of more combinations is more often a mistake than meant."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +82,25 @@ def read_tuner(file: Path, settings: dict[str, Any] | None = None) -> Tuner:
     return Tuner(file, base, entry, name, space)
 
 
-def write_grid(tuner: Tuner) -> None:
+def write_grid(tuner: Tuner, at_most: float = MANY) -> None:
     """Write every combination to model_config.yaml and dataset_config.yaml of the sweep's folder.
 
+    Args:
+        tuner: what varies.
+        at_most: combinations.
+
     Raises:
-        UserError: a range, which has no combinations.
+        UserError: a range, which has no combinations; more of them.
     """
     for key, allowed in tuner.space.items():
         if isinstance(allowed, Range):
             raise UserError(f"{tuner.file}: {key} in tuner_space is a range; a grid takes lists, --search tpe ranges")
+    count = math.prod(len(allowed.examples) for allowed in tuner.space.values())
+    if count > at_most:
+        raise UserError(
+            f"{tuner.file}: tuner_space has {count:,} combinations, more than {at_most:,}; --yes trains them all, "
+            "--search tpe as many as you say"
+        )
     datasets, experiments = enumerate_space(tuner, {key: allowed.examples for key, allowed in tuner.space.items()})
     write_config(tuner.folder / "dataset_config.yaml", datasets)
     write_config(tuner.folder / "model_config.yaml", experiments)

@@ -3,6 +3,7 @@
 import csv
 import re
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,41 @@ def test_bad_input_is_one_line(write_tuner, fast, capsys, space, arguments, mess
     assert main(["--config", str(write_tuner(space)), *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: ") and err.count("\n") == 1 and message in err and not ran()
+
+
+@pytest.mark.parametrize("values", [101, 31_623])
+def test_a_grid_of_many_combinations_needs_a_yes(write_tuner, fast, capsys, values):
+    """The second has 10^9: it is counted, not made."""
+    choices = list(range(1, values + 1))
+    file = write_tuner({"embedding_dim": choices, "batch_size": choices})
+    tracemalloc.start()
+    assert main(["--config", str(file)]) == 2
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    line = f"error: tuner.yaml: tuner_space has {values**2:,} combinations, more than 10,000; --yes trains them all"
+    assert capsys.readouterr().err.startswith(line)
+    assert not Path("tuner").exists() and peak < 1e9
+
+
+def test_a_yes_trains_them(write_tuner, fast, monkeypatch):
+    monkeypatch.setattr("dien_fuxictr.studies.sweep.cli.MANY", 1)
+    file = write_tuner({"embedding_dim": [1, 2]})
+    assert main(["--config", str(file)]) == 2
+    assert main(["--config", str(file), "--yes"]) == 0 and len(ran()) == 2
+
+
+@pytest.mark.parametrize("search", ["grid", "tpe"])
+@pytest.mark.parametrize("name", ["tuner.csv", "tuner_leaderboard.csv"])
+def test_a_table_that_cannot_be_written_ends_a_sweep_before_it_begins(write_tuner, fast, capsys, name, search):
+    Path(name).mkdir()
+    assert main(["--config", str(write_tuner({"embedding_dim": [1, 2]})), "--search", search]) == 2
+    assert capsys.readouterr().err == f"error: cannot write {name}: it exists and is no file\n"
+    assert not ran() and not Path("tuner").exists()
+
+
+def test_an_index_below_that_of_the_cpu(write_tuner, fast, capsys):
+    assert main(["--config", str(write_tuner({"embedding_dim": [1]})), "--gpu", "0", "-7"]) == 2
+    assert capsys.readouterr().err.startswith("error: --gpu -7: must be -1") and not ran()
 
 
 @pytest.mark.parametrize("arguments", [[], ["--config", "x.yaml", "--gpu"], ["--config", "x.yaml", "--gpu", "one"]])
