@@ -81,8 +81,8 @@ class DienOnCsv:
         (config / "model_config.yaml").write_text(yaml.dump({"X": settings}))
         (config / "dataset_config.yaml").write_text(yaml.dump({"d": {**self.dataset, **(dataset or {})}}))
 
-    def raw(self) -> None:
-        """Build from raw reviews instead."""
+    def write_raw(self) -> None:
+        """Raw reviews of the same users."""
         with gzip.open(self.folder / "meta.json.gz", "wt") as file:
             for i in range(9):
                 file.write(f"{{'asin': 'i{i}', 'categories': [['All', 'c{i % 3}']]}}\n")
@@ -92,6 +92,10 @@ class DienOnCsv:
                     file.write(
                         json.dumps({"reviewerID": f"u{user}", "asin": f"i{item}", "unixReviewTime": 86400 * day}) + "\n"
                     )
+
+    def raw(self) -> None:
+        """Build from raw reviews instead."""
+        self.write_raw()
         self.dataset |= {
             "data_format": "parquet",
             "build": {

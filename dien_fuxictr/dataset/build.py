@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
             else:
                 command.add_argument(
                     flag,
-                    type=int if option.kind is int else str,
+                    type=int if option.is_number else str,
                     choices=option.choices or None,
                     required=option.default is REQUIRED and option.protocol is None,
                     help=belongs + help_text + default,

@@ -52,7 +52,9 @@ def dien(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DienOnCsv]:
         folder = tmp_path_factory.mktemp("fuzz")
         patch.chdir(folder)
         patch.setattr(Trainer, "fit", one_step)
-        yield DienOnCsv(folder)
+        made = DienOnCsv(folder)
+        made.write_raw()
+        yield made
 
 
 def one_step(self: Trainer, train_loader: Any, valid_loader: Any, epochs: int = 1) -> None:
@@ -102,7 +104,7 @@ def test_columns(dien: DienOnCsv, column: int, key: str, value: Any) -> None:
 @given(key=st.sampled_from(BUILD_KEYS), value=VALUES)
 def test_builds(dien: DienOnCsv, key: str, value: Any) -> None:
     build = {"source": "amazon", "reviews": "reviews.json.gz", "meta": "meta.json.gz", "max_len": 6}
-    run(dien, MODEL, {**dien.dataset, "data_format": "parquet", "build": {**build, key: value}})
+    run(dien, {**MODEL, "verbose": 0}, {**dien.dataset, "data_format": "parquet", "build": {**build, key: value}})
 
 
 @tries(50)

@@ -14,7 +14,7 @@ from .keywords import check_choice
 
 Source = Literal["column", "in_batch", "popularity", "uniform"]
 SOURCES = get_args(Source)
-ZOO_COLUMNS = [("neg_click_history", "neg_cate_history")]
+ZOO_COLUMNS: Field = [("neg_click_history", "neg_cate_history")]
 """What the zoo's DIEN takes for `dien_neg_seq_field` where an entry says nothing."""
 REDRAWS = 4
 

@@ -6,6 +6,7 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.samples.options import REQUIRED, check_options, options_of
 
 AMAZON = {"source": "amazon", "reviews": "r", "meta": "m"}
+TIMES = {"time": {"valid_from": 1, "test_from": 2}, "last": {}, "window": {}, None: {}}
 LOG = {"source": "log", "input": "l", "user": "u", "item": "i", "category": "c", "time": "t"}
 
 
@@ -57,33 +58,53 @@ def test_values_as_the_command_line_and_as_yaml_give_them() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "build option source is None; it must be one of amazon, log"),
-        ({"source": "csv"}, "build option source is 'csv'; it must be one of amazon, log"),
-        ({"source": "amazon", "reviews": "r"}, "build option meta is missing: raw metadata of the items"),
+        ({}, "source is missing in the build"),
+        ({"source": "csv"}, "source = 'csv' in the build must be amazon or log"),
+        ({"source": []}, "source = [] in the build must be amazon or log"),
+        ({"source": "amazon", "reviews": "r"}, "meta is missing in the build from source amazon: raw metadata of the"),
         (
             {**AMAZON, "negative": "uniform"},
-            "unknown build option 'negative' for source amazon; did you mean negatives?",
+            "unknown key 'negative' in the build from source amazon; did you mean 'negat",
         ),
-        ({**AMAZON, "user": "u"}, "unknown build option 'user' for source amazon; did you mean "),
+        ({**AMAZON, "user": "u"}, "unknown key 'user' in the build from source amazon; did you mean "),
         (
             {**AMAZON, "zzz": 1},
-            "unknown build option 'zzz' for source amazon; did you mean reviews, meta, form, protocol,",
+            "unknown key 'zzz' in the build from source amazon; did you mean reviews, meta, form, pr",
         ),
-        ({**AMAZON, "fold": 1}, "build option fold belongs to protocol last; protocol is leave_one_out"),
-        ({**AMAZON, "protocol": "time", "valid_from": 1}, "build option test_from is missing: first test time"),
-        ({**AMAZON, "protocol": "prefix"}, "build option protocol is 'prefix'; it must be one of last, leave_one_out"),
-        ({**AMAZON, "negatives": "none"}, "is 'none'; it must be one of matched, popularity, uniform"),
-        ({**AMAZON, "ties": "stable"}, "build option ties is 'stable'; it must be one of random, file"),
-        ({**AMAZON, "max_len": 0}, "build option max_len is 0; it must be a whole number, 1 or more"),
-        ({**AMAZON, "max_len": 10**20}, f"max_len is {10**20}; it must be a whole number, {2**63 - 1} or less"),
-        ({**AMAZON, "protocol": "window", "history_days": 10**10}, "it must be a whole number, 1000000000 or less"),
-        ({**AMAZON, "max_len": 1.5}, "build option max_len is 1.5; it must be a whole number, 1 or more"),
-        ({**AMAZON, "min_history": -1}, "build option min_history is -1; it must be a whole number, 0 or more"),
-        ({**AMAZON, "seed": True}, "build option seed is True; it must be a whole number, 0 or more"),
-        ({**AMAZON, "exclude_history": 1}, "build option exclude_history is 1; it must be true or false"),
-        ({**AMAZON, "protocol": "last", "folds": 1}, "build option folds is 1; it must be a whole number, 2 or more"),
-        ({**AMAZON, "reviews": ["a", "b"]}, r"build option reviews is ['a', 'b']; it must be one value"),
-        ({**LOG, "side": 5}, "build option side is 5; it must be a list"),
+        ({**AMAZON, 5: 1}, "the key 5 in the build must be text"),
+        ({**AMAZON, "fold": 1}, "fold in the build from source amazon belongs to protocol last; protocol is leave_one"),
+        (
+            {**AMAZON, "protocol": "time", "valid_from": 1},
+            "test_from is missing in the build from source amazon: first",
+        ),
+        (
+            {**AMAZON, "protocol": "prefix"},
+            "protocol = 'prefix' in the build from source amazon must be last, leave_one",
+        ),
+        (
+            {**AMAZON, "negatives": "none"},
+            "negatives = 'none' in the build from source amazon must be matched, popular",
+        ),
+        ({**AMAZON, "ties": "stable"}, "ties = 'stable' in the build from source amazon must be random or file"),
+        ({**AMAZON, "max_len": 0}, "max_len = 0 in the build from source amazon must be a whole number from 1"),
+        ({**AMAZON, "max_len": 10**20}, "max_len = 100000000000000000000 in the build"),
+        ({**AMAZON, "max_len": 1.5}, "max_len = 1.5 in the build"),
+        (
+            {**AMAZON, "min_history": -1},
+            "min_history = -1 in the build from source amazon must be a whole number from 0",
+        ),
+        ({**AMAZON, "seed": True}, "seed = True in the build from source amazon must be a whole number from 0"),
+        ({**AMAZON, "exclude_history": 1}, "exclude_history = 1 in the build from source amazon must be True or False"),
+        (
+            {**AMAZON, "protocol": "last", "folds": 1},
+            "folds = 1 in the build from source amazon must be a whole number",
+        ),
+        ({**AMAZON, "reviews": ["a", "b"]}, "reviews = ['a', 'b'] in the build from source amazon must be text"),
+        ({**AMAZON, "reviews": True}, "reviews = True in the build from source amazon must be text"),
+        (
+            {**LOG, "side": 5},
+            "side = 5 in the build from source log must be a list of names, or names separated by comma",
+        ),
     ],
 )
 def test_wrong_options(options: dict, message: str) -> None:
@@ -92,7 +113,11 @@ def test_wrong_options(options: dict, message: str) -> None:
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_every_option_is_explained() -> None:
-    for source in ("amazon", "log"):
-        for option in options_of(source).values():
-            assert option.help and (option.default in (REQUIRED, None, ()) or isinstance(option.default, option.kind))
+def test_every_option_is_explained_and_its_default_is_allowed() -> None:
+    for source, needed in (("amazon", AMAZON), ("log", LOG)):
+        for name, option in options_of(source).items():
+            assert option.help
+            if option.default not in (REQUIRED, None, ()):
+                assert check_options(
+                    {**needed, "protocol": option.protocol, name: option.default, **TIMES[option.protocol]}
+                )
