@@ -1,7 +1,7 @@
 """CSV files whose rows have as many fields as the header.
 
 polars fills a row that is too short with nulls and reads the first fields of one that is too long: an unquoted comma
-shifts the columns, and a file that was cut passes for a whole one.
+shifts the columns, and a file that was cut passes for a whole one. A quote inside a value can hide whole rows.
 """
 
 import logging
@@ -19,6 +19,7 @@ from .errors import UserError
 
 COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 """First bytes of a compressed file -> what compressed it."""
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BLOCK_BYTES = 1 << 24
 QUOTE, NEWLINE, RETURN = b'"\n\r'
 _ROW = "number of the row"
@@ -64,7 +65,8 @@ def scan_csv(
         options: further ones of `pl.scan_csv`.
 
     Raises:
-        UserError: a row has another number of fields, or a quoted value has no end; names the line.
+        UserError: a row has another number of fields, or a quote hides what follows it as it stands inside a value or
+            is never closed; names the line.
         OSError: the file cannot be read.
     """
     odd = odd_rows(path, separator, n_rows)
@@ -108,46 +110,73 @@ def odd_rows(path: str | Path, separator: str = ",", n_rows: int | None = None) 
 
 def _rows(path: str | Path, separator: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Of the rows that end in each block: number of fields, line on which the row begins, whether it is blank."""
-    quoted, last = False, NEWLINE
+    quoted = False  # whether the block before ends within quotes
     line, broken = 1, 0  # where the unfinished row begins; line breaks in earlier blocks
     begin, separators = 0, 0  # of the unfinished row: its first byte, counted from the block's, and those so far
     for data in _blocks(path):
         newline = data == NEWLINE
-        breaks = np.flatnonzero(newline)
         mark = (data == separator) | newline
-        quote = data == QUOTE
-        if quoted or quote.any():
-            within = np.bitwise_xor.accumulate(quote) ^ quoted
-            mark &= ~within
-            quoted = bool(within[-1])
-        mark = np.flatnonzero(mark)
-        of_end = np.flatnonzero(newline[mark])
-        end = mark[of_end]
+        within = np.bitwise_xor.accumulate(data == QUOTE) ^ quoted if quoted or QUOTE in data else None
+        place = np.flatnonzero(mark if within is None else mark & ~within)
+        of_end = np.flatnonzero(newline[place])
+        end = place[of_end]
         starts = np.append(begin, end + 1)
-        lines = np.append(line, broken + 1 + np.searchsorted(breaks, end, side="right"))
+        lines = np.append(line, broken + 1 + np.searchsorted(np.flatnonzero(newline), end, side="right"))
+        if within is not None:
+            hidden = _hidden(data, within, np.flatnonzero(mark & within), separator, quoted)
+            if len(hidden):
+                raise UserError(
+                    f"{path}: line {lines[np.searchsorted(end, hidden[0])]} begins a row with a quote that encloses no "
+                    "whole value and hides what follows; values with quotes must be in double quotes, theirs doubled"
+                )
+            quoted = bool(within[-1])
         fields = np.diff(of_end, prepend=-1 - separators)
         blank = fields == 1
         single = np.flatnonzero(blank)
         size = end[single] - starts[single]
-        before = np.where(end[single] > 0, data[end[single] - 1], last)
-        blank[single] = (size == 0) | ((size == 1) & (before == RETURN))
+        blank[single] = (size == 0) | ((size == 1) & (data[end[single] - 1] == RETURN))
         yield fields, lines[:-1], blank
-        line, begin, last = int(lines[-1]), int(starts[-1]) - len(data), data[-1]
-        separators = len(mark) - 1 - of_end[-1] if len(end) else separators + len(mark)
-        broken += len(breaks)
+        line, begin = int(lines[-1]), int(starts[-1]) - len(data)
+        separators = len(place) - 1 - of_end[-1] if len(end) else separators + len(place)
+        broken += np.count_nonzero(newline)
     if quoted:
         raise UserError(f"{path}: line {line} begins a row with a quote that is never closed")
 
 
+def _hidden(data: np.ndarray, within: np.ndarray, marks: np.ndarray, separator: int, quoted: bool) -> np.ndarray:
+    """Separators and line breaks between quotes of which the first does not begin a value or the second not end one.
+
+    Args:
+        data: a block, and `within`, whether each byte is in quotes, with the opening one and without the closing one.
+        marks: places of the separators and line breaks in quotes.
+        quoted: whether the block begins in quotes; what is before it is hidden too.
+
+    Returns:
+        Places in ascending order.
+    """
+    quote = np.flatnonzero(data == QUOTE)
+    opening, closing = quote[within[quote]], quote[~within[quote]]
+    border = (separator, NEWLINE, QUOTE)  # a quote in quotes is doubled: the second opens again
+    begins_amiss = np.append(False, ~np.isin(data[opening - 1], border))
+    ends_amiss = np.append(np.zeros(int(not quoted), bool), ~np.isin(data[closing + 1], (*border, RETURN)))
+    amiss = begins_amiss | np.append(ends_amiss, False)[: len(begins_amiss)]
+    value = np.append(0, np.cumsum(data[opening - 1] != QUOTE))
+    amiss = np.bincount(value, weights=amiss)[value] > 0
+    hidden = marks[amiss[np.searchsorted(opening, marks)]]
+    return np.append(0, hidden) if quoted and amiss[0] else hidden
+
+
 def _blocks(path: str | Path) -> Iterator[np.ndarray]:
-    """The bytes of the file, decompressed; the last one is a line break."""
+    """The bytes of the file, decompressed, in blocks of whole lines."""
     with open(path, "rb") as file:
         start = file.read(4)
     compression = next((name for first, name in COMPRESSIONS.items() if start.startswith(first)), None)
-    last = NEWLINE
+    rest, mark = b"", BYTE_ORDER_MARK
     with pa.input_stream(str(path), compression=compression) as stream:
         while block := stream.read(BLOCK_BYTES):
-            yield np.frombuffer(block, np.uint8)
-            last = block[-1]
-    if last != NEWLINE:
-        yield np.array([NEWLINE], np.uint8)
+            lines, newline, rest = (rest + block).rpartition(b"\n")
+            if newline:
+                yield np.frombuffer((lines + newline).removeprefix(mark), np.uint8)
+                mark = b""
+    if rest := rest.removeprefix(mark):
+        yield np.frombuffer(rest + b"\n", np.uint8)

@@ -78,6 +78,35 @@ def test_a_file_that_was_cut(tmp_path: Path) -> None:
         scan_csv(path.with_suffix(".csv.gz"))
 
 
+@pytest.mark.parametrize("block", [1, 7, 1 << 24])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        b'i1,5" x\ni2,6" x',
+        b'i1,5" x\ni2,6"',
+        b'i1,5", x"',
+        b'i1,"x\ni2,"y',
+        b'i1,"x\n\n"y',
+        b'"x,"y,i1',
+        b'i1, "x""\n\ny"',
+    ],
+)
+def test_quotes_that_enclose_no_whole_value(
+    block: int, rows: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two rows with inches polars makes a single one, without a word where it need not read that column."""
+    monkeypatch.setattr(csv_lines, "BLOCK_BYTES", block)
+    path = write(tmp_path / "rows.csv", b'a,b\n"i,0",5"" and 6" x"\n\n' + rows + b"\ni3,z\n")
+    for skip_bad_lines in (False, True):  # where it ends nobody knows
+        with pytest.raises(UserError, match="line 4 begins a row with a quote that encloses no whole value and hides"):
+            scan_csv(path, skip_bad_lines=skip_bad_lines)
+
+
+def test_quotes_that_hide_nothing(tmp_path: Path) -> None:
+    content = b'\xef\xbb\xbf"a",b\n"i,0",5" and 6" x\n"i""\n1",""\n'
+    assert rows_of(write(tmp_path / "rows.csv", content)) == [("i,0", '5" and 6" x'), ('i"\n1', "")]
+
+
 def test_only_the_rows_that_are_read_count(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.csv", b"a\tb\n1\t2\n\n3\t4\n5\n")
     assert rows_of(path, separator="\t", n_rows=3) == [("1", "2"), ("3", "4")]
@@ -87,7 +116,7 @@ def test_only_the_rows_that_are_read_count(tmp_path: Path) -> None:
 
 def test_nothing_to_count(tmp_path: Path) -> None:
     assert rows_of(write(tmp_path / "header.csv", b"a,b")) == []
-    for content in (b"", b"\n\r\n"):
+    for content in (b"", b"\n\r\n", b"\xef\xbb\xbf"):
         assert odd_rows(write(tmp_path / "empty.csv", content)).header == 0
 
 
