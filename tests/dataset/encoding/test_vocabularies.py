@@ -54,7 +54,9 @@ def test_a_side_value_that_a_log_lacks_is_a_word_of_its_own(tmp_path: Path) -> N
         orient="row",
     ).with_columns(
         brand=pl.when(pl.col("item").is_in(["i3", "i4"])).then(pl.lit("b")),
-        clicked=pl.col("item").is_in(["i1", "i3", "i5", "i7"]) | ((pl.col("item") == "i9") & (pl.col("user") > "u4")),
+        clicked=pl.col("item").is_in(["i1", "i3", "i5", "i7"])
+        | ((pl.col("item") == "i8") & (pl.col("user") == "u0"))
+        | ((pl.col("item") == "i9") & (pl.col("user") > "u4")),
     )
     log.write_parquet(tmp_path / "log.parquet")
     columns = {name: name for name in ("user", "item", "time")} | {"category": "cate", "label": "clicked"}
@@ -63,7 +65,11 @@ def test_a_side_value_that_a_log_lacks_is_a_word_of_its_own(tmp_path: Path) -> N
         tmp_path,
         tmp_path,
         data_format="parquet",
-        feature_cols=[META, categorical("brand"), *(sequence(name, share_embedding="brand") for name in names)],
+        feature_cols=[
+            META,
+            categorical("brand"),
+            *(sequence(name, max_len=5, share_embedding="brand") for name in names),
+        ],
         build={"source": "log", "input": str(tmp_path / "log.parquet"), **columns, "side": "brand"},
     )
     data_dir, encoded = prepared_arrays(params)
@@ -71,9 +77,10 @@ def test_a_side_value_that_a_log_lacks_is_a_word_of_its_own(tmp_path: Path) -> N
     lacking = vocabulary["unknown"]
     assert vocabulary.keys() == {"__PAD__", "unknown", "b", "__OOV__"}
     test = encoded["test"]  # of item 9, after clicks on 1, 3, 5 and 7, of which the first was preferred to nothing
-    assert (test["brand"] == lacking).all() and len(test["brand"]) == 9
-    assert (test["brand_history"] == [lacking, vocabulary["b"], lacking, lacking]).all()
-    assert (test["neg_brand_history"] == [0, lacking, vocabulary["b"], lacking]).all()
+    others = test["brand_history"][:, 4] == 0  # not user 0, who clicked 8 as well
+    assert (test["brand"] == lacking).all() and others.sum() == 8
+    assert (test["brand_history"][others] == [lacking, vocabulary["b"], lacking, lacking, 0]).all()
+    assert (test["neg_brand_history"][others] == [0, lacking, vocabulary["b"], lacking, 0]).all()
 
 
 def test_integer_keys_of_pretrained_embeddings(rows: Path, tmp_path: Path) -> None:
