@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from dien_fuxictr.studies.comparison.page import MOST, as_html, first_choice, ma
 from dien_fuxictr.studies.comparison.pictures import Picture
 from dien_fuxictr.studies.comparison.table import HEADER, Row, cells, make_rows
 
+ROOT = Path(__file__).parents[3]
 VOID = ("meta", "wbr")
 
 
@@ -155,3 +157,10 @@ def test_at_most_so_many_are_shown_at_first_each_in_a_colour_of_the_style(system
     assert html.count('aria-pressed="true"') == MOST and f'data-most="{MOST}"' in html
     for slot in range(MOST):
         assert f'[data-slot="{slot}"] {{ --slot: {slot}; --color: var(--{slot}); }}' in html
+
+
+def test_the_report_in_docs_is_a_page_of_today() -> None:
+    stored = (ROOT / "docs" / "amazon" / "report.html").read_text(encoding="utf-8")
+    for name in ("page.css", "page.js"):
+        assert (ROOT / "dien_fuxictr" / "studies" / "comparison" / name).read_text(encoding="utf-8") in stored, name
+    assert Page(stored).open == [] and stored.count("<svg ") == 7
