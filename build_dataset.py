@@ -1,8 +1,8 @@
-"""Makes samples of raw reviews or of a log of behaviours: `python build_dataset.py log --help`."""
+"""Makes samples, or rows to predict, of raw reviews or a log of behaviours: `python build_dataset.py log --help`."""
 
 import sys
 
-from dien_fuxictr.dataset.build import main
+from dien_fuxictr.experiment.build_dataset import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -31,6 +31,7 @@ HISTORIC = {
 }
 """Keys of older FuxiCTR and BARS configurations that the zoo no longer reads."""
 _MODEL = Contract({key: [TRAINING[key]] for key in ("model", "zoo")}, ["model"])
+_ENTRY = Contract({key: [ENTRY[key]] for key in ENTRY}, ("data_root", "data_format", "feature_cols", "label_col"))
 _REQUIRED = ("model", "loss", "optimizer", "metrics", "data_root", "data_format")
 _OF_THE_CALLER = (
     "self",
@@ -77,6 +78,13 @@ def check_configuration(params: dict[str, Any], where: Callable[[str], str], str
     if unknown and strict:
         raise UserError(f"unknown keys: {listed}")
     return [f"unknown keys, without effect on {model_class.__name__}: {listed}"] if unknown else []
+
+
+def check_entry(params: dict[str, Any], where: Callable[[str], str]) -> None:
+    """Check the keys of a data set's entry, without an experiment; raises as `check_configuration`."""
+    _ENTRY.check({key: params[key] for key in ENTRY.keys() & params.keys()}, where)
+    for key, contract in (("feature_cols", COLUMN), ("label_col", LABEL)):
+        check_mappings(contract, params[key], f"{key} in {where(key)}")
 
 
 def known_keys(model_class: type) -> set[str]:

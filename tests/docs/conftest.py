@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from made_project import make_project
 from made_raw import as_log, random_reviews
-from pages import config_blocks
+from pages import ROOT, blocks, config_blocks
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +26,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         uid="user_id", iid="item_id", cid="cate_id", ts=pl.col("time") + start, brand=pl.col("item_id").str.slice(0, 2)
     )
     log.write_parquet(folder / "clicks.parquet")
+    (rows,) = [block for block in blocks(ROOT / "docs" / "data.md") if block.language == "csv"]
+    (folder / "candidates.csv").write_text(rows.text)
     return folder
 
 

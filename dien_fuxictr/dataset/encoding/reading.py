@@ -47,7 +47,7 @@ def form_of(path: Path) -> str:
     for suffix, form in ROW_FILES.items():
         if path.name.lower().endswith(suffix):
             return form
-    raise UserError(f"{path}: rows are read from files that end in {', '.join(ROW_FILES)}")
+    raise UserError(f"{path}: files of rows must end in {', '.join(ROW_FILES)}")
 
 
 class SplitReader:

@@ -43,16 +43,7 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
         if not path.is_file():
             hint = f"; to get it: {' '.join(options['raw_from'].split())}" if options["raw_from"] else ""
             raise UserError(f"raw file {path} does not exist{hint}")
-    if options["source"] == "amazon":
-        log = read_amazon(
-            Path(options["reviews"]), Path(options["meta"]), options["form"], options["skip_bad_lines"], verbose
-        )
-    else:
-        log = read_log(
-            Path(options["input"]),
-            **{name: options[name] for name in LOG_COLUMNS},
-            skip_bad_lines=options["skip_bad_lines"],
-        )
+    log = read_raw(options, verbose)
     logging.info(f"Making samples: protocol {options['protocol']}")
     samples = make_samples(log, options)
     logging.info(str(samples.info["counts"]))
@@ -70,6 +61,19 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
     logging.info(f"Wrote {out_dir}\n{table(samples.info['audit'])}")
     for warning in samples.info["audit"]["warnings"]:
         logging.warning(warning)
+
+
+def read_raw(options: dict, verbose: bool = True) -> pl.DataFrame:
+    """The log of a build; its checked options say where it is and what its columns are."""
+    if options["source"] == "amazon":
+        return read_amazon(
+            Path(options["reviews"]), Path(options["meta"]), options["form"], options["skip_bad_lines"], verbose
+        )
+    return read_log(
+        Path(options["input"]),
+        **{name: options[name] for name in LOG_COLUMNS},
+        skip_bad_lines=options["skip_bad_lines"],
+    )
 
 
 def check_vacant(out_dir: Path, rebuild: bool) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 from tqdm import tqdm
 
@@ -110,12 +111,28 @@ class Samples:
     def joined(self, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """Parts of a split with histories as text."""
         for part in rows.iter_slices(CSV_ROWS):
-            flat, sample = members(part["history_start"].to_numpy(), part["history_length"].to_numpy())
-            histories = self.behaviours.select(self.history_columns)[flat].with_columns(sample=sample)
-            text = histories.group_by("sample", maintain_order=True).agg(pl.col(self.history_columns).str.join("^"))
-            yield (
-                part.with_columns(sample=pl.int_range(pl.len()))
-                .join(text, on="sample", how="left", maintain_order="left")
-                .with_columns(pl.col(self.history_columns).fill_null(""))
-                .select(*LEADING, pl.exclude(*LEADING, "sample", "history_start", "history_length"))
-            )
+            ranges = part["history_start"].to_numpy(), part["history_length"].to_numpy()
+            text = as_text(self.behaviours, *ranges, dict.fromkeys(self.history_columns, "^"))
+            yield part.hstack(text).select(*LEADING, pl.exclude(*LEADING, "history_start", "history_length"))
+
+
+def as_text(
+    behaviours: pl.DataFrame, start: np.ndarray, length: np.ndarray, separators: dict[str, str]
+) -> pl.DataFrame:
+    """Histories as text, one a range of the behaviours.
+
+    Args:
+        behaviours: the table.
+        start, length: (N,) each, of the ranges.
+        separators: column -> what joins its tokens.
+
+    Returns:
+        (N,) String in each of the columns, "" where there is no history.
+    """
+    flat, sample = members(start, length)
+    histories = behaviours.select(*separators)[flat].with_columns(sample=sample)
+    text = histories.group_by("sample", maintain_order=True).agg(
+        pl.col(name).str.join(separator) for name, separator in separators.items()
+    )
+    rows = pl.DataFrame({"sample": np.arange(len(start))})
+    return rows.join(text, on="sample", how="left", maintain_order="left").drop("sample").fill_null("")

@@ -28,19 +28,12 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
     Raises:
         UserError: a split is left without samples, or an option does not fit the data.
     """
-    side = [name for name in log.columns if name not in ("user_id", "item_id", "cate_id", "time", "label", "request")]
+    side = side_columns(log)
     log = sort_log(log, options["ties"], stream(options, "ties"))
     labelled = "label" in log.columns
-    clicked = log["label"].to_numpy() == 1 if labelled else np.ones(log.height, bool)
-    # The clicks of interleaved requests need not be in the order of the requests.
-    click_rows = np.flatnonzero(clicked)
-    if labelled:
-        order = log.select("user_id", "time", row=pl.int_range(pl.len())).filter(clicked).sort("user_id", "time", "row")
-        click_rows = order["row"].to_numpy()
-    behaviours = log[click_rows]
-
+    table = behaviour_table(log, options)
     split = assign_splits(log, options)
-    start, length = histories(log, behaviours, options)
+    start, length = histories(log, table, options)
     split = np.where(length >= options["min_history"], split, UNUSED)
     parts = {}
     for number, name in enumerate(SPLITS):
@@ -53,7 +46,7 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
         if labelled:
             part = log[rows].with_columns(history_start=start[rows], history_length=length[rows])
         else:
-            part = with_negatives(behaviours, rows, start[rows], length[rows], options, number)
+            part = with_negatives(log, rows, start[rows], length[rows], options, number)
         part = part.select(
             pl.col("label").cast(pl.Int8),
             "user_id",
@@ -64,15 +57,28 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
         )
         parts[name] = part[stream(options, "order", number).permutation(part.height)]
 
-    table = (
-        behaviours.select(as_history(side, ""))
-        if not labelled
-        else behaviours.select(as_history(side, "")).hstack(
-            unclicked(log, clicked, click_rows, side, stream(options, "exposures"))
-        )
-    )
-    table = table.hstack(time_tokens(behaviours, options["session_gap"])).hstack(behaviours.select("time", "user_id"))
-    return Samples(table, parts, {"options": options, "counts": counts(log, behaviours, parts)})
+    return Samples(table, parts, {"options": options, "counts": counts(log, table, parts)})
+
+
+def side_columns(log: pl.DataFrame) -> list[str]:
+    """The further properties of a behaviour, in a log as it was read or sorted."""
+    known = ("user_id", "item_id", "cate_id", "time", "label", "request", "event_time")
+    return [name for name in log.columns if name not in known]
+
+
+def behaviour_table(log: pl.DataFrame, options: dict) -> pl.DataFrame:
+    """The behaviours of a sorted log, by user, time and tie; `Samples` says what its columns are."""
+    side, labelled = side_columns(log), "label" in log.columns
+    rows = np.arange(log.height)
+    if labelled:
+        # The clicks of interleaved requests need not be in the order of the requests.
+        clicks = log.select("user_id", "time", "label", row=pl.int_range(pl.len())).filter(pl.col("label") == 1)
+        rows = clicks.sort("user_id", "time", "row")["row"].to_numpy()
+    behaviours = log[rows]
+    table = behaviours.select(as_history(side, ""))
+    if labelled:
+        table = table.hstack(unclicked(log, rows, side, stream(options, "exposures")))
+    return table.hstack(time_tokens(behaviours, options["session_gap"])).hstack(behaviours.select("time", "user_id"))
 
 
 def stream(options: dict, name: str, number: int = 0) -> np.random.Generator:
@@ -132,21 +138,39 @@ def histories(log: pl.DataFrame, behaviours: pl.DataFrame, options: dict) -> tup
     """Start and length of the history of each row of a sorted log, as a range of the behaviours."""
     user, _ = event_numbers(log)
     time = log["event_time"].to_numpy()
+    if "label" not in log.columns:
+        return preceding(behaviours, user, user, time, options, end=np.arange(log.height))
+    numbers = log.select("user_id", number=user).unique("user_id")
+    behaviour_user = behaviours.join(numbers, on="user_id", how="left", maintain_order="left")["number"].to_numpy()
+    return preceding(behaviours, behaviour_user, user, time, options)
+
+
+def preceding(
+    behaviours: pl.DataFrame,
+    behaviour_user: np.ndarray,
+    user: np.ndarray,
+    time: np.ndarray,
+    options: dict,
+    end: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Start and length of the history of each user at each time, as a range of the behaviours.
+
+    Args:
+        behaviours: (M,) sorted by user and time.
+        behaviour_user: (M,) number of its user, ascending.
+        user: (N,) numbers likewise.
+        time: (N,) in seconds.
+        end: (N,) one beyond the last behaviour of the history; without it that is the last one before the time.
+    """
     moments = np.unique(behaviours["time"].to_numpy())
-    if "label" in log.columns:
-        numbers = log.select("user_id", number=user).unique("user_id")
-        behaviour_user = behaviours.join(numbers, on="user_id", how="left", maintain_order="left")["number"].to_numpy()
-    else:
-        behaviour_user = user
 
     def key(users: np.ndarray, times: np.ndarray) -> np.ndarray:
         """Ascends with user and time; times between two moments count as the later one."""
         return users * (len(moments) + 1) + np.searchsorted(moments, times)
 
     keys = key(behaviour_user, behaviours["time"].to_numpy())
-    first = np.searchsorted(behaviour_user, user)
-    end = np.searchsorted(keys, key(user, time)) if "label" in log.columns else np.arange(log.height)
-    earliest = first
+    first = earliest = np.searchsorted(behaviour_user, user)
+    end = np.searchsorted(keys, key(user, time)) if end is None else end
     if options["protocol"] == "window":
         earliest = np.searchsorted(keys, key(user, time - options["history_days"] * DAY))
     return protocols.history_ranges(first, end, earliest, options["max_len"])
@@ -171,11 +195,10 @@ def as_history(side: list[str], prefix: str) -> list[pl.Expr]:
     return [pl.col(name).alias(prefix + history) for name, history in names.items()]
 
 
-def unclicked(
-    log: pl.DataFrame, clicked: np.ndarray, click_rows: np.ndarray, side: list[str], rng: np.random.Generator
-) -> pl.DataFrame:
+def unclicked(log: pl.DataFrame, click_rows: np.ndarray, side: list[str], rng: np.random.Generator) -> pl.DataFrame:
     """The item that each behaviour was preferred to, in columns neg_<history column>."""
     user, event = event_numbers(log)
+    clicked = log["label"].to_numpy() == 1
     item = log["item_id"].rank("dense").to_numpy().astype(np.int64)
     chosen = negatives.behaviour_negatives(
         click_rows, item, clicked, user, event if "request" in log.columns else None, rng

@@ -24,7 +24,7 @@ BASE = "Base"
 
 @dataclass
 class Config:
-    """Merged parameters of one experiment.
+    """Merged parameters of one experiment, or of one data set.
 
     Attributes:
         params: what the zoo would pass around as `params`.
@@ -40,7 +40,7 @@ class Config:
 
     def where(self, key: str) -> str:
         """Where a key comes from, or would have to come from."""
-        return self.origin.get(key, f"{self.params['model_id']} of {self.folder}")
+        return self.origin.get(key, f"{self.params.get('model_id', self.params['dataset_id'])} of {self.folder}")
 
     def merge(self, settings: dict[str, Any], file: Path, name: str) -> None:
         """Add the settings of a section; they win over what is there."""
@@ -100,6 +100,19 @@ def merge(
     config.override({key: value for key, value in settings.items() if key == "dataset_id"})
     merge_dataset(config, datasets)
     config.override({key: value for key, value in settings.items() if key != "dataset_id"})
+    return config
+
+
+def load_dataset(folder: Path, dataset_id: str) -> Config:
+    """A data set's entry without an experiment.
+
+    Raises:
+        UserError: no such folder, file or data set (the nearest are named); broken YAML.
+    """
+    config = Config({"dataset_id": require_name("dataset_id", dataset_id)}, {"dataset_id": "--dataset"}, folder)
+    datasets = read_files(folder, "dataset_config")
+    file = _find(datasets, dataset_id, "dataset_id", folder, config.warnings)
+    config.merge(section(datasets[file], dataset_id, file), file, dataset_id)
     return config
 
 

@@ -12,12 +12,12 @@ import pytest
 from made_raw import as_log, random_reviews, review_line, write_lines, write_raw
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.build import main
 from dien_fuxictr.dataset.samples.audit import audit, table
 from dien_fuxictr.dataset.samples.build import build_samples
 from dien_fuxictr.dataset.samples.options import options_of
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 from dien_fuxictr.dataset.samples.samples import Samples
+from dien_fuxictr.experiment.build_dataset import main
 
 PARQUET = ["behaviours.parquet", "samples.json", "test.parquet", "train.parquet", "valid.parquet"]
 CSV = ["test.csv", "train.csv", "valid.csv"]

@@ -1,4 +1,4 @@
-"""Make samples of raw data: labelled, split into train, valid and test, each with its history.
+"""Make samples of raw data: labelled, split into train, valid and test, each with its history; or rows to predict.
 
 examples:
   The embedded sample (raw Amazon reviews of 2014's form), every prefix of a user's history a training sample:
@@ -18,20 +18,29 @@ examples:
         --request request_id --side brand,price_band --protocol time --valid-from 2024-03-01 --test-from 2024-03-08 \\
         --format csv --out data/my_exposures
 
-The folder written holds samples.json (options, counts, audit) and behaviours.parquet, train/valid/test.parquet or, with
---format csv, train/valid/test.csv with the histories joined by "^"; docs/data.md has their form. A build ends with an
-audit (audit_dataset.py --help).
+  New rows of a log, histories included, for run_expid.py --predict; each is a user, an item and a time:
+    python build_dataset.py apply --log clicks.parquet --rows candidates.parquet --dataset my_clicks --out rows.parquet
+
+A build writes a folder with samples.json (options, counts, audit) and behaviours.parquet, train/valid/test.parquet
+or, with --format csv, train/valid/test.csv with the histories joined by "^"; docs/data.md has their form. It ends with
+an audit (audit_dataset.py --help).
 """
 
 import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
-from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.errors import UserError, exit_code
+from dien_fuxictr.dataset.apply import apply_build, with_log
+from dien_fuxictr.dataset.samples.build import build_samples
+from dien_fuxictr.dataset.samples.options import REQUIRED, options_of
 
-from .samples.build import build_samples
-from .samples.options import REQUIRED, options_of
+from .configuration.config import load_dataset
+from .configuration.paths import resolve_paths
+from .contract import check_entry
+from .options import add_config_option
 
 PROTOCOLS = """\
 protocols, what is predicted in which split:
@@ -44,8 +53,16 @@ In a log with --request, a request counts as one behaviour.
 """
 
 
+APPLY = """\
+rows are .csv (or .csv.gz, with a header line) or .parquet, with the columns user_id, item_id and time; for a data set
+of source log with those that its build names as user, item and time. A row's history is what its user did strictly
+before its time, cut as the build cuts. Category and side columns are the row's own where it has them, else those of the
+item's last row in the log (for Amazon, of the metadata), else "unknown". All other columns are kept.
+"""
+
+
 def parser() -> argparse.ArgumentParser:
-    """One subcommand a source, with its options as flags."""
+    """One subcommand a source, with its options as flags, and one for new rows."""
     form = argparse.RawDescriptionHelpFormatter
     main_parser = argparse.ArgumentParser(
         prog="build_dataset.py", description=__doc__, epilog=PROTOCOLS, formatter_class=form
@@ -81,17 +98,52 @@ def parser() -> argparse.ArgumentParser:
                 )
         command.add_argument("--out", required=True, type=Path, help="folder to write (required)")
         command.add_argument("--rebuild", action="store_true", help="replace the folder that an earlier build wrote")
+    _add_apply(sources)
     return main_parser
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Build from the command line; exit code 2 on wrong input."""
-    given = vars(parser().parse_args(arguments))
-    out_dir, rebuild = given.pop("out"), given.pop("rebuild")
-    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s")
+def _add_apply(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "Make rows for run_expid.py --predict of users, items and times, with histories from a log."
+    command = commands.add_parser(
+        "apply",
+        help="new rows of a log, for run_expid.py --predict; apply --help says more",
+        description=text,
+        epilog=APPLY,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    file = {"required": True, "type": Path, "metavar": "FILE"}
+    command.add_argument("--log", **file, help="log or Amazon reviews, in a form that the data set's build reads")
+    command.add_argument("--rows", **file, help="the rows, each a user, an item and a time")
+    command.add_argument("--dataset", required=True, metavar="ID", help="data set whose entry has the build section")
+    command.add_argument("--out", **file, help="new file to write, .csv, .csv.gz or .parquet")
+    add_config_option(command)
+
+
+def _apply(config: Path, dataset: str, log: Path, rows: Path, out: Path) -> None:
+    entry = load_dataset(config, dataset)
+    for warning in entry.warnings:
+        logging.warning(warning)
+    check_entry(entry.params, entry.where)
+    params = with_log(entry.params, log)
+    resolve_paths(params, config)
+    apply_build(params, rows, out)
+
+
+def _run(options: dict[str, Any]) -> int:
     try:
-        build_samples(given, out_dir, rebuild=rebuild)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        if options["source"] == "apply":
+            _apply(**{name: value for name, value in options.items() if name != "source"})
+        else:
+            out_dir, rebuild = options.pop("out"), options.pop("rebuild")
+            build_samples(options, out_dir, rebuild=rebuild)
+    except OSError as error:
+        raise UserError(str(error)) from error
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line; exit code 2 on wrong input, see `exit_code`."""
+    options = vars(parser().parse_args(arguments))
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s")
+    return exit_code(lambda: _run(options), "interrupted; nothing was written")

@@ -1,0 +1,151 @@
+"""New rows of a log -> the columns of a data set, histories included: what `--predict` takes."""
+
+import gzip
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import polars as pl
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from dien_fuxictr.common.csv_lines import scan_csv
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.files import require_writable, write_atomic
+
+from .encoding.reading import form_of, source_of
+from .encoding.schema import active_columns
+from .loading.entry import DatasetEntry
+from .loading.fingerprint import Fingerprint
+from .samples.amazon import read_categories
+from .samples.build import read_raw
+from .samples.new_rows import check_rows, complete, item_properties, names_of
+from .samples.options import check_options
+from .samples.samples import CSV_ROWS, as_text
+
+LOG_OPTION = {"amazon": "reviews", "log": "input"}
+"""Source of a build -> its option that names the log."""
+RANGE = ["history_start", "history_length"]
+
+
+def with_log(params: dict, log: Path) -> dict:
+    """A data set's entry whose build reads another log.
+
+    Raises:
+        UserError: the log does not exist, or the entry has no build section, or one of no known source.
+    """
+    build = params.get("build")
+    if not isinstance(build, dict):
+        raise UserError(f"data set {params['dataset_id']} has no build section, which says how a log becomes its rows")
+    check_options(build)
+    if not log.is_file():
+        raise UserError(f"--log {log}: no such file")
+    return {**params, "build": {**build, LOG_OPTION[build["source"]]: str(log)}}
+
+
+def apply_build(params: dict, rows: Path, out: Path, verbose: bool = True) -> None:
+    """Write rows with what the data set's build makes of the log for each: see `complete`.
+
+    Written are, in the rows' order, the columns of samples, histories as text, and those columns of `rows` whose names
+    are not taken.
+
+    Args:
+        params: the data set's entry, of `with_log`, paths resolved.
+        rows: .csv, .csv.gz or .parquet; `names_of` says which columns.
+        out: likewise; must not exist.
+        verbose: show progress bars.
+
+    Raises:
+        UserError: `out` exists, a file is missing or broken, an option or a row is wrong, or the data set was built
+            with other options.
+    """
+    if out.exists():
+        raise UserError(f"--out {out} exists; name a new file")
+    form_of(out)
+    require_writable(out)
+    options = check_options(params["build"])
+    _require_same_options(DatasetEntry(params))
+    raw = _read(rows)
+    candidates = check_rows(raw, rows, options)
+    log = read_raw(options, verbose)
+    items = item_properties(log)
+    new = set(candidates["item_id"]) - set(items["item_id"])
+    if options["source"] == "amazon" and new:
+        leaves = read_categories(Path(options["meta"]), new, options["form"], options["skip_bad_lines"], verbose)
+        items = pl.concat([items, leaves])
+    samples, behaviours = complete(candidates, log, items, options)
+    splitters = {source_of(column): column.get("splitter", "^") for column in active_columns(params["feature_cols"])}
+    histories = {name: splitters.get(name, "^") for name in behaviours.columns if name.endswith("_history")}
+    taken = [name for name in raw.columns if name in (*samples.columns, *histories)]
+    if clashing := [name for name in taken if names_of(options).get(name) != name]:
+        logging.warning(f"{rows}: left out {', '.join(clashing)}, whose names are those of what is made here")
+    own = raw.drop(taken)
+
+    def parts() -> Iterator[pl.DataFrame]:
+        for first in tqdm(range(0, raw.height, CSV_ROWS), unit_scale=CSV_ROWS, unit="rows", disable=not verbose):
+            part = samples[first : first + CSV_ROWS]
+            start, length = (part[name].to_numpy() for name in RANGE)
+            text = as_text(behaviours, start, length, histories)
+            yield part.drop(RANGE).hstack(text).hstack(own[first : first + CSV_ROWS])
+
+    _write(parts(), out, params.get("sep", ","))
+    users = samples.group_by("user_id").agg(pl.col("history_length").max())
+    logging.info(
+        f"Wrote {out}: {samples.height} rows of {users.height} users, {(users['history_length'] == 0).sum()} of them "
+        f"without history, and of {candidates['item_id'].n_unique()} items, {len(new)} of them not in the log"
+    )
+
+
+def _require_same_options(entry: DatasetEntry) -> None:
+    """Raise UserError where a set that is built was built with other options: its models know other histories."""
+    known = Fingerprint.load(entry.data_dir)
+    if known:
+        then, now = (
+            Fingerprint({key: value for key, value in keys.items() if key.startswith("build.")}, {}, [])
+            for keys in (known.entry, entry.keys())
+        )
+        if changes := now.changes_since(then):
+            raise UserError(
+                f"{entry.data_dir} was built with other options ({'; '.join(changes)}); give the entry those again, or "
+                "build the data set again with --rebuild"
+            )
+
+
+def _read(path: Path) -> pl.DataFrame:
+    """A file of rows; CSV as text."""
+    if not path.is_file():
+        raise UserError(f"--rows {path}: no such file")
+    try:
+        is_parquet = form_of(path) == "parquet"
+        rows = (pl.scan_parquet(path) if is_parquet else scan_csv(path, infer_schema=False)).collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    if rows.is_empty():
+        raise UserError(f"{path} has no rows")
+    return rows
+
+
+def _write(parts: Iterator[pl.DataFrame], path: Path, separator: str) -> None:
+    """Write a file a part at a time: the histories of all rows need not fit in memory."""
+
+    def as_parquet(file: IO[bytes]) -> None:
+        first = next(parts).to_arrow()
+        with pq.ParquetWriter(file, first.schema) as writer:
+            writer.write_table(first)
+            for part in parts:
+                writer.write_table(part.to_arrow())
+
+    def as_csv(file: IO[bytes] | gzip.GzipFile) -> None:
+        for number, part in enumerate(parts):
+            file.write(part.write_csv(include_header=number == 0, separator=separator).encode())
+
+    def as_gzip(file: IO[bytes]) -> None:
+        with gzip.GzipFile(fileobj=file, mode="wb") as stream:
+            as_csv(stream)
+
+    is_gzip = path.name.lower().endswith(".gz")
+    try:
+        write_atomic(path, as_parquet if form_of(path) == "parquet" else as_gzip if is_gzip else as_csv)
+    except pl.exceptions.PolarsError as error:
+        raise UserError(f"cannot write {path}: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,107 @@
+"""New rows, each a user, an item and a time -> what a build would make of them: history, category, side columns."""
+
+from pathlib import Path
+
+import polars as pl
+
+from dien_fuxictr.common.errors import UserError
+
+from .amazon import UNKNOWN, without_separator
+from .sampling import behaviour_table, preceding, side_columns, sort_log, stream
+from .times import read_times
+
+_OPTIONS = {"user_id": "user", "item_id": "item", "time": "time", "cate_id": "category"}
+
+
+def names_of(options: dict) -> dict[str, str]:
+    """Column of the samples -> column of the rows: for a log the log's own, for Amazon reviews the samples'."""
+    is_log = options["source"] == "log"
+    names = {name: options[option] if is_log else name for name, option in _OPTIONS.items()}
+    return names | {name: name for name in options.get("side", ())}
+
+
+def check_rows(raw: pl.DataFrame, path: Path, options: dict) -> pl.DataFrame:
+    """The rows in the builders' form.
+
+    Args:
+        raw: columns as `names_of` says; that of the category and the side columns may be missing.
+        path: for messages.
+        options: of the build.
+
+    Returns:
+        In their order: user_id, item_id (String), time (Int64, seconds) and, of the category and the side columns,
+        those that there are (String, null where empty).
+
+    Raises:
+        UserError: a column is missing, or a row has no user, no item or no readable time.
+    """
+    names = names_of(options)
+    needed = [names[name] for name in ("user_id", "item_id", "time")]
+    missing = [name for name in needed if name not in raw.columns]
+    if missing:
+        raise UserError(
+            f"{path}: {', '.join(missing)} missing; rows need the columns {', '.join(needed)} and have "
+            f"{', '.join(raw.columns)}"
+        )
+    texts = [name for name, theirs in names.items() if name != "time" and theirs in raw.columns]
+    try:
+        times = read_times(raw[names["time"]], options.get("time_unit"), options.get("time_format"))
+    except pl.exceptions.PolarsError as error:
+        raise UserError(f"{path}: column {names['time']!r} holds no times: {str(error).splitlines()[0]}") from error
+    rows = raw.select(pl.col(names[name]).cast(pl.String).alias(name) for name in texts).select(
+        *[without_separator(name).replace("", None) for name in texts], times.seconds.alias("time")
+    )
+    for name in ("user_id", "item_id", "time"):
+        if rows[name].null_count():
+            row = int(rows[name].is_null().arg_max() or 0)
+            raise UserError(f"{path}: row {row + 1} has no usable {names[name]} ({raw[names[name]][row]!r})")
+    if options.get("time_unit") is None and (outside := times.outside()).any():
+        row = int(outside.arg_max() or 0)
+        raise UserError(f"{path}: row {row + 1}: {names['time']} {times.of_year(row)}")
+    return rows
+
+
+def item_properties(log: pl.DataFrame) -> pl.DataFrame:
+    """item_id, cate_id and the side columns of each item, as its last row in the log says."""
+    last = log.sort("time", maintain_order=True).unique("item_id", keep="last", maintain_order=True)
+    return last.select("item_id", "cate_id", *side_columns(log))
+
+
+def complete(
+    rows: pl.DataFrame, log: pl.DataFrame, items: pl.DataFrame, options: dict
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Give rows their histories, strictly before their times, and what they do not say of their items.
+
+    Args:
+        rows: of `check_rows`.
+        log: as it was read.
+        items: of `item_properties`, and items that the log does not have.
+        options: of the build.
+
+    Returns:
+        The rows as samples, user_id, item_id, cate_id, the side columns, history_start and history_length, and the
+        behaviours that they refer to. A category or side value that nobody knows is "unknown".
+    """
+    behaviours = behaviour_table(sort_log(log, options["ties"], stream(options, "ties")), options)
+    users = behaviours.select("user_id").unique(maintain_order=True).with_row_index("number")
+    number = rows.join(users, on="user_id", how="left", maintain_order="left")["number"].cast(pl.Int64)
+    start, length = preceding(
+        behaviours,
+        behaviours["user_id"].rle_id().cast(pl.Int64).to_numpy(),
+        number.fill_null(users.height).to_numpy(),
+        rows["time"].to_numpy(),
+        options,
+    )
+    properties = {name: f"{name} of the item" for name in items.columns if name != "item_id"}
+    known = rows.join(items.rename(properties), on="item_id", how="left", maintain_order="left")
+    samples = known.select(
+        "user_id",
+        "item_id",
+        *(
+            pl.coalesce(name if name in rows.columns else None, of_item).fill_null(UNKNOWN).alias(name)
+            for name, of_item in properties.items()
+        ),
+        history_start=pl.Series(start),
+        history_length=pl.Series(length),
+    )
+    return samples, behaviours
