@@ -12,7 +12,7 @@ function show(row, slot) {
     if (slot === undefined) delete part.dataset.slot;
     else part.dataset.slot = slot;
   }
-  document.querySelector(`tr[data-row="${row}"] button`).ariaPressed = slot !== undefined;
+  document.querySelector(`tr[data-row="${row}"] button`).setAttribute("aria-pressed", slot !== undefined);
 }
 
 function leave(row) {
@@ -35,9 +35,9 @@ const opposite = { ascending: "descending", descending: "ascending" };
 for (const [column, head] of all("thead th").entries())
   head.firstElementChild.addEventListener("click", () => {
     const { best } = head.dataset;
-    const order = head.ariaSort === best ? opposite[best] : best;
+    const order = head.getAttribute("aria-sort") === best ? opposite[best] : best;
     for (const other of all("thead th")) other.removeAttribute("aria-sort");
-    head.ariaSort = order;
+    head.setAttribute("aria-sort", order);
     const sign = order === "ascending" ? 1 : -1;
     const value = (row) => row.cells[column].dataset.value;
     const compare = (x, y) => (isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y);
