@@ -1,17 +1,35 @@
 """The options that every command on an experiment has."""
 
 import argparse
+import os
 
 from .configuration.overrides import add_set_option
 from .configuration.paths import find_config
 
 
 def add_experiment_options(parser: argparse.ArgumentParser, expid_help: str = "experiment id") -> None:
-    """Add `--config`, `--expid`, `--gpu` and `--set`."""
+    """Add `--config`, `--expid`, `--gpu` and those of `add_settings_options`."""
     add_config_option(parser)
     parser.add_argument("--expid", default="DIEN_amazon", metavar="ID", help=f"{expid_help}; default DIEN_amazon")
     parser.add_argument("--gpu", type=int, default=-1, metavar="N", help="index of the GPU, -1 for the CPU (default)")
+    add_settings_options(parser)
+
+
+def add_settings_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--set`, and `--data-root` and `--model-root`, which set what their names say.
+
+    A folder of theirs is below the working directory; one of the configuration is looked for beside it too.
+    """
     add_set_option(parser)
+    for key, what in (("data_root", "built data sets"), ("model_root", "checkpoints, states and logs")):
+        parser.add_argument(
+            f"--{key.replace('_', '-')}",
+            dest="settings",
+            action="append",
+            type=lambda folder, key=key: (key, os.path.abspath(folder)),
+            metavar="DIR",
+            help=f"folder of {what}, instead of the configuration's {key}",
+        )
 
 
 def add_config_option(parser: argparse.ArgumentParser) -> None:

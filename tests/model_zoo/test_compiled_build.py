@@ -161,9 +161,25 @@ def test_a_linked_cache_is_refused(compiler, tmp_path):
 def test_a_relative_cache_is_refused(compiler, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", "cache")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RuntimeError, match="XDG_CACHE_HOME='cache' must be an absolute path"):
+    with pytest.raises(RuntimeError, match="not kept in cache: XDG_CACHE_HOME must be an absolute path"):
         build()
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("home", ["none", "relative", "a file", "unwritable"])
+def test_a_home_that_is_none_is_refused(compiler, monkeypatch, tmp_path, home):
+    """`docker run --user 12345`: the system knows no such user."""
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    if home == "none":
+        monkeypatch.setattr("os.getuid", lambda: 54321)
+    else:
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("HOME", {"relative": "here", "a file": str(tmp_path / "file"), "unwritable": "/proc"}[home])
+    with pytest.raises(RuntimeError, match="XDG_CACHE_HOME"):
+        build()
+    assert not (tmp_path / "here").exists() and not (tmp_path / "~").exists()
 
 
 @pytest.fixture

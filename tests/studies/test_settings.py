@@ -61,3 +61,21 @@ def test_a_sweep_of_a_folder(workspace, monkeypatch, capsys):
     capsys.readouterr()
     assert sweep(command) == 0
     assert "1 runs, 1 finished already" in capsys.readouterr().out
+
+
+def test_folders_of_a_sweep(write_tuner, fast, workspace):
+    file = write_tuner({"embedding_dim": [1]})
+    assert sweep(["--config", str(file), "--model-root", "models", "--data-root", "sets"]) == 0
+    (entry,) = yaml.safe_load(Path("tuner/model_config.yaml").read_text()).values()
+    assert entry["model_root"] == str(workspace.folder / "models")
+    (data,) = yaml.safe_load(Path("tuner/dataset_config.yaml").read_text()).values()
+    assert data["data_root"] == str(workspace.folder / "sets")
+
+
+def test_folders_of_a_comparison(workspace, monkeypatch):
+    workspace.use_csv()
+    monkeypatch.setenv("PYTHONPATH", str(workspace.folder))
+    command = ["--expids", "Tiny_test", "--set", "epochs=1", "--model-root", "models", "--data-root", "sets"]
+    assert compare([*command, "--out", "out"]) == 0
+    assert Path("models/tiny/Tiny_test_seed7.model").is_file() and not Path("out/checkpoints").exists()
+    assert Path("sets/tiny/feature_map.json").is_file() and not list(Path("built").iterdir())

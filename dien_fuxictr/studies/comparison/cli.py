@@ -13,9 +13,8 @@ from dien_fuxictr.common.errors import UserError, exit_code, fail
 from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.common.lock import held
 from dien_fuxictr.experiment.checkout import Checkout
-from dien_fuxictr.experiment.configuration.overrides import add_set_option
 from dien_fuxictr.experiment.device import check_index
-from dien_fuxictr.experiment.options import add_config_option
+from dien_fuxictr.experiment.options import add_config_option, add_settings_options
 
 from ..runs.progress import run_with_progress
 from ..runs.run import Run
@@ -82,7 +81,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="runs at a time on the CPU; default 1")
     parser.add_argument("--gpu", type=int, nargs="+", metavar="N", help="one run at a time on each of these GPUs")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results")
-    add_set_option(parser)
+    add_settings_options(parser)
     options = parser.parse_args(arguments)
     for name in ("seeds", "workers"):
         if getattr(options, name) < 1:

@@ -84,15 +84,17 @@ def plan(
     """The runs of each experiment, a seed each.
 
     The seeds are the entry's own, the next, and so on: the first run is what `run_expid.py` gives. Without `out` the
-    comparison's folder is comparisons/<data set>.
+    comparison's folder is comparisons/<data set>. Checkpoints are below it, unless `settings` have a `model_root`.
     """
     dataset_id = next(iter(experiments.values()))["dataset_id"]
+    settings = settings or {}
     out = out or Path("comparisons", dataset_id)
+    model_root = settings.get("model_root", str(out / "checkpoints"))
 
     def run(name: str, params: dict[str, Any], seed: int) -> Run:
         expid = f"{name}_seed{seed}"
-        changes = {"seed": seed, "verbose": 0, "model_root": str(out / "checkpoints"), "model_id": expid}
-        own = {key: value for key, value in (settings or {}).items() if key not in changes}
+        changes = {"seed": seed, "verbose": 0, "model_root": model_root, "model_id": expid}
+        own = {key: value for key, value in settings.items() if key not in changes}
         return Run(expid, params | changes, out / f"comparison_{dataset_id}", out, own)
 
     return {

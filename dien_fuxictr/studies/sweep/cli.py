@@ -8,8 +8,8 @@ from pathlib import Path
 from dien_fuxictr.common.errors import UserError, exit_code, fail
 from dien_fuxictr.common.files import require_writable
 from dien_fuxictr.common.lock import held
-from dien_fuxictr.experiment.configuration.overrides import add_set_option
 from dien_fuxictr.experiment.device import check_index
+from dien_fuxictr.experiment.options import add_settings_options
 
 from ..runs.progress import run_with_progress
 from ..runs.run import Run
@@ -100,7 +100,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="how many --search tpe tries, those of earlier calls included; default 20",
     )
     parser.add_argument("--yes", action="store_true", help=f"train a grid of more than {MANY:,} combinations")
-    add_set_option(parser)
+    add_settings_options(parser)
     options = parser.parse_args(arguments)
     if options.search == "tpe" and options.tag:
         parser.error("--tag goes with a grid, not with --search tpe")

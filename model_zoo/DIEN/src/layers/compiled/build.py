@@ -62,15 +62,17 @@ def _cache() -> Path:
     Raises:
         RuntimeError: it cannot be made, or others may put files there.
     """
-    base = os.environ.get("XDG_CACHE_HOME")
-    if base and not Path(base).is_absolute():
-        raise RuntimeError(f"XDG_CACHE_HOME={base!r} must be an absolute path: compiled kernels are kept there.")
-    cache = (Path(base) if base else Path.home() / ".cache") / "dien-fuxictr"
+    base = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    if not base.is_absolute():  # ~ stays where there is no home
+        raise RuntimeError(f"Compiled kernels are not kept in {base}: XDG_CACHE_HOME must be an absolute path.")
+    cache = base / "dien-fuxictr"
     try:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         is_own = _is_own(cache)
     except OSError as error:
-        raise RuntimeError(f"The folder of compiled kernels, {cache}, cannot be made: {error}.") from error
+        raise RuntimeError(
+            f"The folder of compiled kernels, {cache}, cannot be made: {error}. Name one of yours in XDG_CACHE_HOME."
+        ) from error
     if not is_own:
         raise RuntimeError(
             f"{cache} is a link, belongs to another user or may be written by others, so that what is in it may not be "
