@@ -219,7 +219,7 @@ def test_good_values(changes):
         ({"label_col": "label"}, "label_col = 'label' in a.yaml [X] must be a mapping with name and dtype, or a list"),
         ({"label_col": {"name": 5, "dtype": "float"}}, "name = 5"),
         ({"build": "amazon"}, "build = 'amazon' in a.yaml [X] must be a mapping of options"),
-        ({"build": {"source": "amazon"}}, "build option reviews is missing"),
+        ({"build": {"source": "amazon"}}, "reviews is missing in the build from source amazon"),
         ({"use_features": 3}, "use_features = 3 in a.yaml [X] must be a list of features, or null for all"),
         ({"use_features": [3]}, "use_features = [3]"),
         ({"group_id": 5}, "group_id = 5"),

@@ -6,25 +6,34 @@ sorted characters, so that a data set cut at 12 and one at 21 share a name and o
 
 import hashlib
 import json
+import logging
 import math
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from dien_fuxictr.common.contract import Contract
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.names import nearest
 from dien_fuxictr.common.shipped import is_installed
-from dien_fuxictr.experiment.configuration.config import Config, merge_dataset, merge_model, read_files, section
+from dien_fuxictr.experiment.configuration.config import Config, merge, merge_dataset, merge_model, read_files, section
 from dien_fuxictr.experiment.configuration.paths import find_config
 from dien_fuxictr.experiment.configuration.yaml_files import read_yaml, write_config
-from dien_fuxictr.experiment.contract import known_keys
+from dien_fuxictr.experiment.contract import check_configuration, known_keys
 from dien_fuxictr.experiment.models import find_model
 
 from .space import Range, Space, read_space
 
 MANY = 10_000
 """A grid of more combinations is more often a mistake than meant."""
+
+
+_MAPPING = dict[str, Any]
+_TYPES = {"base_config": str, "base_expid": str, "dataset_id": str, "tuner_space": _MAPPING}
+_TYPES |= {"model_config": _MAPPING, "dataset_config": _MAPPING}
+_KEYS = Contract({key: [kind] for key, kind in _TYPES.items()}, ["base_expid", "tuner_space"])
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,10 @@ class Tuner:
         """Where its runs are: named like the file without its suffix."""
         return self.file.with_suffix("")
 
+    def where(self, key: str) -> str:
+        """Where a run's key comes from."""
+        return f"tuner_space of {self.file}" if key in self.space else self.base.where(key)
+
 
 def read_tuner(file: Path, settings: dict[str, Any] | None = None) -> Tuner:
     """Read a tuner file.
@@ -69,10 +82,8 @@ def read_tuner(file: Path, settings: dict[str, Any] | None = None) -> Tuner:
     if file.suffix not in (".yaml", ".yml"):
         raise UserError(f"--config {file}: a tuner file ends in .yaml; its experiments go to a folder named without it")
     tuner = read_yaml(file)
-    for key in ("base_expid", "tuner_space"):
-        if not tuner.get(key):
-            close = nearest(key, tuner)
-            raise UserError(f"{file}: {key} is missing{f'; is it {close[0]!r}?' if close else ''}")
+    if unknown := _KEYS.check(tuner, lambda _: str(file)):
+        logging.warning(f"{file}: unknown keys, without effect: {', '.join(unknown)}")
     space = read_space(section(tuner, "tuner_space", file), file)
     settings = settings or {}
     if both := [key for key in settings if key in space]:
@@ -90,7 +101,7 @@ def write_grid(tuner: Tuner, at_most: float = MANY) -> None:
         at_most: combinations.
 
     Raises:
-        UserError: a range, which has no combinations; more of them.
+        UserError: a range, which has no combinations; more of them; one with a value that is not allowed.
     """
     for key, allowed in tuner.space.items():
         if isinstance(allowed, Range):
@@ -102,6 +113,9 @@ def write_grid(tuner: Tuner, at_most: float = MANY) -> None:
             "--search tpe as many as you say"
         )
     datasets, experiments = enumerate_space(tuner, {key: allowed.examples for key, allowed in tuner.space.items()})
+    for expid in experiments:
+        config = merge({tuner.file: experiments}, {tuner.file: datasets}, tuner.folder, expid)
+        check_configuration(deepcopy(config.params), tuner.where)
     write_config(tuner.folder / "dataset_config.yaml", datasets)
     write_config(tuner.folder / "model_config.yaml", experiments)
 

@@ -212,7 +212,7 @@ def _check(tuner: Tuner) -> dict[str, Any]:
     first = {**tuner.base.params, **{key: allowed.examples[0] for key, allowed in tuner.space.items()}}
     for key, allowed in tuner.space.items():
         for value in allowed.examples:
-            check_configuration(deepcopy({**first, key: value}), lambda _: f"tuner_space of {tuner.file}")
+            check_configuration(deepcopy({**first, key: value}), tuner.where)
     check_monitor(tuner.name, first)
     return first
 

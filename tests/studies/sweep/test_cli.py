@@ -176,8 +176,8 @@ def test_lines_of_a_configuration_folder_count_with_a_caution(workspace, script,
     [
         ({"embedding_dim": [1]}, ["--tag", "009"], "--tag 009: no experiment of tuner has it; there are Tiny_test_001"),
         ({"monitor": "MRR"}, [], "metrics lacks MRR, the monitor that ranks the runs"),
-        ({"batch_size": [8, 0]}, [], "batch_size = 0 in tuner/model_config.yaml [Tiny_test_002_"),
-        ({"monitor": [["AUC"]]}, [], "monitor = ['AUC'] in tuner/model_config.yaml [Tiny_test_001_"),
+        ({"batch_size": [8, 0]}, [], "batch_size = 0 in tuner_space of tuner.yaml must be a whole number from 1"),
+        ({"monitor": [["AUC"]]}, [], "monitor = ['AUC'] in tuner_space of tuner.yaml must be a metric"),
         ({"embeding_dim": [1]}, [], "did you mean 'embedding_dim'?"),
     ],
 )
@@ -185,6 +185,13 @@ def test_bad_input_is_one_line(write_tuner, fast, capsys, space, arguments, mess
     assert main(["--config", str(write_tuner(space)), *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: ") and err.count("\n") == 1 and message in err and not ran()
+
+
+def test_a_wrong_combination_leaves_those_of_an_earlier_sweep(write_tuner, fast):
+    assert main(["--config", str(write_tuner({"batch_size": [8]}))]) == 0
+    before = {file: file.read_bytes() for file in Path("tuner").glob("*.yaml")}
+    assert before and main(["--config", str(write_tuner({"batch_size": [16, 0]}))]) == 2
+    assert {file: file.read_bytes() for file in Path("tuner").glob("*.yaml")} == before
 
 
 @pytest.mark.parametrize("values", [101, 31_623])

@@ -152,8 +152,8 @@ BAD: list[tuple[Callable[..., Path], str]] = [
     (lambda write: write({"zzzz": [1]}), "unknown key 'zzzz' in tuner_space of tuner.yaml; Tiny_test has no such key"),
     (lambda write: write({"embedding_dim": []}), "embedding_dim in tuner_space has no value"),
     (lambda write: write({"dataset_id": ["a", "b"]}), "dataset_id cannot be in tuner_space"),
-    (lambda write: write([1]), "tuner_space in tuner.yaml must map keys to values"),
-    (lambda write: write(None, tuner_spce={"a": 1}), "tuner_space is missing; is it 'tuner_spce'?"),
+    (lambda write: write([1]), "tuner_space = [1] in tuner.yaml must be a mapping"),
+    (lambda write: write(None, tuner_spce={"a": 1}), "unknown key 'tuner_spce' in tuner.yaml; did you mean 'tuner_space'?"),
     (lambda write: write({"embedding_dim": [1]}, base_expid=None), "base_expid is missing"),
     (
         lambda write: write({"embedding_dim": [1]}, base_expid="Tiny_tset"),
@@ -196,3 +196,8 @@ def test_broken_yaml(workspace):
     Path("tuner.yaml").write_text("a: [")
     with pytest.raises(UserError, match="not readable YAML"):
         write_grid(Path("tuner.yaml"))
+
+
+def test_a_key_that_nothing_reads_is_a_warning(write_tuner, caplog):
+    assert read_tuner(write_tuner({"embedding_dim": [1]}, my_note="x")).space
+    assert "tuner.yaml: unknown keys, without effect: my_note" in caplog.text
