@@ -153,7 +153,10 @@ BAD: list[tuple[Callable[..., Path], str]] = [
     (lambda write: write({"embedding_dim": []}), "embedding_dim in tuner_space has no value"),
     (lambda write: write({"dataset_id": ["a", "b"]}), "dataset_id cannot be in tuner_space"),
     (lambda write: write([1]), "tuner_space = [1] in tuner.yaml must be a mapping"),
-    (lambda write: write(None, tuner_spce={"a": 1}), "unknown key 'tuner_spce' in tuner.yaml; did you mean 'tuner_space'?"),
+    (
+        lambda write: write(None, tuner_spce={"a": 1}),
+        "unknown key 'tuner_spce' in tuner.yaml; did you mean 'tuner_space'?",
+    ),
     (lambda write: write({"embedding_dim": [1]}, base_expid=None), "base_expid is missing"),
     (
         lambda write: write({"embedding_dim": [1]}, base_expid="Tiny_tset"),
