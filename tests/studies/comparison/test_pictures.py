@@ -88,7 +88,7 @@ def test_intervals_of_a_part_are_those_of_its_users() -> None:
     assert ends[0] < auc < ends[1] and ends[1] - ends[0] < picked[1][1][1] - picked[1][1][0]
     (picture,) = [draw_slices({"a": ""}, {"a": runs}, Slices("length", ["1", "2"], np.where(rows, 0, 1)))]
     assert texts(picture)[0] == f"a, 1: {auc:.4f} [{ends[0]:.4f}, {ends[1]:.4f}]"
-    assert picture.svg.count('class="interval"') == 1
+    assert picture.svg.count('class="interval"') == picture.svg.count('class="line apart"') == 1
 
 
 def test_calibration_of_perfectly_calibrated_predictions() -> None:
