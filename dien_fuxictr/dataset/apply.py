@@ -83,11 +83,11 @@ def apply_build(params: dict, rows: Path, out: Path, verbose: bool = True) -> No
     own = raw.drop(taken)
 
     def parts() -> Iterator[pl.DataFrame]:
-        for first in tqdm(range(0, raw.height, CSV_ROWS), unit_scale=CSV_ROWS, unit="rows", disable=not verbose):
-            part = samples[first : first + CSV_ROWS]
-            start, length = (part[name].to_numpy() for name in RANGE)
-            text = as_text(behaviours, start, length, histories)
-            yield part.drop(RANGE).hstack(text).hstack(own[first : first + CSV_ROWS])
+        with tqdm(total=raw.height, unit="rows", desc=out.name, disable=not verbose) as progress:
+            for part, more in zip(samples.iter_slices(CSV_ROWS), own.iter_slices(CSV_ROWS), strict=True):
+                start, length = (part[name].to_numpy() for name in RANGE)
+                yield part.drop(RANGE).hstack(as_text(behaviours, start, length, histories)).hstack(more)
+                progress.update(part.height)
 
     _write(parts(), out, params.get("sep", ","))
     users = samples.group_by("user_id").agg(pl.col("history_length").max())
