@@ -11,7 +11,7 @@ from made import features, make_feature_map, write_catalogues
 from torch import Tensor
 
 from model_zoo.DIEN.src.fields import SequenceFields
-from model_zoo.DIEN.src.negatives import BatchPool, NegativeSampler, draw_against
+from model_zoo.DIEN.src.negatives import BatchPool, Catalogue, NegativeSampler, draw_against
 
 FIELDS = SequenceFields(
     ("item_id", "cate_id"), ("item_history", "cate_history"), ("neg_item_history", "neg_cate_history")
@@ -64,9 +64,16 @@ def test_the_catalogue_gives_known_behaviours_as_often_as_the_source_says(tmp_pa
     assert share == pytest.approx(0.9 if source == "popularity" else 0.5, abs=0.03)
 
 
+def test_draws_at_the_ends_and_borders_of_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A border belongs to the next behaviour; a product that rounds up to the sum of weights, to the last."""
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.tensor([0, 0.25, 0.5, 1], dtype=torch.float64))
+    ids, found = Catalogue(torch.tensor([[7, 8, 9]]), torch.tensor([1, 1, 2])).draw((4,))
+    assert ids.tolist() == [[7, 8, 9, 9]] and found.all()
+
+
 def test_columns_are_negatives_but_for_padding_unknown_ids_and_the_behaviour_itself() -> None:
-    ids = torch.tensor([[1, 2, 3, 4, 5], [1, 1, 1, 1, 1]])
-    columns = torch.tensor([[8, 0, OOV_ITEM, 9, 5], [2, 2, 2, OOV_CATE, 2]])
+    ids = torch.tensor([[2, 2, 3, 4, 5], [1, 1, 1, 1, 1]])
+    columns = torch.tensor([[1, 0, OOV_ITEM, 9, 5], [2, 2, 2, OOV_CATE, 2]])
     found, valid = sampler("column")(ids, columns)
     assert torch.equal(found, columns.unsqueeze(-1))
     assert valid.flatten().tolist() == [True, False, False, False, False]
