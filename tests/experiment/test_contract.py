@@ -99,6 +99,15 @@ def test_other_unknown_keys_are_one_warning_or_with_strict_an_error():
         check(strict=True, **settings)
 
 
+@pytest.mark.parametrize("key", ["loss", "optimizer", "dnn_activations", "net_regularizer", "metrics", "monitor"])
+def test_no_text_is_evaluated(key, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for text in ("x if open('owned', 'w') else y", "open('owned', 'w')", "l1(open('owned', 'w'))"):
+        with pytest.raises(UserError):
+            check(**{key: [text] if key == "metrics" else text})
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_model_of_a_checkout_declares_no_types(monkeypatch):
     class Other(BaseModel):
         def __init__(self, feature_map, net_dropout=0, units=3, **kwargs):

@@ -1,10 +1,13 @@
 """What keywords make of the model, and which values are refused."""
 
+import inspect
 import logging
 
 import pytest
 import torch
 from made import TWO, features, make_batch, train_loss
+
+from model_zoo.DIEN.src import DIEN
 
 GRU_TYPES = ["GRU", "AIGRU", "AGRU", "AUGRU"]
 LENGTHS = [6, 0, 1, 3, 2]
@@ -198,3 +201,33 @@ def test_a_projecting_encoder_is_no_pooling(make_dien):
     # Negatives are behaviours of the batch, too.
     distances = torch.cdist(behaviours.negatives[behaviours.valid], behaviours.embedded)
     assert distances.min(dim=1).values.max() < 1e-5
+
+
+def test_defaults_are_those_of_the_zoo():
+    zoo = {
+        "model_id": "DIEN",
+        "gpu": -1,
+        "dnn_hidden_units": [200, 80],
+        "dnn_activations": "ReLU",
+        "learning_rate": 1e-3,
+        "embedding_dim": 16,
+        "net_dropout": 0,
+        "batch_norm": True,
+        "dien_target_field": [("item_id", "cate_id")],
+        "dien_sequence_field": [("click_history", "cate_history")],
+        "dien_neg_seq_field": [("neg_click_history", "neg_cate_history")],
+        "gru_type": "AUGRU",
+        "enable_sum_pooling": False,
+        "attention_dropout": 0,
+        "attention_type": "bilinear_attention",
+        "attention_hidden_units": [80, 40],
+        "attention_activation": "Dice",
+        "use_attention_softmax": True,
+        "aux_hidden_units": [100, 50],
+        "aux_activation": "ReLU",
+        "aux_loss_alpha": 0,
+        "embedding_regularizer": None,
+        "net_regularizer": None,
+    }
+    own = {name: parameter.default for name, parameter in inspect.signature(DIEN).parameters.items()}
+    assert {name: own[name] for name in zoo} == zoo and list(own)[1 : len(zoo) + 1] == list(zoo)
