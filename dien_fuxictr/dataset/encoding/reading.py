@@ -145,8 +145,6 @@ class SplitReader:
 
     def _require_labels(self, frame: pl.DataFrame, files: list[str], data_format: str) -> None:
         for label in self._labels:
-            if label["name"] not in frame.columns:
-                continue
             values = frame[label["name"]]
             empty = (values.is_null() | values.is_nan() if values.dtype.is_float() else values.is_null()).arg_true()
             if len(empty):

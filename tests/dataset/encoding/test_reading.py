@@ -141,7 +141,8 @@ def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:
 
 def test_optional_columns_may_be_missing(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("history\na^b\n")
-    split = SplitReader([HISTORY], LABEL).read(tmp_path / "rows.csv", "csv", optional=["label"])
+    user = {"name": "user", "type": "meta", "dtype": "str"}
+    split = SplitReader([user, HISTORY], []).read(tmp_path / "rows.csv", "csv", optional=["user"])
     assert split.frame.columns == [] and split.histories["history"].length.tolist() == [2]
 
 
