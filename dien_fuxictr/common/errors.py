@@ -39,8 +39,8 @@ def exit_code(run: Callable[[], int], interrupted: str, log: Callable[[], Path |
         log: asked for the file that gets the traceback of an error that nobody has foreseen; see `keep_traceback`.
 
     Returns:
-        Its code; 1 for a `TrainingError` or an error that nobody has foreseen, 2 for bad input or a full disk, 130
-        after a Ctrl-C, 143 after SIGTERM.
+        Its code; 1 for a `TrainingError` or an error that nobody has foreseen, 2 for bad input, a full disk or
+        a file that may not be used, 130 after a Ctrl-C, 143 after SIGTERM.
     """
     with sigterm_raises():
         try:
@@ -57,4 +57,6 @@ def exit_code(run: Callable[[], int], interrupted: str, log: Callable[[], Path |
         except Exception as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 return fail(f"cannot write {error.filename or 'a file'}: {error.strerror}", 2)
+            if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                return fail(f"{error.filename or 'a file'}: {error.strerror}", 2)
             return fail(f"{summary(error)}; the traceback is in {keep_traceback(error, log())}", 1)

@@ -12,14 +12,21 @@ import argparse
 import sys
 from pathlib import Path
 
-from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.errors import UserError, exit_code
 
 from .samples.audit import audit, read_csv, table
 from .samples.samples import Samples
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the audit of a data set; exit code 2 on wrong input."""
+    """Print the audit of a data set.
+
+    Args:
+        arguments: the command line without the program's name; None: the process's.
+
+    Returns:
+        Exit code, see `exit_code`.
+    """
     parser = argparse.ArgumentParser(
         prog="audit_dataset.py",
         description=__doc__,
@@ -27,6 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("path", nargs="+", type=Path, help="a folder, or the training and the test CSV file")
     paths = parser.parse_args(arguments).path
+    return exit_code(lambda: _run(paths), "interrupted")
+
+
+def _run(paths: list[Path]) -> int:
     if len(paths) == 1 and (paths[0] / "samples").is_dir():  # a data set that run_expid.py has built
         paths = [paths[0] / "samples"]
     try:
@@ -35,9 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         if len(paths) > 2 or (len(paths) == 1 and not paths[0].is_dir()):
             raise UserError("give one folder, or two files: the training and the test CSV")
         result = audit(Samples.load(paths[0]) if len(paths) == 1 else read_csv(*paths))
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except OSError as error:
+        raise UserError(str(error)) from error
     print(table(result))
     for warning in result["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)

@@ -97,6 +97,7 @@ def test_memory_and_recursion(capsys, run, line):
         (KeyboardInterrupt(), 130, "stopped"),
         (KeyboardInterrupt("all is saved"), 130, "all is saved"),
         (OSError(28, "No space left on device", "a file"), 2, "cannot write a file: No space left on device"),
+        (PermissionError(13, "Permission denied", "a file"), 2, "a file: Permission denied"),
     ],
 )
 def test_what_has_a_line_of_its_own_leaves_no_file(capsys, error, code, line):
