@@ -1,5 +1,6 @@
 """Ctrl-C, and SIGTERM, by which Slurm and Kubernetes end a program, as exceptions that come when it can take them."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ class HeldBack:
         self.received: type[KeyboardInterrupt] | None = None
         self._is_allowed = False
         self._before = {}
+        self._pid = os.getpid()
 
     def __enter__(self) -> "HeldBack":
         usual = {signal.SIGINT: (signal.default_int_handler,), signal.SIGTERM: (signal.SIG_DFL, _terminate)}
@@ -75,9 +77,14 @@ class HeldBack:
             self._is_allowed = False
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if os.getpid() != self._pid:  # a process of a loader, which its parent ends
+            return
         error = Terminated if number == signal.SIGTERM else KeyboardInterrupt
         is_first = self.received is None
         self.received = self.received or error
+        if error is Terminated and is_first and os.name == "posix":
+            # A loader's processes may have got it too, and torch raises an error wherever the program is once they end.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if self._is_allowed if is_first else error is KeyboardInterrupt:
             raise error
 

@@ -172,7 +172,7 @@ class Trainer:
     def _train_epoch(self, train_loader: Any, valid_loader: Any, steps_per_epoch: int) -> None:
         place = self.progress
         self.model.train()
-        batches = self._epoch_batches(train_loader)
+        batches = self._fetched(self._epoch_batches(train_loader))
         if self._evaluation_is_due:  # interrupted in it
             self._eval_step(valid_loader)
             if place.stop:
@@ -216,6 +216,13 @@ class Trainer:
         if resumed is not None:
             checkpoint.set_rng_state(resumed)
         return batches
+
+    def _fetched(self, batches: Iterable[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+        try:
+            yield from batches
+        except Exception:  # a process of the loader's has ended, perhaps by the signal that this one has got too
+            with self._standing_still():
+                raise
 
     @contextmanager
     def _standing_still(self) -> Iterator[None]:

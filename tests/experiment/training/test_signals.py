@@ -198,6 +198,7 @@ def start(workspace, *command: str) -> subprocess.Popen[str]:
         stdout=subprocess.DEVNULL,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        start_new_session=True,
     )
 
 
@@ -220,6 +221,41 @@ def test_a_command_in_its_first_epoch(workspace, number, code):
     assert 0 < steps_saved(workspace)[0] < 7 and "Traceback" not in error
     assert workspace.run("--resume") == 0
     assert_equal(checkpoint.load(workspace.file(".model")), checkpoint.load(workspace.file(".model", "whole")))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_all_processes_of_a_command(workspace, number, code):
+    """Slurm ends all of a job's, those that load batches too; a terminal does with Ctrl-C."""
+    workspace.write_configs({"Tiny_test": {"epochs": 2, "fault": "slow", "num_workers": 2}})
+    process = start(workspace, str(ROOT / "run_expid.py"), "--expid", "Tiny_test")
+    wait_for(workspace.file(".log").exists, process)
+    os.killpg(process.pid, number)
+    _, error = process.communicate()
+    assert process.returncode == code, error
+    assert error.splitlines()[-1] == "error: interrupted; the state is saved, --resume goes on with it"
+    assert workspace.run("--resume") == 0
+
+
+def test_a_loader_that_fails_between_steps_after_a_signal(workspace, whole, monkeypatch):
+    """As torch's does that waits for a batch of a process that the signal has ended."""
+    fetched = trainer.Trainer._fetched
+
+    def fails(self, batches):
+        def failing():
+            for batch in batches:
+                yield batch
+                if self.progress.total_steps == 2:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    raise RuntimeError("DataLoader worker exited unexpectedly")
+
+        return fetched(self, failing())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Trainer, "_fetched", fails)
+        with pytest.raises(Terminated):
+            open_experiment("Tiny_test", set=SETTINGS).fit()
+    assert steps_saved(workspace) == (2, 2)
+    assert_equal(weights_of_the_resumed(workspace), whole)
 
 
 def test_a_sweep_ends_its_runs_the_same_way_and_goes_on_with_them(workspace):
