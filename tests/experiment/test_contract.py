@@ -163,6 +163,8 @@ def test_good_values(changes):
         ({"data_format": "h5"}, "must be csv, parquet or npz"),
         ({"data_loader": "fast"}, "data_loader = 'fast' in a.yaml [X] must be in_memory, zoo or None"),
         ({"min_categr_count": -3}, "min_categr_count = -3"),
+        ({"sep": "||"}, "sep = '||' in a.yaml [X] must be one ASCII character"),
+        ({"sep": ""}, "sep = ''"),
         ({"model_root": 5}, "model_root = 5 in a.yaml [X] must be text"),
         ({"data_root": 5}, "data_root = 5"),
         ({"metrics": "AUC"}, "metrics = 'AUC' in a.yaml [X] must be a list"),

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from dien_fuxictr.common.contract import described, whole
+from dien_fuxictr.common.contract import described, must, whole
 
 DATA_FORMATS = ("csv", "parquet", "npz")
 LOADERS = ("in_memory", "zoo")
@@ -27,7 +27,7 @@ ENTRY: dict[str, Any] = {
     "min_categr_count": whole(0),
     "num_buckets": whole(1),
     "data_block_size": int,
-    "sep": Annotated[str, "one character"],
+    "sep": described(str, "one ASCII character", must(lambda sep: len(sep) == 1 and sep.isascii())),
     "n_rows": whole(1) | None,
     "rebuild_dataset": bool,
     "data_loader": Literal[(*LOADERS, None)],
