@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,18 +9,18 @@ from functools import partial
 from pathlib import Path
 
 import fuxictr
-from fuxictr.utils import print_to_json, print_to_list
+from fuxictr.utils import print_to_json
 
-from dien_fuxictr.common.errors import UserError, exit_code
+from dien_fuxictr.common.errors import exit_code
 from dien_fuxictr.common.files import require_writable
 
 from .configuration.config import Config, load_config
-from .evaluation.evaluate import Evaluation
 from .evaluation.new_rows import output_path, write_scores
 from .experiment import Experiment
 from .logs import RunLog
 from .options import add_experiment_options
 from .report import Report
+from .results import append_result, results_file
 from .training.observer import Observer
 from .training.tensorboard import TensorBoard
 
@@ -141,7 +140,7 @@ def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) ->
 
 
 def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog) -> None:
-    results = _results_file(options.config)
+    results = results_file(options.config)
     require_writable(results, append=True)
     zoo = experiment.params.get("zoo")
     report = Report(options.report, zoo) if options.report else None
@@ -159,26 +158,6 @@ def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog) -> 
             assert experiment.progress
             valid, test = evaluations.get("valid"), evaluations.get("test")
             report.save(experiment.model, experiment.config.params, experiment.progress, valid, test)
-        _append_result(results, options.expid, experiment.params["dataset_id"], evaluations)
+        append_result(results, options.expid, experiment.params["dataset_id"], evaluations)
     except KeyboardInterrupt as error:
         raise type(error)("interrupted after training; --resume evaluates its weights") from error
-
-
-def _results_file(config: Path) -> Path:
-    """`<name of the config folder>.csv` in the working directory."""
-    return Path(f"{Path(os.path.abspath(config)).name.replace('.yaml', '')}.csv")
-
-
-def _append_result(file: Path, expid: str, dataset_id: str, evaluations: dict[str, Evaluation]) -> None:
-    """One line in the zoo's form."""
-    valid, test = (
-        print_to_list(evaluations[split].metrics) if split in evaluations else "" for split in ("valid", "test")
-    )
-    try:
-        with open(file, "a+", encoding="utf-8") as results:
-            results.write(
-                f" {datetime.now():%Y%m%d-%H%M%S},[command] python {' '.join(sys.argv)},[exp_id] {expid},"
-                f"[dataset_id] {dataset_id},[train] N.A.,[val] {valid},[test] {test}\n"
-            )
-    except OSError as error:
-        raise UserError(f"cannot write {file}: {error.strerror}") from error

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from dien_fuxictr.common.errors import UserError, exit_code, fail
-from dien_fuxictr.common.files import write_atomic
+from dien_fuxictr.common.files import require_writable, write_atomic
 from dien_fuxictr.common.lock import held
 from dien_fuxictr.experiment.checkout import Checkout
 from dien_fuxictr.experiment.device import check_index
 from dien_fuxictr.experiment.options import add_config_option, add_settings_options
+from dien_fuxictr.experiment.results import results_file
 
 from ..runs.progress import run_with_progress
 from ..runs.run import Run
@@ -128,6 +129,7 @@ def _run(options: argparse.Namespace, command: str) -> int:
             experiments.setdefault(entry["model_id"], entry)  # an entry of the user's goes first
     systems = plan(experiments, options.seeds, options.out, settings)
     runs = [run for turn in zip(*systems.values(), strict=True) for run in turn]  # all of a seed before the next seed
+    require_writable(results_file(runs[0].config), append=True)  # by the runs
     write_runs(runs, options.config)
     left = [run for run in runs if run.result is None]
     finished, study = len(runs) - len(left), runs[0].study

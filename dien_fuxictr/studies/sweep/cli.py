@@ -10,13 +10,14 @@ from dien_fuxictr.common.files import require_writable
 from dien_fuxictr.common.lock import held
 from dien_fuxictr.experiment.device import check_index
 from dien_fuxictr.experiment.options import add_settings_options
+from dien_fuxictr.experiment.results import results_file
 
 from ..runs.progress import run_with_progress
 from ..runs.run import Run
 from .grid import MANY, read_tuner, write_grid
 from .leaderboard import leaderboard, render, write_csv
 from .lines import take_over
-from .runs import load_runs, results_file
+from .runs import load_runs
 
 EPILOG = """
 examples:

@@ -1,6 +1,5 @@
 """The runs of a configuration folder."""
 
-import os
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -47,8 +46,3 @@ def check_monitor(expid: str, params: dict[str, Any]) -> None:
     missing = set(monitor_of(params).get_metrics()) - set(params["metrics"])
     if missing:
         raise UserError(f"{expid}: metrics lacks {', '.join(sorted(missing))}, the monitor that ranks the runs")
-
-
-def results_file(folder: Path) -> Path:
-    """Where `run_expid.py` appends the results of a configuration folder: in the working directory."""
-    return Path(f"{os.path.basename(os.path.abspath(folder))}.csv")

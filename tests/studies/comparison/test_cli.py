@@ -174,6 +174,7 @@ def test_equal_entries_are_trained_once_unless_both_are_named(fake: Fake) -> Non
         (["--expids", "no_auc"], "no_auc: metrics has no AUC"),
         (["--expids", "untested"], "untested: data set no_test has no test_data, and a comparison is on the test set"),
         (["--expids", "weak", "--base", "strong"], "--base strong is none of the experiments: weak"),
+        (["--expids", "weak", "--gpu", "0", "-7"], "--gpu -7: must be -1 for the CPU, or the index of a GPU"),
         (["--dataset", "none"], "config has no experiment with --dataset none"),
         ([], "no experiment to compare"),
         (["--config", "nowhere", "--expids", "weak"], "nowhere: no such folder"),
@@ -184,6 +185,11 @@ def test_bad_input(fake: Fake, arguments: list[str], message: str, capsys: pytes
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.startswith("error: ") and message in shown.err and shown.err.count("\n") == 1
     assert not Path("comparisons").exists() and fake.started == []
+
+
+def test_what_the_runs_cannot_write_ends_it_before_they_start(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("comparison_d.csv").mkdir()
+    test_bad_input(fake, ["--expids", "weak"], "cannot write comparison_d.csv: it exists and is no file", capsys)
 
 
 def test_nothing_finished(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
