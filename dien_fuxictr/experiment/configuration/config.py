@@ -98,7 +98,7 @@ def merge(
         raise UserError(f"--set model_id={settings['model_id']}: the experiment id, {expid}, names a run's files")
     config = merge_model(models, folder, expid)
     config.override({key: value for key, value in settings.items() if key == "dataset_id"})
-    merge_dataset(config, datasets)
+    _merge_dataset(config, datasets)
     config.override({key: value for key, value in settings.items() if key != "dataset_id"})
     return config
 
@@ -117,7 +117,7 @@ def load_dataset(folder: Path, dataset_id: str) -> Config:
 
 
 def merge_model(models: dict[Path, dict[str, Any]], folder: Path, expid: str) -> Config:
-    """`Base` and the experiment of already read files; `merge_dataset` adds the data set.
+    """`Base` and the experiment of already read files, without the data set.
 
     Args:
         models: file -> section -> content.
@@ -140,15 +140,12 @@ def merge_model(models: dict[Path, dict[str, Any]], folder: Path, expid: str) ->
     return config
 
 
-def merge_dataset(config: Config, datasets: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+def _merge_dataset(config: Config, datasets: dict[Path, dict[str, Any]]) -> None:
     """Add the entry of the experiment's data set.
 
     Args:
         config: of `merge_model`, changed in place.
         datasets: file -> data set -> entry.
-
-    Returns:
-        The entry.
 
     Raises:
         UserError: no data set named, a template (`dataset_id: TBD`), or no such data set.
@@ -163,9 +160,7 @@ def merge_dataset(config: Config, datasets: dict[Path, dict[str, Any]]) -> dict[
             f"expid {expid} in {config.folder} is a template (dataset_id: TBD): give it a data set, one of {known}"
         )
     file = _find(datasets, dataset_id, "dataset_id", config.folder, config.warnings)
-    entry = section(datasets[file], dataset_id, file)
-    config.merge(entry, file, dataset_id)
-    return entry
+    config.merge(section(datasets[file], dataset_id, file), file, dataset_id)
 
 
 def read_files(folder: Path, kind: str) -> dict[Path, dict[str, Any]]:

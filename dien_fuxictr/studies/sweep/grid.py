@@ -18,7 +18,7 @@ from dien_fuxictr.common.contract import Contract
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.names import nearest
 from dien_fuxictr.common.shipped import is_installed
-from dien_fuxictr.experiment.configuration.config import Config, merge, merge_dataset, merge_model, read_files, section
+from dien_fuxictr.experiment.configuration.config import Config, merge, merge_model, read_files, section
 from dien_fuxictr.experiment.configuration.paths import find_config
 from dien_fuxictr.experiment.configuration.yaml_files import read_yaml, write_config
 from dien_fuxictr.experiment.contract import check_configuration, known_keys
@@ -127,14 +127,15 @@ def _base(tuner: dict[str, Any], file: Path, settings: dict[str, Any]) -> tuple[
     def files(kind: str) -> dict[Path, dict[str, Any]]:
         return {file: section(tuner, kind, file)} if kind in tuner else read_files(folder, kind)
 
-    name = str(tuner["base_expid"])
-    base = merge_model(files("model_config"), file if "model_config" in tuner else folder, name)
-    is_template = base.params.get("dataset_id") == "TBD"
-    named = settings.get("dataset_id", tuner.get("dataset_id", base.params.get("dataset_id")))
-    base.params["dataset_id"] = named
-    entry = merge_dataset(base, files("dataset_config"))
-    base.override({key: value for key, value in settings.items() if key != "dataset_id"})
-    entry |= {key: base.params[key] for key in entry.keys() & settings.keys()}
+    name, models, datasets = str(tuner["base_expid"]), files("model_config"), files("dataset_config")
+    place = file if "model_config" in tuner else folder
+    own = {"dataset_id": tuner["dataset_id"]} if "dataset_id" in tuner else {}
+    base = merge(models, datasets, place, name, own | settings)
+    is_template = merge_model(models, place, name).params.get("dataset_id") == "TBD"
+    keys = next(
+        entries[base.params["dataset_id"]] for entries in datasets.values() if base.params["dataset_id"] in entries
+    )
+    entry = {key: base.params[key] for key in keys}
     if "data_format" not in base.params:
         base.params["data_format"] = entry["data_format"] = "csv"  # FuxiCTR's default
     return base, entry, f"{base.params.get('model')}_{base.params['dataset_id']}" if is_template else name
