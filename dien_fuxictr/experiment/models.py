@@ -46,13 +46,17 @@ def own_models() -> list[str]:
     return sorted({folder.parent.name for root in roots for folder in Path(root).glob("*/src")})
 
 
-def load_feature_map(params: dict[str, Any]) -> FeatureMap:
+def load_feature_map(params: dict[str, Any], data_dir: Path | None = None) -> FeatureMap:
     """The data set's feature map, with the experiment's `use_features`, `feature_specs` and `group_id`.
+
+    Args:
+        params: of the experiment.
+        data_dir: its folder; None: data_root/dataset_id.
 
     Raises:
         UserError: no feature map; a feature that the data set does not have.
     """
-    data_dir = Path(params["data_root"], params["dataset_id"])
+    data_dir = data_dir or Path(params["data_root"], params["dataset_id"])
     file = data_dir / "feature_map.json"
     if not file.is_file():
         raise UserError(f"data set {params['dataset_id']}: {file} does not exist")

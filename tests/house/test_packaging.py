@@ -73,18 +73,24 @@ def test_the_wheel_holds_all_files_of_both_packages_the_configuration_and_the_sa
 
 
 @pytest.mark.parametrize(
-    ("file", "extra"), [("requirements.txt", ""), ("requirements-optional.txt", "; extra == 'all'")]
+    ("file", "extra"),
+    [
+        ("requirements.txt", ""),
+        ("requirements-optional.txt", "; extra == 'all'"),
+        ("requirements-serve.txt", "; extra == 'serve'"),
+    ],
 )
 def test_what_the_wheel_requires(wheel: Path, file: str, extra: str) -> None:
     metadata = zipfile.ZipFile(wheel).read("dien_fuxictr-0.1.0.dist-info/METADATA").decode()
     lines = [line for line in (ROOT / file).read_text().splitlines() if not line.startswith("#")]
     required = re.findall(rf"^Requires-Dist: ([^<>=;]+)[^;\n]*{extra}$", metadata, re.MULTILINE)
-    assert sorted(required) == sorted(re.split("[<>=]", line)[0].lower() for line in lines)
+    assert required and sorted(required) == sorted(re.split("[<>=]", line)[0].lower() for line in lines)
 
 
 PROGRAM = """
 import sys
-sys.modules |= dict.fromkeys(["tensorboard", "matplotlib", "optuna", "triton"])  # cannot be imported: they are optional
+optional = ["tensorboard", "matplotlib", "optuna", "triton", "uvicorn", "orjson", "prometheus_client", "safetensors"]
+sys.modules |= dict.fromkeys(optional)  # cannot be imported
 from importlib.metadata import distribution
 import model_zoo.LongCTR, model_zoo.DIEN.src
 

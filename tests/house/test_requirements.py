@@ -7,6 +7,7 @@ from source_code import ROOT, modules
 
 LINE = re.compile(r"(?P<name>\w[\w-]*)(\[\w+\])?(?P<versions>[^#;]*)(;[^#]*)?(# *(?P<reason>.+))?")
 FILES = {file.name: file.read_text().splitlines() for file in sorted(ROOT.glob("requirements*.txt"))}
+OPTIONAL = ("requirements-optional.txt", "requirements-serve.txt")
 OTHER_NAMES = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
 WITH_TORCH = {"triton"}
 """What torch's CUDA build brings along."""
@@ -26,13 +27,13 @@ def imported(*folders: str) -> set[str]:
 
 def test_the_package_imports_what_it_requires() -> None:
     imports = imported("dien_fuxictr", "model_zoo")
-    assert {"torch", "fuxictr", "optuna"} <= imports
-    assert imports <= named("requirements.txt", "requirements-optional.txt") | WITH_TORCH
+    assert {"torch", "fuxictr", "optuna", "safetensors"} <= imports
+    assert imports <= named("requirements.txt", *OPTIONAL) | WITH_TORCH
 
 
 @pytest.mark.parametrize(("folder", "name"), [("benchmarks", "bench"), ("tests", "test")])
 def test_other_folders_import_what_they_require(folder: str, name: str) -> None:
-    required = named("requirements.txt", "requirements-optional.txt", f"requirements-{name}.txt")
+    required = named("requirements.txt", *OPTIONAL, f"requirements-{name}.txt")
     assert imported(folder) - {"layers"} <= required, "layers is DIEN's, which benchmarks.gpu takes without the zoo"
 
 

@@ -49,6 +49,7 @@ class Encoder:
             encoded, None where nothing is known of it; new rows are cut alike.
 
     Attributes:
+        tables: sequence columns that are aligned in the data set; of an encoder that was loaded.
         unseen: column -> values that `encode_rows` mapped to OOV; meta columns, which no model reads, are not counted
             and a behaviour that several rows share counts once.
         truncated: column -> rows that lost their newest behaviours, because post-padding keeps the oldest max_len.
@@ -68,8 +69,8 @@ class Encoder:
         self.unseen: dict[str, int] = {}
         self.truncated: dict[str, int] = {}
         self._sep = sep
-        self._latest = latest
-        self._tables: list[list[str]] = []
+        self.latest = latest
+        self.tables: list[list[str]] = []
         # Behaviours -> their ids in each column, for the other splits that share them; gone when the raw splits are.
         self._stored: WeakKeyDictionary[Tokens, dict[str, np.ndarray]] = WeakKeyDictionary()
 
@@ -82,7 +83,7 @@ class Encoder:
         state = {
             "format": _FORMAT,
             "sep": self._sep,
-            "latest": self._latest,
+            "latest": self.latest,
             "columns": self.columns,
             "labels": self.labels,
             "vocabularies": vocabularies,
@@ -122,7 +123,7 @@ class Encoder:
         encoder = cls([c for c in columns if c["name"] in used], labels, vocabularies, params.get("sep", sep), latest)
         tables = load_layout(Path(data_dir) / "encoded")["tables"]
         kept = [[name for name in table if name in used] for table in tables]
-        encoder._tables = [table for table in kept if table]
+        encoder.tables = [table for table in kept if table]
         return encoder
 
     def encode_rows(self, rows: Path | pl.DataFrame) -> EncodedSplit:
@@ -144,14 +145,14 @@ class Encoder:
             raw = reader.read_frame(rows, optional)
         else:
             raw = reader.read(rows, form_of(rows), optional)
-        if self._latest is not None:
-            for table in self._tables:
+        if self.latest is not None:
+            for table in self.tables:
                 require_equal_lengths(raw.histories, table, raw.path)
-            raw.histories = {name: history.last(self._latest) for name, history in raw.histories.items()}
+            raw.histories = {name: history.last(self.latest) for name, history in raw.histories.items()}
         self.unseen, self.truncated = {}, {}
         columns, histories = self.encode(raw)
         warn_truncated(self.truncated)
-        return assemble(columns, histories, self._tables, raw.path)
+        return assemble(columns, histories, self.tables, raw.path)
 
     def encode(self, raw: RawSplit) -> tuple[dict[str, np.ndarray], dict[str, EncodedHistory]]:
         """Encode one split: its columns, and its sequences cut to max_len.

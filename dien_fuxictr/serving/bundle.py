@@ -1,0 +1,111 @@
+"""All that serving a model needs, in one folder: no data set, no training, nothing that runs when it is read.
+
+manifest.json         the digest of every other file, and of them together
+about.json            experiment id, metrics of training, versions
+config.yaml           the experiment's keys, without paths
+weights.safetensors   of the model as it scores: without what only training needs
+feature_map.json      of the data set, with feature_vocab.json and pretrained embeddings where it has them
+encoder.json          vocabularies and normalisers, with encoded/layout.json: which sequences are aligned
+examples.json         requests of users of the test set
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fuxictr.pytorch.models import BaseModel
+from torch import nn
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.encoding.encoder import Encoder
+from dien_fuxictr.experiment.configuration.yaml_files import read_yaml
+from dien_fuxictr.experiment.contract import check_configuration
+from dien_fuxictr.experiment.models import build_model, find_model, load_feature_map
+from dien_fuxictr.experiment.training import checkpoint
+
+from .fit import check_fit
+from .manifest import read_manifest
+from .packages import needed
+
+ABOUT, CONFIG, WEIGHTS, EXAMPLES = "about.json", "config.yaml", "weights.safetensors", "examples.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model with what makes its inputs.
+
+    Attributes:
+        model: in evaluation mode.
+        encoder: of raw values.
+        params: of the experiment, without paths.
+        digest: of all files.
+        expid: the experiment id.
+        metrics: of training, where they are known.
+        versions: of the packages that made it.
+        examples: requests of users of the test set.
+    """
+
+    model: BaseModel
+    encoder: Encoder
+    params: dict[str, Any]
+    digest: str
+    expid: str
+    metrics: dict[str, float]
+    versions: dict[str, str]
+    examples: list[dict[str, Any]]
+
+
+def open_bundle(folder: str | Path, gpu: int = -1) -> Bundle:
+    """Read what `write_bundle` wrote.
+
+    Args:
+        folder: the bundle.
+        gpu: index of the GPU, -1 for the CPU.
+
+    Raises:
+        UserError: a file is missing or not what was written, or the parts do not fit each other.
+    """
+    folder = Path(folder)
+    digest = read_manifest(folder)
+    try:
+        return _open(folder, digest, gpu)
+    except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"bundle {folder} does not fit itself: {type(error).__name__}: {error}") from error
+
+
+def _open(folder: Path, digest: str, gpu: int) -> Bundle:
+    with needed():
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+    about, examples = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (ABOUT, EXAMPLES))
+    params = read_yaml(folder / CONFIG)
+    here = {"data_root": str(folder), "model_root": str(folder), "gpu": gpu, "verbose": 0}
+    params |= here
+    check_configuration(params, lambda key: str(folder / CONFIG))
+    feature_map = load_feature_map(params, folder)
+    encoder = Encoder.load(folder, params)
+    check_fit(encoder, feature_map, folder)
+    model = build_model(find_model(params["model"]), feature_map, params)
+    try:
+        weights = load((folder / WEIGHTS).read_bytes())
+    except SafetensorError as error:
+        raise UserError(f"bundle {folder}: {WEIGHTS} is not readable: {error}") from error
+    names = distinct_weights(model)
+    others = {name: value for name, value in weights.items() if name not in names.values()}
+    known = {name: weights[kept] for name, kept in names.items() if kept in weights}
+    checkpoint.fit_weights(model, {**known, **others}, folder / WEIGHTS)
+    model.eval()
+    kept = {key: value for key, value in params.items() if key not in here}
+    return Bundle(model, encoder, kept, digest, about["expid"], about["metrics"], about["versions"], examples)
+
+
+def distinct_weights(model: nn.Module) -> dict[str, str]:
+    """The name of each weight -> the first name of the same tensor: features that share an embedding have one."""
+    first: dict[tuple[int, tuple[int, ...]], str] = {}
+    return {
+        name: first.setdefault((value.data_ptr(), tuple(value.shape)), name) if value.numel() else name
+        for name, value in model.state_dict().items()
+    }

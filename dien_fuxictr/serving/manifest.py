@@ -1,0 +1,50 @@
+"""The digests of a bundle's files: it is read as it was written, or not at all."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.experiment.training.checkpoint import digest
+
+MANIFEST = "manifest.json"
+_FORMAT = 1
+
+
+def write_manifest(folder: Path) -> str:
+    """Write the digests of all files of a bundle; returns the digest of them together."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    digests = {file.relative_to(folder).as_posix(): digest(file) for file in sorted(files)}
+    content = {"format": _FORMAT, "digest": _together(digests), "files": digests}
+    (folder / MANIFEST).write_text(json.dumps(content, indent=2), encoding="utf-8")
+    return content["digest"]
+
+
+def read_manifest(folder: Path) -> str:
+    """The digest of a bundle, all of whose files are as they were written.
+
+    Raises:
+        UserError: it is no bundle, of another version, or a file is missing or another one.
+    """
+    file = folder / MANIFEST
+    if not file.is_file():
+        raise UserError(f"{folder} is no bundle: it has no {MANIFEST}")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        form, together, digests = content["format"], content["digest"], dict(content["files"])
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise UserError(f"bundle {folder}: {MANIFEST} is damaged") from error
+    if form != _FORMAT:
+        raise UserError(f"bundle {folder} has format {form}, this version reads {_FORMAT}")
+    if _together(digests) != together:
+        raise UserError(f"bundle {folder}: {MANIFEST} is damaged: its digest is not that of its files")
+    for name, expected in digests.items():
+        if not (folder / name).is_file():
+            raise UserError(f"bundle {folder} lacks {name}")
+        if digest(folder / name) != expected:
+            raise UserError(f"bundle {folder}: {name} is not what was written")
+    return together
+
+
+def _together(digests: dict[str, str]) -> str:
+    return hashlib.blake2b(json.dumps(digests, sort_keys=True).encode(), digest_size=16).hexdigest()

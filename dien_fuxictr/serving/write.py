@@ -1,0 +1,123 @@
+"""A trained experiment -> its bundle, written whole or not at all."""
+
+import json
+import os
+import shutil
+import tempfile
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from fuxictr.pytorch.models import BaseModel
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.encoding.encoder import Encoder
+from dien_fuxictr.experiment import Experiment
+from dien_fuxictr.experiment.configuration.yaml_files import write_config
+from dien_fuxictr.experiment.models import build_model
+from dien_fuxictr.experiment.report import PACKAGES, versions
+from dien_fuxictr.experiment.training import checkpoint
+from model_zoo.DIEN.src import DIEN
+
+from .bundle import ABOUT, CONFIG, EXAMPLES, WEIGHTS, distinct_weights
+from .manifest import MANIFEST, write_manifest
+from .packages import needed
+
+_PLACES = ("data_root", "model_root", "gpu", "build", "raw_from", "feature_cols", "label_col", "feature_config")
+_SPLITS = ("train_data", "valid_data", "test_data")
+
+
+def write_bundle(experiment: Experiment, folder: Path, examples: list[dict[str, Any]]) -> str:
+    """Write the bundle of an experiment's best checkpoint.
+
+    Args:
+        experiment: that has one.
+        folder: of the bundle; an earlier one there is replaced.
+        examples: requests to keep in it.
+
+    Returns:
+        Its digest.
+
+    Raises:
+        UserError: no checkpoint; a model of a FuxiCTR checkout, whose code a bundle does not hold; a data set without
+            a fitted encoder; `folder` cannot be written, or is something else.
+    """
+    if experiment.params.get("zoo"):
+        raise UserError(
+            f"{experiment.expid} is a model of the FuxiCTR checkout {experiment.params['zoo']}: only those of "
+            "model_zoo/ are served, as a bundle holds no code"
+        )
+    if folder.exists() and not (folder / MANIFEST).is_file():
+        raise UserError(f"{folder} is in the way of the bundle: it is none itself; move it away")
+    experiment.load()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as parent:
+            new, old = Path(parent, "new"), Path(parent, "old")
+            new.mkdir()
+            _write(experiment, new, examples)
+            digest = write_manifest(new)
+            _replace(folder, new, old)
+    except OSError as error:
+        raise UserError(f"cannot write bundle {folder}: {error.strerror or error}") from error
+    return digest
+
+
+def _replace(folder: Path, new: Path, old: Path) -> None:
+    if folder.exists():
+        os.rename(folder, old)
+    try:
+        os.rename(new, folder)
+    except OSError:
+        if old.exists():
+            os.rename(old, folder)
+        raise
+
+
+def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]]) -> None:
+    with needed():
+        from safetensors.torch import save
+    params, model = experiment.params, experiment.model
+    data_dir = Path(model.feature_map.data_dir)
+    encoder = Encoder.load(data_dir, params)
+    _copy_features(data_dir, folder)
+    encoder.columns = [column for column in encoder.columns if column["type"] != "meta"]
+    used = {column.get("vocabulary") for column in encoder.columns}
+    encoder.vocabularies = {name: tokens for name, tokens in encoder.vocabularies.items() if name in used}
+    encoder.save(folder)
+    (folder / "encoded").mkdir()
+    _write_json(folder / "encoded" / "layout.json", {"tables": encoder.tables})
+
+    kept = {key: value for key, value in deepcopy(params).items() if key not in (*_PLACES, *_SPLITS)}
+    if isinstance(model, DIEN):
+        kept["aux_loss_alpha"] = 0
+    served = build_model(type(model), model.feature_map, {**params, **kept})
+    weights = model.state_dict()
+    names = dict.fromkeys(distinct_weights(served).values())
+    (folder / WEIGHTS).write_bytes(save({name: weights[name].cpu().contiguous().clone() for name in names}))
+    write_config(folder / CONFIG, kept)
+    about = {"expid": experiment.expid, "metrics": _metrics(experiment, model), "versions": versions(PACKAGES)}
+    _write_json(folder / ABOUT, about)
+    _write_json(folder / EXAMPLES, examples)
+
+
+def _copy_features(data_dir: Path, folder: Path) -> None:
+    """The feature map, and what the zoo reads where it builds pretrained embeddings."""
+    feature_map = json.loads((data_dir / "feature_map.json").read_text(encoding="utf-8"))
+    specs = [spec for entry in feature_map["features"] for spec in entry.values()]
+    pretrained = [spec["pretrained_emb"] for spec in specs if "pretrained_emb" in spec]
+    for name in ["feature_map.json", *(["feature_vocab.json", *pretrained] if pretrained else [])]:
+        shutil.copyfile(data_dir / name, folder / name)
+
+
+def _metrics(experiment: Experiment, model: BaseModel) -> dict[str, float]:
+    """Of the validation that chose the checkpoint, where the mark of the run that wrote it tells."""
+    state, monitor = experiment.folder / f"{experiment.expid}.resume", experiment.params.get("monitor", "AUC")
+    progress = checkpoint.load(state).get("progress", {}) if state.is_file() else {}
+    if not isinstance(monitor, str) or progress.get("weights") != checkpoint.digest(experiment.checkpoint):
+        return {}
+    return {f"validation/{monitor}": progress["best_metric"]}
+
+
+def _write_json(file: Path, content: Any) -> None:
+    file.write_text(json.dumps(content, indent=1), encoding="utf-8")

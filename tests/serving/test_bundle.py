@@ -1,0 +1,190 @@
+"""A bundle is all that serving needs, written whole or not at all, and refused where it does not fit itself."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.encoding.encoder import Encoder
+from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
+from dien_fuxictr.experiment import Experiment, open_experiment
+from dien_fuxictr.experiment.evaluation.evaluate import predict
+from dien_fuxictr.serving import write
+from dien_fuxictr.serving.bundle import Bundle, open_bundle
+from dien_fuxictr.serving.manifest import MANIFEST, write_manifest
+from dien_fuxictr.serving.write import write_bundle
+
+
+def scores(bundle: Bundle, rows: Path) -> list[float]:
+    encoded = bundle.encoder.encode_rows(rows)
+    return predict(bundle.model, InMemoryDataLoader.from_encoded(bundle.model.feature_map, encoded)).tolist()
+
+
+@pytest.mark.parametrize("expid", ["DIEN_amazon", "WideDeep_amazon"])
+def test_it_scores_as_the_experiment_where_nothing_else_is(
+    expid: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment, rows = open_experiment(expid), project / "data" / "amazon" / "samples"
+    digest = write_bundle(experiment, tmp_path / "made" / "bundle", [])
+    expected = experiment.predict(rows / "test.parquet").tolist()
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(tmp_path / "made" / "bundle", tmp_path / "elsewhere" / "moved")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    opened = open_bundle("moved")
+    assert opened.digest == digest and opened.expid == expid and not opened.model.training
+    assert scores(opened, rows / "test.parquet") == pytest.approx(expected, abs=1e-6)
+    assert 0 < opened.metrics["validation/AUC"] < 1
+    assert opened.versions.keys() >= {"python", "torch"}
+    text = "".join(file.read_text(errors="replace") for file in Path("moved").rglob("*") if file.is_file())
+    assert str(project) not in text and "user_id" not in json.loads(Path("moved", "encoder.json").read_text())
+
+
+def test_nothing_that_only_training_needs_is_in_it(experiment: Experiment, bundle: Path) -> None:
+    experiment.load()
+    auxiliary = {name for name in experiment.model.state_dict() if "auxiliary" in name}
+    kept = load_file(bundle / "weights.safetensors").keys()
+    assert auxiliary and not auxiliary & kept
+    assert not [name for name in kept if name.endswith("item_history.weight")], "it is item_id's"
+    assert not [file for file in bundle.rglob("*") if file.suffix in (".pkl", ".model")]
+    vocabularies = json.loads((bundle / "encoder.json").read_text())["vocabularies"]
+    assert vocabularies.keys() == {"item_id", "cate_id"}, "nobody's user ids"
+
+
+def test_the_digest_is_that_of_the_content(experiment: Experiment, bundle: Path, tmp_path: Path) -> None:
+    again = write_bundle(experiment, tmp_path / "again", [])
+    assert again == open_bundle(bundle).digest
+    assert write_bundle(experiment, tmp_path / "again", [{"user": {}, "candidates": {}}]) != again
+    assert open_bundle(tmp_path / "again").examples == [{"user": {}, "candidates": {}}]
+
+
+def test_what_cannot_be_written_whole_is_not_written(
+    experiment: Experiment, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = open_bundle(bundle).digest
+    monkeypatch.setattr(write, "write_manifest", full)
+    for folder in (bundle, bundle.parent / "new"):
+        with pytest.raises(UserError, match=r"cannot write bundle .*: No space left on device"):
+            write_bundle(experiment, folder, [])
+    assert open_bundle(bundle).digest == before
+    assert [file.name for file in bundle.parent.iterdir()] == [bundle.name]
+
+
+def test_a_folder_that_is_no_bundle_is_not_replaced(experiment: Experiment, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    with pytest.raises(UserError, match=r"thesis is in the way of the bundle"):
+        write_bundle(experiment, tmp_path / "thesis", [])
+    with pytest.raises(UserError, match=r"thesis is no bundle: it has no manifest.json"):
+        open_bundle(tmp_path / "thesis")
+
+
+@pytest.mark.parametrize(
+    "name", ["weights.safetensors", "encoder.json", "feature_map.json", "config.yaml", "about.json", "examples.json"]
+)
+def test_any_other_byte_is_refused(bundle: Path, name: str) -> None:
+    content = bytearray((bundle / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{name} is not what was written"):
+        open_bundle(bundle)
+    (bundle / name).unlink()
+    with pytest.raises(UserError, match=f"bundle .* lacks {name}"):
+        open_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is damaged"),
+        ('{"format": 2, "digest": "", "files": {}}', "has format 2, this version reads 1"),
+        ('{"format": 1, "digest": "0", "files": {}}', "its digest is not that of its files"),
+    ],
+)
+def test_a_damaged_manifest_is_refused(bundle: Path, content: str, message: str) -> None:
+    (bundle / MANIFEST).write_text(content)
+    with pytest.raises(UserError, match=message):
+        open_bundle(bundle)
+
+
+def change(bundle: Path, name: str, old: str, new: str) -> None:
+    text = (bundle / name).read_text()
+    assert old in text
+    (bundle / name).write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("encoder.json", '"name": "cate_id"', '"name": "other"', "encoder.json lacks feature cate_id"),
+        ("encoder.json", '"max_len": 50', '"max_len": 40', "item_history has max_len 40 in encoder.json, 50 in"),
+        ("encoder.json", '"type": "categorical"', '"type": "numeric"', "item_id has type numeric in encoder.json"),
+        (
+            "encoder.json",
+            '"ids": [1, ',
+            '"ids": [9999, ',
+            "item_id has ids up to 9999 in encoder.json, .* ids in feature",
+        ),
+        ("encoder.json", '"ids": [1, ', '"ids": [1, 1, ', "does not fit itself: ValueError"),
+        ("config.yaml", "gru_type: AUGRU", "gru_type: AIGRUX", "gru_type"),
+        ("config.yaml", "embedding_dim: 18", "embedding_dim: 17", "does not fit the model"),
+        ("config.yaml", "model: DIEN", "model: DIN", "attention_activation"),
+        ("about.json", '"metrics"', '"measures"', "does not fit itself: KeyError"),
+    ],
+)
+def test_parts_that_do_not_fit_each_other_are_refused(
+    bundle: Path, name: str, old: str, new: str, message: str
+) -> None:
+    change(bundle, name, old, new)
+    write_manifest_anew(bundle)
+    with pytest.raises(UserError, match=message) as error:
+        open_bundle(bundle)
+    assert "\n" not in str(error.value)
+
+
+def write_manifest_anew(bundle: Path) -> None:
+    (bundle / MANIFEST).unlink()
+    write_manifest(bundle)
+
+
+def test_weights_of_another_model_are_refused(bundle: Path) -> None:
+    weights = load_file(bundle / "weights.safetensors")
+    save_file({**weights, "another": torch.zeros(1)}, bundle / "weights.safetensors")
+    write_manifest_anew(bundle)
+    with pytest.raises(UserError, match="another is not the model's"):
+        open_bundle(bundle)
+    (bundle / "weights.safetensors").write_bytes(b"broken")
+    write_manifest_anew(bundle)
+    with pytest.raises(UserError, match=r"weights.safetensors is not readable"):
+        open_bundle(bundle)
+
+
+def test_without_a_checkpoint(project: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"checkpoint .*DIN_amazon.model does not exist; run_expid.py --expid DIN"):
+        write_bundle(open_experiment("DIN_amazon"), tmp_path / "bundle", [])
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_models_of_a_checkout_are_not_served(experiment: Experiment, tmp_path: Path) -> None:
+    experiment.params["zoo"] = "FuxiCTR"
+    with pytest.raises(UserError, match="DIEN_amazon is a model of the FuxiCTR checkout FuxiCTR: only those of model_"):
+        write_bundle(experiment, tmp_path / "bundle", [])
+
+
+def test_a_package_that_is_missing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "safetensors.torch", None)
+    with pytest.raises(UserError, match=r'needs the package safetensors.*not installed: pip install "uvicorn'):
+        open_bundle(bundle)
+
+
+def test_its_encoder_is_that_of_the_data_set(experiment: Experiment, bundle: Path) -> None:
+    own = Encoder.load(Path(experiment.params["data_root"], "amazon"), experiment.params)
+    moved = open_bundle(bundle).encoder
+    assert [column for column in own.columns if column["type"] != "meta"] == moved.columns
+    assert (moved.tables, moved.latest) == (own.tables, own.latest)
+    assert all(own.vocabularies[name] == tokens for name, tokens in moved.vocabularies.items())
