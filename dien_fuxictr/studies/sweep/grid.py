@@ -132,13 +132,12 @@ def _base(tuner: dict[str, Any], file: Path, settings: dict[str, Any]) -> tuple[
     own = {"dataset_id": tuner["dataset_id"]} if "dataset_id" in tuner else {}
     base = merge(models, datasets, place, name, own | settings)
     is_template = merge_model(models, place, name).params.get("dataset_id") == "TBD"
-    keys = next(
-        entries[base.params["dataset_id"]] for entries in datasets.values() if base.params["dataset_id"] in entries
-    )
+    dataset_id = base.params["dataset_id"]
+    keys = next(entries[dataset_id] for entries in datasets.values() if dataset_id in entries)
     entry = {key: base.params[key] for key in keys}
     if "data_format" not in base.params:
         base.params["data_format"] = entry["data_format"] = "csv"  # FuxiCTR's default
-    return base, entry, f"{base.params.get('model')}_{base.params['dataset_id']}" if is_template else name
+    return base, entry, f"{base.params.get('model')}_{dataset_id}" if is_template else name
 
 
 def _base_folder(tuner: dict[str, Any], file: Path) -> Path:
