@@ -98,8 +98,9 @@ class Contract:
             UserError: it is not allowed.
         """
         kinds = self._kinds[key]
-        adapters = self._adapters.setdefault(key, [_adapter(kind) for kind in kinds])
-        for kind, adapter in zip(kinds, adapters, strict=True):
+        if key not in self._adapters:
+            self._adapters[key] = [_adapter(kind) for kind in kinds]
+        for kind, adapter in zip(kinds, self._adapters[key], strict=True):
             try:
                 result = adapter.validate_python(value)
             except ValidationError:

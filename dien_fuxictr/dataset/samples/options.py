@@ -146,6 +146,11 @@ def options_of(source: str) -> dict[str, Option]:
     return SOURCES[source] | COMMON
 
 
+_CONTRACTS = {
+    source: Contract({name: [option.kind] for name, option in options_of(source).items()}) for source in SOURCES
+}
+
+
 def check_options(given: dict) -> dict:
     """The options with defaults filled in; those of other protocols are left out.
 
@@ -156,8 +161,7 @@ def check_options(given: dict) -> dict:
     Contract({"source": [Literal[tuple(SOURCES)]]}, ["source"], given).check(given, lambda _: "the build")
     source = given.pop("source")
     known, place = options_of(source), f"the build from source {source}"
-    contract = Contract({name: [option.kind] for name, option in known.items()})
-    if unknown := contract.check(given, lambda _: place):
+    if unknown := _CONTRACTS[source].check(given, lambda _: place):
         near = nearest(unknown[0], known) or [", ".join(known)]
         raise UserError(f"unknown key {unknown[0]!r} in {place}; did you mean {near[0]}?")
     protocol = given.get("protocol", COMMON["protocol"].default)
