@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -178,7 +179,7 @@ class Encoder:
         if column["type"] == "embedding":
             return _matrix(column, values)
         if column["type"] == "numeric":
-            return _normalize(column, values)
+            return normaliser(column)(values.to_numpy())
         if "vocabulary" not in column:
             return _integers(column, values)
         ids = self._ids(column, values)
@@ -236,14 +237,13 @@ def warn_truncated(truncated: dict[str, int]) -> None:
         )
 
 
-def _normalize(column: dict, values: pl.Series) -> np.ndarray:
-    numbers = values.to_numpy()
-    if "normalizer" in column:
-        normalizer = Normalizer(column["normalizer"])
-        fitted = column["statistics"]
-        normalizer.fit_from_stats(fitted["min"], fitted["max"], fitted["mean"], fitted["std"], fitted["count"])
-        numbers = normalizer.transform(numbers)
-    return numbers.astype(np.float32)
+def normaliser(column: dict) -> Callable[[np.ndarray], np.ndarray]:
+    """What a numeric column's numbers (N,) become: float32, normalised as fitted."""
+    if "normalizer" not in column:
+        return lambda numbers: numbers.astype(np.float32)
+    normalizer, fitted = Normalizer(column["normalizer"]), column["statistics"]
+    normalizer.fit_from_stats(fitted["min"], fitted["max"], fitted["mean"], fitted["std"], fitted["count"])
+    return lambda numbers: normalizer.transform(numbers).astype(np.float32)
 
 
 def _integers(column: dict, values: pl.Series) -> np.ndarray:

@@ -212,9 +212,12 @@ def _scalar(column: dict) -> pl.Expr:
     values = pl.col(source_of(column))
     if column.get("type") == "embedding":
         return values.cast(pl.List(pl.Float32)).alias(column["name"])
-    dtype = DTYPES[column["dtype"]]
-    fill = pl.lit(column.get("fill_na", _DEFAULT_FILL[column["dtype"]])).cast(dtype)
-    return values.cast(dtype).fill_null(fill).alias(column["name"])
+    return values.cast(DTYPES[column["dtype"]]).fill_null(fill_of(column)).alias(column["name"])
+
+
+def fill_of(column: dict) -> pl.Expr:
+    """What an empty value of a column that is no sequence counts as."""
+    return pl.lit(column.get("fill_na", _DEFAULT_FILL[column["dtype"]])).cast(DTYPES[column["dtype"]])
 
 
 def _delimited(column: dict, dtype: pl.DataType) -> pl.Expr:

@@ -1,0 +1,207 @@
+"""Raw values of one request -> ids and numbers, as `Encoder.encode_rows` gives them, by look-ups prepared once.
+
+An `Encoder` encodes whole columns, and looks at its vocabulary anew for each; here a value costs a look-up in a dict.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from .encoder import Encoder, normaliser
+from .reading import fill_of, source_of
+
+_INT64 = range(-(2**63), 2**63)
+
+
+class FieldError(ValueError):
+    """A field of a request whose value is not what the data set has there."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field, self.problem = field, problem
+
+
+class OnlineEncoder:
+    """The look-ups of an encoder; nothing is kept between requests.
+
+    Args:
+        encoder: of a data set; its meta columns, which no model reads, are left out.
+
+    Attributes:
+        scalars: field (the raw column) -> names of the columns that are read from it, of those of one value a row.
+        sequences: the same of sequences.
+        oov: column -> id of unknown values, of columns of ids.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.scalars: dict[str, list[str]] = {}
+        self.sequences: dict[str, list[str]] = {}
+        self.oov: dict[str, int] = {}
+        self._encode: dict[str, Callable[[str, Sequence[Any]], np.ndarray]] = {}
+        self._histories: dict[str, _History] = {}
+        self._tables, self._latest = encoder.tables, encoder.latest
+        self._fields: dict[str, str] = {}
+        for column in encoder.columns:
+            name, kind = column["name"], column["type"]
+            if kind == "meta":
+                continue
+            field = self._fields[name] = source_of(column)
+            (self.sequences if kind == "sequence" else self.scalars).setdefault(field, []).append(name)
+            if "vocabulary" in column:
+                vocabulary = encoder.vocabularies[column["vocabulary"]]
+                self.oov[name] = vocabulary["__OOV__"]
+            if kind == "sequence":
+                self._histories[name] = _History(column, vocabulary)
+            elif kind == "numeric":
+                self._encode[name] = partial(_numbers, _values_of(column), normaliser(column))
+            elif kind == "embedding":
+                self._encode[name] = partial(_vectors, column["pretrain_dim"])
+            else:
+                self._encode[name] = partial(_ids, _values_of(column), vocabulary, self.oov[name])
+
+    def encode_scalars(self, field: str, values: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Column -> (N,) int64 ids or float32 numbers, (N, D) of embeddings.
+
+        Args:
+            field: of `scalars`.
+            values: N raw values, None where there is none.
+
+        Raises:
+            FieldError: a value is of another type than the data set's.
+        """
+        return {name: self._encode[name](field, values) for name in self.scalars[field]}
+
+    def encode_histories(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Column -> (T,) int64 ids of the behaviours that the model sees, the oldest first; columns that are aligned
+        in the data set have one T.
+
+        Args:
+            given: each field of `sequences` -> a list of tokens, text as in the data set, or None.
+
+        Raises:
+            FieldError: a value of another type; aligned sequences that are not of equal length.
+        """
+        tokens = {name: history.split(self._fields[name], given) for name, history in self._histories.items()}
+        blank = {name: history.is_blank(tokens[name]) for name, history in self._histories.items()}
+        if self._latest is not None:
+            self._require_equal_lengths(tokens)
+            tokens = {name: words[max(len(words) - self._latest, 0) :] for name, words in tokens.items()}
+        ids = {name: history.ids(tokens[name]) for name, history in self._histories.items()}
+        self._require_equal_lengths(ids)
+        for table in self._tables:
+            if all(blank[name] for name in table):
+                ids |= {name: ids[name][:0] for name in table}
+        return ids
+
+    def _require_equal_lengths(self, histories: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
+        for first, *others in self._tables:
+            for name in others:
+                here, there = len(histories[name]), len(histories[first])
+                if here != there:
+                    raise FieldError(
+                        self._fields[name],
+                        f"{here} behaviours, but {self._fields[first]} has {there}; they are aligned",
+                    )
+
+
+class _History:
+    """Args: column: of a sequence. vocabulary: its tokens -> ids."""
+
+    def __init__(self, column: dict, vocabulary: dict[str, int]) -> None:
+        self._splitter = column.get("splitter", "^")
+        self._fill = str(column.get("fill_na", ""))
+        self._no_behaviour = column.get("fill_na", "")
+        self._max_len = column["max_len"]
+        self._keeps_latest = column.get("padding", "post") == "pre"
+        self._oov = vocabulary["__OOV__"]
+        self._ids = dict(vocabulary)
+        if isinstance(self._no_behaviour, str):
+            self._ids[self._no_behaviour] = 0
+
+    def split(self, field: str, given: Mapping[str, Any]) -> list[str]:
+        value = given[field]
+        if value is None:
+            value = self._fill
+        elif isinstance(value, list):
+            # Joined and split again, as a list of a frame is: a token that holds the splitter is several.
+            value = self._splitter.join(_texts(field, [token for token in value if token is not None]))
+        elif not isinstance(value, str):
+            raise FieldError(field, f"must be a list of tokens, is {_shown(value)}")
+        return value.split(self._splitter)
+
+    def is_blank(self, tokens: list[str]) -> bool:
+        return isinstance(self._no_behaviour, str) and tokens == self._no_behaviour.split(self._splitter)
+
+    def ids(self, tokens: list[str]) -> np.ndarray:
+        kept = tokens[max(len(tokens) - self._max_len, 0) :] if self._keeps_latest else tokens[: self._max_len]
+        return np.array([self._ids.get(token, self._oov) for token in kept], dtype=np.int64)
+
+
+def _values_of(column: dict) -> Callable[[str, Sequence[Any]], list]:
+    """A check of a field's values, which fills those that are missing."""
+    fill = pl.select(fill_of(column)).item()
+    check = {"str": _texts, "int": _whole, "float": _floats}[column["dtype"]]
+
+    def values_of(field: str, values: Sequence[Any]) -> list:
+        return check(field, [fill if value is None else value for value in values])
+
+    return values_of
+
+
+def _ids(of: Callable[[str, Sequence[Any]], list], vocabulary: dict, oov: int, field: str, values: list) -> np.ndarray:
+    return np.array([vocabulary.get(value, oov) for value in of(field, values)], dtype=np.int64)
+
+
+def _numbers(
+    of: Callable[[str, Sequence[Any]], list], normalise: Callable[[np.ndarray], np.ndarray], field: str, values: list
+) -> np.ndarray:
+    checked = of(field, values)
+    try:  # scikit-learn refuses to normalise nothing
+        return normalise(np.array(checked)) if checked else np.zeros(0, np.float32)
+    except ValueError as error:
+        raise FieldError(field, "must be numbers") from error
+
+
+def _vectors(size: int, field: str, values: list) -> np.ndarray:
+    for value in values:
+        if not isinstance(value, list) or len(value) != size:
+            raise FieldError(field, f"must be {size} numbers, is {_shown(value)}")
+    rows = [_floats(field, value) for value in values]
+    return np.array(rows, dtype=np.float32).reshape(len(values), size)
+
+
+def _texts(field: str, values: list) -> list[str]:
+    kinds = set(map(type, values))
+    if kinds <= {str}:
+        return values
+    _require(field, values, "text or whole numbers", str, int)
+    return list(map(str, values))
+
+
+def _whole(field: str, values: list) -> list[int]:
+    _require(field, values, "whole numbers", int)
+    if not all(value in _INT64 for value in values):
+        raise FieldError(field, "holds a number that is too large")
+    return values
+
+
+def _floats(field: str, values: list) -> list[float]:
+    _require(field, values, "numbers", int, float)
+    try:
+        return list(map(float, values))
+    except OverflowError as error:
+        raise FieldError(field, "holds a number that is too large") from error
+
+
+def _require(field: str, values: list, wanted: str, *types: type) -> None:
+    for value in values:
+        if type(value) not in types:  # a bool is an int, but no number of the data
+            raise FieldError(field, f"must hold {wanted}, has {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 40 else f"{text[:36]} ..."
