@@ -7,6 +7,7 @@ from made_project import make_project
 
 from dien_fuxictr.experiment import Experiment, open_experiment
 from dien_fuxictr.experiment.cli import main as train
+from dien_fuxictr.serving.bundle import Bundle, open_bundle
 from dien_fuxictr.serving.write import write_bundle
 
 EXPIDS = ("DIEN_amazon", "WideDeep_amazon")
@@ -38,3 +39,18 @@ def bundle(experiment: Experiment, tmp_path: Path) -> Path:
     folder = tmp_path / "bundle"
     write_bundle(experiment, folder, [])
     return folder
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(trained_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the DIEN, for tests that change nothing in it."""
+    folder = tmp_path_factory.mktemp("bundle") / "DIEN_amazon"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(trained_folder)
+        write_bundle(open_experiment("DIEN_amazon"), folder, [])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def opened(bundle_folder: Path) -> Bundle:
+    return open_bundle(bundle_folder)

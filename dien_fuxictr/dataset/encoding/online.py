@@ -13,6 +13,8 @@ import polars as pl
 from .encoder import Encoder, normaliser
 from .reading import fill_of, source_of
 
+Check = Callable[[str, list], list]
+"""Of a field and its values: the values, none of them missing or of a wrong type."""
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -34,13 +36,15 @@ class OnlineEncoder:
         scalars: field (the raw column) -> names of the columns that are read from it, of those of one value a row.
         sequences: the same of sequences.
         oov: column -> id of unknown values, of columns of ids.
+        padding: column -> post | pre, of sequences.
     """
 
     def __init__(self, encoder: Encoder) -> None:
         self.scalars: dict[str, list[str]] = {}
         self.sequences: dict[str, list[str]] = {}
         self.oov: dict[str, int] = {}
-        self._encode: dict[str, Callable[[str, Sequence[Any]], np.ndarray]] = {}
+        self.padding: dict[str, str] = {}
+        self._encode: dict[str, Callable[[str, list], np.ndarray]] = {}
         self._histories: dict[str, _History] = {}
         self._tables, self._latest = encoder.tables, encoder.latest
         self._fields: dict[str, str] = {}
@@ -50,11 +54,12 @@ class OnlineEncoder:
                 continue
             field = self._fields[name] = source_of(column)
             (self.sequences if kind == "sequence" else self.scalars).setdefault(field, []).append(name)
-            if "vocabulary" in column:
-                vocabulary = encoder.vocabularies[column["vocabulary"]]
+            vocabulary = encoder.vocabularies[column["vocabulary"]] if "vocabulary" in column else {}
+            if vocabulary:
                 self.oov[name] = vocabulary["__OOV__"]
             if kind == "sequence":
                 self._histories[name] = _History(column, vocabulary)
+                self.padding[name] = column.get("padding", "post")
             elif kind == "numeric":
                 self._encode[name] = partial(_numbers, _values_of(column), normaliser(column))
             elif kind == "embedding":
@@ -62,7 +67,7 @@ class OnlineEncoder:
             else:
                 self._encode[name] = partial(_ids, _values_of(column), vocabulary, self.oov[name])
 
-    def encode_scalars(self, field: str, values: Sequence[Any]) -> dict[str, np.ndarray]:
+    def encode_scalars(self, field: str, values: list) -> dict[str, np.ndarray]:
         """Column -> (N,) int64 ids or float32 numbers, (N, D) of embeddings.
 
         Args:
@@ -140,29 +145,32 @@ class _History:
         return np.array([self._ids.get(token, self._oov) for token in kept], dtype=np.int64)
 
 
-def _values_of(column: dict) -> Callable[[str, Sequence[Any]], list]:
+def _values_of(column: dict) -> Check:
     """A check of a field's values, which fills those that are missing."""
     fill = pl.select(fill_of(column)).item()
     check = {"str": _texts, "int": _whole, "float": _floats}[column["dtype"]]
 
-    def values_of(field: str, values: Sequence[Any]) -> list:
+    def values_of(field: str, values: list) -> list:
         return check(field, [fill if value is None else value for value in values])
 
     return values_of
 
 
-def _ids(of: Callable[[str, Sequence[Any]], list], vocabulary: dict, oov: int, field: str, values: list) -> np.ndarray:
+def _ids(of: Check, vocabulary: dict, oov: int, field: str, values: list) -> np.ndarray:
     return np.array([vocabulary.get(value, oov) for value in of(field, values)], dtype=np.int64)
 
 
-def _numbers(
-    of: Callable[[str, Sequence[Any]], list], normalise: Callable[[np.ndarray], np.ndarray], field: str, values: list
-) -> np.ndarray:
+def _numbers(of: Check, normalise: Callable[[np.ndarray], np.ndarray], field: str, values: list) -> np.ndarray:
     checked = of(field, values)
-    try:  # scikit-learn refuses to normalise nothing
-        return normalise(np.array(checked)) if checked else np.zeros(0, np.float32)
+    if not checked:  # scikit-learn refuses to normalise nothing
+        return np.zeros(0, np.float32)
+    try:
+        with np.errstate(over="ignore"):
+            return _finite(field, normalise(np.array(checked)))
+    except FieldError:
+        raise
     except ValueError as error:
-        raise FieldError(field, "must be numbers") from error
+        raise FieldError(field, "must hold numbers that a float32 can have") from error
 
 
 def _vectors(size: int, field: str, values: list) -> np.ndarray:
@@ -170,7 +178,14 @@ def _vectors(size: int, field: str, values: list) -> np.ndarray:
         if not isinstance(value, list) or len(value) != size:
             raise FieldError(field, f"must be {size} numbers, is {_shown(value)}")
     rows = [_floats(field, value) for value in values]
-    return np.array(rows, dtype=np.float32).reshape(len(values), size)
+    with np.errstate(over="ignore"):
+        return _finite(field, np.array(rows, dtype=np.float32).reshape(len(values), size))
+
+
+def _finite(field: str, numbers: np.ndarray) -> np.ndarray:
+    if not np.isfinite(numbers).all():
+        raise FieldError(field, "must hold numbers that a float32 can have")
+    return numbers
 
 
 def _texts(field: str, values: list) -> list[str]:

@@ -164,6 +164,8 @@ def test_nothing_is_kept() -> None:
         (categorical("x", "int"), [2**63], "x: holds a number that is too large"),
         (numeric("x"), [None, {"a": 1}], "x: must hold numbers, has {'a': 1}"),
         (numeric("x"), [10**400], "x: holds a number that is too large"),
+        (numeric("x"), [1e300], "x: must hold numbers that a float32 can have"),
+        (numeric("x", normalizer="StandardScaler", statistics=STATISTICS), [-1e300], "that a float32 can have"),
         (
             {"name": "x", "type": "embedding", "dtype": "str", "pretrain_dim": 2},
             [[1]],

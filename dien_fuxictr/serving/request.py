@@ -1,0 +1,159 @@
+"""The form of a request: one user, and candidates by columns, of raw values as in training.
+
+    {"user": {"item_history": ["B01", "B02"], "cate_history": ["Books", "Games"], "hour": 17},
+     "candidates": {"item_id": ["B03", "B04"], "cate_id": ["Books", "Games"]}}
+
+Sequences are the user's. A feature of one value is in `user`, once for all candidates, or in `candidates`, a list of
+one value each, as the caller likes. A missing value is null.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dien_fuxictr.common.names import nearest
+from dien_fuxictr.dataset.encoding.online import FieldError, OnlineEncoder
+
+from .bundle import Bundle
+
+USER, CANDIDATES = "user", "candidates"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one request may ask for."""
+
+    candidates: int = 5000
+    behaviours: int = 5000
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the model takes.
+
+    Attributes:
+        user: column -> (1,) or, of sequences, (1, T).
+        candidates: column -> (N,).
+        count: N.
+        ids: column -> how many ids were looked up.
+        unknown: column -> how many of them are out of the vocabulary.
+    """
+
+    user: dict[str, Tensor]
+    candidates: dict[str, Tensor]
+    count: int
+    ids: dict[str, int]
+    unknown: dict[str, int]
+
+
+class RequestReader:
+    """Reads requests to the model of a bundle.
+
+    Args:
+        bundle: with the encoder of its data set.
+        limits: what is more is refused.
+    """
+
+    def __init__(self, bundle: Bundle, limits: Limits) -> None:
+        self.online = OnlineEncoder(bundle.encoder)
+        self._limits = limits
+        self._features = bundle.model.feature_map.features
+        self._trim = bundle.params.get("trim_histories", True)
+        self._unread = {name for name, spec in self._features.items() if spec["type"] == "meta"}
+
+    def read(self, request: Any) -> Inputs:
+        """The model's inputs.
+
+        Raises:
+            FieldError: anything that is wrong; names the field.
+        """
+        user, candidates, count = self._parts(request)
+        arrays: dict[str, dict[str, np.ndarray]] = {USER: {}, CANDIDATES: {}}
+        for part, values in ((USER, {name: [value] for name, value in user.items()}), (CANDIDATES, candidates)):
+            for field in values.keys() & self.online.scalars.keys():
+                with _within(part):
+                    arrays[part] |= self.online.encode_scalars(field, values[field])
+        with _within(USER):
+            histories = self.online.encode_histories(user)
+        ids, unknown = {}, {}
+        for name, values in (arrays[USER] | arrays[CANDIDATES] | histories).items():
+            if name in self.online.oov:
+                ids[name], unknown[name] = len(values), int(np.count_nonzero(values == self.online.oov[name]))
+        arrays[USER] |= {name: self._padded(name, values) for name, values in histories.items()}
+        tensors = {part: {name: torch.from_numpy(array) for name, array in arrays[part].items()} for part in arrays}
+        return Inputs(tensors[USER], tensors[CANDIDATES], count, ids, unknown)
+
+    def _parts(self, request: Any) -> tuple[dict[str, Any], dict[str, list], int]:
+        if not isinstance(request, dict):
+            raise FieldError("request", f"must be an object with {USER} and {CANDIDATES}")
+        for part in (USER, CANDIDATES):
+            if not isinstance(request.get(part), dict):
+                raise FieldError(part, "is missing" if part not in request else "must be an object")
+        for name in request.keys() - {USER, CANDIDATES}:
+            raise FieldError(name, f"is unknown; a request has {USER} and {CANDIDATES}")
+        user, candidates = (self._known(part, request[part]) for part in (USER, CANDIDATES))
+        for field in self.online.sequences:
+            self._check_history(field, user, candidates)
+        count = self._count(candidates)
+        for field in self.online.scalars:
+            if field in user and field in candidates:
+                raise FieldError(f"{USER}.{field}", f"is in {CANDIDATES} too; it belongs into one of them")
+            if field not in user and field not in candidates:
+                raise FieldError(f"{CANDIDATES}.{field}", f"is missing, in {USER} too")
+        return user, candidates, count
+
+    def _known(self, part: str, values: dict[str, Any]) -> dict[str, Any]:
+        known = self.online.scalars.keys() | self.online.sequences.keys()
+        for name in values.keys() - known - self._unread:
+            listed = nearest(name, known) or sorted(known)
+            raise FieldError(f"{part}.{name}", f"is no feature of the model; there are {', '.join(listed)}")
+        return {name: value for name, value in values.items() if name in known}
+
+    def _check_history(self, field: str, user: dict[str, Any], candidates: dict[str, Any]) -> None:
+        if field in candidates:
+            raise FieldError(f"{CANDIDATES}.{field}", f"is a sequence; it belongs into {USER}")
+        if field not in user:
+            raise FieldError(f"{USER}.{field}", "is missing; null or an empty list where there are no behaviours")
+        value = user[field]
+        if value is not None and not isinstance(value, list):
+            raise FieldError(f"{USER}.{field}", "must be a list or null")
+        if value and len(value) > self._limits.behaviours:
+            raise FieldError(f"{USER}.{field}", f"has {len(value)} behaviours; at most {self._limits.behaviours}")
+
+    def _count(self, candidates: dict[str, Any]) -> int:
+        first = next(iter(candidates), None)
+        if first is None:
+            raise FieldError(CANDIDATES, f"is empty; it needs one or more of {', '.join(self.online.scalars)}")
+        for name, values in candidates.items():
+            if not isinstance(values, list):
+                raise FieldError(f"{CANDIDATES}.{name}", "must be a list, one value a candidate")
+            if len(values) != len(candidates[first]):
+                raise FieldError(
+                    f"{CANDIDATES}.{name}", f"has {len(values)} values, but {first} has {len(candidates[first])}"
+                )
+        count = len(candidates[first])
+        if count > self._limits.candidates:
+            raise FieldError(f"{CANDIDATES}.{first}", f"has {count} candidates; at most {self._limits.candidates}")
+        return count
+
+    def _padded(self, name: str, ids: np.ndarray) -> np.ndarray:
+        """As the loader pads a batch of one row: (1, T), T at least 1, or max_len where histories are not trimmed."""
+        width = max(len(ids), 1) if self._trim else self._features[name]["max_len"]
+        padded = np.zeros((1, width), dtype=np.int64)
+        start = width - len(ids) if self.online.padding[name] == "pre" else 0
+        padded[0, start : start + len(ids)] = ids
+        return padded
+
+
+@contextmanager
+def _within(part: str) -> Iterator[None]:
+    """Names the part of the request, too, in the error of a field."""
+    try:
+        yield
+    except FieldError as error:
+        raise FieldError(f"{part}.{error.field}", error.problem) from error

@@ -1,0 +1,158 @@
+"""A request's form: what it says is scored as rows of a file are, and what is wrong with it is said by its field."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_rows import requests_of
+
+from dien_fuxictr.dataset.encoding.online import FieldError
+from dien_fuxictr.experiment import open_experiment
+from dien_fuxictr.serving.bundle import Bundle, open_bundle
+from dien_fuxictr.serving.request import Limits, RequestReader
+from dien_fuxictr.serving.scorer import scorer_of
+from dien_fuxictr.serving.write import write_bundle
+
+REQUEST: dict[str, Any] = {
+    "user": {"item_history": ["a", "b"], "cate_history": ["x", "y"]},
+    "candidates": {"item_id": ["a", "b", "c"], "cate_id": ["x", "y", "z"]},
+}
+
+
+@pytest.fixture
+def reader(opened: Bundle) -> RequestReader:
+    return RequestReader(opened, Limits(candidates=5, behaviours=60))
+
+
+@pytest.mark.parametrize("expid", ["DIEN_amazon", "WideDeep_amazon"])
+def test_every_test_row_scores_as_by_predict(expid: str, project: Path, tmp_path: Path) -> None:
+    experiment = open_experiment(expid)
+    write_bundle(experiment, tmp_path / "bundle", [])
+    bundle = open_bundle(tmp_path / "bundle")
+    reader, score = RequestReader(bundle, Limits()), scorer_of(bundle.model)
+    samples = project / "data" / "amazon" / "samples"
+    expected = experiment.predict(samples / "test.parquet").tolist()
+    scores = [value for request in requests_of(samples) for value in score(reader.read(request)).tolist()]
+    assert len(scores) > 100
+    assert scores == pytest.approx(expected, abs=1e-5)
+
+
+def test_inputs(reader: RequestReader, opened: Bundle) -> None:
+    known = [token for token in opened.encoder.vocabularies["item_id"] if not token.startswith("__")][:3]
+    request = copy.deepcopy(REQUEST)
+    request["user"] |= {"item_history": [known[0], "new", known[1]], "cate_history": ["new"] * 3, "user_id": 7}
+    request["candidates"]["item_id"] = [known[2], "new", None]
+    inputs = reader.read(request)
+    vocabulary = opened.encoder.vocabularies["item_id"]
+    oov = vocabulary["__OOV__"]
+    assert inputs.user["item_history"].tolist() == [[vocabulary[known[0]], oov, vocabulary[known[1]]]]
+    assert inputs.candidates["item_id"].tolist() == [vocabulary[known[2]], oov, oov]
+    assert inputs.count == 3 and inputs.candidates["item_id"].dtype == torch.int64
+    assert inputs.ids == {"item_id": 3, "cate_id": 3, "item_history": 3, "cate_history": 3}
+    assert inputs.unknown == {"item_id": 2, "cate_id": 3, "item_history": 1, "cate_history": 3}
+    assert reader.read(request).unknown == inputs.unknown, "nothing is kept"
+
+
+@pytest.mark.parametrize("nothing", [None, [], [""]])
+def test_no_history(nothing: Any, reader: RequestReader) -> None:
+    inputs = reader.read({**REQUEST, "user": {"item_history": nothing, "cate_history": nothing}})
+    assert inputs.user["item_history"].tolist() == [[0]] and inputs.ids["item_history"] == 0
+
+
+def test_features_of_one_value_are_where_the_caller_likes(reader: RequestReader) -> None:
+    request = copy.deepcopy(REQUEST)
+    del request["candidates"]["cate_id"]
+    request["user"]["cate_id"] = "x"
+    inputs = reader.read(request)
+    assert inputs.user["cate_id"].shape == (1,) and inputs.candidates.keys() == {"item_id"}
+
+
+@pytest.mark.parametrize("padding", ["post", "pre"])
+def test_histories_that_are_not_trimmed(padding: str, opened: Bundle) -> None:
+    encoder = copy.copy(opened.encoder)
+    encoder.columns = [
+        {**column, "padding": padding} if column["type"] == "sequence" else column for column in encoder.columns
+    ]
+    params = {**opened.params, "trim_histories": False}
+    bundle = Bundle(**{**vars(opened), "encoder": encoder, "params": params})
+    (ids,) = RequestReader(bundle, Limits()).read(REQUEST).user["item_history"].tolist()
+    assert len(ids) == 50
+    assert [bool(i) for i in ids] == ([True] * 2 + [False] * 48 if padding == "post" else [False] * 48 + [True] * 2)
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The request with another value at a path, or without it."""
+    request = copy.deepcopy(REQUEST)
+    *parents, name = path.split(".")
+    place = request
+    for parent in parents:
+        place = place[parent]
+    if value is KeyError:
+        del place[name]
+    else:
+        place[name] = value
+    return request
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("user", KeyError, "user: is missing"),
+        ("candidates", 5, "candidates: must be an object"),
+        ("users", {}, "users: is unknown; a request has user and candidates"),
+        ("user.item_history", KeyError, "user.item_history: is missing; null or an empty list"),
+        ("user.item_history", "a^b", "user.item_history: must be a list or null"),
+        ("user.item_history", ["a", 1.5], "user.item_history: must hold text or whole numbers, has 1.5"),
+        ("user.item_history", ["a"], "user.cate_history: 2 behaviours, but item_history has 1; they are aligned"),
+        ("user.item_history", ["a"] * 61, "user.item_history: has 61 behaviours; at most 60"),
+        ("user.item_histroy", [], "user.item_histroy: is no feature of the model; there are item_history"),
+        ("user.item_id", "a", "user.item_id: is in candidates too; it belongs into one of them"),
+        ("candidates.cate_history", [], "candidates.cate_history: is a sequence; it belongs into user"),
+        ("candidates.item_id", KeyError, "candidates.item_id: is missing, in user too"),
+        ("candidates.item_id", ["a"], "has 3 values, but item_id has 1"),
+        ("candidates.item_id", "a", "candidates.item_id: must be a list, one value a candidate"),
+        ("candidates.item_id", ["a", ["b"], "c"], r"candidates.item_id: must hold text or whole numbers, has \['b'\]"),
+        ("candidates", {}, "candidates: is empty; it needs one or more of item_id, cate_id"),
+        ("candidates", {"item_id": ["a"] * 6, "cate_id": ["a"] * 6}, "candidates.item_id: has 6 candidates; at most 5"),
+    ],
+)
+def test_what_is_wrong(path: str, value: Any, message: str, reader: RequestReader) -> None:
+    with pytest.raises(FieldError, match=message):
+        reader.read(changed(path, value))
+
+
+@pytest.mark.parametrize("request_", [None, [], 5, "text"])
+def test_what_is_no_object(request_: Any, reader: RequestReader) -> None:
+    with pytest.raises(FieldError, match="request: must be an object with user and candidates"):
+        reader.read(request_)
+
+
+NAMES = st.sampled_from(["item_history", "cate_history", "item_id", "cate_id", "user_id", "other"])
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+PART = st.dictionaries(NAMES, st.lists(st.text(max_size=2), min_size=2, max_size=2) | ANY, max_size=5) | ANY
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.fixed_dictionaries({}, optional={"user": PART, "candidates": PART}) | ANY)
+def test_any_json_is_read_or_refused(opened: Bundle, request_: Any) -> None:
+    try:
+        inputs = RequestReader(opened, Limits()).read(request_)
+    except FieldError as error:
+        assert error.field and error.problem
+    else:
+        assert len(scorer_of(opened.model)(inputs)) == inputs.count
+
+
+def test_requests_of_rows(project: Path) -> None:
+    samples = project / "data" / "amazon" / "samples"
+    rows = pl.read_parquet(samples / "test.parquet")
+    assert sum(len(request["candidates"]["item_id"]) for request in requests_of(samples)) == rows.height
