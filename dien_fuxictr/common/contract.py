@@ -18,11 +18,14 @@ from .names import nearest
 CLOSE = 0.8
 """How like a known key an unknown one must be to be taken for misspelt."""
 _SHOWN = 80
+_HIGHEST = 2**63 - 1
+"""What libraries take for a number."""
 
 
-def whole(low: int, high: int = 2**31 - 1) -> Any:
-    """The type of whole numbers from `low` to `high`."""
-    return described(int, f"a whole number from {low} to {high}", Field(ge=low, le=high))
+def whole(low: int, high: int = _HIGHEST) -> Any:
+    """The type of whole numbers from `low` to `high`, both included."""
+    allowed = f", {low} or more" if high == _HIGHEST else f" from {low} to {high}"
+    return described(int, f"a whole number{allowed}", Field(ge=low, le=high))
 
 
 def described(kind: Any, description: str, *checks: Any) -> Any:

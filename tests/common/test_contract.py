@@ -103,7 +103,7 @@ def test_a_mapping() -> None:
     assert given["epochs"] == 3
     for wrong, message in [
         ({"name": "a", "epochs": "three"}, "epochs = 'three' in the place of epochs must be a whole number$"),
-        ({"name": "a", "epochs": 0}, "epochs = 0 in the place of epochs must be a whole number from 1"),
+        ({"name": "a", "epochs": 0}, "epochs = 0 in the place of epochs must be a whole number, 1 or more"),
         ({}, "name is missing in the place of name"),
         ({"name": None}, "name is missing in the place of name"),
         ({"name": "a", "epoch": 1}, "unknown key 'epoch' in the place of epoch; did you mean 'epochs'"),

@@ -96,7 +96,7 @@ def test_no_checkpoint(workspace):
     ("settings", "message"),
     [
         ({"embeding_dim": 3}, "unknown key 'embeding_dim' in --set; did you mean 'embedding_dim'"),
-        ({"batch_size": 0}, "batch_size = 0 in --set must be a whole number from 1"),
+        ({"batch_size": 0}, "batch_size = 0 in --set must be a whole number, 1 or more"),
         ({"model_id": "x"}, "--set model_id=x: the experiment id, Tiny_test, names a run's files"),
         ({"dataset_id": "tinny"}, "dataset_id 'tinny' is not in config; nearest: tiny"),
     ],

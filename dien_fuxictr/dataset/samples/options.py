@@ -121,7 +121,7 @@ COMMON: dict[str, Option] = {
     ),
     "session_gap": Option(1800, "seconds without a behaviour that end a session, for session_history", kind=whole(0)),
     "min_history": Option(1, "leave samples with a shorter history out", kind=whole(0)),
-    "seed": Option(2019, "seed of ties, user splits, negatives and row order", kind=whole(0, 2**63 - 1)),
+    "seed": Option(2019, "seed of ties, user splits, negatives and row order", kind=whole(0)),
     "skip_bad_lines": Option(
         False,
         "leave broken lines out, such as rows of a wrong number of fields, and say how many, instead of stopping at "

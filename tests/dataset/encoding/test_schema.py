@@ -43,7 +43,7 @@ def test_name_lists_inactive_columns_and_types() -> None:
         (
             COLUMN,
             {**HISTORY, "min_categr_count": "few"},
-            "min_categr_count = 'few' in .* must be a whole number from 0",
+            "min_categr_count = 'few' in .* must be a whole number, 0 or more",
         ),
         (
             COLUMN,

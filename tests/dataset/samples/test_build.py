@@ -158,7 +158,7 @@ def test_a_leak_is_warned_of(raw: list[str], tmp_path: Path, caplog: pytest.LogC
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--max-len", "0"], "max_len = 0 in the build from source amazon must be a whole number from 1"),
+        (["--max-len", "0"], "max_len = 0 in the build from source amazon must be a whole number, 1 or more"),
         (["--fold", "1"], "fold in the build from source amazon belongs to protocol last"),
         (["--protocol", "last", "--fold", "10"], "fold 10 of 10 folds"),
         (["--protocol", "time", "--valid-from", "soon", "--test-from", "1970-01-20"], "valid_from is 'soon'"),

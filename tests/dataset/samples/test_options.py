@@ -86,14 +86,14 @@ def test_values_as_the_command_line_and_as_yaml_give_them() -> None:
             "negatives = 'none' in the build from source amazon must be matched, popular",
         ),
         ({**AMAZON, "ties": "stable"}, "ties = 'stable' in the build from source amazon must be random or file"),
-        ({**AMAZON, "max_len": 0}, "max_len = 0 in the build from source amazon must be a whole number from 1"),
+        ({**AMAZON, "max_len": 0}, "max_len = 0 in the build from source amazon must be a whole number, 1 or more"),
         ({**AMAZON, "max_len": 10**20}, "max_len = 100000000000000000000 in the build"),
         ({**AMAZON, "max_len": 1.5}, "max_len = 1.5 in the build"),
         (
             {**AMAZON, "min_history": -1},
-            "min_history = -1 in the build from source amazon must be a whole number from 0",
+            "min_history = -1 in the build from source amazon must be a whole number, 0 or more",
         ),
-        ({**AMAZON, "seed": True}, "seed = True in the build from source amazon must be a whole number from 0"),
+        ({**AMAZON, "seed": True}, "seed = True in the build from source amazon must be a whole number, 0 or more"),
         ({**AMAZON, "exclude_history": 1}, "exclude_history = 1 in the build from source amazon must be True or False"),
         (
             {**AMAZON, "protocol": "last", "folds": 1},

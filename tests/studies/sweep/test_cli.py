@@ -176,7 +176,7 @@ def test_lines_of_a_configuration_folder_count_with_a_caution(workspace, script,
     [
         ({"embedding_dim": [1]}, ["--tag", "009"], "--tag 009: no experiment of tuner has it; there are Tiny_test_001"),
         ({"monitor": "MRR"}, [], "metrics lacks MRR, the monitor that ranks the runs"),
-        ({"batch_size": [8, 0]}, [], "batch_size = 0 in tuner_space of tuner.yaml must be a whole number from 1"),
+        ({"batch_size": [8, 0]}, [], "batch_size = 0 in tuner_space of tuner.yaml must be a whole number, 1 or more"),
         ({"monitor": [["AUC"]]}, [], "monitor = ['AUC'] in tuner_space of tuner.yaml must be a metric"),
         ({"embeding_dim": [1]}, [], "did you mean 'embedding_dim'?"),
     ],
