@@ -46,7 +46,6 @@ class HeldBack:
         self.received: type[KeyboardInterrupt] | None = None
         self._is_allowed = False
         self._before = {}
-        self._pid = os.getpid()
 
     def __enter__(self) -> "HeldBack":
         usual = {signal.SIGINT: (signal.default_int_handler,), signal.SIGTERM: (signal.SIG_DFL, _terminate)}
@@ -77,8 +76,6 @@ class HeldBack:
             self._is_allowed = False
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        if os.getpid() != self._pid:  # a process of a loader, which its parent ends
-            return
         error = Terminated if number == signal.SIGTERM else KeyboardInterrupt
         is_first = self.received is None
         self.received = self.received or error
