@@ -87,7 +87,8 @@ def interrupted(model: DIEN) -> Trainer:
     for _ in range(2):
         train_loss(model, make_batch([3, 2]))
         model.optimizer.step()
-    trainer.resume_file.save(model, trainer.progress, checkpoint.rng_state())
+    rng = checkpoint.rng_state()
+    trainer.resume_file.save(model, trainer.progress, rng, rng)
     state = checkpoint.load(trainer.resume_file.path)
     state["model"] = with_old_names(state["model"])
     assert "extractors.0.bias" in state["model"]
