@@ -28,6 +28,11 @@ def test_commands_install_and_run() -> None:
         ".venv/bin/python run_expid.py --expid DIEN_amazon",
     ]
     assert test[1] == ".venv/bin/pip install -q -r requirements-test.txt"
+    (serve,) = re.findall(r"^    (.venv/bin/pip .+run_serve.+)$", README, re.MULTILINE)
+    assert serve.split(" && ") == [
+        ".venv/bin/pip install -q -r requirements-serve.txt",
+        ".venv/bin/python run_serve.py --expid DIEN_amazon --port 8080",
+    ]
     assert "-r requirements.txt" in (ROOT / "requirements-test.txt").read_text().splitlines()
 
 

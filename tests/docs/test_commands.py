@@ -11,11 +11,18 @@ from pathlib import Path
 import pytest
 from pages import ROOT, Block, shell_blocks
 
+CURL = """
+curl -s http://127.0.0.1:8080/v1/score -d '{"user": {"item_history": ["B3247SYNTH", "B9314SYNTH"],
+"cate_history": ["Camp Stove", "Headlamp"]}, "candidates": {"item_id": ["B8662SYNTH", "B7757SYNTH"],
+"cate_id": ["Tripod", "Backpack"]}}'
+"""
 NOT_RUN = {
     "installs or fetches": [
         "python3 -m venv .venv",
         ".venv/bin/pip install -q -r requirements.txt",
         ".venv/bin/pip install -q -r requirements-test.txt",
+        ".venv/bin/pip install -q -r requirements-serve.txt",
+        'pip install "uvicorn[standard]" orjson prometheus-client safetensors',
         "pip install matplotlib",
         "pip install optuna",
         "git clone https://github.com/reczoo/FuxiCTR",
@@ -23,6 +30,12 @@ NOT_RUN = {
     "tests/house/test_packaging.py installs and runs it": ["pip install .", "run_expid --expid DIEN_amazon"],
     "changes the shell": [". .venv/bin/activate", "cd ~"],
     "tests/test_readme.py runs it": [".venv/bin/python run_expid.py --expid DIEN_amazon"],
+    "serves until a signal comes; tests/serving/test_cli.py runs it": [
+        ".venv/bin/python run_serve.py --expid DIEN_amazon --port 8080",
+        "python run_serve.py --expid DIEN_amazon --port 8080",
+        "python run_serve.py --bundle DIEN_amazon.bundle",
+    ],
+    "asks that server; tests/serving/test_app.py asks the same": [" ".join(CURL.split())],
     "is this suite": [".venv/bin/python -m pytest --cov"],
     "needs a FuxiCTR checkout; tests/model_zoo/test_zoo_contract.py drops the folder into the form of one": [
         "python3 -m venv FuxiCTR/.venv",

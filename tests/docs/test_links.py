@@ -16,6 +16,7 @@ NOT_HERE = {
     "config/model_config/my_clicks.yaml": "the reader's",
     "config/tuner/DIEN_amazon/": "of a sweep",
     "table.md": "of a comparison",
+    "config.yaml": "of a bundle",
 }
 """File that pages name -> whose it is."""
 

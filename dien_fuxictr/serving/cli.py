@@ -1,0 +1,162 @@
+"""The command line of `run_serve.py`."""
+
+import argparse
+import os
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from dien_fuxictr.common.errors import UserError, exit_code
+from dien_fuxictr.experiment import open_experiment
+from dien_fuxictr.experiment.device import device_index
+from dien_fuxictr.experiment.options import add_experiment_options
+
+from .bundle import open_bundle
+from .examples import users_of_test
+from .manifest import read_manifest
+from .packages import needed
+from .request import Limits
+from .write import write_bundle
+
+EPILOG = """
+examples:
+  run_expid.py --expid DIEN_amazon                        first train: the data set and the checkpoint are used
+  run_serve.py --expid DIEN_amazon --port 8080            its bundle, then the server
+  run_serve.py --bundle DIEN_amazon.bundle                a bundle made elsewhere: no data set, no training is needed
+  curl http://127.0.0.1:8080/v1/model                     what is served, and an example request
+
+files (model_root and dataset_id of the configuration, ID the experiment id):
+  <model_root>/<dataset_id>/ID.bundle/                    all that serving needs; replaced at every start with --expid
+
+exit code: 0 after SIGTERM or Ctrl-C, when what was in flight is answered; 2 bad input (one line on stderr)
+"""
+_LOCAL = "127.0.0.1"
+_GRACE = 30
+"""Seconds that requests in flight have when the server is to end."""
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; exits with code 2 on a wrong one."""
+    parser = argparse.ArgumentParser(
+        prog="run_serve.py",
+        description="Serves the best checkpoint of an experiment over HTTP; trains nothing.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_experiment_options(parser, "a trained experiment")
+    parser.set_defaults(config=None)  # a bundle needs none: nothing is to be said of where it was looked for
+    parser.add_argument("--bundle", type=Path, metavar="DIR", help="serve this bundle instead of an experiment")
+    parser.add_argument(
+        "--examples",
+        type=_up_to(100),
+        default=100,
+        metavar="N",
+        help="users of the test set in the bundle; default 100",
+    )
+    parser.add_argument(
+        "--host", default=_LOCAL, metavar="ADDRESS", help=f"default {_LOCAL}: only this machine reaches the server"
+    )
+    parser.add_argument(
+        "--port", type=_up_to(65535), default=8080, metavar="N", help="default 8080; 0: a free one, which is printed"
+    )
+    for name, default, what in (
+        ("max-body", 4 << 20, "bytes of a request's body; more is answered by 413"),
+        ("max-in-flight", 64, "requests at a time; more are answered by 503"),
+        ("max-candidates", Limits.candidates, "candidates of a request; more are answered by 422"),
+        ("max-behaviours", Limits.behaviours, "behaviours of a sequence in a request; more are answered by 422"),
+    ):
+        parser.add_argument(
+            f"--{name}", type=_positive, default=default, metavar="N", help=f"{what}; default {default}"
+        )
+    options = parser.parse_args(arguments)
+    if options.bundle and options.settings:
+        parser.error("--set, --data-root and --model-root go with an experiment, not with --bundle")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until a signal comes.
+
+    Args:
+        arguments: the command line without the program's name; None: the process's.
+
+    Returns:
+        Exit code, see `exit_code`.
+    """
+    options = parse_arguments(arguments)
+    return exit_code(lambda: _run(options), "interrupted; nothing was served")
+
+
+def _run(options: argparse.Namespace) -> int:
+    with needed():
+        import uvicorn
+
+        from .app import App
+    folder = options.bundle or _bundle_of(options)
+    read_manifest(folder)
+    torch.set_num_threads(1)
+    listener = _listen(options.host, options.port)
+    load = partial(open_bundle, folder, device_index(options.gpu, []))
+    limits = Limits(options.max_candidates, options.max_behaviours)
+    server: uvicorn.Server
+
+    def failed() -> None:
+        server.should_exit = True
+
+    app = App(load, limits, options.max_body, options.max_in_flight, failed)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,  # pyright: ignore[reportArgumentType]
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=_GRACE,
+        )
+    )
+    host, port = listener.getsockname()[:2]
+    who = "only this machine reaches it" if host == _LOCAL else "whoever reaches this address may ask"
+    print(f"serving {folder} on http://{f'[{host}]' if ':' in host else host}:{port} ({who})", flush=True)
+    with suppress(KeyboardInterrupt):  # uvicorn raises the signal again when it has answered what was in flight
+        server.run([listener])
+    if app.failure:
+        raise app.failure
+    return 0
+
+
+def _bundle_of(options: argparse.Namespace) -> Path:
+    experiment = open_experiment(options.expid, options.config or "./config/", options.gpu, dict(options.settings))
+    folder = experiment.folder / f"{experiment.expid}.bundle"
+    if not experiment.checkpoint.is_file():
+        experiment.load()  # says what is missing
+    write_bundle(experiment, folder, users_of_test(experiment, options.examples))
+    return folder
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise UserError(f"cannot listen on --host {host} --port {port}: {os.strerror(error.errno or 0)}") from error
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
+    return number
+
+
+def _up_to(largest: int) -> Callable[[str], int]:
+    def whole(text: str) -> int:
+        number = int(text)
+        if not 0 <= number <= largest:
+            raise argparse.ArgumentTypeError(f"{text} must be from 0 to {largest}")
+        return number
+
+    return whole

@@ -1,0 +1,97 @@
+"""Requests that work: of users of the test set, and made up from the vocabularies."""
+
+import logging
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.encoding.encoder import Encoder
+from dien_fuxictr.dataset.encoding.raw import RawHistory, RawSplit
+from dien_fuxictr.dataset.encoding.reading import SplitReader, source_of
+from dien_fuxictr.experiment import Experiment
+
+from .request import CANDIDATES, USER
+
+_RESERVED = ("", "__PAD__", "__OOV__")
+
+
+def made_request(encoder: Encoder, behaviours: int, candidates: int) -> dict[str, Any]:
+    """A request of known tokens, so many of each; they mean nothing."""
+    request: dict[str, Any] = {USER: {}, CANDIDATES: {}}
+    for column in encoder.columns:
+        field, kind = source_of(column), column["type"]
+        if kind == "meta":
+            continue
+        if kind == "sequence":
+            request[USER][field] = list(islice(cycle(_tokens(encoder, column)), behaviours))
+        elif "vocabulary" in column:
+            request[CANDIDATES][field] = list(islice(cycle(_tokens(encoder, column)), candidates))
+        elif kind == "numeric":
+            request[CANDIDATES][field] = [0] * candidates
+        elif kind == "embedding":
+            request[CANDIDATES][field] = [[0.0] * column["pretrain_dim"]] * candidates
+    return request
+
+
+def _tokens(encoder: Encoder, column: dict) -> list:
+    not_taken = (*_RESERVED, column.get("fill_na"))
+    splitter = column.get("splitter", "^")
+    known = (token for token in encoder.vocabularies[column["vocabulary"]] if token not in not_taken)
+    whole = (token for token in known if column["type"] != "sequence" or splitter not in token)
+    return list(islice(whole, 100)) or [None]
+
+
+def users_of_test(experiment: Experiment, count: int) -> list[dict[str, Any]]:
+    """Raw requests of the first users of the test data, each with the candidates of all his rows of one history.
+
+    None where the raw test data are gone, with a caution in the log.
+
+    Args:
+        experiment: whose data set is built in-process.
+        count: at most so many.
+
+    Raises:
+        UserError: the data set has no fitted encoder.
+    """
+    params = experiment.params
+    data_dir = Path(params["data_root"], params["dataset_id"])
+    encoder, form = Encoder.load(data_dir, params), params["data_format"]
+    made = data_dir / "samples" / f"test.{form}"
+    file = made if made.is_file() else params.get("test_data")
+    if not count or not file:
+        return []
+    user = params.get("group_id") or "user_id"
+    columns = [column for column in encoder.columns if column["type"] != "meta" or column["name"] == user]
+    try:
+        raw = SplitReader(columns, [], params.get("sep", ",")).read(file, form, {user})
+    except UserError as error:
+        logging.warning(f"the bundle has no example users: {error}")
+        return []
+    return _requests(columns, raw, user, count)
+
+
+def _requests(columns: list[dict], raw: RawSplit, user: str, count: int) -> list[dict[str, Any]]:
+    field_of = {column["name"]: source_of(column) for column in columns}
+    owner = raw.frame[user] if user in raw.frame.columns else pl.Series(range(len(raw)))
+    scalars = {field_of[name]: raw.frame[name] for name in raw.frame.columns if name != user}
+    groups: dict[Any, list[int]] = {}
+    for row in owner.is_in(owner.unique(maintain_order=True).head(count).implode()).arg_true().to_list():
+        histories = tuple(tuple(_words(history, row)) for history in raw.histories.values())
+        groups.setdefault((owner[row], histories), []).append(row)
+    return [
+        {
+            USER: {field_of[name]: list(words) for name, words in zip(raw.histories, histories, strict=True)},
+            CANDIDATES: {field: values.gather(rows).to_list() for field, values in scalars.items()},
+        }
+        for (_, histories), rows in islice(groups.items(), count)
+    ]
+
+
+def _words(history: RawHistory, row: int) -> list[str]:
+    if history.blank[row]:
+        return []
+    codes = history.tokens.codes[history.start[row] : history.start[row] + history.length[row]]
+    return history.tokens.words.gather(codes).to_list()

@@ -1,0 +1,52 @@
+"""What a server counts, in the text form of Prometheus."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from .request import Inputs
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
+
+
+class Metrics:
+    """Of one server; a registry of its own."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        self._requests = Counter("serve_requests", "Answers", ["path", "status"], registry=registry)
+        self._seconds = Histogram("serve_stage_seconds", "Of a request", ["stage"], buckets=_SECONDS, registry=registry)
+        self._candidates = Counter("serve_candidates", "Candidates scored", registry=registry)
+        self._ids = Counter("serve_ids", "Ids looked up", ["field"], registry=registry)
+        self._unknown = Counter("serve_unknown_ids", "Of them, out of the vocabulary", ["field"], registry=registry)
+        self.in_flight = Gauge("serve_in_flight", "Requests that are being answered", registry=registry)
+        self._model = Gauge("serve_model", "The model that answers", ["digest", "expid"], registry=registry)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what runs within, where it succeeds."""
+        start = time.perf_counter()
+        yield
+        self._seconds.labels(name).observe(time.perf_counter() - start)
+
+    def answered(self, path: str, status: int) -> None:
+        """Count an answer."""
+        self._requests.labels(path, str(status)).inc()
+
+    def scored(self, inputs: Inputs) -> None:
+        """Count what was in a request."""
+        self._candidates.inc(inputs.count)
+        for field, count in inputs.ids.items():
+            self._ids.labels(field).inc(count)
+            self._unknown.labels(field).inc(inputs.unknown[field])
+
+    def serves(self, digest: str, expid: str) -> None:
+        """Name the model."""
+        self._model.labels(digest, expid).set(1)
+
+    def text(self) -> bytes:
+        """All of it."""
+        return generate_latest(self._registry)

@@ -1,0 +1,118 @@
+"""One version of a model as a server has it: the bundle, what reads requests to it, what scores them."""
+
+from contextlib import suppress
+from typing import Any
+
+import orjson
+
+from dien_fuxictr.dataset.encoding.online import FieldError
+from dien_fuxictr.dataset.encoding.reading import source_of
+
+from .bundle import Bundle
+from .examples import made_request
+from .metrics import Metrics
+from .request import Limits, RequestReader
+from .scorer import scorer_of
+
+BATCH = "requests"
+_WARM_UP = ((0, 1), (1, 2), (20, 50), (100, 200))
+"""Behaviours and candidates."""
+
+
+class Malformed(ValueError):
+    """A body that is no JSON."""
+
+
+class Served:
+    """Answers the bodies of requests; warmed up when it is made.
+
+    Args:
+        bundle: the model.
+        limits: of one request; those of candidates are of all users of a batch together.
+        metrics: count what is done.
+    """
+
+    def __init__(self, bundle: Bundle, limits: Limits, metrics: Metrics) -> None:
+        self._bundle, self._limits, self._metrics = bundle, limits, metrics
+        self._reader, self._score = RequestReader(bundle, limits), scorer_of(bundle.model)
+        for behaviours, candidates in _WARM_UP:
+            sizes = min(behaviours, limits.behaviours), min(candidates, limits.candidates)
+            self._score(self._reader.read(made_request(bundle.encoder, *sizes)))
+        self._example = self._working_example()
+        metrics.serves(bundle.digest, bundle.expid)
+
+    def answer_one(self, body: bytes) -> bytes:
+        """The scores of one user's candidates; raises as `answer_batch`."""
+        (scores,) = self._scores([self._json(body)], [""])
+        return self._with_digest(scores)
+
+    def answer_batch(self, body: bytes) -> bytes:
+        """The scores of several users, each with candidates of his own.
+
+        Raises:
+            Malformed: the body is no JSON.
+            FieldError: what it says is wrong.
+        """
+        batch = self._json(body)
+        if not isinstance(batch, dict) or batch.keys() != {BATCH} or not isinstance(batch[BATCH], list):
+            raise FieldError("batch", f"must be an object with {BATCH}, a list of requests, and nothing else")
+        return self._with_digest(self._scores(batch[BATCH], [f"{BATCH}[{i}]." for i in range(len(batch[BATCH]))]))
+
+    def describe(self) -> bytes:
+        """What is served, and an example request that works."""
+        bundle = self._bundle
+        features = [
+            {"name": source_of(column), "is": column["type"], "values": column["dtype"], "in": _places(column)}
+            | {key: column[key] for key in ("max_len", "padding") if key in column and column["type"] == "sequence"}
+            for column in bundle.encoder.columns
+        ]
+        return orjson.dumps(
+            {
+                "model": bundle.digest,
+                "expid": bundle.expid,
+                "metrics": bundle.metrics,
+                "versions": bundle.versions,
+                "features": features,
+                "limits": vars(self._limits),
+                "example": self._example,
+            }
+        )
+
+    def _working_example(self) -> dict[str, Any]:
+        """A user of the test set whose request the limits admit, or else one that is made up."""
+        for example in self._bundle.examples:
+            with suppress(FieldError):
+                self._reader.read(example)
+                return example
+        return made_request(self._bundle.encoder, min(3, self._limits.behaviours), min(2, self._limits.candidates))
+
+    def _scores(self, requests: list[Any], names: list[str]) -> list[Any]:
+        inputs, total = [], 0
+        with self._metrics.stage("encode"):
+            for request, name in zip(requests, names, strict=True):
+                try:
+                    inputs.append(self._reader.read(request))
+                except FieldError as error:
+                    raise FieldError(f"{name}{error.field}", error.problem) from error
+                total += inputs[-1].count
+                if total > self._limits.candidates:
+                    raise FieldError(BATCH, f"have {total} candidates or more; at most {self._limits.candidates}")
+        with self._metrics.stage("model"):
+            scores = [self._score(each) for each in inputs]
+        for each in inputs:
+            self._metrics.scored(each)
+        return scores
+
+    def _json(self, body: bytes) -> Any:
+        try:
+            with self._metrics.stage("decode"):
+                return orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise Malformed(f"the body is no JSON: {error}") from error
+
+    def _with_digest(self, scores: Any) -> bytes:
+        return orjson.dumps({"model": self._bundle.digest, "scores": scores}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _places(column: dict) -> str:
+    return "user" if column["type"] == "sequence" else "candidates or user"

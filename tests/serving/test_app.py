@@ -1,0 +1,248 @@
+"""The server, called in this process: answers, refusals, health, what it counts."""
+
+import asyncio
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from made_asgi import Client, call
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.serving.app import App
+from dien_fuxictr.serving.bundle import Bundle
+from dien_fuxictr.serving.examples import made_request
+from dien_fuxictr.serving.request import Limits, RequestReader
+from dien_fuxictr.serving.scorer import scorer_of
+from dien_fuxictr.serving.served import Served
+
+ROOT = Path(__file__).parents[2]
+MAX_BODY = 2000
+
+
+def started(load: Any, **options: Any) -> Client:
+    return Client(App(load, **{"limits": Limits(6, 60), "max_body": MAX_BODY, "max_in_flight": 2, **options}))
+
+
+@pytest.fixture
+def client(opened: Bundle) -> Iterator[Client]:
+    client = started(lambda: opened).loaded()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def request_(opened: Bundle) -> dict[str, Any]:
+    return made_request(opened.encoder, 5, 3)
+
+
+def by_hand(bundle: Bundle, request: Any) -> list[float]:
+    return scorer_of(bundle.model)(RequestReader(bundle, Limits()).read(request)).tolist()
+
+
+def test_scores(client: Client, opened: Bundle, request_: dict[str, Any]) -> None:
+    reply = client.post("/v1/score", request_)
+    assert reply.status == 200 and reply.headers["content-type"] == "application/json"
+    assert reply.headers["content-length"] == str(len(reply.body))
+    assert reply.json["model"] == opened.digest and len(set(reply.json["scores"])) == 3
+    assert reply.json["scores"] == pytest.approx(by_hand(opened, request_), abs=1e-6)
+
+
+def test_scores_of_several_users(client: Client, opened: Bundle) -> None:
+    requests = [made_request(opened.encoder, behaviours, 2) for behaviours in (0, 3, 50)]
+    reply = client.post("/v1/score:batch", {"requests": requests})
+    assert reply.json["scores"] == [pytest.approx(by_hand(opened, each), abs=1e-6) for each in requests]
+    assert client.post("/v1/score:batch", {"requests": []}).json["scores"] == []
+
+
+def test_no_candidates(client: Client, opened: Bundle) -> None:
+    assert client.post("/v1/score", made_request(opened.encoder, 3, 0)).json["scores"] == []
+
+
+def test_a_body_in_parts(client: Client, opened: Bundle, request_: dict[str, Any]) -> None:
+    body = orjson.dumps(request_)
+    reply = client.run(call(client.app, "POST", "/v1/score", [body[:20], b"", body[20:]]))
+    assert reply.json["scores"] == pytest.approx(by_hand(opened, request_), abs=1e-6)
+
+
+def test_the_model_and_its_example(client: Client, opened: Bundle) -> None:
+    model = client.get("/v1/model").json
+    assert (model["model"], model["expid"]) == (opened.digest, "DIEN_amazon")
+    assert model["metrics"] == opened.metrics and model["limits"] == {"candidates": 6, "behaviours": 60}
+    assert {feature["name"]: feature["in"] for feature in model["features"]} == {
+        "item_id": "candidates or user",
+        "cate_id": "candidates or user",
+        "item_history": "user",
+        "cate_history": "user",
+    }
+    assert client.post("/v1/score", model["example"]).status == 200
+
+
+def test_the_example_is_a_user_of_the_bundle(opened: Bundle, request_: dict[str, Any]) -> None:
+    too_long = made_request(opened.encoder, 61, 3)
+    client = started(lambda: Bundle(**{**vars(opened), "examples": [too_long, request_]})).loaded()
+    assert client.get("/v1/model").json["example"] == request_
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status", "message", "field"),
+    [
+        ("/v1/score", b"{", 400, "the body is no JSON: ", None),
+        ("/v1/score", b"", 400, "the body is no JSON: ", None),
+        ("/v1/score", b'{"user": NaN}', 400, "the body is no JSON: ", None),
+        ("/v1/score", [], 422, "request: must be an object with user and candidates", "request"),
+        ("/v1/score", {"user": {}}, 422, "candidates: is missing", "candidates"),
+        ("/v1/score", {"user": {}, "candidates": {}}, 422, "user.item_history: is missing", "user.item_history"),
+        ("/v1/score:batch", {}, 422, "batch: must be an object with requests, a list", "batch"),
+        ("/v1/score:batch", {"requests": [5]}, 422, "requests[0].request: must be an object", "requests[0].request"),
+        ("/v1/score", b" " * (MAX_BODY + 1), 413, f"the body is larger than {MAX_BODY} bytes", None),
+        ("/v1/scores", b"", 404, "there is no /v1/scores; there are /v1/score, ", None),
+        ("/v1/model", b"", 405, "/v1/model takes GET", None),
+    ],
+)
+def test_refusals(path: str, content: Any, status: int, message: str, field: str | None, client: Client) -> None:
+    reply = client.post(path, content)
+    assert reply.status == status and reply.json["error"].startswith(message)
+    assert reply.json.get("field") == field
+
+
+def test_too_many_candidates_of_a_batch(client: Client, opened: Bundle) -> None:
+    reply = client.post("/v1/score:batch", {"requests": [made_request(opened.encoder, 1, 4)] * 2})
+    assert (reply.status, reply.json["error"]) == (422, "requests: have 8 candidates or more; at most 6")
+
+
+def test_a_length_that_is_too_large_is_refused_unread(client: Client) -> None:
+    reply = client.post("/v1/score", b"", headers={"content-length": str(MAX_BODY + 1)})
+    assert (reply.status, reply.headers["connection"]) == (413, "close")
+
+
+def test_more_at_a_time_than_allowed(client: Client, request_: dict[str, Any]) -> None:
+    body = orjson.dumps(request_)
+
+    async def overload() -> tuple[Any, ...]:
+        busy, go_on = [asyncio.Event(), asyncio.Event()], asyncio.Event()
+
+        async def slow(begun: asyncio.Event) -> None:
+            begun.set()
+            await go_on.wait()
+
+        slowly = [
+            asyncio.create_task(
+                call(client.app, "POST", "/v1/score", [body[:9], body[9:]], before_last=lambda b=begun: slow(b))
+            )
+            for begun in busy
+        ]
+        for begun in busy:
+            await begun.wait()
+        refused = await call(client.app, "POST", "/v1/score", [body])
+        metrics = await call(client.app, "GET", "/metrics")
+        live = await call(client.app, "GET", "/v2/health/live")
+        go_on.set()
+        answered = await asyncio.gather(*slowly)
+        return refused, metrics, live, answered, await call(client.app, "POST", "/v1/score", [body])
+
+    refused, metrics, live, answered, after = client.run(overload())
+    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+    assert "2 requests are being answered" in refused.json["error"]
+    assert b"serve_in_flight 2.0" in metrics.body and live.status == 200
+    assert [reply.status for reply in (*answered, after)] == [200, 200, 200]
+    assert b"serve_in_flight 0.0" in client.get("/metrics").body
+
+
+def test_a_client_that_goes_away(client: Client, request_: dict[str, Any]) -> None:
+    async def away() -> list[Any]:
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await client.app({"type": "http", "method": "POST", "path": "/v1/score", "headers": []}, receive, send)
+        return sent
+
+    assert client.run(away()) == []
+    assert b"serve_in_flight 0.0" in client.get("/metrics").body
+    assert client.post("/v1/score", request_).status == 200
+
+
+def test_alive_while_it_loads_and_ready_when_it_has(opened: Bundle, request_: dict[str, Any]) -> None:
+    go_on = threading.Event()
+
+    def load() -> Bundle:
+        assert go_on.wait(60)
+        return opened
+
+    client = started(load)
+    assert client.get("/v2/health/live").status == 200
+    for reply in (client.get("/v2/health/ready"), client.get("/v1/model"), client.post("/v1/score", request_)):
+        assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+        assert reply.json == {"error": "the model is loading"}
+    go_on.set()
+    client.loaded()
+    assert client.get("/v2/health/ready").status == client.post("/v1/score", request_).status == 200
+    client.close()
+
+
+def test_a_model_that_cannot_be_loaded() -> None:
+    failed = []
+
+    def load() -> Bundle:
+        raise UserError("bundle b lacks encoder.json")
+
+    client = started(load, failed=lambda: failed.append(True)).loaded()
+    assert failed == [True] and isinstance(client.app.failure, UserError)
+    assert client.get("/v2/health/ready").status == 503
+    client.close()
+
+
+def test_an_error_of_the_server(opened: Bundle, request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> bytes:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(Served, "answer_one", broken)
+    client = started(lambda: opened).loaded()
+    reply = client.post("/v1/score", request_)
+    assert (reply.status, reply.json) == (500, {"error": "an error of the server; its log has it"})
+    assert client.get("/v2/health/ready").status == 200
+    assert b"serve_in_flight 0.0" in client.get("/metrics").body
+    client.close()
+
+
+def test_what_is_counted(client: Client, opened: Bundle, request_: dict[str, Any]) -> None:
+    request_["candidates"]["item_id"] = ["new", "newer", None]
+    client.post("/v1/score", request_)
+    client.post("/v1/score", b"{")
+    reply = client.get("/metrics")
+    assert reply.headers["content-type"].startswith("text/plain; version=")
+    text = reply.body.decode()
+    counted = dict(re.findall(r"^serve_(\S+) (\S+)$", text, re.MULTILINE))
+    assert counted['requests_total{path="/v1/score",status="200"}'] == "1.0"
+    assert counted['requests_total{path="/v1/score",status="400"}'] == "1.0"
+    assert counted["candidates_total"] == "3.0"
+    assert counted['ids_total{field="item_history"}'] == "5.0"
+    assert counted['unknown_ids_total{field="item_id"}'] == "3.0"
+    assert counted['unknown_ids_total{field="cate_id"}'] == "0.0"
+    assert {counted[f'stage_seconds_count{{stage="{stage}"}}'] for stage in ("decode", "encode", "model")} == {"1.0"}
+    assert counted[f'model{{digest="{opened.digest}",expid="DIEN_amazon"}}'] == "1.0"
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=60) | st.text(alphabet='{}[]",:0e-9useritmcand_', max_size=80).map(str.encode))
+def test_any_body_is_answered(client: Client, body: bytes) -> None:
+    for path in ("/v1/score", "/v1/score:batch"):
+        assert client.post(path, body).status in (400, 422)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/serving.md"])
+def test_the_request_of_the_pages(page: str, client: Client) -> None:
+    (request,) = re.findall(r"curl -s http://127.0.0.1:8080(\S+) -d '(.+)'$", (ROOT / page).read_text(), re.MULTILINE)
+    path, body = request
+    assert len(client.post(path, body.encode()).json["scores"]) == 2

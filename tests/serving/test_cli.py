@@ -1,0 +1,174 @@
+"""`run_serve.py`: bad input is one line; a server scores by HTTP as `--predict` does, and ends when it is told to."""
+
+import http.client
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from made_rows import requests_of
+
+from dien_fuxictr.experiment import open_experiment
+from dien_fuxictr.serving.cli import main
+from dien_fuxictr.serving.manifest import MANIFEST, write_manifest
+
+ROOT = Path(__file__).parents[2]
+
+
+class Server:
+    """A server as a process, which has printed its address."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        command = [sys.executable, str(ROOT / "run_serve.py"), "--port", "0", *arguments]
+        self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self.process.stdout
+        self.line = self.process.stdout.readline()
+        match = re.search(r"http://127\.0\.0\.1:(\d+) ", self.line)
+        assert match, self.line + self.process.communicate()[1]
+        self.port = int(match[1])
+
+    def ask(self, method: str, path: str, content: object = None) -> tuple[int, dict]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, json.dumps(content) if content is not None else None)
+            reply = connection.getresponse()
+            return reply.status, json.loads(reply.read())
+        finally:
+            connection.close()
+
+    def wait(self) -> None:
+        for _ in range(600):
+            if self.ask("GET", "/v2/health/ready")[0] == 200:
+                return
+            time.sleep(0.1)
+        raise TimeoutError
+
+    def end(self) -> tuple[int, str]:
+        _, errors = self.process.communicate(timeout=60)
+        return self.process.returncode, errors
+
+
+@pytest.fixture
+def server(project: Path) -> Iterator[Server]:
+    server = Server(project)
+    yield server
+    server.process.kill()
+    server.process.communicate()
+
+
+def test_it_scores_the_test_rows_as_predict_and_ends_when_told(server: Server, project: Path) -> None:
+    samples = project / "data" / "amazon" / "samples"
+    expected = open_experiment("DIEN_amazon").predict(samples / "test.parquet").tolist()
+    assert "(only this machine reaches it)" in server.line
+    server.wait()
+    status, model = server.ask("GET", "/v1/model")
+    assert (status, model["expid"]) == (200, "DIEN_amazon")
+    assert server.ask("POST", "/v1/score", model["example"])[0] == 200
+    requests = list(requests_of(samples))
+    scores = []
+    for first in range(0, len(requests), 50):
+        status, reply = server.ask("POST", "/v1/score:batch", {"requests": requests[first : first + 50]})
+        assert (status, reply["model"]) == (200, model["model"])
+        scores += [score for of_user in reply["scores"] for score in of_user]
+    assert len(scores) > 100 and scores == pytest.approx(expected, abs=1e-5)
+    one = server.ask("POST", "/v1/score", requests[0])[1]["scores"]
+    assert one == pytest.approx(expected[: len(one)], abs=1e-5)
+
+    body = json.dumps(requests[0]).encode()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as slow:
+        head = f"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        slow.sendall(head + body[:10])
+        while server_in_flight(server) < 1:
+            time.sleep(0.05)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", server.port), timeout=5).close()
+        slow.sendall(body[10:])
+        assert slow.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
+    assert server.end() == (0, "")
+
+
+def server_in_flight(server: Server) -> float:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    return float(re.findall(r"^serve_in_flight (\S+)$", text, re.MULTILINE)[0])
+
+
+def test_a_bundle_is_served_where_nothing_else_is(bundle_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundle_folder, tmp_path / "b")
+    server = Server(tmp_path, "--bundle", "b")
+    try:
+        server.wait()
+        _, model = server.ask("GET", "/v1/model")
+        status, reply = server.ask("POST", "/v1/score", model["example"])
+        assert (status, len(reply["scores"])) == (200, 2)
+        server.process.send_signal(signal.SIGINT)
+        assert server.end() == (0, "")
+    finally:
+        server.process.kill()
+    assert [file.name for file in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_bundle_that_does_not_fit_itself_ends_the_server(bundle_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(bundle_folder, tmp_path / "b")
+    (folder / "weights.safetensors").write_bytes(b"broken")
+    (folder / MANIFEST).unlink()
+    write_manifest(folder)
+    code, errors = Server(tmp_path, "--bundle", "b").end()
+    assert code == 2
+    assert re.fullmatch(r"error: bundle b: weights.safetensors is not readable: .*\n", errors)
+
+
+@pytest.fixture
+def refused(project: Path, capsys: pytest.CaptureFixture[str]):
+    def run(*arguments: str) -> str:
+        assert main(arguments) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    return run
+
+
+def test_bad_input_is_one_line(refused, bundle_folder: Path, tmp_path: Path) -> None:
+    assert "error: checkpoint " in (line := refused("--expid", "DIN_amazon")) and "does not exist; run_expid.py" in line
+    assert refused("--bundle", "nowhere") == "error: nowhere is no bundle: it has no manifest.json"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        line = refused("--bundle", str(bundle_folder), "--port", port)
+        assert line == f"error: cannot listen on --host 127.0.0.1 --port {port}: Address already in use"
+
+
+def test_packages_that_are_missing(refused, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("uvicorn", "orjson", "prometheus_client"):
+        with monkeypatch.context() as patch:
+            for module in [name for name in sys.modules if name.startswith("dien_fuxictr.serving.")]:
+                if module.rpartition(".")[2] in ("app", "served", "metrics"):
+                    patch.delitem(sys.modules, module)
+            patch.setitem(sys.modules, name, None)
+            line = refused("--bundle", str(bundle_folder))
+            assert re.match(rf"error: serving needs the package {name}, which is not installed: pip install ", line)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--examples", "101"], "101 must be from 0 to 100"),
+        (["--port", "65536"], "65536 must be from 0 to 65535"),
+        (["--max-in-flight", "0"], "0 must be 1 or more"),
+        (["--bundle", "b", "--set", "epochs=1"], "go with an experiment, not with --bundle"),
+    ],
+)
+def test_a_wrong_command_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2 and message in capsys.readouterr().err

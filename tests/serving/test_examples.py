@@ -1,0 +1,76 @@
+"""Example users of a bundle are those of the test data, with all that their rows ask."""
+
+from pathlib import Path
+
+import pytest
+from made_columns import META, categorical, numeric, sequence, write_rows
+from made_data import as_csv, entry, write_samples
+from made_rows import requests_of
+
+from dien_fuxictr.dataset.encoding.encoder import Encoder
+from dien_fuxictr.dataset.encoding.online import OnlineEncoder
+from dien_fuxictr.dataset.loading.prepare import prepare_dataset
+from dien_fuxictr.experiment import Experiment
+from dien_fuxictr.serving.examples import made_request, users_of_test
+
+
+class Opened:
+    """An experiment as far as its examples need it."""
+
+    def __init__(self, params: dict) -> None:
+        self.params = params
+
+
+def test_users_of_the_test_data(experiment: Experiment, project: Path) -> None:
+    examples = users_of_test(experiment, 7)
+    own = list(requests_of(project / "data" / "amazon" / "samples"))
+    histories = [request["user"] for request in own]
+    assert len(examples) == 7 and {len(example["candidates"]["item_id"]) for example in examples} == {2}
+    for example in examples:
+        rows = [request["candidates"] for request in own if request["user"] == example["user"]]
+        assert rows and example["user"] in histories
+        for name, values in example["candidates"].items():
+            asked = [value for row in rows for value in row[name]]
+            assert set(values) <= set(asked)
+    assert "user_id" not in str(examples)
+    assert users_of_test(experiment, 0) == []
+
+
+def test_of_text_they_are_those_of_samples(tmp_path: Path) -> None:
+    samples = write_samples(tmp_path / "in")
+    files = {"parquet": samples, "csv": as_csv(samples, tmp_path / "csv")}
+    found = []
+    for form, folder in files.items():
+        params = entry(folder, tmp_path / form, form)
+        prepare_dataset(params)
+        found.append(users_of_test(Opened(params), 100))  # pyright: ignore[reportArgumentType]
+    assert found[0] == found[1] and len(found[0]) == 12
+
+
+def test_where_the_test_data_are_gone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    samples = write_samples(tmp_path / "in")
+    params = entry(samples, tmp_path, "parquet")
+    prepare_dataset(params)
+    (samples / "test.parquet").unlink()
+    assert users_of_test(Opened(params), 5) == []  # pyright: ignore[reportArgumentType]
+    assert "the bundle has no example users: " in caplog.text
+
+
+def test_a_made_up_request_is_known_in_every_field(tmp_path: Path) -> None:
+    columns = [
+        META,
+        categorical(["item_id", "cate_id"]),
+        categorical("zip", "int"),
+        numeric("price"),
+        sequence("item_history", share_embedding="item_id"),
+    ]
+    params = prepare_dataset(entry(write_rows(tmp_path / "in"), tmp_path, feature_cols=columns))
+    encoder = Encoder.load(tmp_path / "made", params)
+    request = made_request(encoder, 4, 3)
+    assert request["user"].keys() == {"item_history"} and request["candidates"]["price"] == [0, 0, 0]
+    online = OnlineEncoder(encoder)
+    for field, values in request["candidates"].items():
+        for name, got in online.encode_scalars(field, values).items():
+            assert len(got) == 3 and (name == "price" or online.oov[name] not in got)
+    (history,) = online.encode_histories(request["user"]).values()
+    assert len(history) == 4 and online.oov["item_history"] not in history
