@@ -24,11 +24,13 @@ from dien_fuxictr.experiment.contract import check_configuration
 from dien_fuxictr.experiment.models import build_model, find_model, load_feature_map
 from dien_fuxictr.experiment.training import checkpoint
 
+from .catalogue import Catalogue, Sides
 from .fit import check_fit
 from .manifest import read_manifest
 from .packages import needed
 
-ABOUT, CONFIG, WEIGHTS, EXAMPLES = "about.json", "config.yaml", "weights.safetensors", "examples.json"
+ABOUT, CONFIG, WEIGHTS = "about.json", "config.yaml", "weights.safetensors"
+CATALOGUE, EXAMPLES = "catalogue.json", "examples.json"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Bundle:
         expid: the experiment id.
         metrics: of training, where they are known.
         versions: of the packages that made it.
+        catalogue: side fields of items.
         examples: requests of users of the test set.
     """
 
@@ -53,6 +56,7 @@ class Bundle:
     expid: str
     metrics: dict[str, float]
     versions: dict[str, str]
+    catalogue: Catalogue
     examples: list[dict[str, Any]]
 
 
@@ -80,7 +84,10 @@ def _open(folder: Path, digest: str, gpu: int) -> Bundle:
     with needed():
         from safetensors import SafetensorError
         from safetensors.torch import load
-    about, examples = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (ABOUT, EXAMPLES))
+    about, catalogue, examples = (
+        json.loads((folder / name).read_text(encoding="utf-8")) for name in (ABOUT, CATALOGUE, EXAMPLES)
+    )
+    sides = {field: Sides(*sides) for field, sides in catalogue["fields"].items()}
     params = read_yaml(folder / CONFIG)
     here = {"data_root": str(folder), "model_root": str(folder), "gpu": gpu, "verbose": 0}
     params |= here
@@ -95,11 +102,12 @@ def _open(folder: Path, digest: str, gpu: int) -> Bundle:
         raise UserError(f"bundle {folder}: {WEIGHTS} is not readable: {error}") from error
     names = distinct_weights(model)
     others = {name: value for name, value in weights.items() if name not in names.values()}
-    known = {name: weights[kept] for name, kept in names.items() if kept in weights}
-    checkpoint.fit_weights(model, {**known, **others}, folder / WEIGHTS)
+    own = {name: weights[kept] for name, kept in names.items() if kept in weights}
+    checkpoint.fit_weights(model, {**own, **others}, folder / WEIGHTS)
     model.eval()
     kept = {key: value for key, value in params.items() if key not in here}
-    return Bundle(model, encoder, kept, digest, about["expid"], about["metrics"], about["versions"], examples)
+    known = Catalogue(catalogue["words"], sides)
+    return Bundle(model, encoder, kept, digest, about["expid"], about["metrics"], about["versions"], known, examples)
 
 
 def distinct_weights(model: nn.Module) -> dict[str, str]:

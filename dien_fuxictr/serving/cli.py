@@ -1,6 +1,7 @@
 """The command line of `run_serve.py`."""
 
 import argparse
+import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -100,7 +101,7 @@ def _run(options: argparse.Namespace) -> int:
     read_manifest(folder)
     torch.set_num_threads(1)
     listener = _listen(options.host, options.port)
-    load = partial(open_bundle, folder, device_index(options.gpu, []))
+    load = partial(open_bundle, folder, _device(options.gpu))
     limits = Limits(options.max_candidates, options.max_behaviours)
     server: uvicorn.Server
 
@@ -128,8 +129,16 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _device(gpu: int) -> int:
+    cautions: list[str] = []
+    index = device_index(gpu, cautions)
+    for caution in cautions:
+        logging.warning(caution)
+    return index
+
+
 def _bundle_of(options: argparse.Namespace) -> Path:
-    experiment = open_experiment(options.expid, options.config or "./config/", options.gpu, dict(options.settings))
+    experiment = open_experiment(options.expid, options.config or "./config/", set=dict(options.settings))
     folder = experiment.folder / f"{experiment.expid}.bundle"
     if not experiment.checkpoint.is_file():
         experiment.load()  # says what is missing

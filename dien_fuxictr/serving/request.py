@@ -4,12 +4,14 @@
      "candidates": {"item_id": ["B03", "B04"], "cate_id": ["Books", "Games"]}}
 
 Sequences are the user's. A feature of one value is in `user`, once for all candidates, or in `candidates`, a list of
-one value each, as the caller likes. A missing value is null.
+one value each, as the caller likes. A missing value is null. What the bundle's catalogue knows of an item, its category
+say, may be left out.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import filterfalse
 from typing import Any
 
 import numpy as np
@@ -61,7 +63,7 @@ class RequestReader:
 
     def __init__(self, bundle: Bundle, limits: Limits) -> None:
         self.online = OnlineEncoder(bundle.encoder)
-        self._limits = limits
+        self._limits, self._catalogue = limits, bundle.catalogue
         self._features = bundle.model.feature_map.features
         self._trim = bundle.params.get("trim_histories", True)
         self._unread = {name for name, spec in self._features.items() if spec["type"] == "meta"}
@@ -75,7 +77,7 @@ class RequestReader:
         user, candidates, count = self._parts(request)
         arrays: dict[str, dict[str, np.ndarray]] = {USER: {}, CANDIDATES: {}}
         for part, values in ((USER, {name: [value] for name, value in user.items()}), (CANDIDATES, candidates)):
-            for field in values.keys() & self.online.scalars.keys():
+            for field in filter(self.online.scalars.__contains__, values):
                 with _within(part):
                     arrays[part] |= self.online.encode_scalars(field, values[field])
         with _within(USER):
@@ -94,9 +96,10 @@ class RequestReader:
         for part in (USER, CANDIDATES):
             if not isinstance(request.get(part), dict):
                 raise FieldError(part, "is missing" if part not in request else "must be an object")
-        for name in request.keys() - {USER, CANDIDATES}:
+        for name in filterfalse((USER, CANDIDATES).__contains__, request):
             raise FieldError(name, f"is unknown; a request has {USER} and {CANDIDATES}")
         user, candidates = (self._known(part, request[part]) for part in (USER, CANDIDATES))
+        self._catalogue.complete(user, candidates)
         for field in self.online.sequences:
             self._check_history(field, user, candidates)
         count = self._count(candidates)
@@ -109,7 +112,7 @@ class RequestReader:
 
     def _known(self, part: str, values: dict[str, Any]) -> dict[str, Any]:
         known = self.online.scalars.keys() | self.online.sequences.keys()
-        for name in values.keys() - known - self._unread:
+        for name in filterfalse((known | self._unread).__contains__, values):
             listed = nearest(name, known) or sorted(known)
             raise FieldError(f"{part}.{name}", f"is no feature of the model; there are {', '.join(listed)}")
         return {name: value for name, value in values.items() if name in known}

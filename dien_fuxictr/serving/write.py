@@ -19,7 +19,8 @@ from dien_fuxictr.experiment.report import PACKAGES, versions
 from dien_fuxictr.experiment.training import checkpoint
 from model_zoo.DIEN.src import DIEN
 
-from .bundle import ABOUT, CONFIG, EXAMPLES, WEIGHTS, distinct_weights
+from .bundle import ABOUT, CATALOGUE, CONFIG, EXAMPLES, WEIGHTS, distinct_weights
+from .catalogue import catalogue_of
 from .manifest import MANIFEST, write_manifest
 from .packages import needed
 
@@ -98,6 +99,7 @@ def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]])
     write_config(folder / CONFIG, kept)
     about = {"expid": experiment.expid, "metrics": _metrics(experiment, model), "versions": versions(PACKAGES)}
     _write_json(folder / ABOUT, about)
+    _write_json(folder / CATALOGUE, catalogue_of(encoder, model.feature_map.features, data_dir)._asdict())
     _write_json(folder / EXAMPLES, examples)
 
 

@@ -85,7 +85,7 @@ def test_a_folder_that_is_no_bundle_is_not_replaced(experiment: Experiment, tmp_
 
 
 @pytest.mark.parametrize(
-    "name", ["weights.safetensors", "encoder.json", "feature_map.json", "config.yaml", "about.json", "examples.json"]
+    "name", ["weights.safetensors", "encoder.json", "feature_map.json", "config.yaml", "about.json", "catalogue.json"]
 )
 def test_any_other_byte_is_refused(bundle: Path, name: str) -> None:
     content = bytearray((bundle / name).read_bytes())
