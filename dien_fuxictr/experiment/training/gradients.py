@@ -41,15 +41,21 @@ def loss_cause(model: BaseModel, return_dict: dict[str, Any], y_true: Tensor) ->
     """Which part of a non-finite loss is not finite, as far as it can be told."""
     if not _finite(y_true):
         return "a label is not finite"
-    if not _finite(return_dict["y_pred"]):
-        return "a prediction is not finite"
-    auxiliary = return_dict.get("aux_loss")
-    if isinstance(auxiliary, Tensor) and not _finite(auxiliary):
-        return f"the auxiliary loss is {auxiliary.item()}"
+    if cause := output_cause(return_dict):
+        return cause
     regularization = model.regularization_loss()
     if isinstance(regularization, Tensor) and not _finite(regularization):
         return f"the regularisation is {regularization.item()}"
     return "the target loss is not finite"
+
+
+def output_cause(return_dict: dict[str, Any]) -> str | None:
+    """The first of a forward pass's outputs that is not finite; None where all are."""
+    for name, value in return_dict.items():
+        if isinstance(value, Tensor) and not _finite(value):
+            said = {"y_pred": "a prediction is not finite", "aux_loss": f"the auxiliary loss is {value.flatten()[0]}"}
+            return said.get(name, f"{name} is not finite")
+    return None
 
 
 def gradient_cause(model: nn.Module) -> str:

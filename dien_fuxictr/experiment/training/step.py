@@ -10,24 +10,30 @@ from torch import Tensor, nn
 
 from dien_fuxictr.common.errors import TrainingError
 
-from .gradients import clip_gradients, gradient_cause, gradient_norm, loss_cause
+from .gradients import clip_gradients, gradient_cause, gradient_norm, loss_cause, output_cause
+
+
+def clip_groups(model: BaseModel) -> list[list[nn.Parameter]]:
+    """The parameters, in groups that are clipped each alone: those that a model names, else all in one."""
+    groups = getattr(model, "clip_groups", None)
+    return [list(model.parameters())] if groups is None else groups()
 
 
 def take_step(
-    model: BaseModel, parameters: Sequence[nn.Parameter], batch: dict[str, Tensor], max_norm: float, where: str
+    model: BaseModel, groups: Sequence[Sequence[nn.Parameter]], batch: dict[str, Tensor], max_norm: float, where: str
 ) -> dict[str, float]:
     """Forward, backward, clipping, and a step of the model's optimizer.
 
     Args:
         model: in training mode.
-        parameters: of the model.
+        groups: parameters of the model, see `clip_groups`.
         batch: with labels.
-        max_norm: clip norm of the gradient.
+        max_norm: clip norm of each group's gradient.
         where: in the training this is, for messages.
 
     Returns:
-        `train`, the loss; `target`, its part of the predictions; `gradient_norm`, before clipping; `auxiliary`, where
-        the model has one.
+        `train`, the loss; `target`, its part of the predictions; `gradient_norm`, of all groups, before clipping;
+        `auxiliary`, where the model has one.
 
     Raises:
         TrainingError: a loss or gradient that is not finite; the optimizer has not moved.
@@ -43,16 +49,17 @@ def take_step(
         try:
             loss = model.compute_loss(return_dict, y_true)
         except RuntimeError as error:  # binary_cross_entropy on the CPU refuses a NaN prediction itself
-            if bool(torch.isfinite(return_dict["y_pred"]).all()):
+            if output_cause(return_dict) is None:
                 raise
             raise not_finite("loss", loss_cause(model, return_dict, y_true)) from error
         loss.backward()
         target = model.loss_fn(return_dict["y_pred"].detach(), y_true, reduction="mean")
-        watched = {"train": loss, "target": target, "gradient_norm": gradient_norm(parameters)}
+        watched = {"train": loss, "target": target}
         if isinstance(return_dict.get("aux_loss"), Tensor):  # models of the zoo have 0 there when it is off
             watched["auxiliary"] = return_dict["aux_loss"]
         # The one host synchronisation of the step.
-        values = torch.stack([value.detach().double() for value in watched.values()]).tolist()
+        scalars = [*watched.values(), *map(gradient_norm, groups)]
+        values = torch.stack([value.detach().double() for value in scalars]).tolist()
     except RuntimeError as error:
         if "device-side assert" not in str(error):
             raise
@@ -61,11 +68,13 @@ def take_step(
             "table (--gpu -1 tells which)"
         )
         raise not_finite("loss", cause) from error
-    losses = dict(zip(watched, values, strict=True))
+    losses, norms = dict(zip(watched, values, strict=False)), values[len(watched) :]
+    losses["gradient_norm"] = math.hypot(*norms)
     if not math.isfinite(losses["train"]):
         raise not_finite("loss", loss_cause(model, return_dict, y_true))
     if not math.isfinite(losses["gradient_norm"]):
         raise not_finite("gradient", gradient_cause(model))
-    clip_gradients(parameters, max_norm, losses["gradient_norm"])
+    for parameters, norm in zip(groups, norms, strict=True):
+        clip_gradients(parameters, max_norm, norm)
     model.optimizer.step()
     return losses

@@ -22,7 +22,7 @@ from . import checkpoint
 from .observer import Observer
 from .optimizers import fuse
 from .resume import Progress, ResumeFile
-from .step import take_step
+from .step import clip_groups, take_step
 
 MIN_DELTA = 1e-6
 
@@ -36,7 +36,7 @@ class Trainer:
 
     Args:
         model: a compiled zoo model that has taken no step.
-        max_gradient_norm: clip norm of the gradient.
+        max_gradient_norm: clip norm of the gradient; of each of the groups that the model's `clip_groups` names.
         config: the configuration, compared when a run is resumed.
         on_start: called after the first step, when the run has really started.
         observers: watch losses and evaluations.
@@ -65,7 +65,7 @@ class Trainer:
         self._rng: dict[str, Any] | None = None
         self._owns_files = False
         self._finished = False
-        self._parameters = list(model.parameters())  # to walk through all modules takes as long as small kernels
+        self._groups = clip_groups(model)  # to walk through all modules takes as long as small kernels
         fuse(model.optimizer)
 
     def resume(self) -> None:
@@ -245,7 +245,7 @@ class Trainer:
         """
         place, model = self.progress, self.model
         where = f"epoch {place.epoch + 1}, batch {place.batches_done + 1} (step {place.total_steps + 1})"
-        losses = take_step(model, self._parameters, batch, self.max_gradient_norm, where)
+        losses = take_step(model, self._groups, batch, self.max_gradient_norm, where)
         for observer in self.observers:
             observer.step(place.total_steps + 1, losses, model.optimizer.param_groups[0]["lr"])
         return losses["train"]
