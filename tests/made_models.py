@@ -10,6 +10,7 @@ from made import DEFAULTS, SEQUENCES, features, make_feature_map
 from model_zoo.BST.src import BST
 from model_zoo.BST.src.transformer import BehaviorTransformer
 from model_zoo.DeepFM.src import DeepFM
+from model_zoo.DIENLight.src import DIENLight
 from model_zoo.DIN.src import DIN
 from model_zoo.DMNPlus.src import DMNPlus
 from model_zoo.DREAM.src import DREAM
@@ -28,9 +29,9 @@ TWO = {
 }
 MODELS: dict[str, type[BaseModel]] = {
     model.__name__: model
-    for model in (EmbeddingMLP, WideDeep, PNN, DIN, GRUAttention, BST, DMNPlus, DSIN, DREAM, FM, DeepFM)
+    for model in (EmbeddingMLP, WideDeep, PNN, DIN, GRUAttention, BST, DMNPlus, DSIN, DREAM, DIENLight, FM, DeepFM)
 }
-STEPWISE = ("EmbeddingMLP", "DIN", "GRUAttention", "BST", "DMNPlus", "DSIN", "DREAM")
+STEPWISE = ("EmbeddingMLP", "DIN", "GRUAttention", "BST", "DMNPlus", "DSIN", "DREAM", "DIENLight")
 POOLED = ("WideDeep", "PNN", "FM", "DeepFM")
 DNN = {"dnn_hidden_units": [8, 4], "batch_norm": True}
 ATTENTION = {"attention_hidden_units": [6, 3]}
@@ -43,6 +44,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "DMNPlus": {**DNN, **FIELDS},
     "DSIN": {**DNN, **FIELDS},
     "DREAM": {**DNN, **FIELDS},
+    "DIENLight": {
+        **{key: DEFAULTS[key] for key in DEFAULTS if key.startswith(("dien_", "dnn_", "attention_", "aux_"))},
+        "gru_hidden_size": 3,
+        "aux_loss_alpha": 1.0,
+        "booster": {"gru_hidden_size": None},
+    },
     "WideDeep": MLP,
     "PNN": MLP,
     "FM": {},

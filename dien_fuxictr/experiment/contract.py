@@ -9,6 +9,7 @@ from fuxictr.pytorch.models import BaseModel
 
 from dien_fuxictr.common.contract import Contract
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.names import nearest
 from dien_fuxictr.dataset.encoding.schema import COLUMN, LABEL, SPEC, check_mappings
 from dien_fuxictr.dataset.loading.keys import ENTRY
 from dien_fuxictr.dataset.samples.options import check_options
@@ -69,6 +70,8 @@ def check_configuration(params: dict[str, Any], where: Callable[[str], str], str
     for key, contract in (("feature_cols", COLUMN), ("label_col", LABEL), ("feature_specs", SPEC)):
         if key in params:
             unknown += check_mappings(contract, params[key], f"{key} in {where(key)}")
+    for key in getattr(model_class, "overrides", {}):
+        _check_overrides(model_class, key, params, where)
     check_expressions(params, where)
     if params.get("build"):
         check_options(params["build"])
@@ -99,6 +102,10 @@ def constructor_keys(model_class: type) -> set[str]:
 
 @lru_cache
 def _contract(model_class: type) -> Contract:
+    return Contract(_kinds(model_class), _REQUIRED, constructor_keys(model_class) | HISTORIC)
+
+
+def _kinds(model_class: type) -> dict[str, list[Any]]:
     keywords = constructor_keys(model_class)
     table = KEYWORDS | ENTRY | TRAINING
     kinds = {key: [table[key]] for key in table if key in keywords or key not in KEYWORDS}
@@ -106,7 +113,7 @@ def _contract(model_class: type) -> Contract:
         for key, kind in get_type_hints(constructor, include_extras=True).items():
             if key in keywords:
                 kinds[key] = [kind, *kinds.get(key, [])]
-    return Contract(kinds, _REQUIRED, keywords | HISTORIC)
+    return kinds
 
 
 def _constructors(model_class: type) -> list[Callable[..., Any]]:
@@ -130,6 +137,17 @@ def _check_metrics(params: dict[str, Any]) -> None:
         if params.get("task") == "regression" and name not in REGRESSION_METRICS:
             allowed = ", ".join(REGRESSION_METRICS)
             raise UserError(f"metric {name} needs classes, but task is regression: metrics and monitor take {allowed}")
+
+
+def _check_overrides(model_class: Any, key: str, params: dict[str, Any], where: Callable[[str], str]) -> None:
+    """A keyword whose mapping overrides others for a second net of the model."""
+    names, given, place = model_class.overrides[key], params.get(key) or {}, f"{key} of {where(key)}"
+    kinds = _kinds(model_class)
+    if unknown := Contract({name: kinds[name] for name in names}).check(given, lambda _: place):
+        close = nearest(unknown[0], names)
+        listed = f"nearest: {', '.join(close)}" if close else f"allowed: {', '.join(sorted(names))}"
+        raise UserError(f"unknown key {unknown[0]!r} in {place}; {listed}")
+    _check_layers({**params, **given}, lambda name: place if name in given else where(name))
 
 
 def _check_layers(params: dict[str, Any], where: Callable[[str], str]) -> None:

@@ -16,10 +16,12 @@ from dien_fuxictr.experiment.contract import known_keys
 from dien_fuxictr.experiment.experiment import Experiment
 from dien_fuxictr.experiment.training.trainer import Trainer
 from model_zoo.DIEN.src import DIEN
+from model_zoo.DIENLight.src.booster import KEYWORDS
 
 # Whatever these name would be looked for, or written to; what they may be is tested elsewhere.
 PLACES = {"model_root", "data_root", "model_id", "gpu", "zoo"}
 KEYS = sorted(known_keys(DIEN) - PLACES | {"epochs_", "colour"})
+BOOSTER_KEYS = sorted(KEYWORDS | {"embedding_dim", "gru_hidden"})
 COLUMN_KEYS = [
     *("name", "active", "dtype", "type", "source", "splitter", "max_len", "padding", "share_embedding"),
     *("feature_encoder", "embedding_dim", "fill_na", "min_categr_count", "remap", "preprocess", "normalizer"),
@@ -89,6 +91,12 @@ def tries(examples: int) -> Any:
 @given(key=st.sampled_from(KEYS), value=VALUES)
 def test_entries(dien: DienOnCsv, key: str, value: Any) -> None:
     run(dien, {**MODEL, key: value}, dien.dataset)
+
+
+@tries(100)
+@given(key=st.sampled_from(BOOSTER_KEYS), value=VALUES)
+def test_boosters(dien: DienOnCsv, key: str, value: Any) -> None:
+    run(dien, {**MODEL, "model": "DIENLight", "booster": {key: value}}, dien.dataset)
 
 
 @tries(150)

@@ -129,6 +129,7 @@ KEYWORDS: dict[str, Any] = {
     "attention_hidden_activations": _ACTIVATIONS,
     "aux_activation": _ACTIVATIONS,
     "aux_loss_alpha": WEIGHT,
+    "hint_loss_weight": WEIGHT,
     "aux_num_negatives": whole(1, 10_000),
     "gru_hidden_size": SIZE | None,
     "gate_hidden_size": SIZE | None,

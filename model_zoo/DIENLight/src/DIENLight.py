@@ -1,0 +1,135 @@
+"""Rocket Launching (Zhou et al., AAAI 2018, arXiv 1708.04106): a light DIEN trained beside a booster, served alone."""
+
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model_zoo.DIEN.src import DIEN
+from model_zoo.DIEN.src.keywords import check_choice, check_weight
+from model_zoo.DIEN.src.sequences import Behaviours
+
+from .booster import KEYWORDS, check_booster, load_frozen
+
+SharedGradient = Literal["booster", "both"]
+
+
+class DIENLight(DIEN):
+    """The light net and its booster read the same embeddings, and the light net learns the booster's logits, too.
+
+        L = L(light) + L(booster) + λ mean (z_light - z_booster)²
+
+    with L of a net as DIEN has it, (7) of its paper, and z the logits. No gradient of the hint, the last term, reaches
+    the booster. This model is the light net: it alone is evaluated, and the monitor, early stopping and the learning
+    rate's plateau follow it. In training it draws its dropout and negatives apart, so that with `shared_gradient:
+    booster` the booster is the DIEN that it would be alone, bit for bit.
+
+    Args:
+        feature_map: the zoo's FeatureMap.
+        booster: keywords in which the booster differs from the light net; those of `KEYWORDS`.
+        hint_loss_weight: λ.
+        shared_gradient: whose losses move the embeddings: `booster`, its own alone, or `both`, as in the paper.
+        booster_checkpoint: the weights of a trained DIEN with the booster's keywords. It stays as it is, its embeddings
+            too, and the light net is distilled from it: L = L(light) + λ mean (z_light - z_booster)².
+        kwargs: all of DIEN's keywords, for the light net.
+
+    Raises:
+        ValueError: a keyword's value that is not allowed, fields that do not fit the data set, or a checkpoint that
+            does not fit the booster.
+    """
+
+    overrides: ClassVar[dict[str, frozenset[str]]] = {"booster": KEYWORDS}
+    """Keyword -> the keywords that its mapping may hold."""
+
+    def __init__(
+        self,
+        feature_map: Any,
+        model_id: str = "DIENLight",
+        learning_rate: float = 1e-3,
+        booster: dict[str, Any] | None = None,
+        hint_loss_weight: float = 1.0,
+        shared_gradient: SharedGradient = "booster",
+        booster_checkpoint: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        check_booster(booster or {})
+        check_weight(hint_loss_weight=hint_loss_weight)
+        check_choice("shared_gradient", shared_gradient, get_args(SharedGradient))
+        if booster_checkpoint is not None and shared_gradient == "both":
+            raise ValueError(
+                "shared_gradient='both' would move the embeddings of the booster that booster_checkpoint "
+                f"({booster_checkpoint!r}) freezes; allowed: booster"
+            )
+        of_both = {"model_id": model_id, "learning_rate": learning_rate}
+        large = DIEN(feature_map, **of_both, **{**kwargs, **(booster or {})})
+        with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU
+            super().__init__(feature_map, **of_both, **kwargs)
+        self.hint_loss_weight = hint_loss_weight
+        self.shared_gradient = shared_gradient
+        self.is_distilled = booster_checkpoint is not None
+        if booster_checkpoint is not None:
+            load_frozen(large, booster_checkpoint)
+        self.embedding_layer = large.embedding_layer
+        self.booster = large
+        self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
+
+    def train(self, mode: bool = True) -> "DIENLight":
+        """As of any module; a frozen booster stays in evaluation."""
+        super().train(mode)
+        if self.is_distilled:
+            self.booster.eval()
+        return self
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Any]:
+        """Scores a batch of the zoo's loaders by the light net.
+
+        Returns:
+            As of DIEN; in training beside it the booster's, each named `booster_...`.
+        """
+        if not self.training:
+            return super().forward(inputs)
+        of_booster = {f"booster_{name}": value for name, value in self.booster(inputs).items()}
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            return super().forward(inputs) | of_booster
+
+    def embed_profile(self, X: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As of DIEN; the light net moves no embedding unless `shared_gradient` is `both`."""
+        with self._shared():
+            return super().embed_profile(X)
+
+    def embed_behaviours(self, X: dict[str, Tensor], with_negatives: bool = False) -> list[Behaviours]:
+        """As of DIEN; the light net moves no embedding unless `shared_gradient` is `both`."""
+        with self._shared():
+            return super().embed_behaviours(X, with_negatives)
+
+    def add_loss(self, return_dict: dict[str, Any], y_true: Tensor) -> Tensor:
+        """The loss of the class's description, without regularisation; of outputs in evaluation the light net's."""
+        loss = super().add_loss(return_dict, y_true)
+        of_booster = {
+            name.removeprefix("booster_"): value for name, value in return_dict.items() if name.startswith("booster_")
+        }
+        if not of_booster:
+            return loss
+        if not self.is_distilled:
+            loss = loss + self.booster.add_loss(of_booster, y_true)
+        hint = F.mse_loss(return_dict["logits"], of_booster["logits"].detach())
+        return loss + self.hint_loss_weight * hint
+
+    def clip_groups(self) -> list[list[nn.Parameter]]:
+        """The light net's parameters and the booster's, embeddings among them.
+
+        One norm over both would let the light net scale the booster's gradient.
+        """
+        booster = list(self.booster.parameters())
+        shared = set(map(id, booster))
+        light = [parameter for parameter in self.parameters() if id(parameter) not in shared]
+        return [light] if self.is_distilled else [light, booster]
+
+    def light_state_dict(self) -> dict[str, Tensor]:
+        """The light net's weights, which a DIEN with the light net's keywords loads."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("booster.")}
+
+    def _shared(self) -> AbstractContextManager[None]:
+        return torch.set_grad_enabled(torch.is_grad_enabled() and self.shared_gradient == "both")
