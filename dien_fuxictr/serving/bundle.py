@@ -3,7 +3,7 @@
 manifest.json         the digest of every other file, and of them together
 about.json            experiment id, metrics of training, versions
 config.yaml           the experiment's keys, without paths
-weights.safetensors   of the model as it scores: without what only training needs
+weights.safetensors   of the model as it scores: without what only training needs, such as a light net's booster
 feature_map.json      of the data set, with feature_vocab.json and pretrained embeddings where it has them
 encoder.json          vocabularies and normalisers, with encoded/layout.json: which sequences are aligned
 examples.json         requests of users of the test set

@@ -14,10 +14,12 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.experiment import Experiment
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
+from dien_fuxictr.experiment.contract import constructor_keys
 from dien_fuxictr.experiment.models import build_model
 from dien_fuxictr.experiment.report import PACKAGES, versions
 from dien_fuxictr.experiment.training import checkpoint
 from model_zoo.DIEN.src import DIEN
+from model_zoo.DIENLight.src import DIENLight
 
 from .bundle import ABOUT, CATALOGUE, CONFIG, EXAMPLES, WEIGHTS, distinct_weights
 from .catalogue import catalogue_of
@@ -90,10 +92,14 @@ def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]])
     _write_json(folder / "encoded" / "layout.json", {"tables": encoder.tables})
 
     kept = {key: value for key, value in deepcopy(params).items() if key not in (*_PLACES, *_SPLITS)}
+    kind, weights = type(model), model.state_dict()
+    if isinstance(model, DIENLight):
+        of_booster = constructor_keys(kind) - constructor_keys(DIEN)
+        kind, weights = DIEN, model.light_state_dict()
+        kept = {key: value for key, value in kept.items() if key not in of_booster} | {"model": kind.__name__}
     if isinstance(model, DIEN):
         kept["aux_loss_alpha"] = 0
-    served = build_model(type(model), model.feature_map, {**params, **kept})
-    weights = model.state_dict()
+    served = build_model(kind, model.feature_map, {**params, **kept})
     names = dict.fromkeys(distinct_weights(served).values())
     (folder / WEIGHTS).write_bytes(save({name: weights[name].cpu().contiguous().clone() for name in names}))
     write_config(folder / CONFIG, kept)

@@ -10,7 +10,7 @@ from dien_fuxictr.experiment.cli import main as train
 from dien_fuxictr.serving.bundle import Bundle, open_bundle
 from dien_fuxictr.serving.write import write_bundle
 
-EXPIDS = ("DIEN_amazon", "WideDeep_amazon")
+EXPIDS = ("DIEN_amazon", "WideDeep_amazon", "DIENLight_amazon")
 
 
 @pytest.fixture(scope="session")

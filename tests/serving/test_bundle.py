@@ -17,6 +17,7 @@ from dien_fuxictr.serving import write
 from dien_fuxictr.serving.bundle import Bundle, open_bundle
 from dien_fuxictr.serving.manifest import MANIFEST, write_manifest
 from dien_fuxictr.serving.write import write_bundle
+from model_zoo.DIEN.src import DIEN
 
 
 def scores(bundle: Bundle, rows: Path) -> list[float]:
@@ -24,7 +25,7 @@ def scores(bundle: Bundle, rows: Path) -> list[float]:
     return predict(bundle.model, InMemoryDataLoader.from_encoded(bundle.model.feature_map, encoded)).tolist()
 
 
-@pytest.mark.parametrize("expid", ["DIEN_amazon", "WideDeep_amazon"])
+@pytest.mark.parametrize("expid", ["DIEN_amazon", "WideDeep_amazon", "DIENLight_amazon"])
 def test_it_scores_as_the_experiment_where_nothing_else_is(
     expid: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,6 +53,14 @@ def test_nothing_that_only_training_needs_is_in_it(experiment: Experiment, bundl
     assert not [file for file in bundle.rglob("*") if file.suffix in (".pkl", ".model")]
     vocabularies = json.loads((bundle / "encoder.json").read_text())["vocabularies"]
     assert vocabularies.keys() == {"item_id", "cate_id"}, "nobody's user ids"
+
+
+def test_of_a_light_net_it_is_a_dien_without_the_booster(project: Path, tmp_path: Path) -> None:
+    write_bundle(open_experiment("DIENLight_amazon"), tmp_path / "light", [])
+    opened = open_bundle(tmp_path / "light")
+    assert type(opened.model) is DIEN and opened.params["model"] == "DIEN" and opened.expid == "DIENLight_amazon"
+    assert not [name for name in load_file(tmp_path / "light" / "weights.safetensors") if name.startswith("booster")]
+    assert "booster" not in (tmp_path / "light" / "config.yaml").read_text()
 
 
 def test_the_digest_is_that_of_the_content(experiment: Experiment, bundle: Path, tmp_path: Path) -> None:
