@@ -1,6 +1,7 @@
 """Requests that work: of users of the test set, and made up from the vocabularies."""
 
 import logging
+from copy import deepcopy
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.encoding.raw import RawHistory, RawSplit
 from dien_fuxictr.dataset.encoding.reading import SplitReader, source_of
 from dien_fuxictr.experiment import Experiment
+from dien_fuxictr.experiment.configuration.paths import resolve_paths
 
 from .request import CANDIDATES, USER
 
@@ -56,7 +58,8 @@ def users_of_test(experiment: Experiment, count: int) -> list[dict[str, Any]]:
     Raises:
         UserError: the data set has no fitted encoder.
     """
-    params = experiment.params
+    params = deepcopy(experiment.config.params)  # those of the experiment name encoded files, once it is prepared
+    resolve_paths(params, experiment.config.folder)
     data_dir = Path(params["data_root"], params["dataset_id"])
     encoder, form = Encoder.load(data_dir, params), params["data_format"]
     made = data_dir / "samples" / f"test.{form}"

@@ -91,7 +91,8 @@ def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]])
     (folder / "encoded").mkdir()
     _write_json(folder / "encoded" / "layout.json", {"tables": encoder.tables})
 
-    kept = {key: value for key, value in deepcopy(params).items() if key not in (*_PLACES, *_SPLITS)}
+    config = deepcopy(experiment.config.params)  # once it is prepared, the experiment's own have a loader's class
+    kept = {key: value for key, value in config.items() if key not in (*_PLACES, *_SPLITS)}
     kind, weights = type(model), model.state_dict()
     if isinstance(model, DIENLight):
         of_booster = constructor_keys(kind) - constructor_keys(DIEN)

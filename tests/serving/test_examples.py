@@ -1,6 +1,8 @@
 """Example users of a bundle are those of the test data, with all that their rows ask."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from made_columns import META, categorical, numeric, sequence, write_rows
@@ -14,11 +16,9 @@ from dien_fuxictr.experiment import Experiment
 from dien_fuxictr.serving.examples import made_request, users_of_test
 
 
-class Opened:
+def opened(params: dict) -> Any:
     """An experiment as far as its examples need it."""
-
-    def __init__(self, params: dict) -> None:
-        self.params = params
+    return SimpleNamespace(config=SimpleNamespace(params=params, folder=Path()))
 
 
 def test_users_of_the_test_data(experiment: Experiment, project: Path) -> None:
@@ -43,7 +43,7 @@ def test_of_text_they_are_those_of_samples(tmp_path: Path) -> None:
     for form, folder in files.items():
         params = entry(folder, tmp_path / form, form)
         prepare_dataset(params)
-        found.append(users_of_test(Opened(params), 100))  # pyright: ignore[reportArgumentType]
+        found.append(users_of_test(opened(params), 100))
     assert found[0] == found[1] and len(found[0]) == 12
 
 
@@ -52,7 +52,7 @@ def test_where_the_test_data_are_gone(tmp_path: Path, caplog: pytest.LogCaptureF
     params = entry(samples, tmp_path, "parquet")
     prepare_dataset(params)
     (samples / "test.parquet").unlink()
-    assert users_of_test(Opened(params), 5) == []  # pyright: ignore[reportArgumentType]
+    assert users_of_test(opened(params), 5) == []
     assert "the bundle has no example users: " in caplog.text
 
 
