@@ -13,6 +13,7 @@ from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
 from dien_fuxictr.experiment import Experiment, open_experiment
 from dien_fuxictr.experiment.evaluation.evaluate import predict
+from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.serving import write
 from dien_fuxictr.serving.bundle import Bundle, open_bundle
 from dien_fuxictr.serving.manifest import MANIFEST, write_manifest
@@ -177,6 +178,15 @@ def test_without_a_checkpoint(project: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"checkpoint .*DIN_amazon.model does not exist; run_expid.py --expid DIN"):
         write_bundle(open_experiment("DIN_amazon"), tmp_path / "bundle", [])
     assert not (tmp_path / "bundle").exists()
+
+
+def test_metrics_are_those_of_the_run_that_wrote_the_checkpoint(project: Path, tmp_path: Path) -> None:
+    experiment = open_experiment("WideDeep_amazon", set={"model_root": str(tmp_path)})
+    shutil.copytree(project / "checkpoints" / "amazon", experiment.folder)
+    weights = checkpoint.load(experiment.checkpoint)
+    checkpoint.save({name: value + 1 for name, value in weights.items()}, experiment.checkpoint)
+    write_bundle(experiment, tmp_path / "bundle", [])
+    assert open_bundle(tmp_path / "bundle").metrics == {}
 
 
 def test_models_of_a_checkout_are_not_served(experiment: Experiment, tmp_path: Path) -> None:

@@ -105,6 +105,8 @@ def test_rows_of_every_kind(model: dict[str, Any], tmp_path: Path) -> None:
     got = [score(read(request_of(row))).tolist() for row in rows.iter_rows(named=True)]
     assert got == [pytest.approx([value] * 2, abs=1e-5) for value in expected]
     assert len(bundle.examples) > 10
+    histories = [example["user"]["item_history"] for example in bundle.examples]
+    assert [] in histories and [""] not in histories
     for example in bundle.examples:
         assert all(math.isfinite(value) for value in score(read(example)))
 
