@@ -1,5 +1,7 @@
 """Merging of configuration files as in the zoo, with what the zoo gets wrong put right."""
 
+import argparse
+from itertools import pairwise
 from pathlib import Path
 
 import fuxictr.utils
@@ -8,8 +10,12 @@ import yaml
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment.configuration.config import load_config
+from dien_fuxictr.experiment.configuration.overrides import setting
 from dien_fuxictr.experiment.configuration.yaml_files import ConfigLoader
 
+BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
+    f"{new}: &{new} [{','.join([f'*{old}'] * 10)}]\n" for old, new in pairwise("abcdefghij")
+)
 DATASETS = "amazon:\n  data_root: ./data/\n  data_format: csv\n  batch_size: 7\n"
 
 
@@ -126,12 +132,32 @@ def test_expid_in_two_files_warns(tmp_path):
         ("[1, 2]", "must map names to settings"),
         ("X: {a: [}", "not readable YAML"),
         ("X: !!python/object/apply:os.getcwd []", "not readable YAML"),
+        ("X: {a: 1, b: 2, a: 3}", "'a' stands twice in .* line 1, column 17"),
+        ("X: {a: 1}\nX: {b: 1}", "'X' stands twice in .* line 2"),
+        ("X: {5: 1}", r"the key 5 of X in .*model_config.yaml must be text"),
+        ("X: &a {b: *a}", "not readable YAML: its aliases stand for inf values"),
+        ("X: &a [*a]", "not readable YAML: its aliases stand for inf values"),
+        (f"X: {'[' * 20_000}{']' * 20_000}", "not readable YAML: it is nested too deeply"),
+        (BOMB, "not readable YAML: its aliases stand for 1.2e[+]10 values"),
+        ("X: 2024-13-45", "not readable YAML: month must be in 1..12"),
     ],
 )
 def test_bad_files(tmp_path, models, message):
     write(tmp_path, dataset_config=DATASETS, model_config=models)
     with pytest.raises(UserError, match=message):
         load_config(tmp_path, "X")
+
+
+def test_merged_keys_are_overridden_and_do_not_stand_twice(tmp_path):
+    models = "A: &a {x: 1, y: 2}\nX: {<<: [*a, {z: 3}], x: 4, dataset_id: amazon}"
+    params = load_config(write(tmp_path, dataset_config=DATASETS, model_config=models), "X").params
+    assert (params["x"], params["y"], params["z"]) == (4, 2, 3)
+
+
+@pytest.mark.parametrize("text", ["a=[", "a=&b [*b]", "a={b: 1, b: 2}", f"a={'[' * 20_000}"], ids=lambda text: text[:9])
+def test_settings_that_are_no_yaml(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="the value is not readable YAML"):
+        setting(text)
 
 
 def test_missing_folder_and_files(tmp_path):
