@@ -64,13 +64,13 @@ def open_bundle(folder: str | Path, gpu: int = -1) -> Bundle:
     """Read what `write_bundle` wrote.
 
     Args:
-        folder: the bundle.
+        folder: the bundle; a symlink to it is followed once.
         gpu: index of the GPU, -1 for the CPU.
 
     Raises:
         UserError: a file is missing or not what was written, or the parts do not fit each other.
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     digest = read_manifest(folder)
     try:
         return _open(folder, digest, gpu)

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import signal
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -29,11 +30,13 @@ examples:
   run_serve.py --expid DIEN_amazon --port 8080            its bundle, then the server
   run_serve.py --bundle DIEN_amazon.bundle                a bundle made elsewhere: no data set, no training is needed
   curl http://127.0.0.1:8080/v1/model                     what is served, and an example request
+  ln -sfn new current.tmp && mv -T current.tmp current    another bundle, of a server with --bundle current: within 2 s
 
 files (model_root and dataset_id of the configuration, ID the experiment id):
   <model_root>/<dataset_id>/ID.bundle/                    all that serving needs; replaced at every start with --expid
 
 exit code: 0 after SIGTERM or Ctrl-C, when what was in flight is answered; 2 bad input (one line on stderr)
+SIGHUP: look at once whether there is another bundle
 """
 _LOCAL = "127.0.0.1"
 _GRACE = 30
@@ -50,7 +53,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add_experiment_options(parser, "a trained experiment")
     parser.set_defaults(config=None)  # a bundle needs none: nothing is to be said of where it was looked for
-    parser.add_argument("--bundle", type=Path, metavar="DIR", help="serve this bundle instead of an experiment")
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        metavar="DIR",
+        help="serve this bundle, or where this symlink leads, instead of an experiment; looked at every second",
+    )
     parser.add_argument(
         "--examples",
         type=_up_to(100),
@@ -97,6 +105,7 @@ def _run(options: argparse.Namespace) -> int:
         import uvicorn
 
         from .app import App
+        from .versions import mark_of
     folder = options.bundle or _bundle_of(options)
     read_manifest(folder)
     torch.set_num_threads(1)
@@ -108,7 +117,7 @@ def _run(options: argparse.Namespace) -> int:
     def failed() -> None:
         server.should_exit = True
 
-    app = App(load, limits, options.max_body, options.max_in_flight, failed)
+    app = App(load, limits, options.max_body, options.max_in_flight, failed, partial(mark_of, folder))
     server = uvicorn.Server(
         uvicorn.Config(
             app,  # pyright: ignore[reportArgumentType]
@@ -119,6 +128,7 @@ def _run(options: argparse.Namespace) -> int:
             timeout_graceful_shutdown=_GRACE,
         )
     )
+    signal.signal(signal.SIGHUP, lambda *_: app.look())
     host, port = listener.getsockname()[:2]
     who = "only this machine reaches it" if host == _LOCAL else "whoever reaches this address may ask"
     print(f"serving {folder} on http://{f'[{host}]' if ':' in host else host}:{port} ({who})", flush=True)

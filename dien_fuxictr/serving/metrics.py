@@ -24,6 +24,9 @@ class Metrics:
         self._unknown = Counter("serve_unknown_ids", "Of them, out of the vocabulary", ["field"], registry=registry)
         self.in_flight = Gauge("serve_in_flight", "Requests that are being answered", registry=registry)
         self._model = Gauge("serve_model", "The model that answers", ["digest", "expid"], registry=registry)
+        self._reloads = Counter("serve_reloads", "Other bundles found", ["result"], registry=registry)
+        for result in ("loaded", "refused"):
+            self._reloads.labels(result)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -44,8 +47,13 @@ class Metrics:
             self._unknown.labels(field).inc(inputs.unknown[field])
 
     def serves(self, digest: str, expid: str) -> None:
-        """Name the model."""
+        """Name the model that answers from now on."""
+        self._model.clear()
         self._model.labels(digest, expid).set(1)
+
+    def reloaded(self, result: str) -> None:
+        """Count another bundle that was loaded, or refused."""
+        self._reloads.labels(result).inc()
 
     def text(self) -> bytes:
         """All of it."""

@@ -30,6 +30,10 @@ class Served:
         bundle: the model.
         limits: of one request; those of candidates are of all users of a batch together.
         metrics: count what is done.
+
+    Attributes:
+        digest: of the bundle.
+        expid: the experiment id.
     """
 
     def __init__(self, bundle: Bundle, limits: Limits, metrics: Metrics) -> None:
@@ -39,7 +43,7 @@ class Served:
             sizes = min(behaviours, limits.behaviours), min(candidates, limits.candidates)
             self._score(self._reader.read(made_request(bundle.encoder, *sizes)))
         self._example = self._working_example()
-        metrics.serves(bundle.digest, bundle.expid)
+        self.digest, self.expid = bundle.digest, bundle.expid
 
     def answer_one(self, body: bytes) -> bytes:
         """The scores of one user's candidates; raises as `answer_batch`."""
@@ -111,7 +115,7 @@ class Served:
             raise Malformed(f"the body is no JSON: {error}") from error
 
     def _with_digest(self, scores: Any) -> bytes:
-        return orjson.dumps({"model": self._bundle.digest, "scores": scores}, option=orjson.OPT_SERIALIZE_NUMPY)
+        return orjson.dumps({"model": self.digest, "scores": scores}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _places(column: dict) -> str:

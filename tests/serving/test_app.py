@@ -191,6 +191,27 @@ def test_alive_while_it_loads_and_ready_when_it_has(opened: Bundle, request_: di
     client.close()
 
 
+def test_head_of_health_is_get_without_the_body(opened: Bundle) -> None:
+    def heads(client: Client) -> list[int]:
+        statuses = []
+        for path in ("/v2/health/live", "/v2/health/ready"):
+            head, get = (client.run(call(client.app, method, path)) for method in ("HEAD", "GET"))
+            assert (head.status, head.headers, head.body) == (get.status, get.headers, b"") and get.body
+            statuses.append(head.status)
+        other = client.run(call(client.app, "HEAD", "/v1/model"))
+        assert (other.status, other.headers["allow"], other.body) == (405, "GET", b"")
+        wrong = client.post("/v2/health/live", b"")
+        assert (wrong.headers["allow"], wrong.json["error"]) == ("GET, HEAD", "/v2/health/live takes GET and HEAD")
+        return statuses
+
+    go_on = threading.Event()
+    client = started(lambda: opened if go_on.wait(60) else None)
+    assert heads(client) == [200, 503]
+    go_on.set()
+    assert heads(client.loaded()) == [200, 200]
+    client.close()
+
+
 def test_a_model_that_cannot_be_loaded() -> None:
     failed = []
 

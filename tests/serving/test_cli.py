@@ -11,8 +11,10 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
+from made_bundles import other_bundle
 from made_rows import requests_of
 
 from dien_fuxictr.experiment import open_experiment
@@ -42,6 +44,17 @@ class Server:
             return reply.status, json.loads(reply.read())
         finally:
             connection.close()
+
+    def metric(self, name: str) -> float:
+        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=60) as reply:
+            return float(re.findall(rf"^serve_{re.escape(name)} (\S+)$", reply.read().decode(), re.MULTILINE)[0])
+
+    def wait_for_reload(self, result: str) -> None:
+        for _ in range(600):
+            if self.metric(f'reloads_total{{result="{result}"}}'):
+                return
+            time.sleep(0.1)
+        raise TimeoutError
 
     def wait(self) -> None:
         for _ in range(600):
@@ -85,7 +98,7 @@ def test_it_scores_the_test_rows_as_predict_and_ends_when_told(server: Server, p
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as slow:
         head = f"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         slow.sendall(head + body[:10])
-        while server_in_flight(server) < 1:
+        while server.metric("in_flight") < 1:
             time.sleep(0.05)
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.5)
@@ -94,14 +107,6 @@ def test_it_scores_the_test_rows_as_predict_and_ends_when_told(server: Server, p
         slow.sendall(body[10:])
         assert slow.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
     assert server.end() == (0, "")
-
-
-def server_in_flight(server: Server) -> float:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    connection.request("GET", "/metrics")
-    text = connection.getresponse().read().decode()
-    connection.close()
-    return float(re.findall(r"^serve_in_flight (\S+)$", text, re.MULTILINE)[0])
 
 
 def test_a_bundle_is_served_where_nothing_else_is(bundle_folder: Path, tmp_path: Path) -> None:
@@ -126,7 +131,46 @@ def test_a_bundle_that_does_not_fit_itself_ends_the_server(bundle_folder: Path, 
     write_manifest(folder)
     code, errors = Server(tmp_path, "--bundle", "b").end()
     assert code == 2
-    assert re.fullmatch(r"error: bundle b: weights.safetensors is not readable: .*\n", errors)
+    assert re.fullmatch(rf"error: bundle {re.escape(str(folder))}: weights.safetensors is not readable: .*\n", errors)
+
+
+def test_another_bundle_is_served_when_the_symlink_leads_to_it(bundle_folder: Path, tmp_path: Path) -> None:
+    first, second = (shutil.copytree(bundle_folder, tmp_path / "first"), tmp_path / "second")
+    digest = other_bundle(bundle_folder, second, 1)
+    switch = "ln -sfn {} current.tmp && mv -T current.tmp current"
+    subprocess.run(switch.format(first.name), shell=True, cwd=tmp_path, check=True)
+    server = Server(tmp_path, "--bundle", "current")
+    try:
+        server.wait()
+        _, model = server.ask("GET", "/v1/model")
+        subprocess.run(switch.format(second.name), shell=True, cwd=tmp_path, check=True)
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_reload("loaded")
+        _, reply = server.ask("POST", "/v1/score", model["example"])
+        assert reply["model"] == digest != model["model"]
+        (second / "encoder.json").write_bytes(b"broken")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_reload("refused")
+        assert server.ask("POST", "/v1/score", model["example"]) == (200, reply)
+        server.process.send_signal(signal.SIGTERM)
+        code, errors = server.end()
+    finally:
+        server.process.kill()
+    assert code == 0
+    assert errors == (
+        f"WARNING:root:not reloaded, the earlier model goes on: bundle {second}: encoder.json is not what was written\n"
+    )
+
+
+def test_the_bundle_of_an_experiment_is_looked_at_too(server: Server, bundle_folder: Path, project: Path) -> None:
+    server.wait()
+    (served,) = project.rglob("DIEN_amazon.bundle")
+    digest = other_bundle(bundle_folder, served.with_suffix(".new"), 1)
+    served.rename(served.with_suffix(".old"))
+    served.with_suffix(".new").rename(served)
+    server.wait_for_reload("loaded")
+    assert server.ask("GET", "/v1/model")[1]["model"] == digest
+    shutil.rmtree(served.with_suffix(".old"))
 
 
 @pytest.fixture

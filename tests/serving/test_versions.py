@@ -1,0 +1,272 @@
+"""Another bundle takes the place of the one that is served, and no request fails of it."""
+
+import asyncio
+import gc
+import logging
+import os
+import re
+import shutil
+import weakref
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from made_asgi import Client, Reply, call
+from made_bundles import other_bundle
+
+from dien_fuxictr.serving import bundle as reading
+from dien_fuxictr.serving import versions
+from dien_fuxictr.serving.app import App
+from dien_fuxictr.serving.bundle import WEIGHTS, Bundle, open_bundle
+from dien_fuxictr.serving.examples import made_request
+from dien_fuxictr.serving.request import Limits, RequestReader
+from dien_fuxictr.serving.scorer import scorer_of
+from dien_fuxictr.serving.versions import mark_of
+
+CLIENTS = 8
+
+
+class Site:
+    """A symlink to one of four bundles: three, and a broken one."""
+
+    def __init__(self, bundle: Path, folder: Path) -> None:
+        self.folder, self.link = folder, folder / "current"
+        self.clients: list[Client] = []
+        for seed, name in enumerate(("b", "c", "broken"), 1):
+            other_bundle(bundle, folder / name, seed)
+        (folder / "broken" / WEIGHTS).write_bytes(b"broken")
+        shutil.copytree(bundle, folder / "a")
+        self.switch("a")
+
+    def switch(self, name: str) -> None:
+        new = self.folder / "new"
+        new.symlink_to(name)
+        os.replace(new, self.link)
+
+    def client(self, load: Callable[[], Bundle] | None = None) -> Client:
+        app = App(load or partial(open_bundle, self.link), Limits(), 1 << 20, 16, mark=partial(mark_of, self.link))
+        self.clients.append(Client(app).loaded())
+        return self.clients[-1]
+
+
+@pytest.fixture
+def site(bundle_folder: Path, tmp_path: Path) -> Iterator[Site]:
+    site = Site(bundle_folder, tmp_path)
+    yield site
+    for client in site.clients:
+        client.close()
+
+
+@pytest.fixture
+def client(site: Site) -> Client:
+    return site.client()
+
+
+def counted(client: Client, result: str) -> int:
+    return int(client.app._metrics._reloads.labels(result)._value.get())
+
+
+async def reloaded(client: Client, result: str, times: int, look: bool = True) -> None:
+    if look:
+        client.app.look()
+    for _ in range(3000):
+        if counted(client, result) == times:
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError
+
+
+def cautions(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def digest_of(client: Client) -> str:
+    return client.get("/v1/model").json["model"]
+
+
+def test_requests_from_all_sides_during_reloads(site: Site, client: Client, opened: Bundle) -> None:
+    requests = [made_request(opened.encoder, *sizes) for sizes in ((0, 5), (3, 7), (20, 50), (40, 9))]
+    replies: list[list[tuple[int, Reply]]] = [[] for _ in range(CLIENTS)]
+    go_on = True
+
+    async def ask(own: list[tuple[int, Reply]], number: int) -> None:
+        while go_on:
+            number = (number + 1) % len(requests)
+            own.append((number, await call(client.app, "POST", "/v1/score", [orjson.dumps(requests[number])])))
+
+    async def scenario() -> None:
+        nonlocal go_on
+        tasks = [asyncio.create_task(ask(own, number)) for number, own in enumerate(replies)]
+        for name, result, times in (
+            ("b", "loaded", 1),
+            ("broken", "refused", 1),
+            ("c", "loaded", 2),
+            ("a", "loaded", 3),
+        ):
+            await asyncio.sleep(0.3)
+            site.switch(name)
+            await reloaded(client, result, times)
+        await asyncio.sleep(0.3)
+        go_on = False
+        await asyncio.gather(*tasks)
+
+    client.run(scenario())
+    models = {name: open_bundle(site.folder / name) for name in "abc"}
+    scores = {
+        bundle.digest: [scorer_of(bundle.model)(RequestReader(bundle, Limits()).read(each)) for each in requests]
+        for bundle in models.values()
+    }
+    for number in range(len(requests)):
+        a, b, c = (of_model[number] for of_model in scores.values())
+        assert min(np.abs(a - b).max(), np.abs(b - c).max(), np.abs(a - c).max()) > 1e-3
+    order = [models[name].digest for name in "abca"]
+    for own in replies:
+        assert {reply.status for _, reply in own} == {200}
+        seen = [reply.json["model"] for _, reply in own]
+        assert [digest for i, digest in enumerate(seen) if i == 0 or seen[i - 1] != digest] == order
+        for number, reply in own:
+            assert reply.json["scores"] == pytest.approx(scores[reply.json["model"]][number].tolist(), abs=1e-6)
+    assert (counted(client, "loaded"), counted(client, "refused")) == (3, 1)
+
+
+def test_a_request_ends_with_the_version_that_it_began_with(site: Site, client: Client, opened: Bundle) -> None:
+    body = orjson.dumps(made_request(opened.encoder, 3, 2))
+    before = digest_of(client)
+
+    async def swap() -> None:
+        site.switch("b")
+        await reloaded(client, "loaded", 1)
+
+    reply = client.run(call(client.app, "POST", "/v1/score", [body[:9], body[9:]], before_last=swap))
+    after = client.post("/v1/score", body).json["model"]
+    assert reply.json["model"] == before == opened.digest
+    assert after == digest_of(client) != before
+    (line,) = [line for line in client.get("/metrics").body.decode().splitlines() if line.startswith("serve_model{")]
+    assert line == f'serve_model{{digest="{after}",expid="DIEN_amazon"}} 1.0'
+
+
+def test_what_is_replaced_is_free(site: Site, client: Client) -> None:
+    body = orjson.dumps(client.get("/v1/model").json["example"])
+    assert client.post("/v1/score", body).status == 200
+    current = client.app._versions.current
+    assert current
+    model = weakref.ref(current._bundle.model)
+    del current
+    site.switch("b")
+    gc.disable()
+    try:
+        client.run(reloaded(client, "loaded", 1))
+        assert model() is None
+    finally:
+        gc.enable()
+
+
+def test_it_looks_by_itself(site: Site, client: Client, opened: Bundle) -> None:
+    site.switch("b")
+    client.run(reloaded(client, "loaded", 1, look=False))
+    assert digest_of(client) != opened.digest
+
+
+def test_it_looks_at_once_when_asked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "_EVERY", 3600)
+    client = site.client()
+    client.run(asyncio.sleep(0.1))
+    site.switch("b")
+    client.run(reloaded(client, "loaded", 1))
+
+
+def test_what_is_broken_is_tried_again_only_when_it_changes(
+    site: Site, client: Client, opened: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.switch("broken")
+    client.run(reloaded(client, "refused", 1))
+    (line,) = cautions(caplog)
+    problem = f"bundle {site.folder / 'broken'}: {WEIGHTS} is not what was written"
+    assert line == f"not reloaded, the earlier model goes on: {problem}"
+    for _ in range(3):
+        client.app.look()
+        client.run(asyncio.sleep(0.3))
+    assert (counted(client, "refused"), len(cautions(caplog))) == (1, 1)
+    assert digest_of(client) == opened.digest
+    shutil.rmtree(site.folder / "broken")
+    client.run(reloaded(client, "refused", 2))
+    shutil.copytree(site.folder / "b", site.folder / "broken")
+    client.run(reloaded(client, "loaded", 1))
+    assert digest_of(client) == open_bundle(site.folder / "b").digest
+
+
+def test_an_error_that_nobody_has_foreseen_is_one_line(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    def load() -> Bundle:
+        if site.link.resolve().name == "b":
+            raise RuntimeError("two\nlines")
+        return open_bundle(site.link)
+
+    client = site.client(load)
+    site.switch("b")
+    client.run(reloaded(client, "refused", 1))
+    (line,) = cautions(caplog)
+    assert re.fullmatch("not reloaded, the earlier model goes on: unexpected RuntimeError in .*: two lines", line)
+    site.switch("c")
+    client.run(reloaded(client, "loaded", 1))
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_what_changes_while_it_is_read_is_read_again(site: Site, opened: Bundle, broken: bool) -> None:
+    digests: list[str] = []
+
+    def load() -> Bundle:
+        bundle = open_bundle(site.link)
+        digests.append(bundle.digest)
+        if len(digests) == 2:
+            site.switch("c")
+            if broken:
+                raise ValueError
+        return bundle
+
+    client = site.client(load)
+    site.switch("b")
+    client.run(reloaded(client, "loaded", 1))
+    assert [open_bundle(site.folder / name).digest for name in "abc"] == digests
+    assert digest_of(client) == digests[-1] and not counted(client, "refused")
+
+
+def test_a_symlink_is_followed_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = reading.read_manifest
+
+    def read_and_switch(folder: Path) -> str:
+        digest = read(folder)
+        site.switch("b")
+        return digest
+
+    monkeypatch.setattr(reading, "read_manifest", read_and_switch)
+    mixed = open_bundle(site.link)
+    monkeypatch.undo()
+    first, second = open_bundle(site.folder / "a"), open_bundle(site.folder / "b")
+    assert mixed.digest == first.digest
+
+    def weights(bundle: Bundle) -> Any:
+        return np.concatenate([weight.numpy().ravel() for weight in bundle.model.state_dict().values()])
+
+    assert np.array_equal(weights(mixed), weights(first)) and not np.array_equal(weights(mixed), weights(second))
+
+
+def test_marks(site: Site) -> None:
+    marks = [mark_of(site.link)]
+    assert mark_of(site.link) == mark_of(site.folder / "a") == marks[0]
+    for change in (
+        lambda: site.switch("b"),
+        lambda: (site.folder / "b" / "new").touch(),
+        lambda: os.utime(site.folder / "b" / WEIGHTS, (1, 1)),
+        lambda: site.switch("nowhere"),
+        lambda: site.switch("current"),
+        lambda: site.switch("b"),
+    ):
+        change()
+        marks.append(mark_of(site.link))
+    assert all(one != other for one, other in pairwise(marks))
+    assert marks[-1] == marks[3]
