@@ -99,6 +99,11 @@ def test_requests_from_all_sides_during_reloads(site: Site, client: Client, open
             number = (number + 1) % len(requests)
             own.append((number, await call(client.app, "POST", "/v1/score", [orjson.dumps(requests[number])])))
 
+    async def answered() -> None:
+        before = [len(own) for own in replies]
+        while any(len(own) < count + 2 * len(requests) for own, count in zip(replies, before, strict=True)):
+            await asyncio.sleep(0.01)
+
     async def scenario() -> None:
         nonlocal go_on
         tasks = [asyncio.create_task(ask(own, number)) for number, own in enumerate(replies)]
@@ -108,10 +113,10 @@ def test_requests_from_all_sides_during_reloads(site: Site, client: Client, open
             ("c", "loaded", 2),
             ("a", "loaded", 3),
         ):
-            await asyncio.sleep(0.3)
+            await answered()
             site.switch(name)
             await reloaded(client, result, times)
-        await asyncio.sleep(0.3)
+        await answered()
         go_on = False
         await asyncio.gather(*tasks)
 
