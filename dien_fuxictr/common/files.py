@@ -1,6 +1,7 @@
-"""Files that are, at every moment, the old one or the whole new one."""
+"""Files that are, at every moment, the old one or the whole new one, and digests that tell them apart."""
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -8,6 +9,15 @@ from pathlib import Path
 from typing import IO
 
 from .errors import UserError
+
+
+def digest(path: Path, size: int = 16) -> str:
+    """Of a file's content, BLAKE2b in so many bytes."""
+    content = hashlib.blake2b(digest_size=size)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            content.update(block)
+    return content.hexdigest()
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:

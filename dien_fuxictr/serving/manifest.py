@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.experiment.training.checkpoint import digest
+from dien_fuxictr.common.files import digest
 
 MANIFEST = "manifest.json"
 _FORMAT = 1

@@ -11,6 +11,7 @@ from typing import Any
 from fuxictr.pytorch.models import BaseModel
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.files import digest
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.experiment import Experiment
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
@@ -123,7 +124,7 @@ def _metrics(experiment: Experiment, model: BaseModel) -> dict[str, float]:
     """Of the validation that chose the checkpoint, where the mark of the run that wrote it tells."""
     state, monitor = experiment.folder / f"{experiment.expid}.resume", experiment.params.get("monitor", "AUC")
     progress = checkpoint.load(state).get("progress", {}) if state.is_file() else {}
-    if not isinstance(monitor, str) or progress.get("weights") != checkpoint.digest(experiment.checkpoint):
+    if not isinstance(monitor, str) or progress.get("weights") != digest(experiment.checkpoint):
         return {}
     return {f"validation/{monitor}": progress["best_metric"]}
 

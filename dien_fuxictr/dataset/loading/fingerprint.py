@@ -1,6 +1,5 @@
 """What a built data set was made from: the content of its input files and the keys of its entry."""
 
-import hashlib
 import json
 import logging
 import os
@@ -9,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.files import digest
 
 from ..samples.options import RAW_FILES
 
@@ -74,7 +74,7 @@ class Fingerprint:
             seen = {"path": str(path.resolve()), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
             old = known.inputs.get(role, {}) if known else {}
             same = all(old.get(key) == value for key, value in seen.items())
-            taken[role] = {**seen, "blake2b": old["blake2b"] if same else _digest(path)}
+            taken[role] = {**seen, "blake2b": old["blake2b"] if same else digest(path, size=20)}
         return cls({"format": FORMAT, **entry}, taken, [])
 
     def changes_since(self, known: "Fingerprint") -> list[str]:
@@ -105,11 +105,3 @@ def flatten(key: str, value: object) -> dict[str, object]:
             flat |= flatten(f"{key}.{item['name']}", {k: v for k, v in item.items() if k != "name"})
         return flat
     return {key: json.loads(json.dumps(value, default=str))}
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.blake2b(digest_size=20)
-    with open(path, "rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()

@@ -3,7 +3,6 @@
 `<expid>.model` holds the best weights, a plain state_dict in the zoo's place; see `resume` for `<expid>.resume`.
 """
 
-import hashlib
 import pickle
 import random
 from pathlib import Path
@@ -20,15 +19,6 @@ from dien_fuxictr.common.files import write_atomic
 def save(content: Any, path: Path) -> None:
     """`torch.save`, atomically."""
     write_atomic(path, lambda file: torch.save(content, file))
-
-
-def digest(path: Path) -> str:
-    """Of a file's content."""
-    content = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            content.update(block)
-    return content.hexdigest()
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from fuxictr.pytorch.models import BaseModel
 from torch import Tensor
 
 from dien_fuxictr.common.errors import TrainingError, UserError
+from dien_fuxictr.common.files import digest
 from dien_fuxictr.common.progress import progress_bar
 from dien_fuxictr.common.signals import HeldBack
 
@@ -76,14 +77,13 @@ class Trainer:
                 version with another order of parameters.
         """
         state = self.resume_file.load()
-        self._owns_files = True
-        self._finished = state["finished"]
+        self._owns_files, self._finished = True, state["finished"]
         self.progress = state.get("progress", self.progress)
         if self._finished:
             return
         if self.progress.saved_best and self.best_path.exists():
             # A run that is killed after an evaluation may have written its weights and not yet the state.
-            self.progress.weights = checkpoint.digest(self.best_path)
+            self.progress.weights = digest(self.best_path)
         checkpoint.fit_weights(self.model, state["model"], self.resume_file.path)
         if list(checkpoint.with_current_names(self.model, state["model"])) != list(self.model.state_dict()):
             raise UserError(
@@ -128,7 +128,7 @@ class Trainer:
                 monitor = "+".join(self.model._monitor.get_metrics())
                 raise TrainingError(f"no evaluation gave a finite monitor ({monitor}): there are no best weights")
         logging.info(f"Load best model: {self.best_path}")
-        if self.progress.weights and checkpoint.digest(self.best_path) != self.progress.weights:
+        if self.progress.weights and digest(self.best_path) != self.progress.weights:
             raise TrainingError(f"{self.best_path} has been overwritten: it does not hold the best weights of this run")
         checkpoint.load_weights(self.model, self.best_path)
         self.resume_file.mark_finished(self.progress)
@@ -286,7 +286,7 @@ class Trainer:
     def _write_weights(self) -> None:
         self._take_files()
         checkpoint.save(self.model.state_dict(), self.best_path)
-        self.progress.saved_best, self.progress.weights = True, checkpoint.digest(self.best_path)
+        self.progress.saved_best, self.progress.weights = True, digest(self.best_path)
 
     def _write_state(self) -> None:
         self._take_files()
