@@ -61,6 +61,7 @@ def check_attention(attention_type, softmax, activation, backend, dtype, steps, 
     layer = InterestAttention(
         size, size + 1, attention_type, (9, 20), activation, use_softmax=softmax, backend=backend
     ).to(dtype)
+    layer.eval()  # Dice has its running statistics
     interests, targets = torch.randn(size, steps, dtype=dtype).T, torch.randn(size + 1, candidates, dtype=dtype).T / 3
     expected = layer(interests.repeat(candidates, 1), targets, expanded(steps, candidates))
     got = layer.for_candidates(interests, targets)
@@ -73,7 +74,10 @@ def check_attention(attention_type, softmax, activation, backend, dtype, steps, 
 @pytest.mark.parametrize("softmax", [True, False])
 @pytest.mark.parametrize(
     "attention_type,activation",
-    [*((kind, "Sigmoid") for kind in ATTENTION_TYPES), ("din_attention", "ReLU"), ("din_attention", "PReLU")],
+    [
+        *((kind, "Sigmoid") for kind in ATTENTION_TYPES),
+        *(("din_attention", name) for name in ("ReLU", "PReLU", "Dice")),
+    ],
 )
 def test_attention_is_that_of_the_expanded_batch(attention_type, activation, softmax, dtype, backend):
     for (steps, candidates), size in zip(SIZES, itertools.cycle((7, 36, 1, 37))):

@@ -93,6 +93,7 @@ def test_every_structure_is_compared():
         "Outcome",
         "Gradients",
         "Candidates",
+        "Activation",
         "Net",
         "NetGradients",
         "AttentionProblem",

@@ -32,7 +32,8 @@ class InterestAttention(nn.Module):
         hidden_units, activation, dropout: of DIN's unit.
         use_softmax: False leaves the scores as they are.
         output_activation: of DIN's unit, before the softmax.
-        backend: as of the recurrence; `compiled` has DIN's unit with sigmoid or ReLU, all else is torch's.
+        backend: as of the recurrence; `compiled` has DIN's unit with sigmoid or ReLU, and where no gradients are asked
+            for with tanh, PReLU and, in evaluation, Dice; all else is torch's.
 
     Raises:
         ValueError: unknown attention type or activation.

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from . import library
 from .layout import Structure
-from .net import Net, NetGradients, check, check_net, make_gradients, make_net
+from .net import Activations, Net, NetGradients, check, check_net, make_gradients, make_net
 
 
 class AttentionProblem(Structure):
@@ -31,7 +31,12 @@ class AttentionGradients(Structure):
 
 
 def attention_scores(
-    states: Tensor, offsets: Tensor, query: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str
+    states: Tensor,
+    offsets: Tensor,
+    query: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    activation: Activations,
 ) -> Tensor:
     """How well each step matches its row's query: a net on [q, h, q - h, q * h].
 
@@ -45,21 +50,26 @@ def attention_scores(
         query: (B, H).
         weights: of each hidden layer and the output, as in `nn.Linear`: (n_1, 4H), (n_2, n_1), ..., (1, n_L).
         biases: (n_1,), (n_2,), ..., (1,).
-        activation: of every hidden layer, "sigmoid" or "relu".
+        activation: of every hidden layer, "sigmoid" or "relu"; without gradients any that the kernels know, one a
+            layer, the output's last.
 
     Returns:
         (N,).
 
     Raises:
-        ValueError: a tensor of another shape, dtype or device; weights that make no net; an unknown activation.
+        ValueError: a tensor of another shape, dtype or device; weights that make no net; an unknown activation, or
+            gradients of one that has none.
         RuntimeError: there is no compiler.
     """
     _check(states, query, len(offsets) - 1, weights, biases, activation)
+    learned = (states, query, *weights, *biases)
+    if not isinstance(activation, str) and torch.is_grad_enabled() and any(each.requires_grad for each in learned):
+        raise ValueError("gradients are those of one activation of every hidden layer, sigmoid or relu")
     return _AttentionScores.apply(states, query, offsets, activation, *weights, *biases)
 
 
 def candidate_scores(
-    states: Tensor, query: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str
+    states: Tensor, query: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: Activations
 ) -> Tensor:
     """How well each of the same steps matches each query, without gradients.
 
@@ -85,7 +95,12 @@ def candidate_scores(
 
 
 def _check(
-    states: Tensor, query: Tensor, rows: int, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str
+    states: Tensor,
+    query: Tensor,
+    rows: int,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    activation: Activations,
 ) -> None:
     if states.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"states is {states.dtype}; allowed: torch.float32, torch.float64")
@@ -96,7 +111,9 @@ def _check(
 
 class _AttentionScores(Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, query: Tensor, offsets: Tensor, activation: str, *net: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, states: Tensor, query: Tensor, offsets: Tensor, activation: Activations, *net: Tensor
+    ) -> Tensor:
         tensors = [tensor.contiguous() for tensor in (offsets, states, query, *net)]
         library.call("check_offsets", len(query), len(states), tensors[0])
         scores = states.new_empty(len(states))
@@ -127,7 +144,7 @@ class _AttentionScores(Function):
         return states, query, None, None, *net
 
 
-def _problem(tensors: Sequence[Tensor], activation: str, shared: bool = False) -> AttentionProblem:
+def _problem(tensors: Sequence[Tensor], activation: Activations, shared: bool = False) -> AttentionProblem:
     offsets, states, query, *net = tensors
     layers = len(net) // 2
     return AttentionProblem(

@@ -9,14 +9,14 @@ from typing import Any
 from ..kinds import KINDS
 
 LANES = 32
-ACTIVATIONS = ("sigmoid", "relu")
+ACTIVATION_KINDS = ("none", "sigmoid", "relu", "tanh", "prelu", "dice")
 NO_MEMORY, BAD_OFFSETS = 1, 2
 
 _NUMBERS = {
     "LANES": LANES,
     "NO_MEMORY": NO_MEMORY,
     "BAD_OFFSETS": BAD_OFFSETS,
-    **{f"Activation.{name}": number for number, name in enumerate(ACTIVATIONS)},
+    **{f"ActivationKind.{name}": number for number, name in enumerate(ACTIVATION_KINDS)},
     **{f"Kind.{name}": number for number, name in enumerate(KINDS)},
 }
 

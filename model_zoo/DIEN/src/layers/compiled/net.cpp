@@ -6,21 +6,35 @@
 namespace {
 
 template <class Real>
-void activate(Activation activation, int64_t size, int vectors, Real* lanes) {
-    if (activation == SIGMOID) {
-        for_each_vector<Real>(size, vectors, [&](int64_t i) { store<Real>(lanes + i, sigmoid<Real>(load(lanes + i))); });
-    } else {
-        for_each_vector<Real>(size, vectors, [&](int64_t i) {
-            const Vector<Real> x = load(lanes + i);
-            store<Real>(lanes + i, x < Real(0) ? Vector<Real>{} : x);
-        });
+void activate(const Activation<Real>& activation, int64_t size, int vectors, Real* lanes) {
+    const auto every = [&](auto act) {
+        for (int64_t unit = 0; unit < size; ++unit) {
+            Real* const at = lanes + unit * LANES;
+            for_each_vector<Real>(1, vectors, [&](int64_t i) { store<Real>(at + i, act(load(at + i), unit)); });
+        }
+    };
+    switch (activation.kind) {
+        case SIGMOID: every([](Vector<Real> x, int64_t) { return sigmoid<Real>(x); }); break;
+        case RELU: every([](Vector<Real> x, int64_t) { return x < Real(0) ? Vector<Real>{} : x; }); break;
+        case TANH: every([](Vector<Real> x, int64_t) { return tanh<Real>(x); }); break;
+        case PRELU:
+            every([&](Vector<Real> x, int64_t unit) { return x < Real(0) ? activation.slope[unit] * x : x; });
+            break;
+        case DICE:
+            every([&](Vector<Real> x, int64_t unit) {
+                const Vector<Real> p = sigmoid<Real>(activation.scale[unit] * x + activation.shift[unit]);
+                const Real alpha = activation.slope[unit];
+                return x * (alpha + (Real(1) - alpha) * p);
+            });
+            break;
+        default: break;
     }
 }
 
 // From the gradient of activations, in place, to that of pre-activations.
 template <class Real>
-void differentiate(Activation activation, int64_t size, int vectors, const Real* activations, Real* d) {
-    if (activation == SIGMOID) {
+void differentiate(int64_t kind, int64_t size, int vectors, const Real* activations, Real* d) {
+    if (kind == SIGMOID) {
         for_each_vector<Real>(size, vectors, [&](int64_t i) {
             const Vector<Real> a = load(activations + i);
             store<Real>(d + i, load(d + i) * a * (Real(1) - a));
@@ -36,19 +50,18 @@ void differentiate(Activation activation, int64_t size, int vectors, const Real*
 
 template <class Real>
 void run_net(const Net<Real>& net, const NetWeights<Real>& weights, int vectors, NetMemory<Real>& memory) {
-    const auto activation = static_cast<Activation>(net.activation);
     for (int64_t layer = 0; layer < net.layers; ++layer) {
         Real* const units = memory.units[layer].data();
-        activate(activation, net.units[layer], vectors, units);
+        activate(net.activations[layer], net.units[layer], vectors, units);
         Real* const next = layer + 1 < net.layers ? memory.units[layer + 1].data() : memory.output.data();
         weights.forward[layer].multiply({units, LANES}, {next, LANES}, vectors);
     }
+    activate(net.activations[net.layers], 1, vectors, memory.output.data());
 }
 
 template <class Real>
 void differentiate_net(const Net<Real>& net, const NetWeights<Real>& weights, int count, NetMemory<Real>& memory,
                        const WeightSums<Real>* sums) {
-    const auto activation = static_cast<Activation>(net.activation);
     const int vectors = vectors_of<Real>(count);
     const Real* d = memory.output.data();
     for (int64_t layer = net.layers; layer > 0; --layer) {
@@ -69,7 +82,7 @@ void differentiate_net(const Net<Real>& net, const NetWeights<Real>& weights, in
         }
         Real* const before = memory.d_units[layer - 1].data();
         weights.backward[layer - 1].multiply({d, LANES}, {before, LANES}, vectors);
-        differentiate(activation, inputs, vectors, units, before);
+        differentiate(net.activations[layer - 1].kind, inputs, vectors, units, before);
         d = before;
     }
 }

@@ -8,16 +8,25 @@
 #include "product.h"
 #include "weight_sums.h"
 
-enum Activation : int64_t { SIGMOID, RELU };  // mirrored by layout.py
+enum ActivationKind : int64_t { NONE, SIGMOID, RELU, TANH, PRELU, DICE };  // mirrored by layout.py
+
+// What follows a layer; its numbers are those of inference, one a unit, null where the kind has none. Mirrored by net.py.
+template <class Real>
+struct Activation {
+    int64_t kind;
+    const Real* slope;  // of PReLU for x < 0, and Dice's alpha
+    const Real* scale;  // of Dice: p = sigmoid(scale x + shift)
+    const Real* shift;
+};
 
 // Mirrored by net.py.
 template <class Real>
 struct Net {
     int64_t layers;  // hidden ones
-    int64_t activation;
-    const int64_t* units;        // (layers,)
-    const Real* const* weights;  // (layers + 1,): (units, inputs) each, the output's (1, units)
-    const Real* const* biases;   // (layers + 1,)
+    const int64_t* units;                 // (layers,)
+    const Activation<Real>* activations;  // (layers + 1,), the output's last; a backward pass has SIGMOID and RELU
+    const Real* const* weights;           // (layers + 1,): (units, inputs) each, the output's (1, units)
+    const Real* const* biases;            // (layers + 1,)
 
     // Of the sums of the layers behind the first, the output's last.
     std::vector<Shape> shapes() const {

@@ -2,14 +2,38 @@
 
 import ctypes
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from . import library
-from .layout import ACTIVATIONS, Structure
+from .layout import ACTIVATION_KINDS, Structure
 
 _POINTERS = ctypes.POINTER(ctypes.c_void_p)
+_DIFFERENTIABLE = ("sigmoid", "relu")
+
+
+class Elementwise(NamedTuple):
+    """An activation at inference: one of `ACTIVATION_KINDS`, and the numbers (units,) that it has, contiguous.
+
+    slope: of PReLU for x < 0, and Dice's α. scale, shift: of Dice, x (α + (1 - α) σ(scale x + shift)).
+    """
+
+    kind: str = "none"
+    slope: Tensor | None = None
+    scale: Tensor | None = None
+    shift: Tensor | None = None
+
+
+Activations = str | Sequence[Elementwise]
+"""That of every hidden layer, `sigmoid` or `relu`, or, where no gradient is asked for, one a layer, output last."""
+
+
+class Activation(Structure):
+    """As in net.h."""
+
+    _fields_ = (("kind", ctypes.c_int64), *((name, ctypes.c_void_p) for name in ("slope", "scale", "shift")))
 
 
 class Net(Structure):
@@ -17,8 +41,8 @@ class Net(Structure):
 
     _fields_ = (
         ("layers", ctypes.c_int64),
-        ("activation", ctypes.c_int64),
         ("units", ctypes.POINTER(ctypes.c_int64)),
+        ("activations", ctypes.POINTER(Activation)),
         ("weights", _POINTERS),
         ("biases", _POINTERS),
     )
@@ -30,16 +54,26 @@ class NetGradients(Structure):
     _fields_ = (("weights", _POINTERS), ("biases", _POINTERS))
 
 
-def make_net(weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str) -> Net:
+def make_net(weights: Sequence[Tensor], biases: Sequence[Tensor], activations: Activations) -> Net:
     """Refers to the tensors, which are contiguous."""
     units = [len(weight) for weight in weights[:-1]]
+    followed = [
+        Activation(ACTIVATION_KINDS.index(each.kind), *map(library.address, each[1:]))
+        for each in _one_a_layer(activations, len(weights))
+    ]
     return Net(
         len(units),
-        ACTIVATIONS.index(activation),
         library.array_type(ctypes.c_int64, len(units))(*units),
+        library.array_type(Activation, len(followed))(*followed),
         library.addresses(weights),
         library.addresses(biases),
     )
+
+
+def _one_a_layer(activations: Activations, layers: int) -> Sequence[Elementwise]:
+    if isinstance(activations, str):
+        return [*[Elementwise(activations)] * (layers - 1), Elementwise()]
+    return activations
 
 
 def make_gradients(tensors: Sequence[Tensor | None]) -> NetGradients:
@@ -65,21 +99,29 @@ def check(shapes: dict[str, tuple[Tensor, tuple[int, ...]]], dtype: torch.dtype)
 
 
 def check_net(
-    inputs: int, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str, dtype: torch.dtype
+    inputs: int, weights: Sequence[Tensor], biases: Sequence[Tensor], activations: Activations, dtype: torch.dtype
 ) -> None:
-    """Compares weights and biases with a net of `inputs` and one output.
+    """Compares weights, biases and activations with a net of `inputs` and one output.
 
     Raises:
-        ValueError: they are none, or the activation is unknown.
+        ValueError: they are none, or an activation is unknown.
     """
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation={activation!r} is unknown; allowed: {', '.join(ACTIVATIONS)}")
     if len(weights) < 2 or len(weights) != len(biases):
         raise ValueError(
             "a net has a weight and a bias for each of its hidden layers, one or more, and for its "
             f"output; here are {len(weights)} weights and {len(biases)} biases"
         )
-    for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+    followed = _one_a_layer(activations, len(weights))
+    hidden, known = (followed[:-1], _DIFFERENTIABLE) if isinstance(activations, str) else (followed, ACTIVATION_KINDS)
+    for each in hidden:
+        if each.kind not in known:
+            raise ValueError(f"activation={each.kind!r} is unknown; allowed: {', '.join(known)}")
+    for i, (weight, bias, activation) in enumerate(zip(weights, biases, followed, strict=True)):
         outputs = len(weight) if weight.dim() and i + 1 < len(weights) else 1
-        check({f"weights[{i}]": (weight, (outputs, inputs)), f"biases[{i}]": (bias, (outputs,))}, dtype)
+        numbers = {name: number for name, number in activation._asdict().items() if isinstance(number, Tensor)}
+        check(
+            {f"weights[{i}]": (weight, (outputs, inputs)), f"biases[{i}]": (bias, (outputs,))}
+            | {f"{name}[{i}]": (number, (outputs,)) for name, number in numbers.items()},
+            dtype,
+        )
         inputs = outputs
