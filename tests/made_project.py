@@ -25,7 +25,7 @@ def make_project(folder: Path, **settings: Any) -> Path:
     shutil.copytree(CONFIG, folder / "config")
     lines = "".join(f"    {key}: {json.dumps(value)}\n" for key, value in settings.items())
     own = re.compile(rf"^    (?:{'|'.join(settings)}): .*\n" if settings else "$^", re.MULTILINE)
-    for file in (folder / "config" / "model_config").glob("*.yaml"):
+    for file in (folder / "config").glob("**/model_config/*.yaml"):
         text = file.read_text(encoding="utf-8")
         file.write_text(_BASE.sub(lambda base: own.sub("", base[0]) + lines, text), encoding="utf-8")
     reviews, items = generate(0, World(users=120, behaviours=(5, 12)))

@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Any, ClassVar
 
 import fuxictr.utils
 import pytest
@@ -11,9 +12,11 @@ from made_project import make_project
 
 from dien_fuxictr.experiment.cli import main
 from dien_fuxictr.experiment.configuration.config import BASE, load_config, read_files
+from dien_fuxictr.experiment.contract import check_configuration
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "config"
+ROCKET = CONFIG / "rocket_launching"
 MODELS = read_files(CONFIG, "model_config")
 EXPERIMENTS = {expid: load_config(CONFIG, expid) for entries in MODELS.values() for expid in entries if expid != BASE}
 
@@ -63,6 +66,45 @@ def test_the_ablation_has_each_variant_with_and_without_auxiliary_loss(gru_type:
     )
     assert without["aux_loss_alpha"] == 0 < with_loss["aux_loss_alpha"]
     assert without == {**with_loss, "aux_loss_alpha": 0} == {**paper, "gru_type": gru_type, "aux_loss_alpha": 0}
+
+
+def without(params: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in params.items() if key not in ("model", "model_id", *names)}
+
+
+class TestRocketLaunching:
+    """config/rocket_launching/: experiments of data sets in config/ whose comparison there is not to train them."""
+
+    experiments: ClassVar = {
+        expid: load_config(ROCKET, expid)
+        for entries in read_files(ROCKET, "model_config").values()
+        for expid in entries
+        if expid != BASE
+    }
+    light: ClassVar = [expid for expid in experiments if expid.startswith("DIENLight_")]
+    boosters: ClassVar = [expid for expid in experiments if expid.endswith("_booster")]
+
+    @pytest.mark.parametrize("expid", experiments)
+    def test_the_zoo_reads_the_same_and_the_checks_pass(self, expid: str) -> None:
+        config = self.experiments[expid]
+        assert config.params == fuxictr.utils.load_config(str(ROCKET), expid)
+        check_configuration(config.params, config.where)
+        assert not config.warnings
+
+    @pytest.mark.parametrize("expid", boosters)
+    def test_the_booster_is_the_dien_of_config_but_for_its_size(self, expid: str) -> None:
+        """On the same data set, with the same budget."""
+        smaller = EXPERIMENTS[expid.removesuffix("_booster")].params
+        assert without(self.experiments[expid].params) == without(smaller) | {"gru_hidden_size": 108}
+
+    @pytest.mark.parametrize("expid", light)
+    def test_light_net_and_booster_are_those_that_train_alone(self, expid: str) -> None:
+        beside = self.experiments[expid].params
+        alone = f"DIEN_{beside['dataset_id']}"
+        light, booster = (self.experiments[f"{alone}_{name}"].params for name in ("light", "booster"))
+        own = ("booster", "hint_loss_weight", "shared_gradient", "booster_checkpoint")
+        assert without(beside, *own) == without(light)
+        assert without(beside, *own) | beside["booster"] == without(booster)
 
 
 def test_every_data_set_entry_is_used() -> None:

@@ -58,6 +58,8 @@ NOT_RUN = {
         "python run_comparison.py --expids EmbeddingMLP_amazon_beauty WideDeep_amazon_beauty PNN_amazon_beauty "
         "DIN_amazon_beauty GRUAttention_amazon_beauty DIEN_amazon_beauty --seeds 3 --workers 2",
         "python run_comparison.py --dataset my_clicks --seeds 3 --workers 2",
+        "python run_comparison.py --config config/rocket_launching --dataset amazon --seeds 5 --workers 2",
+        "python run_comparison.py --config config/rocket_launching --dataset amazon_beauty_last --seeds 5 --workers 2",
         "python run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu 0 1",
         "python run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu -1 -1",
         "python run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 10 --gpu -1 -1",
