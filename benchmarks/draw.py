@@ -1,7 +1,7 @@
 """Pictures of what the other programs wrote with --json: FOLDER/NAME.png for each, NAME the program's.
 
 There are pictures of train_step and inference (samples/s), lengths (cost against max_len and against behaviours),
-vocabulary (time and memory) and breakdown (where the time goes).
+vocabulary (time and memory), breakdown (where the time goes) and front (AUC against the time of a request).
 """
 
 import argparse
@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dien_fuxictr.common.errors import UserError, exit_code
 from dien_fuxictr.common.pictures import default_style
@@ -179,12 +181,35 @@ def draw_breakdown(tables: Tables) -> Any:
     return figure
 
 
+def draw_front(tables: Tables) -> Any:
+    """Test AUC, mean and standard deviation over the seeds, against the time of a request.
+
+    Experiments of as many parameters serve the same net: they stand side by side around the least of their times.
+    """
+    figure, axes = panels(len(tables), 3.8)
+    for place, (title, rows) in zip(axes, tables.items(), strict=True):
+        for number, row in enumerate(rows):
+            same = [other for other in rows if other["parameters"] == row["parameters"]]
+            aside = 1.07 ** (same.index(row) - (len(same) - 1) / 2)
+            ms = aside * min(other["ms"] for other in same)
+            auc = np.array(row["AUC"])
+            deviation = auc.std(ddof=1) if len(auc) > 1 else 0
+            place.errorbar(ms, auc.mean(), deviation, fmt="o", color=color(number), label=row["experiment"])
+        place.set(title=title, xlabel="ms of the processor, a request", ylabel="test AUC", xscale="log")
+        place.xaxis.set_major_formatter("{x:,g}")
+        place.xaxis.set_minor_formatter("{x:,g}")
+        place.grid(alpha=0.3)
+        place.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False)
+    return figure
+
+
 PICTURES: dict[str, Callable[[Tables], Any]] = {
     "train_step": draw_rates,
     "inference": draw_rates,
     "lengths": draw_lengths,
     "vocabulary": draw_vocabulary,
     "breakdown": draw_breakdown,
+    "front": draw_front,
 }
 
 if __name__ == "__main__":

@@ -32,12 +32,17 @@ VOCABULARY = [
     for updates, memory in (("dense", 1.0), ("sparse", float("nan")))
 ]
 PARTS = [{"system": name, "work": "net", "all": 8.0, **dict.fromkeys(COLUMNS, 1.0)} for name in ("ours", "peer")]
+FRONT = [
+    {"experiment": name, "parameters": size, "ms": ms, "AUC": auc}
+    for name, size, ms, auc in (("large", 90, 9.0, [0.8, 0.82]), ("light", 10, 2.0, [0.7]), ("beside", 10, 2.1, [0.6]))
+]
 REPORTS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "train_step": {"Training step, B = 8": RACE, "B = 9": RACE, "B = 10": RACE, "multiples": [{"peer": "peer"}]},
     "inference": {"Scoring": RACE},
     "lengths": {"backend compiled": LENGTHS, "backend torch": LENGTHS, "by max_len": MAX_LENS},
     "vocabulary": {"by vocabulary": VOCABULARY},
     "breakdown": {"B = 8": PARTS, "B = 9": PARTS},
+    "front": {"one": FRONT, "another": FRONT},
 }
 
 
@@ -111,6 +116,13 @@ LONG = {
         ],
     },
     "vocabulary": REPORTS["vocabulary"],
+    "front": {
+        f"Quality and latency, comparisons/{dataset}": [
+            {"experiment": f"DIENLight_{dataset}_{number}", "parameters": number > 0, "ms": ms, "AUC": [0.8, 0.85]}
+            for number, ms in enumerate((13.0, 2.1, 2.2, 2.1, 2.1, 2.1, 2.1))
+        ]
+        for dataset in ("amazon", "amazon_beauty_last")
+    },
 }
 
 
@@ -138,6 +150,21 @@ def test_texts_stay_in_the_picture_and_apart_from_each_other(program: str, monke
 def test_parts_are_stacked() -> None:
     place = draw.draw_breakdown(REPORTS["breakdown"]).axes[0]
     assert sorted({bar.get_x() for bar in place.patches}) == list(range(len(COLUMNS)))
+
+
+def test_a_front_has_mean_and_deviation_and_those_that_serve_the_same_net_side_by_side() -> None:
+    place = draw.draw_front(REPORTS["front"]).axes[0]
+    found = {}
+    for drawn in place.containers:
+        (point, _, (bar,)) = drawn.lines
+        ((low, high),) = (segment[:, 1] for segment in bar.get_segments())
+        found[drawn.get_label()] = (*point.get_xydata()[0], low, high)
+    deviation = 0.01 * 2**0.5
+    assert found == {
+        "large": pytest.approx((9, 0.81, 0.81 - deviation, 0.81 + deviation)),
+        "light": pytest.approx((2 / 1.07**0.5, 0.7, 0.7, 0.7)),
+        "beside": pytest.approx((2 * 1.07**0.5, 0.6, 0.6, 0.6)),
+    }
 
 
 @pytest.mark.parametrize("content", [None, "no JSON", "[]", '{"tables": {}}', '{"program": "gpu", "tables": {}}'])
