@@ -37,6 +37,10 @@ class Gone(Exception):
     """Nobody waits for the answer any more."""
 
 
+async def _nobody() -> None:
+    """There are no other workers."""
+
+
 class App:
     """Loads a model and answers requests to it.
 
@@ -50,6 +54,8 @@ class App:
         max_in_flight: requests at a time; what is more is refused.
         failed: called where the first bundle cannot be loaded.
         mark: differs where there is another bundle to load.
+        others: awaited when the first bundle is loaded and has warmed up, before it is ready.
+        accepts_at_once: whether connections are accepted, and told that the model is loading, before it is ready.
 
     Attributes:
         failure: what loading has failed with.
@@ -63,7 +69,10 @@ class App:
         max_in_flight: int,
         failed: Callable[[], None] = lambda: None,
         mark: Callable[[], object] = lambda: None,
+        others: Callable[[], Awaitable[None]] = _nobody,
+        accepts_at_once: bool = True,
     ) -> None:
+        self._others, self._accepts_at_once = others, accepts_at_once
         self._failed = failed
         self._max_body, self._max_in_flight = max_body, max_in_flight
         metrics = self._metrics = Metrics()
@@ -102,6 +111,8 @@ class App:
         self._loop = asyncio.get_running_loop()
         self._loading = asyncio.create_task(self._start())
         watching = asyncio.create_task(self._watch(self._loading))
+        if not self._accepts_at_once:
+            await asyncio.wait([self._loading])
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self._loop = None
@@ -113,7 +124,7 @@ class App:
 
     async def _start(self) -> None:
         try:
-            await self._versions.first()
+            await self._versions.first(self._others)
         except Exception as error:
             self.failure = error
             self._failed()

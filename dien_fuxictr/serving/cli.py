@@ -2,26 +2,22 @@
 
 import argparse
 import logging
-import os
-import signal
-import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from functools import partial
+from dataclasses import fields
 from pathlib import Path
 
-import torch
-
-from dien_fuxictr.common.errors import UserError, exit_code
+from dien_fuxictr.common.errors import exit_code
 from dien_fuxictr.experiment import open_experiment
 from dien_fuxictr.experiment.device import device_index
 from dien_fuxictr.experiment.options import add_experiment_options
 
-from .bundle import open_bundle
 from .examples import users_of_test
 from .manifest import read_manifest
-from .packages import needed
+from .packages import import_server
+from .port import LOCAL
 from .request import Limits
+from .settings import Settings
+from .worker import serve_alone
 from .write import write_bundle
 
 EPILOG = """
@@ -29,6 +25,7 @@ examples:
   run_expid.py --expid DIEN_amazon                        first train: the data set and the checkpoint are used
   run_serve.py --expid DIEN_amazon --port 8080            its bundle, then the server
   run_serve.py --bundle DIEN_amazon.bundle                a bundle made elsewhere: no data set, no training is needed
+  run_serve.py --workers 4                                four processes, each answers on a core of its own
   curl http://127.0.0.1:8080/v1/model                     what is served, and an example request
   ln -sfn new current.tmp && mv -T current.tmp current    another bundle, of a server with --bundle current: within 2 s
 
@@ -38,9 +35,6 @@ files (model_root and dataset_id of the configuration, ID the experiment id):
 exit code: 0 after SIGTERM or Ctrl-C, when what was in flight is answered; 2 bad input (one line on stderr)
 SIGHUP: look at once whether there is another bundle
 """
-_LOCAL = "127.0.0.1"
-_GRACE = 30
-"""Seconds that requests in flight have when the server is to end."""
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -67,14 +61,21 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="users of the test set in the bundle; default 100",
     )
     parser.add_argument(
-        "--host", default=_LOCAL, metavar="ADDRESS", help=f"default {_LOCAL}: only this machine reaches the server"
+        "--host", default=LOCAL, metavar="ADDRESS", help=f"default {LOCAL}: only this machine reaches the server"
     )
     parser.add_argument(
         "--port", type=_up_to(65535), default=8080, metavar="N", help="default 8080; 0: a free one, which is printed"
     )
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="processes on the port, each with the model and one thread for it; default 1; more need Linux",
+    )
     for name, default, what in (
         ("max-body", 4 << 20, "bytes of a request's body; more is answered by 413"),
-        ("max-in-flight", 64, "requests at a time; more are answered by 503"),
+        ("max-in-flight", 64, "requests at a time, of each worker; more are answered by 503"),
         ("max-candidates", Limits.candidates, "candidates of a request; more are answered by 422"),
         ("max-behaviours", Limits.behaviours, "behaviours of a sequence in a request; more are answered by 422"),
     ):
@@ -101,41 +102,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    with needed():
-        import uvicorn
+    import_server()
+    from .supervisor import become_supervisor
 
-        from .app import App
-        from .versions import mark_of
     folder = options.bundle or _bundle_of(options)
     read_manifest(folder)
-    torch.set_num_threads(1)
-    listener = _listen(options.host, options.port)
-    load = partial(open_bundle, folder, _device(options.gpu))
-    limits = Limits(options.max_candidates, options.max_behaviours)
-    server: uvicorn.Server
-
-    def failed() -> None:
-        server.should_exit = True
-
-    app = App(load, limits, options.max_body, options.max_in_flight, failed, partial(mark_of, folder))
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,  # pyright: ignore[reportArgumentType]
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            ws="none",
-            timeout_graceful_shutdown=_GRACE,
-        )
+    settings = Settings(
+        bundle=str(folder),
+        gpu=_device(options.gpu),
+        **{
+            field.name: getattr(options, field.name)
+            for field in fields(Settings)
+            if field.name not in ("bundle", "gpu")
+        },
     )
-    signal.signal(signal.SIGHUP, lambda *_: app.look())
-    host, port = listener.getsockname()[:2]
-    who = "only this machine reaches it" if host == _LOCAL else "whoever reaches this address may ask"
-    print(f"serving {folder} on http://{f'[{host}]' if ':' in host else host}:{port} ({who})", flush=True)
-    with suppress(KeyboardInterrupt):  # uvicorn raises the signal again when it has answered what was in flight
-        server.run([listener])
-    if app.failure:
-        raise app.failure
+    if settings.workers > 1:
+        become_supervisor(settings)
+    serve_alone(settings)
     return 0
 
 
@@ -154,14 +137,6 @@ def _bundle_of(options: argparse.Namespace) -> Path:
         experiment.load()  # says what is missing
     write_bundle(experiment, folder, users_of_test(experiment, options.examples))
     return folder
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise UserError(f"cannot listen on --host {host} --port {port}: {os.strerror(error.errno or 0)}") from error
 
 
 def _positive(text: str) -> int:

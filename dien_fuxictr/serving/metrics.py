@@ -1,10 +1,16 @@
-"""What a server counts, in the text form of Prometheus."""
+"""What a server counts, in the text form of Prometheus.
 
+Workers count in files of a folder that PROMETHEUS_MULTIPROC_DIR names before `prometheus_client` is imported;
+whichever of them is asked adds up all. What a dead one has counted stays, its gauges go (`mark_process_dead`).
+"""
+
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from .request import Inputs
 
@@ -16,17 +22,23 @@ class Metrics:
     """Of one server; a registry of its own."""
 
     def __init__(self) -> None:
-        registry = self._registry = CollectorRegistry()
+        registry = CollectorRegistry()
         self._requests = Counter("serve_requests", "Answers", ["path", "status"], registry=registry)
         self._seconds = Histogram("serve_stage_seconds", "Of a request", ["stage"], buckets=_SECONDS, registry=registry)
         self._candidates = Counter("serve_candidates", "Candidates scored", registry=registry)
         self._ids = Counter("serve_ids", "Ids looked up", ["field"], registry=registry)
         self._unknown = Counter("serve_unknown_ids", "Of them, out of the vocabulary", ["field"], registry=registry)
-        self.in_flight = Gauge("serve_in_flight", "Requests that are being answered", registry=registry)
-        self._model = Gauge("serve_model", "The model that answers", ["digest", "expid"], registry=registry)
+        live = {"registry": registry, "multiprocess_mode": "livesum"}
+        self.in_flight = Gauge("serve_in_flight", "Requests that are being answered", **live)
+        self._model = Gauge("serve_model", "Workers that answer with this model", ["digest", "expid"], **live)
+        self._serving: tuple[str, str] | None = None
         self._reloads = Counter("serve_reloads", "Other bundles found", ["result"], registry=registry)
         for result in ("loaded", "refused"):
             self._reloads.labels(result)
+        self._of_all = registry
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            self._of_all = CollectorRegistry()
+            MultiProcessCollector(self._of_all)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -48,7 +60,9 @@ class Metrics:
 
     def serves(self, digest: str, expid: str) -> None:
         """Name the model that answers from now on."""
-        self._model.clear()
+        if self._serving:
+            self._model.labels(*self._serving).set(0)
+        self._serving = digest, expid
         self._model.labels(digest, expid).set(1)
 
     def reloaded(self, result: str) -> None:
@@ -56,5 +70,5 @@ class Metrics:
         self._reloads.labels(result).inc()
 
     def text(self) -> bytes:
-        """All of it."""
-        return generate_latest(self._registry)
+        """All of it, of all workers."""
+        return generate_latest(self._of_all)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 from dien_fuxictr.common.errors import UserError
 
@@ -19,3 +20,10 @@ def needed() -> Iterator[None]:
         yield
     except ImportError as error:
         raise UserError(f"serving needs the package {error.name}, which is not installed: {INSTALL}") from error
+
+
+def import_server() -> None:
+    """Import what the server needs; raises as `needed`."""
+    for name in ("uvicorn", "orjson", "prometheus_client"):
+        with needed():
+            import_module(name)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -52,9 +52,11 @@ class Versions:
         self._thread = ThreadPoolExecutor(1)
         self.current: Served | None = None
 
-    async def first(self) -> None:
-        """Load what is there; raises what loading raises."""
-        self._take(await self._beside())
+    async def first(self, others: Callable[[], Awaitable[None]]) -> None:
+        """Load what is there, and answer with it when `others` have loaded too; raises what loading raises."""
+        served = await self._beside()
+        await others()
+        self._take(served)
 
     async def watch(self) -> None:
         """Put what is new there in its place, without end; what cannot be loaded is refused until it changes."""

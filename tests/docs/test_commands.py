@@ -34,6 +34,7 @@ NOT_RUN = {
         ".venv/bin/python run_serve.py --expid DIEN_amazon --port 8080",
         "python run_serve.py --expid DIEN_amazon --port 8080",
         "python run_serve.py --bundle DIEN_amazon.bundle",
+        "python run_serve.py --bundle DIEN_amazon.bundle --workers 4",
     ],
     "switches what that server serves; tests/serving/test_cli.py runs it": [
         "ln -sfn new current.tmp",

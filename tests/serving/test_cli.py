@@ -1,6 +1,5 @@
 """`run_serve.py`: bad input is one line; a server scores by HTTP as `--predict` does, and ends when it is told to."""
 
-import http.client
 import json
 import re
 import shutil
@@ -11,61 +10,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 from made_bundles import other_bundle
 from made_rows import requests_of
+from made_server import Server
 
 from dien_fuxictr.experiment import open_experiment
 from dien_fuxictr.serving.cli import main
 from dien_fuxictr.serving.manifest import MANIFEST, write_manifest
-
-ROOT = Path(__file__).parents[2]
-
-
-class Server:
-    """A server as a process, which has printed its address."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        command = [sys.executable, str(ROOT / "run_serve.py"), "--port", "0", *arguments]
-        self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert self.process.stdout
-        self.line = self.process.stdout.readline()
-        match = re.search(r"http://127\.0\.0\.1:(\d+) ", self.line)
-        assert match, self.line + self.process.communicate()[1]
-        self.port = int(match[1])
-
-    def ask(self, method: str, path: str, content: object = None) -> tuple[int, dict]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            connection.request(method, path, json.dumps(content) if content is not None else None)
-            reply = connection.getresponse()
-            return reply.status, json.loads(reply.read())
-        finally:
-            connection.close()
-
-    def metric(self, name: str) -> float:
-        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=60) as reply:
-            return float(re.findall(rf"^serve_{re.escape(name)} (\S+)$", reply.read().decode(), re.MULTILINE)[0])
-
-    def wait_for_reload(self, result: str) -> None:
-        for _ in range(600):
-            if self.metric(f'reloads_total{{result="{result}"}}'):
-                return
-            time.sleep(0.1)
-        raise TimeoutError
-
-    def wait(self) -> None:
-        for _ in range(600):
-            if self.ask("GET", "/v2/health/ready")[0] == 200:
-                return
-            time.sleep(0.1)
-        raise TimeoutError
-
-    def end(self) -> tuple[int, str]:
-        _, errors = self.process.communicate(timeout=60)
-        return self.process.returncode, errors
 
 
 @pytest.fixture
@@ -195,9 +148,6 @@ def test_bad_input_is_one_line(refused, bundle_folder: Path, tmp_path: Path) -> 
 def test_packages_that_are_missing(refused, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("uvicorn", "orjson", "prometheus_client"):
         with monkeypatch.context() as patch:
-            for module in [name for name in sys.modules if name.startswith("dien_fuxictr.serving.")]:
-                if module.rpartition(".")[2] in ("app", "served", "metrics"):
-                    patch.delitem(sys.modules, module)
             patch.setitem(sys.modules, name, None)
             line = refused("--bundle", str(bundle_folder))
             assert re.match(rf"error: serving needs the package {name}, which is not installed: pip install ", line)

@@ -1,0 +1,35 @@
+"""What a process that serves is told, also on the command line of a worker."""
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """As the options of `run_serve.py`.
+
+    Attributes:
+        bundle: the folder.
+        gpu: index of the GPU, -1 for the CPU.
+        port: one that is free to be listened on.
+        workers: processes.
+    """
+
+    bundle: str
+    gpu: int
+    host: str
+    port: int
+    workers: int
+    max_body: int
+    max_in_flight: int
+    max_candidates: int
+    max_behaviours: int
+
+    def to_json(self) -> str:
+        """What `from_json` reads."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Settings":
+        """What `to_json` wrote."""
+        return cls(**json.loads(text))

@@ -1,0 +1,65 @@
+"""A server as a process, asked over HTTP."""
+
+import http.client
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.request import urlopen
+
+ROOT = Path(__file__).parents[1]
+
+
+class Server:
+    """A server as a process, which has printed its address."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        command = [sys.executable, str(ROOT / "run_serve.py"), "--port", "0", *arguments]
+        self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self.process.stdout
+        self.line = self.process.stdout.readline()
+        match = re.search(r"http://127\.0\.0\.1:(\d+) ", self.line)
+        assert match, self.line + self.process.communicate()[1]
+        self.port = int(match[1])
+
+    def ask(self, method: str, path: str, content: object = None) -> tuple[int, dict]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, json.dumps(content) if content is not None else None)
+            reply = connection.getresponse()
+            return reply.status, json.loads(reply.read())
+        finally:
+            connection.close()
+
+    def metric(self, name: str) -> float:
+        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=60) as reply:
+            return float(re.findall(rf"^serve_{re.escape(name)} (\S+)$", reply.read().decode(), re.MULTILINE)[0])
+
+    def wait_for_reload(self, result: str) -> None:
+        for _ in range(600):
+            if self.metric(f'reloads_total{{result="{result}"}}'):
+                return
+            time.sleep(0.1)
+        raise TimeoutError
+
+    def wait(self) -> None:
+        for _ in range(600):
+            if self.ask("GET", "/v2/health/ready")[0] == 200:
+                return
+            time.sleep(0.1)
+        raise TimeoutError
+
+    def end(self) -> tuple[int, str]:
+        _, errors = self.process.communicate(timeout=60)
+        return self.process.returncode, errors
+
+
+def has_ended(pid: int) -> bool:
+    """Whether the process is gone, or waits for its parent to hear of it."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return True
+    return state == "Z"

@@ -1,0 +1,235 @@
+"""A server of two workers, over HTTP: one port, one bundle, one count of what is done, whatever becomes of a worker."""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from made_bundles import other_bundle
+from made_server import Server, has_ended
+
+from dien_fuxictr.serving.bundle import WEIGHTS, Bundle, open_bundle
+from dien_fuxictr.serving.examples import made_request
+from dien_fuxictr.serving.request import Limits, RequestReader
+from dien_fuxictr.serving.scorer import scorer_of
+
+CLIENTS = 16
+TOTAL = 'requests_total{path="/v1/score",status="200"}'
+
+
+class Answer(NamedTuple):
+    number: int
+    status: int
+    content: dict[str, Any]
+
+
+class Caller(threading.Thread):
+    """Asks one request after the other on one connection. Where that breaks it waits a second for the next one: until
+    the kernel has closed all that a killed process had, it still receives."""
+
+    def __init__(self, server: Server, requests: list[Any], first: int) -> None:
+        super().__init__()
+        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        self._bodies = [json.dumps(request) for request in requests]
+        self._number, self._go_on = first, True
+        self.answers: list[Answer] = []
+        self.broken = 0
+        self.start()
+
+    def run(self) -> None:
+        while self._go_on:
+            self._number = (self._number + 1) % len(self._bodies)
+            try:
+                self._connection.request("POST", "/v1/score", self._bodies[self._number])
+                reply = self._connection.getresponse()
+                self.answers.append(Answer(self._number, reply.status, json.loads(reply.read())))
+            except (OSError, http.client.HTTPException):
+                self.broken += 1
+                self._connection.close()
+                time.sleep(1)
+
+    def end(self) -> None:
+        self._go_on = False
+        self.join()
+        self._connection.close()
+
+
+@pytest.fixture(scope="module")
+def site(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A symlink to one of three bundles, or a broken one."""
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copytree(bundle_folder, folder / "a")
+    for seed, name in enumerate(("b", "c", "broken"), 1):
+        other_bundle(bundle_folder, folder / name, seed)
+    (folder / "broken" / WEIGHTS).write_bytes(b"broken")
+    switch(folder, "a")
+    return folder
+
+
+def switch(site: Path, name: str) -> None:
+    (site / "new").symlink_to(name)
+    os.replace(site / "new", site / "current")
+
+
+@pytest.fixture(scope="module")
+def server(site: Path) -> Iterator[Server]:
+    server = Server(site, "--bundle", "current", "--workers", "2")
+    server.wait()
+    yield server
+    server.process.kill()
+    server.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def requests(opened: Bundle) -> list[dict[str, Any]]:
+    return [made_request(opened.encoder, *sizes) for sizes in ((0, 5), (3, 7), (20, 50), (40, 9))]
+
+
+@pytest.fixture
+def callers(server: Server, requests: list[Any]) -> Iterator[list[Caller]]:
+    callers = [Caller(server, requests, number) for number in range(CLIENTS)]
+    yield callers
+    for caller in callers:
+        caller.end()
+
+
+def wait_until(what: Callable[[], object]) -> None:
+    for _ in range(1200):
+        if what():
+            return
+        time.sleep(0.05)
+    raise TimeoutError
+
+
+def workers(server: Server) -> list[int]:
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
+    return [int(pid) for pid in children.split()]
+
+
+def sockets(pid: int) -> int:
+    """Open connections of a process, beside those that it always has."""
+    return sum(os.readlink(file).startswith("socket:") for file in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def test_connections_are_spread_and_counted_together(server: Server, requests: list[Any]) -> None:
+    before = {pid: sockets(pid) for pid in workers(server)}
+    connections = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=60) for _ in range(64)]
+    for connection in connections:
+        connection.connect()
+    for connection in connections:
+        connection.request("POST", "/v1/score", json.dumps(requests[0]))
+        assert connection.getresponse().read()
+    held = [sockets(pid) - count for pid, count in before.items()]
+    assert sum(held) == 64 and min(held) >= 12  # fewer: once in 4 million
+    counts = {server.metric(TOTAL) for _ in range(20)}
+    assert counts == {64.0}
+    assert server.metric("candidates_total") == 64 * 5
+    for connection in connections:
+        connection.close()
+
+
+def test_requests_from_all_sides_during_reloads(
+    server: Server, site: Path, requests: list[Any], callers: list[Caller]
+) -> None:
+    def all_are_answered() -> None:
+        before = [len(caller.answers) for caller in callers]
+        wait_until(lambda: all(len(each.answers) > count + 4 for each, count in zip(callers, before, strict=True)))
+
+    for name, result, times in (("b", "loaded", 2), ("broken", "refused", 2), ("c", "loaded", 4), ("a", "loaded", 6)):
+        all_are_answered()
+        switch(site, name)
+        wait_until(lambda result=result, times=times: server.metric(f'reloads_total{{result="{result}"}}') == times)
+    all_are_answered()
+    for caller in callers:
+        caller.end()
+    scores, digests = {}, {}
+    for name in "abc":
+        bundle = open_bundle(site / name)
+        score, read = scorer_of(bundle.model), RequestReader(bundle, Limits()).read
+        scores[bundle.digest], digests[name] = [score(read(request)) for request in requests], bundle.digest
+    for a, b, c in zip(*scores.values(), strict=True):
+        assert min(np.abs(a - b).max(), np.abs(b - c).max(), np.abs(a - c).max()) > 1e-3
+    for caller in callers:
+        assert caller.broken == 0 and {answer.status for answer in caller.answers} == {200}
+        models = [answer.content["model"] for answer in caller.answers]
+        changes = [models[0], *(after for before, after in pairwise(models) if before != after)]
+        assert changes == [digests[name] for name in "abca"]
+        for answer in caller.answers:
+            expected = scores[answer.content["model"]][answer.number].tolist()
+            assert answer.content["scores"] == pytest.approx(expected, abs=1e-6)
+    serving = {
+        name: server.metric(f'model{{digest="{digest}",expid="DIEN_amazon"}}') for name, digest in digests.items()
+    }
+    assert serving == {"a": 2.0, "b": 0.0, "c": 0.0}
+
+
+@pytest.fixture
+def before(server: Server) -> float:
+    return server.metric(TOTAL)
+
+
+def test_a_worker_that_is_killed(server: Server, site: Path, before: float, callers: list[Caller]) -> None:
+    digest = open_bundle(site / "a").digest
+    wait_until(lambda: all(len(caller.answers) > 4 for caller in callers))
+    killed, other = workers(server)
+    spread = sockets(killed), sockets(other)
+    os.kill(killed, signal.SIGKILL)
+    totals = []
+
+    def both_serve() -> bool:
+        totals.append(server.metric(TOTAL))
+        serving = server.metric(f'model{{digest="{digest}",expid="DIEN_amazon"}}')
+        return serving == 2 and len(set(workers(server)) - {killed}) == 2
+
+    wait_until(lambda: not Path(f"/proc/{killed}").exists())
+    wait_until(both_serve)
+    assert len(totals) > 10 and totals == sorted(totals)
+    assert other in workers(server)
+    for caller in callers:
+        caller.end()
+    assert {answer.status for caller in callers for answer in caller.answers} == {200}
+    broken = [caller.broken for caller in callers]
+    assert set(broken) <= {0, 1} and 0 < sum(broken) <= spread[0] and CLIENTS - sum(broken) <= spread[1]
+    answered = sum(len(caller.answers) for caller in callers)
+    assert 0 <= server.metric(TOTAL) - before - answered <= CLIENTS
+    assert server.metric("in_flight") == 0
+
+
+def test_it_answers_what_is_in_flight_and_leaves_nothing(server: Server, requests: list[Any]) -> None:
+    body = json.dumps(requests[2]).encode()
+    slow = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=60) for _ in range(8)]
+    for connection in slow:
+        connection.putrequest("POST", "/v1/score")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:10])
+    wait_until(lambda: server.metric("in_flight") == len(slow))
+    pids = workers(server)
+    folders = set(Path(gettempdir()).glob("run_serve-*"))
+    held = [folder for folder in folders if any(folder.glob(f"*_{pids[0]}.db"))]
+    assert len(held) == 1
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    with pytest.raises(OSError):
+        server.ask("GET", "/v2/health/live")
+    for connection in slow:
+        connection.send(body[10:])
+        assert connection.getresponse().status == 200
+    code, errors = server.end()
+    assert code == 0
+    assert re.fullmatch(
+        r"(WARNING:root:not reloaded, the earlier model goes on: bundle .*\n){2}"
+        r"WARNING:root:worker process \d+ has ended with SIGKILL; another one starts in 1 s\n",
+        errors,
+    )
+    assert not held[0].exists() and all(map(has_ended, pids))
