@@ -19,6 +19,10 @@ class Reply(NamedTuple):
         return orjson.loads(self.body)
 
 
+class Unanswered(Exception):
+    """Nothing was sent back."""
+
+
 async def call(
     app: App,
     method: str,
@@ -26,13 +30,16 @@ async def call(
     parts: Sequence[bytes] = (b"",),
     headers: dict[str, str] | None = None,
     before_last: Callable[[], Awaitable[object]] | None = None,
+    away: asyncio.Event | None = None,
 ) -> Reply:
-    """One request, its body in parts; `before_last` is awaited before the last one comes."""
+    """One request, its body in parts; `before_last` is awaited before the last one comes, and the client goes away at
+    `away`; raises `Unanswered` where nothing is sent back."""
     queue = list(parts)
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
         if not queue:
+            await (away or asyncio.Event()).wait()
             return {"type": "http.disconnect"}
         if len(queue) == 1 and before_last:
             await before_last()
@@ -44,6 +51,8 @@ async def call(
 
     pairs = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
     await app({"type": "http", "method": method, "path": path, "headers": pairs}, receive, send)
+    if not sent:
+        raise Unanswered
     start, body = sent
     fields = {name.decode(): value.decode() for name, value in start["headers"]}
     return Reply(start["status"], fields, body["body"])

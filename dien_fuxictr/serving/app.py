@@ -2,39 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
-
-import orjson
 
 from dien_fuxictr.dataset.encoding.online import FieldError
 
+from .asgi import Answer, Receive, Scope, Send, error, send_answer
 from .bundle import Bundle
 from .metrics import CONTENT_TYPE, Metrics
+from .queueing import BadDeadline, Full, Gone, Late, Queue, deadline_of
 from .request import Limits
 from .served import Malformed, Served
 from .versions import Versions
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-_JSON = "application/json"
 _RETRY = ((b"retry-after", b"1"),)
-
-
-class Answer(NamedTuple):
-    """What is sent back."""
-
-    status: int
-    body: bytes
-    content_type: str = _JSON
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-
-
-class Gone(Exception):
-    """Nobody waits for the answer any more."""
 
 
 async def _nobody() -> None:
@@ -74,11 +55,10 @@ class App:
     ) -> None:
         self._others, self._accepts_at_once = others, accepts_at_once
         self._failed = failed
-        self._max_body, self._max_in_flight = max_body, max_in_flight
+        self._max_body = max_body
         metrics = self._metrics = Metrics()
         self._versions = Versions(lambda: Served(load(), limits, metrics), mark, metrics)
-        self._in_flight = 0
-        self._thread = ThreadPoolExecutor(1)
+        self._queue = Queue(max_in_flight, metrics)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loading: asyncio.Task[None] | None = None
         self.failure: Exception | None = None
@@ -97,7 +77,7 @@ class App:
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
             try:
-                await _send(await self._answer(scope, receive), send, with_body=scope["method"] != "HEAD")
+                await send_answer(await self._answer(scope, receive), send, with_body=scope["method"] != "HEAD")
             except Gone:
                 return
 
@@ -119,14 +99,14 @@ class App:
         watching.cancel()
         await asyncio.wait([watching])
         self._versions.close()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._queue.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _start(self) -> None:
         try:
             await self._versions.first(self._others)
-        except Exception as error:
-            self.failure = error
+        except Exception as problem:
+            self.failure = problem
             self._failed()
 
     async def _watch(self, loading: asyncio.Task[None]) -> None:
@@ -137,10 +117,10 @@ class App:
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         path = scope["path"]
         if path not in self._routes:
-            return _error(404, f"there is no {path}; there are {', '.join(self._routes)}")
+            return error(404, f"there is no {path}; there are {', '.join(self._routes)}")
         methods, answer = self._routes[path]
         if scope["method"] not in methods:
-            result = _error(405, f"{path} takes {' and '.join(methods)}", ((b"allow", ", ".join(methods).encode()),))
+            result = error(405, f"{path} takes {' and '.join(methods)}", ((b"allow", ", ".join(methods).encode()),))
         else:
             try:
                 result = await answer(scope, receive)
@@ -148,34 +128,34 @@ class App:
                 raise
             except Exception:
                 logging.exception(f"{scope['method']} {path}")
-                result = _error(500, "an error of the server; its log has it")
+                result = error(500, "an error of the server; its log has it")
         self._metrics.answered(path, result.status)
         return result
 
     async def _score(self, answer: Callable[[Served, bytes], bytes], scope: Scope, receive: Receive) -> Answer:
         served = self._versions.current
         if served is None:
-            return _error(503, "the model is loading", _RETRY)
-        if self._in_flight >= self._max_in_flight:
-            return _error(503, f"{self._in_flight} requests are being answered, as many as allowed", _RETRY)
-        self._in_flight += 1
-        self._metrics.in_flight.inc()
+            return error(503, "the model is loading", _RETRY)
+        headers = dict(scope["headers"])
         try:
-            body = await self._body(scope, receive)
-            if body is None:
-                return _error(413, f"the body is larger than {self._max_body} bytes", ((b"connection", b"close"),))
-            return Answer(200, await asyncio.get_running_loop().run_in_executor(self._thread, answer, served, body))
-        except Malformed as error:
-            return _error(400, str(error))
-        except FieldError as error:
-            return _error(422, str(error), field=error.field)
-        finally:
-            self._in_flight -= 1
-            self._metrics.in_flight.dec()
+            deadline = deadline_of(headers)
+            with self._queue.place():
+                body = await self._body(headers, receive)
+                if body is None:
+                    return error(413, f"the body is larger than {self._max_body} bytes", ((b"connection", b"close"),))
+                return Answer(200, await self._queue.run(partial(answer, served, body), receive, deadline))
+        except (Malformed, BadDeadline) as problem:
+            return error(400, str(problem))
+        except FieldError as problem:
+            return error(422, str(problem), field=problem.field)
+        except Full as problem:
+            return error(503, str(problem), _RETRY)
+        except Late as problem:
+            return error(504, str(problem))
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | None:
         """None where it is too large."""
-        if int(dict(scope["headers"]).get(b"content-length", 0)) > self._max_body:
+        if int(headers.get(b"content-length", 0)) > self._max_body:
             return None
         body = bytearray()
         while True:
@@ -190,27 +170,13 @@ class App:
 
     async def _model(self, *_: object) -> Answer:
         served = self._versions.current
-        return Answer(200, served.describe()) if served else _error(503, "the model is loading", _RETRY)
+        return Answer(200, served.describe()) if served else error(503, "the model is loading", _RETRY)
 
     async def _live(self, *_: object) -> Answer:
         return Answer(200, b'{"live":true}')
 
     async def _ready(self, *_: object) -> Answer:
-        return Answer(200, b'{"ready":true}') if self._versions.current else _error(503, "the model is loading", _RETRY)
+        return Answer(200, b'{"ready":true}') if self._versions.current else error(503, "the model is loading", _RETRY)
 
     async def _text_of_metrics(self, *_: object) -> Answer:
         return Answer(200, self._metrics.text(), CONTENT_TYPE)
-
-
-def _error(status: int, message: str, headers: tuple[tuple[bytes, bytes], ...] = (), **more: str) -> Answer:
-    return Answer(status, orjson.dumps({"error": message, **more}), _JSON, headers)
-
-
-async def _send(answer: Answer, send: Send, with_body: bool) -> None:
-    headers = [
-        (b"content-type", answer.content_type.encode()),
-        (b"content-length", str(len(answer.body)).encode()),
-        *answer.headers,
-    ]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body if with_body else b""})

@@ -35,6 +35,9 @@ class Metrics:
         self._reloads = Counter("serve_reloads", "Other bundles found", ["result"], registry=registry)
         for result in ("loaded", "refused"):
             self._reloads.labels(result)
+        self._dropped = Counter("serve_dropped", "Requests that nobody waited for", ["reason"], registry=registry)
+        for reason in ("deadline", "disconnected"):
+            self._dropped.labels(reason)
         self._of_all = registry
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             self._of_all = CollectorRegistry()
@@ -68,6 +71,10 @@ class Metrics:
     def reloaded(self, result: str) -> None:
         """Count another bundle that was loaded, or refused."""
         self._reloads.labels(result).inc()
+
+    def dropped(self, reason: str) -> None:
+        """Count a request whose turn has not come in time."""
+        self._dropped.labels(reason).inc()
 
     def text(self) -> bytes:
         """All of it, of all workers."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from dien_fuxictr.common.errors import TrainingError, UserError, exit_code
+from dien_fuxictr.common.errors import UserError, exit_code, fail
 
 from .port import BACKLOG, announce, bind_beside, reserve
 from .settings import Settings
@@ -92,6 +92,10 @@ class _Worker:
         return f"worker process {self.process.pid} has ended with {how}"
 
 
+class WorkerDied(RuntimeError):
+    """One of the first workers, before it had loaded; the message says how."""
+
+
 class Supervisor:
     """Keeps workers running.
 
@@ -113,7 +117,7 @@ class Supervisor:
 
         Raises:
             UserError: the first workers cannot load the bundle.
-            TrainingError: one of the first has died.
+            WorkerDied: one of the first has.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -144,9 +148,7 @@ class Supervisor:
                 return
             if not self._have_loaded:
                 self._failure = (
-                    UserError(worker.problem)
-                    if worker.problem
-                    else TrainingError(f"{end} before all workers had loaded")
+                    UserError(worker.problem) if worker.problem else WorkerDied(f"{end} before all workers had loaded")
                 )
                 self._end(signal.SIGTERM)
                 return
@@ -178,7 +180,10 @@ def main(arguments: list[str]) -> int:
         for listener in listeners:
             listener.listen(BACKLOG)
         announce(settings.bundle, reserved)
-        asyncio.run(Supervisor(settings, metrics, listeners).run())
+        try:
+            asyncio.run(Supervisor(settings, metrics, listeners).run())
+        except WorkerDied as error:
+            return fail(str(error), 1)
     return 0
 
 

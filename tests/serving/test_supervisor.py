@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from made_server import has_ended
 
-from dien_fuxictr.common.errors import TrainingError, UserError
+from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.serving import supervisor
 from dien_fuxictr.serving.settings import Settings
-from dien_fuxictr.serving.supervisor import Supervisor
+from dien_fuxictr.serving.supervisor import Supervisor, WorkerDied
 
 TESTS = Path(__file__).parents[1]
 FAKE = "made_worker_of_server"
@@ -185,7 +185,7 @@ def test_a_bundle_that_no_worker_can_load(site: Site) -> None:
 def test_a_worker_that_dies_before_it_has_loaded(site: Site) -> None:
     site.plan("die")
     message = r"^worker process \d+ has ended with exit code 3 before all workers had loaded$"
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(WorkerDied, match=message):
         supervised(site, lambda: asyncio.sleep(0))
     assert not site.pids("when-loaded")
 

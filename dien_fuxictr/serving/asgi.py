@@ -1,0 +1,36 @@
+"""The parts of the ASGI protocol that the server speaks: its types, and an answer as messages."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import orjson
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+_JSON = "application/json"
+
+
+class Answer(NamedTuple):
+    """What is sent back."""
+
+    status: int
+    body: bytes
+    content_type: str = _JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def error(status: int, message: str, headers: tuple[tuple[bytes, bytes], ...] = (), **more: str) -> Answer:
+    """An answer that says what is wrong."""
+    return Answer(status, orjson.dumps({"error": message, **more}), _JSON, headers)
+
+
+async def send_answer(answer: Answer, send: Send, with_body: bool) -> None:
+    """Send it; without the body, to HEAD, it has the length that it would have."""
+    headers = [
+        (b"content-type", answer.content_type.encode()),
+        (b"content-length", str(len(answer.body)).encode()),
+        *answer.headers,
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body if with_body else b""})

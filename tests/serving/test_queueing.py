@@ -1,0 +1,186 @@
+"""The queue before the model: what nobody waits for is not computed."""
+
+import asyncio
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+import uvicorn
+from made_asgi import Client, Unanswered, call
+
+from dien_fuxictr.serving.app import App
+from dien_fuxictr.serving.bundle import Bundle
+from dien_fuxictr.serving.examples import made_request
+from dien_fuxictr.serving.queueing import DEADLINE
+from dien_fuxictr.serving.request import Limits
+from dien_fuxictr.serving.served import Served
+
+
+class Busy:
+    """The model's thread, which goes on with the first request when it is told to; counts what it computes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.go_on, self.computed = threading.Event(), threading.Event(), 0
+        answer = Served.answer_one
+
+        def wait_and_answer(served: Served, body: bytes) -> bytes:
+            self.computed += 1
+            self.begun.set()
+            assert self.go_on.wait(60)
+            return answer(served, body)
+
+        monkeypatch.setattr(Served, "answer_one", wait_and_answer)
+
+    async def has_begun(self) -> None:
+        while not self.begun.is_set():
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Busy]:
+    busy = Busy(monkeypatch)
+    yield busy
+    busy.go_on.set()
+
+
+@pytest.fixture
+def client(opened: Bundle) -> Iterator[Client]:
+    client = Client(App(lambda: opened, Limits(), 1 << 20, 8)).loaded()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def body(opened: Bundle) -> bytes:
+    return orjson.dumps(made_request(opened.encoder, 5, 3))
+
+
+def within(milliseconds: int) -> dict[str, str]:
+    return {DEADLINE: str(milliseconds)}
+
+
+def counted(client: Client) -> dict[str, float]:
+    lines = re.findall(r"^serve_(\S+) (\S+)$", client.get("/metrics").body.decode(), re.MULTILINE)
+    return {name: float(value) for name, value in lines}
+
+
+@pytest.mark.parametrize("value", ["", "0", "-5", "1.5", "5ms", "soon", "9" * 5000, "²", "\x00"])
+def test_a_deadline_that_is_none(value: str, client: Client, body: bytes) -> None:
+    with_bytes = {"type": "http", "method": "POST", "path": "/v1/score", "headers": []}
+    with_bytes["headers"] = [(DEADLINE.encode(), value.encode("latin-1"))]
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body}
+
+    client.run(client.app(with_bytes, receive, send))
+    assert sent[0]["status"] == 400
+    problem = orjson.loads(sent[1]["body"])["error"]
+    assert problem == f"header {DEADLINE} must be whole milliseconds, 1 or more, is {value[:20]!r}"
+
+
+def test_a_deadline_that_is_met(client: Client, body: bytes) -> None:
+    assert client.post("/v1/score", body, headers=within(60_000)).status == 200
+    assert counted(client)['dropped_total{reason="deadline"}'] == 0
+
+
+def test_a_deadline_that_passes_in_the_queue(busy: Busy, client: Client, body: bytes) -> None:
+    async def scenario() -> tuple[Any, Any]:
+        first = asyncio.create_task(call(client.app, "POST", "/v1/score", [body]))
+        await busy.has_begun()
+        late = await call(client.app, "POST", "/v1/score", [body], headers=within(50))
+        assert not first.done()
+        patient = asyncio.create_task(call(client.app, "POST", "/v1/score", [body], headers=within(60_000)))
+        await asyncio.sleep(0.1)
+        busy.go_on.set()
+        return late, [reply.status for reply in await asyncio.gather(first, patient)]
+
+    late, others = client.run(scenario())
+    assert (late.status, late.json) == (504, {"error": "the deadline has passed before its turn came"})
+    assert others == [200, 200] and busy.computed == 2
+    counts = counted(client)
+    assert counts['dropped_total{reason="deadline"}'] == counts['requests_total{path="/v1/score",status="504"}'] == 1
+    assert counts['dropped_total{reason="disconnected"}'] == counts["in_flight"] == 0
+
+
+def test_a_deadline_that_passes_while_the_body_comes(busy: Busy, client: Client, body: bytes) -> None:
+    parts, slowly = [body[:9], body[9:]], lambda: asyncio.sleep(0.05)
+    late = client.run(call(client.app, "POST", "/v1/score", parts, headers=within(10), before_last=slowly))
+    assert late.status == 504 and busy.computed == 0
+
+
+def test_a_deadline_that_passes_while_the_model_runs(busy: Busy, client: Client, body: bytes) -> None:
+    async def scenario() -> Any:
+        reply = asyncio.create_task(call(client.app, "POST", "/v1/score", [body], headers=within(100)))
+        await busy.has_begun()
+        await asyncio.sleep(0.2)
+        busy.go_on.set()
+        return await reply
+
+    assert client.run(scenario()).status == 200
+
+
+def test_a_client_that_goes_away_in_the_queue(busy: Busy, client: Client, body: bytes) -> None:
+    async def scenario() -> int:
+        first = asyncio.create_task(call(client.app, "POST", "/v1/score", [body]))
+        await busy.has_begun()
+        away = asyncio.Event()
+        second = asyncio.create_task(call(client.app, "POST", "/v1/score:batch", [b'{"requests": []}'], away=away))
+        await asyncio.sleep(0.05)
+        assert not second.done()
+        away.set()
+        with pytest.raises(Unanswered):
+            await second
+        busy.go_on.set()
+        return (await first).status
+
+    assert client.run(scenario()) == 200
+    counts = counted(client)
+    assert counts['dropped_total{reason="disconnected"}'] == 1 and counts["in_flight"] == 0
+    assert counts['stage_seconds_count{stage="decode"}'] == 1
+    assert 'requests_total{path="/v1/score:batch",status="200"}' not in counts
+
+
+def test_a_connection_that_breaks_in_the_queue(busy: Busy, opened: Bundle, body: bytes) -> None:
+    app = App(lambda: opened, Limits(), 1 << 20, 8)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none"))  # pyright: ignore[reportArgumentType]
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = listener.getsockname()
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+
+    def until(done: Any) -> None:
+        for _ in range(3000):
+            if done():
+                return
+            time.sleep(0.01)
+        raise TimeoutError
+
+    def ask() -> socket.socket:
+        asking = socket.create_connection(address, timeout=60)
+        asking.sendall(b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        return asking
+
+    try:
+        until(lambda: app._versions.current)
+        with ask() as first:
+            until(busy.begun.is_set)
+            second = ask()
+            until(lambda: app._queue._in_flight == 2)
+            second.close()
+            until(lambda: app._queue._in_flight == 1)
+            busy.go_on.set()
+            assert first.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert busy.computed == 1
+    finally:
+        busy.go_on.set()
+        server.should_exit = True
+        thread.join()
