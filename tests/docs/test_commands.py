@@ -59,8 +59,10 @@ NOT_RUN = {
         "python run_comparison.py --expids EmbeddingMLP_amazon_beauty WideDeep_amazon_beauty PNN_amazon_beauty "
         "DIN_amazon_beauty GRUAttention_amazon_beauty DIEN_amazon_beauty --seeds 3 --workers 2",
         "python run_comparison.py --dataset my_clicks --seeds 3 --workers 2",
-        "python run_comparison.py --config config/rocket_launching --dataset amazon --seeds 5 --workers 2",
-        "python run_comparison.py --config config/rocket_launching --dataset amazon_beauty_last --seeds 5 --workers 2",
+        "python run_comparison.py --config config/rocket_launching --dataset amazon --seeds 5 --workers 2 "
+        "--out comparisons/rocket_amazon",
+        "python run_comparison.py --config config/rocket_launching --dataset amazon_beauty_last --seeds 5 --workers 2 "
+        "--out comparisons/rocket_amazon_beauty_last",
         "python run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu 0 1",
         "python run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu -1 -1",
         "python run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 10 --gpu -1 -1",
@@ -92,7 +94,14 @@ NOT_RUN = {
         "python -m benchmarks.lengths --batch-size 128 --rounds 3 --zoo ZOO --json lengths.json",
         "python -m benchmarks.breakdown --batch-size 1024 --zoo ZOO --json breakdown.json",
     ],
+    "measures what such a comparison has trained; tests/benchmarks/test_front.py runs it on less": [
+        "python -m benchmarks.front comparisons/amazon",
+        "python -m benchmarks.front comparisons/rocket_amazon comparisons/rocket_amazon_beauty_last "
+        "--against DIEN_amazon_light DIEN_amazon_booster "
+        "DIEN_amazon_beauty_last_light DIEN_amazon_beauty_last_booster --json front.json",
+    ],
     "draws what those have measured": [
+        "python -m benchmarks.draw front.json --out docs/images",
         "python -m benchmarks.draw train_step.json inference.json lengths.json vocabulary.json breakdown.json "
         "--out docs/images"
     ],
