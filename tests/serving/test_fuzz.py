@@ -1,0 +1,183 @@
+"""Bodies of every kind are answered, by scores or by what is wrong with them, and what comes after them as ever."""
+
+import copy
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from made_asgi import Client, Reply
+from made_columns import META, categorical, numeric, sequence, write_rows
+
+from dien_fuxictr.experiment import open_experiment
+from dien_fuxictr.experiment.configuration.yaml_files import ConfigDumper
+from dien_fuxictr.experiment.training import checkpoint
+from dien_fuxictr.serving.app import App
+from dien_fuxictr.serving.bundle import open_bundle
+from dien_fuxictr.serving.request import Limits
+from dien_fuxictr.serving.write import write_bundle
+
+COLUMNS = [
+    META,
+    categorical("item_id"),
+    categorical("cate_id"),
+    categorical("zip", "int", fill_na=-1),
+    numeric("age", "int", normalizer="StandardScaler"),
+    numeric("price", normalizer="MinMaxScaler"),
+    numeric("score", fill_na=0.5),
+    sequence("item_history", share_embedding="item_id"),
+    sequence("cate_history", share_embedding="cate_id"),
+    sequence("other_history", share_embedding="item_id", padding="pre", max_len=3),
+]
+ENTRY = {
+    "model": "DIEN",
+    "dataset_id": "made",
+    "dien_target_field": [("item_id", "cate_id")],
+    "dien_sequence_field": [("item_history", "cate_history")],
+    "aux_loss_alpha": 0.5,
+    "embedding_dim": 4,
+    "dnn_hidden_units": [8],
+    "loss": "binary_crossentropy",
+    "task": "binary_classification",
+    "metrics": ["AUC"],
+    "optimizer": "adam",
+    "model_root": "models",
+    "verbose": 0,
+    "seed": 1,
+}
+VALID = {
+    "user": {
+        "item_history": ["i1", "i2"],
+        "cate_history": ["c1", "c2"],
+        "other_history": None,
+        "age": 20,
+        "price": 2.5,
+        "user_id": "u1",
+    },
+    "candidates": {"item_id": ["i3", "new"], "cate_id": ["c0", "c1"], "zip": [3, None], "score": [0.25, None]},
+}
+MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+texts = st.text(max_size=8) | st.sampled_from(["\ud800", "i1^i2", "^", "\0", "__OOV__", "__PAD__", "1e3", ""])
+numbers = (
+    st.integers()
+    | st.floats()
+    | st.sampled_from([2**31, 2**63 - 1, 2**63, -(2**63) - 1, 2**64, 10**400, 1e38, 1e39, 1.7e308, -0.0, True])
+)
+values = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts | st.sampled_from(["user", "item_id"]), inner),
+    max_leaves=6,
+)
+nested = st.integers(1, 3000).map(lambda depth: "[" * depth + "]" * depth)
+
+
+@st.composite
+def nearly_valid(draw: st.DrawFn) -> str:
+    """The request with values replaced, left out, doubled or deeply nested, a few of them."""
+    request = copy.deepcopy(VALID)
+    for _ in range(draw(st.integers(1, 3))):
+        part = draw(st.sampled_from([request, *(each for each in request.values() if isinstance(each, dict))]))
+        if not part:
+            continue
+        name = draw(st.sampled_from(sorted(part)))
+        match draw(st.sampled_from(["value", "number", "element", "element", "gone", "more"])):
+            case "value":
+                part[name] = draw(values)
+            case "number":
+                part[name] = draw(numbers | st.lists(numbers, min_size=1, max_size=2))
+            case "element" if isinstance(part[name], list) and part[name]:
+                part[name][draw(st.integers(0, len(part[name]) - 1))] = draw(values)
+            case "gone":
+                del part[name]
+            case _:
+                part[draw(texts | st.sampled_from(["item_id", "age", "label", "cate_id"]))] = draw(values)
+    text = json.dumps(request)
+    return text.replace("null", draw(nested), 1) if draw(st.booleans()) else text
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    folder = tmp_path_factory.mktemp("fuzz")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_rows(folder / "in")
+        files = {f"{split}_data": f"in/{split}.csv" for split in ("train", "valid", "test")}
+        data = {"data_root": "data", "data_format": "csv", "min_categr_count": 1, **files, "feature_cols": COLUMNS}
+        data["label_col"] = {"name": "label", "dtype": "float"}
+        Path("config").mkdir()
+        Path("config/model_config.yaml").write_text(yaml.dump({"Base": {}, "X": ENTRY}, Dumper=ConfigDumper))
+        Path("config/dataset_config.yaml").write_text(yaml.dump({"made": data}))
+        experiment = open_experiment("X", "config")
+        torch.manual_seed(1)
+        checkpoint.save(experiment.model.state_dict(), experiment.checkpoint)
+        write_bundle(experiment, Path("bundle"), [])
+    client = Client(App(lambda: open_bundle(folder / "bundle"), Limits(100, 100), 20_000, 2)).loaded()
+    assert not client.app.failure
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def ask(client: Client, caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[str, bytes], Reply]]:
+    """Asks, and finds that the valid request has the scores that it had, and that the log has nothing to say."""
+
+    def ask(path: str, body: bytes) -> Reply:
+        reply = client.post(path, body)
+        assert reply.status in (200, 400, 413, 422), reply
+        assert reply.json["error"] if reply.status != 200 else reply.json["model"]
+        return reply
+
+    before = client.post("/v1/score", VALID)
+    assert before.status == 200 and len(set(before.json["scores"])) == 2
+    yield ask
+    assert client.post("/v1/score", VALID) == before
+    assert not caplog.records
+
+
+def with_user(**values: Any) -> str:
+    return json.dumps({**VALID, "user": {**VALID["user"], **values}})
+
+
+def finite(scores: list[Any]) -> bool:
+    return all(finite(each) if isinstance(each, list) else math.isfinite(each) for each in scores)
+
+
+@MANY
+@given(st.binary(max_size=200), st.sampled_from(["/v1/score", "/v1/score:batch"]))
+@example(b"[" * 10_000, "/v1/score")
+@example(b'{"user":' * 2_000, "/v1/score")
+@example(b"\xff\xfe{\x00}\x00", "/v1/score")
+@example(b"\xef\xbb\xbf{}", "/v1/score")
+@example(b'{"user": {}, "user": {}}', "/v1/score")
+@example(b'{"requests": [NaN]}', "/v1/score:batch")
+def test_bytes(ask: Callable[[str, bytes], Reply], body: bytes, path: str) -> None:
+    assert ask(path, body).status != 200
+
+
+@MANY
+@given(values, st.sampled_from(["/v1/score", "/v1/score:batch"]))
+@example({"requests": [VALID, VALID]}, "/v1/score:batch")
+@example({"requests": [VALID, {}]}, "/v1/score:batch")
+def test_json(ask: Callable[[str, bytes], Reply], value: Any, path: str) -> None:
+    reply = ask(path, json.dumps(value).encode())
+    assert reply.status != 200 or finite(reply.json["scores"])
+
+
+@MANY
+@given(nearly_valid(), st.booleans())
+@example(with_user(price=1e39), False)
+@example(with_user(price=-1.7e308), False)
+@example(with_user(price=10**400), False)
+@example(with_user(age=10**19), False)
+@example(with_user(item_history=["\ud800"]), False)
+def test_requests_with_something_wrong(ask: Callable[[str, bytes], Reply], request_: str, in_batch: bool) -> None:
+    path, body = ("/v1/score:batch", f'{{"requests": [{request_}]}}') if in_batch else ("/v1/score", request_)
+    reply = ask(path, body.encode())
+    assert finite(reply.json["scores"]) if reply.status == 200 else reply.status in (400, 422)
