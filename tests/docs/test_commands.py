@@ -103,7 +103,7 @@ NOT_RUN = {
     "draws what those have measured": [
         "python -m benchmarks.draw front.json --out docs/images",
         "python -m benchmarks.draw train_step.json inference.json lengths.json vocabulary.json breakdown.json "
-        "--out docs/images"
+        "--out docs/images",
     ],
     "writes the sample into the project; tests/dataset/test_generate_sample.py makes it elsewhere": [
         "python -m dien_fuxictr.dataset.generate_sample"

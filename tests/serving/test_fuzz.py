@@ -81,7 +81,7 @@ nested = st.integers(1, 3000).map(lambda depth: "[" * depth + "]" * depth)
 @st.composite
 def nearly_valid(draw: st.DrawFn) -> str:
     """The request with values replaced, left out, doubled or deeply nested, a few of them."""
-    request = copy.deepcopy(VALID)
+    request: dict[str, Any] = copy.deepcopy(VALID)
     for _ in range(draw(st.integers(1, 3))):
         part = draw(st.sampled_from([request, *(each for each in request.values() if isinstance(each, dict))]))
         if not part:
