@@ -2,16 +2,19 @@
 
 import argparse
 import logging
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from dien_fuxictr.common.errors import exit_code
-from dien_fuxictr.experiment import open_experiment
+from dien_fuxictr.experiment import Experiment, open_experiment
 from dien_fuxictr.experiment.device import device_index
 from dien_fuxictr.experiment.options import add_experiment_options
 
+from .bundle import open_bundle
 from .examples import users_of_test
+from .export.files import FORMS, check_file, export
 from .manifest import read_manifest
 from .packages import import_server
 from .port import LOCAL
@@ -27,14 +30,18 @@ examples:
   run_serve.py --bundle DIEN_amazon.bundle                a bundle made elsewhere: no data set, no training is needed
   run_serve.py --workers 4                                four processes, each answers on a core of its own
   curl http://127.0.0.1:8080/v1/model                     what is served, and an example request
+  run_serve.py --expid DIEN_amazon --export onnx DIEN.onnx   a file for ONNX Runtime instead of a server
   ln -sfn new current.tmp && mv -T current.tmp current    another bundle, of a server with --bundle current: within 2 s
 
 files (model_root and dataset_id of the configuration, ID the experiment id):
   <model_root>/<dataset_id>/ID.bundle/                    all that serving needs; replaced at every start with --expid
+  FILE of --export                                        replaced where it exists
 
-exit code: 0 after SIGTERM or Ctrl-C, when what was in flight is answered; 2 bad input (one line on stderr)
+exit code: 0 after SIGTERM or Ctrl-C, when what was in flight is answered, and after --export; 2 bad input (one line
+on stderr)
 SIGHUP: look at once whether there is another bundle
 """
+_OF_EXPORT = ("expid", "config", "settings", "bundle", "examples", "export")
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -61,6 +68,13 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="users of the test set in the bundle; default 100",
     )
     parser.add_argument(
+        "--export",
+        nargs=2,
+        metavar=("FORM", "FILE"),
+        help="write the model to a file and end: onnx NAME.onnx (pip install onnxscript), or torch NAME.pt2, a program "
+        "of torch.export",
+    )
+    parser.add_argument(
         "--host", default=LOCAL, metavar="ADDRESS", help=f"default {LOCAL}: only this machine reaches the server"
     )
     parser.add_argument(
@@ -83,13 +97,19 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
             f"--{name}", type=_positive, default=default, metavar="N", help=f"{what}; default {default}"
         )
     options = parser.parse_args(arguments)
+    if options.export:
+        if options.export[0] not in FORMS:
+            parser.error(f"--export {options.export[0]} is unknown; allowed: {', '.join(FORMS)}")
+        for name, value in vars(options).items():
+            if name not in _OF_EXPORT and value != parser.get_default(name):
+                parser.error(f"--{name.replace('_', '-')} goes with a server, not with --export")
     if options.bundle and options.settings:
         parser.error("--set, --data-root and --model-root go with an experiment, not with --bundle")
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until a signal comes.
+    """Serve until a signal comes, or export.
 
     Args:
         arguments: the command line without the program's name; None: the process's.
@@ -98,7 +118,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code, see `exit_code`.
     """
     options = parse_arguments(arguments)
+    if options.export:
+        return exit_code(lambda: _export(options), "interrupted; nothing was written")
     return exit_code(lambda: _run(options), "interrupted; nothing was served")
+
+
+def _export(options: argparse.Namespace) -> int:
+    form, file = options.export[0], Path(options.export[1])
+    check_file(form, file)
+    if options.bundle:
+        bundle = open_bundle(options.bundle)
+    else:
+        experiment = _experiment(options)
+        with tempfile.TemporaryDirectory(prefix=".export.", dir=experiment.folder) as folder:
+            write_bundle(experiment, Path(folder, "bundle"), users_of_test(experiment, options.examples))
+            bundle = open_bundle(Path(folder, "bundle"))
+    export(bundle.model, form, file, {"model": bundle.digest, "expid": bundle.expid})
+    print(f"{bundle.expid}, model {bundle.digest}: {file}")
+    return 0
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -130,11 +167,16 @@ def _device(gpu: int) -> int:
     return index
 
 
-def _bundle_of(options: argparse.Namespace) -> Path:
+def _experiment(options: argparse.Namespace) -> Experiment:
     experiment = open_experiment(options.expid, options.config or "./config/", set=dict(options.settings))
-    folder = experiment.folder / f"{experiment.expid}.bundle"
     if not experiment.checkpoint.is_file():
         experiment.load()  # says what is missing
+    return experiment
+
+
+def _bundle_of(options: argparse.Namespace) -> Path:
+    experiment = _experiment(options)
+    folder = experiment.folder / f"{experiment.expid}.bundle"
     write_bundle(experiment, folder, users_of_test(experiment, options.examples))
     return folder
 

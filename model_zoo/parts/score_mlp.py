@@ -41,5 +41,5 @@ class ScoreMLP(MLP_Block):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs: (B, F). Returns logits (B, 1)."""
-        with running_statistics(self, when=len(inputs) == 1):
+        with running_statistics(self, when=self.training and len(inputs) == 1):
             return super().forward(inputs)

@@ -36,6 +36,10 @@ NOT_RUN = {
         "python run_serve.py --bundle DIEN_amazon.bundle",
         "python run_serve.py --bundle DIEN_amazon.bundle --workers 4",
     ],
+    "exports for seconds; tests/serving/export/test_files.py does the same": [
+        "python run_serve.py --expid DIEN_amazon --export onnx DIEN_amazon.onnx",
+        "python run_serve.py --bundle DIEN_amazon.bundle --export torch DIEN_amazon.pt2",
+    ],
     "switches what that server serves; tests/serving/test_cli.py runs it": [
         "ln -sfn new current.tmp",
         "mv -T current.tmp current",

@@ -17,6 +17,7 @@ FLOORS = [
     {"dien_fuxictr.experiment"},
     {"dien_fuxictr.studies.runs"},
     {"dien_fuxictr.studies.sweep", "dien_fuxictr.studies.comparison", "dien_fuxictr.studies.evolution"},
+    {"dien_fuxictr.serving.export"},
     {"dien_fuxictr.studies", "dien_fuxictr.serving"},
     {"dien_fuxictr"},
     {"benchmarks", "scripts"},

@@ -1,5 +1,9 @@
-"""Where the zoo finds `DIEN`: it imports `src` and takes the class that an entry calls its model."""
+"""Where the zoo finds `DIEN`: it imports `src` and takes the class that an entry calls its model.
+
+With it come the operators `dien::extract` and `dien::evolve` of torch, which exported models have in them.
+"""
 
 from .DIEN import DIEN
+from .layers import operators
 
-__all__ = ["DIEN"]
+__all__ = ["DIEN", "operators"]

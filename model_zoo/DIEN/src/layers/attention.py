@@ -73,7 +73,7 @@ class InterestAttention(nn.Module):
 
     def forward(self, interests: Tensor, target: Tensor, packing: Packing) -> Tensor:
         """interests: (N, H), target: (B, D), packing: of B rows with N steps in all. Returns (N,)."""
-        query = self._query(target)
+        query = self.query(target)
         if self.unit is not None:
             scores = choose(ATTENTION_SCORES, self.backend, interests)(interests, packing, query, self.unit)
         else:
@@ -87,7 +87,7 @@ class InterestAttention(nn.Module):
 
         interests: (T, H), targets: (B, D). Returns (T, B).
         """
-        queries = self._query(targets)
+        queries = self.query(targets)
         if self.unit is not None:
             scores = choose(CANDIDATE_SCORES, self.backend, interests)(interests, queries, self.unit)
         else:
@@ -95,5 +95,6 @@ class InterestAttention(nn.Module):
         scores = scores.to(interests.dtype)  # under autocast they have its own
         return scores.softmax(dim=0) if self.use_softmax else scores
 
-    def _query(self, target: Tensor) -> Tensor:
+    def query(self, target: Tensor) -> Tensor:
+        """q of each target. target: (B, D). Returns (B, H)."""
         return target @ self.weight.T if self.attention_type == "bilinear_attention" else self.project(target)

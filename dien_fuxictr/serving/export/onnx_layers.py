@@ -1,0 +1,34 @@
+"""The recurrences as ONNX has them: its own GRU, and a Scan for what it has no operator for."""
+
+import torch
+from torch import Tensor
+
+from .loops import evolve
+
+__all__ = ["OPSET", "evolve", "extract"]
+
+OPSET = 20
+
+
+def extract(inputs: Tensor, lengths: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
+    """As `operators.extract` of `model_zoo.DIEN`; what is behind the rows' ends means nothing.
+
+    The gate z of ONNX weighs the old state: with u = 1 - z, its weights are those of u with the other sign.
+    """
+    steps, rows, _ = inputs.shape
+    size = weight_hh.size(1)
+
+    def gates(weight: Tensor) -> Tensor:
+        """[u, r, candidate] -> [z, r, candidate], with a leading axis for directions."""
+        return torch.cat([-weight[:size], weight[size:]]).unsqueeze(0)
+
+    both_biases = torch.cat([gates(bias), torch.zeros_like(bias).unsqueeze(0)], dim=1)
+    states, _ = torch.onnx.ops.symbolic_multi_out(
+        "GRU",
+        [inputs, gates(weight_ih), gates(weight_hh), both_biases, lengths.to(torch.int32)],
+        {"hidden_size": size, "linear_before_reset": 1},
+        dtypes=[inputs.dtype] * 2,
+        shapes=[(steps, 1, rows, size), (1, rows, size)],
+        version=OPSET,
+    )
+    return states.squeeze(1)

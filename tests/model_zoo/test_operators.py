@@ -1,0 +1,40 @@
+"""The recurrences as operators of torch: their shapes are known without running them, and they are the layers' own."""
+
+import pytest
+import torch
+
+from model_zoo.DIEN.src import operators
+from model_zoo.DIEN.src.layers.attentional_gru import AttentionalGRU
+from model_zoo.DIEN.src.layers.kinds import KINDS
+from model_zoo.DIEN.src.layers.packing import Packing
+
+LENGTHS = [4, 0, 2]
+
+
+def made(kind: str, inputs: int) -> tuple[AttentionalGRU, tuple[torch.Tensor, ...]]:
+    torch.manual_seed(0)
+    layer = AttentionalGRU(inputs, 5, kind)
+    return layer, (layer.weight_ih.detach(), layer.weight_hh.detach(), layer.bias.detach())
+
+
+def test_extract() -> None:
+    layer, weights = made("GRU", 3)
+    padded, lengths = torch.randn(5, 3, 3), torch.tensor(LENGTHS)
+    packing = Packing.of_lengths(lengths)
+    got = torch.ops.dien.extract(padded, lengths, *weights)
+    torch.testing.assert_close(got[packing.place, packing.row], layer(padded[packing.place, packing.row], packing)[0])
+    assert got.shape == (5, 3, 5) and not got[lengths.max() :].any()
+    torch.library.opcheck(operators.extract, (padded, lengths, *weights))
+
+
+@pytest.mark.parametrize("lengths", [LENGTHS, [4], [0]], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_evolve(kind: str, lengths: list[int]) -> None:
+    layer, weights = made(kind, 5)
+    rows = torch.arange(7) % len(lengths)
+    states, attention = torch.randn(5, len(lengths), 5), torch.rand(5, 7)
+    packing = Packing.of_lengths(torch.tensor(lengths)[rows])
+    steps = states[packing.place, rows[packing.row]], packing, attention[packing.place, packing.row]
+    arguments = states, torch.tensor(lengths), rows, attention, *weights, kind
+    torch.testing.assert_close(torch.ops.dien.evolve(*arguments), layer(*steps)[1])
+    torch.library.opcheck(operators.evolve, arguments)

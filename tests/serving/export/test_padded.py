@@ -1,0 +1,40 @@
+"""The forward pass over padded rows scores as the model's own, whatever runs its layers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from made_exports import KEYWORDS, SIZES, by_forward, made_dien, made_inputs
+
+from dien_fuxictr.serving.export import loops
+from dien_fuxictr.serving.export.padded import PaddedDIEN
+from model_zoo.DIEN.src import operators
+
+
+def scan(step: Callable, h: Any, every: Any, dim: int) -> tuple[Any, Any]:
+    """What `torch.export` has for a loop; by itself it compiles each shape anew, for seconds."""
+    ys = []
+    for now in zip(*every, strict=True):
+        h, y = step(h, now)
+        ys.append(y)
+    return h, torch.stack(ys)
+
+
+@pytest.mark.parametrize("recurrences", [loops, operators], ids=["loops", "operators"])
+@pytest.mark.parametrize("keywords", KEYWORDS, ids=str)
+@torch.no_grad()
+def test_scores(keywords: dict[str, Any], recurrences: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "scan", scan)
+    model = made_dien(**keywords)
+    padded = PaddedDIEN(model, recurrences)
+    for sizes in SIZES:
+        inputs, row = made_inputs(model, *sizes)
+        expected = by_forward(model, inputs, row)
+        np.testing.assert_allclose(padded(inputs, row), expected, rtol=0, atol=1e-5)
+    inputs, row = made_inputs(model, 3, 17, 100)
+    scores = padded(inputs, row)
+    histories = {name: x.flip(1) if x.dim() == 2 else x for name, x in inputs.items()}
+    assert (padded(histories, row) - scores).abs().max() > 1e-3
+    assert (padded(inputs, (row + 1) % 3) - scores).abs().max() > 1e-3
