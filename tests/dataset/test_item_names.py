@@ -6,8 +6,8 @@ import pytest
 from made_raw import write_lines
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.item_names import CATEGORY, TITLE, readable, shortened, titles_of
 from dien_fuxictr.dataset.samples.amazon import FORMS, read_titles
-from dien_fuxictr.studies.evolution.names import CATEGORY, TITLE, readable, shortened, titles_of
 
 ITEMS = {"a": "A Lens", "b": "It's 5\" &amp; long", "none": None, "empty": " "}
 
