@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from dien_fuxictr.serving.app import App
+from dien_fuxictr.serving.request import Limits
 
 
 class Reply(NamedTuple):
@@ -98,3 +99,8 @@ class Client:
         self._pass("shutdown")
         self.run(self._lifespan)
         self.loop.close()
+
+
+def started(load: Callable[[], Any], **options: Any) -> Client:
+    """A server that loads what `load` returns."""
+    return Client(App(load, **{"limits": Limits(), "max_body": 1 << 20, "max_in_flight": 2, **options}))

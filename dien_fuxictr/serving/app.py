@@ -14,6 +14,7 @@ from .queueing import BadDeadline, Full, Gone, Late, Queue, deadline_of
 from .request import Limits
 from .served import Malformed, Served
 from .versions import Versions
+from .website import packed
 
 _RETRY = ((b"retry-after", b"1"),)
 
@@ -62,13 +63,17 @@ class App:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loading: asyncio.Task[None] | None = None
         self.failure: Exception | None = None
+        self._page = packed()
         self._routes: dict[str, tuple[tuple[str, ...], Callable[[Scope, Receive], Awaitable[Answer]]]] = {
             "/v1/score": (("POST",), partial(self._score, Served.answer_one)),
             "/v1/score:batch": (("POST",), partial(self._score, Served.answer_batch)),
-            "/v1/model": (("GET",), self._model),
+            "/v1/explain": (("POST",), partial(self._score, Served.answer_explained)),
+            "/v1/model": (("GET",), partial(self._told, Served.describe)),
+            "/v1/examples": (("GET",), partial(self._told, Served.examples)),
             "/v2/health/live": (("GET", "HEAD"), self._live),
             "/v2/health/ready": (("GET", "HEAD"), self._ready),
             "/metrics": (("GET",), self._text_of_metrics),
+            "/": (("GET", "HEAD"), self._website),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -168,9 +173,13 @@ class App:
             if not message.get("more_body"):
                 return bytes(body)
 
-    async def _model(self, *_: object) -> Answer:
+    async def _website(self, *_: object) -> Answer:
+        policy = (b"content-security-policy", self._page.policy.encode())
+        return Answer(200, self._page.html, "text/html; charset=utf-8", (policy,))
+
+    async def _told(self, tell: Callable[[Served], bytes], *_: object) -> Answer:
         served = self._versions.current
-        return Answer(200, served.describe()) if served else error(503, "the model is loading", _RETRY)
+        return Answer(200, tell(served)) if served else error(503, "the model is loading", _RETRY)
 
     async def _live(self, *_: object) -> Answer:
         return Answer(200, b'{"live":true}')

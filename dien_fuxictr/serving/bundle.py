@@ -7,6 +7,7 @@ weights.safetensors   of the model as it scores: without what only training need
 feature_map.json      of the data set, with feature_vocab.json and pretrained embeddings where it has them
 encoder.json          vocabularies and normalisers, with encoded/layout.json: which sequences are aligned
 examples.json         requests of users of the test set
+titles.json           of the items in them, where the raw metadata have titles
 """
 
 import json
@@ -30,7 +31,7 @@ from .manifest import read_manifest
 from .packages import needed
 
 ABOUT, CONFIG, WEIGHTS = "about.json", "config.yaml", "weights.safetensors"
-CATALOGUE, EXAMPLES = "catalogue.json", "examples.json"
+CATALOGUE, EXAMPLES, TITLES = "catalogue.json", "examples.json", "titles.json"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Bundle:
         versions: of the packages that made it.
         catalogue: side fields of items.
         examples: requests of users of the test set.
+        titles: item -> title, of items in the examples.
     """
 
     model: BaseModel
@@ -58,6 +60,7 @@ class Bundle:
     versions: dict[str, str]
     catalogue: Catalogue
     examples: list[dict[str, Any]]
+    titles: dict[str, str]
 
 
 def open_bundle(folder: str | Path, gpu: int = -1) -> Bundle:
@@ -84,8 +87,8 @@ def _open(folder: Path, digest: str, gpu: int) -> Bundle:
     with needed():
         from safetensors import SafetensorError
         from safetensors.torch import load
-    about, catalogue, examples = (
-        json.loads((folder / name).read_text(encoding="utf-8")) for name in (ABOUT, CATALOGUE, EXAMPLES)
+    about, catalogue, examples, titles = (
+        json.loads((folder / name).read_text(encoding="utf-8")) for name in (ABOUT, CATALOGUE, EXAMPLES, TITLES)
     )
     sides = {field: Sides(*sides) for field, sides in catalogue["fields"].items()}
     params = read_yaml(folder / CONFIG)
@@ -107,7 +110,8 @@ def _open(folder: Path, digest: str, gpu: int) -> Bundle:
     model.eval()
     kept = {key: value for key, value in params.items() if key not in here}
     known = Catalogue(catalogue["words"], sides)
-    return Bundle(model, encoder, kept, digest, about["expid"], about["metrics"], about["versions"], known, examples)
+    of_training = about["expid"], about["metrics"], about["versions"]
+    return Bundle(model, encoder, kept, digest, *of_training, known, examples, titles)
 
 
 def distinct_weights(model: nn.Module) -> dict[str, str]:

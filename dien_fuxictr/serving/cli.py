@@ -65,7 +65,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=_up_to(100),
         default=100,
         metavar="N",
-        help="users of the test set in the bundle; default 100",
+        help="users of the test set in the bundle, for the page at /; default 100",
     )
     parser.add_argument(
         "--export",

@@ -12,11 +12,14 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.encoding.raw import RawHistory, RawSplit
 from dien_fuxictr.dataset.encoding.reading import SplitReader, source_of
+from dien_fuxictr.dataset.item_names import shortened, titles_of
 from dien_fuxictr.experiment import Experiment
 from dien_fuxictr.experiment.configuration.paths import resolve_paths
 
 from .request import CANDIDATES, USER
 
+_TITLE = 80
+"""Longest title, in characters."""
 _RESERVED = ("", "__PAD__", "__OOV__")
 
 
@@ -74,6 +77,23 @@ def users_of_test(experiment: Experiment, count: int) -> list[dict[str, Any]]:
         logging.warning(f"the bundle has no example users: {error}")
         return []
     return _requests(columns, raw, user, count)
+
+
+def titles_in(examples: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, str]:
+    """Item -> title, of those items of the examples that have one in the raw metadata, where they still are.
+
+    Args:
+        examples: requests.
+        params: of a prepared experiment; metadata are those that its data set was built from.
+
+    Raises:
+        UserError: the metadata are broken.
+    """
+    lists = (values for request in examples for part in request.values() for values in part.values())
+    items = {value for values in lists if values for value in values if isinstance(value, str)}
+    if not items:
+        return {}
+    return {item: shortened(title, _TITLE) for item, title in sorted(titles_of(params, items).items())}
 
 
 def _requests(columns: list[dict], raw: RawSplit, user: str, count: int) -> list[dict[str, Any]]:

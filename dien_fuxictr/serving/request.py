@@ -90,6 +90,15 @@ class RequestReader:
         tensors = {part: {name: torch.from_numpy(array) for name, array in arrays[part].items()} for part in arrays}
         return Inputs(tensors[USER], tensors[CANDIDATES], count, ids, unknown)
 
+    def places(self, request: Any) -> dict[str, np.ndarray]:
+        """Where the steps of `read`'s sequences are in the request's lists: column -> (1, T), padded as they are.
+
+        Args:
+            request: which `read` has taken.
+        """
+        user, _, _ = self._parts(request)
+        return {name: self._padded(name, places) for name, places in self.online.places(user).items()}
+
     def _parts(self, request: Any) -> tuple[dict[str, Any], dict[str, list], int]:
         if not isinstance(request, dict):
             raise FieldError("request", f"must be an object with {USER} and {CANDIDATES}")

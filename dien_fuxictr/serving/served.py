@@ -10,8 +10,9 @@ from dien_fuxictr.dataset.encoding.reading import source_of
 
 from .bundle import Bundle
 from .examples import made_request
+from .explain import MOST, explain
 from .metrics import Metrics
-from .request import Limits, RequestReader
+from .request import CANDIDATES, Limits, RequestReader
 from .scorer import scorer_of
 
 BATCH = "requests"
@@ -61,6 +62,31 @@ class Served:
         if not isinstance(batch, dict) or batch.keys() != {BATCH} or not isinstance(batch[BATCH], list):
             raise FieldError("batch", f"must be an object with {BATCH}, a list of requests, and nothing else")
         return self._with_digest(self._scores(batch[BATCH], [f"{BATCH}[{i}]." for i in range(len(batch[BATCH]))]))
+
+    def answer_explained(self, body: bytes) -> bytes:
+        """The scores of one user's candidates and what they come from; raises as `answer_batch`."""
+        request = self._json(body)
+        inputs = self._reader.read(request)
+        if not 0 < inputs.count <= MOST:
+            raise FieldError(CANDIDATES, f"have {inputs.count} to explain; it must be 1 to {MOST}")
+        with self._metrics.stage("explain"):
+            sequences = explain(self._bundle, inputs, self._reader.places(request))
+        return self._with_digest(self._score(inputs), sequences=sequences)
+
+    def examples(self) -> bytes:
+        """The bundle's example users, the titles of their items, and the fields that an item has."""
+        bundle, scalars = self._bundle, self._reader.online.scalars
+        of_items = [
+            name for field, (item, _) in bundle.catalogue.fields.items() if field in scalars for name in (item, field)
+        ]
+        return orjson.dumps(
+            {
+                "model": self.digest,
+                "examples": bundle.examples,
+                "titles": bundle.titles,
+                "item_fields": list(dict.fromkeys(of_items)),
+            }
+        )
 
     def describe(self) -> bytes:
         """What is served, and an example request that works."""
@@ -114,8 +140,8 @@ class Served:
         except orjson.JSONDecodeError as error:
             raise Malformed(f"the body is no JSON: {error}") from error
 
-    def _with_digest(self, scores: Any) -> bytes:
-        return orjson.dumps({"model": self.digest, "scores": scores}, option=orjson.OPT_SERIALIZE_NUMPY)
+    def _with_digest(self, scores: Any, **more: Any) -> bytes:
+        return orjson.dumps({"model": self.digest, "scores": scores, **more}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _places(column: dict) -> str:

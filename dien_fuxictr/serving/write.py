@@ -22,8 +22,9 @@ from dien_fuxictr.experiment.training import checkpoint
 from model_zoo.DIEN.src import DIEN
 from model_zoo.DIENLight.src import DIENLight
 
-from .bundle import ABOUT, CATALOGUE, CONFIG, EXAMPLES, WEIGHTS, distinct_weights
+from .bundle import ABOUT, CATALOGUE, CONFIG, EXAMPLES, TITLES, WEIGHTS, distinct_weights
 from .catalogue import catalogue_of
+from .examples import titles_in
 from .manifest import MANIFEST, write_manifest
 from .packages import needed
 
@@ -109,6 +110,7 @@ def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]])
     _write_json(folder / ABOUT, about)
     _write_json(folder / CATALOGUE, catalogue_of(encoder, model.feature_map.features, data_dir)._asdict())
     _write_json(folder / EXAMPLES, examples)
+    _write_json(folder / TITLES, titles_in(examples, params))
 
 
 def _copy_features(data_dir: Path, folder: Path) -> None:

@@ -1,5 +1,7 @@
 """Example users of a bundle are those of the test data, with all that their rows ask."""
 
+import ast
+import gzip
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +15,11 @@ from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.encoding.online import OnlineEncoder
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.experiment import Experiment
-from dien_fuxictr.serving.examples import made_request, users_of_test
+from dien_fuxictr.serving.bundle import open_bundle
+from dien_fuxictr.serving.examples import made_request, titles_in, users_of_test
+from dien_fuxictr.serving.write import write_bundle
+
+FIELDS = (("user", "item_history"), ("candidates", "item_id"))
 
 
 def opened(params: dict) -> Any:
@@ -34,6 +40,20 @@ def test_users_of_the_test_data(experiment: Experiment, project: Path) -> None:
             assert set(values) <= set(asked)
     assert "user_id" not in str(examples)
     assert users_of_test(experiment, 0) == []
+
+
+def test_titles_of_their_items(experiment: Experiment, project: Path, tmp_path: Path) -> None:
+    examples = users_of_test(experiment, 3)
+    items = {item for example in examples for part, name in FIELDS for item in example[part][name]}
+    titles = titles_in(examples, experiment.params)
+    assert titles.keys() == items, "the sample's metadata have a title of each item"
+    meta = project / "data" / "amazon_sample" / "meta_Sample.json.gz"
+    lines = gzip.decompress(meta.read_bytes()).decode().splitlines()
+    for record in map(ast.literal_eval, lines):
+        assert titles.get(record["asin"], record["title"]) == record["title"]
+    assert titles_in([], experiment.params) == {}
+    write_bundle(experiment, tmp_path / "bundle", examples)
+    assert open_bundle(tmp_path / "bundle").titles == titles
 
 
 def test_of_text_they_are_those_of_samples(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ An `Encoder` encodes whole columns, and looks at its vocabulary anew for each; h
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,7 @@ from .reading import fill_of, source_of
 
 Check = Callable[[str, list], list]
 """Of a field and its values: the values, none of them missing or of a wrong type."""
+T = TypeVar("T")
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -93,13 +94,30 @@ class OnlineEncoder:
         blank = {name: history.is_blank(tokens[name]) for name, history in self._histories.items()}
         if self._latest is not None:
             self._require_equal_lengths(tokens)
-            tokens = {name: words[max(len(words) - self._latest, 0) :] for name, words in tokens.items()}
-        ids = {name: history.ids(tokens[name]) for name, history in self._histories.items()}
+        ids = {name: history.ids(self._seen(history, tokens[name])) for name, history in self._histories.items()}
         self._require_equal_lengths(ids)
         for table in self._tables:
             if all(blank[name] for name in table):
                 ids |= {name: ids[name][:0] for name in table}
         return ids
+
+    def places(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Where the behaviours of `encode_histories` are in the lists that are given: column -> (T,) int64, -1 of one
+        that fills a list without tokens.
+
+        Args:
+            given: as for `encode_histories`, which has taken it.
+        """
+        lengths = {name: len(ids) for name, ids in self.encode_histories(given).items()}
+        places = {name: history.places(given[self._fields[name]]) for name, history in self._histories.items()}
+        return {
+            name: np.array(self._seen(history, places[name])[: lengths[name]], dtype=np.int64)
+            for name, history in self._histories.items()
+        }
+
+    def _seen(self, history: "_History", steps: list[T]) -> list[T]:
+        """Those that the model sees."""
+        return history.cut(steps if self._latest is None else steps[max(len(steps) - self._latest, 0) :])
 
     def _require_equal_lengths(self, histories: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
         for first, *others in self._tables:
@@ -140,9 +158,17 @@ class _History:
     def is_blank(self, tokens: list[str]) -> bool:
         return isinstance(self._no_behaviour, str) and tokens == self._no_behaviour.split(self._splitter)
 
+    def cut(self, steps: list[T]) -> list[T]:
+        return steps[max(len(steps) - self._max_len, 0) :] if self._keeps_latest else steps[: self._max_len]
+
     def ids(self, tokens: list[str]) -> np.ndarray:
-        kept = tokens[max(len(tokens) - self._max_len, 0) :] if self._keeps_latest else tokens[: self._max_len]
-        return np.array([self._ids.get(token, self._oov) for token in kept], dtype=np.int64)
+        return np.array([self._ids.get(token, self._oov) for token in tokens], dtype=np.int64)
+
+    def places(self, value: list | None) -> list[int]:
+        given = [(place, str(token)) for place, token in enumerate(value or []) if token is not None]
+        if not given:
+            return [-1] * len(self.split("", {"": value}))
+        return [place for place, token in given for _ in token.split(self._splitter)]
 
 
 def _values_of(column: dict) -> Check:

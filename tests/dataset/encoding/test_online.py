@@ -105,6 +105,30 @@ def test_histories_are_those_of_rows(data: st.DataObject) -> None:
     assert {name: ids.tolist() for name, ids in got.items()} == behaviours(expected)
 
 
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_places_of_the_behaviours_that_are_seen(data: st.DataObject) -> None:
+    """Each token tells its own place; some places have none, and some have two in one token."""
+    vocabulary = {"__PAD__": 0, **{str(place): place + 1 for place in range(9)}, "__OOV__": 10}
+    common = {"type": "sequence", "dtype": "str", "vocabulary": "place"}
+    common["padding"] = data.draw(st.sampled_from(["pre", "post"]))
+    columns = [{"name": name, **common, "max_len": data.draw(st.integers(1, 7))} for name in "ab"]
+    columns[1]["fill_na"] = data.draw(st.sampled_from(["", 0]))
+    encoder = Encoder(columns, [], {"place": vocabulary}, latest=data.draw(st.none() | st.integers(1, 7)))
+    encoder.tables = [["a"], ["b"]]
+    forms = data.draw(st.lists(st.sampled_from([None, "{0}", "{0}", "{0}^{0}"]), max_size=9))
+    tokens = [form and form.format(place) for place, form in enumerate(forms)]
+    values = {"a": tokens, "b": data.draw(st.sampled_from([tokens, None, []]))}
+    online = OnlineEncoder(encoder)
+    ids, places = online.encode_histories(values), online.places(values)
+    assert {name: (places[name] + 1).tolist() for name in "ab" if any(values[name] or [])} == {
+        name: ids[name].tolist() for name in "ab" if any(values[name] or [])
+    }
+    for name in "ab":
+        if not any(values[name] or []):
+            assert places[name].tolist() == [-1] * len(ids[name])
+
+
 def _schema(values: dict[str, Any]) -> dict[str, Any]:
     return {name: pl.List(pl.String) if isinstance(value, list) else pl.String for name, value in values.items()}
 

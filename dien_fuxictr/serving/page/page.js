@@ -1,0 +1,266 @@
+const MOST = LETTERS.length;
+const ROWS = 200; // of the ranking
+const $ = (id) => document.getElementById(id);
+
+const page = { model: undefined, examples: [], titles: {}, itemFields: [] };
+const shown = { request: undefined, scored: undefined, scores: [], chosen: new Map(), asked: 0, step: undefined };
+
+class Refused extends Error {}
+
+async function ask(path, body) {
+  let reply;
+  try {
+    reply = await fetch(path, body && { method: "POST", body: JSON.stringify(body) });
+  } catch {
+    throw new Refused("the server does not answer");
+  }
+  const answer = await reply.json();
+  if (!reply.ok) throw Object.assign(new Refused(answer.error), { status: reply.status });
+  if (page.model && answer.model !== page.model.model)
+    $("facts").textContent = `Another model has taken the place of this one: reload the page. Its digest: ${answer.model}`;
+  return answer;
+}
+
+/** Runs what asks the server; what is refused is said beside the request. */
+async function attempt(action) {
+  try {
+    await action();
+    $("error").textContent = "";
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    $("error").textContent = error.message;
+  }
+}
+
+const nameOf = (value) => (value === null || value === undefined ? "nothing" : (page.titles[value] ?? String(value)));
+const namesOf = (columns, fields, row) => fields.filter((field) => columns[field]).map((field) => nameOf(columns[field][row]));
+const plural = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
+const lengthOf = (columns) => Math.max(0, ...Object.values(columns).map((values) => (Array.isArray(values) ? values.length : 0)));
+
+/** Of a candidate: its item's fields, or the first two that it has. */
+function candidateName(row) {
+  const { candidates } = shown.scored;
+  const known = page.model.features.map(({ name }) => name).filter((name) => candidates[name]);
+  const fields = page.itemFields.filter((name) => candidates[name]);
+  return namesOf(candidates, (fields.length ? fields : known).slice(0, 2), row).join(" · ");
+}
+
+/** A line for each field, so that a long history is still one that can be edited. */
+function written(request) {
+  const part = (name) => {
+    const fields = Object.entries(request[name]).map(([field, value]) => `  ${JSON.stringify(field)}: ${JSON.stringify(value)}`);
+    return ` ${JSON.stringify(name)}: {\n${fields.join(",\n")}}`;
+  };
+  return `{\n${Object.keys(request).map(part).join(",\n")}\n}`;
+}
+
+/** The request with the items of all examples for candidates; what is not the item's is that of its own first one. */
+function withAllItems(request) {
+  const own = request?.candidates ?? {};
+  if (!Object.values(own).every(Array.isArray)) return request;
+  const fields = page.itemFields.filter((field) => own[field]?.length);
+  if (!fields.length) return request;
+  const candidates = Object.fromEntries(Object.entries(own).map(([field, values]) => [field, [...values]]));
+  const known = new Set(own[fields[0]]);
+  for (const other of page.examples)
+    for (const [row, item] of other.candidates[fields[0]].entries()) {
+      if (known.has(item) || known.size >= page.model.limits.candidates) continue;
+      known.add(item);
+      for (const field of Object.keys(candidates))
+        candidates[field].push(fields.includes(field) ? other.candidates[field][row] : own[field][0]);
+    }
+  return { ...request, candidates };
+}
+
+async function score(request) {
+  const asked = ++shown.asked;
+  const scored = $("all").checked ? withAllItems(request) : request;
+  const { scores } = await ask("v1/score", scored);
+  if (asked !== shown.asked) return;
+  const order = [...scores.keys()].sort((a, b) => scores[b] - scores[a]);
+  Object.assign(shown, { request, scored, scores, order, step: undefined });
+  const [best, middle, last] = [order[0], order[(order.length - 1) >> 1], order.at(-1)];
+  shown.chosen = new Map([...new Set(order.length ? [best, middle, last] : [])].map((row, slot) => [row, slot]));
+  rank();
+  await explain();
+}
+
+function rank() {
+  const { scores, order, chosen } = shown;
+  const highest = Math.max(...scores);
+  const rows = order.slice(0, ROWS).map((row, place) => {
+    const slot = chosen.get(row);
+    const bar = make("span", { class: "bar" });
+    bar.style.width = `${(100 * scores[row]) / highest}%`;
+    const button = make("button", { "aria-pressed": String(slot !== undefined), click: (event) => (event.stopPropagation(), choose(row)) });
+    button.append(letter(slot), make("span", { text: candidateName(row) }));
+    const value = make("td", { class: "number", text: scores[row].toFixed(4) }, bar);
+    return make("tr", { "data-slot": slot, click: () => choose(row) }, make("td", { text: place + 1 }), make("td", {}, button), value);
+  });
+  $("ranking").tBodies[0].replaceChildren(...rows);
+  $("rest").textContent = order.length > ROWS ? `... and ${order.length - ROWS} with lower scores` : "";
+}
+
+/** Shows a candidate, or no longer; one stays, and the ninth takes the place of the first. */
+function choose(row) {
+  const { chosen } = shown;
+  if (chosen.has(row)) {
+    if (chosen.size === 1) return;
+    chosen.delete(row);
+  } else {
+    if (chosen.size === MOST) chosen.delete(chosen.keys().next().value);
+    const taken = [...chosen.values()];
+    chosen.set(row, [...LETTERS].findIndex((_, slot) => !taken.includes(slot)));
+  }
+  const place = document.activeElement?.closest("#ranking tr")?.rowIndex;
+  rank();
+  if (place) $("ranking").rows[place].querySelector("button").focus();
+  attempt(explain);
+}
+
+async function explain() {
+  const { scored, chosen } = shown;
+  if (!chosen.size) return $("sequences").replaceChildren();
+  const asked = ++shown.asked;
+  const rows = [...chosen.keys()].sort((a, b) => chosen.get(a) - chosen.get(b));
+  const columns = Object.entries(scored.candidates).map(([field, values]) => [field, rows.map((row) => values[row])]);
+  const { sequences } = await ask("v1/explain", { ...scored, candidates: Object.fromEntries(columns) });
+  if (asked !== shown.asked) return;
+  const slots = rows.map((row) => chosen.get(row));
+  $("sequences").replaceChildren(...sequences.map((sequence) => sequenceSection(sequence, slots, rows.map(candidateName), sequences.length > 1)));
+}
+
+function sequenceSection(sequence, slots, compared, several) {
+  const { fields, seen, attention, movement, path } = sequence;
+  const { user } = shown.scored;
+  const count = lengthOf(Object.fromEntries(fields.map((field) => [field, user[field]])));
+  const heading = make("h2", { text: several ? `History: ${fields.join(", ")}` : "History" });
+  const cut = count - new Set(seen.filter((place) => place >= 0)).size;
+  const said = `${plural(count, "behaviour")}${cut ? `, of which the model does not see ${cut}: cut, or gaps` : ""}.`;
+  const section = make("section", {}, heading, make("p", { class: "hint", text: said }));
+  const names = (place) => (place < 0 ? "nothing" : namesOf(user, fields.slice(0, 2), place).join(" · "));
+  const history = historyTable(sequence, slots, count, names);
+  if (!movement) {
+    section.append(make("p", { text: "This model has no interests that evolve: there are its scores only." }), history.element);
+    return section;
+  }
+  if (!seen.length) return section;
+
+  const slider = make("input", { type: "range", class: "steps", min: 1, max: seen.length, "aria-label": "Behaviour" });
+  const readout = make("div", { class: "readout" });
+  let cursor = Math.min(shown.step ?? Infinity, seen.length - 1);
+  const series = (values) => slots.map((slot, row) => ({ slot, values: values[row] }));
+  const share = sequence.explained_variance.reduce((sum, part) => sum + part, 0);
+  const along = (title, note, values) =>
+    figure(title, note, "along", (width) => drawSteps(width, { series: series(values), label: title, cursor, choose: move }));
+  const figures = [
+    attention && along("Attention", "over the behaviours", attention),
+    along("Movement of the state", "how far each behaviour moves it", movement),
+    figure("Path of the state", `two principal components, ${Math.round(100 * share)} % of the variance; the square is its start`, "path",
+      (width) => drawPaths(width, { paths: slots.map((slot, row) => ({ slot, points: path[row] })), label: "Path of the state", cursor })),
+  ].filter(Boolean);
+
+  function move(step) {
+    shown.step = cursor = step;
+    slider.value = step + 1;
+    const name = names(seen[step]);
+    slider.setAttribute("aria-valuetext", name);
+    const values = slots.map((slot, row) => {
+      const parts = [attention && `attention ${short(attention[row][step])}`, `moves ${short(movement[row][step])}`];
+      const said = make("small", { text: parts.filter(Boolean).join(", ") });
+      return make("div", { "data-slot": slot }, make("dt", {}, letter(slot)), make("dd", { text: compared[row] }, said));
+    });
+    readout.replaceChildren(make("strong", { text: `${step + 1} of ${seen.length}: ${name}` }), make("dl", {}, ...values));
+    for (const each of figures) each.redraw();
+    history.mark(step);
+  }
+  slider.addEventListener("input", () => move(Number(slider.value) - 1));
+  section.append(make("div", { class: "charts" }, ...figures.map(({ element }) => element)), slider, readout, history.element);
+  move(cursor);
+  return section;
+}
+
+/** All behaviours of the request, the oldest on top, each with its attention, or with how far it moves the state. */
+function historyTable({ seen, attention, movement }, slots, count, names) {
+  const values = attention ?? movement ?? [];
+  const compared = movement ? slots : [];
+  const highest = Math.max(...values.flat().map(Math.abs)) || 1;
+  const steps = new Map(seen.map((place, step) => [place, step]));
+  const rows = Array.from({ length: count }, (_, place) => {
+    const step = steps.get(place);
+    const cells = compared.map((slot, row) => {
+      if (step === undefined) return make("td", { class: "number", text: "–" });
+      const cell = make("td", { class: "heat", "data-slot": slot, text: short(values[row][step]) });
+      cell.style.setProperty("--share", Math.abs(values[row][step]) / highest);
+      return cell;
+    });
+    return make("tr", { class: step === undefined ? "cut" : "" }, make("td", { text: step === undefined ? "" : step + 1 }), make("th", { scope: "row", text: names(place) }), ...cells);
+  });
+  const heads = compared.map((slot) => make("th", { scope: "col", class: "number", "data-slot": slot }, letter(slot)));
+  const caption = attention ? "behaviour, its attention" : movement ? "behaviour, its movement" : "behaviour";
+  const head = make("tr", {}, make("th", { scope: "col", text: "#" }), make("th", { scope: "col", text: caption }), ...heads);
+  const table = make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
+  const element = make("div", { class: "scroll history", tabindex: 0, role: "region", "aria-label": "History" }, table);
+  const mark = (step) => {
+    for (const row of rows) row.classList.remove("chosen");
+    const row = rows[seen[step]];
+    row?.classList.add("chosen");
+    requestAnimationFrame(() => (element.scrollTop = (row?.offsetTop ?? 0) - element.clientHeight / 2));
+  };
+  return { element, mark };
+}
+
+function userButton(request, name, latest) {
+  const button = make("button", { "aria-pressed": "false", text: name }, make("small", { text: latest }));
+  button.addEventListener("click", () => {
+    for (const other of document.querySelectorAll("#users button")) other.setAttribute("aria-pressed", other === button);
+    $("request").value = written(request);
+    attempt(() => score(request));
+  });
+  return make("li", {}, button);
+}
+
+function userOf(request, number) {
+  const sequences = page.model.features.filter(({ is, name }) => is === "sequence" && request.user[name]?.length);
+  const latest = sequences.slice(0, 1).map(({ name }) => `latest: ${nameOf(request.user[name].at(-1))}`);
+  return userButton(request, `User ${number}: ${plural(lengthOf(request.user), "behaviour")}`, latest.join(""));
+}
+
+async function start() {
+  try {
+    const model = await ask("v1/model");
+    const { examples, titles, item_fields } = await ask("v1/examples");
+    Object.assign(page, { model, examples, titles, itemFields: item_fields });
+  } catch (error) {
+    if (error.status !== 503) throw error;
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    return start();
+  }
+  const { model, examples } = page;
+  document.title = document.querySelector("h1").textContent = model.expid;
+  const metrics = Object.entries(model.metrics).map(([name, value]) => `${name} ${value.toFixed(4)}`);
+  $("facts").textContent = [...metrics, `model ${model.model}`].join(", ");
+  const users = examples.map((request, number) => userOf(request, number + 1));
+  $("users").append(...(users.length ? users : [userButton(model.example, "The example of the API", "")]));
+  $("more").hidden = examples.length < 2 || !page.itemFields.length;
+  $("users").querySelector("button").click();
+}
+
+$("all").addEventListener("change", () => shown.request && attempt(() => score(shown.request)));
+$("paste").addEventListener("submit", (event) => {
+  event.preventDefault();
+  for (const button of document.querySelectorAll("#users button")) button.setAttribute("aria-pressed", "false");
+  attempt(() => {
+    let request;
+    try {
+      request = JSON.parse($("request").value);
+    } catch (error) {
+      throw new Refused(`the request is no JSON: ${error.message}`);
+    }
+    return score(request);
+  });
+});
+$("request").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("paste").requestSubmit();
+});
+attempt(start);
