@@ -177,7 +177,11 @@ def test_json(ask: Callable[[str, bytes], Reply], value: Any, path: str) -> None
 @example(with_user(price=10**400), False)
 @example(with_user(age=10**19), False)
 @example(with_user(item_history=["\ud800"]), False)
+@example(with_user(item_history=["i1", 7, None], cate_history=["c1", "", None]), False)
 def test_requests_with_something_wrong(ask: Callable[[str, bytes], Reply], request_: str, in_batch: bool) -> None:
     path, body = ("/v1/score:batch", f'{{"requests": [{request_}]}}') if in_batch else ("/v1/score", request_)
     reply = ask(path, body.encode())
     assert finite(reply.json["scores"]) if reply.status == 200 else reply.status in (400, 422)
+    if not in_batch and reply.json.get("scores") != []:  # of no candidates there is nothing to explain
+        explained = ask("/v1/explain", body.encode())
+        assert (explained.status, explained.json.get("scores")) == (reply.status, reply.json.get("scores"))
