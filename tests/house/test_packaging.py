@@ -89,8 +89,9 @@ def test_what_the_wheel_requires(wheel: Path, file: str, extra: str) -> None:
 
 PROGRAM = """
 import sys
-optional = ["tensorboard", "matplotlib", "optuna", "triton", "uvicorn", "orjson", "prometheus_client", "safetensors"]
-sys.modules |= dict.fromkeys(optional)  # cannot be imported
+optional = ["tensorboard", "matplotlib", "optuna", "onnxscript", "triton"]
+of_serving = ["uvicorn", "orjson", "prometheus_client", "safetensors"]
+sys.modules |= dict.fromkeys([*optional, *of_serving])  # cannot be imported
 from importlib.metadata import distribution
 import model_zoo.LongCTR, model_zoo.DIEN.src
 
