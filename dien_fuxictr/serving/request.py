@@ -15,8 +15,6 @@ from itertools import filterfalse
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from dien_fuxictr.common.names import nearest
 from dien_fuxictr.dataset.encoding.online import FieldError, OnlineEncoder
@@ -46,8 +44,8 @@ class Inputs:
         unknown: column -> how many of them are out of the vocabulary.
     """
 
-    user: dict[str, Tensor]
-    candidates: dict[str, Tensor]
+    user: dict[str, np.ndarray]
+    candidates: dict[str, np.ndarray]
     count: int
     ids: dict[str, int]
     unknown: dict[str, int]
@@ -87,8 +85,7 @@ class RequestReader:
             if name in self.online.oov:
                 ids[name], unknown[name] = len(values), int(np.count_nonzero(values == self.online.oov[name]))
         arrays[USER] |= {name: self._padded(name, values) for name, values in histories.items()}
-        tensors = {part: {name: torch.from_numpy(array) for name, array in arrays[part].items()} for part in arrays}
-        return Inputs(tensors[USER], tensors[CANDIDATES], count, ids, unknown)
+        return Inputs(arrays[USER], arrays[CANDIDATES], count, ids, unknown)
 
     def places(self, request: Any) -> dict[str, np.ndarray]:
         """Where the steps of `read`'s sequences are in the request's lists: column -> (1, T), padded as they are.

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from made_project import make_project
 
@@ -14,6 +15,7 @@ from dien_fuxictr.studies.comparison.cli import compare
 from dien_fuxictr.studies.comparison.plan import plan, write_runs
 from dien_fuxictr.studies.comparison.table import Row
 from model_zoo.DIEN.src import DIEN
+from model_zoo.DIEN.src.scorer import Arrays, CandidateScorer
 
 SIZES = {"gru_hidden_size": 3, "dnn_hidden_units": [4], "attention_hidden_units": [5]}
 CHANGES = {"DIEN_amazon": {}, "alone": SIZES, "DIENLight_amazon": SIZES}
@@ -75,14 +77,18 @@ def test_a_request_is_scored_by_the_light_net(
     compared: tuple[Path, dict[str, Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = []
-    evolve = DIEN.evolve_candidates
+    scorer = DIEN.scorer
 
-    def record(model: DIEN, interests: Any, targets: Any) -> Any:
-        evolved = evolve(model, interests, targets)
-        sizes.append((type(model), evolved[0].shape))
-        return evolved
+    def record(model: DIEN) -> CandidateScorer:
+        score, hidden = scorer(model), model.sequences[0].evolution.weight_hh.size(1)
 
-    monkeypatch.setattr(DIEN, "evolve_candidates", record)
+        def recorded(user: Arrays, candidates: Arrays, count: int) -> np.ndarray:
+            sizes.append((type(model), (count, hidden)))
+            return score(user, candidates, count)
+
+        return recorded
+
+    monkeypatch.setattr(DIEN, "scorer", record)
     monkeypatch.chdir(compared[0])
     assert main([str(FOLDER), "--behaviours", "2", "--candidates", "3", "--rounds", "1"]) == 0
     assert set(sizes) == {(DIEN, (3, 3)), (DIEN, (3, 36))}

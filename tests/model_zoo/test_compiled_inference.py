@@ -9,6 +9,7 @@ from made_recurrence import NARROW, compiled, pairwise
 from model_zoo.DIEN.src.layers import in_torch
 from model_zoo.DIEN.src.layers.activations import Dice
 from model_zoo.DIEN.src.layers.compiled import attention_scores, step_mlp
+from model_zoo.DIEN.src.layers.compiled.inference import at_inference
 from model_zoo.DIEN.src.layers.compiled.net import Elementwise
 from model_zoo.DIEN.src.layers.packing import Packing
 from model_zoo.DIEN.src.layers.step_mlp import StepMLP
@@ -114,7 +115,7 @@ def test_dice_in_training_takes_the_statistics_of_its_batch():
     "net", [StepMLP(8, (4,), "GELU"), StepMLP(8, (4,), "ReLU", output_activation="GELU"), StepMLP(8, (), "ReLU")]
 )
 def test_other_nets_are_torchs(net):
-    assert step_mlp.at_inference(net.eval()) is None
+    assert at_inference(net.eval().layers) is None
 
 
 ARGUMENTS = {

@@ -100,4 +100,9 @@ def test_every_structure_is_compared():
         "AttentionGradients",
         "AuxiliaryProblem",
         "AuxiliaryGradients",
+        "Feature",
+        "SequenceWeights",
+        "ScorerWeights",
+        "Column",
+        "Request",
     }

@@ -113,7 +113,8 @@ def test_of_other_diens(keywords: dict[str, Any]) -> None:
     places = {name: torch.arange(6).view(1, 6).numpy() for name in user}
     columns = [{"name": name} for name in spec]
     bundle: Any = SimpleNamespace(model=model, encoder=SimpleNamespace(columns=columns))
-    got = explain(bundle, Inputs(user, candidates, 3, {}, {}), places)
+    arrays = [{name: values.numpy() for name, values in part.items()} for part in (user, candidates)]
+    got = explain(bundle, Inputs(*arrays, 3, {}, {}), places)
     rows = {name: values.repeat(3, *[1] * (values.dim() - 1)) for name, values in user.items()}
     expected = traced(model, {**rows, **candidates})
     assert len(got) == len(expected) == len(model.sequences)

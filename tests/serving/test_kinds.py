@@ -112,13 +112,15 @@ def test_rows_of_every_kind(model: dict[str, Any], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("usage", ["init", "sum", "concat"])
-def test_pretrained_embeddings(usage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", ["DIN", "DIEN"])
+def test_pretrained_embeddings(prefix: str, usage: str, tmp_path: Path) -> None:
     file = tmp_path / "vectors.npz"
     keys = np.array([f"i{k}" for k in range(20)])
     np.savez(file, key=keys, value=np.random.default_rng(0).random((20, 16)))
     pretrained = {"pretrained_emb": str(file), "pretrain_dim": 16, "freeze_emb": True, "pretrain_usage": usage}
     columns = [categorical("item_id", **pretrained), sequence("item_history", share_embedding="item_id")]
-    model = {"model": "DIN", "din_target_field": "item_id", "din_sequence_field": "item_history"}
+    fields = {"target_field": "item_id", "sequence_field": "item_history"}
+    model = {"model": prefix} | {f"{prefix.lower()}_{name}": field for name, field in fields.items()}
     experiment = made_experiment(tmp_path, model, columns)
     expected = experiment.predict(tmp_path / "in" / "test.csv").tolist()
     rows = pl.read_csv(tmp_path / "in" / "test.csv", infer_schema=False)

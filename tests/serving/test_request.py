@@ -4,9 +4,9 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_rows import requests_of
@@ -52,7 +52,7 @@ def test_inputs(reader: RequestReader, opened: Bundle) -> None:
     oov = vocabulary["__OOV__"]
     assert inputs.user["item_history"].tolist() == [[vocabulary[known[0]], oov, vocabulary[known[1]]]]
     assert inputs.candidates["item_id"].tolist() == [vocabulary[known[2]], oov, oov]
-    assert inputs.count == 3 and inputs.candidates["item_id"].dtype == torch.int64
+    assert inputs.count == 3 and inputs.candidates["item_id"].dtype == np.int64
     assert inputs.ids == {"item_id": 3, "cate_id": 3, "item_history": 3, "cate_history": 3}
     assert inputs.unknown == {"item_id": 2, "cate_id": 3, "item_history": 1, "cate_history": 3}
     assert reader.read(request).unknown == inputs.unknown, "nothing is kept"

@@ -4,5 +4,13 @@ from .attention import attention_scores, candidate_scores
 from .auxiliary import next_behaviour_loss
 from .candidates import evolve_candidates
 from .gru import recurrence
+from .scorer import NativeScorer
 
-__all__ = ["attention_scores", "candidate_scores", "evolve_candidates", "next_behaviour_loss", "recurrence"]
+__all__ = [
+    "NativeScorer",
+    "attention_scores",
+    "candidate_scores",
+    "evolve_candidates",
+    "next_behaviour_loss",
+    "recurrence",
+]

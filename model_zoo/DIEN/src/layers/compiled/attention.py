@@ -85,13 +85,18 @@ def candidate_scores(
     """
     _check(states, query, len(query), weights, biases, activation)
     # There are more queries than steps: each step is a row, and the queries are the states that all rows share.
-    W_1, W_2, W_3, W_4 = weights[0].chunk(4, dim=1)
-    first = torch.cat([W_2, W_1, -W_3, W_4], dim=1)
+    first = of_queries(weights[0])
     scores = states.new_empty(len(states), len(query))
     offsets = torch.arange(len(states) + 1) * len(query)
     tensors = [tensor.contiguous() for tensor in (offsets, query, states, first, *weights[1:], *biases)]
     library.call("attention_forward", _problem(tensors, activation, shared=True), scores, dtype=states.dtype)
     return scores
+
+
+def of_queries(first: Tensor) -> Tensor:
+    """The weights [W_1, W_2, W_3, W_4] of the first layer where queries and states change places."""
+    W_1, W_2, W_3, W_4 = first.chunk(4, dim=1)
+    return torch.cat([W_2, W_1, -W_3, W_4], dim=1)
 
 
 def _check(

@@ -43,8 +43,12 @@ public:
     void run(const Real* h, Real* units) {
         const Rows<Real> states(LANES, nullptr, [&](int lane) { return h + lane * size_; });
         to_lanes(states.at, size_, vectors_of<Real>(LANES), input_.data());
-        multiply<Real>({W_.data(), by_input_}, {input_.data(), LANES}, {units, LANES}, units_, size_ + 1,
-                       vectors_of<Real>(LANES), false);
+        run_lanes(input_.data(), vectors_of<Real>(LANES), units);
+    }
+
+    // Pre-activations of steps that lie in lanes, [h, 1].
+    void run_lanes(const Real* input, int vectors, Real* units) const {
+        multiply<Real>({W_.data(), by_input_}, {input, LANES}, {units, LANES}, units_, size_ + 1, vectors, false);
     }
 
     // d: gradients of pre-activations, as rows.

@@ -12,6 +12,4 @@ struct Candidates {
     const Real* state;      // (B, H)
     const Real* weight_hh;  // (3H, H)
     const Real* bias;       // (3H,)
-
-    int64_t first_gate() const { return kind == AGRU ? hidden : 0; }  // AGRU has no u
 };

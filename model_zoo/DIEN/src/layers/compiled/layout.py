@@ -10,13 +10,16 @@ from ..kinds import KINDS
 
 LANES = 32
 ACTIVATION_KINDS = ("none", "sigmoid", "relu", "tanh", "prelu", "dice")
-NO_MEMORY, BAD_OFFSETS = 1, 2
+POOLINGS = ("not pooled", "sum", "mean")
+NO_MEMORY, BAD_OFFSETS, BAD_ID = 1, 2, 3
 
 _NUMBERS = {
     "LANES": LANES,
     "NO_MEMORY": NO_MEMORY,
     "BAD_OFFSETS": BAD_OFFSETS,
+    "BAD_ID": BAD_ID,
     **{f"ActivationKind.{name}": number for number, name in enumerate(ACTIVATION_KINDS)},
+    **{f"Pooling.{name}": number for number, name in enumerate(POOLINGS)},
     **{f"Kind.{name}": number for number, name in enumerate(KINDS)},
 }
 

@@ -10,7 +10,7 @@ import torch  # before the library: both then run on the OpenMP that torch broug
 from torch import Tensor
 
 from .build import build
-from .layout import BAD_OFFSETS, NO_MEMORY, compare
+from .layout import BAD_ID, BAD_OFFSETS, NO_MEMORY, compare
 
 _NAMES = {torch.float32: "float", torch.float64: "double"}
 
@@ -34,28 +34,36 @@ def call(name: str, *arguments: Any, dtype: torch.dtype | None = None) -> None:
 
     Args:
         name: its name, but for that of `dtype` if this is given.
-        arguments: tensors and None as pointers, structures as pointers to them, int as int64_t.
+        arguments: tensors and None as pointers, structures as pointers to them, int as int64_t, the rest as it is.
 
     Raises:
         RuntimeError: the library cannot be built, or is not what Python takes it for.
         MemoryError: it gets no memory.
         ValueError: offsets that do not rise from 0 to the number of steps.
+        IndexError: an id that its table does not have.
     """
-    function = getattr(_library(), name if dtype is None else f"{name}_{_NAMES[dtype]}")
+    call_of(_library(), name, *arguments, dtype=dtype)
+
+
+def call_of(library: ctypes.CDLL, name: str, *arguments: Any, dtype: torch.dtype | None = None) -> None:
+    """`call` of a library that was `require`d: for what lives in its memory."""
+    function = getattr(library, name if dtype is None else f"{name}_{_NAMES[dtype]}")
     status = function(*map(_pass, arguments))
     if status == NO_MEMORY:
         raise MemoryError(f"no memory for {name}")
     if status == BAD_OFFSETS:
         raise ValueError("offsets must rise from 0 to the number of steps")
+    if status == BAD_ID:
+        raise IndexError("an id that its table does not have")
 
 
-def require() -> None:
-    """Builds and loads the library.
+def require() -> ctypes.CDLL:
+    """Builds and loads the library, and returns it.
 
     Raises:
         RuntimeError: it cannot be built or loaded, or is not what Python takes it for.
     """
-    _library()
+    return _library()
 
 
 def _pass(argument: Any) -> Any:
@@ -63,7 +71,9 @@ def _pass(argument: Any) -> Any:
         return ctypes.c_int64(argument)
     if isinstance(argument, ctypes.Structure):
         return ctypes.byref(argument)
-    return ctypes.c_void_p(address(argument))
+    if argument is None or isinstance(argument, Tensor):
+        return ctypes.c_void_p(address(argument))
+    return argument
 
 
 def _library() -> ctypes.CDLL:

@@ -43,3 +43,23 @@ private:
 
     std::unique_ptr<Real, Free> numbers_;
 };
+
+// Numbers that are written anew each time, of ever other size.
+template <class Real>
+class Scratch {
+public:
+    Real* of(int64_t size) {
+        if (size > size_) {
+            numbers_ = Buffer<Real>(size);
+            size_ = size;
+        }
+        return data();
+    }
+
+    Real* data() { return numbers_.data(); }
+    const Real* data() const { return numbers_.data(); }
+
+private:
+    int64_t size_ = 0;
+    Buffer<Real> numbers_{0};
+};

@@ -3,8 +3,6 @@
 
 #include "functions.h"
 
-namespace {
-
 template <class Real>
 void activate(const Activation<Real>& activation, int64_t size, int vectors, Real* lanes) {
     const auto every = [&](auto act) {
@@ -30,6 +28,8 @@ void activate(const Activation<Real>& activation, int64_t size, int vectors, Rea
         default: break;
     }
 }
+
+namespace {
 
 // From the gradient of activations, in place, to that of pre-activations.
 template <class Real>
@@ -103,6 +103,7 @@ void write_gradients(const Net<Real>& net, const WeightSums<Real>& sums, const N
 }
 
 #define FOR_TYPE(Real)                                                                                             \
+    template void activate(const Activation<Real>&, int64_t, int, Real*);                                          \
     template void run_net(const Net<Real>&, const NetWeights<Real>&, int, NetMemory<Real>&);                       \
     template void differentiate_net(const Net<Real>&, const NetWeights<Real>&, int, NetMemory<Real>&,              \
                                     const WeightSums<Real>*);                                                      \

@@ -104,6 +104,10 @@ inline void for_each_vector(int64_t size, int vectors, Act act) {
     }
 }
 
+// Of size units in lanes, in place.
+template <class Real>
+void activate(const Activation<Real>& activation, int64_t size, int vectors, Real* lanes);
+
 // From the pre-activations of the first hidden layer, in units[0], to memory.output.
 template <class Real>
 void run_net(const Net<Real>& net, const NetWeights<Real>& weights, int vectors, NetMemory<Real>& memory);

@@ -54,13 +54,15 @@ class NetGradients(Structure):
     _fields_ = (("weights", _POINTERS), ("biases", _POINTERS))
 
 
+def make_activation(activation: Elementwise) -> Activation:
+    """Refers to its numbers."""
+    return Activation(ACTIVATION_KINDS.index(activation.kind), *map(library.address, activation[1:]))
+
+
 def make_net(weights: Sequence[Tensor], biases: Sequence[Tensor], activations: Activations) -> Net:
     """Refers to the tensors, which are contiguous."""
     units = [len(weight) for weight in weights[:-1]]
-    followed = [
-        Activation(ACTIVATION_KINDS.index(each.kind), *map(library.address, each[1:]))
-        for each in _one_a_layer(activations, len(weights))
-    ]
+    followed = [make_activation(each) for each in _one_a_layer(activations, len(weights))]
     return Net(
         len(units),
         library.array_type(ctypes.c_int64, len(units))(*units),

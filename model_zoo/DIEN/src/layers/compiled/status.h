@@ -3,7 +3,7 @@
 
 #include <new>
 
-constexpr int OK = 0, NO_MEMORY = 1, BAD_OFFSETS = 2;
+constexpr int OK = 0, NO_MEMORY = 1, BAD_OFFSETS = 2, BAD_ID = 3;
 
 template <class Work>
 int reported(Work work) {

@@ -4,13 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from .. import in_torch
-from ..activations import Dice
 from ..packing import Packing
 from ..step_mlp import StepMLP
 from . import attention, auxiliary
-from .net import Elementwise
+from .inference import KINDS, Layers, at_inference
 
-ACTIVATIONS: dict[type[nn.Module], str] = {nn.Sigmoid: "sigmoid", nn.ReLU: "relu", nn.Tanh: "tanh"}
 _TRAINED = (nn.Sigmoid, nn.ReLU)
 
 
@@ -22,50 +20,24 @@ def plain(net: StepMLP) -> tuple[list[Tensor], list[Tensor], str] | None:
     others = {type(layer) for layer in net.layers} - {nn.Linear, nn.Dropout}
     if len(others) != 1 or not isinstance(net.layers[-1], nn.Linear) or not others <= set(_TRAINED):
         return None
-    return [layer.weight for layer in linear], [layer.bias for layer in linear], ACTIVATIONS[others.pop()]
+    return [layer.weight for layer in linear], [layer.bias for layer in linear], KINDS[others.pop()]
 
 
-def at_inference(net: StepMLP) -> tuple[list[Tensor], list[Tensor], list[Elementwise]] | None:
-    """Weights, biases and what follows each layer, without gradients; None in training or of other activations."""
-    if net.training:
-        return None
-    linear: list[nn.Linear] = []
-    followed: list[Elementwise] = []
-    for layer in net.layers:
-        if isinstance(layer, nn.Linear):
-            linear.append(layer)
-            followed.append(Elementwise())
-        elif not isinstance(layer, nn.Dropout):
-            if (known := elementwise(layer)) is None:
-                return None
-            followed[-1] = known
-    if len(linear) < 2:
-        return None
-    return [layer.weight for layer in linear], [layer.bias for layer in linear], followed
-
-
-@torch.no_grad()
-def elementwise(layer: nn.Module) -> Elementwise | None:
-    """The activation at inference, where Dice has its running statistics; None of a layer that the kernels lack."""
-    if type(layer) is Dice:
-        scale = (layer.running_var + layer.eps).rsqrt()
-        return Elementwise("dice", layer.alpha.detach(), scale, -layer.running_mean * scale)
-    if type(layer) is nn.PReLU:
-        return Elementwise("prelu", layer.weight.detach())
-    return Elementwise(ACTIVATIONS[type(layer)]) if type(layer) in ACTIVATIONS else None
+def _without_gradients(net: StepMLP) -> Layers | None:
+    """Where none are asked for, and statistics stand still."""
+    return None if net.training or torch.is_grad_enabled() else at_inference(net.layers)
 
 
 def attention_scores(states: Tensor, packing: Packing, query: Tensor, net: StepMLP) -> Tensor:
     """Arguments and result as in `in_torch.attention_scores`."""
-    kernels = plain(net) or (None if torch.is_grad_enabled() else at_inference(net))
-    if kernels:  # under autocast the query has its type
+    if kernels := plain(net) or _without_gradients(net):  # under autocast the query has its type
         return attention.attention_scores(states, packing.offsets, query.to(states.dtype), *kernels)
     return in_torch.attention_scores(states, packing, query, net)
 
 
 def candidate_scores(states: Tensor, query: Tensor, net: StepMLP) -> Tensor:
     """Arguments and result as in `in_torch.candidate_scores`."""
-    if kernels := plain(net) or at_inference(net):
+    if kernels := plain(net) or _without_gradients(net):
         return attention.candidate_scores(states, query.to(states.dtype), *kernels)
     return in_torch.candidate_scores(states, query, net)
 
