@@ -1,7 +1,8 @@
 """Pictures of what the other programs wrote with --json: FOLDER/NAME.png for each, NAME the program's.
 
 There are pictures of train_step and inference (samples/s), lengths (cost against max_len and against behaviours),
-vocabulary (time and memory), breakdown (where the time goes) and front (AUC against the time of a request).
+vocabulary (time and memory), breakdown (where the time goes), front (AUC against the time of a request) and serving
+(p99 against the rate of requests).
 """
 
 import argparse
@@ -19,6 +20,7 @@ from dien_fuxictr.common.pictures import default_style
 from .breakdown import COLUMNS
 from .entries import OURS
 from .report import Row
+from .serving.load import P99
 
 Tables = dict[str, list[Row]]
 STYLE = {"font.size": 8, "axes.titlesize": 9, "axes.titleweight": "bold"}
@@ -203,6 +205,22 @@ def draw_front(tables: Tables) -> Any:
     return figure
 
 
+def draw_serving(tables: Tables) -> Any:
+    """p99 against the rate of requests, of each that is served."""
+    figure, (place,) = panels(1, 3.6)
+    rows = tables["Latency against the rate"]
+    for number, name in enumerate(dict.fromkeys(row["served"] for row in rows)):
+        points = [(row["requests/s"], row["p99, ms"]) for row in rows if row["served"] == name]
+        place.plot(*zip(*points, strict=True), marker="o", label=name, color=color(number))
+    place.axhline(P99, color="0.6", linestyle="--")
+    place.annotate(f"{P99:g} ms", (1, P99), (0, 3), place.get_yaxis_transform(), "offset points", ha="right")
+    place.set(yscale="log", xlabel="requests/s, one core, 50 behaviours x 200 candidates", ylabel="p99, ms")
+    place.yaxis.set_major_formatter("{x:,g}")
+    place.grid(alpha=0.3)
+    place.legend(frameon=False)
+    return figure
+
+
 PICTURES: dict[str, Callable[[Tables], Any]] = {
     "train_step": draw_rates,
     "inference": draw_rates,
@@ -210,6 +228,7 @@ PICTURES: dict[str, Callable[[Tables], Any]] = {
     "vocabulary": draw_vocabulary,
     "breakdown": draw_breakdown,
     "front": draw_front,
+    "serving": draw_serving,
 }
 
 if __name__ == "__main__":

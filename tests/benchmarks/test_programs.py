@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from made_data import entry, write_samples
+from made_sizes import TINY
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from benchmarks import breakdown, epoch, inference, lengths, memory, roofline, train_step
@@ -19,17 +20,6 @@ from benchmarks.made import HISTORIES, LENGTHS, Sizes, make_batch
 from benchmarks.runner import Conditions
 from benchmarks.systems import INNER_PRODUCT, NET, NO_AUX, keywords
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
-
-TINY = Sizes(
-    items=50,
-    categories=12,
-    contexts=6,
-    embedding=4,
-    attention_units=(6, 3),
-    aux_units=(6, 3),
-    mlp_units=(8, 4),
-    max_len=12,
-)
 
 
 @pytest.fixture

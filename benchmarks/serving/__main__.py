@@ -1,0 +1,129 @@
+"""What a served score costs.
+
+paths   one user's candidates scored natively and layer by layer, one thread, no HTTP
+http    where the CPU time of a request goes: JSON, encoding, model, all else
+load    latency against the rate of requests, which leave at given times (open loop) as those of independent users do
+reload  latency while a bundle takes another's place
+memory  of the server, under load with reloads
+
+The server has one core, and whoever asks another one. Weights are random and items uniform: what a score costs does not
+depend on them.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import orjson
+
+from dien_fuxictr.common.errors import exit_code
+
+from ..made import AMAZON, Sizes
+from ..race import add_zoo
+from ..report import Row, make_parser, publish
+from .bundles import Workshop
+from .load import cost_rows, highest_rates, memory_rows, rate_rows, reload_rows
+from .paths import Shape, path_rows, ratio_rows
+from .server import server_and_client_cores, serving
+
+PARTS = ("paths", "http", "load", "reload", "memory")
+SHAPES = ((20, 50), (50, 200), (100, 1000))
+SERVED: dict[str, dict[str, Any]] = {"H 36": {}, "H 32": {"gru_hidden_size": 32}}
+PEER = "zoo's DIEN, FastAPI"
+_PEER_COMMAND = ["-m", "benchmarks.serving.peer"]
+
+
+def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON, shapes: Sequence[Shape] = SHAPES) -> int:
+    """Measure and print; returns an exit code, 2 for a checkout that is none.
+
+    `sizes` and `shapes` other than the default are for trying out.
+    """
+    parser = make_parser("serving", __doc__ or "", rounds=5)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default all")
+    parser.add_argument(
+        "--rates",
+        type=float,
+        nargs="+",
+        default=[25, 50, 100, 150, 200, 250, 300, 350, 400],
+        metavar="N",
+        help="requests a second, of 50 behaviours and 200 candidates each; default 25 to 400",
+    )
+    parser.add_argument("--seconds", type=float, default=20, metavar="S", help="at each rate; default 20")
+    parser.add_argument("--minutes", type=float, default=30, metavar="M", help="of `memory`; default 30")
+    parser.add_argument("--reloads", type=int, default=20, metavar="N", help="of `memory`; default 20")
+    add_zoo(parser)
+    options = parser.parse_args(arguments)
+    return exit_code(lambda: _run(options, arguments, sizes, shapes), "interrupted")
+
+
+def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes, shapes: Sequence[Shape]) -> int:
+    parts, tables, notes = set(options.parts), {}, []
+    with TemporaryDirectory() as folder:
+        workshop = Workshop(Path(folder), sizes)
+        if "paths" in parts:
+            rows = tables["Scoring, one thread"] = path_rows(workshop, shapes, options.rounds)
+            tables["Ratios"] = ratio_rows(rows, shapes)
+        core, own = server_and_client_cores()
+        if core == own:
+            notes.append("this machine has one core, which the server shares with whoever asks")
+        rng, shape = np.random.default_rng(0), shapes[min(1, len(shapes) - 1)]
+        bodies = [orjson.dumps(workshop.request(*shape, rng)) for _ in range(100)]
+        if parts & {"http", "load"}:
+            if not options.zoo:
+                notes.append(f"without --zoo, the {PEER}, is left out")
+            tables |= _served_tables(workshop, bodies, core, options)
+        if parts & {"reload", "memory"}:
+            tables |= _reload_tables(workshop, Path(folder, "current"), bodies, core, options)
+    publish("serving", tables, notes, options.json, options.zoo, arguments)
+    return 0
+
+
+def _served_tables(
+    workshop: Workshop, bodies: Sequence[bytes], core: int, options: argparse.Namespace
+) -> dict[str, list[Row]]:
+    costs: list[Row] = []
+    rates: list[Row] = []
+    bundles = {name: workshop.bundle(name.replace(" ", "_"), **keys) for name, keys in SERVED.items()}
+    commands = {name: _command(bundle) for name, bundle in bundles.items()}
+    if options.zoo:
+        commands[PEER] = [*_PEER_COMMAND, "--zoo", str(options.zoo.resolve()), "--bundle", str(bundles["H 36"])]
+    for name, command in commands.items():
+        with serving(command, core) as server:
+            if "http" in options.parts and name != PEER:
+                costs += cost_rows(name, server, bodies, min(options.rates), options.seconds)
+            if "load" in options.parts:
+                rates += rate_rows(name, server, bodies, options.rates, options.seconds)
+    return {
+        "A request's CPU time": costs,
+        "Latency against the rate": rates,
+        "Highest rate of one core": highest_rates(rates),
+    }
+
+
+def _reload_tables(
+    workshop: Workshop, link: Path, bodies: Sequence[bytes], core: int, options: argparse.Namespace
+) -> dict[str, list[Row]]:
+    bundles = [workshop.bundle("H_36", seed) for seed in (0, 1)]
+    link.symlink_to(bundles[0])
+    rate = sorted(options.rates)[len(options.rates) // 4]
+    tables: dict[str, list[Row]] = {}
+    with serving(_command(link), core) as server:
+        if "reload" in options.parts:
+            rows = reload_rows(server, link, bundles, bodies, rate, 3 * options.seconds)
+            tables[f"Reloads at {rate:g} requests/s"] = rows
+        if "memory" in options.parts:
+            rows = memory_rows(server, link, bundles, bodies, rate, options.minutes, options.reloads)
+            tables[f"Memory at {rate:g} requests/s"] = rows
+    return tables
+
+
+def _command(bundle: Path) -> list[str]:
+    return ["run_serve.py", "--bundle", str(bundle), "--port", "0"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""An open-loop client: requests leave at given times, whether earlier ones are answered or not.
+
+Whoever waits for an answer before he asks again measures no stall but once. A latency here begins when its request was
+to leave, so that each request that a stall holds up counts with all that it waits.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass
+class Load:
+    """What came of the requests.
+
+    Attributes:
+        start: when each was to leave, seconds from the first on.
+        seconds: from then to its answer; of requests without one, infinite.
+        status: of the answer, 0 without one.
+        clock: what `time.monotonic` said at `start` 0.
+    """
+
+    start: np.ndarray
+    seconds: np.ndarray
+    status: np.ndarray
+    clock: float
+
+    def percentile(self, which: float) -> float:
+        """Milliseconds within which so many per cent are answered with 200."""
+        return 1000 * float(np.percentile(np.where(self.status == 200, self.seconds, np.inf), which, method="higher"))
+
+    def only(self, which: np.ndarray) -> "Load":
+        """Of some of the requests."""
+        return Load(self.start[which], self.seconds[which], self.status[which], self.clock)
+
+
+def poisson_times(rate: float, seconds: float, seed: int) -> np.ndarray:
+    """Times at which independent users ask, `rate` a second on average."""
+    gaps = np.random.default_rng(seed).exponential(1 / rate, int(rate * seconds))
+    return np.cumsum(gaps)
+
+
+def send(port: int, path: str, bodies: Sequence[bytes], times: np.ndarray) -> Load:
+    """Send bodies in turn at these times, each over a connection that is free, or a new one."""
+    return asyncio.run(_send(port, path, bodies, times))
+
+
+async def _send(port: int, path: str, bodies: Sequence[bytes], times: np.ndarray) -> Load:
+    loop = asyncio.get_running_loop()
+    begin = time.monotonic() + 0.05
+    load = Load(times, np.full(len(times), np.inf), np.zeros(len(times), dtype=int), begin)
+    free: list[_Connection] = []
+    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: "
+    requests = [f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies]
+
+    async def one(number: int) -> None:
+        try:
+            connection = free.pop() if free else (await loop.create_connection(_Connection, "127.0.0.1", port))[1]
+            status = await connection.ask(requests[number % len(requests)])
+        except OSError:
+            return
+        load.seconds[number] = time.monotonic() - begin - times[number]
+        load.status[number] = status
+        if not connection.closed:
+            free.append(connection)
+
+    tasks = []
+    for number, at in enumerate(times):
+        if (wait := begin + at - time.monotonic()) > 0:
+            await asyncio.sleep(wait)
+        tasks.append(loop.create_task(one(number)))
+    await asyncio.wait(tasks, timeout=60)
+    for connection in free:
+        connection.close()
+    return load
+
+
+class _Connection(asyncio.Protocol):
+    """One request at a time over HTTP/1.1."""
+
+    def __init__(self) -> None:
+        self._answer: asyncio.Future[int] | None = None
+        self._received = bytearray()
+        self.closed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def ask(self, request: bytes) -> "asyncio.Future[int]":
+        """The status of the answer; raises OSError where the connection ends before."""
+        self._answer = asyncio.get_running_loop().create_future()
+        if self.closed:
+            self.connection_lost(None)
+        else:
+            self._transport.write(request)
+        return self._answer
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, separator, rest = self._received.partition(b"\r\n\r\n")
+        if not separator or not self._answer:
+            return
+        lines = head.lower().split(b"\r\n")
+        (size,) = (int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length:"))
+        if len(rest) >= size:
+            self._received.clear()
+            if b"connection: close" in lines:
+                self.closed = True
+            self._answer.set_result(int(head.split(b" ", 2)[1]))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        if self._answer and not self._answer.done():
+            self._answer.set_exception(ConnectionResetError())

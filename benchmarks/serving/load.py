@@ -1,0 +1,153 @@
+"""A server under load: the rate that it bears, what HTTP costs, reloads, memory."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ..report import Row
+from .client import Load, poisson_times, send
+from .server import Server
+
+SCORE = "/v1/score"
+P99 = 10.0
+"""Milliseconds that a server is to keep."""
+_STAGES = ("decode", "encode", "model")
+
+
+def cost_rows(name: str, server: Server, bodies: Sequence[bytes], rate: float, seconds: float) -> list[Row]:
+    """Where a request's CPU time goes, at a rate that the server bears easily."""
+    send(server.port, SCORE, bodies, poisson_times(rate, 2, seed=1))
+    before = _counted(server)
+    answered = int((send(server.port, SCORE, bodies, poisson_times(rate, seconds, seed=2)).status == 200).sum())
+    cpu, *stages = 1000 * (_counted(server) - before) / answered
+    parts = {f"{stage}, ms": ms for stage, ms in zip(_STAGES, stages, strict=True)}
+    return [
+        {
+            "served": name,
+            "requests": answered,
+            "CPU, ms": cpu,
+            **parts,
+            "beside the model, %": 100 * (1 - stages[-1] / cpu),
+        }
+    ]
+
+
+def _counted(server: Server) -> np.ndarray:
+    sums = [server.metric(f'serve_stage_seconds_sum{{stage="{stage}"}}') for stage in _STAGES]
+    return np.array([server.cpu_seconds(), *sums])
+
+
+def rate_rows(name: str, server: Server, bodies: Sequence[bytes], rates: Sequence[float], seconds: float) -> list[Row]:
+    """A row for each rate, up to the first that the server does not bear at all."""
+    rows: list[Row] = []
+    send(server.port, SCORE, bodies, poisson_times(min(rates), 2, seed=1))
+    for rate in tqdm(sorted(rates), name, leave=False, disable=None):
+        before = server.cpu_seconds()
+        load = send(server.port, SCORE, bodies, poisson_times(rate, seconds, seed=2))
+        cpu = server.cpu_seconds() - before
+        answered = int((load.status == 200).sum())
+        rows.append({"served": name, "requests/s": rate, **_latencies(load), "CPU, ms": 1000 * cpu / max(answered, 1)})
+        if (load.status != 200).mean() > 0.05:
+            break
+    return rows
+
+
+def _latencies(load: Load) -> Row:
+    return {
+        "requests": len(load.status),
+        "refused": int((load.status != 200).sum()),
+        "p50, ms": load.percentile(50),
+        "p99, ms": load.percentile(99),
+        "longest, ms": load.percentile(100),
+    }
+
+
+def highest_rates(rows: Sequence[Row]) -> list[Row]:
+    """The highest rate of each that is served, up to which p99 stays below `P99`."""
+    found: dict[str, float] = {}
+    for name in dict.fromkeys(row["served"] for row in rows):
+        found[name] = 0
+        for row in (row for row in rows if row["served"] == name):
+            if row["p99, ms"] >= P99:
+                break
+            found[name] = row["requests/s"]
+    return [{"served": name, f"requests/s with p99 below {P99:g} ms": rate} for name, rate in found.items()]
+
+
+def reload_rows(
+    server: Server, link: Path, bundles: Sequence[Path], bodies: Sequence[bytes], rate: float, seconds: float
+) -> list[Row]:
+    """Latencies without reloads, and of requests that are to leave while one goes on."""
+    quiet = send(server.port, SCORE, bodies, poisson_times(rate, seconds, seed=3))
+    with reloading(server, link, bundles, every=seconds / 10) as reloads:
+        busy = send(server.port, SCORE, bodies, poisson_times(rate, seconds, seed=4))
+    start = busy.clock + busy.start
+    during = busy.only(np.any([(start >= begin) & (start <= end) for begin, end in reloads], axis=0))
+    return [
+        {"reloads": 0, **_latencies(quiet), "p99 / without": 1.0},
+        {"reloads": len(reloads), **_latencies(during), "p99 / without": during.percentile(99) / quiet.percentile(99)},
+    ]
+
+
+@contextmanager
+def reloading(server: Server, link: Path, bundles: Sequence[Path], every: float) -> Iterator[list[tuple[float, float]]]:
+    """The symlink leads to the other bundle again and again, so many seconds after the last one answers.
+
+    Yields when each switch was made and when the first answer was the new one's, by `time.monotonic`, as they happen.
+    """
+    ended, reloads = threading.Event(), []
+
+    def run() -> None:
+        while not ended.wait(every):
+            before, begin = server.get("/v1/model"), time.monotonic()
+            switch(link, next(bundle for bundle in bundles if bundle.resolve() != link.resolve()))
+            while server.get("/v1/model") == before:
+                time.sleep(0.05)
+            reloads.append((begin, time.monotonic()))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield reloads
+    finally:
+        ended.set()
+        thread.join()
+
+
+def switch(link: Path, bundle: Path) -> None:
+    """The symlink leads to the bundle, in one step."""
+    new = link.with_name(f"{link.name}.new")
+    new.symlink_to(bundle)
+    os.replace(new, link)
+
+
+def memory_rows(
+    server: Server,
+    link: Path,
+    bundles: Sequence[Path],
+    bodies: Sequence[bytes],
+    rate: float,
+    minutes: float,
+    reloads: int,
+) -> list[Row]:
+    """Resident memory under load, ten times, while bundles are reloaded."""
+    rows: list[Row] = []
+    with reloading(server, link, bundles, every=60 * minutes / (reloads + 1)) as done:
+        for part in tqdm(range(10), "memory", leave=False, disable=None):
+            load = send(server.port, SCORE, bodies, poisson_times(rate, 6 * minutes, seed=part))
+            rows.append(
+                {
+                    "minutes": minutes * (part + 1) / 10,
+                    "reloads": len(done),
+                    "requests": len(load.status),
+                    "not answered": int((load.status != 200).sum()),
+                    "resident, MiB": server.resident_mib(),
+                }
+            )
+    return rows
