@@ -57,6 +57,10 @@ def application(bundle_folder: Path, zoo: Path) -> FastAPI:
         with torch.no_grad():
             return ScoreAnswer(scores=model(inputs)["y_pred"].squeeze(1).tolist())
 
+    @app.get("/v2/health/ready")
+    def ready() -> bool:
+        return True
+
     return app
 
 
