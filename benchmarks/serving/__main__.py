@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON, shapes: 
     `sizes` and `shapes` other than the default are for trying out.
     """
     parser = make_parser("serving", __doc__ or "", rounds=5)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default all")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS[:-1]), help="default all but memory")
     parser.add_argument(
         "--rates",
         type=float,

@@ -105,7 +105,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         head, separator, rest = self._received.partition(b"\r\n\r\n")
-        if not separator or not self._answer:
+        if not separator or not self._answer or self._answer.done():
             return
         lines = head.lower().split(b"\r\n")
         (size,) = (int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length:"))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from made_sizes import TINY
 
-from benchmarks.serving.__main__ import main
+from benchmarks.serving.__main__ import PARTS, main
 from benchmarks.serving.client import poisson_times, send
 from benchmarks.serving.load import highest_rates
 
@@ -73,7 +73,21 @@ def test_the_highest_rate_is_the_last_before_p99_is_above_the_bound() -> None:
 
 
 def test_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--rounds", "1", "--rates", "20", "30", "--seconds", "0.5", "--minutes", "0.02", "--reloads", "1"]
+    options = [
+        "--parts",
+        *PARTS,
+        "--rounds",
+        "1",
+        "--rates",
+        "20",
+        "30",
+        "--seconds",
+        "0.5",
+        "--minutes",
+        "0.02",
+        "--reloads",
+        "1",
+    ]
     shapes = ((3, 4), (12, 9))
     assert main([*options, "--json", str(tmp_path / "out.json")], TINY, shapes) == 0
     tables = json.loads((tmp_path / "out.json").read_text())["tables"]

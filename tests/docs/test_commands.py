@@ -81,6 +81,7 @@ NOT_RUN = {
         "python -m benchmarks.vocabulary",
         "python -m benchmarks.breakdown",
         "python -m benchmarks.gpu",
+        "python -m benchmarks.serving",
         "python -m benchmarks.train_step --batch-size 32 512 4096 --lengths amazon --rounds 2",
         "python -m benchmarks.train_step --batch-size 128 1024 --threads 1 --rounds 2",
         "python -m benchmarks.epoch --expid DIEN_amazon --rounds 9",
@@ -133,8 +134,8 @@ def run(command: str, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(sys, "argv", words[is_module:])
     try:
         if is_module:
-            if not hasattr(sys.modules.get(words[1]), "__path__"):  # of a package its __main__ is run
-                monkeypatch.delitem(sys.modules, words[1], raising=False)
+            is_package = hasattr(sys.modules.get(words[1]), "__path__")
+            monkeypatch.delitem(sys.modules, f"{words[1]}.__main__" if is_package else words[1], raising=False)
             runpy.run_module(words[1], run_name="__main__")
         else:
             runpy.run_path(str(ROOT / words[0]), run_name="__main__")
