@@ -85,10 +85,12 @@ def switch(site: Path, name: str) -> None:
 @pytest.fixture(scope="module")
 def server(site: Path) -> Iterator[Server]:
     server = Server(site, "--bundle", "current", "--workers", "2")
-    server.wait()
-    yield server
-    server.process.kill()
-    server.process.communicate()
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.process.kill()
+        server.process.communicate()
 
 
 @pytest.fixture(scope="module")

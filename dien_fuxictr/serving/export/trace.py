@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 from dien_fuxictr.common.errors import UserError
 from model_zoo.DIEN.src import DIEN
 
-from .inputs import dynamic_shapes, examples, inputs_of
+from .inputs import ROW, dynamic_shapes, examples, inputs_of
 from .padded import PaddedDIEN, Recurrences
 
 POOLED = ("DeepFM", "FM", "WideDeep")
@@ -39,12 +39,14 @@ class RepeatedRows(nn.Module):
 
 
 def check_model(model: BaseModel) -> None:
-    """Raises UserError for a model that cannot be exported; names those that can."""
+    """Raises UserError for a model that cannot be exported; names those that can, or the feature that is in the way."""
     if not isinstance(model, DIEN) and type(model).__name__ not in POOLED:
         raise UserError(
             f"{type(model).__name__} cannot be exported, as sizes in its forward pass depend on the values of its "
             f"inputs; those that can: DIEN, DIENLight, {', '.join(POOLED)}"
         )
+    if ROW in inputs_of(model):
+        raise UserError(f"feature {ROW!r}: the input that says which user a candidate is of has this name; rename it")
 
 
 def trace(model: BaseModel, recurrences: Recurrences) -> ExportedProgram:
