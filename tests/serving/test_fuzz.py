@@ -4,20 +4,15 @@ import copy
 import json
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from made_asgi import Client, Reply
-from made_columns import META, categorical, numeric, sequence, write_rows
+from made_columns import META, categorical, numeric, sequence
+from made_experiment import made_experiment
 
-from dien_fuxictr.experiment import open_experiment
-from dien_fuxictr.experiment.configuration.yaml_files import ConfigDumper
-from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.serving.app import App
 from dien_fuxictr.serving.bundle import open_bundle
 from dien_fuxictr.serving.request import Limits
@@ -35,21 +30,13 @@ COLUMNS = [
     sequence("cate_history", share_embedding="cate_id"),
     sequence("other_history", share_embedding="item_id", padding="pre", max_len=3),
 ]
-ENTRY = {
+MODEL = {
     "model": "DIEN",
-    "dataset_id": "made",
     "dien_target_field": [("item_id", "cate_id")],
     "dien_sequence_field": [("item_history", "cate_history")],
     "aux_loss_alpha": 0.5,
     "embedding_dim": 4,
     "dnn_hidden_units": [8],
-    "loss": "binary_crossentropy",
-    "task": "binary_classification",
-    "metrics": ["AUC"],
-    "optimizer": "adam",
-    "model_root": "models",
-    "verbose": 0,
-    "seed": 1,
 }
 VALID = {
     "user": {
@@ -105,19 +92,7 @@ def nearly_valid(draw: st.DrawFn) -> str:
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder = tmp_path_factory.mktemp("fuzz")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        write_rows(folder / "in")
-        files = {f"{split}_data": f"in/{split}.csv" for split in ("train", "valid", "test")}
-        data = {"data_root": "data", "data_format": "csv", "min_categr_count": 1, **files, "feature_cols": COLUMNS}
-        data["label_col"] = {"name": "label", "dtype": "float"}
-        Path("config").mkdir()
-        Path("config/model_config.yaml").write_text(yaml.dump({"Base": {}, "X": ENTRY}, Dumper=ConfigDumper))
-        Path("config/dataset_config.yaml").write_text(yaml.dump({"made": data}))
-        experiment = open_experiment("X", "config")
-        torch.manual_seed(1)
-        checkpoint.save(experiment.model.state_dict(), experiment.checkpoint)
-        write_bundle(experiment, Path("bundle"), [])
+    write_bundle(made_experiment(folder, MODEL, COLUMNS), folder / "bundle", [])
     client = Client(App(lambda: open_bundle(folder / "bundle"), Limits(100, 100), 20_000, 2)).loaded()
     assert not client.app.failure
     yield client

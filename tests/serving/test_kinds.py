@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import torch
-import yaml
-from made_columns import META, categorical, numeric, sequence, write_rows
+from made_columns import META, categorical, numeric, sequence
+from made_experiment import made_experiment
 
-from dien_fuxictr.experiment import Experiment, open_experiment
-from dien_fuxictr.experiment.configuration.yaml_files import ConfigDumper
-from dien_fuxictr.experiment.training import checkpoint
+from dien_fuxictr.experiment import Experiment
 from dien_fuxictr.serving.bundle import Bundle, open_bundle
 from dien_fuxictr.serving.examples import users_of_test
 from dien_fuxictr.serving.request import Limits, RequestReader
@@ -36,41 +33,11 @@ COLUMNS = [
     numeric("price", normalizer="MinMaxScaler"),
     numeric("score", fill_na=0.5),
 ]
-TRAINING = {"loss": "binary_crossentropy", "task": "binary_classification", "metrics": ["AUC"], "optimizer": "adam"}
 TARGETS = [("item_id", "cate_id"), ("item_id",)]
 SEQUENCES = [("item_history", "cate_history"), ("other_history",)]
 DIEN = {"model": "DIEN", "dien_target_field": TARGETS, "dien_sequence_field": SEQUENCES, "aux_loss_alpha": 0.5}
 DIN = {"model": "DIN", "din_target_field": TARGETS, "din_sequence_field": SEQUENCES}
 DTYPES = {"zip": pl.Int64, "age": pl.Int64, "price": pl.Float64, "score": pl.Float64}
-
-
-def made_experiment(folder: Path, model: dict[str, Any], columns: list[dict]) -> Experiment:
-    """With weights that are not trained, of a size that trained ones have."""
-    folder.mkdir(exist_ok=True)
-    rows = folder / "in"
-    if not rows.exists():
-        write_rows(rows)
-    entry = {
-        "data_root": str(folder / "data"),
-        "data_format": "csv",
-        **{f"{split}_data": str(rows / f"{split}.csv") for split in ("train", "valid", "test")},
-        "feature_cols": columns,
-        "label_col": {"name": "label", "dtype": "float"},
-        "min_categr_count": 1,
-    }
-    settings = {**TRAINING, "dataset_id": "made", "model_root": str(folder / "models"), "verbose": 0, "seed": 1}
-    (folder / "config").mkdir()
-    for name, content in (("model", {"Base": {}, "X": {**settings, **model}}), ("dataset", {"made": entry})):
-        text = yaml.dump(content, Dumper=ConfigDumper)
-        (folder / "config" / f"{name}_config.yaml").write_text(text)
-    experiment = open_experiment("X", folder / "config")
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for name, weight in experiment.model.named_parameters():
-            if "embedding" in name:  # but for that of the padding, which is zero
-                weight[1:].normal_(std=0.5)
-    checkpoint.save(experiment.model.state_dict(), experiment.checkpoint)
-    return experiment
 
 
 def moved_bundle(experiment: Experiment, folder: Path) -> Bundle:

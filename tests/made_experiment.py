@@ -1,0 +1,43 @@
+"""An experiment on rows with columns of every kind, with weights that nobody has trained."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from made_columns import write_rows
+
+from dien_fuxictr.experiment import Experiment, open_experiment
+from dien_fuxictr.experiment.configuration.yaml_files import ConfigDumper
+from dien_fuxictr.experiment.training import checkpoint
+
+TRAINING = {"loss": "binary_crossentropy", "task": "binary_classification", "metrics": ["AUC"], "optimizer": "adam"}
+
+
+def made_experiment(folder: Path, model: dict[str, Any], columns: list[dict]) -> Experiment:
+    """Its checkpoint is written; embeddings are of a size that trained ones have."""
+    folder.mkdir(exist_ok=True)
+    rows = folder / "in"
+    if not rows.exists():
+        write_rows(rows)
+    entry = {
+        "data_root": str(folder / "data"),
+        "data_format": "csv",
+        **{f"{split}_data": str(rows / f"{split}.csv") for split in ("train", "valid", "test")},
+        "feature_cols": columns,
+        "label_col": {"name": "label", "dtype": "float"},
+        "min_categr_count": 1,
+    }
+    settings = {**TRAINING, "dataset_id": "made", "model_root": str(folder / "models"), "verbose": 0, "seed": 1}
+    (folder / "config").mkdir()
+    for name, content in (("model", {"Base": {}, "X": {**settings, **model}}), ("dataset", {"made": entry})):
+        text = yaml.dump(content, Dumper=ConfigDumper)
+        (folder / "config" / f"{name}_config.yaml").write_text(text)
+    experiment = open_experiment("X", folder / "config")
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, weight in experiment.model.named_parameters():
+            if "embedding" in name:  # but for that of the padding, which is zero
+                weight[1:].normal_(std=0.5)
+    checkpoint.save(experiment.model.state_dict(), experiment.checkpoint)
+    return experiment
