@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from urllib.request import urlopen
@@ -19,9 +20,14 @@ class Server:
         command = [sys.executable, str(ROOT / "run_serve.py"), "--port", "0", *arguments]
         self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self.process.stdout
-        self.line = self.process.stdout.readline()
-        match = re.search(r"http://127\.0\.0\.1:(\d+) ", self.line)
-        assert match, self.line + self.process.communicate()[1]
+        limit = threading.Timer(600, self.process.kill)
+        limit.start()
+        said, match = "", None
+        while not match and (line := self.process.stdout.readline()):
+            self.line, said = line, said + line
+            match = re.search(r"http://127\.0\.0\.1:(\d+) ", line)
+        limit.cancel()
+        assert match, said + self.process.communicate()[1]
         self.port = int(match[1])
 
     def ask(self, method: str, path: str, content: object = None) -> tuple[int, dict]:

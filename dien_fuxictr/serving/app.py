@@ -4,16 +4,19 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from dien_fuxictr.dataset.encoding.online import FieldError
 
 from .asgi import Answer, Receive, Scope, Send, error, send_answer
-from .bundle import Bundle
+from .bundle import Bundle, open_bundle
 from .metrics import CONTENT_TYPE, Metrics
 from .queueing import BadDeadline, Full, Gone, Late, Queue, deadline_of
 from .request import Limits
 from .served import Malformed, Served
-from .versions import Versions
+from .settings import Settings
+from .versions import Versions, mark_of
 from .website import packed
 
 _RETRY = ((b"retry-after", b"1"),)
@@ -189,3 +192,16 @@ class App:
 
     async def _text_of_metrics(self, *_: object) -> Answer:
         return Answer(200, self._metrics.text(), CONTENT_TYPE)
+
+
+def make_app(settings: Settings, **more: Any) -> App:
+    """The application that settings describe; `more` as of `App`."""
+    folder = Path(settings.bundle)
+    return App(
+        partial(open_bundle, folder, settings.gpu),
+        Limits(settings.max_candidates, settings.max_behaviours),
+        settings.max_body,
+        settings.max_in_flight,
+        mark=partial(mark_of, folder),
+        **more,
+    )

@@ -29,6 +29,7 @@ examples:
   run_serve.py --expid DIEN_amazon --port 8080            its bundle, then the server
   run_serve.py --bundle DIEN_amazon.bundle                a bundle made elsewhere: no data set, no training is needed
   run_serve.py --workers 4                                four processes, each answers on a core of its own
+  run_serve.py --engine ray --workers 2 --max-workers 8   replicas on Ray Serve, as many as the load needs
   curl http://127.0.0.1:8080/v1/model                     what is served, and an example request
   run_serve.py --expid DIEN_amazon --export onnx DIEN.onnx   a file for ONNX Runtime instead of a server
   ln -sfn new current.tmp && mv -T current.tmp current    another bundle, of a server with --bundle current: within 2 s
@@ -87,6 +88,19 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="processes on the port, each with the model and one thread for it; default 1; more need Linux",
     )
+    parser.add_argument(
+        "--engine",
+        choices=("embedded", "ray"),
+        default="embedded",
+        help='what runs the workers: this command itself (default), or Ray Serve (pip install "ray[serve]"), on the '
+        "cluster that RAY_ADDRESS names or else on this machine",
+    )
+    parser.add_argument(
+        "--max-workers",
+        type=_positive,
+        metavar="N",
+        help="with --engine ray: up to so many, when more than two requests are in flight in each; default --workers",
+    )
     for name, default, what in (
         ("max-body", 4 << 20, "bytes of a request's body; more is answered by 413"),
         ("max-in-flight", 64, "requests at a time, of each worker; more are answered by 503"),
@@ -105,6 +119,14 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
                 parser.error(f"--{name.replace('_', '-')} goes with a server, not with --export")
     if options.bundle and options.settings:
         parser.error("--set, --data-root and --model-root go with an experiment, not with --bundle")
+    if options.engine == "ray":
+        options.max_workers = options.max_workers or options.workers
+        if options.max_workers < options.workers:
+            parser.error(f"--max-workers {options.max_workers} is less than --workers {options.workers}")
+        if options.gpu >= 0:
+            parser.error("--gpu goes with --engine embedded: on Ray a replica has a CPU")
+    elif options.max_workers:
+        parser.error("--max-workers goes with --engine ray")
     return options
 
 
@@ -153,9 +175,14 @@ def _run(options: argparse.Namespace) -> int:
             if field.name not in ("bundle", "gpu")
         },
     )
-    if settings.workers > 1:
+    if options.engine == "ray":
+        from .on_ray import serve_on_ray
+
+        serve_on_ray(settings, options.max_workers)
+    elif settings.workers > 1:
         become_supervisor(settings)
-    serve_alone(settings)
+    else:
+        serve_alone(settings)
     return 0
 
 

@@ -10,8 +10,8 @@ INSTALL = 'pip install "uvicorn[standard]" orjson prometheus-client safetensors'
 
 
 @contextmanager
-def needed() -> Iterator[None]:
-    """Around imports of them.
+def needed(install: str = INSTALL) -> Iterator[None]:
+    """Around imports of them, which `install` installs.
 
     Raises:
         UserError: one is not installed; says how to install it.
@@ -19,7 +19,7 @@ def needed() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise UserError(f"serving needs the package {error.name}, which is not installed: {INSTALL}") from error
+        raise UserError(f"serving needs the package {error.name}, which is not installed: {install}") from error
 
 
 def import_server() -> None:

@@ -50,9 +50,8 @@ def bind_beside(host: str, port: int) -> socket.socket:
     return bound
 
 
-def announce(bundle: str, listener: socket.socket) -> None:
+def announce(bundle: str, host: str, port: int) -> None:
     """Say where it is served, and to whom."""
-    host, port = listener.getsockname()[:2]
     who = "only this machine reaches it" if host == LOCAL else "whoever reaches this address may ask"
     print(f"serving {bundle} on http://{f'[{host}]' if ':' in host else host}:{port} ({who})", flush=True)
 

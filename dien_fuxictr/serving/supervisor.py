@@ -179,7 +179,7 @@ def main(arguments: list[str]) -> int:
         listeners = [bind_beside(settings.host, settings.port) for _ in range(settings.workers)]
         for listener in listeners:
             listener.listen(BACKLOG)
-        announce(settings.bundle, reserved)
+        announce(settings.bundle, *reserved.getsockname()[:2])
         try:
             asyncio.run(Supervisor(settings, metrics, listeners).run())
         except WorkerDied as error:

@@ -9,8 +9,6 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
-from pathlib import Path
 
 from dien_fuxictr.common.errors import UserError, exit_code
 
@@ -30,7 +28,7 @@ def serve_alone(settings: Settings) -> None:
         UserError: the bundle does not fit itself, or the port is taken.
     """
     listener = listen(settings.host, settings.port)
-    announce(settings.bundle, listener)
+    announce(settings.bundle, *listener.getsockname()[:2])
     _serve(settings, listener)
 
 
@@ -83,28 +81,16 @@ def _serve(settings: Settings, listener: socket.socket, tie: Tie | None = None, 
     import torch
     import uvicorn
 
-    from .app import App
-    from .bundle import open_bundle
-    from .request import Limits
-    from .versions import mark_of
+    from .app import make_app
 
     torch.set_num_threads(1)
-    folder = Path(settings.bundle)
     server: uvicorn.Server
 
     def end() -> None:
         server.should_exit = True
 
-    app = App(
-        partial(open_bundle, folder, settings.gpu),
-        Limits(settings.max_candidates, settings.max_behaviours),
-        settings.max_body,
-        settings.max_in_flight,
-        failed=end,
-        mark=partial(mark_of, folder),
-        accepts_at_once=accepts_at_once,
-        **({"others": tie.others} if tie else {}),
-    )
+    others = {"others": tie.others} if tie else {}
+    app = make_app(settings, failed=end, accepts_at_once=accepts_at_once, **others)
     server = uvicorn.Server(
         uvicorn.Config(
             app,  # pyright: ignore[reportArgumentType]

@@ -25,6 +25,7 @@ NOT_RUN = {
         'pip install "uvicorn[standard]" orjson prometheus-client safetensors',
         "pip install matplotlib",
         "pip install optuna",
+        'pip install "ray[serve]"',
         "git clone https://github.com/reczoo/FuxiCTR",
     ],
     "tests/house/test_packaging.py installs and runs it": ["pip install .", "run_expid --expid DIEN_amazon"],
@@ -39,6 +40,9 @@ NOT_RUN = {
     "exports for seconds; tests/serving/export/test_files.py does the same": [
         "python run_serve.py --expid DIEN_amazon --export onnx DIEN_amazon.onnx",
         "python run_serve.py --bundle DIEN_amazon.bundle --export torch DIEN_amazon.pt2",
+    ],
+    "the same on Ray; tests/serving/test_on_ray.py runs it": [
+        "python run_serve.py --bundle DIEN_amazon.bundle --engine ray --workers 2 --max-workers 8",
     ],
     "switches what that server serves; tests/serving/test_cli.py runs it": [
         "ln -sfn new current.tmp",

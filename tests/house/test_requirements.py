@@ -5,7 +5,7 @@ import re
 import pytest
 from source_code import ROOT, modules
 
-LINE = re.compile(r"(?P<name>\w[\w-]*)(\[\w+\])?(?P<versions>[^#;]*)(;[^#]*)?(# *(?P<reason>.+))?")
+LINE = re.compile(r"(?P<name>\w[\w-]*)(?P<extra>\[\w+\])?(?P<versions>[^#;]*)(;[^#]*)?(# *(?P<reason>.+))?")
 FILES = {file.name: file.read_text().splitlines() for file in sorted(ROOT.glob("requirements*.txt"))}
 OPTIONAL = ("requirements-optional.txt", "requirements-serve.txt")
 OTHER_NAMES = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
@@ -41,5 +41,5 @@ def test_every_requirement_is_named_once_with_its_reason() -> None:
     requirements = [line for lines in FILES.values() for line in lines if line and not line.startswith(("#", "-r "))]
     matches = [LINE.fullmatch(line) for line in requirements]
     assert all(match and match["versions"].strip() and match["reason"] for match in matches), requirements
-    names = [match["name"].lower() for match in matches if match]
+    names = [(match["name"].lower(), match["extra"]) for match in matches if match]
     assert len(set(names)) == len(names)
