@@ -197,7 +197,7 @@ def draw_front(tables: Tables) -> Any:
             auc = np.array(row["AUC"])
             deviation = auc.std(ddof=1) if len(auc) > 1 else 0
             place.errorbar(ms, auc.mean(), deviation, fmt="o", color=color(number), label=row["experiment"])
-        place.set(title=title, xlabel="ms of the processor, a request", ylabel="test AUC", xscale="log")
+        place.set(title=Path(title).name, xlabel="ms of the processor, a request", ylabel="test AUC", xscale="log")
         place.xaxis.set_major_formatter("{x:,g}")
         place.xaxis.set_minor_formatter("{x:,g}")
         place.grid(alpha=0.3)

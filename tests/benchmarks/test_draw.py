@@ -117,7 +117,7 @@ LONG = {
     },
     "vocabulary": REPORTS["vocabulary"],
     "front": {
-        f"Quality and latency, comparisons/{dataset}": [
+        f"Quality and latency, comparisons/rocket_{dataset}": [
             {"experiment": f"DIENLight_{dataset}_{number}", "parameters": number > 0, "ms": ms, "AUC": [0.8, 0.85]}
             for number, ms in enumerate((13.0, 2.1, 2.2, 2.1, 2.1, 2.1, 2.1))
         ]
