@@ -1,10 +1,11 @@
 """What a served score costs.
 
-paths   one user's candidates scored natively and layer by layer, one thread, no HTTP
-http    where the CPU time of a request goes: JSON, encoding, model, all else
-load    latency against the rate of requests, which leave at given times (open loop) as those of independent users do
-reload  latency while a bundle takes another's place
-memory  of the server, under load with reloads
+paths     one user's candidates scored natively and layer by layer, one thread, no HTTP
+batching  requests that are scored one by one, and several together
+http      where the CPU time of a request goes: JSON, encoding, model, all else
+load      latency against the rate of requests, which leave at given times (open loop) as those of independent users do
+reload    latency while a bundle takes another's place
+memory    of the server, under load with reloads
 
 The server has one core, and whoever asks another one. Weights are random and items uniform: what a score costs does not
 depend on them.
@@ -25,12 +26,13 @@ from dien_fuxictr.common.errors import exit_code
 from ..made import AMAZON, Sizes
 from ..race import add_zoo
 from ..report import Row, make_parser, publish
+from .batching import batching_rows
 from .bundles import Workshop
 from .load import cost_rows, highest_rates, memory_rows, rate_rows, reload_rows
 from .paths import Shape, path_rows, ratio_rows
 from .server import server_and_client_cores, serving
 
-PARTS = ("paths", "http", "load", "reload", "memory")
+PARTS = ("paths", "batching", "http", "load", "reload", "memory")
 SHAPES = ((20, 50), (50, 200), (100, 1000))
 SERVED: dict[str, dict[str, Any]] = {"H 36": {}, "H 32": {"gru_hidden_size": 32}}
 PEER = "zoo's DIEN, FastAPI"
@@ -67,6 +69,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Si
         if "paths" in parts:
             rows = tables["Scoring, one thread"] = path_rows(workshop, shapes, options.rounds)
             tables["Ratios"] = ratio_rows(rows, shapes)
+        if "batching" in parts:
+            tables["Requests that are scored together"] = batching_rows(workshop, shapes, options.rounds)
         core, own = server_and_client_cores()
         if core == own:
             notes.append("this machine has one core, which the server shares with whoever asks")

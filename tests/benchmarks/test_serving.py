@@ -100,6 +100,8 @@ def test_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert ratios["layer by layer / native, H 36"] == pytest.approx(
         ms["12 x 9", "H 36", "layer by layer"] / ms["12 x 9", "H 36", "native"]
     )
+    together = tables["Requests that are scored together"]
+    assert [row["behaviours x candidates"] for row in together] == ["3 x 4", "12 x 9"]
     assert [(row["served"], row["requests/s"]) for row in tables["Latency against the rate"]] == [
         ("H 36", 20),
         ("H 36", 30),
