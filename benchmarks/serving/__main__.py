@@ -16,7 +16,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import orjson
@@ -29,12 +28,12 @@ from ..report import Row, make_parser, publish
 from .batching import batching_rows
 from .bundles import Workshop
 from .load import cost_rows, highest_rates, memory_rows, rate_rows, reload_rows
-from .paths import Shape, path_rows, ratio_rows
+from .paths import MODELS, Shape, file_name, path_rows, ratio_rows
 from .server import server_and_client_cores, serving
 
 PARTS = ("paths", "batching", "http", "load", "reload", "memory")
 SHAPES = ((20, 50), (50, 200), (100, 1000))
-SERVED: dict[str, dict[str, Any]] = {"H 36": {}, "H 32": {"gru_hidden_size": 32}}
+SERVED = ("H 36", "H 32", "H 32, light")
 PEER = "zoo's DIEN, FastAPI"
 _PEER_COMMAND = ["-m", "benchmarks.serving.peer"]
 
@@ -91,7 +90,7 @@ def _served_tables(
 ) -> dict[str, list[Row]]:
     costs: list[Row] = []
     rates: list[Row] = []
-    bundles = {name: workshop.bundle(name.replace(" ", "_"), **keys) for name, keys in SERVED.items()}
+    bundles = {name: workshop.bundle(file_name(name), **MODELS[name]) for name in SERVED}
     commands = {name: _command(bundle) for name, bundle in bundles.items()}
     if options.zoo:
         commands[PEER] = [*_PEER_COMMAND, "--zoo", str(options.zoo.resolve()), "--bundle", str(bundles["H 36"])]

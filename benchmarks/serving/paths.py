@@ -24,8 +24,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "H 36, Dice": {"attention_activation": "Dice"},
     "H 108": {"gru_hidden_size": 108},
     "H 32": {"gru_hidden_size": 32},
+    "H 32, light": {"gru_hidden_size": 32, "attention_hidden_units": [16, 8], "dnn_hidden_units": [64, 32]},
 }
-"""Name -> keys of DIEN."""
+"""Name -> keys of DIEN; the light one is that of config/rocket_launching."""
 
 Shape = tuple[int, int]
 """Behaviours and candidates."""
@@ -36,7 +37,7 @@ def path_rows(workshop: Workshop, shapes: Sequence[Shape], rounds: int) -> list[
     torch.set_num_threads(1)
     tasks: dict[tuple[str, str, Shape], Callable[[], object]] = {}
     for name, keys in MODELS.items():
-        bundle = open_bundle(workshop.bundle(name.replace(" ", "_").replace(",", ""), **keys))
+        bundle = open_bundle(workshop.bundle(file_name(name), **keys))
         read, native = RequestReader(bundle, Limits()).read, scorer_of(bundle.model)
         for shape in shapes:
             inputs = read(workshop.request(*shape, np.random.default_rng(0)))
@@ -68,10 +69,18 @@ def ratio_rows(rows: Sequence[Row], shapes: Sequence[Shape]) -> list[Row]:
             f"{LAYERS} / {NATIVE}, H 36": of(shape, "H 36", LAYERS) / of(shape, "H 36", NATIVE),
             f"Dice / Sigmoid, {NATIVE}": of(shape, "H 36, Dice", NATIVE) / of(shape, "H 36", NATIVE),
             f"Dice / Sigmoid, {LAYERS}": of(shape, "H 36, Dice", LAYERS) / of(shape, "H 36", LAYERS),
-            f"H 108 {LAYERS} / H 32 {NATIVE}": of(shape, "H 108", LAYERS) / of(shape, "H 32", NATIVE),
+            **{
+                f"H 108 {LAYERS} / {small} {NATIVE}": of(shape, "H 108", LAYERS) / of(shape, small, NATIVE)
+                for small in ("H 32", "H 32, light")
+            },
         }
         for shape in shapes
     ]
+
+
+def file_name(name: str) -> str:
+    """Of a model's name, an experiment id."""
+    return name.replace(",", "").replace(" ", "_")
 
 
 def _text(shape: Shape) -> str:

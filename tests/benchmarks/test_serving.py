@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from made_sizes import TINY
 
+from benchmarks.serving import __main__ as program
 from benchmarks.serving.__main__ import PARTS, main
 from benchmarks.serving.client import poisson_times, send
 from benchmarks.serving.load import highest_rates
@@ -72,7 +73,8 @@ def test_the_highest_rate_is_the_last_before_p99_is_above_the_bound() -> None:
     ]
 
 
-def test_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "SERVED", ("H 32, light",))
     options = [
         "--parts",
         *PARTS,
@@ -94,7 +96,7 @@ def test_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     printed = capsys.readouterr().out
     assert all(f"### {title}\n" in printed for title in tables)
     paths = tables["Scoring, one thread"]
-    assert len(paths) == 4 * 2 * 2 and all(row["ms"] == 1000 * min(row["seconds"]) for row in paths)
+    assert len(paths) == 5 * 2 * 2 and all(row["ms"] == 1000 * min(row["seconds"]) for row in paths)
     ms = {(row["behaviours x candidates"], row["model"], row["path"]): row["ms"] for row in paths}
     (_, ratios) = tables["Ratios"]
     assert ratios["layer by layer / native, H 36"] == pytest.approx(
@@ -103,10 +105,8 @@ def test_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     together = tables["Requests that are scored together"]
     assert [row["behaviours x candidates"] for row in together] == ["3 x 4", "12 x 9"]
     assert [(row["served"], row["requests/s"]) for row in tables["Latency against the rate"]] == [
-        ("H 36", 20),
-        ("H 36", 30),
-        ("H 32", 20),
-        ("H 32", 30),
+        ("H 32, light", 20),
+        ("H 32, light", 30),
     ]
     assert all(row["refused"] == 0 for row in tables["Latency against the rate"])
     for row in tables["A request's CPU time"]:
