@@ -49,7 +49,7 @@ NOT_RUN = {
         "mv -T current.tmp current",
     ],
     "asks that server; tests/serving/test_app.py asks the same": [" ".join(CURL.split())],
-    "is this suite": [".venv/bin/python -m pytest --cov"],
+    "is this suite": [".venv/bin/python -m pytest --cov -n 2"],
     "needs a FuxiCTR checkout; tests/model_zoo/test_zoo_contract.py drops the folder into the form of one": [
         "python3 -m venv FuxiCTR/.venv",
         ". FuxiCTR/.venv/bin/activate",
