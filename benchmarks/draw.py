@@ -206,18 +206,22 @@ def draw_front(tables: Tables) -> Any:
 
 
 def draw_serving(tables: Tables) -> Any:
-    """p99 against the rate of requests, of each that is served."""
-    figure, (place,) = panels(1, 3.6)
+    """p99 against the rate of requests, of each that is served, a panel for each kind of times."""
     rows = tables["Latency against the rate"]
-    for number, name in enumerate(dict.fromkeys(row["served"] for row in rows)):
-        points = [(row["requests/s"], row["p99, ms"]) for row in rows if row["served"] == name]
-        place.plot(*zip(*points, strict=True), marker="o", label=name, color=color(number))
-    place.axhline(P99, color="0.6", linestyle="--")
-    place.annotate(f"{P99:g} ms", (1, P99), (0, 3), place.get_yaxis_transform(), "offset points", ha="right")
-    place.set(yscale="log", xlabel="requests/s, one core, 50 behaviours x 200 candidates", ylabel="p99, ms")
-    place.yaxis.set_major_formatter("{x:,g}")
-    place.grid(alpha=0.3)
-    place.legend(frameon=False)
+    names, kinds = (list(dict.fromkeys(row[key] for row in rows)) for key in ("served", "times"))
+    figure, axes = panels(len(kinds), 3.4)
+    for place, kind in zip(axes, kinds, strict=True):
+        for number, name in enumerate(names):
+            points = [
+                (row["requests/s"], row["p99, ms"]) for row in rows if (row["served"], row["times"]) == (name, kind)
+            ]
+            place.plot(*zip(*points, strict=True), marker="o", label=name, color=color(number))
+        place.axhline(P99, color="0.6", linestyle="--")
+        place.annotate(f"{P99:g} ms", (1, P99), (0, 3), place.get_yaxis_transform(), "offset points", ha="right")
+        place.set(yscale="log", xlabel="requests/s", ylabel="p99, ms", title=f"{kind} times")
+        place.yaxis.set_major_formatter("{x:,g}")
+        place.grid(alpha=0.3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 

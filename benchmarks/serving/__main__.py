@@ -3,7 +3,8 @@
 paths     one user's candidates scored natively and layer by layer, one thread, no HTTP
 batching  requests that are scored one by one, and several together
 http      where the CPU time of a request goes: JSON, encoding, model, all else
-load      latency against the rate of requests, which leave at given times (open loop) as those of independent users do
+load      latency against the rate of requests, which leave at given times (open loop): at equal distances, and as those
+          of independent users do (Poisson)
 reload    latency while a bundle takes another's place
 memory    of the server, under load with reloads
 

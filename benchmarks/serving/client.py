@@ -43,6 +43,11 @@ def poisson_times(rate: float, seconds: float, seed: int) -> np.ndarray:
     return np.cumsum(gaps)
 
 
+def even_times(rate: float, seconds: float) -> np.ndarray:
+    """Times at equal distances: no request meets another but where the server is slow."""
+    return np.arange(int(rate * seconds)) / rate
+
+
 def send(port: int, path: str, bodies: Sequence[bytes], times: np.ndarray) -> Load:
     """Send bodies in turn at these times, each over a connection that is free, or a new one."""
     return asyncio.run(_send(port, path, bodies, times))
@@ -58,6 +63,8 @@ async def _send(port: int, path: str, bodies: Sequence[bytes], times: np.ndarray
 
     async def one(number: int) -> None:
         try:
+            while free and free[-1].closed:  # a server closes what is idle for seconds
+                free.pop()
             connection = free.pop() if free else (await loop.create_connection(_Connection, "127.0.0.1", port))[1]
             status = await connection.ask(requests[number % len(requests)])
         except OSError:

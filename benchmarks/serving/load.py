@@ -5,13 +5,14 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from ..report import Row
-from .client import Load, poisson_times, send
+from .client import Load, even_times, poisson_times, send
 from .server import Server
 
 SCORE = "/v1/score"
@@ -44,17 +45,19 @@ def _counted(server: Server) -> np.ndarray:
 
 
 def rate_rows(name: str, server: Server, bodies: Sequence[bytes], rates: Sequence[float], seconds: float) -> list[Row]:
-    """A row for each rate, up to the first that the server does not bear at all."""
+    """A row for each rate and kind of times, up to where p99 is a second or more."""
     rows: list[Row] = []
     send(server.port, SCORE, bodies, poisson_times(min(rates), 2, seed=1))
-    for rate in tqdm(sorted(rates), name, leave=False, disable=None):
-        before = server.cpu_seconds()
-        load = send(server.port, SCORE, bodies, poisson_times(rate, seconds, seed=2))
-        cpu = server.cpu_seconds() - before
-        answered = int((load.status == 200).sum())
-        rows.append({"served": name, "requests/s": rate, **_latencies(load), "CPU, ms": 1000 * cpu / max(answered, 1)})
-        if (load.status != 200).mean() > 0.05:
-            break
+    for kind, times_of in (("even", even_times), ("Poisson", partial(poisson_times, seed=2))):
+        for rate in tqdm(sorted(rates), f"{name}, {kind}", leave=False, disable=None):
+            before = server.cpu_seconds()
+            load = send(server.port, SCORE, bodies, times_of(rate, seconds))
+            cpu = server.cpu_seconds() - before
+            answered = int((load.status == 200).sum())
+            row = {"served": name, "times": kind, "requests/s": rate, **_latencies(load)}
+            rows.append({**row, "CPU, ms": 1000 * cpu / max(answered, 1)})
+            if row["p99, ms"] >= 1000:
+                break
     return rows
 
 
@@ -69,15 +72,18 @@ def _latencies(load: Load) -> Row:
 
 
 def highest_rates(rows: Sequence[Row]) -> list[Row]:
-    """The highest rate of each that is served, up to which p99 stays below `P99`."""
-    found: dict[str, float] = {}
-    for name in dict.fromkeys(row["served"] for row in rows):
-        found[name] = 0
-        for row in (row for row in rows if row["served"] == name):
+    """The highest rate of each that is served and each kind of times, up to which p99 stays below `P99`."""
+    found: dict[tuple[str, str], float] = {}
+    for key in dict.fromkeys((row["served"], row["times"]) for row in rows):
+        found[key] = 0
+        for row in (row for row in rows if (row["served"], row["times"]) == key):
             if row["p99, ms"] >= P99:
                 break
-            found[name] = row["requests/s"]
-    return [{"served": name, f"requests/s with p99 below {P99:g} ms": rate} for name, rate in found.items()]
+            found[key] = row["requests/s"]
+    return [
+        {"served": name, "times": kind, f"requests/s with p99 below {P99:g} ms": rate}
+        for (name, kind), rate in found.items()
+    ]
 
 
 def reload_rows(

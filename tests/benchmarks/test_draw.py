@@ -36,6 +36,12 @@ FRONT = [
     {"experiment": name, "parameters": size, "ms": ms, "AUC": auc}
     for name, size, ms, auc in (("large", 90, 9.0, [0.8, 0.82]), ("light", 10, 2.0, [0.7]), ("beside", 10, 2.1, [0.6]))
 ]
+RATES = [
+    {"served": name, "times": kind, "requests/s": rate, "p99, ms": p99}
+    for name in ("ours", "peer")
+    for kind in ("even", "Poisson")
+    for rate, p99 in ((5, 4.0), (50, 30.0), (100, float("inf")))
+]
 REPORTS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "train_step": {"Training step, B = 8": RACE, "B = 9": RACE, "B = 10": RACE, "multiples": [{"peer": "peer"}]},
     "inference": {"Scoring": RACE},
@@ -43,6 +49,7 @@ REPORTS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "vocabulary": {"by vocabulary": VOCABULARY},
     "breakdown": {"B = 8": PARTS, "B = 9": PARTS},
     "front": {"one": FRONT, "another": FRONT},
+    "serving": {"Latency against the rate": RATES, "Ratios": [{"model": "ours"}]},
 }
 
 
@@ -67,6 +74,20 @@ def test_a_users_style_changes_nothing(tmp_path: Path) -> None:
             assert draw.main([file, "--out", str(tmp_path / name)]) == 0
     plain, in_style = ((tmp_path / name / "lengths.png").read_bytes() for name in ("default", "ggplot"))
     assert plain == in_style
+
+
+def test_every_program_with_a_picture_has_a_report() -> None:
+    assert REPORTS.keys() == draw.PICTURES.keys()
+
+
+def test_p99_of_each_that_is_served_by_kind_of_times() -> None:
+    axes = draw.draw_serving(REPORTS["serving"]).axes
+    assert [place.get_title() for place in axes] == ["even times", "Poisson times"]
+    for place in axes:
+        ours, peer, bound = place.get_lines()
+        assert (ours.get_label(), peer.get_label()) == ("ours", "peer")
+        assert list(ours.get_xdata()) == [5, 50, 100] and list(ours.get_ydata())[:2] == [4, 30]
+        assert set(bound.get_ydata()) == {draw.P99}
 
 
 def test_a_panel_for_each_race_and_in_it_a_bar_for_each_system_below_what_it_computes() -> None:
