@@ -203,7 +203,7 @@ def test_records_without_the_fields(tmp_path: Path) -> None:
         categories_of(tmp_path, [meta_line("a", SHAMPOO, "2018")], {"a"}, form="2014")
 
 
-@pytest.mark.parametrize("content", [b"", b"\n \n", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"", b"\n \n", gzip.compress(b"", mtime=0)])
 def test_empty_files(content: bytes, tmp_path: Path) -> None:
     reviews, meta = write_raw(tmp_path, REVIEWS, CATEGORIES, gzipped=False)
     (tmp_path / "empty").write_bytes(content)
