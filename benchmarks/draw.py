@@ -220,6 +220,7 @@ def draw_serving(tables: Tables) -> Any:
         place.annotate(f"{P99:g} ms", (1, P99), (0, 3), place.get_yaxis_transform(), "offset points", ha="right")
         place.set(yscale="log", xlabel="requests/s", ylabel="p99, ms", title=f"{kind} times")
         place.yaxis.set_major_formatter("{x:,g}")
+        place.yaxis.set_minor_formatter("{x:,g}")
         place.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure

@@ -86,6 +86,7 @@ NOT_RUN = {
         "python -m benchmarks.breakdown",
         "python -m benchmarks.gpu",
         "python -m benchmarks.serving",
+        "python -m benchmarks.serving --parts load --rates 10 50 100 150 200 250 300 --seconds 4 --json serving.json",
         "python -m benchmarks.train_step --batch-size 32 512 4096 --lengths amazon --rounds 2",
         "python -m benchmarks.train_step --batch-size 128 1024 --threads 1 --rounds 2",
         "python -m benchmarks.epoch --expid DIEN_amazon --rounds 9",
@@ -95,6 +96,7 @@ NOT_RUN = {
         "python -m benchmarks.vocabulary --items 10000 10000000 --uniform --json vocabulary_uniform.json",
     ],
     "measures a FuxiCTR checkout too": [
+        "python -m benchmarks.serving --zoo ZOO --seconds 10",
         "python -m benchmarks.train_step --batch-size 128 1024 --rounds 8 --memory 1024 --zoo FuxiCTR",
         "python -m benchmarks.train_step --batch-size 128 1024 --rounds 8 --memory 1024 --zoo ZOO "
         "--json train_step.json",
@@ -111,6 +113,7 @@ NOT_RUN = {
     ],
     "draws what those have measured": [
         "python -m benchmarks.draw front.json --out docs/images",
+        "python -m benchmarks.draw serving.json --out docs/images",
         "python -m benchmarks.draw train_step.json inference.json lengths.json vocabulary.json breakdown.json "
         "--out docs/images",
     ],
