@@ -3,10 +3,13 @@
 import http.client
 import json
 import re
+import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -56,6 +59,20 @@ class Server:
                 return
             time.sleep(0.1)
         raise TimeoutError
+
+    def end_amid(self, request: object, meanwhile: Callable[[], object]) -> tuple[int, str]:
+        """By SIGTERM, while a request comes, which is answered; `meanwhile` runs before its body is whole."""
+        body = json.dumps(request).encode()
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as slow:
+            head = f"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            slow.sendall(head + body[:10])
+            while self.metric("in_flight") < 1:
+                time.sleep(0.05)
+            self.process.send_signal(signal.SIGTERM)
+            meanwhile()
+            slow.sendall(body[10:])
+            assert slow.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
+        return self.end()
 
     def end(self) -> tuple[int, str]:
         _, errors = self.process.communicate(timeout=60)

@@ -36,19 +36,20 @@ class Workshop:
         self._write_rows()
 
     def bundle(self, name: str, seed: int = 0, **keys: Any) -> Path:
-        """The folder of a bundle.
+        """The folder of a bundle, which is made once.
 
         Args:
-            name: of the experiment.
+            name: of the experiment, another one for other keys.
             seed: of the weights.
             keys: of DIEN, or another `model` with its keys, beside those of the sizes.
         """
-        experiment = self._experiment(name, seed, keys)
-        experiment.prepare()
-        experiment.folder.mkdir(parents=True, exist_ok=True)
-        torch.save(experiment.model.state_dict(), experiment.checkpoint)
         folder = self._folder / f"{name}_{seed}.bundle"
-        write_bundle(experiment, folder, [])
+        if not folder.is_dir():
+            experiment = self._experiment(name, seed, keys)
+            experiment.prepare()
+            experiment.folder.mkdir(parents=True, exist_ok=True)
+            torch.save(experiment.model.state_dict(), experiment.checkpoint)
+            write_bundle(experiment, folder, [])
         return folder
 
     def _experiment(self, name: str, seed: int, keys: dict[str, Any]) -> Experiment:

@@ -1,10 +1,12 @@
 """The systems that are measured: this project's always, a peer's where it is installed."""
 
 import importlib.util
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
+import made_sizes
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -16,16 +18,7 @@ from benchmarks.made import AMAZON, Sizes, make_batch, make_lengths, trimmed
 from benchmarks.runner import padded_for
 from benchmarks.systems import INNER_PRODUCT, NET, NO_AUX, System, Work
 
-TINY = Sizes(
-    items=50,
-    categories=12,
-    contexts=6,
-    embedding=4,
-    attention_units=(6, 3),
-    aux_units=(6, 3),
-    mlp_units=(8, 4),
-    max_len=7,
-)
+TINY = replace(made_sizes.TINY, max_len=7)
 
 
 def moved_by_a_step(system: System) -> list[bool]:

@@ -1,6 +1,5 @@
 """`run_serve.py`: bad input is one line; a server scores by HTTP as `--predict` does, and ends when it is told to."""
 
-import json
 import re
 import shutil
 import signal
@@ -47,19 +46,12 @@ def test_it_scores_the_test_rows_as_predict_and_ends_when_told(server: Server, p
     one = server.ask("POST", "/v1/score", requests[0])[1]["scores"]
     assert one == pytest.approx(expected[: len(one)], abs=1e-5)
 
-    body = json.dumps(requests[0]).encode()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as slow:
-        head = f"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        slow.sendall(head + body[:10])
-        while server.metric("in_flight") < 1:
-            time.sleep(0.05)
-        server.process.send_signal(signal.SIGTERM)
+    def nobody_else_is_let_in() -> None:
         time.sleep(0.5)
         with pytest.raises(OSError):
             socket.create_connection(("127.0.0.1", server.port), timeout=5).close()
-        slow.sendall(body[10:])
-        assert slow.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
-    assert server.end() == (0, "")
+
+    assert server.end_amid(requests[0], nobody_else_is_let_in) == (0, "")
 
 
 def test_a_bundle_is_served_where_nothing_else_is(bundle_folder: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import importlib.util
 import json
 import os
 import shutil
-import signal
 import socket
 import sys
 import time
@@ -90,17 +89,7 @@ def test_two_replicas_answer_as_one_process_does(server: Server, site: Path, ope
     switch("broken", "refused")
     compare("b")
 
-    body = json.dumps(requests[0]).encode()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as slow:
-        head = f"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        slow.sendall(head + body[:10])
-        while server.metric("in_flight") < 1:
-            time.sleep(0.05)
-        server.process.send_signal(signal.SIGTERM)
-        time.sleep(2)
-        slow.sendall(body[10:])
-        assert slow.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
-    code, errors = server.end()
+    code, errors = server.end_amid(requests[0], meanwhile=lambda: time.sleep(2))
     assert (
         code == 0 and f"not reloaded, the earlier model goes on: bundle {site / 'broken'}: {WEIGHTS} is not" in errors
     )
