@@ -59,7 +59,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
     tables = {f"Quality and latency, {folder}": _rows(folder, found, options) for folder, found in results.items()}
     notes = [
         f"ms: of the processor, one thread, a request of {options.behaviours} behaviours and {options.candidates} "
-        f"candidates; the best of {options.rounds}"
+        f"candidates; the best of {options.rounds}; requests/s: so many fill a core with their scores alone"
     ]
     publish("front", tables, notes, options.json, arguments=arguments)
     return 0
@@ -84,6 +84,7 @@ def _rows(comparison: Path, results: Results, options: argparse.Namespace) -> li
             **{f"- {base}": _difference(results, draws, base, expid) for base in bases},
             "parameters": sum(weight.numel() for weight in bundles[expid].model.parameters()),
             "ms": 1000 * min(times[expid]),
+            "requests/s": round(1 / min(times[expid])),
             "AUC": [run["test"]["AUC"] for run in runs],
             "seconds": times[expid],
         }
