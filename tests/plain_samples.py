@@ -9,7 +9,7 @@ def expected_split(event: int, events: int, time: int, latest: int, given: dict)
     if protocol == "last":
         return "any" if event == events - 1 else None
     if protocol == "leave_one_out":
-        return {1: "test", 2: "valid"}.get(events - event, "train")
+        return ("test", "valid", "train")[min((events - 1 - event) // given["test_last"], 2)]
     if protocol == "time":
         return "train" if time < int(given["valid_from"]) else "valid" if time < int(given["test_from"]) else "test"
     age = latest // DAY - time // DAY

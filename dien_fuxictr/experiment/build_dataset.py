@@ -45,7 +45,7 @@ from .options import add_config_option
 PROTOCOLS = """\
 protocols, what is predicted in which split:
   last           a user's last behaviour; the users are split 81/9/10 at random (see --folds)
-  leave_one_out  test: a user's last behaviour; valid: the one before; train: every earlier one
+  leave_one_out  test: a user's last behaviour; valid: the one before; train: every earlier one (see --test-last)
   time           train: behaviours before --valid-from; valid: from then on, before --test-from; test: from then on
   window         behaviours of the last --target-days days, test: the last --test-days, valid: the --valid-days before;
                  only the --history-days days before a behaviour are its history

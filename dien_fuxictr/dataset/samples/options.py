@@ -128,6 +128,13 @@ COMMON: dict[str, Option] = {
         "the first",
         kind=bool,
     ),
+    "test_last": Option(
+        1,
+        "a user's last TEST_LAST behaviours are for the test, as many before them for validation; one with fewer has "
+        "test samples first, then some for validation",
+        kind=whole(1),
+        protocol="leave_one_out",
+    ),
     "folds": Option(10, "cut the users into this many parts", kind=whole(2), protocol="last"),
     "fold": Option(0, "the part for the test, from 0", kind=whole(0), protocol="last"),
     "valid_from": Option(REQUIRED, "first validation time, a date (UTC) or seconds", protocol="time"),

@@ -43,10 +43,13 @@ def last(
     return np.where(event == events - 1, of_user[user], UNUSED)
 
 
-def leave_one_out(event: np.ndarray, events: np.ndarray) -> np.ndarray:
-    """The last event for the test, the next-to-last for validation, every earlier one for training."""
+def leave_one_out(event: np.ndarray, events: np.ndarray, test_last: int = 1) -> np.ndarray:
+    """The last `test_last` events for the test, as many before them for validation, every earlier one for training.
+
+    The test comes first: a user of no more than `test_last` events is in it alone.
+    """
     from_end = events - 1 - event
-    return np.where(from_end == 0, TEST, np.where(from_end == 1, VALID, TRAIN))
+    return np.array([TEST, VALID, TRAIN])[np.minimum(from_end // test_last, 2)]
 
 
 def by_time(time: np.ndarray, valid_from: int, test_from: int) -> np.ndarray:

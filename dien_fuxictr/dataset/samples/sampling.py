@@ -121,7 +121,7 @@ def assign_splits(log: pl.DataFrame, options: dict) -> np.ndarray:
     if protocol == "last":
         return protocols.last(user, event, events, options["folds"], options["fold"], stream(options, "users"))
     if protocol == "leave_one_out":
-        return protocols.leave_one_out(event, events)
+        return protocols.leave_one_out(event, events, options["test_last"])
     if protocol == "time":
         cuts = (protocols.parse_time(options[name], name) for name in ("valid_from", "test_from"))
         return protocols.by_time(time, *cuts)

@@ -6,7 +6,7 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.samples.options import REQUIRED, check_options, options_of
 
 AMAZON = {"source": "amazon", "reviews": "r", "meta": "m"}
-TIMES = {"time": {"valid_from": 1, "test_from": 2}, "last": {}, "window": {}, None: {}}
+TIMES = {"time": {"valid_from": 1, "test_from": 2}, "last": {}, "leave_one_out": {}, "window": {}, None: {}}
 LOG = {"source": "log", "input": "l", "user": "u", "item": "i", "category": "c", "time": "t"}
 
 
@@ -26,6 +26,7 @@ def test_defaults() -> None:
         "min_history": 1,
         "seed": 2019,
         "skip_bad_lines": False,
+        "test_last": 1,
         "format": "parquet",
         "raw_from": None,
     }
@@ -44,7 +45,8 @@ def test_options_of_a_protocol(protocol: str, added: dict) -> None:
     given = {**AMAZON, "protocol": protocol}
     if protocol == "time":
         given |= {"valid_from": dt.date(2024, 1, 1), "test_from": 1_400_000_000}
-    assert check_options(given) == {**check_options(AMAZON), "protocol": protocol, **added}
+    common = {name: value for name, value in check_options(AMAZON).items() if name != "test_last"}
+    assert check_options(given) == {**common, "protocol": protocol, **added}
 
 
 def test_values_as_the_command_line_and_as_yaml_give_them() -> None:
@@ -73,6 +75,11 @@ def test_values_as_the_command_line_and_as_yaml_give_them() -> None:
         ),
         ({**AMAZON, 5: 1}, "the key 5 in the build must be text"),
         ({**AMAZON, "fold": 1}, "fold in the build from source amazon belongs to protocol last; protocol is leave_one"),
+        (
+            {**AMAZON, "protocol": "last", "test_last": 2},
+            "test_last in the build from source amazon belongs to protocol",
+        ),
+        ({**AMAZON, "test_last": 0}, "test_last = 0 in the build from source amazon must be a whole number, 1 or more"),
         (
             {**AMAZON, "protocol": "time", "valid_from": 1},
             "test_from is missing in the build from source amazon: first",

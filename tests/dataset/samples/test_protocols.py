@@ -57,6 +57,13 @@ def test_leave_one_out() -> None:
     assert protocols.leave_one_out(event, events).tolist() == [TEST, VALID, TEST, TRAIN, TRAIN, TRAIN, VALID, TEST]
 
 
+def test_leave_more_than_one_out() -> None:
+    """Of a user who has too few, the latest are for the test, then for validation."""
+    _, event, events = places([1, 2, 3, 6])
+    expected = [TEST, TEST, TEST, VALID, TEST, TEST, TRAIN, TRAIN, VALID, VALID, TEST, TEST]
+    assert protocols.leave_one_out(event, events, test_last=2).tolist() == expected
+
+
 def test_cut_offs_in_time() -> None:
     time = np.array([0, 99, 100, 199, 200, 10_000])
     assert protocols.by_time(time, 100, 200).tolist() == [TRAIN, TRAIN, VALID, VALID, TEST, TEST]

@@ -24,9 +24,14 @@ ROW = st.fixed_dictionaries(
 )
 PROTOCOLS = [
     {"protocol": "leave_one_out"},
+    {"protocol": "leave_one_out", "test_last": 2},
     {"protocol": "time", "valid_from": 5 * DAY, "test_from": 8 * DAY},
     {"protocol": "window", "target_days": 8, "history_days": 3, "valid_days": 2, "test_days": 2},
 ]
+
+
+def name_of(protocol: dict) -> str:
+    return "-".join(map(str, protocol.values()))
 
 
 def options(**given) -> dict:
@@ -92,21 +97,23 @@ def given_for(protocol: dict, **more) -> dict:
     return options(**protocol, negatives="uniform", ties="file", **more)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda given: given["protocol"])
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=name_of)
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=st.lists(ROW, min_size=20, max_size=40), max_len=st.integers(1, 6), min_history=st.integers(0, 2))
 def test_samples_of_behaviours(protocol: dict, rows: list[dict], max_len: int, min_history: int) -> None:
     compare(rows, given_for(protocol, max_len=max_len, min_history=min_history))
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda given: given["protocol"])
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=name_of)
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=st.lists(ROW, min_size=20, max_size=40), max_len=st.integers(1, 6), requests=st.booleans())
 def test_samples_of_exposures(protocol: dict, rows: list[dict], max_len: int, requests: bool) -> None:
     compare(rows, given_for(protocol, max_len=max_len, min_history=0), True, requests)
 
 
-@pytest.mark.parametrize("protocol", [*PROTOCOLS, {"protocol": "last"}], ids=lambda given: given["protocol"])
+@pytest.mark.parametrize(
+    "protocol", [*PROTOCOLS, {"protocol": "last"}], ids=lambda given: "-".join(map(str, given.values()))
+)
 @pytest.mark.parametrize(("labelled", "requests"), [(False, False), (True, False), (True, True)])
 def test_samples_of_a_larger_log(protocol: dict, labelled: bool, requests: bool) -> None:
     rng = np.random.default_rng(0)
