@@ -216,6 +216,10 @@ def test_good_values(changes):
         ({"net_dropout": [0.1, 0.2]}, "net_dropout = [0.1, 0.2] in a.yaml [X] must be a number"),
         ({"net_dropout": -0.1}, "net_dropout = -0.1 in a.yaml [X] must be a number from 0 to below 1"),
         ({"gru_type": "LSTM"}, "gru_type = 'LSTM' in a.yaml [X] must be GRU, AIGRU, AGRU or AUGRU"),
+        (
+            {"aux_loss_weighting": "attention"},
+            "aux_loss_weighting = 'attention' in a.yaml [X] must be uniform or target_attention",
+        ),
         ({"aux_loss_alpha": float("inf")}, "aux_loss_alpha = inf in a.yaml [X] must be a finite number, 0 or more"),
         ({"dien_target_field": 3}, "dien_target_field = 3 in a.yaml [X] must be the name of a feature, a tuple"),
         ({"dien_target_field": [3]}, "dien_target_field = [3]"),

@@ -165,6 +165,24 @@ def test_auxiliary_loss_costs_nothing_at_inference(make_dien, monkeypatch):
     model(make_batch(LENGTHS))
 
 
+@pytest.mark.parametrize("keywords", [{}, TWO], ids=["one sequence", "two"])
+def test_auxiliary_loss_weighed_by_the_targets_attention_changes_training_alone(make_dien, keywords):
+    uniform, weighed = (
+        make_dien(aux_loss_alpha=1.0, aux_loss_weighting=weighting, **keywords)
+        for weighting in ("uniform", "target_attention")
+    )
+    state, batch = weighed.state_dict(), make_batch(LENGTHS)
+    assert list(state) == list(uniform.state_dict())
+    assert all(torch.equal(value, state[name]) for name, value in uniform.state_dict().items())
+    assert torch.equal(weighed.eval()(batch)["logits"], uniform.eval()(batch)["logits"])
+    (loss, gradients), (other, others) = train_loss(weighed, batch), train_loss(uniform, batch)
+    assert loss != other and gradients.keys() == others.keys()
+    # No gradient of the auxiliary loss reaches the attention or the target.
+    for name, gradient in gradients.items():
+        if ".attention." in name or name.startswith("dnn."):
+            assert torch.equal(gradient, others[name]), name
+
+
 def test_regression_predicts_the_logit(make_dien):
     result = make_dien(task="regression", loss="mse_loss").eval()(make_batch(LENGTHS))
     assert torch.equal(result["y_pred"], result["logits"])

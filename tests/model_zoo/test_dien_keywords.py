@@ -105,6 +105,14 @@ def test_an_unused_sequence_is_said(make_dien, caplog):
         ({"aux_loss_alpha": float("nan")}, "aux_loss_alpha=nan must be"),
         ({"aux_loss_alpha": "a lot"}, "aux_loss_alpha='a lot' must be"),
         ({"aux_num_negatives": 0}, "aux_num_negatives=0: 0 is not allowed; a size is a whole number, 1 or more"),
+        (
+            {"aux_loss_weighting": "target_attention", "aux_loss_alpha": 1, "gru_type": "GRU"},
+            "aux_loss_weighting: target_attention needs attention weights: gru_type: GRU has none",
+        ),
+        (
+            {"aux_loss_weighting": "target_attention", "aux_loss_alpha": 1, "use_attention_softmax": False},
+            "needs attention weights: scores without a softmax are no weights",
+        ),
         ({"embedding_dim": 2.5}, "embedding_dim=2.5"),
         ({"gru_hidden_size": 0}, "gru_hidden_size=0"),
         ({"dnn_hidden_units": [8, 0]}, r"dnn_hidden_units=\[8, 0\]: 0 is not allowed"),

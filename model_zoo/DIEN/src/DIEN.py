@@ -14,7 +14,7 @@ from .interest_sequence import InterestSequence
 from .keywords import AugruSign, check_activations, check_backend, check_sizes, check_weight, evolution_kind
 from .layers.attention import AttentionType, InterestAttention
 from .layers.attentional_gru import AttentionalGRU
-from .layers.auxiliary_loss import AuxiliaryLoss, Scorer
+from .layers.auxiliary_loss import AuxiliaryLoss, Scorer, Weighting
 from .layers.backends import Backend
 from .layers.kinds import GruType
 from .negatives import ZOO_COLUMNS, NegativeSampler, Source, negative_source
@@ -46,6 +46,7 @@ class DIEN(BaseModel):
             draw from the data set's behaviour catalogue); None: `column` where those columns exist, else
             `in_batch`.
         aux_num_negatives: negatives a step, drawn afresh at every step (columns give one).
+        aux_loss_weighting: of the steps of (6), `uniform` or `target_attention` (`layers.auxiliary_loss.relevance`).
         recurrence_backend: `auto`, the fastest that this machine has, or `compiled` (C++, on a CPU),
             `triton` (on a GPU), `torch`, `reference`.
 
@@ -86,6 +87,7 @@ class DIEN(BaseModel):
         aux_scorer: Scorer = "net",
         aux_negatives: Source | None = None,
         aux_num_negatives: int = 1,
+        aux_loss_weighting: Weighting = "uniform",
         recurrence_backend: Backend = "auto",
         **kwargs: Any,
     ) -> None:
@@ -136,7 +138,7 @@ class DIEN(BaseModel):
             evolution = AttentionalGRU(hidden, hidden, kind, recurrence_backend)
             if aux_loss_alpha > 0:
                 net = aux_hidden_units, aux_activation, net_dropout
-                loss = AuxiliaryLoss(hidden, behaviour, aux_scorer, *net, recurrence_backend)
+                loss = AuxiliaryLoss(hidden, behaviour, aux_scorer, *net, recurrence_backend, aux_loss_weighting)
                 negatives = NegativeSampler(feature_map, fields, self.aux_negatives, aux_num_negatives)
             self.sequences.append(InterestSequence(fields, extractor, attention, evolution, loss, negatives))
         self.dnn = MLP_Block(
@@ -165,11 +167,11 @@ class DIEN(BaseModel):
         targets = self.embed_targets(profile)
         behaviours = self.embed_behaviours(X, with_negatives=auxiliary)
         interests = self.extract(behaviours)
-        evolved = self.evolve(interests, targets)
-        logits = self.predict_logits(profile, targets, interests, evolved)
+        evolutions = self.trace(interests, targets)
+        logits = self.predict_logits(profile, targets, interests, [evolution.final for evolution in evolutions])
         result = {"y_pred": self.output_activation(logits), "logits": logits}
         if auxiliary:
-            result["aux_loss"] = self.auxiliary_loss(interests)
+            result["aux_loss"] = self.auxiliary_loss(interests, evolutions)
         return result
 
     def embed_profile(self, X: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -252,9 +254,14 @@ class DIEN(BaseModel):
         with running_statistics(self.dnn, when=len(features) == 1):
             return self.dnn(features)
 
-    def auxiliary_loss(self, interests: list[Interests]) -> Tensor:
-        """L_aux of (6), summed over the sequences; of behaviours embedded with negatives."""
-        return torch.stack([sequence.next_behaviour_loss(*its) for sequence, *its in self._each(interests)]).sum()
+    def auxiliary_loss(self, interests: list[Interests], evolutions: list[Evolution] | None = None) -> Tensor:
+        """L_aux of (6), summed over the sequences; of behaviours embedded with negatives.
+
+        Args:
+            evolutions: towards the target; needed where its attention weighs the steps.
+        """
+        each = self._each(interests, evolutions)
+        return torch.stack([sequence.next_behaviour_loss(*its) for sequence, *its in each]).sum()
 
     def add_loss(self, return_dict: dict[str, Any], y_true: Tensor) -> Tensor:
         """L = L_target + α L_aux, (7)."""

@@ -23,6 +23,9 @@ class InterestSequence(nn.Module):
         attention: (8); None where the second layer is a plain GRU.
         evolution: the second layer, (9)-(12).
         auxiliary_loss, negatives: (6), and what draws ê_t for it; None without an auxiliary loss.
+
+    Raises:
+        ValueError: the auxiliary loss is weighed by attention, of which there is none, or by scores without a softmax.
     """
 
     def __init__(
@@ -35,6 +38,10 @@ class InterestSequence(nn.Module):
         negatives: NegativeSampler | None,
     ) -> None:
         super().__init__()
+        by_attention = auxiliary_loss is not None and auxiliary_loss.weighting == "target_attention"
+        if by_attention and not (attention is not None and attention.use_softmax):
+            lack = "scores without a softmax are no weights" if attention is not None else "gru_type: GRU has none"
+            raise ValueError(f"aux_loss_weighting: target_attention needs attention weights: {lack}")
         self.fields = fields
         self.extractor = extractor
         self.attention = attention
@@ -87,8 +94,11 @@ class InterestSequence(nn.Module):
             state = interests.final.new_zeros(len(targets), interests.final.size(1))
         return self.evolution.for_candidates(interests.states, attention, state)
 
-    def next_behaviour_loss(self, interests: Interests) -> Tensor:
+    def next_behaviour_loss(self, interests: Interests, evolution: Evolution | None = None) -> Tensor:
         """L_aux of (6), a scalar.
+
+        Args:
+            evolution: towards the target, whose attention may weigh the steps.
 
         Raises:
             ValueError: the behaviours were embedded without negatives.
@@ -96,7 +106,8 @@ class InterestSequence(nn.Module):
         embedded, packing, negatives, valid = interests.behaviours
         if self.auxiliary_loss is None or negatives is None:
             raise ValueError("the auxiliary loss needs behaviours embedded with_negatives=True")
-        return self.auxiliary_loss(interests.states, embedded, packing, negatives, valid)
+        attention = None if evolution is None else evolution.attention
+        return self.auxiliary_loss(interests.states, embedded, packing, negatives, valid, attention)
 
     def diagnostics(self, interests: Interests, evolution: Evolution) -> dict[str, Tensor]:
         """Attention (N,) and update gates (N * H,) at the real steps."""

@@ -43,12 +43,20 @@ def candidate_scores(states: Tensor, query: Tensor, net: StepMLP) -> Tensor:
 
 
 def next_behaviour_loss(
-    states: Tensor, behaviours: Tensor, packing: Packing, negatives: Tensor, has_negative: Tensor, net: StepMLP | None
+    states: Tensor,
+    behaviours: Tensor,
+    packing: Packing,
+    negatives: Tensor,
+    has_negative: Tensor,
+    net: StepMLP | None,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Arguments and result as in `in_torch.next_behaviour_loss`."""
     if net is None or not (kernels := plain(net)):
-        return in_torch.next_behaviour_loss(states, behaviours, packing, negatives, has_negative, net)
+        return in_torch.next_behaviour_loss(states, behaviours, packing, negatives, has_negative, net, weight)
     counts = has_negative.any(dim=1) & (packing.place > 0)
     share = counts.to(states.dtype) / counts.sum().clamp(min=1)
+    if weight is not None:
+        share = share * weight
     shares = has_negative * (share / has_negative.sum(dim=1).clamp(min=1)).unsqueeze(1)
     return auxiliary.next_behaviour_loss(states, behaviours, negatives, share, shares, *kernels)

@@ -9,12 +9,19 @@ from ..step_mlp import StepMLP
 
 
 def next_behaviour_loss(
-    states: Tensor, behaviours: Tensor, packing: Packing, negatives: Tensor, has_negative: Tensor, net: StepMLP | None
+    states: Tensor,
+    behaviours: Tensor,
+    packing: Packing,
+    negatives: Tensor,
+    has_negative: Tensor,
+    net: StepMLP | None,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """The auxiliary loss (6); arguments and result as in `auxiliary_loss.AuxiliaryLoss.forward`.
 
     Args:
         net: on [h, e]; None for the inner product of h and e.
+        weight: (N,), of the step that each behaviour supervises; None: 1.
     """
     following = (has_negative.any(dim=1) & (packing.place > 0)).nonzero().squeeze(1)
     h, e = states.index_select(0, following - 1), behaviours.index_select(0, following)
@@ -26,6 +33,8 @@ def next_behaviour_loss(
     chosen = torch.cat([e.unsqueeze(1), e_hat], dim=1).flatten(0, 1).index_select(0, pairs)
     logits = _logits(h, step, chosen, net)
     weights = torch.where(clicked, 1, 1 / present.sum(1)[step])
+    if weight is not None:
+        weights = weights * weight.index_select(0, following)[step]
     return (F.softplus(torch.where(clicked, -logits, logits)) * weights).sum() / max(len(following), 1)
 
 
