@@ -26,7 +26,7 @@ from dien_fuxictr.serving.examples import made_request
 from dien_fuxictr.serving.request import Limits, RequestReader
 from dien_fuxictr.serving.scorer import scorer_of
 from dien_fuxictr.serving.write import write_bundle
-from dien_fuxictr.studies.comparison.statistics import auc_draws, paired_interval, users_of
+from dien_fuxictr.studies.comparison.statistics import Draws, draw_runs, paired_difference
 
 from .clock import take_turns
 from .report import Row, make_parser, publish
@@ -81,7 +81,7 @@ def _rows(comparison: Path, results: Results, options: argparse.Namespace) -> li
             "seeds": len(runs),
             "validation AUC": _with_deviation(runs, "valid"),
             "test AUC": _with_deviation(runs, "test"),
-            **{f"- {base}": _difference(results, draws, base, expid) for base in bases},
+            **{f"- {base}": _difference(draws, base, expid) for base in bases},
             "parameters": sum(weight.numel() for weight in bundles[expid].model.parameters()),
             "ms": 1000 * min(times[expid]),
             "requests/s": round(1 / min(times[expid])),
@@ -123,19 +123,19 @@ def _request(bundle: Bundle, behaviours: int, candidates: int) -> Callable[[], A
     return partial(scorer_of(bundle.model), inputs)
 
 
-def _draws(comparison: Path, runs: Sequence[Mapping[str, Any]]) -> np.ndarray:
+def _draws(comparison: Path, runs: Sequence[Mapping[str, Any]]) -> Draws:
     rows = []
     for run in runs:
         with np.load(comparison / "runs" / run["expid"] / "predictions.npz") as file:
             rows.append(dict(file))
-    return auc_draws(rows[0]["label"], users_of(rows[0]), [each["score"] for each in rows])
+    return draw_runs(rows)
 
 
-def _difference(results: Results, draws: Mapping[str, np.ndarray], base: str, expid: str) -> str:
+def _difference(draws: Mapping[str, Draws], base: str, expid: str) -> str:
     if expid == base:
         return ""
-    low, high = paired_interval(draws[base], draws[expid])
-    return f"{_mean(results[expid], 'test') - _mean(results[base], 'test'):+.4f} [{low:+.4f}, {high:+.4f}]"
+    found = paired_difference(draws[base], draws[expid])
+    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
 
 
 def _mean(runs: Sequence[Mapping[str, Any]], split: str) -> float:

@@ -47,8 +47,9 @@ files (OUT: --out, default comparisons/DATASET):
 Run again, a comparison skips the runs whose result.json is of the same configuration, and goes on with those
 interrupted. While runs train, stderr shows the last epoch and the best value of the monitor of each.
 
-A row is ranked against the base only where the 95 % interval of the difference of AUC (bootstrap over the test users,
-seeds pooled) does not hold 0, and among others only where their intervals do not overlap: else its place is a range.
+A row is ranked against the base only where the 95 % interval of the difference of AUC, which has the noise of the test
+users and of the seeds, does not hold 0, and among others only where their intervals do not overlap: else its place is
+a range. With one run of each the noise of the seeds is unknown, and nothing is ranked.
 
 exit code: 0 all runs finished; 1 some failed (the table has the rest); 2 bad input; 130 after Ctrl-C, 143 after
 SIGTERM: the runs have saved their states

@@ -15,7 +15,7 @@ MOST = 8
 """Systems that the pictures show at a time; page.css has a colour for each."""
 BEST_IS_LEAST = ("place", "experiment", "logloss", "against base", "parameters", "s/epoch", "ms/batch")
 """Columns of `HEADER`; of the others the best is the greatest."""
-VERDICTS = ("better", "base", "not ranked", "worse")
+VERDICTS = ("better", "base", "not ranked", "one run", "worse")
 
 Results = dict[str, list[dict[str, Any]]]
 
@@ -139,7 +139,7 @@ def _row(number: int, row: Row, mark: str) -> str:
 
 def _values(number: int, row: Row) -> list[str]:
     """What each column sorts by; empty where the row has no value."""
-    measured = [row.auc, row.gauc, row.logloss, row.improvement, row.low or 0]
+    measured = [row.auc, row.gauc, row.logloss, row.improvement, row.difference or 0]
     spent = [row.parameters, row.epoch_seconds, row.samples_per_second, row.inference_ms]
     values = [number, row.expid, *measured, VERDICTS.index(row.verdict), *spent]
     return ["" if value is None else str(value) for value in values]

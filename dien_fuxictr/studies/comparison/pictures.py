@@ -129,7 +129,7 @@ def slice_aucs(runs: Sequence[dict[str, np.ndarray]], slices: Slices) -> list[tu
             continue
         scores = [run["score"][rows] for run in runs]
         mean = np.mean([roc_auc_score(label[rows], score) for score in scores])
-        aucs.append((float(mean), interval(auc_draws(label[rows], user[rows], scores))))
+        aucs.append((float(mean), interval(auc_draws(label[rows], user[rows], scores).mean(axis=0))))
     return aucs
 
 

@@ -1,14 +1,32 @@
-"""Whether two systems differ on the same test rows: a paired bootstrap over users.
+"""Whether two systems differ on the same test rows: an interval that holds the noise of users and of runs.
 
-The rows of a user belong together, so users are drawn, with replacement, as often as there are. Every run of every
-system is scored on the same draws, and the difference of two systems is that of their mean AUC over the seeds. The
-interval from the 2.5th to the 97.5th percentile holds the noise of the test users; that of the seeds shows in the
-standard deviation.
+**Users.** The rows of a user belong together, so users are drawn, with replacement, as often as there are: a bootstrap.
+Every run of every system is scored on the same draws, and the variance over the draws of the difference of two systems,
+that of their mean AUC over the runs, is `V_users`.
+
+**Runs.** Another seed gives another AUC on the same users. A bootstrap of three runs would be too narrow: its variance
+is (n - 1)/n of what it should be, and its percentiles are those of three values. So this part is a variance component
+(Searle, Casella & McCulloch, Variance Components, 1992). With s² the variance of the AUC over the n runs of a system,
+and v what users alone would make the runs differ by (over the draws, as each run has its own luck with each user), the
+runs of both systems add
+
+    V_runs = max(0, (s_a² - v_a)/n_a + (s_b² - v_b)/n_b).
+
+Runs on folds are paired: s² is that of the difference over the folds, whose users differ, and v the mean over the folds
+of its variance by users, the only term. So `V_users + V_runs` is s²/n there, but never less than the users alone.
+
+**The interval** is `difference ± t sqrt(V_users + V_runs)`, where t is the 97.5 % quantile of Student's distribution
+with the degrees of freedom of Satterthwaite (Biometrics Bulletin 2, 1946), V² / sum((s²/n)² / (n - 1)): many where
+users are the greater part, up to n_a + n_b - 2 where seeds are. Where runs differ by users alone it is a little too
+wide. With one run of a system nothing is known of V_runs: then the interval is that of the users alone, and says so.
+The training sets of folds overlap, which no term accounts for.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 DRAWS = 1000
 CHUNK = 50
@@ -41,25 +59,78 @@ class WeightedAUC:
 def auc_draws(
     label: np.ndarray, user: np.ndarray, runs: Sequence[np.ndarray], draws: int = DRAWS, seed: int = 0
 ) -> np.ndarray:
-    """Mean AUC of a system's runs on each draw of users; the same seed gives all systems the same draws.
+    """AUC of each run on each draw of users; the same seed gives all systems the same draws.
 
     Args:
-        label: (N,) labels of the test rows. user: (N,) whose they are.
-        runs: (N,) scores of each seed's run.
+        label: (N,) labels of the test rows. user: (N,) whose they are; what a user is called does not matter.
+        runs: (N,) scores of each run.
 
     Returns:
-        (draws,)
+        (runs, draws)
     """
     systems = [WeightedAUC(label, score) for score in runs]
-    _, number = np.unique(user, return_inverse=True)
-    users = int(number.max()) + 1
+    _, first, number = np.unique(user, return_index=True, return_inverse=True)
+    number = first.argsort().argsort()[number]
+    users = len(first)
     rng = np.random.default_rng(seed)
-    means = []
+    aucs = []
     for start in range(0, draws, CHUNK):
         drawn = rng.multinomial(users, np.full(users, 1 / users), size=min(CHUNK, draws - start))
         weight = drawn[:, number].astype(np.float64)
-        means.append(np.mean([auc(weight) for auc in systems], axis=0))
-    return np.concatenate(means)
+        aucs.append([auc(weight) for auc in systems])
+    return np.concatenate(aucs, axis=1)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """AUC of the runs of a system.
+
+    Attributes:
+        auc: (n,) on the test rows.
+        draws: (n, draws) on draws of their users.
+        folds: of each run; None where all are on the same test rows.
+    """
+
+    auc: np.ndarray
+    draws: np.ndarray
+    folds: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The AUC of a system minus that of another.
+
+    Attributes:
+        mean: over the runs.
+        low, high: ends of the 95 % interval. Both above 0: the system is better; 0 between them: it is not ranked.
+        holds_runs: whether the interval has the noise of the runs; else that of the users alone.
+    """
+
+    mean: float
+    low: float
+    high: float
+    holds_runs: bool
+
+
+def draw_runs(
+    runs: Sequence[Mapping[str, np.ndarray]], folds: Sequence[int] | None = None, draws: int = DRAWS
+) -> Draws:
+    """Score the runs of a system on draws of users.
+
+    Args:
+        runs: predictions.npz of each. Without `folds` all are on the same rows.
+        folds: the fold of each; of one fold all systems have the same draws.
+    """
+    if folds is None:
+        label, user = runs[0]["label"], users_of(runs[0])
+        parts = [auc_draws(label, user, [run["score"] for run in runs], draws)]
+    else:
+        parts = [
+            auc_draws(run["label"], users_of(run), [run["score"]], draws, fold)
+            for run, fold in zip(runs, folds, strict=True)
+        ]
+    whole = [WeightedAUC(run["label"], run["score"])(np.ones((1, len(run["label"]))))[0] for run in runs]
+    return Draws(np.array(whole), np.concatenate(parts), None if folds is None else tuple(folds))
 
 
 def users_of(rows: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -73,10 +144,35 @@ def interval(draws: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def paired_interval(base: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the AUC of `other` minus that of `base`, from the draws of both.
+def paired_difference(base: Draws, other: Draws) -> Difference:
+    """The difference of two systems with its interval; on folds that of those which both have, at least one."""
+    if base.folds is None or other.folds is None:
+        mean = float(other.auc.mean() - base.auc.mean())
+        users = _variance(other.draws.mean(axis=0) - base.draws.mean(axis=0))
+        parts = [(runs.auc, _variance_of_runs(runs.draws)) for runs in (base, other)]
+    else:
+        common = [fold for fold in base.folds if fold in other.folds]
+        places = [base.folds.index(fold) for fold in common], [other.folds.index(fold) for fold in common]
+        differences = other.auc[places[1]] - base.auc[places[0]]
+        draws = other.draws[places[1]] - base.draws[places[0]]
+        mean, users = float(differences.mean()), _variance(draws.mean(axis=0))
+        parts = [(differences, float(np.mean([_variance(fold) for fold in draws])))]
+    holds_runs = all(len(values) > 1 for values, _ in parts)
+    variance, quantile = users, float(stats.norm.ppf(0.975))
+    if holds_runs:
+        squares = [(values.var(ddof=1), by_users, len(values)) for values, by_users in parts]
+        variance += max(0.0, sum((square - by_users) / n for square, by_users, n in squares))
+        spread = sum((square / n) ** 2 / (n - 1) for square, _, n in squares)
+        quantile = float(stats.t.ppf(0.975, variance**2 / spread)) if spread else quantile
+    half = quantile * float(np.sqrt(variance))
+    return Difference(mean, mean - half, mean + half, holds_runs)
 
-    Returns:
-        Lower and upper end. Both above 0: `other` is better; 0 between them: the two are not to be ranked.
-    """
-    return interval(other - base)
+
+def _variance(draws: np.ndarray) -> float:
+    """Over draws of users; those that are NaN don't count."""
+    return float(np.nanvar(draws, ddof=1))
+
+
+def _variance_of_runs(draws: np.ndarray) -> float:
+    """What users alone make the n runs of a system differ by. draws: (n, draws)."""
+    return sum(_variance(run) for run in draws - draws.mean(axis=0)) / max(1, len(draws) - 1)

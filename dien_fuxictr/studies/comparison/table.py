@@ -10,7 +10,7 @@ import numpy as np
 
 from dien_fuxictr.common.markdown import padded_table
 
-from .statistics import auc_draws, paired_interval, users_of
+from .statistics import draw_runs, paired_difference
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Row:
         expid: experiment id. runs: seeds that have finished.
         auc, gauc, logloss: mean over the seeds on the test set; *_std: standard deviation; None for one seed.
         improvement: the paper's RI over the base, (AUC - .5) / (AUC of the base - .5) - 1.
-        low, high: 95 % interval of the AUC minus the base's, see `comparison.statistics`; None for the base.
+        difference, low, high: the AUC minus the base's and its 95 % interval, see `statistics`; None for the base.
+        holds_runs: whether the interval has the noise of the runs; else one run of it or of the base is all there is.
         first, last: the places that the row may have: rows whose intervals overlap are not ranked among each other.
         parameters: number of trained weights. epochs: mean number of epochs until the stop.
         epoch_seconds: training time of an epoch. samples_per_second: of training, loading included.
@@ -37,8 +38,10 @@ class Row:
     logloss: float | None
     logloss_std: float | None
     improvement: float
+    difference: float | None
     low: float | None
     high: float | None
+    holds_runs: bool
     parameters: int
     epochs: float
     epoch_seconds: float
@@ -49,9 +52,11 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """What the interval says of the row against the base."""
+        """What the interval says of the row against the base; nothing where it lacks the noise of the runs."""
         if self.low is None or self.high is None:
             return "base"
+        if not self.holds_runs:
+            return "one run"
         return "better" if self.low > 0 else "worse" if self.high < 0 else "not ranked"
 
 
@@ -64,12 +69,12 @@ def make_rows(
         results: expid -> result.json of each of its runs. predictions: expid -> predictions.npz of the same runs.
         base: the expid that the others stand against.
     """
-    draws = {expid: _draws(runs) for expid, runs in predictions.items()}
+    draws = {expid: draw_runs(runs) for expid, runs in predictions.items()}
     base_auc = np.mean([result["test"]["AUC"] for result in results[base]])
     rows = []
     for expid, runs in results.items():
         auc, auc_std = _over_seeds(runs, "AUC")
-        low, high = (None, None) if expid == base else paired_interval(draws[base], draws[expid])
+        against = None if expid == base else paired_difference(draws[base], draws[expid])
         seconds = sum(run["train_seconds"] for run in runs)
         epochs = sum(run["epochs"] for run in runs)
         rows.append(
@@ -81,8 +86,10 @@ def make_rows(
                 *_if_measured(runs, "gAUC"),
                 *_if_measured(runs, "logloss"),
                 float((auc - 0.5) / (base_auc - 0.5) - 1),
-                low,
-                high,
+                against and against.mean,
+                against and against.low,
+                against and against.high,
+                against is None or against.holds_runs,
                 runs[0]["parameters"],
                 epochs / len(runs),
                 seconds / epochs,
@@ -94,13 +101,12 @@ def make_rows(
 
 
 def _placed(rows: list[Row]) -> list[Row]:
-    lows, highs = (np.array([getattr(row, end) or 0 for row in rows]) for end in ("low", "high"))
+    """With the places that the intervals leave each; an interval without the noise of the runs leaves all."""
+    wide = [0 if row.holds_runs else np.inf for row in rows]
+    lows = np.array([row.low or 0 for row in rows]) - wide
+    highs = np.array([row.high or 0 for row in rows]) + wide
     first, last = 1 + (lows > highs[:, None]).sum(axis=1), len(rows) - (highs < lows[:, None]).sum(axis=1)
     return [replace(row, first=int(first[i]), last=int(last[i])) for i, row in enumerate(rows)]
-
-
-def _draws(runs: list[dict[str, np.ndarray]]) -> np.ndarray:
-    return auc_draws(runs[0]["label"], users_of(runs[0]), [run["score"] for run in runs])
 
 
 def _over_seeds(runs: list[dict[str, Any]], metric: str) -> tuple[float, float | None]:
@@ -138,7 +144,7 @@ def cells(row: Row) -> list[str]:
         _with_std(row.gauc, row.gauc_std),
         _with_std(row.logloss, row.logloss_std),
         f"{row.improvement:+.2%}",
-        "" if row.low is None else f"[{row.low:+.4f}, {row.high:+.4f}]",
+        "" if row.low is None else _with_interval(row),
         row.verdict,
         f"{row.parameters:,}",
         f"{row.epoch_seconds:.1f}",
@@ -156,6 +162,10 @@ def _with_std(mean: float | None, std: float | None) -> str:
     if mean is None:
         return ""
     return f"{mean:.4f}" if std is None else f"{mean:.4f} ± {std:.4f}"
+
+
+def _with_interval(row: Row) -> str:
+    return f"{row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}]{'' if row.holds_runs else ' of users alone'}"
 
 
 def as_csv(rows: Sequence[Row]) -> str:

@@ -43,9 +43,9 @@ class Fake:
         return [run.expid for run in runs if run.expid in self.broken]
 
     def report(self, params: dict, folder: Path) -> None:
-        rng = np.random.default_rng(params["seed"])
         label = np.tile([1.0, 0.0], 100)
-        score = rng.normal(label * (2 if "strong" in params["model_id"] else 1))
+        score = np.random.default_rng(0).normal(label * (2 if "strong" in params["model_id"] else 1))
+        score += np.random.default_rng(params["seed"]).normal(scale=0.1, size=200)
         folder.mkdir(parents=True)
         np.savez(folder / "predictions.npz", label=label, score=score, group=np.repeat(np.arange(100), 2))
         (folder / "result.json").write_text(

@@ -84,7 +84,7 @@ def test_intervals_of_a_part_are_those_of_its_users() -> None:
     picked = slice_aucs(runs, Slices("", ["a", "b"], np.where(rows, 0, 1)))
     auc, ends = picked[0]
     assert auc == pytest.approx(np.mean([roc_auc_score(label[rows], run["score"][rows]) for run in runs]))
-    assert ends == interval(auc_draws(label[rows], group[rows], [run["score"][rows] for run in runs]))
+    assert ends == interval(auc_draws(label[rows], group[rows], [run["score"][rows] for run in runs]).mean(axis=0))
     assert ends[0] < auc < ends[1] and ends[1] - ends[0] < picked[1][1][1] - picked[1][1][0]
     (picture,) = [draw_slices({"a": ""}, {"a": runs}, Slices("length", ["1", "2"], np.where(rows, 0, 1)))]
     assert texts(picture)[0] == f"a, 1: {auc:.4f} [{ends[0]:.4f}, {ends[1]:.4f}]"

@@ -10,9 +10,10 @@ from dien_fuxictr.studies.comparison.table import Row, as_csv, as_markdown, cell
 def runs(strengths: list[float], seed: int, rows: int = 800) -> tuple[list[dict], list[dict[str, np.ndarray]]]:
     rng = np.random.default_rng(seed)
     label, group = np.tile([1.0, 0.0], rows // 2), np.repeat(np.arange(rows // 2), 2)
+    luck = rng.normal(size=rows)
     results, predictions = [], []
     for number, strength in enumerate(strengths):
-        score = rng.normal(strength * label)
+        score = luck + rng.normal(strength * label, 0.1)
         auc = roc_auc_score(label, score)
         results.append(
             {
@@ -30,7 +31,7 @@ def runs(strengths: list[float], seed: int, rows: int = 800) -> tuple[list[dict]
 
 @pytest.fixture
 def rows() -> list[Row]:
-    results, predictions = zip(runs([1, 1], 0), runs([1, 1], 1), runs([2, 2], 2), runs([0.3], 3), strict=True)
+    results, predictions = zip(runs([1, 1], 0), runs([1, 1], 1), runs([2, 2], 2), runs([0.3, 0.3], 3), strict=True)
     names = ["base", "same", "better", "worse"]
     return make_rows(dict(zip(names, results, strict=True)), dict(zip(names, predictions, strict=True)), "base")
 
@@ -46,7 +47,7 @@ def test_rows_are_sorted_and_judged_by_the_interval(rows: list[Row]) -> None:
     for row in rows:
         if row.low is not None:
             base = next(other for other in rows if other.expid == "base")
-            assert row.low < row.auc - base.auc < row.high
+            assert row.low < row.difference < row.high and row.difference == pytest.approx(row.auc - base.auc)
 
 
 def test_rows_whose_intervals_overlap_share_their_places(rows: list[Row]) -> None:
@@ -59,10 +60,23 @@ def test_rows_whose_intervals_overlap_share_their_places(rows: list[Row]) -> Non
     assert [cells(row)[0] for row in rows] == ["1", "2-3", "2-3", "4"]
 
 
+def test_with_one_run_nothing_is_ranked() -> None:
+    results, predictions = zip(runs([1], 0), runs([3], 1), runs([1, 1], 2), strict=True)
+    names = ["base", "far above", "many"]
+    made = make_rows(dict(zip(names, results, strict=True)), dict(zip(names, predictions, strict=True)), "base")
+    assert made[0].low and made[0].low > 0 and made[0].expid == "far above"
+    assert {row.expid: (row.verdict, row.first, row.last) for row in made} == {
+        "base": ("base", 1, 3),
+        "far above": ("one run", 1, 3),
+        "many": ("one run", 1, 3),
+    }
+    assert cells(made[0])[6].endswith("] of users alone")
+
+
 def test_means_over_seeds_and_the_papers_improvement(rows: list[Row]) -> None:
     base, better, worse = ({row.expid: row for row in rows}[name] for name in ("base", "better", "worse"))
     assert base.logloss == pytest.approx(0.55) and base.logloss_std == pytest.approx(np.std([0.5, 0.6], ddof=1))
-    assert (worse.runs, worse.auc_std, base.runs) == (1, None, 2)
+    assert (worse.runs, base.runs) == (2, 2)
     assert better.improvement == pytest.approx((better.auc - 0.5) / (base.auc - 0.5) - 1) and base.improvement == 0
     assert (base.epochs, base.epoch_seconds, base.samples_per_second) == (2.5, 20 / 5, 50)
 
@@ -71,8 +85,8 @@ def test_metrics_that_a_run_did_not_ask_for_are_left_out() -> None:
     results, predictions = runs([1, 1], 0)
     for result in results:
         del result["test"]["gAUC"]
-    (row,) = make_rows({"base": results}, {"base": predictions}, "base")
-    assert row.gauc is None and row.logloss is not None
+    (row,) = make_rows({"base": results[:1]}, {"base": predictions[:1]}, "base")
+    assert row.gauc is None and row.logloss is not None and row.auc_std is None
 
 
 def test_written_forms(rows: list[Row]) -> None:
