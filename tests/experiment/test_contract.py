@@ -200,6 +200,11 @@ def test_good_values(changes):
             {"embedding_dim": 10**11},
             "embedding_dim = 100000000000 in a.yaml [X] must be a whole number from 1 to 65536",
         ),
+        ({"aux_fixed_negatives": "yes"}, "aux_fixed_negatives = 'yes' in a.yaml [X] must be True or False"),
+        (
+            {"aux_negatives": "hard"},
+            "aux_negatives = 'hard' in a.yaml [X] must be column, in_batch, popularity, uniform, category or mixed",
+        ),
         ({"aux_num_negatives": 10**9}, "aux_num_negatives = 1000000000"),
         (
             {"dnn_hidden_units": [8, 4], "dnn_activations": ["ReLU"]},

@@ -126,14 +126,21 @@ def test_loss_is_target_plus_alpha_times_auxiliary(make_dien):
     torch.testing.assert_close(model.compute_loss(result, y), target + 0.3 * result["aux_loss"])
 
 
-@pytest.mark.parametrize("source", ["in_batch", "popularity", "uniform"])
+@pytest.mark.parametrize("source", ["in_batch", "popularity", "uniform", "category", "mixed"])
 def test_negatives_are_drawn_afresh_at_every_step(make_dien, tmp_path, source):
     write_catalogues(tmp_path)
     model = make_dien(data_dir=tmp_path, aux_loss_alpha=1.0, aux_negatives=source).train()
     batch = make_batch(LENGTHS)
     assert len({model(batch)["aux_loss"].item() for _ in range(5)}) > 1
     state = model.state_dict()
-    assert not [name for name in state if "catalogue" in name]
+    assert not [name for name in state if "catalogue" in name or "negatives" in name]
+
+
+def test_fixed_negatives_are_drawn_once(make_dien, tmp_path):
+    write_catalogues(tmp_path)
+    keywords = {"aux_negatives": "popularity", "aux_fixed_negatives": True}
+    model = make_dien(data_dir=tmp_path, aux_loss_alpha=1.0, **keywords).train()
+    assert len({model(make_batch(LENGTHS))["aux_loss"].item() for _ in range(5)}) == 1
 
 
 @pytest.mark.parametrize("own_table", [False, True])

@@ -106,6 +106,10 @@ def test_an_unused_sequence_is_said(make_dien, caplog):
         ({"aux_loss_alpha": "a lot"}, "aux_loss_alpha='a lot' must be"),
         ({"aux_num_negatives": 0}, "aux_num_negatives=0: 0 is not allowed; a size is a whole number, 1 or more"),
         (
+            {"aux_fixed_negatives": True, "aux_loss_alpha": 1},
+            "aux_fixed_negatives needs aux_negatives other than in_batch",
+        ),
+        (
             {"aux_loss_weighting": "target_attention", "aux_loss_alpha": 1, "gru_type": "GRU"},
             "aux_loss_weighting: target_attention needs attention weights: gru_type: GRU has none",
         ),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from made_recurrence import FAST
 from torch.autograd import gradcheck
 
+from model_zoo.DIEN.src.catalogue import Catalogue, read_catalogue
 from model_zoo.DIEN.src.layers.activations import Dice, activation
 from model_zoo.DIEN.src.layers.attention import ATTENTION_TYPES, InterestAttention
 from model_zoo.DIEN.src.layers.attentional_gru import AttentionalGRU
@@ -19,7 +20,7 @@ from model_zoo.DIEN.src.layers.auxiliary_loss import SCORERS, WEIGHTINGS, Auxili
 from model_zoo.DIEN.src.layers.compiled.step_mlp import plain
 from model_zoo.DIEN.src.layers.packing import Packing, pack
 from model_zoo.DIEN.src.layers.step_mlp import StepMLP
-from model_zoo.DIEN.src.negatives import BatchPool, Catalogue, draw_against
+from model_zoo.DIEN.src.negatives import BatchPool, draw_against
 
 LENGTHS = [3, 1, 0]
 PACKING = Packing.of_lengths(torch.tensor(LENGTHS))
@@ -286,7 +287,7 @@ def write_catalogue(folder, **columns):
     np.savez(folder / "behaviour_catalogue" / "item_history.npz", **columns)
 
 
-def test_catalogue_draws_by_popularity_or_uniformly(tmp_path):
+def test_catalogue_draws_whole_known_behaviours_as_often_as_they_occur(tmp_path):
     torch.manual_seed(0)
     write_catalogue(
         tmp_path,
@@ -295,19 +296,19 @@ def test_catalogue_draws_by_popularity_or_uniformly(tmp_path):
         brand_history=[1, 1, 1, 1, 2],
         count=[10, 20, 70, 500, 20],
     )
-    fields, oov, positives = ("item_history", "cate_history"), (9, 8), torch.zeros(20000, dtype=torch.long)
-    for by_popularity, shares in ((True, [1 / 12, 4 / 12, 7 / 12]), (False, [1 / 3, 1 / 3, 1 / 3])):
-        drawn, valid = draw_against(Catalogue.load(tmp_path, fields, oov, by_popularity), positives, 1)
-        assert valid.all() and torch.equal(drawn[1], drawn[0] + 4)  # never OOV, always the item's own category
-        for item, share in zip((1, 2, 3), shares, strict=True):
-            assert abs((drawn[0] == item).float().mean().item() - share) < 0.015
+    ids, counts = read_catalogue(tmp_path, ("item_history", "cate_history"), (9, 8))
+    assert ids.tolist() == [[1, 2, 3], [5, 6, 7]] and counts.tolist() == [10, 40, 70]  # without OOV
+    drawn, valid = draw_against(Catalogue(ids, counts), torch.zeros(20000, dtype=torch.long), 1)
+    assert valid.all() and torch.equal(drawn[1], drawn[0] + 4)  # always the item's own category
+    for item, share in zip((1, 2, 3), (1 / 12, 4 / 12, 7 / 12), strict=True):
+        assert abs((drawn[0] == item).float().mean().item() - share) < 0.015
     with pytest.raises(ValueError, match="no behaviour catalogue of query_history"):
-        Catalogue.load(tmp_path, ("query_history",), (9,), True)
+        read_catalogue(tmp_path, ("query_history",), (9,))
 
 
 def test_empty_catalogue_has_no_negative(tmp_path):
     write_catalogue(tmp_path, item_history=[9], count=[1])
-    _, valid = draw_against(Catalogue.load(tmp_path, ("item_history",), (9,), True), torch.ones(6).long(), 1)
+    _, valid = draw_against(Catalogue(*read_catalogue(tmp_path, ("item_history",), (9,))), torch.ones(6).long(), 1)
     assert not valid.any()
 
 

@@ -42,10 +42,11 @@ class DIEN(BaseModel):
         gru_hidden_size: H, states of both layers; None: the size of the behaviour's embedding.
         augru_sign: `paper`, or `code` for the authors' program, where attention scales the gate that keeps.
         aux_scorer: `net` on [h, e] or `inner_product`.
-        aux_negatives: `column` (`dien_neg_seq_field`), `in_batch`, `popularity` or `uniform` (the last two
-            draw from the data set's behaviour catalogue); None: `column` where those columns exist, else
-            `in_batch`.
+        aux_negatives: `column` (`dien_neg_seq_field`), `in_batch`, `popularity`, `uniform`, `category` (the
+            behaviour's own) or `mixed` (of the category and by popularity); the last four draw from the data set's
+            behaviour catalogue. None: `column` where those columns exist, else `in_batch`.
         aux_num_negatives: negatives a step, drawn afresh at every step (columns give one).
+        aux_fixed_negatives: draws from the catalogue once, as if columns held what was drawn.
         aux_loss_weighting: of the steps of (6), `uniform` or `target_attention` (`layers.auxiliary_loss.relevance`).
         recurrence_backend: `auto`, the fastest that this machine has, or `compiled` (C++, on a CPU),
             `triton` (on a GPU), `torch`, `reference`.
@@ -87,6 +88,7 @@ class DIEN(BaseModel):
         aux_scorer: Scorer = "net",
         aux_negatives: Source | None = None,
         aux_num_negatives: int = 1,
+        aux_fixed_negatives: bool = False,
         aux_loss_weighting: Weighting = "uniform",
         recurrence_backend: Backend = "auto",
         **kwargs: Any,
@@ -139,7 +141,8 @@ class DIEN(BaseModel):
             if aux_loss_alpha > 0:
                 net = aux_hidden_units, aux_activation, net_dropout
                 loss = AuxiliaryLoss(hidden, behaviour, aux_scorer, *net, recurrence_backend, aux_loss_weighting)
-                negatives = NegativeSampler(feature_map, fields, self.aux_negatives, aux_num_negatives)
+                drawn = self.aux_negatives, aux_num_negatives, aux_fixed_negatives
+                negatives = NegativeSampler(feature_map, fields, *drawn)
             self.sequences.append(InterestSequence(fields, extractor, attention, evolution, loss, negatives))
         self.dnn = MLP_Block(
             input_dim=mlp_size,
