@@ -13,6 +13,8 @@ from dien_fuxictr.studies.sweep.cli import main as sweep
 from dien_fuxictr.studies.sweep.grid import read_tuner, write_grid
 from dien_fuxictr.studies.sweep.runs import load_runs
 
+BUILD = {"source": "amazon", "reviews": "r.json", "meta": "m.json", "protocol": "last"}
+
 
 @pytest.mark.parametrize(
     "value", [1, 1e-3, "yes", "1e-3", "a b", None, True, [64, 32], {"AUC": 1}, ("item_id", "cate_id"), [("a", "b")], ""]
@@ -50,6 +52,14 @@ def test_a_sweep_of_a_tuner_file(write_tuner, workspace):
         read_tuner(file, {"model_id": "mine"})
     with pytest.raises(UserError, match=r"--set embedding_dim: embedding_dim is in tuner_space of tuner.yaml"):
         read_tuner(file, {"embedding_dim": 4})
+
+
+def test_a_sweep_on_a_derived_data_set(write_tuner, workspace):
+    workspace.write_configs({"Tiny_test": {"epochs": 9}}, {"build": BUILD})
+    write_grid(read_tuner(write_tuner({"embedding_dim": [2, 3]}), {"build.fold": 1}))
+    runs = load_runs(Path("tuner"))
+    assert [run.params["dataset_id"] for run in runs] == ["tiny_fold_1", "tiny_fold_1"]
+    assert {run.params["build"]["fold"] for run in runs} == {1}
 
 
 def test_a_sweep_of_a_folder(workspace, monkeypatch, capsys):

@@ -16,6 +16,7 @@ from dien_fuxictr.common.contract import shown
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.names import nearest, require_name
 
+from .derived import PREFIX, build_options, derived
 from .yaml_files import ConfigDumper, read_yaml
 
 DEFAULTS = {"model_root": "./checkpoints/", "verbose": 1, "seed": 1029}
@@ -71,11 +72,11 @@ def load_config(folder: Path, expid: str, settings: dict[str, Any] | None = None
     Args:
         folder: holds model_config(.yaml) and dataset_config(.yaml).
         expid: experiment id.
-        settings: what takes the place of the folder's values, as of `--set`.
+        settings: what takes the place of the folder's values, as of `--set`; `build.OPTION` makes a derived data set.
 
     Raises:
         UserError: no such folder, file, experiment id or data set (the nearest are named); broken YAML; a template
-            (`dataset_id: TBD`); a setting of model_id.
+            (`dataset_id: TBD`); a setting of model_id, or of an option that the data set's build does not have.
     """
     return merge(read_files(folder, "model_config"), read_files(folder, "dataset_config"), folder, expid, settings)
 
@@ -99,7 +100,10 @@ def merge(
     config = merge_model(models, folder, expid)
     config.override({key: value for key, value in settings.items() if key == "dataset_id"})
     _merge_dataset(config, datasets)
-    config.override({key: value for key, value in settings.items() if key != "dataset_id"})
+    others = {key: value for key, value in settings.items() if key != "dataset_id" and not key.startswith(PREFIX)}
+    config.override(others)
+    if options := build_options(settings):
+        config.override(derived(config.params, options))
     return config
 
 

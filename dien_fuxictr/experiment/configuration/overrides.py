@@ -7,6 +7,7 @@ import yaml
 
 from dien_fuxictr.common.contract import shown
 
+from .derived import PREFIX
 from .yaml_files import ConfigDumper, parse_yaml
 
 
@@ -20,7 +21,8 @@ def add_set_option(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=setting,
         metavar="KEY=VALUE",
-        help="instead of the configuration's value, e.g. --set epochs=3 'dnn_hidden_units=[64, 32]'",
+        help="instead of the configuration's value, e.g. --set epochs=3 'dnn_hidden_units=[64, 32]'; build.OPTION, "
+        "e.g. build.fold=1, makes a data set of its own, named DATASET_fold_1",
     )
 
 
@@ -31,7 +33,7 @@ def setting(text: str) -> tuple[str, Any]:
         argparse.ArgumentTypeError: no key, no `=`, or broken YAML.
     """
     key, separator, value = text.partition("=")
-    if not key.isidentifier() or not separator:
+    if not key.removeprefix(PREFIX).isidentifier() or not separator:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form KEY=VALUE")
     try:
         return key, parse_yaml(value)

@@ -133,7 +133,11 @@ def _base(tuner: dict[str, Any], file: Path, settings: dict[str, Any]) -> tuple[
     base = merge(models, datasets, place, name, own | settings)
     is_template = merge_model(models, place, name).params.get("dataset_id") == "TBD"
     dataset_id = base.params["dataset_id"]
-    keys = next(entries[dataset_id] for entries in datasets.values() if dataset_id in entries)
+    plain = {key: value for key, value in settings.items() if key == "dataset_id"}
+    source = merge(models, datasets, place, name, own | plain).params[
+        "dataset_id"
+    ]  # what a derived one is derived from
+    keys = next(entries[source] for entries in datasets.values() if source in entries)
     entry = {key: base.params[key] for key in keys}
     if "data_format" not in base.params:
         base.params["data_format"] = entry["data_format"] = "csv"  # FuxiCTR's default

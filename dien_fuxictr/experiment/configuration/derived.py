@@ -1,0 +1,56 @@
+"""Derived data sets: an entry with other options of its build, for settings like `build.fold`.
+
+A derived set has an id of its own, hence its own folder, and is built like any set that is missing.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.samples.options import check_options
+from dien_fuxictr.dataset.samples.protocols import SPLITS
+
+PREFIX = "build."
+
+
+def build_options(settings: dict[str, Any]) -> dict[str, Any]:
+    """The options of a build among settings, without their prefix."""
+    return {key.removeprefix(PREFIX): value for key, value in settings.items() if key.startswith(PREFIX)}
+
+
+def derived(params: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """What a configuration has instead when its data set is built with other options.
+
+    Args:
+        params: the merged configuration.
+        options: of the build. Those that the entry has already, or that are the default, change nothing.
+
+    Returns:
+        `dataset_id`, the entry's followed by `_OPTION_VALUE` for each that differs, sorted; `build`, and the splits
+        that the entry names. Empty where none differs.
+
+    Raises:
+        UserError: the data set has no build section, or an option or value is not allowed.
+    """
+    dataset_id, build = params["dataset_id"], params.get("build")
+    if not isinstance(build, dict):
+        key = f"{PREFIX}{next(iter(options))}"
+        raise UserError(f"{key}: data set {dataset_id} has no build section, whose option it would be")
+    before, after = check_options(build), check_options({**build, **options})
+    different = {name: value for name, value in after.items() if name in options and before.get(name) != value}
+    if not different:
+        return {}
+    name = "_".join([dataset_id, *(f"{option}_{as_name(value)}" for option, value in sorted(different.items()))])
+    folder = Path(str(params["data_root"]), name, "samples")
+    splits = {f"{split}_data": str(folder / f"{split}.{params['data_format']}") for split in SPLITS}
+    return {
+        "dataset_id": name,
+        "build": {**build, **different},
+        **{key: path for key, path in splits.items() if params.get(key)},
+    }
+
+
+def as_name(value: Any) -> str:
+    """A value as part of a file's name."""
+    return re.sub(r"[^\w.+-]+", "_", str(value)).strip("_") or "none"
