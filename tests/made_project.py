@@ -34,8 +34,20 @@ def make_project(folder: Path, **settings: Any) -> Path:
         raw.mkdir(parents=True, exist_ok=True)
         write_lines(raw / f"reviews_{name}_5.json.gz", [json.dumps(review) for review in reviews])
         write_lines(raw / f"meta_{name}.json.gz", [repr(item) for item in items])
+    _write_atomic(reviews, items, folder / "data" / "raw" / "ml-100k")
     _publish(folder / "data" / "raw", folder / "data" / "AmazonElectronics_x1")
     return folder
+
+
+def _write_atomic(reviews: list[dict], items: list[dict], folder: Path) -> None:
+    """The same as RecBole's files of MovieLens, every four users one: their last ten behaviours are for the test."""
+    folder.mkdir()
+    rows = [(int(r["reviewerID"][1:6]) // 4, r["asin"], r["overall"], r["unixReviewTime"]) for r in reviews]
+    names = ("user_id:token", "item_id:token", "rating:float", "timestamp:float")
+    (folder / "ml-100k.inter").write_text("".join("\t".join(map(str, row)) + "\n" for row in [names, *rows]))
+    rows = [(item["asin"], item["title"], " ".join(item["categories"][0])) for item in items]
+    names = ("item_id:token", "movie_title:token_seq", "class:token_seq")
+    (folder / "ml-100k.item").write_text("".join("\t".join(row) + "\n" for row in [names, *rows]))
 
 
 def _publish(raw: Path, folder: Path) -> None:

@@ -59,9 +59,10 @@ def test_experiment_trains(
 
 
 @pytest.mark.parametrize("gru_type", ["GRU", "AIGRU", "AGRU", "AUGRU"])
-def test_the_ablation_has_each_variant_with_and_without_auxiliary_loss(gru_type: str) -> None:
+@pytest.mark.parametrize("dataset", ["amazon", "movielens"])
+def test_the_ablation_has_each_variant_with_and_without_auxiliary_loss(dataset: str, gru_type: str) -> None:
     without, with_loss, paper = (
-        {key: value for key, value in EXPERIMENTS[f"DIEN_amazon{variant}"].params.items() if key != "model_id"}
+        {key: value for key, value in EXPERIMENTS[f"DIEN_{dataset}{variant}"].params.items() if key != "model_id"}
         for variant in (f"_{gru_type}", f"_{gru_type}_aux", "")
     )
     assert without["aux_loss_alpha"] == 0 < with_loss["aux_loss_alpha"]
@@ -123,4 +124,4 @@ def test_missing_raw_files(
     monkeypatch.chdir(tmp_path)
     assert main(["--expid", expid]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert re.match(r"error: .* does not exist; tried .*; to get it: wget ", line)
+    assert re.match(r"error: .* does not exist; tried .*; to get it: (wget|pip download) ", line)

@@ -22,6 +22,7 @@ from .samples.amazon import read_categories
 from .samples.build import read_raw
 from .samples.new_rows import check_rows, complete, item_properties, names_of
 from .samples.options import check_options
+from .samples.raw_table import read_items
 from .samples.samples import CSV_ROWS, as_text
 
 LOG_OPTION = {"amazon": "reviews", "log": "input"}
@@ -71,9 +72,8 @@ def apply_build(params: dict, rows: Path, out: Path, verbose: bool = True) -> No
     log = read_raw(options, verbose)
     items = item_properties(log)
     new = set(candidates["item_id"]) - set(items["item_id"])
-    if options["source"] == "amazon" and new:
-        leaves = read_categories(Path(options["meta"]), new, options["form"], options["skip_bad_lines"], verbose)
-        items = pl.concat([items, leaves])
+    if new and (further := _properties_beside_log(options, new, verbose)) is not None:
+        items = pl.concat([items, further], how="diagonal")
     samples, behaviours = complete(candidates, log, items, options)
     splitters = {source_of(column): column.get("splitter", "^") for column in active_columns(params["feature_cols"])}
     histories = {name: splitters.get(name, "^") for name in behaviours.columns if name.endswith("_history")}
@@ -95,6 +95,17 @@ def apply_build(params: dict, rows: Path, out: Path, verbose: bool = True) -> No
         f"Wrote {out}: {samples.height} rows of {users.height} users, {(users['history_length'] == 0).sum()} of them "
         f"without history, and of {candidates['item_id'].n_unique()} items, {len(new)} of them not in the log"
     )
+
+
+def _properties_beside_log(options: dict, new: set[str], verbose: bool) -> pl.DataFrame | None:
+    """item_id, the category and side columns of items that the log does not have, where a file of items has them."""
+    if options["source"] == "amazon":
+        return read_categories(Path(options["meta"]), new, options["form"], options["skip_bad_lines"], verbose)
+    if not options["items"]:
+        return None
+    properties = {ours: name for ours, name in names_of(options).items() if ours not in ("user_id", "item_id", "time")}
+    items = read_items(Path(options["items"]), options["item"], properties, options["skip_bad_lines"])
+    return items.filter(pl.col("item_id").is_in(new))
 
 
 def _require_same_options(entry: DatasetEntry) -> None:

@@ -18,6 +18,10 @@ examples:
         --request request_id --side brand,price_band --protocol time --valid-from 2024-03-01 --test-from 2024-03-08 \\
         --format csv --out data/my_exposures
 
+  RecBole's atomic files (tabs, a header of name:type), here its MovieLens-100k, the last ten ratings of a user tested:
+    python build_dataset.py log --input ml-100k.inter --items ml-100k.item --user user_id --item item_id \\
+        --category class --time timestamp --test-last 10 --session-gap 3600 --out data/movielens_samples
+
   New rows of a log, histories included, for run_expid.py --predict; each is a user, an item and a time:
     python build_dataset.py apply --log clicks.parquet --rows candidates.parquet --dataset my_clicks --out rows.parquet
 
@@ -57,7 +61,8 @@ APPLY = """\
 rows are .csv (or .csv.gz, with a header line) or .parquet, with the columns user_id, item_id and time; for a data set
 of source log with those that its build names as user, item and time. A row's history is what its user did strictly
 before its time, cut as the build cuts. Category and side columns are the row's own where it has them, else those of the
-item's last row in the log (for Amazon, of the metadata), else "unknown". All other columns are kept.
+item's last row in the log, else of the metadata (Amazon's) or the build's file of items, else "unknown". All other
+columns are kept.
 """
 
 
@@ -70,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     sources = main_parser.add_subparsers(dest="source", required=True)
     for source, help_line in (
         ("amazon", "raw Amazon reviews and metadata (2014, 2018 or 2023)"),
-        ("log", "a log of behaviours or exposures, CSV or Parquet"),
+        ("log", "a log of behaviours or exposures, CSV, Parquet or RecBole's .inter"),
     ):
         command = sources.add_parser(
             source,

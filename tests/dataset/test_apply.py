@@ -174,6 +174,18 @@ def test_items_without_reviews_are_looked_up_in_the_metadata(tmp_path: Path) -> 
     assert made["time"].to_list() == ["2025-01-01"] * 4
 
 
+def test_items_that_the_log_does_not_have_are_looked_up_in_the_file_of_items(tmp_path: Path) -> None:
+    log = click_log().drop("cid")
+    log.write_parquet(tmp_path / "log.parquet")
+    known = pl.DataFrame({"iid": ["new", "i03", "new"], "cid": ["c9", "c^3", "c8"], "brand": ["b9", "b3", "b"]})
+    known.write_csv(tmp_path / "items.csv")
+    build = {"source": "log", "input": "", **NAMES, "side": "brand", "items": str(tmp_path / "items.csv")}
+    params = entry(tmp_path, tmp_path / "root", "parquet", build=build)
+    made = applied(params, pl.DataFrame({"uid": "u1", "iid": ["i03", "new", "other"], "ts": "2024-05-01"}), tmp_path)
+    assert made["cate_id"].to_list() == ["c|3", "c9", "unknown"]
+    assert made["brand"].to_list() == ["i0", "b9", "unknown"]
+
+
 def test_all_forms_of_the_output_are_encoded_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In parts, with the separators of the set."""
     monkeypatch.setattr("dien_fuxictr.dataset.apply.CSV_ROWS", 7)

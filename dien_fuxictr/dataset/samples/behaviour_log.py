@@ -1,4 +1,4 @@
-"""Any log of behaviours, CSV or Parquet, in the columns that the builders work on."""
+"""Any log of behaviours, in the columns that the builders work on."""
 
 import logging
 import re
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import polars as pl
 
-from dien_fuxictr.common.csv_lines import scan_csv
 from dien_fuxictr.common.errors import UserError
 
 from .amazon import UNKNOWN, without_separator
+from .raw_table import SKIP_HINT, RawTable, read_items
 from .times import read_times
 
 RESERVED = re.compile(
@@ -18,7 +18,6 @@ RESERVED = re.compile(
     r"history_(start|length)|.*_history|neg_.*"
 )
 """Names that the samples or their making use."""
-SKIP_HINT = "; --skip-bad-lines leaves such rows out"
 
 
 def read_log(
@@ -30,6 +29,7 @@ def read_log(
     label: str | None = None,
     request: str | None = None,
     side: tuple[str, ...] = (),
+    items: Path | None = None,
     time_unit: str | None = None,
     time_format: str | None = None,
     duplicates: str = "drop",
@@ -38,12 +38,13 @@ def read_log(
     """A log of one behaviour, or one exposure, a row.
 
     Args:
-        path: a .csv (or .csv.gz, with a header line) or .parquet file.
+        path: a .csv (or .csv.gz, with a header line), .parquet, or .inter file, RecBole's.
         user, item, category, time: names of its columns.
         label: column that is 1 or true for a click and 0 or false for an exposure without one; without it every row
             is a behaviour.
         request: column that is equal for the exposures that were shown together.
         side: columns of further properties of a behaviour; they keep their names.
+        items: file with a row an item, of the item's column and of the category and side columns that the log lacks.
         time_unit, time_format: how to read times, see `read_times`. Without a unit they must be from 1990 to 2100.
         duplicates: "drop" leaves rows out that equal an earlier one in all of these columns.
         skip_bad_lines: leave rows without user, item, request or readable time, and those with more or fewer fields
@@ -51,7 +52,7 @@ def read_log(
 
     Returns:
         In file order: user_id, item_id, cate_id (String), time (Int64, seconds), the side columns (String) and, where
-        named, label (Int8) and request (String). A category or side value that the log lacks is "unknown".
+        named, label (Int8) and request (String). A category or side value that is missing is "unknown".
 
     Raises:
         UserError: the file or a column is missing, the file cannot be read or has no rows, a row has more or fewer
@@ -65,7 +66,7 @@ def read_log(
             raise UserError(f"side column {name!r}: the name is taken; rename the column in {path}")
     if request and not label:
         raise UserError("request needs label: only a log that has exposures without a click has requests")
-    raw = read_columns(path, columns | {name: name for name in side}, skip_bad_lines)
+    raw = _with_items(path, columns | {name: name for name in side}, items, skip_bad_lines)
     try:
         times = read_times(raw["time"], time_unit, time_format)
     except pl.exceptions.PolarsError as error:
@@ -103,6 +104,25 @@ def read_log(
     return log.with_columns(clicks(log["label"], path, label)) if label else log
 
 
+def _with_items(path: Path, columns: dict[str, str], items: Path | None, skip_bad_lines: bool) -> pl.DataFrame:
+    """The named columns of the log under the builders' names; properties that it lacks from the file of items."""
+    log = RawTable.scan(path, skip_bad_lines)
+    if items is None:
+        return log.take(columns)
+    properties = {
+        ours: name for ours, name in columns.items() if ours not in ("user_id", "item_id", "time", "label", "request")
+    }
+    lacking = {ours: name for ours, name in properties.items() if name not in log.names}
+    known = read_items(items, columns["item_id"], lacking, skip_bad_lines)
+    for ours, name in lacking.items():
+        if ours not in known.columns:
+            raise UserError(f"neither {path} nor {items} has a column {name!r}")
+    raw = log.take({ours: name for ours, name in columns.items() if ours not in lacking})
+    ids = raw["item_id"].unique()
+    logging.info(f"{ids.is_in(known['item_id'].implode()).sum()} of {ids.len()} items are in {items}")
+    return raw.join(known, on="item_id", how="left", maintain_order="left").select(*columns)
+
+
 def leave_out(path: Path, bad: pl.Series, reason: Callable[[int], str], skip: bool) -> None:
     """Warn of how many rows are `bad`, if any, and why the first one is; raises UserError where none may be."""
     if bad.any():
@@ -110,29 +130,6 @@ def leave_out(path: Path, bad: pl.Series, reason: Callable[[int], str], skip: bo
         if not skip:
             raise UserError(f"{path}: {first}{SKIP_HINT}")
         logging.warning(f"{path}: left out {bad.sum()} broken rows ({first})")
-
-
-def read_columns(path: Path, columns: dict[str, str], skip_bad_lines: bool) -> pl.DataFrame:
-    """Only the named columns of the file, under the builders' names; ids as text."""
-    if not Path(path).is_file():
-        raise UserError(f"raw file {path} does not exist")
-    try:
-        parquet = ".parquet" in Path(path).suffixes
-        source = (
-            pl.scan_parquet(path)
-            if parquet
-            else scan_csv(path, skip_bad_lines=skip_bad_lines, hint=SKIP_HINT, infer_schema=False)
-        )
-        present = source.collect_schema().names()
-        lacking = [name for name in columns.values() if name not in present]
-        if lacking:
-            raise UserError(f"{path} has no column {lacking[0]!r}; it has {', '.join(present)}")
-        return source.select(
-            pl.col(name).alias(ours) if ours == "time" else pl.col(name).cast(pl.String).alias(ours)
-            for ours, name in columns.items()
-        ).collect(engine="streaming")
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def clicks(label: pl.Series, path: Path, column: str) -> pl.Series:

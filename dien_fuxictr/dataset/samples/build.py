@@ -71,6 +71,7 @@ def read_raw(options: dict, verbose: bool = True) -> pl.DataFrame:
         )
     return read_log(
         Path(options["input"]),
+        items=Path(options["items"]) if options["items"] else None,
         **{name: options[name] for name in LOG_COLUMNS},
         skip_bad_lines=options["skip_bad_lines"],
     )

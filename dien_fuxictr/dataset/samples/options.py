@@ -58,7 +58,7 @@ class Option:
         return get_args(self.kind)[:1] == (int,)
 
 
-RAW_FILES = ("reviews", "meta", "input")
+RAW_FILES = ("reviews", "meta", "input", "items")
 """Options of whichever source that name a raw file."""
 
 SOURCES: dict[str, dict[str, Option]] = {
@@ -68,7 +68,7 @@ SOURCES: dict[str, dict[str, Option]] = {
         "form": Option("auto", "which of the published forms the files have", kind=_one_of("auto", *FORMS)),
     },
     "log": {
-        "input": Option(REQUIRED, "the log, .csv with a header line or .parquet", FILE),
+        "input": Option(REQUIRED, "the log, .csv with a header line, .parquet, or RecBole's .inter", FILE),
         "user": Option(REQUIRED, "column of the user"),
         "item": Option(REQUIRED, "column of the item"),
         "category": Option(REQUIRED, "column of the item's category"),
@@ -94,6 +94,12 @@ SOURCES: dict[str, dict[str, Option]] = {
         ),
         "request": Option(None, "column that is equal for exposures shown together; needs --label"),
         "side": Option((), "further columns of a behaviour, separated by commas", kind=NAMES),
+        "items": Option(
+            None,
+            "file with a row an item, of the same forms or RecBole's .item, that has the item's column and those of "
+            "--category and --side that the log lacks",
+            FILE,
+        ),
     },
 }
 

@@ -52,6 +52,68 @@ def test_a_log_of_any_form(name: str, tmp_path: Path) -> None:
     assert read_log(tmp_path / name, **COLUMNS).columns == ["user_id", "item_id", "cate_id", "time"]
 
 
+INTER = """user_id:token\titem_id:token\trating:float\ttimestamp:float
+u1\t7\t3\t881250949
+u2\t8\t2\t881250950
+u1\t9\t5\t881250951
+"""
+ITEM = """item_id:token\tmovie_title:token_seq\tyear:token\tclass:token_seq
+7\tToy, Story\t1995\tAnimation Comedy
+8\tGoldenEye\t\tAction
+7\ta second row\t2000\tDrama
+"""
+RECBOLE = {"user": "user_id", "item": "item_id", "category": "class", "time": "timestamp"}
+
+
+@pytest.fixture
+def atomic(tmp_path: Path) -> dict:
+    """RecBole's atomic files, as arguments."""
+    (tmp_path / "x.inter").write_text(INTER)
+    (tmp_path / "x.item").write_text(ITEM)
+    return {"path": tmp_path / "x.inter", "items": tmp_path / "x.item", **RECBOLE}
+
+
+def test_atomic_files(atomic: dict, caplog: pytest.LogCaptureFixture) -> None:
+    """What the log has is taken from there, the rest from the first row of the item; of item 9 nothing is known."""
+    caplog.set_level("INFO")
+    log = read_log(**atomic, side=("rating", "year"))
+    assert log.columns == ["user_id", "item_id", "cate_id", "time", "rating", "year"]
+    assert log.rows() == [
+        ("u1", "7", "Animation Comedy", 881250949, "3", "1995"),
+        ("u2", "8", "Action", 881250950, "2", "unknown"),
+        ("u1", "9", "unknown", 881250951, "5", "unknown"),
+    ]
+    assert f"2 of 3 items are in {atomic['items']}" in caplog.text
+
+
+def test_a_log_that_has_a_property_itself(tmp_path: Path) -> None:
+    items = pl.DataFrame({"iid": [7, 8], "cid": ["other", "other"], "maker": ["m", "n"]})
+    items = write(items, tmp_path / "items.parquet")
+    log = read_log(write(LOG, tmp_path / "log.csv"), **COLUMNS, side=("maker",), items=items)
+    assert log.select("cate_id", "maker").rows() == [("shoes", "m"), ("unknown", "n"), ("a|b", "m")]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"category": "genre"}, r"neither .*x\.inter nor .*x\.item has a column 'genre'"),
+        ({"item": "movie_title"}, r"x\.inter has no column 'movie_title'; it has user_id, item_id, rating, timestamp"),
+        ({"item": "rating"}, r"x\.item has no column 'rating'; it has item_id, movie_title, year, class"),
+        ({"items": Path("absent.item")}, r"raw file absent\.item does not exist"),
+    ],
+)
+def test_atomic_files_that_lack_something(changed: dict, message: str, atomic: dict) -> None:
+    with pytest.raises(UserError, match=message):
+        read_log(**(atomic | changed))
+
+
+def test_a_broken_row_of_an_atomic_file(atomic: dict) -> None:
+    atomic["items"].write_text(ITEM + "9\tOne field short\t1999\n")
+    with pytest.raises(UserError, match=r"x\.item: line 5 has 3 fields where the header has 4; .*--skip-bad-lines"):
+        read_log(**atomic)
+    assert read_log(**atomic, skip_bad_lines=True)["cate_id"].to_list() == ["Animation Comedy", "Action", "unknown"]
+
+
 @pytest.mark.parametrize(
     ("column", "values", "shown"),
     [
