@@ -14,7 +14,7 @@ def encode_splits(processor: InProcessFeatureProcessor, raw: dict[str, RawSplit]
 
     Args:
         processor: not fitted yet, its `data_dir` is `folder`.
-        raw: split -> rows.
+        raw: split -> rows; those that are `fitted_only` are not among the encoded ones.
         folder: receives feature_map.json, feature_vocab.json, encoder.json, encoded/, behaviour_catalogue/.
     """
     processor.fit_splits(raw["train"], [rows for split, rows in raw.items() if split != "train"])
@@ -24,6 +24,10 @@ def encode_splits(processor: InProcessFeatureProcessor, raw: dict[str, RawSplit]
         logging.info(f"Encoding {split}: {len(rows)} rows")
         columns[split], histories[split] = encoder.encode(rows)
     tables = aligned_tables(list(histories.values()))
-    save_splits(folder / "encoded", columns, histories, tables, encoder.truncated)
     oov = {c["name"]: encoder.vocabularies[c["vocabulary"]]["__OOV__"] for c in encoder.columns if "vocabulary" in c}
     save_catalogues(folder, histories["train"], tables, processor.feature_map.features, oov)
+    if raw["train"].fitted_only:
+        own = len(raw["train"]) - raw["train"].fitted_only
+        columns["train"] = {name: values[:own] for name, values in columns["train"].items()}
+        histories["train"] = {name: history.first(own) for name, history in histories["train"].items()}
+    save_splits(folder / "encoded", columns, histories, tables, encoder.truncated)

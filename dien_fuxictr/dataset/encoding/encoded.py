@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,10 @@ class EncodedHistory:
     length: np.ndarray
     blank: np.ndarray
     padding: str
+
+    def first(self, rows: int) -> "EncodedHistory":
+        """The same of the first rows only."""
+        return replace(self, start=self.start[:rows], length=self.length[:rows], blank=self.blank[:rows])
 
 
 @dataclass

@@ -49,6 +49,7 @@ class RawSplit:
         path: where the rows came from (for messages).
         frame: the columns that are no sequences, nulls filled.
         histories: the sequence columns.
+        fitted_only: so many of the last rows are there for vocabularies and the catalogue of behaviours only.
         latest: to how many of their latest behaviours histories were cut by what built the samples, None for other
             rows.
     """
@@ -57,6 +58,7 @@ class RawSplit:
     frame: pl.DataFrame
     histories: dict[str, RawHistory]
     latest: int | None = None
+    fitted_only: int = 0
 
     def __len__(self) -> int:
         return self.frame.height or max((len(history.length) for history in self.histories.values()), default=0)

@@ -12,7 +12,7 @@ import polars as pl
 from dien_fuxictr.common.csv_lines import scan_csv
 from dien_fuxictr.common.errors import UserError
 
-from ..samples.samples import latest_kept
+from ..samples.samples import LEFT_OUT, latest_kept
 from .raw import RawHistory, RawSplit, Tokens
 
 DTYPES = {"str": pl.String, "int": pl.Int64, "float": pl.Float64}
@@ -36,6 +36,12 @@ def expand_path(path: str | Path, data_format: str) -> list[str]:
     if not files:
         raise UserError(f"{path}: no such {data_format} file, pattern, or folder of {data_format} files")
     return files
+
+
+def left_out_beside(files: list[str], data_format: str) -> list[str]:
+    """The file of training rows that are not trained on, in the folder of these files, if there is one."""
+    path = Path(files[0]).with_name(f"{LEFT_OUT}.{data_format}")
+    return [str(path)] if path.is_file() and str(path) not in files else []
 
 
 def form_of(path: Path) -> str:
@@ -68,22 +74,27 @@ class SplitReader:
         self._n_rows = n_rows
         self._stored: dict[str, dict[str, Tokens]] = {}
 
-    def read(self, path: str | Path, data_format: str, optional: Iterable[str] = ()) -> RawSplit:
+    def read(self, path: str | Path, data_format: str, optional: Iterable[str] = (), to_fit: bool = False) -> RawSplit:
         """Read one split.
 
         Args:
             path: file, pattern or folder, as `expand_path` takes it.
             data_format: csv | parquet.
             optional: columns that are left out when the file lacks them.
+            to_fit: whether an encoder is fitted on it; then the rows of a file `left_out` beside the others are the
+                last ones, as `RawSplit.fitted_only` says.
 
         Raises:
             UserError: a missing file or column, a row of CSV with more or fewer fields than the header, a value that
                 its dtype does not admit, a row without a label (unless the label has a `fill_na`), no rows.
         """
         files = expand_path(path, data_format)
-        scan = partial(self._scan, files, data_format)
         folder = Path(files[0]).parent
+        left_out = left_out_beside(files, data_format) if to_fit else []
+        files += left_out
+        scan = partial(self._scan, files, data_format)
         split = self._read(str(path), scan, folder / "behaviours.parquet", optional)
+        split.fitted_only = sum(self._rows_of(file, data_format) for file in left_out)
         split.latest = latest_kept(folder)
         self._require_labels(split.frame, files, data_format)
         return split
@@ -156,10 +167,13 @@ class SplitReader:
 
     def _place(self, row: int, files: list[str], data_format: str) -> tuple[str, int]:
         """The file that holds a row of a split, and which of its rows that is."""
-        rows = [self._scan([file], data_format).select(pl.len()).collect().item() for file in files]
+        rows = [self._rows_of(file, data_format) for file in files]
         ends = np.cumsum(rows)
         number = int(np.searchsorted(ends, row, side="right"))
         return files[number], row - int(ends[number] - rows[number])
+
+    def _rows_of(self, file: str, data_format: str) -> int:
+        return self._scan([file], data_format).select(pl.len()).collect().item()
 
     def _read_behaviours(self, path: str) -> dict[str, Tokens]:
         if path not in self._stored:

@@ -11,7 +11,7 @@ from dien_fuxictr.common.errors import UserError
 
 from ..encoding.build import encode_splits
 from ..encoding.processor import InProcessFeatureProcessor
-from ..encoding.reading import SplitReader, expand_path
+from ..encoding.reading import SplitReader, expand_path, left_out_beside
 from ..encoding.schema import active_columns, check_columns, label_columns
 from ..samples.build import build_samples, raw_files
 from ..samples.options import RAW_FILES
@@ -123,7 +123,9 @@ class DatasetEntry:
             if required:
                 self.require("train_data")
             for split in self.splits:
-                for i, file in enumerate(self._files_of(split, required), 1):
+                own = self._files_of(split, required)
+                beside = left_out_beside(own, self.data_format) if own and split == "train" else []
+                for i, file in enumerate(own + beside, 1):
                     files[f"{split}_data file {i}"] = Path(file)
                     behaviours = Path(file).parent / "behaviours.parquet"
                     if self.data_format == "parquet" and behaviours.exists():
@@ -167,7 +169,10 @@ class DatasetEntry:
             paths = {split: folder / "samples" / f"{split}.{self.data_format}" for split in SPLITS}
         processor = InProcessFeatureProcessor(**self._placed(folder))
         try:
-            raw = {split: processor.reader.read(path, self.data_format) for split, path in paths.items()}
+            raw = {
+                split: processor.reader.read(path, self.data_format, to_fit=split == "train")
+                for split, path in paths.items()
+            }
         except UserError as error:  # the temporary folder means nothing to a user
             raise UserError(str(error).replace(f"{folder}{os.sep}", "")) from error
         encode_splits(processor, raw, folder)

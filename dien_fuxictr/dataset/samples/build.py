@@ -16,9 +16,12 @@ from .audit import audit, table
 from .behaviour_log import read_log
 from .options import RAW_FILES, check_options
 from .protocols import SPLITS
+from .samples import LEFT_OUT
 from .sampling import make_samples
 
-FILES = {"samples.json", "behaviours.parquet", *(f"{split}.{form}" for split in SPLITS for form in ("parquet", "csv"))}
+FILES = {"samples.json", "behaviours.parquet"} | {
+    f"{name}.{form}" for name in (*SPLITS, LEFT_OUT) for form in ("parquet", "csv")
+}
 LOG_COLUMNS = ("user", "item", "category", "time", "label", "request", "side", "time_unit", "time_format", "duplicates")
 
 

@@ -4,6 +4,7 @@ A negative is drawn as a *row* of the behaviours, so that an item comes with the
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,10 @@ class Forbidden:
     ) -> "Forbidden":
         """As the attributes say; `histories`: whether they are forbidden too."""
         return cls(item, positive, start, length, Occurrences(item) if histories else None)
+
+    def take(self, samples: np.ndarray) -> "Forbidden":
+        """The same for some of the samples."""
+        return Forbidden(self.item, self.positive[samples], self.start[samples], self.length[samples], self.occurrences)
 
     def __call__(self, sample: np.ndarray | int, negative: np.ndarray) -> np.ndarray:
         """Whether each `negative` (a behaviour) is forbidden for its `sample`; shapes broadcast."""
@@ -87,6 +92,17 @@ def matched(forbidden: Forbidden, rng: np.random.Generator) -> np.ndarray:
             f"{unmatched} of {len(negative)} negatives could not be matched: their items stand more often among the "
             "negatives than among the positives"
         )
+    return negative
+
+
+def matched_within(
+    strata: np.ndarray, forbidden: Forbidden, rng_of: Callable[[int], np.random.Generator]
+) -> np.ndarray:
+    """As `matched`, within each stratum by itself; `strata` is (N,), of whole numbers."""
+    negative = np.empty_like(forbidden.positive)
+    for stratum in np.unique(strata):
+        samples = np.flatnonzero(strata == stratum)
+        negative[samples] = matched(forbidden.take(samples), rng_of(int(stratum)))
     return negative
 
 

@@ -141,6 +141,13 @@ COMMON: dict[str, Option] = {
         kind=whole(1),
         protocol="leave_one_out",
     ),
+    "targets_per_user": Option(
+        None,
+        "only a user's latest TARGETS_PER_USER training behaviours become training rows; splits for validation and "
+        "test, vocabularies and the catalogue of behaviours are those of all (default all)",
+        kind=whole(1),
+        protocol="leave_one_out",
+    ),
     "folds": Option(10, "cut the users into this many parts", kind=whole(2), protocol="last"),
     "fold": Option(0, "the part for the test, from 0", kind=whole(0), protocol="last"),
     "valid_from": Option(REQUIRED, "first validation time, a date (UTC) or seconds", protocol="time"),

@@ -9,6 +9,8 @@ A folder of samples holds
 - `train.parquet`, `valid.parquet`, `test.parquet`: `label` (Int8), `user_id`, `item_id`, `cate_id` and
   the side columns (String), `history_start` (Int64, row of behaviours.parquet), `history_length` (Int32). The rows
   of a split are in a seeded random order.
+- `left_out.parquet`, likewise: training rows that `targets_per_user` leaves out, where it leaves out any. Vocabularies
+  and the catalogue of behaviours learn from them too, so that these do not depend on the number of targets.
 - `samples.json`: the options, counts and audit of the build.
 
 Each behaviour is stored once, however many histories it is part of.
@@ -29,6 +31,8 @@ from .protocols import SPLITS
 from .ranges import members
 
 LEADING = ("label", "user_id", "item_id", "cate_id", "item_history", "cate_history")
+LEFT_OUT = "left_out"
+"""Name of the file of training rows that are not trained on."""
 CSV_ROWS = 100_000
 """Rows that are joined to text at once."""
 
@@ -56,11 +60,13 @@ class Samples:
         behaviours: behaviours.parquet.
         splits: train, valid, test -> its rows.
         info: samples.json.
+        left_out: left_out.parquet; None where every training row is one of `train`.
     """
 
     behaviours: pl.DataFrame
     splits: dict[str, pl.DataFrame]
     info: dict
+    left_out: pl.DataFrame | None = None
 
     @property
     def history_columns(self) -> list[str]:
@@ -70,8 +76,11 @@ class Samples:
     def save(self, folder: Path) -> None:
         """Write the Parquet files into an existing folder."""
         self.behaviours.write_parquet(folder / "behaviours.parquet")
-        for split, rows in self.splits.items():
-            rows.write_parquet(folder / f"{split}.parquet")
+        for name, rows in self._tables_of_rows().items():
+            rows.write_parquet(folder / f"{name}.parquet")
+
+    def _tables_of_rows(self) -> dict[str, pl.DataFrame]:
+        return self.splits if self.left_out is None else {**self.splits, LEFT_OUT: self.left_out}
 
     def save_info(self, folder: Path) -> None:
         """Write samples.json into an existing folder."""
@@ -92,17 +101,23 @@ class Samples:
             tables[name] = pl.read_parquet(path)
         info = Path(folder) / "samples.json"
         behaviours = tables.pop("behaviours")
-        return cls(behaviours, tables, json.loads(info.read_text()) if info.is_file() else {})
+        left_out = Path(folder) / f"{LEFT_OUT}.parquet"
+        return cls(
+            behaviours,
+            tables,
+            json.loads(info.read_text()) if info.is_file() else {},
+            pl.read_parquet(left_out) if left_out.is_file() else None,
+        )
 
     def save_csv(self, folder: Path, verbose: bool = True) -> None:
         """Write train.csv, valid.csv and test.csv in the form of the published AmazonElectronics_x1.
 
         A row is a sample, the behaviours of its history are joined by "^".
         """
-        for split, rows in self.splits.items():
+        for name, rows in self._tables_of_rows().items():
             with (
-                open(folder / f"{split}.csv", "wb") as file,
-                tqdm(total=rows.height, unit="rows", desc=f"{split}.csv", disable=not verbose) as progress,
+                open(folder / f"{name}.csv", "wb") as file,
+                tqdm(total=rows.height, unit="rows", desc=f"{name}.csv", disable=not verbose) as progress,
             ):
                 for number, part in enumerate(self.joined(rows)):
                     part.write_csv(file, include_header=number == 0)

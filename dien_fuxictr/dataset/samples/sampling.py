@@ -5,7 +5,7 @@ import polars as pl
 
 from dien_fuxictr.common.errors import UserError
 
-from . import negatives, protocols
+from . import negatives, protocols, targets
 from .protocols import DAY, SPLITS, UNUSED
 from .samples import Samples
 from .time_tokens import time_tokens
@@ -35,7 +35,9 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
     split = assign_splits(log, options)
     start, length = histories(log, table, options)
     split = np.where(length >= options["min_history"], split, UNUSED)
-    parts = {}
+    many = options.get("targets_per_user")
+    rank = targets.ranks(*event_places(log)[1:], options["test_last"]) if many else None
+    parts, left_out = {}, None
     for number, name in enumerate(SPLITS):
         rows = np.flatnonzero(split == number)
         if not len(rows):
@@ -46,7 +48,8 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
         if labelled:
             part = log[rows].with_columns(history_start=start[rows], history_length=length[rows])
         else:
-            part = with_negatives(log, rows, start[rows], length[rows], options, number)
+            strata = targets.strata(rank[rows], many) if rank is not None and name == "train" else None
+            part = with_negatives(log, rows, start[rows], length[rows], options, number, strata)
         part = part.select(
             pl.col("label").cast(pl.Int8),
             "user_id",
@@ -55,9 +58,13 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
             "history_start",
             pl.col("history_length").cast(pl.Int32),
         )
-        parts[name] = part[stream(options, "order", number).permutation(part.height)]
+        order = stream(options, "order", number).permutation(part.height)
+        parts[name] = part[order]
+        if rank is not None and name == "train":
+            late = np.tile(rank[rows] <= many, part.height // len(rows))[order]
+            parts[name], left_out = part[order[late]], None if late.all() else part[order[~late]]
 
-    return Samples(table, parts, {"options": options, "counts": counts(log, table, parts)})
+    return Samples(table, parts, {"options": options, "counts": counts(log, table, parts)}, left_out)
 
 
 def side_columns(log: pl.DataFrame) -> list[str]:
@@ -112,10 +119,7 @@ def event_numbers(log: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 def assign_splits(log: pl.DataFrame, options: dict) -> np.ndarray:
     """The split of each row of a sorted log, by the protocol."""
-    user, number = event_numbers(log)
-    first_row, last_row = user_bounds(user)
-    event = number - number[first_row[user]]
-    events = number[last_row[user]] - number[first_row[user]] + 1
+    user, event, events = event_places(log)
     time = log["event_time"].to_numpy()
     protocol = options["protocol"]
     if protocol == "last":
@@ -126,6 +130,14 @@ def assign_splits(log: pl.DataFrame, options: dict) -> np.ndarray:
         cuts = (protocols.parse_time(options[name], name) for name in ("valid_from", "test_from"))
         return protocols.by_time(time, *cuts)
     return protocols.window(time, options["target_days"], options["valid_days"], options["test_days"])
+
+
+def event_places(log: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each row of a sorted log: number of the user, place of the event among the user's, number of these."""
+    user, number = event_numbers(log)
+    first_row, last_row = user_bounds(user)
+    first = number[first_row[user]]
+    return user, number - first, number[last_row[user]] - first + 1
 
 
 def user_bounds(user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -177,12 +189,23 @@ def preceding(
 
 
 def with_negatives(
-    behaviours: pl.DataFrame, rows: np.ndarray, start: np.ndarray, length: np.ndarray, options: dict, split: int
+    behaviours: pl.DataFrame,
+    rows: np.ndarray,
+    start: np.ndarray,
+    length: np.ndarray,
+    options: dict,
+    split: int,
+    strata: np.ndarray | None,
 ) -> pl.DataFrame:
-    """A positive and a negative sample for each of the rows."""
+    """A positive and a negative sample for each of the rows; matched ones within each of the strata, if there are."""
     item = behaviours["item_id"].rank("dense").to_numpy().astype(np.int64) - 1
     forbidden = negatives.Forbidden.build(item, rows, start, length, options["exclude_history"])
-    drawn = negatives.SAMPLERS[options["negatives"]](forbidden, stream(options, "negatives", split))
+    if strata is not None and options["negatives"] == "matched":
+        drawn = negatives.matched_within(
+            strata, forbidden, lambda stratum: stream(options, "negatives", len(SPLITS) + stratum)
+        )
+    else:
+        drawn = negatives.SAMPLERS[options["negatives"]](forbidden, stream(options, "negatives", split))
     ranges = {"history_start": start, "history_length": length}
     positive = behaviours[rows].with_columns(label=pl.lit(1), **ranges)
     negative = behaviours[drawn].with_columns(behaviours["user_id"][rows], label=pl.lit(0), **ranges)

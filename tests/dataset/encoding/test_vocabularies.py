@@ -1,5 +1,6 @@
 """What the vocabularies of a data set are fitted on."""
 
+import itertools
 import json
 from collections import Counter
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 from fuxictr.preprocess.tokenizer import Tokenizer
 from made_columns import META, categorical, sequence, write_rows
 from made_data import entry, prepared_arrays, write_samples
+from made_raw import random_reviews, write_raw
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
+from dien_fuxictr.dataset.samples.build import build_samples
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 
 
@@ -81,6 +84,31 @@ def test_a_side_value_that_a_log_lacks_is_a_word_of_its_own(tmp_path: Path) -> N
     assert (test["brand"] == lacking).all() and others.sum() == 8
     assert (test["brand_history"][others] == [lacking, vocabulary["b"], lacking, lacking, 0]).all()
     assert (test["neg_brand_history"][others] == [0, lacking, vocabulary["b"], lacking, 0]).all()
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_fewer_targets_a_user_change_the_training_rows_and_nothing_else(form: str, tmp_path: Path) -> None:
+    reviews = random_reviews(users=30, items=25, days=200)
+    files = write_raw(tmp_path, reviews, {item: ["all", f"c{int(item[1:]) % 4}"] for _, item, _ in reviews})
+    build = {"source": "amazon", "reviews": str(files[0]), "meta": str(files[1]), "max_len": 2}
+    sizes, learnt, tested = [], [], []
+    for targets in (1, 2, None):
+        samples, root = tmp_path / f"samples{targets}", tmp_path / f"root{targets}"
+        options = {**build, "targets_per_user": targets, "format": form}
+        if form == "csv":
+            build_samples(options, samples, verbose=False)
+        params = entry(samples, root, form, **({} if form == "csv" else {"build": options}))
+        data_dir, encoded = prepared_arrays(params)
+        sizes.append(len(encoded.pop("train")["label"]))
+        tested.append(encoded)
+        catalogue = np.load(data_dir / "behaviour_catalogue" / "item_history.npz")
+        learnt.append(
+            (json.loads((data_dir / "encoder.json").read_text()), {k: v.tolist() for k, v in catalogue.items()})
+        )
+    assert sizes[0] < sizes[1] < sizes[2] and sizes[1] <= 2 * sizes[0] <= 4 * 30
+    assert learnt[0] == learnt[1] == learnt[2]
+    for split, name in itertools.product(("valid", "test"), tested[2]["test"]):
+        assert all(np.array_equal(arrays[split][name], tested[2][split][name]) for arrays in tested[:2])
 
 
 def test_integer_keys_of_pretrained_embeddings(rows: Path, tmp_path: Path) -> None:
