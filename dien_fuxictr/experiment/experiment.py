@@ -27,11 +27,11 @@ from .device import device_index
 from .evaluation.evaluate import Evaluation, evaluate
 from .evaluation.new_rows import predict_rows
 from .models import build_model, find_model, load_feature_map
+from .techniques import prepare_training
 from .training import checkpoint
 from .training.allocator import keep_freed_memory
 from .training.observer import Observer
 from .training.resume import DATA_CONTENT, Progress
-from .training.sparse_tables import update_sparsely
 from .training.trainer import Trainer
 
 
@@ -229,10 +229,10 @@ class Experiment:
         """
         if self._has_weights:
             self._model, self._has_weights = None, False
-        if self.params.get("embedding_updates") == "sparse":
-            update_sparsely(self.model)
+        technique = prepare_training(self.model, self.params)
         return Trainer(
             self.model,
+            technique=technique,
             max_gradient_norm=self.params.get("max_gradient_norm", 10.0),
             config={**self.config.params, DATA_CONTENT: self._data_content()},
             **options,

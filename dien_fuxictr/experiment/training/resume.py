@@ -10,6 +10,7 @@ from fuxictr.pytorch.models import BaseModel
 from dien_fuxictr.common.errors import UserError
 
 from . import checkpoint
+from .technique import Technique
 
 # A resumed run may differ in these: they change where and how it runs, not what it computes.
 FREE_KEYS = ("gpu", "verbose", "num_workers", "model_root")
@@ -72,12 +73,20 @@ class ResumeFile:
         self.path = path
         self._config = as_text({key: value for key, value in config.items() if key not in FREE_KEYS})
 
-    def save(self, model: BaseModel, progress: Progress, epoch_rng: dict[str, Any], rng: dict[str, Any]) -> None:
+    def save(
+        self,
+        model: BaseModel,
+        progress: Progress,
+        technique: Technique,
+        epoch_rng: dict[str, Any],
+        rng: dict[str, Any],
+    ) -> None:
         """Write the state atomically.
 
         Args:
             model: weights and optimizer.
             progress: place in the training.
+            technique: its state.
             epoch_rng: the generators when the epoch's iterator was made; with them the epoch's order comes out again.
             rng: the generators where the run goes on.
         """
@@ -88,6 +97,7 @@ class ResumeFile:
                 "progress": asdict(progress),
                 "model": model.state_dict(),
                 "optimizer": model.optimizer.state_dict(),
+                "technique": technique.state_dict(),
                 "rng": rng,
                 "epoch_rng": epoch_rng,
             },

@@ -26,7 +26,7 @@ def update_sparsely(model: BaseModel) -> None:
     Args:
         model: compiled, before its first step. Its optimizer, its regularisation and its tables' gradients change.
     """
-    tables = _tables(model)
+    tables = embedding_tables(model)
     if not tables:
         return
     for module in model.modules():
@@ -80,7 +80,7 @@ class JointOptimizer:
         self.lazy.load_state_dict(state["lazy"])
 
 
-def _tables(model: nn.Module) -> dict[str, nn.Parameter]:
+def embedding_tables(model: nn.Module) -> dict[str, nn.Parameter]:
     """The trained parameters, by name, that embeddings alone hold."""
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     others = (module for module in model.modules() if not isinstance(module, nn.Embedding))

@@ -20,12 +20,12 @@ from dien_fuxictr.common.signals import HeldBack
 
 from ..evaluation.evaluate import evaluate
 from . import checkpoint
+from .early_stopping import judge
 from .observer import Observer
 from .optimizers import fuse
 from .resume import Progress, ResumeFile
 from .step import clip_groups, take_step
-
-MIN_DELTA = 1e-6
+from .technique import Technique
 
 
 class Trainer:
@@ -41,6 +41,7 @@ class Trainer:
         config: the configuration, compared when a run is resumed.
         on_start: called after the first step, when the run has really started.
         observers: watch losses and evaluations.
+        technique: changes the training beyond the optimizer's steps.
         checkpoint_seconds: the longest time between two resume states.
     """
 
@@ -51,12 +52,14 @@ class Trainer:
         config: dict[str, Any] | None = None,
         on_start: Callable[[], None] = lambda: None,
         observers: Sequence[Observer] = (),
+        technique: Technique | None = None,
         checkpoint_seconds: float = 300.0,
     ) -> None:
         self.model = model
         self.max_gradient_norm = max_gradient_norm
         self.on_start = on_start
         self.observers = observers
+        self.technique = technique or Technique()
         self.checkpoint_seconds = checkpoint_seconds
         self.best_path = Path(model.checkpoint)
         self.resume_file = ResumeFile(self.best_path.with_suffix(".resume"), config or {})
@@ -92,6 +95,7 @@ class Trainer:
             )
         try:
             self.model.optimizer.load_state_dict(state["optimizer"])
+            self.technique.load_state_dict(state.get("technique", {}))
         except (KeyError, TypeError, ValueError) as error:
             reason = checkpoint.first_line(error)
             raise UserError(f"{self.resume_file.path} does not fit the optimizer: {reason}") from error
@@ -177,6 +181,8 @@ class Trainer:
             self._eval_step(valid_loader)
             if place.stop:
                 return
+        if place.batches_done == 0:
+            self.technique.start_epoch(place.epoch)
         start = time.perf_counter()
         for batch in progress_bar(batches, self.model._verbose, total=steps_per_epoch, initial=place.batches_done):
             loss = self.train_step(batch)
@@ -245,7 +251,9 @@ class Trainer:
         """
         place, model = self.progress, self.model
         where = f"epoch {place.epoch + 1}, batch {place.batches_done + 1} (step {place.total_steps + 1})"
+        batch = self.technique.before_step(batch)
         losses = take_step(model, self._groups, batch, self.max_gradient_norm, where)
+        self.technique.after_step()
         for observer in self.observers:
             observer.step(place.total_steps + 1, losses, model.optimizer.param_groups[0]["lr"])
         return losses["train"]
@@ -254,34 +262,16 @@ class Trainer:
         place = self.progress
         logging.info(f"Train loss: {place.loss_sum / place.loss_steps:.6f}")
         logging.info(f"Evaluation @epoch {place.epoch + 1} - batch {place.batches_done}: ")
-        with self._standing_still():
+        with self._standing_still(), self.technique.evaluated():
             logs = evaluate(self.model, valid_loader, self.model._monitor.get_metrics()).metrics
         place.loss_sum, place.loss_steps = 0.0, 0
-        self._checkpoint_and_earlystop(self.model._monitor.get_value(logs))
-        for observer in self.observers:
-            observer.evaluation(place.total_steps, place.epoch + 1, logs, self.model, valid_loader)
+        with self.technique.evaluated():
+            if judge(self.model, place, self.model._monitor.get_value(logs)):
+                self._write_weights()
+            for observer in self.observers:
+                observer.evaluation(place.total_steps, place.epoch + 1, logs, self.model, valid_loader)
         self.model.train()
         self._write_state()
-
-    def _checkpoint_and_earlystop(self, value: float) -> None:
-        model, place, mode = self.model, self.progress, self.model._monitor_mode
-        better = value <= place.best_metric - MIN_DELTA if mode == "min" else value >= place.best_metric + MIN_DELTA
-        if better and math.isfinite(value):
-            place.stopping_steps = 0
-            place.best_metric = value
-            if model._save_best_only:
-                logging.info(f"Save best model: monitor({mode})={value:.6f}")
-                self._write_weights()
-        else:
-            place.stopping_steps += 1
-            logging.info(f"Monitor({mode})={value:.6f} STOP!")
-            if model._reduce_lr_on_plateau:
-                logging.info(f"Reduce learning rate on plateau: {model.lr_decay():.6f}")
-        if place.stopping_steps >= model._early_stop_patience:
-            place.stop = True
-            logging.info(f"********* Epoch={place.epoch + 1} early stop *********")
-        if not model._save_best_only and math.isfinite(value):
-            self._write_weights()
 
     def _write_weights(self) -> None:
         self._take_files()
@@ -290,7 +280,8 @@ class Trainer:
 
     def _write_state(self) -> None:
         self._take_files()
-        self.resume_file.save(self.model, self.progress, self._epoch_rng, self._rng or checkpoint.rng_state())
+        rng = self._rng or checkpoint.rng_state()
+        self.resume_file.save(self.model, self.progress, self.technique, self._epoch_rng, rng)
         self._last_write = time.monotonic()
 
     def _take_files(self) -> None:

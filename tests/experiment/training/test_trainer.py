@@ -15,9 +15,10 @@ from made import DEFAULTS, features, make_batch, make_feature_map
 
 from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.experiment.evaluation.evaluate import Evaluation
+from dien_fuxictr.experiment.training.early_stopping import MIN_DELTA
 from dien_fuxictr.experiment.training.gradients import clip_gradients, gradient_norm
 from dien_fuxictr.experiment.training.optimizers import fuse
-from dien_fuxictr.experiment.training.trainer import MIN_DELTA, Trainer
+from dien_fuxictr.experiment.training.trainer import Trainer
 from model_zoo.DIEN.src import DIEN
 
 

@@ -1,0 +1,49 @@
+"""The keys that change how a model is trained."""
+
+from typing import Any
+
+from fuxictr.pytorch.models import BaseModel
+
+from dien_fuxictr.common.errors import UserError
+
+from .training.batch_regularizer import BatchRegularizer, take_regularizer
+from .training.behaviour_dropout import BehaviourDropout
+from .training.embedding_reinit import EmbeddingReinit
+from .training.optimizers import set_embedding_rate
+from .training.sparse_tables import update_sparsely
+from .training.technique import Technique, Together
+from .training.weight_average import WeightAverage
+
+
+def check_techniques(params: dict[str, Any]) -> None:
+    """Raises UserError where two of the keys do not go together."""
+    if params.get("weight_averaging") == "ema" and params.get("embedding_reinit") == "epoch":
+        raise UserError("weight_averaging: ema would average unlike embeddings of embedding_reinit: epoch; take one")
+
+
+def prepare_training(model: BaseModel, params: dict[str, Any]) -> Together:
+    """Let a compiled model be trained as its configuration says.
+
+    Args:
+        model: before its first step; its optimizer, gradients and regularisation may change.
+        params: the configuration.
+
+    Returns:
+        What the trainer is to do besides.
+    """
+    by_batch = params.get("embedding_regularization") == "batch"
+    regularizer = take_regularizer(model) if by_batch else None
+    if params.get("embedding_updates") == "sparse":
+        update_sparsely(model)
+    if params.get("embedding_learning_rate"):
+        set_embedding_rate(model, params["embedding_learning_rate"])
+    parts: list[Technique] = []
+    if params.get("behaviour_dropout"):
+        parts.append(BehaviourDropout(model.feature_map, params["behaviour_dropout"]))
+    if regularizer:
+        parts.append(BatchRegularizer(model, regularizer))
+    if params.get("embedding_reinit") == "epoch":
+        parts.append(EmbeddingReinit(model, params["seed"]))
+    if params.get("weight_averaging") == "ema":
+        parts.append(WeightAverage(model, params.get("weight_averaging_decay", 0.999)))
+    return Together(parts)

@@ -1,0 +1,73 @@
+"""`weight_averaging: ema`: what is evaluated and kept is a running average of the weights."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from .technique import Technique
+
+
+class WeightAverage(Technique):
+    """An exponential moving average of trained weights and of running statistics; the training does not see it.
+
+    After step n, from 1, with the weights w:
+        d = min(decay, n / (9 + n)),  average = d average + (1 - d) w
+    so that the first weights, which are random, are soon forgotten, as in TensorFlow's ExponentialMovingAverage.
+
+    `torch.optim.swa_utils.AveragedModel` would copy a whole model of the zoo, optimizer and all, and rounds the
+    whole numbers among its buffers.
+
+    Args:
+        model: its other state, such as counts, is evaluated and kept as it is.
+        decay: from 0 to below 1.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.steps = 0
+        kept = model.state_dict().keys()
+        trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+        running = {name: b for name, b in model.named_buffers() if name in kept and b.is_floating_point()}
+        self._weights: dict[str, Tensor] = trained | running
+        self._averages = {name: weight.clone() for name, weight in self._weights.items()}
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Take in the weights."""
+        self.steps += 1
+        average = get_ema_multi_avg_fn(min(self.decay, self.steps / (9 + self.steps)))
+        by_type: dict[torch.dtype, list[str]] = {}
+        for name, weight in self._weights.items():
+            by_type.setdefault(weight.dtype, []).append(name)
+        for names in by_type.values():
+            average([self._averages[name] for name in names], [self._weights[name] for name in names], self.steps)
+
+    @contextmanager
+    def evaluated(self) -> Iterator[None]:
+        """The model has the average."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        for name, weight in self._weights.items():
+            kept = weight.clone()
+            weight.copy_(self._averages[name])
+            self._averages[name].copy_(kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average, and of how many steps."""
+        return {"steps": self.steps, "averages": self._averages}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up an average."""
+        self.steps = state["steps"]
+        for name, average in self._averages.items():
+            average.copy_(state["averages"][name])

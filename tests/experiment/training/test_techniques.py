@@ -1,0 +1,341 @@
+"""Keys against overfitting: each against a transcription, on dense and sparse tables, and resumed bit for bit."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fuxictr.pytorch.layers import FeatureEmbeddingDict
+from fuxictr.pytorch.models import BaseModel
+from made import DEFAULTS, SEQUENCES, features, make_batch, make_feature_map
+from made_models import make_model
+from torch import Tensor
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.experiment.techniques import check_techniques, prepare_training
+from dien_fuxictr.experiment.training.batch_regularizer import BatchRegularizer, take_regularizer
+from dien_fuxictr.experiment.training.behaviour_dropout import BehaviourDropout
+from dien_fuxictr.experiment.training.embedding_reinit import EmbeddingReinit
+from dien_fuxictr.experiment.training.optimizers import set_embedding_rate
+from dien_fuxictr.experiment.training.sparse_tables import update_sparsely
+from dien_fuxictr.experiment.training.trainer import Trainer
+from model_zoo.DIEN.src import DIEN
+
+BATCHES = [make_batch([3, 6, 0, 2, 1, 4, 5, 3], seed=seed) for seed in range(4)]
+VALID = [make_batch([2, 5, 1, 6, 3, 4], seed=9)]
+STEPS = len(BATCHES)
+EPOCHS = 3
+
+
+def make_dien(**keywords: Any) -> DIEN:
+    torch.manual_seed(0)
+    model = DIEN(make_feature_map(features()), **{**DEFAULTS, "net_dropout": 0.2, "aux_loss_alpha": 0.5, **keywords})
+    model.compile("adam", "binary_crossentropy", 0.05)
+    return model
+
+
+def trainer_of(folder: Path, settings: dict[str, Any], **options: Any) -> Any:
+    """The `Trainer` of a DIEN with these keys of a configuration."""
+    settings = {"early_stop_patience": 9, "eval_steps": 3, **settings}
+    model = make_dien(model_root=str(folder), **settings)
+    return Trainer(model, technique=prepare_training(model, {"seed": 1, **settings}), **options)
+
+
+def content(path: Path) -> dict[str, Tensor]:
+    return torch.load(path, weights_only=True)
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+SETTINGS: list[dict[str, Any]] = [
+    {"embedding_learning_rate": 0.5},
+    {"embedding_learning_rate": 0.5, "embedding_updates": "sparse"},
+    {"embedding_regularizer": 0.5, "embedding_regularization": "batch"},
+    {"embedding_regularizer": 0.5, "embedding_regularization": "batch", "embedding_updates": "sparse"},
+    {"embedding_reinit": "epoch"},
+    {"embedding_reinit": "epoch", "embedding_updates": "sparse"},
+    {"weight_averaging": "ema", "weight_averaging_decay": 0.8},
+    {"behaviour_dropout": 0.4},
+]
+
+
+class Interrupt(Exception):
+    pass
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Interrupted, with the state before it saved; and it is another run than without the key."""
+    whole = trainer_of(tmp_path, settings)
+    torch.manual_seed(1)
+    whole.fit(BATCHES, VALID, EPOCHS)
+    expected = content(whole.best_path)
+    for at in (1, 3, 4, 8, 10):  # before, at and after evaluations and ends of epochs
+        trainer = trainer_of(tmp_path, settings, checkpoint_seconds=0.0)
+        torch.manual_seed(1)
+        step = trainer.train_step
+
+        def stopped(batch: dict[str, Tensor], trainer: Any = trainer, step: Any = step, at: int = at) -> float:
+            if trainer.progress.total_steps == at:
+                raise Interrupt
+            return step(batch)
+
+        trainer.train_step = stopped
+        with pytest.raises(Interrupt):
+            trainer.fit(BATCHES, VALID, EPOCHS)
+        resumed = trainer_of(tmp_path, settings, checkpoint_seconds=0.0)
+        resumed.resume()
+        assert resumed.progress.total_steps == at
+        resumed.fit(BATCHES, VALID, EPOCHS)
+        assert equal(content(resumed.best_path), expected), at
+        assert resumed.progress.best_metric == whole.progress.best_metric
+    plain = trainer_of(tmp_path, {"embedding_updates": settings.get("embedding_updates", "dense")})
+    torch.manual_seed(1)
+    plain.fit(BATCHES, VALID, EPOCHS)
+    assert not equal(content(plain.best_path), expected)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_embeddings_have_a_learning_rate_of_their_own(sparse: bool) -> None:
+    """Adam's first step moves a weight by the rate, whatever its gradient, unless that is next to nothing."""
+    model = make_dien()
+    if sparse:
+        update_sparsely(model)
+    set_embedding_rate(model, 0.003)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    Trainer(model).train_step(BATCHES[0])
+    moved = {name: (p - before[name]).abs().max().item() for name, p in model.named_parameters()}
+    tables = {name for name in moved if name.startswith("embedding_layer.") and "price" not in name}
+    for rate, names in ((0.003, tables), (0.05, moved.keys() - tables)):
+        largest = max(moved[name] for name in names)
+        assert largest == pytest.approx(rate, rel=0.02)
+    model.lr_decay()
+    assert {round(group["lr"], 6) for group in model.optimizer.param_groups} == {0.005, 0.0003}
+    assert model.optimizer.param_groups[0]["lr"] == pytest.approx(0.005)  # what is logged and observed
+
+
+def tables_of(model: BaseModel) -> Any:
+    (layer,) = (layer for layer in model.modules() if isinstance(layer, FeatureEmbeddingDict))
+    return layer.embedding_layers
+
+
+def by_hand(model: BaseModel, batch: dict[str, Tensor], terms: list[tuple[int, float]]) -> float:
+    """λ/p times the mean of |e|_p^p over a table's ids in the batch, id by id; numeric features whole."""
+    layers = tables_of(model)
+    tables = {
+        "item_id": ["item_id", "item_history", "neg_item_history"],
+        "cate_id": ["cate_id", "cate_history", "neg_cate_history"],
+        "query": ["query", "query_history"],
+        "session_history": ["session_history"],
+        "day_history": ["day_history"],
+    }
+    total = 0.0
+    for p, weight in terms:
+        for table, names in tables.items():
+            ids = [i for name in names for i in batch[name].flatten().tolist() if i != 0]
+            rows = layers[table].weight.detach().double().numpy()
+            total += weight / p * np.mean([(np.abs(rows[i]) ** p).sum() for i in ids])
+        total += weight / p * (np.abs(layers["price"].weight.detach().double().numpy()) ** p).sum()
+    return total
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize(
+    ("regularizer", "terms"), [(0.3, [(2, 0.3)]), ("l1(0.2)", [(1, 0.2)]), ("l1_l2(0.2,0.3)", [(1, 0.2), (2, 0.3)])]
+)
+def test_what_a_batch_looks_up_is_regularised_by_its_mean(
+    sparse: bool, regularizer: Any, terms: list[tuple[int, float]]
+) -> None:
+    def made() -> BaseModel:
+        model = make_model("EmbeddingMLP", dnn_hidden_units=[4], batch_norm=False, embedding_regularizer=regularizer)
+        return model.train()
+
+    model, bare = made(), made()
+    take_regularizer(bare)
+    regularizer = take_regularizer(model)
+    if sparse:
+        update_sparsely(model)
+    technique = BatchRegularizer(model, regularizer)
+    batch = technique.before_step(make_batch([3, 6, 0, 2]))
+    losses = []
+    for each in (model, bare):
+        loss = each.compute_loss(each.forward(batch), each.get_labels(batch))
+        loss.backward()
+        losses.append(loss.item())
+    assert losses[0] - losses[1] == pytest.approx(by_hand(model, batch, terms), rel=1e-4)
+    # The gradient of a row is λ n_r / N w_r (or its sign), and none where the batch has no such id.
+    names = ["item_id", "item_history", "neg_item_history"]
+    ids = torch.cat([batch[name].flatten() for name in names])
+    counts = torch.bincount(ids[ids > 0], minlength=30).unsqueeze(1)
+    table = tables_of(model)["item_id"].weight
+    other = tables_of(bare)["item_id"].weight
+    assert table.grad is not None and other.grad is not None and table.grad.is_sparse == sparse
+    pull = sum(weight * (table if p == 2 else table.sign()) for p, weight in terms) * counts / counts.sum()
+    torch.testing.assert_close(table.grad.to_dense() - other.grad, pull.detach(), rtol=1e-3, atol=1e-6)
+
+
+def test_a_batch_without_ids_is_not_regularised() -> None:
+    model = make_model("EmbeddingMLP", embedding_regularizer=0.3)
+    technique = BatchRegularizer(model, take_regularizer(model))
+    zeros = {name: torch.zeros_like(x) for name, x in make_batch([2, 1]).items()}
+    with torch.no_grad():
+        tables_of(model)["price"].weight.zero_()
+    technique.before_step(zeros)
+    assert technique.loss() == 0
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("optimizer", ["adam", "SGD", "Adagrad", "RMSprop"])
+def test_fresh_embeddings_are_initial_ones_that_the_optimizer_does_not_know(sparse: bool, optimizer: str) -> None:
+    model = make_dien()
+    model.compile(optimizer, "binary_crossentropy", 0.05)
+    if sparse:
+        update_sparsely(model)
+    technique = EmbeddingReinit(model, seed=3)
+    trainer = Trainer(model)
+    state = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for batch in BATCHES:
+        trainer.train_step(batch)
+    trained = {name: p.detach().clone() for name, p in model.named_parameters()}
+    generator = torch.get_rng_state()
+    technique.start_epoch(0)
+    assert equal(dict(model.named_parameters()), trained)
+    technique.start_epoch(1)
+    assert torch.equal(torch.get_rng_state(), generator)
+    fresh = {name: p.detach().clone() for name, p in model.named_parameters()}
+    tables = {name for name in state if name.startswith("embedding_layer.") and "price" not in name}
+    for name, before in trained.items():
+        if name in tables:
+            assert not fresh[name][0].any() and 0.5e-4 < fresh[name][1:].std() < 2e-4
+            assert not torch.equal(fresh[name], state[name])
+        else:
+            assert torch.equal(fresh[name], before)
+    # The next step moves the tables as it moves those of a new optimizer.
+    other = make_dien()
+    other.compile(optimizer, "binary_crossentropy", 0.05)
+    if sparse:
+        update_sparsely(other)
+    other.load_state_dict(model.state_dict())
+    for each in (trainer, Trainer(other)):
+        torch.manual_seed(5)
+        each.train_step(BATCHES[0])
+    news = dict(other.named_parameters())
+    for name, p in model.named_parameters():
+        if name in tables:
+            assert torch.equal(p, news[name]), name
+    technique.start_epoch(2)
+    assert not torch.equal(tables_of(model)["item_id"].weight, fresh["embedding_layer.embedding_layers.item_id.weight"])
+
+
+def test_the_average_is_that_of_weights_and_running_statistics_step_by_step(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path, {"weight_averaging": "ema", "weight_averaging_decay": 0.3, "eval_steps": STEPS})
+    model, (average,) = trainer.model, trainer.technique.parts
+    expected: dict[str, np.ndarray] = {}
+    for step, batch in enumerate(itertools.islice(itertools.cycle(BATCHES), 2 * STEPS), start=1):
+        if step == 1:
+            expected = {name: value.double().numpy() for name, value in model.state_dict().items()}
+            expected = {name: value.copy() for name, value in expected.items()}
+        model.train()
+        trainer.train_step(batch)
+        decay = min(0.3, step / (9 + step))
+        for name, value in model.state_dict().items():
+            now = value.double().numpy()
+            counts = name.endswith("num_batches_tracked")
+            expected[name] = now.copy() if counts else decay * expected[name] + (1 - decay) * now
+    raw = {name: value.clone() for name, value in model.state_dict().items()}
+    with average.evaluated():
+        for name, value in model.state_dict().items():
+            np.testing.assert_allclose(value.double().numpy(), expected[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    assert equal(model.state_dict(), raw) and any("running_mean" in name for name in raw)
+
+
+def test_the_average_is_evaluated_and_kept_and_the_training_does_not_see_it(tmp_path: Path) -> None:
+    one, plain = (
+        trainer_of(tmp_path / name, {"weight_averaging": name, "eval_steps": STEPS, "save_best_only": False})
+        for name in ("ema", "none")
+    )
+    seen: list[float] = []
+
+    class Watch:
+        def step(self, *_: Any) -> None:
+            pass
+
+        def evaluation(self, step: int, epoch: int, metrics: dict[str, float], model: Any, loader: Any) -> None:
+            seen.append(model.dnn.mlp[0].weight.sum().item())
+
+    one.observers = [Watch()]
+    trained = []
+    for trainer in (one, plain):
+        torch.manual_seed(1)
+        step = trainer.technique.after_step
+        trainer.technique.after_step = lambda trainer=trainer, step=step: (
+            step(),
+            trained.append(trainer.model.dnn.mlp[0].weight.detach().clone()),
+        )
+        trainer.fit(BATCHES, VALID, 2)
+    assert all(map(torch.equal, trained[: 2 * STEPS], trained[2 * STEPS :]))
+    kept = content(one.best_path)["dnn.mlp.0.weight"]
+    assert kept.sum().item() == seen[-1] and not torch.equal(kept, trained[-1])
+    assert torch.equal(content(plain.best_path)["dnn.mlp.0.weight"], trained[-1])
+
+
+def without(row: list[int], gone: list[bool]) -> list[int]:
+    kept = [i for i, lost in zip(row, gone, strict=True) if not lost or i == 0]
+    return kept + [0] * (len(row) - len(kept))
+
+
+@pytest.mark.parametrize("padding", ["post", "pre"])
+def test_dropped_behaviours_close_up_with_all_their_fields(padding: str) -> None:
+    spec = features()
+    for name in SEQUENCES:
+        spec[name]["padding"] = padding
+    technique, rate = BehaviourDropout(make_feature_map(spec), 0.3), 0.3
+    batch = make_batch([6] * 400 + [1] * 50 + [0] * 50)
+    if padding == "pre":
+        batch |= {name: batch[name].flip(1) for name in SEQUENCES}
+    given = {name: x.clone() for name, x in batch.items()}
+    torch.manual_seed(5)
+    found = technique.before_step(batch)
+    torch.manual_seed(5)
+    dropped = torch.rand(500, 6) < rate
+    assert equal(batch, given) and list(found) == list(batch)
+    for row in range(500):
+        real = batch["item_history"][row] > 0
+        gone = dropped[row].tolist() if (real & ~dropped[row]).any() else [False] * 6
+        for name in SEQUENCES:
+            ids = batch[name][row].tolist()
+            expected = without(ids, gone) if padding == "post" else without(ids[::-1], gone[::-1])[::-1]
+            assert found[name][row].tolist() == expected, (row, name)
+    for name in set(batch) - set(SEQUENCES):
+        assert torch.equal(found[name], batch[name])
+    lengths = (found["item_history"][:400] > 0).sum(dim=1)
+    assert lengths.min() >= 1 and lengths.double().mean().item() == pytest.approx(6 * 0.7, abs=0.25)
+    assert torch.equal((found["item_history"][400:] > 0).sum(dim=1), torch.tensor([1] * 50 + [0] * 50))
+
+
+def test_histories_of_unlike_widths_and_batches_without_any() -> None:
+    technique = BehaviourDropout(make_feature_map(features()), 0.5)
+    batch = make_batch([4, 3]) | {"query_history": torch.tensor([[5], [0]])}
+    for seed in range(20):
+        torch.manual_seed(seed)
+        found = technique.before_step(batch)
+        assert found["query_history"].tolist() == [[5], [0]]
+        assert (found["item_history"] > 0).any(dim=1).all()
+    target = {name: x for name, x in batch.items() if name not in SEQUENCES}
+    assert technique.before_step(target) is target
+
+
+def test_the_defaults_are_no_technique_and_change_nothing() -> None:
+    model = make_dien(embedding_regularizer=0.1)
+    before = model.regularization_loss
+    assert not prepare_training(model, {"seed": 1, "behaviour_dropout": 0, "embedding_regularization": "table"}).parts
+    assert model.regularization_loss == before and len(model.optimizer.param_groups) == 1
+
+
+def test_an_average_of_embeddings_of_unlike_epochs_is_refused() -> None:
+    with pytest.raises(UserError, match="weight_averaging: ema would average unlike embeddings"):
+        check_techniques({"weight_averaging": "ema", "embedding_reinit": "epoch"})
