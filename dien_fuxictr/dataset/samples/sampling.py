@@ -35,7 +35,7 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
     split = assign_splits(log, options)
     start, length = histories(log, table, options)
     split = np.where(length >= options["min_history"], split, UNUSED)
-    many = options.get("targets_per_user")
+    many = options.get("targets_per_user") or 0
     rank = targets.ranks(*event_places(log)[1:], options["test_last"]) if many else None
     parts, left_out = {}, None
     for number, name in enumerate(SPLITS):
