@@ -88,7 +88,7 @@ def interrupted(model: DIEN) -> Trainer:
         train_loss(model, make_batch([3, 2]))
         model.optimizer.step()
     rng = checkpoint.rng_state()
-    trainer.resume_file.save(model, trainer.progress, rng, rng)
+    trainer.resume_file.save(model, trainer.progress, trainer.technique, rng, rng)
     state = checkpoint.load(trainer.resume_file.path)
     state["model"] = with_old_names(state["model"])
     assert "extractors.0.bias" in state["model"]
