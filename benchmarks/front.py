@@ -135,6 +135,7 @@ def _difference(draws: Mapping[str, Draws], base: str, expid: str) -> str:
     if expid == base:
         return ""
     found = paired_difference(draws[base], draws[expid])
+    assert found, "all are on the same test rows"
     return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
 
 

@@ -6,7 +6,7 @@ import os
 import platform
 import re
 from collections.abc import Iterable, Sequence
-from datetime import date
+from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -151,7 +151,7 @@ class Report:
             "inference_ms": test.milliseconds if test else None,
             "batch_size": params["batch_size"],
             "config": as_text(params),
-            "date": f"{date.today()}",
+            "date": f"{datetime.now(timezone.utc).date()}",
             **self.commits,
             "versions": versions(PACKAGES),
             "hardware": {"device": device, "cpus": os.cpu_count(), "threads": torch.get_num_threads()},

@@ -11,7 +11,7 @@ from made_project import make_project
 from benchmarks.front import main
 from dien_fuxictr.experiment.cli import main as train
 from dien_fuxictr.experiment.configuration.config import load_config
-from dien_fuxictr.studies.comparison.cli import compare
+from dien_fuxictr.studies.comparison.compare import compare
 from dien_fuxictr.studies.comparison.plan import plan, write_runs
 from dien_fuxictr.studies.comparison.table import Row
 from model_zoo.DIEN.src import DIEN
@@ -32,12 +32,12 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         for expid, changes in CHANGES.items():
             params = load_config(Path("config"), "DIEN_amazon" if expid == "alone" else expid).params
             experiments[expid] = params | changes
-        systems = plan(experiments, 2, None)
-        runs = [run for of_one in systems.values() for run in of_one]
+        study = plan(experiments, 2, None, base="alone")
+        runs = study.runs()
         write_runs(runs, Path("config"))
         for run in runs:
             assert train(["--config", str(run.config), "--expid", run.expid, "--report", str(run.report)]) == 0
-        return project, {row.expid: row for row in compare(systems, "alone", "")}
+        return project, {row.expid: row for row in compare(study, "")}
 
 
 @pytest.fixture

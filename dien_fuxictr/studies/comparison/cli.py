@@ -1,16 +1,13 @@
 """The command line of `run_comparison.py`."""
 
 import argparse
-import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from dien_fuxictr.common.errors import UserError, exit_code, fail
-from dien_fuxictr.common.files import require_writable, write_atomic
+from dien_fuxictr.common.files import require_writable
 from dien_fuxictr.common.lock import held
 from dien_fuxictr.experiment.checkout import Checkout
 from dien_fuxictr.experiment.device import check_index
@@ -19,15 +16,12 @@ from dien_fuxictr.experiment.results import results_file
 
 from ..runs.progress import run_with_progress
 from ..runs.run import Run
-from .page import as_html, marks_of
-from .pictures import draw_all
-from .plan import experiment_ids, plan, read_experiments, write_runs
-from .slices import Slices, slices_of
-from .table import Row, as_csv, as_markdown, make_rows
+from .compare import compare
+from .plan import BASE_MODEL, Study, experiment_ids, plan, plan_suite, read_experiments, write_runs
+from .results_csv import ResultsCsv
+from .suite import Suite, chosen_of, listed, read_suite
+from .table import as_markdown
 from .zoo import zoo_entry
-
-BASE_MODEL = "EmbeddingMLP"
-"""The paper's BaseModel, from which it takes its relative improvements."""
 
 EPILOG = """
 examples:
@@ -35,8 +29,11 @@ examples:
   run_comparison.py --expids DIEN_amazon DIN_amazon --seeds 5 --workers 2
   run_comparison.py --tag _amazon_beauty --seeds 3 --gpu 0 1              two GPUs, one run at a time on each
   run_comparison.py --dataset amazon --zoo FuxiCTR --zoo-models DCN DIN   and models of a FuxiCTR checkout
+  run_comparison.py --suite                                               lists the suites of the configuration
+  run_comparison.py --suite amazon --workers 2                            what config/suites/amazon.yaml says
+  run_comparison.py --suite amazon --expids DIN_amazon                    only these of its experiments for now
 
-files (OUT: --out, default comparisons/DATASET):
+files (OUT: --out, default comparisons/DATASET or comparisons/SUITE):
   OUT/table.md, table.csv        the table: mean and standard deviation over the seeds, the interval against the base
   OUT/report.html                the table, whose columns can be sorted, and pictures: AUC with error bars, by history
                                  length and by item popularity, learning curves, calibration; one file, no network
@@ -46,6 +43,9 @@ files (OUT: --out, default comparisons/DATASET):
 
 Run again, a comparison skips the runs whose result.json is of the same configuration, and goes on with those
 interrupted. While runs train, stderr shows the last epoch and the best value of the monitor of each.
+
+A suite names experiments, seeds or folds, what varies, and a file for a row of results of each finished run; its keys
+are in docs/comparison.md. A fold, or another option of a build, makes a data set of its own, DATASET_fold_1.
 
 A row is ranked against the base only where the 95 % interval of the difference of AUC, which has the noise of the test
 users and of the seeds, does not hold 0, and among others only where their intervals do not overlap: else its place is
@@ -65,7 +65,16 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_config_option(parser)
-    parser.add_argument("--expids", nargs="+", default=[], metavar="ID", help="experiments to compare")
+    parser.add_argument(
+        "--suite",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="what the file suites/NAME.yaml of the configuration says; without a name: list them",
+    )
+    parser.add_argument(
+        "--expids", nargs="+", default=[], metavar="ID", help="experiments to compare; of a suite those to train now"
+    )
     parser.add_argument("--dataset", metavar="ID", help="all experiments on this data set")
     parser.add_argument("--tag", metavar="TEXT", help="all experiments whose id contains it")
     parser.add_argument("--base", metavar="ID", help=f"what others stand against; default {BASE_MODEL}, or the first")
@@ -79,15 +88,18 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="MODEL",
         help="models of it to add, as zoo_MODEL_DATASET, with the budget of the base",
     )
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each experiment; default 1")
+    parser.add_argument("--seeds", type=int, metavar="N", help="runs of each experiment; default 1")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="runs at a time on the CPU; default 1")
     parser.add_argument("--gpu", type=int, nargs="+", metavar="N", help="one run at a time on each of these GPUs")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results")
     add_settings_options(parser)
     options = parser.parse_args(arguments)
     for name in ("seeds", "workers"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name} {getattr(options, name)}: must be 1 or more")
+        if (number := getattr(options, name)) is not None and number < 1:
+            parser.error(f"--{name} {number}: must be 1 or more")
+    for name in ("dataset", "tag", "base", "zoo", "zoo_models", "seeds"):
+        if options.suite is not None and getattr(options, name):
+            parser.error(f"--{name.replace('_', '-')} does not go with --suite, whose file says what is compared")
     if options.zoo_models and not options.zoo:
         parser.error("--zoo-models goes with --zoo")
     return options
@@ -110,6 +122,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, command: str) -> int:
     for gpu in options.gpu or ():
         check_index(gpu)
+    if options.suite == "":
+        print(listed(options.config))
+        return 0
+    suite = read_suite(options.config, options.suite) if options.suite else None
+    study = plan_suite(suite, options.config, options.out, dict(options.settings)) if suite else _study(options)
+    runs = study.runs(chosen_of(suite, options.expids) if suite else None)
+    require_writable(results_file(runs[0].config), append=True)  # by the runs
+    record = _recorder(suite, study)
+    write_runs(study.runs(), options.config)
+    left = [run for run in runs if run.result is None]
+    finished = len(runs) - len(left)
+    print(
+        f"{len(runs)} runs, {finished} finished already ({study.folder / 'runs'}); logs in {study.folder / 'logs'}",
+        file=sys.stderr,
+    )
+    with held(study.folder / ".lock", f"comparison {study.folder}"):
+        for run in runs:
+            record(run)
+        failed = run_with_progress(left, options.gpu or [-1] * options.workers, finished, record)
+    rows = compare(study, command)
+    print(as_markdown(rows, study.against))
+    if failed:
+        return fail(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}", 1)
+    return 0
+
+
+def _study(options: argparse.Namespace) -> Study:
+    """That of the experiments which the command line names."""
     chosen, settings = list(options.expids), dict(options.settings)
     if options.dataset or options.tag:
         found = experiment_ids(options.config, options.dataset, options.tag)
@@ -128,65 +168,12 @@ def _run(options: argparse.Namespace, command: str) -> int:
         for name in options.zoo_models:
             entry = zoo_entry(checkout, name, experiments[base])
             experiments.setdefault(entry["model_id"], entry)  # an entry of the user's goes first
-    systems = plan(experiments, options.seeds, options.out, settings)
-    runs = [run for turn in zip(*systems.values(), strict=True) for run in turn]  # all of a seed before the next seed
-    require_writable(results_file(runs[0].config), append=True)  # by the runs
-    write_runs(runs, options.config)
-    left = [run for run in runs if run.result is None]
-    finished, study = len(runs) - len(left), runs[0].study
-    print(
-        f"{len(runs)} runs, {finished} finished already ({study / 'runs'}); logs in {study / 'logs'}", file=sys.stderr
-    )
-    with held(runs[0].study / ".lock", f"comparison {runs[0].study}"):
-        failed = run_with_progress(left, options.gpu or [-1] * options.workers, finished)
-    rows = compare(systems, base, command)
-    print(as_markdown(rows))
-    if failed:
-        return fail(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}", 1)
-    return 0
+    return plan(experiments, options.seeds or 1, options.out, settings, base)
 
 
-def compare(systems: dict[str, list[Run]], base: str, command: str) -> list[Row]:
-    """The table and the report of the finished runs, written into the comparison's folder.
-
-    Args:
-        systems: experiment id -> its runs.
-        base: one of the ids.
-        command: that ran them, for the report.
-
-    Raises:
-        UserError: no run of the base has finished.
-    """
-    results, predictions = {}, {}
-    for expid, runs in systems.items():
-        for run in runs:
-            if result := run.result:
-                results.setdefault(expid, []).append(result)
-                with np.load(run.report / "predictions.npz") as rows:
-                    predictions.setdefault(expid, []).append(dict(rows))
-    if base not in results:
-        raise UserError(f"no run of {base}, the base, has finished: there is nothing to compare with")
-    rows = make_rows(results, predictions, base)
-    run = systems[base][0]
-    marks = marks_of(rows, results)
-    pictures = draw_all(rows, marks, results, predictions, _slices(run))
-    test = predictions[base][0]
-    sizes = {"rows": len(test["label"])} | ({"users": len(np.unique(test["group"]))} if "group" in test else {})
-    texts = {
-        "table.md": as_markdown(rows) + "\n",
-        "table.csv": as_csv(rows),
-        "report.html": as_html(rows, results, marks, pictures, sizes, command),
-        "results.json": json.dumps({"base": base, "runs": results}, indent=2),
-    }
-    for name, text in texts.items():
-        write_atomic(run.study / name, lambda file, text=text: file.write(text.encode()))
-    return rows
-
-
-def _slices(run: Run) -> list[Slices]:
-    data_dir = Path(run.params["data_root"], run.params["dataset_id"])
-    try:
-        return slices_of(data_dir)
-    except FileNotFoundError:
-        print(f"note: {data_dir} was not encoded here: no AUC by history length and item popularity", file=sys.stderr)
-        return []
+def _recorder(suite: Suite | None, study: Study) -> Callable[[Run], None]:
+    """What adds a finished run to the suite's file of results, if it has one."""
+    if not suite or not suite.results:
+        return lambda run: None
+    require_writable(suite.results)
+    return ResultsCsv(suite.results, suite.name, study, suite.folds is not None).add

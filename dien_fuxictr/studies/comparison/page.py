@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from .pictures import Picture
-from .table import HEADER, Row, cells
+from .table import Row, cells, header
 
 MOST = 8
 """Systems that the pictures show at a time; page.css has a colour for each."""
-BEST_IS_LEAST = ("place", "experiment", "logloss", "against base", "parameters", "s/epoch", "ms/batch")
-"""Columns of `HEADER`; of the others the best is the greatest."""
-VERDICTS = ("better", "base", "not ranked", "one run", "worse")
+BEST_IS_LEAST = ("place", "test rows", "experiment", "logloss", "against base", "parameters", "s/epoch", "ms/batch")
+"""Columns; of the others the best is the greatest."""
+VERDICTS = ("better", "base", "not ranked", "one run", "worse", "-")
 
 Results = dict[str, list[dict[str, Any]]]
 
@@ -27,6 +27,8 @@ def as_html(
     pictures: Sequence[Picture],
     test: dict[str, int],
     command: str,
+    title: str = "",
+    against: str | None = None,
 ) -> str:
     """The page.
 
@@ -37,11 +39,14 @@ def as_html(
         pictures: drawn with them.
         test: number of its rows, of users, ...
         command: that ran the comparison.
+        title: heading; by default the data set's.
+        against: what the second difference is to.
     """
+    names = header(rows, against)
     runs = [run for of_one in results.values() for run in of_one]
     marked = list(zip(rows, marks, strict=True))
     return Template(_text("page.html")).substitute(
-        title=f"Comparison on {escape(runs[0]['dataset_id'])}",
+        title=escape(title or f"Comparison on {runs[0]['dataset_id']}"),
         style=_text("page.css"),
         script=_text("page.js"),
         facts="\n".join(
@@ -49,8 +54,8 @@ def as_html(
         ),
         versions=escape(_distinct(", ".join(map(" ".join, run["versions"].items())) for run in runs)),
         command=escape(command),
-        head="\n".join(_head(name) for name in _name_first(HEADER)),
-        body="\n".join(_row(number, row, mark) for number, (row, mark) in enumerate(marked)),
+        head="\n".join(_head(name) for name in _name_first(names)),
+        body="\n".join(_row(number, row, mark, names) for number, (row, mark) in enumerate(marked)),
         most=MOST,
         legend="\n".join(f'<button class="named" {mark}>{_named(row)}</button>' for row, mark in marked),
         pictures="\n".join(map(_figure, pictures)),
@@ -126,9 +131,9 @@ def _head(name: str) -> str:
     return f'<th scope="col" data-best="{best}"{order}><button>{escape(name)}</button></th>'
 
 
-def _row(number: int, row: Row, mark: str) -> str:
-    texts = _name_first([_small_deviation(escape(cell)) for cell in cells(row)])
-    values = _name_first(_values(number, row))
+def _row(number: int, row: Row, mark: str, names: Sequence[str]) -> str:
+    texts = _name_first([_small_deviation(escape(cell)) for cell in cells(row, names)])
+    values = _name_first(_values(number, row, names))
     pressed = "true" if "data-slot" in mark else "false"
     body = "".join(f'<td data-value="{value}">{text}</td>' for text, value in zip(texts[1:], values[1:], strict=True))
     return (
@@ -137,11 +142,24 @@ def _row(number: int, row: Row, mark: str) -> str:
     )
 
 
-def _values(number: int, row: Row) -> list[str]:
+def _values(number: int, row: Row, names: Sequence[str]) -> list[str]:
     """What each column sorts by; empty where the row has no value."""
-    measured = [row.auc, row.gauc, row.logloss, row.improvement, row.difference or 0]
-    spent = [row.parameters, row.epoch_seconds, row.samples_per_second, row.inference_ms]
-    values = [number, row.expid, *measured, VERDICTS.index(row.verdict), *spent]
+    known = {
+        "place": number,
+        "experiment": row.expid,
+        "test rows": row.test_set,
+        "AUC": row.auc,
+        "gAUC": row.gauc,
+        "logloss": row.logloss,
+        "RI": row.improvement,
+        "AUC - base, 95 %": 0 if row.is_base else row.difference,
+        "against base": VERDICTS.index(row.verdict),
+        "parameters": row.parameters,
+        "s/epoch": row.epoch_seconds,
+        "samples/s": row.samples_per_second,
+        "ms/batch": row.inference_ms,
+    }
+    values = [known.get(name, row.against) for name in names]
     return ["" if value is None else str(value) for value in values]
 
 

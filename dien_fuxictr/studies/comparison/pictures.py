@@ -64,7 +64,7 @@ def draw_auc(rows: Sequence[Row], marks: Sequence[str]) -> Picture:
         std = row.auc_std or 0
         text = f"{row.expid}: {row.auc:.4f}" + (f" ± {std:.4f}" if std else "")
         values.append((mark, row.expid, Point(row.auc, 0, text, (row.auc - std, row.auc + std) if std else None)))
-    note = "mean ± standard deviation over seeds"
+    note = "mean ± standard deviation over the runs"
     return Picture("Test AUC", note, column(values, "Test AUC of each experiment", "test AUC"))
 
 
@@ -114,7 +114,7 @@ def draw_calibration(marked: dict[str, str], predictions: Predictions) -> Pictur
         pairs = zip(*(values.tolist() for values in calibration(**rows)), strict=True)
         points = [Point(x, y, f"{expid}: predicted {x:.3f}, observed {y:.3f}") for x, y in pairs]
         series.append((mark, points))
-    note = f"observed against predicted click rate, in {BINS} bins of equally many test rows, seeds together"
+    note = f"observed against predicted click rate, in {BINS} bins of equally many test rows, runs together"
     return Picture("Calibration", note, lines(series, "Calibration", "predicted click rate", diagonal=True))
 
 

@@ -1,17 +1,26 @@
 """Which runs a comparison has, and the configuration folder that `run_expid.py` reads them from."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.names import nearest
+from dien_fuxictr.dataset.loading.keys import ENTRY
 from dien_fuxictr.experiment.checkout import Checkout
-from dien_fuxictr.experiment.configuration.config import BASE, merge, merge_model, read_files
+from dien_fuxictr.experiment.configuration.config import BASE, Config, merge, merge_model, read_files
+from dien_fuxictr.experiment.configuration.derived import PREFIX, as_name
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
-from dien_fuxictr.experiment.contract import check_configuration
-from dien_fuxictr.experiment.models import own_models
+from dien_fuxictr.experiment.contract import check_configuration, known_keys
+from dien_fuxictr.experiment.models import find_model, own_models
 
 from ..runs.run import Run
+from .suite import Suite
+
+BASE_MODEL = "EmbeddingMLP"
+"""The paper's BaseModel, from which it takes its relative improvements."""
 
 
 def experiment_ids(config: Path, dataset: str | None, tag: str | None) -> list[str]:
@@ -57,8 +66,7 @@ def read_experiments(
         merged = merge(models, datasets, config, expid, settings)
         if checkout and not merged.params.get("zoo") and merged.params.get("model") not in own_models():
             merged.params["zoo"] = str(checkout.path)
-        check_configuration(merged.params, merged.where)
-        experiments[expid] = merged.params
+        experiments[expid] = _comparable(merged)
     if not experiments:
         raise UserError("no experiment to compare: name some with --expids, or all on a data set with --dataset")
     first = next(iter(experiments))
@@ -68,48 +76,159 @@ def read_experiments(
                 f"{first} is on data set {experiments[first]['dataset_id']}, {expid} on "
                 f"{params['dataset_id']}: a comparison is on one"
             )
-        if "AUC" not in (params.get("metrics") or []):
-            raise UserError(f"{expid}: metrics has no AUC, which a comparison ranks by")
-        if not params.get("test_data"):
-            raise UserError(
-                f"{expid}: data set {params['dataset_id']} has no test_data, and a comparison is on the test set; "
-                "run_param_tuner.py ranks by validation"
-            )
     return experiments
 
 
+def _comparable(merged: Config) -> dict[str, Any]:
+    """The checked parameters of an experiment that a comparison can have."""
+    params, expid = merged.params, merged.params["model_id"]
+    check_configuration(params, merged.where)
+    if "AUC" not in (params.get("metrics") or []):
+        raise UserError(f"{expid}: metrics has no AUC, which a comparison ranks by")
+    if not params.get("test_data"):
+        raise UserError(
+            f"{expid}: data set {params['dataset_id']} has no test_data, and a comparison is on the test set; "
+            "run_param_tuner.py ranks by validation"
+        )
+    return params
+
+
+@dataclass(frozen=True)
+class System:
+    """What has a row in the table.
+
+    Attributes:
+        name: of the row.
+        experiment: id of the configuration.
+        runs: of it, each of another seed, or of another fold and seed.
+        variation: what differs from the experiment.
+    """
+
+    name: str
+    experiment: str
+    runs: list[Run]
+    variation: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A comparison: what it runs, and how its table is made.
+
+    Attributes:
+        title: heading of the report.
+        systems: in their order.
+        base, against: experiments that the others stand against; `against` may be none.
+        is_suite: its base need not have finished.
+    """
+
+    title: str
+    systems: list[System]
+    base: str
+    against: str | None = None
+    is_suite: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return self.systems[0].runs[0].study
+
+    def runs(self, experiments: Container[str] | None = None) -> list[Run]:
+        """The runs, of these experiments only, all of a seed or fold before those of the next."""
+        chosen = [system for system in self.systems if experiments is None or system.experiment in experiments]
+        return [run for turn in zip(*(system.runs for system in chosen), strict=True) for run in turn]
+
+
 def plan(
-    experiments: dict[str, dict[str, Any]], seeds: int, out: Path | None, settings: dict[str, Any] | None = None
-) -> dict[str, list[Run]]:
-    """The runs of each experiment, a seed each.
+    experiments: dict[str, dict[str, Any]],
+    seeds: int,
+    out: Path | None,
+    settings: dict[str, Any] | None = None,
+    base: str | None = None,
+) -> Study:
+    """Experiments over seeds.
 
     The seeds are the entry's own, the next, and so on: the first run is what `run_expid.py` gives. Without `out` the
     comparison's folder is comparisons/<data set>. Checkpoints are below it, unless `settings` have a `model_root`.
     """
     dataset_id = next(iter(experiments.values()))["dataset_id"]
-    settings = settings or {}
-    out = out or Path("comparisons", dataset_id)
-    model_root = settings.get("model_root", str(out / "checkpoints"))
-
-    def run(name: str, params: dict[str, Any], seed: int) -> Run:
-        expid = f"{name}_seed{seed}"
-        changes = {"seed": seed, "verbose": 0, "model_root": model_root, "model_id": expid}
-        own = {key: value for key, value in settings.items() if key not in changes}
-        return Run(expid, params | changes, out / f"comparison_{dataset_id}", out, own)
-
-    return {
-        name: [run(name, params, params["seed"] + number) for number in range(seeds)]
+    out, settings = out or Path("comparisons", dataset_id), settings or {}
+    systems = [
+        System(name, name, [_run(f"{name}_seed{seed}", params, seed, out, dataset_id, settings) for seed in of_one])
         for name, params in experiments.items()
-    }
+        for of_one in [range(params["seed"], params["seed"] + seeds)]
+    ]
+    return Study(f"Comparison on {dataset_id}", systems, base or next(iter(experiments)))
+
+
+def plan_suite(suite: Suite, config: Path, out: Path | None, settings: dict[str, Any]) -> Study:
+    """The runs of a suite: each experiment, once for each combination of its grid, over the folds or seeds.
+
+    Fold k has the entry's seed + k, so that its noise is among that of the folds. `settings` win over the suite's.
+
+    Raises:
+        UserError: as of `read_experiments`; a key of a grid that an experiment does not have.
+    """
+    models, datasets = read_files(config, "model_config"), read_files(config, "dataset_config")
+    out, settings = out or Path("comparisons", suite.name), suite.settings | settings
+    systems: list[System] = []
+    for expid, grid in suite.grids.items():
+        _check_grid(grid, merge(models, datasets, config, expid, settings), suite, settings)
+        for values in product(*grid.values()):
+            variation = dict(zip(grid, values, strict=True))
+            name = "_".join(
+                [expid, *(f"{key.removeprefix(PREFIX)}_{as_name(value)}" for key, value in variation.items())]
+            )
+            if any(system.name == name for system in systems):
+                raise UserError(f"suite {suite.name}: two experiments or variations have the name {name}")
+            runs = []
+            for number in range(suite.folds or suite.seeds):
+                fold = {f"{PREFIX}folds": suite.folds, f"{PREFIX}fold": number} if suite.folds else {}
+                params = _comparable(merge(models, datasets, config, expid, settings | variation | fold))
+                seed = params["seed"] + number
+                unit = f"fold{number}" if suite.folds else f"seed{seed}"
+                runs.append(_run(f"{name}_{unit}", params, seed, out, suite.name, settings | variation))
+            systems.append(System(name, expid, runs, variation))
+    base = suite.base or next((s.experiment for s in systems if s.runs[0].params["model"] == BASE_MODEL), None)
+    return Study(suite.title, systems, base or suite.experiments[0], suite.against, True)
+
+
+def _check_grid(grid: dict[str, list[Any]], base: Config, suite: Suite, settings: dict[str, Any]) -> None:
+    model_class = find_model(base.params["model"], base.params.get("zoo"))
+    for key in grid:
+        if key in settings:
+            raise UserError(f"--set {key}: {key} is in vary of suite {suite.name}")
+        if not key.startswith(PREFIX) and key not in base.params and key not in known_keys(model_class):
+            close = nearest(key, base.params.keys() | known_keys(model_class))
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise UserError(
+                f"suite {suite.name}: {base.params['model_id']} has no key {key!r} to vary; {hint}"
+                "vary may also be a mapping of experiments to the keys of each"
+            )
+
+
+def _run(expid: str, params: dict[str, Any], seed: int, out: Path, name: str, settings: dict[str, Any]) -> Run:
+    """A run whose configuration folder is OUT/comparison_NAME; settings of its build are in an entry there."""
+    model_root = settings.get("model_root", str(out / "checkpoints"))
+    changes = {"seed": seed, "verbose": 0, "model_root": model_root, "model_id": expid}
+    own = {key: value for key, value in settings.items() if key not in changes and not key.startswith(PREFIX)}
+    own.pop("dataset_id", None)
+    return Run(expid, params | changes, out / f"comparison_{name}", out, own)
 
 
 def write_runs(runs: Sequence[Run], config: Path) -> None:
-    """The folder that `run_expid.py --config` takes: an entry a run, and the data sets of the user's folder.
+    """The folder that `run_expid.py --config` takes: an entry a run, the user's data sets, and those derived from them.
 
     Its name is that of the CSV in the working directory to which the runs append the zoo's lines of results.
     """
     folder = runs[0].config
     entries = {run.expid: {key: value for key, value in run.params.items() if key != "model_id"} for run in runs}
     write_config(folder / "model_config.yaml", {BASE: {}} | entries)
-    for file, datasets in read_files(config, "dataset_config").items():
-        write_config(folder / file.relative_to(config), datasets)
+    files = read_files(config, "dataset_config")
+    known = {name for datasets in files.values() for name in datasets}
+    derived = {
+        run.params["dataset_id"]: {key: run.params[key] for key in ENTRY if key in run.params and key != "dataset_id"}
+        for run in runs
+        if run.params["dataset_id"] not in known
+    }
+    for number, (file, datasets) in enumerate(files.items()):
+        write_config(folder / file.relative_to(config), datasets if number else datasets | derived)

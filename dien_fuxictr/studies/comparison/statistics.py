@@ -88,12 +88,22 @@ class Draws:
     Attributes:
         auc: (n,) on the test rows.
         draws: (n, draws) on draws of their users.
-        folds: of each run; None where all are on the same test rows.
+        rows: what test rows each run is on, by a number.
     """
 
     auc: np.ndarray
     draws: np.ndarray
-    folds: tuple[int, ...] | None = None
+    rows: tuple[int, ...]
+
+    @property
+    def has_folds(self) -> bool:
+        """Whether each run is on test rows of its own."""
+        return len(set(self.rows)) > 1
+
+    def on(self, rows: Sequence[int]) -> "Draws":
+        """The runs on these test rows, one each."""
+        places = [self.rows.index(number) for number in rows]
+        return Draws(self.auc[places], self.draws[places], tuple(rows))
 
 
 @dataclass(frozen=True)
@@ -112,25 +122,25 @@ class Difference:
     holds_runs: bool
 
 
-def draw_runs(
-    runs: Sequence[Mapping[str, np.ndarray]], folds: Sequence[int] | None = None, draws: int = DRAWS
-) -> Draws:
+def draw_runs(runs: Sequence[Mapping[str, np.ndarray]], rows: Sequence[int] | None = None, draws: int = DRAWS) -> Draws:
     """Score the runs of a system on draws of users.
 
     Args:
-        runs: predictions.npz of each. Without `folds` all are on the same rows.
-        folds: the fold of each; of one fold all systems have the same draws.
+        runs: predictions.npz of each.
+        rows: a number for the test rows of each; None: all are on the same.
+
+    Returns:
+        On the same test rows all systems have the same draws.
     """
-    if folds is None:
-        label, user = runs[0]["label"], users_of(runs[0])
-        parts = [auc_draws(label, user, [run["score"] for run in runs], draws)]
-    else:
-        parts = [
-            auc_draws(run["label"], users_of(run), [run["score"]], draws, fold)
-            for run, fold in zip(runs, folds, strict=True)
-        ]
-    whole = [WeightedAUC(run["label"], run["score"])(np.ones((1, len(run["label"]))))[0] for run in runs]
-    return Draws(np.array(whole), np.concatenate(parts), None if folds is None else tuple(folds))
+    rows = tuple(rows or [0] * len(runs))
+    auc, drawn = np.empty(len(runs)), np.empty((len(runs), draws))
+    for number in set(rows):
+        places = [place for place, of_run in enumerate(rows) if of_run == number]
+        label, user = runs[places[0]]["label"], users_of(runs[places[0]])
+        scores = [runs[place]["score"] for place in places]
+        drawn[places] = auc_draws(label, user, scores, draws, number)
+        auc[places] = [WeightedAUC(label, score)(np.ones((1, len(label))))[0] for score in scores]
+    return Draws(auc, drawn, rows)
 
 
 def users_of(rows: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -144,19 +154,24 @@ def interval(draws: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def paired_difference(base: Draws, other: Draws) -> Difference:
-    """The difference of two systems with its interval; on folds that of those which both have, at least one."""
-    if base.folds is None or other.folds is None:
+def paired_difference(base: Draws, other: Draws) -> Difference | None:
+    """The difference of two systems with its interval, of the runs on test rows that both have.
+
+    Returns:
+        None where they have none in common.
+    """
+    common = [number for number in dict.fromkeys(base.rows) if number in other.rows]
+    if not common:
+        return None
+    if base.has_folds or other.has_folds:
+        first, second = base.on(common), other.on(common)
+        differences, draws = second.auc - first.auc, second.draws - first.draws
+        mean, users = float(differences.mean()), _variance(draws.mean(axis=0))
+        parts = [(differences, float(np.mean([_variance(fold) for fold in draws])))]
+    else:
         mean = float(other.auc.mean() - base.auc.mean())
         users = _variance(other.draws.mean(axis=0) - base.draws.mean(axis=0))
         parts = [(runs.auc, _variance_of_runs(runs.draws)) for runs in (base, other)]
-    else:
-        common = [fold for fold in base.folds if fold in other.folds]
-        places = [base.folds.index(fold) for fold in common], [other.folds.index(fold) for fold in common]
-        differences = other.auc[places[1]] - base.auc[places[0]]
-        draws = other.draws[places[1]] - base.draws[places[0]]
-        mean, users = float(differences.mean()), _variance(draws.mean(axis=0))
-        parts = [(differences, float(np.mean([_variance(fold) for fold in draws])))]
     holds_runs = all(len(values) > 1 for values, _ in parts)
     variance, quantile = users, float(stats.norm.ppf(0.975))
     if holds_runs:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from dien_fuxictr.common.markdown import padded_table
 
-from .statistics import draw_runs, paired_difference
+from .statistics import Difference, Draws, draw_runs, paired_difference
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,19 @@ class Row:
     """One system.
 
     Attributes:
-        expid: experiment id. runs: seeds that have finished.
-        auc, gauc, logloss: mean over the seeds on the test set; *_std: standard deviation; None for one seed.
+        expid: its name. runs: seeds or folds that have finished.
+        auc, gauc, logloss: mean over the runs on the test set; *_std: standard deviation; None for one run.
         improvement: the paper's RI over the base, (AUC - .5) / (AUC of the base - .5) - 1.
-        difference, low, high: the AUC minus the base's and its 95 % interval, see `statistics`; None for the base.
+        difference, low, high: the AUC minus the base's and its 95 % interval, see `statistics`; None for the base, and
+            where the base is on other test rows.
         holds_runs: whether the interval has the noise of the runs; else one run of it or of the base is all there is.
         first, last: the places that the row may have: rows whose intervals overlap are not ranked among each other.
         parameters: number of trained weights. epochs: mean number of epochs until the stop.
         epoch_seconds: training time of an epoch. samples_per_second: of training, loading included.
         inference_ms: of the forward pass, a batch.
+        is_base: whether others stand against it.
+        against, against_low, against_high: the same difference to the second one that rows stand against, if any.
+        test_set: number of its test rows among those of the table, from 1; only within one rows have places.
     """
 
     expid: str
@@ -37,7 +41,7 @@ class Row:
     gauc_std: float | None
     logloss: float | None
     logloss_std: float | None
-    improvement: float
+    improvement: float | None
     difference: float | None
     low: float | None
     high: float | None
@@ -49,73 +53,111 @@ class Row:
     inference_ms: float
     first: int = 1
     last: int = 1
+    is_base: bool = False
+    against: float | None = None
+    against_low: float | None = None
+    against_high: float | None = None
+    against_holds_runs: bool = True
+    test_set: int = 1
 
     @property
     def verdict(self) -> str:
         """What the interval says of the row against the base; nothing where it lacks the noise of the runs."""
-        if self.low is None or self.high is None:
+        if self.is_base:
             return "base"
+        if self.low is None or self.high is None:
+            return "-"
         if not self.holds_runs:
             return "one run"
         return "better" if self.low > 0 else "worse" if self.high < 0 else "not ranked"
 
 
 def make_rows(
-    results: dict[str, list[dict[str, Any]]], predictions: dict[str, list[dict[str, np.ndarray]]], base: str
+    results: dict[str, list[dict[str, Any]]],
+    predictions: dict[str, list[dict[str, np.ndarray]]],
+    base: str | Mapping[str, str],
+    against: Mapping[str, str] | None = None,
+    test_rows: Mapping[str, Sequence[int]] | None = None,
 ) -> list[Row]:
-    """The rows, best AUC first.
+    """The rows, those on the same test rows together, best AUC first.
 
     Args:
-        results: expid -> result.json of each of its runs. predictions: expid -> predictions.npz of the same runs.
-        base: the expid that the others stand against.
+        results: name -> result.json of each of its runs. predictions: name -> predictions.npz of the same runs.
+        base: the name that the others stand against, or of each that has one its own.
+        against: a second one, of those that have one.
+        test_rows: name -> a number for the test rows of each run; None: all runs are on the same.
     """
-    draws = {expid: draw_runs(runs) for expid, runs in predictions.items()}
-    base_auc = np.mean([result["test"]["AUC"] for result in results[base]])
+    bases = dict.fromkeys(results, base) if isinstance(base, str) else base
+    draws = {name: draw_runs(runs, (test_rows or {}).get(name)) for name, runs in predictions.items()}
+    sets = _test_sets(draws)
     rows = []
-    for expid, runs in results.items():
-        auc, auc_std = _over_seeds(runs, "AUC")
-        against = None if expid == base else paired_difference(draws[base], draws[expid])
+    for name, runs in results.items():
+        auc, auc_std = _over_runs(runs, "AUC")
+        own_base = bases.get(name)
+        first = _difference(draws, own_base, name)
+        second = _difference(draws, (against or {}).get(name), name)
+        base_auc = np.mean([run["test"]["AUC"] for run in results[own_base]]) if own_base else None
         seconds = sum(run["train_seconds"] for run in runs)
         epochs = sum(run["epochs"] for run in runs)
         rows.append(
             Row(
-                expid,
+                name,
                 len(runs),
                 auc,
                 auc_std,
                 *_if_measured(runs, "gAUC"),
                 *_if_measured(runs, "logloss"),
-                float((auc - 0.5) / (base_auc - 0.5) - 1),
-                against and against.mean,
-                against and against.low,
-                against and against.high,
-                against is None or against.holds_runs,
+                float((auc - 0.5) / (base_auc - 0.5) - 1) if base_auc else None,
+                first and first.mean,
+                first and first.low,
+                first and first.high,
+                first is None or first.holds_runs,
                 runs[0]["parameters"],
                 epochs / len(runs),
                 seconds / epochs,
                 sum(run["train_rows"] for run in runs) / seconds,
                 float(np.mean([run["inference_ms"] for run in runs])),
+                is_base=own_base == name,
+                against=second and second.mean,
+                against_low=second and second.low,
+                against_high=second and second.high,
+                against_holds_runs=second is None or second.holds_runs,
+                test_set=sets[name],
             )
         )
-    return _placed(sorted(rows, key=lambda row: -row.auc))
+    groups = [[row for row in rows if row.test_set == number] for number in sorted(set(sets.values()))]
+    return [row for group in groups for row in _placed(sorted(group, key=lambda row: -row.auc))]
+
+
+def _test_sets(draws: Mapping[str, Draws]) -> dict[str, int]:
+    """Numbers from 1 for systems that have test rows in common, in their order."""
+    sets: dict[str, int] = {}
+    for name, of_one in draws.items():
+        alike = (sets[other] for other in sets if set(of_one.rows) & set(draws[other].rows))
+        sets[name] = next(alike, max(sets.values(), default=0) + 1)
+    return sets
+
+
+def _difference(draws: Mapping[str, Draws], base: str | None, name: str) -> Difference | None:
+    return paired_difference(draws[base], draws[name]) if base not in (None, name) else None
 
 
 def _placed(rows: list[Row]) -> list[Row]:
     """With the places that the intervals leave each; an interval without the noise of the runs leaves all."""
-    wide = [0 if row.holds_runs else np.inf for row in rows]
+    wide = [0 if row.is_base or (row.low is not None and row.holds_runs) else np.inf for row in rows]
     lows = np.array([row.low or 0 for row in rows]) - wide
     highs = np.array([row.high or 0 for row in rows]) + wide
     first, last = 1 + (lows > highs[:, None]).sum(axis=1), len(rows) - (highs < lows[:, None]).sum(axis=1)
     return [replace(row, first=int(first[i]), last=int(last[i])) for i, row in enumerate(rows)]
 
 
-def _over_seeds(runs: list[dict[str, Any]], metric: str) -> tuple[float, float | None]:
+def _over_runs(runs: list[dict[str, Any]], metric: str) -> tuple[float, float | None]:
     values = [run["test"][metric] for run in runs]
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def _if_measured(runs: list[dict[str, Any]], metric: str) -> tuple[float | None, float | None]:
-    return _over_seeds(runs, metric) if all(metric in run["test"] for run in runs) else (None, None)
+    return _over_runs(runs, metric) if all(metric in run["test"] for run in runs) else (None, None)
 
 
 HEADER = (
@@ -132,30 +174,48 @@ HEADER = (
     "samples/s",
     "ms/batch",
 )
+"""Of every table; see `header`."""
 
 
-def cells(row: Row) -> list[str]:
-    """The row under `HEADER`, for people."""
-    place = f"{row.first}" if row.first == row.last else f"{row.first}-{row.last}"
-    return [
-        place,
-        row.expid,
-        _with_std(row.auc, row.auc_std),
-        _with_std(row.gauc, row.gauc_std),
-        _with_std(row.logloss, row.logloss_std),
-        f"{row.improvement:+.2%}",
-        "" if row.low is None else _with_interval(row),
-        row.verdict,
-        f"{row.parameters:,}",
-        f"{row.epoch_seconds:.1f}",
-        f"{row.samples_per_second:,.0f}",
-        f"{row.inference_ms:.1f}",
-    ]
+def header(rows: Sequence[Row], against: str | None = None) -> tuple[str, ...]:
+    """`HEADER`, with the number of the test rows where there are several, and the second difference where there is one.
+
+    Args:
+        against: what the second difference is to.
+    """
+    names: list[str] = list(HEADER)
+    if against:
+        names.insert(names.index("parameters"), f"AUC - {against}, 95 %")
+    if len({row.test_set for row in rows}) > 1:
+        names.insert(names.index("AUC"), "test rows")
+    return tuple(names)
 
 
-def as_markdown(rows: Sequence[Row]) -> str:
-    """The table as `HEADER` has it."""
-    return padded_table(HEADER, [cells(row) for row in rows])
+def cells(row: Row, names: Sequence[str] = HEADER) -> list[str]:
+    """The row under a `header`, for people."""
+    known = {
+        "place": f"{row.first}" if row.first == row.last else f"{row.first}-{row.last}",
+        "experiment": row.expid,
+        "test rows": f"{row.test_set}",
+        "AUC": _with_std(row.auc, row.auc_std),
+        "gAUC": _with_std(row.gauc, row.gauc_std),
+        "logloss": _with_std(row.logloss, row.logloss_std),
+        "RI": "-" if row.improvement is None else f"{row.improvement:+.2%}",
+        "AUC - base, 95 %": "" if row.is_base else _with_interval(row.difference, row.low, row.high, row.holds_runs),
+        "against base": row.verdict,
+        "parameters": f"{row.parameters:,}",
+        "s/epoch": f"{row.epoch_seconds:.1f}",
+        "samples/s": f"{row.samples_per_second:,.0f}",
+        "ms/batch": f"{row.inference_ms:.1f}",
+    }
+    second = _with_interval(row.against, row.against_low, row.against_high, row.against_holds_runs)
+    return [known.get(name, second) for name in names]
+
+
+def as_markdown(rows: Sequence[Row], against: str | None = None) -> str:
+    """The table under its `header`."""
+    names = header(rows, against)
+    return padded_table(names, [cells(row, names) for row in rows])
 
 
 def _with_std(mean: float | None, std: float | None) -> str:
@@ -164,8 +224,10 @@ def _with_std(mean: float | None, std: float | None) -> str:
     return f"{mean:.4f}" if std is None else f"{mean:.4f} ± {std:.4f}"
 
 
-def _with_interval(row: Row) -> str:
-    return f"{row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}]{'' if row.holds_runs else ' of users alone'}"
+def _with_interval(difference: float | None, low: float | None, high: float | None, holds_runs: bool) -> str:
+    if difference is None:
+        return "-"
+    return f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]{'' if holds_runs else ' of users alone'}"
 
 
 def as_csv(rows: Sequence[Row]) -> str:

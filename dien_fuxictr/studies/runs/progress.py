@@ -3,7 +3,7 @@
 import math
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .display import Lines, Terminal
 from .pool import Job, run_jobs
@@ -12,19 +12,29 @@ from .run import Curve, Run
 _TAIL_LINES = 8
 
 
-def run_with_progress(runs: Sequence[Run], gpus: list[int], finished: int) -> list[str]:
+def run_with_progress(
+    runs: Sequence[Run], gpus: list[int], finished: int, on_finish: Callable[[Run], None] = lambda run: None
+) -> list[str]:
     """Run all; a failure is reported with the end of its log, and the rest goes on.
 
     Args:
         runs: in their order.
         gpus: a worker each; -1 is the CPU.
         finished: runs of the study that are there already.
+        on_finish: called with each run that has ended with a result.
 
     Returns:
         Ids of the failed runs.
     """
+    by_id = {run.expid: run for run in runs}
     with Progress(finished + len(runs), finished) as progress:
-        run_jobs(map(progress.start, runs), gpus, progress.end, on_poll=progress.poll)
+
+        def end(expid: str, code: int) -> None:
+            progress.end(expid, code)
+            if expid not in progress.failed:
+                on_finish(by_id[expid])
+
+        run_jobs(map(progress.start, runs), gpus, end, on_poll=progress.poll)
     return progress.failed
 
 

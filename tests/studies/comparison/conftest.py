@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from made_comparison import SETTINGS, Fake
 
 from dien_fuxictr.dataset.generate_sample import World, generate, write_lines
 
@@ -101,3 +102,27 @@ def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("data/amazon_sample").mkdir(parents=True)
     write_lines(Path("data/amazon_sample/reviews_Sample_5.json.gz"), [json.dumps(review) for review in reviews])
     write_lines(Path("data/amazon_sample/meta_Sample.json.gz"), [repr(item) for item in items])
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config" / "model_config").mkdir(parents=True)
+    entries = {
+        "Base": {},
+        "weak": SETTINGS,
+        "weak_again": SETTINGS,
+        "strong": {**SETTINGS, "epochs": 3},
+        "elsewhere": {**SETTINGS, "dataset_id": "other"},
+        "no_auc": {**SETTINGS, "metrics": ["logloss"]},
+        "pooled": {key: value for key, value in SETTINGS.items() if key != "dien_target_field"}
+        | {"model": "EmbeddingMLP"},
+        "untested": {**SETTINGS, "dataset_id": "no_test"},
+    }
+    (tmp_path / "config" / "model_config" / "M.yaml").write_text(yaml.dump(entries))
+    data = {"data_root": "./data/", "data_format": "csv", "train_data": "train.csv", "test_data": "test.csv"}
+    sets = {"d": data, "other": data, "no_test": {**data, "test_data": None}}
+    (tmp_path / "config" / "dataset_config.yaml").write_text(yaml.dump(sets))
+    fake = Fake()
+    monkeypatch.setattr("dien_fuxictr.studies.comparison.cli.run_with_progress", fake)
+    return fake

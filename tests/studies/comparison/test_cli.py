@@ -3,95 +3,13 @@
 import csv
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from sklearn.metrics import roc_auc_score
+from made_comparison import SETTINGS, Fake
 
-from dien_fuxictr.experiment.configuration.config import load_config
 from dien_fuxictr.studies.comparison.cli import main
-from dien_fuxictr.studies.runs.run import Run
-
-SETTINGS = {
-    "model": "DIEN",
-    "loss": "binary_crossentropy",
-    "optimizer": "adam",
-    "dataset_id": "d",
-    "metrics": ["AUC", "logloss"],
-    "seed": 5,
-    "batch_size": 8,
-    "dien_target_field": ("item_id",),
-}
-
-
-class Fake:
-    """Stands for the processes: writes the reports that `run_expid.py` would."""
-
-    def __init__(self) -> None:
-        self.started: list[list[str]] = []
-        self.broken: set[str] = set()
-
-    def __call__(self, runs: Sequence[Run], gpus: list[int], finished: int) -> list[str]:
-        self.started.append([run.expid for run in runs])
-        self.gpus, self.finished = gpus, finished
-        for run in runs:
-            if run.expid not in self.broken:
-                self.report(load_config(run.config, run.expid).params, run.report)
-        return [run.expid for run in runs if run.expid in self.broken]
-
-    def report(self, params: dict, folder: Path) -> None:
-        label = np.tile([1.0, 0.0], 100)
-        score = np.random.default_rng(0).normal(label * (2 if "strong" in params["model_id"] else 1))
-        score += np.random.default_rng(params["seed"]).normal(scale=0.1, size=200)
-        folder.mkdir(parents=True)
-        np.savez(folder / "predictions.npz", label=label, score=score, group=np.repeat(np.arange(100), 2))
-        (folder / "result.json").write_text(
-            json.dumps(
-                {
-                    "model": params["model"],
-                    "seed": params["seed"],
-                    "valid": {"AUC": 0.6},
-                    "test": {"AUC": roc_auc_score(label, score), "logloss": 0.5},
-                    "parameters": 10,
-                    "epochs": 2,
-                    "train_seconds": 2.0,
-                    "train_rows": 20,
-                    "inference_ms": 1.0,
-                    "curve": [{"step": 1, "validation/AUC": 0.6}],
-                    "dataset_id": params["dataset_id"],
-                    "versions": {},
-                    "hardware": {"device": "CPU", "cpus": 2, "threads": 1},
-                    "config": {key: repr(value) for key, value in params.items()},
-                }
-            )
-        )
-
-
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "config" / "model_config").mkdir(parents=True)
-    entries = {
-        "Base": {},
-        "weak": SETTINGS,
-        "weak_again": SETTINGS,
-        "strong": {**SETTINGS, "epochs": 3},
-        "elsewhere": {**SETTINGS, "dataset_id": "other"},
-        "no_auc": {**SETTINGS, "metrics": ["logloss"]},
-        "pooled": {key: value for key, value in SETTINGS.items() if key != "dien_target_field"}
-        | {"model": "EmbeddingMLP"},
-        "untested": {**SETTINGS, "dataset_id": "no_test"},
-    }
-    (tmp_path / "config" / "model_config" / "M.yaml").write_text(yaml.dump(entries))
-    data = {"data_root": "./data/", "data_format": "csv", "train_data": "train.csv", "test_data": "test.csv"}
-    sets = {"d": data, "other": data, "no_test": {**data, "test_data": None}}
-    (tmp_path / "config" / "dataset_config.yaml").write_text(yaml.dump(sets))
-    fake = Fake()
-    monkeypatch.setattr("dien_fuxictr.studies.comparison.cli.run_with_progress", fake)
-    return fake
 
 
 def test_every_experiment_over_the_seeds_that_follow_its_own(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:

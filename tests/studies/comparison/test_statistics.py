@@ -70,8 +70,8 @@ def test_with_one_run_the_interval_is_that_of_the_users_and_says_so() -> None:
 
 def test_seeds_without_noise_of_their_own_leave_the_interval_of_the_users() -> None:
     base, other = scored([1, 1, 1], 0), scored([1.2, 1.2, 1.2], 1)
-    other = Draws(other.auc.mean() + 0 * other.auc, other.draws)
-    base = Draws(base.auc.mean() + 0 * base.auc, base.draws)
+    other = Draws(other.auc.mean() + 0 * other.auc, other.draws, other.rows)
+    base = Draws(base.auc.mean() + 0 * base.auc, base.draws, base.rows)
     found = paired_difference(base, other)
     by_users = (other.draws.mean(axis=0) - base.draws.mean(axis=0)).std(ddof=1)
     assert found.holds_runs and (found.high - found.low) / 2 == pytest.approx(1.96 * by_users, rel=1e-3)
@@ -79,7 +79,9 @@ def test_seeds_without_noise_of_their_own_leave_the_interval_of_the_users() -> N
 
 def test_where_users_have_no_noise_it_is_welchs_interval() -> None:
     first, second = np.array([0.70, 0.72, 0.71]), np.array([0.75, 0.71, 0.78, 0.74])
-    found = paired_difference(*(Draws(auc, np.repeat(auc[:, None], 5, axis=1)) for auc in (first, second)))
+    found = paired_difference(
+        *(Draws(auc, np.repeat(auc[:, None], 5, axis=1), (0,) * len(auc)) for auc in (first, second))
+    )
     expected = stats.ttest_ind(second, first, equal_var=False).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
     assert found.mean == pytest.approx(second.mean() - first.mean())
@@ -87,8 +89,8 @@ def test_where_users_have_no_noise_it_is_welchs_interval() -> None:
 
 def test_folds_are_paired_by_their_number() -> None:
     auc = np.array([0.6, 0.7, 0.8])
-    base = Draws(auc, np.repeat(auc[:, None], 5, axis=1), (0, 1, 2))
-    other = Draws(auc[::-1] + 0.01, np.repeat(auc[::-1, None] + 0.01, 5, axis=1), (2, 1, 0))
+    base = Draws(auc, np.repeat(auc[:, None], 5, axis=1), (1, 2, 3))
+    other = Draws(auc[::-1] + 0.01, np.repeat(auc[::-1, None] + 0.01, 5, axis=1), (3, 2, 1))
     found = paired_difference(base, other)
     assert (found.mean, found.low, found.high) == pytest.approx((0.01, 0.01, 0.01)) and found.holds_runs
     assert not paired_difference(base, Draws(auc[:1], other.draws[:1], (1,))).holds_runs
