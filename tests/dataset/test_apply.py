@@ -97,6 +97,15 @@ def test_rows_of_the_test_split_get_the_histories_that_they_have_there(options: 
     assert min(kinds.values()) > 1, kinds
 
 
+def test_histories_in_a_random_order(tmp_path: Path) -> None:
+    rows = pl.DataFrame({"uid": [f"u{user}" for user in range(30)], "iid": "i03", "ts": "2024-05-01"})
+    made = []
+    for order in ("time", "shuffled"):
+        (folder := tmp_path / order).mkdir()
+        made.append(applied(built(folder, click_log(), history_order=order), rows, folder)["item_history"].to_list())
+    assert made[0] != made[1] and sorted(made[0][0].split("^")) == sorted(made[1][0].split("^"))
+
+
 @pytest.mark.parametrize("of_request", [True, False])
 def test_exposures_of_the_test_split(of_request: bool, tmp_path: Path) -> None:
     """Here histories end strictly before the request in the build, too."""

@@ -3,6 +3,8 @@
 import logging
 from pathlib import Path
 
+from dien_fuxictr.common.errors import UserError
+
 from .catalogue import save_catalogues
 from .encoded import aligned_tables, save_splits
 from .processor import InProcessFeatureProcessor
@@ -16,6 +18,9 @@ def encode_splits(processor: InProcessFeatureProcessor, raw: dict[str, RawSplit]
         processor: not fitted yet, its `data_dir` is `folder`.
         raw: split -> rows; those that are `fitted_only` are not among the encoded ones.
         folder: receives feature_map.json, feature_vocab.json, encoder.json, encoded/, behaviour_catalogue/.
+
+    Raises:
+        UserError: see `fit_splits` and `encode`; or histories in a random order are longer than max_len.
     """
     processor.fit_splits(raw["train"], [rows for split, rows in raw.items() if split != "train"])
     encoder = processor.encoder()
@@ -23,9 +28,15 @@ def encode_splits(processor: InProcessFeatureProcessor, raw: dict[str, RawSplit]
     for split, rows in raw.items():
         logging.info(f"Encoding {split}: {len(rows)} rows")
         columns[split], histories[split] = encoder.encode(rows)
+    cut = [name for name, many in encoder.truncated.items() if many]
+    if cut and raw["train"].behaviour is not None:
+        raise UserError(
+            f"{cut[0]}: histories in a random order cannot be cut to the latest max_len of their behaviours; give the "
+            "build the same max_len, or the column a larger one"
+        )
     tables = aligned_tables(list(histories.values()))
     oov = {c["name"]: encoder.vocabularies[c["vocabulary"]]["__OOV__"] for c in encoder.columns if "vocabulary" in c}
-    save_catalogues(folder, histories["train"], tables, processor.feature_map.features, oov)
+    save_catalogues(folder, histories["train"], tables, processor.feature_map.features, oov, raw["train"].behaviour)
     if raw["train"].fitted_only:
         own = len(raw["train"]) - raw["train"].fitted_only
         columns["train"] = {name: values[:own] for name, values in columns["train"].items()}

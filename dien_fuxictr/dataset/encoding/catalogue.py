@@ -33,20 +33,25 @@ def tuples_of(table: list[str], features: dict[str, dict]) -> list[list[str]]:
     return [list(fields.values()) for fields in tuples]
 
 
-def observed_tuples(histories: dict[str, EncodedHistory], fields: list[str], oov: int) -> dict[str, np.ndarray]:
+def observed_tuples(
+    histories: dict[str, EncodedHistory], fields: list[str], oov: int, behaviour: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """Distinct tuples in the histories of training rows, in ascending order of their ids.
 
     Args:
         histories: encoded sequence columns of the training split.
         fields: columns of one table.
         oov: id of unknown values of the first field.
+        behaviour: (S,) number of each stored behaviour; those of one number count once. Without it each has its own.
 
     Returns:
         A (K,) int32 array a field and `count`, (K,) int64: in how many stored behaviours the tuple occurs. The first
         field is never padding or OOV.
     """
     first = histories[fields[0]]
-    used = coverage(first.start, first.length, len(first.ids)) > 0
+    used = np.flatnonzero(coverage(first.start, first.length, len(first.ids)))
+    if behaviour is not None:
+        used = used[np.unique(behaviour[used], return_index=True)[1]]
     behaviours = pl.DataFrame({str(i): histories[name].ids[used] for i, name in enumerate(fields)})
     keys = behaviours.columns
     counts = behaviours.filter((pl.col("0") != 0) & (pl.col("0") != oov)).group_by(keys).len("count").sort(keys)
@@ -60,6 +65,7 @@ def save_catalogues(
     tables: list[list[str]],
     features: dict[str, dict],
     oov: dict[str, int],
+    behaviour: np.ndarray | None = None,
 ) -> None:
     """Write `behaviour_catalogue/<first field>.npz` for every tuple of aligned columns.
 
@@ -69,10 +75,11 @@ def save_catalogues(
         tables: aligned sequence columns.
         features: `feature_map.features`.
         oov: column -> id of unknown values.
+        behaviour: as for `observed_tuples`.
     """
     folder = data_dir / FOLDER
     folder.mkdir(exist_ok=True)
     for table in tables:
         for fields in tuples_of(table, features):
-            arrays = observed_tuples(histories, fields, oov[fields[0]])
+            arrays = observed_tuples(histories, fields, oov[fields[0]], behaviour)
             np.savez(folder / f"{fields[0]}.npz", allow_pickle=False, **arrays)

@@ -50,6 +50,7 @@ class RawSplit:
         frame: the columns that are no sequences, nulls filled.
         histories: the sequence columns.
         fitted_only: so many of the last rows are there for vocabularies and the catalogue of behaviours only.
+        behaviour: (S,) number of each stored behaviour, where the histories store one more than once.
         latest: to how many of their latest behaviours histories were cut by what built the samples, None for other
             rows.
     """
@@ -59,6 +60,7 @@ class RawSplit:
     histories: dict[str, RawHistory]
     latest: int | None = None
     fitted_only: int = 0
+    behaviour: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.frame.height or max((len(history.length) for history in self.histories.values()), default=0)

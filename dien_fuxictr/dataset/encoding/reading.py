@@ -149,7 +149,7 @@ class SplitReader:
         if tokens and len(start) and (start.min() < 0 or length.min() < 0 or (start + length).max() > size):
             raise UserError(f"{path}: history_start and history_length reach beyond the {size} rows of {behaviours}")
         histories = {name: RawHistory(column, start, length, length == 0) for name, column in tokens.items()}
-        return RawSplit(path, frame, histories)
+        return RawSplit(path, frame, histories, behaviour=_numbers_of(behaviours))
 
     def _of_scalars(self, columns: list[dict], schema: pl.Schema) -> list[pl.Expr]:
         return [_label(column, schema) if column in self._labels else _scalar(column) for column in columns]
@@ -187,6 +187,12 @@ class SplitReader:
             ).collect()
             self._stored[path] = {column.name: _factorise(column) for column in frame}
         return self._stored[path]
+
+
+def _numbers_of(behaviours: Path) -> np.ndarray | None:
+    rows = pl.scan_parquet(behaviours)
+    known = "behaviour" in rows.collect_schema().names()
+    return rows.select("behaviour").collect()["behaviour"].to_numpy() if known else None
 
 
 def source_of(column: dict) -> str:

@@ -7,6 +7,7 @@ import polars as pl
 from dien_fuxictr.common.errors import UserError
 
 from .amazon import UNKNOWN, without_separator
+from .history_order import shuffled
 from .sampling import behaviour_table, preceding, side_columns, sort_log, stream
 from .times import read_times
 
@@ -104,4 +105,6 @@ def complete(
         history_start=pl.Series(start),
         history_length=pl.Series(length),
     )
+    if options["history_order"] == "shuffled":
+        behaviours, (samples,) = shuffled(behaviours, [samples], stream(options, "histories"))
     return samples, behaviours

@@ -120,6 +120,12 @@ COMMON: dict[str, Option] = {
         "order of behaviours of one time: random, or that of the file, which can leak",
         kind=_one_of("random", "file"),
     ),
+    "history_order": Option(
+        "time",
+        "order of the behaviours of a history: that of their times, or for each history a random one, which shows what "
+        "a model owes to the order; rows, labels and negatives are the same",
+        kind=_one_of("time", "shuffled"),
+    ),
     "max_len": Option(
         None,
         "keep the latest MAX_LEN behaviours of a history (default 100, with protocol window 50)",

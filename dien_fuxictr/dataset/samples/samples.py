@@ -5,7 +5,8 @@ A folder of samples holds
 - `behaviours.parquet`: one row a behaviour, sorted by user, time and tie; `item_history`, `cate_history`, a
   `<side>_history` for each side column and, for a log of exposures, `neg_<history column>` (the item that was shown
   and not clicked; empty where there is none), `session_history` and `day_history` (see time_tokens.py), all
-  String; `time` (Int64, seconds), `user_id` (String).
+  String; `time` (Int64, seconds), `user_id` (String). With `history_order: shuffled` each history has behaviours of its
+  own, and `behaviour` (Int64) says which of them are one.
 - `train.parquet`, `valid.parquet`, `test.parquet`: `label` (Int8), `user_id`, `item_id`, `cate_id` and
   the side columns (String), `history_start` (Int64, row of behaviours.parquet), `history_length` (Int32). The rows
   of a split are in a seeded random order.

@@ -6,12 +6,15 @@ import polars as pl
 from dien_fuxictr.common.errors import UserError
 
 from . import negatives, protocols, targets
+from .history_order import shuffled
 from .protocols import DAY, SPLITS, UNUSED
 from .samples import Samples
 from .time_tokens import time_tokens
 
 IDS = {"item_id": "item_history", "cate_id": "cate_history"}
-STREAMS = {name: number for number, name in enumerate(("ties", "users", "negatives", "exposures", "order"))}
+STREAMS = {
+    name: number for number, name in enumerate(("ties", "users", "negatives", "exposures", "order", "histories"))
+}
 
 
 def make_samples(log: pl.DataFrame, options: dict) -> Samples:
@@ -64,7 +67,13 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
             late = np.tile(rank[rows] <= many, part.height // len(rows))[order]
             parts[name], left_out = part[order[late]], None if late.all() else part[order[~late]]
 
-    return Samples(table, parts, {"options": options, "counts": counts(log, table, parts)}, left_out)
+    info = {"options": options, "counts": counts(log, table, parts)}
+    if options["history_order"] == "shuffled":
+        rows = [*parts.values(), *([] if left_out is None else [left_out])]
+        table, moved = shuffled(table, rows, stream(options, "histories"))
+        parts = dict(zip(parts, moved, strict=False))
+        left_out = None if left_out is None else moved[-1]
+    return Samples(table, parts, info, left_out)
 
 
 def side_columns(log: pl.DataFrame) -> list[str]:

@@ -111,6 +111,28 @@ def test_fewer_targets_a_user_change_the_training_rows_and_nothing_else(form: st
         assert all(np.array_equal(arrays[split][name], tested[2][split][name]) for arrays in tested[:2])
 
 
+def test_the_order_of_histories_changes_no_vocabulary_and_no_count(tmp_path: Path) -> None:
+    reviews = random_reviews()
+    files = write_raw(tmp_path, reviews, {item: ["all", f"c{int(item[1:]) % 4}"] for _, item, _ in reviews})
+    build = {"source": "amazon", "reviews": str(files[0]), "meta": str(files[1]), "max_len": 4}
+    learnt, encoded = [], []
+    for order in ("time", "shuffled"):
+        params = entry(tmp_path, tmp_path / order, "parquet", build={**build, "history_order": order})
+        data_dir, arrays = prepared_arrays(params)
+        catalogue = np.load(data_dir / "behaviour_catalogue" / "item_history.npz")
+        vocabularies = json.loads((data_dir / "encoder.json").read_text())["vocabularies"]
+        learnt.append((vocabularies, {name: values.tolist() for name, values in catalogue.items()}))
+        encoded.append(arrays["train"])
+    assert learnt[0] == learnt[1] and sum(learnt[0][1]["count"]) > 100
+    items = [arrays["item_history"] for arrays in encoded]
+    assert (items[0] != items[1]).any() and np.array_equal(np.sort(items[0]), np.sort(items[1]))
+    params = entry(tmp_path, tmp_path / "cut", "parquet", build={**build, "history_order": "shuffled", "max_len": 7})
+    with pytest.raises(
+        UserError, match="item_history: histories in a random order cannot be cut to the latest max_len"
+    ):
+        prepare_dataset(params)
+
+
 def test_integer_keys_of_pretrained_embeddings(rows: Path, tmp_path: Path) -> None:
     file = tmp_path / "pretrained.npz"
     np.savez(file, key=np.arange(18, 40), value=np.ones((22, 3)))

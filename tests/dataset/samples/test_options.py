@@ -21,6 +21,7 @@ def test_defaults() -> None:
         "negatives": "matched",
         "exclude_history": False,
         "ties": "random",
+        "history_order": "time",
         "max_len": 100,
         "session_gap": 1800,
         "min_history": 1,
