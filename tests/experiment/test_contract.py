@@ -130,6 +130,7 @@ def test_a_model_of_a_checkout_declares_no_types(monkeypatch):
         {"dien_target_field": "a", "dien_sequence_field": ("a", "b"), "dien_neg_seq_field": [["a", "b"], "c"]},
         {"dnn_hidden_units": [8, 4], "dnn_activations": ["Dice", "PReLU"], "attention_activation": "sigmoid"},
         {"loss": "mse_loss"},
+        {"aux_loss_alpha": [1, "0.5", 0], "aux_pretrain_epochs": 1},
         {"embedding_learning_rate": None, "weight_averaging": "none", "embedding_reinit": "epoch"},
         {"embedding_learning_rate": "1e-4", "weight_averaging": "ema", "embedding_regularization": "batch"},
         {"weight_averaging_decay": 0, "behaviour_dropout": 0.1},
@@ -221,6 +222,8 @@ def test_good_values(changes):
             {"aux_negatives": "hard"},
             "aux_negatives = 'hard' in a.yaml [X] must be column, in_batch, popularity, uniform, category or mixed",
         ),
+        ({"aux_loss_alpha": [1, -1]}, "or a list, each a finite number, 0 or more"),
+        ({"aux_pretrain_epochs": -1}, "aux_pretrain_epochs = -1 in a.yaml [X] must be a whole number, 0 or more"),
         ({"aux_num_negatives": 10**9}, "aux_num_negatives = 1000000000"),
         (
             {"dnn_hidden_units": [8, 4], "dnn_activations": ["ReLU"]},

@@ -22,6 +22,7 @@ NOISY = {"net_dropout": 0.4, "attention_dropout": 0.3, "attention_type": "din_at
 REGULARIZED = {"embedding_regularizer": 0.01, "net_regularizer": 0.02}
 BATCHES = [make_batch([6, 0, 1, 3, 2, 5, 4, 6], seed=seed) for seed in range(5)]
 MAX_NORM = 0.1
+BCE = torch.nn.functional.binary_cross_entropy
 BOOSTER = {**LARGE, "attention_hidden_units": DEFAULTS["attention_hidden_units"]}
 """What makes a DIEN of `LIGHT` one of `LARGE`."""
 
@@ -46,6 +47,20 @@ def trained(model: DIEN, sparse: bool = False) -> dict[str, torch.Tensor]:
         trainer.train_step(batch)
     assert min(norms.every) > MAX_NORM  # all steps are clipped
     return dict((model.booster if isinstance(model, DIENLight) else model).state_dict())
+
+
+def test_both_nets_follow_the_epoch_and_pretrain_without_a_hint():
+    light, batch = make_light(aux_loss_alpha=[1, 0.5], aux_pretrain_epochs=1), BATCHES[0]
+    y = light.get_labels(batch)
+    for epoch, alpha in enumerate([1, 0.5]):
+        light._epoch_index = epoch
+        torch.manual_seed(3)
+        result = light.train()(batch)
+        expected = alpha * (result["aux_loss"] + result["booster_aux_loss"])
+        if epoch:
+            expected = expected + sum(BCE(result[name], y) for name in ("y_pred", "booster_y_pred"))
+            expected = expected + (result["logits"] - result["booster_logits"]).square().mean()
+        torch.testing.assert_close(light.add_loss(result, y), expected)
 
 
 class Norms:

@@ -176,6 +176,7 @@ class Trainer:
     def _train_epoch(self, train_loader: Any, valid_loader: Any, steps_per_epoch: int) -> None:
         place = self.progress
         self.model.train()
+        self.model._epoch_index = place.epoch  # as the zoo's loop does, for models with a schedule
         batches = self._fetched(self._epoch_batches(train_loader))
         if self._evaluation_is_due:  # interrupted in it
             self._eval_step(valid_loader)

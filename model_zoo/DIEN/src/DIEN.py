@@ -9,15 +9,16 @@ from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
 from .checkpoint_names import rename_weights, with_current_names
-from .fields import Field, embedding_sizes, profile_fields, sequence_fields, total_size
+from .fields import Field, check_pooled_sizes, embedding_sizes, profile_fields, sequence_fields, total_size
 from .interest_sequence import InterestSequence
-from .keywords import AugruSign, check_activations, check_backend, check_sizes, check_weight, evolution_kind
+from .keywords import AugruSign, check_activations, check_backend, check_sizes, evolution_kind
 from .layers.attention import AttentionType, InterestAttention
 from .layers.attentional_gru import AttentionalGRU
 from .layers.auxiliary_loss import AuxiliaryLoss, Scorer, Weighting
 from .layers.backends import Backend
 from .layers.kinds import GruType
 from .negatives import ZOO_COLUMNS, NegativeSampler, Source, negative_source
+from .schedule import Alpha, LossSchedule
 from .scorer import CandidateScorer, make_scorer
 from .sequences import Behaviours, Evolution, Interests
 from .single_row import running_statistics
@@ -34,19 +35,18 @@ class DIEN(BaseModel):
         feature_map: the zoo's FeatureMap.
         dien_target_field, dien_sequence_field, dien_neg_seq_field: target item, behaviours, negatives by columns.
         gru_type: second layer: `GRU`, `AIGRU` (9), `AGRU` (10) or `AUGRU` (11)-(12).
-        enable_sum_pooling: adds Σe_t and e_a * Σe_t to the MLP's input, as the authors' program does (whose Σ has the
-            padding in it).
+        enable_sum_pooling: adds Σe_t and e_a * Σe_t to the MLP's input, as the authors' program (with padding in Σ).
         attention_type: `bilinear_attention` (8), `dot_attention`, `din_attention` or `din_dense_attention`, the
             authors' program.
-        aux_loss_alpha: α of (7), the weight of the auxiliary loss; 0 is none.
+        aux_loss_alpha: α of (7), the auxiliary loss's weight; a list has one an epoch, the last for all that follow.
         gru_hidden_size: H, states of both layers; None: the size of the behaviour's embedding.
         augru_sign: `paper`, or `code` for the authors' program, where attention scales the gate that keeps.
         aux_scorer: `net` on [h, e] or `inner_product`.
-        aux_negatives: `column` (`dien_neg_seq_field`), `in_batch`, `popularity`, `uniform`, `category` (the
-            behaviour's own) or `mixed` (of the category and by popularity); the last four draw from the data set's
-            behaviour catalogue. None: `column` where those columns exist, else `in_batch`.
+        aux_negatives: `column` (`dien_neg_seq_field`), `in_batch`, or out of the data set's behaviour catalogue
+            `popularity`, `uniform`, `category` or `mixed`; None: `column` where those columns exist, else `in_batch`.
         aux_num_negatives: negatives a step, drawn afresh at every step (columns give one).
         aux_fixed_negatives: draws from the catalogue once, as if columns held what was drawn.
+        aux_pretrain_epochs: so many epochs have the auxiliary loss alone.
         aux_loss_weighting: of the steps of (6), `uniform` or `target_attention` (`layers.auxiliary_loss.relevance`).
         recurrence_backend: `auto`, the fastest that this machine has, or `compiled` (C++, on a CPU),
             `triton` (on a GPU), `torch`, `reference`.
@@ -80,7 +80,7 @@ class DIEN(BaseModel):
         use_attention_softmax: bool = True,
         aux_hidden_units: list[int] = [100, 50],
         aux_activation: str | list[str] = "ReLU",
-        aux_loss_alpha: float = 0,
+        aux_loss_alpha: Alpha = 0,
         embedding_regularizer: str | float | None = None,
         net_regularizer: str | float | None = None,
         gru_hidden_size: int | None = None,
@@ -89,6 +89,7 @@ class DIEN(BaseModel):
         aux_negatives: Source | None = None,
         aux_num_negatives: int = 1,
         aux_fixed_negatives: bool = False,
+        aux_pretrain_epochs: int = 0,
         aux_loss_weighting: Weighting = "uniform",
         recurrence_backend: Backend = "auto",
         **kwargs: Any,
@@ -103,7 +104,8 @@ class DIEN(BaseModel):
         )
         kind = evolution_kind(gru_type, augru_sign)
         check_backend(recurrence_backend)
-        check_weight(aux_loss_alpha=aux_loss_alpha)
+        self.losses = LossSchedule.of(aux_loss_alpha, aux_pretrain_epochs)
+        has_auxiliary = self.losses.has_auxiliary
         check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units, aux_num_negatives=aux_num_negatives)
         check_sizes(attention_hidden_units=attention_hidden_units, aux_hidden_units=aux_hidden_units)
         check_sizes(gru_hidden_size=[] if gru_hidden_size is None else gru_hidden_size)
@@ -112,12 +114,12 @@ class DIEN(BaseModel):
         every = sequence_fields(features, dien_target_field, dien_sequence_field, dien_neg_seq_field)
         self.gru_type = gru_type
         self.enable_sum_pooling = enable_sum_pooling
-        self.aux_loss_alpha = aux_loss_alpha
-        self.aux_negatives = negative_source(aux_negatives, every[0], dien_neg_seq_field if aux_loss_alpha > 0 else [])
+        self._epoch_index = 0  # the zoo's name for the epoch that is trained; who trains sets it
+        self.aux_negatives = negative_source(aux_negatives, every[0], dien_neg_seq_field if has_auxiliary else [])
 
         self.embedding_layer = FeatureEmbeddingDict(feature_map, embedding_dim)
         sizes = embedding_sizes(features, self.embedding_layer)
-        column_negatives = aux_loss_alpha > 0 and self.aux_negatives == "column"
+        column_negatives = has_auxiliary and self.aux_negatives == "column"
         self.profile_fields = profile_fields(features, sizes, every, column_negatives)
         mlp_size = total_size(sizes, self.profile_fields)
         self.sequences: list[InterestSequence] = cast(Any, nn.ModuleList())
@@ -125,11 +127,8 @@ class DIEN(BaseModel):
             item, behaviour = total_size(sizes, fields.target), total_size(sizes, fields.behaviours)
             hidden = gru_hidden_size or behaviour
             mlp_size += hidden + 2 * behaviour * enable_sum_pooling
-            if enable_sum_pooling and item != behaviour:
-                raise ValueError(
-                    f"enable_sum_pooling multiplies {'+'.join(fields.target)} (size {item}) with "
-                    f"{'+'.join(fields.behaviours)} (size {behaviour}): their sizes must agree"
-                )
+            if enable_sum_pooling:
+                check_pooled_sizes(fields, item, behaviour)
             attention = loss = negatives = None
             extractor = AttentionalGRU(behaviour, hidden, "GRU", recurrence_backend)
             if gru_type != "GRU":
@@ -138,7 +137,7 @@ class DIEN(BaseModel):
                     hidden, item, attention_type, *unit, use_attention_softmax, backend=recurrence_backend
                 )
             evolution = AttentionalGRU(hidden, hidden, kind, recurrence_backend)
-            if aux_loss_alpha > 0:
+            if has_auxiliary:
                 net = aux_hidden_units, aux_activation, net_dropout
                 loss = AuxiliaryLoss(hidden, behaviour, aux_scorer, *net, recurrence_backend, aux_loss_weighting)
                 drawn = self.aux_negatives, aux_num_negatives, aux_fixed_negatives
@@ -157,6 +156,16 @@ class DIEN(BaseModel):
         self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
         self.reset_parameters()
         self.model_to_device()
+
+    @property
+    def aux_loss_alpha(self) -> float:
+        """α of the epoch that is trained."""
+        return self.losses.alpha(self._epoch_index)
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether the epoch that is trained has the auxiliary loss alone: the scores are not trained yet."""
+        return self.losses.is_of_auxiliary_alone(self._epoch_index)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Any]:
         """Scores a batch of the zoo's loaders.
@@ -267,11 +276,11 @@ class DIEN(BaseModel):
         return torch.stack([sequence.next_behaviour_loss(*its) for sequence, *its in each]).sum()
 
     def add_loss(self, return_dict: dict[str, Any], y_true: Tensor) -> Tensor:
-        """L = L_target + α L_aux, (7)."""
-        loss = super().add_loss(return_dict, y_true)
-        if "aux_loss" in return_dict:
-            loss = loss + self.aux_loss_alpha * return_dict["aux_loss"]
-        return loss
+        """L = L_target + α L_aux, (7); α L_aux in an epoch that pretrains."""
+        if "aux_loss" not in return_dict:
+            return super().add_loss(return_dict, y_true)
+        weighed = self.aux_loss_alpha * return_dict["aux_loss"]
+        return weighed if self.pretrains else super().add_loss(return_dict, y_true) + weighed
 
     @torch.no_grad()
     def diagnostics(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:

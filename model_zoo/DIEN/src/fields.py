@@ -149,3 +149,12 @@ def profile_fields(
     if unused:
         logging.warning("not used: %s, a sequence that is neither pooled nor among the behaviours", ", ".join(unused))
     return profile
+
+
+def check_pooled_sizes(fields: SequenceFields, item: int, behaviour: int) -> None:
+    """Raises ValueError where e_a and Σe_t cannot be multiplied."""
+    if item != behaviour:
+        raise ValueError(
+            f"enable_sum_pooling multiplies {'+'.join(fields.target)} (size {item}) with "
+            f"{'+'.join(fields.behaviours)} (size {behaviour}): their sizes must agree"
+        )

@@ -60,6 +60,8 @@ SETTINGS: list[dict[str, Any]] = [
     {"embedding_reinit": "epoch", "embedding_updates": "sparse"},
     {"weight_averaging": "ema", "weight_averaging_decay": 0.8},
     {"behaviour_dropout": 0.4},
+    {"aux_loss_alpha": [2, 0.5, 0]},
+    {"aux_pretrain_epochs": 1},
 ]
 
 
@@ -334,6 +336,23 @@ def test_the_defaults_are_no_technique_and_change_nothing() -> None:
     before = model.regularization_loss
     assert not prepare_training(model, {"seed": 1, "behaviour_dropout": 0, "embedding_regularization": "table"}).parts
     assert model.regularization_loss == before and len(model.optimizer.param_groups) == 1
+
+
+def test_evaluations_while_a_model_pretrains_do_not_count(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path, {"aux_pretrain_epochs": 3, "eval_steps": STEPS, "early_stop_patience": 2})
+    seen: list[tuple[int, bool]] = []
+
+    class Watch:
+        def step(self, *_: Any) -> None:
+            pass
+
+        def evaluation(self, step: int, *_: Any) -> None:
+            seen.append((trainer.progress.stopping_steps, trainer.progress.saved_best))
+
+    trainer.observers = [Watch()]
+    trainer.fit(BATCHES, VALID, 4)
+    assert seen == [(0, False)] * 3 + [(0, True)]
+    assert trainer.model.optimizer.param_groups[0]["lr"] == 0.05
 
 
 def test_an_average_of_embeddings_of_unlike_epochs_is_refused() -> None:
