@@ -38,6 +38,7 @@ files (OUT: --out, default comparisons/DATASET or comparisons/SUITE):
   OUT/report.html                the table, whose columns can be sorted, and pictures: AUC with error bars, by history
                                  length and by item popularity, learning curves, calibration; one file, no network
   OUT/results.json               each run with its configuration, commit, versions, hardware and learning curves
+  OUT/study.png, study.svg       of a suite with x: AUC, or the difference to `against`, against a key that varies
   OUT/runs/EXPID_seedN/          curve.jsonl, a line an evaluation while a run trains; result.json and predictions.npz
   OUT/logs/EXPID_seedN.log       all that it printed
 

@@ -15,6 +15,7 @@ from .pictures import draw_all
 from .plan import Study, System
 from .rows import data_dir, rows_of
 from .slices import Slices, slices_of
+from .study_picture import draw_study
 from .table import Row, as_csv, as_markdown, make_rows
 
 
@@ -63,7 +64,16 @@ def compare(study: Study, command: str) -> list[Row]:
     }
     for name, text in texts.items():
         write_atomic(study.folder / name, lambda file, text=text: file.write(text.encode()))
+    if study.x:
+        _draw(study, rows)
     return rows
+
+
+def _draw(study: Study, rows: Sequence[Row]) -> None:
+    try:
+        draw_study(study, rows, study.folder)
+    except UserError as error:  # matplotlib is optional
+        print(f"note: {error}", file=sys.stderr)
 
 
 def stands_against(

@@ -119,6 +119,7 @@ class Study:
         systems: in their order.
         base, against: experiments that the others stand against; `against` may be none.
         is_suite: its base need not have finished.
+        x: a key that varies, to draw the others against.
     """
 
     title: str
@@ -126,6 +127,7 @@ class Study:
     base: str
     against: str | None = None
     is_suite: bool = False
+    x: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -189,7 +191,7 @@ def plan_suite(suite: Suite, config: Path, out: Path | None, settings: dict[str,
                 runs.append(_run(f"{name}_{unit}", params, seed, out, suite.name, settings | variation))
             systems.append(System(name, expid, runs, variation))
     base = suite.base or next((s.experiment for s in systems if s.runs[0].params["model"] == BASE_MODEL), None)
-    return Study(suite.title, systems, base or suite.experiments[0], suite.against, True)
+    return Study(suite.title, systems, base or suite.experiments[0], suite.against, True, suite.x)
 
 
 def _check_grid(grid: dict[str, list[Any]], base: Config, suite: Suite, settings: dict[str, Any]) -> None:

@@ -165,13 +165,33 @@ def paired_difference(base: Draws, other: Draws) -> Difference | None:
         return None
     if base.has_folds or other.has_folds:
         first, second = base.on(common), other.on(common)
-        differences, draws = second.auc - first.auc, second.draws - first.draws
-        mean, users = float(differences.mean()), _variance(draws.mean(axis=0))
-        parts = [(differences, float(np.mean([_variance(fold) for fold in draws])))]
+        return of_one(Draws(second.auc - first.auc, second.draws - first.draws, tuple(common)), has_folds=True)
+    mean = float(other.auc.mean() - base.auc.mean())
+    users = _variance(other.draws.mean(axis=0) - base.draws.mean(axis=0))
+    return _with_interval(mean, users, [(runs.auc, _variance_of_runs(runs.draws)) for runs in (base, other)])
+
+
+def of_one(runs: Draws, has_folds: bool | None = None) -> Difference:
+    """The mean of the runs of one system with its interval, by the same two kinds of noise.
+
+    Args:
+        has_folds: whether each run is on users of its own; None: as its test rows tell.
+    """
+    mean, users = float(runs.auc.mean()), _variance(runs.draws.mean(axis=0))
+    if runs.has_folds if has_folds is None else has_folds:
+        by_users = float(np.mean([_variance(fold) for fold in runs.draws]))
     else:
-        mean = float(other.auc.mean() - base.auc.mean())
-        users = _variance(other.draws.mean(axis=0) - base.draws.mean(axis=0))
-        parts = [(runs.auc, _variance_of_runs(runs.draws)) for runs in (base, other)]
+        by_users = _variance_of_runs(runs.draws)
+    return _with_interval(mean, users, [(runs.auc, by_users)])
+
+
+def _with_interval(mean: float, users: float, parts: Sequence[tuple[np.ndarray, float]]) -> Difference:
+    """The formulas at the top of this module.
+
+    Args:
+        users: V_users.
+        parts: the values of the runs whose variance counts, and what of it comes of users.
+    """
     holds_runs = all(len(values) > 1 for values, _ in parts)
     variance, quantile = users, float(stats.norm.ppf(0.975))
     if holds_runs:

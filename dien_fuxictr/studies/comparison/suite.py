@@ -21,6 +21,7 @@ _KEYS: dict[str, Any] = {
     "seeds": whole(1),
     "vary": _MAPPING,
     "settings": _MAPPING,
+    "x": str,
     "results": described(str, "the path of a .csv file", must(lambda path: path.endswith(".csv"))),
 }
 _CONTRACT = Contract({key: [kind] for key, kind in _KEYS.items()}, ["title", "experiments"])
@@ -41,6 +42,7 @@ class Suite:
         seeds: runs of each experiment where there are no folds.
         grids: experiment id -> key -> values; it is run for each combination.
         settings: in the place of the configuration's values.
+        x: a key of the grids, for the picture.
         results: file to which each finished run adds a row.
     """
 
@@ -53,6 +55,7 @@ class Suite:
     seeds: int
     grids: dict[str, dict[str, list[Any]]]
     settings: dict[str, Any]
+    x: str | None
     results: Path | None
 
 
@@ -99,6 +102,8 @@ def read_suite(config: Path, name: str) -> Suite:
             raise UserError(f"{file}: {taken[0]} cannot be in {what}; seeds and folds are keys of the suite")
         if what == "vary" and (both := [key for key in keys if key in settings]):
             raise UserError(f"{file}: {both[0]} is in settings and in vary")
+    if "x" in content and not any(content["x"] in grid for grid in grids.values()):
+        raise UserError(f"{file}: x {content['x']} is no key of vary")
     results = Path(content["results"]) if "results" in content else None
     return Suite(
         name,
@@ -110,6 +115,7 @@ def read_suite(config: Path, name: str) -> Suite:
         content.get("seeds", 1),
         grids,
         settings,
+        content.get("x"),
         results,
     )
 

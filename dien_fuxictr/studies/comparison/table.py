@@ -10,7 +10,7 @@ import numpy as np
 
 from dien_fuxictr.common.markdown import padded_table
 
-from .statistics import Difference, Draws, draw_runs, paired_difference
+from .statistics import Difference, Draws, draw_runs, of_one, paired_difference
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Row:
         is_base: whether others stand against it.
         against, against_low, against_high: the same difference to the second one that rows stand against, if any.
         test_set: number of its test rows among those of the table, from 1; only within one rows have places.
+        auc_low, auc_high: 95 % interval of the AUC itself, which is wider than that of a paired difference.
     """
 
     expid: str
@@ -59,6 +60,8 @@ class Row:
     against_high: float | None = None
     against_holds_runs: bool = True
     test_set: int = 1
+    auc_low: float = float("nan")
+    auc_high: float = float("nan")
 
     @property
     def verdict(self) -> str:
@@ -93,6 +96,7 @@ def make_rows(
     rows = []
     for name, runs in results.items():
         auc, auc_std = _over_runs(runs, "AUC")
+        alone = of_one(draws[name])
         own_base = bases.get(name)
         first = _difference(draws, own_base, name)
         second = _difference(draws, (against or {}).get(name), name)
@@ -123,6 +127,8 @@ def make_rows(
                 against_high=second and second.high,
                 against_holds_runs=second is None or second.holds_runs,
                 test_set=sets[name],
+                auc_low=alone.low,
+                auc_high=alone.high,
             )
         )
     groups = [[row for row in rows if row.test_set == number] for number in sorted(set(sets.values()))]
@@ -132,8 +138,8 @@ def make_rows(
 def _test_sets(draws: Mapping[str, Draws]) -> dict[str, int]:
     """Numbers from 1 for systems that have test rows in common, in their order."""
     sets: dict[str, int] = {}
-    for name, of_one in draws.items():
-        alike = (sets[other] for other in sets if set(of_one.rows) & set(draws[other].rows))
+    for name, runs in draws.items():
+        alike = (sets[other] for other in sets if set(runs.rows) & set(draws[other].rows))
         sets[name] = next(alike, max(sets.values(), default=0) + 1)
     return sets
 

@@ -68,10 +68,16 @@ def test_folds_are_data_sets_of_their_own_and_paired(suites: Fake, capsys: pytes
 
 
 def test_each_value_of_a_grid_is_a_system(suites: Fake) -> None:
-    write(seeds=2, vary={"strong": {"learning_rate": [0.1, 1e-3], "epochs": [3, 4]}}, settings={"batch_size": 9})
+    write(
+        seeds=2,
+        vary={"strong": {"learning_rate": [0.1, 1e-3], "epochs": [3, 4]}},
+        settings={"batch_size": 9},
+        x="epochs",
+    )
     assert main(["--suite", "s", "--set", "shuffle=False", "--out", "out"]) == 0
     varied = [f"strong_learning_rate_{rate}_epochs_{epochs}" for rate in (0.1, 0.001) for epochs in (3, 4)]
     assert suites.started == [[f"{name}_seed{seed}" for seed in (5, 6) for name in ("weak", *varied)]]
+    assert Path("out/study.png").is_file() and "strong, learning_rate 0.001" in Path("out/study.svg").read_text()
     params = load_config(Path("out/comparison_s"), f"{varied[3]}_seed6").params
     assert (params["learning_rate"], params["epochs"], params["batch_size"], params["shuffle"], params["seed"]) == (
         1e-3,
@@ -191,6 +197,7 @@ def test_they_are_listed(suites: Fake, capsys: pytest.CaptureFixture[str]) -> No
         ({"vary": {"build.flod": [3]}}, "unknown key 'flod' in the build from source amazon; did you mean fold"),
         ({"vary": {"epochs": ["many"]}}, "epochs = 'many' in --set must be"),
         ({"vary": {"monitor": ["AUC", "AUC"]}}, "two experiments or variations have the name weak_monitor_AUC"),
+        ({"vary": {"epochs": [3, 4]}, "x": "batch_size"}, "x batch_size is no key of vary"),
         ({"results": "rows.txt"}, "results = 'rows.txt' in config/suites/s.yaml must be the path of a .csv file"),
         ({"experiments": ["elsewhere"], "base": None, "folds": 2}, "build.folds: data set other has no build section"),
     ],

@@ -1,0 +1,154 @@
+"""The picture of a suite with `x`: the test AUC, or the difference to `against`, against a key that varies."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dien_fuxictr.common.files import write_atomic
+from dien_fuxictr.common.pictures import default_style
+from dien_fuxictr.experiment.configuration.derived import PREFIX
+
+from .plan import Study, System
+from .table import Row
+
+STYLE = {"font.size": 10, "axes.titlesize": 11, "svg.fonttype": "none", "text.parse_math": False}
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#b0478f", "#c98a00", "#3fa7dc", "#7a5c45", "#6d5bd0")
+"""Those of page.css."""
+DECADES = 30
+"""From this ratio of the largest to the smallest value on the axis is logarithmic."""
+SIZE = (8, 4.2)
+ROW = 0.19
+"""Inches of a row of the legend."""
+WIDEST = 45
+"""Letters of a name in a legend of two columns."""
+DPI = 100
+
+Points = list[tuple[float, float, float, float]]
+"""x, value, and the ends of its interval."""
+
+
+def draw_study(study: Study, rows: Sequence[Row], folder: Path) -> list[Path]:
+    """Write study.png and study.svg.
+
+    Args:
+        study: with an `x`.
+        rows: of its table; those without a value are left out.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    assert study.x
+    with default_style(STYLE):
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.06)
+        values = _values(study, study.x)
+        places = _axis(axes, values)
+        lines, levels = _lines(study, study.x, rows, dict(zip(map(repr, values), places, strict=True)))
+        for number, (label, points) in enumerate(lines.items()):
+            _draw_line(figure, axes, points, label, number - (len(lines) - 1) / 2, COLORS[number % len(COLORS)])
+        for number, (label, (value, low, high)) in enumerate(levels.items(), len(lines)):
+            color = COLORS[number % len(COLORS)]
+            axes.axhline(value, color=color, linestyle="--", linewidth=1.4, label=label)
+            axes.axhspan(low, high, color=color, alpha=0.08, linewidth=0)
+        if study.against:
+            axes.axhline(0, color="0.35", linewidth=1, label=study.against)
+        axes.set_title(study.title, loc="left")
+        axes.set_xlabel(study.x.removeprefix(PREFIX))
+        axes.set_ylabel(f"test AUC - that of {study.against}" if study.against else "test AUC")
+        axes.grid(axis="y", color="0.9", linewidth=0.8)
+        axes.set_axisbelow(True)
+        widest = max(map(len, axes.get_legend_handles_labels()[1]))
+        columns = 2 if widest <= WIDEST else 1
+        figure.legend(loc="outside lower left", ncols=columns, frameon=False, fontsize=9)
+        figure.set_figheight(SIZE[1] + ROW * -(-(len(lines) + len(levels) + 1) // columns))
+        files = [folder / f"study.{form}" for form in ("png", "svg")]
+        for file in files:
+            form = file.suffix[1:]
+            write_atomic(file, lambda output, form=form: figure.savefig(output, format=form, dpi=DPI))
+    return files
+
+
+def _values(study: Study, x: str) -> list[Any]:
+    """What the key is, each once; numbers ascending, all else in its order."""
+    values = {repr(system.variation[x]): system.variation[x] for system in study.systems if x in system.variation}
+    found = list(values.values())
+    return sorted(found) if all(map(_is_number, found)) else found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _axis(axes: Any, values: Sequence[Any]) -> list[float]:
+    """Scale and ticks of the x axis; where each value is on it."""
+    if not all(map(_is_number, values)):
+        axes.set_xticks(range(len(values)), [_text(value) for value in values])
+        return [float(place) for place in range(len(values))]
+    above = [value for value in values if value > 0]
+    if len(above) > 1 and above[0] * DECADES <= above[-1] and values[0] >= 0:
+        if values[0] == 0:
+            axes.set_xscale("symlog", linthresh=above[0], linscale=0.5)
+        else:
+            axes.set_xscale("log")
+    axes.set_xticks(values, [_text(value) for value in values])
+    axes.set_xticks([], minor=True)
+    return [float(value) for value in values]
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if _is_number(value) else ", ".join(map(str, value)) if isinstance(value, list) else f"{value}"
+
+
+def _lines(
+    study: Study, x: str, rows: Sequence[Row], places: Mapping[str, float]
+) -> tuple[dict[str, Points], dict[str, tuple[float, float, float]]]:
+    """The lines, and what has no x, each by its label."""
+    by_name = {row.expid: row for row in rows}
+    lines: dict[str, Points] = {}
+    levels: dict[str, tuple[float, float, float]] = {}
+    for system in study.systems:
+        row = by_name.get(system.name)
+        if not row or not (value := _value(row, study.against)):
+            continue
+        label = _label(system, x)
+        if x in system.variation:
+            lines.setdefault(label, []).append((places[repr(system.variation[x])], *value))
+        else:
+            levels[label] = value
+    return {label: sorted(points) for label, points in lines.items()}, levels
+
+
+def _value(row: Row, against: str | None) -> tuple[float, float, float] | None:
+    """What is drawn of a row, and the ends of its interval."""
+    if not against:
+        return row.auc, row.auc_low, row.auc_high
+    if row.against is None or row.against_low is None or row.against_high is None:
+        return None
+    return row.against, row.against_low, row.against_high
+
+
+def _label(system: System, x: str) -> str:
+    others = [f"{key.removeprefix(PREFIX)} {_text(value)}" for key, value in system.variation.items() if key != x]
+    return ", ".join([system.experiment, *others])
+
+
+def _draw_line(figure: Any, axes: Any, points: Points, label: str, aside: float, color: str) -> None:
+    """A line with its intervals, a little aside so that those of several lines are told apart."""
+    from matplotlib.transforms import ScaledTranslation
+
+    shift = axes.transData + ScaledTranslation(aside * 5 / 72, 0, figure.dpi_scale_trans)
+    x, y, low, high = zip(*points, strict=True)
+    ends = np.abs(np.array([low, high]) - y)
+    style = {"color": color, "marker": "o", "markersize": 5, "linewidth": 1.6, "elinewidth": 1.2, "capsize": 3}
+    axes.errorbar(x, y, yerr=ends, label=label, transform=shift, **style)
+    axes.update_datalim([*zip(x, low, strict=True), *zip(x, high, strict=True)])  # a shifted line does not tell its own
+    axes.autoscale_view()

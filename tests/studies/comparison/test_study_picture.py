@@ -1,0 +1,105 @@
+"""The picture of a suite: which lines it has, their values and the axis."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from dien_fuxictr.studies.comparison.plan import Study, System
+from dien_fuxictr.studies.comparison.study_picture import draw_study
+from dien_fuxictr.studies.comparison.table import Row
+
+
+def row(name: str, auc: float, against: float | None = None) -> Row:
+    ends = (against - 0.1, against + 0.2) if against is not None else (None, None)
+    cost = {"parameters": 1, "epochs": 1.0, "epoch_seconds": 1.0, "samples_per_second": 1.0, "inference_ms": 1.0}
+    return Row(
+        name, 3, auc, 0.01, None, None, None, None, 0.0, 0.0, 0.0, 0.0, True, **cost, against=against,
+        against_low=ends[0], against_high=ends[1], auc_low=auc - 0.02, auc_high=auc + 0.03,
+    )  # fmt: skip
+
+
+def study(values: list[Any], against: str | None = None, x: str = "build.k") -> tuple[Study, list[Row]]:
+    systems = [System("DIN", "DIN", [])]
+    systems += [
+        System(f"DIEN_{value}_{kind}", "DIEN", [], {x: value, "kind": kind}) for value in values for kind in "ab"
+    ]
+    rows = [row(system.name, 0.7 + number / 100, number / 100) for number, system in enumerate(systems)]
+    return Study("The law", systems, "DIN", against, True, x), rows
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are saved."""
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def keep(figure: Figure, *arguments: Any, **options: Any) -> None:
+        figures.append(figure)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return figures
+
+
+def lines(figure: Figure) -> dict[str, Any]:
+    """Label -> (x, y, ends of the intervals) of what has error bars."""
+    found = {}
+    for container in figure.axes[0].containers:
+        line, _, (bars,) = container.lines
+        ends = [(low[1], high[1]) for low, high in bars.get_segments()]
+        found[container.get_label()] = (list(line.get_xdata()), list(line.get_ydata()), ends)
+    return found
+
+
+def test_a_line_for_each_experiment_and_each_value_of_other_keys(drawn: list[Figure], tmp_path: Path) -> None:
+    made, rows = study([4, 1, 2])
+    files = draw_study(made, rows, tmp_path)
+    assert [file.name for file in files] == ["study.png", "study.svg"] and all(file.stat().st_size for file in files)
+    found = lines(drawn[0])
+    assert list(found) == ["DIEN, kind a", "DIEN, kind b"]
+    x, y, ends = found["DIEN, kind a"]
+    assert x == [1, 2, 4] and y == pytest.approx([0.73, 0.75, 0.71])
+    assert ends[0] == pytest.approx((0.71, 0.76))
+    low, high = drawn[0].axes[0].get_ylim()
+    assert all(low < bottom < top < high for *_, of_line in found.values() for bottom, top in of_line)
+    axes = drawn[0].axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_xscale()) == ("k", "test AUC", "linear")
+    level = next(line for line in axes.lines if line.get_label() == "DIN")
+    assert level.get_ydata() == [0.7, 0.7], "what does not vary is a level"
+    svg = files[1].read_text()
+    assert "The law" in svg and "DIEN, kind b" in svg
+
+
+def test_with_against_it_is_the_paired_difference(drawn: list[Figure], tmp_path: Path) -> None:
+    made, rows = study([1, 2], "DIN")
+    rows[0] = row("DIN", 0.7)
+    rows[3] = row(rows[3].expid, 0.7)  # on other test rows
+    draw_study(made, rows, tmp_path)
+    found = lines(drawn[0])
+    assert found["DIEN, kind a"][0] == [1] and found["DIEN, kind b"][1] == pytest.approx([0.02, 0.04])
+    assert found["DIEN, kind b"][2][0] == pytest.approx((-0.08, 0.22))
+    assert drawn[0].axes[0].get_ylabel() == "test AUC - that of DIN"
+    assert [line.get_label() for line in drawn[0].axes[0].lines if line.get_label() == "DIN"] == ["DIN"]
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "places", "texts"),
+    [
+        ([0.1, 1, 10], "log", [0.1, 1, 10], ["0.1", "1", "10"]),
+        ([10, 0, 0.1, 1], "symlog", [0, 0.1, 1, 10], ["0", "0.1", "1", "10"]),
+        ([1, 2, 8], "linear", [1, 2, 8], ["1", "2", "8"]),
+        (["popularity", "in_batch"], "linear", [0, 1], ["popularity", "in_batch"]),
+        ([True, False], "linear", [0, 1], ["True", "False"]),
+        ([[200, 80], [64]], "linear", [0, 1], ["200, 80", "64"]),
+    ],
+)
+def test_the_axis_is_by_the_values(
+    drawn: list[Figure], tmp_path: Path, values: list, scale: str, places: list, texts: list
+) -> None:
+    draw_study(*study(values), tmp_path)
+    axes = drawn[0].axes[0]
+    assert axes.get_xscale() == scale and list(axes.get_xticks()) == places
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == texts
+    assert lines(drawn[0])["DIEN, kind a"][0] == places
