@@ -10,7 +10,7 @@ from typing import Any
 from dien_fuxictr.dataset.encoding.online import FieldError
 
 from .asgi import Answer, Receive, Scope, Send, error, send_answer
-from .bundle import Bundle, open_bundle
+from .bundle import Bundle, Opener
 from .metrics import CONTENT_TYPE, Metrics
 from .queueing import BadDeadline, Full, Gone, Late, Queue, deadline_of
 from .request import Limits
@@ -198,7 +198,7 @@ def make_app(settings: Settings, **more: Any) -> App:
     """The application that settings describe; `more` as of `App`."""
     folder = Path(settings.bundle)
     return App(
-        partial(open_bundle, folder, settings.gpu),
+        Opener(folder, settings.gpu),
         Limits(settings.max_candidates, settings.max_behaviours),
         settings.max_body,
         settings.max_in_flight,

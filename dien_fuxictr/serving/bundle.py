@@ -10,7 +10,6 @@ examples.json         requests of users of the test set
 titles.json           of the items in them, where the raw metadata have titles
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from fuxictr.pytorch.models import BaseModel
 from torch import nn
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.encoding.encoder import Encoder
+from dien_fuxictr.dataset.encoding.encoder import FILES, PARAMS, Encoder
 from dien_fuxictr.experiment.configuration.yaml_files import read_yaml
 from dien_fuxictr.experiment.contract import check_configuration
 from dien_fuxictr.experiment.models import build_model, find_model, load_feature_map
@@ -27,7 +26,7 @@ from dien_fuxictr.experiment.training import checkpoint
 
 from .catalogue import Catalogue, Sides
 from .fit import check_fit
-from .manifest import read_manifest
+from .manifest import Manifest, read_manifest
 from .packages import needed
 
 ABOUT, CONFIG, WEIGHTS = "about.json", "config.yaml", "weights.safetensors"
@@ -42,7 +41,7 @@ class Bundle:
         model: in evaluation mode.
         encoder: of raw values.
         params: of the experiment, without paths.
-        digest: of all files.
+        manifest: the digests of all files.
         expid: the experiment id.
         metrics: of training, where they are known.
         versions: of the packages that made it.
@@ -54,7 +53,7 @@ class Bundle:
     model: BaseModel
     encoder: Encoder
     params: dict[str, Any]
-    digest: str
+    manifest: Manifest
     expid: str
     metrics: dict[str, float]
     versions: dict[str, str]
@@ -62,41 +61,70 @@ class Bundle:
     examples: list[dict[str, Any]]
     titles: dict[str, str]
 
+    @property
+    def digest(self) -> str:
+        """Of all files."""
+        return self.manifest.digest
 
-def open_bundle(folder: str | Path, gpu: int = -1) -> Bundle:
+
+class Opener:
+    """Opens the bundle of a folder, and whatever bundle is there later.
+
+    Args:
+        folder, gpu: as of `open_bundle`.
+    """
+
+    def __init__(self, folder: str | Path, gpu: int = -1) -> None:
+        self._folder, self._gpu = folder, gpu
+        self._last: Bundle | None = None
+
+    def __call__(self) -> Bundle:
+        """The bundle that is there now; raises as `open_bundle`."""
+        self._last = open_bundle(self._folder, self._gpu, self._last)
+        return self._last
+
+
+def open_bundle(folder: str | Path, gpu: int = -1, earlier: Bundle | None = None) -> Bundle:
     """Read what `write_bundle` wrote.
 
     Args:
         folder: the bundle; a symlink to it is followed once.
         gpu: index of the GPU, -1 for the CPU.
+        earlier: another bundle; vocabularies and catalogue that are the same are its own, and not read again.
 
     Raises:
         UserError: a file is missing or not what was written, or the parts do not fit each other.
     """
     folder = Path(folder).resolve()
-    digest = read_manifest(folder)
+    manifest = read_manifest(folder)
     try:
-        return _open(folder, digest, gpu)
+        return _open(folder, manifest, gpu, earlier)
     except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"bundle {folder} does not fit itself: {type(error).__name__}: {error}") from error
 
 
-def _open(folder: Path, digest: str, gpu: int) -> Bundle:
+def _open(folder: Path, manifest: Manifest, gpu: int, earlier: Bundle | None) -> Bundle:
     with needed():
+        import orjson
         from safetensors import SafetensorError
         from safetensors.torch import load
-    about, catalogue, examples, titles = (
-        json.loads((folder / name).read_text(encoding="utf-8")) for name in (ABOUT, CATALOGUE, EXAMPLES, TITLES)
-    )
-    sides = {field: Sides(*sides) for field, sides in catalogue["fields"].items()}
+    about, examples, titles = (orjson.loads((folder / name).read_bytes()) for name in (ABOUT, EXAMPLES, TITLES))
     params = read_yaml(folder / CONFIG)
     here = {"data_root": str(folder), "model_root": str(folder), "gpu": gpu, "verbose": 0}
     params |= here
     check_configuration(params, lambda key: str(folder / CONFIG))
     feature_map = load_feature_map(params, folder)
-    encoder = Encoder.load(folder, params)
+    if earlier and _same(manifest, earlier, *FILES) and all(earlier.params.get(x) == params.get(x) for x in PARAMS):
+        encoder = earlier.encoder
+    else:
+        encoder = Encoder.load(folder, params)
+    if earlier and _same(manifest, earlier, CATALOGUE):
+        catalogue = earlier.catalogue
+    else:
+        content = orjson.loads((folder / CATALOGUE).read_bytes())
+        catalogue = Catalogue(content["words"], {field: Sides(*sides) for field, sides in content["fields"].items()})
     check_fit(encoder, feature_map, folder)
     model = build_model(find_model(params["model"]), feature_map, params)
     try:
@@ -109,9 +137,12 @@ def _open(folder: Path, digest: str, gpu: int) -> Bundle:
     checkpoint.fit_weights(model, {**own, **others}, folder / WEIGHTS)
     model.eval()
     kept = {key: value for key, value in params.items() if key not in here}
-    known = Catalogue(catalogue["words"], sides)
     of_training = about["expid"], about["metrics"], about["versions"]
-    return Bundle(model, encoder, kept, digest, *of_training, known, examples, titles)
+    return Bundle(model, encoder, kept, manifest, *of_training, catalogue, examples, titles)
+
+
+def _same(manifest: Manifest, earlier: Bundle, *names: str) -> bool:
+    return all(manifest.files[name] == earlier.manifest.files[name] for name in names)
 
 
 def distinct_weights(model: nn.Module) -> dict[str, str]:

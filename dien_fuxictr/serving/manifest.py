@@ -3,12 +3,20 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import digest
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
+
+
+class Manifest(NamedTuple):
+    """Attributes: digest: of all files together. files: name, relative to the bundle -> digest."""
+
+    digest: str
+    files: dict[str, str]
 
 
 def write_manifest(folder: Path) -> str:
@@ -20,8 +28,8 @@ def write_manifest(folder: Path) -> str:
     return content["digest"]
 
 
-def read_manifest(folder: Path) -> str:
-    """The digest of a bundle, all of whose files are as they were written.
+def read_manifest(folder: Path) -> Manifest:
+    """The digests of a bundle, all of whose files are as they were written.
 
     Raises:
         UserError: it is no bundle, of another version, or a file is missing or another one.
@@ -43,7 +51,7 @@ def read_manifest(folder: Path) -> str:
             raise UserError(f"bundle {folder} lacks {name}")
         if digest(folder / name) != expected:
             raise UserError(f"bundle {folder}: {name} is not what was written")
-    return together
+    return Manifest(together, digests)
 
 
 def _together(digests: dict[str, str]) -> str:

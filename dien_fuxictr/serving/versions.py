@@ -1,10 +1,10 @@
 """The version of a model that answers, and its successors: each is loaded beside it, then takes its place."""
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +12,7 @@ from typing import TypeVar
 from dien_fuxictr.common.crash import summary
 from dien_fuxictr.common.errors import UserError
 
+from .background import background_thread, short_turns
 from .metrics import Metrics
 from .served import Served
 
@@ -49,12 +50,13 @@ class Versions:
         self._load, self._mark, self._metrics = load, mark, metrics
         self._read: object = None
         self._asked = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1)
+        self._thread = background_thread()
         self.current: Served | None = None
 
     async def first(self, others: Callable[[], Awaitable[None]]) -> None:
         """Load what is there, and answer with it when `others` have loaded too; raises what loading raises."""
         served = await self._beside()
+        gc.freeze()  # what has come up to now stays: a collection that went through it would hold requests up for .2 s
         await others()
         self._take(served)
 
@@ -80,6 +82,7 @@ class Versions:
 
     def close(self) -> None:
         """Start no loading any more."""
+        gc.unfreeze()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _take(self, served: Served) -> None:
@@ -91,7 +94,8 @@ class Versions:
         while True:
             self._read = await self._in_thread(self._mark)
             try:
-                served = await self._in_thread(self._load)
+                with short_turns():
+                    served = await self._in_thread(self._load)
             except Exception:
                 if await self._in_thread(self._mark) == self._read:
                     raise

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from dien_fuxictr.experiment import Experiment, open_experiment
 from dien_fuxictr.experiment.evaluation.evaluate import predict
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.serving import write
-from dien_fuxictr.serving.bundle import Bundle, open_bundle
+from dien_fuxictr.serving.bundle import CATALOGUE, Bundle, Opener, open_bundle
 from dien_fuxictr.serving.manifest import MANIFEST, write_manifest
 from dien_fuxictr.serving.write import write_bundle
 from model_zoo.DIEN.src import DIEN
@@ -207,3 +208,30 @@ def test_its_encoder_is_that_of_the_data_set(experiment: Experiment, bundle: Pat
     assert [column for column in own.columns if column["type"] != "meta"] == moved.columns
     assert (moved.tables, moved.latest) == (own.tables, own.latest)
     assert all(own.vocabularies[name] == tokens for name, tokens in moved.vocabularies.items())
+
+
+def test_vocabularies_and_catalogue_that_are_the_same_are_not_read_again(bundle: Path) -> None:
+    load = Opener(bundle)
+    bundles = [load()]
+    for name in ("weights.safetensors", "encoder.json", "encoded/layout.json", CATALOGUE):
+        if name.endswith(".json"):
+            (bundle / name).write_bytes((bundle / name).read_bytes() + b"\n")
+        else:
+            save_file({key: weight + 1 for key, weight in load_file(bundle / name).items()}, bundle / name)
+        (bundle / MANIFEST).unlink()
+        write_manifest(bundle)
+        bundles.append(load())
+    encoders, catalogues = [each.encoder for each in bundles], [each.catalogue for each in bundles]
+    assert [one is after for one, after in pairwise(encoders)] == [True, False, False, True]
+    assert [one is after for one, after in pairwise(catalogues)] == [True, True, True, False]
+    assert all(each.vocabularies == encoders[0].vocabularies for each in encoders)
+    assert catalogues[-1] == catalogues[0] and catalogues[0].words
+    assert len({id(each.model) for each in bundles}) == len({each.digest for each in bundles}) == len(bundles)
+
+
+@pytest.mark.parametrize("key", ["use_features", "sep"])
+def test_of_other_parameters_the_encoder_is_read_again(key: str, bundle: Path) -> None:
+    first = open_bundle(bundle)
+    changed = Bundle(**{**vars(first), "params": {**first.params, key: "other"}})
+    again = open_bundle(bundle, earlier=changed)
+    assert again.encoder is not first.encoder and again.catalogue is first.catalogue

@@ -22,8 +22,9 @@ from made_bundles import other_bundle
 from dien_fuxictr.serving import bundle as reading
 from dien_fuxictr.serving import versions
 from dien_fuxictr.serving.app import App
-from dien_fuxictr.serving.bundle import WEIGHTS, Bundle, open_bundle
+from dien_fuxictr.serving.bundle import WEIGHTS, Bundle, Opener, open_bundle
 from dien_fuxictr.serving.examples import made_request
+from dien_fuxictr.serving.manifest import Manifest
 from dien_fuxictr.serving.request import Limits, RequestReader
 from dien_fuxictr.serving.scorer import scorer_of
 from dien_fuxictr.serving.versions import mark_of
@@ -157,7 +158,8 @@ def test_a_request_ends_with_the_version_that_it_began_with(site: Site, client: 
     assert lines == [(before, "0.0"), (after, "1.0")]
 
 
-def test_what_is_replaced_is_free(site: Site, client: Client) -> None:
+def test_what_is_replaced_is_free(site: Site) -> None:
+    client = site.client(Opener(site.link))
     body = orjson.dumps(client.get("/v1/model").json["example"])
     assert client.post("/v1/score", body).status == 200
     current = client.app._versions.current
@@ -171,6 +173,15 @@ def test_what_is_replaced_is_free(site: Site, client: Client) -> None:
         assert model() is None
     finally:
         gc.enable()
+
+
+def test_what_stays_is_left_out_of_collections(site: Site) -> None:
+    assert not gc.get_freeze_count()
+    client = site.client()
+    assert gc.get_freeze_count() > 10_000
+    site.clients.remove(client)
+    client.close()
+    assert not gc.get_freeze_count()
 
 
 def test_it_looks_by_itself(site: Site, client: Client, opened: Bundle) -> None:
@@ -245,10 +256,10 @@ def test_what_changes_while_it_is_read_is_read_again(site: Site, opened: Bundle,
 def test_a_symlink_is_followed_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     read = reading.read_manifest
 
-    def read_and_switch(folder: Path) -> str:
-        digest = read(folder)
+    def read_and_switch(folder: Path) -> Manifest:
+        manifest = read(folder)
         site.switch("b")
-        return digest
+        return manifest
 
     monkeypatch.setattr(reading, "read_manifest", read_and_switch)
     mixed = open_bundle(site.link)

@@ -19,6 +19,10 @@ from .raw import RawHistory, RawSplit, Tokens
 from .reading import SplitReader, form_of
 
 FILE_NAME = "encoder.json"
+FILES = (FILE_NAME, "encoded/layout.json")
+"""What `Encoder.load` reads of a data set's folder."""
+PARAMS = ("use_features", "sep")
+"""What it reads of an experiment's parameters."""
 _FORMAT = 1
 _RESERVED = ("__PAD__", "__OOV__")
 _KEPT = (
