@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -23,11 +24,14 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
-        self._requests = Counter("serve_requests", "Answers", ["path", "status"], registry=registry)
-        self._seconds = Histogram("serve_stage_seconds", "Of a request", ["stage"], buckets=_SECONDS, registry=registry)
+        requests = Counter("serve_requests", "Answers", ["path", "status"], registry=registry)
+        seconds = Histogram("serve_stage_seconds", "Of a request", ["stage"], buckets=_SECONDS, registry=registry)
         self._candidates = Counter("serve_candidates", "Candidates scored", registry=registry)
-        self._ids = Counter("serve_ids", "Ids looked up", ["field"], registry=registry)
-        self._unknown = Counter("serve_unknown_ids", "Of them, out of the vocabulary", ["field"], registry=registry)
+        ids = Counter("serve_ids", "Ids looked up", ["field"], registry=registry)
+        unknown = Counter("serve_unknown_ids", "Of them, out of the vocabulary", ["field"], registry=registry)
+        # What each request counts; `labels` would look for it, under a lock, each time.
+        self._requests, self._seconds = cache(requests.labels), cache(seconds.labels)
+        self._ids, self._unknown = cache(ids.labels), cache(unknown.labels)
         live = {"registry": registry, "multiprocess_mode": "livesum"}
         self.in_flight = Gauge("serve_in_flight", "Requests that are being answered", **live)
         self._model = Gauge("serve_model", "Workers that answer with this model", ["digest", "expid"], **live)
@@ -48,18 +52,18 @@ class Metrics:
         """Time what runs within, where it succeeds."""
         start = time.perf_counter()
         yield
-        self._seconds.labels(name).observe(time.perf_counter() - start)
+        self._seconds(name).observe(time.perf_counter() - start)
 
     def answered(self, path: str, status: int) -> None:
         """Count an answer."""
-        self._requests.labels(path, str(status)).inc()
+        self._requests(path, status).inc()
 
     def scored(self, inputs: Inputs) -> None:
         """Count what was in a request."""
         self._candidates.inc(inputs.count)
         for field, count in inputs.ids.items():
-            self._ids.labels(field).inc(count)
-            self._unknown.labels(field).inc(inputs.unknown[field])
+            self._ids(field).inc(count)
+            self._unknown(field).inc(inputs.unknown[field])
 
     def serves(self, digest: str, expid: str) -> None:
         """Name the model that answers from now on."""

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -58,6 +58,7 @@ class Queue:
     def __init__(self, most: int, metrics: Metrics) -> None:
         self._most, self._metrics = most, metrics
         self._in_flight = 0
+        self._to_run = 0
         self._thread = ThreadPoolExecutor(1)
 
     @contextmanager
@@ -92,24 +93,51 @@ class Queue:
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
             self._drop(Late)
+        has_turn = not self._to_run
+        self._to_run += 1
         job = self._thread.submit(call)
-        answer, away = asyncio.wrap_future(job), asyncio.create_task(_away(receive))
+        ended = _end_of(job)
         try:
-            await asyncio.wait((answer, away), timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done() and job.cancel():
-                self._drop(Gone if away.done() else Late)
-            return await answer
+            if not has_turn:
+                await self._wait(job, ended, receive, left)
+            await ended
+            return job.result()
         finally:
-            away.cancel()
+            self._to_run -= 1
             job.cancel()
 
     def close(self) -> None:
         """Begin no call any more."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
+    async def _wait(
+        self, job: "Future[bytes]", ended: "asyncio.Future[None]", receive: Receive, left: float | None
+    ) -> None:
+        """For its end, as long as anybody waits for the answer."""
+        away = asyncio.create_task(_away(receive))
+        try:
+            await asyncio.wait((ended, away), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done() and job.cancel():
+                self._drop(Gone if away.done() else Late)
+        finally:
+            away.cancel()
+
     def _drop(self, reason: type[Late] | type[Gone]) -> NoReturn:
         self._metrics.dropped("deadline" if reason is Late else "disconnected")
         raise reason("the deadline has passed before its turn came")
+
+
+def _end_of(job: "Future[bytes]") -> "asyncio.Future[None]":
+    """Done when the job is; `asyncio.wrap_future` does more and takes a tenth of a millisecond a request."""
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+
+    def end() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    job.add_done_callback(lambda _: loop.is_closed() or loop.call_soon_threadsafe(end))
+    return ended
 
 
 async def _away(receive: Receive) -> None:

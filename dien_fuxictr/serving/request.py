@@ -64,7 +64,8 @@ class RequestReader:
         self._limits, self._catalogue = limits, bundle.catalogue
         self._features = bundle.model.feature_map.features
         self._trim = bundle.params.get("trim_histories", True)
-        self._unread = {name for name, spec in self._features.items() if spec["type"] == "meta"}
+        self._known_fields = self.online.scalars.keys() | self.online.sequences.keys()
+        self._admitted = self._known_fields.union(n for n, spec in self._features.items() if spec["type"] == "meta")
 
     def read(self, request: Any) -> Inputs:
         """The model's inputs.
@@ -75,8 +76,8 @@ class RequestReader:
         user, candidates, count = self._parts(request)
         arrays: dict[str, dict[str, np.ndarray]] = {USER: {}, CANDIDATES: {}}
         for part, values in ((USER, {name: [value] for name, value in user.items()}), (CANDIDATES, candidates)):
-            for field in filter(self.online.scalars.__contains__, values):
-                with _within(part):
+            with _within(part):
+                for field in filter(self.online.scalars.__contains__, values):
                     arrays[part] |= self.online.encode_scalars(field, values[field])
         with _within(USER):
             histories = self.online.encode_histories(user)
@@ -117,8 +118,8 @@ class RequestReader:
         return user, candidates, count
 
     def _known(self, part: str, values: dict[str, Any]) -> dict[str, Any]:
-        known = self.online.scalars.keys() | self.online.sequences.keys()
-        for name in filterfalse((known | self._unread).__contains__, values):
+        known = self._known_fields
+        for name in filterfalse(self._admitted.__contains__, values):
             listed = nearest(name, known) or sorted(known)
             raise FieldError(f"{part}.{name}", f"is no feature of the model; there are {', '.join(listed)}")
         return {name: value for name, value in values.items() if name in known}

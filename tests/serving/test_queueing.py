@@ -16,7 +16,8 @@ from made_asgi import Client, Unanswered, call
 from dien_fuxictr.serving.app import App
 from dien_fuxictr.serving.bundle import Bundle
 from dien_fuxictr.serving.examples import made_request
-from dien_fuxictr.serving.queueing import DEADLINE
+from dien_fuxictr.serving.metrics import Metrics
+from dien_fuxictr.serving.queueing import DEADLINE, Queue
 from dien_fuxictr.serving.request import Limits
 from dien_fuxictr.serving.served import Served
 
@@ -126,6 +127,23 @@ def test_a_deadline_that_passes_while_the_model_runs(busy: Busy, client: Client,
         return await reply
 
     assert client.run(scenario()).status == 200
+
+
+def test_whose_turn_comes_at_once_is_not_watched() -> None:
+    asked = []
+
+    async def receive() -> dict[str, Any]:
+        asked.append(time.monotonic())
+        return {"type": "http.disconnect"}
+
+    async def scenario() -> list[bytes]:
+        with pytest.raises(ZeroDivisionError):
+            await queue.run(lambda: bytes(1 // 0), receive, deadline=None)
+        return [await queue.run(lambda: b"answer", receive, deadline=None) for _ in range(2)]
+
+    queue = Queue(1, Metrics())
+    assert asyncio.run(scenario()) == [b"answer"] * 2 and not asked
+    queue.close()
 
 
 def test_a_client_that_goes_away_in_the_queue(busy: Busy, client: Client, body: bytes) -> None:

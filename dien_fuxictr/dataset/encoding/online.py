@@ -177,7 +177,9 @@ def _values_of(column: dict) -> Check:
     check = {"str": _texts, "int": _whole, "float": _floats}[column["dtype"]]
 
     def values_of(field: str, values: list) -> list:
-        return check(field, [fill if value is None else value for value in values])
+        if None in values:
+            values = [fill if value is None else value for value in values]
+        return check(field, values)
 
     return values_of
 
