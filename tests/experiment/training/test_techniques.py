@@ -38,7 +38,7 @@ def make_dien(**keywords: Any) -> DIEN:
 
 def trainer_of(folder: Path, settings: dict[str, Any], **options: Any) -> Any:
     """The `Trainer` of a DIEN with these keys of a configuration."""
-    settings = {"early_stop_patience": 9, "eval_steps": 3, **settings}
+    settings = {"early_stop_patience": 9, "eval_steps": 3, "save_best_only": False, **settings}  # the last are kept
     model = make_dien(model_root=str(folder), **settings)
     return Trainer(model, technique=prepare_training(model, {"seed": 1, **settings}), **options)
 
