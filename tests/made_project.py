@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from dien_fuxictr.dataset import generate_log
 from dien_fuxictr.dataset.generate_sample import World, generate, write_lines
 from dien_fuxictr.dataset.samples.build import build_samples
 
@@ -35,6 +36,10 @@ def make_project(folder: Path, **settings: Any) -> Path:
         write_lines(raw / f"reviews_{name}_5.json.gz", [json.dumps(review) for review in reviews])
         write_lines(raw / f"meta_{name}.json.gz", [repr(item) for item in items])
     _write_atomic(reviews, items, folder / "data" / "raw" / "ml-100k")
+    (folder / "data" / "industrial_log").mkdir()
+    generate_log.generate(0, generate_log.World(users=40)).write_parquet(
+        folder / "data" / "industrial_log" / "log.parquet"
+    )
     _publish(folder / "data" / "raw", folder / "data" / "AmazonElectronics_x1")
     return folder
 

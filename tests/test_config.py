@@ -129,4 +129,4 @@ def test_missing_raw_files(
     monkeypatch.chdir(tmp_path)
     assert main(["--expid", expid]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert re.match(r"error: .* does not exist; tried .*; to get it: (wget|pip download) ", line)
+    assert re.match(r"error: .* does not exist; tried .*; to get it: (wget|pip download|python -m) ", line)

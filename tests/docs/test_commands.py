@@ -122,6 +122,9 @@ NOT_RUN = {
     "writes the sample into the project; tests/dataset/test_generate_sample.py makes it elsewhere": [
         "python -m dien_fuxictr.dataset.generate_sample"
     ],
+    "writes the log into the project; tests/dataset/test_generate_log.py makes it elsewhere": [
+        "python -m dien_fuxictr.dataset.generate_log"
+    ],
     "stands for any folder": ["python audit_dataset.py FOLDER"],
     "reads what an experiment on Beauty has built": ["python audit_dataset.py data/amazon_beauty"],
 }

@@ -14,7 +14,7 @@ from .raw_table import SKIP_HINT, RawTable, read_items
 from .times import read_times
 
 RESERVED = re.compile(
-    r"label|(neg_)?(user|item|cate)(_id)?|session|day|time|request|tie|event_(time|tie)|sample|"
+    r"label|target|(neg_)?(user|item|cate)(_id)?|session|day|time|request|tie|event_(time|tie)|sample|"
     r"history_(start|length)|.*_history|neg_.*"
 )
 """Names that the samples or their making use."""
@@ -28,6 +28,7 @@ def read_log(
     time: str,
     label: str | None = None,
     request: str | None = None,
+    target: str | None = None,
     side: tuple[str, ...] = (),
     items: Path | None = None,
     time_unit: str | None = None,
@@ -43,6 +44,7 @@ def read_log(
         label: column that is 1 or true for a click and 0 or false for an exposure without one; without it every row
             is a behaviour.
         request: column that is equal for the exposures that were shown together.
+        target: column that is 1 or true for rows that become samples; without it all do.
         side: columns of further properties of a behaviour; they keep their names.
         items: file with a row an item, of the item's column and of the category and side columns that the log lacks.
         time_unit, time_format: how to read times, see `read_times`. Without a unit they must be from 1990 to 2100.
@@ -52,7 +54,7 @@ def read_log(
 
     Returns:
         In file order: user_id, item_id, cate_id (String), time (Int64, seconds), the side columns (String) and, where
-        named, label (Int8) and request (String). A category or side value that is missing is "unknown".
+        named, label, target (Int8) and request (String). A category or side value that is missing is "unknown".
 
     Raises:
         UserError: the file or a column is missing, the file cannot be read or has no rows, a row has more or fewer
@@ -61,6 +63,7 @@ def read_log(
     columns = {"user_id": user, "item_id": item, "cate_id": category, "time": time}
     columns |= {"label": label} if label else {}
     columns |= {"request": request} if request else {}
+    columns |= {"target": target} if target else {}
     for name in side:
         if RESERVED.fullmatch(name) or side.count(name) > 1:
             raise UserError(f"side column {name!r}: the name is taken; rename the column in {path}")
@@ -101,7 +104,8 @@ def read_log(
     logging.info(
         f"Read {log.height} rows from {path}; {time} as {times.read_as}, from {moments.min()} to {moments.max()}"
     )
-    return log.with_columns(clicks(log["label"], path, label)) if label else log
+    flags = {"label": label, "target": target}
+    return log.with_columns(clicks(log[ours], path, name, ours) for ours, name in flags.items() if name)
 
 
 def _with_items(path: Path, columns: dict[str, str], items: Path | None, skip_bad_lines: bool) -> pl.DataFrame:
@@ -109,9 +113,8 @@ def _with_items(path: Path, columns: dict[str, str], items: Path | None, skip_ba
     log = RawTable.scan(path, skip_bad_lines)
     if items is None:
         return log.take(columns)
-    properties = {
-        ours: name for ours, name in columns.items() if ours not in ("user_id", "item_id", "time", "label", "request")
-    }
+    of_behaviour = ("user_id", "item_id", "time", "label", "request", "target")
+    properties = {ours: name for ours, name in columns.items() if ours not in of_behaviour}
     lacking = {ours: name for ours, name in properties.items() if name not in log.names}
     known = read_items(items, columns["item_id"], lacking, skip_bad_lines)
     for ours, name in lacking.items():
@@ -132,11 +135,11 @@ def leave_out(path: Path, bad: pl.Series, reason: Callable[[int], str], skip: bo
         logging.warning(f"{path}: left out {bad.sum()} broken rows ({first})")
 
 
-def clicks(label: pl.Series, path: Path, column: str) -> pl.Series:
-    """Labels as 1 or 0."""
+def clicks(label: pl.Series, path: Path, column: str, what: str = "label") -> pl.Series:
+    """Labels, or whether rows are targets, as 1 or 0."""
     values = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "true": 1, "false": 0}
     mapped = label.str.to_lowercase().replace_strict(values, default=None, return_dtype=pl.Int8)
     if mapped.null_count():
         value = label.filter(mapped.is_null())[0]
-        raise UserError(f"{path}: column {column!r} has the value {value!r}; a label is 0 or 1")
+        raise UserError(f"{path}: column {column!r} has the value {value!r}; a {what} is 0 or 1")
     return mapped

@@ -22,7 +22,19 @@ from .sampling import make_samples
 FILES = {"samples.json", "behaviours.parquet"} | {
     f"{name}.{form}" for name in (*SPLITS, LEFT_OUT) for form in ("parquet", "csv")
 }
-LOG_COLUMNS = ("user", "item", "category", "time", "label", "request", "side", "time_unit", "time_format", "duplicates")
+LOG_COLUMNS = (
+    "user",
+    "item",
+    "category",
+    "time",
+    "label",
+    "request",
+    "target",
+    "side",
+    "time_unit",
+    "time_format",
+    "duplicates",
+)
 
 
 def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: bool = False) -> None:

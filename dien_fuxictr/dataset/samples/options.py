@@ -93,6 +93,10 @@ SOURCES: dict[str, dict[str, Option]] = {
             None, "column that is 1 for a click and 0 for an exposure without one, instead of sampled negatives"
         ),
         "request": Option(None, "column that is equal for exposures shown together; needs --label"),
+        "target": Option(
+            None,
+            "column that is 1 for rows that become samples and 0 for those that are in histories only (default all)",
+        ),
         "side": Option((), "further columns of a behaviour, separated by commas", kind=NAMES),
         "items": Option(
             None,

@@ -25,8 +25,8 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
     user's clicks before the request began.
 
     Args:
-        log: user_id, item_id, cate_id (String), time (Int64), any side columns (String) and, if known, label (Int8)
-            and request (String), in file order.
+        log: user_id, item_id, cate_id (String), time (Int64), any side columns (String) and, if known, label, target
+            (Int8) and request (String), in file order.
 
     Raises:
         UserError: a split is left without samples, or an option does not fit the data.
@@ -38,6 +38,8 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
     split = assign_splits(log, options)
     start, length = histories(log, table, options)
     split = np.where(length >= options["min_history"], split, UNUSED)
+    if "target" in log.columns:
+        split = np.where(log["target"].to_numpy() == 1, split, UNUSED)
     many = options.get("targets_per_user") or 0
     rank = targets.ranks(*event_places(log)[1:], options["test_last"]) if many else None
     parts, left_out = {}, None
@@ -78,7 +80,7 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
 
 def side_columns(log: pl.DataFrame) -> list[str]:
     """The further properties of a behaviour, in a log as it was read or sorted."""
-    known = ("user_id", "item_id", "cate_id", "time", "label", "request", "event_time")
+    known = ("user_id", "item_id", "cate_id", "time", "label", "request", "target", "event_time")
     return [name for name in log.columns if name not in known]
 
 

@@ -166,6 +166,15 @@ def test_labels(labels: list, expected: list[int], tmp_path: Path) -> None:
     assert read_log(path, **COLUMNS, label="clicked")["label"].to_list() == expected
 
 
+def test_targets(tmp_path: Path) -> None:
+    path = write(LOG.with_columns(sampled=pl.Series([1, 0, 1])), tmp_path / "log.csv")
+    log = read_log(path, **COLUMNS, target="sampled")
+    assert log.columns == ["user_id", "item_id", "cate_id", "time", "target"] and log["target"].to_list() == [1, 0, 1]
+    path = write(LOG.with_columns(sampled=pl.Series([1, 2, 1])), path)
+    with pytest.raises(UserError, match="column 'sampled' has the value '2'; a target is 0 or 1"):
+        read_log(path, **COLUMNS, target="sampled")
+
+
 @pytest.mark.parametrize("value", ["2", "yes", None, "0.5"])
 def test_values_that_are_no_labels(value: str | None, tmp_path: Path) -> None:
     path = write(LOG.with_columns(clicked=pl.Series(["0", value, "1"])), tmp_path / "log.parquet")

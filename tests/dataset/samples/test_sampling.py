@@ -130,6 +130,23 @@ def test_samples_of_a_larger_log(protocol: dict, labelled: bool, requests: bool)
     assert compare(rows, given_for(protocol), labelled, requests) >= 30
 
 
+@pytest.mark.parametrize("labelled", [False, True])
+def test_rows_that_are_no_targets_are_in_histories_only(labelled: bool) -> None:
+    rng = np.random.default_rng(0)
+    label = pl.Series(rng.integers(2, size=REVIEWS.height)).cast(pl.Int8)
+    log = REVIEWS.with_columns(label=label) if labelled else REVIEWS
+    log = log.with_columns(target=pl.Series(rng.integers(2, size=REVIEWS.height)).cast(pl.Int8))
+    given = options(ties="file", min_history=0)
+    every, some = make_samples(log.drop("target"), given), make_samples(log, given)
+    assert some.behaviours.equals(every.behaviours)
+    keys = ["label", "user_id", "item_id", "history_start", "history_length"]
+    positives = [
+        pl.concat(part.splits.values()).filter(pl.lit(labelled) | (pl.col("label") == 1)) for part in (every, some)
+    ]
+    assert set(positives[1].select(keys).rows()) < set(positives[0].select(keys).rows())
+    assert positives[1].height == log["target"].sum() and positives[0].height == log.height
+
+
 def test_the_industrial_window() -> None:
     """49 days of targets, 14 days of history before each, at most 50 behaviours."""
     rng = np.random.default_rng(0)

@@ -1,0 +1,166 @@
+"""Make a SYNTHETIC log of exposures as of a shop, in which the strength of interest evolution is a parameter.
+
+    python -m dien_fuxictr.dataset.generate_log    # writes data/industrial_log/log.parquet, the same for the same seed
+    python -m dien_fuxictr.dataset.generate_log --evolution 0 --exposures 2 --out data/industrial_log/other.parquet
+
+No person, product or shop in it is real. The model, with the parameters evolution ε, drift δ and noise ν:
+
+- There are 10 topics of 5 categories each, which stand on a circle. A user holds two topics, k_1 and k_2, and on the
+  circle of each the place of his latest click there, p_1 and p_2. One of the two is active, i.
+- Before each click, each with a chance of its own: of δ, one of the topics is replaced by any; of 0.2, the active one
+  is drawn anew.
+- The click's category c is drawn from
+
+      P(c | state) = ν / 50 + (1 - ν) [c in k_i] (ε [c = p_i + 1] + (1 - ε) / 5).
+
+  So the latest click on a topic tells the next category with chance ε; the set of earlier clicks, in which all places
+  of a circle are alike in the long run, tells the topic only. A click that is no noise moves p_i to c.
+- Items of a category are drawn by popularity (Zipf, exponent 0.7), the click's as that of two whose price bucket is
+  nearer to the user's own. Shop and brand go with the item.
+- A request shows the clicked item and one other, of the active topic (half of the time) or of any, by popularity. With
+  a noise above 0.5 clicks are therefore on interests more seldom than what was not clicked.
+- A user's `clicks` are at random times in 65 days: 14 of history, 49 for training, one for validation, one for the
+  test.
+- Requests of the last two days are targets (`target` = 1), and so are `exposures` of a user's in the 49 days before,
+  chosen at random; those of fewer are among those of more. All other clicks are in histories only.
+"""
+
+import argparse
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from dien_fuxictr.common.files import write_atomic
+
+from .generate_sample import zipf
+from .samples.protocols import DAY
+
+TOPICS, PLACES, BUCKETS = 10, 5, 5
+CATEGORIES = TOPICS * PLACES
+HISTORY_DAYS, TRAIN_DAYS, LAST_DAYS = 14, 49, 2
+SWITCH, HARD = 0.2, 0.5
+START = 1_704_067_200
+"""2024-01-01 in seconds."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Sizes, and the parameters of the module's model."""
+
+    users: int = 2000
+    items: int = 1000
+    clicks: int = 80
+    exposures: int = 80
+    evolution: float = 0.8
+    drift: float = 0.05
+    noise: float = 0.1
+
+    def mistake(self) -> str | None:
+        """What is wrong with the parameters, if anything."""
+        for name in ("evolution", "drift", "noise"):
+            if not 0 <= getattr(self, name) <= 1:
+                return f"{name} is {getattr(self, name)}; it must be from 0 to 1"
+        for name, low in (("users", 1), ("items", 2 * CATEGORIES), ("clicks", 1), ("exposures", 1)):
+            if getattr(self, name) < low:
+                return f"{name} is {getattr(self, name)}; it must be {low} or more"
+        return None
+
+
+def walks(world: World, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Category of each click and topic that was active then, (users, clicks) each."""
+    everyone = np.arange(world.users)
+    topic = rng.integers(TOPICS, size=(world.users, 2))
+    place = rng.integers(PLACES, size=(world.users, 2))
+    active = rng.integers(2, size=world.users)
+    categories, topics = (np.empty((world.users, world.clicks), np.int64) for _ in range(2))
+    for click in range(world.clicks):
+        dropped = everyone[rng.random(world.users) < world.drift]
+        which = rng.integers(2, size=len(dropped))
+        topic[dropped, which] = rng.integers(TOPICS, size=len(dropped))
+        place[dropped, which] = rng.integers(PLACES, size=len(dropped))
+        active = np.where(rng.random(world.users) < SWITCH, rng.integers(2, size=world.users), active)
+        steps = rng.random(world.users) < world.evolution
+        to = np.where(steps, (place[everyone, active] + 1) % PLACES, rng.integers(PLACES, size=world.users))
+        astray = rng.random(world.users) < world.noise
+        place[everyone, active] = np.where(astray, place[everyone, active], to)
+        topics[:, click] = topic[everyone, active]
+        anywhere = rng.integers(CATEGORIES, size=world.users)
+        categories[:, click] = np.where(astray, anywhere, topics[:, click] * PLACES + to)
+    return categories, topics
+
+
+def generate(seed: int, world: World | None = None) -> pl.DataFrame:
+    """The log, by user and time.
+
+    Returns:
+        Two rows a request: user, item, category, shop, brand (String), price (String, a bucket from 0), time (Int64,
+        seconds), click (Int8), request (Int64), target (Int8).
+    """
+    world = world or World()
+    rng = np.random.default_rng(seed)
+    size = (world.users, world.clicks)
+    price, shop, brand = (rng.integers(many, size=world.items) for many in (BUCKETS, 50, 100))
+    category, topic = walks(world, rng)
+    other = np.where(
+        rng.random(size) < HARD, topic * PLACES + rng.integers(PLACES, size=size), rng.integers(CATEGORIES, size=size)
+    )
+    shares = zipf(world.items // CATEGORIES, 0.7)
+
+    def item_of(categories: np.ndarray) -> np.ndarray:
+        """An item of each, by popularity; item j is of category j mod 50."""
+        return categories + CATEGORIES * rng.choice(len(shares), size=size, p=shares)
+
+    first, second, shown = item_of(category), item_of(category), item_of(other)
+    own = rng.integers(BUCKETS, size=(world.users, 1))
+    clicked = np.where(abs(price[first] - own) <= abs(price[second] - own), first, second)
+    shown = np.where(shown == clicked, (shown + CATEGORIES) % (CATEGORIES * len(shares)), shown)
+    days = HISTORY_DAYS + TRAIN_DAYS + LAST_DAYS
+    time = np.sort(rng.integers(days * DAY, size=size), axis=1)
+    day = time // DAY
+    trained = (day >= HISTORY_DAYS) & (day < days - LAST_DAYS)
+    chance = np.where(trained, rng.random(size), 2)
+    chosen = trained & (chance.argsort(axis=1).argsort(axis=1) < world.exposures)
+    item = np.stack([clicked, shown], axis=-1).ravel()
+    users = np.repeat(np.arange(world.users), 2 * world.clicks)
+    return pl.DataFrame(
+        {
+            "user": pl.Series(users).cast(pl.String).str.zfill(len(str(world.users - 1))),
+            "item": pl.Series(item).cast(pl.String),
+            "category": pl.Series(item % CATEGORIES).cast(pl.String),
+            "shop": pl.Series(shop[item]).cast(pl.String),
+            "brand": pl.Series(brand[item]).cast(pl.String),
+            "price": pl.Series(price[item]).cast(pl.String),
+            "time": START + np.repeat(time.ravel(), 2),
+            "click": np.tile(np.array([1, 0], np.int8), time.size),
+            "request": np.repeat(np.arange(time.size), 2),
+            "target": np.repeat((chosen | (day >= days - LAST_DAYS)).ravel(), 2).astype(np.int8),
+        }
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write the log as Parquet."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dien_fuxictr.dataset.generate_log",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for field in fields(World):
+        kind = int if isinstance(field.default, int) else float
+        parser.add_argument(f"--{field.name}", type=kind, default=field.default, help="default %(default)s")
+    parser.add_argument("--seed", type=int, default=2019, help="default %(default)s")
+    parser.add_argument(
+        "--out", type=Path, default=Path("data", "industrial_log", "log.parquet"), help="file; default %(default)s"
+    )
+    options = vars(parser.parse_args(arguments))
+    world = World(**{field.name: options[field.name] for field in fields(World)})
+    if mistake := world.mistake():
+        parser.error(mistake)
+    options["out"].parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(options["out"], generate(options["seed"], world).write_parquet)
+
+
+if __name__ == "__main__":
+    main()
