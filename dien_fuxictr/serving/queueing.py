@@ -128,7 +128,7 @@ class Queue:
 
 
 def _end_of(job: "Future[bytes]") -> "asyncio.Future[None]":
-    """Done when the job is; `asyncio.wrap_future` does more and takes a tenth of a millisecond a request."""
+    """Done when the job is; `asyncio.wrap_future` does more, which each request would pay for."""
     loop = asyncio.get_running_loop()
     ended = loop.create_future()
 
