@@ -2,8 +2,9 @@
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from dien_fuxictr.common.errors import UserError, exit_code, fail
 from dien_fuxictr.common.files import require_writable
@@ -14,8 +15,8 @@ from dien_fuxictr.experiment.results import results_file
 
 from ..runs.progress import run_with_progress
 from ..runs.run import Run
-from .grid import MANY, read_tuner, write_grid
-from .leaderboard import leaderboard, render, write_csv
+from .grid import MANY, Tuner, read_tuners, write_grid
+from .leaderboard import leaderboard, ranked, render, write_csv
 from .lines import take_over
 from .runs import load_runs
 
@@ -37,6 +38,11 @@ tuner file (the zoo's form):
       dnn_hidden_units: [[200, 80], [64]]
       learning_rate: {low: 1.e-4, high: 1.e-2, log: True}     a range, for --search tpe only
       embedding_dim: {low: 8, high: 32}                       whole numbers, as both ends are
+
+  An equal budget for several experiments: base_expid may map each to what varies for it besides tuner_space,
+      base_expid: {DIN_amazon: {}, DIEN_amazon: {aux_loss_alpha: [0.3, 1]}}
+  Each is a sweep of its own, as that of a file SWEEP/ID.yaml, with its files in SWEEP/ID/; one follows the other, and
+  the end tells the best of each.
 
 files (SWEEP the tuner file without .yaml, NAME its last part):
   SWEEP/model_config.yaml, dataset_config.yaml    the combinations: run_expid.py --config SWEEP --expid ID runs one
@@ -80,6 +86,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="tuner file (.yaml), or a folder of model_config and dataset_config",
     )
     parser.add_argument("--tag", metavar="TEXT", help="only ids that contain it, e.g. 001 for the first combination")
+    parser.add_argument(
+        "--expids", nargs="+", default=[], metavar="ID", help="only these of the experiments that base_expid maps"
+    )
     parser.add_argument(
         "--gpu",
         type=int,
@@ -128,32 +137,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     for gpu in options.gpu:
         check_index(gpu)
-    sweep = options.config if options.config.is_dir() else options.config.with_suffix("")
-    require_writable(results_file(sweep), append=True)  # by the runs
-    require_writable(_leaderboard_file(sweep))
+    settings = dict(options.settings)
+    if options.config.is_dir():
+        return _run_folder(options, settings)
+    tuners = _chosen(read_tuners(options.config, settings), options.expids)
+    for tuner in tuners:
+        _require_writable(tuner.folder)
+    run = _search if options.search == "tpe" else _grid
+    started = [run(tuner, options) for tuner in tuners]  # all are checked before the first one trains
+    codes = [finish() for finish in started]
+    if tuners[0].subfolder:
+        print("\n".join(["best by validation:", *map(_best, tuners)]))
+    return max(codes)
+
+
+def _run_folder(options: argparse.Namespace, settings: dict[str, Any]) -> int:
+    folder = options.config
     if options.search == "tpe":
-        return _run_search(options)
-    folder, settings = options.config, dict(options.settings)
-    is_grid = not folder.is_dir()
-    if is_grid:
-        tuner = read_tuner(options.config, settings)
-        write_grid(tuner, math.inf if options.yes else MANY)
-        folder, settings = tuner.folder, {}
+        raise UserError(f"--search tpe needs a tuner file, but --config {folder} is a folder")
+    if options.expids:
+        raise UserError(f"--expids needs a tuner file, but --config {folder} is a folder; --tag chooses of it")
+    _require_writable(folder)
     runs = load_runs(folder, options.tag, settings)
     if not settings:
-        _take_over(runs, folder, "" if is_grid else "; whether they are of these configurations is not known")
+        _take_over(runs, folder, "; whether they are of these configurations is not known")
+    return _train(runs, folder, options.gpu)
+
+
+def _chosen(tuners: list[Tuner], expids: Sequence[str]) -> list[Tuner]:
+    """Those of the named base experiments, or all."""
+    known = [tuner.base.params["model_id"] for tuner in tuners]
+    if unknown := [expid for expid in expids if expid not in known]:
+        raise UserError(f"--expids {unknown[0]}: base_expid of {tuners[0].file} has {', '.join(known)}")
+    return [tuner for tuner, expid in zip(tuners, known, strict=True) if not expids or expid in expids]
+
+
+def _grid(tuner: Tuner, options: argparse.Namespace) -> Callable[[], int]:
+    """Write and check a grid; what is returned trains it."""
+    write_grid(tuner, math.inf if options.yes else MANY)
+    runs = load_runs(tuner.folder, options.tag)
+    _take_over(runs, tuner.folder)
+    return lambda: _train(runs, tuner.folder, options.gpu)
+
+
+def _train(runs: list[Run], folder: Path, gpus: list[int]) -> int:
     left = [run for run in runs if run.result is None]
     finished = len(runs) - len(left)
     print(f"{len(runs)} runs, {finished} finished already ({folder / 'runs'}); logs in {folder / 'logs'}")
     with held(folder / ".lock", f"sweep {folder}"):
-        failed = run_with_progress(left, options.gpu, finished)
+        failed = run_with_progress(left, gpus, finished)
     return _report(runs, folder, failed)
 
 
-def _run_search(options: argparse.Namespace) -> int:
-    if options.config.is_dir():
-        raise UserError(f"--search tpe needs a tuner file, but --config {options.config} is a folder")
-    tuner = read_tuner(options.config, dict(options.settings))
+def _search(tuner: Tuner, options: argparse.Namespace) -> Callable[[], int]:
+    """Check and open a search; what is returned runs it."""
     try:
         from .plots import draw
         from .search import Search
@@ -163,13 +200,36 @@ def _run_search(options: argparse.Namespace) -> int:
         raise UserError("--search tpe needs a package that is not installed: pip install optuna") from error
     search = Search(tuner, options.trials or 20)
     _take_over(search.runs(), tuner.folder)
-    print(f"{search.summary()} so far ({search.journal}); logs in {tuner.folder / 'logs'}")
-    failed = search.run(options.gpu)
-    print(search.summary())
-    code = _report(search.runs(), tuner.folder, failed)
-    for picture in draw(search.study, tuner.folder):
-        print(picture)
-    return code
+
+    def run() -> int:
+        print(f"{search.summary()} so far ({search.journal}); logs in {tuner.folder / 'logs'}")
+        failed = search.run(options.gpu)
+        print(search.summary())
+        code = _report(search.runs(), tuner.folder, failed)
+        for picture in draw(search.study, tuner.folder):
+            print(picture)
+        return code
+
+    return run
+
+
+def _best(tuner: Tuner) -> str:
+    """The best run of a sweep: its validation and what has varied."""
+    runs = load_runs(tuner.folder)
+    results = {run.expid: result for run in runs if (result := run.result)}
+    expid = tuner.base.params["model_id"]
+    if not (best := ranked(runs, results)):
+        return f"  {expid}: no run has finished"
+    run = best[0]
+    value = run.monitor.get_value(results[run.expid]["valid"])
+    varied = [key for key, allowed in tuner.space.items() if len(allowed.examples) > 1]
+    listed = ", ".join(f"{key} = {run.params[key]}" for key in varied)
+    return f"  {expid}: {'+'.join(run.monitor.get_metrics())} {value:.6f} ({run.expid}), {listed}"
+
+
+def _require_writable(folder: Path) -> None:
+    require_writable(results_file(folder), append=True)  # by the runs
+    require_writable(_leaderboard_file(folder))
 
 
 def _take_over(runs: list[Run], folder: Path, caution: str = "") -> None:

@@ -9,7 +9,7 @@ import json
 import logging
 import math
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ MANY = 10_000
 
 
 _MAPPING = dict[str, Any]
-_TYPES = {"base_config": str, "base_expid": str, "dataset_id": str, "tuner_space": _MAPPING}
+_TYPES: dict[str, Any] = {"base_config": str, "base_expid": str | _MAPPING, "dataset_id": str, "tuner_space": _MAPPING}
 _TYPES |= {"model_config": _MAPPING, "dataset_config": _MAPPING}
 _KEYS = Contract({key: [kind] for key, kind in _TYPES.items()}, ["base_expid", "tuner_space"])
 
@@ -46,6 +46,7 @@ class Tuner:
         entry: its data set's entry.
         name: what the runs' ids start with.
         space: what varies.
+        subfolder: of the sweep's folder; empty where the file has one base experiment.
     """
 
     file: Path
@@ -53,11 +54,12 @@ class Tuner:
     entry: dict[str, Any]
     name: str
     space: Space
+    subfolder: str = ""
 
     @property
     def folder(self) -> Path:
         """Where its runs are: named like the file without its suffix."""
-        return self.file.with_suffix("")
+        return self.file.with_suffix("") / self.subfolder
 
     def where(self, key: str) -> str:
         """Where a run's key comes from."""
@@ -65,11 +67,19 @@ class Tuner:
 
 
 def read_tuner(file: Path, settings: dict[str, Any] | None = None) -> Tuner:
+    """`read_tuners` of a file with one base experiment."""
+    (tuner,) = read_tuners(file, settings)
+    return tuner
+
+
+def read_tuners(file: Path, settings: dict[str, Any] | None = None) -> list[Tuner]:
     """Read a tuner file.
 
     Args:
         file: the zoo's YAML: `base_expid`, `tuner_space`, and where they come from: `base_config` (a folder) or
             `model_config` and `dataset_config` (sections of the file itself); `dataset_id` replaces the experiment's.
+            Where `base_expid` maps experiments to what varies for each besides `tuner_space`, each is a sweep of its
+            own, as that of a file FOLDER/ID.yaml with `base_expid: ID` and both spaces in one.
         settings: what takes the place of the base experiment's values.
 
     Raises:
@@ -84,8 +94,21 @@ def read_tuner(file: Path, settings: dict[str, Any] | None = None) -> Tuner:
     tuner = read_yaml(file)
     if unknown := _KEYS.check(tuner, lambda _: str(file)):
         logging.warning(f"{file}: unknown keys, without effect: {', '.join(unknown)}")
-    space = read_space(section(tuner, "tuner_space", file), file)
-    settings = settings or {}
+    common, settings = section(tuner, "tuner_space", file), settings or {}
+    if isinstance(tuner["base_expid"], str):
+        return [_read_one(tuner, common, file, settings)]
+    if not tuner["base_expid"]:
+        raise UserError(f"base_expid in {file} names no experiment")
+    return [
+        replace(_read_one({**tuner, "base_expid": expid}, common | own, file, settings), subfolder=expid)
+        for expid in section(tuner, "base_expid", file)
+        for own in [section(tuner["base_expid"], expid, file)]
+    ]
+
+
+def _read_one(tuner: dict[str, Any], keys: dict[str, Any], file: Path, settings: dict[str, Any]) -> Tuner:
+    """One base experiment of a tuner file, over these keys of a space."""
+    space = read_space(keys, file)
     if both := [key for key in settings if key in space]:
         raise UserError(f"--set {both[0]}: {both[0]} is in tuner_space of {file}")
     base, entry, name = _base(tuner, file, settings)

@@ -27,14 +27,10 @@ def leaderboard(runs: list[Run], results: dict[str, dict[str, Any]]) -> list[dic
         metrics, and the metrics of validation and test.
     """
 
-    def order(run: Run) -> tuple[bool, float]:
-        value = run.monitor.get_value(results[run.expid]["valid"])
-        return math.isnan(value), value if run.is_minimised else -value
-
     names = dict.fromkeys(key for run in runs for key in run.params if key != "model_id")
     differing = [name for name in names if len({repr(run.params.get(name)) for run in runs}) > 1]
     rows = []
-    for rank, run in enumerate(sorted((run for run in runs if run.expid in results), key=order), 1):
+    for rank, run in enumerate(ranked(runs, results), 1):
         result = results[run.expid]
         row = {"rank": str(rank), "expid": run.expid}
         row |= {name: str(run.params.get(name, "")) for name in differing}
@@ -45,6 +41,16 @@ def leaderboard(runs: list[Run], results: dict[str, dict[str, Any]]) -> list[dic
         rows.append(row)
     columns = dict.fromkeys(name for row in rows for name in row)
     return [{name: row.get(name, "") for name in columns} for row in rows]
+
+
+def ranked(runs: list[Run], results: dict[str, dict[str, Any]]) -> list[Run]:
+    """The runs that have finished, best validation first; arguments as of `leaderboard`."""
+
+    def order(run: Run) -> tuple[bool, float]:
+        value = run.monitor.get_value(results[run.expid]["valid"])
+        return math.isnan(value), value if run.is_minimised else -value
+
+    return sorted((run for run in runs if run.expid in results), key=order)
 
 
 def render(rows: list[dict[str, str]]) -> str:
