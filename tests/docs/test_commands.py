@@ -119,6 +119,29 @@ NOT_RUN = {
         "python -m benchmarks.draw train_step.json inference.json lengths.json vocabulary.json breakdown.json "
         "--out docs/images",
     ],
+    "measures for many minutes and writes gigabytes; tests/benchmarks/test_full_size.py runs it on less": [
+        "python -m benchmarks.full_size full_size",
+        "python -m benchmarks.full_size full_size/electronics --log Electronics --json electronics.json",
+        "python -m benchmarks.full_size full_size/books --log Books --json books.json",
+    ],
+    "fetches gigabytes": [
+        "wget -P data/raw http://snap.stanford.edu/data/amazon/productGraph/categoryFiles/reviews_Electronics_5.json.gz",
+        "wget -P data/raw http://snap.stanford.edu/data/amazon/productGraph/categoryFiles/meta_Electronics.json.gz",
+        "wget -P data/raw http://snap.stanford.edu/data/amazon/productGraph/categoryFiles/reviews_Books_5.json.gz",
+        "wget -P data/raw http://snap.stanford.edu/data/amazon/productGraph/categoryFiles/meta_Books.json.gz",
+    ],
+    "trains for minutes; tests/test_config.py trains each on small made raw files": [
+        "python run_expid.py --expid DIEN_amazon_electronics",
+        "python run_expid.py --expid DIEN_amazon_books",
+    ],
+    "trains for hours or days; tests/studies/ runs less": [
+        "python run_comparison.py --dataset amazon_electronics --seeds 5 --workers 2",
+        "python run_comparison.py --dataset amazon_books --seeds 5 --workers 2",
+        "python run_comparison.py --dataset amazon_electronics --seeds 5 --workers 2 --set "
+        "build.negatives=popularity build.ties=file --out comparisons/electronics_authors",
+        "python run_comparison.py --dataset amazon_books --seeds 5 --workers 2 --set "
+        "build.negatives=popularity build.ties=file --out comparisons/books_authors",
+    ],
     "writes the sample into the project; tests/dataset/test_generate_sample.py makes it elsewhere": [
         "python -m dien_fuxictr.dataset.generate_sample"
     ],
