@@ -64,6 +64,9 @@ NOT_RUN = {
         "python run_comparison.py --config config --dataset amazon --seeds 3 --workers 2",
         "python run_comparison.py --expids DIEN_amazon --seeds 8",
         "python run_comparison.py --suite amazon --workers 2",
+        "python run_comparison.py --suite beauty_last --workers 2",
+        "python run_comparison.py --suite law_beauty --workers 2",
+        "python run_comparison.py --suite law_movielens --workers 2",
         "python run_comparison.py --suite amazon --expids DIN_amazon --workers 2",
         "python run_comparison.py --expids DIEN_amazon DIN_amazon GRUAttention_amazon --seeds 5 --base DIN_amazon",
         "python run_comparison.py --expids EmbeddingMLP_amazon_beauty WideDeep_amazon_beauty PNN_amazon_beauty "

@@ -32,6 +32,7 @@ def compare(study: Study, command: str) -> list[Row]:
     results: dict[str, list[dict[str, Any]]] = {}
     predictions: dict[str, list[dict[str, np.ndarray]]] = {}
     test_rows: dict[str, list[int]] = {}
+    numbers: dict[int, int] = {}
     for system in study.systems:
         for run in system.runs:
             if result := run.result:
@@ -39,7 +40,8 @@ def compare(study: Study, command: str) -> list[Row]:
                     scored = dict(file)
                 results.setdefault(system.name, []).append(result)
                 predictions.setdefault(system.name, []).append(scored)
-                test_rows.setdefault(system.name, []).append(rows_of(run, scored))
+                number = numbers.setdefault(rows_of(run, scored), len(numbers))
+                test_rows.setdefault(system.name, []).append(number)
     finished = [system for system in study.systems if system.name in results]
     if not any(system.experiment == study.base for system in finished):
         missing = f"no run of {study.base}, the base, has finished"
