@@ -60,7 +60,8 @@ anew, delete both. While runs train, stderr shows the last epoch and the best va
   Instead of every combination, trials whose values are drawn where earlier ones were good. A trial that at its second
   or a later evaluation is worse than the median of the others there is ended (pruned). --trials is the total: run
   again, what is finished or pruned counts, what was interrupted goes on, what has failed is replaced. Several processes
-  or machines may work on one study, called in the same folder. An edited experiment or tuner_space begins another.
+  or machines may work on one study, called in the same folder. An experiment that was edited, in another key
+  than those searched, or another tuner_space begins another.
   SWEEP/study.journal                             the study, in Optuna's journal form
   SWEEP/model_config/ID.yaml, dataset_config/     the trials
   SWEEP/history.png, importance.png               values over trials, and which keys mattered (pip install matplotlib)

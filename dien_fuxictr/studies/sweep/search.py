@@ -62,7 +62,8 @@ class Search:
         for kind in ("model_config", "dataset_config"):  # a grid's, which would win over the trials' in folders
             (tuner.folder / f"{kind}.yaml").unlink(missing_ok=True)
         self.journal = tuner.folder / "study.journal"
-        name = f"{tuner.name}_{digest([tuner.base.params, tuner.entry, repr(tuner.space)])}"
+        fixed = {key: value for key, value in tuner.base.params.items() if key not in tuner.space}
+        name = f"{tuner.name}_{digest([fixed, tuner.entry, repr(tuner.space)])}"
         try:
             self.study = optuna.create_study(
                 storage=JournalStorage(JournalFileBackend(str(self.journal))),

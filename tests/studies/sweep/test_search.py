@@ -85,6 +85,16 @@ def test_another_space_is_another_study_and_a_grid_in_between_does_no_harm(write
     assert len(ran()) == 3
 
 
+def test_what_an_experiment_has_for_a_key_that_is_searched_does_not_make_another_study(write_tuner):
+    """The best values of a search become the experiment's; a later call adds trials to the same study."""
+    file = write_tuner(SPACE)
+    tuner = read_tuner(file)
+    name = Search(tuner, 1).study.study_name
+    for key, same in (("embedding_dim", True), ("epochs", False)):
+        tuner.base.params[key] += 1
+        assert (Search(tuner, 1).study.study_name == name) == same
+
+
 def test_min_monitor(write_tuner, fast, capsys):
     file = write_tuner({**SPACE, "monitor_mode": "min"})
     assert search(file, 3) == 0
