@@ -19,7 +19,7 @@ from .encoding.schema import active_columns
 from .loading.entry import DatasetEntry
 from .loading.fingerprint import Fingerprint
 from .samples.amazon import read_categories
-from .samples.build import read_raw
+from .samples.build import raw_files, read_raw
 from .samples.new_rows import check_rows, complete, item_properties, names_of
 from .samples.options import check_options
 from .samples.raw_table import read_items
@@ -39,10 +39,11 @@ def with_log(params: dict, log: Path) -> dict:
     build = params.get("build")
     if not isinstance(build, dict):
         raise UserError(f"data set {params['dataset_id']} has no build section, which says how a log becomes its rows")
-    check_options(build)
-    if not log.is_file():
+    option = LOG_OPTION[check_options(build)["source"]]
+    build = {**build, option: str(log)}
+    if not raw_files(build)[option]:
         raise UserError(f"--log {log}: no such file")
-    return {**params, "build": {**build, LOG_OPTION[build["source"]]: str(log)}}
+    return {**params, "build": build}
 
 
 def apply_build(params: dict, rows: Path, out: Path, verbose: bool = True) -> None:

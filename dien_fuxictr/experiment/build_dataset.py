@@ -18,6 +18,10 @@ examples:
         --request request_id --side brand,price_band --protocol time --valid-from 2024-03-01 --test-from 2024-03-08 \\
         --format csv --out data/my_exposures
 
+  A log in parts, each day in a folder of its own, whose name is a column:
+    python build_dataset.py log --input 'log/day=2024-*/*.parquet' --user uid --item iid --category cid --time day \\
+        --session-gap 604800 --out data/my_days
+
   RecBole's atomic files (tabs, a header of name:type), here its MovieLens-100k, the last ten ratings of a user tested:
     python build_dataset.py log --input ml-100k.inter --items ml-100k.item --user user_id --item item_id \\
         --category class --time timestamp --test-last 10 --session-gap 3600 --out data/movielens_samples
@@ -75,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     sources = main_parser.add_subparsers(dest="source", required=True)
     for source, help_line in (
         ("amazon", "raw Amazon reviews and metadata (2014, 2018 or 2023)"),
-        ("log", "a log of behaviours or exposures, CSV, Parquet or RecBole's .inter"),
+        ("log", "a log of behaviours or exposures, CSV, Parquet or RecBole's .inter, in one file or several"),
     ):
         command = sources.add_parser(
             source,

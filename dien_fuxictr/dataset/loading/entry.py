@@ -118,7 +118,8 @@ class DatasetEntry:
             if "pretrained_emb" in column
         }
         if build := self.params.get("build"):
-            files |= {f"build file {i}": path for i, path in enumerate(raw_files(build), 1)}
+            for i, parts in enumerate(raw_files(build).values(), 1):
+                files |= {f"build file {i}" + (f", {part.name}" if part.name else ""): part.path for part in parts}
         else:
             if required:
                 self.require("train_data")

@@ -39,7 +39,8 @@ def read_log(
     """A log of one behaviour, or one exposure, a row.
 
     Args:
-        path: a .csv (or .csv.gz, with a header line), .parquet, or .inter file, RecBole's.
+        path: a .csv (or .csv.gz, with a header line), .parquet, or .inter file, RecBole's; or several, as `parts_of`
+            says, which are read as one that has their rows one after the other.
         user, item, category, time: names of its columns.
         label: column that is 1 or true for a click and 0 or false for an exposure without one; without it every row
             is a behaviour.
@@ -53,8 +54,9 @@ def read_log(
             than the header, out instead of stopping at the first.
 
     Returns:
-        In file order: user_id, item_id, cate_id (String), time (Int64, seconds), the side columns (String) and, where
-        named, label, target (Int8) and request (String). A category or side value that is missing is "unknown".
+        In the order of the files: user_id, item_id, cate_id (String), time (Int64, seconds), the side columns (String)
+        and, where named, label, target (Int8) and request (String). A category or side value that is missing is
+        "unknown".
 
     Raises:
         UserError: the file or a column is missing, the file cannot be read or has no rows, a row has more or fewer

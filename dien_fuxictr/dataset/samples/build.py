@@ -14,7 +14,8 @@ from dien_fuxictr.common.errors import UserError
 from .amazon import read_amazon
 from .audit import audit, table
 from .behaviour_log import read_log
-from .options import RAW_FILES, check_options
+from .options import RAW_FILES, TABLES, check_options
+from .parts import Part, missing, parts_of
 from .protocols import SPLITS
 from .samples import LEFT_OUT
 from .sampling import make_samples
@@ -54,10 +55,10 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
     options = check_options(options)
     out_dir = Path(out_dir)
     check_vacant(out_dir, rebuild)
-    for path in raw_files(options):
-        if not path.is_file():
+    for name, parts in raw_files(options).items():
+        if not parts:
             hint = f"; to get it: {' '.join(options['raw_from'].split())}" if options["raw_from"] else ""
-            raise UserError(f"raw file {path} does not exist{hint}")
+            raise UserError(f"{missing(Path(options[name]))}{hint}")
     log = read_raw(options, verbose)
     logging.info(f"Making samples: protocol {options['protocol']}")
     samples = make_samples(log, options)
@@ -106,9 +107,10 @@ def check_vacant(out_dir: Path, rebuild: bool) -> None:
         raise UserError(f"{out_dir} exists and is not empty; --rebuild replaces it")
 
 
-def raw_files(options: dict) -> list[Path]:
-    """The input files of a build."""
-    return [Path(options[name]) for name in RAW_FILES if options.get(name)]
+def raw_files(options: dict) -> dict[str, list[Part]]:
+    """The input files of a build: option -> the files that it names, none where they do not exist."""
+    paths = {name: Path(options[name]) for name in RAW_FILES if options.get(name)}
+    return {name: parts_of(path) if path.is_file() or name in TABLES else [] for name, path in paths.items()}
 
 
 @contextmanager

@@ -60,6 +60,8 @@ class Option:
 
 RAW_FILES = ("reviews", "meta", "input", "items")
 """Options of whichever source that name a raw file."""
+TABLES = ("input", "items")
+"""Those of them that may name several: a folder or a pattern."""
 
 SOURCES: dict[str, dict[str, Option]] = {
     "amazon": {
@@ -68,7 +70,12 @@ SOURCES: dict[str, dict[str, Option]] = {
         "form": Option("auto", "which of the published forms the files have", kind=_one_of("auto", *FORMS)),
     },
     "log": {
-        "input": Option(REQUIRED, "the log, .csv with a header line, .parquet, or RecBole's .inter", FILE),
+        "input": Option(
+            REQUIRED,
+            "the log: a file .csv or .csv.gz with a header line, .parquet, or RecBole's .inter; a folder of .parquet "
+            "files, day=2024-01-31/ and the like below it being columns; or a pattern such as 'log/*.csv.gz' (quoted)",
+            FILE,
+        ),
         "user": Option(REQUIRED, "column of the user"),
         "item": Option(REQUIRED, "column of the item"),
         "category": Option(REQUIRED, "column of the item's category"),

@@ -1,4 +1,4 @@
-"""Files with a row a behaviour or a row an item: CSV, Parquet, and RecBole's atomic files."""
+"""Tables with a row a behaviour or a row an item: CSV, Parquet, and RecBole's atomic files; of one file or several."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,48 +11,51 @@ from dien_fuxictr.common.csv_lines import scan_csv
 from dien_fuxictr.common.errors import UserError
 
 from .amazon import without_separator
+from .parts import Part, missing, parts_of
 
 ATOMIC = (".inter", ".item")
 """Suffixes of RecBole's atomic files: tabs separate the fields, the header has `name:type`."""
+DIFFER = "its parts differ in their columns"
 SKIP_HINT = "; --skip-bad-lines leaves such rows out"
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """A file that is read when columns of it are taken.
+    """A file, or several with the same columns, that are read when columns of them are taken.
 
     Attributes:
         path: for messages.
-        rows: of text where the file is text.
-        names: of its columns.
+        parts: name of a file below the path -> its rows, of text where the file is text.
+        names: of the columns.
     """
 
     path: Path
-    rows: pl.LazyFrame
+    parts: dict[str, pl.LazyFrame]
     names: list[str]
 
     @classmethod
     def scan(cls, path: Path, skip_bad_lines: bool) -> "RawTable":
-        """Look at a .parquet, .inter or .item file, or at one of CSV with a header line, .gz or not.
+        """Look at .parquet, .inter or .item files, or at those of CSV with a header line, .gz or not.
+
+        Args:
+            path: of a file, a folder of Parquet files or a pattern, as `parts_of` says. What the names of folders say,
+                as in `day=2024-01-31`, are columns of text.
+            skip_bad_lines: leave rows of text that have more or fewer fields than the header out.
 
         Raises:
-            UserError: the file is missing or cannot be read, or a row has more or fewer fields than the header and
-                `skip_bad_lines` is off.
+            UserError: no file is there, one cannot be read, a row has more or fewer fields than the header and
+                `skip_bad_lines` is off, or two files differ in their columns.
         """
-        if not Path(path).is_file():
-            raise UserError(f"raw file {path} does not exist")
-        with _readable(path):
-            if ".parquet" in Path(path).suffixes:
-                rows = pl.scan_parquet(path)
-                return cls(path, rows, rows.collect_schema().names())
-            atomic = Path(path).suffix in ATOMIC
-            rows = scan_csv(
-                path, "\t" if atomic else ",", skip_bad_lines=skip_bad_lines, hint=SKIP_HINT, infer_schema=False
-            )
-            names = rows.collect_schema().names()
-            if atomic:
-                rows = rows.rename({name: name.split(":")[0] for name in names})
-            return cls(path, rows, rows.collect_schema().names())
+        parts = parts_of(Path(path))
+        if not parts:
+            raise UserError(missing(Path(path)))
+        scanned = {part.name: _scan(part, skip_bad_lines) for part in parts}
+        (first, names), *others = ((name, rows.collect_schema().names()) for name, rows in scanned.items())
+        for other, of_other in others:
+            if different := sorted(set(names) ^ set(of_other)):
+                having, lacking = (other, first) if different[0] in of_other else (first, other)
+                raise UserError(f"{path}: {DIFFER}: {having} has {different[0]!r}, {lacking} does not")
+        return cls(path, scanned, names)
 
     def take(self, columns: dict[str, str]) -> pl.DataFrame:
         """Only some columns, under other names; all but `time` as text.
@@ -60,17 +63,52 @@ class RawTable:
         Args:
             columns: new name -> name in the file.
 
+        Returns:
+            The rows of one file after the other, in the order of their paths.
+
         Raises:
-            UserError: a column is missing, or the file cannot be read.
+            UserError: a column is missing or has another type in another file, or a file cannot be read.
         """
         lacking = [name for name in columns.values() if name not in self.names]
         if lacking:
             raise UserError(f"{self.path} has no column {lacking[0]!r}; it has {', '.join(self.names)}")
+        self._require_one_type(list(columns.values()))
         with _readable(self.path):
-            return self.rows.select(
-                pl.col(name).alias(ours) if ours == "time" else pl.col(name).cast(pl.String).alias(ours)
-                for ours, name in columns.items()
+            return pl.concat(
+                rows.select(
+                    pl.col(name).alias(ours) if ours == "time" else pl.col(name).cast(pl.String).alias(ours)
+                    for ours, name in columns.items()
+                )
+                for rows in self.parts.values()
             ).collect(engine="streaming")
+
+    def _require_one_type(self, columns: list[str]) -> None:
+        """An item 7 in one part and 7.0 in another would be two."""
+        (first, types), *others = ((name, rows.collect_schema()) for name, rows in self.parts.items())
+        for other, of_other in others:
+            for column in columns:
+                if of_other[column] != types[column]:
+                    raise UserError(
+                        f"{self.path}: {DIFFER}: {column!r} is {types[column]} in {first} and {of_other[column]} in "
+                        f"{other}"
+                    )
+
+
+def _scan(part: Part, skip_bad_lines: bool) -> pl.LazyFrame:
+    """One file, with the columns that the names of its folders have."""
+    path = part.path
+    with _readable(path):
+        if ".parquet" in path.suffixes:
+            rows = pl.scan_parquet(path, glob=False)
+        else:
+            atomic = path.suffix in ATOMIC
+            options = {"skip_bad_lines": skip_bad_lines, "hint": SKIP_HINT, "infer_schema": False, "glob": False}
+            rows = scan_csv(path, "\t" if atomic else ",", **options)
+            if atomic:
+                rows = rows.rename({name: name.split(":")[0] for name in rows.collect_schema().names()})
+        rows = rows.with_columns(pl.lit(value, pl.String).alias(key) for key, value in part.keys.items())
+        rows.collect_schema()  # what cannot be read is found here
+        return rows
 
 
 def read_items(path: Path, item: str, properties: dict[str, str], skip_bad_lines: bool) -> pl.DataFrame:
