@@ -5,7 +5,7 @@ batching  requests that are scored one by one, and several together
 http      where the CPU time of a request goes: JSON, encoding, model, all else
 load      latency against the rate of requests, which leave at given times (open loop): at equal distances, and as those
           of independent users do (Poisson)
-reload    latency while a bundle takes another's place
+reload    latency while a bundle takes another's place, with the same vocabularies, and with others, which are read anew
 memory    of the server, under load with reloads
 
 The server has one core, and whoever asks another one. Weights are random and items uniform: what a score costs does not
@@ -15,6 +15,7 @@ depend on them.
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -81,7 +82,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Si
                 notes.append(f"without --zoo, the {PEER}, is left out")
             tables |= _served_tables(workshop, bodies, core, options)
         if parts & {"reload", "memory"}:
-            tables |= _reload_tables(workshop, Path(folder, "current"), bodies, core, options)
+            others = Workshop(Path(folder, "others"), replace(sizes, items=sizes.items - 1))
+            tables |= _reload_tables(workshop, others, Path(folder, "current"), bodies, core, options)
     publish("serving", tables, notes, options.json, options.zoo, arguments)
     return 0
 
@@ -109,15 +111,21 @@ def _served_tables(
 
 
 def _reload_tables(
-    workshop: Workshop, link: Path, bodies: Sequence[bytes], core: int, options: argparse.Namespace
+    workshop: Workshop,
+    others: Workshop,
+    link: Path,
+    bodies: Sequence[bytes],
+    core: int,
+    options: argparse.Namespace,
 ) -> dict[str, list[Row]]:
     bundles = [workshop.bundle("H_36", seed) for seed in (0, 1)]
+    pairs = {"the same": bundles, "others": [bundles[0], others.bundle("H_36")]}
     link.symlink_to(bundles[0])
     rate = _easy(options.rates)
     tables: dict[str, list[Row]] = {}
     with serving(_command(link), core) as server:
         if "reload" in options.parts:
-            rows = reload_rows(server, link, bundles, bodies, rate, 3 * options.seconds)
+            rows = reload_rows(server, link, pairs, bodies, rate, 3 * options.seconds)
             tables[f"Reloads at {rate:g} requests/s"] = rows
         if "memory" in options.parts:
             rows = memory_rows(server, link, bundles, bodies, rate, options.minutes, options.reloads)

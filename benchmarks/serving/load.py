@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -87,18 +87,25 @@ def highest_rates(rows: Sequence[Row]) -> list[Row]:
 
 
 def reload_rows(
-    server: Server, link: Path, bundles: Sequence[Path], bodies: Sequence[bytes], rate: float, seconds: float
+    server: Server,
+    link: Path,
+    pairs: Mapping[str, Sequence[Path]],
+    bodies: Sequence[bytes],
+    rate: float,
+    seconds: float,
 ) -> list[Row]:
-    """Latencies without reloads, and of requests that are to leave while one goes on."""
+    """Latencies without reloads, and of requests that are to leave while one goes on between the bundles of a pair."""
     quiet = send(server.port, SCORE, bodies, poisson_times(rate, seconds, seed=3))
-    with reloading(server, link, bundles, every=seconds / 10) as reloads:
-        busy = send(server.port, SCORE, bodies, poisson_times(rate, seconds, seed=4))
-    start = busy.clock + busy.start
-    during = busy.only(np.any([(start >= begin) & (start <= end) for begin, end in reloads], axis=0))
-    return [
-        {"reloads": 0, **_latencies(quiet), "p99 / without": 1.0},
-        {"reloads": len(reloads), **_latencies(during), "p99 / without": during.percentile(99) / quiet.percentile(99)},
-    ]
+    rows: list[Row] = [{"vocabularies": "", "reloads": 0, **_latencies(quiet), "p99 / without": 1.0}]
+    for vocabularies, bundles in pairs.items():
+        with reloading(server, link, bundles, every=seconds / 10) as reloads:
+            busy = send(server.port, SCORE, bodies, poisson_times(rate, seconds, seed=4))
+        start = busy.clock + busy.start
+        during = busy.only(np.any([(start >= begin) & (start <= end) for begin, end in reloads], axis=0))
+        ratio = during.percentile(99) / quiet.percentile(99)
+        latencies = _latencies(during)
+        rows.append({"vocabularies": vocabularies, "reloads": len(reloads), **latencies, "p99 / without": ratio})
+    return rows
 
 
 @contextmanager
