@@ -220,7 +220,7 @@ def _best(tuner: Tuner) -> str:
     results = {run.expid: result for run in runs if (result := run.result)}
     expid = tuner.base.params["model_id"]
     if not (best := ranked(runs, results)):
-        return f"  {expid}: no run has finished"
+        return f"  {expid}: no run in {tuner.folder / 'runs'} has finished"
     run = best[0]
     value = run.monitor.get_value(results[run.expid]["valid"])
     varied = [key for key, allowed in tuner.space.items() if len(allowed.examples) > 1]

@@ -95,9 +95,12 @@ class Search:
         return self._progress.failed
 
     def runs(self) -> list[Run]:
-        """The runs of all trials."""
-        expids = {trial.user_attrs["expid"] for trial in self._trials() if "expid" in trial.user_attrs}
-        return [run for run in load_runs(self.tuner.folder) if run.expid in expids] if expids else []
+        """The runs of all trials; those of a journal that comes from elsewhere are written first."""
+        trials = {trial.user_attrs["expid"]: trial for trial in self._trials() if "expid" in trial.user_attrs}
+        for expid, trial in trials.items():
+            if not (self.tuner.folder / "model_config" / f"{expid}.yaml").is_file():
+                self._write(Trial(self.study, trial._trial_id))
+        return [run for run in load_runs(self.tuner.folder) if run.expid in trials] if trials else []
 
     def summary(self) -> str:
         """How the trials have ended, in words."""

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -93,6 +94,20 @@ def test_what_an_experiment_has_for_a_key_that_is_searched_does_not_make_another
     for key, same in (("embedding_dim", True), ("epochs", False)):
         tuner.base.params[key] += 1
         assert (Search(tuner, 1).study.study_name == name) == same
+
+
+def test_a_journal_alone_goes_on(write_tuner, fast, capsys):
+    """It may come from elsewhere, without the files of its runs."""
+    file = write_tuner({**SPACE, "hidden_units": [[4], [8, 4]]})
+    assert search(file, 2) == 0
+    expids = {run.expid for run in load_runs(file.with_suffix(""))}
+    journal = (file.with_suffix("") / "study.journal").read_bytes()
+    shutil.rmtree(file.with_suffix(""))
+    file.with_suffix("").mkdir()
+    (file.with_suffix("") / "study.journal").write_bytes(journal)
+    assert search(file, 3) == 0 and len(ran()) == 3
+    assert "2 trials (2 finished) so far" in capsys.readouterr().out
+    assert expids < {run.expid for run in load_runs(file.with_suffix(""))}
 
 
 def test_min_monitor(write_tuner, fast, capsys):
