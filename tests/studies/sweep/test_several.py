@@ -59,7 +59,7 @@ def test_a_failed_run_of_the_first_does_not_stop_the_second(write_tuner, workspa
     workspace.write_configs({"Tiny_test": {"epochs": 1}, "Tiny_wide": {"epochs": 2}})
     file = write_tuner(SPACE, base_expid={"Tiny_test": {"learning_rate": [9]}, "Tiny_wide": {}})
     assert main(["--config", str(file)]) == 1
-    assert len(ran()) == 4 and capsys.readouterr().out.splitlines()[-2] .startswith("  Tiny_test: no run in ")
+    assert len(ran()) == 4 and capsys.readouterr().out.splitlines()[-2].startswith("  Tiny_test: no run in ")
 
 
 @pytest.mark.parametrize(
