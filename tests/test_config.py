@@ -13,6 +13,8 @@ from made_project import make_project
 from dien_fuxictr.experiment.cli import main
 from dien_fuxictr.experiment.configuration.config import BASE, load_config, read_files
 from dien_fuxictr.experiment.contract import check_configuration
+from dien_fuxictr.studies.comparison.plan import plan_suite
+from dien_fuxictr.studies.comparison.suite import read_suite, suite_files
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "config"
@@ -111,6 +113,13 @@ class TestRocketLaunching:
         own = ("booster", "hint_loss_weight", "shared_gradient", "booster_checkpoint")
         assert without(beside, *own) == without(light)
         assert without(beside, *own) | beside["booster"] == without(booster)
+
+
+@pytest.mark.parametrize("name", suite_files(CONFIG))
+def test_every_run_of_a_suite_has_a_configuration_that_is_allowed(name: str, tmp_path: Path) -> None:
+    study = plan_suite(read_suite(CONFIG, name), CONFIG, tmp_path, {})
+    for run in study.runs(None):
+        check_configuration(run.params, str)
 
 
 def test_every_data_set_entry_is_used() -> None:
