@@ -91,12 +91,14 @@ def catalogue_of(encoder: Encoder, features: dict[str, dict[str, Any]], data_dir
 
 
 def _sides(encoder: Encoder, splits: list[EncodedSplit], histories: dict[str, str]) -> dict[str, str]:
-    """Item -> its value; nothing where an item has two.
+    """Item -> its value; nothing where an item has two, or no splits are given.
 
     Args:
         histories: item field and side field -> the sequence of each.
     """
     item, side = histories
+    if not splits:  # of a set in files, whose rows are not read
+        return {}
     pairs = [{name: split.columns[name] for name in histories} for split in splits]
     for split in splits:
         table = next(table for table in split.tables if histories[item] in table.columns)

@@ -16,7 +16,7 @@ from ..samples.ranges import coverage
 from ..samples.samples import latest_kept
 from .encoded import EncodedHistory, EncodedSplit, assemble, load_layout, require_equal_lengths
 from .raw import RawHistory, RawSplit, Tokens
-from .reading import SplitReader, form_of
+from .reading import DTYPES, SplitReader, fill_of, form_of
 
 FILE_NAME = "encoder.json"
 FILES = (FILE_NAME, "encoded/layout.json")
@@ -178,6 +178,13 @@ class Encoder:
             elif name in frame:
                 columns[name] = self._encode_scalar(column, frame[name])
         return columns, histories
+
+    def of_words(self, column: dict, words: pl.Series) -> np.ndarray:
+        """Ids of the words of a categorical, meta or sequence column, (V,); unseen ones are not counted."""
+        if column["type"] == "sequence":
+            return self._ids_of_tokens(column, Tokens(words, np.arange(len(words))))
+        words = words.cast(DTYPES[column["dtype"]]).fill_null(fill_of(column))
+        return self._ids(column, words) if "vocabulary" in column else _integers(column, words)
 
     def _encode_scalar(self, column: dict, values: pl.Series) -> np.ndarray:
         if column["type"] == "embedding":

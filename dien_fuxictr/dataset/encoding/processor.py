@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -53,26 +54,37 @@ class InProcessFeatureProcessor(FeatureProcessor):
         """
         names = [column["name"] for column in self.feature_cols if column["type"] == "meta"]
         meta = pl.concat([split.frame.select(names) for split in (train, *others)]) if names else None
-        self._latest = train.latest
+        self._fit(train, meta, train.latest)
+
+    def _fit(self, train: Any, meta: Any, latest: int | None) -> None:
+        self._latest = latest
         self.fit(train, meta, min_categr_count=self._min_categr_count)
         for column in self.feature_cols:
             tokenizer = self.processor_dict.get(column["name"] + "::tokenizer")
             if tokenizer is not None and tokenizer.vocab.keys() == {"__PAD__", "__OOV__"}:
                 raise _nothing_to_learn(column)
 
-    def _collect_statistics(self, train_ddf: RawSplit, meta_ddf: pl.DataFrame | None = None) -> dict[str, dict]:
+    def _statistics_of(self, column: dict, train: Any, meta: Any) -> dict:
+        """What the zoo fits a column by: value_counts and, of a sequence, max_len; or moments; empty if by nothing."""
+        name = column["name"]
+        if column["type"] == "meta" and meta is not None and column.get("remap", True):
+            return {"value_counts": _value_counts(meta[name])}
+        if column["type"] == "categorical":
+            return {"value_counts": _value_counts(train.frame[name])}
+        if column["type"] == "sequence":
+            return _history_statistics(train.histories[name])
+        if column["type"] == "numeric" and "normalizer" in column:
+            self._moments[name] = _moments(train.frame[name])
+            return self._moments[name]
+        return {}
+
+    def _collect_statistics(self, train_ddf: Any, meta_ddf: Any = None) -> dict[str, dict]:
         statistics = {}
         for column in self.feature_cols:
             name = column["name"]
-            if column["type"] == "meta" and meta_ddf is not None and column.get("remap", True):
-                statistics[name] = {"value_counts": _value_counts(meta_ddf[name])}
-            elif column["type"] == "categorical":
-                statistics[name] = {"value_counts": _value_counts(train_ddf.frame[name])}
-            elif column["type"] == "sequence":
-                statistics[name] = _history_statistics(train_ddf.histories[name])
-            elif column["type"] == "numeric" and "normalizer" in column:
-                statistics[name] = self._moments[name] = _moments(train_ddf.frame[name])
-            if "value_counts" in statistics.get(name, {}) and not self._has_words(column, statistics[name]):
+            if of_column := self._statistics_of(column, train_ddf, meta_ddf):
+                statistics[name] = of_column
+            if "value_counts" in of_column and not self._has_words(column, of_column):
                 if not column.get("remap", True):
                     raise _nothing_to_learn(column)
                 # The zoo's Tokenizer looks at the first word; of this one nothing remains but the padding.

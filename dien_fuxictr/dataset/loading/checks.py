@@ -12,6 +12,7 @@ from dien_fuxictr.common.errors import UserError
 
 from ..encoding.encoded import load_layout
 from ..samples.protocols import SPLITS
+from .flat import FlatDataLoader
 from .loader import InMemoryDataLoader
 
 
@@ -28,6 +29,9 @@ def check_encoded(feature_map: FeatureMap, params: dict) -> None:
             id beyond its vocabulary; sequences of one field tuple that differ in padding, or in length in a row. The
             lengths of rows can only be told where histories are ragged, in sets encoded in-process.
     """
+    if params.get("data_loader") is FlatDataLoader:  # its samples are of both labels and of one length in a row
+        _check_padding(load_layout(Path(params["train_data"]).parent), params)
+        return
     in_memory = params.get("data_loader") is InMemoryDataLoader
     for split in SPLITS:
         path = params.get(f"{split}_data")
@@ -101,17 +105,12 @@ def _columns(split: str, files: list[str], name: str) -> Iterator[np.ndarray]:
 
 def _check_aligned(split: str, path: Path, params: dict) -> None:
     layout = load_layout(path.parent)
-    table_of = {name: table[0] for table in layout["tables"] for name in table}
+    table_of = _check_padding(layout, params)
     with np.load(path) as arrays:
         for fields in _field_tuples(params):
             fields = [name for name in fields if name in table_of]
             for name in fields[1:]:
                 first, other = table_of[fields[0]], table_of[name]
-                if layout["padding"][first] != layout["padding"][other]:
-                    raise UserError(
-                        f"{fields[0]} has padding: {layout['padding'][first]}, {name} has "
-                        f"padding: {layout['padding'][other]}; the fields of a sequence need the same"
-                    )
                 if first != other:
                     a, b = arrays[f"length/{first}"], arrays[f"length/{other}"]
                     row = int(np.argmax(a != b))
@@ -120,6 +119,21 @@ def _check_aligned(split: str, path: Path, params: dict) -> None:
                             f"{split} data, row {row + 1}: sequences of unequal length: {fields[0]} has "
                             f"{a[row]} behaviours, {name} has {b[row]}"
                         )
+
+
+def _check_padding(layout: dict, params: dict) -> dict[str, str]:
+    """Raise UserError where a field tuple has two sides of padding; returns sequence -> the first one of its table."""
+    table_of = {name: table[0] for table in layout["tables"] for name in table}
+    padding = layout["padding"]
+    for fields in _field_tuples(params):
+        first, *others = [name for name in fields if name in table_of] or [""]
+        for name in others:
+            if padding[table_of[first]] != padding[table_of[name]]:
+                raise UserError(
+                    f"{first} has padding: {padding[table_of[first]]}, {name} has padding: {padding[table_of[name]]}; "
+                    "the fields of a sequence need the same"
+                )
+    return table_of
 
 
 def _field_tuples(params: dict) -> list[list[str]]:

@@ -17,6 +17,7 @@ from ..samples.build import build_samples, raw_files
 from ..samples.options import RAW_FILES
 from ..samples.protocols import SPLITS
 from .fingerprint import Fingerprint, flatten
+from .flat import build_flat
 
 _KEYS = {"sep": ",", "n_rows": None, "min_categr_count": 1}
 _ZOO_KEYS = {"num_buckets": 10, "data_block_size": 0}
@@ -43,9 +44,9 @@ class DatasetEntry:
                     f"{key}={self.params[key]}: FuxiCTR cannot split what it reads lazily; split the file yourself "
                     "and name valid_data and test_data"
                 )
-        if self.is_encoded and self.loader == "in_memory":
+        if self.is_encoded and self.loader != "zoo":
             raise UserError(
-                "data_loader: in_memory reads csv and raw parquet; npz, and parquet with rebuild_dataset: "
+                f"data_loader: {self.loader} reads csv and raw parquet; npz, and parquet with rebuild_dataset: "
                 "False, are encoded already"
             )
 
@@ -80,7 +81,7 @@ class DatasetEntry:
 
     @property
     def loader(self) -> str:
-        """Who encodes and loads: in_memory | zoo."""
+        """Who encodes and loads: in_memory | flat | zoo."""
         return self.params.get("data_loader") or ("zoo" if self.is_encoded else "in_memory")
 
     def keys(self) -> dict[str, object]:
@@ -159,6 +160,8 @@ class DatasetEntry:
         """
         if self.loader == "zoo":
             self._build_by_fuxictr(folder)
+        elif self.loader == "flat":
+            build_flat(self.params, self._placed(folder), folder)
         else:
             self._build_in_process(folder)
 

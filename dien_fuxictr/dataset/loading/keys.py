@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from dien_fuxictr.common.contract import described, must, whole
 
 DATA_FORMATS = ("csv", "parquet", "npz")
-LOADERS = ("in_memory", "zoo")
+LOADERS = ("in_memory", "flat", "zoo")
 
 _PATH = str | None
 _COLUMNS = Annotated[list[dict[str, Any]], "a list, each a mapping with name, type and dtype"]

@@ -1,7 +1,7 @@
 """Batches from arrays in memory, as a drop-in for the zoo's data loaders."""
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -89,7 +89,7 @@ class InMemoryDataLoader:
         batches = map(self._batch, self._rows_of_batches())
         return prefetched(batches) if self._pin_memory else batches
 
-    def _rows_of_batches(self) -> list[np.ndarray]:
+    def _rows_of_batches(self) -> Iterable[np.ndarray]:
         if not self._shuffle:
             return self._cut(np.arange(self.num_samples))
         seed = int(torch.empty((), dtype=torch.int64).random_())
@@ -113,7 +113,7 @@ class InMemoryDataLoader:
             dtype = np.int64 if np.issubdtype(values.dtype, np.integer) else np.float32
             arrays[name] = values[rows].astype(dtype, copy=False)
         for table, widths in self._tables:
-            arrays |= _padded(table, widths, rows, self._trim_histories)
+            arrays |= padded(table, widths, rows, self._trim_histories)
         batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
         return {name: tensor.pin_memory() for name, tensor in batch.items()} if self._pin_memory else batch
 
@@ -127,7 +127,7 @@ def prefetched(items: Iterator[T], ahead: int = 2) -> Generator[T, None, None]:
             yield item
 
 
-def _padded(table: HistoryTable, widths: dict[str, int], rows: np.ndarray, trim: bool) -> dict[str, np.ndarray]:
+def padded(table: HistoryTable, widths: dict[str, int], rows: np.ndarray, trim: bool) -> dict[str, np.ndarray]:
     """The sequences of some rows, name -> (B, T) int64; only real behaviours are read."""
     start, length = table.start[rows], table.length[rows]
     end = np.cumsum(length)

@@ -13,6 +13,7 @@ from ..encoding.encoder import warn_truncated
 from ..samples.protocols import SPLITS
 from .entry import DatasetEntry
 from .fingerprint import Fingerprint
+from .flat import FlatDataLoader
 from .loader import InMemoryDataLoader
 from .publish import FEATURE_MAP, build_and_publish
 
@@ -25,12 +26,13 @@ def prepare_dataset(params: dict, rebuild: bool = False) -> dict:
 
     Args:
         params: of the experiment, paths resolved. `data_loader: in_memory` (default for csv and raw parquet) encodes in
-            this process; `zoo` (default for npz, and for parquet with `rebuild_dataset: False`) leaves it to FuxiCTR.
+            this process, `flat` too, some users at a time; `zoo` (default for npz, and for parquet with
+            `rebuild_dataset: False`) leaves it to FuxiCTR.
         rebuild: build again although a set is there; what stands is replaced only when the new one is whole.
 
     Returns:
         params with train_data, valid_data and test_data (None where the entry has none) naming encoded files, and
-        data_loader the class `InMemoryDataLoader`, or absent for the zoo's own loaders.
+        data_loader the class `InMemoryDataLoader` or `FlatDataLoader`, or absent for the zoo's own loaders.
 
     Raises:
         UserError: anything wrong with the entry or its files; a set that was built from other inputs or keys.
@@ -44,7 +46,8 @@ def prepare_dataset(params: dict, rebuild: bool = False) -> dict:
         _use_as_it_is(entry, rebuild)
         return prepared if entry.data_format == "parquet" else prepared | _files_of_fuxictr(entry)
     _ensure_built(entry, rebuild)
-    return prepared | (_files_of_fuxictr(entry) if entry.loader == "zoo" else _files_in_memory(entry))
+    files = {"zoo": _files_of_fuxictr, "flat": _files_on_disk, "in_memory": _files_in_memory}
+    return prepared | files[entry.loader](entry)
 
 
 def _is_built(entry: DatasetEntry) -> bool:
@@ -111,6 +114,11 @@ def _files_in_memory(entry: DatasetEntry) -> dict:
     files = {f"{split}_data": folder / f"{split}.npz" for split in SPLITS}
     paths = {key: str(file) if file.exists() else None for key, file in files.items()}
     return {**paths, "data_loader": InMemoryDataLoader}
+
+
+def _files_on_disk(entry: DatasetEntry) -> dict:
+    folder = entry.data_dir / "encoded"
+    return {**{f"{split}_data": str(folder / f"rows_{split}.bin") for split in SPLITS}, "data_loader": FlatDataLoader}
 
 
 def _files_of_fuxictr(entry: DatasetEntry) -> dict:

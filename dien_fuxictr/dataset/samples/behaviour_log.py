@@ -2,16 +2,18 @@
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 
 from dien_fuxictr.common.errors import UserError
 
 from .amazon import UNKNOWN, without_separator
 from .raw_table import SKIP_HINT, RawTable, read_items
-from .times import read_times
+from .times import Times, read_times
 
 RESERVED = re.compile(
     r"label|target|(neg_)?(user|item|cate)(_id)?|session|day|time|request|tie|event_(time|tie)|sample|"
@@ -62,6 +64,80 @@ def read_log(
         UserError: the file or a column is missing, the file cannot be read or has no rows, a row has more or fewer
             fields than the header, a name is taken, a value is no time or no label.
     """
+    columns = _columns(path, user, item, category, time, label, request, target, side)
+    raw = _with_items(path, columns, items, skip_bad_lines)
+    log, kept, times = _checked(path, raw, columns, time_unit, time_format, skip_bad_lines)
+    repeated = kept & ~raw.select(pl.struct(pl.all()).is_first_distinct()).to_series()
+    if repeated.any():
+        treated = "Dropped" if duplicates == "drop" else "Kept"
+        logging.info(f"{treated} {repeated.sum()} rows that equal an earlier one in all columns that are read")
+    log = log.filter(kept & ~repeated if duplicates == "drop" else kept)
+    if log.is_empty():
+        raise UserError(f"{path} has no rows")
+    _say_what_was_read(path, time, times, log.height, log["time"].min(), log["time"].max())
+    flags = {"label": label, "target": target}
+    return log.with_columns(clicks(log[ours], path, name, ours) for ours, name in flags.items() if name)
+
+
+def read_log_in_batches(
+    path: Path,
+    user: str,
+    item: str,
+    category: str,
+    time: str,
+    side: tuple[str, ...] = (),
+    time_unit: str | None = None,
+    time_format: str | None = None,
+    skip_bad_lines: bool = False,
+    *,
+    rows: int,
+) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
+    """As `read_log` of behaviours, about so many rows at a time, rows that equal an earlier one included.
+
+    Yields:
+        The rows, and a number of each that rows share where they are equal.
+
+    Raises:
+        UserError: as `read_log`; or times of one batch look like another kind than those of the first.
+    """
+    columns = _columns(path, user, item, category, time, None, None, None, side)
+    known: Times | None = None
+    total, moments = 0, []
+    for raw in RawTable.scan(path, skip_bad_lines).batches(columns, rows):
+        log, kept, times = _checked(path, raw, columns, time_unit, time_format, skip_bad_lines)
+        known = known or times
+        if times.read_as != known.read_as:
+            raise UserError(
+                f"{path}: column {time!r} holds {known.read_as} at first, then {times.read_as}; --time-unit or "
+                "--time-format says what they are"
+            )
+        log = log.filter(kept)
+        if log.height:
+            total += log.height
+            moments += [log["time"].min(), log["time"].max()]
+            yield log, raw.filter(kept).hash_rows()
+    if known is None or not total:
+        raise UserError(f"{path} has no rows")
+    _say_what_was_read(path, time, known, total, min(moments), max(moments))
+
+
+def _say_what_was_read(path: Path, time: str, times: Times, rows: int, first: Any, last: Any) -> None:
+    begin, end = (np.datetime64(moment, "s") for moment in (first, last))
+    logging.info(f"Read {rows} rows from {path}; {time} as {times.read_as}, from {begin} to {end}")
+
+
+def _columns(
+    path: Path,
+    user: str,
+    item: str,
+    category: str,
+    time: str,
+    label: str | None,
+    request: str | None,
+    target: str | None,
+    side: tuple[str, ...],
+) -> dict[str, str]:
+    """The builders' names of the columns -> the log's."""
     columns = {"user_id": user, "item_id": item, "cate_id": category, "time": time}
     columns |= {"label": label} if label else {}
     columns |= {"request": request} if request else {}
@@ -71,15 +147,31 @@ def read_log(
             raise UserError(f"side column {name!r}: the name is taken; rename the column in {path}")
     if request and not label:
         raise UserError("request needs label: only a log that has exposures without a click has requests")
-    raw = _with_items(path, columns | {name: name for name in side}, items, skip_bad_lines)
+    return columns | {name: name for name in side}
+
+
+def _checked(
+    path: Path,
+    raw: pl.DataFrame,
+    columns: dict[str, str],
+    time_unit: str | None,
+    time_format: str | None,
+    skip_bad_lines: bool,
+) -> tuple[pl.DataFrame, pl.Series, Times]:
+    """Rows in the builders' form, whether each is usable, and what their times were taken for."""
+    time, flags = columns["time"], ("time", "label", "target")
     try:
         times = read_times(raw["time"], time_unit, time_format)
     except pl.exceptions.PolarsError as error:
         raise UserError(f"{path}: column {time!r} holds no times: {str(error).splitlines()[0]}") from error
-    ids = ["user_id", "item_id", *(["request"] if request else [])]
+    ids = [name for name in ("user_id", "item_id", "request") if name in columns]
     log = raw.with_columns(
         *[without_separator(name).fill_null("") for name in ids],
-        *[without_separator(name).replace("", None).fill_null(UNKNOWN) for name in ("cate_id", *side)],
+        *[
+            without_separator(name).replace("", None).fill_null(UNKNOWN)
+            for name in columns
+            if name not in (*ids, *flags)
+        ],
         times.seconds.alias("time"),
     )
 
@@ -95,19 +187,7 @@ def read_log(
         outside = times.outside()
         leave_out(path, outside, lambda row: f"row {row + 1}: {time} {times.of_year(row)}", skip_bad_lines)
         kept &= ~outside
-    repeated = kept & ~raw.select(pl.struct(pl.all()).is_first_distinct()).to_series()
-    if repeated.any():
-        treated = "Dropped" if duplicates == "drop" else "Kept"
-        logging.info(f"{treated} {repeated.sum()} rows that equal an earlier one in all columns that are read")
-    log = log.filter(kept & ~repeated if duplicates == "drop" else kept)
-    if log.is_empty():
-        raise UserError(f"{path} has no rows")
-    moments = log["time"].to_numpy().astype("datetime64[s]")
-    logging.info(
-        f"Read {log.height} rows from {path}; {time} as {times.read_as}, from {moments.min()} to {moments.max()}"
-    )
-    flags = {"label": label, "target": target}
-    return log.with_columns(clicks(log[ours], path, name, ours) for ours, name in flags.items() if name)
+    return log, kept, times
 
 
 def _with_items(path: Path, columns: dict[str, str], items: Path | None, skip_bad_lines: bool) -> pl.DataFrame:

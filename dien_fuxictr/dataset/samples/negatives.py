@@ -6,6 +6,7 @@ A negative is drawn as a *row* of the behaviours, so that an item comes with the
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -14,6 +15,16 @@ from dien_fuxictr.common.errors import UserError
 from .ranges import Occurrences
 
 ROUNDS = 100
+AT_ONCE = 100_000
+"""Samples that are looked at together; the others may be on disk."""
+
+Array = Callable[[int], np.ndarray]
+"""Makes an array of so many int64: in memory, or mapped from a file."""
+
+
+def in_memory(size: int) -> np.ndarray:
+    """An array of int64, not filled."""
+    return np.empty(size, np.int64)
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,7 @@ class Forbidden:
     positive: np.ndarray
     start: np.ndarray
     length: np.ndarray
-    occurrences: Occurrences | None
+    occurrences: "Within | None"
 
     @classmethod
     def build(
@@ -40,9 +51,15 @@ class Forbidden:
         """As the attributes say; `histories`: whether they are forbidden too."""
         return cls(item, positive, start, length, Occurrences(item) if histories else None)
 
-    def take(self, samples: np.ndarray) -> "Forbidden":
+    def among(self, negative: np.ndarray) -> np.ndarray:
+        """The samples whose `negative`, (N,) behaviours, is forbidden."""
+        parts = (np.arange(first, min(first + AT_ONCE, len(negative))) for first in range(0, len(negative), AT_ONCE))
+        return np.concatenate([part[self(part, negative[part])] for part in parts])
+
+    def take(self, samples: np.ndarray, array: "Array") -> "Forbidden":
         """The same for some of the samples."""
-        return Forbidden(self.item, self.positive[samples], self.start[samples], self.length[samples], self.occurrences)
+        positive, start, length = (gathered(each, samples, array) for each in (self.positive, self.start, self.length))
+        return Forbidden(self.item, positive, start, length, self.occurrences)
 
     def __call__(self, sample: np.ndarray | int, negative: np.ndarray) -> np.ndarray:
         """Whether each `negative` (a behaviour) is forbidden for its `sample`; shapes broadcast."""
@@ -53,7 +70,23 @@ class Forbidden:
         return forbidden
 
 
-def matched(forbidden: Forbidden, rng: np.random.Generator) -> np.ndarray:
+class Within(Protocol):
+    """What tells whether an item stands in a range: `Occurrences` by an index."""
+
+    def within(self, value: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
+        """Whether each `value` occurs in its range; shapes broadcast."""
+        ...
+
+
+def gathered(values: np.ndarray, places: np.ndarray, array: "Array") -> np.ndarray:
+    """The values at some places."""
+    taken = array(len(places))
+    for first in range(0, len(places), AT_ONCE):
+        taken[first : first + AT_ONCE] = values[places[first : first + AT_ONCE]]
+    return taken
+
+
+def matched(forbidden: Forbidden, rng: np.random.Generator, array: Array = in_memory) -> np.ndarray:
     """The positives in another order, so that no rule on the item alone tells the two apart: its AUC is exactly .5.
 
     A random permutation in which each forbidden pair is mended by a swap. Without histories that always succeeds
@@ -63,15 +96,18 @@ def matched(forbidden: Forbidden, rng: np.random.Generator) -> np.ndarray:
     Returns:
         (N,) the behaviour that is the negative of each sample.
     """
-    negative = rng.permutation(forbidden.positive)
-    samples = np.arange(len(negative))
+    negative = array(len(forbidden.positive))
+    negative[:] = forbidden.positive
+    rng.shuffle(negative)
+    pair = array(len(negative))
     for _ in range(ROUNDS):
-        bad = samples[forbidden(samples, negative)]
+        bad = forbidden.among(negative)
         if not len(bad):
             return negative
-        swap(forbidden, negative, bad, rng.integers(len(negative), size=len(bad)))
+        swap(forbidden, negative, bad, rng.integers(len(negative), size=len(bad)), pair)
+    samples = np.arange(len(negative))
     unmatched = 0
-    for sample in samples[forbidden(samples, negative)]:
+    for sample in forbidden.among(negative):
         if not forbidden(sample, negative[sample]):
             continue  # mended as the partner of an earlier one
         mends = ~forbidden(sample, negative) & ~forbidden(samples, negative[sample])
@@ -96,20 +132,32 @@ def matched(forbidden: Forbidden, rng: np.random.Generator) -> np.ndarray:
 
 
 def matched_within(
-    strata: np.ndarray, forbidden: Forbidden, rng_of: Callable[[int], np.random.Generator]
+    strata: np.ndarray,
+    forbidden: Forbidden,
+    rng_of: Callable[[int], np.random.Generator],
+    array: Array = in_memory,
 ) -> np.ndarray:
     """As `matched`, within each stratum by itself; `strata` is (N,), of whole numbers."""
-    negative = np.empty_like(forbidden.positive)
+    negative = array(len(strata))
     for stratum in np.unique(strata):
-        samples = np.flatnonzero(strata == stratum)
-        negative[samples] = matched(forbidden.take(samples), rng_of(int(stratum)))
+        samples = array(int(np.count_nonzero(strata == stratum)))
+        done = 0
+        for first in range(0, len(strata), AT_ONCE):
+            some = first + np.flatnonzero(strata[first : first + AT_ONCE] == stratum)
+            samples[done : done + len(some)] = some
+            done += len(some)
+        drawn = matched(forbidden.take(samples, array), rng_of(int(stratum)), array)
+        for first in range(0, len(samples), AT_ONCE):
+            negative[samples[first : first + AT_ONCE]] = drawn[first : first + AT_ONCE]
     return negative
 
 
-def swap(forbidden: Forbidden, negative: np.ndarray, bad: np.ndarray, partner: np.ndarray) -> None:
-    """Exchange the negatives of `bad` samples and their partners, in place, where that leaves both allowed."""
+def swap(forbidden: Forbidden, negative: np.ndarray, bad: np.ndarray, partner: np.ndarray, pair: np.ndarray) -> None:
+    """Exchange the negatives of `bad` samples and their partners, in place, where that leaves both allowed.
+
+    `pair`, (N,), is overwritten: a sample that several pairs want belongs to one of them.
+    """
     number = np.arange(len(bad))
-    pair = np.empty(len(negative), np.int64)  # a sample that several pairs want belongs to one of them
     pair[bad] = number
     pair[partner] = number
     free = (pair[bad] == number) & (pair[partner] == number)
@@ -119,20 +167,36 @@ def swap(forbidden: Forbidden, negative: np.ndarray, bad: np.ndarray, partner: n
     negative[bad], negative[partner] = negative[partner], negative[bad]
 
 
-def popularity(forbidden: Forbidden, rng: np.random.Generator) -> np.ndarray:
+def popularity(forbidden: Forbidden, rng: np.random.Generator, array: Array = in_memory) -> np.ndarray:
     """Drawn from all behaviours, as DIEN's authors do: an item as often as it occurs. Returns as `matched`."""
-    return draw(forbidden, np.arange(len(forbidden.item)), rng)
+    pool = array(len(forbidden.item))
+    for first in range(0, len(pool), AT_ONCE):
+        pool[first : first + AT_ONCE] = np.arange(first, min(first + AT_ONCE, len(pool)))
+    return draw(forbidden, pool, rng, array)
 
 
-def uniform(forbidden: Forbidden, rng: np.random.Generator) -> np.ndarray:
+def uniform(forbidden: Forbidden, rng: np.random.Generator, array: Array = in_memory) -> np.ndarray:
     """Drawn from all items, each as likely as the other. Returns as `matched`."""
-    return draw(forbidden, np.unique(forbidden.item, return_index=True)[1], rng)
+    return draw(forbidden, first_rows(forbidden.item), rng, array)
 
 
-def draw(forbidden: Forbidden, pool: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def first_rows(item: np.ndarray) -> np.ndarray:
+    """The first behaviour of each item, in the order of the items; (M,) numbers from 0 without gaps."""
+    first = np.zeros(0, np.int64)
+    for begin in range(0, len(item), AT_ONCE):
+        items, rows = np.unique(item[begin : begin + AT_ONCE], return_index=True)
+        known = len(first)
+        first = np.concatenate([first, np.full(max(int(items[-1]) + 1 - known, 0), len(item))])
+        first[items] = np.minimum(first[items], begin + rows)
+    return first
+
+
+def draw(forbidden: Forbidden, pool: np.ndarray, rng: np.random.Generator, array: Array = in_memory) -> np.ndarray:
     """A member of the pool for each sample, forbidden ones redrawn."""
-    negative = rng.choice(pool, size=len(forbidden.positive))
-    bad = np.arange(len(negative))
+    negative = array(len(forbidden.positive))
+    for first in range(0, len(negative), AT_ONCE):
+        negative[first : first + AT_ONCE] = rng.choice(pool, size=min(AT_ONCE, len(negative) - first))
+    bad = forbidden.among(negative)
     for _ in range(ROUNDS):
         bad = bad[forbidden(bad, negative[bad])]
         if not len(bad):

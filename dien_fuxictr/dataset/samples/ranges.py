@@ -2,6 +2,9 @@
 
 import numpy as np
 
+AT_ONCE = 10_000
+"""Ranges that `RangeReader` reads together."""
+
 
 def members(start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The rows of the ranges, one range after the other, and the number of the range that each is in."""
@@ -29,3 +32,23 @@ class Occurrences:
         """Whether each `value` occurs in its range; shapes broadcast."""
         first = value * self.rows + start
         return np.searchsorted(self.places, first + length) > np.searchsorted(self.places, first)
+
+
+class RangeReader:
+    """Tells the same without an index, by reading the ranges: for values in a file and ranges that are short."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        """`values`: (M,) of the table's rows."""
+        self.values = values
+
+    def within(self, value: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
+        """As `Occurrences.within`."""
+        shape = np.broadcast_shapes(*map(np.shape, (value, start, length)))
+        value, start, length = (np.broadcast_to(each, shape).ravel() for each in (value, start, length))
+        found = np.zeros(len(value), bool)
+        for first in range(0, len(value), AT_ONCE):
+            part = slice(first, first + AT_ONCE)
+            rows, number = members(start[part], length[part])
+            hits = self.values[rows] == value[part][number]
+            found[part] = np.bincount(number[hits], minlength=len(found[part])) > 0
+        return found.reshape(shape)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dien_fuxictr.common.csv_lines import scan_csv
 from dien_fuxictr.common.errors import UserError
@@ -25,12 +27,12 @@ class RawTable:
 
     Attributes:
         path: for messages.
-        parts: name of a file below the path -> its rows, of text where the file is text.
+        parts: the files, each with its rows, of text where the file is text.
         names: of the columns.
     """
 
     path: Path
-    parts: dict[str, pl.LazyFrame]
+    parts: list[tuple[Part, pl.LazyFrame]]
     names: list[str]
 
     @classmethod
@@ -49,8 +51,8 @@ class RawTable:
         parts = parts_of(Path(path))
         if not parts:
             raise UserError(missing(Path(path)))
-        scanned = {part.name: _scan(part, skip_bad_lines) for part in parts}
-        (first, names), *others = ((name, rows.collect_schema().names()) for name, rows in scanned.items())
+        scanned = [(part, _scan(part, skip_bad_lines)) for part in parts]
+        (first, names), *others = ((part.name, rows.collect_schema().names()) for part, rows in scanned)
         for other, of_other in others:
             if different := sorted(set(names) ^ set(of_other)):
                 having, lacking = (other, first) if different[0] in of_other else (first, other)
@@ -69,22 +71,32 @@ class RawTable:
         Raises:
             UserError: a column is missing or has another type in another file, or a file cannot be read.
         """
-        lacking = [name for name in columns.values() if name not in self.names]
+        self._require(list(columns.values()))
+        with _readable(self.path):
+            taken = pl.concat(rows.select(_under_new_names(columns)) for _, rows in self.parts)
+            return taken.collect(engine="streaming")
+
+    def batches(self, columns: dict[str, str], many: int) -> Iterator[pl.DataFrame]:
+        """The same as `take`, about so many rows at a time."""
+        self._require(list(columns.values()))
+        for part, rows in self.parts:
+            with _readable(part.path):
+                if ".parquet" in part.path.suffixes:
+                    batches = _of_parquet(part, list(columns.values()), many)
+                else:
+                    batches = rows.collect_batches(chunk_size=many, maintain_order=True, engine="streaming")
+                for batch in batches:
+                    yield batch.select(_under_new_names(columns))
+
+    def _require(self, names: list[str]) -> None:
+        lacking = [name for name in names if name not in self.names]
         if lacking:
             raise UserError(f"{self.path} has no column {lacking[0]!r}; it has {', '.join(self.names)}")
-        self._require_one_type(list(columns.values()))
-        with _readable(self.path):
-            return pl.concat(
-                rows.select(
-                    pl.col(name).alias(ours) if ours == "time" else pl.col(name).cast(pl.String).alias(ours)
-                    for ours, name in columns.items()
-                )
-                for rows in self.parts.values()
-            ).collect(engine="streaming")
+        self._require_one_type(names)
 
     def _require_one_type(self, columns: list[str]) -> None:
         """An item 7 in one part and 7.0 in another would be two."""
-        (first, types), *others = ((name, rows.collect_schema()) for name, rows in self.parts.items())
+        (first, types), *others = ((part.name, rows.collect_schema()) for part, rows in self.parts)
         for other, of_other in others:
             for column in columns:
                 if of_other[column] != types[column]:
@@ -106,9 +118,28 @@ def _scan(part: Part, skip_bad_lines: bool) -> pl.LazyFrame:
             rows = scan_csv(path, "\t" if atomic else ",", **options)
             if atomic:
                 rows = rows.rename({name: name.split(":")[0] for name in rows.collect_schema().names()})
-        rows = rows.with_columns(pl.lit(value, pl.String).alias(key) for key, value in part.keys.items())
+        rows = rows.with_columns(_keys(part))
         rows.collect_schema()  # what cannot be read is found here
         return rows
+
+
+def _keys(part: Part) -> list[pl.Expr]:
+    return [pl.lit(value, pl.String).alias(key) for key, value in part.keys.items()]
+
+
+def _under_new_names(columns: dict[str, str]) -> list[pl.Expr]:
+    return [
+        pl.col(name).alias(ours) if ours == "time" else pl.col(name).cast(pl.String).alias(ours)
+        for ours, name in columns.items()
+    ]
+
+
+def _of_parquet(part: Part, names: list[str], many: int) -> Iterator[pl.DataFrame]:
+    """polars' batches of Parquet would grow with the file."""
+    own = [name for name in dict.fromkeys(names) if name not in part.keys]
+    with pq.ParquetFile(part.path, pre_buffer=False) as file:
+        for batch in file.iter_batches(many, columns=own):
+            yield pl.DataFrame(pl.from_arrow(batch)).with_columns(_keys(part))
 
 
 def read_items(path: Path, item: str, properties: dict[str, str], skip_bad_lines: bool) -> pl.DataFrame:
@@ -137,5 +168,5 @@ def _readable(path: Path) -> Iterator[None]:
     """What polars and the system say of a file they cannot read, as UserError."""
     try:
         yield
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error

@@ -54,7 +54,10 @@ def choose_sample(
     """
     file = Path(feature_map.data_dir, "encoded", "test.npz")
     if not file.is_file():
-        raise UserError(f"data set {params['dataset_id']} has no test data, from which the user is taken")
+        raise UserError(
+            f"data set {params['dataset_id']} has no test data, from which the user is taken, or was built with "
+            "data_loader: flat"
+        )
     split = load_split(file)
     column = params.get("group_id") or "user_id"
     if column not in {spec["name"] for spec in encoder.columns}:

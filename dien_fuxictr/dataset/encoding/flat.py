@@ -1,0 +1,199 @@
+"""Samples in files -> ids: vocabularies and the catalogue of behaviours by counts, histories mapped, not loaded."""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from dien_fuxictr.common.errors import UserError
+
+from ..samples.disk import Disk, chunks
+from ..samples.flat import AT_ONCE, TOKENS, FlatSamples
+from ..samples.protocols import SPLITS
+from ..samples.samples import LEFT_OUT
+from .catalogue import FOLDER, tuples_of
+from .encoded import LAYOUT
+from .processor import InProcessFeatureProcessor
+from .reading import source_of
+
+COLUMN = "flat_columns"
+"""Key of layout.json: feature -> the column of the log that it is made of."""
+
+
+class FlatFeatureProcessor(InProcessFeatureProcessor):
+    """As its base, from the counts of samples in files.
+
+    Raises:
+        UserError: a feature that samples in files do not have.
+    """
+
+    def fit_flat(self, samples: FlatSamples, latest: int) -> None:
+        """Fit, as `fit_splits`; the histories were cut to the `latest` behaviours."""
+        if (names := [label["name"] for label in self.label_cols]) != ["label"]:
+            raise UserError(f"data_loader: flat has one label, named label; label_col has {', '.join(names)}")
+        for column in self.feature_cols:
+            flat_column(column, samples)
+            if column["type"] == "sequence" and column.get("max_len", 0) < latest:
+                raise UserError(
+                    f"column {column['name']}: data_loader: flat needs a max_len of {latest} or more, to which the "
+                    f"build cuts histories, but it is {column.get('max_len', 'missing')}"
+                )
+        self._fit(samples, None, latest)
+
+    def _statistics_of(self, column: dict, train: FlatSamples, meta: None) -> dict:
+        name = flat_column(column, train)
+        fitted = ("train", LEFT_OUT)
+        if column["type"] == "sequence":
+            counts = train.history_counts[name]
+            return {"value_counts": _by_word(train.words[name], counts), "max_len": max(train.longest, 1)}
+        if column["type"] == "meta" and not column.get("remap", True):
+            return {}
+        counts = train.target_counts(name, (*fitted, "valid", "test") if column["type"] == "meta" else fitted)
+        return {"value_counts": _by_word(train.words[name].cast(_dtype(column)), counts)}
+
+
+def flat_column(column: dict, samples: FlatSamples) -> str:
+    """The column of the log that a feature is made of.
+
+    Raises:
+        UserError: there is none.
+    """
+    source = source_of(column)
+    known = {name: name for name in samples.words if name not in TOKENS}
+    if column["type"] == "sequence":
+        short = {"item_id": "item_history", "cate_id": "cate_history"}
+        known = {short.get(name, f"{name}_history"): name for name in samples.words if name != "user_id"}
+    if column["type"] not in ("categorical", "meta", "sequence") or source not in known:
+        raise UserError(
+            f"column {column['name']}: data_loader: flat has no {column['type']} column {source}; it has "
+            f"{', '.join(known)}"
+        )
+    return known[source]
+
+
+def encode_flat(processor: FlatFeatureProcessor, samples: FlatSamples, latest: int, folder: Path) -> None:
+    """Fit, and write all that a data set's folder holds, the samples' own arrays but for those beside them.
+
+    Args:
+        processor: not fitted yet, its `data_dir` is `folder`.
+        samples: in `folder`/encoded.
+        latest: to how many of the latest behaviours histories were cut.
+        folder: of the data set.
+    """
+    processor.fit_flat(samples, latest)
+    encoder = processor.encoder()
+    disk = samples.disk
+    sources: dict[str, str] = {}
+    tables: dict[str, list[str]] = {}
+    for column in encoder.columns:
+        name = column["name"]
+        sources[name] = flat_column(column, samples)
+        ids = encoder.of_words(column, samples.words[sources[name]])
+        np.save(disk.folder / f"ids_{name}.npy", ids)
+        if column["type"] == "sequence":
+            tables.setdefault(column.get("padding", "post"), []).append(name)
+    layout = {
+        "tables": list(tables.values()),
+        "padding": {name: padding for padding, names in tables.items() for name in names},
+        "truncated": {},
+        COLUMN: sources,
+    }
+    (disk.folder / LAYOUT).write_text(json.dumps(layout, indent=4))
+    oov = {c["name"]: encoder.vocabularies[c["vocabulary"]]["__OOV__"] for c in encoder.columns if "vocabulary" in c}
+    _save_catalogues(samples, layout, processor, oov, folder)
+    for split in SPLITS:
+        logging.info(f"Encoded {split}: {2 * len(samples.positives(split))} rows")
+
+
+def _save_catalogues(
+    samples: FlatSamples, layout: dict, processor: FlatFeatureProcessor, oov: dict[str, int], folder: Path
+) -> None:
+    """As `save_catalogues`, a part of the rows at a time."""
+    (folder / FOLDER).mkdir(exist_ok=True)
+    used = samples.disk.open("used", bool)
+    for table in layout["tables"]:
+        for fields in tuples_of(table, processor.feature_map.features):
+            ids = [np.load(samples.disk.folder / f"ids_{name}.npy") for name in fields]
+            codes = [samples.column(layout[COLUMN][name]) for name in fields]
+            keys = [str(number) for number in range(len(fields))]
+            counts: pl.DataFrame | None = None
+            for part in chunks(samples.rows, AT_ONCE):
+                rows = np.flatnonzero(used[part]) + part.start
+                behaviours = pl.DataFrame(
+                    {key: of_word[of_row[rows]] for key, of_word, of_row in zip(keys, ids, codes, strict=True)}
+                )
+                known = behaviours.filter((pl.col("0") != 0) & (pl.col("0") != oov[fields[0]]))
+                more = known.group_by(keys).agg(pl.len().cast(pl.Int64).alias("count"))
+                counts = more if counts is None else pl.concat([counts, more]).group_by(keys).agg(pl.col("count").sum())
+            assert counts is not None
+            counts = counts.sort(keys)
+            arrays = {name: counts[key].to_numpy() for name, key in zip(fields, keys, strict=True)}
+            np.savez(
+                folder / FOLDER / f"{fields[0]}.npz", allow_pickle=False, **arrays, count=counts["count"].to_numpy()
+            )
+
+
+def _by_word(words: pl.Series, counts: np.ndarray) -> dict:
+    return {word: count for word, count in zip(words.to_list(), counts.tolist(), strict=True) if count}
+
+
+def _dtype(column: dict) -> type[pl.DataType]:
+    return {"str": pl.String, "int": pl.Int64, "float": pl.Float64}[column["dtype"]]
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """Ids of the rows of a column: (rows,), computed when they are taken."""
+
+    ids: np.ndarray
+    codes: np.ndarray
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        return self.ids[self.codes[rows]]
+
+
+@dataclass(frozen=True)
+class FlatSplit:
+    """A split whose arrays are mapped from files.
+
+    Sample s is, below the number of positives, positive s, else the negative of positive s less that number.
+
+    Attributes:
+        columns: feature that is no sequence -> ids by row of the log.
+        sequences: sequence -> ids likewise.
+        layout: layout.json.
+        positives, negatives, length: see `samples.flat`.
+    """
+
+    columns: dict[str, _Looked]
+    sequences: dict[str, Any]
+    layout: dict
+    positives: np.ndarray
+    negatives: np.ndarray
+    length: np.ndarray
+
+    def __len__(self) -> int:
+        return 2 * len(self.positives)
+
+    @classmethod
+    def load(cls, path: Path) -> "FlatSplit":
+        """Map a split: `encoded/rows_<split>.bin`."""
+        disk, split = Disk(path.parent), path.stem.removeprefix("rows_")
+        layout = json.loads((path.parent / LAYOUT).read_text())
+        kinds = {name: np.int8 if source in TOKENS else np.int32 for name, source in layout[COLUMN].items()}
+        looked = {
+            name: _Looked(np.load(path.parent / f"ids_{name}.npy"), disk.open(source, kinds[name]))
+            for name, source in layout[COLUMN].items()
+        }
+        return cls(
+            {name: column for name, column in looked.items() if name not in layout["padding"]},
+            {name: column for name, column in looked.items() if name in layout["padding"]},
+            layout,
+            disk.open(f"rows_{split}", np.int64),
+            disk.open(f"negative_{split}", np.int64),
+            disk.open("length", np.int32),
+        )

@@ -1,0 +1,287 @@
+"""The samples of a log that need not fit in memory: as `sampling.make_samples`, a part of the users at a time.
+
+The draws are the same, number by number: what is permuted over the whole log is permuted in a file. What is made lies
+in a folder, an array a file (`disk.py`), a value a row of the sorted log:
+
+- `<column>` (int32) of item_id, cate_id, the side columns and user_id: number of the value in `words[column]`, which
+  ascend; session and day tokens likewise, as `session` and `day` (int8).
+- `length` (int32): the row's history are so many rows before it.
+- `used` (bool): whether the history of a training sample holds the row.
+- `rows_<split>` (int64): rows that are positives; `negative_<split>` (int64): the rows that are their negatives.
+- `rows_left_out`, `negative_left_out`: likewise, of training rows that `targets_per_user` leaves out.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from dien_fuxictr.common.errors import UserError
+
+from . import negatives, protocols, targets
+from .disk import Disk, chunks
+from .protocols import SPLITS, UNUSED
+from .ranges import RangeReader, coverage
+from .samples import LEFT_OUT
+from .sampling import event_places, preceding, stream
+from .time_tokens import CYCLE, time_tokens
+
+PART_ROWS = 200_000
+"""About so many rows are sorted at once."""
+AT_ONCE = 100_000
+"""So many are read at once."""
+TOKENS = {"session": "session_history", "day": "day_history"}
+
+Batches = Callable[[], Iterator[tuple[pl.DataFrame, pl.Series]]]
+"""Reads the log again: checked rows, and a number of each that equal rows share."""
+
+
+@dataclass
+class FlatSamples:
+    """Samples in a folder.
+
+    Attributes:
+        disk: the folder.
+        words: column -> its distinct values, ascending.
+        rows: of the sorted log.
+        longest: the longest history of a training sample, before the columns cut it.
+        history_counts: column -> (V,) how often each word occurs in the histories of training samples.
+    """
+
+    disk: Disk
+    words: dict[str, pl.Series]
+    rows: int = 0
+    longest: int = 0
+    history_counts: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def column(self, name: str) -> np.ndarray:
+        """Numbers of the values of a column, (rows,)."""
+        return self.disk.open(name, np.int8 if name in TOKENS else np.int32)
+
+    def positives(self, split: str) -> np.ndarray:
+        """(P,) rows of the log."""
+        return self.disk.open(f"rows_{split}", np.int64)
+
+    def negatives(self, split: str) -> np.ndarray:
+        """(P,) rows of the log, one for each of the positives."""
+        return self.disk.open(f"negative_{split}", np.int64)
+
+    def target_counts(self, column: str, splits: tuple[str, ...]) -> np.ndarray:
+        """(V,) how often each word occurs in the samples of some splits; a negative has the user of its positive."""
+        codes, counts = self.column(column), np.zeros(len(self.words[column]), np.int64)
+        for split in splits:
+            positive = self.positives(split)
+            for rows in (positive, positive if column == "user_id" else self.negatives(split)):
+                for part in chunks(len(rows), AT_ONCE):
+                    counts += np.bincount(codes[rows[part]], minlength=len(counts))
+        return counts
+
+
+def make_flat_samples(batches: Batches, side: tuple[str, ...], options: dict, disk: Disk) -> FlatSamples:
+    """Samples of a log of behaviours without labels, by the options of `options.py`.
+
+    Args:
+        batches: reads the log.
+        side: its side columns.
+        options: checked.
+        disk: an empty folder.
+
+    Raises:
+        UserError: as `make_samples`.
+    """
+    columns = ("user_id", "item_id", "cate_id", *side)
+    words, rows = _words(batches, columns)
+    tokens = pl.Series([str(number) for number in range(1, CYCLE + 1)])
+    samples = FlatSamples(disk, words | dict.fromkeys(TOKENS, tokens))
+    parts = -(-rows // PART_ROWS)
+    record = np.dtype([("row", "i8"), ("time", "i8"), ("hash", "u8"), *((name, "i4") for name in columns)])
+    latest = _cut(batches, words, record, parts, disk)
+    kept = _drop_repeated(record, parts, rows, options["duplicates"], disk)
+    samples.rows = rows if kept is None else int(kept[-1])
+    tie = _ties(samples.rows, options, disk)
+    for part in range(parts):
+        log = disk.open(f"part{part}", record)
+        _add_part(samples, log, columns, tie, kept, latest, options)
+        disk.path(f"part{part}").unlink(missing_ok=True)
+    for name in ("tie", "kept"):
+        disk.path(name).unlink(missing_ok=True)
+    _draw_negatives(samples, options)
+    return samples
+
+
+def _words(batches: Batches, columns: tuple[str, ...]) -> tuple[dict[str, pl.Series], int]:
+    words: dict[str, pl.Series] = {}
+    rows = 0
+    for log, _ in batches():
+        rows += log.height
+        for name in columns:
+            new = log[name].unique()
+            words[name] = pl.concat([words[name], new]).unique() if name in words else new
+    return {name: values.sort() for name, values in words.items()}, rows
+
+
+def _cut(batches: Batches, words: dict[str, pl.Series], record: np.dtype, parts: int, disk: Disk) -> int:
+    """Write the rows into files cut by user; returns the latest time."""
+    kinds = {name: pl.Enum(values) for name, values in words.items()}
+    users, row, latest = len(words["user_id"]), 0, np.iinfo(np.int64).min
+    for log, equal in batches():
+        rows = np.empty(log.height, record)
+        rows["row"] = np.arange(row, row + log.height)
+        rows["time"], rows["hash"] = log["time"].to_numpy(), equal.to_numpy()
+        for name, kind in kinds.items():
+            rows[name] = log[name].cast(kind).to_physical().to_numpy()
+        row += log.height
+        latest = max(latest, int(rows["time"].max()))
+        part = rows["user_id"].astype(np.int64) * parts // users
+        for number in np.unique(part):
+            disk.append(f"part{number}", rows[part == number])
+    return latest
+
+
+def _drop_repeated(record: np.dtype, parts: int, rows: int, duplicates: str, disk: Disk) -> np.ndarray | None:
+    """Leave rows out that equal an earlier one; returns how many rows up to each are kept, None where all are."""
+    kept = disk.new("kept", np.int64, rows)
+    dropped = 0
+    for part in range(parts):
+        log = disk.open(f"part{part}", record)
+        first = np.zeros(len(log), bool)
+        first[np.unique(log["hash"], return_index=True)[1]] = True
+        dropped += np.count_nonzero(~first)
+        if duplicates == "keep":
+            continue
+        kept[log["row"]] = first
+        if not first.all():
+            few = np.array(log[first])
+            disk.path(f"part{part}").unlink()
+            disk.append(f"part{part}", few)
+    if dropped:
+        treated = "Dropped" if duplicates == "drop" else "Kept"
+        logging.info(f"{treated} {dropped} rows that equal an earlier one in all columns that are read")
+    if not dropped or duplicates == "keep":
+        return None
+    total = 0
+    for part in chunks(rows, AT_ONCE):
+        kept[part] = total + np.cumsum(kept[part])
+        total = int(kept[part.stop - 1])
+    return kept
+
+
+def _ties(rows: int, options: dict, disk: Disk) -> np.ndarray:
+    tie = disk.new("tie", np.int64, rows)
+    for part in chunks(rows, AT_ONCE):
+        tie[part] = np.arange(part.start, part.stop)
+    if options["ties"] == "random":
+        stream(options, "ties").shuffle(tie)
+    return tie
+
+
+def _add_part(
+    samples: FlatSamples,
+    log: np.ndarray,
+    columns: tuple[str, ...],
+    tie: np.ndarray,
+    kept: np.ndarray | None,
+    latest: int,
+    options: dict,
+) -> None:
+    """Sort the users of a part, and write what can be said of their rows without the others."""
+    disk, base = samples.disk, len(samples.column("item_id"))
+    row = log["row"] if kept is None else kept[log["row"]] - 1
+    log = log[np.lexsort((tie[row], log["time"], log["user_id"]))]
+    user, time = log["user_id"].astype(np.int64), log["time"]
+    frame = pl.DataFrame({"user_id": user, "time": time, "event_time": time})
+    own, event, events = event_places(frame)
+    start, length = preceding(frame, own, own, time, options, end=np.arange(len(log)))
+    split = _splits(user, event, events, time, latest, len(samples.words["user_id"]), options)
+    split = np.where(length >= options["min_history"], split, UNUSED)
+    for name in columns:
+        disk.append(name, log[name])
+    tokens = time_tokens(frame, options["session_gap"])
+    for name, column in TOKENS.items():
+        disk.append(name, (tokens[column].cast(pl.Int8) - 1).to_numpy())
+    disk.append("length", length.astype(np.int32))
+    for number, name in enumerate(SPLITS):
+        disk.append(f"rows_{name}", base + np.flatnonzero(split == number))
+    trained = split == SPLITS.index("train")
+    if options.get("targets_per_user"):
+        disk.append("rank", targets.ranks(event, events, options["test_last"])[trained])
+    times = 2 * coverage(start[trained], length[trained], len(log))
+    disk.append("used", times > 0)
+    samples.longest = max(samples.longest, int(length[trained].max(initial=0)))
+    codes = {name: log[name] for name in columns} | {name: samples.column(name)[base:] for name in TOKENS}
+    for name, values in codes.items():
+        counted = np.bincount(values, weights=times, minlength=len(samples.words[name])).astype(np.int64)
+        samples.history_counts[name] = samples.history_counts.get(name, 0) + counted
+
+
+def _splits(
+    user: np.ndarray,
+    event: np.ndarray,
+    events: np.ndarray,
+    time: np.ndarray,
+    latest: int,
+    users: int,
+    options: dict,
+) -> np.ndarray:
+    """As `assign_splits`, for some of the users."""
+    protocol = options["protocol"]
+    if protocol == "last":
+        every = np.arange(users)
+        rng = stream(options, "users")
+        of_user = protocols.last(
+            every, np.zeros_like(every), np.ones_like(every), options["folds"], options["fold"], rng
+        )
+        return np.where(event == events - 1, of_user[user], UNUSED)
+    if protocol == "leave_one_out":
+        return protocols.leave_one_out(event, events, options["test_last"])
+    if protocol == "time":
+        cuts = (protocols.parse_time(options[name], name) for name in ("valid_from", "test_from"))
+        return protocols.by_time(time, *cuts)
+    days = options["target_days"], options["valid_days"], options["test_days"]
+    return protocols.window(np.append(time, latest), *days)[:-1]
+
+
+def _draw_negatives(samples: FlatSamples, options: dict) -> None:
+    disk, item = samples.disk, samples.column("item_id")
+    lengths = disk.open("length", np.int32)
+    many = options.get("targets_per_user") or 0
+    for number, name in enumerate(SPLITS):
+        rows = samples.positives(name)
+        if not len(rows):
+            raise UserError(
+                f"the {name} split is empty: {len(samples.words['user_id'])} users and {samples.rows} rows are too few "
+                f"for protocol {options['protocol']} with these options"
+            )
+        length, start = (disk.scratch(len(rows)) for _ in range(2))
+        for part in chunks(len(rows), AT_ONCE):
+            length[part] = lengths[rows[part]]
+            start[part] = rows[part] - length[part]
+        histories = RangeReader(item) if options["exclude_history"] else None
+        forbidden = negatives.Forbidden(item, rows, start, length, histories)
+        rank = disk.open("rank", np.int64) if many and name == "train" else None
+        if rank is not None and options["negatives"] == "matched":
+            strata = disk.new("strata", np.int8, len(rows))
+            for part in chunks(len(rows), AT_ONCE):
+                strata[part] = targets.strata(rank[part], many)
+            drawn = negatives.matched_within(
+                strata,
+                forbidden,
+                lambda stratum: stream(options, "negatives", len(SPLITS) + stratum),
+                disk.scratch,
+            )
+        else:
+            sampler = negatives.SAMPLERS[options["negatives"]]
+            drawn = sampler(forbidden, stream(options, "negatives", number), disk.scratch)
+        for part in chunks(len(rows), AT_ONCE):
+            if rank is None:
+                disk.append(f"negative_{name}", drawn[part])
+                continue
+            late = rank[part] <= many
+            for kind, kept in (("late", late), (LEFT_OUT, ~late)):
+                disk.append(f"rows_{kind}", rows[part][kept])
+                disk.append(f"negative_{kind}", drawn[part][kept])
+        if rank is not None:
+            for what in ("rows", "negative"):
+                disk.path(f"{what}_late").rename(disk.path(f"{what}_train"))

@@ -1,0 +1,269 @@
+"""`data_loader: flat`: the rows of `in_memory`, in memory that does not grow with the log."""
+
+import copy
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from fuxictr.features import FeatureMap
+from made_data import FEATURE_COLS, entry
+from pages import ROOT
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.loading import checks
+from dien_fuxictr.dataset.loading.flat import FlatDataLoader
+from dien_fuxictr.dataset.loading.prepare import prepare_dataset
+from dien_fuxictr.dataset.samples import flat, negatives, ranges
+from dien_fuxictr.dataset.samples.disk import Disk
+
+MAX_LEN = 12
+FULL = pytest.mark.full
+NAMES = {"user": "uid", "item": "iid", "category": "cid", "time": "ts"}
+
+
+def made_log(rows: int, users: int, items: int) -> pl.DataFrame:
+    """Popular items, ties within an hour, and rows that are there twice."""
+    rng = np.random.default_rng(0)
+    item = np.minimum(rng.exponential(items / 5, rows).astype(int), items - 1)
+    log = pl.DataFrame(
+        {
+            "uid": rng.integers(users, size=rows),
+            "iid": item,
+            "cid": item % 37,
+            "brand": item * 7 % 11,
+            "ts": 1_700_000_000 + rng.integers(0, 60 * 86_400, rows) // 3600 * 3600,
+        }
+    )
+    return pl.concat([log, log[: rows // 50]])
+
+
+def columns() -> list[dict]:
+    item = copy.deepcopy(FEATURE_COLS[2]) | {"max_len": MAX_LEN}
+    tokens = {key: value for key, value in item.items() if key != "share_embedding"}
+    return [
+        FEATURE_COLS[0],
+        {**FEATURE_COLS[1], "name": ["item_id", "cate_id", "brand"]},
+        item,
+        {**item, "name": "cate_history", "share_embedding": "cate_id"},
+        {**item, "name": "brand_history", "share_embedding": "brand"},
+        {**tokens, "name": "session_history"},
+        {**tokens, "name": "day_history"},
+    ]
+
+
+def built(folder: Path, log: pl.DataFrame, loader: str, more: dict | None = None, **options) -> dict:
+    """The entry of a data set of the log, prepared."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log.write_parquet(folder / "log.parquet")
+    build = {"source": "log", "input": str(folder / "log.parquet"), **NAMES, "side": "brand", "max_len": MAX_LEN}
+    params = {"feature_cols": columns(), "build": build | options, "data_loader": loader, "min_categr_count": 2}
+    return prepare_dataset(entry(folder, folder / loader, "parquet", **(params | (more or {}))))
+
+
+def feature_map_of(params: dict) -> FeatureMap:
+    folder = Path(params["data_root"], params["dataset_id"])
+    feature_map = FeatureMap(params["dataset_id"], str(folder))
+    feature_map.load(str(folder / "feature_map.json"), params)
+    return feature_map
+
+
+def loader_of(params: dict, split: str = "train", **options) -> FlatDataLoader:
+    options = {"batch_size": 512, "trim_histories": False} | options
+    return params["data_loader"](feature_map_of(params), params[f"{split}_data"], split=split, **options)
+
+
+def rows_of(params: dict, split: str) -> tuple[list[str], np.ndarray]:
+    """The encoded rows of an epoch, sorted."""
+    batches = list(loader_of(params, split, shuffle=split == "train"))
+    names = sorted(batches[0])
+    wide = np.concatenate(
+        [
+            np.concatenate([b[name].reshape(len(b["label"]), -1).numpy().astype(np.int64) for name in names], 1)
+            for b in batches
+        ]
+    )
+    return names, wide[np.lexsort(wide.T)]
+
+
+def assert_the_same_set(one: dict, other: dict) -> None:
+    for split in ("train", "valid", "test"):
+        (names, rows), (of_other, rows_of_other) = rows_of(one, split), rows_of(other, split)
+        assert names == of_other and np.array_equal(rows, rows_of_other)
+    folders = [Path(params["data_root"], params["dataset_id"]) for params in (one, other)]
+    for file in ("feature_map.json", "feature_vocab.json", "encoder.json"):
+        assert len({(folder / file).read_bytes() for folder in folders}) == 1
+    for file in (folders[0] / "behaviour_catalogue").iterdir():
+        of_one, of_other = (np.load(folder / "behaviour_catalogue" / file.name) for folder in folders)
+        assert of_one.files == of_other.files
+        for name in of_one.files:
+            assert np.array_equal(of_one[name], of_other[name])
+
+
+TIMES = {"protocol": "time", "valid_from": "2023-12-20", "test_from": "2024-01-01"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"exclude_history": True},
+        {"exclude_history": True, "negatives": "popularity", "ties": "file", "seed": 1},
+        {"negatives": "uniform", "duplicates": "keep"},
+        {"protocol": "last", "folds": 5, "fold": 2},
+        {**TIMES, "session_gap": 86_400},
+        {"protocol": "window", "target_days": 20, "history_days": 7, "min_history": 2},
+        {"test_last": 2, "targets_per_user": 3},
+        {"targets_per_user": 2, "negatives": "popularity"},
+    ],
+    ids=str,
+)
+def test_the_rows_are_those_in_memory(options: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flat, "PART_ROWS", 700)
+    monkeypatch.setattr(flat, "AT_ONCE", 333)
+    monkeypatch.setattr(negatives, "AT_ONCE", 501)
+    monkeypatch.setattr(ranges, "AT_ONCE", 101)
+    log = made_log(4000, 150, 400)
+    assert_the_same_set(*(built(tmp_path, log, loader, **options) for loader in ("in_memory", "flat")))
+
+
+def test_a_log_of_100_000_behaviours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flat, "PART_ROWS", 30_000)
+    log = made_log(100_000, 4000, 3000)
+    assert_the_same_set(*(built(tmp_path, log, loader) for loader in ("in_memory", "flat")))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    return built(tmp_path_factory.mktemp("small"), made_log(2000, 100, 200), "flat")
+
+
+def test_the_order_is_seeded_and_taken_up_at_any_batch(small: dict) -> None:
+    loader = loader_of(small, shuffle=True, batch_size=100)
+
+    def epoch(seed: int, skipped: int = 0) -> list[torch.Tensor]:
+        torch.manual_seed(seed)
+        batches = iter(loader)
+        torch.manual_seed(99)  # the order is drawn as the iterator starts
+        return [batch["item_history"] for batch in itertools.islice(batches, skipped, None)]
+
+    whole = epoch(1)
+    assert len(whole) == len(loader) and all(map(torch.equal, epoch(1, 5), whole[5:]))
+    assert not torch.equal(epoch(2)[0], whole[0])
+
+
+def test_batches_are_as_long_as_their_longest_history(small: dict) -> None:
+    batch = next(iter(loader_of(small, "valid", batch_size=3, trim_histories=True)))
+    lengths = (batch["item_history"] > 0).sum(1)
+    assert batch["item_history"].shape == (3, int(lengths.max()))
+    assert batch["item_id"].dtype == torch.int64 and batch["label"].dtype == torch.float32
+
+
+def test_what_is_encoded_is_checked(small: dict) -> None:
+    fields = {"dien_sequence_field": ("item_history", "cate_history")}
+    checks.check_encoded(feature_map_of(small), {**small, **fields})
+
+
+def test_one_side_of_padding_is_checked(tmp_path: Path) -> None:
+    cols = columns()
+    cols[3]["padding"] = "pre"
+    params = built(tmp_path, made_log(2000, 100, 200), "flat", {"feature_cols": cols})
+    with pytest.raises(UserError, match="item_history has padding: post, cate_history has"):
+        checks.check_encoded(feature_map_of(params), {**params, "x_sequence_field": ("item_history", "cate_history")})
+
+
+@pytest.mark.parametrize(
+    ("more", "options", "message"),
+    [
+        ({"build": None, "train_data": "log.parquet"}, {}, "data_loader: flat needs a build section"),
+        ({}, {"label": "brand"}, "data_loader: flat cannot build with label; data_loader: in_memory can"),
+        ({}, {"history_order": "shuffled"}, "data_loader: flat cannot build with history_order: shuffled"),
+        ({}, {"format": "csv"}, "data_loader: flat cannot build with format: csv"),
+        ({}, {"input": "gone.parquet"}, "raw file gone.parquet does not exist"),
+        ({}, {"max_len": 13}, "column item_history: data_loader: flat needs a max_len of 13 or more"),
+        ({}, {"category": "shop"}, "has no column 'shop'"),
+        ({}, {**TIMES, "test_from": "2034-01-01"}, "the test split is empty: 100 users and"),
+        ({"rebuild_dataset": False}, {}, "data_loader: flat reads csv and raw parquet"),
+        ({"feature_cols": [{**FEATURE_COLS[1], "name": "price"}]}, {}, "price: data_loader: flat has no categorical"),
+    ],
+)
+def test_what_cannot_be_built(more: dict, options: dict, message: str, tmp_path: Path) -> None:
+    log = made_log(1000, 100, 200).unique()
+    if "train_data" in more:
+        more = {**more, **{f"{split}_data": str(tmp_path / "log.parquet") for split in ("train", "valid", "test")}}
+    with pytest.raises(UserError, match=message):
+        built(tmp_path, log, "flat", more, **options)
+    assert not (tmp_path / "flat" / "made").exists()
+
+
+def test_rows_sorted_by_length_are_refused(small: dict) -> None:
+    with pytest.raises(UserError, match="cannot sort rows"):
+        loader_of(small, bucket_by_length=True)
+
+
+def test_times_that_change_their_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flat, "AT_ONCE", 100)
+    log = made_log(300, 10, 20).with_row_index()
+    log = log.with_columns(ts=pl.when(pl.col("index") < 200).then("ts").otherwise(pl.col("ts") * 1000))
+    with pytest.raises(UserError, match=r"'ts' holds numbers in s by their range at first, then numbers in ms"):
+        built(tmp_path, log, "flat")
+
+
+def test_a_disk_that_is_full(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"No space left|too large"):
+        Disk(tmp_path).new("huge", np.int64, 2**56)
+
+
+PEAK = """
+import json, sys, threading, time
+sys.path[:0] = {paths}
+from pathlib import Path
+from test_flat import built_from, flat, loader_of
+flat.PART_ROWS = {part_rows}
+peak = 0
+def watch():
+    global peak
+    while True:
+        with open("/proc/self/status") as status:
+            peak = max(peak, next(int(line.split()[1]) for line in status if line.startswith("RssAnon")))
+        time.sleep(0.005)
+threading.Thread(target=watch, daemon=True).start()
+params = built_from(Path(sys.argv[1]))
+building, peak = peak, 0
+for _ in loader_of(params, shuffle=True, batch_size=1024, trim_histories=True):
+    pass
+print(json.dumps([building, peak]))
+"""
+
+
+def built_from(folder: Path) -> dict:
+    build = {"source": "log", "input": str(folder / "log"), **NAMES, "side": "brand", "max_len": MAX_LEN}
+    params = {"feature_cols": columns(), "build": build, "data_loader": "flat", "verbose": 0}
+    return prepare_dataset(entry(folder, folder / "flat", "parquet", **params))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    ("few", "many", "part_rows"), [(60_000, 420_000, 25_000), pytest.param(400_000, 4_000_000, None, marks=FULL)]
+)
+def test_memory_does_not_grow_with_the_log(few: int, many: int, part_rows: int | None, tmp_path: Path) -> None:
+    """Of a process that builds and reads an epoch, without the pages of mapped files, which the system takes back."""
+    peaks = []
+    for rows in (few, many):
+        folder = tmp_path / str(rows)
+        (folder / "log").mkdir(parents=True)
+        for part in range(0, rows, few):
+            log = made_log(few, 10_000, 500).with_columns(ts=pl.col("ts") + part)
+            log.write_parquet(folder / "log" / f"{part}.parquet", row_group_size=50_000)
+        code = PEAK.format(
+            paths=[str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)], part_rows=part_rows or flat.PART_ROWS
+        )
+        command = [sys.executable, "-c", code, str(folder)]
+        run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+        peaks.append(json.loads(run.stdout.splitlines()[-1]))
+    for small, large in zip(*peaks, strict=True):
+        assert large < 1.1 * small, peaks
