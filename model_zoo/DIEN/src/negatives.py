@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .catalogue import Alternatives, Catalogue, none, read_catalogue
 from .fields import Field, SequenceFields, as_tuples, oov_index, vocabulary_of
 from .keywords import check_choice
+from .layers import across
 
 Source = Literal["column", "in_batch", "popularity", "uniform", "category", "mixed"]
 SOURCES = get_args(Source)
@@ -101,6 +102,11 @@ class NegativeSampler(nn.Module):
             if self.same_vocabulary:
                 valid = valid & (columns[0] != ids[0])
             return columns.unsqueeze(-1), valid.unsqueeze(-1)
+        ids, own = across.batch().gather(ids)
+        drawn, valid = self._draw(ids)
+        return drawn[:, own], valid[own]
+
+    def _draw(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         if self.every is not None:
             return self._alternatives(ids, self.every)
         pool = BatchPool(ids[:, self._known(ids)]) if self.catalogue is None else self.catalogue

@@ -5,11 +5,17 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from .layers import across
+
 
 @contextmanager
 def running_statistics(module: nn.Module, when: bool) -> Iterator[None]:
-    """One row has no batch statistics: batch normalisations use their running ones instead."""
-    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm1d) and m.training and when]
+    """One row has no batch statistics, unless others have more: batch normalisations use their running ones instead."""
+    norms = [
+        m
+        for m in module.modules()
+        if isinstance(m, nn.BatchNorm1d) and m.training and when and not across.batch().is_part
+    ]
     for norm in norms:
         norm.eval()
     try:

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import across
+
 
 class Dice(nn.Module):
     """Data-adaptive activation of DIN (Zhou et al., KDD 2018, eq. 3).
@@ -26,7 +28,7 @@ class Dice(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C). Returns (N, C)."""
-        own = self.training and len(x) > 1
+        own = self.training and (len(x) > 1 or across.batch().is_part)
         p = torch.sigmoid(
             F.batch_norm(x, self.running_mean, self.running_var, training=own, momentum=self.momentum, eps=self.eps)
         )

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .. import in_torch
+from .. import across, in_torch
 from ..packing import Packing
 from ..step_mlp import StepMLP
 from . import attention, auxiliary
@@ -55,7 +55,7 @@ def next_behaviour_loss(
     if net is None or not (kernels := plain(net)):
         return in_torch.next_behaviour_loss(states, behaviours, packing, negatives, has_negative, net, weight)
     counts = has_negative.any(dim=1) & (packing.place > 0)
-    share = counts.to(states.dtype) / counts.sum().clamp(min=1)
+    share = counts.to(states.dtype) / across.batch().divisor(int(counts.sum()))
     if weight is not None:
         share = share * weight
     shares = has_negative * (share / has_negative.sum(dim=1).clamp(min=1)).unsqueeze(1)

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .. import across
 from ..packing import Packing
 from ..step_mlp import StepMLP
 
@@ -35,7 +36,7 @@ def next_behaviour_loss(
     weights = torch.where(clicked, 1, 1 / present.sum(1)[step])
     if weight is not None:
         weights = weights * weight.index_select(0, following)[step]
-    return (F.softplus(torch.where(clicked, -logits, logits)) * weights).sum() / max(len(following), 1)
+    return (F.softplus(torch.where(clicked, -logits, logits)) * weights).sum() / across.batch().divisor(len(following))
 
 
 def _logits(h: Tensor, step: Tensor, chosen: Tensor, net: StepMLP | None) -> Tensor:
