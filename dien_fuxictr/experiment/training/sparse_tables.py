@@ -3,6 +3,7 @@
 Tables get sparse gradients, regularised where they have rows, and a lazy Adam; all else is trained as configured.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -33,12 +34,13 @@ def update_sparsely(model: BaseModel) -> None:
         if isinstance(module, nn.Embedding) and any(module.weight is table for table in tables.values()):
             module.sparse = True
     embeddings = {id(p) for m in model.modules() if type(m) is FeatureEmbeddingDict for p in m.parameters()}
+    finish: dict[nn.Parameter, Callable[[Tensor], None]] = {}
     for name, table in tables.items():
         of_embedding = id(table) in embeddings  # as the zoo tells them apart
         terms = get_regularizer(model._embedding_regularizer if of_embedding else model._net_regularizer)
-        table.register_post_accumulate_grad_hook(partial(_finish_gradient, name, terms))
+        finish[table] = partial(_finish_gradient, name, terms)
     model.regularization_loss = partial(_regularization_of_the_rest, model.regularization_loss, [*tables.values()])
-    model.optimizer = JointOptimizer(model.optimizer, [*tables.values()])
+    model.optimizer = JointOptimizer(model.optimizer, finish)
 
 
 class JointOptimizer:
@@ -46,14 +48,21 @@ class JointOptimizer:
 
     Args:
         optimizer: has taken no step; the tables are taken out of it.
-        tables: parameters with sparse gradients.
+        tables: parameters with sparse gradients, each with what finishes its gradient after a backward pass.
     """
 
-    def __init__(self, optimizer: Optimizer, tables: list[nn.Parameter]) -> None:
+    def __init__(self, optimizer: Optimizer, tables: dict[nn.Parameter, Callable[[Tensor], None]]) -> None:
+        self._tables = tables
         taken = set(map(id, tables))
         for group in optimizer.param_groups:
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in taken]
         self.dense, self.lazy = optimizer, LazyAdam(tables, optimizer.param_groups[0]["lr"])
+
+    def finish_gradients(self) -> None:
+        """Between the backward pass and the step; the gradients are those of the whole batch."""
+        for table, finish in self._tables.items():
+            if table.grad is not None:
+                finish(table)
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:

@@ -44,7 +44,7 @@ def test_a_loaded_state_goes_on_as_it_began():
 
 def test_the_dense_part_of_a_joint_optimizer_is_fused():
     table, rest = nn.Parameter(torch.ones(4, 2)), nn.Parameter(torch.ones(2))
-    joint = JointOptimizer(Adam([table, rest]), [table])
+    joint = JointOptimizer(Adam([table, rest]), {table: lambda _: None})
     fuse(joint)
     assert joint.dense.param_groups[0]["fused"] and "fused" not in joint.lazy.param_groups[0]
 
