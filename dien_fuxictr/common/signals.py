@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
@@ -74,6 +74,16 @@ class HeldBack:
             yield
         finally:
             self._is_allowed = False
+
+    def agree(self, largest: Callable[[int], int]) -> None:
+        """Let all of several processes have received what one of them has: they end at the same moment.
+
+        Args:
+            largest: gives each of them the largest of their numbers.
+        """
+        every = (None, KeyboardInterrupt, Terminated)
+        if found := every[largest(every.index(self.received))]:  # else one may have come in the meantime
+            self.received = found
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         error = Terminated if number == signal.SIGTERM else KeyboardInterrupt

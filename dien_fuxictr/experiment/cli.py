@@ -15,10 +15,14 @@ from dien_fuxictr.common.errors import exit_code
 from dien_fuxictr.common.files import require_writable
 
 from .configuration.config import Config, load_config
+from .device import device_of_worker, require_devices
 from .evaluation.new_rows import output_path, write_scores
 from .experiment import Experiment
 from .logs import RunLog
 from .options import add_experiment_options
+from .parallel.group import work_together
+from .parallel.launch import check_launch, goes_on, is_launched, launch
+from .parallel.workers import Workers
 from .report import Report
 from .results import append_result, results_file
 from .training.observer import Observer
@@ -30,6 +34,9 @@ examples:
   run_expid.py --expid DIEN_amazon --gpu 0              the same on the first GPU
   run_expid.py --expid DIEN_amazon --show-config        print the merged configuration and where each key comes from
   run_expid.py --expid DIEN_amazon --resume             go on with an interrupted run
+  run_expid.py --expid DIEN_amazon --workers 2          the same model, trained by two processes
+  torchrun --nproc-per-node 2 run_expid.py --expid DIEN_amazon
+                                                        the same, by your own launcher
   run_expid.py --expid DIEN_amazon --eval-only          metrics of the stored checkpoint
   run_expid.py --expid DIEN_amazon --predict new.csv --out scores.csv
 
@@ -56,6 +63,13 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add_experiment_options(parser)
     parser.add_argument("--strict", action="store_true", help="an unknown key in the configuration is an error")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="train one model in N processes of this machine, with the numbers of one: on the CPU, or on the GPUs "
+        "from --gpu on, one each; a worker that is killed resumes",
+    )
     parser.add_argument("--rebuild", action="store_true", help="build the data set anew where its inputs have changed")
     parser.add_argument(
         "--tensorboard", action="store_true", help="log losses, metrics, attention and gates beside the checkpoint"
@@ -87,6 +101,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name in ("report", "tensorboard"):
         if getattr(options, name) and (options.eval_only or options.predict):
             parser.error(f"--{name} goes with a training, not with --eval-only or --predict")
+    if options.workers is not None and options.predict:
+        parser.error("--workers goes with a training or --eval-only, not with --predict")
     return options
 
 
@@ -100,27 +116,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code, see `exit_code`.
     """
     options, log = parse_arguments(arguments), RunLog()
-    return exit_code(lambda: _run(options, log), "interrupted; nothing was saved", lambda: log.path)
+    given = sys.argv[1:] if arguments is None else arguments
+    return exit_code(lambda: _run(options, given, log), "interrupted; nothing was saved", lambda: log.path)
 
 
-def _run(options: argparse.Namespace, log: RunLog) -> int:
+def _run(options: argparse.Namespace, arguments: Sequence[str], log: RunLog) -> int:
+    count = None if is_launched() or options.show_config else options.workers
+    if count is not None:
+        check_launch(count)
+    require_devices(options.gpu, count)
+    if count is not None and count > 1:
+        load_config(options.config, options.expid, dict(options.settings))  # what is wrong there is said at once
+        return launch(count, main, arguments)
+    return work_together(partial(_work, options, log), device_of_worker(options.gpu))
+
+
+def _work(options: argparse.Namespace, log: RunLog, workers: Workers) -> int:
     config = load_config(options.config, options.expid, dict(options.settings))
     if options.show_config:
-        print(config.render())
-        for warning in config.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+        if workers.leads:
+            print(config.render())
+            for warning in config.warnings:
+                print(f"warning: {warning}", file=sys.stderr)
         return 0
     log.start()
+    if not workers.leads:
+        logging.disable(logging.WARNING)
     try:
-        _run_experiment(options, config, log)
+        _run_experiment(options, config, log, workers)
     finally:
         log.close()
     return 0
 
 
-def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) -> None:
+def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog, workers: Workers) -> None:
     logging.info(f"FuxiCTR version: {fuxictr.__version__}")
-    experiment = Experiment(config, options.gpu, options.strict)
+    experiment = Experiment(config, device_of_worker(options.gpu), options.strict, workers)
     log.path = experiment.folder / f"{options.expid}.log"
     for warning in experiment.warnings:
         logging.warning(warning)
@@ -133,24 +164,26 @@ def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog) ->
     elif options.eval_only:
         experiment.prepare(rebuild=options.rebuild)
         experiment.load()
-        log.append_if_possible()
+        if workers.leads:
+            log.append_if_possible()
         experiment.evaluate()
     else:
-        _train(options, experiment, log)
+        _train(options, experiment, log, workers)
 
 
-def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog) -> None:
+def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog, workers: Workers) -> None:
     results = results_file(options.config)
     require_writable(results, append=True)
     zoo = experiment.params.get("zoo")
-    report = Report(options.report, zoo) if options.report else None
+    report = Report(options.report, zoo) if options.report and workers.leads else None
     observers: list[Observer] = [report] if report else []
-    if options.tensorboard:
+    if options.tensorboard and workers.leads:
         events = experiment.folder / f"{options.expid}.tensorboard" / datetime.now().strftime("%Y%m%d-%H%M%S")
         observers.append(TensorBoard(events))
     experiment.prepare(rebuild=options.rebuild)
-    open_log = partial(log.open_file, append=options.resume)
-    experiment.fit(options.resume, observers, on_start=open_log)
+    resume = options.resume or goes_on(experiment.folder / f"{options.expid}.resume")
+    open_log = partial(log.open_file, append=resume) if workers.leads else lambda: None
+    experiment.fit(resume, observers, on_start=open_log)
     try:
         open_log()  # a resumed run that had finished took no step
         evaluations = experiment.evaluate()
@@ -158,6 +191,7 @@ def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog) -> 
             assert experiment.progress
             valid, test = evaluations.get("valid"), evaluations.get("test")
             report.save(experiment.model, experiment.config.params, experiment.progress, valid, test)
-        append_result(results, options.expid, experiment.params["dataset_id"], evaluations)
+        if workers.leads:
+            append_result(results, options.expid, experiment.params["dataset_id"], evaluations)
     except KeyboardInterrupt as error:
         raise type(error)("interrupted after training; --resume evaluates its weights") from error

@@ -1,5 +1,6 @@
 """One experiment from its configuration to predictions: what `run_expid.py` does, for Python."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -27,6 +28,7 @@ from .device import device_index
 from .evaluation.evaluate import Evaluation, evaluate
 from .evaluation.new_rows import predict_rows
 from .models import build_model, find_model, load_feature_map
+from .parallel.workers import ALONE, Workers
 from .techniques import prepare_training
 from .training import checkpoint
 from .training.allocator import keep_freed_memory
@@ -74,6 +76,7 @@ class Experiment:
         config: of `load_config`.
         gpu: index of the GPU, -1 for the CPU.
         strict: an unknown key is an error.
+        workers: who train it together, each with an experiment like this.
 
     Raises:
         UserError: as of `open_experiment`.
@@ -87,13 +90,16 @@ class Experiment:
         progress: of the last `fit`.
     """
 
-    def __init__(self, config: Config, gpu: int = -1, strict: bool = False) -> None:
+    def __init__(self, config: Config, gpu: int = -1, strict: bool = False, workers: Workers = ALONE) -> None:
         self.config = config
+        self.workers = workers
         self.params = deepcopy(config.params)
         self.warnings = [*config.warnings, *check_configuration(self.params, config.where, strict)]
         self.model_class = find_model(self.params["model"], self.params.get("zoo"))
         self.warnings += resolve_paths(self.params, config.folder)
         self.params["gpu"] = device_index(gpu, self.warnings)
+        if not workers.leads:
+            self.params["verbose"] = 0
         self.folder = Path(self.params["model_root"], self.params["dataset_id"])
         self.progress: Progress | None = None
         self._prepared = False
@@ -133,7 +139,8 @@ class Experiment:
         """
         if self._prepared:
             return
-        self.params = prepare_dataset(self.params, rebuild=rebuild)
+        with self.workers.leader_first():
+            self.params = prepare_dataset(self.params, rebuild=rebuild and self.workers.leads)
         feature_map = load_feature_map(self.params)
         check_encoded(feature_map, self.params)
         logging.info("Feature specs: " + print_to_json(feature_map.features))
@@ -157,7 +164,8 @@ class Experiment:
             UserError: another process trains this experiment; no validation data, nothing to resume, or a file that
                 cannot be written.
         """
-        with held(self.folder / f".{self.expid}.lock", f"expid {self.expid}"):
+        lock = held(self.folder / f".{self.expid}.lock", f"expid {self.expid}")
+        with lock if self.workers.leads else contextlib.nullcontext():
             trainer = self.trainer(on_start=on_start, observers=observers)
             if resume:
                 trainer.resume()
@@ -196,11 +204,11 @@ class Experiment:
             _, self._valid_loader = self.train_loaders()
         if self._valid_loader is not None:
             logging.info("****** Validation evaluation ******")
-            evaluations["valid"] = evaluate(self.model, self._valid_loader, self.params["metrics"])
+            evaluations["valid"] = evaluate(self.model, self._valid_loader, self.params["metrics"], self.workers)
         if self.params.get("test_data"):
             logging.info("******** Test evaluation ********")
             loader: Any = RankDataLoader(self.model.feature_map, stage="test", **self.params)
-            evaluations["test"] = evaluate(self.model, loader, self.params["metrics"])
+            evaluations["test"] = evaluate(self.model, loader, self.params["metrics"], self.workers)
         return evaluations
 
     def predict(self, rows: Any) -> np.ndarray:
@@ -235,6 +243,7 @@ class Experiment:
             technique=technique,
             max_gradient_norm=self.params.get("max_gradient_norm", 10.0),
             config={**self.config.params, DATA_CONTENT: self._data_content()},
+            workers=self.workers,
             **options,
         )
 

@@ -30,6 +30,10 @@ NOT_RUN = {
     ],
     "tests/house/test_packaging.py installs and runs it": ["pip install .", "run_expid --expid DIEN_amazon"],
     "changes the shell": [". .venv/bin/activate", "cd ~"],
+    "starts processes; tests/experiment/parallel/test_launch.py does the same": [
+        "python run_expid.py --expid DIEN_amazon --workers 2",
+        "torchrun --nproc-per-node 2 run_expid.py --expid DIEN_amazon",
+    ],
     "tests/test_readme.py runs it": [".venv/bin/python run_expid.py --expid DIEN_amazon"],
     "serves until a signal comes; tests/serving/test_cli.py runs it": [
         ".venv/bin/python run_serve.py --expid DIEN_amazon --port 8080",

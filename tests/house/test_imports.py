@@ -12,6 +12,7 @@ FLOORS = [
     {"dien_fuxictr.dataset.loading"},
     {"dien_fuxictr.dataset"},
     {"model_zoo"},
+    {"dien_fuxictr.experiment.parallel"},
     {"dien_fuxictr.experiment.evaluation"},
     {"dien_fuxictr.experiment.training", "dien_fuxictr.experiment.configuration"},
     {"dien_fuxictr.experiment"},

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dien_fuxictr.common.progress import progress_bar
 
+from ..parallel.workers import ALONE, Workers
 from .metrics import evaluate_metrics
 
 
@@ -42,31 +43,39 @@ def predict(model: BaseModel, loader: Iterable[dict[str, Tensor]]) -> np.ndarray
 
 
 @torch.no_grad()
-def evaluate(model: BaseModel, loader: Iterable[dict[str, Tensor]], metrics: Sequence[str]) -> Evaluation:
+def evaluate(
+    model: BaseModel, loader: Iterable[dict[str, Tensor]], metrics: Sequence[str], workers: Workers = ALONE
+) -> Evaluation:
     """Metrics of the model on a loader, logged as in the zoo.
 
     Args:
         model: put into evaluation mode.
         loader: batches with labels, and with `feature_map.group_id` where that is set.
         metrics: names, see `evaluate_metrics`.
+        workers: each scores whole batches, in turn, so that a batch's scores are one process's.
     """
     model.eval()
     group = model.feature_map.group_id
     predictions, labels, groups, seconds = [], [], [], 0.0
-    for batch in progress_bar(loader, model._verbose):
-        start = time.perf_counter()
-        predictions.append(model.forward(batch)["y_pred"].reshape(-1))
-        if predictions[-1].is_cuda:
-            torch.cuda.synchronize()
-        seconds += time.perf_counter() - start
+    scored = 0
+    for number, batch in enumerate(progress_bar(loader, model._verbose)):
         labels.append(model.get_labels(batch).reshape(-1))
+        if number % workers.count == workers.rank:
+            start = time.perf_counter()
+            predictions.append(model.forward(batch)["y_pred"].reshape(-1))
+            if predictions[-1].is_cuda:
+                torch.cuda.synchronize()
+            seconds += time.perf_counter() - start
+            scored += 1
+        else:
+            predictions.append(torch.zeros_like(labels[-1]))
         if group is not None:
             groups.append(model.get_group_id(batch).reshape(-1))
     group_id = torch.cat(groups).cpu().numpy() if groups else None
-    label, score = _numpy(labels), _numpy(predictions)
+    label, score = _numpy(labels), workers.sum(torch.cat(predictions).double()).cpu().numpy()
     logs = evaluate_metrics(label, score, metrics, group_id)
     logging.info("[Metrics] " + " - ".join(f"{name}: {value:.6f}" for name, value in logs.items()))
-    return Evaluation(logs, label, score, group_id, 1000 * seconds / len(predictions))
+    return Evaluation(logs, label, score, group_id, 1000 * seconds / max(scored, 1))
 
 
 def _numpy(parts: list[Tensor]) -> np.ndarray:

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from dien_fuxictr.common.errors import TrainingError
 
+from ..parallel.workers import ALONE, Workers
 from .gradients import clip_gradients, gradient_cause, gradient_norm, loss_cause, output_cause
+from .sparse_tables import JointOptimizer
 
 
 def clip_groups(model: BaseModel) -> list[list[nn.Parameter]]:
@@ -20,7 +22,12 @@ def clip_groups(model: BaseModel) -> list[list[nn.Parameter]]:
 
 
 def take_step(
-    model: BaseModel, groups: Sequence[Sequence[nn.Parameter]], batch: dict[str, Tensor], max_norm: float, where: str
+    model: BaseModel,
+    groups: Sequence[Sequence[nn.Parameter]],
+    batch: dict[str, Tensor],
+    max_norm: float,
+    where: str,
+    workers: Workers = ALONE,
 ) -> dict[str, float]:
     """Forward, backward, clipping, and a step of the model's optimizer.
 
@@ -30,6 +37,7 @@ def take_step(
         batch: with labels.
         max_norm: clip norm of each group's gradient.
         where: in the training this is, for messages.
+        workers: who take the step together.
 
     Returns:
         `train`, the loss; `target`, its part of the predictions; `gradient_norm`, of all groups, before clipping;
@@ -43,23 +51,27 @@ def take_step(
         return TrainingError(f"the {what} is not finite at {where}: {cause}; the optimizer has not moved")
 
     model.optimizer.zero_grad()
+    share = workers.share(batch, len(batch[model.feature_map.labels[0]]))
     try:
-        return_dict: dict[str, Any] = model.forward(batch)
-        y_true = model.get_labels(batch)
-        try:
-            loss = model.compute_loss(return_dict, y_true)
-        except RuntimeError as error:  # binary_cross_entropy on the CPU refuses a NaN prediction itself
-            if output_cause(return_dict) is None:
-                raise
-            raise not_finite("loss", loss_cause(model, return_dict, y_true)) from error
-        loss.backward()
+        with share.computed():
+            return_dict: dict[str, Any] = model.forward(share.batch)
+            y_true = model.get_labels(share.batch)
+            try:
+                loss = model.compute_loss(return_dict, y_true)
+            except RuntimeError as error:  # binary_cross_entropy on the CPU refuses a NaN prediction itself
+                if output_cause(return_dict) is None:
+                    raise
+                raise not_finite("loss", loss_cause(model, return_dict, y_true)) from error
+        share.backward(loss, list(model.parameters()))
+        if isinstance(model.optimizer, JointOptimizer):
+            model.optimizer.finish_gradients()
         target = model.loss_fn(return_dict["y_pred"].detach(), y_true, reduction="mean")
         watched = {"train": loss, "target": target}
         if isinstance(return_dict.get("aux_loss"), Tensor):  # models of the zoo have 0 there when it is off
             watched["auxiliary"] = return_dict["aux_loss"]
         # The one host synchronisation of the step.
-        scalars = [*watched.values(), *map(gradient_norm, groups)]
-        values = torch.stack([value.detach().double() for value in scalars]).tolist()
+        means = share.mean(torch.stack([value.detach().double() for value in watched.values()]))
+        values = torch.stack([*means, *(norm.double() for norm in map(gradient_norm, groups))]).tolist()
     except RuntimeError as error:
         if "device-side assert" not in str(error):
             raise

@@ -19,6 +19,7 @@ from dien_fuxictr.common.progress import progress_bar
 from dien_fuxictr.common.signals import HeldBack
 
 from ..evaluation.evaluate import evaluate
+from ..parallel.workers import ALONE, Workers
 from . import checkpoint
 from .early_stopping import judge
 from .observer import Observer
@@ -43,6 +44,7 @@ class Trainer:
         observers: watch losses and evaluations.
         technique: changes the training beyond the optimizer's steps.
         checkpoint_seconds: the longest time between two resume states.
+        workers: who train the model together; their leader writes.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Trainer:
         observers: Sequence[Observer] = (),
         technique: Technique | None = None,
         checkpoint_seconds: float = 300.0,
+        workers: Workers = ALONE,
     ) -> None:
         self.model = model
         self.max_gradient_norm = max_gradient_norm
@@ -61,14 +64,14 @@ class Trainer:
         self.observers = observers
         self.technique = technique or Technique()
         self.checkpoint_seconds = checkpoint_seconds
+        self.workers = workers
         self.best_path = Path(model.checkpoint)
         self.resume_file = ResumeFile(self.best_path.with_suffix(".resume"), config or {})
         self.progress = Progress(best_metric=math.inf if model._monitor_mode == "min" else -math.inf)
         self._epoch_rng: dict[str, Any] = {}
         # Of a resumed run until it is back in its place; of any run while it stands still, see `_standing_still`.
         self._rng: dict[str, Any] | None = None
-        self._owns_files = False
-        self._finished = False
+        self._owns_files = self._finished = False
         self._groups = clip_groups(model)  # to walk through all modules takes as long as small kernels
         fuse(model.optimizer)
 
@@ -135,7 +138,8 @@ class Trainer:
         if self.progress.weights and digest(self.best_path) != self.progress.weights:
             raise TrainingError(f"{self.best_path} has been overwritten: it does not hold the best weights of this run")
         checkpoint.load_weights(self.model, self.best_path)
-        self.resume_file.mark_finished(self.progress)
+        if self.workers.leads:
+            self.resume_file.mark_finished(self.progress)
 
     def _train(self, train_loader: Any, valid_loader: Any, epochs: int) -> None:
         steps_per_epoch = len(train_loader)
@@ -200,6 +204,7 @@ class Trainer:
                 self._write_state()
             if place.stop:
                 break
+            self._signals.agree(self.workers.largest)
             if self._signals.received:
                 with self._standing_still():
                     pass
@@ -253,7 +258,7 @@ class Trainer:
         place, model = self.progress, self.model
         where = f"epoch {place.epoch + 1}, batch {place.batches_done + 1} (step {place.total_steps + 1})"
         batch = self.technique.before_step(batch)
-        losses = take_step(model, self._groups, batch, self.max_gradient_norm, where)
+        losses = take_step(model, self._groups, batch, self.max_gradient_norm, where, self.workers)
         self.technique.after_step()
         for observer in self.observers:
             observer.step(place.total_steps + 1, losses, model.optimizer.param_groups[0]["lr"])
@@ -264,7 +269,7 @@ class Trainer:
         logging.info(f"Train loss: {place.loss_sum / place.loss_steps:.6f}")
         logging.info(f"Evaluation @epoch {place.epoch + 1} - batch {place.batches_done}: ")
         with self._standing_still(), self.technique.evaluated():
-            logs = evaluate(self.model, valid_loader, self.model._monitor.get_metrics()).metrics
+            logs = evaluate(self.model, valid_loader, self.model._monitor.get_metrics(), self.workers).metrics
         place.loss_sum, place.loss_steps = 0.0, 0
         with self.technique.evaluated():
             if judge(self.model, place, self.model._monitor.get_value(logs)):
@@ -275,14 +280,17 @@ class Trainer:
         self._write_state()
 
     def _write_weights(self) -> None:
-        self._take_files()
-        checkpoint.save(self.model.state_dict(), self.best_path)
+        if self.workers.leads:
+            self._take_files()
+            checkpoint.save(self.model.state_dict(), self.best_path)
+        self.workers.wait()
         self.progress.saved_best, self.progress.weights = True, digest(self.best_path)
 
     def _write_state(self) -> None:
-        self._take_files()
-        rng = self._rng or checkpoint.rng_state()
-        self.resume_file.save(self.model, self.progress, self.technique, self._epoch_rng, rng)
+        if self.workers.leads:
+            self._take_files()
+            rng = self._rng or checkpoint.rng_state()
+            self.resume_file.save(self.model, self.progress, self.technique, self._epoch_rng, rng)
         self._last_write = time.monotonic()
 
     def _take_files(self) -> None:

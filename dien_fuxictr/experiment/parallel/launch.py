@@ -1,0 +1,96 @@
+"""`--workers`: torchrun's launcher inside a command, which starts itself so many times."""
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dien_fuxictr.common.errors import UserError
+
+RESTARTS = 3
+"""How often workers start again of which one was killed."""
+_GRACE_SECONDS = 120
+_LAUNCHED = "DIEN_WORKERS_LAUNCHED"
+_PR_SET_PDEATHSIG = 1
+
+
+def launch(count: int, run: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    """Run a command in several processes that find each other; one of them that is killed lets all start again.
+
+    Args:
+        count: of processes, on this machine.
+        run: the command; a function of a module. What it returns is not tried again.
+        arguments: of the command.
+
+    Returns:
+        The exit code: that of the first worker that has one but 0.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.disable()  # the launcher's own; workers say what there is to say
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does
+    os.environ[_LAUNCHED] = repr(time.time())
+    # After a restart a worker would read where the dead one was from the store that it shares with the launcher.
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=f"{os.getpid()}",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=RESTARTS,
+        monitor_interval=0.1,
+        shutdown_timeout=_GRACE_SECONDS,
+    )
+    try:
+        codes = elastic_launch(config, _work)(run, list(arguments), os.getpid())
+    except SignalException as error:
+        return 128 + error.sigval
+    except ChildFailedError as error:
+        rank, failure = next(iter(error.failures.items()))
+        print(f"error: worker {rank} was ended by {failure.signal_name()}, after {RESTARTS} restarts", file=sys.stderr)
+        return 1
+    finally:
+        logging.disable(logging.NOTSET)
+    return next((code for code in codes.values() if code), 0)
+
+
+def _work(run: Callable[[Sequence[str]], int], arguments: Sequence[str], launcher: int) -> int:
+    os.setsid()  # a Ctrl-C reaches the launcher alone, which tells all
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    code = run(arguments) if os.getppid() == launcher else 1
+    if code in (130, 143):
+        sys.exit(code)  # the launcher waits for the end of those that it has told to end
+    return code
+
+
+def goes_on(state: Path) -> bool:
+    """Whether the workers have been started again, and this launch has written the state."""
+    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    launched = os.environ.get(_LAUNCHED)
+    return attempt > 0 and launched is not None and state.exists() and state.stat().st_mtime > float(launched)
+
+
+def check_launch(count: int) -> None:
+    """Check the number of `--workers`.
+
+    Raises:
+        UserError: less than one; or another launcher has started this process, which knows the number.
+    """
+    if count < 1:
+        raise UserError(f"--workers {count}: at least 1")
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UserError(f"--workers {count}: torchrun has started this process, and its --nproc-per-node counts")
+
+
+def is_launched() -> bool:
+    """Whether `launch` has started this process."""
+    return _LAUNCHED in os.environ and "TORCHELASTIC_RUN_ID" in os.environ

@@ -1,0 +1,164 @@
+"""What the layers of a model compute over a batch's rows, where each worker has a part of them."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.overrides import TorchFunctionMode
+
+from model_zoo.DIEN.src.layers import across
+
+_DROPOUTS = (
+    F.dropout,
+    F.dropout1d,
+    F.dropout2d,
+    F.dropout3d,
+    F.alpha_dropout,
+    F.feature_alpha_dropout,
+    F.multi_head_attention_forward,
+    F.scaled_dot_product_attention,
+)
+"""What draws masks."""
+
+
+class Sum(Function):
+    """The sum over all workers; so is its gradient, as the workers' losses are summed."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, d_total: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        d_values = d_total.clone()
+        dist.all_reduce(d_values)
+        return d_values
+
+
+class Part(across.Whole):
+    """A part of a batch, for the layers that ask.
+
+    Args:
+        weight: its share of the rows, by which its loss is weighed.
+    """
+
+    is_part = True
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    def divisor(self, count: int) -> float:
+        """The sum of `count` over the workers, times the weight."""
+        total = torch.tensor(count)
+        dist.all_reduce(total)
+        return max(int(total), 1) * self.weight
+
+    def gather(self, ids: Tensor) -> tuple[Tensor, slice]:
+        """In the order of the workers."""
+        every = gathered(ids.T)
+        first = sum(map(len, every[: dist.get_rank()]))
+        return torch.cat(every).T, slice(first, first + ids.size(1))
+
+
+def gathered(rows: Tensor) -> list[Tensor]:
+    """The rows (N, ...) of each worker, as many as each has."""
+    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(dist.get_world_size())]
+    dist.all_gather(sizes, torch.tensor([len(rows)]))
+    counts = [int(size) for size in sizes]
+    padded = rows.new_zeros(max(counts), *rows.shape[1:])
+    padded[: len(rows)] = rows
+    every = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(every, padded)
+    return [part[:count] for part, count in zip(every, counts, strict=True)]
+
+
+class AllRows(TorchFunctionMode):
+    """Within, batch normalisation has the statistics of all workers' rows, and each worker its own dropout masks.
+
+    Whatever calls them: torch's layers, the zoo's, a user's. The common generators move alike for all workers.
+
+    Attributes:
+        normalised: what batch normalisation has returned; see `tied`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalised: list[Tensor] = []
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if function is F.batch_norm:
+            y = _batch_norm(*args, **kwargs)
+            if y.requires_grad:
+                self.normalised.append(y)
+            return y
+        return _masked_apart(function, args, kwargs) if function in _DROPOUTS else function(*args, **kwargs)
+
+    def tied(self, loss: Tensor) -> Tensor:
+        """The same loss, on which all normalised rows depend.
+
+        A worker whose rows lead nowhere, as those of empty histories do, must still take part in each sum of the
+        backward pass: the others wait for it.
+        """
+        return sum((y[:0].sum() for y in self.normalised), loss)
+
+
+def _masked_apart(function: Any, args: Any, kwargs: Any) -> Any:
+    """With a generator of its own; the common one moves only where there was something to draw, as in one process."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+
+    def states() -> list[Tensor]:
+        return [torch.get_rng_state(), *map(torch.cuda.get_rng_state, devices)]
+
+    before = torch.get_rng_state()
+    seed = int(torch.randint(2**40, ())) * dist.get_world_size() + dist.get_rank()
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        begin = states()
+        result = function(*args, **kwargs)
+        has_drawn = not all(map(torch.equal, begin, states()))
+    if not has_drawn:
+        torch.set_rng_state(before)
+    return result
+
+
+def _batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """`F.batch_norm` over all workers' rows; over fewer than two in all, by the running statistics.
+
+    One sum of count, Σx and Σx², in float64, where their difference loses nothing that float32 has.
+    """
+    affine = weight, bias
+    if not training:
+        return F.batch_norm(x, running_mean, running_var, *affine, False, momentum, eps)
+    others = [0, *range(2, x.dim())]
+    wide = x.double()
+    own = wide.new_full((1,), x.numel() // max(x.size(1), 1))
+    sums = Sum.apply(torch.cat([own, wide.sum(others), wide.square().sum(others)]))
+    count, mean, square = sums[0], *sums[1:].chunk(2)
+    if count < 2:
+        return F.batch_norm(x, running_mean, running_var, *affine, False, momentum, eps) + 0 * sums.sum().to(x.dtype)
+    mean, square = mean / count, square / count
+    var = (square - mean.square()).clamp(min=0)
+    if running_mean is not None and running_var is not None:
+        with torch.no_grad():
+            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+            running_var.lerp_((var * count / (count - 1)).to(running_var.dtype), momentum)
+    shape = [1, -1, *[1] * (x.dim() - 2)]
+    y = (x - mean.to(x.dtype).view(shape)) * (var + eps).rsqrt().to(x.dtype).view(shape)
+    if weight is not None:
+        y = y * weight.view(shape)
+    return y if bias is None else y + bias.view(shape)

@@ -1,0 +1,161 @@
+"""`--workers` and torchrun as a user starts them: all is said and written once, and a killed worker does not matter."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from made_workers import together
+
+from dien_fuxictr.experiment import Experiment
+from dien_fuxictr.experiment.configuration.config import load_config
+from dien_fuxictr.experiment.parallel.workers import Workers
+
+ROOT = Path(__file__).parents[3]
+TIMEOUT = 120
+PORT = str(20_000 + os.getpid() % 10_000)
+SETTINGS = {"epochs": 3, "eval_steps": 2, "early_stop_patience": 99}
+
+
+def start(workspace, *arguments: str) -> subprocess.Popen:
+    path = os.pathsep.join([str(workspace.folder), str(ROOT)])
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "run_expid.py"), "--expid", "X", *arguments],
+        cwd=workspace.folder,
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process: subprocess.Popen) -> tuple[int, str]:
+    """The exit code, and what has been printed; a hang fails."""
+    try:
+        out, error = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        pytest.fail("it hangs")
+    return process.returncode, out + error
+
+
+def workers_of(process: subprocess.Popen) -> list[int]:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def as_torchrun(workers: Workers, run: Callable[[], int]) -> int:
+    """As if torchrun had started this process."""
+    dist.destroy_process_group()
+    os.environ |= {"RANK": str(workers.rank), "WORLD_SIZE": str(workers.count), "MASTER_ADDR": "localhost"}
+    os.environ |= {"MASTER_PORT": PORT, "LOCAL_RANK": str(workers.rank)}
+    return run()
+
+
+def undisturbed(workspace, tmp_path) -> dict[str, torch.Tensor]:
+    """The weights that two workers train."""
+
+    def train(workers) -> dict[str, torch.Tensor]:
+        experiment = Experiment(load_config(Path("config"), "Y"), workers=workers)
+        experiment.fit()
+        return experiment.model.state_dict()
+
+    return together(2, tmp_path, train)[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+def test_a_killed_worker_does_not_matter(workspace, tmp_path):
+    workspace.write_configs({"X": {**SETTINGS, "fault": "slow"}, "Y": SETTINGS})
+    whole = undisturbed(workspace, tmp_path)
+    state = workspace.file(".resume", "X")
+    process = start(workspace, "--workers", "2")
+    deadline = time.monotonic() + TIMEOUT
+    while not state.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 1))
+    os.kill(random.choice(workers_of(process)), signal.SIGKILL)
+    code, said = end(process)
+    assert code == 0, said
+    assert "Resume training @epoch" in said and "unexpected" not in said
+    killed = torch.load(workspace.file(".model", "X"), weights_only=True)
+    assert killed.keys() == whole.keys() and all(torch.equal(killed[name], whole[name]) for name in whole)
+    assert len((workspace.folder / "config.csv").read_text().splitlines()) == 1
+    log = workspace.file(".log", "X").read_text()
+    assert log.count("Load best model") == 1 and log.count("Test evaluation") == 1
+
+
+def test_torchruns_workers_write_and_speak_once(workspace, tmp_path, capfd):
+    """Forks with the environment that torchrun gives: a training, then its evaluation, as one process has it."""
+    workspace.write_configs({"X": {**SETTINGS, "epochs": 1}})
+
+    def run(*arguments: str) -> list[str]:
+        """The metrics that are said."""
+        codes = together(
+            2, tmp_path, lambda workers: as_torchrun(workers, lambda: workspace.run(*arguments, expid="X"))
+        )
+        assert codes == [0, 0]
+        return metrics()
+
+    def metrics() -> list[str]:
+        said = capfd.readouterr().err
+        return [line.split("INFO ")[1] for line in said.splitlines() if "[Metrics]" in line]
+
+    trained = run("--tensorboard", "--report", "report")
+    files = sorted(path.name for path in workspace.file(".model").parent.iterdir() if path.name[0] != ".")
+    assert files == ["X.log", "X.model", "X.resume", "X.tensorboard"]
+    assert len(list(workspace.file(".tensorboard", "X").rglob("events*"))) == 1
+    assert len((workspace.folder / "config.csv").read_text().splitlines()) == 1
+    assert workspace.file(".log", "X").read_text().count("Training finished") == 1
+    assert workspace.run("--eval-only", expid="X") == 0
+    assert metrics() == trained[-2:] == run("--eval-only")
+
+
+def test_a_signal_to_one_worker_ends_all_after_the_same_step(workspace, tmp_path, capfd):
+    workspace.write_configs({"X": {**SETTINGS, "fault": "slow", "eval_steps": None}})
+
+    def end_once_it_trains() -> None:
+        while not workspace.file(".log", "X").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def run(workers: Workers) -> int:
+        if workers.rank == 1:
+            threading.Thread(target=end_once_it_trains, daemon=True).start()
+        return as_torchrun(workers, lambda: workspace.run(expid="X"))
+
+    assert together(2, tmp_path, run) == [143, 143]
+    assert capfd.readouterr().err.endswith("error: interrupted; the state is saved, --resume goes on with it\n")
+    assert torch.load(workspace.file(".resume", "X"), weights_only=True)["progress"]["batches_done"] > 0
+
+
+def test_what_all_workers_refuse_is_said_once(workspace, tmp_path, capfd):
+    workspace.write_configs({"X": {"epochs": "many"}})
+    codes = together(2, tmp_path, lambda workers: as_torchrun(workers, lambda: workspace.run(expid="X")))
+    assert codes == [2, 2]
+    assert capfd.readouterr().err.count("error:") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--workers", "0"], "error: --workers 0: at least 1"),
+        (["--workers", "3", "--gpu", "0"], "3 workers from --gpu 0 on need a GPU each, but there are 2"),
+    ],
+)
+def test_bad_numbers_of_workers_are_refused(bad, monkeypatch, arguments, said):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert said in bad(*arguments)
+
+
+def test_workers_of_torchrun_are_counted_by_torchrun(bad, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    assert "torchrun has started this process" in bad("--workers", "2")

@@ -1,0 +1,68 @@
+"""A run that several workers began goes on with any number of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from made_float64 import batches, made
+from made_workers import together
+
+from dien_fuxictr.experiment.parallel.workers import ALONE, Workers
+from dien_fuxictr.experiment.training.observer import Observer
+from dien_fuxictr.experiment.training.trainer import Trainer
+
+EPOCHS, BATCHES, INTERRUPTED = 2, 8, 11
+
+
+class Shuffled:
+    """Batches in another order each epoch, which follows from the common generator."""
+
+    def __init__(self) -> None:
+        self.batches = batches(BATCHES)
+
+    def __len__(self) -> int:
+        return BATCHES
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        return iter([self.batches[i] for i in torch.randperm(BATCHES).tolist()])
+
+
+class Losses(Observer):
+    """Of each step, by its number; stops the run before the step `stop` is counted."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        self.of: dict[int, float] = {}
+        self.stop = stop
+
+    def step(self, step: int, losses: dict[str, float], learning_rate: float) -> None:
+        if step == self.stop:
+            raise InterruptedError
+        self.of[step] = losses["train"]
+
+
+def run(workers: Workers, folder: Path, stop: int | None = None, resume: bool = False) -> dict[int, float]:
+    torch.manual_seed(3)
+    model = made(folder, model_root=str(folder), model_id="X", eval_steps=5, net_dropout=0, early_stop_patience=99)
+    watch = Losses(stop)
+    trainer = Trainer(model, observers=[watch], workers=workers)
+    if resume:
+        trainer.resume()
+    try:
+        trainer.fit(Shuffled(), batches(3), EPOCHS)
+    except InterruptedError:
+        assert stop
+    return watch.of
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_two_workers_began(count, tmp_path):
+    whole = run(ALONE, tmp_path / "whole")
+    begun, *_ = together(2, tmp_path, lambda workers: run(workers, tmp_path, stop=INTERRUPTED))
+    assert list(begun) == list(range(1, INTERRUPTED))
+    if count == 1:
+        rest = run(ALONE, tmp_path, resume=True)
+    else:
+        rest, *_ = together(count, tmp_path, lambda workers: run(workers, tmp_path, resume=True))
+    assert list(rest) == [*range(INTERRUPTED, EPOCHS * BATCHES + 1)]
+    assert begun | rest == pytest.approx(whole, abs=1e-10, rel=0)

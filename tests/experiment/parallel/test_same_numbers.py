@@ -1,0 +1,109 @@
+"""One model trained by several workers is the model that one process trains."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from made import DEFAULTS, TWO, features, make_batch, make_feature_map, write_catalogues
+from made_float64 import SETTINGS, batches, made
+from made_workers import together
+
+from dien_fuxictr.experiment.parallel.workers import ALONE, Workers
+from dien_fuxictr.experiment.techniques import prepare_training
+from dien_fuxictr.experiment.training.trainer import Trainer
+from model_zoo.DIEN.src import DIEN
+
+REGULARIZED = {"embedding_regularizer": "l1_l2(0.001,0.01)", "net_regularizer": 0.01}
+STEPS = 20
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_catalogues(folder)
+    return folder
+
+
+def train(workers: Workers, data_dir, **settings: Any) -> tuple[list[float], dict[str, torch.Tensor]]:
+    model = made(data_dir, **settings)
+    technique = prepare_training(model, {"seed": 1, **settings})
+    trainer = Trainer(model, max_gradient_norm=1.0, technique=technique, workers=workers)
+    model.train()
+    torch.manual_seed(1)
+    losses = [trainer.train_step(batch) for batch in batches(STEPS)]
+    return losses, model.state_dict()
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "dense": {},
+    "dense, regularised": REGULARIZED,
+    "sparse": {"embedding_updates": "sparse"},
+    "sparse, regularised": {"embedding_updates": "sparse", **REGULARIZED},
+    "regularised by the batch": {"embedding_regularization": "batch", "embedding_regularizer": 0.1},
+    "histories lose behaviours": {"behaviour_dropout": 0.3},
+    "two sequences": {**TWO, "aux_negatives": "popularity"},
+    "mixed negatives, in torch": {"aux_negatives": "mixed", "recurrence_backend": "torch"},
+    "weighed auxiliary loss of ReLU": {"aux_loss_weighting": "target_attention"},
+}
+
+
+@pytest.mark.parametrize(("count", "cases"), [(2, ["dense", "sparse, regularised"]), (3, [*CASES])])
+def test_losses_and_weights_are_those_of_one_process(count, cases, tmp_path, data_dir):
+    every = together(count, tmp_path, lambda workers: [train(workers, data_dir, **CASES[case]) for case in cases])
+    for place, case in enumerate(cases):
+        losses, weights = train(ALONE, data_dir, **CASES[case])
+        for its in every:
+            assert its[place][0] == pytest.approx(losses, abs=1e-10, rel=0), case
+            for name, value in weights.items():
+                torch.testing.assert_close(its[place][1][name], value, atol=1e-8, rtol=0, msg=f"{case}: {name}")
+                assert torch.equal(its[place][1][name], every[0][place][1][name]), (case, name)
+
+
+def gradients(workers: Workers, rows: int, sparse: bool) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Of one batch, in float32, its first half without behaviours; and the running statistics."""
+    torch.manual_seed(0)
+    model = DIEN(make_feature_map(features()), **{**DEFAULTS, **SETTINGS, **REGULARIZED})
+    prepare_training(model, {"embedding_updates": "sparse" if sparse else "dense"})
+    batch = make_batch([0 if i < (rows + 1) // 2 else i % 7 for i in range(rows)])
+    torch.manual_seed(1)
+    share = workers.share(batch, rows)
+    with share.computed():
+        loss = model.train().compute_loss(model(share.batch), model.get_labels(share.batch))
+    share.backward(loss, [*model.parameters()])
+    if sparse:
+        model.optimizer.finish_gradients()
+    found = {name: p.grad.to_dense() for name, p in model.named_parameters() if p.grad is not None}
+    return found, dict(model.named_buffers())
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+def test_gradients_of_uneven_batches_in_float32(sparse, tmp_path):
+    sizes = (128, 127, 5, 1)
+    every = together(2, tmp_path, lambda workers: [gradients(workers, rows, sparse) for rows in sizes])
+    for place, rows in enumerate(sizes):
+        whole, statistics = gradients(ALONE, rows, sparse)
+        for its in every:
+            found, its_statistics = its[place]
+            assert found.keys() == whole.keys()
+            error = torch.cat([(found[name] - whole[name]).flatten() for name in whole]).norm()
+            assert error < 1e-6 * torch.cat([gradient.flatten() for gradient in whole.values()]).norm(), rows
+            for name, value in statistics.items():
+                torch.testing.assert_close(its_statistics[name], value, atol=1e-6, rtol=1e-5, msg=f"{rows}: {name}")
+
+
+def dropped(workers: Workers) -> tuple[torch.Tensor, torch.Tensor, bool]:
+    """A mask, the common generator after it, and whether dropout of nothing leaves that alone."""
+    torch.manual_seed(1)
+    with workers.share({"label": torch.ones(4)}, 4).computed():
+        mask = F.dropout(torch.ones(100), 0.5)
+        state = torch.get_rng_state()
+        F.dropout(torch.ones(100), 0.0)
+        return mask, state, torch.equal(state, torch.get_rng_state())
+
+
+def test_each_worker_has_its_own_dropout(tmp_path):
+    (mask, state, stays), (other, its_state, _) = together(2, tmp_path, dropped)
+    assert not torch.equal(mask, other)
+    assert set(mask.tolist()) == set(other.tolist()) == {0, 2}
+    assert torch.equal(state, its_state) and stays

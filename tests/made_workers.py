@@ -1,0 +1,57 @@
+"""Processes that train together, in a test: forks of this one, which has all that takes long to import."""
+
+import multiprocessing
+import pickle
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from dien_fuxictr.experiment.parallel.group import Group
+from dien_fuxictr.experiment.parallel.workers import Workers
+
+TIMEOUT = 60
+"""Seconds; what takes longer hangs."""
+
+
+def together(count: int, folder: Path, work: Callable[[Workers], Any]) -> list[Any]:
+    """What the work returns on each of so many workers, in their order; a hang or an error fails the test."""
+    meeting = folder / f"meeting_{time.monotonic_ns()}"
+    context = multiprocessing.get_context("fork")
+    answers = [folder / f"{meeting.name}.{rank}" for rank in range(count)]
+    processes = [
+        context.Process(target=_work, args=(meeting, rank, count, work, answers[rank])) for rank in range(count)
+    ]
+    for process in processes:
+        process.start()
+    deadline = time.monotonic() + TIMEOUT
+    for process in processes:
+        process.join(max(0, deadline - time.monotonic()))
+    hang = [process for process in processes if process.is_alive()]
+    for process in hang:
+        process.kill()
+    for rank, answer in enumerate(answers):
+        if not answer.exists():
+            pytest.fail(f"worker {rank} of {count} has {'not come to an end' if hang else 'died'}")
+    every = [pickle.loads(answer.read_bytes()) for answer in answers]
+    for ok, value in every:
+        if not ok:
+            pytest.fail(value)
+    return [value for _, value in every]
+
+
+def _work(meeting: Path, rank: int, count: int, work: Callable[[Workers], Any], answer: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=count)
+    try:
+        result = True, work(Group())
+    except Exception:
+        result = False, traceback.format_exc()
+    answer.write_bytes(pickle.dumps(result))
+    if result[0] and dist.is_initialized():
+        dist.destroy_process_group()
