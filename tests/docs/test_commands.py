@@ -67,10 +67,10 @@ NOT_RUN = {
         "python run_comparison.py --dataset amazon --seeds 3 --workers 2",
         "python run_comparison.py --config config --dataset amazon --seeds 3 --workers 2",
         "python run_comparison.py --expids DIEN_amazon --seeds 8",
-        "python run_comparison.py --suite amazon --workers 2",
-        "python run_comparison.py --suite beauty_last --workers 2",
-        "python run_comparison.py --suite law_beauty --workers 2",
-        "python run_comparison.py --suite law_movielens --workers 2",
+        *(
+            f"python run_comparison.py --suite {file.stem} --workers 2"
+            for file in sorted((ROOT / "config" / "suites").glob("*.yaml"))
+        ),
         "python run_comparison.py --suite amazon --expids DIN_amazon --workers 2",
         "python run_comparison.py --expids DIEN_amazon DIN_amazon GRUAttention_amazon --seeds 5 --base DIN_amazon",
         "python run_comparison.py --expids EmbeddingMLP_amazon_beauty WideDeep_amazon_beauty PNN_amazon_beauty "
@@ -83,6 +83,7 @@ NOT_RUN = {
         "python run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu 0 1",
         "python run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu -1 -1",
         "python run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 10 --gpu -1 -1",
+        "python run_param_tuner.py --config config/tuner/beauty_last.yaml --search tpe --trials 15 --gpu -1 -1",
     ],
     "measures for up to a minute; tests/benchmarks/test_programs.py runs each program on less": [
         "python -m benchmarks.train_step",
