@@ -247,9 +247,8 @@ def built_from(folder: Path) -> dict:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize(
-    ("few", "many", "part_rows"), [(60_000, 420_000, 25_000), pytest.param(400_000, 4_000_000, None, marks=FULL)]
-)
+@FULL
+@pytest.mark.parametrize(("few", "many", "part_rows"), [(60_000, 420_000, 25_000), (400_000, 4_000_000, None)])
 def test_memory_does_not_grow_with_the_log(few: int, many: int, part_rows: int | None, tmp_path: Path) -> None:
     """Of a process that builds and reads an epoch, without the pages of mapped files, which the system takes back."""
     peaks = []

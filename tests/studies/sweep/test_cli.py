@@ -11,7 +11,7 @@ import yaml
 
 from dien_fuxictr.experiment.report import read_curve
 from dien_fuxictr.studies.sweep.cli import main
-from dien_fuxictr.studies.sweep.grid import read_tuner, write_grid
+from dien_fuxictr.studies.sweep.grid import read_tuner, read_tuners, write_grid
 from dien_fuxictr.studies.sweep.runs import load_runs
 
 ROOT = Path(__file__).parents[3]
@@ -248,6 +248,6 @@ def test_embedded_tuner_files(workspace, fast, file):
     """Their grids and searches, without training."""
     shutil.rmtree("config")
     shutil.copytree(ROOT / "config", "config")
-    few = ["--search", "tpe", "--trials", "1"] if file.stem.endswith("_tpe") else ["--tag", "_001_"]
+    few = ["--search", "tpe", "--trials", "1"] if "low:" in file.read_text() else ["--tag", "_001_"]
     assert main(["--config", f"config/tuner/{file.name}", *few]) == 0
-    assert len(ran()) == 1
+    assert len(ran()) == len(read_tuners(file))
