@@ -86,12 +86,7 @@ class FlatDataLoader(InMemoryDataLoader):
         if bucket_by_length:
             raise UserError("bucket_by_length: data_loader: flat cannot sort rows by length; set it to False")
         self._flat = FlatSplit.load(Path(data_path))
-        self._trim_histories, self._shuffle = trim_histories, shuffle
-        self._pin_memory = gpu >= 0 and torch.cuda.is_available()
-        self.feature_map = feature_map
-        self.batch_size = batch_size
-        self.num_samples = len(self._flat)
-        self.num_batches = -(-self.num_samples // batch_size)
+        self._set_batches(feature_map, len(self._flat), batch_size, shuffle, trim_histories, gpu)
 
     def _rows_of_batches(self) -> Iterator[np.ndarray]:
         order = None
@@ -122,5 +117,4 @@ class FlatDataLoader(InMemoryDataLoader):
             if widths:
                 spans = HistoryTable(flat.sequences, positive - length, length, flat.layout["padding"][table[0]])
                 arrays |= padded(spans, widths, np.arange(len(rows)), self._trim_histories)
-        batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        return {name: tensor.pin_memory() for name, tensor in batch.items()} if self._pin_memory else batch
+        return self._as_tensors(arrays)

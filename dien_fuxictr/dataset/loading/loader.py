@@ -73,14 +73,20 @@ class InMemoryDataLoader:
             widths = {name: feature_map.features[name]["max_len"] for name in table.columns if name in wanted}
             if widths:
                 self._tables.append((table, widths))
+        self._bucket_by_length = bucket_by_length
+        self._set_batches(feature_map, len(encoded), batch_size, shuffle, trim_histories, gpu)
+
+    def _set_batches(
+        self, feature_map: FeatureMap, samples: int, batch_size: int, shuffle: bool, trim_histories: bool, gpu: int
+    ) -> None:
+        """How many batches there are, and what becomes of each, wherever their rows are."""
         self._trim_histories = trim_histories
         self._shuffle = shuffle
-        self._bucket_by_length = bucket_by_length
         self._pin_memory = gpu >= 0 and torch.cuda.is_available()
         self.feature_map = feature_map
         self.batch_size = batch_size
-        self.num_samples = len(encoded)
-        self.num_batches = -(-self.num_samples // batch_size)
+        self.num_samples = samples
+        self.num_batches = -(-samples // batch_size)
 
     def __len__(self) -> int:
         return self.num_batches
@@ -114,6 +120,9 @@ class InMemoryDataLoader:
             arrays[name] = values[rows].astype(dtype, copy=False)
         for table, widths in self._tables:
             arrays |= padded(table, widths, rows, self._trim_histories)
+        return self._as_tensors(arrays)
+
+    def _as_tensors(self, arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
         batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
         return {name: tensor.pin_memory() for name, tensor in batch.items()} if self._pin_memory else batch
 
