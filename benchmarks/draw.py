@@ -219,8 +219,9 @@ def draw_serving(tables: Tables) -> Any:
         place.axhline(P99, color="0.6", linestyle="--")
         place.annotate(f"{P99:g} ms", (1, P99), (0, 3), place.get_yaxis_transform(), "offset points", ha="right")
         place.set(yscale="log", xlabel="requests/s", ylabel="p99, ms", title=f"{kind} times")
+        place.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
         place.yaxis.set_major_formatter("{x:,g}")
-        place.yaxis.set_minor_formatter("{x:,g}")
+        place.minorticks_off()
         place.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
