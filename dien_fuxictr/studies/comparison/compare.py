@@ -15,6 +15,7 @@ from .pictures import draw_all
 from .plan import Study, System
 from .rows import data_dir, rows_of
 from .slices import Slices, slices_of
+from .study_panels import Panel, panels_of
 from .study_picture import draw_study
 from .table import Row, as_csv, as_markdown, make_rows
 
@@ -67,13 +68,13 @@ def compare(study: Study, command: str) -> list[Row]:
     for name, text in texts.items():
         write_atomic(study.folder / name, lambda file, text=text: file.write(text.encode()))
     if study.x:
-        _draw(study, rows)
+        _draw(study, panels_of(study, rows, results))
     return rows
 
 
-def _draw(study: Study, rows: Sequence[Row]) -> None:
+def _draw(study: Study, panels: Sequence[Panel]) -> None:
     try:
-        draw_study(study, rows, study.folder)
+        draw_study(study, panels, study.folder)
     except UserError as error:  # matplotlib is optional
         print(f"note: {error}", file=sys.stderr)
 

@@ -1,4 +1,4 @@
-"""The picture of a suite with `x`: the test AUC, or the difference to `against`, against a key that varies."""
+"""The picture of a suite with `x`: its panels, against a key that varies."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,30 +11,31 @@ from dien_fuxictr.common.pictures import default_style
 from dien_fuxictr.experiment.configuration.derived import PREFIX
 
 from .plan import Study, System
-from .table import Row
+from .study_panels import Panel, Value
 
 STYLE = {"font.size": 10, "axes.titlesize": 11, "svg.fonttype": "none", "text.parse_math": False}
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#b0478f", "#c98a00", "#3fa7dc", "#7a5c45", "#6d5bd0")
 """Those of page.css."""
 DECADES = 30
 """From this ratio of the largest to the smallest value on the axis is logarithmic."""
-SIZE = (8, 4.2)
+SIZE = (5, 3.8)
+"""Inches of a panel."""
 ROW = 0.19
 """Inches of a row of the legend."""
-WIDEST = 45
-"""Letters of a name in a legend of two columns."""
+LETTER = 0.07
+"""Inches of a letter of the legend."""
 DPI = 100
 
 Points = list[tuple[float, float, float, float]]
 """x, value, and the ends of its interval."""
 
 
-def draw_study(study: Study, rows: Sequence[Row], folder: Path) -> list[Path]:
+def draw_study(study: Study, panels: Sequence[Panel], folder: Path) -> list[Path]:
     """Write study.png and study.svg.
 
     Args:
         study: with an `x`.
-        rows: of its table; those without a value are left out.
+        panels: side by side; see `panels_of`.
 
     Returns:
         The files.
@@ -46,35 +47,48 @@ def draw_study(study: Study, rows: Sequence[Row], folder: Path) -> list[Path]:
     with default_style(STYLE):
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
-        axes = figure.add_subplot()
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.margins(x=0.06)
-        values = _values(study, study.x)
-        places = _axis(axes, values)
-        lines, levels = _lines(study, study.x, rows, dict(zip(map(repr, values), places, strict=True)))
-        for number, (label, points) in enumerate(lines.items()):
-            _draw_line(figure, axes, points, label, number - (len(lines) - 1) / 2, COLORS[number % len(COLORS)])
-        for number, (label, (value, low, high)) in enumerate(levels.items(), len(lines)):
-            color = COLORS[number % len(COLORS)]
-            axes.axhline(value, color=color, linestyle="--", linewidth=1.4, label=label)
-            axes.axhspan(low, high, color=color, alpha=0.08, linewidth=0)
-        if study.against:
-            axes.axhline(0, color="0.35", linewidth=1, label=study.against)
-        axes.set_title(study.title, loc="left")
-        axes.set_xlabel(study.x.removeprefix(PREFIX))
-        axes.set_ylabel(f"test AUC - that of {study.against}" if study.against else "test AUC")
-        axes.grid(axis="y", color="0.9", linewidth=0.8)
-        axes.set_axisbelow(True)
-        widest = max(map(len, axes.get_legend_handles_labels()[1]))
-        columns = 2 if widest <= WIDEST else 1
-        figure.legend(loc="outside lower left", ncols=columns, frameon=False, fontsize=9)
-        figure.set_figheight(SIZE[1] + ROW * -(-(len(lines) + len(levels) + 1) // columns))
+        figure = Figure(figsize=(SIZE[0] * len(panels), SIZE[1]), dpi=DPI, layout="constrained")
+        labels: dict[str, Any] = {}
+        for panel, axes in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
+            _draw_panel(figure, axes, panel, study, study.x)
+            handles, names = axes.get_legend_handles_labels()
+            labels = dict(zip(names, handles, strict=True)) | labels
+        figure.suptitle(study.title)
+        columns = max(1, min(len(labels), int(SIZE[0] * len(panels) / (LETTER * max(map(len, labels)) + 0.5))))
+        figure.legend(labels.values(), labels, loc="outside lower left", ncols=columns, frameon=False, fontsize=9)
+        figure.set_figheight(SIZE[1] + ROW * -(-len(labels) // columns))
         files = [folder / f"study.{form}" for form in ("png", "svg")]
         for file in files:
             form = file.suffix[1:]
             write_atomic(file, lambda output, form=form: figure.savefig(output, format=form, dpi=DPI))
     return files
+
+
+def _draw_panel(figure: Any, axes: Any, panel: Panel, study: Study, x: str) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.06)
+    if panel.is_logarithmic:
+        axes.set_yscale("log")
+        axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+    values = _values(study, x)
+    places = dict(zip(map(repr, values), _axis(axes, values), strict=True))
+    every = {_label(system, x): x in system.variation for system in study.systems}
+    colors = {label: COLORS[number % len(COLORS)] for number, label in enumerate(every)}
+    lines, levels = _lines(study, x, panel.values, places)
+    for label, points in lines.items():
+        _draw_line(figure, axes, points, label, list(every).index(label) - (len(every) - 1) / 2, colors[label])
+    for label, (value, low, high) in levels.items():
+        axes.axhline(value, color=colors[label], linestyle="--", linewidth=1.4, label=label)
+        axes.axhspan(low, high, color=colors[label], alpha=0.08, linewidth=0)
+    if panel.zero:
+        axes.axhline(0, color="0.35", linewidth=1, label=f"{panel.zero}: 0")
+    axes.set_title(panel.title, loc="left", fontsize=10)
+    axes.set_xlabel(x.removeprefix(PREFIX))
+    axes.set_ylabel(panel.label)
+    axes.grid(axis="y", color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
 
 
 def _values(study: Study, x: str) -> list[Any]:
@@ -109,15 +123,13 @@ def _text(value: Any) -> str:
 
 
 def _lines(
-    study: Study, x: str, rows: Sequence[Row], places: Mapping[str, float]
-) -> tuple[dict[str, Points], dict[str, tuple[float, float, float]]]:
+    study: Study, x: str, values: Mapping[str, Value], places: Mapping[str, float]
+) -> tuple[dict[str, Points], dict[str, Value]]:
     """The lines, and what has no x, each by its label."""
-    by_name = {row.expid: row for row in rows}
     lines: dict[str, Points] = {}
-    levels: dict[str, tuple[float, float, float]] = {}
+    levels: dict[str, Value] = {}
     for system in study.systems:
-        row = by_name.get(system.name)
-        if not row or not (value := _value(row, study.against)):
+        if not (value := values.get(system.name)):
             continue
         label = _label(system, x)
         if x in system.variation:
@@ -125,15 +137,6 @@ def _lines(
         else:
             levels[label] = value
     return {label: sorted(points) for label, points in lines.items()}, levels
-
-
-def _value(row: Row, against: str | None) -> tuple[float, float, float] | None:
-    """What is drawn of a row, and the ends of its interval."""
-    if not against:
-        return row.auc, row.auc_low, row.auc_high
-    if row.against is None or row.against_low is None or row.against_high is None:
-        return None
-    return row.against, row.against_low, row.against_high
 
 
 def _label(system: System, x: str) -> str:

@@ -1,4 +1,4 @@
-"""The picture of a suite: which lines it has, their values and the axis."""
+"""The picture of a suite: its panels, which lines they have, their values and the axes."""
 
 from pathlib import Path
 from typing import Any
@@ -7,8 +7,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from dien_fuxictr.studies.comparison.plan import Study, System
+from dien_fuxictr.studies.comparison.study_panels import panels_of
 from dien_fuxictr.studies.comparison.study_picture import draw_study
 from dien_fuxictr.studies.comparison.table import Row
+from dien_fuxictr.studies.runs.run import Run
 
 
 def row(name: str, auc: float, against: float | None = None) -> Row:
@@ -21,7 +23,7 @@ def row(name: str, auc: float, against: float | None = None) -> Row:
 
 
 def study(values: list[Any], against: str | None = None, x: str = "build.k") -> tuple[Study, list[Row]]:
-    systems = [System("DIN", "DIN", [])]
+    systems = [System("DIN", "DIN", [Run("DIN", {"monitor": "AUC"}, Path(), Path())])]
     systems += [
         System(f"DIEN_{value}_{kind}", "DIEN", [], {x: value, "kind": kind}) for value in values for kind in "ab"
     ]
@@ -43,10 +45,16 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     return figures
 
 
-def lines(figure: Figure) -> dict[str, Any]:
+def result(seed: int, *curve: float) -> dict[str, Any]:
+    """Of a run that is evaluated every 10 steps, of 6 seconds each."""
+    points = [{"step": 10 * number, "monitor": auc} for number, auc in enumerate(curve, 1)]
+    return {"seed": seed, "valid": {"AUC": max(curve)}, "train_seconds": 60 * len(curve), "curve": points}
+
+
+def lines(figure: Figure, panel: int = 1) -> dict[str, Any]:
     """Label -> (x, y, ends of the intervals) of what has error bars."""
     found = {}
-    for container in figure.axes[0].containers:
+    for container in figure.axes[panel].containers:
         line, _, (bars,) = container.lines
         ends = [(low[1], high[1]) for low, high in bars.get_segments()]
         found[container.get_label()] = (list(line.get_xdata()), list(line.get_ydata()), ends)
@@ -55,16 +63,16 @@ def lines(figure: Figure) -> dict[str, Any]:
 
 def test_a_line_for_each_experiment_and_each_value_of_other_keys(drawn: list[Figure], tmp_path: Path) -> None:
     made, rows = study([4, 1, 2])
-    files = draw_study(made, rows, tmp_path)
+    files = draw_study(made, panels_of(made, rows, {}), tmp_path)
     assert [file.name for file in files] == ["study.png", "study.svg"] and all(file.stat().st_size for file in files)
     found = lines(drawn[0])
     assert list(found) == ["DIEN, kind a", "DIEN, kind b"]
     x, y, ends = found["DIEN, kind a"]
     assert x == [1, 2, 4] and y == pytest.approx([0.73, 0.75, 0.71])
     assert ends[0] == pytest.approx((0.71, 0.76))
-    low, high = drawn[0].axes[0].get_ylim()
+    low, high = drawn[0].axes[1].get_ylim()
     assert all(low < bottom < top < high for *_, of_line in found.values() for bottom, top in of_line)
-    axes = drawn[0].axes[0]
+    axes = drawn[0].axes[1]
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_xscale()) == ("k", "test AUC", "linear")
     level = next(line for line in axes.lines if line.get_label() == "DIN")
     assert level.get_ydata() == [0.7, 0.7], "what does not vary is a level"
@@ -76,12 +84,43 @@ def test_with_against_it_is_the_paired_difference(drawn: list[Figure], tmp_path:
     made, rows = study([1, 2], "DIN")
     rows[0] = row("DIN", 0.7)
     rows[3] = row(rows[3].expid, 0.7)  # on other test rows
-    draw_study(made, rows, tmp_path)
+    draw_study(made, panels_of(made, rows, {}), tmp_path)
     found = lines(drawn[0])
     assert found["DIEN, kind a"][0] == [1] and found["DIEN, kind b"][1] == pytest.approx([0.02, 0.04])
     assert found["DIEN, kind b"][2][0] == pytest.approx((-0.08, 0.22))
-    assert drawn[0].axes[0].get_ylabel() == "test AUC - that of DIN"
-    assert [line.get_label() for line in drawn[0].axes[0].lines if line.get_label() == "DIN"] == ["DIN"]
+    assert drawn[0].axes[1].get_ylabel() == "test AUC - that of DIN"
+    assert [list(line.get_ydata()) for line in drawn[0].axes[1].lines if line.get_label() == "DIN: 0"] == [[0, 0]]
+
+
+def test_validation_and_the_time_to_the_others_best(drawn: list[Figure], tmp_path: Path) -> None:
+    made, rows = study([1, 2], "DIN")
+    results = {
+        "DIN": [result(1, 0.6, 0.7, 0.65), result(2, 0.6, 0.8)],
+        "DIEN_1_a": [result(1, 0.71), result(2, 0.5, 0.6, 0.7, 0.81)],
+        "DIEN_2_a": [result(1, 0.9), result(2, 0.79)],  # the second is never as good
+        "DIEN_1_b": [result(3, 0.9)],  # nothing to be as good as
+    }
+    draw_study(made, panels_of(made, rows, results), tmp_path)
+    x, y, ends = lines(drawn[0], 0)["DIEN, kind a"]
+    assert x == [1, 2] and y == pytest.approx([0.76, 0.845])
+    assert ends[0] == pytest.approx((0.71, 0.81))
+    assert drawn[0].axes[0].get_ylabel() == "validation AUC"
+    x, y, ends = lines(drawn[0], 2)["DIEN, kind a"]
+    assert x == [1] and y == pytest.approx([2.5]) and ends[0] == pytest.approx((1, 4)), "after 10 and 40 steps"
+    assert list(lines(drawn[0], 2)) == ["DIEN, kind a"]
+    level = next(line for line in drawn[0].axes[2].lines if line.get_label() == "DIN")
+    assert level.get_ydata() == [2, 2] and drawn[0].axes[2].get_yscale() == "log"
+
+
+def test_a_monitor_of_which_less_is_better(tmp_path: Path) -> None:
+    made, rows = study([1], "DIN")
+    made.systems[0].runs[0].params.update(monitor="logloss", monitor_mode="min")
+    runs = {"DIN": [result(1, 0.5, 0.4)], "DIEN_1_a": [result(1, 0.6, 0.3, 0.2)]}
+    for of_name in runs.values():
+        of_name[0]["valid"] = {"logloss": min(point["monitor"] for point in of_name[0]["curve"])}
+    validation, _, minutes = panels_of(made, rows, runs)
+    assert validation.values == {"DIN": (0.4, 0.4, 0.4), "DIEN_1_a": (0.2, 0.2, 0.2)}
+    assert minutes.values == {"DIN": (2, 2, 2), "DIEN_1_a": (2, 2, 2)}
 
 
 @pytest.mark.parametrize(
@@ -98,8 +137,9 @@ def test_with_against_it_is_the_paired_difference(drawn: list[Figure], tmp_path:
 def test_the_axis_is_by_the_values(
     drawn: list[Figure], tmp_path: Path, values: list, scale: str, places: list, texts: list
 ) -> None:
-    draw_study(*study(values), tmp_path)
-    axes = drawn[0].axes[0]
+    made, rows = study(values)
+    draw_study(made, panels_of(made, rows, {}), tmp_path)
+    axes = drawn[0].axes[1]
     assert axes.get_xscale() == scale and list(axes.get_xticks()) == places
     assert [tick.get_text() for tick in axes.get_xticklabels()] == texts
     assert lines(drawn[0])["DIEN, kind a"][0] == places
