@@ -5,7 +5,7 @@ import torch
 
 from model_zoo.DIEN.src.layers import backends
 
-pytest_plugins = ["made_workspace"]
+pytest_plugins = ["made_cluster", "made_workspace"]
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # triton reads it when it is imported

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from dien_fuxictr.experiment.configuration.config import load_config
+from dien_fuxictr.studies.runs.pool import Pool
 from dien_fuxictr.studies.runs.run import Run
 
 SETTINGS = {
@@ -29,11 +30,9 @@ class Fake:
         self.started: list[list[str]] = []
         self.broken: set[str] = set()
 
-    def __call__(
-        self, runs: Sequence[Run], gpus: list[int], finished: int, on_finish: Callable[[Run], None]
-    ) -> list[str]:
+    def __call__(self, runs: Sequence[Run], pool: Pool, finished: int, on_finish: Callable[[Run], None]) -> list[str]:
         self.started.append([run.expid for run in runs])
-        self.gpus, self.finished = gpus, finished
+        self.gpus, self.finished = pool.gpus, finished
         for run in runs:
             if run.expid not in self.broken:
                 self.report(load_config(run.config, run.expid).params, run.report)

@@ -11,6 +11,9 @@ import yaml
 from dien_fuxictr.experiment.cli import main
 
 TINY_MODEL = """
+import os
+import pathlib
+import signal
 import time
 import torch
 from fuxictr.pytorch.layers import FeatureEmbedding, MLP_Block
@@ -37,6 +40,12 @@ class Tiny(BaseModel):
         self.steps += self.training
         if self.fault == "slow" and self.training:
             time.sleep(0.1)
+        if self.fault == "killed" and self.steps == 9 and os.environ.get("RANK") in (None, "1"):
+            killed = pathlib.Path("killed")
+            if not killed.exists():
+                killed.touch()
+                os.kill(os.getpid() if "RANK" in os.environ else os.getppid(), signal.SIGKILL)
+                time.sleep(60)
         if self.fault == "nan_prediction" and self.steps == 3:
             logits = logits * float("nan")
         if self.fault == "nan_evaluation" and not self.training:

@@ -33,6 +33,10 @@ def append_result(file: Path, expid: str, dataset_id: str, evaluations: dict[str
     )
     try:
         with open(file, "a+", encoding="utf-8") as results:
+            if os.name == "posix":
+                import fcntl
+
+                fcntl.flock(results, fcntl.LOCK_EX)  # on a disk of several machines, appends alone overwrite each other
             results.write(
                 f" {datetime.now():%Y%m%d-%H%M%S},[command] python {' '.join(sys.argv)},[exp_id] {expid},"
                 f"[dataset_id] {dataset_id},[train] N.A.,[val] {valid},[test] {test}\n"

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dien_fuxictr.common.cluster import add_cluster_option
 from dien_fuxictr.common.errors import UserError, exit_code, fail
 from dien_fuxictr.common.files import require_writable
 from dien_fuxictr.common.lock import held
@@ -14,6 +15,7 @@ from dien_fuxictr.experiment.device import check_index
 from dien_fuxictr.experiment.options import add_config_option, add_settings_options
 from dien_fuxictr.experiment.results import results_file
 
+from ..runs.on_ray import INSTALL, pool_of
 from ..runs.progress import run_with_progress
 from ..runs.run import Run
 from .compare import compare
@@ -32,6 +34,7 @@ examples:
   run_comparison.py --suite                                               lists the suites of the configuration
   run_comparison.py --suite amazon --workers 2                            what config/suites/amazon.yaml says
   run_comparison.py --suite amazon --expids DIN_amazon                    only these of its experiments for now
+  run_comparison.py --suite amazon --cluster 10.0.0.1:6379                its runs as tasks of a Ray cluster
 
 files (OUT: --out, default comparisons/DATASET or comparisons/SUITE):
   OUT/table.md, table.csv        the table: mean and standard deviation over the seeds, the interval against the base
@@ -47,6 +50,9 @@ interrupted. While runs train, stderr shows the last epoch and the best value of
 
 A suite names experiments, seeds or folds, what varies, and a file for a row of results of each finished run; its keys
 are in docs/comparison.md. A fold, or another option of a build, makes a data set of its own, DATASET_fold_1.
+
+On a cluster all machines share the working directory, OUT and the folders of data sets and checkpoints, at the same
+paths. A run whose task is killed, or whose machine is lost, goes on from its state elsewhere.
 
 A row is ranked against the base only where the 95 % interval of the difference of AUC, which has the noise of the test
 users and of the seeds, does not hold 0, and among others only where their intervals do not overlap: else its place is
@@ -90,8 +96,20 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="models of it to add, as zoo_MODEL_DATASET, with the budget of the base",
     )
     parser.add_argument("--seeds", type=int, metavar="N", help="runs of each experiment; default 1")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="runs at a time on the CPU; default 1")
-    parser.add_argument("--gpu", type=int, nargs="+", metavar="N", help="one run at a time on each of these GPUs")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="runs at a time on the CPU; default 1, or as many as the CPUs of --cluster",
+    )
+    parser.add_argument(
+        "--gpu",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="one run at a time on each of these GPUs; of --cluster any GPU for each",
+    )
+    add_cluster_option(parser, "each run is a task", INSTALL)
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results")
     add_settings_options(parser)
     options = parser.parse_args(arguments)
@@ -138,10 +156,12 @@ def _run(options: argparse.Namespace, command: str) -> int:
         f"{len(runs)} runs, {finished} finished already ({study.folder / 'runs'}); logs in {study.folder / 'logs'}",
         file=sys.stderr,
     )
-    with held(study.folder / ".lock", f"comparison {study.folder}"):
+    gpus = options.gpu or [-1] * (options.workers or 0)
+    cluster = options.cluster if left else None
+    with held(study.folder / ".lock", f"comparison {study.folder}"), pool_of(cluster, gpus) as pool:
         for run in runs:
             record(run)
-        failed = run_with_progress(left, options.gpu or [-1] * options.workers, finished, record)
+        failed = run_with_progress(left, pool, finished, record)
     rows = compare(study, command)
     print(as_markdown(rows, study.against))
     if failed:

@@ -1,4 +1,4 @@
-"""The runs of a study as processes: one at a time on each GPU index, none outlives the study."""
+"""The runs of a study as processes: one at a time for each worker, none outlives the study."""
 
 import contextlib
 import ctypes
@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import IO, Protocol
 
 from dien_fuxictr.common.shipped import TOP
 
@@ -31,65 +33,109 @@ class Job:
         arguments: of `COMMAND`.
         log: file for all that it prints.
         goes_on: add to the log instead of beginning it anew.
+        again: what to run in its place where a machine of a cluster was lost, or None if it has done all.
     """
 
     name: str
     arguments: list[str]
     log: Path
     goes_on: bool = False
+    again: "Callable[[], Job | None] | None" = None
+
+
+class Process(Protocol):
+    """A job that was started."""
+
+    def poll(self) -> int | None:
+        """Its exit code (negative: the signal that killed it); None while it runs."""
+
+    def terminate(self) -> None:
+        """Let it save its state and end."""
+
+    def kill(self) -> None:
+        """End it, and all that it has started; when this returns they are gone."""
+
+
+class Pool:
+    """What jobs are given to: each is a process of this machine.
+
+    Args:
+        gpus: a worker each; -1 is the CPU.
+    """
+
+    def __init__(self, gpus: list[int]) -> None:
+        self.gpus = gpus
+
+    def start(self, job: Job, gpu: int) -> Process:
+        """Start a job on a worker that is idle."""
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        with open(job.log, "ab" if job.goes_on else "wb") as log:
+            return start([*COMMAND, *job.arguments, "--gpu", str(gpu)], log, max(1, cores() // len(self.gpus)))
 
 
 def run_jobs(
     jobs: Iterable[Job],
-    gpus: list[int],
+    pool: Pool,
     on_end: Callable[[str, int], None],
     is_over: Callable[[str], bool] = lambda name: False,
     on_poll: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run all jobs, one at a time on each GPU index. When this ends, however it ends, no process is left.
+    """Run all jobs, one at a time on each worker. When this ends, however it ends, no process is left.
 
     Args:
         jobs: the next one is asked for when a worker is idle.
-        gpus: a worker each; -1 is the CPU.
-        on_end: called with the name and the exit code (negative: the signal that killed it) of an ended job.
+        pool: of workers.
+        on_end: called with the name and the exit code of an ended job.
         is_over: asked again and again for each running job; one that need not go on is terminated.
         on_poll: called again and again.
     """
-    waiting, idle = iter(jobs), deque(gpus)
-    running: dict[str, tuple[subprocess.Popen, int]] = {}
+    waiting, idle = iter(jobs), deque(pool.gpus)
+    running: dict[str, tuple[Process, int]] = {}
     try:
         while True:
             while idle and (job := next(waiting, None)):
                 gpu = idle.popleft()
-                running[job.name] = _start(job, gpu, len(gpus)), gpu
+                running[job.name] = pool.start(job, gpu), gpu
             if not running:
                 break
             time.sleep(_POLL_SECONDS)
             on_poll()
             for name, (process, gpu) in list(running.items()):
                 if process.poll() is None and is_over(name):
-                    _stop([process])
-                if process.poll() is not None:
+                    stop([process])
+                if (code := process.poll()) is not None:
                     del running[name]
                     idle.append(gpu)
-                    on_end(name, process.returncode)
+                    on_end(name, code)
     finally:
-        _stop([process for process, _ in running.values()])
+        stop([process for process, _ in running.values()])
 
 
-def _start(job: Job, gpu: int, workers: int) -> subprocess.Popen:
-    threads = max(1, _cores() // workers)
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    with open(job.log, "ab" if job.goes_on else "wb") as log:
-        return subprocess.Popen(
-            [*COMMAND, *job.arguments, "--gpu", str(gpu)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={"OMP_NUM_THREADS": str(threads), **os.environ, **_imports()},
-            start_new_session=True,  # a Ctrl-C reaches the study alone, which then stops all in order
-            preexec_fn=_die_with_parent if _PRCTL else None,
-        )
+class _Here(subprocess.Popen):
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.wait()
+
+
+def start(command: Sequence[str], log: IO[bytes], threads: int, orphan: signal.Signals = signal.SIGTERM) -> Process:
+    """Start a process of this machine.
+
+    Args:
+        command: its own.
+        log: what it prints goes there.
+        threads: for its computations.
+        orphan: the signal that it gets when this process is gone (Linux).
+    """
+    return _Here(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env={"OMP_NUM_THREADS": str(threads), **os.environ, **_imports()},
+        start_new_session=True,  # a Ctrl-C reaches the study alone, which then stops all in order
+        preexec_fn=partial(_on_orphaned, orphan) if _PRCTL else None,
+    )
 
 
 def _imports() -> dict[str, str]:
@@ -98,27 +144,25 @@ def _imports() -> dict[str, str]:
     return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
-def _cores() -> int:
+def cores() -> int:
+    """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _die_with_parent() -> None:
+def _on_orphaned(number: int) -> None:
     """In the child: a study that is killed outright takes its runs along, or the next one would start them twice."""
     assert _PRCTL
-    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _PRCTL(_PR_SET_PDEATHSIG, number)
 
 
-def _stop(processes: list[subprocess.Popen]) -> None:
+def stop(processes: Sequence[Process]) -> None:
     """Terminate, after which a run saves its state; kill what is still there after a while, and all that it started."""
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + _GRACE_SECONDS
     try:
-        for process in processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
+        while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS / 10)
     finally:
         for process in processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.kill()

@@ -4,22 +4,24 @@ import math
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 from .display import Lines, Terminal
-from .pool import Job, run_jobs
+from .pool import Job, Pool, run_jobs
 from .run import Curve, Run
 
 _TAIL_LINES = 8
 
 
 def run_with_progress(
-    runs: Sequence[Run], gpus: list[int], finished: int, on_finish: Callable[[Run], None] = lambda run: None
+    runs: Sequence[Run], pool: Pool, finished: int, on_finish: Callable[[Run], None] = lambda run: None
 ) -> list[str]:
     """Run all; a failure is reported with the end of its log, and the rest goes on.
 
     Args:
         runs: in their order.
-        gpus: a worker each; -1 is the CPU.
+        pool: of workers.
         finished: runs of the study that are there already.
         on_finish: called with each run that has ended with a result.
 
@@ -34,7 +36,7 @@ def run_with_progress(
             if expid not in progress.failed:
                 on_finish(by_id[expid])
 
-        run_jobs(map(progress.start, runs), gpus, end, on_poll=progress.poll)
+        run_jobs(map(progress.start, runs), pool, end, on_poll=progress.poll)
     return progress.failed
 
 
@@ -63,10 +65,16 @@ class Progress:
 
     def start(self, run: Run) -> Job:
         """A run is about to start; returns its job."""
-        job = run.job()
+        return self._start(run, "goes on", "started")
+
+    def _start(self, run: Run, goes_on: str, anew: str) -> Job:
+        job = replace(run.job(), again=partial(self._again, run))
         self._running[run.expid] = run, job, Curve(run.curve)
-        self._display.show(run.expid, "goes on" if job.goes_on else "started")
+        self._display.show(run.expid, goes_on if job.goes_on else anew)
         return job
+
+    def _again(self, run: Run) -> Job | None:
+        return None if run.result else self._start(run, "killed; goes on", "killed; started again")
 
     def poll(self) -> None:
         """Show what the running runs have reached since the last call."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dien_fuxictr.common.cluster import add_cluster_option
 from dien_fuxictr.common.errors import UserError, exit_code, fail
 from dien_fuxictr.common.files import require_writable
 from dien_fuxictr.common.lock import held
@@ -13,6 +14,8 @@ from dien_fuxictr.experiment.device import check_index
 from dien_fuxictr.experiment.options import add_settings_options
 from dien_fuxictr.experiment.results import results_file
 
+from ..runs.on_ray import INSTALL, pool_of
+from ..runs.pool import Pool
 from ..runs.progress import run_with_progress
 from ..runs.run import Run
 from .grid import MANY, Tuner, read_tuners, write_grid
@@ -28,6 +31,7 @@ examples:
   run_param_tuner.py --config config --tag DIEN_amazon_A                  experiments of a configuration folder
   run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 10 --gpu -1 -1
                                                                           ten that Optuna's TPE sampler proposes
+  run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --cluster 10.0.0.1:6379      tasks of a Ray cluster
 
 tuner file (the zoo's form):
   base_config: ./config/              folder of the experiment; or model_config and dataset_config in the file itself
@@ -55,6 +59,9 @@ files (SWEEP the tuner file without .yaml, NAME its last part):
 Run again, a sweep skips the runs whose result.json is of the same configuration, and goes on with those interrupted. Of
 runs without files in SWEEP/runs, an earlier version's say, the line in NAME.csv is the result. To train a finished run
 anew, delete both. While runs train, stderr shows the last epoch and the best value of the monitor of each.
+
+On a cluster all machines share the working directory, SWEEP and the folders of data sets and checkpoints, at the same
+paths. A run whose task is killed, or whose machine is lost, goes on from its state elsewhere.
 
 --search tpe (pip install optuna):
   Instead of every combination, trials whose values are drawn where earlier ones were good. A trial that at its second
@@ -94,10 +101,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--gpu",
         type=int,
         nargs="+",
-        default=[-1],
+        default=[],
         metavar="N",
-        help="a worker for each index; -1 is the CPU; default one on the CPU",
+        help="a worker for each index, -1 is the CPU; default one on the CPU; of --cluster any GPU for each, and all "
+        "its CPUs by default",
     )
+    add_cluster_option(parser, "each run is a task", INSTALL)
     parser.add_argument(
         "--search",
         choices=("grid", "tpe"),
@@ -146,7 +155,8 @@ def _run(options: argparse.Namespace) -> int:
         _require_writable(tuner.folder)
     run = _search if options.search == "tpe" else _grid
     started = [run(tuner, options) for tuner in tuners]  # all are checked before the first one trains
-    codes = [finish() for finish in started]
+    with pool_of(options.cluster, options.gpu) as pool:
+        codes = [finish(pool) for finish in started]
     if tuners[0].subfolder:
         print("\n".join(["best by validation:", *map(_best, tuners)]))
     return max(codes)
@@ -162,7 +172,8 @@ def _run_folder(options: argparse.Namespace, settings: dict[str, Any]) -> int:
     runs = load_runs(folder, options.tag, settings)
     if not settings:
         _take_over(runs, folder, "; whether they are of these configurations is not known")
-    return _train(runs, folder, options.gpu)
+    with pool_of(options.cluster, options.gpu) as pool:
+        return _train(runs, folder, pool)
 
 
 def _chosen(tuners: list[Tuner], expids: Sequence[str]) -> list[Tuner]:
@@ -173,24 +184,24 @@ def _chosen(tuners: list[Tuner], expids: Sequence[str]) -> list[Tuner]:
     return [tuner for tuner, expid in zip(tuners, known, strict=True) if not expids or expid in expids]
 
 
-def _grid(tuner: Tuner, options: argparse.Namespace) -> Callable[[], int]:
+def _grid(tuner: Tuner, options: argparse.Namespace) -> Callable[[Pool], int]:
     """Write and check a grid; what is returned trains it."""
     write_grid(tuner, math.inf if options.yes else MANY)
     runs = load_runs(tuner.folder, options.tag)
     _take_over(runs, tuner.folder)
-    return lambda: _train(runs, tuner.folder, options.gpu)
+    return lambda pool: _train(runs, tuner.folder, pool)
 
 
-def _train(runs: list[Run], folder: Path, gpus: list[int]) -> int:
+def _train(runs: list[Run], folder: Path, pool: Pool) -> int:
     left = [run for run in runs if run.result is None]
     finished = len(runs) - len(left)
     print(f"{len(runs)} runs, {finished} finished already ({folder / 'runs'}); logs in {folder / 'logs'}")
     with held(folder / ".lock", f"sweep {folder}"):
-        failed = run_with_progress(left, gpus, finished)
+        failed = run_with_progress(left, pool, finished)
     return _report(runs, folder, failed)
 
 
-def _search(tuner: Tuner, options: argparse.Namespace) -> Callable[[], int]:
+def _search(tuner: Tuner, options: argparse.Namespace) -> Callable[[Pool], int]:
     """Check and open a search; what is returned runs it."""
     try:
         from .plots import draw
@@ -202,9 +213,9 @@ def _search(tuner: Tuner, options: argparse.Namespace) -> Callable[[], int]:
     search = Search(tuner, options.trials or 20)
     _take_over(search.runs(), tuner.folder)
 
-    def run() -> int:
+    def run(pool: Pool) -> int:
         print(f"{search.summary()} so far ({search.journal}); logs in {tuner.folder / 'logs'}")
-        failed = search.run(options.gpu)
+        failed = search.run(pool)
         print(search.summary())
         code = _report(search.runs(), tuner.folder, failed)
         for picture in draw(search.study, tuner.folder):

@@ -21,7 +21,7 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
 from dien_fuxictr.experiment.contract import check_configuration
 
-from ..runs.pool import Job, run_jobs
+from ..runs.pool import Job, Pool, run_jobs
 from ..runs.progress import Progress
 from ..runs.run import Curve, Run
 from .grid import Tuner, digest, enumerate_space
@@ -80,15 +80,15 @@ class Search:
         self._running: dict[str, _Running] = {}
         self._failed_before = {trial.number for trial in self._trials() if trial.state == TrialState.FAIL}
 
-    def run(self, gpus: list[int]) -> list[str]:
-        """Run what is left of the trials, one at a time on each GPU index.
+    def run(self, pool: Pool) -> list[str]:
+        """Run what is left of the trials, one at a time on each worker.
 
         Returns:
             Ids of the failed runs.
         """
         with Progress(self.total, self._ended()) as self._progress:
             try:
-                run_jobs(self._jobs(), gpus, self._on_end, self._is_over, self._progress.poll)
+                run_jobs(self._jobs(), pool, self._on_end, self._is_over, self._progress.poll)
             finally:
                 for running in self._running.values():
                     running.lock.release()

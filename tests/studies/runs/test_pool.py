@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dien_fuxictr.studies.runs import pool
-from dien_fuxictr.studies.runs.pool import Job, run_jobs
+from dien_fuxictr.studies.runs.pool import Job, Pool, Process, run_jobs
 
 ROOT = Path(__file__).parents[3]
 # Until a signal; a longer sleep, or a pause, would miss one that comes just before it.
@@ -71,19 +71,19 @@ def interrupt() -> Iterator[None]:
 def test_a_run_at_a_time_on_each_gpu_index_with_its_share_of_the_cores(script, monkeypatch):
     script("import os, sys\nprint(sys.argv[1:], os.environ['OMP_NUM_THREADS'])")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(pool, "_cores", lambda: 6)
-    start, on_gpu, ended = pool._start, {}, []
+    monkeypatch.setattr(pool, "cores", lambda: 6)
+    start, on_gpu, ended = Pool.start, {}, []
 
-    def watched(job: Job, gpu: int, workers: int) -> subprocess.Popen[bytes]:
-        assert gpu not in on_gpu.values() and workers == 2
+    def watched(pool: Pool, job: Job, gpu: int) -> Process:
+        assert gpu not in on_gpu.values()
         on_gpu[job.name] = gpu
-        return start(job, gpu, workers)
+        return start(pool, job, gpu)
 
     def on_end(name: str, code: int) -> None:
         ended.append((name, on_gpu.pop(name), code))
 
-    monkeypatch.setattr(pool, "_start", watched)
-    run_jobs(jobs(5, "an argument"), [0, 3], on_end)
+    monkeypatch.setattr(Pool, "start", watched)
+    run_jobs(jobs(5, "an argument"), Pool([0, 3]), on_end)
     assert sorted(name for name, _, _ in ended) == list("01234")
     assert {gpu for _, gpu, _ in ended} == {0, 3} and {code for _, _, code in ended} == {0}
     assert Path("logs/0.log").read_text() == "['an argument', '--gpu', '0'] 3\n"
@@ -92,15 +92,15 @@ def test_a_run_at_a_time_on_each_gpu_index_with_its_share_of_the_cores(script, m
 def test_exit_codes(script):
     script("import os, signal, sys\nif sys.argv[1] == '9': os.kill(os.getpid(), signal.SIGKILL)\nsys.exit(3)")
     codes = []
-    run_jobs(jobs(1, "x"), [-1], lambda _, code: codes.append(code))
-    run_jobs(jobs(1, "9"), [-1], lambda _, code: codes.append(code))
+    run_jobs(jobs(1, "x"), Pool([-1]), lambda _, code: codes.append(code))
+    run_jobs(jobs(1, "9"), Pool([-1]), lambda _, code: codes.append(code))
     assert codes == [3, -signal.SIGKILL]
 
 
 def test_a_log_is_begun_anew_unless_the_run_goes_on(script):
     script("import sys\nprint(sys.argv[1])")
     for argument, goes_on in (("a", False), ("b", True), ("c", False), ("d", True)):
-        run_jobs([Job("x", [argument], Path("x.log"), goes_on)], [-1], lambda *_: None)
+        run_jobs([Job("x", [argument], Path("x.log"), goes_on)], Pool([-1]), lambda *_: None)
     assert Path("x.log").read_text() == "c\nd\n"
 
 
@@ -109,7 +109,7 @@ def test_interrupt_ends_all_children(script, interrupt, monkeypatch, stubborn):
     script((SAYS_GOODBYE if not stubborn else "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n") + WAIT)
     monkeypatch.setattr(pool, "_GRACE_SECONDS", 0.1 if stubborn else 300)
     with pytest.raises(KeyboardInterrupt):
-        run_jobs(jobs(3), [-1, -1], lambda *_: None)
+        run_jobs(jobs(3), Pool([-1, -1]), lambda *_: None)
     assert len(started()) == 2 and not any(map(alive, started()))
     assert ("terminated" in Path("logs/0.log").read_text()) == (not stubborn)
 
@@ -127,7 +127,7 @@ def test_jobs_are_asked_for_when_a_worker_is_idle_and_ended_when_they_are_over(s
     def is_over(name: str) -> bool:
         return name == "a" and len(order) == 5 and len(started()) == 1
 
-    run_jobs(lazily(), [-1, -1], lambda name, code: order.append(f"{name} {code and 'ended'}"), is_over)
+    run_jobs(lazily(), Pool([-1, -1]), lambda name, code: order.append(f"{name} {code and 'ended'}"), is_over)
     assert order == ["asked for a", "asked for b", "b 0", "asked for c", "c 0", "a ended"]
     assert "terminated" in Path("a.log").read_text()
 
@@ -140,7 +140,7 @@ def test_error_in_the_study_ends_all_children(script):
         raise OSError
 
     with pytest.raises(OSError):
-        run_jobs([*jobs(1, ""), Job("other", ["waits"], Path("other.log"))], [-1, -1], fail)
+        run_jobs([*jobs(1, ""), Job("other", ["waits"], Path("other.log"))], Pool([-1, -1]), fail)
     assert len(started()) == 1 and not any(map(alive, started()))
 
 
@@ -150,7 +150,7 @@ def test_killed_study_takes_its_children_along(script):
     code = (
         "import sys\nfrom pathlib import Path\nfrom dien_fuxictr.studies.runs import pool\n"
         f"pool.COMMAND = (sys.executable, {str(file)!r})\n"
-        "pool.run_jobs([pool.Job(i, [], Path('logs', i)) for i in 'ab'], [-1, -1], lambda *_: None)"
+        "pool.run_jobs([pool.Job(i, [], Path('logs', i)) for i in 'ab'], pool.Pool([-1, -1]), lambda *_: None)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
     wait_for(lambda: len(started()) == 2)
@@ -165,5 +165,5 @@ def test_the_package_is_found_from_any_folder_and_nothing_in_that_folder_is(tmp_
     if sys.version_info >= (3, 11):
         Path("torch.py").write_text("raise AssertionError('shadows the installed package')")
     codes = []
-    run_jobs([Job("help", ["--help"], Path("help.log"))], [-1], lambda _, code: codes.append(code))
+    run_jobs([Job("help", ["--help"], Path("help.log"))], Pool([-1]), lambda _, code: codes.append(code))
     assert codes == [0] and Path("help.log").read_text().startswith("usage: run_expid.py")

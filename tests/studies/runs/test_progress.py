@@ -8,6 +8,7 @@ import pytest
 
 from dien_fuxictr.experiment.training.resume import as_text
 from dien_fuxictr.studies.runs import display
+from dien_fuxictr.studies.runs.pool import Pool
 from dien_fuxictr.studies.runs.progress import Progress, reached, run_with_progress
 from dien_fuxictr.studies.runs.run import Run
 
@@ -90,7 +91,7 @@ def test_a_running_run_is_shown_as_it_writes(script, monkeypatch, is_terminal: b
     script(EVALUATIONS.replace("CONFIG", repr(as_text(PARAMS))))
     shown = Shown(is_terminal, awaited="a: epoch 1/8, AUC 0.7000, best 0.7000 in epoch 1")
     monkeypatch.setattr("sys.stderr", shown)
-    assert run_with_progress([made("a")], [-1], finished=2) == []
+    assert run_with_progress([made("a")], Pool([-1]), finished=2) == []
     assert "epoch 2/8, AUC 0.6000, best 0.7000 in epoch 1" in shown.getvalue() and "3/3" in shown.getvalue()
 
 

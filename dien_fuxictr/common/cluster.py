@@ -1,0 +1,96 @@
+"""The Ray cluster that a command works on: one that is there, or one that it starts on this machine and ends."""
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import UserError
+
+FLAGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # as it will be: what asks for no GPU is not told that there is none
+}
+_LOCAL = "local"
+_PATIENCE_SECONDS = 5
+
+
+def add_cluster_option(parser: argparse.ArgumentParser, what: str, install: str) -> None:
+    """Add `--cluster`."""
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help=f"{what} on a Ray cluster ({install}), HOST:PORT of its first machine; auto: the one that RAY_ADDRESS or "
+        "`ray start` on this machine names, or else one of this machine for as long as the command runs",
+    )
+
+
+@contextmanager
+def joined(address: str, install: str, cpus: int | None = None) -> Iterator[str]:
+    """Within, this process works on a cluster.
+
+    Args:
+        address: HOST:PORT of its first machine; `auto`: see `add_cluster_option`; `local`: it is started here.
+        install: the command that installs Ray.
+        cpus: of a cluster that is started, where processes for as many CPUs run at a time; None: as there are.
+
+    Yields:
+        What it is called in messages.
+
+    Raises:
+        UserError: Ray is not installed, or there is no cluster.
+    """
+    os.environ.update({flag: value for flag, value in FLAGS.items() if flag not in os.environ})
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError(f"a Ray cluster needs the package {error.name}, which is not installed: {install}") from error
+    found = _found() if address == "auto" else address
+    options = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": 100 << 20}
+    if found != _LOCAL:
+        if found != "auto" and not _answers(found):  # Ray itself tries for minutes
+            raise UserError(f"there is no Ray cluster at {found}")
+        options = {}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        try:
+            ray.init(found, logging_level=logging.ERROR, log_to_driver=False, **options)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"{error} ({found}); it must be one that this machine belongs to, and what starts with a token needs "
+                "RAY_AUTH_MODE=token"
+            ) from error
+        if signal.getsignal(signal.SIGTERM) != on_sigterm:  # Ray has one of its own
+            signal.signal(signal.SIGTERM, on_sigterm)
+        yield (
+            "a Ray cluster of this machine"
+            if found == _LOCAL
+            else f"the Ray cluster {ray.get_runtime_context().gcs_address}"
+        )
+    finally:
+        ray.shutdown()
+
+
+def _found() -> str:
+    """Of a cluster that is there; one whose machine has been switched off may have left its address."""
+    if address := os.environ.get("RAY_ADDRESS"):
+        return address
+    file = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()), "ray", "ray_current_cluster")
+    address = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+    return "auto" if address and _answers(address) else _LOCAL
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal() and int(port) < 1 << 16) or "/" in host:
+        raise UserError(f"Ray cluster {address}: must be auto, or HOST:PORT of a cluster that this machine is one of")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_SECONDS).close()
+    except OSError:
+        return False
+    return True

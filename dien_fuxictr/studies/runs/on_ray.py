@@ -1,0 +1,153 @@
+"""The runs of a study as tasks of a Ray cluster, whose machines share the study's folder."""
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from dien_fuxictr.common.cluster import joined
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.shipped import TOP
+
+from . import pool
+from .pool import Job, Pool
+
+INSTALL = "pip install ray"
+_RESTARTS = 3
+"""How often a run starts again that was killed, or whose machine was lost."""
+_KILLED = -signal.SIGKILL
+_POLL_SECONDS = 0.1
+
+
+@contextmanager
+def pool_of(cluster: str | None, gpus: list[int]) -> Iterator[Pool]:
+    """Those who run a study's jobs.
+
+    Args:
+        cluster: of `--cluster`; None: this machine.
+        gpus: a worker each, -1 the CPU; on a cluster any GPU for each index. None at all: one, on the CPU; on a
+            cluster as many as it has CPUs.
+
+    Raises:
+        UserError: there is no such cluster.
+    """
+    if cluster is None:
+        yield Pool(gpus or [-1])
+        return
+    with joined(cluster, INSTALL, len(gpus) or None) as name:
+        import ray
+
+        there = ray.cluster_resources()
+        if gpus and max(gpus) >= 0 and not there.get("GPU"):
+            raise UserError(f"--gpu {max(gpus)}: {name} has no GPU")
+        on_ray = OnRay(gpus or [-1] * int(there["CPU"]))
+        print(f"on {name}, {len(on_ray.gpus)} runs at a time", file=sys.stderr)
+        yield on_ray
+
+
+class OnRay(Pool):
+    """Each job is a task that has a CPU, and a GPU if it wants one, of any machine."""
+
+    def __init__(self, gpus: list[int]) -> None:
+        import ray
+
+        super().__init__(gpus)
+        path = os.pathsep.join(filter(None, [str(TOP), os.environ.get("PYTHONPATH")]))
+        self._task: Any = ray.remote(num_cpus=1, max_retries=0, runtime_env={"env_vars": {"PYTHONPATH": path}})(_run)
+
+    def start(self, job: Job, gpu: int) -> "_Task":
+        """Hand it to Ray."""
+        has_gpu = gpu >= 0
+        return _Task(job, self._task.options(num_gpus=int(has_gpu)), "0" if has_gpu else "-1")  # it sees its own only
+
+
+class _Task:
+    def __init__(self, job: Job, task: Any, gpu: str) -> None:
+        self._task, self._gpu = task, gpu
+        self._code: int | None = None
+        self._restarts = _RESTARTS
+        self._submit(job)
+
+    def _submit(self, job: Job) -> None:
+        self._job = job
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        self._mark = job.log.with_name(f".{job.name}.{uuid4().hex}")
+        self._mark.touch()
+        with open(job.log, "ab" if job.goes_on else "wb"):
+            pass
+        command = [*pool.COMMAND[1:], *job.arguments, "--gpu", self._gpu]
+        self._ref = self._task.remote(command, os.getcwd(), str(job.log), str(self._mark))
+
+    def poll(self) -> int | None:
+        """As of `Process`.
+
+        Raises:
+            UserError: the machine that it has come to does not see the study's folder.
+        """
+        import ray
+        from ray.exceptions import RayError, RayTaskError, TaskCancelledError
+
+        if self._code is not None or not ray.wait([self._ref], timeout=0)[0]:
+            return self._code
+        self._mark.unlink(missing_ok=True)
+        try:
+            code, refusal = ray.get(self._ref)
+        except TaskCancelledError:
+            code, refusal = -signal.SIGTERM, ""
+        except RayTaskError:
+            raise
+        except RayError:  # its process, or the machine
+            code, refusal = _KILLED, ""
+        if refusal:
+            self._code = code
+            raise UserError(refusal)
+        if code == _KILLED and self._restarts and self._job.again:
+            self._restarts -= 1
+            if job := self._job.again():
+                self._submit(job)
+                return None
+            code = 0
+        self._code = code
+        return code
+
+    def terminate(self) -> None:
+        """A task that waits ends at once."""
+        import ray
+
+        self._restarts = 0
+        ray.cancel(self._ref)
+
+    def kill(self) -> None:
+        """Its process takes the run along."""
+        import ray
+
+        self._restarts = 0
+        if self._code is None:
+            ray.cancel(self._ref, force=True)
+            ray.wait([self._ref], timeout=5)
+        self._mark.unlink(missing_ok=True)
+
+
+def _run(command: list[str], folder: str, log: str, mark: str) -> tuple[int, str]:
+    """On a machine of the cluster: the exit code of a run, or why it is refused."""
+    if not os.path.exists(os.path.join(folder, mark)):
+        return 2, (
+            f"{Path(folder, log).parent} is not seen by the machine {socket.gethostname()} of the cluster, which must "
+            "share the working directory and the folders of the study, data sets and checkpoints, at the same paths"
+        )
+    os.chdir(folder)
+    with open(log, "ab") as output:
+        # A run that saved its state in the end would be in the way of the one that takes its place.
+        process = pool.start([sys.executable, *command], output, 1, orphan=signal.SIGKILL)
+    try:
+        while (code := process.poll()) is None:
+            time.sleep(_POLL_SECONDS)  # a signal does not interrupt a wait for a process
+    finally:
+        pool.stop([process])
+    return code, ""
