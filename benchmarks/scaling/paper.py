@@ -1,0 +1,150 @@
+"""The time of a data-parallel training step on paper: three ways to keep embedding tables equal."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log2
+
+import numpy as np
+
+from benchmarks.report import Row
+
+GIB = 2**30
+FLOAT, ID = 4, 8
+"""Bytes."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a worker has to do in a step, and with what tables; by default DIEN on Amazon Electronics.
+
+    Attributes:
+        rows: of a worker. behaviours: a row. width: floats of an item's row, its category's included.
+        net_weights: outside of the tables. sums: synchronised ones, of batch normalisations and Dice, both passes.
+    """
+
+    rows: int = 1024
+    behaviours: int = 9
+    width: int = 36
+    net_weights: int = 110_000
+    sums: int = 12
+
+    @property
+    def lookups(self) -> int:
+        """Of a worker: behaviours, a negative for each, and the target."""
+        return self.rows * (2 * self.behaviours + 1)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A worker and the network between workers.
+
+    Attributes:
+        bandwidth: bytes a second that a worker sends while it receives as many.
+        hop: seconds of one of the 2 log2(workers) turns of a collective.
+        message: of one more message to another worker.
+        memory: bytes for tables, their moments and gradients.
+        compute: seconds of a step without tables. update: of Adam on one row of a table.
+        draw: seconds to draw the negative of one behaviour.
+    """
+
+    name: str
+    bandwidth: float
+    hop: float
+    message: float
+    memory: float
+    compute: float
+    update: float
+    draw: float
+
+
+MACHINES = (
+    Machine("CPU, 25 GbE", 3e9, 50e-6, 5e-6, 64 * GIB, 28e-3, 120e-9, 20e-9),
+    Machine("GPU, InfiniBand", 25e9, 15e-6, 1e-6, 70 * GIB, 4e-3, 1e-9, 0.5e-9),
+)
+"""Nominal networks. CPU times are of one core, as `--parts measured` finds them; those of a GPU are assumptions."""
+VOCABULARIES = tuple(10**power for power in range(4, 10))
+WORKERS = (2, 8, 64, 1024)
+
+
+def distinct(vocabulary: int, lookups: float) -> float:
+    """Expected number of different items among so many, drawn by Zipf's law of exponent 1."""
+    rank = np.unique(np.geomspace(1, vocabulary, 4000).astype(np.int64))
+    width = np.diff(np.append(rank, vocabulary + 1))
+    chance = np.log1p(1 / rank) / np.log(vocabulary + 1)
+    return float((width * -np.expm1(lookups * np.log1p(-chance))).sum())
+
+
+def dense(step: Step, machine: Machine, vocabulary: int, workers: int) -> tuple[float, float]:
+    """`embedding_updates: dense`: gradients of the size of the tables are summed, and all rows updated.
+
+    Returns:
+        Seconds, and bytes of tables, two moments and gradients.
+    """
+    table = vocabulary * step.width * FLOAT
+    return _sum_over(machine, table, workers) + vocabulary * machine.update, 4 * table
+
+
+def gathered(step: Step, machine: Machine, vocabulary: int, workers: int) -> tuple[float, float]:
+    """`embedding_updates: sparse`: each worker gets the touched rows of all others, and updates them."""
+    touched = distinct(vocabulary, step.lookups)
+    of_all = distinct(vocabulary, workers * step.lookups)
+    sent = (workers - 1) * touched * (step.width * FLOAT + ID)
+    seconds = sent / machine.bandwidth + 2 * log2(workers) * machine.hop + of_all * machine.update
+    return seconds, 3 * vocabulary * step.width * FLOAT
+
+
+def owned(step: Step, machine: Machine, vocabulary: int, workers: int) -> tuple[float, float]:
+    """`embedding_sharding: rows`: rows are asked of their owners, whose gradients go back to them."""
+    touched = distinct(vocabulary, step.lookups)
+    sent = (workers - 1) / workers * touched * (ID + 2 * step.width * FLOAT)
+    updated = distinct(vocabulary, workers * step.lookups) / workers
+    seconds = sent / machine.bandwidth + 4 * machine.hop + 3 * workers * machine.message + updated * machine.update
+    return seconds, 3 * vocabulary * step.width * FLOAT / workers
+
+
+DESIGNS: dict[str, Callable[[Step, Machine, int, int], tuple[float, float]]] = {
+    "dense": dense,
+    "gathered": gathered,
+    "owned": owned,
+}
+
+
+def nets(step: Step, machine: Machine, workers: int) -> float:
+    """Seconds of what every design does besides: the nets' gradients and the synchronised sums."""
+    sums = step.sums * log2(workers) * machine.hop
+    return _sum_over(machine, step.net_weights * FLOAT, workers) + sums
+
+
+def negatives(step: Step, machine: Machine, workers: int) -> float:
+    """Seconds to draw negatives as one process would: everyone gets all behaviours, and draws for all of them."""
+    behaviours = step.rows * step.behaviours
+    return (workers - 1) * behaviours * 2 * ID / machine.bandwidth + workers * behaviours * machine.draw
+
+
+def cost_rows(step: Step, machine: Machine) -> list[Row]:
+    """A row for each number of items and of workers: ms of each design, what fits and is fastest, and its efficiency.
+
+    Efficiency is one worker's computation over all that the step takes, with negatives of the whole batch or without
+    what these take.
+    """
+    rows = []
+    for vocabulary in VOCABULARIES:
+        for workers in WORKERS:
+            costs = {name: design(step, machine, vocabulary, workers) for name, design in DESIGNS.items()}
+            fitting = {name: seconds for name, (seconds, size) in costs.items() if size <= machine.memory}
+            best = min(fitting, key=lambda name: fitting[name], default=None)
+            besides = nets(step, machine, workers), negatives(step, machine, workers)
+            row: Row = {"items": vocabulary, "workers": workers}
+            row |= {f"{name}, ms": 1000 * costs[name][0] if name in fitting else "too large" for name in DESIGNS}
+            row |= {"nets, ms": 1000 * besides[0], "negatives, ms": 1000 * besides[1], "fastest": best or "none fits"}
+            seconds = machine.compute + besides[0] + fitting[best] if best else None
+            row["efficiency, %"] = 100 * machine.compute / (seconds + besides[1]) if seconds else None
+            row["its own negatives, %"] = 100 * machine.compute / seconds if seconds else None
+            row["GiB a worker"] = costs[best][1] / GIB if best else None
+            rows.append(row)
+    return rows
+
+
+def _sum_over(machine: Machine, size: float, workers: int) -> float:
+    """Seconds of an all-reduce of so many bytes, scattered and gathered."""
+    return 2 * (workers - 1) / workers * size / machine.bandwidth + 2 * log2(workers) * machine.hop
