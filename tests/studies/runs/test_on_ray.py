@@ -62,7 +62,8 @@ def test_a_comparison_of_which_a_task_is_killed(workspace, cluster, monkeypatch,
     assert sum("Resume training @epoch 1 - batch 7" in log.read_text() for log in Path("a/logs").glob("*.log")) == 1
     assert Path("comparison_tiny.csv").read_text().count("[exp_id]") == 1
     assert not [file for file in Path("a/logs").iterdir() if file.suffix != ".log"]
-    assert compare([*command, "b", "--workers", "1"]) == 0
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as a task has: more threads round differently
+    assert compare([*command, "b"]) == 0
     assert len(table("a")) == 1 and table("a") == table("b")
 
 
