@@ -48,6 +48,10 @@ NOT_RUN = {
     "the same on Ray; tests/serving/test_on_ray.py runs it": [
         "python run_serve.py --bundle DIEN_amazon.bundle --engine ray --workers 2 --max-workers 8",
     ],
+    "needs a database; tests/studies/sweep/test_storage.py has one": [
+        "python run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 40 "
+        "--storage postgresql://me@host/studies",
+    ],
     "on Ray; tests/studies/runs/test_on_ray.py does the same": [
         "python run_comparison.py --suite amazon --cluster auto",
         "python run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 40 "

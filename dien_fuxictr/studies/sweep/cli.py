@@ -67,7 +67,8 @@ paths. A run whose task is killed, or whose machine is lost, goes on from its st
   Instead of every combination, trials whose values are drawn where earlier ones were good. A trial that at its second
   or a later evaluation is worse than the median of the others there is ended (pruned). --trials is the total: run
   again, what is finished or pruned counts, what was interrupted goes on, what has failed is replaced. Several processes
-  or machines may work on one study, called in the same folder. An experiment that was edited, in another key
+  or machines may work on one study, called in the same folder, or each in one of its own with the same --storage: then
+  each has the runs of its own folder, and goes on with those of its own. An experiment that was edited, in another key
   than those searched, or another tuner_space begins another.
   SWEEP/study.journal                             the study, in Optuna's journal form
   SWEEP/model_config/ID.yaml, dataset_config/     the trials
@@ -119,6 +120,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="how many --search tpe tries, those of earlier calls included; default 20",
     )
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="the study of --search tpe is in this database, sqlite:///FILE or postgresql://USER@HOST/NAME, which "
+        "machines without a common disk may share; default SWEEP/study.journal",
+    )
     parser.add_argument("--yes", action="store_true", help=f"train a grid of more than {MANY:,} combinations")
     add_settings_options(parser)
     options = parser.parse_args(arguments)
@@ -126,6 +133,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--tag goes with a grid, not with --search tpe")
     if options.search == "grid" and options.trials is not None:
         parser.error("--trials goes with --search tpe")
+    if options.search == "grid" and options.storage:
+        parser.error("--storage goes with --search tpe")
     if options.trials is not None and options.trials < 1:
         parser.error(f"--trials {options.trials}: must be at least 1")
     return options
@@ -210,11 +219,11 @@ def _search(tuner: Tuner, options: argparse.Namespace) -> Callable[[Pool], int]:
         if error.name != "optuna":
             raise
         raise UserError("--search tpe needs a package that is not installed: pip install optuna") from error
-    search = Search(tuner, options.trials or 20)
+    search = Search(tuner, options.trials or 20, options.storage)
     _take_over(search.runs(), tuner.folder)
 
     def run(pool: Pool) -> int:
-        print(f"{search.summary()} so far ({search.journal}); logs in {tuner.folder / 'logs'}")
+        print(f"{search.summary()} so far ({search.place}); logs in {tuner.folder / 'logs'}")
         failed = search.run(pool)
         print(search.summary())
         code = _report(search.runs(), tuner.folder, failed)

@@ -1,8 +1,9 @@
 """`--search tpe`: Optuna proposes the runs, prunes those that fall behind, and remembers them.
 
-The study is a journal in the sweep's folder, which processes and machines may share. Whoever runs a trial holds a lock
-on a file until it has told the study how it ended; so a trial that runs in the study but whose lock is free was
-interrupted, and goes on as it is: the same parameters, the same id, the resume state of its run.
+The study is a journal in the sweep's folder, which processes and machines may share, or in a database. Whoever runs a
+trial holds a lock on a file until it has told the study how it ended; so a trial that runs in the study but whose lock
+is free was interrupted, and goes on as it is: the same parameters, the same id, the resume state of its run. A database
+may have trials of other disks, where their locks and states are; those are left to the commands there.
 """
 
 from collections import Counter
@@ -10,14 +11,19 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import optuna
 from filelock import FileLock, Timeout
-from optuna.storages import JournalStorage
+from optuna.exceptions import OptunaError
+from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
 from dien_fuxictr.experiment.contract import check_configuration
 
@@ -48,12 +54,13 @@ class Search:
     Args:
         tuner: what to search.
         total: trials of the study; those that failed before now do not count.
+        storage: URL of the database that has the study; None: the journal.
 
     Raises:
         UserError: nothing varies, a value that is not allowed, or a study that cannot be read.
     """
 
-    def __init__(self, tuner: Tuner, total: int) -> None:
+    def __init__(self, tuner: Tuner, total: int, storage: str | None = None) -> None:
         self.tuner, self.total = tuner, total
         params = _check(tuner)
         self._seed = int(params["seed"])
@@ -61,22 +68,25 @@ class Search:
         tuner.folder.mkdir(parents=True, exist_ok=True)
         for kind in ("model_config", "dataset_config"):  # a grid's, which would win over the trials' in folders
             (tuner.folder / f"{kind}.yaml").unlink(missing_ok=True)
-        self.journal = tuner.folder / "study.journal"
         fixed = {key: value for key, value in tuner.base.params.items() if key not in tuner.space}
         name = f"{tuner.name}_{digest([fixed, tuner.entry, repr(tuner.space)])}"
+        self.place = named(storage) if storage else str(tuner.folder / "study.journal")
         try:
             self.study = optuna.create_study(
-                storage=JournalStorage(JournalFileBackend(str(self.journal))),
+                storage=RDBStorage(storage) if storage else JournalStorage(JournalFileBackend(self.place)),
                 pruner=optuna.pruners.MedianPruner(RANDOM_TRIALS - 1, n_warmup_steps=_FIRST_PRUNED),
                 study_name=name,
                 direction="minimize" if params.get("monitor_mode") == "min" else "maximize",
                 load_if_exists=True,
             )
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{self.journal} is not readable as a study: {error}") from error
+        except (OSError, ValueError, KeyError, RuntimeError, OptunaError, SQLAlchemyError) as error:
+            raise UserError(f"{self.place} is not readable as a study: {error}") from error
+        except ImportError as error:
+            raise UserError(f"--storage {self.place} needs a package of its database: {error}") from error
         self._locks = tuner.folder / "locks"
         self._locks.mkdir(exist_ok=True)
         self._mutex = FileLock(self._locks / f"{name}.lock")
+        self._disk = self._name_of_disk() if storage else None
         self._running: dict[str, _Running] = {}
         self._failed_before = {trial.number for trial in self._trials() if trial.state == TrialState.FAIL}
 
@@ -142,7 +152,7 @@ class Search:
         """An interrupted trial, or a new one, with its lock; None if there are enough."""
         with self._mutex:
             for trial in self._trials():
-                if trial.state == TrialState.RUNNING:
+                if trial.state == TrialState.RUNNING and trial.user_attrs.get("disk") == self._disk:
                     lock = self._lock(trial.number)
                     try:
                         lock.acquire(timeout=0)
@@ -152,9 +162,19 @@ class Search:
             if len(self._counted()) >= self.total:
                 return None
             trial = self.study.ask()
+            if self._disk:
+                trial.set_user_attr("disk", self._disk)
             lock = self._lock(trial.number)
             lock.acquire()
             return trial, lock
+
+    def _name_of_disk(self) -> str:
+        """Of that which has the locks: the same for all who see them."""
+        file = self._locks / "disk"
+        with self._mutex:
+            if not file.exists():
+                write_atomic(file, lambda output: output.write(uuid4().hex.encode()))
+        return file.read_text(encoding="utf-8")
 
     def _lock(self, number: int) -> FileLock:
         return FileLock(self._locks / f"{self.study.study_name}_{number:03d}.lock")
@@ -178,7 +198,8 @@ class Search:
 
     def _report_new(self, running: _Running) -> bool:
         """Tell the study what the run has reached since the last call; whether that is anything."""
-        running.curve.update()
+        if not running.curve.update():
+            return False
         values = {number: point["monitor"] for number, point in enumerate(running.curve.points, 1)}
         new = values.keys() - self._trials()[running.trial.number].intermediate_values.keys()
         for step in sorted(new):
@@ -204,6 +225,18 @@ class Search:
         best = {"best": f"{self.study.best_value:.6f}"} if states[TrialState.COMPLETE] else {}
         how = "finished" if result else "pruned"
         self._progress.end(expid, code, how, self._ended(), pruned=states[TrialState.PRUNED], **best)
+
+
+def named(storage: str) -> str:
+    """The URL of a database without its password.
+
+    Raises:
+        UserError: it is no URL.
+    """
+    try:
+        return make_url(storage).render_as_string(hide_password=True)
+    except ArgumentError as error:
+        raise UserError("--storage: must be the URL of a database, sqlite:///FILE or postgresql://HOST/NAME") from error
 
 
 def _check(tuner: Tuner) -> dict[str, Any]:
