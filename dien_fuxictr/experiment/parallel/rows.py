@@ -1,5 +1,8 @@
 """What the layers of a model compute over a batch's rows, where each worker has a part of them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import torch
@@ -97,7 +100,10 @@ class AllRows(TorchFunctionMode):
             if y.requires_grad:
                 self.normalised.append(y)
             return y
-        return _masked_apart(function, args, kwargs) if function in _DROPOUTS else function(*args, **kwargs)
+        if function in _DROPOUTS and _draws(function, args, kwargs):
+            with _own_generator():
+                return function(*args, **kwargs)
+        return function(*args, **kwargs)
 
     def tied(self, loss: Tensor) -> Tensor:
         """The same loss, on which all normalised rows depend.
@@ -108,23 +114,24 @@ class AllRows(TorchFunctionMode):
         return sum((y[:0].sum() for y in self.normalised), loss)
 
 
-def _masked_apart(function: Any, args: Any, kwargs: Any) -> Any:
-    """With a generator of its own; the common one moves only where there was something to draw, as in one process."""
+def _draws(function: Any, args: Any, kwargs: Any) -> bool:
+    """Whether there are masks to draw: the same for all workers, also for one whose rows have no behaviours."""
+    if function is F.scaled_dot_product_attention:
+        return (args[4] if len(args) > 4 else kwargs.get("dropout_p", 0)) > 0
+    bound = signature(function).bind(*args, **kwargs)
+    bound.apply_defaults()
+    given = bound.arguments
+    return given["training"] and given["p" if "p" in given else "dropout_p"] > 0
+
+
+@contextmanager
+def _own_generator() -> Iterator[None]:
+    """Within, each worker draws from a generator of its own; the common one has moved by one number for all of them."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-
-    def states() -> list[Tensor]:
-        return [torch.get_rng_state(), *map(torch.cuda.get_rng_state, devices)]
-
-    before = torch.get_rng_state()
     seed = int(torch.randint(2**40, ())) * dist.get_world_size() + dist.get_rank()
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
-        begin = states()
-        result = function(*args, **kwargs)
-        has_drawn = not all(map(torch.equal, begin, states()))
-    if not has_drawn:
-        torch.set_rng_state(before)
-    return result
+        yield
 
 
 def _batch_norm(

@@ -9,6 +9,7 @@ from made import DEFAULTS, TWO, features, make_batch, make_feature_map, write_ca
 from made_float64 import SETTINGS, batches, made
 from made_workers import together
 
+from dien_fuxictr.experiment.parallel.rows import _draws
 from dien_fuxictr.experiment.parallel.workers import ALONE, Workers
 from dien_fuxictr.experiment.techniques import prepare_training
 from dien_fuxictr.experiment.training.trainer import Trainer
@@ -107,3 +108,42 @@ def test_each_worker_has_its_own_dropout(tmp_path):
     assert not torch.equal(mask, other)
     assert set(mask.tolist()) == set(other.tolist()) == {0, 2}
     assert torch.equal(state, its_state) and stays
+
+
+def test_workers_without_behaviours_keep_the_common_generator(tmp_path, data_dir):
+    """Else the negatives of the next steps would differ."""
+
+    def state(workers: Workers) -> torch.Tensor:
+        train(workers, data_dir, attention_dropout=0.5, net_dropout=0.5)
+        return torch.get_rng_state()
+
+    first, second = together(2, tmp_path, state)
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("function", "more", "draws"),
+    [
+        (F.dropout, {}, True),
+        (F.dropout, {"p": 0.0}, False),
+        (F.dropout, {"training": False}, False),
+        (F.feature_alpha_dropout, {"p": 0.1}, False),  # only where it is told to train
+        (F.scaled_dot_product_attention, {}, False),
+        (F.scaled_dot_product_attention, {"dropout_p": 0.1}, True),
+    ],
+)
+def test_masks_are_drawn_as_the_arguments_say(function, more, draws):
+    inputs = [torch.ones(0, 4)] * (3 if function is F.scaled_dot_product_attention else 1)
+    assert _draws(function, inputs, more) == draws
+    assert not _draws(F.scaled_dot_product_attention, [*inputs[:1] * 3, None, 0.0], {})
+
+
+def test_attention_of_torch_is_masked_apart(tmp_path):
+    def attended(workers: Workers) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.manual_seed(1)
+        layer, x = torch.nn.MultiheadAttention(4, 2, dropout=0.5), torch.ones(1, 3, 4)
+        with workers.share({"label": torch.ones(4)}, 4).computed():
+            return layer(x, x, x)[0].detach(), torch.get_rng_state()
+
+    (one, state), (other, its_state) = together(2, tmp_path, attended)
+    assert not torch.equal(one, other) and torch.equal(state, its_state)
