@@ -95,6 +95,7 @@ class Experiment:
         self.workers = workers
         self.params = deepcopy(config.params)
         self.warnings = [*config.warnings, *check_configuration(self.params, config.where, strict)]
+        workers.follow(self.params)
         self.model_class = find_model(self.params["model"], self.params.get("zoo"))
         self.warnings += resolve_paths(self.params, config.folder)
         self.params["gpu"] = device_index(gpu, self.warnings)

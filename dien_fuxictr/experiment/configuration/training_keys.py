@@ -90,6 +90,8 @@ TRAINING: dict[str, Any] = {
     "learning_rate": POSITIVE,
     "max_gradient_norm": POSITIVE,
     "embedding_updates": Literal["dense", "sparse"],
+    "aux_pool": Literal["batch", "worker"],
+    "batch_statistics": Literal["all", "worker"],
     "embedding_learning_rate": POSITIVE | None,
     "embedding_regularization": Literal["table", "batch"],
     "embedding_reinit": Literal["none", "epoch"],

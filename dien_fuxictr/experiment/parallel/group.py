@@ -1,9 +1,10 @@
 """Several processes that train a model together, each with its slice of every batch."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,6 +17,8 @@ from model_zoo.DIEN.src.layers import across
 from .rows import AllRows, Part, gathered
 from .workers import ALONE, Batch, Share, Workers
 
+LARGE = 16
+"""Of more workers each draws negatives from its own rows: to draw for all takes each of them longer than a step."""
 _PATIENCE = timedelta(hours=6)
 """How long workers wait for the leader to build a data set; that one of them has ended they see at once."""
 
@@ -73,13 +76,23 @@ class Group(Workers):
 
     def __init__(self) -> None:
         self.rank, self.count = dist.get_rank(), dist.get_world_size()
+        self.follow({})
+
+    def follow(self, params: Mapping[str, Any]) -> None:
+        """By `aux_pool`, which is `worker` for more than `LARGE` of them by default, and `batch_statistics`."""
+        default = "batch" if self.count <= LARGE else "worker"
+        self._own_pool = params.get("aux_pool", default) == "worker"
+        self._own_statistics = params.get("batch_statistics", "all") == "worker"
 
     def share(self, batch: Batch, rows: int) -> Share:
         """A slice of its rows, as even as can be; of fewer rows than workers all of it: everyone does the same."""
+        statistics = AllRows(self._own_statistics)
         if rows < self.count:
-            return _Slice(batch, 1 / self.count, whole=True)
+            return _Slice(batch, 1 / self.count, statistics)
         first, last = (rows * number // self.count for number in (self.rank, self.rank + 1))
-        return _Slice({name: values[first:last] for name, values in batch.items()}, (last - first) / rows)
+        weight = (last - first) / rows
+        part = {name: values[first:last] for name, values in batch.items()}
+        return _Slice(part, weight, statistics, Part(weight, self._own_pool))
 
     def sum(self, values: Tensor) -> Tensor:
         """By an all-reduce."""
@@ -104,22 +117,22 @@ class _Slice(Share):
     Args:
         batch: its rows.
         weight: by which its losses are weighed, so that those of all workers sum up to that of the batch.
-        whole: all workers have the same rows, all of the batch, and know what they must.
+        rows: what batch normalisation and dropout do.
+        part: for the layers that ask; None where all workers have the same rows, all of the batch, and know what they
+            must.
     """
 
-    def __init__(self, batch: Batch, weight: float, whole: bool = False) -> None:
+    def __init__(self, batch: Batch, weight: float, rows: AllRows, part: Part | None = None) -> None:
         super().__init__(batch)
-        self._weight = weight
-        self._is_whole = whole
-        self._rows = AllRows()
+        self._weight, self._rows, self._part = weight, rows, part
 
     @contextmanager
     def computed(self) -> Iterator[None]:
         """Layers have what they need of the other workers' rows."""
-        if self._is_whole:
+        if self._part is None:
             yield
         else:
-            with across.part_of(Part(self._weight)), self._rows:
+            with across.part_of(self._part), self._rows:
                 yield
 
     def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> None:
@@ -128,6 +141,7 @@ class _Slice(Share):
         A parameter has a gradient where it has one on any worker.
         """
         (self._rows.tied(loss) * self._weight).backward()
+        self._rows.agree(self._weight)
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         state = torch.tensor([0 if p.grad is None else 1 + p.grad.is_sparse for p in trained])
         dist.all_reduce(state, dist.ReduceOp.MAX)

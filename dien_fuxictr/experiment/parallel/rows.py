@@ -1,6 +1,6 @@
 """What the layers of a model compute over a batch's rows, where each worker has a part of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import signature
 from typing import Any
@@ -48,12 +48,13 @@ class Part(across.Whole):
 
     Args:
         weight: its share of the rows, by which its loss is weighed.
+        own_pool: whether negatives are drawn from this part's behaviours, not from all of the batch.
     """
 
     is_part = True
 
-    def __init__(self, weight: float) -> None:
-        self.weight = weight
+    def __init__(self, weight: float, own_pool: bool) -> None:
+        self.weight, self.own_pool = weight, own_pool
 
     def divisor(self, count: int) -> float:
         """The sum of `count` over the workers, times the weight."""
@@ -61,11 +62,16 @@ class Part(across.Whole):
         dist.all_reduce(total)
         return max(int(total), 1) * self.weight
 
-    def gather(self, ids: Tensor) -> tuple[Tensor, slice]:
-        """In the order of the workers."""
+    def drawn(self, ids: Tensor, draw: across.Draw) -> tuple[Tensor, Tensor]:
+        """As one process draws, for the columns of all workers in their order, of which this one takes its own."""
+        if self.own_pool:
+            with _own_generator():
+                return draw(ids)
         every = gathered(ids.T)
         first = sum(map(len, every[: dist.get_rank()]))
-        return torch.cat(every).T, slice(first, first + ids.size(1))
+        drawn, valid = draw(torch.cat(every).T)
+        own = slice(first, first + ids.size(1))
+        return drawn[:, own], valid[own]
 
 
 def gathered(rows: Tensor) -> list[Tensor]:
@@ -85,21 +91,25 @@ class AllRows(TorchFunctionMode):
 
     Whatever calls them: torch's layers, the zoo's, a user's. The common generators move alike for all workers.
 
+    Args:
+        own_statistics: whether each worker normalises by its own rows instead.
+
     Attributes:
         normalised: what batch normalisation has returned; see `tied`.
+        running: statistics that a worker has moved by its own rows; see `agree`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own_statistics: bool) -> None:
         super().__init__()
+        self._sum: Callable[[Tensor], Tensor] = (lambda values: values) if own_statistics else Sum.apply
+        self._is_own = own_statistics
         self.normalised: list[Tensor] = []
+        self.running: list[Tensor] = []
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if function is F.batch_norm:
-            y = _batch_norm(*args, **kwargs)
-            if y.requires_grad:
-                self.normalised.append(y)
-            return y
+            return self._batch_norm(*args, **kwargs)
         if function in _DROPOUTS and _draws(function, args, kwargs):
             with _own_generator():
                 return function(*args, **kwargs)
@@ -112,6 +122,34 @@ class AllRows(TorchFunctionMode):
         backward pass: the others wait for it.
         """
         return sum((y[:0].sum() for y in self.normalised), loss)
+
+    def agree(self, weight: float) -> None:
+        """Let running statistics be the mean over the workers, weighed by their rows, where each has its own."""
+        if self.running:
+            flat = weight * torch.cat([statistics.flatten().double() for statistics in self.running])
+            dist.all_reduce(flat)
+            for statistics, mean in zip(self.running, flat.split([s.numel() for s in self.running]), strict=True):
+                statistics.copy_(mean.view_as(statistics))
+
+    def _batch_norm(
+        self,
+        x: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        if not training:
+            return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+        y = _normalised(x, running_mean, running_var, weight, bias, momentum, eps, self._sum)
+        if y.requires_grad:
+            self.normalised.append(y)
+        if self._is_own:
+            self.running += [statistics for statistics in (running_mean, running_var) if statistics is not None]
+        return y
 
 
 def _draws(function: Any, args: Any, kwargs: Any) -> bool:
@@ -134,30 +172,28 @@ def _own_generator() -> Iterator[None]:
         yield
 
 
-def _batch_norm(
+def _normalised(
     x: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    momentum: float,
+    eps: float,
+    total: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """`F.batch_norm` over all workers' rows; over fewer than two in all, by the running statistics.
+    """`F.batch_norm` in training over all rows that `total` sums; over fewer than two, by the running statistics.
 
     One sum of count, Σx and Σx², in float64, where their difference loses nothing that float32 has.
     """
-    affine = weight, bias
-    if not training:
-        return F.batch_norm(x, running_mean, running_var, *affine, False, momentum, eps)
     others = [0, *range(2, x.dim())]
     wide = x.double()
     own = wide.new_full((1,), x.numel() // max(x.size(1), 1))
-    sums = Sum.apply(torch.cat([own, wide.sum(others), wide.square().sum(others)]))
+    sums = total(torch.cat([own, wide.sum(others), wide.square().sum(others)]))
     count, mean, square = sums[0], *sums[1:].chunk(2)
     if count < 2:
-        return F.batch_norm(x, running_mean, running_var, *affine, False, momentum, eps) + 0 * sums.sum().to(x.dtype)
+        y = F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+        return y + 0 * sums.sum().to(x.dtype)
     mean, square = mean / count, square / count
     var = (square - mean.square()).clamp(min=0)
     if running_mean is not None and running_var is not None:

@@ -1,7 +1,8 @@
 """Those who train a model together: one process alone, which all others are to equal, or several."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -53,6 +54,9 @@ class Workers:
     def leads(self) -> bool:
         """Whether it is this one that writes and speaks for all."""
         return self.rank == 0
+
+    def follow(self, params: Mapping[str, Any]) -> None:
+        """Take what a configuration says of several workers."""
 
     def share(self, batch: Batch, rows: int) -> Share:
         """This worker's share of a step.

@@ -102,9 +102,7 @@ class NegativeSampler(nn.Module):
             if self.same_vocabulary:
                 valid = valid & (columns[0] != ids[0])
             return columns.unsqueeze(-1), valid.unsqueeze(-1)
-        ids, own = across.batch().gather(ids)
-        drawn, valid = self._draw(ids)
-        return drawn[:, own], valid[own]
+        return across.batch().drawn(ids, self._draw)
 
     def _draw(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         if self.every is not None:

@@ -3,10 +3,13 @@
 Who trains so says it by `part_of`; everywhere else a process has its whole batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from torch import Tensor
+
+Draw = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From columns (F, N) to (F, N, K) and (N, K)."""
 
 
 class Whole:
@@ -25,9 +28,9 @@ class Whole:
         """
         return max(count, 1)
 
-    def gather(self, ids: Tensor) -> tuple[Tensor, slice]:
-        """The columns (F, N) of all parts side by side, and where this part's are."""
-        return ids, slice(None)
+    def drawn(self, ids: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+        """What is drawn for the columns (F, N): of as many of them as are to be looked at together."""
+        return draw(ids)
 
 
 _current = Whole()
