@@ -27,6 +27,7 @@ from .ranges import RangeReader, coverage
 from .samples import LEFT_OUT
 from .sampling import event_places, preceding, stream
 from .time_tokens import CYCLE, time_tokens
+from .words import Numbers, Words
 
 PART_ROWS = 200_000
 """About so many rows are sorted at once."""
@@ -112,31 +113,31 @@ def make_flat_samples(batches: Batches, side: tuple[str, ...], options: dict, di
 
 
 def _words(batches: Batches, columns: tuple[str, ...]) -> tuple[dict[str, pl.Series], int]:
-    words: dict[str, pl.Series] = {}
-    rows = 0
+    words, rows = {name: Words() for name in columns}, 0
     for log, _ in batches():
         rows += log.height
-        for name in columns:
-            new = log[name].unique()
-            words[name] = pl.concat([words[name], new]).unique() if name in words else new
-    return {name: values.sort() for name, values in words.items()}, rows
+        for name, of_column in words.items():
+            of_column.add(log[name])
+    return {name: of_column.sorted() for name, of_column in words.items()}, rows
 
 
 def _cut(batches: Batches, words: dict[str, pl.Series], record: np.dtype, parts: int, disk: Disk) -> int:
     """Write the rows into files cut by user; returns the latest time."""
-    kinds = {name: pl.Enum(values) for name, values in words.items()}
+    numbers = {name: Numbers(values) for name, values in words.items()}
     users, row, latest = len(words["user_id"]), 0, np.iinfo(np.int64).min
     for log, equal in batches():
         rows = np.empty(log.height, record)
         rows["row"] = np.arange(row, row + log.height)
         rows["time"], rows["hash"] = log["time"].to_numpy(), equal.to_numpy()
-        for name, kind in kinds.items():
-            rows[name] = log[name].cast(kind).to_physical().to_numpy()
+        for name, of_column in numbers.items():
+            rows[name] = of_column.of(log[name])
         row += log.height
         latest = max(latest, int(rows["time"].max()))
         part = rows["user_id"].astype(np.int64) * parts // users
-        for number in np.unique(part):
-            disk.append(f"part{number}", rows[part == number])
+        order = np.argsort(part, kind="stable")
+        found, first = np.unique(part[order], return_index=True)
+        for number, of_part in zip(found, np.split(rows[order], first[1:]), strict=True):
+            disk.append(f"part{number}", of_part)
     return latest
 
 

@@ -1,0 +1,51 @@
+"""The distinct values of a column that is read a part at a time, and their numbers."""
+
+import itertools
+
+import numpy as np
+import polars as pl
+
+SPARE = 100_000
+"""Values above those that are distinct that may be kept until they are compared."""
+
+
+class Words:
+    """Gathers the distinct values of a column."""
+
+    def __init__(self) -> None:
+        self._parts: list[pl.Series] = []
+
+    def add(self, values: pl.Series) -> None:
+        """Values of the column, or further ones."""
+        self._parts.append(values.unique())
+        first, *others = map(len, self._parts)
+        if sum(others) > first + SPARE:
+            self._parts = [pl.concat(self._parts).unique()]
+
+    def sorted(self) -> pl.Series:
+        """Those that there are, ascending."""
+        return pl.concat(self._parts).unique().sort()
+
+
+class Numbers:
+    """The place of each value among some, by their hashes: a table of all is made once, not for each part.
+
+    Args:
+        words: distinct.
+    """
+
+    def __init__(self, words: pl.Series) -> None:
+        for self._seed in itertools.count():  # until no two have one hash: of ten million words once in 300,000 times
+            hashes = words.hash(self._seed).to_numpy()
+            self._place = np.argsort(hashes)
+            self._hashes = hashes[self._place]
+            if (self._hashes[1:] != self._hashes[:-1]).all():
+                break
+
+    def of(self, values: pl.Series) -> np.ndarray:
+        """(N,) places of values that are all among the words."""
+        hashes = values.hash(self._seed).to_numpy()
+        order = np.argsort(hashes)  # neighbours are found in the same part of the table
+        places = np.empty(len(hashes), np.int64)
+        places[order] = self._place[np.searchsorted(self._hashes, hashes[order])]
+        return places

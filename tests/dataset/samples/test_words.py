@@ -1,0 +1,29 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from dien_fuxictr.dataset.samples import words
+from dien_fuxictr.dataset.samples.words import Numbers, Words
+
+
+def test_words_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(words, "SPARE", 3)
+    gathered = Words()
+    for first in range(0, 40, 10):
+        gathered.add(pl.Series([str(number % 23) for number in range(first, first + 10)]))
+        assert sum(map(len, gathered._parts)) <= 2 * 23 + 3
+    assert gathered.sorted().to_list() == sorted({str(number) for number in range(23)})
+
+
+def test_numbers_are_places_also_where_hashes_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = pl.Series(["a", "b", "c", "d"])
+    values = pl.Series(["d", "a", "a", "c"])
+    assert Numbers(known).of(values).tolist() == [3, 0, 0, 2]
+    hashes, seeds = pl.Series.hash, []
+
+    def meeting(self: pl.Series, seed: int = 0) -> pl.Series:
+        seeds.append(seed)
+        return hashes(self, seed) if seed == 2 else pl.Series(np.zeros(len(self), np.uint64))
+
+    monkeypatch.setattr(pl.Series, "hash", meeting)
+    assert Numbers(known).of(values).tolist() == [3, 0, 0, 2] and seeds == [0, 1, 2, 2]
