@@ -1,6 +1,7 @@
 """What rules without a model score on a data set: a leak shows here, and it is what a model has to beat.
 
-    python audit_dataset.py FOLDER                # a built data set, samples, or train.csv and test.csv
+    python audit_dataset.py FOLDER                # a built data set, samples, or train.csv and test.csv; of a set built
+                                                  # with data_loader: flat, what its build has found
     python audit_dataset.py train.csv test.csv    # the published form: histories joined by "^"
 
 The *trivial* rules know nothing of interests: where one is off .5, in either direction, a model can read the same from
@@ -9,6 +10,7 @@ where that differs between positives and negatives, a model can read it too.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -45,10 +47,21 @@ def _run(paths: list[Path]) -> int:
             paths = [paths[0] / "train.csv", paths[0] / "test.csv"]
         if len(paths) > 2 or (len(paths) == 1 and not paths[0].is_dir()):
             raise UserError("give one folder, or two files: the training and the test CSV")
-        result = audit(Samples.load(paths[0]) if len(paths) == 1 else read_csv(*paths))
+        result = _of_folder(paths[0]) if len(paths) == 1 else audit(read_csv(*paths))
     except OSError as error:
         raise UserError(str(error)) from error
     print(table(result))
     for warning in result["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     return 0
+
+
+def _of_folder(folder: Path) -> dict:
+    """The audit of samples; of those that a build with `data_loader: flat` has put elsewhere, the one that it made."""
+    info = folder / "samples.json"
+    if not info.is_file() or (folder / "behaviours.parquet").is_file():
+        return audit(Samples.load(folder))
+    try:
+        return json.loads(info.read_text())["audit"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{info} is not what a build writes ({error!r}); move it away") from error

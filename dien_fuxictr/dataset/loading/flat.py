@@ -14,11 +14,14 @@ from dien_fuxictr.common.errors import UserError
 from ..encoding.encoded import HistoryTable
 from ..encoding.flat import FlatFeatureProcessor, FlatSplit, encode_flat
 from ..samples import flat
+from ..samples.audit import say
 from ..samples.behaviour_log import read_log_in_batches
 from ..samples.build import raw_files
 from ..samples.disk import Disk
+from ..samples.flat_audit import audit_flat, counts_of
 from ..samples.options import check_options
 from ..samples.parts import missing
+from ..samples.samples import save_info
 from .loader import InMemoryDataLoader, padded
 from .permutation import Permutation
 
@@ -59,6 +62,13 @@ def build_flat(params: dict, placed: dict, folder: Path) -> None:
         return read_log_in_batches(Path(options["input"]), **arguments, rows=flat.AT_ONCE)
 
     samples = flat.make_flat_samples(batches, options["side"], options, disk)
+    info = {"options": options, "counts": counts_of(samples)}
+    logging.info(str(info["counts"]))
+    logging.info("Auditing")
+    info["audit"] = audit_flat(samples, options)
+    (folder / "samples").mkdir()
+    save_info(info, folder / "samples")
+    say(f"Made samples of {samples.rows} behaviours", info["audit"])
     encode_flat(FlatFeatureProcessor(**placed), samples, options["max_len"], folder)
     for scratch in ("used", "rank"):
         disk.path(scratch).unlink(missing_ok=True)

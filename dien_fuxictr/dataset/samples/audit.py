@@ -5,6 +5,7 @@ the data. The *untrained* ones know a little. Below them stands how often an ite
 where that differs between positives and negatives, a model can read it too.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,21 +95,24 @@ def audit(samples: Samples) -> dict:
     drawn = np.sort(np.random.default_rng(0).permutation(len(rows.label))[:KNN_ROWS])
     knn = item_knn(rows.take(drawn), item, basket, basket_item, popularity)
     untrained = {"category seen in history": auc(rows.label, category), "item-kNN": auc(rows.label[drawn], knn)}
+    repeated = Occurrences(item).within(rows.item, rows.start, rows.length)
+    own = {kind: repeated[rows.label == label].mean() for kind, label in (("positives", 1), ("negatives", 0))}
+    return judged(len(rows.label), trivial, untrained, own)
+
+
+def judged(test_rows: int, trivial: dict[str, float], untrained: dict[str, float], own: dict[str, float]) -> dict:
+    """What `audit` returns; `own` are the shares of items that lie in the sample's own history."""
     warnings = [
         f"leak: the rule '{rule}' scores {value:.3f} on the test split; a rule that knows nothing of "
         f"interests should be within {TOLERANCE} of .5"
         for rule, value in trivial.items()
         if abs(value - 0.5) > TOLERANCE
     ]
-    repeated = Occurrences(item).within(rows.item, rows.start, rows.length)
     return {
-        "test_rows": len(rows.label),
+        "test_rows": test_rows,
         "trivial": trivial,
         "untrained": untrained,
-        "in_own_history": {
-            kind: round(float(repeated[rows.label == label].mean()), 6)
-            for kind, label in (("positives", 1), ("negatives", 0))
-        },
+        "in_own_history": {kind: round(float(share), 6) for kind, share in own.items()},
         "warnings": warnings,
     }
 
@@ -177,6 +181,13 @@ def table(result: dict) -> str:
     shares = " and ".join(f"{share:.2%} of the {kind}" for kind, share in result["in_own_history"].items())
     lines.append(f"Items that lie in the sample's own history: {shares}.")
     return "\n".join(lines)
+
+
+def say(what: str, result: dict) -> None:
+    """Log the result below what has been done, and its warnings."""
+    logging.info(f"{what}\n{table(result)}")
+    for warning in result["warnings"]:
+        logging.warning(warning)
 
 
 def read_csv(train: Path, test: Path) -> Samples:

@@ -12,12 +12,12 @@ import polars as pl
 from dien_fuxictr.common.errors import UserError
 
 from .amazon import read_amazon
-from .audit import audit, table
+from .audit import audit, say
 from .behaviour_log import read_log
 from .options import RAW_FILES, TABLES, check_options
 from .parts import Part, missing, parts_of
 from .protocols import SPLITS
-from .samples import LEFT_OUT
+from .samples import LEFT_OUT, save_info
 from .sampling import make_samples
 
 FILES = {"samples.json", "behaviours.parquet"} | {
@@ -73,10 +73,8 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
             samples.save(folder)
         if options["format"] != "parquet":
             samples.save_csv(folder, verbose)
-        samples.save_info(folder)
-    logging.info(f"Wrote {out_dir}\n{table(samples.info['audit'])}")
-    for warning in samples.info["audit"]["warnings"]:
-        logging.warning(warning)
+        save_info(samples.info, folder)
+    say(f"Wrote {out_dir}", samples.info["audit"])
 
 
 def read_raw(options: dict, verbose: bool = True) -> pl.DataFrame:

@@ -38,6 +38,11 @@ CSV_ROWS = 100_000
 """Rows that are joined to text at once."""
 
 
+def save_info(info: dict, folder: Path) -> None:
+    """Write samples.json into an existing folder."""
+    (folder / "samples.json").write_text(json.dumps(info, indent=2, default=str) + "\n")
+
+
 def latest_kept(folder: Path) -> int | None:
     """To how many of its latest behaviours a build cut each history of a folder; None where it is no build's.
 
@@ -82,10 +87,6 @@ class Samples:
 
     def _tables_of_rows(self) -> dict[str, pl.DataFrame]:
         return self.splits if self.left_out is None else {**self.splits, LEFT_OUT: self.left_out}
-
-    def save_info(self, folder: Path) -> None:
-        """Write samples.json into an existing folder."""
-        (folder / "samples.json").write_text(json.dumps(self.info, indent=2, default=str) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> "Samples":

@@ -16,10 +16,11 @@ from made_data import FEATURE_COLS, entry
 from pages import ROOT
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.audit import main
 from dien_fuxictr.dataset.loading import checks
 from dien_fuxictr.dataset.loading.flat import FlatDataLoader
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
-from dien_fuxictr.dataset.samples import flat, negatives, ranges
+from dien_fuxictr.dataset.samples import audit, flat, flat_audit, negatives, ranges
 from dien_fuxictr.dataset.samples.disk import Disk
 
 MAX_LEN = 12
@@ -96,7 +97,7 @@ def assert_the_same_set(one: dict, other: dict) -> None:
         (names, rows), (of_other, rows_of_other) = rows_of(one, split), rows_of(other, split)
         assert names == of_other and np.array_equal(rows, rows_of_other)
     folders = [Path(params["data_root"], params["dataset_id"]) for params in (one, other)]
-    for file in ("feature_map.json", "feature_vocab.json", "encoder.json"):
+    for file in ("feature_map.json", "feature_vocab.json", "encoder.json", "samples/samples.json"):
         assert len({(folder / file).read_bytes() for folder in folders}) == 1
     for file in (folders[0] / "behaviour_catalogue").iterdir():
         of_one, of_other = (np.load(folder / "behaviour_catalogue" / file.name) for folder in folders)
@@ -127,6 +128,9 @@ def test_the_rows_are_those_in_memory(options: dict, tmp_path: Path, monkeypatch
     monkeypatch.setattr(flat, "AT_ONCE", 333)
     monkeypatch.setattr(negatives, "AT_ONCE", 501)
     monkeypatch.setattr(ranges, "AT_ONCE", 101)
+    monkeypatch.setattr(flat_audit, "AT_ONCE", 37)
+    monkeypatch.setattr(audit, "KNN_ROWS", 120)
+    monkeypatch.setattr(audit, "KNN_ENTRIES", 60)
     log = made_log(4000, 150, 400)
     assert_the_same_set(*(built(tmp_path, log, loader, **options) for loader in ("in_memory", "flat")))
 
@@ -198,6 +202,24 @@ def test_what_cannot_be_built(more: dict, options: dict, message: str, tmp_path:
     with pytest.raises(UserError, match=message):
         built(tmp_path, log, "flat", more, **options)
     assert not (tmp_path / "flat" / "made").exists()
+
+
+def test_the_audit_of_the_build_is_shown_again(small: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(small["data_root"], small["dataset_id"])
+    assert main([str(folder)]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == audit.table(json.loads((folder / "samples" / "samples.json").read_text())["audit"]) + "\n"
+    (tmp_path / "samples.json").write_text('{"options": {}}')
+    assert main([str(tmp_path)]) == 2
+    assert "samples.json is not what a build writes (KeyError('audit'))" in capsys.readouterr().err
+
+
+def test_a_build_ends_with_its_audit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        built(tmp_path, made_log(2000, 100, 200), "flat", negatives="uniform")
+    rows = Disk(tmp_path / "flat" / "made" / "encoded").open("length", np.int32).size
+    assert f"Made samples of {rows} behaviours\nAUC of rules without a model on 200 test samples:" in caplog.text
+    assert "WARNING" in caplog.text and "leak: the rule 'training popularity' scores" in caplog.text
 
 
 def test_rows_sorted_by_length_are_refused(small: dict) -> None:

@@ -10,7 +10,7 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.reading import SplitReader
 from dien_fuxictr.dataset.samples.options import check_options
 from dien_fuxictr.dataset.samples.protocols import SPLITS
-from dien_fuxictr.dataset.samples.samples import Samples, latest_kept
+from dien_fuxictr.dataset.samples.samples import Samples, latest_kept, save_info
 from dien_fuxictr.dataset.samples.sampling import make_samples
 
 TOKENS = ["session_history", "day_history"]
@@ -109,7 +109,7 @@ def test_csv_and_parquet_are_read_as_the_same(max_len: int, tmp_path: Path) -> N
 
 def test_each_behaviour_is_stored_once_and_comes_back(samples: Samples, tmp_path: Path) -> None:
     samples.save(tmp_path)
-    samples.save_info(tmp_path)
+    save_info(samples.info, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "behaviours.parquet",
         "samples.json",
@@ -134,7 +134,7 @@ def test_no_folder_of_samples(missing: str, samples: Samples, tmp_path: Path) ->
 
 def test_what_a_build_kept_of_a_history(tmp_path: Path) -> None:
     assert latest_kept(tmp_path) is None
-    Samples(pl.DataFrame(), {}, {"options": check_options(OPTIONS | {"max_len": 7})}).save_info(tmp_path)
+    save_info({"options": check_options(OPTIONS | {"max_len": 7})}, tmp_path)
     assert latest_kept(tmp_path) == 7
     for content in ("{", "{}", "[]"):
         (tmp_path / "samples.json").write_text(content)
