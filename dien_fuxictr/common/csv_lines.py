@@ -84,6 +84,20 @@ def scan_csv(
     return rows.filter(~pl.col(_ROW).is_in(dropped.tolist())).drop(_ROW)
 
 
+def count_lines(path: str | Path, enough: int) -> int:
+    """The lines of a file, plain or compressed; at least `enough` where it has more, and is then not read to its end.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    lines = 0
+    for block in _blocks(path):
+        lines += np.count_nonzero(block == NEWLINE)
+        if lines >= enough:
+            break
+    return lines
+
+
 def odd_rows(path: str | Path, separator: str = ",", n_rows: int | None = None) -> OddRows:
     """Count the fields of each row in one pass over the file's bytes; arguments and errors are those of `scan_csv`."""
     header, row, limit = 0, 0, sys.maxsize if n_rows is None else n_rows

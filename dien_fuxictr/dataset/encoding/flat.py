@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,27 +26,14 @@ COLUMN = "flat_columns"
 
 
 class FlatFeatureProcessor(InProcessFeatureProcessor):
-    """As its base, from the counts of samples in files.
-
-    Raises:
-        UserError: a feature that samples in files do not have.
-    """
+    """As its base, from the counts of samples in files."""
 
     def fit_flat(self, samples: FlatSamples, latest: int) -> None:
         """Fit, as `fit_splits`; the histories were cut to the `latest` behaviours."""
-        if (names := [label["name"] for label in self.label_cols]) != ["label"]:
-            raise UserError(f"data_loader: flat has one label, named label; label_col has {', '.join(names)}")
-        for column in self.feature_cols:
-            flat_column(column, samples)
-            if column["type"] == "sequence" and column.get("max_len", 0) < latest:
-                raise UserError(
-                    f"column {column['name']}: data_loader: flat needs a max_len of {latest} or more, to which the "
-                    f"build cuts histories, but it is {column.get('max_len', 'missing')}"
-                )
         self._fit(samples, None, latest)
 
     def _statistics_of(self, column: dict, train: FlatSamples, meta: None) -> dict:
-        name = flat_column(column, train)
+        name = flat_column(column, train.words)
         fitted = ("train", LEFT_OUT)
         if column["type"] == "sequence":
             counts = train.history_counts[name]
@@ -56,17 +44,36 @@ class FlatFeatureProcessor(InProcessFeatureProcessor):
         return {"value_counts": _by_word(train.words[name].cast(_dtype(column)), counts)}
 
 
-def flat_column(column: dict, samples: FlatSamples) -> str:
-    """The column of the log that a feature is made of.
+def check_flat(columns: list[dict], labels: list[dict], side: tuple[str, ...], latest: int) -> None:
+    """Raise UserError for what samples in files do not have.
+
+    Args:
+        columns: active, of one name each; labels: likewise.
+        side: columns of the log.
+        latest: to how many of the latest behaviours histories are cut.
+    """
+    if (names := [label["name"] for label in labels]) != ["label"]:
+        raise UserError(f"data_loader: flat has one label, named label; label_col has {', '.join(names)}")
+    for column in columns:
+        flat_column(column, ("user_id", "item_id", "cate_id", *side, *TOKENS))
+        if column["type"] == "sequence" and column.get("max_len", 0) < latest:
+            raise UserError(
+                f"column {column['name']}: data_loader: flat needs a max_len of {latest} or more, to which the "
+                f"build cuts histories, but it is {column.get('max_len', 'missing')}"
+            )
+
+
+def flat_column(column: dict, names: Iterable[str]) -> str:
+    """Which of the log's columns a feature is made of.
 
     Raises:
-        UserError: there is none.
+        UserError: none.
     """
     source = source_of(column)
-    known = {name: name for name in samples.words if name not in TOKENS}
+    known = {name: name for name in names if name not in TOKENS}
     if column["type"] == "sequence":
         short = {"item_id": "item_history", "cate_id": "cate_history"}
-        known = {short.get(name, f"{name}_history"): name for name in samples.words if name != "user_id"}
+        known = {short.get(name, f"{name}_history"): name for name in names if name != "user_id"}
     if column["type"] not in ("categorical", "meta", "sequence") or source not in known:
         raise UserError(
             f"column {column['name']}: data_loader: flat has no {column['type']} column {source}; it has "
@@ -91,7 +98,7 @@ def encode_flat(processor: FlatFeatureProcessor, samples: FlatSamples, latest: i
     tables: dict[str, list[str]] = {}
     for column in encoder.columns:
         name = column["name"]
-        sources[name] = flat_column(column, samples)
+        sources[name] = flat_column(column, samples.words)
         ids = encoder.of_words(column, samples.words[sources[name]])
         np.save(disk.folder / f"ids_{name}.npy", ids)
         if column["type"] == "sequence":
@@ -120,21 +127,25 @@ def _save_catalogues(
             ids = [np.load(samples.disk.folder / f"ids_{name}.npy") for name in fields]
             codes = [samples.column(layout[COLUMN][name]) for name in fields]
             keys = [str(number) for number in range(len(fields))]
-            counts: pl.DataFrame | None = None
+            parts: list[pl.DataFrame] = []
             for part in chunks(samples.rows, AT_ONCE):
                 rows = np.flatnonzero(used[part]) + part.start
                 behaviours = pl.DataFrame(
                     {key: of_word[of_row[rows]] for key, of_word, of_row in zip(keys, ids, codes, strict=True)}
                 )
                 known = behaviours.filter((pl.col("0") != 0) & (pl.col("0") != oov[fields[0]]))
-                more = known.group_by(keys).agg(pl.len().cast(pl.Int64).alias("count"))
-                counts = more if counts is None else pl.concat([counts, more]).group_by(keys).agg(pl.col("count").sum())
-            assert counts is not None
-            counts = counts.sort(keys)
+                parts.append(known.group_by(keys).agg(pl.len().cast(pl.Int64).alias("count")))
+                if sum(map(len, parts[1:])) > len(parts[0]) + AT_ONCE:
+                    parts = [_added_up(parts, keys)]
+            counts = _added_up(parts, keys).sort(keys)
             arrays = {name: counts[key].to_numpy() for name, key in zip(fields, keys, strict=True)}
             np.savez(
                 folder / FOLDER / f"{fields[0]}.npz", allow_pickle=False, **arrays, count=counts["count"].to_numpy()
             )
+
+
+def _added_up(parts: list[pl.DataFrame], keys: list[str]) -> pl.DataFrame:
+    return pl.concat(parts).group_by(keys).agg(pl.col("count").sum())
 
 
 def _by_word(words: pl.Series, counts: np.ndarray) -> dict:

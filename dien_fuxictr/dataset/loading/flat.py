@@ -12,7 +12,8 @@ from fuxictr.features import FeatureMap
 from dien_fuxictr.common.errors import UserError
 
 from ..encoding.encoded import HistoryTable
-from ..encoding.flat import FlatFeatureProcessor, FlatSplit, encode_flat
+from ..encoding.flat import FlatFeatureProcessor, FlatSplit, check_flat, encode_flat
+from ..encoding.schema import active_columns, label_columns
 from ..samples import flat
 from ..samples.audit import say
 from ..samples.behaviour_log import read_log_in_batches
@@ -28,6 +29,7 @@ from .permutation import Permutation
 READ = ("user", "item", "category", "time", "side", "time_unit", "time_format", "skip_bad_lines")
 ONLY = {"label": None, "target": None, "items": None, "history_order": "time", "format": "parquet"}
 """Options that have this value only."""
+UNSORTED = "bucket_by_length: data_loader: flat cannot sort rows by length; set it to False"
 
 
 def build_flat(params: dict, placed: dict, folder: Path) -> None:
@@ -41,15 +43,7 @@ def build_flat(params: dict, placed: dict, folder: Path) -> None:
     Raises:
         UserError: what `data_loader: flat` cannot build, or wrong input.
     """
-    if not params.get("build"):
-        raise UserError("data_loader: flat needs a build section: it makes samples of a log by itself")
-    options = check_options(params["build"])
-    if options["source"] != "log":
-        raise UserError(f"data_loader: flat cannot build from source {options['source']}; data_loader: in_memory can")
-    for name, only in ONLY.items():
-        if options[name] != only:
-            what = name if only is None else f"{name}: {options[name]}"
-            raise UserError(f"data_loader: flat cannot build with {what}; data_loader: in_memory can")
+    options = check_can_build(params)
     for name, parts in raw_files(options).items():
         if not parts:
             raise UserError(missing(Path(options[name])))
@@ -74,6 +68,29 @@ def build_flat(params: dict, placed: dict, folder: Path) -> None:
         disk.path(scratch).unlink(missing_ok=True)
 
 
+def check_can_build(params: dict) -> dict:
+    """The options of the build.
+
+    Raises:
+        UserError: what `data_loader: flat` cannot build, or a wrong option.
+    """
+    if not params.get("build"):
+        raise UserError("data_loader: flat needs a build section: it makes samples of a log by itself")
+    options = check_options(params["build"])
+    if options["source"] != "log":
+        raise UserError(f"data_loader: flat cannot build from source {options['source']}; data_loader: in_memory can")
+    for name, only in ONLY.items():
+        if options[name] != only:
+            what = name if only is None else f"{name}: {options[name]}"
+            raise UserError(f"data_loader: flat cannot build with {what}; data_loader: in_memory can")
+    check_flat(
+        active_columns(params["feature_cols"]), label_columns(params["label_col"]), options["side"], options["max_len"]
+    )
+    if params.get("bucket_by_length"):
+        raise UserError(UNSORTED)
+    return options
+
+
 class FlatDataLoader(InMemoryDataLoader):
     """As its base, of arrays that are mapped; the order of an epoch is computed, never held.
 
@@ -94,7 +111,7 @@ class FlatDataLoader(InMemoryDataLoader):
         **kwargs,
     ) -> None:
         if bucket_by_length:
-            raise UserError("bucket_by_length: data_loader: flat cannot sort rows by length; set it to False")
+            raise UserError(UNSORTED)
         self._flat = FlatSplit.load(Path(data_path))
         self._set_batches(feature_map, len(self._flat), batch_size, shuffle, trim_histories, gpu)
 

@@ -11,6 +11,7 @@ from dien_fuxictr.common.lock import held
 from ..encoding.encoded import load_layout
 from ..encoding.encoder import warn_truncated
 from ..samples.protocols import SPLITS
+from .choice import choose_loader
 from .entry import DatasetEntry
 from .fingerprint import Fingerprint
 from .flat import FlatDataLoader
@@ -25,9 +26,9 @@ def prepare_dataset(params: dict, rebuild: bool = False) -> dict:
     same; one without fingerprint.json was built by FuxiCTR and is read by its loaders.
 
     Args:
-        params: of the experiment, paths resolved. `data_loader: in_memory` (default for csv and raw parquet) encodes in
-            this process, `flat` too, some users at a time; `zoo` (default for npz, and for parquet with
-            `rebuild_dataset: False`) leaves it to FuxiCTR.
+        params: of the experiment, paths resolved. `data_loader: in_memory` encodes in this process, `flat` too, some
+            users at a time; `zoo` (default for npz, and for parquet with `rebuild_dataset: False`) leaves it to
+            FuxiCTR. Else the default is that which the set was built with, or what `choose_loader` says.
         rebuild: build again although a set is there; what stands is replaced only when the new one is whole.
 
     Returns:
@@ -45,6 +46,9 @@ def prepare_dataset(params: dict, rebuild: bool = False) -> dict:
     if _is_built(entry) and Fingerprint.load(entry.data_dir) is None:
         _use_as_it_is(entry, rebuild)
         return prepared if entry.data_format == "parquet" else prepared | _files_of_fuxictr(entry)
+    if not params.get("data_loader"):
+        stays = Fingerprint.load(entry.data_dir) if _is_built(entry) and not rebuild else None
+        entry = DatasetEntry({**params, "data_loader": choose_loader(params, stays)})
     _ensure_built(entry, rebuild)
     files = {"zoo": _files_of_fuxictr, "flat": _files_on_disk, "in_memory": _files_in_memory}
     return prepared | files[entry.loader](entry)

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dien_fuxictr.common.csv_lines import scan_csv
+from dien_fuxictr.common.csv_lines import count_lines, scan_csv
 from dien_fuxictr.common.errors import UserError
 
 from .amazon import without_separator
@@ -140,6 +140,28 @@ def _of_parquet(part: Part, names: list[str], many: int) -> Iterator[pl.DataFram
     with pq.ParquetFile(part.path, pre_buffer=False) as file:
         for batch in file.iter_batches(many, columns=own):
             yield pl.DataFrame(pl.from_arrow(batch)).with_columns(_keys(part))
+
+
+def has_more_rows(path: Path, parts: list[Part], many: int) -> bool:
+    """Whether a table has more than so many rows: Parquet says it, lines of text are counted until it is known.
+
+    Args:
+        path: for messages.
+        parts: its files.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    rows = 0
+    for part in parts:
+        with _readable(path):
+            if ".parquet" in part.path.suffixes:
+                rows += pq.read_metadata(part.path).num_rows
+            else:
+                rows += count_lines(part.path, many - rows + 2) - 1
+        if rows > many:
+            return True
+    return False
 
 
 def read_items(path: Path, item: str, properties: dict[str, str], skip_bad_lines: bool) -> pl.DataFrame:
