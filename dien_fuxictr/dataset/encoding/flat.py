@@ -126,26 +126,26 @@ def _save_catalogues(
         for fields in tuples_of(table, processor.feature_map.features):
             ids = [np.load(samples.disk.folder / f"ids_{name}.npy") for name in fields]
             codes = [samples.column(layout[COLUMN][name]) for name in fields]
-            keys = [str(number) for number in range(len(fields))]
-            parts: list[pl.DataFrame] = []
+            parts: list[list[np.ndarray]] = []
             for part in chunks(samples.rows, AT_ONCE):
                 rows = np.flatnonzero(used[part]) + part.start
-                behaviours = pl.DataFrame(
-                    {key: of_word[of_row[rows]] for key, of_word, of_row in zip(keys, ids, codes, strict=True)}
-                )
-                known = behaviours.filter((pl.col("0") != 0) & (pl.col("0") != oov[fields[0]]))
-                parts.append(known.group_by(keys).agg(pl.len().cast(pl.Int64).alias("count")))
-                if sum(map(len, parts[1:])) > len(parts[0]) + AT_ONCE:
-                    parts = [_added_up(parts, keys)]
-            counts = _added_up(parts, keys).sort(keys)
-            arrays = {name: counts[key].to_numpy() for name, key in zip(fields, keys, strict=True)}
-            np.savez(
-                folder / FOLDER / f"{fields[0]}.npz", allow_pickle=False, **arrays, count=counts["count"].to_numpy()
-            )
+                behaviours = [of_word[of_row[rows]] for of_word, of_row in zip(ids, codes, strict=True)]
+                known = (behaviours[0] != 0) & (behaviours[0] != oov[fields[0]])
+                parts.append(_added_up([[*(each[known] for each in behaviours), np.ones(known.sum(), np.int64)]]))
+                if sum(len(counts) for *_, counts in parts[1:]) > len(parts[0][-1]) + AT_ONCE:
+                    parts = [_added_up(parts)]
+            *columns, counts = _added_up(parts)
+            arrays = dict(zip(fields, columns, strict=True))
+            np.savez(folder / FOLDER / f"{fields[0]}.npz", allow_pickle=False, **arrays, count=counts)
 
 
-def _added_up(parts: list[pl.DataFrame], keys: list[str]) -> pl.DataFrame:
-    return pl.concat(parts).group_by(keys).agg(pl.col("count").sum())
+def _added_up(parts: list[list[np.ndarray]]) -> list[np.ndarray]:
+    """Columns whose last are counts -> those of the distinct rows, ascending, with the sums of their counts."""
+    *columns, counts = map(np.concatenate, zip(*parts, strict=True))
+    order = np.lexsort(columns[::-1])
+    columns = [column[order] for column in columns]
+    first = np.append(True, np.any([np.diff(column) != 0 for column in columns], axis=0))[: len(order)]
+    return [*(column[first] for column in columns), np.add.reduceat(counts[order], np.flatnonzero(first))]
 
 
 def _by_word(words: pl.Series, counts: np.ndarray) -> dict:

@@ -14,6 +14,8 @@ from .sampling import stream
 
 AT_ONCE = 10_000
 """So many histories, or users, are looked at together."""
+KNN_ENTRIES = 2_000_000
+"""Entries of a sparse intermediate of item-kNN, as in `audit`."""
 
 
 def audit_flat(samples: FlatSamples, options: dict) -> dict:
@@ -173,7 +175,7 @@ def _item_knn(samples: FlatSamples, options: dict, owned: np.ndarray) -> tuple[n
         each = np.diff(incidence.indptr)
         incidence.data /= np.repeat(norms, each)
         entries = np.bincount(number, weights=each[history.indices], minlength=len(drawn))
-        cuts = np.flatnonzero(np.diff(np.cumsum(entries) // audit.KNN_ENTRIES)) + 1
+        cuts = np.flatnonzero(np.diff(np.cumsum(entries) // KNN_ENTRIES)) + 1
         for some in np.split(np.arange(len(drawn)), cuts):
             neighbours = sparse.csr_matrix(history[some] @ incidence)
             scores[some] += np.asarray(neighbours.multiply(incidence[target[some]]).sum(axis=1)).ravel()

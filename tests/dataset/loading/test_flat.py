@@ -17,10 +17,11 @@ from pages import ROOT
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.audit import main
+from dien_fuxictr.dataset.encoding import flat as encoding
 from dien_fuxictr.dataset.loading import checks
 from dien_fuxictr.dataset.loading.flat import FlatDataLoader
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
-from dien_fuxictr.dataset.samples import audit, flat, flat_audit, negatives, ranges
+from dien_fuxictr.dataset.samples import audit, flat, flat_audit, negatives, ranges, words
 from dien_fuxictr.dataset.samples.disk import Disk
 
 MAX_LEN = 12
@@ -130,7 +131,7 @@ def test_the_rows_are_those_in_memory(options: dict, tmp_path: Path, monkeypatch
     monkeypatch.setattr(ranges, "AT_ONCE", 101)
     monkeypatch.setattr(flat_audit, "AT_ONCE", 37)
     monkeypatch.setattr(audit, "KNN_ROWS", 120)
-    monkeypatch.setattr(audit, "KNN_ENTRIES", 60)
+    monkeypatch.setattr(flat_audit, "KNN_ENTRIES", 60)
     log = made_log(4000, 150, 400)
     assert_the_same_set(*(built(tmp_path, log, loader, **options) for loader in ("in_memory", "flat")))
 
@@ -241,11 +242,11 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
 
 
 PEAK = """
-import json, sys, threading, time
+import itertools, json, sys, threading, time
 sys.path[:0] = {paths}
 from pathlib import Path
-from test_flat import built_from, flat, loader_of
-flat.PART_ROWS = {part_rows}
+from test_flat import built_from, loader_of, shrink
+shrink({share})
 peak = 0
 def watch():
     global peak
@@ -256,7 +257,7 @@ def watch():
 threading.Thread(target=watch, daemon=True).start()
 params = built_from(Path(sys.argv[1]))
 building, peak = peak, 0
-for _ in loader_of(params, shuffle=True, batch_size=1024, trim_histories=True):
+for _ in itertools.islice(loader_of(params, shuffle=True, batch_size=1024, trim_histories=True), {batches}):
     pass
 print(json.dumps([building, peak]))
 """
@@ -268,21 +269,32 @@ def built_from(folder: Path) -> dict:
     return prepare_dataset(entry(folder, folder / "flat", "parquet", **params))
 
 
+def shrink(share: float) -> None:
+    """What is looked at together, so that a small log has many parts."""
+    for module in (flat, encoding, negatives, ranges, flat_audit):
+        module.AT_ONCE = round(share * module.AT_ONCE)
+    flat.PART_ROWS, words.SPARE = round(share * flat.PART_ROWS), round(share * words.SPARE)
+    audit.KNN_ROWS, flat_audit.KNN_ENTRIES = round(share * audit.KNN_ROWS), round(share * flat_audit.KNN_ENTRIES)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@FULL
-@pytest.mark.parametrize(("few", "many", "part_rows"), [(60_000, 420_000, 25_000), (400_000, 4_000_000, None)])
-def test_memory_does_not_grow_with_the_log(few: int, many: int, part_rows: int | None, tmp_path: Path) -> None:
-    """Of a process that builds and reads an epoch, without the pages of mapped files, which the system takes back."""
+@pytest.mark.parametrize(
+    ("few", "many", "share", "batches"),
+    [(40_000, 800_000, 0.1, 300), pytest.param(400_000, 4_000_000, 1, None, marks=FULL)],
+)
+def test_memory_does_not_grow_with_the_log(
+    few: int, many: int, share: float, batches: int | None, tmp_path: Path
+) -> None:
+    """Of a process that builds and reads, without the pages of mapped files, which the system takes back."""
     peaks = []
     for rows in (few, many):
         folder = tmp_path / str(rows)
         (folder / "log").mkdir(parents=True)
         for part in range(0, rows, few):
-            log = made_log(few, 10_000, 500).with_columns(ts=pl.col("ts") + part)
-            log.write_parquet(folder / "log" / f"{part}.parquet", row_group_size=50_000)
-        code = PEAK.format(
-            paths=[str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)], part_rows=part_rows or flat.PART_ROWS
-        )
+            log = made_log(few, round(share * 10_000), 500).with_columns(ts=pl.col("ts") + part)
+            log.write_parquet(folder / "log" / f"{part}.parquet", row_group_size=round(share * 50_000))
+        paths = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
+        code = PEAK.format(paths=paths, share=share, batches=batches)
         command = [sys.executable, "-c", code, str(folder)]
         run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
         peaks.append(json.loads(run.stdout.splitlines()[-1]))
