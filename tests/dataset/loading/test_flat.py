@@ -296,7 +296,7 @@ def test_memory_does_not_grow_with_the_log(
         paths = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
         code = PEAK.format(paths=paths, share=share, batches=batches)
         command = [sys.executable, "-c", code, str(folder)]
-        run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+        run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
         peaks.append(json.loads(run.stdout.splitlines()[-1]))
     for small, large in zip(*peaks, strict=True):
         assert large < 1.1 * small, peaks
