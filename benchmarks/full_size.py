@@ -1,61 +1,27 @@
 """From raw files as large as the paper's to an epoch of DIEN: seconds, peak memory and disk of each command.
 
 A made log is written (`benchmarks.raw_reviews`), and the commands of docs/reproduce.md run one after the other where it
-is, each with its output in a file beside it. A peak is that of the command's largest process.
+is, each with its output in a file beside it; with `--log Taobao` the log is larger than memory, and the commands are
+those of `benchmarks.taobao`. A peak is that of the command's largest process; private memory is without the pages of
+files, which the system takes back.
 """
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from dien_fuxictr.common.errors import TrainingError, UserError, exit_code
-from dien_fuxictr.dataset.samples.protocols import SPLITS
+from dien_fuxictr.common.errors import UserError, exit_code
 from dien_fuxictr.experiment.report import RESULT
 
+from . import taobao
+from .commands import PREPARE, ROOT, Step, measure, rows_of
 from .raw_reviews import LOGS, add_log_options
 from .report import Row, publish
 
-ROOT = Path(__file__).parents[1]
 REPORT = "report"
 PROTOCOLS = ("last", "leave_one_out")
-PREPARE = """
-import logging, sys
-from dien_fuxictr.experiment import open_experiment
-logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-open_experiment(sys.argv[1], sys.argv[2]).prepare()
-"""
-MEASURE = """
-import json, resource, subprocess, sys
-code = subprocess.call(sys.argv[2:])
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-with open(sys.argv[1], "w") as file:
-    json.dump([used.ru_utime + used.ru_stime, 1024 * used.ru_maxrss], file)
-sys.exit(code)
-"""
-"""A small process between this one and the command: what the system counts as a command's peak begins with the memory
-of the process that started it."""
-
-
-class Step(NamedTuple):
-    """A command, and where it says how many rows there are.
-
-    Attributes:
-        title: in the table. name: of the files of its output.
-        command: with paths from the folder. samples: folder of the samples that it makes or reads.
-        splits: of them, those that it works on.
-    """
-
-    title: str
-    name: str
-    command: list[str]
-    samples: str | None = None
-    splits: Sequence[str] = SPLITS
 
 
 def steps(options: argparse.Namespace) -> list[Step]:
@@ -79,7 +45,7 @@ def steps(options: argparse.Namespace) -> list[Step]:
     ]
     entry = f"data/{data_set}/samples"
     return [
-        Step("the made log", "raw", [*make, "--seed", str(options.seed)]),
+        Step("the made log", "raw", [*make, "--seed", str(options.seed)], rows=LOGS[name].share(options.share).reviews),
         *(
             Step(
                 f"build_dataset.py, {protocol}",
@@ -95,45 +61,6 @@ def steps(options: argparse.Namespace) -> list[Step]:
     ]
 
 
-def measure(step: Step, folder: Path) -> Row:
-    """Run the command in the folder, its output in NAME.log there.
-
-    Raises:
-        TrainingError: it fails; with the end of its output.
-    """
-    log, usage = folder / f"{step.name}.log", folder / f"{step.name}.json"
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    before, start = size_of(folder), time.perf_counter()
-    print(f"{step.title} ... (output in {log})", file=sys.stderr, flush=True)
-    with open(log, "w") as output:
-        code = subprocess.call(
-            [sys.executable, "-I", "-S", "-c", MEASURE, str(usage), *step.command],
-            cwd=folder,
-            env=environment,
-            stdout=output,
-            stderr=output,
-        )
-    seconds = time.perf_counter() - start
-    if code:
-        end = " ".join(log.read_text().splitlines()[-3:])
-        raise TrainingError(f"{step.title} has ended with code {code}: {end}")
-    cpu, peak = json.loads(usage.read_text())
-    row = {"step": step.title, "s": seconds, "CPU s": cpu, "peak memory, GB": peak / 1e9}
-    print(f"{step.title}: {seconds:.0f} s, {peak / 1e9:.2f} GB", file=sys.stderr, flush=True)
-    return row | {"written, GB": (size_of(folder) - before) / 1e9}
-
-
-def size_of(folder: Path) -> int:
-    """Bytes of its files."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def rows_of(folder: Path, splits: Iterable[str]) -> int:
-    """Of samples."""
-    counts = json.loads((folder / "samples.json").read_text())["counts"]
-    return sum(counts[split]["rows"] for split in splits)
-
-
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; exits with code 2 on a wrong one."""
     parser = argparse.ArgumentParser(
@@ -142,7 +69,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, help="new folder to work in; it stays")
-    add_log_options(parser)
+    add_log_options(parser, [*LOGS, taobao.NAME])
     parser.add_argument(
         "--protocols",
         nargs="+",
@@ -165,19 +92,25 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
     if folder.exists():
         raise UserError(f"{options.folder} exists: name a new folder")
     folder.mkdir(parents=True)
+    if options.log == taobao.NAME:
+        taobao.write_entries(folder)
+    commands = taobao.steps(options) if options.log == taobao.NAME else steps(options)
+    rows = [measure(step, folder) | {"rows": rows_of(step, folder)} for step in commands]
+    tables, notes = taobao.results(folder, rows) if options.log == taobao.NAME else results(folder, rows, options)
+    publish("full_size", tables, notes, options.json, arguments=arguments)
+    return 0
+
+
+def results(folder: Path, rows: list[Row], options: argparse.Namespace) -> tuple[dict[str, list[Row]], list[str]]:
+    """Tables by title, and notes."""
     log = LOGS[options.log].share(options.share)
-    rows = [
-        measure(step, folder) | {"rows": rows_of(folder / step.samples, step.splits) if step.samples else log.reviews}
-        for step in steps(options)
-    ]
     trained = json.loads((folder / REPORT / RESULT).read_text())
     title = f"{log.users:,} users, {log.items:,} items, {log.reviews:,} reviews, as {options.log}"
     notes = [
         "rows: reviews, then samples of the three splits, at last those that are trained on",
         f"the epoch's training alone: {trained['train_seconds']:,.0f} s; {trained['parameters']:,} weights",
     ]
-    publish("full_size", {title: rows}, notes, options.json, arguments=arguments)
-    return 0
+    return {title: rows}, notes
 
 
 if __name__ == "__main__":

@@ -190,15 +190,15 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, help="where to write reviews_LOG_5.json.gz and meta_LOG.json.gz")
-    add_log_options(parser)
+    add_log_options(parser, list(LOGS))
     options = parser.parse_args(arguments)
     write_log(options.folder, options.log, LOGS[options.log].share(options.share), options.seed)
     return 0
 
 
-def add_log_options(parser: argparse.ArgumentParser) -> None:
+def add_log_options(parser: argparse.ArgumentParser, logs: list[str]) -> None:
     """`--log`, `--share`, `--seed`."""
-    parser.add_argument("--log", choices=LOGS, default="Electronics", help="as large as which; default %(default)s")
+    parser.add_argument("--log", choices=logs, default="Electronics", help="as large as which; default %(default)s")
     parser.add_argument(
         "--share", type=float, default=1.0, metavar="S", help="of its users, items and reviews, to try out; default 1"
     )
