@@ -93,6 +93,7 @@ NOT_RUN = {
         "python run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu -1 -1",
         "python run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 10 --gpu -1 -1",
         "python run_param_tuner.py --config config/tuner/beauty_last.yaml --search tpe --trials 15 --gpu -1 -1",
+        "python run_param_tuner.py --config config/tuner/beauty.yaml --search tpe --trials 15 --gpu -1 -1",
     ],
     "measures for up to a minute; tests/benchmarks/test_programs.py runs each program on less": [
         "python -m benchmarks.train_step",
@@ -105,7 +106,7 @@ NOT_RUN = {
         "python -m benchmarks.breakdown",
         "python -m benchmarks.gpu",
         "python -m benchmarks.serving",
-        "python -m benchmarks.serving --parts load --rates 10 50 100 150 200 250 300 --seconds 4 --json serving.json",
+        "python -m benchmarks.scaling",
         "python -m benchmarks.train_step --batch-size 32 512 4096 --lengths amazon --rounds 2",
         "python -m benchmarks.train_step --batch-size 128 1024 --threads 1 --rounds 2",
         "python -m benchmarks.epoch --expid DIEN_amazon --rounds 9",
