@@ -1,16 +1,19 @@
 """The made log, and a table of what the commands on it take, at a small size."""
 
 import gzip
+import importlib
 import json
 import runpy
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from benchmarks import full_size, raw_reviews
+from benchmarks import full_size, raw_clicks, raw_reviews, taobao
 from benchmarks.full_size import Step, main, measure
+from benchmarks.raw_clicks import Clicks
 from benchmarks.raw_reviews import LOGS
 from benchmarks.report import Row
 from dien_fuxictr.common.errors import TrainingError
@@ -80,7 +83,8 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
             name, *arguments = arguments
         monkeypatch.setattr(sys, "argv", [program, *arguments])
         if program == "-m":
-            assert name == "benchmarks.raw_reviews" and raw_reviews.main(arguments) == 0
+            with open(f"{step.name}.log", "w") as output, redirect_stdout(output):
+                assert importlib.import_module(name).main(arguments) == 0
         elif program == "-c":
             exec(name, {})
         else:
@@ -108,13 +112,52 @@ def test_the_commands_lead_from_the_log_to_an_epoch(tmp_path: Path, capsys: pyte
     assert f"{folder} exists" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("in_this_process")
+def test_a_log_larger_than_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taobao, "FITS", 2000)
+    monkeypatch.setattr(taobao, "STEPS", 2)
+    monkeypatch.setattr(taobao, "BATCH_SIZE", 16)
+    folder, report = tmp_path / "new", tmp_path / "out.json"
+    assert main([str(folder), "--log", "Taobao", "--share", "0.00004", "--json", str(report)]) == 0
+    steps, rates = json.loads(report.read_text())["tables"].values()
+    assert [row["step"].split(": ") for row in steps] == [
+        [loader, what] for loader in ("flat", "in_memory") for what in ("made log", "build", "2 steps")
+    ]
+    made, built, trained, *fits = (row["rows"] for row in steps)
+    assert made == 4000 and built == 2 * (made - 40) and trained == built - 4 * 40 and fits[0] == 2000
+    assert (folder / "data" / "flat" / "encoded" / "rows_train.bin").is_file()
+    assert (folder / "data" / "in_memory" / "encoded" / "train.npz").is_file()
+    assert [row["data_loader"] for row in rates] == ["flat", "in_memory"]
+    assert all(row[name] > 0 for row in rates for name in ("loader alone, batches/s", "training, steps/s"))
+    assert "training, steps/s" in capsys.readouterr().out
+
+
+def test_clicks_are_like_those_of_a_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw_clicks, "CHUNK", 40_000)
+    for folder, seed in (("one", "2019"), ("same", "2019"), ("other", "7")):
+        assert raw_clicks.main([str(tmp_path / folder), "--share", "0.001", "--seed", seed]) == 0
+    one, same, other = (pl.read_parquet(tmp_path / folder / "*.parquet") for folder in ("one", "same", "other"))
+    assert one.equals(same) and not one.equals(other)
+    assert len(list((tmp_path / "one").iterdir())) == 3 and one.height == Clicks().share(0.001).behaviours == 100_000
+    assert one["user"].n_unique() == 1000 and 3900 < one["item"].n_unique() <= 4000
+    assert one.group_by("item").agg(pl.col("category").n_unique())["category"].max() == 1
+    popular = one.group_by("item").len()["len"].sort(descending=True)
+    tenth = popular[:400].sum() / one.height
+    assert tenth == pytest.approx(0.1**0.4, abs=0.02)  # of the n most popular items: (n / all) ** (1 - 0.6)
+    assert one["time"].max() - one["time"].min() < 9 * 86_400
+
+
 def test_a_command_is_measured(tmp_path: Path) -> None:
     """Its own memory, not that of this process, which has torch."""
-    code = "held = b'x' * 200_000_000; open('made', 'wb').write(held[:3_000_000]); print('done')"
+    code = "held = b'x' * 200_000_000; open('made', 'wb').write(held[:3_000_000]); print('done', flush=True); "
+    code += "import time; time.sleep(0.1)"
     small, large = (
         measure(Step("a step", name, [sys.executable, "-c", program]), tmp_path)
         for name, program in (("small", ""), ("large", code))
     )
+    assert 0.2 < large["private, GB"] <= large["peak memory, GB"] and small["private, GB"] < 0.05
     assert 0.001 < small["peak memory, GB"] < 0.05 and small["written, GB"] < 0.0001
     assert 0.2 < large["peak memory, GB"] < 0.25
     assert large["written, GB"] == pytest.approx(0.003, abs=0.0001)
