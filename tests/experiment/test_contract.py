@@ -242,7 +242,7 @@ def test_good_values(changes):
         ({"gru_type": "LSTM"}, "gru_type = 'LSTM' in a.yaml [X] must be GRU, AIGRU, AGRU or AUGRU"),
         (
             {"aux_loss_weighting": "attention"},
-            "aux_loss_weighting = 'attention' in a.yaml [X] must be uniform or target_attention",
+            "aux_loss_weighting = 'attention' in a.yaml [X] must be uniform, target_attention or newest",
         ),
         ({"aux_loss_alpha": float("inf")}, "aux_loss_alpha = inf in a.yaml [X] must be a finite number, 0 or more"),
         ({"dien_target_field": 3}, "dien_target_field = 3 in a.yaml [X] must be the name of a feature, a tuple"),

@@ -216,6 +216,19 @@ def test_auxiliary_loss_weighed_by_attention_against_a_plain_loop(scorer, backen
         layer(h, e, packing, negatives, valid)
 
 
+@pytest.mark.parametrize("scorer", SCORERS)
+@pytest.mark.parametrize("backend", FAST)
+def test_auxiliary_loss_of_the_newest_behaviours_against_a_plain_loop(scorer, backend, double):
+    torch.manual_seed(0)
+    layer = AuxiliaryLoss(4, 4, scorer, [5, 3], "Sigmoid", backend=backend, weighting="newest")
+    h, e, negatives = torch.randn(11, 4), torch.randn(11, 4), torch.randn(11, 2, 4)
+    valid = torch.ones(11, 2, dtype=torch.bool)
+    valid[4, 1], valid[10] = False, False  # one negative of the first row's newest, all of the last row's
+    loss = layer(h, e, Packing.of_lengths(torch.tensor([5, 0, 3, 1, 2])), negatives, valid)
+    pairs = [loss_by_loop(layer, h[a:b], e[a:b], [2], negatives[a:b], valid[a:b]) for a, b in ((3, 5), (6, 8))]
+    assert loss.item() == pytest.approx(sum(pairs) / 2, abs=1e-12)
+
+
 def test_weights_of_steps_have_the_mean_1_in_each_row_and_stay_finite():
     attention = torch.tensor([0.5, 0.3, 0.1, 0.1, 1.0, 0.0, 0.0, 1.0])
     counts = torch.tensor([True, True, True, False, True, True, True, True])
@@ -243,7 +256,7 @@ def test_auxiliary_loss_gradients(scorer, backend, weighting, double):
 def test_auxiliary_loss_refuses():
     with pytest.raises(ValueError, match="aux_scorer='cosine' is unknown; allowed: net, inner_product"):
         AuxiliaryLoss(2, 2, "cosine")
-    with pytest.raises(ValueError, match="aux_loss_weighting='target' is unknown; allowed: uniform, target_attention"):
+    with pytest.raises(ValueError, match=r"aux_loss_weighting=.target. is unknown; allowed: uniform, .*, newest"):
         AuxiliaryLoss(2, 2, weighting="target")
     with pytest.raises(ValueError, match="gru_hidden_size=3"):
         AuxiliaryLoss(3, 2, "inner_product")

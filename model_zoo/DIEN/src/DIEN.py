@@ -47,7 +47,7 @@ class DIEN(BaseModel):
         aux_num_negatives: negatives a step, drawn afresh at every step (columns give one).
         aux_fixed_negatives: draws from the catalogue once, as if columns held what was drawn.
         aux_pretrain_epochs: so many epochs have the auxiliary loss alone.
-        aux_loss_weighting: of the steps of (6), `uniform` or `target_attention` (`layers.auxiliary_loss.relevance`).
+        aux_loss_weighting: of the steps of (6), `uniform`, `newest` or `target_attention` (`auxiliary_loss.relevance`).
         recurrence_backend: `auto`, the fastest that this machine has, or `compiled` (C++, on a CPU),
             `triton` (on a GPU), `torch`, `reference`.
 

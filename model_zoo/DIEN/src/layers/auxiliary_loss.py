@@ -12,7 +12,7 @@ from .step_mlp import StepMLP
 
 Scorer = Literal["net", "inner_product"]
 SCORERS = get_args(Scorer)
-Weighting = Literal["uniform", "target_attention"]
+Weighting = Literal["uniform", "target_attention", "newest"]
 WEIGHTINGS = get_args(Weighting)
 
 
@@ -32,7 +32,8 @@ class AuxiliaryLoss(nn.Module):
         interest_size: H. behaviour_size: D.
         scorer: `net` on [h, e] (the authors' program) or `inner_product` (the paper's text; needs H = D).
         hidden_units, activation, dropout: of the net.
-        weighting: of the steps, `uniform` or by `target_attention`.
+        weighting: of the steps, `uniform`, by `target_attention`, or the `newest` of each row alone: where each prefix
+            of a history is a row, each behaviour supervises once.
         backend: as of the recurrence; `compiled` has the net with sigmoid or ReLU, all else is torch's.
 
     Raises:
@@ -81,7 +82,7 @@ class AuxiliaryLoss(nn.Module):
             interests: (N, H), states h_t. behaviours: (N, D), e_t. packing: of N steps.
             negatives: (N, K, D), non-clicked behaviours to set against e_t.
             has_negative: (N, K) bool.
-            attention: (N,), a_t of the target, 0 or more; not read where the weighting is uniform.
+            attention: (N,), a_t of the target, 0 or more; read by the weighting `target_attention` alone.
 
         Returns:
             A scalar; 0 where no step counts.
@@ -91,6 +92,8 @@ class AuxiliaryLoss(nn.Module):
         """
         loss = choose(NEXT_BEHAVIOUR_LOSS, self.backend, interests)
         weight = None
+        if self.weighting == "newest":
+            has_negative = has_negative & (packing.place == packing.spread(packing.lengths) - 1).unsqueeze(1)
         if self.weighting == "target_attention":
             if attention is None:
                 raise ValueError("aux_loss_weighting='target_attention' needs the attention of the target")
