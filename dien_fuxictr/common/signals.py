@@ -69,11 +69,15 @@ class HeldBack:
         """
         self._is_allowed = True
         try:
-            if self.received:
-                raise self.received
+            self.raise_received()
             yield
         finally:
             self._is_allowed = False
+
+    def raise_received(self) -> None:
+        """Raise what is waiting."""
+        if self.received:
+            raise self.received
 
     def agree(self, largest: Callable[[int], int]) -> None:
         """Let all of several processes have received what one of them has: they end at the same moment.

@@ -11,7 +11,7 @@ from pathlib import Path
 import fuxictr
 from fuxictr.utils import print_to_json
 
-from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.common.errors import UserError, exit_code
 from dien_fuxictr.common.files import require_writable
 
 from .configuration.config import Config, load_config
@@ -177,6 +177,11 @@ def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog, wor
     zoo = experiment.params.get("zoo")
     report = Report(options.report, zoo) if options.report and workers.leads else None
     observers: list[Observer] = [report] if report else []
+    if options.tensorboard and workers.count > 1 and experiment.params.get("embedding_sharding") == "rows":
+        raise UserError(
+            "--tensorboard does not go with embedding_sharding: rows and several workers: one alone cannot look into "
+            "the model"
+        )
     if options.tensorboard and workers.leads:
         events = experiment.folder / f"{options.expid}.tensorboard" / datetime.now().strftime("%Y%m%d-%H%M%S")
         observers.append(TensorBoard(events))

@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,11 @@ from .device import device_index
 from .evaluation.evaluate import Evaluation, evaluate
 from .evaluation.new_rows import predict_rows
 from .models import build_model, find_model, load_feature_map
+from .parallel.row_blocks import row_blocks
 from .parallel.workers import ALONE, Workers
+from .sharding.build import build_in_blocks
+from .sharding.tables import tables_of
 from .techniques import prepare_training
-from .training import checkpoint
 from .training.allocator import keep_freed_memory
 from .training.observer import Observer
 from .training.resume import DATA_CONTENT, Progress
@@ -186,8 +189,10 @@ class Experiment:
         """
         if not self.checkpoint.is_file():
             raise UserError(f"checkpoint {self.checkpoint} does not exist; run_expid.py --expid {self.expid} trains it")
-        model = self._model or self._build_model()
-        checkpoint.load_weights(model, self.checkpoint)
+        model, is_alone = self._model, self.workers.count == 1
+        if model is None or (is_alone and row_blocks(model)):
+            model = self._build_model(in_blocks=not is_alone)
+        tables_of(model, self.workers).read_weights(self.checkpoint)
         model.eval()
         self._model, self._has_weights = model, True
 
@@ -245,6 +250,7 @@ class Experiment:
             max_gradient_norm=self.params.get("max_gradient_norm", 10.0),
             config={**self.config.params, DATA_CONTENT: self._data_content()},
             workers=self.workers,
+            tables=tables_of(self.model, self.workers, technique),
             **options,
         )
 
@@ -253,9 +259,13 @@ class Experiment:
         loaders: Any = RankDataLoader(self.model.feature_map, stage="train", **self.params)
         return loaders
 
-    def _build_model(self) -> BaseModel:
+    def _build_model(self, in_blocks: bool = True) -> BaseModel:
+        """With its tables in blocks, where the configuration says so; else each process has all rows."""
         seed_everything(seed=self.params["seed"])
-        return build_model(self.model_class, load_feature_map(self.params), self.params)
+        build = partial(build_model, self.model_class, load_feature_map(self.params), self.params)
+        if in_blocks and self.params.get("embedding_sharding") == "rows":
+            return build_in_blocks(build, self.workers)
+        return build()
 
     def _data_content(self) -> dict[str, str]:
         """Digests of the files that the data set was built from: a run cannot be resumed on other data."""

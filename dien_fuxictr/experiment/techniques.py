@@ -19,6 +19,8 @@ def check_techniques(params: dict[str, Any]) -> None:
     """Raises UserError where two of the keys do not go together."""
     if params.get("weight_averaging") == "ema" and params.get("embedding_reinit") == "epoch":
         raise UserError("weight_averaging: ema would average unlike embeddings of embedding_reinit: epoch; take one")
+    if params.get("embedding_sharding") == "rows" and params.get("embedding_updates") != "sparse":
+        raise UserError("embedding_sharding: rows trains the rows of a batch alone; it needs embedding_updates: sparse")
 
 
 def prepare_training(model: BaseModel, params: dict[str, Any]) -> Together:

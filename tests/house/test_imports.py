@@ -15,6 +15,7 @@ FLOORS = [
     {"dien_fuxictr.experiment.parallel"},
     {"dien_fuxictr.experiment.evaluation"},
     {"dien_fuxictr.experiment.training", "dien_fuxictr.experiment.configuration"},
+    {"dien_fuxictr.experiment.sharding"},
     {"dien_fuxictr.experiment"},
     {"dien_fuxictr.studies.runs"},
     {"dien_fuxictr.studies.sweep", "dien_fuxictr.studies.comparison", "dien_fuxictr.studies.evolution"},

@@ -90,6 +90,7 @@ TRAINING: dict[str, Any] = {
     "learning_rate": POSITIVE,
     "max_gradient_norm": POSITIVE,
     "embedding_updates": Literal["dense", "sparse"],
+    "embedding_sharding": Literal["none", "rows"],
     "aux_pool": Literal["batch", "worker"],
     "batch_statistics": Literal["all", "worker"],
     "embedding_learning_rate": POSITIVE | None,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dien_fuxictr.common.progress import progress_bar
 
+from ..parallel.row_blocks import row_blocks
 from ..parallel.workers import ALONE, Workers
 from .metrics import evaluate_metrics
 
@@ -57,7 +58,7 @@ def evaluate(
     model.eval()
     group = model.feature_map.group_id
     predictions, labels, groups, seconds = [], [], [], 0.0
-    scored = 0
+    scored, batch = 0, {}
     for number, batch in enumerate(progress_bar(loader, model._verbose)):
         labels.append(model.get_labels(batch).reshape(-1))
         if number % workers.count == workers.rank:
@@ -71,6 +72,8 @@ def evaluate(
             predictions.append(torch.zeros_like(labels[-1]))
         if group is not None:
             groups.append(model.get_group_id(batch).reshape(-1))
+    if row_blocks(model) and 0 < len(labels) % workers.count <= workers.rank:
+        model.forward(batch)  # the others ask this one for its rows
     group_id = torch.cat(groups).cpu().numpy() if groups else None
     label, score = _numpy(labels), workers.sum(torch.cat(predictions).double()).cpu().numpy()
     logs = evaluate_metrics(label, score, metrics, group_id)

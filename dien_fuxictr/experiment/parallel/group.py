@@ -14,6 +14,7 @@ from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.common.signals import Terminated
 from model_zoo.DIEN.src.layers import across
 
+from .row_blocks import Block
 from .rows import AllRows, Part, gathered
 from .workers import ALONE, Batch, Share, Workers
 
@@ -106,6 +107,16 @@ class Group(Workers):
         dist.all_reduce(found, dist.ReduceOp.MAX)
         return int(found)
 
+    def exchange(self, rows: Tensor, counts: list[int]) -> tuple[Tensor, list[int]]:
+        """By two all-to-alls."""
+        sent = torch.tensor(counts)
+        received = torch.empty_like(sent)
+        dist.all_to_all_single(received, sent)
+        numbers = received.tolist()
+        arrived = rows.new_empty(sum(numbers), *rows.shape[1:])
+        dist.all_to_all_single(arrived, rows.contiguous(), numbers, counts)
+        return arrived, numbers
+
     def wait(self) -> None:
         """At a barrier."""
         self.largest(0)
@@ -138,11 +149,11 @@ class _Slice(Share):
     def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> None:
         """Gradients are summed over the workers, sparse ones by their rows, the others in one message a type.
 
-        A parameter has a gradient where it has one on any worker.
+        A parameter has a gradient where it has one on any worker. Blocks of tables get theirs from `RowBlocks`.
         """
         (self._rows.tied(loss) * self._weight).backward()
         self._rows.agree(self._weight)
-        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        trained = [p for p in parameters if p.requires_grad and not isinstance(p, Block)]
         state = torch.tensor([0 if p.grad is None else 1 + p.grad.is_sparse for p in trained])
         dist.all_reduce(state, dist.ReduceOp.MAX)
         kinds = state.tolist()

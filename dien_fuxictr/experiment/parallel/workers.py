@@ -75,6 +75,18 @@ class Workers:
         """Of the numbers that the workers have."""
         return number
 
+    def exchange(self, rows: Tensor, counts: list[int]) -> tuple[Tensor, list[int]]:
+        """Send each worker its rows.
+
+        Args:
+            rows: (N, ...), first those for the first worker.
+            counts: how many are for each.
+
+        Returns:
+            What the workers have sent to this one, first that of the first, and how many rows each.
+        """
+        return rows, counts
+
     def wait(self) -> None:
         """Until all are here."""
 

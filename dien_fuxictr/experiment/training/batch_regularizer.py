@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from fuxictr.pytorch.layers import FeatureEmbeddingDict
 from fuxictr.pytorch.models import BaseModel
 from fuxictr.pytorch.torch_utils import get_regularizer
@@ -68,7 +67,7 @@ class BatchRegularizer(Technique):
         rows, counts = ids[ids != (-1 if table.padding_idx is None else table.padding_idx)].unique(return_counts=True)
         if not len(rows):
             return 0
-        weights = F.embedding(rows, table.weight, sparse=table.sparse)
+        weights = table(rows)
         return sum(
             weight / p * (weights.abs() ** p).sum(dim=1) @ counts.to(weights.dtype) / counts.sum()
             for p, weight in self.terms

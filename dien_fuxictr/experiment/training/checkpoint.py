@@ -21,14 +21,18 @@ def save(content: Any, path: Path) -> None:
     write_atomic(path, lambda file: torch.save(content, file))
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, mapped: bool = False) -> dict[str, Any]:
     """Read a checkpoint on the CPU; only tensors and plain values are accepted, never code.
+
+    Args:
+        path: of the file.
+        mapped: tensors stay in the file until they are read.
 
     Raises:
         UserError: no such file, a broken file, or one that holds anything else.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError as error:
         raise UserError(f"checkpoint {path} does not exist") from error
     except pickle.UnpicklingError as error:

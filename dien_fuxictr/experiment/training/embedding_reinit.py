@@ -8,6 +8,7 @@ from fuxictr.pytorch.models import BaseModel
 from torch import nn
 from torch.optim import Optimizer
 
+from ..parallel.row_blocks import RowBlocks
 from .sparse_tables import JointOptimizer
 from .technique import Technique
 
@@ -39,9 +40,13 @@ class EmbeddingReinit(Technique):
             for layer in self.model.modules():
                 if type(layer) is FeatureEmbeddingDict:
                     for table in dict.fromkeys(layer.embedding_layers.values()):
-                        if type(table) is nn.Embedding and table.weight.requires_grad:
+                        if not isinstance(table, nn.Embedding) or not table.weight.requires_grad:
+                            continue
+                        if isinstance(table, RowBlocks):
+                            table.initialise(int(torch.randint(2**40, ())))
+                        else:
                             layer.embedding_initializer(table.weight[0 if table.padding_idx is None else 1 :])
-                            tables[table] = table.weight
+                        tables[table] = table.weight
         optimizer = self.model.optimizer
         for part in (optimizer.dense, optimizer.lazy) if isinstance(optimizer, JointOptimizer) else (optimizer,):
             _forget(part, tables.values())

@@ -7,16 +7,28 @@ import torch
 from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
+from ..parallel.row_blocks import Block
+from ..parallel.workers import ALONE, Workers
 
-def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """Total norm of the gradients, a scalar still on the device; sparse gradients are coalesced."""
-    gradients = []
+
+def gradient_norm(parameters: Sequence[nn.Parameter], workers: Workers = ALONE) -> Tensor:
+    """Total norm of the gradients, a scalar still on the device; sparse gradients are coalesced.
+
+    Args:
+        workers: who have blocks of tables, of which each sums up its own, and all else alike.
+    """
+    gradients, of_blocks = [], []
     for parameter in parameters:
         if parameter.grad is not None and parameter.grad.is_sparse:
             parameter.grad = parameter.grad.coalesce()
         if parameter.grad is not None:
-            gradients.append(_values(parameter.grad))
-    return nn.utils.get_total_norm(gradients)
+            (of_blocks if isinstance(parameter, Block) else gradients).append(_values(parameter.grad))
+    norm = nn.utils.get_total_norm(gradients)
+    blocks = [parameter for parameter in parameters if isinstance(parameter, Block)]
+    if not blocks:
+        return norm
+    squares = workers.sum(nn.utils.get_total_norm(of_blocks).double().square().to(blocks[0].device))
+    return (norm.double().square() + squares).sqrt()
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float, norm: float) -> None:

@@ -1,10 +1,13 @@
 """Adam for embedding tables: only the rows of a batch are read and written."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from ..parallel.row_blocks import Block
 
 
 class LazyAdam(Optimizer):
@@ -30,6 +33,21 @@ class LazyAdam(Optimizer):
         super().__init__(tables, {"lr": lr, "betas": betas, "eps": eps})
         for table in self.param_groups[0]["params"]:  # now, so that no step has the size of a table
             self.state[table] = {"step": 0, "exp_avg": torch.zeros_like(table), "exp_avg_sq": torch.zeros_like(table)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state; of a `Block` without the moments, which are other ones on each worker."""
+        state = super().state_dict()
+        for number, table in enumerate(self.param_groups[0]["params"]):
+            if isinstance(table, Block):
+                state["state"][number] = {"step": self.state[table]["step"]}
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a state; blocks keep their moments."""
+        moments = {table: {**self.state[table]} for table in self.state if isinstance(table, Block)}
+        super().load_state_dict(state_dict)
+        for table, kept in moments.items():
+            self.state[table] = {**kept, **self.state[table]}
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]

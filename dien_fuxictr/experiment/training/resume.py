@@ -80,6 +80,7 @@ class ResumeFile:
         technique: Technique,
         epoch_rng: dict[str, Any],
         rng: dict[str, Any],
+        tables: str = "",
     ) -> None:
         """Write the state atomically.
 
@@ -89,20 +90,42 @@ class ResumeFile:
             technique: its state.
             epoch_rng: the generators when the epoch's iterator was made; with them the epoch's order comes out again.
             rng: the generators where the run goes on.
+            tables: by which name `Tables` knows what it has written.
         """
-        checkpoint.save(
-            {
-                "finished": False,
-                "config": self._config,
-                "progress": asdict(progress),
-                "model": model.state_dict(),
-                "optimizer": model.optimizer.state_dict(),
-                "technique": technique.state_dict(),
-                "rng": rng,
-                "epoch_rng": epoch_rng,
-            },
-            self.path,
-        )
+        state = {
+            "finished": False,
+            "config": self._config,
+            "progress": asdict(progress),
+            "model": model.state_dict(),
+            "optimizer": model.optimizer.state_dict(),
+            "technique": technique.state_dict(),
+            "rng": rng,
+            "epoch_rng": epoch_rng,
+        }
+        checkpoint.save({**state, "tables": tables} if tables else state, self.path)
+
+    def restore(self, state: dict[str, Any], model: BaseModel, technique: Technique) -> None:
+        """Give all their parts of a state.
+
+        Args:
+            state: of `load`.
+            model: weights and optimizer.
+            technique: as when it was saved.
+
+        Raises:
+            UserError: the state is of another model, or of an earlier version with another order of parameters.
+        """
+        checkpoint.fit_weights(model, state["model"], self.path)
+        if list(checkpoint.with_current_names(model, state["model"])) != list(model.state_dict()):
+            raise UserError(
+                f"cannot resume {self.path}: an earlier version wrote it, whose optimizer counts the parameters in "
+                "another order; train anew"
+            )
+        try:
+            model.optimizer.load_state_dict(state["optimizer"])
+            technique.load_state_dict(state.get("technique", {}))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{self.path} does not fit the optimizer: {checkpoint.first_line(error)}") from error
 
     def mark_finished(self, progress: Progress) -> None:
         """Replace the state by a small mark that the run has ended; its best weights are in `<expid>.model`."""

@@ -15,14 +15,15 @@ from torch.optim import Optimizer
 
 from dien_fuxictr.common.errors import UserError
 
+from ..parallel.row_blocks import RowBlocks
 from .lazy_adam import LazyAdam
 
 
 def update_sparsely(model: BaseModel) -> None:
     """Let each step update only the rows of the embedding tables that its batch looks up.
 
-    Tables are the trained weights of `nn.Embedding`, however many features share one. Frozen ones, the linear maps of
-    numeric features, and weights tied to another layer stay as they are.
+    Tables are the trained weights of `nn.Embedding`, however many features share one, or this worker's block of them.
+    Frozen ones, the linear maps of numeric features, and weights tied to another layer stay as they are.
 
     Args:
         model: compiled, before its first step. Its optimizer, its regularisation and its tables' gradients change.
@@ -34,11 +35,12 @@ def update_sparsely(model: BaseModel) -> None:
         if isinstance(module, nn.Embedding) and any(module.weight is table for table in tables.values()):
             module.sparse = True
     embeddings = {id(p) for m in model.modules() if type(m) is FeatureEmbeddingDict for p in m.parameters()}
+    blocks = {id(layer.weight): layer for layer in model.modules() if isinstance(layer, RowBlocks)}
     finish: dict[nn.Parameter, Callable[[Tensor], None]] = {}
     for name, table in tables.items():
         of_embedding = id(table) in embeddings  # as the zoo tells them apart
         terms = get_regularizer(model._embedding_regularizer if of_embedding else model._net_regularizer)
-        finish[table] = partial(_finish_gradient, name, terms)
+        finish[table] = partial(_finish_gradient, name, terms, blocks.get(id(table)))
     model.regularization_loss = partial(_regularization_of_the_rest, model.regularization_loss, [*tables.values()])
     model.optimizer = JointOptimizer(model.optimizer, finish)
 
@@ -59,10 +61,12 @@ class JointOptimizer:
         self.dense, self.lazy = optimizer, LazyAdam(tables, optimizer.param_groups[0]["lr"])
 
     def finish_gradients(self) -> None:
-        """Between the backward pass and the step; the gradients are those of the whole batch."""
+        """Between the backward pass and the step; the gradients are those of the whole batch.
+
+        Where rows lie on several workers these get theirs here, and all workers call it.
+        """
         for table, finish in self._tables.items():
-            if table.grad is not None:
-                finish(table)
+            finish(table)
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -97,18 +101,22 @@ def embedding_tables(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad and id(p) in held}
 
 
-def _finish_gradient(name: str, terms: list[tuple[int, float]], table: Tensor) -> None:
+def _finish_gradient(name: str, terms: list[tuple[int, float]], blocks: RowBlocks | None, table: Tensor) -> None:
     """After a backward pass: one gradient for each row that was looked up, with its share of the regularisation.
 
     Args:
         name: of the table.
         terms: (p, λ) of the zoo's (λ / p) ||w||_p^p, p 1 or 2.
+        blocks: whose weight the table is, where its rows lie on the workers.
         table: its gradient is complete, of all features that share it.
 
     Raises:
         UserError: the gradient is dense.
     """
-    assert table.grad is not None
+    if blocks is not None and table.grad is None:
+        blocks.gather_gradient()
+    if table.grad is None:
+        return
     if not table.grad.is_sparse:
         raise UserError(
             f"embedding_updates = 'sparse' does not fit the model: it reads the whole table {name}, "

@@ -71,7 +71,8 @@ def take_step(
             watched["auxiliary"] = return_dict["aux_loss"]
         # The one host synchronisation of the step.
         means = share.mean(torch.stack([value.detach().double() for value in watched.values()]))
-        values = torch.stack([*means, *(norm.double() for norm in map(gradient_norm, groups))]).tolist()
+        norms = [gradient_norm(parameters, workers) for parameters in groups]
+        values = torch.stack([*means, *(norm.double() for norm in norms)]).tolist()
     except RuntimeError as error:
         if "device-side assert" not in str(error):
             raise

@@ -30,7 +30,11 @@ class Technique:
         yield
 
     def state_dict(self) -> dict[str, Any]:
-        """For `load_state_dict`: tensors and plain values."""
+        """For `load_state_dict`: tensors and plain values, all but `blocks`."""
+        return {}
+
+    def blocks(self) -> dict[str, Tensor]:
+        """By the names of those parameters of the model of which this worker has a `Block`: what goes with its rows."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -70,6 +74,10 @@ class Together(Technique):
     def state_dict(self) -> dict[str, Any]:
         """By the name of each one's class."""
         return {type(part).__name__: part.state_dict() for part in self.parts}
+
+    def blocks(self) -> dict[str, Tensor]:
+        """Of the one that has any."""
+        return {name: rows for part in self.parts for name, rows in part.blocks().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Of each; a KeyError where there is none."""

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from fuxictr.pytorch.dataloaders.parquet_dataloader import ParquetDataLoader
 from fuxictr.pytorch.models import BaseModel
 from torch import Tensor
 
-from dien_fuxictr.common.errors import TrainingError, UserError
+from dien_fuxictr.common.errors import TrainingError
 from dien_fuxictr.common.files import digest
 from dien_fuxictr.common.progress import progress_bar
 from dien_fuxictr.common.signals import HeldBack
@@ -26,6 +26,7 @@ from .observer import Observer
 from .optimizers import fuse
 from .resume import Progress, ResumeFile
 from .step import clip_groups, take_step
+from .tables import Tables
 from .technique import Technique
 
 
@@ -45,6 +46,7 @@ class Trainer:
         technique: changes the training beyond the optimizer's steps.
         checkpoint_seconds: the longest time between two resume states.
         workers: who train the model together; their leader writes.
+        tables: the model's embedding tables, where it does not hold them whole.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Trainer:
         technique: Technique | None = None,
         checkpoint_seconds: float = 300.0,
         workers: Workers = ALONE,
+        tables: Tables | None = None,
     ) -> None:
         self.model = model
         self.max_gradient_norm = max_gradient_norm
@@ -65,6 +68,7 @@ class Trainer:
         self.technique = technique or Technique()
         self.checkpoint_seconds = checkpoint_seconds
         self.workers = workers
+        self.tables = tables or Tables(model, workers)
         self.best_path = Path(model.checkpoint)
         self.resume_file = ResumeFile(self.best_path.with_suffix(".resume"), config or {})
         self.progress = Progress(best_metric=math.inf if model._monitor_mode == "min" else -math.inf)
@@ -79,8 +83,7 @@ class Trainer:
         """Take up an interrupted run; `fit` then does what is left, for a finished run only the loading of its weights.
 
         Raises:
-            UserError: no resume state, a broken one, one of another configuration, of another model or of an earlier
-                version with another order of parameters.
+            UserError: as of `ResumeFile.load` and `ResumeFile.restore`, or tables that are not there.
         """
         state = self.resume_file.load()
         self._owns_files, self._finished = True, state["finished"]
@@ -90,18 +93,8 @@ class Trainer:
         if self.progress.saved_best and self.best_path.exists():
             # A run that is killed after an evaluation may have written its weights and not yet the state.
             self.progress.weights = digest(self.best_path)
-        checkpoint.fit_weights(self.model, state["model"], self.resume_file.path)
-        if list(checkpoint.with_current_names(self.model, state["model"])) != list(self.model.state_dict()):
-            raise UserError(
-                f"cannot resume {self.resume_file.path}: an earlier version wrote it, whose optimizer counts the "
-                "parameters in another order; train anew"
-            )
-        try:
-            self.model.optimizer.load_state_dict(state["optimizer"])
-            self.technique.load_state_dict(state.get("technique", {}))
-        except (KeyError, TypeError, ValueError) as error:
-            reason = checkpoint.first_line(error)
-            raise UserError(f"{self.resume_file.path} does not fit the optimizer: {reason}") from error
+        self.resume_file.restore(state, self.model, self.technique)
+        self.tables.read_state(self.resume_file.path, state.get("tables", ""))
         self._epoch_rng, self._rng = state["epoch_rng"], state["rng"]
 
     def fit(self, train_loader: Any, valid_loader: Any, epochs: int = 1) -> None:
@@ -137,9 +130,10 @@ class Trainer:
         logging.info(f"Load best model: {self.best_path}")
         if self.progress.weights and digest(self.best_path) != self.progress.weights:
             raise TrainingError(f"{self.best_path} has been overwritten: it does not hold the best weights of this run")
-        checkpoint.load_weights(self.model, self.best_path)
+        self.tables.read_weights(self.best_path)
         if self.workers.leads:
             self.resume_file.mark_finished(self.progress)
+            self.tables.remove(self.resume_file.path)
 
     def _train(self, train_loader: Any, valid_loader: Any, epochs: int) -> None:
         steps_per_epoch = len(train_loader)
@@ -200,7 +194,7 @@ class Trainer:
             self.on_start()
             if self._evaluation_is_due:
                 self._eval_step(valid_loader)
-            elif time.monotonic() - self._last_write > self.checkpoint_seconds:
+            elif self.workers.largest(time.monotonic() - self._last_write > self.checkpoint_seconds):
                 self._write_state()
             if place.stop:
                 break
@@ -233,18 +227,22 @@ class Trainer:
         try:
             yield from batches
         except Exception:  # a process of the loader's has ended, perhaps by the signal that this one has got too
-            with self._standing_still():
+            with nullcontext() if self.tables.are_apart else self._standing_still():
                 raise
 
     @contextmanager
     def _standing_still(self) -> Iterator[None]:
         """The run takes no step in this block: a signal ends it here, with the state of the block's beginning saved."""
-        self._rng = self._rng or checkpoint.rng_state()
+        self._rng, can_save = self._rng or checkpoint.rng_state(), True
         try:
-            with self._signals.allowed():
+            if self.tables.are_apart:  # no worker can save them alone: all end before the block, or none
+                self._signals.agree(self.workers.largest)
+                self._signals.raise_received()
+                can_save = False
+            with nullcontext() if self.tables.are_apart else self._signals.allowed():
                 yield
         except KeyboardInterrupt:
-            if self.progress.total_steps:
+            if self.progress.total_steps and can_save:
                 self._write_state()
             raise
         self._rng = None
@@ -280,21 +278,22 @@ class Trainer:
         self._write_state()
 
     def _write_weights(self) -> None:
-        if self.workers.leads:
-            self._take_files()
-            checkpoint.save(self.model.state_dict(), self.best_path)
-        self.workers.wait()
+        self._take_files()
+        self.tables.write_weights(self.best_path)
         self.progress.saved_best, self.progress.weights = True, digest(self.best_path)
 
     def _write_state(self) -> None:
+        self._take_files()
+        name = self.tables.write_state(self.resume_file.path)
         if self.workers.leads:
-            self._take_files()
             rng = self._rng or checkpoint.rng_state()
-            self.resume_file.save(self.model, self.progress, self.technique, self._epoch_rng, rng)
+            self.resume_file.save(self.model, self.progress, self.technique, self._epoch_rng, rng, name)
+            self.tables.remove(self.resume_file.path, kept=name)
         self._last_write = time.monotonic()
 
     def _take_files(self) -> None:
         """Before the first write of a fresh run, the resume state of an earlier run must go: it would mix two runs."""
-        if not self._owns_files:
+        if not self._owns_files and self.workers.leads:
             self.resume_file.path.unlink(missing_ok=True)
-            self._owns_files = True
+            self.tables.remove(self.resume_file.path)
+        self._owns_files = True

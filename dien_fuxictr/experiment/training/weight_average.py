@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from ..parallel.row_blocks import Block
 from .technique import Technique
 
 
@@ -34,6 +35,7 @@ class WeightAverage(Technique):
         running = {name: b for name, b in model.named_buffers() if name in kept and b.is_floating_point()}
         self._weights: dict[str, Tensor] = trained | running
         self._averages = {name: weight.clone() for name, weight in self._weights.items()}
+        self._of_blocks = {n for n, p in model.named_parameters() if isinstance(p, Block) and n in trained}
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -64,10 +66,14 @@ class WeightAverage(Technique):
 
     def state_dict(self) -> dict[str, Any]:
         """The average, and of how many steps."""
-        return {"steps": self.steps, "averages": self._averages}
+        return {"steps": self.steps, "averages": {n: a for n, a in self._averages.items() if n not in self._of_blocks}}
+
+    def blocks(self) -> dict[str, Tensor]:
+        """The averages of blocks."""
+        return {name: self._averages[name] for name in self._of_blocks}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up an average."""
         self.steps = state["steps"]
-        for name, average in self._averages.items():
-            average.copy_(state["averages"][name])
+        for name in self._averages.keys() - self._of_blocks:
+            self._averages[name].copy_(state["averages"][name])

@@ -1,0 +1,169 @@
+"""Embedding tables whose rows lie on the workers: each asks the owners for the rows of its share of a batch."""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Generator, Tensor, nn
+
+from .workers import ALONE, Workers
+
+_GROUP = 1024
+"""Rows that are drawn together, whoever has them: the number of workers does not change a table's initial weights."""
+
+
+class Initial(Protocol):
+    """The rows that a table has at first."""
+
+    def __call__(self, ids: Tensor, generator: Generator) -> Tensor:
+        """Rows (N, D) of ids (N,), whose random numbers are the generator's."""
+        ...
+
+    def pretrained(self) -> Iterable[tuple[Tensor, Tensor]]:
+        """Ids (N,), which differ, and the rows (N, D) that they have instead, some at a time."""
+        ...
+
+
+class Block(nn.Parameter):
+    """The rows of a table that this worker has, and its gradient, complete, of these rows alone."""
+
+
+class RowBlocks(nn.Embedding):
+    """This worker's rows of an `nn.Embedding`, that looks up all.
+
+    The row of id i lies at place i * m mod V, m the whole number next to V times the golden ratio that has no common
+    factor with V: frequent ids, which are small numbers, spread evenly over the places of any table. A worker has the
+    places of one block, all blocks but the last are equal, and a worker more or less moves their borders alone.
+
+    The forward pass is an exchange that all workers take part in: each must look up in its tables in the same order.
+    Rows go over once, however often a batch has their id. Gradients go back in `gather_gradient`, so that no worker
+    waits for another within a backward pass.
+
+    Args:
+        shape: (V, D) of the table.
+        initial: its initial rows.
+        workers: who have it.
+        padding_idx: as of `nn.Embedding`.
+        trained: whether it gets gradients.
+        dtype, device: of its rows.
+
+    Attributes:
+        weight: (rows, D), this worker's; in its state dict there is none of it.
+        shape: (V, D). first: the first place of the block.
+        initial: as given.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        initial: Initial,
+        workers: Workers = ALONE,
+        padding_idx: int | None = None,
+        trained: bool = True,
+        dtype: torch.dtype | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        size, dim = shape
+        self._block = math.ceil(size / workers.count)
+        first = min(workers.rank * self._block, size)
+        rows = torch.empty(min(self._block, size - first), dim, dtype=dtype, device=device)
+        super().__init__(len(rows), dim, _weight=rows)
+        self.weight = Block(rows, requires_grad=trained)
+        self.num_embeddings, self.padding_idx = size, padding_idx
+        self.shape, self.first, self.initial, self.workers = shape, first, initial, workers
+        multiplier = round(size * (math.sqrt(5) - 1) / 2)
+        while math.gcd(multiplier, size) > 1:
+            multiplier += 1
+        self._multiplier, self._inverse = multiplier, pow(multiplier, -1, size)
+        self._looked_up: list[tuple[Tensor, Tensor]] = []
+
+    def places(self, ids: Tensor) -> Tensor:
+        """Where the rows of ids lie."""
+        return ids * self._multiplier % self.num_embeddings
+
+    def ids(self, places: Tensor) -> Tensor:
+        """Whose rows lie there."""
+        return places * self._inverse % self.num_embeddings
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Give all rows their initial values, which follow from the seed: those of one id are the same anywhere."""
+        end = self.first + len(self.weight)
+        for start in range(self.first // _GROUP * _GROUP, end, _GROUP):
+            places = torch.arange(start, min(start + _GROUP, self.num_embeddings))
+            generator = torch.Generator().manual_seed((seed + start // _GROUP) % 2**32)
+            rows = self.initial(self.ids(places), generator)
+            low, high = max(start, self.first), min(start + _GROUP, end)
+            self.weight[low - self.first : high - self.first] = rows[low - start : high - start].to(self.weight)
+        for ids, rows in self.initial.pretrained():
+            self.take(ids, rows)
+
+    @torch.no_grad()
+    def take(self, ids: Tensor, rows: Tensor) -> None:
+        """Set the rows (N, D) of ids (N,), of those that this worker has; ids differ."""
+        places = self.places(ids) - self.first
+        mine = (places >= 0) & (places < len(self.weight))
+        self.weight[places[mine]] = rows[mine].to(self.weight)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The rows (..., D) of ids (...).
+
+        Raises:
+            IndexError: an id that the table does not have.
+        """
+        flat = input.reshape(-1)
+        if len(flat) and not 0 <= int(flat.min()) <= int(flat.max()) < self.num_embeddings:
+            raise IndexError(f"an id from {int(flat.min())} to {int(flat.max())} in a table of {self.num_embeddings}")
+        places, inverse = self.places(flat).unique(return_inverse=True)
+        asked, counts = self.workers.exchange(places, self._counts(places))
+        rows, _ = self.workers.exchange(self.weight.detach().index_select(0, asked - self.first), counts)
+        if torch.is_grad_enabled() and self.weight.requires_grad:
+            rows.requires_grad_()
+            self._looked_up.append((places, rows))
+        return rows.index_select(0, inverse).view(*input.shape, self.embedding_dim)
+
+    @torch.no_grad()
+    def gather_gradient(self) -> None:
+        """After a backward pass: what it has left of this table on all workers, as the sparse gradient of this block.
+
+        None where it has left nothing on any of them. All workers call it.
+        """
+        looked_up, self._looked_up = self._looked_up, []
+        found = [(places, rows.grad) for places, rows in looked_up if rows.grad is not None]
+        if not self.workers.largest(bool(found)):
+            return
+        none = self.weight.new_zeros(0, dtype=torch.int64), self.weight.new_zeros(0, self.embedding_dim)
+        places, gradients = (torch.cat(parts) for parts in zip(none, *found, strict=True))
+        if self.padding_idx is not None:
+            real = places != self.padding_idx * self._multiplier % self.num_embeddings
+            places, gradients = places[real], gradients[real]
+        places, inverse = places.unique(return_inverse=True)
+        summed = gradients.new_zeros(len(places), self.embedding_dim).index_add_(0, inverse, gradients)
+        counts = self._counts(places)
+        arrived, _ = self.workers.exchange(places, counts)
+        values, _ = self.workers.exchange(summed, counts)
+        here = (arrived - self.first).unsqueeze(0)
+        self.weight.grad = torch.sparse_coo_tensor(here, values, self.weight.shape, check_invariants=False).coalesce()
+
+    def _counts(self, places: Tensor) -> list[int]:
+        """How many of the places, which ascend, each worker has."""
+        return torch.bincount(places // self._block, minlength=self.workers.count).tolist()
+
+    def _save_to_state_dict(self, destination: dict[str, object], prefix: str, keep_vars: bool) -> None:
+        """Nothing: it is another one on each worker."""
+
+    def _load_from_state_dict(self, *_: Any, **__: Any) -> None:
+        """Nothing."""
+
+
+def row_blocks(model: nn.Module) -> dict[str, RowBlocks]:
+    """The tables whose rows lie on the workers, by the name of their weight; one under its first name."""
+    return {f"{name}.weight": module for name, module in model.named_modules() if isinstance(module, RowBlocks)}
+
+
+def names(model: nn.Module) -> Iterator[tuple[str, RowBlocks]]:
+    """The same under all names."""
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, RowBlocks):
+            yield f"{name}.weight", module

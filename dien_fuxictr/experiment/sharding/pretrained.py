@@ -1,0 +1,74 @@
+"""Pretrained vectors, read some at a time."""
+
+import math
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import h5py
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from dien_fuxictr.common.errors import UserError
+
+_ROWS = 4096
+
+
+@dataclass
+class Vectors:
+    """Of the words of a file .npz, .h5 or .parquet, with the arrays `key` and `value`.
+
+    Args:
+        path: the file.
+        dim: size of a vector.
+        vocabulary: word -> id.
+    """
+
+    path: str
+    dim: int
+    vocabulary: dict[str, int]
+
+    def rows(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Ids (N,), that differ, and vectors (N, D), float32, of the words that have an id, some at a time.
+
+        Raises:
+            UserError: vectors of another size, or an array that has no rows one after the other in the file.
+        """
+        for words, vectors in _chunks(Path(self.path)):
+            if vectors.shape[1:] != (self.dim,):
+                raise UserError(f"{self.path} has vectors of {vectors.shape[1:]} numbers, pretrain_dim is {self.dim}")
+            ids = {self.vocabulary[word]: i for i, word in enumerate(words.astype(str)) if word in self.vocabulary}
+            yield torch.tensor([*ids], dtype=torch.int64), torch.from_numpy(vectors[[*ids.values()]]).float()
+
+
+def _chunks(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    if path.suffix == ".h5":
+        with h5py.File(path, "r") as file:
+            key, value = (cast(h5py.Dataset, file[name]) for name in ("key", "value"))
+            for start in range(0, len(key), _ROWS):
+                yield key[start : start + _ROWS], value[start : start + _ROWS]
+    elif path.suffix == ".npz":
+        with zipfile.ZipFile(path) as archive, archive.open("key.npy") as key, archive.open("value.npy") as value:
+            yield from zip(_of_array(key, path), _of_array(value, path), strict=True)
+    else:
+        frame = pl.scan_parquet(path).select("key", "value")
+        for start in range(0, frame.select(pl.len()).collect().item(), _ROWS):
+            part = frame.slice(start, _ROWS).collect()
+            yield part["key"].to_numpy(), part["value"].to_numpy()
+
+
+def _of_array(file: Any, path: Path) -> Iterator[np.ndarray]:
+    """The rows of an array in NumPy's format."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, by_column, dtype = read(file)
+    if (by_column and len(shape) > 1) or dtype.hasobject:
+        raise UserError(f"{path}: embedding_sharding: rows reads arrays of numbers or text that are stored row by row")
+    of_row = shape[1:]
+    for start in range(0, math.prod(shape[:1]), _ROWS):
+        part = min(_ROWS, math.prod(shape[:1]) - start), *of_row
+        yield np.frombuffer(file.read(dtype.itemsize * math.prod(part)), dtype).reshape(part)

@@ -1,0 +1,134 @@
+"""Rows of tables that some workers write, a safetensors file each, and any number of workers reads.
+
+By torch.distributed.checkpoint, of whose storages this is the one that neither writes nor reads a pickle: a shard's
+place in the whole is in the header of its file.
+"""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+
+from dien_fuxictr.common.errors import UserError
+
+from ..parallel.workers import Workers
+
+Rows = dict[str, tuple[Tensor, tuple[int, int]]]
+"""Name -> this worker's rows, and the shape (V, D) of the whole: blocks of equal size, but for the last ones."""
+
+
+def require_safetensors() -> None:
+    """Raises UserError where it is not installed."""
+    try:
+        import safetensors  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            "embedding_sharding: rows needs a package that is not installed: pip install safetensors"
+        ) from error
+
+
+def write(rows: Rows, folder: Path, workers: Workers) -> None:
+    """All workers write their rows.
+
+    Args:
+        rows: of this worker.
+        folder: new or empty.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    storage = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    try:
+        with _quiet():
+            save(_of_all(rows, workers), storage_writer=storage, no_dist=workers.count == 1)
+    except CheckpointException as error:
+        raise UserError(f"cannot write {folder}: {_reason(error)}") from error
+
+
+def read(rows: Rows, folder: Path, workers: Workers) -> None:
+    """All workers read their rows, in place.
+
+    Args:
+        rows: of this worker.
+        folder: of `write`, by any number of workers.
+
+    Raises:
+        UserError: a shard is missing or broken, or is of another table.
+    """
+    storage = HuggingFaceStorageReader(str(folder))
+    _check({name: shape for name, (_, shape) in rows.items()}, storage, folder)
+    try:
+        with _quiet():
+            load(_of_all(rows, workers), storage_reader=storage, no_dist=workers.count == 1)
+    except CheckpointException as error:
+        raise UserError(f"{folder} is not readable: {_reason(error)}") from error
+
+
+def _check(shapes: dict[str, tuple[int, int]], storage: Any, folder: Path) -> None:
+    """Whether the shards are of these tables, and all are there."""
+    from safetensors import SafetensorError
+
+    if not folder.is_dir():
+        raise UserError(f"the shards of the embedding tables are missing: there is no folder {folder}")
+    try:
+        found = storage.read_metadata().state_dict_metadata
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise UserError(f"a shard in {folder} is not readable: {error}") from error
+    if found and found.keys() != shapes.keys():
+        name = min(found.keys() ^ shapes.keys())
+        raise UserError(
+            f"the shards in {folder} are of other tables: {name} is {'not ' * (name not in shapes)}the model's"
+        )
+    for name, (size, dim) in shapes.items():
+        chunks = sorted((chunk.offsets[0], *chunk.sizes) for chunk in found[name].chunks) if found else []
+        end = 0
+        for first, count, width in chunks:
+            if width != dim or first + count > size:
+                raise UserError(f"the shards in {folder} are of other tables: the model's {name} is {(size, dim)}")
+            if first != end:
+                break
+            end += count
+        if end != size:
+            raise UserError(f"a shard in {folder} is missing: there is no row {end} of the {size} of {name}")
+
+
+def _of_all(rows: Rows, workers: Workers) -> dict[str, Tensor]:
+    """As torch knows a tensor of which each worker has some rows."""
+    if workers.count == 1:
+        return {name: own for name, (own, _) in rows.items()}
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import DTensor, Shard
+
+    mesh = init_device_mesh(next(iter(rows.values()))[0].device.type, (workers.count,))
+    return {
+        name: DTensor.from_local(own, mesh, [Shard(0)], run_check=False, shape=torch.Size(shape), stride=(shape[1], 1))
+        for name, (own, shape) in rows.items()
+    }
+
+
+def _reason(error: CheckpointException) -> str:
+    """Of the first worker that has one."""
+    first = next(iter(error.failures.values()))[0]
+    return f"{getattr(first, 'strerror', None) or first}".splitlines()[0]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's own remarks."""
+    log = logging.getLogger("torch.distributed.checkpoint")
+    before, log.disabled = log.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.disabled = before

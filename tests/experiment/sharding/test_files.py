@@ -1,0 +1,152 @@
+"""Tables whose rows lie on the workers: in `<expid>.model` as whole ones, and in shards beside `<expid>.resume`."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from made_float64 import batches, made
+from made_workers import together
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.experiment.parallel.workers import ALONE, Workers
+from dien_fuxictr.experiment.sharding.build import build_in_blocks
+from dien_fuxictr.experiment.sharding.tables import tables_of
+from dien_fuxictr.experiment.techniques import prepare_training
+from dien_fuxictr.experiment.training.observer import Observer
+from dien_fuxictr.experiment.training.trainer import Trainer
+
+EPOCHS, BATCHES, INTERRUPTED = 2, 8, 11
+AVERAGED = {"weight_averaging": "ema", "weight_averaging_decay": 0.8}
+
+
+class Shuffled:
+    """Batches in another order each epoch, which follows from the common generator."""
+
+    def __init__(self) -> None:
+        self.batches = batches(BATCHES)
+
+    def __len__(self) -> int:
+        return BATCHES
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        return iter([self.batches[i] for i in torch.randperm(BATCHES).tolist()])
+
+
+class Losses(Observer):
+    """Of each step, by its number; stops the run before the step `stop` is counted."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        self.of: dict[int, float] = {}
+        self.stop = stop
+
+    def step(self, step: int, losses: dict[str, float], learning_rate: float) -> None:
+        if step == self.stop:
+            raise InterruptedError
+        self.of[step] = losses["train"]
+
+
+def trainer_of(workers: Workers, folder: Path, keys: dict[str, Any] = AVERAGED, **options: Any) -> Trainer:
+    settings = {"embedding_updates": "sparse", "eval_steps": 5, "early_stop_patience": 99, "save_best_only": False}
+    keywords = {"model_root": str(folder), "model_id": "X", "net_dropout": 0, **settings}
+    torch.manual_seed(3)
+    model = build_in_blocks(lambda: made(folder, **keywords), workers)
+    technique = prepare_training(model, {"seed": 1, **settings, **keys})
+    return Trainer(model, technique=technique, workers=workers, tables=tables_of(model, workers, technique), **options)
+
+
+def run(
+    workers: Workers, folder: Path, stop: int | None = None, resume: bool = False, keys: dict[str, Any] = AVERAGED
+) -> dict[int, float]:
+    watch = Losses(stop)
+    trainer = trainer_of(workers, folder, keys, observers=[watch])
+    if resume:
+        trainer.resume()
+    try:
+        trainer.fit(Shuffled(), batches(3), EPOCHS)
+    except InterruptedError:
+        assert stop
+    return watch.of
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "made" / "X.model", weights_only=True)
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "made").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[dict[int, float], dict[str, torch.Tensor]]:
+    """Of a run that nothing has interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    return run(ALONE, folder), weights(folder)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory) -> Path:
+    """Where two workers were interrupted."""
+    folder = tmp_path_factory.mktemp("begun")
+    together(2, folder, lambda workers: run(workers, folder, stop=INTERRUPTED))
+    return folder / "made"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_two_workers_began_goes_on_with_another_number(count, begun, whole, tmp_path):
+    shutil.copytree(begun, tmp_path / "made")
+    assert sum(name.startswith("X.resume.") for name in files(tmp_path)) == 1
+    if count == 1:
+        rest = run(ALONE, tmp_path, resume=True)
+    else:
+        rest, *_ = together(count, tmp_path, lambda workers: run(workers, tmp_path, resume=True))
+    losses, expected = whole
+    assert rest == pytest.approx({step: losses[step] for step in range(INTERRUPTED, 17)}, abs=1e-10, rel=0)
+    found = weights(tmp_path)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-8, rtol=0, msg=name)
+    assert {name for name in files(tmp_path) if name[0] == "X"} == {"X.model", "X.resume"}
+
+
+def test_new_embeddings_of_an_epoch_are_those_of_any_number_of_workers(tmp_path):
+    keys = {"embedding_reinit": "epoch"}
+    alone = run(ALONE, tmp_path / "alone", keys=keys)
+    plain = run(ALONE, tmp_path / "plain", keys={})
+    losses, *_ = together(2, tmp_path, lambda workers: run(workers, tmp_path, keys=keys))
+    assert losses == pytest.approx(alone, abs=1e-10, rel=0)
+    assert [losses[step] == pytest.approx(plain[step]) for step in (1, 8, 9, 10)] == [True, True, False, False]
+
+
+def test_shards_are_no_pickles(begun):
+    (folder,) = begun.glob("X.resume.*")
+    shards = [*folder.iterdir()]
+    assert len(shards) == 2
+    for shard in shards:
+        assert shard.suffix == ".safetensors"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda shards: shards[0].unlink(), "a shard in .* is missing: there is no row 0 of the"),
+        (lambda shards: shards[1].unlink(), "a shard in .* is missing: there is no row"),
+        (lambda shards: shutil.rmtree(shards[0].parent), "the shards of the embedding tables are missing: .* folder"),
+        (lambda shards: shards[0].write_bytes(b"broken"), "a shard in .* is not readable"),
+    ],
+    ids=["the first", "the last", "all", "broken"],
+)
+def test_a_missing_shard_is_a_clear_error(begun, tmp_path, spoil, said):
+    shutil.copytree(begun, tmp_path / "made")
+    spoil(sorted((tmp_path / "made").glob("X.resume.*/*")))
+    with pytest.raises(UserError, match=said):
+        trainer_of(ALONE, tmp_path).resume()
+
+
+def test_shards_of_another_table_are_a_clear_error(begun, tmp_path, monkeypatch):
+    shutil.copytree(begun, tmp_path / "made")
+    monkeypatch.setitem(__import__("made").VOCABULARY, "item_id", 29)
+    with pytest.raises(UserError, match=r"the shards in .* are of other tables: the model's .*item_id.* is \(29, 4\)"):
+        trainer_of(ALONE, tmp_path).resume()

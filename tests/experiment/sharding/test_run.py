@@ -1,0 +1,102 @@
+"""`embedding_sharding: rows` as a user has it: one process or torchrun's, and bad input."""
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.distributed as dist
+from made_workers import together
+
+from dien_fuxictr.experiment.parallel.workers import Workers
+from dien_fuxictr.experiment.training.trainer import Trainer
+
+ROWS = {"embedding_updates": "sparse", "embedding_sharding": "rows"}
+SHORT = {"epochs": 2, "eval_steps": 3}
+PORT = str(30_000 + os.getpid() % 10_000)
+
+
+def as_torchrun(workers: Workers, run: Callable[[], int]) -> int:
+    """As if torchrun had started this process."""
+    dist.destroy_process_group()
+    os.environ |= {"RANK": str(workers.rank), "WORLD_SIZE": str(workers.count), "MASTER_ADDR": "localhost"}
+    os.environ |= {"MASTER_PORT": PORT, "LOCAL_RANK": str(workers.rank)}
+    return run()
+
+
+def test_the_checkpoint_is_the_one_that_any_run_reads(workspace, tmp_path, capfd):
+    """Trained by two workers, evaluated by them, by one process, and without the key."""
+    workspace.write_configs({"X": {**SHORT, **ROWS}})
+
+    def metrics() -> list[str]:
+        said = capfd.readouterr().err
+        return [line.split("INFO ")[1] for line in said.splitlines() if "[Metrics]" in line]
+
+    def run(*arguments: str) -> list[str]:
+        codes = together(
+            2, tmp_path, lambda workers: as_torchrun(workers, lambda: workspace.run(*arguments, expid="X"))
+        )
+        assert codes == [0, 0]
+        return metrics()[-2:]
+
+    trained = run()
+    files = sorted(path.name for path in workspace.file(".model").parent.iterdir() if path.name[0] != ".")
+    assert files == ["X.log", "X.model", "X.resume"]
+    assert torch.load(workspace.file(".model", "X"), weights_only=True).keys() > {"dnn.mlp.0.weight"}
+    assert run("--eval-only") == trained
+    for sharding in ("rows", "none"):
+        assert workspace.run("--eval-only", "--set", f"embedding_sharding={sharding}", expid="X") == 0
+        assert metrics() == trained
+
+
+def test_a_signal_ends_all_and_another_number_goes_on(workspace, tmp_path, capfd):
+    workspace.write_configs({"X": {**SHORT, **ROWS}})
+    train_step = Trainer.train_step
+
+    def signalled(trainer: Trainer, batch: dict[str, torch.Tensor]) -> float:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return train_step(trainer, batch)
+
+    def run(workers: Workers) -> int:
+        if workers.rank == 1:
+            Trainer.train_step = signalled  # in this fork
+        return as_torchrun(workers, lambda: workspace.run(expid="X"))
+
+    assert together(2, tmp_path, run) == [143, 143]
+    assert capfd.readouterr().err.endswith("error: interrupted; the state is saved, --resume goes on with it\n")
+    assert workspace.run("--resume", expid="X") == 0
+    assert "Resume training @epoch 1 - batch 1" in workspace.file(".log", "X").read_text()
+
+
+def test_several_workers_have_no_tensorboard(workspace, tmp_path, capfd):
+    workspace.write_configs({"X": ROWS})
+    assert together(2, tmp_path, lambda w: as_torchrun(w, lambda: workspace.run("--tensorboard", expid="X"))) == [2, 2]
+    assert "--tensorboard does not go with embedding_sharding: rows and several workers" in capfd.readouterr().err
+
+
+def test_one_process_trains_in_blocks_too(workspace):
+    workspace.write_configs({"X": {**SHORT, **ROWS}, "Y": {**SHORT, **ROWS, "embedding_sharding": "none"}})
+    for expid in ("X", "Y"):
+        assert workspace.run(expid=expid) == 0
+    mine, other = (torch.load(workspace.file(".model", expid), weights_only=True) for expid in ("X", "Y"))
+    assert {name: value.shape for name, value in mine.items()} == {name: value.shape for name, value in other.items()}
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "said"),
+    [
+        ({**ROWS, "embedding_sharding": "columns"}, [], "embedding_sharding = 'columns'"),
+        ({"embedding_sharding": "rows"}, [], "it needs embedding_updates: sparse"),
+        (ROWS, ["--resume"], "nothing to resume"),
+    ],
+)
+def test_bad_input(workspace, bad, settings, arguments, said):
+    workspace.write_configs({"X": settings})
+    assert said in bad(*arguments, expid="X")
+
+
+def test_a_missing_package_is_named(workspace, bad, monkeypatch):
+    workspace.write_configs({"X": ROWS})
+    monkeypatch.setitem(__import__("sys").modules, "safetensors", None)
+    assert "pip install safetensors" in bad(expid="X")
