@@ -57,6 +57,8 @@ class ShardedTables(Tables):
                 mapped = {id(table): _mapped(table, files[name]) for name, table in self._blocks.items()}
                 of_tables = {name: mapped[id(table)] for name, table in names(self.model)}
                 checkpoint.save({**self.model.state_dict(), **of_tables}, path)
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}") from error
         finally:
             for file in files.values() if self.workers.leads else ():
                 file.unlink(missing_ok=True)
