@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import UserError
+from .shipped import TOP
 
 FLAGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -31,13 +32,14 @@ def add_cluster_option(parser: argparse.ArgumentParser, what: str, install: str)
 
 
 @contextmanager
-def joined(address: str, install: str, cpus: int | None = None) -> Iterator[str]:
-    """Within, this process works on a cluster.
+def joined(address: str, install: str, cpus: int | None = None, shows_output: bool = False) -> Iterator[str]:
+    """Within, this process works on a cluster, whose processes find this code as it does.
 
     Args:
         address: HOST:PORT of its first machine; `auto`: see `add_cluster_option`; `local`: it is started here.
         install: the command that installs Ray.
         cpus: of a cluster that is started, where processes for as many CPUs run at a time; None: as there are.
+        shows_output: what the cluster's processes print is shown.
 
     Yields:
         What it is called in messages.
@@ -56,10 +58,12 @@ def joined(address: str, install: str, cpus: int | None = None) -> Iterator[str]
         if found != "auto" and not _answers(found):  # Ray itself tries for minutes
             raise UserError(f"there is no Ray cluster at {found}")
         options = {}
+    path = os.pathsep.join(filter(None, [str(TOP), os.environ.get("PYTHONPATH")]))
+    code = {"env_vars": {"PYTHONPATH": path}}
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         try:
-            ray.init(found, logging_level=logging.ERROR, log_to_driver=False, **options)
+            ray.init(found, logging_level=logging.ERROR, log_to_driver=shows_output, runtime_env=code, **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(
                 f"{error} ({found}); it must be one that this machine belongs to, and what starts with a token needs "

@@ -40,7 +40,10 @@ class HeldBack:
 
     Attributes:
         received: what is waiting, as an exception.
+        asked: what `agree` takes for received, of a program that hears of signals in another way.
     """
+
+    asked: type[KeyboardInterrupt] | None = None
 
     def __init__(self) -> None:
         self.received: type[KeyboardInterrupt] | None = None
@@ -86,7 +89,9 @@ class HeldBack:
             largest: gives each of them the largest of their numbers.
         """
         every = (None, KeyboardInterrupt, Terminated)
-        if found := every[largest(every.index(self.received))]:  # else one may have come in the meantime
+        if found := every[
+            largest(every.index(self.received or HeldBack.asked))
+        ]:  # else one may have come in the meantime
             self.received = found
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:

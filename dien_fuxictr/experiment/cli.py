@@ -11,6 +11,7 @@ from pathlib import Path
 import fuxictr
 from fuxictr.utils import print_to_json
 
+from dien_fuxictr.common.cluster import add_cluster_option
 from dien_fuxictr.common.errors import UserError, exit_code
 from dien_fuxictr.common.files import require_writable
 
@@ -22,6 +23,7 @@ from .logs import RunLog
 from .options import add_experiment_options
 from .parallel.group import work_together
 from .parallel.launch import check_launch, goes_on, is_launched, launch
+from .parallel.on_ray import INSTALL, launch_on_ray
 from .parallel.workers import Workers
 from .report import Report
 from .results import append_result, results_file
@@ -35,6 +37,8 @@ examples:
   run_expid.py --expid DIEN_amazon --show-config        print the merged configuration and where each key comes from
   run_expid.py --expid DIEN_amazon --resume             go on with an interrupted run
   run_expid.py --expid DIEN_amazon --workers 2          the same model, trained by two processes
+  run_expid.py --expid DIEN_amazon --workers 16 --cluster 10.0.0.1:6379
+                                                        the same on the machines of a Ray cluster, which share a disk
   torchrun --nproc-per-node 2 run_expid.py --expid DIEN_amazon
                                                         the same, by your own launcher
   run_expid.py --expid DIEN_amazon --eval-only          metrics of the stored checkpoint
@@ -70,6 +74,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="train one model in N processes of this machine, with the numbers of one: on the CPU, or on the GPUs "
         "from --gpu on, one each; a worker that is killed resumes",
     )
+    add_cluster_option(parser, "the workers are", INSTALL)
     parser.add_argument("--rebuild", action="store_true", help="build the data set anew where its inputs have changed")
     parser.add_argument(
         "--tensorboard", action="store_true", help="log losses, metrics, attention and gates beside the checkpoint"
@@ -103,6 +108,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"--{name} goes with a training, not with --eval-only or --predict")
     if options.workers is not None and options.predict:
         parser.error("--workers goes with a training or --eval-only, not with --predict")
+    if options.cluster and options.workers is None:
+        parser.error("--cluster goes with --workers")
     return options
 
 
@@ -124,9 +131,12 @@ def _run(options: argparse.Namespace, arguments: Sequence[str], log: RunLog) -> 
     count = None if is_launched() or options.show_config else options.workers
     if count is not None:
         check_launch(count)
-    require_devices(options.gpu, count)
-    if count is not None and count > 1:
+    if count is None or not options.cluster:
+        require_devices(options.gpu, count)
+    if count is not None and (count > 1 or options.cluster):
         load_config(options.config, options.expid, dict(options.settings))  # what is wrong there is said at once
+        if options.cluster:
+            return launch_on_ray(options.cluster, count, options.gpu, main, arguments)
         return launch(count, main, arguments)
     return work_together(partial(_work, options, log), device_of_worker(options.gpu))
 

@@ -52,6 +52,9 @@ NOT_RUN = {
         "python run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 40 "
         "--storage postgresql://me@host/studies",
     ],
+    "on Ray, several; tests/experiment/parallel/test_on_ray.py does the same": [
+        "python run_expid.py --expid DIEN_amazon --workers 16 --cluster 10.0.0.1:6379",
+    ],
     "on Ray; tests/studies/runs/test_on_ray.py does the same": [
         "python run_comparison.py --suite amazon --cluster auto",
         "python run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 40 "

@@ -20,12 +20,12 @@ from .workers import ALONE, Batch, Share, Workers
 
 LARGE = 16
 """Of more workers each draws negatives from its own rows: to draw for all takes each of them longer than a step."""
-_PATIENCE = timedelta(hours=6)
+PATIENCE = timedelta(hours=6)
 """How long workers wait for the leader to build a data set; that one of them has ended they see at once."""
 
 
 def work_together(run: Callable[[Workers], int], gpu: int) -> int:
-    """Run a command on each of the workers that torchrun has started, or alone.
+    """Run a command on each of the workers that torchrun or Ray Train has started, or alone.
 
     Args:
         run: returns an exit code.
@@ -44,7 +44,8 @@ def work_together(run: Callable[[Workers], int], gpu: int) -> int:
     if on_gpu:
         torch.cuda.set_device(gpu)
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_PATIENCE)
+        if not dist.is_initialized():  # by Ray Train
+            dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
         return run(Group())
     except UserError:
         if rank == 0:

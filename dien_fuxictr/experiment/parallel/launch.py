@@ -13,8 +13,8 @@ from dien_fuxictr.common.errors import UserError
 
 RESTARTS = 3
 """How often workers start again of which one was killed."""
-_GRACE_SECONDS = 120
-_LAUNCHED = "DIEN_WORKERS_LAUNCHED"
+GRACE_SECONDS = 120
+LAUNCHED = "DIEN_WORKERS_LAUNCHED"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -35,7 +35,7 @@ def launch(count: int, run: Callable[[Sequence[str]], int], arguments: Sequence[
 
     logging.disable()  # the launcher's own; workers say what there is to say
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does
-    os.environ[_LAUNCHED] = repr(time.time())
+    os.environ[LAUNCHED] = repr(time.time())
     # After a restart a worker would read where the dead one was from the store that it shares with the launcher.
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     config = LaunchConfig(
@@ -47,7 +47,7 @@ def launch(count: int, run: Callable[[Sequence[str]], int], arguments: Sequence[
         rdzv_endpoint="localhost:0",
         max_restarts=RESTARTS,
         monitor_interval=0.1,
-        shutdown_timeout=_GRACE_SECONDS,
+        shutdown_timeout=GRACE_SECONDS,
     )
     try:
         codes = elastic_launch(config, _work)(run, list(arguments), os.getpid())
@@ -74,9 +74,9 @@ def _work(run: Callable[[Sequence[str]], int], arguments: Sequence[str], launche
 
 def goes_on(state: Path) -> bool:
     """Whether the workers have been started again, and this launch has written the state."""
-    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-    launched = os.environ.get(_LAUNCHED)
-    return attempt > 0 and launched is not None and state.exists() and state.stat().st_mtime > float(launched)
+    is_first = os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0"
+    launched = os.environ.get(LAUNCHED)
+    return not is_first and launched is not None and state.exists() and state.stat().st_mtime > float(launched)
 
 
 def check_launch(count: int) -> None:
@@ -92,5 +92,5 @@ def check_launch(count: int) -> None:
 
 
 def is_launched() -> bool:
-    """Whether `launch` has started this process."""
-    return _LAUNCHED in os.environ and "TORCHELASTIC_RUN_ID" in os.environ
+    """Whether `launch` or `launch_on_ray` has started this process."""
+    return LAUNCHED in os.environ and "RANK" in os.environ

@@ -13,7 +13,6 @@ from uuid import uuid4
 
 from dien_fuxictr.common.cluster import joined
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.shipped import TOP
 
 from . import pool
 from .pool import Job, Pool
@@ -58,8 +57,7 @@ class OnRay(Pool):
         import ray
 
         super().__init__(gpus)
-        path = os.pathsep.join(filter(None, [str(TOP), os.environ.get("PYTHONPATH")]))
-        self._task: Any = ray.remote(num_cpus=1, max_retries=0, runtime_env={"env_vars": {"PYTHONPATH": path}})(_run)
+        self._task: Any = ray.remote(num_cpus=1, max_retries=0)(_run)
 
     def start(self, job: Job, gpu: int) -> "_Task":
         """Hand it to Ray."""

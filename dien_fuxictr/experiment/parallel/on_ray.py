@@ -1,0 +1,146 @@
+"""`--cluster`: the workers of a command on the machines of a Ray cluster, by Ray Train."""
+
+import io
+import os
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any, TextIO
+
+from dien_fuxictr.common.cluster import joined
+from dien_fuxictr.common.errors import TrainingError, UserError
+from dien_fuxictr.common.signals import HeldBack, Terminated
+
+from .group import PATIENCE
+from .launch import GRACE_SECONDS, LAUNCHED, RESTARTS
+
+INSTALL = 'pip install "ray[train]"'
+_INTERRUPTED, _TERMINATED = "interrupted", "terminated"
+
+
+def launch_on_ray(
+    cluster: str, count: int, gpu: int, run: Callable[[Sequence[str]], int], arguments: Sequence[str]
+) -> int:
+    """Run a command in several processes of a cluster that find each other; where one is lost, all start again.
+
+    Args:
+        cluster: of `--cluster`.
+        count: of processes.
+        gpu: -1 for the CPU; else each has a GPU of its own, whichever.
+        run: the command; a function of a module. What it returns is not tried again.
+        arguments: of the command.
+
+    Returns:
+        The exit code of the first worker, whose last line has been printed.
+
+    Raises:
+        UserError: there is no such cluster, or it is too small, or a machine of it does not see the working directory.
+        TrainingError: workers were lost too often.
+    """
+    what = "GPU" if gpu >= 0 else "CPU"
+    with joined(cluster, INSTALL, count, shows_output=True) as name:
+        import ray
+
+        try:
+            from ray.train import TrainingFailedError
+        except ImportError as error:
+            raise UserError(f"--cluster needs the package {error.name}, which is not installed: {INSTALL}") from error
+        there = int(ray.cluster_resources().get(what, 0))
+        if there < count:
+            raise UserError(f"--workers {count}: {name} has {there} {what}s")
+        with tempfile.TemporaryDirectory(prefix=".run_expid-", dir=Path.cwd()) as shared:
+            device = ["--gpu", "0" if gpu >= 0 else "-1"]  # of those that Ray lets it see, from the first one on
+            config = {"run": run, "arguments": [*arguments, *device], "shared": shared, "launched": repr(time.time())}
+            try:
+                code, line = _fit(config, count, gpu >= 0)
+            except TrainingFailedError as error:
+                raise TrainingError(f"workers were lost, after {RESTARTS} restarts: {error}") from error
+    print(line, end="", file=sys.stderr)
+    return code
+
+
+def _fit(config: dict[str, Any], count: int, on_gpus: bool) -> tuple[int, str]:
+    """What the first worker returns; a signal is told to all, which end after the same step."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config=config,
+        torch_config=TorchConfig(backend=backend, timeout_s=int(PATIENCE.total_seconds())),
+        scaling_config=ScalingConfig(num_workers=count, use_gpu=on_gpus, resources_per_worker={"CPU": 1}),
+        run_config=RunConfig(storage_path=config["shared"], failure_config=FailureConfig(max_failures=RESTARTS)),
+    )
+    ended: list[Any] = []
+
+    def fit() -> None:
+        try:
+            ended.append(trainer.fit().return_value)
+        except Exception as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=fit, daemon=True)  # in the main thread Ray has a handler of Ctrl-C of its own
+    try:
+        thread.start()
+        while thread.is_alive():
+            thread.join(0.1)
+    except KeyboardInterrupt as error:
+        Path(config["shared"], _TERMINATED if isinstance(error, Terminated) else _INTERRUPTED).touch()
+        thread.join(GRACE_SECONDS)
+        if thread.is_alive():
+            raise
+    if isinstance(ended[0], Exception):
+        raise ended[0]
+    return ended[0]
+
+
+def _work(config: dict[str, Any]) -> tuple[int, str]:
+    """In a worker: the exit code of the command, and the line that it ends with."""
+    import torch
+
+    shared = Path(config["shared"])
+    if not shared.is_dir():
+        return 2, (
+            f"error: {shared.parent} is not seen by the machine {socket.gethostname()} of the cluster, which must "
+            "share the working directory and the folders of data sets and checkpoints, at the same paths\n"
+        )
+    os.chdir(shared.parent)
+    os.environ[LAUNCHED] = config["launched"]
+    sys.argv = ["run_expid.py", *config["arguments"]]  # the line of results names the command
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    threading.Thread(target=_heed, args=(shared,), daemon=True).start()
+    with redirect_stderr(_Heard(sys.stderr)) as heard:
+        code = config["run"](config["arguments"])
+    return code, heard.error
+
+
+class _Heard(io.TextIOBase):
+    """What is printed goes on to stderr, but for the line of an error, which the command on the first machine says."""
+
+    def __init__(self, stderr: TextIO) -> None:
+        self._stderr = stderr
+        self.error = ""
+
+    def write(self, text: str) -> int:
+        if text.startswith("error: "):
+            self.error = f"{text.rstrip()}\n"
+            return len(text)
+        return self._stderr.write(text)
+
+    def flush(self) -> None:
+        self._stderr.flush()
+
+
+def _heed(shared: Path) -> None:
+    """A worker's command is not in the main thread, which signals come to; they come as files."""
+    while shared.is_dir():
+        for name, error in ((_INTERRUPTED, KeyboardInterrupt), (_TERMINATED, Terminated)):
+            if (shared / name).exists():
+                HeldBack.asked = error
+        time.sleep(0.5)
