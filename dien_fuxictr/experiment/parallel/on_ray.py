@@ -77,12 +77,12 @@ def _fit(config: dict[str, Any], count: int, on_gpus: bool) -> tuple[int, str]:
         scaling_config=ScalingConfig(num_workers=count, use_gpu=on_gpus, resources_per_worker={"CPU": 1}),
         run_config=RunConfig(storage_path=config["shared"], failure_config=FailureConfig(max_failures=RESTARTS)),
     )
-    ended: list[Any] = []
+    ended: list[tuple[int, str] | BaseException] = []
 
     def fit() -> None:
         try:
             ended.append(trainer.fit().return_value)
-        except Exception as error:
+        except BaseException as error:  # a signal may reach Ray too, which then ends by SystemExit
             ended.append(error)
 
     thread = threading.Thread(target=fit, daemon=True)  # in the main thread Ray has a handler of Ctrl-C of its own
@@ -93,9 +93,9 @@ def _fit(config: dict[str, Any], count: int, on_gpus: bool) -> tuple[int, str]:
     except KeyboardInterrupt as error:
         Path(config["shared"], _TERMINATED if isinstance(error, Terminated) else _INTERRUPTED).touch()
         thread.join(GRACE_SECONDS)
-        if thread.is_alive():
+        if not ended or isinstance(ended[0], BaseException):
             raise
-    if isinstance(ended[0], Exception):
+    if isinstance(ended[0], BaseException):
         raise ended[0]
     return ended[0]
 
