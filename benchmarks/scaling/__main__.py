@@ -3,7 +3,8 @@
 paper     its time by a model of the communication, from 2 to 1,024 workers and from 10^4 to 10^9 items, of three ways
           to keep embedding tables equal: gradients of whole tables are summed (dense), each worker gets the rows that
           any of them touched (gathered), or each row has an owner (owned)
-measured  steps of one process and of two workers here, which talk by gloo, and sums between them
+measured  steps of one process and of two workers here, which talk by gloo, sums between them, and what the model takes
+          a row of a table and a negative to cost
 """
 
 import argparse
@@ -14,7 +15,7 @@ from benchmarks.made import AMAZON, Sizes
 from benchmarks.report import Row, make_parser, publish
 from dien_fuxictr.common.errors import exit_code
 
-from .measured import step_rows, sum_rows
+from .measured import piece_rows, step_rows, sum_rows
 from .paper import MACHINES, Step, cost_rows
 
 PARTS = ("paper", "measured")
@@ -40,11 +41,13 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Si
             notes.append(
                 f"{machine.name}: {machine.bandwidth / 1e9:g} GB/s, {machine.hop * 1e6:g} µs a turn of a collective, "
                 f"{machine.memory / 2**30:g} GiB for tables, {machine.compute * 1e3:g} ms of computation a step, "
-                f"{machine.update * 1e9:g} ns to update a row, {machine.draw * 1e9:g} to draw a negative"
+                f"{machine.update * 1e9:g} ns to update a row of all, {machine.touch * 1e9:g} a touched one, "
+                f"{machine.draw * 1e9:g} to draw a negative"
             )
     if "measured" in options.parts:
         tables["Training steps, one thread a process"] = step_rows(sizes, options.rows, options.rounds)
         tables["Sums over two workers by gloo"] = sum_rows(options.rounds)
+        tables["Rows and draws, one thread"] = piece_rows(options.rounds)
     publish("scaling", tables, notes, options.json, None, arguments)
     return 0
 

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
-from benchmarks.clock import seconds_on, take_turns
+from benchmarks.clock import interleaved, seconds_on, take_turns
 from benchmarks.entries import build_own
 from benchmarks.made import Sizes, make_batch, make_lengths, trimmed
 from benchmarks.report import Row
@@ -18,12 +19,18 @@ from benchmarks.systems import NET
 from benchmarks.worker import Worker
 from dien_fuxictr.experiment.parallel.group import Group
 from dien_fuxictr.experiment.parallel.workers import ALONE
+from dien_fuxictr.experiment.training.lazy_adam import LazyAdam
 from dien_fuxictr.experiment.training.sparse_tables import update_sparsely
 from dien_fuxictr.experiment.training.step import clip_groups, take_step
+from model_zoo.DIEN.src.negatives import BatchPool, draw_against
+
+from .paper import Step
 
 FLOATS = (1, 10_000, 1_000_000, 10_000_000)
 """Of the sums that are timed."""
 UPDATES = ("dense", "sparse")
+TABLE = 1_000_000
+"""Rows of the table that is updated alone."""
 
 Task = Callable[[], Any]
 
@@ -93,6 +100,32 @@ def sum_rows(rounds: int) -> list[Row]:
     return [
         {"floats": floats, "ms": 1000 * min(seconds), "GB/s": 4e-9 * floats / min(seconds), "seconds": seconds}
         for floats, seconds in times.items()
+    ]
+
+
+def piece_rows(rounds: int) -> list[Row]:
+    """What the model on paper takes a row or a draw to cost, on one thread of this machine."""
+    torch.set_num_threads(1)
+    table, touched = (nn.Parameter(torch.randn(TABLE, Step().width)) for _ in range(2))
+    table.grad = torch.randn_like(table)
+    adam, lazy = torch.optim.Adam([table], fused=True), LazyAdam([touched], 1e-3)
+    ids = torch.randperm(TABLE)[: TABLE // 50].sort().values
+    touched.grad = torch.sparse_coo_tensor(
+        ids.unsqueeze(0), torch.randn(len(ids), Step().width), touched.shape, is_coalesced=True, check_invariants=False
+    )
+    behaviours = torch.randint(TABLE, (2, Step().rows * Step().behaviours))
+    pieces = {
+        "Adam, a row of a table": (adam.step, TABLE),
+        "lazy Adam, a touched row": (lazy.step, len(ids)),
+        "a negative of the batch": (
+            lambda: draw_against(BatchPool(behaviours), behaviours[0], 1),
+            behaviours.size(1),
+        ),
+    }
+    times = interleaved({name: task for name, (task, _) in pieces.items()}, rounds)
+    return [
+        {"what": name, "ns": 1e9 * min(times[name]) / count, "seconds": times[name]}
+        for name, (_, count) in pieces.items()
     ]
 
 

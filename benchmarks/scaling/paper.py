@@ -43,7 +43,8 @@ class Machine:
         hop: seconds of one of the 2 log2(workers) turns of a collective.
         message: of one more message to another worker.
         memory: bytes for tables, their moments and gradients.
-        compute: seconds of a step without tables. update: of Adam on one row of a table.
+        compute: seconds of a step without tables.
+        update: of Adam on a row, where all are updated. touch: of lazy Adam on a row that was touched.
         draw: seconds to draw the negative of one behaviour.
     """
 
@@ -54,14 +55,16 @@ class Machine:
     memory: float
     compute: float
     update: float
+    touch: float
     draw: float
 
 
 MACHINES = (
-    Machine("CPU, 25 GbE", 3e9, 50e-6, 5e-6, 64 * GIB, 28e-3, 120e-9, 20e-9),
-    Machine("GPU, InfiniBand", 25e9, 15e-6, 1e-6, 70 * GIB, 4e-3, 1e-9, 0.5e-9),
+    Machine("CPU, 25 GbE", 3e9, 50e-6, 5e-6, 64 * GIB, 60e-3, 30e-9, 900e-9, 16e-9),
+    Machine("GPU, InfiniBand", 25e9, 15e-6, 1e-6, 70 * GIB, 4e-3, 0.5e-9, 5e-9, 0.5e-9),
 )
-"""Nominal networks. CPU times are of one core, as `--parts measured` finds them; those of a GPU are assumptions."""
+"""Nominal networks. CPU times are of one core of an AMD EPYC server, as `--parts measured` finds them; those of a GPU
+are assumptions."""
 VOCABULARIES = tuple(10**power for power in range(4, 10))
 WORKERS = (2, 8, 64, 1024)
 
@@ -89,7 +92,7 @@ def gathered(step: Step, machine: Machine, vocabulary: int, workers: int) -> tup
     touched = distinct(vocabulary, step.lookups)
     of_all = distinct(vocabulary, workers * step.lookups)
     sent = (workers - 1) * touched * (step.width * FLOAT + ID)
-    seconds = sent / machine.bandwidth + 2 * log2(workers) * machine.hop + of_all * machine.update
+    seconds = sent / machine.bandwidth + 2 * log2(workers) * machine.hop + of_all * machine.touch
     return seconds, 3 * vocabulary * step.width * FLOAT
 
 
@@ -98,7 +101,7 @@ def owned(step: Step, machine: Machine, vocabulary: int, workers: int) -> tuple[
     touched = distinct(vocabulary, step.lookups)
     sent = (workers - 1) / workers * touched * (ID + 2 * step.width * FLOAT)
     updated = distinct(vocabulary, workers * step.lookups) / workers
-    seconds = sent / machine.bandwidth + 4 * machine.hop + 3 * workers * machine.message + updated * machine.update
+    seconds = sent / machine.bandwidth + 4 * machine.hop + 3 * workers * machine.message + updated * machine.touch
     return seconds, 3 * vocabulary * step.width * FLOAT / workers
 
 

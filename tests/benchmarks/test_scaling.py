@@ -13,7 +13,9 @@ from benchmarks.scaling import measured
 from benchmarks.scaling.measured import MEMBERS
 from benchmarks.scaling.paper import DESIGNS, MACHINES, Machine, Step, cost_rows, distinct, negatives, nets
 
-PLAIN = Machine("plain", bandwidth=100, hop=1, message=0.5, memory=1000, compute=30, update=0.25, draw=0.125)
+PLAIN = Machine(
+    "plain", bandwidth=100, hop=1, message=0.5, memory=1000, compute=30, update=0.25, touch=0.75, draw=0.125
+)
 STEP = Step(rows=4, behaviours=1, width=2, net_weights=10, sums=3)
 
 
@@ -27,9 +29,9 @@ def test_distinct_items_are_those_of_zipfs_law(vocabulary: int, lookups: int) ->
 def test_costs_are_those_of_the_formulas() -> None:
     touched, of_all = distinct(100, 12), distinct(100, 48)
     assert DESIGNS["dense"](STEP, PLAIN, 100, 4) == pytest.approx((2 * 0.75 * 800 / 100 + 4 * 1 + 100 * 0.25, 3200))
-    seconds = 3 * touched * 16 / 100 + 4 * 1 + of_all * 0.25
+    seconds = 3 * touched * 16 / 100 + 4 * 1 + of_all * 0.75
     assert DESIGNS["gathered"](STEP, PLAIN, 100, 4) == pytest.approx((seconds, 2400))
-    seconds = 0.75 * touched * 24 / 100 + 4 * 1 + 3 * 4 * 0.5 + of_all / 4 * 0.25
+    seconds = 0.75 * touched * 24 / 100 + 4 * 1 + 3 * 4 * 0.5 + of_all / 4 * 0.75
     assert DESIGNS["owned"](STEP, PLAIN, 100, 4) == pytest.approx((seconds, 600))
     assert nets(STEP, PLAIN, 4) == pytest.approx(2 * 0.75 * 40 / 100 + 4 * 1 + 3 * 2 * 1)
     assert negatives(STEP, PLAIN, 4) == pytest.approx(3 * 4 * 16 / 100 + 16 * 0.125)
@@ -51,6 +53,7 @@ def test_what_does_not_fit_is_not_taken() -> None:
 def test_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measured, "UPDATES", ("sparse",))
     monkeypatch.setattr(measured, "FLOATS", (1,))
+    monkeypatch.setattr(measured, "TABLE", 100)
     file = tmp_path / "out.json"
     assert scaling.main(["--rounds", "1", "--rows", "4", "--json", str(file)], TINY) == 0
     tables = json.loads(file.read_text())["tables"]
@@ -58,8 +61,9 @@ def test_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
         *(f"On paper: {machine.name}" for machine in MACHINES),
         "Training steps, one thread a process",
         "Sums over two workers by gloo",
+        "Rows and draws, one thread",
     ]
-    steps, sums = list(tables.values())[2:]
+    steps, sums, pieces = list(tables.values())[2:]
     assert [(row["embedding_updates"], row["who"]) for row in steps] == [
         ("sparse", members.name) for members in MEMBERS
     ]
@@ -67,7 +71,8 @@ def test_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     assert all(row["samples/s"] == pytest.approx(1000 * row["rows"] / row["ms"]) for row in steps)
     assert steps[0]["beside one process"] == 1
     assert [row["floats"] for row in sums] == [1]
-    assert "120 ns to update a row" in capsys.readouterr().out
+    assert len(pieces) == 3 and all(row["ns"] > 0 for row in pieces)
+    assert "900 a touched one" in capsys.readouterr().out
 
 
 def test_a_worker_needs_a_row(capsys: pytest.CaptureFixture[str]) -> None:
