@@ -19,7 +19,7 @@ from .rows import AllRows, Part, gathered
 from .workers import ALONE, Batch, Share, Workers
 
 LARGE = 16
-"""Of more workers each draws negatives from its own rows: to draw for all takes each of them longer than a step."""
+"""Of more workers each draws negatives from its own rows: the time to draw for all of them grows with their number."""
 PATIENCE = timedelta(hours=6)
 """How long workers wait for the leader to build a data set; that one of them has ended they see at once."""
 
