@@ -262,6 +262,7 @@ def test_good_values(changes):
         ({"use_features": 3}, "use_features = 3 in a.yaml [X] must be a list of features, or null for all"),
         ({"use_features": [3]}, "use_features = [3]"),
         ({"group_id": 5}, "group_id = 5"),
+        ({"group_id": ""}, "group_id = '' in a.yaml [X] must be the name of a feature, or null"),
         ({5: 1}, "the key 5 in a.yaml [X] must be text"),
     ],
 )

@@ -118,7 +118,7 @@ TRAINING: dict[str, Any] = {
     "reduce_lr_on_plateau": bool,
     "use_features": Annotated[list[str] | tuple[str, ...] | None, "a list of features, or null for all"],
     "feature_specs": Annotated[list[dict[str, Any]] | None, "a list, each a mapping with name, or null"],
-    "group_id": str | None,
+    "group_id": described(str | None, "the name of a feature, or null", must(lambda name: name != "")),
     "embedding_dim": SIZE,
     "embedding_regularizer": _REGULARIZER,
     "net_regularizer": _REGULARIZER,

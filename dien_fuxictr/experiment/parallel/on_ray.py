@@ -77,7 +77,7 @@ def _fit(config: dict[str, Any], count: int, on_gpus: bool) -> tuple[int, str]:
         scaling_config=ScalingConfig(num_workers=count, use_gpu=on_gpus, resources_per_worker={"CPU": 1}),
         run_config=RunConfig(storage_path=config["shared"], failure_config=FailureConfig(max_failures=RESTARTS)),
     )
-    ended: list[tuple[int, str] | BaseException] = []
+    ended: list[Any] = []
 
     def fit() -> None:
         try:
