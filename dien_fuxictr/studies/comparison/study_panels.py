@@ -58,11 +58,9 @@ def panels_of(study: Study, rows: Sequence[Row], results: Results) -> list[Panel
     panels.append(
         Panel("test, 95 % intervals", f"test AUC - that of {against}", differences, zero=against),
     )
-    aim: dict[int, float] = {}
-    for system in study.systems:
-        if system.experiment == against:
-            for result, best in zip(results.get(system.name, ()), bests.get(system.name, ()), strict=True):
-                aim[result["seed"]] = max(best, aim.get(result["seed"], best))
+    names = [system.name for system in study.systems if system.experiment == against and system.name in bests]
+    best = max(names, key=lambda name: np.mean(bests[name]), default=None)
+    aim = {run["seed"]: found for run, found in zip(results[best], bests[best], strict=True)} if best else {}
     minutes = {
         name: _of_runs([found for found in taken if found is not None])
         for name, runs in results.items()

@@ -49,10 +49,10 @@ def draw_study(study: Study, panels: Sequence[Panel], folder: Path) -> list[Path
 
         figure = Figure(figsize=(SIZE[0] * len(panels), SIZE[1]), dpi=DPI, layout="constrained")
         labels: dict[str, Any] = {}
-        for panel, axes in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
+        for panel, axes in zip(panels, figure.subplots(1, len(panels), squeeze=False, sharex=True)[0], strict=True):
             _draw_panel(figure, axes, panel, study, study.x)
             handles, names = axes.get_legend_handles_labels()
-            labels = dict(zip(names, handles, strict=True)) | labels
+            labels |= dict(zip(names, handles, strict=True))
         figure.suptitle(study.title)
         columns = max(1, min(len(labels), int(SIZE[0] * len(panels) / (LETTER * max(map(len, labels)) + 0.5))))
         figure.legend(labels.values(), labels, loc="outside lower left", ncols=columns, frameon=False, fontsize=9)

@@ -112,6 +112,14 @@ def test_validation_and_the_time_to_the_others_best(drawn: list[Figure], tmp_pat
     assert level.get_ydata() == [2, 2] and drawn[0].axes[2].get_yscale() == "log"
 
 
+def test_the_time_is_to_the_best_variation_by_its_mean() -> None:
+    run = Run("DIN", {"monitor": "AUC"}, Path(), Path())
+    systems = [System(f"DIN_{value}", "DIN", [run], {"k": value}) for value in (1, 2)]
+    results = {"DIN_1": [result(1, 0.9), result(2, 0.6)], "DIN_2": [result(1, 0.7, 0.8), result(2, 0.8)]}
+    *_, minutes = panels_of(Study("", systems, "DIN", "DIN", True, "k"), [], results)
+    assert minutes.values == {"DIN_2": (1.5, 1, 2)}
+
+
 def test_a_monitor_of_which_less_is_better(tmp_path: Path) -> None:
     made, rows = study([1], "DIN")
     made.systems[0].runs[0].params.update(monitor="logloss", monitor_mode="min")
