@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -37,6 +37,20 @@ def cluster() -> Iterator[str]:
             os.kill(pid, signal.SIGKILL)
     process.communicate(timeout=TIMEOUT)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def ends_within(seconds: int) -> Iterator[None]:
+    """A hang is a failure."""
+
+    def end(*_: object) -> None:
+        raise TimeoutError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def family(pid: int) -> list[int]:

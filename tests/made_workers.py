@@ -1,7 +1,9 @@
 """Processes that train together, in a test: forks of this one, which has all that takes long to import."""
 
 import multiprocessing
+import os
 import pickle
+import signal
 import time
 import traceback
 from collections.abc import Callable
@@ -14,7 +16,9 @@ import torch.distributed as dist
 
 from dien_fuxictr.experiment.parallel.group import Group
 from dien_fuxictr.experiment.parallel.workers import Workers
+from dien_fuxictr.experiment.training.trainer import Trainer
 
+PORT = str(20_000 + os.getpid() % 10_000)
 TIMEOUT = 60
 """Seconds; what takes longer hangs."""
 
@@ -43,6 +47,30 @@ def together(count: int, folder: Path, work: Callable[[Workers], Any]) -> list[A
         if not ok:
             pytest.fail(value)
     return [value for _, value in every]
+
+
+def as_torchrun(workers: Workers, run: Callable[[], int]) -> int:
+    """As if torchrun had started this process."""
+    dist.destroy_process_group()
+    os.environ |= {"RANK": str(workers.rank), "WORLD_SIZE": str(workers.count), "MASTER_ADDR": "localhost"}
+    os.environ |= {"MASTER_PORT": PORT, "LOCAL_RANK": str(workers.rank)}
+    return run()
+
+
+def signalled(workspace: Any, folder: Path) -> list[int]:
+    """The exit codes of two workers that train the experiment X, of which the second gets SIGTERM in its first step."""
+    train_step = Trainer.train_step
+
+    def step(trainer: Trainer, batch: dict[str, torch.Tensor]) -> float:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return train_step(trainer, batch)
+
+    def run(workers: Workers) -> int:
+        if workers.rank == 1:
+            Trainer.train_step = step  # in this fork
+        return as_torchrun(workers, lambda: workspace.run(expid="X"))
+
+    return together(2, folder, run)
 
 
 def _work(meeting: Path, rank: int, count: int, work: Callable[[Workers], Any], answer: Path) -> None:

@@ -6,22 +6,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-from made_workers import together
+from made_workers import as_torchrun, signalled, together
 
 from dien_fuxictr.experiment import Experiment
 from dien_fuxictr.experiment.configuration.config import load_config
-from dien_fuxictr.experiment.parallel.workers import Workers
-from dien_fuxictr.experiment.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[3]
 TIMEOUT = 120
-PORT = str(20_000 + os.getpid() % 10_000)
 SETTINGS = {"epochs": 3, "eval_steps": 2, "early_stop_patience": 99}
 
 
@@ -50,14 +45,6 @@ def end(process: subprocess.Popen) -> tuple[int, str]:
 def workers_of(process: subprocess.Popen) -> list[int]:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
-def as_torchrun(workers: Workers, run: Callable[[], int]) -> int:
-    """As if torchrun had started this process."""
-    dist.destroy_process_group()
-    os.environ |= {"RANK": str(workers.rank), "WORLD_SIZE": str(workers.count), "MASTER_ADDR": "localhost"}
-    os.environ |= {"MASTER_PORT": PORT, "LOCAL_RANK": str(workers.rank)}
-    return run()
 
 
 def undisturbed(workspace, tmp_path) -> dict[str, torch.Tensor]:
@@ -120,18 +107,7 @@ def test_torchruns_workers_write_and_speak_once(workspace, tmp_path, capfd):
 
 def test_a_signal_to_one_worker_ends_all_after_the_same_step(workspace, tmp_path, capfd):
     workspace.write_configs({"X": SETTINGS})
-    train_step = Trainer.train_step
-
-    def signalled(trainer: Trainer, batch: dict[str, torch.Tensor]) -> float:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return train_step(trainer, batch)
-
-    def run(workers: Workers) -> int:
-        if workers.rank == 1:
-            Trainer.train_step = signalled  # in this fork
-        return as_torchrun(workers, lambda: workspace.run(expid="X"))
-
-    assert together(2, tmp_path, run) == [143, 143]
+    assert signalled(workspace, tmp_path) == [143, 143]
     assert capfd.readouterr().err.endswith("error: interrupted; the state is saved, --resume goes on with it\n")
     assert torch.load(workspace.file(".resume", "X"), weights_only=True)["progress"]["batches_done"] == 1
 

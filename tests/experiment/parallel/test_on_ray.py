@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from made_cluster import ends_within
 from made_workers import together
 
 from dien_fuxictr.common.signals import HeldBack, sigterm_raises
@@ -23,16 +24,8 @@ SETTINGS = {"epochs": 2, "early_stop_patience": 99}
 
 @pytest.fixture(autouse=True)
 def time_out():
-    """A hang is a failure."""
-
-    def end(*_: object) -> None:
-        raise TimeoutError("it hangs")
-
-    before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(240)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with ends_within(240):
+        yield
 
 
 def test_a_killed_worker_does_not_matter(workspace, cluster, tmp_path, monkeypatch, capsys):

@@ -1,44 +1,15 @@
 """A run that several workers began goes on with any number of them."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from made_float64 import batches, made
+from made_interrupted import BATCHES, EPOCHS, INTERRUPTED, Losses, Shuffled
 from made_workers import together
 
 from dien_fuxictr.experiment.parallel.workers import ALONE, Workers
-from dien_fuxictr.experiment.training.observer import Observer
 from dien_fuxictr.experiment.training.trainer import Trainer
-
-EPOCHS, BATCHES, INTERRUPTED = 2, 8, 11
-
-
-class Shuffled:
-    """Batches in another order each epoch, which follows from the common generator."""
-
-    def __init__(self) -> None:
-        self.batches = batches(BATCHES)
-
-    def __len__(self) -> int:
-        return BATCHES
-
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        return iter([self.batches[i] for i in torch.randperm(BATCHES).tolist()])
-
-
-class Losses(Observer):
-    """Of each step, by its number; stops the run before the step `stop` is counted."""
-
-    def __init__(self, stop: int | None = None) -> None:
-        self.of: dict[int, float] = {}
-        self.stop = stop
-
-    def step(self, step: int, losses: dict[str, float], learning_rate: float) -> None:
-        if step == self.stop:
-            raise InterruptedError
-        self.of[step] = losses["train"]
 
 
 def run(workers: Workers, folder: Path, stop: int | None = None, resume: bool = False) -> dict[int, float]:

@@ -1,13 +1,13 @@
 """Tables whose rows lie on the workers: in `<expid>.model` as whole ones, and in shards beside `<expid>.resume`."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from made_float64 import batches, made
+from made_interrupted import EPOCHS, INTERRUPTED, Losses, Shuffled
 from made_workers import together
 
 from dien_fuxictr.common.errors import UserError
@@ -15,37 +15,9 @@ from dien_fuxictr.experiment.parallel.workers import ALONE, Workers
 from dien_fuxictr.experiment.sharding.build import build_in_blocks
 from dien_fuxictr.experiment.sharding.tables import tables_of
 from dien_fuxictr.experiment.techniques import prepare_training
-from dien_fuxictr.experiment.training.observer import Observer
 from dien_fuxictr.experiment.training.trainer import Trainer
 
-EPOCHS, BATCHES, INTERRUPTED = 2, 8, 11
 AVERAGED = {"weight_averaging": "ema", "weight_averaging_decay": 0.8}
-
-
-class Shuffled:
-    """Batches in another order each epoch, which follows from the common generator."""
-
-    def __init__(self) -> None:
-        self.batches = batches(BATCHES)
-
-    def __len__(self) -> int:
-        return BATCHES
-
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        return iter([self.batches[i] for i in torch.randperm(BATCHES).tolist()])
-
-
-class Losses(Observer):
-    """Of each step, by its number; stops the run before the step `stop` is counted."""
-
-    def __init__(self, stop: int | None = None) -> None:
-        self.of: dict[int, float] = {}
-        self.stop = stop
-
-    def step(self, step: int, losses: dict[str, float], learning_rate: float) -> None:
-        if step == self.stop:
-            raise InterruptedError
-        self.of[step] = losses["train"]
 
 
 def trainer_of(workers: Workers, folder: Path, keys: dict[str, Any] = AVERAGED, **options: Any) -> Trainer:

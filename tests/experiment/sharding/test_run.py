@@ -1,28 +1,11 @@
 """`embedding_sharding: rows` as a user has it: one process or torchrun's, and bad input."""
 
-import os
-import signal
-from collections.abc import Callable
-
 import pytest
 import torch
-import torch.distributed as dist
-from made_workers import together
-
-from dien_fuxictr.experiment.parallel.workers import Workers
-from dien_fuxictr.experiment.training.trainer import Trainer
+from made_workers import as_torchrun, signalled, together
 
 ROWS = {"embedding_updates": "sparse", "embedding_sharding": "rows"}
 SHORT = {"epochs": 2, "eval_steps": 3}
-PORT = str(30_000 + os.getpid() % 10_000)
-
-
-def as_torchrun(workers: Workers, run: Callable[[], int]) -> int:
-    """As if torchrun had started this process."""
-    dist.destroy_process_group()
-    os.environ |= {"RANK": str(workers.rank), "WORLD_SIZE": str(workers.count), "MASTER_ADDR": "localhost"}
-    os.environ |= {"MASTER_PORT": PORT, "LOCAL_RANK": str(workers.rank)}
-    return run()
 
 
 def test_the_checkpoint_is_the_one_that_any_run_reads(workspace, tmp_path, capfd):
@@ -52,18 +35,7 @@ def test_the_checkpoint_is_the_one_that_any_run_reads(workspace, tmp_path, capfd
 
 def test_a_signal_ends_all_and_another_number_goes_on(workspace, tmp_path, capfd):
     workspace.write_configs({"X": {**SHORT, **ROWS}})
-    train_step = Trainer.train_step
-
-    def signalled(trainer: Trainer, batch: dict[str, torch.Tensor]) -> float:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return train_step(trainer, batch)
-
-    def run(workers: Workers) -> int:
-        if workers.rank == 1:
-            Trainer.train_step = signalled  # in this fork
-        return as_torchrun(workers, lambda: workspace.run(expid="X"))
-
-    assert together(2, tmp_path, run) == [143, 143]
+    assert signalled(workspace, tmp_path) == [143, 143]
     assert capfd.readouterr().err.endswith("error: interrupted; the state is saved, --resume goes on with it\n")
     assert workspace.run("--resume", expid="X") == 0
     assert "Resume training @epoch 1 - batch 1" in workspace.file(".log", "X").read_text()

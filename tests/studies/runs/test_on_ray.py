@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from made_cluster import ends_within
 
 from dien_fuxictr.studies.comparison.cli import main as compare
 from dien_fuxictr.studies.runs import on_ray
@@ -35,16 +36,8 @@ for _ in range(6000):
 
 @pytest.fixture(autouse=True)
 def time_out():
-    """A hang is a failure."""
-
-    def end(*_: object) -> None:
-        raise TimeoutError("it hangs")
-
-    before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(180)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with ends_within(180):
+        yield
 
 
 def table(folder: str) -> list[dict[str, str]]:
