@@ -89,9 +89,8 @@ class HeldBack:
             largest: gives each of them the largest of their numbers.
         """
         every = (None, KeyboardInterrupt, Terminated)
-        if found := every[
-            largest(every.index(self.received or HeldBack.asked))
-        ]:  # else one may have come in the meantime
+        found = every[largest(every.index(self.received or HeldBack.asked))]
+        if found:  # else one may have come in the meantime, and stays
             self.received = found
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
