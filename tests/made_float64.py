@@ -6,6 +6,9 @@ from typing import Any
 import torch
 from made import DEFAULTS, features, make_batch, make_feature_map
 
+from dien_fuxictr.experiment.parallel.workers import ALONE, Workers
+from dien_fuxictr.experiment.techniques import prepare_training
+from dien_fuxictr.experiment.training.trainer import Trainer
 from model_zoo.DIEN.src import DIEN
 
 SETTINGS: dict[str, Any] = {
@@ -50,3 +53,16 @@ def batches(steps: int) -> list[dict[str, torch.Tensor]]:
         del batch["price"]
         made.append(batch)
     return made
+
+
+def train(
+    data_dir: Path, steps: int, workers: Workers = ALONE, **settings: Any
+) -> tuple[list[float], dict[str, torch.Tensor]]:
+    """The losses of so many steps, and the weights after them."""
+    model = made(data_dir, **settings)
+    technique = prepare_training(model, {"seed": 1, **settings})
+    trainer = Trainer(model, max_gradient_norm=1.0, technique=technique, workers=workers)
+    model.train()
+    torch.manual_seed(1)
+    losses = [trainer.train_step(batch) for batch in batches(steps)]
+    return losses, model.state_dict()

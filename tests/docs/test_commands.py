@@ -97,6 +97,7 @@ NOT_RUN = {
         "python run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 10 --gpu -1 -1",
         "python run_param_tuner.py --config config/tuner/beauty_last.yaml --search tpe --trials 15 --gpu -1 -1",
         "python run_param_tuner.py --config config/tuner/beauty.yaml --search tpe --trials 15 --gpu -1 -1",
+        "python run_param_tuner.py --config config/tuner/movielens.yaml --search tpe --trials 15 --gpu -1 -1",
     ],
     "measures for up to a minute; tests/benchmarks/test_programs.py runs each program on less": [
         "python -m benchmarks.train_step",

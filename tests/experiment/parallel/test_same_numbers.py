@@ -6,17 +6,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 from made import DEFAULTS, TWO, features, make_batch, make_feature_map, write_catalogues
-from made_float64 import SETTINGS, batches, made
+from made_float64 import SETTINGS, train
 from made_workers import together
 
 from dien_fuxictr.experiment.parallel.rows import _draws
 from dien_fuxictr.experiment.parallel.workers import ALONE, Workers
 from dien_fuxictr.experiment.techniques import prepare_training
-from dien_fuxictr.experiment.training.trainer import Trainer
 from model_zoo.DIEN.src import DIEN
 
 REGULARIZED = {"embedding_regularizer": "l1_l2(0.001,0.01)", "net_regularizer": 0.01}
-STEPS = 20
+STEPS = 60
+FEW = 12
+"""Every kind of batch twice."""
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +25,6 @@ def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_catalogues(folder)
     return folder
-
-
-def train(workers: Workers, data_dir, **settings: Any) -> tuple[list[float], dict[str, torch.Tensor]]:
-    model = made(data_dir, **settings)
-    technique = prepare_training(model, {"seed": 1, **settings})
-    trainer = Trainer(model, max_gradient_norm=1.0, technique=technique, workers=workers)
-    model.train()
-    torch.manual_seed(1)
-    losses = [trainer.train_step(batch) for batch in batches(STEPS)]
-    return losses, model.state_dict()
 
 
 CASES: dict[str, dict[str, Any]] = {
@@ -49,11 +40,18 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize(("count", "cases"), [(2, ["dense", "sparse, regularised"]), (3, [*CASES])])
-def test_losses_and_weights_are_those_of_one_process(count, cases, tmp_path, data_dir):
-    every = together(count, tmp_path, lambda workers: [train(workers, data_dir, **CASES[case]) for case in cases])
+LONG = ["dense", "sparse, regularised"]
+
+
+@pytest.mark.parametrize(
+    ("count", "steps", "cases"),
+    [(2, STEPS, LONG), (3, STEPS, LONG), (3, FEW, [case for case in CASES if case not in LONG])],
+    ids=["two", "three", "three, other settings"],
+)
+def test_losses_and_weights_are_those_of_one_process(count, steps, cases, tmp_path, data_dir):
+    every = together(count, tmp_path, lambda workers: [train(data_dir, steps, workers, **CASES[case]) for case in cases])
     for place, case in enumerate(cases):
-        losses, weights = train(ALONE, data_dir, **CASES[case])
+        losses, weights = train(data_dir, steps, **CASES[case])
         for its in every:
             assert its[place][0] == pytest.approx(losses, abs=1e-10, rel=0), case
             for name, value in weights.items():
@@ -114,7 +112,7 @@ def test_workers_without_behaviours_keep_the_common_generator(tmp_path, data_dir
     """Else the negatives of the next steps would differ."""
 
     def state(workers: Workers) -> torch.Tensor:
-        train(workers, data_dir, attention_dropout=0.5, net_dropout=0.5)
+        train(data_dir, 20, workers, attention_dropout=0.5, net_dropout=0.5)
         return torch.get_rng_state()
 
     first, second = together(2, tmp_path, state)
