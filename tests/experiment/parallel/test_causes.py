@@ -15,7 +15,12 @@ from dien_fuxictr.experiment.parallel import group, rows
 from dien_fuxictr.experiment.training.sparse_tables import JointOptimizer
 
 STEPS = 6
-PLAIN: dict[str, Any] = {"batch_norm": False, "dnn_activations": "ReLU", "attention_activation": "ReLU", "aux_loss_alpha": 0}
+PLAIN: dict[str, Any] = {
+    "batch_norm": False,
+    "dnn_activations": "ReLU",
+    "attention_activation": "ReLU",
+    "aux_loss_alpha": 0,
+}
 
 
 @pytest.fixture(scope="module")

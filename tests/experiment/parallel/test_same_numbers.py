@@ -49,7 +49,9 @@ LONG = ["dense", "sparse, regularised"]
     ids=["two", "three", "three, other settings"],
 )
 def test_losses_and_weights_are_those_of_one_process(count, steps, cases, tmp_path, data_dir):
-    every = together(count, tmp_path, lambda workers: [train(data_dir, steps, workers, **CASES[case]) for case in cases])
+    every = together(
+        count, tmp_path, lambda workers: [train(data_dir, steps, workers, **CASES[case]) for case in cases]
+    )
     for place, case in enumerate(cases):
         losses, weights = train(data_dir, steps, **CASES[case])
         for its in every:
