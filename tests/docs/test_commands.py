@@ -112,6 +112,7 @@ NOT_RUN = {
         "python -m benchmarks.gpu",
         "python -m benchmarks.serving",
         "python -m benchmarks.scaling",
+        "python -m benchmarks.yardstick",
         "python -m benchmarks.train_step --batch-size 32 512 4096 --lengths amazon --rounds 2",
         "python -m benchmarks.train_step --batch-size 128 1024 --threads 1 --rounds 2",
         "python -m benchmarks.epoch --expid DIEN_amazon --rounds 9",
