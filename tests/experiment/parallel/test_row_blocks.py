@@ -81,6 +81,19 @@ def test_losses_and_weights_are_those_of_whole_tables(count, steps, cases, tmp_p
                 torch.testing.assert_close(its[place][1][name], value, atol=1e-8, rtol=0, msg=f"{case}: {name}")
 
 
+def test_beside_what_a_worker_does_by_its_own_rows(tmp_path, data_dir):
+    def work(workers: Workers) -> list[Any]:
+        workers.follow({"aux_pool": "worker", "batch_statistics": "worker"})
+        return [
+            train(workers, data_dir, tmp_path / "model", 12, in_blocks, net_dropout=0.5) for in_blocks in (True, False)
+        ]
+
+    for (losses, weights), (whole, its) in together(2, tmp_path, work):
+        assert losses == pytest.approx(whole, abs=1e-10, rel=0)
+        for name, value in weights.items():
+            torch.testing.assert_close(value, its[name], atol=1e-8, rtol=0, msg=name)
+
+
 def of_model(name: str, workers: Workers, file, in_blocks: bool) -> tuple[list[float], dict[str, Tensor]]:
     """A few steps of a model, from the initial weights in `file`."""
 
