@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ ROW = 0.19
 """Inches of a row of the legend."""
 LETTER = 0.07
 """Inches of a letter of the legend."""
+LINE = 34
+"""Letters of the label beside a panel, in a line."""
 DPI = 100
 
 Points = list[tuple[float, float, float, float]]
@@ -86,7 +89,7 @@ def _draw_panel(figure: Any, axes: Any, panel: Panel, study: Study, x: str) -> N
         axes.axhline(0, color="0.35", linewidth=1, label=f"{panel.zero}: 0")
     axes.set_title(panel.title, loc="left", fontsize=10)
     axes.set_xlabel(x.removeprefix(PREFIX))
-    axes.set_ylabel(panel.label)
+    axes.set_ylabel(fill(panel.label, LINE, break_long_words=False))
     axes.grid(axis="y", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
 
@@ -119,7 +122,10 @@ def _axis(axes: Any, values: Sequence[Any]) -> list[float]:
 
 
 def _text(value: Any) -> str:
-    return f"{value:g}" if _is_number(value) else ", ".join(map(str, value)) if isinstance(value, list) else f"{value}"
+    """Of a number, a list, the path of a file, or else."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if _is_number(value) else Path(value).stem if "/" in f"{value}" else f"{value}"
 
 
 def _lines(

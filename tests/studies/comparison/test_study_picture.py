@@ -140,6 +140,7 @@ def test_a_monitor_of_which_less_is_better(tmp_path: Path) -> None:
         (["popularity", "in_batch"], "linear", [0, 1], ["popularity", "in_batch"]),
         ([True, False], "linear", [0, 1], ["True", "False"]),
         ([[200, 80], [64]], "linear", [0, 1], ["200, 80", "64"]),
+        (["logs/noise_0.5.csv", "logs/noise_1.csv"], "linear", [0, 1], ["noise_0.5", "noise_1"]),
     ],
 )
 def test_the_axis_is_by_the_values(
