@@ -33,6 +33,8 @@ NOT_RUN = {
     "starts processes; tests/experiment/parallel/test_launch.py does the same": [
         "python run_expid.py --expid DIEN_amazon --workers 2",
         "torchrun --nproc-per-node 2 run_expid.py --expid DIEN_amazon",
+        "torchrun --nnodes 2 --node-rank 0 --nproc-per-node 4 --master-addr 10.0.0.1 --master-port 29500 "
+        "run_expid.py --expid DIEN_amazon",
     ],
     "tests/test_readme.py runs it": [".venv/bin/python run_expid.py --expid DIEN_amazon"],
     "serves until a signal comes; tests/serving/test_cli.py runs it": [
