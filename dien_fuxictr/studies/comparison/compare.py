@@ -84,12 +84,16 @@ def stands_against(
 ) -> dict[str, str]:
     """System -> the one of the base's that it stands against: on the same test rows, of the most alike variation.
 
+    Where there are variations of the base alone, all stand against the first.
+
     Args:
         systems: finished ones.
         base: an experiment.
         test_rows: of the runs of each system.
     """
     bases = [system for system in systems if system.experiment == base]
+    if len(bases) == len(systems):
+        bases = bases[:1]
     found = {}
     for system in systems:
         rows = set(test_rows[system.name])

@@ -88,6 +88,13 @@ def test_each_value_of_a_grid_is_a_system(suites: Fake) -> None:
     )
 
 
+def test_variations_of_one_experiment_stand_against_the_first(suites: Fake) -> None:
+    write(seeds=2, experiments=["strong"], base=None, vary={"epochs": [3, 4, 5]}, x="epochs")
+    assert main(["--suite", "s"]) == 0
+    table = {row["expid"]: row["verdict"] for row in rows_of("comparisons/s/table.csv")}
+    assert table.pop("strong_epochs_3") == "base" and set(table.values()) == {"not ranked"}
+
+
 def test_rows_on_other_test_rows_have_no_difference_unless_the_base_is_on_them_too(
     suites: Fake, capsys: pytest.CaptureFixture[str]
 ) -> None:
