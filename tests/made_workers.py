@@ -51,6 +51,7 @@ def together(count: int, folder: Path, work: Callable[[Workers], Any]) -> list[A
 
 def as_torchrun(workers: Workers, run: Callable[[], int]) -> int:
     """As if torchrun had started this process."""
+    workers.wait()  # who leaves a group while another one still joins it ends that one
     dist.destroy_process_group()
     os.environ |= {"RANK": str(workers.rank), "WORLD_SIZE": str(workers.count), "MASTER_ADDR": "localhost"}
     os.environ |= {"MASTER_PORT": PORT, "LOCAL_RANK": str(workers.rank)}

@@ -11,7 +11,7 @@ CONFIGS = sorted((ROOT / "config").rglob("*.yaml"))
 # ``` to ```, or lines that are indented by four blanks, after an empty line.
 _CODE = re.compile(r"^```(\w*)\n([\s\S]*?)^```$|(?<=\n\n)((?: {4}.*\n|\n+(?= {4}))+)", re.MULTILINE)
 _COMMENTS = re.compile(r"(?:^# {3}.*\n)+", re.MULTILINE)
-_SHELL = re.compile(r"(python3?|pip|git|cp|ln|mv|cd|wget|curl|env|\.|[A-Z_]+=\S+|\.venv/\S+) ")
+_SHELL = re.compile(r"(python3?|torchrun|pip|git|cp|ln|mv|cd|wget|curl|env|\.|[A-Z_]+=\S+|\.venv/\S+) ")
 _INLINE = re.compile(r"`(python [^`]+)`")
 _CONFIG = re.compile(r"`(config/\S+\.yaml)`")
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import fuxictr.utils
 import pytest
 import torch
+import yaml
 from made_project import make_project
 
 from dien_fuxictr.experiment.cli import main
@@ -30,8 +31,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_project(tmp_path_factory.mktemp("project"), epochs=1)
 
 
+@pytest.fixture
+def fast_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The zoo's loader, parsing in C."""
+    monkeypatch.setattr(yaml, "FullLoader", getattr(yaml, "CFullLoader", yaml.FullLoader))
+
+
 @pytest.mark.parametrize("expid", EXPERIMENTS)
-def test_the_zoo_reads_the_same(expid: str) -> None:
+def test_the_zoo_reads_the_same(expid: str, fast_yaml: None) -> None:
     config = EXPERIMENTS[expid]
     assert config.params == fuxictr.utils.load_config(str(CONFIG), expid)
     assert not config.warnings
@@ -94,7 +101,7 @@ class TestRocketLaunching:
     boosters: ClassVar = [expid for expid in experiments if expid.endswith("_booster")]
 
     @pytest.mark.parametrize("expid", experiments)
-    def test_the_zoo_reads_the_same_and_the_checks_pass(self, expid: str) -> None:
+    def test_the_zoo_reads_the_same_and_the_checks_pass(self, expid: str, fast_yaml: None) -> None:
         config = self.experiments[expid]
         assert config.params == fuxictr.utils.load_config(str(ROCKET), expid)
         check_configuration(config.params, config.where)
@@ -131,9 +138,11 @@ def test_every_data_set_entry_is_used() -> None:
     assert {config.params["dataset_id"] for config in EXPERIMENTS.values()} == set(entries)
 
 
-@pytest.mark.parametrize(
-    "expid", [expid for expid in EXPERIMENTS if EXPERIMENTS[expid].params["dataset_id"] != "amazon"]
-)
+OF_DATA_SETS = {config.params["dataset_id"]: expid for expid, config in EXPERIMENTS.items()}
+"""Data set -> one of its experiments."""
+
+
+@pytest.mark.parametrize("expid", [expid for dataset, expid in OF_DATA_SETS.items() if dataset != "amazon"])
 def test_missing_raw_files(
     expid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def test_a_row_for_each_rate(monkeypatch):
     (rows,) = report["tables"].values()
     assert [row["learning rate"] for row in rows] == [0.01, 0.02]
     for row in rows:
-        assert row["system"] == f"torch {torch.__version__}"
+        assert row["system"] == f"torch {version('torch')}"
         assert row["validation AUC"] == f"{max(row['curve']):.4f}"
         assert row["epoch"] == f"{1 + row['curve'].index(max(row['curve']))} of 2"
         assert 0 < float(row["test AUC"]) < 1

@@ -14,23 +14,37 @@ _MERGE = "tag:yaml.org,2002:merge"
 _LARGEST = 1_000_000
 
 
-class ConfigLoader(yaml.SafeLoader):
+class ConfigLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """Plain YAML, `!!python/tuple` (BARS's configurations use it) and 1e-3 as a number.
 
     A safe loader: `yaml.FullLoader`, the zoo's, also builds other Python objects that no configuration needs. A key
     that stands twice in one mapping is an error, where YAML takes the last.
     """
 
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """The mapping's keys and values, before `<<` merges others in."""
-        node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
-                seen.add(key.value)
+    def get_single_node(self) -> yaml.Node | None:
+        """The document, before `<<` merges mappings into others."""
+        node = super().get_single_node()
+        left, known = [node], set()
+        while left:
+            one = left.pop()
+            if not isinstance(one, yaml.CollectionNode) or id(one) in known:
+                continue
+            known.add(id(one))
+            if isinstance(one, yaml.MappingNode):
+                _check_keys(one)
+                left += [part for pair in one.value for part in pair]
+            else:
+                left += one.value
         return node
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
+            seen.add(key.value)
 
 
 def _construct_tuple(loader: yaml.SafeLoader, node: yaml.SequenceNode) -> tuple[Any, ...]:
