@@ -16,7 +16,6 @@ from ..training import checkpoint
 from ..training.sparse_tables import JointOptimizer
 from ..training.tables import Tables
 from ..training.technique import Technique
-from . import shards
 
 _NAMES = {"0", "1"}
 """Of folders: one that a state names, and one that is written."""
@@ -40,7 +39,10 @@ class ShardedTables(Tables):
     """
 
     def __init__(self, model: BaseModel, workers: Workers, technique: Technique | None = None) -> None:
+        from . import shards  # torch.distributed.checkpoint takes a second to import
+
         shards.require_safetensors()
+        self._shards = shards
         super().__init__(model, workers)
         self.are_apart = workers.count > 1
         self._blocks = row_blocks(model)
@@ -85,14 +87,14 @@ class ShardedTables(Tables):
         self._last = "1" if self._last == "0" else "0"
         if self.workers.leads:
             shutil.rmtree(_folder(state, self._last), ignore_errors=True)  # of a run that was killed while it wrote
-        shards.write(self._state(), _folder(state, self._last), self.workers)
+        self._shards.write(self._state(), _folder(state, self._last), self.workers)
         return self._last
 
     def read_state(self, state: Path, name: str) -> None:
         """With any number of workers."""
         if name not in _NAMES:
             raise UserError(f"{state} names no folder of shards: {name!r}")
-        shards.read(self._state(), _folder(state, name), self.workers)
+        self._shards.read(self._state(), _folder(state, name), self.workers)
         self._last = name
 
     def remove(self, state: Path, kept: str = "") -> None:
