@@ -17,7 +17,7 @@ from .study_panels import Panel, Value
 STYLE = {"font.size": 10, "axes.titlesize": 11, "svg.fonttype": "none", "text.parse_math": False}
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#b0478f", "#c98a00", "#3fa7dc", "#7a5c45", "#6d5bd0")
 """Those of page.css."""
-DECADES = 30
+DECADES = 10
 """From this ratio of the largest to the smallest value on the axis is logarithmic."""
 SIZE = (5, 3.8)
 """Inches of a panel."""
