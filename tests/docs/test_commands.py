@@ -149,7 +149,7 @@ NOT_RUN = {
         "python -m benchmarks.full_size full_size",
         "python -m benchmarks.full_size full_size/electronics --log Electronics --json electronics.json",
         "python -m benchmarks.full_size full_size/books --log Books --json books.json",
-        "python -m benchmarks.full_size full_size/taobao --log Taobao --share 0.2",
+        "python -m benchmarks.full_size full_size/taobao --log Taobao",
     ],
     "fetches gigabytes": [
         "wget -P data/raw http://snap.stanford.edu/data/amazon/productGraph/categoryFiles/reviews_Electronics_5.json.gz",
