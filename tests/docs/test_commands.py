@@ -176,7 +176,7 @@ NOT_RUN = {
         "python -m dien_fuxictr.dataset.generate_log"
     ],
     "makes logs of millions of behaviours; tests/dataset/loading/test_flat.py runs it on less": [
-        "python -m pytest -m full tests/dataset/loading/test_flat.py -k memory"
+        "python -m pytest -m full -rP tests/dataset/loading/test_flat.py -k memory"
     ],
     "stands for any folder": ["python audit_dataset.py FOLDER"],
     "reads what an experiment on Beauty has built": ["python audit_dataset.py data/amazon_beauty"],
