@@ -5,6 +5,8 @@ import logging
 import os
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,8 +57,11 @@ def joined(address: str, install: str, cpus: int | None = None, shows_output: bo
     found = _found() if address == "auto" else address
     options = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": 100 << 20}
     if found != _LOCAL:
-        if found != "auto" and not _answers(found):  # Ray itself tries for minutes
-            raise UserError(f"there is no Ray cluster at {found}")
+        if found != "auto":  # Ray itself tries for minutes
+            if not _answers(found):
+                raise UserError(f"there is no Ray cluster at {found}")
+            if not _is_ray(found):
+                raise UserError(f"what answers at {found} is no Ray cluster, or wants a token (RAY_AUTH_MODE=token)")
         options = {}
     path = os.pathsep.join(filter(None, [str(TOP), os.environ.get("PYTHONPATH")]))
     code = {"env_vars": {"PYTHONPATH": path}}
@@ -98,3 +103,11 @@ def _answers(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_ray(address: str) -> bool:
+    check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        return not subprocess.run(check, capture_output=True, timeout=4 * _PATIENCE_SECONDS).returncode
+    except subprocess.TimeoutExpired:
+        return False

@@ -1,8 +1,10 @@
 """Runs as tasks of a Ray cluster: what comes out is what processes of one machine give, also where a task is killed."""
 
+import contextlib
 import csv
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 from made_cluster import ends_within
 
+from dien_fuxictr.common import cluster as joining
 from dien_fuxictr.studies.comparison.cli import main as compare
 from dien_fuxictr.studies.runs import on_ray
 from dien_fuxictr.studies.sweep.cli import main as tune
@@ -110,6 +113,22 @@ def test_a_cluster_that_is_not_there(write_tuner, fast, capsys, address, message
     assert tune(["--config", str(write_tuner({"embedding_dim": [1]})), "--cluster", address]) == 2
     assert capsys.readouterr().err == f"error: {message}\n" and time.monotonic() - started < 30
     assert not Path("ran.txt").exists()
+
+
+def test_a_port_that_is_not_of_ray(write_tuner, fast, capsys, monkeypatch):
+    monkeypatch.setattr(joining, "_PATIENCE_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+
+        def hang_up() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    server.accept()[0].close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        assert tune(["--config", str(write_tuner({"embedding_dim": [1]})), "--cluster", address]) == 2
+    line = f"error: what answers at {address} is no Ray cluster, or wants a token (RAY_AUTH_MODE=token)\n"
+    assert capsys.readouterr().err == line and not Path("ran.txt").exists()
 
 
 def test_ray_that_is_missing(write_tuner, fast, monkeypatch, capsys):
