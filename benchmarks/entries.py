@@ -1,11 +1,11 @@
 """All the systems that a benchmark can measure here."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from dien_fuxictr.experiment.training.optimizers import fuse
 from model_zoo.DIEN.src import DIEN
@@ -16,6 +16,7 @@ from .peers import deepctr, rechub
 from .peers import zoo as zoo_peer
 from .systems import INNER_PRODUCT, NET, NO_AUX, System, Work, keywords, zoo_system
 
+T = TypeVar("T")
 OURS = "ours, "
 """How the names of this project's entries begin; what follows is the backend of the recurrence."""
 BACKENDS = {"cpu": ("compiled", "torch", "reference"), "cuda": ("triton", "torch", "reference")}
@@ -97,12 +98,7 @@ def entries(
         for work, raced in ((NET, backends[:-1]), (NO_AUX, backends[:-1]), (INNER_PRODUCT, backends[:1]))
         for backend in raced
     ]
-    for package, (build, own) in PEERS.items():
-        try:
-            name = f"{package} {version(package)}"
-        except PackageNotFoundError:
-            notes.append(f"{package} is left out: pip install -r requirements-bench.txt")
-            continue
+    for name, (build, own) in installed(PEERS, notes):
         found += [Entry(name, work, partial(build, work=work)) for work in own]
     if zoo:
         found += [
@@ -112,6 +108,15 @@ def entries(
     else:
         notes.append("the zoo's own DIEN is left out: --zoo PATH, of a clone of https://github.com/reczoo/FuxiCTR")
     return [entry._replace(build=partial(_on, device, entry.build)) for entry in found if entry.work in works], notes
+
+
+def installed(peers: Mapping[str, T], notes: list[str]) -> Iterator[tuple[str, T]]:
+    """`PACKAGE VERSION` and the value of each PyPI package that is installed; the notes get a line on each other."""
+    for package, peer in peers.items():
+        try:
+            yield f"{package} {version(package)}", peer
+        except PackageNotFoundError:
+            notes.append(f"{package} is left out: pip install -r requirements-bench.txt")
 
 
 def _on(device: str, build: Callable[[Sizes], System], sizes: Sizes) -> System:

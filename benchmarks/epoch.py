@@ -35,6 +35,13 @@ EPOCH, STEPS, LOADER, START = "whole epoch", "training steps alone", "loader alo
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; returns an exit code, 2 for an experiment that is not there."""
     parser = make_parser("epoch", __doc__ or "", rounds=2)
+    add_experiment(parser)
+    options = parser.parse_args(arguments)
+    return exit_code(lambda: _run(options, arguments), "interrupted")
+
+
+def add_experiment(parser: argparse.ArgumentParser) -> None:
+    """`--config`, `--expid` and `--set`."""
     parser.add_argument(
         "--config",
         type=Path,
@@ -44,8 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--expid", default="DIEN_amazon", metavar="ID", help="experiment id; default DIEN_amazon")
     add_set_option(parser)
-    options = parser.parse_args(arguments)
-    return exit_code(lambda: _run(options, arguments), "interrupted")
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,10 @@ from tqdm import tqdm
 
 from dien_fuxictr.common.errors import UserError, exit_code
 from dien_fuxictr.experiment import open_experiment
-from dien_fuxictr.experiment.configuration.overrides import add_set_option
 from dien_fuxictr.experiment.evaluation.metrics import evaluate_metrics
 
-from .epoch import ROOT
+from .entries import installed
+from .epoch import add_experiment
 from .made import HISTORIES, NEGATIVES, Sizes
 from .peers import deepctr, rechub
 from .report import Row, publish
@@ -48,13 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", type=Path, default=ROOT / "config", metavar="DIR", help="default: this project's")
-    parser.add_argument("--expid", default="DIEN_amazon", metavar="ID", help="experiment id; default DIEN_amazon")
+    add_experiment(parser)
     parser.add_argument(
         "--learning-rates", type=float, nargs="+", default=[1e-3, 3e-3], metavar="X", help="default 0.001 0.003"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all there")
-    add_set_option(parser)
     options = parser.parse_args(arguments)
     return exit_code(lambda: _run(options, arguments), "interrupted")
 
@@ -62,25 +59,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
     torch.set_num_threads(1)
     experiment = open_experiment(options.expid, options.config, set=dict(options.settings))
-    params = experiment.params
     experiment.prepare()
+    params = experiment.params
     sizes = _sizes(experiment.model.feature_map, params)
     train, valid = experiment.train_loaders()
-    test: Any = RankDataLoader(experiment.model.feature_map, stage="test", **experiment.params)
-    rows, notes = [], []
-    for package, build in PEERS.items():
-        try:
-            name = f"{package} {version(package)}"
-        except PackageNotFoundError:
-            notes.append(f"{package} is left out: pip install -r requirements-bench.txt")
-            continue
+    test: Any = RankDataLoader(experiment.model.feature_map, stage="test", **params)
+    prepare = partial(_prepared, sizes=sizes)
+    rows: list[Row] = []
+    notes: list[str] = []
+    for name, build in installed(PEERS, notes):
         for rate in options.learning_rates:
             torch.manual_seed(params["seed"])
             system = build(sizes)
             for group in system.optimizer.param_groups:
                 group["lr"] = rate
-            prepare = partial(_prepared, sizes=sizes)
-            where = f"{package}, {rate:g}"
+            where = f"{name}, {rate:g}"
             rows.append(
                 {"system": name, "learning rate": rate} | _trained(system, prepare, train, valid, test, params, where)
             )

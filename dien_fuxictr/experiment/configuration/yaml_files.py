@@ -99,10 +99,9 @@ def parse_yaml(text: str) -> Any:
     try:
         content = yaml.load(text, Loader=ConfigLoader)
         size = _size(content, {})
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        is_deep = isinstance(error, RecursionError) or "nesting depth" in str(error)  # of Python, of libyaml
+        raise ValueError("it is nested too deeply" if is_deep else str(error)) from error
     if size > _LARGEST:
         raise ValueError(f"its aliases stand for {size:.2g} values")
     return content

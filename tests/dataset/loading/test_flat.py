@@ -283,7 +283,7 @@ def test_memory_does_not_grow_with_the_log(few: int, many: int, batches: int, tm
         paths = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
         code = PEAK.format(paths=paths, batches=batches)
         command = [sys.executable, "-c", code, str(folder)]
-        run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=3600)
+        run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=many // 10_000)
         peaks.append(json.loads(run.stdout.splitlines()[-1]))
         print(f"{rows} behaviours: build and reading take {[round(peak / 1024) for peak in peaks[-1]]} MiB")
     for small, large in zip(*peaks, strict=True):

@@ -6,7 +6,6 @@ from typing import Any
 
 import made_workers
 import pytest
-from made import write_catalogues
 from made_float64 import train
 from made_workers import together
 from torch import Tensor, nn
@@ -21,13 +20,6 @@ PLAIN: dict[str, Any] = {
     "attention_activation": "ReLU",
     "aux_loss_alpha": 0,
 }
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_catalogues(folder)
-    return folder
 
 
 def own_statistics(patch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from fuxictr.pytorch.models import BaseModel
-from made import TWO, features, write_catalogues
+from made import TWO, features
 from made_float64 import batches, made
 from made_models import MODELS, POOLED, make_model, pooled_features
 from made_workers import together
@@ -26,13 +26,6 @@ CASES: dict[str, dict[str, Any]] = {
     "two sequences": {**TWO, "aux_negatives": "popularity"},
     "averaged": {"weight_averaging": "ema", "behaviour_dropout": 0.3, "embedding_learning_rate": 0.02},
 }
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_catalogues(folder)
-    return folder
 
 
 def train(
@@ -61,7 +54,7 @@ def train(
         (1, STEPS, ["regularised"]),
         (2, STEPS, ["regularised"]),
         (3, STEPS, ["regularised"]),
-        (3, 12, [case for case in CASES if case != "regularised"]),
+        (3, 20, [case for case in CASES if case != "regularised"]),
     ],
     ids=["one", "two", "three", "three, other settings"],
 )

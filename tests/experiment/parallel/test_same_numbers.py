@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from made import DEFAULTS, TWO, features, make_batch, make_feature_map, write_catalogues
+from made import DEFAULTS, TWO, features, make_batch, make_feature_map
 from made_float64 import SETTINGS, train
 from made_workers import together
 
@@ -16,15 +16,8 @@ from model_zoo.DIEN.src import DIEN
 
 REGULARIZED = {"embedding_regularizer": "l1_l2(0.001,0.01)", "net_regularizer": 0.01}
 STEPS = 60
-FEW = 12
-"""Every kind of batch twice."""
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_catalogues(folder)
-    return folder
+FEW = 20
+"""Every kind of batch three times."""
 
 
 CASES: dict[str, dict[str, Any]] = {
