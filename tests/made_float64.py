@@ -64,5 +64,6 @@ def train(
     trainer = Trainer(model, max_gradient_norm=1.0, technique=technique, workers=workers)
     model.train()
     torch.manual_seed(1)
+    technique.before_training(batches(steps))
     losses = [trainer.train_step(batch) for batch in batches(steps)]
     return losses, model.state_dict()

@@ -6,9 +6,9 @@ from fuxictr.pytorch.models import BaseModel
 
 from dien_fuxictr.common.errors import UserError
 
-from .training.batch_regularizer import BatchRegularizer, take_regularizer
 from .training.behaviour_dropout import BehaviourDropout
 from .training.embedding_reinit import EmbeddingReinit
+from .training.mini_batch_aware import MiniBatchAwareRegularizer, take_regularizer
 from .training.optimizers import set_embedding_rate
 from .training.sparse_tables import update_sparsely
 from .training.technique import Technique, Together
@@ -33,8 +33,8 @@ def prepare_training(model: BaseModel, params: dict[str, Any]) -> Together:
     Returns:
         What the trainer is to do besides.
     """
-    by_batch = params.get("embedding_regularization") == "batch"
-    regularizer = take_regularizer(model) if by_batch else None
+    is_aware = params.get("embedding_regularization") == "mini_batch_aware"
+    regularizer = take_regularizer(model) if is_aware else None
     if params.get("embedding_updates") == "sparse":
         update_sparsely(model)
     if params.get("embedding_learning_rate"):
@@ -43,7 +43,7 @@ def prepare_training(model: BaseModel, params: dict[str, Any]) -> Together:
     if params.get("behaviour_dropout"):
         parts.append(BehaviourDropout(model.feature_map, params["behaviour_dropout"]))
     if regularizer:
-        parts.append(BatchRegularizer(model, regularizer))
+        parts.append(MiniBatchAwareRegularizer(model, regularizer))
     if params.get("embedding_reinit") == "epoch":
         parts.append(EmbeddingReinit(model, params["seed"]))
     if params.get("weight_averaging") == "ema":

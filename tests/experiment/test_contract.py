@@ -132,7 +132,7 @@ def test_a_model_of_a_checkout_declares_no_types(monkeypatch):
         {"loss": "mse_loss"},
         {"aux_loss_alpha": [1, "0.5", 0], "aux_pretrain_epochs": 1},
         {"embedding_learning_rate": None, "weight_averaging": "none", "embedding_reinit": "epoch"},
-        {"embedding_learning_rate": "1e-4", "weight_averaging": "ema", "embedding_regularization": "batch"},
+        {"embedding_learning_rate": "1e-4", "weight_averaging": "ema", "embedding_regularization": "mini_batch_aware"},
         {"weight_averaging_decay": 0, "behaviour_dropout": 0.1},
         {"embedding_regularizer": "l1_l2(1e-3,0.1)"},
         {"monitor": {"AUC": 1, "logloss": -1}, "eval_steps": None, "monitor_mode": "min"},
@@ -160,7 +160,7 @@ def test_good_values(changes):
         ({"embedding_learning_rate": 0}, "embedding_learning_rate = 0 in a.yaml [X] must be a positive number or null"),
         (
             {"embedding_regularization": "rows"},
-            "embedding_regularization = 'rows' in a.yaml [X] must be table or batch",
+            "embedding_regularization = 'rows' in a.yaml [X] must be table or mini_batch_aware",
         ),
         ({"embedding_reinit": True}, "embedding_reinit = True in a.yaml [X] must be none or epoch"),
         ({"weight_averaging": "swa"}, "weight_averaging = 'swa' in a.yaml [X] must be none or ema"),

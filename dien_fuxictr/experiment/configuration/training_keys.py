@@ -94,7 +94,7 @@ TRAINING: dict[str, Any] = {
     "aux_pool": Literal["batch", "worker"],
     "batch_statistics": Literal["all", "worker"],
     "embedding_learning_rate": POSITIVE | None,
-    "embedding_regularization": Literal["table", "batch"],
+    "embedding_regularization": Literal["table", "mini_batch_aware"],
     "embedding_reinit": Literal["none", "epoch"],
     "weight_averaging": Literal["none", "ema"],
     "weight_averaging_decay": RATE,

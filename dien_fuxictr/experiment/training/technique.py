@@ -1,6 +1,6 @@
 """What changes a training beyond the optimizer's steps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -13,6 +13,13 @@ class Technique:
     What a technique knows of its own is in its state, or follows from the epoch and the global generators: a resumed
     run equals an uninterrupted one.
     """
+
+    def before_training(self, batches: Iterable[dict[str, Tensor]]) -> None:
+        """Before the first step of a run, or of what is left of one.
+
+        Args:
+            batches: of one epoch; the generators are afterwards as they were.
+        """
 
     def start_epoch(self, epoch: int) -> None:
         """Before the first step of an epoch, from 0."""
@@ -46,6 +53,11 @@ class Together(Technique):
 
     def __init__(self, parts: Sequence[Technique]) -> None:
         self.parts = parts
+
+    def before_training(self, batches: Iterable[dict[str, Tensor]]) -> None:
+        """Of each."""
+        for part in self.parts:
+            part.before_training(batches)
 
     def start_epoch(self, epoch: int) -> None:
         """Of each."""

@@ -122,6 +122,7 @@ class Trainer:
         if self._finished:
             logging.info("The run has finished: nothing to resume.")
         else:
+            self.technique.before_training(train_loader)
             with HeldBack() as self._signals:
                 self._train(train_loader, valid_loader, epochs)
             if not self.progress.saved_best:

@@ -22,7 +22,7 @@ SPARSE = {"embedding_updates": "sparse"}
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
     "regularised": {"embedding_regularizer": "l1_l2(0.001,0.01)", "net_regularizer": 0.01},
-    "regularised by the batch": {"embedding_regularization": "batch", "embedding_regularizer": 0.1},
+    "regularised where looked up": {"embedding_regularization": "mini_batch_aware", "embedding_regularizer": 0.1},
     "two sequences": {**TWO, "aux_negatives": "popularity"},
     "averaged": {"weight_averaging": "ema", "behaviour_dropout": 0.3, "embedding_learning_rate": 0.02},
 }
@@ -43,6 +43,7 @@ def train(
     trainer = Trainer(model, max_gradient_norm=1.0, technique=technique, workers=workers, tables=tables)
     model.train()
     torch.manual_seed(1)
+    technique.before_training(batches(steps))
     losses = [trainer.train_step(batch) for batch in batches(steps)]
     tables.write_weights(file.with_suffix(f".{workers.count}"))
     return losses, torch.load(file.with_suffix(f".{workers.count}"), weights_only=True)

@@ -25,7 +25,7 @@ CASES: dict[str, dict[str, Any]] = {
     "dense, regularised": REGULARIZED,
     "sparse": {"embedding_updates": "sparse"},
     "sparse, regularised": {"embedding_updates": "sparse", **REGULARIZED},
-    "regularised by the batch": {"embedding_regularization": "batch", "embedding_regularizer": 0.1},
+    "regularised where looked up": {"embedding_regularization": "mini_batch_aware", "embedding_regularizer": 0.1},
     "histories lose behaviours": {"behaviour_dropout": 0.3},
     "two sequences": {**TWO, "aux_negatives": "popularity"},
     "mixed negatives, in torch": {"aux_negatives": "mixed", "recurrence_backend": "torch"},
