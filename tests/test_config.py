@@ -135,7 +135,9 @@ def test_every_run_of_a_suite_has_a_configuration_that_is_allowed(name: str, tmp
 
 def test_every_data_set_entry_is_used() -> None:
     entries = [name for content in read_files(CONFIG, "dataset_config").values() for name in content]
-    assert {config.params["dataset_id"] for config in EXPERIMENTS.values()} == set(entries)
+    by_experiments = {config.params["dataset_id"] for config in EXPERIMENTS.values()}
+    by_suites = {read_suite(CONFIG, name).settings.get("dataset_id") for name in suite_files(CONFIG)} - {None}
+    assert by_experiments | by_suites == set(entries)
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,11 @@ NOT_RUN = {
         "python -m pytest -m full -rP tests/dataset/loading/test_flat.py -k memory"
     ],
     "stands for any folder": ["python audit_dataset.py FOLDER"],
-    "reads what an experiment on Beauty has built": ["python audit_dataset.py data/amazon_beauty"],
+    "reads what an experiment on Beauty has built": [
+        "python audit_dataset.py data/amazon_beauty",
+        "python -m dien_fuxictr.dataset.copy_samples data/amazon_beauty_last --copies 8 "
+        "--out data/amazon_beauty_last_copies",
+    ],
 }
 """Reason -> commands."""
 LISTED = list(itertools.chain(*NOT_RUN.values()))

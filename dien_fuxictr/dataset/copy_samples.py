@@ -1,0 +1,95 @@
+"""Several copies of a data set's samples as one larger set, whose users and items have nothing in common.
+
+    python -m dien_fuxictr.dataset.copy_samples data/amazon_beauty_last --copies 8 --out data/amazon_beauty_last_copies
+
+What there is to learn of an item is the same in a set of any number of copies, and so is the best AUC: what a
+training's settings score on many copies and on one says whether they carry over to larger data. Categories and other
+properties are common to all.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import polars as pl
+
+from dien_fuxictr.common.errors import UserError, exit_code
+
+from .samples.build import published
+from .samples.samples import Samples, save_info
+
+NAMED = ("user_id", "item_id", "item_history", "neg_item_history")
+"""Columns whose ids are another's in each copy."""
+
+
+def copied(samples: Samples, copies: int, seed: int = 2019) -> Samples:
+    """Copies of samples side by side.
+
+    Args:
+        samples: of any build.
+        copies: how many.
+        seed: of the order of the rows.
+
+    Returns:
+        Samples of whose ids each ends with the number of its copy, from 0.
+    """
+    height = samples.behaviours.height
+
+    def side_by_side(table: pl.DataFrame) -> pl.DataFrame:
+        places = [name for name in ("history_start", "behaviour") if name in table.columns]
+        named = [pl.col(name) for name in NAMED if name in table.columns]
+        return pl.concat(
+            table.with_columns(
+                *(pl.when(ids != "").then(ids + f"_{copy}").otherwise(ids) for ids in named),
+                *(pl.col(name) + copy * height for name in places),
+            )
+            for copy in range(copies)
+        )
+
+    splits = {
+        name: side_by_side(rows).sample(fraction=1, shuffle=True, seed=seed) for name, rows in samples.splits.items()
+    }
+    left_out = None if samples.left_out is None else side_by_side(samples.left_out)
+    info = {"options": samples.info["options"], "copies": copies}
+    return Samples(side_by_side(samples.behaviours), splits, info, left_out)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the folder of samples.
+
+    Args:
+        arguments: the command line without the program's name; None: the process's.
+
+    Returns:
+        Exit code, see `exit_code`.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m dien_fuxictr.dataset.copy_samples",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, help="a built data set, or samples")
+    parser.add_argument("--copies", type=int, default=8, metavar="N", help="default %(default)s")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new folder, for its samples/")
+    options = parser.parse_args(arguments)
+    if options.copies < 1:
+        parser.error(f"--copies = {options.copies} must be 1 or more")
+    return exit_code(lambda: _run(options.folder, options.copies, options.out / "samples"), "interrupted")
+
+
+def _run(folder: Path, copies: int, out: Path) -> int:
+    samples = Samples.load(folder / "samples" if (folder / "samples").is_dir() else folder)
+    if "options" not in samples.info:
+        raise UserError(f"{folder} is not what a build writes: samples.json is missing")
+    if out.exists():
+        raise UserError(f"{out} exists; give a new folder")
+    with published(out) as new:
+        made = copied(samples, copies)
+        made.save(new)
+        save_info(made.info, new)
+    print(f"Wrote {out}: {', '.join(f'{rows.height:,} {name}' for name, rows in made.splits.items())}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
