@@ -64,6 +64,7 @@ def train(
     trainer = Trainer(model, max_gradient_norm=1.0, technique=technique, workers=workers)
     model.train()
     torch.manual_seed(1)
-    technique.before_training(batches(steps))
-    losses = [trainer.train_step(batch) for batch in batches(steps)]
+    every = batches(steps)
+    technique.before_training(every)
+    losses = [trainer.train_step(batch) for batch in every]
     return losses, model.state_dict()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from fuxictr.pytorch.layers import FeatureEmbeddingDict
 from fuxictr.pytorch.models import BaseModel
 from made import DEFAULTS, SEQUENCES, features, make_feature_map
 
@@ -80,3 +81,9 @@ def make_model(name: str, spec: dict[str, dict] | None = None, seed: int = 0, **
                 for weight in layer.parameters():
                     weight.normal_()
     return model
+
+
+def tables_of(model: BaseModel) -> Any:
+    """The embedding layers of a model by their features."""
+    (layer,) = (layer for layer in model.modules() if isinstance(layer, FeatureEmbeddingDict))
+    return layer.embedding_layers

@@ -17,7 +17,7 @@ from pathlib import Path
 from dien_fuxictr.common.errors import UserError, exit_code
 
 from .samples.audit import audit, read_csv, table
-from .samples.samples import Samples
+from .samples.samples import Samples, samples_in
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,8 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(paths: list[Path]) -> int:
-    if len(paths) == 1 and (paths[0] / "samples").is_dir():  # a data set that run_expid.py has built
-        paths = [paths[0] / "samples"]
+    if len(paths) == 1:
+        paths = [samples_in(paths[0])]
     try:
         if len(paths) == 1 and (paths[0] / "train.csv").is_file() and not (paths[0] / "train.parquet").is_file():
             paths = [paths[0] / "train.csv", paths[0] / "test.csv"]

@@ -16,7 +16,7 @@ import polars as pl
 from dien_fuxictr.common.errors import UserError, exit_code
 
 from .samples.build import published
-from .samples.samples import Samples, save_info
+from .samples.samples import Samples, samples_in, save_info
 
 NAMED = ("user_id", "item_id", "item_history", "neg_item_history")
 """Columns whose ids are another's in each copy."""
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(folder: Path, copies: int, out: Path) -> int:
-    samples = Samples.load(folder / "samples" if (folder / "samples").is_dir() else folder)
+    samples = Samples.load(samples_in(folder))
     if "options" not in samples.info:
         raise UserError(f"{folder} is not what a build writes: samples.json is missing")
     if out.exists():

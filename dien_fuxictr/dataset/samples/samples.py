@@ -43,6 +43,12 @@ def save_info(info: dict, folder: Path) -> None:
     (folder / "samples.json").write_text(json.dumps(info, indent=2, default=str) + "\n")
 
 
+def samples_in(folder: Path) -> Path:
+    """The samples of a built data set's folder; any other folder itself."""
+    samples = folder / "samples"
+    return samples if samples.is_dir() else folder
+
+
 def latest_kept(folder: Path) -> int | None:
     """To how many of its latest behaviours a build cut each history of a folder; None where it is no build's.
 

@@ -43,8 +43,9 @@ def train(
     trainer = Trainer(model, max_gradient_norm=1.0, technique=technique, workers=workers, tables=tables)
     model.train()
     torch.manual_seed(1)
-    technique.before_training(batches(steps))
-    losses = [trainer.train_step(batch) for batch in batches(steps)]
+    every = batches(steps)
+    technique.before_training(every)
+    losses = [trainer.train_step(batch) for batch in every]
     tables.write_weights(file.with_suffix(f".{workers.count}"))
     return losses, torch.load(file.with_suffix(f".{workers.count}"), weights_only=True)
 
