@@ -34,7 +34,7 @@ class Trainer:
     """Fits a zoo model; the loop, the log lines and the keys are those of `BaseModel.fit`.
 
     Unlike the zoo: a loss or gradient that is not finite stops the run before the optimizer moves; a NaN metric is no
-    improvement; `eval_steps` beyond an epoch evaluates at its end; an interrupted run can be resumed, bit for bit;
+    improvement; `eval_steps` beyond the training evaluates at its end; an interrupted run can be resumed, bit for bit;
     weights of an earlier run are never taken for this one's; Adam's steps are fused.
 
     Args:
@@ -138,13 +138,13 @@ class Trainer:
 
     def _train(self, train_loader: Any, valid_loader: Any, epochs: int) -> None:
         steps_per_epoch = len(train_loader)
+        all_steps = steps_per_epoch * epochs
         self._eval_steps = self.model._eval_steps or steps_per_epoch
-        if self._eval_steps > steps_per_epoch:
+        if self._eval_steps > all_steps:
             logging.warning(
-                f"eval_steps={self._eval_steps} exceeds the {steps_per_epoch} steps of an epoch: "
-                "evaluating at the end of each epoch"
+                f"eval_steps={self._eval_steps} exceeds the {all_steps} steps of the training: evaluating at its end"
             )
-            self._eval_steps = steps_per_epoch
+            self._eval_steps = all_steps
         logging.info(f"Start training: {steps_per_epoch} batches/epoch")
         if self._rng is None:
             logging.info("************ Epoch=1 start ************")

@@ -73,6 +73,7 @@ def scripted(trainer: Trainer, monkeypatch, values: list[float]) -> None:
 SETTINGS = [
     {},
     {"eval_steps": 3},
+    {"eval_steps": 10},  # beyond an epoch
     {"monitor": {"AUC": 1, "logloss": -1}},
     {"monitor": "logloss", "monitor_mode": "min"},
     {"early_stop_patience": 1, "epochs": 6},
@@ -103,13 +104,15 @@ def test_weights_and_log_equal_the_zoos_loop(parts, caplog, settings):
     assert results[0][1] == results[1][1]
 
 
-def test_eval_steps_beyond_the_epoch_evaluates_at_its_end_with_a_warning(parts, caplog):
+def test_eval_steps_beyond_the_training_evaluates_at_its_end_with_a_warning(parts, caplog):
     caplog.set_level(logging.INFO)
     model, train, valid = parts(eval_steps=500)
     Trainer(model).fit(train, valid, 2)
     messages = [record.getMessage() for record in caplog.records]
-    assert sum(message.startswith("Evaluation @epoch") for message in messages) == 2
-    assert "eval_steps=500 exceeds the 7 steps of an epoch: evaluating at the end of each epoch" in messages
+    assert [message for message in messages if message.startswith("Evaluation @epoch")] == [
+        "Evaluation @epoch 2 - batch 7: "
+    ]
+    assert "eval_steps=500 exceeds the 14 steps of the training: evaluating at its end" in messages
 
 
 def test_patience_stops_and_learning_rate_falls_on_a_plateau(parts, monkeypatch):
