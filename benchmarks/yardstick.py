@@ -18,7 +18,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from fuxictr.features import FeatureMap
-from fuxictr.pytorch.dataloaders import RankDataLoader
 from torch import Tensor
 from tqdm import tqdm
 
@@ -63,7 +62,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
     params = experiment.params
     sizes = _sizes(experiment.model.feature_map, params)
     train, valid = experiment.train_loaders()
-    test: Any = RankDataLoader(experiment.model.feature_map, stage="test", **params)
+    test = experiment.test_loader()
     prepare = partial(_prepared, sizes=sizes)
     rows: list[Row] = []
     notes: list[str] = []

@@ -213,8 +213,7 @@ class Experiment:
             evaluations["valid"] = evaluate(self.model, self._valid_loader, self.params["metrics"], self.workers)
         if self.params.get("test_data"):
             logging.info("******** Test evaluation ********")
-            loader: Any = RankDataLoader(self.model.feature_map, stage="test", **self.params)
-            evaluations["test"] = evaluate(self.model, loader, self.params["metrics"], self.workers)
+            evaluations["test"] = evaluate(self.model, self.test_loader(), self.params["metrics"], self.workers)
         return evaluations
 
     def predict(self, rows: Any) -> np.ndarray:
@@ -258,6 +257,11 @@ class Experiment:
         """Batches of the training data and of the validation data, None where there are none."""
         loaders: Any = RankDataLoader(self.model.feature_map, stage="train", **self.params)
         return loaders
+
+    def test_loader(self) -> Any:
+        """Batches of the test data."""
+        loader: Any = RankDataLoader(self.model.feature_map, stage="test", **self.params)
+        return loader
 
     def _build_model(self, in_blocks: bool = True) -> BaseModel:
         """With its tables in blocks, where the configuration says so; else each process has all rows."""
