@@ -14,20 +14,20 @@ from dien_fuxictr.experiment.training.sparse_tables import JointOptimizer
 def trained(model: nn.Module, optimizer: Optimizer, steps: int) -> list[torch.Tensor]:
     for step in range(steps):
         optimizer.zero_grad()
-        model(torch.linspace(-1, 1 + step, 3)).square().sum().backward()
+        model(torch.linspace(-1, 1 + step, 3, dtype=next(model.parameters()).dtype)).square().sum().backward()
         optimizer.step()
     return [parameter.detach().clone() for parameter in model.parameters()]
 
 
 @pytest.mark.parametrize("kind", [Adam, AdamW])
 def test_fused_steps_are_torchs_but_for_rounding(kind):
-    model = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
+    model = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)).double()
     other = copy.deepcopy(model)
     optimizer = kind(other.parameters(), lr=0.1)
     fuse(optimizer)
     assert [group["fused"] for group in optimizer.param_groups] == [True]
     expected = trained(model, kind(model.parameters(), lr=0.1), steps=20)
-    torch.testing.assert_close(trained(other, optimizer, steps=20), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(trained(other, optimizer, steps=20), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_a_loaded_state_goes_on_as_it_began():
