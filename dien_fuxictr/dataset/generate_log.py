@@ -2,6 +2,7 @@
 
     python -m dien_fuxictr.dataset.generate_log    # writes data/industrial_log/log.parquet, the same for the same seed
     python -m dien_fuxictr.dataset.generate_log --evolution 0 --exposures 2 --out data/industrial_log/other.parquet
+    python -m dien_fuxictr.dataset.generate_log --evolution 0 0.5 1    # a log for each: log_evolution_0.5.parquet, ...
 
 No person, product or shop in it is real. The model, with the parameters evolution ε, drift δ and noise ν:
 
@@ -27,6 +28,7 @@ No person, product or shop in it is real. The model, with the parameters evoluti
 
 import argparse
 from dataclasses import dataclass, fields
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -148,18 +150,25 @@ def main(arguments: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for field in fields(World):
-        kind = int if isinstance(field.default, int) else float
-        parser.add_argument(f"--{field.name}", type=kind, default=field.default, help="default %(default)s")
+        kind, default = int if isinstance(field.default, int) else float, field.default
+        parser.add_argument(
+            f"--{field.name}", type=kind, nargs="+", metavar="X", default=[default], help=f"default {default}"
+        )
     parser.add_argument("--seed", type=int, default=2019, help="default %(default)s")
     parser.add_argument(
         "--out", type=Path, default=Path("data", "industrial_log", "log.parquet"), help="file; default %(default)s"
     )
     options = vars(parser.parse_args(arguments))
-    world = World(**{field.name: options[field.name] for field in fields(World)})
-    if mistake := world.mistake():
-        parser.error(mistake)
-    options["out"].parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(options["out"], generate(options["seed"], world).write_parquet)
+    names, out = [field.name for field in fields(World)], options["out"]
+    worlds = [World(*values) for values in product(*(options[name] for name in names))]
+    for world in worlds:
+        if mistake := world.mistake():
+            parser.error(mistake)
+    varied = [name for name in names if len(options[name]) > 1]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for world in worlds:
+        series = "".join(f"_{name}_{getattr(world, name):g}" for name in varied)
+        write_atomic(out.with_stem(out.stem + series), generate(options["seed"], world).write_parquet)
 
 
 if __name__ == "__main__":

@@ -128,12 +128,20 @@ def test_the_log_builds_and_passes_the_audit(tmp_path: Path) -> None:
     assert (samples.behaviours["neg_item_history"] != "").all()
 
 
+def test_a_series_is_a_log_for_each_value(tmp_path: Path) -> None:
+    main(["--users", "20", "30", "--noise", "0", "0.25", "--out", str(tmp_path / "log.parquet")])
+    names = ["log_users_20_noise_0", "log_users_20_noise_0.25", "log_users_30_noise_0", "log_users_30_noise_0.25"]
+    assert sorted(file.stem for file in tmp_path.iterdir()) == names
+    log = pl.read_parquet(tmp_path / "log_users_30_noise_0.25.parquet")
+    assert log.equals(generate(2019, World(users=30, noise=0.25)))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--evolution", "2"], "evolution is 2.0; it must be from 0 to 1"),
         (["--items", "50"], "items is 50; it must be 100 or more"),
-        (["--exposures", "0"], "exposures is 0; it must be 1 or more"),
+        (["--exposures", "8", "0"], "exposures is 0; it must be 1 or more"),
     ],
 )
 def test_wrong_parameters(
