@@ -10,6 +10,7 @@ from fuxictr.pytorch.models import BaseModel
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.names import nearest
+from dien_fuxictr.common.signals import HeldBack
 
 from .checkout import Checkout
 from .configuration.expressions import check_features
@@ -84,10 +85,12 @@ def build_model(model_class: type[BaseModel], feature_map: FeatureMap, params: d
     Raises:
         UserError: the constructor refuses a value.
     """
-    try:
-        model = model_class(feature_map, **params)
-    except (ValueError, NotImplementedError) as error:
-        raise UserError(f"{params['model_id']}: {' '.join(str(error).split())}") from error
+    with HeldBack() as signals:  # the zoo takes whatever comes while it makes the optimizer for an unknown name
+        try:
+            model = model_class(feature_map, **params)
+        except (ValueError, NotImplementedError) as error:
+            raise UserError(f"{params['model_id']}: {' '.join(str(error).split())}") from error
+    signals.raise_received()
     model.count_parameters()
     return model
 

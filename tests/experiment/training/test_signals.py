@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dien_fuxictr.common.signals import Terminated
+from dien_fuxictr.common.signals import Terminated, sigterm_raises
 from dien_fuxictr.experiment import open_experiment
 from dien_fuxictr.experiment.report import Report, read_curve
 from dien_fuxictr.experiment.training import checkpoint, trainer
@@ -134,6 +134,17 @@ def test_as_the_next_epoch_begins(workspace, whole, monkeypatch):
             run.fit()
     assert steps_saved(workspace) == (7, 2)
     assert_equal(weights_of_the_resumed(workspace), whole)
+
+
+def test_while_the_zoo_makes_the_optimizer(workspace, monkeypatch):
+    class Late(torch.optim.Adam):
+        def __init__(self, *arguments, **keywords):
+            os.kill(os.getpid(), signal.SIGTERM)
+            super().__init__(*arguments, **keywords)
+
+    monkeypatch.setattr(torch.optim, "Adam", Late)
+    with sigterm_raises(), pytest.raises(Terminated):
+        open_experiment("Tiny_test", set=SETTINGS).fit()
 
 
 def test_before_the_first_step_nothing_is_saved_and_an_earlier_runs_files_stay(workspace, monkeypatch):
