@@ -88,7 +88,7 @@ def _draw_panel(figure: Any, axes: Any, panel: Panel, study: Study, x: str) -> N
     if panel.zero:
         axes.axhline(0, color="0.35", linewidth=1, label=f"{panel.zero}: 0")
     axes.set_title(panel.title, loc="left", fontsize=10)
-    axes.set_xlabel(x.removeprefix(PREFIX))
+    axes.set_xlabel(f"{x.removeprefix(PREFIX)} {_beginning(values)}".strip())
     axes.set_ylabel(fill(panel.label, LINE, break_long_words=False))
     axes.grid(axis="y", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -108,7 +108,7 @@ def _is_number(value: Any) -> bool:
 def _axis(axes: Any, values: Sequence[Any]) -> list[float]:
     """Scale and ticks of the x axis; where each value is on it."""
     if not all(map(_is_number, values)):
-        axes.set_xticks(range(len(values)), [_text(value) for value in values])
+        axes.set_xticks(range(len(values)), [_text(value).removeprefix(_beginning(values)) for value in values])
         return [float(place) for place in range(len(values))]
     above = [value for value in values if value > 0]
     if len(above) > 1 and above[0] * DECADES <= above[-1] and values[0] >= 0:
@@ -119,6 +119,12 @@ def _axis(axes: Any, values: Sequence[Any]) -> list[float]:
     axes.set_xticks(values, [_text(value) for value in values])
     axes.set_xticks([], minor=True)
     return [float(value) for value in values]
+
+
+def _beginning(values: Sequence[Any]) -> str:
+    """What the names of a series of files have in common: `noise_` of logs/noise_0.1.csv and logs/noise_0.3.csv."""
+    found = {"".join(_text(value).rpartition("_")[:2]) if "/" in str(value) else "" for value in values}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _text(value: Any) -> str:

@@ -140,7 +140,8 @@ def test_a_monitor_of_which_less_is_better(tmp_path: Path) -> None:
         (["popularity", "in_batch"], "linear", [0, 1], ["popularity", "in_batch"]),
         ([True, False], "linear", [0, 1], ["True", "False"]),
         ([[200, 80], [64]], "linear", [0, 1], ["200, 80", "64"]),
-        (["logs/noise_0.5.csv", "logs/noise_1.csv"], "linear", [0, 1], ["noise_0.5", "noise_1"]),
+        (["logs/a_noise_0.5.csv", "logs/a_noise_0.csv"], "linear", [0, 1], ["0.5", "0"]),
+        (["logs/noise.csv", "logs/noise_1.csv"], "linear", [0, 1], ["noise", "noise_1"]),
     ],
 )
 def test_the_axis_is_by_the_values(
@@ -152,3 +153,9 @@ def test_the_axis_is_by_the_values(
     assert axes.get_xscale() == scale and list(axes.get_xticks()) == places
     assert [tick.get_text() for tick in axes.get_xticklabels()] == texts
     assert lines(drawn[0])["DIEN, kind a"][0] == places
+
+
+def test_what_the_files_of_a_series_have_in_common_is_beside_the_axis(drawn: list[Figure], tmp_path: Path) -> None:
+    made, rows = study(["logs/a_noise_0.5.csv", "logs/a_noise_0.csv"])
+    draw_study(made, panels_of(made, rows, {}), tmp_path)
+    assert drawn[0].axes[1].get_xlabel() == "k a_noise_"
