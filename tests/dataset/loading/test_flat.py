@@ -245,19 +245,18 @@ import itertools, json, sys, threading, time
 sys.path[:0] = {paths}
 from pathlib import Path
 from test_flat import built_from, loader_of
-peak = 0
+taken = []
 def watch():
-    global peak
     while True:
         with open("/proc/self/status") as status:
-            peak = max(peak, next(int(line.split()[1]) for line in status if line.startswith("RssAnon")))
+            taken.append(next(int(line.split()[1]) for line in status if line.startswith("RssAnon")))
         time.sleep(0.005)
 threading.Thread(target=watch, daemon=True).start()
 params = built_from(Path(sys.argv[1]))
-building, peak = peak, 0
+built = len(taken)
 for _ in itertools.islice(loader_of(params, shuffle=True, batch_size=1024, trim_histories=True), {batches}):
     pass
-print(json.dumps([building, peak]))
+print(json.dumps([max(taken[:built]), max(taken[built:])]))
 """
 
 
