@@ -87,8 +87,6 @@ NOT_RUN = {
         ),
         "python run_comparison.py --suite amazon --expids DIN_amazon --workers 2",
         "python run_comparison.py --expids DIEN_amazon DIN_amazon GRUAttention_amazon --seeds 5 --base DIN_amazon",
-        "python run_comparison.py --expids EmbeddingMLP_amazon_beauty WideDeep_amazon_beauty PNN_amazon_beauty "
-        "DIN_amazon_beauty GRUAttention_amazon_beauty DIEN_amazon_beauty --seeds 3 --workers 2",
         "python run_comparison.py --dataset my_clicks --seeds 3 --workers 2",
         "python run_comparison.py --config config/rocket_launching --dataset amazon --seeds 5 --workers 2 "
         "--out comparisons/rocket_amazon",
@@ -99,7 +97,7 @@ NOT_RUN = {
         "python run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 10 --gpu -1 -1",
         *(
             f"python run_param_tuner.py --config config/tuner/{name}.yaml --search tpe --trials {trials} --gpu -1 -1"
-            for name, trials in {"beauty_last": 15, "beauty_last_kin": 5, "beauty": 15}.items()
+            for name, trials in {"beauty_last": 15, "beauty_last_kin": 5, "beauty": 15, "beauty_kin": 5}.items()
         ),
         "python run_param_tuner.py --config config/tuner/movielens.yaml --search tpe --trials 15 --gpu -1 -1 "
         "--set build.targets_per_user=16",
