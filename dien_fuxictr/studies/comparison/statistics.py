@@ -41,19 +41,20 @@ class WeightedAUC:
     """
 
     def __init__(self, label: np.ndarray, score: np.ndarray) -> None:
-        self.order = np.argsort(score, kind="stable")
-        ordered = score[self.order]
-        self.starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-        self.positive = label[self.order] == 1
+        order = np.argsort(score, kind="stable")
+        is_positive = label[order] == 1
+        self.positive, self.negative = order[is_positive], order[~is_positive]
+        self.below = np.searchsorted(score[self.negative], score[self.positive], side="left")
+        self.not_above = np.searchsorted(score[self.negative], score[self.positive], side="right")
 
     def __call__(self, weight: np.ndarray) -> np.ndarray:
-        """weight: (R, N), one weighting a row. Returns (R,); NaN where one class has no weight."""
-        weight = weight[:, self.order]
-        positive = np.add.reduceat(weight * self.positive, self.starts, axis=1)
-        negative = np.add.reduceat(weight * ~self.positive, self.starts, axis=1)
-        below = negative.cumsum(axis=1) - negative
+        """weight: (R, N), one weighting a row; several times as fast where it is the transpose of a contiguous (N, R).
+        Returns (R,); NaN where one class has no weight."""
+        positive, negative = weight.T[self.positive], weight.T[self.negative]
+        up_to = np.pad(negative.cumsum(axis=0, dtype=weight.dtype), ((1, 0), (0, 0)))
+        won = np.einsum("nr,nr->r", positive, up_to[self.below] + up_to[self.not_above], dtype=np.float64) / 2
         with np.errstate(invalid="ignore"):
-            return (positive * (below + negative / 2)).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
+            return won / (positive.sum(axis=0) * up_to[-1])
 
 
 def auc_draws(
@@ -76,7 +77,7 @@ def auc_draws(
     aucs = []
     for start in range(0, draws, CHUNK):
         drawn = rng.multinomial(users, np.full(users, 1 / users), size=min(CHUNK, draws - start))
-        weight = drawn[:, number].astype(np.float64)
+        weight = drawn.T.astype(np.int32)[number].T
         aucs.append([auc(weight) for auc in systems])
     return np.concatenate(aucs, axis=1)
 
