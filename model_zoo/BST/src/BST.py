@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from model_zoo.DIEN.src.fields import Field
 from model_zoo.DIEN.src.keywords import check_activations, check_choice, check_rates, check_sizes
 from model_zoo.parts.history import HistoryEmbedding
+from model_zoo.parts.length_groups import in_length_groups
 from model_zoo.parts.reverse import reverse_steps
 from model_zoo.parts.score_mlp import ScoreMLP
 from model_zoo.parts.transformer_block import check_heads
@@ -132,5 +133,5 @@ class BST(BaseModel):
             behaviours, mask = history.padded()
             newest_first = reverse_steps(behaviours, mask)
             steps = torch.cat([history.target.unsqueeze(1), newest_first], dim=1)
-            parts.append(transformer(steps, F.pad(mask, (1, 0), value=True)))
+            parts.append(in_length_groups(transformer, F.pad(mask, (1, 0), value=True), [steps]))
         return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}

@@ -54,8 +54,8 @@ class BehaviorTransformer(nn.Module):
             for _ in range(num_blocks)
         )
 
-    def forward(self, steps: Tensor, mask: Tensor) -> Tensor:
-        """steps: (B, L, input_size), mask: (B, L) bool, True at place 0. Returns (B, output_size)."""
+    def forward(self, mask: Tensor, steps: Tensor) -> Tensor:
+        """mask: (B, L) bool, True at place 0, steps: (B, L, input_size). Returns (B, output_size)."""
         if self.positions is not None:
             positions = self.positions[: steps.size(1)].expand(len(steps), -1, -1)
             steps = torch.cat([steps, positions], dim=-1)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from model_zoo.DIEN.src.fields import Field
 from model_zoo.DIEN.src.keywords import check_activations, check_rates, check_sizes
 from model_zoo.parts.history import HistoryEmbedding
+from model_zoo.parts.length_groups import in_length_groups
 from model_zoo.parts.score_mlp import ScoreMLP
 from model_zoo.parts.transformer_block import check_heads
 
@@ -86,8 +87,9 @@ class DSIN(BaseModel):
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
-        parts = [
-            sessions(*history.padded(), history.packing.pad(history.times), history.target)
-            for history, sessions in zip(histories, self.sessions, strict=True)
-        ]
+        parts = []
+        for history, sessions in zip(histories, self.sessions, strict=True):
+            behaviours, mask = history.padded()
+            steps = [behaviours, history.packing.pad(history.times)]
+            parts.append(in_length_groups(sessions, mask, steps, [history.target]))
         return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}

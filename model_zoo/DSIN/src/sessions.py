@@ -58,8 +58,8 @@ class SessionInterests(nn.Module):
         self.interaction_attention = InterestAttention(2 * size, target_size)
         self.output_size = 3 * size
 
-    def forward(self, behaviours: Tensor, mask: Tensor, times: Tensor, target: Tensor) -> Tensor:
-        """behaviours: (B, T, D), mask and times: (B, T), target: (B, D_a). Returns [U^I, U^H], (B, 3D)."""
+    def forward(self, mask: Tensor, behaviours: Tensor, times: Tensor, target: Tensor) -> Tensor:
+        """mask: (B, T), behaviours: (B, T, D), times: (B, T), target: (B, D_a). Returns [U^I, U^H], (B, 3D)."""
         sessions = segments_of(times, mask)
         steps = self.block(behaviours + self.bias_encoding(sessions, mask), self.visible(sessions, mask))
         interests = sessions.mean(steps, mask)
