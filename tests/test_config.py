@@ -21,7 +21,15 @@ ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "config"
 ROCKET = CONFIG / "rocket_launching"
 MODELS = read_files(CONFIG, "model_config")
-SEARCHED = ("learning_rate", "batch_size", "net_dropout", "embedding_regularizer", "aux_loss_alpha", "weight_averaging")
+SEARCHED = (
+    "learning_rate",
+    "batch_size",
+    "net_dropout",
+    "embedding_regularizer",
+    "aux_loss_alpha",
+    "weight_averaging",
+    "epochs",
+)
 """What validation chose, by a search or by a study."""
 EXPERIMENTS = {expid: load_config(CONFIG, expid) for entries in MODELS.values() for expid in entries if expid != BASE}
 
