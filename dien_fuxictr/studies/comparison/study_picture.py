@@ -19,6 +19,8 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#b0478f", "#c98a00", "#3fa7dc", "#7a
 """Those of page.css."""
 DECADES = 10
 """From this ratio of the largest to the smallest value on the axis is logarithmic."""
+CROWDED = 25
+"""From this ratio of the whole axis to the smallest gap its values stand side by side, evenly."""
 SIZE = (5, 3.8)
 """Inches of a panel."""
 ROW = 0.19
@@ -107,11 +109,12 @@ def _is_number(value: Any) -> bool:
 
 def _axis(axes: Any, values: Sequence[Any]) -> list[float]:
     """Scale and ticks of the x axis; where each value is on it."""
-    if not all(map(_is_number, values)):
+    above = [value for value in values if _is_number(value) and value > 0]
+    is_logarithmic = len(above) > 1 and above[0] * DECADES <= above[-1]
+    if not all(map(_is_number, values)) or (not is_logarithmic and _are_crowded(values)):
         axes.set_xticks(range(len(values)), [_text(value).removeprefix(_beginning(values)) for value in values])
         return [float(place) for place in range(len(values))]
-    above = [value for value in values if value > 0]
-    if len(above) > 1 and above[0] * DECADES <= above[-1] and values[0] >= 0:
+    if is_logarithmic and values[0] >= 0:
         if values[0] == 0:
             axes.set_xscale("symlog", linthresh=above[0], linscale=0.5)
         else:
@@ -119,6 +122,12 @@ def _axis(axes: Any, values: Sequence[Any]) -> list[float]:
     axes.set_xticks(values, [_text(value) for value in values])
     axes.set_xticks([], minor=True)
     return [float(value) for value in values]
+
+
+def _are_crowded(values: Sequence[float]) -> bool:
+    """Whether the smallest gap, as of 0.99, 0.997 and 0.999 beside 0, is too small a part of the axis to be seen."""
+    gaps = np.diff(np.array(values, float))
+    return len(gaps) > 0 and bool(gaps.min() * CROWDED < gaps.sum())
 
 
 def _beginning(values: Sequence[Any]) -> str:

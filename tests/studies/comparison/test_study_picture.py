@@ -137,6 +137,7 @@ def test_a_monitor_of_which_less_is_better(tmp_path: Path) -> None:
         ([0.1, 1, 10], "log", [0.1, 1, 10], ["0.1", "1", "10"]),
         ([10, 0, 0.1, 1], "symlog", [0, 0.1, 1, 10], ["0", "0.1", "1", "10"]),
         ([1, 2, 8], "linear", [1, 2, 8], ["1", "2", "8"]),
+        ([0.999, 0, 0.97, 0.99], "linear", [0, 1, 2, 3], ["0", "0.97", "0.99", "0.999"]),
         (["popularity", "in_batch"], "linear", [0, 1], ["popularity", "in_batch"]),
         ([True, False], "linear", [0, 1], ["True", "False"]),
         ([[200, 80], [64]], "linear", [0, 1], ["200, 80", "64"]),
