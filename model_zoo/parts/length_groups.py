@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-GROUP_ROWS = 64  # measured on Beauty's histories; fewer cost calls, more cost padding
+GROUP_ROWS = 64  # measured on histories of 9 on average, 100 at most; fewer cost calls, more cost padding
 
 
 def in_length_groups(
