@@ -6,12 +6,14 @@ whichever of them is asked adds up all. What a dead one has counted stays, its g
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from .request import Inputs
 
@@ -45,7 +47,7 @@ class Metrics:
         self._of_all = registry
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             self._of_all = CollectorRegistry()
-            MultiProcessCollector(self._of_all)
+            self._of_all.register(_Counted(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -83,3 +85,22 @@ class Metrics:
     def text(self) -> bytes:
         """All of it, of all workers."""
         return generate_latest(self._of_all)
+
+
+class _Counted(Collector):
+    """What all workers have counted.
+
+    A worker's file is empty at first, and stays so where the worker is killed just then; the `collect` of
+    `MultiProcessCollector` fails at such a file (https://github.com/prometheus/client_python/issues/1199).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        files = []
+        for file in self._folder.glob("*.db"):
+            with suppress(FileNotFoundError):  # a dead worker's gauges
+                if file.stat().st_size:
+                    files.append(str(file))
+        return MultiProcessCollector.merge(files)

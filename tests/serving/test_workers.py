@@ -120,6 +120,13 @@ def workers(server: Server) -> list[int]:
     return [int(pid) for pid in children.split()]
 
 
+def counted_in(server: Server) -> Path:
+    """The folder in which its workers count."""
+    pid = workers(server)[0]
+    (folder,) = (each for each in Path(gettempdir()).glob("run_serve-*") if any(each.glob(f"*_{pid}.db")))
+    return folder
+
+
 def sockets(pid: int) -> int:
     """Open connections of a process, and those sockets that it always has."""
     count = 0
@@ -186,6 +193,11 @@ def before(server: Server) -> float:
     return server.metric(TOTAL)
 
 
+def test_a_worker_that_was_killed_before_it_counted(server: Server, before: float) -> None:
+    (counted_in(server) / "counter_1.db").touch()
+    assert server.metric(TOTAL) == before
+
+
 def test_a_worker_that_is_killed(server: Server, site: Path, before: float, callers: list[Caller]) -> None:
     digest = open_bundle(site / "a").digest
     wait_until(lambda: all(len(caller.answers) > 4 for caller in callers))
@@ -222,9 +234,7 @@ def test_it_answers_what_is_in_flight_and_leaves_nothing(server: Server, request
         connection.endheaders(body[:10])
     wait_until(lambda: server.metric("in_flight") == len(slow))
     pids = workers(server)
-    folders = set(Path(gettempdir()).glob("run_serve-*"))
-    held = [folder for folder in folders if any(folder.glob(f"*_{pids[0]}.db"))]
-    assert len(held) == 1
+    held = counted_in(server)
     server.process.send_signal(signal.SIGTERM)
     time.sleep(0.5)
     with pytest.raises(OSError):
@@ -239,4 +249,4 @@ def test_it_answers_what_is_in_flight_and_leaves_nothing(server: Server, request
         r"WARNING:root:worker process \d+ has ended with SIGKILL; another one starts in 1 s\n",
         errors,
     )
-    assert not held[0].exists() and all(map(has_ended, pids))
+    assert not held.exists() and all(map(has_ended, pids))
