@@ -1,0 +1,193 @@
+"""Resumption of a training: exact, or one clear line."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from made_training import Interrupt, assert_equal, interrupt, interrupted, scripted, weights
+
+from dien_fuxictr.common.errors import TrainingError, UserError
+from dien_fuxictr.experiment.training.trainer import Trainer
+
+
+@pytest.mark.parametrize("every", [0.0, 1e9], ids=["written each step", "written at evaluations"])
+@pytest.mark.parametrize("at", [1, 2, 4, 7, 10, 20])
+def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(parts, at, every):
+    settings = {"eval_steps": 3, "net_dropout": 0.4, "learning_rate": 0.1}
+    model, train, valid = parts(**settings)
+    whole = Trainer(model)
+    whole.fit(train, valid, 3)
+    expected, stopping = weights(model), whole.progress.stopping_steps
+    generators = (torch.rand(3), np.random.rand(3), random.random())
+    whole.best_path.unlink()
+    whole.resume_file.path.unlink()
+
+    model, train, valid = parts(**settings)
+    trainer = Trainer(model, checkpoint_seconds=every)
+    interrupted(trainer, at)
+    with pytest.raises(Interrupt):
+        trainer.fit(train, valid, 3)
+
+    model, train, valid = parts(**settings, seed=99)
+    resumed = Trainer(model, checkpoint_seconds=every)
+    if not resumed.resume_file.path.exists():
+        assert every > 0 and at <= 3
+        return
+    resumed.resume()
+    assert 0 < resumed.progress.total_steps <= at
+    resumed.fit(train, valid, 3)
+    assert_equal(weights(model), expected)
+    assert resumed.progress.stopping_steps == stopping and resumed.progress.total_steps == 21
+    again = (torch.rand(3), np.random.rand(3), random.random())
+    assert torch.equal(generators[0], again[0]) and np.array_equal(generators[1], again[1])
+    assert generators[2] == again[2]
+
+
+def test_resume_after_early_stop_trains_no_more(parts, monkeypatch):
+    model, train, valid = parts(early_stop_patience=1)
+    trainer = Trainer(model)
+    with monkeypatch.context() as patch:
+        scripted(trainer, patch, [0.7, 0.6])
+        patch.setattr(
+            "dien_fuxictr.experiment.training.checkpoint.load_weights", lambda *_: (_ for _ in ()).throw(Interrupt)
+        )
+        with pytest.raises(Interrupt):
+            trainer.fit(train, valid, 9)
+    model, train, valid = parts(early_stop_patience=1)
+    trainer = Trainer(model)
+    trainer.resume()
+    trainer.fit(train, valid, 9)
+    assert trainer.progress.total_steps == 14
+
+
+@pytest.mark.parametrize("of_an_earlier_version", [False, True])
+def test_finished_run_leaves_a_small_mark_and_its_weights(parts, of_an_earlier_version):
+    model, train, valid = parts()
+    trainer = Trainer(model)
+    trainer.fit(train, valid, 1)
+    expected = weights(model)
+    mark = torch.load(trainer.resume_file.path, weights_only=True)
+    assert set(mark) == {"finished", "config", "progress"}
+    if of_an_earlier_version:
+        del mark["progress"]
+        torch.save(mark, trainer.resume_file.path)
+    rows = trainer.progress.train_rows
+    model, train, valid = parts(seed=3)
+    trainer = Trainer(model)
+    trainer.resume()
+    trainer.fit(train, valid, 1)
+    assert_equal(weights(model), expected)
+    assert trainer.progress.train_rows == (0 if of_an_earlier_version else rows)
+
+
+def test_resume_needs_a_state_of_the_same_configuration(parts):
+    model, train, valid = parts()
+    with pytest.raises(UserError, match="nothing to resume"):
+        Trainer(model).resume()
+    Trainer(model, config={"learning_rate": 0.1, "gpu": 0, "gone": 1}).fit(train, valid, 1)
+    with pytest.raises(UserError, match=r"differs in gone \(1 -> absent\), learning_rate \(0.1 -> 0.2\)$"):
+        Trainer(model, config={"learning_rate": 0.2, "gpu": 1}).resume()
+    Trainer(model, config={"learning_rate": 0.1, "gpu": 1, "verbose": 3, "gone": 1}).resume()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": None}, "is not a resume state"),
+        ({"config": 3}, "is not a resume state"),
+        ({"progress": {"steps": 3}}, "is not a resume state of this version: .*'steps'"),
+        ({"optimizer": {"state": {}, "param_groups": []}}, "does not fit the optimizer: loaded state dict has a diff"),
+        ({"model": {"more": 1}}, "does not fit the model"),
+    ],
+    ids=str,
+)
+def test_a_state_that_is_none_is_one_line(parts, change, message):
+    model, train, valid = parts()
+    interrupting = Trainer(model)
+    interrupted(interrupting, 8)
+    with pytest.raises(Interrupt):
+        interrupting.fit(train, valid, 2)
+    path = interrupting.resume_file.path
+    torch.save({**torch.load(path, weights_only=True), **change}, path)
+    with pytest.raises(UserError, match=message):
+        Trainer(parts()[0]).resume()
+
+
+@pytest.mark.parametrize("key", ["batch_size", "seed", "num_threads", "epochs", "metrics"])
+def test_what_changes_the_result_may_not_change(parts, key):
+    model, train, valid = parts()
+    Trainer(model, config={key: 1}).fit(train, valid, 1)
+    with pytest.raises(UserError, match=rf"differs in {key} \(1 -> 2\)$"):
+        Trainer(model, config={key: 2}).resume()
+
+
+def test_weights_that_are_newer_than_the_state_are_still_this_runs(parts, monkeypatch):
+    """Killed between the two, and on a GPU the repeated evaluation need not be as good again."""
+    model, train, valid = parts(early_stop_patience=1)
+    killed = Trainer(model)
+    with monkeypatch.context() as patch:
+        scripted(killed, patch, [0.6, 0.7])
+        write = killed._write_state
+        patch.setattr(killed, "_write_state", lambda: interrupt() if killed.progress.epoch else write())
+        with pytest.raises(Interrupt):
+            killed.fit(train, valid, 9)
+    model, train, valid = parts(early_stop_patience=1)
+    resumed = Trainer(model)
+    resumed.resume()
+    scripted(resumed, monkeypatch, [0.5])
+    resumed.fit(train, valid, 9)
+    assert resumed.progress.total_steps == 14
+
+
+def test_an_older_runs_state_is_gone_before_new_weights_are_there(parts, monkeypatch):
+    """A resume between the two would go on with that run and end with this one's weights."""
+    model, train, valid = parts()
+    Trainer(model).fit(train, valid, 1)
+    model, train, valid = parts()
+    killed = Trainer(model)
+    monkeypatch.setattr(killed, "_write_state", lambda: (_ for _ in ()).throw(Interrupt))
+    with pytest.raises(Interrupt):
+        killed.fit(train, valid, 1)
+    assert killed.best_path.exists() and not killed.resume_file.path.exists()
+
+
+def test_fresh_run_removes_the_old_resume_state_only_at_its_first_write(parts):
+    model, train, valid = parts()
+    first = Trainer(model)
+    first.fit(train, valid, 1)
+    model, train, valid = parts()
+    second = Trainer(model)
+    interrupted(second, 5)
+    with pytest.raises(Interrupt):
+        second.fit(train, valid, 1)
+    assert first.resume_file.path.exists() and first.best_path.exists()
+    model, train, valid = parts(fault="nan_evaluation", early_stop_patience=1)
+    with pytest.raises(TrainingError):
+        Trainer(model).fit(train, valid, 1)
+    assert not torch.load(first.resume_file.path, weights_only=True)["finished"]
+
+
+def test_zoo_parquet_loader_warns_on_resume(parts, caplog, monkeypatch):
+    from fuxictr.pytorch.dataloaders.parquet_dataloader import ParquetDataLoader
+
+    class Shuffled(ParquetDataLoader):
+        def __init__(self, loader):
+            self.loader, self.shuffle = loader, True
+
+        def __len__(self):
+            return len(self.loader)
+
+        def __iter__(self):
+            return iter(self.loader)
+
+    model, train, valid = parts()
+    trainer = Trainer(model, checkpoint_seconds=0)
+    interrupted(trainer, 3)
+    with pytest.raises(Interrupt):
+        trainer.fit(Shuffled(train), valid, 1)
+    assert "without the seed" not in caplog.text
+    trainer = Trainer(model)
+    trainer.resume()
+    trainer.fit(Shuffled(train), valid, 1)
+    assert "shuffles without the seed" in caplog.text
