@@ -227,3 +227,10 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     for name in [name for name in sys.modules if name.startswith("model_zoo.Tiny")]:
         monkeypatch.delitem(sys.modules, name)
     return workspace
+
+
+@pytest.fixture
+def trained(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> Workspace:
+    """After a run of its experiment, whose output is captured."""
+    assert workspace.run() == 0
+    return workspace

@@ -1,0 +1,177 @@
+"""What a run refuses: one line, exit code 2, and everything left alone."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from dien_fuxictr.experiment import Experiment
+
+
+def test_tensorboard_that_is_not_installed(bad, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert "pip install tensorboard" in bad("--tensorboard")
+
+
+def test_device_index_that_does_not_exist(trained, bad, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert "--gpu 2: there are 2 CUDA devices" in bad("--gpu", "2")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"net_dropuot": 0.1}, "unknown key 'net_dropuot' in config/model_config.yaml [Tiny_test]; did you mean"),
+        ({"metrics": ["AUC", "F1"]}, "metric 'F1' is unknown; allowed: AUC"),
+        ({"batch_size": 0}, "batch_size = 0"),
+        ({"fault": "value"}, "Tiny_test: fault must not be 'value'"),
+        ({"model": "Tny"}, "model 'Tny' is unknown; nearest: Tiny"),
+        ({"dataset_id": "tinny"}, "dataset_id 'tinny' is not in config; nearest: tiny"),
+        ({"dataset_id": "TBD"}, "template"),
+        ({"use_features": ["item", "itm"]}, "use_features: the data set has no feature 'itm'; there are item"),
+        ({"feature_specs": [{"name": ["itm"], "x": 1}]}, "feature_specs: the data set has no feature 'itm'"),
+        ({"group_id": "users"}, "group_id: the data set has no feature 'users'; there are user"),
+        ({"use_features": ["item"]}, "group_id: use_features leaves feature 'user' out"),
+    ],
+    ids=str,
+)
+def test_bad_settings_after_an_earlier_run(trained, bad, settings, message):
+    trained.write_configs({"Tiny_test": settings})
+    assert message in bad()
+
+
+def test_unknown_expid(trained, bad):
+    assert "expid 'Tiny_tset' is not in config; nearest: Tiny_test" in bad(expid="Tiny_tset")
+
+
+def test_strict_refuses_any_unknown_key(trained, bad, capsys):
+    trained.write_configs({"Tiny_test": {"remark": "x"}})
+    assert "unknown keys: remark" in bad("--strict")
+    assert trained.run() == 0
+    assert capsys.readouterr().err.count("WARNING") == 1
+
+
+def test_missing_data_file_lists_what_was_tried(trained, bad):
+    trained.write_configs({"Tiny_test": {}}, {"valid_data": "./data/none.npz"})
+    message = bad()
+    assert "valid_data: ./data/none.npz does not exist; tried" in message
+    assert str(trained.folder / "data" / "none.npz") in message
+    assert str(trained.folder / "config" / "data" / "none.npz") in message
+
+
+@pytest.mark.parametrize("fault", ["column", "vocabulary", "classes", "empty"])
+def test_bad_encoded_data(trained, bad, fault):
+    path = trained.folder / "data" / "tiny" / "valid.npz"
+    arrays = dict(np.load(path))
+    if fault == "column":
+        del arrays["item"]
+    elif fault == "vocabulary":
+        arrays["item"][3] = 32
+    elif fault == "classes":
+        arrays["label"][:] = 1
+    else:
+        arrays = {name: values[:0] for name, values in arrays.items()}
+    np.savez(path, **arrays)
+    assert "valid" in bad()
+
+
+def test_data_set_without_validation_data(workspace, bad):
+    workspace.write_configs({"Tiny_test": {}}, {"valid_data": None})
+    assert "no valid_data" in bad()
+
+
+def test_model_package_without_the_class_and_its_own_import_errors(workspace, bad, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+    package = workspace.folder / "model_zoo" / "Other" / "src"
+    package.mkdir(parents=True)
+    workspace.write_configs({"Tiny_test": {"model": "Other"}})
+    (package / "__init__.py").write_text("")
+    assert "model_zoo.Other.src has no class of that name" in bad()
+    sys.modules.pop("model_zoo.Other.src")
+    (package / "__init__.py").write_text("import a_package_that_is_not_there")
+    assert workspace.run() == 1
+    assert "ModuleNotFoundError in find_model: No module named 'a_package_that_is_not" in capsys.readouterr().err
+    assert "a_package_that_is_not_there" in (workspace.folder / "pytest.error.log").read_text()
+
+
+def test_feature_map_that_is_missing_or_of_another_data_set(workspace, bad):
+    path = workspace.folder / "data" / "tiny" / "feature_map.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "dataset_id": "other"}))
+    assert "other" in bad()
+    path.unlink()
+    assert "feature_map.json" in bad()
+
+
+@pytest.mark.parametrize("mode", ["--eval-only", "--resume"])
+def test_checkpoint_that_does_not_fit_is_broken_malicious_or_absent(trained, bad, mode):
+    name = ".model" if mode == "--eval-only" else ".resume"
+    path = trained.file(name)
+    original = path.read_bytes()
+    path.write_bytes(original[:200])
+    assert "is not readable" in bad(mode) or "is refused" in bad(mode)
+    torch.save({"w": shutil.rmtree}, path)
+    assert "is refused" in bad(mode)
+    path.unlink()
+    assert "does not exist" in bad(mode)
+    path.write_bytes(original)
+    trained.write_configs({"Tiny_test": {"hidden_units": [5]}})
+    message = "does not fit the model" if mode == "--eval-only" else "the configuration differs in hidden_units"
+    assert message in bad(mode)
+
+
+@pytest.mark.parametrize("output", ["--report", "results", "--out"])
+def test_what_cannot_be_written_ends_the_command_before_its_work(trained, bad, monkeypatch, output):
+    def works(*_, **__):
+        raise AssertionError("it has begun")
+
+    monkeypatch.setattr(Experiment, "prepare", works)
+    monkeypatch.setattr(Experiment, "predict", works)
+    (trained.folder / "file").touch()
+    if output == "results":
+        (trained.folder / "config.csv").unlink()
+        (trained.folder / "config.csv").mkdir()
+        assert "cannot write config.csv: it exists and is no file" in bad()
+    elif output == "--report":
+        assert "cannot write file/a/curve.jsonl: Not a directory" in bad("--report", "file/a")
+    else:
+        assert "cannot write file/scores.csv: Not a dir" in bad("--predict", "file", "--out", "file/scores.csv")
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "../{}/rows.csv", "link.csv", "hard.csv"])
+def test_scores_do_not_overwrite_their_rows(trained, bad, name):
+    rows = trained.folder / "rows.csv"
+    rows.write_text("item\n1\n")
+    (trained.folder / "link.csv").symlink_to(rows)
+    (trained.folder / "hard.csv").hardlink_to(rows)
+    out = name.format(trained.folder.name)
+    line = f"--out {out} is the file of --predict rows.csv: the scores need another one"
+    assert line in bad("--predict", "rows.csv", "--out", out)
+
+
+def test_an_index_below_that_of_the_cpu(trained, bad):
+    assert "--gpu -7: must be -1 for the CPU, or the index of a GPU" in bad("--gpu", "-7")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--gpu", "one"],
+        ["--out", "x.csv"],
+        ["--resume", "--eval-only"],
+        ["--predict"],
+        ["--unknown"],
+        ["--eval-only", "--report", "folder"],
+        ["--predict", "x.csv", "--report", "folder"],
+        ["--eval-only", "--tensorboard"],
+    ],
+    ids=str,
+)
+def test_wrong_command_line(workspace, capsys, arguments):
+    with pytest.raises(SystemExit) as error:
+        workspace.run(*arguments)
+    assert error.value.code == 2 and "usage: run_expid.py" in capsys.readouterr().err
