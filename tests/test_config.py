@@ -26,7 +26,9 @@ SEARCHED = (
     "batch_size",
     "net_dropout",
     "embedding_regularizer",
+    "embedding_regularization",
     "aux_loss_alpha",
+    "aux_num_negatives",
     "weight_averaging",
     "epochs",
 )
