@@ -24,6 +24,12 @@ def test_an_argument_is_read_back(value):
     assert setting(text) == ("key", value)
 
 
+def test_a_mapping_keeps_its_order():
+    """A finished run is found again by the text of its values."""
+    _, text = as_arguments({"key": [{"name": "item_id", "feature_encoder": None}]})
+    assert [*setting(text)[1][0]] == ["name", "feature_encoder"]
+
+
 def configs(folder: Path) -> list[dict]:
     return [json.loads(file.read_text())["config"] for file in sorted(folder.rglob("result.json"))]
 

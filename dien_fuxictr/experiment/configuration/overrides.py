@@ -48,5 +48,5 @@ def as_arguments(settings: dict[str, Any]) -> list[str]:
 
 
 def _as_text(value: Any) -> str:
-    text = yaml.dump(value, Dumper=ConfigDumper, default_flow_style=True, width=float("inf"))
+    text = yaml.dump(value, Dumper=ConfigDumper, default_flow_style=True, width=float("inf"), sort_keys=False)
     return text.removesuffix("...\n").rstrip("\n")
