@@ -97,7 +97,7 @@ NOT_RUN = {
         "python run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 10 --gpu -1 -1",
         *(
             f"python run_param_tuner.py --config config/tuner/{name}.yaml --search tpe --trials {trials} --gpu -1 -1"
-            for name, trials in {"beauty_last": 15, "beauty_last_kin": 5, "beauty": 15, "beauty_kin": 5}.items()
+            for name, trials in {"beauty_last": 15, "beauty_last_kin": 15, "beauty": 15, "beauty_kin": 5}.items()
         ),
         "python run_param_tuner.py --config config/tuner/movielens.yaml --search tpe --trials 15 --gpu -1 -1 "
         "--set build.targets_per_user=16",
