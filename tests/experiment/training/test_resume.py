@@ -49,9 +49,7 @@ def test_resume_after_early_stop_trains_no_more(parts, monkeypatch):
     trainer = Trainer(model)
     with monkeypatch.context() as patch:
         scripted(trainer, patch, [0.7, 0.6])
-        patch.setattr(
-            "dien_fuxictr.experiment.training.checkpoint.load_weights", lambda *_: (_ for _ in ()).throw(Interrupt)
-        )
+        patch.setattr("dien_fuxictr.experiment.training.checkpoint.load_weights", lambda *_: interrupt())
         with pytest.raises(Interrupt):
             trainer.fit(train, valid, 9)
     model, train, valid = parts(early_stop_patience=1)
@@ -146,7 +144,7 @@ def test_an_older_runs_state_is_gone_before_new_weights_are_there(parts, monkeyp
     Trainer(model).fit(train, valid, 1)
     model, train, valid = parts()
     killed = Trainer(model)
-    monkeypatch.setattr(killed, "_write_state", lambda: (_ for _ in ()).throw(Interrupt))
+    monkeypatch.setattr(killed, "_write_state", interrupt)
     with pytest.raises(Interrupt):
         killed.fit(train, valid, 1)
     assert killed.best_path.exists() and not killed.resume_file.path.exists()

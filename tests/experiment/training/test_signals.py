@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_training import assert_equal
 
 from dien_fuxictr.common.signals import Terminated, sigterm_raises
 from dien_fuxictr.experiment import open_experiment
@@ -59,10 +60,6 @@ class At:
 def weights_of_the_resumed(workspace) -> dict[str, torch.Tensor]:
     open_experiment("Tiny_test", set=SETTINGS).fit(resume=True)
     return checkpoint.load(workspace.file(".model"))
-
-
-def assert_equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
-    assert left.keys() == right.keys() and all(torch.equal(value, right[name]) for name, value in left.items())
 
 
 def steps_saved(workspace) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from made import DEFAULTS, SEQUENCES, features, make_batch, make_feature_map
 from made_models import tables_of
+from made_training import Interrupt, interrupted
 from torch import Tensor
 
 from dien_fuxictr.common.errors import UserError
@@ -62,10 +63,6 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 
 
-class Interrupt(Exception):
-    pass
-
-
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path, settings: dict[str, Any]) -> None:
     """Interrupted, with the state before it saved; and it is another run than without the key."""
@@ -76,14 +73,7 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path, se
     for at in (1, 3, 4, 8, 10):  # before, at and after evaluations and ends of epochs
         trainer = trainer_of(tmp_path, settings, checkpoint_seconds=0.0)
         torch.manual_seed(1)
-        step = trainer.train_step
-
-        def stopped(batch: dict[str, Tensor], trainer: Any = trainer, step: Any = step, at: int = at) -> float:
-            if trainer.progress.total_steps == at:
-                raise Interrupt
-            return step(batch)
-
-        trainer.train_step = stopped
+        interrupted(trainer, at)
         with pytest.raises(Interrupt):
             trainer.fit(BATCHES, VALID, EPOCHS)
         resumed = trainer_of(tmp_path, settings, checkpoint_seconds=0.0)
