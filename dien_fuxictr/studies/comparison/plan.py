@@ -2,7 +2,6 @@
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -163,20 +162,20 @@ def plan(
 
 
 def plan_suite(suite: Suite, config: Path, out: Path | None, settings: dict[str, Any]) -> Study:
-    """The runs of a suite: each experiment, once for each combination of its grid, over the folds or seeds.
+    """The runs of a suite: each experiment, once for each of its variations, over the folds or seeds.
 
     Fold k has the entry's seed + k, so that its noise is among that of the folds. `settings` win over the suite's.
 
     Raises:
-        UserError: as of `read_experiments`; a key of a grid that an experiment does not have.
+        UserError: as of `read_experiments`; a key to vary that an experiment does not have.
     """
     models, datasets = read_files(config, "model_config"), read_files(config, "dataset_config")
     out, settings = out or Path("comparisons", suite.name), suite.settings | settings
     systems: list[System] = []
-    for expid, grid in suite.grids.items():
-        _check_grid(grid, merge(models, datasets, config, expid, settings), suite, settings)
-        for values in product(*grid.values()):
-            variation = dict(zip(grid, values, strict=True))
+    for expid, variations in suite.variations.items():
+        entry = merge(models, datasets, config, expid, settings)
+        for variation in variations:
+            _check_variation(variation, entry, suite, settings)
             name = "_".join(
                 [expid, *(f"{key.removeprefix(PREFIX)}_{as_name(value)}" for key, value in variation.items())]
             )
@@ -194,16 +193,16 @@ def plan_suite(suite: Suite, config: Path, out: Path | None, settings: dict[str,
     return Study(suite.title, systems, base or suite.experiments[0], suite.against, True, suite.x)
 
 
-def _check_grid(grid: dict[str, list[Any]], base: Config, suite: Suite, settings: dict[str, Any]) -> None:
-    model_class = find_model(base.params["model"], base.params.get("zoo"))
-    for key in grid:
+def _check_variation(variation: dict[str, Any], entry: Config, suite: Suite, settings: dict[str, Any]) -> None:
+    model_class = find_model(entry.params["model"], entry.params.get("zoo"))
+    for key in variation:
         if key in settings:
             raise UserError(f"--set {key}: {key} is in vary of suite {suite.name}")
-        if not key.startswith(PREFIX) and key not in base.params and key not in known_keys(model_class):
-            close = nearest(key, base.params.keys() | known_keys(model_class))
+        if not key.startswith(PREFIX) and key not in entry.params and key not in known_keys(model_class):
+            close = nearest(key, entry.params.keys() | known_keys(model_class))
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise UserError(
-                f"suite {suite.name}: {base.params['model_id']} has no key {key!r} to vary; {hint}"
+                f"suite {suite.name}: {entry.params['model_id']} has no key {key!r} to vary; {hint}"
                 "vary may also be a mapping of experiments to the keys of each"
             )
 

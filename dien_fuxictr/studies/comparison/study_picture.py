@@ -79,11 +79,11 @@ def _draw_panel(figure: Any, axes: Any, panel: Panel, study: Study, x: str) -> N
         axes.minorticks_off()
     values = _values(study, x)
     places = dict(zip(map(repr, values), _axis(axes, values), strict=True))
-    every = {_label(system, x): x in system.variation for system in study.systems}
+    every = list(dict.fromkeys(_label(system, study, x) for system in study.systems))
     colors = {label: COLORS[number % len(COLORS)] for number, label in enumerate(every)}
     lines, levels = _lines(study, x, panel.values, places)
     for label, points in lines.items():
-        _draw_line(figure, axes, points, label, list(every).index(label) - (len(every) - 1) / 2, colors[label])
+        _draw_line(figure, axes, points, label, every.index(label) - (len(every) - 1) / 2, colors[label])
     for label, (value, low, high) in levels.items():
         axes.axhline(value, color=colors[label], linestyle="--", linewidth=1.4, label=label)
         axes.axhspan(low, high, color=colors[label], alpha=0.08, linewidth=0)
@@ -152,7 +152,7 @@ def _lines(
     for system in study.systems:
         if not (value := values.get(system.name)):
             continue
-        label = _label(system, x)
+        label = _label(system, study, x)
         if x in system.variation:
             lines.setdefault(label, []).append((places[repr(system.variation[x])], *value))
         else:
@@ -160,9 +160,23 @@ def _lines(
     return {label: sorted(points) for label, points in lines.items()}, levels
 
 
-def _label(system: System, x: str) -> str:
-    others = [f"{key.removeprefix(PREFIX)} {_text(value)}" for key, value in system.variation.items() if key != x]
+def _label(system: System, study: Study, x: str) -> str:
+    """Its experiment and what else it varies, but for what goes with x, as a batch size that grows with the rows."""
+    alike = [
+        other.variation for other in study.systems if other.experiment == system.experiment and x in other.variation
+    ]
+    others = [
+        f"{key.removeprefix(PREFIX)} {_text(value)}"
+        for key, value in system.variation.items()
+        if key != x and not _goes_with(key, x, alike)
+    ]
     return ", ".join([system.experiment, *others])
+
+
+def _goes_with(key: str, x: str, variations: Sequence[dict[str, Any]]) -> bool:
+    """Whether a key changes with x, and with nothing else."""
+    pairs = {(repr(variation[x]), repr(variation.get(key))) for variation in variations}
+    return len(pairs) == len({value for value, _ in pairs}) and len({of_key for _, of_key in pairs}) > 1
 
 
 def _draw_line(figure: Any, axes: Any, points: Points, label: str, aside: float, color: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ _KEYS: dict[str, Any] = {
     "against": str,
     "folds": whole(2),
     "seeds": whole(1),
-    "vary": _MAPPING,
+    "vary": described(_MAPPING | list[_MAPPING], "a mapping, or a list of mappings"),
     "settings": _MAPPING,
     "x": str,
     "results": described(str, "the path of a .csv file", must(lambda path: path.endswith(".csv"))),
@@ -40,9 +41,9 @@ class Suite:
         base, against: what others stand against, the second in a column of its own.
         folds: cuts of the users into test and training sets; None: runs differ in their seed only.
         seeds: runs of each experiment where there are no folds.
-        grids: experiment id -> key -> values; it is run for each combination.
+        variations: experiment id -> the settings of each of its rows.
         settings: in the place of the configuration's values.
-        x: a key of the grids, for the picture.
+        x: a key of the variations, for the picture.
         results: file to which each finished run adds a row.
     """
 
@@ -53,7 +54,7 @@ class Suite:
     against: str | None
     folds: int | None
     seeds: int
-    grids: dict[str, dict[str, list[Any]]]
+    variations: dict[str, list[dict[str, Any]]]
     settings: dict[str, Any]
     x: str | None
     results: Path | None
@@ -96,13 +97,14 @@ def read_suite(config: Path, name: str) -> Suite:
             raise UserError(f"{file}: {key} {content[key]} is none of the experiments: {', '.join(experiments)}")
     if "folds" in content and "seeds" in content:
         raise UserError(f"{file}: folds and seeds; a suite has one of them, and each fold a seed of its own")
-    settings, grids = content.get("settings", {}), _grids(content.get("vary", {}), experiments, file)
-    for what, keys in (("settings", settings), *(("vary", grid) for grid in grids.values())):
+    settings, variations = content.get("settings", {}), _variations(content.get("vary", {}), experiments, file)
+    varied = dict.fromkeys(key for of_one in variations.values() for variation in of_one for key in variation)
+    for what, keys in (("settings", settings), ("vary", varied)):
         if taken := [key for key in keys if key in _TAKEN]:
             raise UserError(f"{file}: {taken[0]} cannot be in {what}; seeds and folds are keys of the suite")
         if what == "vary" and (both := [key for key in keys if key in settings]):
             raise UserError(f"{file}: {both[0]} is in settings and in vary")
-    if "x" in content and not any(content["x"] in grid for grid in grids.values()):
+    if "x" in content and content["x"] not in varied:
         raise UserError(f"{file}: x {content['x']} is no key of vary")
     results = Path(content["results"]) if "results" in content else None
     return Suite(
@@ -113,7 +115,7 @@ def read_suite(config: Path, name: str) -> Suite:
         content.get("against"),
         content.get("folds"),
         content.get("seeds", 1),
-        grids,
+        variations,
         settings,
         content.get("x"),
         results,
@@ -134,17 +136,24 @@ def chosen_of(suite: Suite, expids: Sequence[str]) -> list[str]:
     return list(expids) or suite.experiments
 
 
-def _grids(vary: dict[str, Any], experiments: list[str], file: Path) -> dict[str, dict[str, list[Any]]]:
-    """The grid of each experiment: `vary` is one for all, or a mapping of experiments to grids."""
-    named = [key for key in vary if key in experiments]
+def _variations(vary: Any, experiments: list[str], file: Path) -> dict[str, list[dict[str, Any]]]:
+    """What each experiment varies: `vary` is for all, or a mapping of experiments to what each varies."""
+    named = [key for key in vary if key in experiments] if isinstance(vary, dict) else []
     if named and len(named) < len(vary):
         (other, *_) = [key for key in vary if key not in named]
-        raise UserError(f"{file}: vary has keys and experiments: {other}, {named[0]}; it is a grid, or one for each")
-    grids = {expid: vary.get(expid, {}) if named else vary for expid in experiments}
-    for grid in grids.values():
-        if not isinstance(grid, dict):
-            raise UserError(f"{file}: vary must map keys to lists of values, but has {shown(grid)}")
-        for key, values in grid.items():
-            if not isinstance(values, list) or not values:
-                raise UserError(f"{file}: {key} in vary must be a list of values, but is {shown(values)}")
-    return grids
+        raise UserError(f"{file}: vary has keys and experiments: {other}, {named[0]}; it is for all, or for each")
+    return {expid: _combinations(vary.get(expid, {}) if named else vary, file) for expid in experiments}
+
+
+def _combinations(varied: Any, file: Path) -> list[dict[str, Any]]:
+    """Those of a grid, key -> values, or a list that has them."""
+    if isinstance(varied, list) and varied and all(isinstance(one, dict) for one in varied):
+        return varied
+    if not isinstance(varied, dict):
+        raise UserError(
+            f"{file}: vary must map keys to lists of values, or list such settings, but has {shown(varied)}"
+        )
+    for key, values in varied.items():
+        if not isinstance(values, list) or not values:
+            raise UserError(f"{file}: {key} in vary must be a list of values, but is {shown(values)}")
+    return [dict(zip(varied, values, strict=True)) for values in product(*varied.values())]

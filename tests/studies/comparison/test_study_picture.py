@@ -80,6 +80,19 @@ def test_a_line_for_each_experiment_and_each_value_of_other_keys(drawn: list[Fig
     assert "The law" in svg and "DIEN, kind b" in svg
 
 
+def test_what_goes_with_the_axis_is_in_no_label(drawn: list[Figure], tmp_path: Path) -> None:
+    made, _ = study([], x="k")
+    sizes = {1: 256, 2: 512, 4: 512}
+    made.systems.extend(
+        System(f"DIEN_{k}_{kind}", "DIEN", [], {"k": k, "batch_size": size, "kind": kind, "weighting": "uniform"})
+        for k, size in sizes.items()
+        for kind in "ab"
+    )
+    rows = [row(system.name, 0.7) for system in made.systems]
+    draw_study(made, panels_of(made, rows, {}), tmp_path)
+    assert list(lines(drawn[0])) == ["DIEN, kind a, weighting uniform", "DIEN, kind b, weighting uniform"]
+
+
 def test_with_against_it_is_the_paired_difference(drawn: list[Figure], tmp_path: Path) -> None:
     made, rows = study([1, 2], "DIN")
     rows[0] = row("DIN", 0.7)

@@ -88,6 +88,19 @@ def test_each_value_of_a_grid_is_a_system(suites: Fake) -> None:
     )
 
 
+@pytest.mark.parametrize("for_each", [False, True])
+def test_a_list_has_its_combinations_alone(suites: Fake, for_each: bool) -> None:
+    pairs = [{"epochs": 3, "batch_size": 9}, {"epochs": 4, "batch_size": 18}]
+    write(vary={"strong": pairs, "weak": {"epochs": [3, 4]}} if for_each else pairs, x="epochs")
+    assert main(["--suite", "s", "--out", "out"]) == 0
+    names = [f"strong_epochs_{epochs}_batch_size_{rows}" for epochs, rows in ((3, 9), (4, 18))]
+    assert [name.removesuffix("_seed5") for name in suites.started[0]][2:] == names
+    params = load_config(Path("out/comparison_s"), f"{names[1]}_seed5").params
+    assert (params["epochs"], params["batch_size"]) == (4, 18)
+    svg = Path("out/study.svg").read_text()
+    assert "strong" in svg and "batch_size" not in svg, "it goes with epochs"
+
+
 def test_variations_of_one_experiment_stand_against_the_first(suites: Fake) -> None:
     write(seeds=2, experiments=["strong"], base=None, vary={"epochs": [3, 4, 5]}, x="epochs")
     assert main(["--suite", "s"]) == 0
@@ -197,6 +210,11 @@ def test_they_are_listed(suites: Fake, capsys: pytest.CaptureFixture[str]) -> No
         ({"folds": 3, "seeds": 3}, "folds and seeds; a suite has one of them"),
         ({"folds": 1}, "folds = 1 in config/suites/s.yaml must be a whole number, 2 or more"),
         ({"vary": {"epochs": 3}}, "epochs in vary must be a list of values, but is 3"),
+        ({"vary": 3}, "vary = 3 in config/suites/s.yaml must be a mapping, or a list of mappings"),
+        ({"vary": []}, "vary must map keys to lists of values, or list such settings, but has []"),
+        ({"vary": {"weak": [3]}}, "vary must map keys to lists of values, or list such settings, but has [3]"),
+        ({"vary": [{"epochs": 3}, {"epoch": 4}]}, "weak has no key 'epoch' to vary; did you mean 'epochs'?"),
+        ({"vary": [{"seed": 3}]}, "seed cannot be in vary; seeds and folds are keys of the suite"),
         ({"vary": {"epochs": [3], "weak": {"epochs": [3]}}}, "vary has keys and experiments: epochs, weak"),
         ({"vary": {"seed": [3]}}, "seed cannot be in vary; seeds and folds are keys of the suite"),
         ({"vary": {"epochs": [3]}, "settings": {"epochs": 3}}, "epochs is in settings and in vary"),
