@@ -128,7 +128,8 @@ class Search:
         return self.study.get_trials(deepcopy=False)
 
     def _counted(self) -> list[FrozenTrial]:
-        return [trial for trial in self._trials() if trial.number not in self._failed_before]
+        waiting = TrialState.WAITING  # between the two lines of _claim that begin a study
+        return [t for t in self._trials() if t.number not in self._failed_before and t.state != waiting]
 
     def _ended(self) -> int:
         """Trials that have ended, also those of others."""
@@ -161,12 +162,19 @@ class Search:
                     return Trial(self.study, trial._trial_id), lock
             if len(self._counted()) >= self.total:
                 return None
+            if not self._trials():
+                self.study.enqueue_trial(self._own_values())
             trial = self.study.ask()
             if self._disk:
                 trial.set_user_attr("disk", self._disk)
             lock = self._lock(trial.number)
             lock.acquire()
             return trial, lock
+
+    def _own_values(self) -> dict[str, Any]:
+        """What the experiment has now, where the space allows it: the first trial, so that a search finds no less."""
+        own, space = self.tuner.base.params, self.tuner.space
+        return {key: _label(own[key]) for key, allowed in space.items() if key in own and _allows(allowed, own[key])}
 
     def _name_of_disk(self) -> str:
         """Of that which has the locks: the same for all who see them."""
@@ -254,12 +262,24 @@ def _check(tuner: Tuner) -> dict[str, Any]:
     return first
 
 
+def _allows(allowed: Range | Choices, value: Any) -> bool:
+    if isinstance(allowed, Choices):
+        return len(allowed.examples) > 1 and value in allowed.examples
+    return isinstance(value, (int, float)) and allowed.low <= value <= allowed.high
+
+
+def _label(value: Any) -> Any:
+    """What Optuna stores; what it cannot is told apart by its text."""
+    return value if isinstance(value, (type(None), bool, int, float, str)) else repr(value)
+
+
 def _suggest(trial: Trial, key: str, allowed: Range | Choices) -> Any:
     if isinstance(allowed, Choices):
         values = allowed.examples
-        # What Optuna cannot store is told apart by its text.
-        labels = [value if isinstance(value, (type(None), bool, int, float, str)) else repr(value) for value in values]
-        return values[labels.index(trial.suggest_categorical(key, labels))] if len(values) > 1 else values[0]
+        if len(values) == 1:
+            return values[0]
+        labels = [_label(value) for value in values]
+        return values[labels.index(trial.suggest_categorical(key, labels))]
     if allowed.is_whole:
         return trial.suggest_int(key, int(allowed.low), int(allowed.high), log=allowed.log)
     return trial.suggest_float(key, allowed.low, allowed.high, log=allowed.log)

@@ -80,10 +80,25 @@ def test_search_and_what_a_second_call_does(write_tuner, fast, capsys):
 
 
 def test_another_space_is_another_study_and_a_grid_in_between_does_no_harm(write_tuner, fast):
-    assert search(write_tuner(SPACE), 1) == 0
+    assert search(write_tuner(SPACE), 2) == 0
     assert main(["--config", str(write_tuner({"embedding_dim": [3]}))]) == 0
-    assert search(write_tuner({"embedding_dim": {"low": 2, "high": 80}}), 1) == 0
-    assert len(ran()) == 3
+    assert search(write_tuner({"embedding_dim": {"low": 2, "high": 80}}), 2) == 0
+    assert len(ran()) == 4, "both begin with the experiment as it is, one run"
+
+
+def test_the_first_trial_is_the_experiment_as_it_is(write_tuner, fast):
+    """Where the space has its values; the others are drawn."""
+    rates = {"low": 0.25, "high": 0.5}
+    file = write_tuner({**SPACE, "net_dropout": rates, "learning_rate": [1e-3, 1e-2], "epochs": [3]})
+    own = read_tuner(file).base.params
+    assert search(file, 2) == 0
+    first, second = study(file).trials
+    assert {key: first.params[key] == own[key] for key in first.params} == {
+        "embedding_dim": True,
+        "learning_rate": True,
+        "net_dropout": False,
+    }
+    assert 0.25 <= first.params["net_dropout"] <= 0.5 and second.params != first.params
 
 
 def test_what_an_experiment_has_for_a_key_that_is_searched_does_not_make_another_study(write_tuner):
