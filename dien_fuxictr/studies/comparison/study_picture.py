@@ -19,8 +19,8 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#b0478f", "#c98a00", "#3fa7dc", "#7a
 """Those of page.css."""
 DECADES = 10
 """From this ratio of the largest to the smallest value on the axis is logarithmic."""
-CROWDED = 25
-"""From this ratio of the whole axis to the smallest gap its values stand side by side, evenly."""
+CROWDED = 9
+"""Above this ratio of the whole axis to the smallest gap its values stand side by side, evenly."""
 SIZE = (5, 3.8)
 """Inches of a panel."""
 ROW = 0.19
@@ -111,7 +111,7 @@ def _axis(axes: Any, values: Sequence[Any]) -> list[float]:
     """Scale and ticks of the x axis; where each value is on it."""
     above = [value for value in values if _is_number(value) and value > 0]
     is_logarithmic = len(above) > 1 and above[0] * DECADES <= above[-1]
-    if not all(map(_is_number, values)) or (not is_logarithmic and _are_crowded(values)):
+    if not all(map(_is_number, values)) or _are_crowded(np.log(above) if is_logarithmic else values):
         axes.set_xticks(range(len(values)), [_text(value).removeprefix(_beginning(values)) for value in values])
         return [float(place) for place in range(len(values))]
     if is_logarithmic and values[0] >= 0:
@@ -125,7 +125,7 @@ def _axis(axes: Any, values: Sequence[Any]) -> list[float]:
 
 
 def _are_crowded(values: Sequence[float]) -> bool:
-    """Whether the smallest gap, as of 0.99, 0.997 and 0.999 beside 0, is too small a part of the axis to be seen."""
+    """Whether the smallest gap is too small a part of the axis, as of .99 and .997 beside 0, or of 1, 2, 4 and 1024."""
     gaps = np.diff(np.array(values, float))
     return len(gaps) > 0 and bool(gaps.min() * CROWDED < gaps.sum())
 

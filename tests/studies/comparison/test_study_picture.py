@@ -152,6 +152,7 @@ def test_a_monitor_of_which_less_is_better(tmp_path: Path) -> None:
         ([1, 2, 8], "linear", [1, 2, 8], ["1", "2", "8"]),
         ([0.999, 0, 0.97, 0.99], "linear", [0, 1, 2, 3], ["0", "0.97", "0.99", "0.999"]),
         (["popularity", "in_batch"], "linear", [0, 1], ["popularity", "in_batch"]),
+        ([1, 2, 4, 8, 1024], "linear", [0, 1, 2, 3, 4], ["1", "2", "4", "8", "1024"]),
         ([True, False], "linear", [0, 1], ["True", "False"]),
         ([[200, 80], [64]], "linear", [0, 1], ["200, 80", "64"]),
         (["logs/a_noise_0.5.csv", "logs/a_noise_0.csv"], "linear", [0, 1], ["0.5", "0"]),
