@@ -111,7 +111,7 @@ def _axis(axes: Any, values: Sequence[Any]) -> list[float]:
     """Scale and ticks of the x axis; where each value is on it."""
     above = [value for value in values if _is_number(value) and value > 0]
     is_logarithmic = len(above) > 1 and above[0] * DECADES <= above[-1]
-    if not all(map(_is_number, values)) or _are_crowded(np.log(above) if is_logarithmic else values):
+    if not all(map(_is_number, values)) or _are_crowded(np.log(above).tolist() if is_logarithmic else values):
         axes.set_xticks(range(len(values)), [_text(value).removeprefix(_beginning(values)) for value in values])
         return [float(place) for place in range(len(values))]
     if is_logarithmic and values[0] >= 0:
