@@ -173,9 +173,9 @@ def plan_suite(suite: Suite, config: Path, out: Path | None, settings: dict[str,
     out, settings = out or Path("comparisons", suite.name), suite.settings | settings
     systems: list[System] = []
     for expid, variations in suite.variations.items():
-        entry = merge(models, datasets, config, expid, settings)
+        varied = dict.fromkeys(key for variation in variations for key in variation)
+        _check_varied(varied, merge(models, datasets, config, expid, settings), suite, settings)
         for variation in variations:
-            _check_variation(variation, entry, suite, settings)
             name = "_".join(
                 [expid, *(f"{key.removeprefix(PREFIX)}_{as_name(value)}" for key, value in variation.items())]
             )
@@ -193,9 +193,9 @@ def plan_suite(suite: Suite, config: Path, out: Path | None, settings: dict[str,
     return Study(suite.title, systems, base or suite.experiments[0], suite.against, True, suite.x)
 
 
-def _check_variation(variation: dict[str, Any], entry: Config, suite: Suite, settings: dict[str, Any]) -> None:
+def _check_varied(keys: Iterable[str], entry: Config, suite: Suite, settings: dict[str, Any]) -> None:
     model_class = find_model(entry.params["model"], entry.params.get("zoo"))
-    for key in variation:
+    for key in keys:
         if key in settings:
             raise UserError(f"--set {key}: {key} is in vary of suite {suite.name}")
         if not key.startswith(PREFIX) and key not in entry.params and key not in known_keys(model_class):
