@@ -1,0 +1,69 @@
+"""The nets of each step: Dice as the zoo has it, activations by the zoo's names, what the kernels run."""
+
+import pytest
+import torch
+from fuxictr.pytorch.layers import Dice as ZooDice
+
+from model_zoo.DIEN.src.layers.activations import Dice, activation
+from model_zoo.DIEN.src.layers.compiled.step_mlp import plain
+from model_zoo.DIEN.src.layers.step_mlp import StepMLP
+
+
+@pytest.mark.parametrize("rows", [2, 20])
+def test_dice_equals_the_zoos(rows):
+    torch.manual_seed(0)
+    x = torch.randn(rows, 3)
+    ours, zoo = Dice(3), ZooDice(3)
+    with torch.no_grad():
+        ours.alpha.fill_(0.3)
+        zoo.alpha.fill_(0.3)
+    torch.testing.assert_close(ours(x), zoo(x))
+    torch.testing.assert_close(ours.running_mean, zoo.bn.running_mean)
+    torch.testing.assert_close(ours.running_var, zoo.bn.running_var)
+    ours.eval()
+    zoo.eval()
+    torch.testing.assert_close(ours(x), zoo(x))
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_dice_uses_running_statistics_below_two_rows(rows):
+    layer = Dice(3)
+    x = torch.randn(rows, 3, requires_grad=True)
+    before = layer.running_mean.clone()
+    trained = layer(x)
+    trained.sum().backward()
+    assert torch.equal(layer.running_mean, before) and torch.isfinite(x.grad).all()
+    torch.testing.assert_close(trained, layer.eval()(x))
+
+
+def test_activations_by_the_zoos_names():
+    assert isinstance(activation("ReLU", 2), torch.nn.ReLU) and isinstance(activation("relu", 2), torch.nn.ReLU)
+    assert isinstance(activation("Dice", 2), Dice) and activation("PReLU", 5).num_parameters == 5
+    with pytest.raises(ValueError, match="activation 'Linear' is unknown"):
+        activation("Linear", 2)
+    with pytest.raises(ValueError, match="do not match hidden units"):
+        StepMLP(2, [3, 4], ["ReLU"])
+
+
+@pytest.mark.parametrize(
+    "activations,dropout,output,expected",
+    [
+        ("Sigmoid", 0, None, "sigmoid"),
+        ("ReLU", 0, None, "relu"),
+        (["ReLU", "ReLU"], 0.5, None, None),
+        (["ReLU", "Sigmoid"], 0, None, None),
+        ("Dice", 0, None, None),
+        ("PReLU", 0, None, None),
+        ("Sigmoid", 0, "Sigmoid", None),
+    ],
+)
+def test_which_nets_the_kernels_run(activations, dropout, output, expected):
+    net = plain(StepMLP(3, [4, 2], activations, dropout, output))
+    assert (net and net[2]) == expected
+    if net:
+        assert [tuple(weight.shape) for weight in net[0]] == [(4, 3), (2, 4), (1, 2)] and len(net[1]) == 3
+
+
+def test_dropout_at_rest_is_nothing():
+    net = StepMLP(3, [4], "ReLU", dropout=0.5)
+    assert plain(net) is None and plain(net.eval())
