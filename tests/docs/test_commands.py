@@ -68,7 +68,7 @@ NOT_RUN = {
     ],
     "asks that server; tests/serving/test_app.py asks the same": [" ".join(CURL.split())],
     "is this suite": [".venv/bin/python -m pytest --cov -n 2"],
-    "needs a FuxiCTR checkout; tests/model_zoo/test_zoo_contract.py drops the folder into the form of one": [
+    "needs a FuxiCTR checkout; tests/model_zoo/test_drop_in.py drops the folder into the form of one": [
         "python3 -m venv FuxiCTR/.venv",
         ". FuxiCTR/.venv/bin/activate",
         'pip install -r FuxiCTR/requirements.txt torch packaging "numpy<2" "polars<2" "pyarrow<24"',
