@@ -137,7 +137,9 @@ def _beginning(values: Sequence[Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    """Of a number, a list, the path of a file, or else."""
+    """Of a number, a list, the path of a file, or else, as YAML has it."""
+    if value is None:
+        return "null"
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return f"{value:g}" if _is_number(value) else Path(value).stem if "/" in f"{value}" else f"{value}"

@@ -154,6 +154,7 @@ def test_a_monitor_of_which_less_is_better(tmp_path: Path) -> None:
         (["popularity", "in_batch"], "linear", [0, 1], ["popularity", "in_batch"]),
         ([1, 2, 4, 8, 1024], "linear", [0, 1, 2, 3, 4], ["1", "2", "4", "8", "1024"]),
         ([True, False], "linear", [0, 1], ["True", "False"]),
+        ([None, 3e-3], "linear", [0, 1], ["null", "0.003"]),
         ([[200, 80], [64]], "linear", [0, 1], ["200, 80", "64"]),
         (["logs/a_noise_0.5.csv", "logs/a_noise_0.csv"], "linear", [0, 1], ["0.5", "0"]),
         (["logs/noise.csv", "logs/noise_1.csv"], "linear", [0, 1], ["noise", "noise_1"]),
