@@ -10,9 +10,6 @@ from torch.autograd import gradcheck
 from model_zoo.DIEN.src.layers.auxiliary_loss import SCORERS, WEIGHTINGS, AuxiliaryLoss, relevance
 from model_zoo.DIEN.src.layers.packing import Packing
 
-LENGTHS = [3, 1, 0]
-PACKING = Packing.of_lengths(torch.tensor(LENGTHS))
-
 
 def loss_by_loop(layer, h, e, lengths, negatives, valid, attention=None):
     def score(x, y):

@@ -35,13 +35,15 @@ COMMON = """
     aux_activation: ReLU
     enable_sum_pooling: False
 """
-ELECTRONICS_DATA = """
-electronics:
+COMMON_DATA = """
+{dataset}:
     data_root: ./data/
     data_format: csv
     train_data: ./raw/train.csv
     valid_data: ./raw/test.csv
     test_data: ./raw/test.csv
+    label_col: {{name: label, dtype: float}}"""
+ELECTRONICS_DATA = """
     min_categr_count: 1
     feature_cols:
         - {name: user_id, active: True, dtype: int, type: meta, remap: False}
@@ -51,7 +53,6 @@ electronics:
            share_embedding: item_id, feature_encoder: layers.MaskedAveragePooling()}
         - {name: cate_history, active: True, dtype: str, type: sequence, splitter: ^, max_len: 5, padding: post,
            share_embedding: cate_id, feature_encoder: layers.MaskedAveragePooling()}
-    label_col: {name: label, dtype: float}
 """
 ELECTRONICS = """
     embedding_dim: 8
@@ -66,12 +67,6 @@ ELECTRONICS = """
     feature_specs: [{feature_encoder: null, name: item_history}, {feature_encoder: null, name: cate_history}]
 """
 ADS_DATA = """
-ads:
-    data_root: ./data/
-    data_format: csv
-    train_data: ./raw/train.csv
-    valid_data: ./raw/test.csv
-    test_data: ./raw/test.csv
     min_categr_count: 2
     feature_cols:
         - {name: group_id, active: True, dtype: int, type: meta, preprocess: copy_from(user_id), remap: False}
@@ -81,7 +76,6 @@ ads:
            share_embedding: cate_id}
         - {name: brand_history, active: True, dtype: str, type: sequence, splitter: ^, max_len: 5, padding: post,
            share_embedding: brand}
-    label_col: {name: label, dtype: float}
 """
 ADS = """
     embedding_dim: 8
@@ -96,12 +90,6 @@ ADS = """
     feature_specs: [{feature_encoder: null, name: [cate_history, brand_history]}]
 """
 VIDEO_DATA = """
-video:
-    data_root: ./data/
-    data_format: csv
-    train_data: ./raw/train.csv
-    valid_data: ./raw/test.csv
-    test_data: ./raw/test.csv
     min_categr_count: 1
     feature_cols:
         - {name: group_id, active: True, dtype: int, type: meta, preprocess: copy_from(user_id), remap: False}
@@ -118,7 +106,6 @@ video:
         - {name: seen_history_emb, active: True, dtype: str, type: sequence, splitter: ^, max_len: 5, padding: post,
            embedding_dim: 6, preprocess: copy_from(seen_history), share_embedding: item_emb,
            pretrained_emb: ./raw/items.h5, pretrain_dim: 6}
-    label_col: {name: label, dtype: float}
 """
 VIDEO = """
     embedding_dim: 8
@@ -138,19 +125,12 @@ VIDEO = """
 """
 # The zoo's own template: strings for fields, a pre-padded sequence without feature_specs.
 PLAIN_DATA = """
-plain:
-    data_root: ./data/
-    data_format: csv
-    train_data: ./raw/train.csv
-    valid_data: ./raw/test.csv
-    test_data: ./raw/test.csv
     feature_cols:
         - {name: user_id, active: True, dtype: str, type: meta}
         - {name: [item_id, cate_id], active: True, dtype: str, type: categorical}
         - {name: price, active: False, dtype: float, type: numeric}
         - {name: item_history, active: True, dtype: str, type: sequence, splitter: ^, max_len: 5, padding: pre,
            share_embedding: item_id, feature_encoder: null}
-    label_col: {name: label, dtype: float}
 """
 PLAIN = """
     embedding_dim: 8
@@ -214,7 +194,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_entries_of_the_zoo_run_unchanged(workplace, capsys, gru_type, dataset, data, model):
     config = workplace / "tuner_config"
     config.mkdir()
-    (config / "dataset_config.yaml").write_text(data)
+    (config / "dataset_config.yaml").write_text(COMMON_DATA.format(dataset=dataset) + data)
     expid = f"DIEN_{dataset}_001_1a2b3c4d"
     (config / "model_config.yaml").write_text(
         f"{ZOO_BASE}\n{expid}:{COMMON.format(dataset=dataset)}    gru_type: {gru_type}{model}"
