@@ -99,8 +99,11 @@ NOT_RUN = {
             f"python run_param_tuner.py --config config/tuner/{name}.yaml --search tpe --trials {trials} --gpu -1 -1"
             for name, trials in {"beauty_last": 15, "beauty_last_kin": 15, "beauty": 15, "beauty_kin": 5}.items()
         ),
-        "python run_param_tuner.py --config config/tuner/movielens.yaml --search tpe --trials 15 --gpu -1 -1 "
-        "--set build.targets_per_user=16",
+        *(
+            f"python run_param_tuner.py --config config/tuner/{name}.yaml --search tpe --trials {trials} --gpu -1 -1 "
+            "--set build.targets_per_user=16"
+            for name, trials in {"movielens": 15, "movielens_kin": 5}.items()
+        ),
     ],
     "measures for up to a minute; tests/benchmarks/test_programs.py runs each program on less": [
         "python -m benchmarks.train_step",
