@@ -84,3 +84,25 @@ def check_against_reference(c, kind, backend):
         bound = tolerance * max(1, expected[name].abs().max().item() if expected[name].numel() else 0)
         error = (got.double() - expected[name]).abs().max().item() if got.numel() else 0
         assert error <= bound, f"{name}: {error} > {bound}"  # false for NaN, too
+
+
+def four_steps():
+    """What a backend's own ``recurrence`` takes: three rows of two, no and two steps."""
+    return {
+        "x": torch.ones(4, 5),
+        "offsets": torch.tensor([0, 2, 2, 4]),
+        "attention": torch.ones(4),
+        "state": torch.ones(3, 2),
+        "weight_ih": torch.ones(6, 5),
+        "weight_hh": torch.ones(6, 2),
+        "bias": torch.ones(6),
+        "kind": "AUGRU",
+    }
+
+
+WRONG_WEIGHTS = [
+    ("state", torch.ones(2, 2), r"state must be \(3, 2\)"),
+    ("weight_ih", torch.ones(6, 4), r"weight_ih must be \(6, 5\)"),
+    ("weight_hh", torch.ones(6, 2, dtype=torch.float64), "weight_hh must be .* is .* torch.float64"),
+]
+"""What does not go with ``four_steps``: the argument, its value, the error."""

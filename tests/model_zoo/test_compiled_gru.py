@@ -4,7 +4,7 @@ import threading
 
 import pytest
 import torch
-from made_recurrence import NARROW, case, check_against_reference, compiled
+from made_recurrence import NARROW, WRONG_WEIGHTS, case, check_against_reference, compiled, four_steps
 
 from model_zoo.DIEN.src.layers.compiled import gru, recurrence
 from model_zoo.DIEN.src.layers.compiled.workspace import Pool
@@ -132,26 +132,14 @@ def test_what_is_not_finite_stays_in_its_row(dtype, value):
         ("offsets", torch.tensor([1, 2, 3, 4]), "offsets must rise from 0"),
         ("attention", torch.ones(3), r"attention must be \(4,\), torch.float32 on a CPU, is \(3,\)"),
         ("attention", None, r"attention must be \(4,\), torch.float32 on a CPU, is None"),
-        ("state", torch.ones(2, 2), r"state must be \(3, 2\)"),
-        ("weight_ih", torch.ones(6, 4), r"weight_ih must be \(6, 5\)"),
-        ("weight_hh", torch.ones(6, 2, dtype=torch.float64), "weight_hh must be .* is .* torch.float64"),
+        *WRONG_WEIGHTS,
         ("bias", torch.ones(6, device="meta"), "bias must be .* on a CPU, is .* on meta"),
         ("x", torch.ones(4, 5, dtype=torch.float16), "x is torch.float16; allowed: torch.float32, torch.float64"),
     ],
 )
 def test_refuses_what_it_cannot_take(name, value, message):
-    arguments = {
-        "x": torch.ones(4, 5),
-        "offsets": torch.tensor([0, 2, 2, 4]),
-        "attention": torch.ones(4),
-        "state": torch.ones(3, 2),
-        "weight_ih": torch.ones(6, 5),
-        "weight_hh": torch.ones(6, 2),
-        "bias": torch.ones(6),
-        "kind": "AUGRU",
-    }
     with pytest.raises(ValueError, match=message):
-        recurrence(**{**arguments, name: value})
+        recurrence(**{**four_steps(), name: value})
 
 
 @compiled

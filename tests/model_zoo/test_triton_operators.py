@@ -77,22 +77,9 @@ def test_is_an_operator_as_torch_wants_one(kind, learns):
     opcheck(operators.forward, (x, offsets, attention, state, weight_ih, weight_hh, bias, kind, learns))
     if not learns:
         states, final, gates, kept, order = operators.forward(*leaves[:1], offsets, *leaves[1:], kind, True)
+        rest = gates, kept, attention, weight_hh, offsets, order, kind
         for given in ((states, final), (states, None), (None, final)):
-            opcheck(
-                operators.backward,
-                (
-                    *given,
-                    gates,
-                    kept,
-                    attention,
-                    weight_hh,
-                    offsets,
-                    order,
-                    kind,
-                    given[0] is None,
-                    attention is not None,
-                ),
-            )
+            opcheck(operators.backward, (*given, *rest, given[0] is None, attention is not None))
 
 
 @pytest.mark.parametrize("kind", KINDS)

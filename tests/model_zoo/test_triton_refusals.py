@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from made_recurrence import WRONG_WEIGHTS, four_steps
 from made_triton import case
 
 from model_zoo.DIEN.src.layers import backends
@@ -21,28 +22,17 @@ ROOT = Path(__file__).parents[2]
     [
         ("attention", torch.ones(3), r"attention must be \(4,\), torch.float32 on .*, is \(3,\)"),
         ("attention", None, r"attention must be \(4,\), torch.float32 on .*, is None"),
-        ("state", torch.ones(2, 2), r"state must be \(3, 2\)"),
-        ("weight_ih", torch.ones(6, 4), r"weight_ih must be \(6, 5\)"),
-        ("weight_hh", torch.ones(6, 2, dtype=torch.float64), "weight_hh must be .* is .* torch.float64"),
+        *WRONG_WEIGHTS,
         ("bias", torch.ones(6, device="meta"), "bias must be .* is .* on meta"),
         ("x", torch.ones(4, 5, dtype=torch.int64), "x is torch.int64; allowed: torch.float32, torch.bfloat16"),
         ("offsets", torch.tensor([0, 2, 2, 4], dtype=torch.int32), r"offsets must be \(4,\), torch.int64"),
     ],
 )
 def test_refuses_what_it_cannot_take(name, value, message):
-    arguments = {
-        "x": torch.ones(4, 5),
-        "offsets": torch.tensor([0, 2, 2, 4]),
-        "attention": torch.ones(4),
-        "state": torch.ones(3, 2),
-        "weight_ih": torch.ones(6, 5),
-        "weight_hh": torch.ones(6, 2),
-        "bias": torch.ones(6),
-    }
     with pytest.raises(ValueError, match=message):
-        recurrence(**{**arguments, name: value}, kind="AUGRU")
+        recurrence(**{**four_steps(), name: value})
     with pytest.raises(ValueError, match="kind='LSTM' is unknown; allowed: GRU, AIGRU"):
-        recurrence(**arguments, kind="LSTM")
+        recurrence(**{**four_steps(), "kind": "LSTM"})
 
 
 def test_stands_alone_beside_a_copy_of_itself():

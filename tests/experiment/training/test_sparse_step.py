@@ -1,7 +1,5 @@
 """A step with sparse tables, of every model: the dense one's gradients, and nothing of a table's size."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from fuxictr.pytorch.models import BaseModel
@@ -14,23 +12,18 @@ from torch.utils._pytree import tree_leaves
 from dien_fuxictr.experiment.training.gradients import gradient_norm
 from dien_fuxictr.experiment.training.sparse_tables import update_sparsely
 from dien_fuxictr.experiment.training.trainer import Trainer
+from model_zoo.DIEN.src import DIEN
 
 
-@pytest.fixture
-def make_any() -> Callable[..., BaseModel]:
-    from model_zoo.DIEN.src import DIEN
-
-    def make(name: str, spec: dict | None = None, **keywords) -> BaseModel:
-        if name != "DIEN":
-            return make_model(name, spec, **keywords)
-        torch.manual_seed(0)
-        return DIEN(make_feature_map(spec or features()), **{**DEFAULTS, "aux_loss_alpha": 1, **keywords})
-
-    return make
+def make_any(name: str, spec: dict | None = None, **keywords) -> BaseModel:
+    if name != "DIEN":
+        return make_model(name, spec, **keywords)
+    torch.manual_seed(0)
+    return DIEN(make_feature_map(spec or features()), **{**DEFAULTS, "aux_loss_alpha": 1, **keywords})
 
 
 @pytest.mark.parametrize("name", [*MODELS, "DIEN"])
-def test_gradients_and_their_norm_equal_the_dense_ones(name: str, make_any: Callable[..., BaseModel]) -> None:
+def test_gradients_and_their_norm_equal_the_dense_ones(name: str) -> None:
     batch = make_batch([3, 0, 6, 2, 5])
     gradients, norms = [], []
     for sparse in (True, False):
@@ -74,7 +67,7 @@ class LargeOperations(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", [*MODELS, "DIEN"])
-def test_no_operation_of_a_step_has_the_size_of_a_table(name: str, make_any: Callable[..., BaseModel]) -> None:
+def test_no_operation_of_a_step_has_the_size_of_a_table(name: str) -> None:
     ids = 100_000
     spec = make_any(name).feature_map.features
     for feature in spec.values():
