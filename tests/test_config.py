@@ -86,12 +86,13 @@ def test_experiment_trains(
 @pytest.mark.parametrize("gru_type", ["GRU", "AIGRU", "AGRU", "AUGRU"])
 @pytest.mark.parametrize("dataset", ["amazon", "amazon_beauty_last", "movielens"])
 def test_the_ablation_has_each_variant_with_and_without_auxiliary_loss(dataset: str, gru_type: str) -> None:
-    without, with_loss, paper = (
+    without, with_loss, paper, dien = (
         {key: value for key, value in EXPERIMENTS[f"DIEN_{dataset}{variant}"].params.items() if key != "model_id"}
-        for variant in (f"_{gru_type}", f"_{gru_type}_aux", "")
+        for variant in (f"_{gru_type}", f"_{gru_type}_aux", "_AUGRU_aux", "")
     )
     assert without["aux_loss_alpha"] == 0 < with_loss["aux_loss_alpha"]
     assert without == {**with_loss, "aux_loss_alpha": 0} == {**paper, "gru_type": gru_type, "aux_loss_alpha": 0}
+    assert dien == (paper | {"augru_sign": "code"} if dataset == "movielens" else paper)
 
 
 def without(params: dict[str, Any], *names: str) -> dict[str, Any]:
