@@ -1,0 +1,84 @@
+"""Figures in the tables of docs/results.md and docs/studies.md are those of the rows that their section names."""
+
+import csv
+import re
+from collections import defaultdict
+from itertools import product
+
+import numpy as np
+import pytest
+from pages import ROOT
+
+DOCS = ROOT / "docs"
+FIGURE = re.compile(r"\.\d{4} ± \.\d{4}")
+METRICS = ("test_AUC", "test_gAUC", "test_logloss", "monitor")
+SECTIONS = dict(
+    section.split("\n", 1)
+    for page in ("results.md", "studies.md")
+    for section in re.split(r"^## ", (DOCS / page).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+)
+"""Heading -> text."""
+WITHOUT_ROWS = {"The embedded sample": "its report is docs/amazon/report.html"}
+
+Rows = list[dict[str, str]]
+
+
+def lines_of_figures(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("|") and FIGURE.search(line)]
+
+
+def named_files(text: str) -> set[str]:
+    return set(re.findall(r"\(results/(\w+\.csv)\)", text))
+
+
+def rows_of(text: str) -> Rows:
+    rows = []
+    for name in sorted(named_files(text)):
+        with open(DOCS / "results" / name, encoding="utf-8", newline="") as file:
+            rows += csv.DictReader(file)
+    return rows
+
+
+def figures_of(rows: Rows) -> set[str]:
+    """Mean ± standard deviation of each metric over the first two or more seeds or folds of each configuration.
+
+    A run may have rows of several commits or settings; which of them a page shows, its text says.
+    """
+    configurations: dict[tuple[str, ...], dict[tuple[str, ...], Rows]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        runs = configurations[row["suite"], row["experiment"], row["variation"]]
+        runs[row["seed"], row["fold"]].append(row)
+    figures = set()
+    for runs in configurations.values():
+        for count, metric in product(range(2, len(runs) + 1), METRICS):
+            repeats = [{float(row[metric]) for row in runs[run]} for run in sorted(runs)[:count]]
+            figures |= {
+                f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}".replace("0.", ".")
+                for values in product(*repeats)
+            }
+    return figures
+
+
+@pytest.mark.parametrize("heading", sorted(SECTIONS.keys() - WITHOUT_ROWS.keys()))
+def test_tables_are_of_the_rows(heading: str) -> None:
+    rows = rows_of(SECTIONS[heading])
+    of_experiment: dict[str, Rows] = defaultdict(list)
+    for row in rows:
+        of_experiment[row["experiment"]].append(row)
+    for line in lines_of_figures(SECTIONS[heading]):
+        named = [name for name in re.findall(r"`(\w+)`", line) if name in of_experiment]
+        assert set(FIGURE.findall(line)) <= figures_of(of_experiment[named[0]] if named else rows), line
+
+
+def test_what_has_no_rows_has_figures() -> None:
+    assert all(FIGURE.search(SECTIONS[heading]) and not rows_of(SECTIONS[heading]) for heading in WITHOUT_ROWS)
+
+
+def test_the_readme_shows_results() -> None:
+    results = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## Results\n")[1].split("\n## ")[0]
+    shown = {figure for line in lines_of_figures(results) for figure in FIGURE.findall(line)}
+    assert shown and shown <= {figure for text in SECTIONS.values() for figure in FIGURE.findall(text)}
+
+
+def test_each_file_of_rows_is_on_a_page() -> None:
+    assert set().union(*map(named_files, SECTIONS.values())) == {file.name for file in (DOCS / "results").glob("*.csv")}
