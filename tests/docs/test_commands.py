@@ -118,6 +118,10 @@ NOT_RUN = {
         "python -m benchmarks.serving",
         "python -m benchmarks.scaling",
         "python -m benchmarks.yardstick",
+        "python -m benchmarks.yardstick --expid DIEN_amazon_beauty_last --set build.folds=5 build.fold=1 seed=2020"
+        " --learning-rates 0.001 0.00808",
+        "python -m benchmarks.yardstick --expid DIEN_amazon_beauty_last --set build.folds=5 build.fold=1 seed=2020"
+        " --learning-rates 0.02",
         "python -m benchmarks.train_step --batch-size 32 512 4096 --lengths amazon --rounds 2",
         "python -m benchmarks.train_step --batch-size 128 1024 --threads 1 --rounds 2",
         "python -m benchmarks.epoch --expid DIEN_amazon --rounds 9",

@@ -1,6 +1,7 @@
 """Figures in the tables of docs/results.md and docs/studies.md are those of the rows that their section names."""
 
 import csv
+import json
 import re
 from collections import defaultdict
 from itertools import product
@@ -11,7 +12,7 @@ from pages import ROOT
 
 DOCS = ROOT / "docs"
 FIGURE = re.compile(r"\.\d{4} ± \.\d{4}")
-METRICS = ("test_AUC", "test_gAUC", "test_logloss", "monitor")
+METRICS = {"test_AUC", "test_gAUC", "test_logloss", "monitor"}
 SECTIONS = dict(
     section.split("\n", 1)
     for page in ("results.md", "studies.md")
@@ -36,7 +37,25 @@ def rows_of(text: str) -> Rows:
     for name in sorted(named_files(text)):
         with open(DOCS / "results" / name, encoding="utf-8", newline="") as file:
             rows += csv.DictReader(file)
-    return rows
+    return rows + yardstick_rows() if "(results/yardstick/)" in text else rows
+
+
+def yardstick_rows() -> Rows:
+    """Of `python -m benchmarks.yardstick`: several rates a fold, the fold in the file's name."""
+    return [
+        {
+            "suite": "yardstick",
+            "experiment": row["system"],
+            "variation": str(row["learning rate"]),
+            "seed": "",
+            "fold": re.match(r"fold_\d", file.name)[0],
+            "test_AUC": row["test AUC"],
+            "monitor": row["validation AUC"],
+        }
+        for file in (DOCS / "results" / "yardstick").glob("*.json")
+        for rows in json.loads(file.read_text(encoding="utf-8"))["tables"].values()
+        for row in rows
+    ]
 
 
 def figures_of(rows: Rows) -> set[str]:
@@ -50,7 +69,8 @@ def figures_of(rows: Rows) -> set[str]:
         runs[row["seed"], row["fold"]].append(row)
     figures = set()
     for runs in configurations.values():
-        for count, metric in product(range(2, len(runs) + 1), METRICS):
+        metrics = METRICS & next(iter(runs.values()))[0].keys()
+        for count, metric in product(range(2, len(runs) + 1), metrics):
             repeats = [{float(row[metric]) for row in runs[run]} for run in sorted(runs)[:count]]
             figures |= {
                 f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}".replace("0.", ".")
