@@ -58,21 +58,21 @@ def yardstick_rows() -> Rows:
     ]
 
 
-def figures_of(rows: Rows) -> set[str]:
-    """Mean ± standard deviation of each metric over the first two or more seeds or folds of each configuration.
+def figures_of(rows: Rows) -> dict[str, set[str]]:
+    """Experiment -> mean ± standard deviation of each metric over the first two or more runs of each of its variations.
 
-    A run may have rows of several commits or settings; which of them a page shows, its text says.
+    A run, a seed or fold, may have rows of several commits or settings; which of them a page shows, its text says.
     """
-    configurations: dict[tuple[str, ...], dict[tuple[str, ...], Rows]] = defaultdict(lambda: defaultdict(list))
+    variations: dict[tuple[str, ...], dict[tuple[str, ...], Rows]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        runs = configurations[row["suite"], row["experiment"], row["variation"]]
+        runs = variations[row["suite"], row["experiment"], row["variation"]]
         runs[row["seed"], row["fold"]].append(row)
-    figures = set()
-    for runs in configurations.values():
+    figures: dict[str, set[str]] = defaultdict(set)
+    for (_, experiment, _), runs in variations.items():
         metrics = METRICS & next(iter(runs.values()))[0].keys()
         for count, metric in product(range(2, len(runs) + 1), metrics):
             repeats = [{float(row[metric]) for row in runs[run]} for run in sorted(runs)[:count]]
-            figures |= {
+            figures[experiment] |= {
                 f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}".replace("0.", ".")
                 for values in product(*repeats)
             }
@@ -81,13 +81,10 @@ def figures_of(rows: Rows) -> set[str]:
 
 @pytest.mark.parametrize("heading", sorted(SECTIONS.keys() - WITHOUT_ROWS.keys()))
 def test_tables_are_of_the_rows(heading: str) -> None:
-    rows = rows_of(SECTIONS[heading])
-    of_experiment: dict[str, Rows] = defaultdict(list)
-    for row in rows:
-        of_experiment[row["experiment"]].append(row)
+    figures = figures_of(rows_of(SECTIONS[heading]))
     for line in lines_of_figures(SECTIONS[heading]):
-        named = [name for name in re.findall(r"`(\w+)`", line) if name in of_experiment]
-        assert set(FIGURE.findall(line)) <= figures_of(of_experiment[named[0]] if named else rows), line
+        named = [name for name in figures if re.search(rf"\b{re.escape(name)}\b", line)]
+        assert set(FIGURE.findall(line)) <= set().union(*(figures[name] for name in named or figures)), line
 
 
 def test_what_has_no_rows_has_figures() -> None:
