@@ -12,6 +12,7 @@ from pages import ROOT
 
 DOCS = ROOT / "docs"
 FIGURE = re.compile(r"\.\d{4} ± \.\d{4}")
+DIFFERENCE = re.compile(r"([+-]\.\d{4}) \[([+-]\.\d{4}), ([+-]\.\d{4})\]")
 METRICS = {"test_AUC", "test_gAUC", "test_logloss", "monitor"}
 SECTIONS = dict(
     section.split("\n", 1)
@@ -19,6 +20,7 @@ SECTIONS = dict(
     for section in re.split(r"^## ", (DOCS / page).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
 )
 """Heading -> text."""
+PLACED = {heading: text for heading, text in SECTIONS.items() if re.search(r"^\| place \|.* DIN, 95 % \|", text, re.M)}
 WITHOUT_ROWS = {"The embedded sample": "its report is docs/amazon/report.html"}
 
 Rows = list[dict[str, str]]
@@ -85,6 +87,32 @@ def test_tables_are_of_the_rows(heading: str) -> None:
     for line in lines_of_figures(SECTIONS[heading]):
         named = [name for name in figures if re.search(rf"\b{re.escape(name)}\b", line)]
         assert set(FIGURE.findall(line)) <= set().union(*(figures[name] for name in named or figures)), line
+
+
+def ranked(heading: str) -> list[dict[str, str]]:
+    """Column -> cell of each system in the table with places of a section of results.md."""
+    table = re.search(r"^\| place \|.*\n(?:\|.*\n)+", PLACED[heading], flags=re.MULTILINE)[0]
+    columns, _, *rows = ([cell.strip(" `") for cell in line.split("|")[1:-1]] for line in table.splitlines())
+    columns = [column.replace("\N{MINUS SIGN}", "-") for column in columns]
+    return [dict(zip(columns, cells, strict=True)) for cells in rows if FIGURE.fullmatch(cells[2])]
+
+
+@pytest.mark.parametrize("heading", [*PLACED])
+def test_differences_are_of_the_means(heading: str) -> None:
+    """RI and the paired differences against base and DIN follow from the AUCs, to the rounding of four decimals."""
+    systems = ranked(heading)
+    means = {system["experiment"]: float(system["AUC"].split(" ± ")[0]) for system in systems}
+    base = next(system["experiment"] for system in systems if system["AUC - base, 95 %"] == "base")
+    din = next(system["experiment"] for system in systems if system["AUC - DIN, 95 %"] == "")
+    for system in systems:
+        mean = means[system["experiment"]]
+        gain = (mean - 0.5) / (means[base] - 0.5) - 1
+        assert float(system["RI"].rstrip("%")) / 100 == pytest.approx(gain, abs=6e-5 * (2 + gain) / (means[base] - 0.5))
+        for column, other in (("AUC - base, 95 %", base), ("AUC - DIN, 95 %", din)):
+            if system["experiment"] != other:
+                centre, low, high = map(float, DIFFERENCE.fullmatch(system[column]).groups())
+                assert centre == pytest.approx(mean - means[other], abs=1.6e-4), (system["experiment"], column)
+                assert (low + high) / 2 == pytest.approx(centre, abs=1.1e-4), (system["experiment"], column)
 
 
 def test_what_has_no_rows_has_figures() -> None:
