@@ -20,7 +20,9 @@ SECTIONS = dict(
     for section in re.split(r"^## ", (DOCS / page).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
 )
 """Heading -> text."""
-PLACED = {heading: text for heading, text in SECTIONS.items() if re.search(r"^\| place \|.* DIN, 95 % \|", text, re.M)}
+PLACES = re.compile(r"^\| place \|.* DIN, 95 % \|.*\n(?:\|.*\n)+", flags=re.MULTILINE)
+PLACED = {heading: table[0] for heading, text in SECTIONS.items() if (table := PLACES.search(text))}
+"""Heading -> its table of places beside DIN."""
 WITHOUT_ROWS = {"The embedded sample": "its report is docs/amazon/report.html"}
 
 Rows = list[dict[str, str]]
@@ -89,18 +91,17 @@ def test_tables_are_of_the_rows(heading: str) -> None:
         assert set(FIGURE.findall(line)) <= set().union(*(figures[name] for name in named or figures)), line
 
 
-def ranked(heading: str) -> list[dict[str, str]]:
-    """Column -> cell of each system in the table with places of a section of results.md."""
-    table = re.search(r"^\| place \|.*\n(?:\|.*\n)+", PLACED[heading], flags=re.MULTILINE)[0]
+def ranked(table: str) -> list[dict[str, str]]:
+    """Column -> cell of each system in a table."""
     columns, _, *rows = ([cell.strip(" `") for cell in line.split("|")[1:-1]] for line in table.splitlines())
     columns = [column.replace("\N{MINUS SIGN}", "-") for column in columns]
     return [dict(zip(columns, cells, strict=True)) for cells in rows if FIGURE.fullmatch(cells[2])]
 
 
-@pytest.mark.parametrize("heading", [*PLACED])
+@pytest.mark.parametrize("heading", PLACED)
 def test_differences_are_of_the_means(heading: str) -> None:
     """RI and the paired differences against base and DIN follow from the AUCs, to the rounding of four decimals."""
-    systems = ranked(heading)
+    systems = ranked(PLACED[heading])
     means = {system["experiment"]: float(system["AUC"].split(" ± ")[0]) for system in systems}
     base = next(system["experiment"] for system in systems if system["AUC - base, 95 %"] == "base")
     din = next(system["experiment"] for system in systems if system["AUC - DIN, 95 %"] == "")
