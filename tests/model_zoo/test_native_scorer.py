@@ -11,8 +11,7 @@ import pytest
 import torch
 from made import DEFAULTS, TWO, features, make_feature_map
 from made_recurrence import NARROW, compiled, pairwise
-from made_requests import by_forward, made_dien, request, spread_dien
-from torch.utils._python_dispatch import TorchDispatchMode
+from made_requests import NoOperators, by_forward, made_dien, native, request, spread_dien
 
 from model_zoo.DIEN.src.layers.attention import ATTENTION_TYPES
 from model_zoo.DIEN.src.layers.compiled import library
@@ -58,24 +57,6 @@ FORMS = [
         (KINDS[kind], ATTENTION_TYPES[attention], ACTIVATIONS[activation], DNN_ACTIVATIONS[dnn], ({}, TWO)[fields])
     ]
 ]
-
-
-class NoOperators(TorchDispatchMode):
-    """No operator of torch runs."""
-
-    def __torch_dispatch__(self, func: Any, *_: Any) -> Any:
-        raise AssertionError(f"{func} runs")
-
-
-def native(model: Any) -> Any:
-    """Its scorer, which is the native one: it runs no operator."""
-    score = model.scorer()
-
-    def alone(*arguments: Any) -> np.ndarray:
-        with NoOperators():
-            return score(*arguments)
-
-    return alone
 
 
 def check(score: Any, twin: Any, steps: int, count: int, padding: str = "gaps") -> np.ndarray:
@@ -214,73 +195,6 @@ def test_it_says_nothing_where_it_is_native(caplog: pytest.LogCaptureFixture) ->
     with caplog.at_level(logging.INFO):
         model.scorer()
     assert not caplog.messages
-
-
-@pytest.mark.parametrize(
-    "part,name,place,value",
-    [
-        ("candidates", "item_id", 7, 30),
-        ("candidates", "cate_id", 39, -1),
-        ("candidates", "item_id", 0, 2**62),
-        ("user", "query", 0, 12),
-        ("user", "cate_history", (0, 3), 8),
-        ("user", "cate_history", (0, 3), -(2**62)),
-        ("user", "day_history", (0, 3), 12),
-    ],
-)
-def test_an_id_without_an_embedding_is_an_error(part: str, name: str, place: Any, value: int) -> None:
-    score = native(made_dien())
-    user, candidates = request(20, 40)
-    user["item_history"][0, 3] = 1  # a step
-    expected = score(user, candidates, 40)
-    arrays = {"user": user, "candidates": candidates}[part]
-    before, arrays[name][place] = arrays[name][place], value
-    with pytest.raises(IndexError, match=rf"^{name}: an id that its table does not have$"):
-        score(user, candidates, 40)
-    arrays[name][place] = before
-    assert np.array_equal(score(user, candidates, 40), expected)
-
-
-def test_what_padding_has_is_not_looked_up() -> None:
-    score = native(made_dien())
-    user, candidates = request(20, 5)
-    expected = score(user, candidates, 5)
-    gap = user["item_history"] == 0
-    user["cate_history"][gap], user["item_history"][gap] = 1000, -7
-    assert np.array_equal(score(user, candidates, 5), expected)
-
-
-@pytest.mark.parametrize(
-    "change,message",
-    [
-        (lambda user, candidates: candidates.update(item_id=candidates["item_id"][:3]), "item_id has 3 values, not 40"),
-        (lambda user, candidates: user.update(query=np.ones(2, int)), "query has 2 values, not 1"),
-        (
-            lambda user, candidates: user.update(cate_history=user["cate_history"][:, 1:]),
-            "behaviours of unlike lengths: item_history 22, cate_history 21",
-        ),
-        (
-            lambda user, candidates: candidates.update(item_history=user.pop("item_history")),
-            "item_history is a sequence: it is the user's",
-        ),
-        (
-            lambda user, candidates: candidates.update(day_history=user.pop("day_history")),
-            "day_history is a sequence: it is the user's",
-        ),
-    ],
-)
-def test_refuses_what_is_no_request(change: Any, message: str) -> None:
-    user, candidates = request(20, 40)
-    change(user, candidates)
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        made_dien().scorer()(user, candidates, 40)
-
-
-def test_a_feature_that_is_missing_is_named() -> None:
-    user, candidates = request(20, 40)
-    del candidates["price"]
-    with pytest.raises(KeyError, match="price"):
-        made_dien().scorer()(user, candidates, 40)
 
 
 def test_weights_are_those_of_when_it_was_made() -> None:
