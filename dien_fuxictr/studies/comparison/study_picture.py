@@ -90,7 +90,8 @@ def _draw_panel(figure: Any, axes: Any, panel: Panel, study: Study, x: str) -> N
     if panel.zero:
         axes.axhline(0, color="0.35", linewidth=1, label=f"{panel.zero}: 0")
     axes.set_title(panel.title, loc="left", fontsize=10)
-    axes.set_xlabel(f"{x.removeprefix(PREFIX)} {_beginning(values)}".strip())
+    beginning = _beginning(values)
+    axes.set_xlabel(x.removeprefix(PREFIX) + (f": {beginning}…" if beginning else ""))
     axes.set_ylabel(fill(panel.label, LINE, break_long_words=False))
     axes.grid(axis="y", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
