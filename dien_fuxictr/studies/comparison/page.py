@@ -1,5 +1,6 @@
 """A comparison as one HTML file that needs nothing beside it: what was run, the table, the pictures."""
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -132,7 +133,7 @@ def _head(name: str) -> str:
 
 
 def _row(number: int, row: Row, mark: str, names: Sequence[str]) -> str:
-    texts = _name_first([_small_deviation(escape(cell)) for cell in cells(row, names)])
+    texts = _name_first([_small_noise(escape(cell)) for cell in cells(row, names)])
     values = _name_first(_values(number, row, names))
     pressed = "true" if "data-slot" in mark else "false"
     body = "".join(f'<td data-value="{value}">{text}</td>' for text, value in zip(texts[1:], values[1:], strict=True))
@@ -167,9 +168,9 @@ def _named(row: Row) -> str:
     return f"<span>{escape(row.expid).replace('_', '_<wbr>')}</span>"  # a narrow screen breaks it there
 
 
-def _small_deviation(cell: str) -> str:
-    mean, sign, deviation = cell.partition(" ± ")
-    return f"{mean} <small>± {deviation}</small>" if sign else mean
+def _small_noise(cell: str) -> str:
+    """A deviation or an interval is smaller than what it belongs to."""
+    return re.sub(r" (± .+|\[.+\])$", r" <small>\1</small>", cell)
 
 
 def _figure(picture: Picture) -> str:
