@@ -161,6 +161,10 @@ def test_at_most_so_many_are_shown_at_first_each_in_a_colour_of_the_style(system
 
 def test_the_report_in_docs_is_a_page_of_today() -> None:
     stored = (ROOT / "docs" / "amazon" / "report.html").read_text(encoding="utf-8")
-    for name in ("page.css", "page.js"):
-        assert (ROOT / "dien_fuxictr" / "studies" / "comparison" / name).read_text(encoding="utf-8") in stored, name
+    html, style, script = (
+        (ROOT / "dien_fuxictr" / "studies" / "comparison" / name).read_text(encoding="utf-8")
+        for name in ("page.html", "page.css", "page.js")
+    )
+    assert style in stored and script in stored
+    assert all(part in stored for part in re.split(r"\$\w+", html))
     assert Page(stored).open == [] and stored.count("<svg ") == 7
