@@ -1,21 +1,12 @@
 """Keywords of a booster, and those of the light net beside it: unknown, of a wrong type or range."""
 
 import pytest
+from made_parameters import GOOD
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment.contract import check_configuration
 
-LIGHT = {
-    "model": "DIENLight",
-    "model_id": "X",
-    "loss": "binary_crossentropy",
-    "optimizer": "adam",
-    "data_root": "data",
-    "metrics": ["AUC", "logloss"],
-    "data_format": "csv",
-    "dnn_hidden_units": [8, 4],
-    "dnn_activations": "ReLU",
-}
+LIGHT = {**GOOD, "model": "DIENLight", "dnn_hidden_units": [8, 4], "dnn_activations": "ReLU"}
 
 
 def check_booster(booster, **changes):

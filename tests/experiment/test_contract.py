@@ -8,21 +8,12 @@ from fuxictr.pytorch.dataloaders import RankDataLoader
 from fuxictr.pytorch.dataloaders.npz_block_dataloader import NpzBlockDataLoader
 from fuxictr.pytorch.dataloaders.parquet_dataloader import ParquetDataLoader
 from fuxictr.pytorch.models import BaseModel
+from made_parameters import GOOD
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment import contract
 from dien_fuxictr.experiment.contract import HISTORIC, check_configuration, known_keys
 from model_zoo.DIEN.src import DIEN
-
-GOOD = {
-    "model": "DIEN",
-    "model_id": "X",
-    "loss": "binary_crossentropy",
-    "optimizer": "adam",
-    "data_root": "data",
-    "metrics": ["AUC", "logloss"],
-    "data_format": "csv",
-}
 
 
 def check(strict: bool = False, **changes) -> list[str]:
