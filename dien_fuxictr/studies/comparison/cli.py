@@ -17,7 +17,7 @@ from dien_fuxictr.experiment.results import results_file
 
 from ..runs.on_ray import INSTALL, pool_of
 from ..runs.progress import run_with_progress
-from ..runs.run import Run
+from ..runs.run import Run, require_inputs
 from .compare import compare
 from .plan import BASE_MODEL, Study, experiment_ids, plan, plan_suite, read_experiments, write_runs
 from .results_csv import ResultsCsv
@@ -149,8 +149,9 @@ def _run(options: argparse.Namespace, command: str) -> int:
     runs = study.runs(chosen_of(suite, options.expids) if suite else None)
     require_writable(results_file(runs[0].config), append=True)  # by the runs
     record = _recorder(suite, study)
-    write_runs(study.runs(), options.config)
     left = [run for run in runs if run.result is None]
+    require_inputs(left)
+    write_runs(study.runs(), options.config)
     finished = len(runs) - len(left)
     print(
         f"{len(runs)} runs, {finished} finished already ({study.folder / 'runs'}); logs in {study.folder / 'logs'}",

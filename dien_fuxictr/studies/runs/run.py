@@ -1,6 +1,8 @@
 """One run of a study: what starts it, what it has reached, and whether that is of its configuration."""
 
 import json
+from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from fuxictr.utils import Monitor
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment.configuration.overrides import as_arguments
+from dien_fuxictr.experiment.configuration.paths import resolve_paths
 from dien_fuxictr.experiment.report import CURVE, RESULT, read_curve
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.experiment.training.resume import is_same
@@ -83,6 +86,16 @@ class Run:
         except UserError:
             return False
         return "progress" in saved and is_same(saved.get("config", {}), self.params)
+
+
+def require_inputs(runs: Iterable[Run]) -> None:
+    """Check that the files are there which the runs' data sets are read or built from.
+
+    Raises:
+        UserError: one is not; lists what was tried.
+    """
+    for run in runs:
+        resolve_paths(deepcopy(run.params), run.config)
 
 
 def monitor_of(params: dict[str, Any]) -> Monitor:

@@ -17,7 +17,7 @@ from dien_fuxictr.experiment.results import results_file
 from ..runs.on_ray import INSTALL, pool_of
 from ..runs.pool import Pool
 from ..runs.progress import run_with_progress
-from ..runs.run import Run
+from ..runs.run import Run, require_inputs
 from .grid import MANY, Tuner, read_tuners, write_grid
 from .leaderboard import leaderboard, ranked, render, write_csv
 from .lines import take_over
@@ -181,6 +181,7 @@ def _run_folder(options: argparse.Namespace, settings: dict[str, Any]) -> int:
     runs = load_runs(folder, options.tag, settings)
     if not settings:
         _take_over(runs, folder, "; whether they are of these configurations is not known")
+    require_inputs(_left(runs))
     with pool_of(options.cluster, options.gpu) as pool:
         return _train(runs, folder, pool)
 
@@ -198,16 +199,21 @@ def _grid(tuner: Tuner, options: argparse.Namespace) -> Callable[[Pool], int]:
     write_grid(tuner, math.inf if options.yes else MANY)
     runs = load_runs(tuner.folder, options.tag)
     _take_over(runs, tuner.folder)
+    require_inputs(_left(runs))
     return lambda pool: _train(runs, tuner.folder, pool)
 
 
 def _train(runs: list[Run], folder: Path, pool: Pool) -> int:
-    left = [run for run in runs if run.result is None]
+    left = _left(runs)
     finished = len(runs) - len(left)
     print(f"{len(runs)} runs, {finished} finished already ({folder / 'runs'}); logs in {folder / 'logs'}")
     with held(folder / ".lock", f"sweep {folder}"):
         failed = run_with_progress(left, pool, finished)
     return _report(runs, folder, failed)
+
+
+def _left(runs: list[Run]) -> list[Run]:
+    return [run for run in runs if run.result is None]
 
 
 def _search(tuner: Tuner, options: argparse.Namespace) -> Callable[[Pool], int]:

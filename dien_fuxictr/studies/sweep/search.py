@@ -24,6 +24,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import write_atomic
+from dien_fuxictr.experiment.configuration.paths import resolve_paths
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
 from dien_fuxictr.experiment.contract import check_configuration
 
@@ -57,7 +58,8 @@ class Search:
         storage: URL of the database that has the study; None: the journal.
 
     Raises:
-        UserError: nothing varies, a value that is not allowed, or a study that cannot be read.
+        UserError: nothing varies, a value that is not allowed, a study that cannot be read, or a file of the data that
+            is missing while trials are left.
     """
 
     def __init__(self, tuner: Tuner, total: int, storage: str | None = None) -> None:
@@ -89,6 +91,8 @@ class Search:
         self._disk = self._name_of_disk() if storage else None
         self._running: dict[str, _Running] = {}
         self._failed_before = {trial.number for trial in self._trials() if trial.state == TrialState.FAIL}
+        if len(self._counted()) < total:
+            resolve_paths(deepcopy(params), tuner.folder)
 
     def run(self, pool: Pool) -> list[str]:
         """Run what is left of the trials, one at a time on each worker.

@@ -121,6 +121,8 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     }
     (tmp_path / "config" / "model_config" / "M.yaml").write_text(yaml.dump(entries))
     data = {"data_root": "./data/", "data_format": "csv", "train_data": "train.csv", "test_data": "test.csv"}
+    for name in ("train.csv", "test.csv"):
+        Path(name).touch()
     sets = {"d": data, "other": data, "no_test": {**data, "test_data": None}}
     (tmp_path / "config" / "dataset_config.yaml").write_text(yaml.dump(sets))
     fake = Fake()

@@ -105,6 +105,11 @@ def test_bad_input(fake: Fake, arguments: list[str], message: str, capsys: pytes
     assert not Path("comparisons").exists() and fake.started == []
 
 
+def test_missing_data_ends_it_before_the_first_of_many_runs(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("test.csv").unlink()
+    test_bad_input(fake, ["--expids", "weak", "strong"], "test_data: test.csv does not exist; tried ", capsys)
+
+
 def test_what_the_runs_cannot_write_ends_it_before_they_start(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     Path("comparison_d.csv").mkdir()
     test_bad_input(fake, ["--expids", "weak"], "cannot write comparison_d.csv: it exists and is no file", capsys)

@@ -37,6 +37,8 @@ def suites(fake: Fake) -> Fake:
     sets = yaml.safe_load(file.read_text())
     sets["d"] = {**sets["d"], "data_format": "parquet", "build": BUILD}
     file.write_text(yaml.dump(sets))
+    for name in ("r.json", "m.json"):
+        Path(name).touch()
     return fake
 
 

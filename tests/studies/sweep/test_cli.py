@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dien_fuxictr.dataset.samples.options import RAW_FILES
 from dien_fuxictr.experiment.report import read_curve
 from dien_fuxictr.studies.sweep.cli import main
 from dien_fuxictr.studies.sweep.grid import read_tuner, read_tuners, write_grid
@@ -243,11 +244,26 @@ def test_help_teaches(capsys):
     assert error.value.code == 0 and "examples:" in text and "exit code:" in text
 
 
+@pytest.mark.parametrize("search", [[], ["--search", "tpe", "--trials", "3"]], ids=["grid", "tpe"])
+def test_missing_data_ends_it_before_the_first_of_many_runs(write_tuner, fast, capsys, search):
+    Path("data/tiny/train.npz").unlink()
+    write_tuner({"embedding_dim": [1, 2, 3]})
+    assert main(["--config", "tuner.yaml", *search]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: train_data: ") and "does not exist; tried" in error and error.count("\n") == 1
+    assert ran() == []
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "config" / "tuner").glob("*.yaml")), ids=lambda file: file.name)
 def test_embedded_tuner_files(workspace, fast, file):
     """Their grids and searches, without training."""
     shutil.rmtree("config")
     shutil.copytree(ROOT / "config", "config")
+    for tuner in read_tuners(file):
+        build = tuner.base.params["build"]
+        for raw in (Path(build[name]) for name in RAW_FILES if name in build):
+            raw.parent.mkdir(parents=True, exist_ok=True)
+            raw.touch()
     few = ["--search", "tpe", "--trials", "1"] if "low:" in file.read_text() else ["--tag", "_001_"]
     assert main(["--config", f"config/tuner/{file.name}", *few]) == 0
     assert len(ran()) == len(read_tuners(file))
