@@ -34,7 +34,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
             experiments[expid] = params | changes
         study = plan(experiments, 2, None, base="alone")
         runs = study.runs()
-        write_runs(runs, Path("config"))
+        write_runs(runs)
         for run in runs:
             assert train(["--config", str(run.config), "--expid", run.expid, "--report", str(run.report)]) == 0
         return project, {row.expid: row for row in compare(study, "")}

@@ -24,7 +24,7 @@ def find_config(path: str | Path = "./config/") -> Path:
     return CONFIG
 
 
-def resolve_paths(params: dict[str, Any], config_folder: Path) -> list[str]:
+def resolve_paths(params: dict[str, Any], config_folder: Path, must_exist: bool = True) -> list[str]:
     """Resolve the relative paths of a configuration in place; the working directory never changes.
 
     A path is taken from the first place where it exists: the working directory (it then stays as written), the config
@@ -37,6 +37,7 @@ def resolve_paths(params: dict[str, Any], config_folder: Path) -> list[str]:
     Args:
         params: the merged configuration, changed in place.
         config_folder: folder of the configuration.
+        must_exist: whether a missing input file is an error; else its path stays as written.
 
     Returns:
         Warnings for the user.
@@ -60,7 +61,7 @@ def resolve_paths(params: dict[str, Any], config_folder: Path) -> list[str]:
 
     def require(path: str, name: str, hint: str = f"; to get it: {source}" if source else "") -> str:
         found = resolve(path) or _in_sample(path)
-        if found is None and not built:
+        if found is None and must_exist and not built:
             tried = [path] if Path(path).is_absolute() else [str((base / path).absolute()) for base in bases]
             raise UserError(f"{name}: {path} does not exist; tried {', '.join(dict.fromkeys(tried))}{hint}")
         return found or path

@@ -151,7 +151,7 @@ def _run(options: argparse.Namespace, command: str) -> int:
     record = _recorder(suite, study)
     left = [run for run in runs if run.result is None]
     require_inputs(left)
-    write_runs(study.runs(), options.config)
+    write_runs(study.runs())
     finished = len(runs) - len(left)
     print(
         f"{len(runs)} runs, {finished} finished already ({study.folder / 'runs'}); logs in {study.folder / 'logs'}",

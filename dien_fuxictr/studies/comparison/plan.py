@@ -11,6 +11,7 @@ from dien_fuxictr.dataset.loading.keys import ENTRY
 from dien_fuxictr.experiment.checkout import Checkout
 from dien_fuxictr.experiment.configuration.config import BASE, Config, merge, merge_model, read_files
 from dien_fuxictr.experiment.configuration.derived import PREFIX, as_name
+from dien_fuxictr.experiment.configuration.paths import resolve_paths
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
 from dien_fuxictr.experiment.contract import check_configuration, known_keys
 from dien_fuxictr.experiment.models import find_model, own_models
@@ -79,7 +80,10 @@ def read_experiments(
 
 
 def _comparable(merged: Config) -> dict[str, Any]:
-    """The checked parameters of an experiment that a comparison can have."""
+    """The checked parameters of an experiment that a comparison can have; what is beside its folder has its whole path.
+
+    The runs have a folder of their own, from where a relative path would lead elsewhere.
+    """
     params, expid = merged.params, merged.params["model_id"]
     check_configuration(params, merged.where)
     if "AUC" not in (params.get("metrics") or []):
@@ -89,6 +93,7 @@ def _comparable(merged: Config) -> dict[str, Any]:
             f"{expid}: data set {params['dataset_id']} has no test_data, and a comparison is on the test set; "
             "run_param_tuner.py ranks by validation"
         )
+    resolve_paths(params, merged.folder, must_exist=False)
     return params
 
 
@@ -216,20 +221,16 @@ def _run(expid: str, params: dict[str, Any], seed: int, out: Path, name: str, se
     return Run(expid, params | changes, out / f"comparison_{name}", out, own)
 
 
-def write_runs(runs: Sequence[Run], config: Path) -> None:
-    """The folder that `run_expid.py --config` takes: an entry a run, the user's data sets, and those derived from them.
+def write_runs(runs: Sequence[Run]) -> None:
+    """The folder that `run_expid.py --config` takes: an entry a run, and the data sets of all.
 
     Its name is that of the CSV in the working directory to which the runs append the zoo's lines of results.
     """
     folder = runs[0].config
     entries = {run.expid: {key: value for key, value in run.params.items() if key != "model_id"} for run in runs}
     write_config(folder / "model_config.yaml", {BASE: {}} | entries)
-    files = read_files(config, "dataset_config")
-    known = {name for datasets in files.values() for name in datasets}
-    derived = {
+    sets = {
         run.params["dataset_id"]: {key: run.params[key] for key in ENTRY if key in run.params and key != "dataset_id"}
         for run in runs
-        if run.params["dataset_id"] not in known
     }
-    for number, (file, datasets) in enumerate(files.items()):
-        write_config(folder / file.relative_to(config), datasets if number else datasets | derived)
+    write_config(folder / "dataset_config.yaml", sets)

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from made_comparison import SETTINGS, Fake
 
+from dien_fuxictr.experiment.configuration.config import load_config
 from dien_fuxictr.studies.comparison.cli import main
 
 
@@ -108,6 +109,18 @@ def test_bad_input(fake: Fake, arguments: list[str], message: str, capsys: pytes
 def test_missing_data_ends_it_before_the_first_of_many_runs(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     Path("test.csv").unlink()
     test_bad_input(fake, ["--expids", "weak", "strong"], "test_data: test.csv does not exist; tried ", capsys)
+
+
+def test_data_beside_a_configuration_that_is_elsewhere(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    command = ["--config", str(tmp_path / "config"), "--expids", "weak"]
+    assert main(command) == 0 and main(command) == 0
+    assert fake.started == [["weak_seed5"], []]
+    params = load_config(Path("comparisons/d/comparison_d"), "weak_seed5").params
+    assert params["train_data"] == str(tmp_path / "train.csv")
 
 
 def test_what_the_runs_cannot_write_ends_it_before_they_start(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
