@@ -150,7 +150,7 @@ def _run(options: argparse.Namespace, command: str) -> int:
     require_writable(results_file(runs[0].config), append=True)  # by the runs
     record = _recorder(suite, study)
     left = [run for run in runs if run.result is None]
-    require_inputs(left)
+    require_inputs(left, options.config)
     write_runs(study.runs())
     finished = len(runs) - len(left)
     print(

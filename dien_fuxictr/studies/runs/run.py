@@ -88,14 +88,18 @@ class Run:
         return "progress" in saved and is_same(saved.get("config", {}), self.params)
 
 
-def require_inputs(runs: Iterable[Run]) -> None:
+def require_inputs(runs: Iterable[Run], folder: Path) -> None:
     """Check that the files are there which the runs' data sets are read or built from.
+
+    Args:
+        runs: that are about to start.
+        folder: the configuration folder that the user named; relative paths are looked for beside it, too.
 
     Raises:
         UserError: one is not; lists what was tried.
     """
     for run in runs:
-        resolve_paths(deepcopy(run.params), run.config)
+        resolve_paths(deepcopy(run.params), folder)
 
 
 def monitor_of(params: dict[str, Any]) -> Monitor:

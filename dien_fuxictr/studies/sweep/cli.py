@@ -181,7 +181,7 @@ def _run_folder(options: argparse.Namespace, settings: dict[str, Any]) -> int:
     runs = load_runs(folder, options.tag, settings)
     if not settings:
         _take_over(runs, folder, "; whether they are of these configurations is not known")
-    require_inputs(_left(runs))
+    require_inputs(_left(runs), folder)
     with pool_of(options.cluster, options.gpu) as pool:
         return _train(runs, folder, pool)
 
@@ -199,7 +199,7 @@ def _grid(tuner: Tuner, options: argparse.Namespace) -> Callable[[Pool], int]:
     write_grid(tuner, math.inf if options.yes else MANY)
     runs = load_runs(tuner.folder, options.tag)
     _take_over(runs, tuner.folder)
-    require_inputs(_left(runs))
+    require_inputs(_left(runs), tuner.folder)
     return lambda pool: _train(runs, tuner.folder, pool)
 
 
