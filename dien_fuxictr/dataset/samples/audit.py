@@ -96,7 +96,7 @@ def audit(samples: Samples) -> dict:
     knn = item_knn(rows.take(drawn), item, basket, basket_item, popularity)
     untrained = {"category seen in history": auc(rows.label, category), "item-kNN": auc(rows.label[drawn], knn)}
     repeated = Occurrences(item).within(rows.item, rows.start, rows.length)
-    own = {kind: repeated[rows.label == label].mean() for kind, label in (("positives", 1), ("negatives", 0))}
+    own = {kind: float(repeated[rows.label == label].mean()) for kind, label in (("positives", 1), ("negatives", 0))}
     return judged(len(rows.label), trivial, untrained, own)
 
 
