@@ -101,7 +101,8 @@ def count_lines(path: str | Path, enough: int) -> int:
 def odd_rows(path: str | Path, separator: str = ",", n_rows: int | None = None) -> OddRows:
     """Count the fields of each row in one pass over the file's bytes; arguments and errors are those of `scan_csv`."""
     header, row, limit = 0, 0, sys.maxsize if n_rows is None else n_rows
-    blank, uneven, lines, counts = ([np.zeros(0, np.int64)] for _ in range(4))
+    columns: list[list[np.ndarray]] = [[np.zeros(0, np.int64)] for _ in range(4)]
+    blank, uneven, lines, counts = columns
     for fields, line, is_blank in _rows(path, ord(separator)):
         begin = 0
         if not header:
@@ -119,7 +120,7 @@ def odd_rows(path: str | Path, separator: str = ",", n_rows: int | None = None) 
         row += len(fields)
         if row >= limit:
             break
-    return OddRows(header, *(np.concatenate(parts) for parts in (blank, uneven, lines, counts)))
+    return OddRows(header, *(np.concatenate(parts) for parts in columns))
 
 
 def _rows(path: str | Path, separator: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

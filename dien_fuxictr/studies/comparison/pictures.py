@@ -128,7 +128,7 @@ def slice_aucs(runs: Sequence[dict[str, np.ndarray]], slices: Slices) -> list[tu
             aucs.append((float("nan"), (float("nan"), float("nan"))))
             continue
         scores = [run["score"][rows] for run in runs]
-        mean = np.mean([roc_auc_score(label[rows], score) for score in scores])
+        mean = np.mean([float(roc_auc_score(label[rows], score)) for score in scores])
         aucs.append((float(mean), interval(auc_draws(label[rows], user[rows], scores).mean(axis=0))))
     return aucs
 
