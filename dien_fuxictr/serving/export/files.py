@@ -73,7 +73,7 @@ def _write_onnx(model: BaseModel, file: Path, about: dict[str, str]) -> None:
     from onnxscript import optimizer
 
     inputs = inputs_of(model)
-    program = trace(model, onnx_layers)
+    program = onnx_layers.count_axes_from_the_front(trace(model, onnx_layers))
     with torch.no_grad(), quiet():
         onnx = torch.onnx.export(
             program,

@@ -2,10 +2,11 @@
 
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 
 from .loops import evolve
 
-__all__ = ["OPSET", "evolve", "extract"]
+__all__ = ["OPSET", "count_axes_from_the_front", "evolve", "extract"]
 
 OPSET = 20
 
@@ -32,3 +33,11 @@ def extract(inputs: Tensor, lengths: Tensor, weight_ih: Tensor, weight_hh: Tenso
         version=OPSET,
     )
     return states.squeeze(1)
+
+
+def count_axes_from_the_front(program: ExportedProgram) -> ExportedProgram:
+    """Sums along axis -1 become sums along the last axis: of no rows ONNX Runtime up to 1.26 computes only these."""
+    for node in program.graph.find_nodes(op="call_function", target=torch.ops.aten.sum.dim_IntList):
+        summed, axes, *more = node.args
+        node.args = (summed, [axis % summed.meta["val"].dim() for axis in axes], *more)
+    return program

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from fuxictr.pytorch.models import BaseModel
@@ -120,6 +121,19 @@ def test_onnx_of_means(tmp_path: Path) -> None:
     export(model, "onnx", tmp_path / "model.onnx", {})
     _, inputs = check_elsewhere(ONNX, ["torch"], model, tmp_path)
     assert inputs["query_history"] == ["users", "steps_2"]
+
+
+def test_onnx_counts_axes_from_the_front(tmp_path: Path) -> None:
+    """ONNX Runtime up to 1.26 leaves a sum of no rows along axis -1 out."""
+    export(with_weights(make_model("FM", pooled_features("Average"))), "onnx", tmp_path / "model.onnx", {})
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    constants = {
+        node.output[0]: onnx.numpy_helper.to_array(node.attribute[0].t)
+        for node in graph.node
+        if node.op_type == "Constant" and node.attribute[0].name == "value"
+    }
+    axes = [constants[node.input[1]] for node in graph.node if node.op_type == "ReduceSum"]
+    assert len(axes) > 20 and all((each >= 0).all() for each in axes)
 
 
 @pytest.mark.full
