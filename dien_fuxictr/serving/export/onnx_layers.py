@@ -1,4 +1,4 @@
-"""The recurrences as ONNX has them: its own GRU, and a Scan for what it has no operator for."""
+"""What ONNX wants in its own way: its GRU, a Scan for recurrences that it has no operator for, the axes of sums."""
 
 import torch
 from torch import Tensor
