@@ -22,7 +22,10 @@ def expected_split(event: int, events: int, time: int, latest: int, given: dict)
 
 
 def transcription(rows: list[dict], given: dict, labelled: bool, requests: bool) -> list[tuple]:
-    """(split, label, user, item, category, colour, history) of all samples, ties in the order of the file."""
+    """(split, label, user, item, category, colour, history) of all samples, ties in the order of the file.
+
+    A colour is of a row; without labels a sample has the latest one of its item before its time.
+    """
     made = []
     events_of: dict[int, list[list[int]]] = {}  # user -> events, each the numbers of its rows
     for user in sorted({row["user"] for row in rows}):
@@ -51,6 +54,9 @@ def transcription(rows: list[dict], given: dict, labelled: bool, requests: bool)
                 continue
             for n in event:
                 item = rows[n]["item"]
+                earlier = [b for b in range(len(rows)) if rows[b]["item"] == item and rows[b]["time"] < time]
+                latest_of_item = max(earlier, key=lambda b: (rows[b]["time"], f"u{rows[b]['user']}", b), default=None)
+                colour = n if labelled else latest_of_item
                 label = rows[n]["label"] if labelled else 1
                 made.append(
                     (
@@ -59,7 +65,7 @@ def transcription(rows: list[dict], given: dict, labelled: bool, requests: bool)
                         f"u{user}",
                         f"i{item}",
                         f"c{item % 3}",
-                        f"x{n}",
+                        "unknown" if colour is None else f"x{colour}",
                         tuple(f"i{rows[b]['item']}" for b in before),
                         tuple(f"x{b}" for b in before),
                     )

@@ -71,7 +71,7 @@ def apply_build(params: dict, rows: Path, out: Path, verbose: bool = True) -> No
     raw = _read(rows)
     candidates = check_rows(raw, rows, options)
     log = read_raw(options, verbose)
-    items = item_properties(log)
+    items = item_properties(log, options)
     new = set(candidates["item_id"]) - set(items["item_id"])
     if new and (further := _properties_beside_log(options, new, verbose)) is not None:
         items = pl.concat([items, further], how="diagonal")
@@ -104,7 +104,8 @@ def _properties_beside_log(options: dict, new: set[str], verbose: bool) -> pl.Da
         return read_categories(Path(options["meta"]), new, options["form"], options["skip_bad_lines"], verbose)
     if not options["items"]:
         return None
-    properties = {ours: name for ours, name in names_of(options).items() if ours not in ("user_id", "item_id", "time")}
+    others = ("user_id", "item_id", "time", *options["context"])
+    properties = {ours: name for ours, name in names_of(options).items() if ours not in others}
     items = read_items(Path(options["items"]), options["item"], properties, options["skip_bad_lines"])
     return items.filter(pl.col("item_id").is_in(new))
 

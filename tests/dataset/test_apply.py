@@ -137,7 +137,7 @@ def test_exposures_of_the_test_split(of_request: bool, tmp_path: Path) -> None:
 
 def test_what_a_row_does_not_say_of_its_item(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = click_log().sample(fraction=1, shuffle=True, seed=0)
-    last = pl.col("ts") == pl.col("ts").filter(pl.col("iid") == "i03").max()
+    last = pl.col("ts") == pl.col("ts").filter(pl.col("iid") == "i03").max()  # a row of an item says something else
     log = log.with_columns(brand=pl.when(last & (pl.col("iid") == "i03")).then(pl.lit("renamed")).otherwise("brand"))
     params = built(tmp_path, log)
     late = START + 90 * 86_400
@@ -158,7 +158,7 @@ def test_what_a_row_does_not_say_of_its_item(tmp_path: Path, caplog: pytest.LogC
     assert made.columns[:4] == ["user_id", "item_id", "cate_id", "brand"]
     assert made.columns[-5:] == ["iid", "ts", "uid", "cid", "note"]
     assert made["cate_id"].to_list() == ["c3", "mine", "shoes", "unknown", "unknown"]
-    assert made["brand"].to_list() == ["renamed", "renamed", "unknown", "unknown", "unknown"]
+    assert made["brand"].to_list() == ["i0", "i0", "unknown", "unknown", "unknown"]
     assert made["item_id"].to_list() == ["i03", "i03", "new", "new", "new|er"]
     assert made["note"].to_list() == [1, 2, 3, 4, 5]
     of_u1 = log.filter(pl.col("uid") == "u1").sort("ts")["iid"].to_list()[-5:]

@@ -47,7 +47,7 @@ def test_help_lists_every_option_and_no_other(capsys: pytest.CaptureFixture[str]
         ([], "the following arguments are required: source"),
         (["csv"], "argument source: invalid choice: 'csv'"),
         (["amazon"], "the following arguments are required: --reviews, --meta, --out"),
-        (["log", "--out", "x"], "the following arguments are required: --input, --user, --item, --category, --time"),
+        (["log", "--out", "x"], "the following arguments are required: --input, --user, --item, --time"),
         ([*NAMED, "--ties", "stable"], "argument --ties: invalid choice: 'stable'"),
         ([*NAMED, "--seed", "one"], "argument --seed: invalid int value: 'one'"),
         ([*NAMED, "--see", "1"], "unrecognized arguments: --see 1"),

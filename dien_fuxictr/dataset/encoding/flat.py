@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import polars as pl
 
 from dien_fuxictr.common.errors import UserError
 
+from ..samples.columns import Roles, history_of
 from ..samples.disk import Disk, chunks
 from ..samples.flat import AT_ONCE, TOKENS, FlatSamples
 from ..samples.protocols import SPLITS
@@ -23,6 +23,8 @@ from .reading import source_of
 
 COLUMN = "flat_columns"
 """Key of layout.json: feature -> the column of the log that it is made of."""
+SHARED = "of_positive"
+"""Key of layout.json: the features of which a negative has its positive's value."""
 
 
 class FlatFeatureProcessor(InProcessFeatureProcessor):
@@ -33,7 +35,7 @@ class FlatFeatureProcessor(InProcessFeatureProcessor):
         self._fit(samples, None, latest)
 
     def _statistics_of(self, column: dict, train: FlatSamples, meta: None) -> dict:
-        name = flat_column(column, train.words)
+        name = flat_column(column, train.roles)
         fitted = ("train", LEFT_OUT)
         if column["type"] == "sequence":
             counts = train.history_counts[name]
@@ -44,18 +46,18 @@ class FlatFeatureProcessor(InProcessFeatureProcessor):
         return {"value_counts": _by_word(train.words[name].cast(_dtype(column)), counts)}
 
 
-def check_flat(columns: list[dict], labels: list[dict], side: tuple[str, ...], latest: int) -> None:
+def check_flat(columns: list[dict], labels: list[dict], roles: Roles, latest: int) -> None:
     """Raise UserError for what samples in files do not have.
 
     Args:
         columns: active, of one name each; labels: likewise.
-        side: columns of the log.
+        roles: of the log's columns.
         latest: to how many of the latest behaviours histories are cut.
     """
     if (names := [label["name"] for label in labels]) != ["label"]:
         raise UserError(f"data_loader: flat has one label, named label; label_col has {', '.join(names)}")
     for column in columns:
-        flat_column(column, ("user_id", "item_id", "cate_id", *side, *TOKENS))
+        flat_column(column, roles)
         if column["type"] == "sequence" and column.get("max_len", 0) < latest:
             raise UserError(
                 f"column {column['name']}: data_loader: flat needs a max_len of {latest} or more, to which the "
@@ -63,17 +65,16 @@ def check_flat(columns: list[dict], labels: list[dict], side: tuple[str, ...], l
             )
 
 
-def flat_column(column: dict, names: Iterable[str]) -> str:
+def flat_column(column: dict, roles: Roles) -> str:
     """Which of the log's columns a feature is made of.
 
     Raises:
         UserError: none.
     """
     source = source_of(column)
-    known = {name: name for name in names if name not in TOKENS}
+    known = {name: name for name in ("user_id", *roles.of_samples)}
     if column["type"] == "sequence":
-        short = {"item_id": "item_history", "cate_id": "cate_history"}
-        known = {short.get(name, f"{name}_history"): name for name in names if name != "user_id"}
+        known = {history_of(name): name for name in (*roles.of_behaviours, *TOKENS)}
     if column["type"] not in ("categorical", "meta", "sequence") or source not in known:
         raise UserError(
             f"column {column['name']}: data_loader: flat has no {column['type']} column {source}; it has "
@@ -98,7 +99,7 @@ def encode_flat(processor: FlatFeatureProcessor, samples: FlatSamples, latest: i
     tables: dict[str, list[str]] = {}
     for column in encoder.columns:
         name = column["name"]
-        sources[name] = flat_column(column, samples.words)
+        sources[name] = flat_column(column, samples.roles)
         ids = encoder.of_words(column, samples.words[sources[name]])
         np.save(disk.folder / f"ids_{name}.npy", ids)
         if column["type"] == "sequence":
@@ -108,6 +109,7 @@ def encode_flat(processor: FlatFeatureProcessor, samples: FlatSamples, latest: i
         "padding": {name: padding for padding, names in tables.items() for name in names},
         "truncated": {},
         COLUMN: sources,
+        SHARED: [name for name, source in sources.items() if samples.is_shared(source)],
     }
     (disk.folder / LAYOUT).write_text(json.dumps(layout, indent=4))
     oov = {c["name"]: encoder.vocabularies[c["vocabulary"]]["__OOV__"] for c in encoder.columns if "vocabulary" in c}
@@ -195,6 +197,7 @@ class FlatSplit:
         """Map a split: `encoded/rows_<split>.bin`."""
         disk, split = Disk(path.parent), path.stem.removeprefix("rows_")
         layout = json.loads((path.parent / LAYOUT).read_text())
+        layout.setdefault(SHARED, [name for name, source in layout[COLUMN].items() if source == "user_id"])
         kinds = {name: np.int8 if source in TOKENS else np.int32 for name, source in layout[COLUMN].items()}
         looked = {
             name: _Looked(np.load(path.parent / f"ids_{name}.npy"), disk.open(source, kinds[name]))

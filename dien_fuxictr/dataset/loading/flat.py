@@ -12,12 +12,13 @@ from fuxictr.features import FeatureMap
 from dien_fuxictr.common.errors import UserError
 
 from ..encoding.encoded import HistoryTable
-from ..encoding.flat import FlatFeatureProcessor, FlatSplit, check_flat, encode_flat
+from ..encoding.flat import SHARED, FlatFeatureProcessor, FlatSplit, check_flat, encode_flat
 from ..encoding.schema import active_columns, label_columns
 from ..samples import flat
 from ..samples.audit import say
 from ..samples.behaviour_log import read_log_in_batches
 from ..samples.build import raw_files
+from ..samples.columns import roles_of
 from ..samples.disk import Disk
 from ..samples.flat_audit import audit_flat, counts_of
 from ..samples.options import check_options
@@ -26,8 +27,8 @@ from ..samples.samples import save_info
 from .loader import InMemoryDataLoader, padded
 from .permutation import Permutation
 
-READ = ("user", "item", "category", "time", "side", "time_unit", "time_format", "skip_bad_lines")
-ONLY = {"label": None, "target": None, "items": None, "history_order": "time", "format": "parquet"}
+READ = ("user", "item", "category", "time", "side", "context", "time_unit", "time_format", "skip_bad_lines")
+ONLY = {"label": None, "target": None, "items": None, "side_varies": (), "history_order": "time", "format": "parquet"}
 """Options that have this value only."""
 UNSORTED = "bucket_by_length: data_loader: flat cannot sort rows by length; set it to False"
 
@@ -55,7 +56,7 @@ def build_flat(params: dict, placed: dict, folder: Path) -> None:
     def batches() -> Iterator[tuple[pl.DataFrame, pl.Series]]:
         return read_log_in_batches(Path(options["input"]), **arguments, rows=flat.AT_ONCE)
 
-    samples = flat.make_flat_samples(batches, options["side"], options, disk)
+    samples = flat.make_flat_samples(batches, options, disk)
     info = {"options": options, "counts": counts_of(samples)}
     logging.info(str(info["counts"]))
     logging.info("Auditing")
@@ -81,11 +82,10 @@ def check_can_build(params: dict) -> dict:
         raise UserError(f"data_loader: flat cannot build from source {options['source']}; data_loader: in_memory can")
     for name, only in ONLY.items():
         if options[name] != only:
-            what = name if only is None else f"{name}: {options[name]}"
+            what = name if not only else f"{name}: {options[name]}"
             raise UserError(f"data_loader: flat cannot build with {what}; data_loader: in_memory can")
-    check_flat(
-        active_columns(params["feature_cols"]), label_columns(params["label_col"]), options["side"], options["max_len"]
-    )
+    roles = roles_of(flat.columns_of(options), options)
+    check_flat(active_columns(params["feature_cols"]), label_columns(params["label_col"]), roles, options["max_len"])
     if params.get("bucket_by_length"):
         raise UserError(UNSORTED)
     return options
@@ -136,8 +136,8 @@ class FlatDataLoader(InMemoryDataLoader):
         arrays: dict[str, np.ndarray] = {"label": is_positive.astype(np.float32)}
         for name, column in flat.columns.items():
             if name in features:
-                of_user = flat.layout["flat_columns"][name] == "user_id"
-                arrays[name] = column.take(positive if of_user else target).astype(np.int64)
+                is_shared = name in flat.layout[SHARED]
+                arrays[name] = column.take(positive if is_shared else target).astype(np.int64)
         length = flat.length[positive].astype(np.int64)
         for table in flat.layout["tables"]:
             widths = {name: features[name]["max_len"] for name in table if name in features}

@@ -26,12 +26,13 @@ def read_log(
     path: Path,
     user: str,
     item: str,
-    category: str,
+    category: str | None,
     time: str,
     label: str | None = None,
     request: str | None = None,
     target: str | None = None,
     side: tuple[str, ...] = (),
+    context: tuple[str, ...] = (),
     items: Path | None = None,
     time_unit: str | None = None,
     time_format: str | None = None,
@@ -43,12 +44,12 @@ def read_log(
     Args:
         path: a .csv (or .csv.gz, with a header line), .parquet, or .inter file, RecBole's; or several, as `parts_of`
             says, which are read as one that has their rows one after the other.
-        user, item, category, time: names of its columns.
+        user, item, category, time: names of its columns; `category` is None where the log has none.
         label: column that is 1 or true for a click and 0 or false for an exposure without one; without it every row
             is a behaviour.
         request: column that is equal for the exposures that were shown together.
         target: column that is 1 or true for rows that become samples; without it all do.
-        side: columns of further properties of a behaviour; they keep their names.
+        side, context: columns of further properties of the item, and of the user or request; they keep their names.
         items: file with a row an item, of the item's column and of the category and side columns that the log lacks.
         time_unit, time_format: how to read times, see `read_times`. Without a unit they must be from 1990 to 2100.
         duplicates: "drop" leaves rows out that equal an earlier one in all of these columns.
@@ -56,16 +57,16 @@ def read_log(
             than the header, out instead of stopping at the first.
 
     Returns:
-        In the order of the files: user_id, item_id, cate_id (String), time (Int64, seconds), the side columns (String)
-        and, where named, label, target (Int8) and request (String). A category or side value that is missing is
-        "unknown".
+        In the order of the files: user_id, item_id (String), time (Int64, seconds), the side and context columns
+        (String) and, where named, cate_id (String), label, target (Int8) and request (String). A category, side or
+        context value that is missing is "unknown".
 
     Raises:
         UserError: the file or a column is missing, the file cannot be read or has no rows, a row has more or fewer
             fields than the header, a name is taken, a value is no time or no label.
     """
-    columns = _columns(path, user, item, category, time, label, request, target, side)
-    raw = _with_items(path, columns, items, skip_bad_lines)
+    columns = _columns(path, user, item, category, time, label, request, target, side, context)
+    raw = _with_items(path, columns, items, context, skip_bad_lines)
     log, kept, times = _checked(path, raw, columns, time_unit, time_format, skip_bad_lines)
     repeated = kept & ~raw.select(pl.struct(pl.all()).is_first_distinct()).to_series()
     if repeated.any():
@@ -83,9 +84,10 @@ def read_log_in_batches(
     path: Path,
     user: str,
     item: str,
-    category: str,
+    category: str | None,
     time: str,
     side: tuple[str, ...] = (),
+    context: tuple[str, ...] = (),
     time_unit: str | None = None,
     time_format: str | None = None,
     skip_bad_lines: bool = False,
@@ -100,7 +102,7 @@ def read_log_in_batches(
     Raises:
         UserError: as `read_log`; or times of one batch look like another kind than those of the first.
     """
-    columns = _columns(path, user, item, category, time, None, None, None, side)
+    columns = _columns(path, user, item, category, time, None, None, None, side, context)
     known: Times | None = None
     total, moments = 0, []
     for raw in RawTable.scan(path, skip_bad_lines).batches(columns, rows):
@@ -130,24 +132,27 @@ def _columns(
     path: Path,
     user: str,
     item: str,
-    category: str,
+    category: str | None,
     time: str,
     label: str | None,
     request: str | None,
     target: str | None,
     side: tuple[str, ...],
+    context: tuple[str, ...],
 ) -> dict[str, str]:
     """The builders' names of the columns -> the log's."""
-    columns = {"user_id": user, "item_id": item, "cate_id": category, "time": time}
+    columns = {"user_id": user, "item_id": item} | ({"cate_id": category} if category else {}) | {"time": time}
     columns |= {"label": label} if label else {}
     columns |= {"request": request} if request else {}
     columns |= {"target": target} if target else {}
-    for name in side:
-        if RESERVED.fullmatch(name) or side.count(name) > 1:
-            raise UserError(f"side column {name!r}: the name is taken; rename the column in {path}")
+    further = (*side, *context)
+    for name in further:
+        if RESERVED.fullmatch(name) or further.count(name) > 1:
+            kind = "side" if name in side else "context"
+            raise UserError(f"{kind} column {name!r}: the name is taken; rename the column in {path}")
     if request and not label:
         raise UserError("request needs label: only a log that has exposures without a click has requests")
-    return columns | {name: name for name in side}
+    return columns | {name: name for name in further}
 
 
 def _checked(
@@ -190,12 +195,14 @@ def _checked(
     return log, kept, times
 
 
-def _with_items(path: Path, columns: dict[str, str], items: Path | None, skip_bad_lines: bool) -> pl.DataFrame:
+def _with_items(
+    path: Path, columns: dict[str, str], items: Path | None, context: tuple[str, ...], skip_bad_lines: bool
+) -> pl.DataFrame:
     """The named columns of the log under the builders' names; properties that it lacks from the file of items."""
     log = RawTable.scan(path, skip_bad_lines)
     if items is None:
         return log.take(columns)
-    of_behaviour = ("user_id", "item_id", "time", "label", "request", "target")
+    of_behaviour = ("user_id", "item_id", "time", "label", "request", "target", *context)
     properties = {ours: name for ours, name in columns.items() if ours not in of_behaviour}
     lacking = {ours: name for ours, name in properties.items() if name not in log.names}
     known = read_items(items, columns["item_id"], lacking, skip_bad_lines)

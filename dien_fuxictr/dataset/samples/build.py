@@ -32,6 +32,7 @@ LOG_COLUMNS = (
     "request",
     "target",
     "side",
+    "context",
     "time_unit",
     "time_format",
     "duplicates",

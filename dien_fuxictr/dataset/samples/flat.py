@@ -3,8 +3,8 @@
 The draws are the same, number by number: what is permuted over the whole log is permuted in a file. What is made lies
 in a folder, an array a file (`disk.py`), a value a row of the sorted log:
 
-- `<column>` (int32) of item_id, cate_id, the side columns and user_id: number of the value in `words[column]`, which
-  ascend; session and day tokens likewise, as `session` and `day` (int8).
+- `<column>` (int32) of item_id, cate_id, the side columns, the context and user_id: number of the value in
+  `words[column]`, which ascend; session and day tokens likewise, as `session` and `day` (int8).
 - `length` (int32): the row's history are so many rows before it.
 - `used` (bool): whether the history of a training sample holds the row.
 - `rows_<split>` (int64): rows that are positives; `negative_<split>` (int64): the rows that are their negatives.
@@ -21,6 +21,8 @@ import polars as pl
 from dien_fuxictr.common.errors import UserError
 
 from . import negatives, protocols, targets
+from .amazon import UNKNOWN
+from .columns import Roles, require_property, roles_of, say_changed
 from .disk import Disk, chunks
 from .protocols import SPLITS, UNUSED
 from .ranges import RangeReader, coverage
@@ -45,6 +47,7 @@ class FlatSamples:
 
     Attributes:
         disk: the folder.
+        roles: of the columns.
         words: column -> its distinct values, ascending.
         rows: of the sorted log.
         longest: the longest history of a training sample, before the columns cut it.
@@ -52,6 +55,7 @@ class FlatSamples:
     """
 
     disk: Disk
+    roles: Roles
     words: dict[str, pl.Series]
     rows: int = 0
     longest: int = 0
@@ -69,41 +73,47 @@ class FlatSamples:
         """(P,) rows of the log, one for each of the positives."""
         return self.disk.open(f"negative_{split}", np.int64)
 
+    def is_shared(self, column: str) -> bool:
+        """Return whether a negative has its positive's value of a column."""
+        return column == "user_id" or column in self.roles.context
+
     def target_counts(self, column: str, splits: tuple[str, ...]) -> np.ndarray:
-        """(V,) how often each word occurs in the samples of some splits; a negative has the user of its positive."""
+        """Return how often each word occurs in the samples of some splits, (V,)."""
         codes, counts = self.column(column), np.zeros(len(self.words[column]), np.int64)
         for split in splits:
             positive = self.positives(split)
-            for rows in (positive, positive if column == "user_id" else self.negatives(split)):
+            for rows in (positive, positive if self.is_shared(column) else self.negatives(split)):
                 for part in chunks(len(rows), AT_ONCE):
                     counts += np.bincount(codes[rows[part]], minlength=len(counts))
         return counts
 
 
-def make_flat_samples(batches: Batches, side: tuple[str, ...], options: dict, disk: Disk) -> FlatSamples:
+def make_flat_samples(batches: Batches, options: dict, disk: Disk) -> FlatSamples:
     """Samples of a log of behaviours without labels, by the options of `options.py`.
 
     Args:
         batches: reads the log.
-        side: its side columns.
         options: checked.
         disk: an empty folder.
 
     Raises:
         UserError: as `make_samples`.
     """
-    columns = ("user_id", "item_id", "cate_id", *side)
+    columns = columns_of(options)
     words, rows = _words(batches, columns)
     tokens = pl.Series([str(number) for number in range(1, CYCLE + 1)])
-    samples = FlatSamples(disk, words | dict.fromkeys(TOKENS, tokens))
+    samples = FlatSamples(disk, roles_of(columns, options), words | dict.fromkeys(TOKENS, tokens))
     parts = -(-rows // PART_ROWS)
     record = np.dtype([("row", "i8"), ("time", "i8"), ("hash", "u8"), *((name, "i4") for name in columns)])
     latest = _cut(batches, words, record, parts, disk)
     kept = _drop_repeated(record, parts, rows, options["duplicates"], disk)
     samples.rows = rows if kept is None else int(kept[-1])
+    of_item = _values_of_items(samples, record, parts, options)
     tie = _ties(samples.rows, options, disk)
     for part in range(parts):
-        log = disk.open(f"part{part}", record)
+        log = np.array(disk.open(f"part{part}", record))
+        for name, values in of_item.items():
+            log[name] = values[log["item_id"]]
         _add_part(samples, log, columns, tie, kept, latest, options)
         disk.path(f"part{part}").unlink(missing_ok=True)
     for name in ("tie", "kept"):
@@ -112,7 +122,13 @@ def make_flat_samples(batches: Batches, side: tuple[str, ...], options: dict, di
     return samples
 
 
-def _words(batches: Batches, columns: tuple[str, ...]) -> tuple[dict[str, pl.Series], int]:
+def columns_of(options: dict) -> list[str]:
+    """Return the columns of values under the builders' names, by a build's checked options."""
+    category = ["cate_id"] if options["category"] else []
+    return ["user_id", "item_id", *category, *options["side"], *options["context"]]
+
+
+def _words(batches: Batches, columns: list[str]) -> tuple[dict[str, pl.Series], int]:
     words, rows = {name: Words() for name in columns}, 0
     for log, _ in batches():
         rows += log.height
@@ -169,6 +185,34 @@ def _drop_repeated(record: np.dtype, parts: int, rows: int, duplicates: str, dis
     return kept
 
 
+def _values_of_items(samples: FlatSamples, record: np.dtype, parts: int, options: dict) -> dict[str, np.ndarray]:
+    """As `with_one_value`: property -> (V,) number of the commonest known value of each item."""
+    found, changed = {}, {}
+    for name in samples.roles.properties:
+        words = samples.words[name]
+        pairs = pl.DataFrame(schema={"item": pl.Int32, "value": pl.Int32, "len": pl.UInt32})
+        for part in range(parts):
+            log = samples.disk.open(f"part{part}", record)
+            counted = pl.DataFrame({"item": log["item_id"], "value": log[name]}).group_by("item", "value").len()
+            pairs = pl.concat([pairs, counted]).group_by("item", "value").agg(pl.col("len").sum())
+        known = words != UNKNOWN
+        is_known = pairs["value"].is_in(known.arg_true().cast(pl.Int32).implode())
+        best = (
+            pairs.filter(is_known)
+            .sort("len", "value", descending=[True, False])
+            .unique("item", keep="first", maintain_order=True)
+        )
+        differing = int(pairs.filter(is_known)["len"].sum() - best["len"].sum())
+        require_property(name, differing / samples.rows, options)
+        missing = words.index_of(UNKNOWN)
+        values = np.full(len(samples.words["item_id"]), -1 if missing is None else missing, np.int32)
+        values[best["item"].to_numpy()] = best["value"].to_numpy()
+        changed[name] = int(pairs.filter(pairs["value"].to_numpy() != values[pairs["item"].to_numpy()])["len"].sum())
+        found[name] = values
+    say_changed(changed, options)
+    return found
+
+
 def _ties(rows: int, options: dict, disk: Disk) -> np.ndarray:
     tie = disk.new("tie", np.int64, rows)
     for part in chunks(rows, AT_ONCE):
@@ -181,7 +225,7 @@ def _ties(rows: int, options: dict, disk: Disk) -> np.ndarray:
 def _add_part(
     samples: FlatSamples,
     log: np.ndarray,
-    columns: tuple[str, ...],
+    columns: list[str],
     tie: np.ndarray,
     kept: np.ndarray | None,
     latest: int,

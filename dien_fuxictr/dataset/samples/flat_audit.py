@@ -62,7 +62,12 @@ def audit_flat(samples: FlatSamples, options: dict) -> dict:
 def counts_of(samples: FlatSamples) -> dict:
     """As `sampling.counts`."""
     lengths, words = samples.disk.open("length", np.int32), samples.words
-    found: dict = {"users": len(words["user_id"]), "items": len(words["item_id"]), "categories": len(words["cate_id"])}
+    found: dict = {"users": len(words["user_id"]), "items": len(words["item_id"])}
+    if "cate_id" in words:
+        used = np.zeros(len(words["cate_id"]), bool)
+        for part in chunks(samples.rows, AT_ONCE):
+            used[samples.column("cate_id")[part]] = True
+        found["categories"] = int(used.sum())
     found["behaviours"] = samples.rows
     for split in SPLITS:
         rows = samples.positives(split)

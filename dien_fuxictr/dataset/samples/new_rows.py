@@ -1,4 +1,4 @@
-"""New rows, each a user, an item and a time -> what a build would make of them: history, category, side columns."""
+"""New rows, each a user, an item and a time -> what a build would make of them: history, properties of the item."""
 
 from pathlib import Path
 
@@ -7,8 +7,9 @@ import polars as pl
 from dien_fuxictr.common.errors import UserError
 
 from .amazon import UNKNOWN, without_separator
+from .columns import LIMIT, commonest, latest_before, roles_of, varying_in, with_one_value
 from .history_order import shuffled
-from .sampling import behaviour_table, preceding, side_columns, sort_log, stream
+from .sampling import behaviour_table, preceding, sort_log, stream
 from .times import read_times
 
 _OPTIONS = {"user_id": "user", "item_id": "item", "time": "time", "cate_id": "category"}
@@ -18,7 +19,9 @@ def names_of(options: dict) -> dict[str, str]:
     """Column of the samples -> column of the rows: for a log the log's own, for Amazon reviews the samples'."""
     is_log = options["source"] == "log"
     names = {name: options[option] if is_log else name for name, option in _OPTIONS.items()}
-    return names | {name: name for name in options.get("side", ())}
+    return {name: theirs for name, theirs in names.items() if theirs} | {
+        name: name for name in (*options.get("side", ()), *options.get("context", ()))
+    }
 
 
 def check_rows(raw: pl.DataFrame, path: Path, options: dict) -> pl.DataFrame:
@@ -30,14 +33,14 @@ def check_rows(raw: pl.DataFrame, path: Path, options: dict) -> pl.DataFrame:
         options: of the build.
 
     Returns:
-        In their order: user_id, item_id (String), time (Int64, seconds) and, of the category and the side columns,
-        those that there are (String, null where empty).
+        In their order: user_id, item_id (String), time (Int64, seconds), the context and, of the category and the side
+        columns, those that there are (String, null where empty).
 
     Raises:
         UserError: a column is missing, or a row has no user, no item or no readable time.
     """
     names = names_of(options)
-    needed = [names[name] for name in ("user_id", "item_id", "time")]
+    needed = [names[name] for name in ("user_id", "item_id", "time", *options.get("context", ()))]
     missing = [name for name in needed if name not in raw.columns]
     if missing:
         raise UserError(
@@ -62,10 +65,9 @@ def check_rows(raw: pl.DataFrame, path: Path, options: dict) -> pl.DataFrame:
     return rows
 
 
-def item_properties(log: pl.DataFrame) -> pl.DataFrame:
-    """item_id, cate_id and the side columns of each item, as its last row in the log says."""
-    last = log.sort("time", maintain_order=True).unique("item_id", keep="last", maintain_order=True)
-    return last.select("item_id", "cate_id", *side_columns(log))
+def item_properties(log: pl.DataFrame, options: dict) -> pl.DataFrame:
+    """Return item_id, cate_id and the side columns of each item, the commonest value of each in the log."""
+    return commonest(log, roles_of(log.columns, options).properties)
 
 
 def complete(
@@ -80,10 +82,18 @@ def complete(
         options: of the build.
 
     Returns:
-        The rows as samples, user_id, item_id, cate_id, the side columns, history_start and history_length, and the
-        behaviours that they refer to. A category or side value that nobody knows is "unknown".
+        The rows as samples, user_id, item_id, cate_id, the side columns, the context, history_start and
+        history_length, and the behaviours that they refer to. A property that varies has the item's latest value before
+        the row's time, as in training; in a log with labels one varies that is not the commonest in more than 1 % of
+        the rows. What nobody knows is "unknown".
     """
-    behaviours = behaviour_table(sort_log(log, options["ties"], stream(options, "ties")), options)
+    roles = roles_of(log.columns, options)
+    log = sort_log(log, options["ties"], stream(options, "ties"))
+    if "label" in log.columns:
+        varying = [name for name, share in varying_in(log, commonest(log, roles.properties)).items() if share > LIMIT]
+    else:
+        varying, log = roles.varying, with_one_value(log, roles, options)
+    behaviours = behaviour_table(log, options)
     users = behaviours.select("user_id").unique(maintain_order=True).with_row_index("number")
     number = rows.join(users, on="user_id", how="left", maintain_order="left")["number"].cast(pl.Int64)
     start, length = preceding(
@@ -93,15 +103,16 @@ def complete(
         rows["time"].to_numpy(),
         options,
     )
-    properties = {name: f"{name} of the item" for name in items.columns if name != "item_id"}
-    known = rows.join(items.rename(properties), on="item_id", how="left", maintain_order="left")
-    samples = known.select(
+    known = rows.select("item_id").join(items, on="item_id", how="left", maintain_order="left").drop("item_id")
+    known = known.with_columns(*latest_before(log, varying, rows["item_id"], rows["time"].to_numpy()))
+    samples = rows.select(
         "user_id",
         "item_id",
         *(
-            pl.coalesce(name if name in rows.columns else None, of_item).fill_null(UNKNOWN).alias(name)
-            for name, of_item in properties.items()
+            pl.coalesce(name if name in rows.columns else None, known[name]).fill_null(UNKNOWN).alias(name)
+            for name in known.columns
         ),
+        *(pl.col(name).fill_null(UNKNOWN) for name in roles.context),
         history_start=pl.Series(start),
         history_length=pl.Series(length),
     )

@@ -78,7 +78,7 @@ SOURCES: dict[str, dict[str, Option]] = {
         ),
         "user": Option(REQUIRED, "column of the user"),
         "item": Option(REQUIRED, "column of the item"),
-        "category": Option(REQUIRED, "column of the item's category"),
+        "category": Option(None, "column of the item's category; without it samples have items alone"),
         "time": Option(REQUIRED, "column of the time"),
         "time_unit": Option(
             None,
@@ -104,7 +104,27 @@ SOURCES: dict[str, dict[str, Option]] = {
             None,
             "column that is 1 for rows that become samples and 0 for those that are in histories only (default all)",
         ),
-        "side": Option((), "further columns of a behaviour, separated by commas", kind=NAMES),
+        "side": Option(
+            (),
+            "columns of further properties of the item, such as brand, separated by commas; where negatives are sampled "
+            "an item has one value of each, the commonest in the log",
+            kind=NAMES,
+        ),
+        "side_varies": Option(
+            (),
+            "those of --side and --category whose value changes over time, such as price: a behaviour has its own value, "
+            "a sample the item's latest one before its time",
+            kind=NAMES,
+        ),
+        "context": Option(
+            (),
+            "columns of the user or the request, such as device, separated by commas: features of the sample, the same "
+            "for a positive and its sampled negative",
+            kind=NAMES,
+        ),
+        "context_history": Option(
+            (), "those of --context that are stored with each behaviour too, as <name>_history", kind=NAMES
+        ),
         "items": Option(
             None,
             "file with a row an item, of the same forms or RecBole's .item, that has the item's column and those of "
@@ -211,6 +231,22 @@ def check_options(given: dict) -> dict:
         if option.default is REQUIRED and name not in given:
             raise UserError(f"{name} is missing in {place}: {option.help}")
         checked[name] = given.get(name, option.default)
+    _check_roles(checked, place)
     if checked["max_len"] is None:
         checked["max_len"] = 50 if protocol == "window" else 100
     return checked
+
+
+def _check_roles(options: dict, place: str) -> None:
+    """Raise UserError where the options that name columns contradict each other."""
+    side, context = options.get("side", ()), options.get("context", ())
+    for name in context:
+        if name in side:
+            raise UserError(f"column {name!r} is in side and context of {place}; it belongs to the item or to the user")
+    for option, names, within in (
+        ("side_varies", (*side, options.get("category")), "side or the category"),
+        ("context_history", context, "context"),
+    ):
+        for name in options.get(option, ()):
+            if name not in names:
+                raise UserError(f"column {name!r} in {option} of {place} must be named in {within}, too")

@@ -2,13 +2,13 @@
 
 A folder of samples holds
 
-- `behaviours.parquet`: one row a behaviour, sorted by user, time and tie; `item_history`, `cate_history`, a
-  `<side>_history` for each side column and, for a log of exposures, `neg_<history column>` (the item that was shown
-  and not clicked; empty where there is none), `session_history` and `day_history` (see time_tokens.py), all
-  String; `time` (Int64, seconds), `user_id` (String). With `history_order: shuffled` each history has behaviours of its
+- `behaviours.parquet`: one row a behaviour, sorted by user, time and tie; `item_history`, `cate_history` where the log
+  has categories, a `<name>_history` for each side column and each column of the context that histories hold and, for a
+  log of exposures, `neg_<history column>` of the item (that was shown and not clicked; empty where there is none),
+  `session_history` and `day_history` (see time_tokens.py), all String; `time` (Int64, seconds), `user_id` (String). With `history_order: shuffled` each history has behaviours of its
   own, and `behaviour` (Int64) says which of them are one.
-- `train.parquet`, `valid.parquet`, `test.parquet`: `label` (Int8), `user_id`, `item_id`, `cate_id` and
-  the side columns (String), `history_start` (Int64, row of behaviours.parquet), `history_length` (Int32). The rows
+- `train.parquet`, `valid.parquet`, `test.parquet`: `label` (Int8), `user_id`, `item_id`, `cate_id`,
+  the side columns and the context (String), `history_start` (Int64, row of behaviours.parquet), `history_length` (Int32). The rows
   of a split are in a seeded random order.
 - `left_out.parquet`, likewise: training rows that `targets_per_user` leaves out, where it leaves out any. Vocabularies
   and the catalogue of behaviours learn from them too, so that these do not depend on the number of targets.
@@ -136,7 +136,8 @@ class Samples:
         for part in rows.iter_slices(CSV_ROWS):
             ranges = part["history_start"].to_numpy(), part["history_length"].to_numpy()
             text = as_text(self.behaviours, *ranges, dict.fromkeys(self.history_columns, "^"))
-            yield part.hstack(text).select(*LEADING, pl.exclude(*LEADING, "history_start", "history_length"))
+            leading = [name for name in LEADING if name in part.columns or name in text.columns]
+            yield part.hstack(text).select(*leading, pl.exclude(*leading, "history_start", "history_length"))
 
 
 def as_text(

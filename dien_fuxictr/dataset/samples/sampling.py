@@ -6,12 +6,12 @@ import polars as pl
 from dien_fuxictr.common.errors import UserError
 
 from . import negatives, protocols, targets
+from .columns import Roles, history_of, latest_before, roles_of, with_one_value
 from .history_order import shuffled
 from .protocols import DAY, SPLITS, UNUSED
 from .samples import Samples
 from .time_tokens import time_tokens
 
-IDS = {"item_id": "item_history", "cate_id": "cate_history"}
 STREAMS = {
     name: number for number, name in enumerate(("ties", "users", "negatives", "exposures", "order", "histories"))
 }
@@ -25,15 +25,18 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
     user's clicks before the request began.
 
     Args:
-        log: user_id, item_id, cate_id (String), time (Int64), any side columns (String) and, if known, label, target
-            (Int8) and request (String), in file order.
+        log: user_id, item_id, cate_id where there are categories (String), time (Int64), any side and context columns
+            (String) and, if known, label, target (Int8) and request (String), in file order.
 
     Raises:
-        UserError: a split is left without samples, or an option does not fit the data.
+        UserError: a split is left without samples, an option does not fit the data, or a side column is no property
+            of the item (see `with_one_value`).
     """
-    side = side_columns(log)
+    roles = roles_of(log.columns, options)
     log = sort_log(log, options["ties"], stream(options, "ties"))
     labelled = "label" in log.columns
+    if not labelled:
+        log = with_one_value(log, roles, options)
     table = behaviour_table(log, options)
     split = assign_splits(log, options)
     start, length = histories(log, table, options)
@@ -54,12 +57,11 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
             part = log[rows].with_columns(history_start=start[rows], history_length=length[rows])
         else:
             strata = targets.strata(rank[rows], many) if rank is not None and name == "train" else None
-            part = with_negatives(log, rows, start[rows], length[rows], options, number, strata)
+            part = with_negatives(log, roles, rows, start[rows], length[rows], options, number, strata)
         part = part.select(
             pl.col("label").cast(pl.Int8),
             "user_id",
-            *IDS,
-            *side,
+            *roles.of_samples,
             "history_start",
             pl.col("history_length").cast(pl.Int32),
         )
@@ -78,24 +80,18 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
     return Samples(table, parts, info, left_out)
 
 
-def side_columns(log: pl.DataFrame) -> list[str]:
-    """The further properties of a behaviour, in a log as it was read or sorted."""
-    known = ("user_id", "item_id", "cate_id", "time", "label", "request", "target", "event_time")
-    return [name for name in log.columns if name not in known]
-
-
 def behaviour_table(log: pl.DataFrame, options: dict) -> pl.DataFrame:
     """The behaviours of a sorted log, by user, time and tie; `Samples` says what its columns are."""
-    side, labelled = side_columns(log), "label" in log.columns
+    roles, labelled = roles_of(log.columns, options), "label" in log.columns
     rows = np.arange(log.height)
     if labelled:
         # The clicks of interleaved requests need not be in the order of the requests.
         clicks = log.select("user_id", "time", "label", row=pl.int_range(pl.len())).filter(pl.col("label") == 1)
         rows = clicks.sort("user_id", "time", "row")["row"].to_numpy()
     behaviours = log[rows]
-    table = behaviours.select(as_history(side, ""))
+    table = behaviours.select(as_history(roles.of_behaviours, ""))
     if labelled:
-        table = table.hstack(unclicked(log, rows, side, stream(options, "exposures")))
+        table = table.hstack(unclicked(log, rows, ["item_id", *roles.properties], stream(options, "exposures")))
     return table.hstack(time_tokens(behaviours, options["session_gap"])).hstack(behaviours.select("time", "user_id"))
 
 
@@ -201,6 +197,7 @@ def preceding(
 
 def with_negatives(
     behaviours: pl.DataFrame,
+    roles: Roles,
     rows: np.ndarray,
     start: np.ndarray,
     length: np.ndarray,
@@ -208,7 +205,10 @@ def with_negatives(
     split: int,
     strata: np.ndarray | None,
 ) -> pl.DataFrame:
-    """A positive and a negative sample for each of the rows; matched ones within each of the strata, if there are."""
+    """Return a positive and a negative sample for each of the rows; matched ones within the strata, if there are any.
+
+    Both have the user and the context of the row, and of the properties that vary the latest values before its time.
+    """
     item = behaviours["item_id"].rank("dense").to_numpy().astype(np.int64) - 1
     forbidden = negatives.Forbidden.build(item, rows, start, length, options["exclude_history"])
     if strata is not None and options["negatives"] == "matched":
@@ -219,17 +219,19 @@ def with_negatives(
         drawn = negatives.SAMPLERS[options["negatives"]](forbidden, stream(options, "negatives", split))
     ranges = {"history_start": start, "history_length": length}
     positive = behaviours[rows].with_columns(label=pl.lit(1), **ranges)
-    negative = behaviours[drawn].with_columns(behaviours["user_id"][rows], label=pl.lit(0), **ranges)
-    return pl.concat([positive, negative])
+    shared = behaviours.select("user_id", *roles.context)[rows]
+    negative = behaviours[drawn].with_columns(*shared, label=pl.lit(0), **ranges)
+    samples = pl.concat([positive, negative])
+    time = np.tile(behaviours["event_time"].to_numpy()[rows], 2)
+    return samples.with_columns(*latest_before(behaviours, roles.varying, samples["item_id"], time))
 
 
-def as_history(side: list[str], prefix: str) -> list[pl.Expr]:
+def as_history(names: list[str], prefix: str) -> list[pl.Expr]:
     """The columns of a behaviour under the names of the history columns."""
-    names = IDS | {name: f"{name}_history" for name in side}
-    return [pl.col(name).alias(prefix + history) for name, history in names.items()]
+    return [pl.col(name).alias(prefix + history_of(name)) for name in names]
 
 
-def unclicked(log: pl.DataFrame, click_rows: np.ndarray, side: list[str], rng: np.random.Generator) -> pl.DataFrame:
+def unclicked(log: pl.DataFrame, click_rows: np.ndarray, names: list[str], rng: np.random.Generator) -> pl.DataFrame:
     """The item that each behaviour was preferred to, in columns neg_<history column>."""
     user, event = event_numbers(log)
     clicked = log["label"].to_numpy() == 1
@@ -237,7 +239,7 @@ def unclicked(log: pl.DataFrame, click_rows: np.ndarray, side: list[str], rng: n
     chosen = negatives.behaviour_negatives(
         click_rows, item, clicked, user, event if "request" in log.columns else None, rng
     )
-    return log.select(as_history(side, "neg_"))[np.maximum(chosen, 0)].with_columns(
+    return log.select(as_history(names, "neg_"))[np.maximum(chosen, 0)].with_columns(
         pl.when(pl.Series(chosen >= 0)).then(pl.all()).otherwise(pl.lit(""))
     )
 
@@ -247,7 +249,7 @@ def counts(log: pl.DataFrame, behaviours: pl.DataFrame, splits: dict[str, pl.Dat
     return {
         "users": log["user_id"].n_unique(),
         "items": log["item_id"].n_unique(),
-        "categories": log["cate_id"].n_unique(),
+        **({"categories": log["cate_id"].n_unique()} if "cate_id" in log.columns else {}),
         "behaviours": behaviours.height,
         **{
             split: {

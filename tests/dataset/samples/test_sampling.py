@@ -35,7 +35,8 @@ def name_of(protocol: dict) -> str:
 
 
 def options(**given) -> dict:
-    return check_options({"source": "amazon", "reviews": "", "meta": "", **given})
+    named = {"input": "", "user": "u", "item": "i", "category": "c", "time": "t"}
+    return check_options({"source": "log", **named, "side": "colour", "side_varies": "colour", **given})
 
 
 def log_of(rows: list[dict], *more: str) -> pl.DataFrame:
@@ -88,7 +89,7 @@ def compare(rows: list[dict], given: dict, labelled: bool = False, requests: boo
         assert sorted((row[0], row[2], *row[6:]) for row in negative) == sorted(
             (row[0], row[2], *row[6:]) for row in positive
         )
-        observed = {(f"i{row['item']}", f"x{number}") for number, row in enumerate(rows)}
+        observed = {(f"i{row['item']}", colour) for n, row in enumerate(rows) for colour in (f"x{n}", "unknown")}
         assert {(row[3], row[5]) for row in negative} <= observed
     return len(made)
 

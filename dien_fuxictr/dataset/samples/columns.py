@@ -1,0 +1,164 @@
+"""What a log's columns belong to, the item or the user, and which value of a column a sample has.
+
+A property of the item, its category or brand, has one value wherever the item occurs; a property that varies, its price,
+has the latest value before the sample's time. Context, the device or the hour, is of the user or the request: a positive
+and its sampled negative share it. A column that belongs to the user but is treated as a property of the item gives the
+negatives away, as each carries the value of somebody else's row.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from dien_fuxictr.common.errors import UserError
+
+from .amazon import UNKNOWN
+
+LIMIT = 0.01
+"""Largest share of rows in which a property may differ from its item's commonest value."""
+HISTORIES = {"item_id": "item_history", "cate_id": "cate_history"}
+
+
+def history_of(column: str) -> str:
+    """Return the name of the history column that holds a column's values at the behaviours."""
+    return HISTORIES.get(column, f"{column}_history")
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The columns of a log beside its user, item, time and labels.
+
+    Attributes:
+        properties: of the item: cate_id, where the log has categories, and the side columns.
+        varying: those of the properties whose value changes with time.
+        context: of the user or the request.
+        remembered: those of the context that histories hold too.
+    """
+
+    properties: list[str]
+    varying: list[str]
+    context: list[str]
+    remembered: list[str]
+
+    @property
+    def of_behaviours(self) -> list[str]:
+        """Columns that histories hold."""
+        return ["item_id", *self.properties, *self.remembered]
+
+    @property
+    def of_samples(self) -> list[str]:
+        """Columns that samples have beside their label, user and history."""
+        return ["item_id", *self.properties, *self.context]
+
+
+def roles_of(names: list[str], options: dict) -> Roles:
+    """Return the roles of a log's columns under the builders' names.
+
+    Args:
+        names: columns of the log as it was read or sorted.
+        options: of the build.
+    """
+    context = [name for name in options.get("context", ()) if name in names]
+    known = ("user_id", "item_id", "time", "label", "request", "target", "event_time", *context)
+    named = {options.get("category"): "cate_id"}
+    return Roles(
+        [name for name in names if name not in known],
+        [name for name in (named.get(each, each) for each in options.get("side_varies", ())) if name in names],
+        context,
+        list(options.get("context_history", ())),
+    )
+
+
+def commonest(log: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    """Return the commonest known value of each property of each item, the smallest where several are as common.
+
+    Args:
+        log: item_id and the named columns (String).
+
+    Returns:
+        item_id and the named columns, one row per item in their order of appearance; null where no row knows a value.
+    """
+    items = log.select(pl.col("item_id").unique(maintain_order=True))
+    for name in names:
+        counted = log.filter(pl.col(name) != UNKNOWN).group_by("item_id", name).len()
+        values = counted.sort("len", name, descending=[True, False]).unique("item_id", keep="first", maintain_order=True)
+        items = items.join(values.drop("len"), on="item_id", how="left", maintain_order="left")
+    return items
+
+
+def varying_in(log: pl.DataFrame, items: pl.DataFrame) -> dict[str, float]:
+    """Return the share of rows whose known value is not the item's commonest, of each property in `items`."""
+    of_item = log.select("item_id").join(items, on="item_id", how="left", maintain_order="left")
+    return {
+        name: float(((log[name] != UNKNOWN) & (log[name] != of_item[name])).fill_null(False).sum()) / log.height
+        for name in items.columns
+        if name != "item_id"
+    }
+
+
+def with_one_value(log: pl.DataFrame, roles: Roles, options: dict) -> pl.DataFrame:
+    """Return the log with each property that does not vary at its item's commonest known value.
+
+    Args:
+        log: of behaviours, without labels.
+        roles: of its columns.
+        options: of the build, for messages.
+
+    Raises:
+        UserError: a property differs from its item's commonest value in more than 1 % of the rows.
+    """
+    names = [name for name in roles.properties if name not in roles.varying]
+    items = commonest(log, names)
+    for name, share in varying_in(log, items).items():
+        require_property(name, share, options)
+    values = log.select("item_id").join(items, on="item_id", how="left", maintain_order="left").drop("item_id")
+    changed = {name: int((values[name].fill_null(UNKNOWN) != log[name]).sum()) for name in names}
+    say_changed(changed, options)
+    return log.with_columns(values.fill_null(UNKNOWN))
+
+
+def require_property(name: str, share: float, options: dict) -> None:
+    """Raise UserError where a column differs from its item's commonest value in too large a share of the rows."""
+    if share > LIMIT:
+        name = shown(name, options)
+        raise UserError(
+            f"column {name!r} is no property of the item: it differs from the item's commonest value in {share:.1%} of "
+            f"the rows, at most {LIMIT:.0%} may; a sampled negative would carry the value of another user's row. Name it "
+            "in --context if it belongs to the user or the request, in --side-varies too if the item's value changes "
+            "over time, as a price does"
+        )
+
+
+def say_changed(changed: dict[str, int], options: dict) -> None:
+    """Log how many values were replaced by the item's commonest one."""
+    for name, many in changed.items():
+        if many:
+            logging.info(f"{shown(name, options)}: replaced {many} values that were missing or not their item's commonest")
+
+
+def shown(name: str, options: dict) -> str:
+    """Return a column's name in the log."""
+    return str(options.get("category")) if name == "cate_id" and options.get("category") else name
+
+
+def latest_before(log: pl.DataFrame, names: list[str], item: pl.Series, time: np.ndarray) -> pl.DataFrame:
+    """Return the latest known value of items' properties strictly before some times.
+
+    Args:
+        log: item_id, time (seconds) and the named columns (String), rows of one time in their order.
+        names: the properties.
+        item: (N,) String.
+        time: (N,) in seconds.
+
+    Returns:
+        (N,) String each; "unknown" where no earlier row knows a value.
+    """
+    wanted = pl.DataFrame({"item_id": item, "time": time.astype(np.int64)}).with_row_index("row").sort("time", "row")
+    for name in names:
+        known = log.select("item_id", "time", name).filter(pl.col(name) != UNKNOWN).sort("time", maintain_order=True)
+        wanted = wanted.join_asof(
+            known, on="time", by="item_id", strategy="backward", allow_exact_matches=False, check_sortedness=False
+        )
+    return wanted.sort("row").select(pl.col(names).fill_null(UNKNOWN))
