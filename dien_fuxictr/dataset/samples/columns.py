@@ -1,9 +1,9 @@
 """What a log's columns belong to, the item or the user, and which value of a column a sample has.
 
-A property of the item, its category or brand, has one value wherever the item occurs; a property that varies, its price,
-has the latest value before the sample's time. Context, the device or the hour, is of the user or the request: a positive
-and its sampled negative share it. A column that belongs to the user but is treated as a property of the item gives the
-negatives away, as each carries the value of somebody else's row.
+A property of the item, its category or brand, has one value wherever the item occurs. A property that varies, its
+price, has the latest value before the sample's time. Context, the device or the hour, is of the user or the request: a
+positive and its sampled negative share it. A column of the user that is treated as a property of the item gives the
+negatives away: each carries the value of another user's row.
 """
 
 import logging
@@ -83,7 +83,9 @@ def commonest(log: pl.DataFrame, names: list[str]) -> pl.DataFrame:
     items = log.select(pl.col("item_id").unique(maintain_order=True))
     for name in names:
         counted = log.filter(pl.col(name) != UNKNOWN).group_by("item_id", name).len()
-        values = counted.sort("len", name, descending=[True, False]).unique("item_id", keep="first", maintain_order=True)
+        values = counted.sort("len", name, descending=[True, False]).unique(
+            "item_id", keep="first", maintain_order=True
+        )
         items = items.join(values.drop("len"), on="item_id", how="left", maintain_order="left")
     return items
 
@@ -124,10 +126,10 @@ def require_property(name: str, share: float, options: dict) -> None:
     if share > LIMIT:
         name = shown(name, options)
         raise UserError(
-            f"column {name!r} is no property of the item: it differs from the item's commonest value in {share:.1%} of "
-            f"the rows, at most {LIMIT:.0%} may; a sampled negative would carry the value of another user's row. Name it "
-            "in --context if it belongs to the user or the request, in --side-varies too if the item's value changes "
-            "over time, as a price does"
+            f"column {name!r} is no property of the item: it differs from the item's commonest value in {share:.1%} "
+            f"of the rows; at most {LIMIT:.0%} may, since a sampled negative would carry the value of another user's "
+            "row. Name it in --context if it belongs to the user or the request, or in --side-varies too if the "
+            "item's value changes over time, as a price does"
         )
 
 
@@ -135,7 +137,8 @@ def say_changed(changed: dict[str, int], options: dict) -> None:
     """Log how many values were replaced by the item's commonest one."""
     for name, many in changed.items():
         if many:
-            logging.info(f"{shown(name, options)}: replaced {many} values that were missing or not their item's commonest")
+            column = shown(name, options)
+            logging.info(f"{column}: {many} values were missing or not the item's commonest; they are now")
 
 
 def shown(name: str, options: dict) -> str:

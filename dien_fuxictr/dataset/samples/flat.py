@@ -202,7 +202,7 @@ def _values_of_items(samples: FlatSamples, record: np.dtype, parts: int, options
             .sort("len", "value", descending=[True, False])
             .unique("item", keep="first", maintain_order=True)
         )
-        differing = int(pairs.filter(is_known)["len"].sum() - best["len"].sum())
+        differing = int(pairs.filter(is_known)["len"].sum()) - int(best["len"].sum())
         require_property(name, differing / samples.rows, options)
         missing = words.index_of(UNKNOWN)
         values = np.full(len(samples.words["item_id"]), -1 if missing is None else missing, np.int32)

@@ -1,10 +1,12 @@
 """The audit of samples in files, with the figures of `audit.audit`: what grows with the log is counted or mapped."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy import sparse
 
 from . import audit
-from .audit import auc, judged, numbered
+from .audit import Rows, Table, auc, audit_table
 from .disk import chunks
 from .flat import FlatSamples
 from .protocols import SPLITS
@@ -19,44 +21,53 @@ KNN_ENTRIES = 2_000_000
 
 
 def audit_flat(samples: FlatSamples, options: dict) -> dict:
-    """As `audit.audit`, by the options that the samples were made with."""
-    item, cate, lengths = samples.column("item_id"), samples.column("cate_id"), samples.disk.open("length", np.int32)
+    """As `audit.audit`, by the options that the samples were made with; no row has a copy."""
+    lengths, roles = samples.disk.open("length", np.int32), samples.roles
+    stored = {name: samples.column(name) for name in roles.of_behaviours}
     owned = _longest(samples, options)
-    popularity = np.zeros(len(samples.words["item_id"]), np.int64)
+    frequency = {
+        name: np.zeros(len(samples.words[name]), np.int64)
+        if name in stored
+        else samples.target_counts(name, ("train",))
+        for name in roles.of_samples
+    }
     for part in chunks(len(owned), AT_ONCE):
         rows, _ = _basket(owned[part], lengths)
-        popularity += np.bincount(item[rows], minlength=len(popularity))
-    (rank,) = numbered(samples.words["item_id"])
-    positive, negative = samples.positives("test"), samples.negatives("test")
-    candidates = np.zeros((2, len(popularity)), np.int64)
-    sides, known, repeated = np.zeros((2, 3), np.int64), np.zeros((2, 2), np.int64), np.zeros((2, 2), np.int64)
-    long = np.zeros(options["max_len"] + 1, np.int64)
-    for part in chunks(len(positive), AT_ONCE):
-        rows = positive[part]
-        length = lengths[rows].astype(np.int64)
-        some, start = length > 0, rows - length
-        long += np.bincount(length, minlength=len(long))
-        for label, target in ((0, negative[part]), (1, rows)):
-            candidates[label] += np.bincount(item[target], minlength=len(popularity))
-            above = np.zeros(len(rows), np.int64)
-            above[some] = np.sign(rank[item[target[some]]] - rank[item[rows[some] - 1]])
-            sides[label] += np.bincount(above + 1, minlength=3)
-            for counts, values in ((known, cate), (repeated, item)):
-                found = RangeReader(values).within(values[target], start, length)
-                counts[label] += np.bincount(found, minlength=2)
-    unseen = ~_seen(samples)
-    label, scores = _item_knn(samples, options, owned)
-    return judged(
-        2 * len(positive),
-        {
-            "training popularity": auc_of_counts(_by_score(candidates, popularity)),
-            "item unseen in training": auc_of_counts(_by_score(candidates, unseen)),
-            "id above the last one's": auc_of_counts(sides),
-            "history length": auc_of_counts(np.stack([long, long])),
-        },
-        {"category seen in history": auc_of_counts(known), "item-kNN": auc(label, scores)},
-        {"positives": repeated[1, 1] / len(positive), "negatives": repeated[0, 1] / len(positive)},
+        for name, codes in stored.items():
+            frequency[name] += np.bincount(codes[rows], minlength=len(frequency[name]))
+    table = Table(
+        {name: samples.words[name] for name in roles.of_samples},
+        stored,
+        lambda split: _parts(samples, options, split),
+        RangeReader,
+        frequency,
+        _seen(samples),
+        set(roles.context),
+        True,
     )
+    return audit_table(table, 0.5, auc(*_item_knn(samples, options, owned)))
+
+
+def _parts(samples: FlatSamples, options: dict, split: str) -> Iterator[Rows]:
+    """Yield the rows of a split, positives and negatives; training rows, whose places no rule reads, have none."""
+    lengths = samples.disk.open("length", np.int32)
+    columns = {name: samples.column(name) for name in samples.roles.of_samples}
+    positive, negative = samples.positives(split), samples.negatives(split)
+    many = len(positive)
+    place = samples.disk.scratch(2 * many)
+    if split == "test":
+        order = _order(samples, 2 * many, options, split)
+        for part in chunks(2 * many, AT_ONCE):
+            place[order[part]] = np.arange(part.start, part.stop)
+    for part in chunks(many, AT_ONCE):
+        length = lengths[positive[part]].astype(np.int64)
+        for label, targets in ((0, negative), (1, positive)):
+            values = {
+                name: codes[positive[part] if samples.is_shared(name) else targets[part]]
+                for name, codes in columns.items()
+            }
+            places = place[part] if label else place[slice(many + part.start, many + part.stop)]
+            yield Rows(np.full(len(length), label), values, positive[part] - length, length, places)
 
 
 def counts_of(samples: FlatSamples) -> dict:
@@ -74,19 +85,6 @@ def counts_of(samples: FlatSamples) -> dict:
         total = sum(int(lengths[rows[part]].sum(dtype=np.int64)) for part in chunks(len(rows), AT_ONCE))
         found[split] = {"rows": 2 * len(rows), "positives": len(rows), "mean_history": round(total / len(rows), 2)}
     return found
-
-
-def auc_of_counts(counts: np.ndarray) -> float:
-    """AUC to four digits; counts: (2, S) negatives and positives of each score, ascending."""
-    negative, positive = counts
-    below = np.cumsum(negative) - negative
-    return round(int((positive * (2 * below + negative)).sum()) / (2 * int(positive.sum()) * int(negative.sum())), 4)
-
-
-def _by_score(of_item: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """(2, V) counts of the items -> those of their scores, ascending."""
-    values, number = np.unique(score, return_inverse=True)
-    return np.stack([np.bincount(number, counts, len(values)).astype(np.int64) for counts in of_item])
 
 
 def _basket(rows: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

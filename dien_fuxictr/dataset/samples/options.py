@@ -106,14 +106,14 @@ SOURCES: dict[str, dict[str, Option]] = {
         ),
         "side": Option(
             (),
-            "columns of further properties of the item, such as brand, separated by commas; where negatives are sampled "
-            "an item has one value of each, the commonest in the log",
+            "columns of further properties of the item, such as brand, separated by commas; where negatives are "
+            "sampled an item has one value of each, the commonest in the log",
             kind=NAMES,
         ),
         "side_varies": Option(
             (),
-            "those of --side and --category whose value changes over time, such as price: a behaviour has its own value, "
-            "a sample the item's latest one before its time",
+            "those of --side and --category whose value changes over time, such as price: a behaviour has its own "
+            "value, a sample the item's latest one before its time",
             kind=NAMES,
         ),
         "context": Option(

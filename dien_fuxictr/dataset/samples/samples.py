@@ -5,11 +5,12 @@ A folder of samples holds
 - `behaviours.parquet`: one row a behaviour, sorted by user, time and tie; `item_history`, `cate_history` where the log
   has categories, a `<name>_history` for each side column and each column of the context that histories hold and, for a
   log of exposures, `neg_<history column>` of the item (that was shown and not clicked; empty where there is none),
-  `session_history` and `day_history` (see time_tokens.py), all String; `time` (Int64, seconds), `user_id` (String). With `history_order: shuffled` each history has behaviours of its
-  own, and `behaviour` (Int64) says which of them are one.
-- `train.parquet`, `valid.parquet`, `test.parquet`: `label` (Int8), `user_id`, `item_id`, `cate_id`,
-  the side columns and the context (String), `history_start` (Int64, row of behaviours.parquet), `history_length` (Int32). The rows
-  of a split are in a seeded random order.
+  `session_history` and `day_history` (see time_tokens.py), all String; `time` (Int64, seconds), `user_id` (String).
+  With `history_order: shuffled` each history has behaviours of its own, and `behaviour` (Int64) says which of them are
+  one.
+- `train.parquet`, `valid.parquet`, `test.parquet`: `label` (Int8), `user_id`, `item_id`, `cate_id`, the side columns
+  and the context (String), `history_start` (Int64, row of behaviours.parquet), `history_length` (Int32). The rows of a
+  split are in a seeded random order.
 - `left_out.parquet`, likewise: training rows that `targets_per_user` leaves out, where it leaves out any. Vocabularies
   and the catalogue of behaviours learn from them too, so that these do not depend on the number of targets.
 - `samples.json`: the options, counts and audit of the build.

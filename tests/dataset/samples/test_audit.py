@@ -10,7 +10,7 @@ import pytest
 from made_raw import as_log, random_reviews
 
 from dien_fuxictr.dataset.audit import main
-from dien_fuxictr.dataset.samples.audit import audit, numbered, read_csv, table
+from dien_fuxictr.dataset.samples.audit import PRIOR, audit, order_of, read_csv, table
 from dien_fuxictr.dataset.samples.options import check_options
 from dien_fuxictr.dataset.samples.protocols import DAY
 from dien_fuxictr.dataset.samples.samples import Samples
@@ -27,7 +27,8 @@ def plain_rows(samples: Samples, split: str) -> list[dict]:
     """The samples with their histories as lists."""
     behaviours = {name: samples.behaviours[name].to_list() for name in ("item_history", "cate_history")}
     rows = samples.splits[split].to_dicts()
-    for row in rows:
+    for place, row in enumerate(rows):
+        row["place"] = place
         span = slice(row["history_start"], row["history_start"] + row["history_length"])
         row.update({name: values[span] for name, values in behaviours.items()})
     return rows
@@ -63,19 +64,46 @@ def plain_audit(samples: Samples) -> dict[str, float]:
         for item in basket:
             owners[item].add(number)
 
-    def above(row: dict) -> int:
-        last = row["item_history"][-1] if row["item_history"] else row["item_id"]
-        return (row["item_id"] > last) - (row["item_id"] < last)
+    def above(name: str, row: dict) -> int:
+        last = row[f"{name}_history"][-1] if row[f"{name}_history"] else row[f"{name}_id"]
+        return (row[f"{name}_id"] > last) - (row[f"{name}_id"] < last)
+
+    def rank(name: str) -> dict[str, int]:
+        values = {row[name] for row in train + test} | {value for row in test for value in row[name[:4] + "_history"]}
+        return {value: place for place, value in enumerate(sorted(values))}
+
+    def rate(name: str, value: str) -> float:
+        labels = [row["label"] for row in train if row[name] == value]
+        base = sum(row["label"] for row in train) / len(train)
+        return round((sum(labels) + PRIOR * base) / (len(labels) + PRIOR), 12)
+
+    def key(row: dict) -> tuple:
+        return tuple(row[name] for name in ("user_id", "item_id", "cate_id", "history_start", "history_length"))
 
     def cosine(one: str, other: str) -> float:
         return len(owners[one] & owners[other]) / math.sqrt(max(len(owners[one]) * len(owners[other]), 1))
 
+    cates = Counter(cate for row in longest.values() for cate in [*row["cate_history"], row["cate_id"]])
+    copies = Counter(map(key, train + test))
+    item_rank, cate_rank = rank("item_id"), rank("cate_id")
     rules = {
         "training popularity": lambda row: popularity[row["item_id"]],
         "item unseen in training": lambda row: row["item_id"] not in seen,
-        "id above the last one's": above,
+        "id above the last one's": lambda row: above("item", row),
         "history length": lambda row: len(row["item_history"]),
         "category seen in history": lambda row: row["cate_id"] in row["cate_history"],
+        "row number": lambda row: row["place"],
+        "row number odd": lambda row: row["place"] % 2,
+        "copies of the row": lambda row: copies[key(row)],
+        "item order": lambda row: item_rank[row["item_id"]],
+        "item positive rate": lambda row: rate("item_id", row["item_id"]),
+        "item seen in history": lambda row: row["item_id"] in row["item_history"],
+        "item equal to the last": lambda row: row["item_history"][-1:] == [row["item_id"]],
+        "category frequency": lambda row: cates[row["cate_id"]],
+        "category order": lambda row: cate_rank[row["cate_id"]],
+        "category positive rate": lambda row: rate("cate_id", row["cate_id"]),
+        "category above the last one's": lambda row: above("cate", row),
+        "category equal to the last": lambda row: row["cate_history"][-1:] == [row["cate_id"]],
         "item-kNN": lambda row: round(sum(cosine(row["item_id"], item) for item in row["item_history"]), 4),
     }
     return {name: plain_auc(test, rule) for name, rule in rules.items()}
@@ -182,7 +210,10 @@ def shifting() -> pl.DataFrame:
         ({"negatives": "popularity"}, ["training popularity"]),
         ({"negatives": "uniform"}, ["training popularity"]),
         ({"ties": "file"}, ["id above the last one's"]),
-        ({"ties": "file", "negatives": "popularity"}, ["training popularity", "id above the last one's"]),
+        (
+            {"ties": "file", "negatives": "popularity"},
+            ["training popularity", "id above the last one's", "item order", "item positive rate"],
+        ),
     ],
 )
 def test_leaks_are_seen(given: dict, rules: list[str], shifting: pl.DataFrame) -> None:
@@ -191,19 +222,27 @@ def test_leaks_are_seen(given: dict, rules: list[str], shifting: pl.DataFrame) -
         rule if "last one" not in rule else "id above the last one" for rule in rules
     ]
     lines = table(result).splitlines()
-    assert len(lines) == 8 and [line for line in lines if "<- leak" in line] == [
+    assert len(lines) == 2 + len(result["trivial"]) + len(result["untrained"])
+    assert [line for line in lines if "<- leak" in line] == [
         line for line in lines if any(rule in line for rule in rules)
     ]
     if not given:
-        assert [value for rule, value in result["trivial"].items() if "last one" not in rule] == [0.5] * 3
+        exact = [rule for rule in result["trivial"] if "last one" not in rule and "row number" not in rule]
+        assert [result["trivial"][rule] for rule in exact] == [0.5] * len(exact) and len(exact) == 9
 
 
-def test_numbers_ascend_with_the_values() -> None:
-    values = [pl.Series(["10", "9", "2"]), pl.Series(["9", "100"])]
-    assert [part.tolist() for part in numbered(*values)] == [[2, 1, 0], [1, 3]]
-    assert [part.tolist() for part in numbered(*values, pl.Series(["x"]))] == [[0, 3, 2], [3, 1], [4]]
-    long = pl.Series(["9" * 30, "1" + "0" * 30])
-    assert numbered(long)[0].tolist() == [1, 0]
+@pytest.mark.parametrize(
+    ("words", "order"),
+    [
+        (["10", "9", "2"], [3, 2, 1]),
+        (["10", "9", "2", "x"], [1, 3, 2, 4]),
+        (["9.5", "-1", "1e1", "unknown", ""], [2, 1, 3, 0, 0]),
+        (["9" * 30, "1" + "0" * 30], [2, 1]),
+        ([str(2**60 + 1), str(2**60)], [2, 1]),
+    ],
+)
+def test_order_is_by_number_or_by_text(words: list[str], order: list[int]) -> None:
+    assert order_of(pl.Series(words)).tolist() == order
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], shifting: pl.DataFrame) -> None:

@@ -19,7 +19,16 @@ PROTOCOLS = [
 
 
 def made(order: str, log: pl.DataFrame = REVIEWS, **more) -> Samples:
-    given = {"source": "log", "input": "", "user": "", "item": "", "category": "", "time": "", "side": "colour", "side_varies": "colour"}
+    given = {
+        "source": "log",
+        "input": "",
+        "user": "",
+        "item": "",
+        "category": "",
+        "time": "",
+        "side": "colour",
+        "side_varies": "colour",
+    }
     return make_samples(log, check_options({**given, "max_len": 6, "history_order": order, **more}))
 
 

@@ -60,7 +60,9 @@ def test_histories_are_what_is_strictly_before(
             for place, behaviour in enumerate(log)
             if behaviour["item"] == row["item"] and behaviour["time"] < row["time"]
         ]
-        commonest = min((str(place) for place, other in enumerate(log) if other["item"] == row["item"]), default="unknown")
+        commonest = min(
+            (str(place) for place, other in enumerate(log) if other["item"] == row["item"]), default="unknown"
+        )
         does_vary = not labelled or len(items) < 0.99 * len(log)
         latest = str(max(earlier)[-1]) if earlier else "unknown"
         assert sample["place"] == (latest if does_vary else commonest)
