@@ -8,8 +8,8 @@ The *trivial* rules know nothing of interests: how often a value of a column occ
 values and of rows, the hour of a time, what is constant within a user and, where negatives are sampled, how often a
 value is a positive's. Where one is off .5, in either direction, a model can read the same from the data; a warning
 names those that are off by more than .02 and by more than chance. The *untrained* rules know a little of interests.
-Below them stands how often an item lies in its sample's own history: where that differs between positives and negatives, a model
-can read it too.
+Below them stands how often an item lies in its sample's own history: where that differs between positives and
+negatives, a model can read it too.
 """
 
 import argparse

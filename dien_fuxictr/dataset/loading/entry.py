@@ -62,6 +62,13 @@ class DatasetEntry:
         return Path(self.params["data_root"], self.params["dataset_id"])
 
     @property
+    def samples_dir(self) -> Path:
+        """The folder of the samples that the set is made of, where a build made them."""
+        return (
+            self.data_dir / "samples" if self.params.get("build") else Path(self.params.get("train_data") or "").parent
+        )
+
+    @property
     def data_format(self) -> str:
         """Form of the splits: csv | parquet | npz."""
         return self.params["data_format"]

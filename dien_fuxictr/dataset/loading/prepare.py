@@ -10,6 +10,7 @@ from dien_fuxictr.common.lock import held
 
 from ..encoding.encoded import load_layout
 from ..encoding.encoder import warn_truncated
+from ..samples.columns import leaking_columns
 from ..samples.protocols import SPLITS
 from .choice import choose_loader
 from .entry import DatasetEntry
@@ -50,6 +51,12 @@ def prepare_dataset(params: dict, rebuild: bool = False) -> dict:
         stays = Fingerprint.load(entry.data_dir) if _is_built(entry) and not rebuild else None
         entry = DatasetEntry({**params, "data_loader": choose_loader(params, stays)})
     _ensure_built(entry, rebuild)
+    for column in leaking_columns(entry.samples_dir):
+        logging.warning(
+            f"{entry.samples_dir}: side column {column!r} is no property of the item, and a negative has the value of "
+            "another user's row: a model reads the label from it. Build the samples again, with the column in "
+            "--context or --side-varies"
+        )
     files = {"zoo": _files_of_fuxictr, "flat": _files_on_disk, "in_memory": _files_in_memory}
     return prepared | files[entry.loader](entry)
 

@@ -6,8 +6,10 @@ positive and its sampled negative share it. A column of the user that is treated
 negatives away: each carries the value of another user's row.
 """
 
+import json
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -16,6 +18,8 @@ from dien_fuxictr.common.errors import UserError
 
 from .amazon import UNKNOWN
 
+ROWS = 1_000_000
+"""So many rows of a log in files are looked at for columns that give negatives away."""
 LIMIT = 0.01
 """Largest share of rows in which a property may differ from its item's commonest value."""
 HISTORIES = {"item_id": "item_history", "cate_id": "cate_history"}
@@ -131,6 +135,29 @@ def require_property(name: str, share: float, options: dict) -> None:
             "row. Name it in --context if it belongs to the user or the request, or in --side-varies too if the "
             "item's value changes over time, as a price does"
         )
+
+
+def leaking_columns(folder: Path) -> list[str]:
+    """Return the side columns of samples that give their negatives away: an older build took them for the item's.
+
+    Args:
+        folder: of samples; one that holds none, or whose build knew of contexts, has none.
+    """
+    info = folder / "samples.json"
+    options = json.loads(info.read_text()).get("options", {}) if info.is_file() else {}
+    if options.get("source") != "log" or options.get("label") or "context" in options:
+        return []
+    names = ["cate_id", *options.get("side", ())]
+    if (folder / "behaviours.parquet").is_file():
+        columns = [pl.col(history_of(name)).alias(name) for name in ("item_id", *names)]
+        log = pl.scan_parquet(folder / "behaviours.parquet").select(columns).collect()
+    elif (of_flat := folder.parent / "encoded") and (of_flat / "item_id.bin").is_file():
+        values = {name: np.fromfile(of_flat / f"{name}.bin", np.int32, ROWS) for name in ("item_id", *names)}
+        log = pl.DataFrame(values).with_columns(pl.all().cast(pl.String))
+    else:
+        return []
+    shares = varying_in(log, commonest(log, names))
+    return [shown(name, options) for name, share in shares.items() if share > LIMIT]
 
 
 def say_changed(changed: dict[str, int], options: dict) -> None:

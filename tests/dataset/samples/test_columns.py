@@ -1,12 +1,16 @@
 """What a column of a log belongs to: properties of the item, properties that vary, context of the user or request."""
 
+import copy
+import json
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from made_data import FEATURE_COLS, entry
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.dataset.samples.audit import audit
 from dien_fuxictr.dataset.samples.columns import latest_before
 from dien_fuxictr.dataset.samples.new_rows import check_rows, complete, item_properties
@@ -154,3 +158,36 @@ def test_new_rows_need_their_context() -> None:
         day = (earlier["time"].max() - 10**9) // DAY
         assert price == f"{1 + day % 3}"
     assert "device_history" in behaviours.columns
+
+
+def as_before(folder: Path) -> None:
+    """Make samples.json one of a build that knew of no context."""
+    info = json.loads((folder / "samples.json").read_text())
+    for name in ("context", "context_history", "side_varies"):
+        info["options"].pop(name)
+    (folder / "samples.json").write_text(json.dumps(info))
+
+
+@pytest.mark.parametrize("loader", ["in_memory", "flat"])
+def test_an_older_set_warns_of_a_users_column(
+    loader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    columns = copy.deepcopy(FEATURE_COLS)
+    columns[1]["name"] += ["brand", "device"]
+    columns[2] |= {"max_len": 100}
+    columns[3] |= {"max_len": 100}
+    shop().drop("price").with_columns(pl.col("time") + 10**9).write_parquet(tmp_path / "log.parquet")
+    named = {"user": "user_id", "item": "item_id", "category": "cate_id", "time": "time", "side": "brand,device"}
+    build = {"source": "log", "input": str(tmp_path / "log.parquet"), **named}
+    params = entry(tmp_path, tmp_path, "parquet", feature_cols=columns, build=build, data_loader=loader)
+    for module in ("columns", "flat"):
+        monkeypatch.setattr(f"dien_fuxictr.dataset.samples.{module}.require_property", lambda *_: None)
+    if loader == "flat":
+        monkeypatch.setattr("dien_fuxictr.dataset.samples.flat._values_of_items", lambda *_: {})
+    else:
+        monkeypatch.setattr("dien_fuxictr.dataset.samples.sampling.with_one_value", lambda log, *_: log)
+    prepare_dataset(params)
+    assert "is no property of the item" not in caplog.text
+    as_before(tmp_path / "made" / "samples")
+    prepare_dataset(params)
+    assert caplog.text.count("is no property of the item") == 1 and "side column 'device'" in caplog.text
