@@ -159,7 +159,7 @@ def test_what_a_row_does_not_say_of_its_item(tmp_path: Path, caplog: pytest.LogC
     assert made.columns[-5:] == ["iid", "ts", "uid", "cid", "note"]
     assert made["cate_id"].to_list() == ["c3", "mine", "shoes", "unknown", "unknown"]
     assert made["brand"].to_list() == ["renamed", "renamed", "unknown", "unknown", "unknown"]
-    assert made["item_id"].to_list() == ["i03", "i03", "new", "new", "new|er"]
+    assert made["item_id"].to_list() == ["i03", "i03", "new", "new", "new^er"]
     assert made["note"].to_list() == [1, 2, 3, 4, 5]
     of_u1 = log.filter(pl.col("uid") == "u1").sort("ts")["iid"].to_list()[-5:]
     assert sorted(made["item_history"][0].split("^")) == sorted(of_u1) and made["item_history"][1] == ""
@@ -191,7 +191,7 @@ def test_items_that_the_log_does_not_have_are_looked_up_in_the_file_of_items(tmp
     build = {"source": "log", "input": "", **NAMES, "side": "brand", "items": str(tmp_path / "items.csv")}
     params = entry(tmp_path, tmp_path / "root", "parquet", build=build)
     made = applied(params, pl.DataFrame({"uid": "u1", "iid": ["i03", "new", "other"], "ts": "2024-05-01"}), tmp_path)
-    assert made["cate_id"].to_list() == ["c|3", "c9", "unknown"]
+    assert made["cate_id"].to_list() == ["c^3", "c9", "unknown"]
     assert made["brand"].to_list() == ["i0", "b9", "unknown"]
 
 
