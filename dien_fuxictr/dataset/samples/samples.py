@@ -34,6 +34,8 @@ from .ranges import members
 LEADING = ("label", "user_id", "item_id", "cate_id", "item_history", "cate_history")
 LEFT_OUT = "left_out"
 """Name of the file of training rows that are not trained on."""
+SPLITTER = "^"
+"""What joins the behaviours of a history in a CSV file."""
 CSV_ROWS = 100_000
 """Rows that are joined to text at once."""
 
@@ -120,7 +122,7 @@ class Samples:
     def save_csv(self, folder: Path, verbose: bool = True) -> None:
         """Write train.csv, valid.csv and test.csv in the form of the published AmazonElectronics_x1.
 
-        A row is a sample, the behaviours of its history are joined by "^".
+        A row is a sample, the behaviours of its history are joined by "^"; `build.py` refuses values that hold it.
         """
         for name, rows in self._tables_of_rows().items():
             with (
@@ -135,7 +137,7 @@ class Samples:
         """Parts of a split with histories as text."""
         for part in rows.iter_slices(CSV_ROWS):
             ranges = part["history_start"].to_numpy(), part["history_length"].to_numpy()
-            text = as_text(self.behaviours, *ranges, dict.fromkeys(self.history_columns, "^"))
+            text = as_text(self.behaviours, *ranges, dict.fromkeys(self.history_columns, SPLITTER))
             yield part.hstack(text).select(*LEADING, pl.exclude(*LEADING, "history_start", "history_length"))
 
 
