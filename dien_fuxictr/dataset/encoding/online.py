@@ -149,8 +149,7 @@ class _History:
         if value is None:
             value = self._fill
         elif isinstance(value, list):
-            # Joined and split again, as a list of a frame is: a token that holds the splitter is several.
-            value = self._splitter.join(_texts(field, [token for token in value if token is not None]))
+            return _texts(field, [token for token in value if token is not None]) or [""]
         elif not isinstance(value, str):
             raise FieldError(field, f"must be a list of tokens, is {_shown(value)}")
         return value.split(self._splitter)
@@ -165,10 +164,8 @@ class _History:
         return np.array([self._ids.get(token, self._oov) for token in tokens], dtype=np.int64)
 
     def places(self, value: list | None) -> list[int]:
-        given = [(place, str(token)) for place, token in enumerate(value or []) if token is not None]
-        if not given:
-            return [-1] * len(self.split("", {"": value}))
-        return [place for place, token in given for _ in token.split(self._splitter)]
+        given = [place for place, token in enumerate(value or []) if token is not None]
+        return given or [-1] * len(self.split("", {"": value}))
 
 
 def _values_of(column: dict) -> Check:

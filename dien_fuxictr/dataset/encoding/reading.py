@@ -135,9 +135,9 @@ class SplitReader:
         schema = rows.collect_schema()
         frame = rows.select(
             self._of_scalars(scalars, schema)
-            + [_delimited(column, schema[source_of(column)]) for column in self._sequences]
+            + [_history(column, schema[source_of(column)]) for column in self._sequences]
         ).collect()
-        histories = {c["name"]: _split_history(frame[c["name"]], c) for c in self._sequences}
+        histories = {c["name"]: _tokens_of(frame[c["name"]], c) for c in self._sequences}
         return RawSplit(path, frame.drop([c["name"] for c in self._sequences]), histories)
 
     def _read_samples(self, path: str, rows: pl.LazyFrame, scalars: list[dict], behaviours: Path) -> RawSplit:
@@ -240,27 +240,44 @@ def fill_of(column: dict) -> pl.Expr:
     return pl.lit(column.get("fill_na", _DEFAULT_FILL[column["dtype"]])).cast(DTYPES[column["dtype"]])
 
 
-def _delimited(column: dict, dtype: pl.DataType) -> pl.Expr:
-    values = pl.col(source_of(column))
+def _history(column: dict, dtype: pl.DataType) -> pl.Expr:
+    """A sequence as lists of tokens, where the file has lists, or as text; none of them null."""
+    values, fill = pl.col(source_of(column)), str(column.get("fill_na", ""))
     if isinstance(dtype, (pl.List, pl.Array)):
-        values = values.cast(pl.List(pl.String)).list.join(column.get("splitter", "^"))
-    return values.cast(pl.String).fill_null(str(column.get("fill_na", ""))).alias(column["name"])
+        tokens = values.cast(pl.List(pl.String)).list.drop_nulls()
+        # An empty list is one empty token, as empty text is.
+        values = pl.when(tokens.list.len() == 0).then(pl.lit([""])).otherwise(tokens)
+        return values.fill_null(pl.lit(fill.split(_splitter(column)))).alias(column["name"])
+    return values.cast(pl.String).fill_null(fill).alias(column["name"])
 
 
-def _split_history(text: pl.Series, column: dict) -> RawHistory:
-    """Split row by row, a chunk at a time: the tokens of a whole file as strings need not fit in memory."""
-    words, codes, lengths = [], [], []
-    for offset in range(0, max(len(text), 1), _ROWS_A_CHUNK):
-        rows = text.slice(offset, _ROWS_A_CHUNK).str.split(column.get("splitter", "^"))
+def _splitter(column: dict) -> str:
+    return column.get("splitter", "^")
+
+
+def _tokens_of(values: pl.Series, column: dict) -> RawHistory:
+    """Row by row, a chunk at a time: the tokens of a whole file of text need not fit in memory as strings.
+
+    Text is split; a token of a list may hold the splitter.
+    """
+    words, codes, lengths, blanks = [], [], [], []
+    na_value, splitter = column.get("fill_na", ""), _splitter(column)
+    for offset in range(0, max(len(values), 1), _ROWS_A_CHUNK):
+        rows = values.slice(offset, _ROWS_A_CHUNK)
+        rows = rows.str.split(splitter) if rows.dtype == pl.String else rows
         chunk = _factorise(rows.explode(empty_as_null=False))
+        if isinstance(na_value, str):
+            as_long = rows.list.len() == len(na_value.split(splitter))
+            blank = as_long.to_numpy().copy()
+            blank[blank] = (rows.filter(as_long).list.join(splitter) == na_value).to_numpy()
+            blanks.append(blank)
         words.append(chunk.words)
         codes.append(chunk.codes)
         lengths.append(rows.list.len().cast(pl.Int64).to_numpy())
     vocabulary = pl.concat(words).unique(maintain_order=True)
     codes = [_codes(chunk, vocabulary)[code] for chunk, code in zip(words, codes, strict=True)]
     length = np.concatenate(lengths)
-    na_value = column.get("fill_na", "")
-    blank = (text == na_value).to_numpy() if isinstance(na_value, str) else np.zeros(len(text), dtype=bool)
+    blank = np.concatenate(blanks) if blanks else np.zeros(len(values), dtype=bool)
     return RawHistory(Tokens(vocabulary, np.concatenate(codes)), np.cumsum(length) - length, length, blank)
 
 
