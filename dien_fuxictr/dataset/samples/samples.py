@@ -137,27 +137,28 @@ class Samples:
         """Parts of a split with histories as text."""
         for part in rows.iter_slices(CSV_ROWS):
             ranges = part["history_start"].to_numpy(), part["history_length"].to_numpy()
-            text = as_text(self.behaviours, *ranges, dict.fromkeys(self.history_columns, SPLITTER))
-            yield part.hstack(text).select(*LEADING, pl.exclude(*LEADING, "history_start", "history_length"))
+            lists = as_lists(self.behaviours.select(self.history_columns), *ranges)
+            yield part.hstack(lists.select(pl.all().list.join(SPLITTER))).select(
+                *LEADING, pl.exclude(*LEADING, "history_start", "history_length")
+            )
 
 
-def as_text(
-    behaviours: pl.DataFrame, start: np.ndarray, length: np.ndarray, separators: dict[str, str]
-) -> pl.DataFrame:
-    """Histories as text, one a range of the behaviours.
+def as_lists(behaviours: pl.DataFrame, start: np.ndarray, length: np.ndarray) -> pl.DataFrame:
+    """Return histories as lists, one per range of the behaviours.
 
     Args:
-        behaviours: the table.
+        behaviours: columns of the table.
         start, length: (N,) each, of the ranges.
-        separators: column -> what joins its tokens.
 
     Returns:
-        (N,) String in each of the columns, "" where there is no history.
+        (N,) List(String) in each of the columns, empty where there is no history.
     """
     flat, sample = members(start, length)
-    histories = behaviours.select(*separators)[flat].with_columns(sample=sample)
-    text = histories.group_by("sample", maintain_order=True).agg(
-        pl.col(name).str.join(separator) for name, separator in separators.items()
-    )
+    histories = behaviours[flat].with_columns(sample=sample)
+    lists = histories.group_by("sample", maintain_order=True).agg(pl.all())
     rows = pl.DataFrame({"sample": np.arange(len(start))})
-    return rows.join(text, on="sample", how="left", maintain_order="left").drop("sample").fill_null("")
+    return (
+        rows.join(lists, on="sample", how="left", maintain_order="left")
+        .drop("sample")
+        .with_columns(pl.all().fill_null(pl.lit([], pl.List(pl.String))))
+    )
