@@ -202,7 +202,9 @@ def test_ids_with_the_splitter_are_kept_or_rejected(tmp_path: Path) -> None:
     made = applied(params, rows, tmp_path)
     assert made["user_id"].equals(rows["uid"]) and made["item_id"].equals(rows["iid"])
     holding = made["item_history"].list.contains("SKU^0044")
-    assert set(made["item_history"].explode(empty_as_null=False)) <= set(log["iid"]) and 0 < holding.sum() < len(holding)
+    assert set(made["item_history"].explode(empty_as_null=False)) <= set(log["iid"]) and 0 < holding.sum() < len(
+        holding
+    )
     file, out = tmp_path / "log.parquet", tmp_path / "rows.csv"
     with pytest.raises(UserError) as refused:
         applied(params, rows, tmp_path, "rows.csv")

@@ -24,7 +24,6 @@ FILES = (FILE_NAME, "encoded/layout.json")
 PARAMS = ("use_features", "sep")
 """What it reads of an experiment's parameters."""
 _FORMAT = 1
-_RESERVED = ("__PAD__", "__OOV__")
 _KEPT = (
     "name",
     "type",
@@ -227,8 +226,8 @@ class Encoder:
     def _ids(self, column: dict, values: pl.Series) -> np.ndarray:
         """Ids of scalar values, (N,) int32."""
         vocabulary = self.vocabularies[column["vocabulary"]]
-        strings = values.dtype == pl.String
-        pairs = {token: i for token, i in vocabulary.items() if strings or token not in _RESERVED}
+        not_values = reserved(column)
+        pairs = {token: i for token, i in vocabulary.items() if token not in not_values}
         tokens = pl.Series(list(pairs), dtype=values.dtype)
         ids = list(pairs.values())
         return values.replace_strict(tokens, ids, default=vocabulary["__OOV__"], return_dtype=pl.Int32).to_numpy()
@@ -237,6 +236,11 @@ class Encoder:
         oov = self.vocabularies[column["vocabulary"]]["__OOV__"]
         count = int(np.count_nonzero(ids == oov))
         self.unseen[column["name"]] = self.unseen.get(column["name"], 0) + count
+
+
+def reserved(column: dict) -> set:
+    """Return the words of the zoo's vocabularies that are no values of a column, unless its `fill_na` is one."""
+    return {"__PAD__", "__OOV__"} - {column.get("fill_na")}
 
 
 def warn_truncated(truncated: dict[str, int]) -> None:

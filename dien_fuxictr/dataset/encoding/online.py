@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import polars as pl
 
-from .encoder import Encoder, normaliser
+from .encoder import Encoder, normaliser, reserved
 from .reading import fill_of, source_of
 
 Check = Callable[[str, list], list]
@@ -66,7 +66,7 @@ class OnlineEncoder:
             elif kind == "embedding":
                 self._encode[name] = partial(_vectors, column["pretrain_dim"])
             else:
-                self._encode[name] = partial(_ids, _values_of(column), vocabulary, self.oov[name])
+                self._encode[name] = partial(_ids, _values_of(column), vocabulary, self.oov[name], reserved(column))
 
     def encode_scalars(self, field: str, values: list) -> dict[str, np.ndarray]:
         """Column -> (N,) int64 ids or float32 numbers, (N, D) of embeddings.
@@ -140,7 +140,8 @@ class _History:
         self._max_len = column["max_len"]
         self._keeps_latest = column.get("padding", "post") == "pre"
         self._oov = vocabulary["__OOV__"]
-        self._ids = dict(vocabulary)
+        not_values = reserved(column)
+        self._ids = {token: i for token, i in vocabulary.items() if token not in not_values}
         if isinstance(self._no_behaviour, str):
             self._ids[self._no_behaviour] = 0
 
@@ -181,8 +182,9 @@ def _values_of(column: dict) -> Check:
     return values_of
 
 
-def _ids(of: Check, vocabulary: dict, oov: int, field: str, values: list) -> np.ndarray:
-    return np.array([vocabulary.get(value, oov) for value in of(field, values)], dtype=np.int64)
+def _ids(of: Check, vocabulary: dict, oov: int, not_values: set, field: str, values: list) -> np.ndarray:
+    ids = [oov if value in not_values else vocabulary.get(value, oov) for value in of(field, values)]
+    return np.array(ids, dtype=np.int64)
 
 
 def _numbers(of: Check, normalise: Callable[[np.ndarray], np.ndarray], field: str, values: list) -> np.ndarray:

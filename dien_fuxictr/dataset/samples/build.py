@@ -14,10 +14,10 @@ from dien_fuxictr.common.errors import UserError
 from .amazon import read_amazon
 from .audit import audit, say
 from .behaviour_log import read_log
+from .new_rows import names_of
 from .options import RAW_FILES, TABLES, check_options
 from .parts import Part, missing, parts_of
 from .protocols import SPLITS
-from .new_rows import names_of
 from .samples import LEFT_OUT, SPLITTER, save_info
 from .sampling import make_samples
 
