@@ -16,7 +16,7 @@ from ..samples.ranges import coverage
 from ..samples.samples import latest_kept
 from .encoded import EncodedHistory, EncodedSplit, assemble, load_layout, require_equal_lengths
 from .raw import RawHistory, RawSplit, Tokens
-from .reading import DTYPES, SplitReader, fill_of, form_of
+from .reading import DTYPES, SplitReader, fill_of, form_of, reserved
 
 FILE_NAME = "encoder.json"
 FILES = (FILE_NAME, "encoded/layout.json")
@@ -236,11 +236,6 @@ class Encoder:
         oov = self.vocabularies[column["vocabulary"]]["__OOV__"]
         count = int(np.count_nonzero(ids == oov))
         self.unseen[column["name"]] = self.unseen.get(column["name"], 0) + count
-
-
-def reserved(column: dict) -> set:
-    """Return the words of the zoo's vocabularies that are no values of a column, unless its `fill_na` is one."""
-    return {"__PAD__", "__OOV__"} - {column.get("fill_na")}
 
 
 def warn_truncated(truncated: dict[str, int]) -> None:

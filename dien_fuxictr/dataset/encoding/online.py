@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 import polars as pl
 
-from .encoder import Encoder, normaliser, reserved
-from .reading import fill_of, source_of
+from .encoder import Encoder, normaliser
+from .reading import fill_of, reserved, source_of
 
 Check = Callable[[str, list], list]
 """Of a field and its values: the values, none of them missing or of a wrong type."""

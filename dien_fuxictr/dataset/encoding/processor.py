@@ -11,9 +11,9 @@ from fuxictr.preprocess import FeatureProcessor
 from dien_fuxictr.common.errors import UserError
 
 from ..samples.ranges import coverage
-from .encoder import Encoder, reserved
+from .encoder import Encoder
 from .raw import RawHistory, RawSplit
-from .reading import SplitReader, source_of
+from .reading import SplitReader, reserved, source_of
 from .schema import active_columns, check_columns, label_columns
 
 

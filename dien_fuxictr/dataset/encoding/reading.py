@@ -103,6 +103,34 @@ class SplitReader:
         """Rows that are in memory already, histories as text or lists; raises as `read`."""
         return self._read("the frame", frame.lazy, Path("behaviours.parquet"), optional)
 
+    def require_tokens_of_zoo(self, path: str | Path, data_format: str) -> None:
+        """Raise UserError for a text value of a split that FuxiCTR's own loader would take for something else.
+
+        Args:
+            path, data_format: as for `read`.
+        """
+        for file in expand_path(path, data_format):
+            rows = self._scan([file], data_format)
+            schema = rows.collect_schema()
+            for column in (
+                c for c in self._scalars + self._sequences if c["dtype"] == "str" and source_of(c) in schema
+            ):
+                name = source_of(column)
+                is_list = isinstance(schema[name], pl.List)
+                values = pl.col(name) if is_list else pl.col(name).cast(pl.String)
+                if column["type"] == "sequence":
+                    values = (values if is_list else values.str.split(_splitter(column))).explode(empty_as_null=True)
+                values = values.cast(pl.String)
+                wrong = {"is a reserved word": (values.is_in(list(reserved(column))), "rename it there")}
+                if is_list:  # FuxiCTR joins the tokens by "^" and splits them again
+                    wrong["holds '^'"] = values.str.contains("^", literal=True), "data_loader: in_memory keeps it"
+                for what, (is_wrong, remedy) in wrong.items():
+                    found = rows.select(values.filter(is_wrong).head(1)).collect().to_series()
+                    if len(found):
+                        raise UserError(
+                            f"FuxiCTR's loader loses a value that {what}: {name} = {found[0]!r} in {file}; {remedy}"
+                        )
+
     def _read(
         self, source: str, scan: Callable[[], pl.LazyFrame], behaviours: Path, optional: Iterable[str]
     ) -> RawSplit:
@@ -238,6 +266,11 @@ def _scalar(column: dict) -> pl.Expr:
 def fill_of(column: dict) -> pl.Expr:
     """What an empty value of a column that is no sequence counts as."""
     return pl.lit(column.get("fill_na", _DEFAULT_FILL[column["dtype"]])).cast(DTYPES[column["dtype"]])
+
+
+def reserved(column: dict) -> set:
+    """Return the words of the zoo's vocabularies that are no values of a column, unless its `fill_na` is one."""
+    return {"__PAD__", "__OOV__"} - {column.get("fill_na")}
 
 
 def _history(column: dict, dtype: pl.DataType) -> pl.Expr:
