@@ -14,11 +14,14 @@ from dien_fuxictr.experiment.training import checkpoint
 TRAINING = {"loss": "binary_crossentropy", "task": "binary_classification", "metrics": ["AUC"], "optimizer": "adam"}
 
 
-def made_experiment(folder: Path, model: dict[str, Any], columns: list[dict]) -> Experiment:
-    """Its checkpoint is written; embeddings are of a size that trained ones have."""
+def made_experiment(folder: Path, model: dict[str, Any], columns: list[dict], **of_data: Any) -> Experiment:
+    """Its checkpoint is written; embeddings are of a size that trained ones have.
+
+    `of_data` are further keys of the data set's entry; with a `build` section it is made of that.
+    """
     folder.mkdir(exist_ok=True)
     rows = folder / "in"
-    if not rows.exists():
+    if not rows.exists() and "build" not in of_data:
         write_rows(rows)
     entry = {
         "data_root": str(folder / "data"),
@@ -27,6 +30,7 @@ def made_experiment(folder: Path, model: dict[str, Any], columns: list[dict]) ->
         "feature_cols": columns,
         "label_col": {"name": "label", "dtype": "float"},
         "min_categr_count": 1,
+        **of_data,
     }
     settings = {**TRAINING, "dataset_id": "made", "model_root": str(folder / "models"), "verbose": 0, "seed": 1}
     (folder / "config").mkdir()

@@ -19,11 +19,12 @@ from .encoding.schema import active_columns
 from .loading.entry import DatasetEntry
 from .loading.fingerprint import Fingerprint
 from .samples.amazon import read_categories
-from .samples.build import raw_files, read_raw
+from .samples.build import raw_files, read_raw, require_splittable
 from .samples.new_rows import check_rows, complete, item_properties, names_of
 from .samples.options import check_options
+from .samples.ranges import coverage
 from .samples.raw_table import read_items
-from .samples.samples import CSV_ROWS, as_text
+from .samples.samples import CSV_ROWS, SPLITTER, as_lists
 
 LOG_OPTION = {"amazon": "reviews", "log": "input"}
 """Source of a build -> its option that names the log."""
@@ -49,8 +50,8 @@ def with_log(params: dict, log: Path) -> dict:
 def apply_build(params: dict, rows: Path, out: Path, verbose: bool = True) -> None:
     """Write rows with what the data set's build makes of the log for each: see `complete`.
 
-    Written are, in the rows' order, the columns of samples, histories as text, and those columns of `rows` whose names
-    are not taken.
+    Written are, in the rows' order, the columns of samples, histories as lists or in CSV as text, and those columns of
+    `rows` whose names are not taken.
 
     Args:
         params: the data set's entry, of `with_log`, paths resolved.
@@ -59,12 +60,12 @@ def apply_build(params: dict, rows: Path, out: Path, verbose: bool = True) -> No
         verbose: show progress bars.
 
     Raises:
-        UserError: `out` exists, a file is missing or broken, an option or a row is wrong, or the data set was built
-            with other options.
+        UserError: `out` exists, a file is missing or broken, an option or a row is wrong, the data set was built
+            with other options, or a value of a history holds the splitter of its column and `out` is CSV.
     """
     if out.exists():
         raise UserError(f"--out {out} exists; name a new file")
-    form_of(out)
+    is_parquet = form_of(out) == "parquet"
     require_writable(out)
     options = check_options(params["build"])
     _require_same_options(DatasetEntry(params))
@@ -76,9 +77,15 @@ def apply_build(params: dict, rows: Path, out: Path, verbose: bool = True) -> No
     if new and (further := _properties_beside_log(options, new, verbose)) is not None:
         items = pl.concat([items, further], how="diagonal")
     samples, behaviours = complete(candidates, log, items, options)
-    splitters = {source_of(column): column.get("splitter", "^") for column in active_columns(params["feature_cols"])}
-    histories = {name: splitters.get(name, "^") for name in behaviours.columns if name.endswith("_history")}
-    taken = [name for name in raw.columns if name in (*samples.columns, *histories)]
+    splitters = {
+        source_of(column): column.get("splitter", SPLITTER) for column in active_columns(params["feature_cols"])
+    }
+    joined = {name: splitters.get(name, SPLITTER) for name in behaviours.columns if name.endswith("_history")}
+    histories = behaviours.select(*joined)
+    if not is_parquet:
+        used = coverage(*(samples[name].to_numpy() for name in RANGE), behaviours.height) > 0
+        require_splittable(histories.filter(used), joined, options, "--out FILE.parquet")
+    taken = [name for name in raw.columns if name in (*samples.columns, *histories.columns)]
     if clashing := [name for name in taken if names_of(options).get(name) != name]:
         logging.warning(f"{rows}: left out {', '.join(clashing)}, whose names are those of what is made here")
     own = raw.drop(taken)
@@ -86,8 +93,9 @@ def apply_build(params: dict, rows: Path, out: Path, verbose: bool = True) -> No
     def parts() -> Iterator[pl.DataFrame]:
         with tqdm(total=raw.height, unit="rows", desc=out.name, disable=not verbose) as progress:
             for part, more in zip(samples.iter_slices(CSV_ROWS), own.iter_slices(CSV_ROWS), strict=True):
-                start, length = (part[name].to_numpy() for name in RANGE)
-                yield part.drop(RANGE).hstack(as_text(behaviours, start, length, histories)).hstack(more)
+                lists = as_lists(histories, *(part[name].to_numpy() for name in RANGE))
+                text = lists.select(pl.col(name).list.join(splitter) for name, splitter in joined.items())
+                yield part.drop(RANGE).hstack(lists if is_parquet else text).hstack(more)
                 progress.update(part.height)
 
     _write(parts(), out, params.get("sep", ","))

@@ -91,8 +91,7 @@ def test_rows_of_the_test_split_get_the_histories_that_they_have_there(options: 
         kinds["cut"] += len(times) == options["max_len"]
         for name in names:
             expected = histories(test[number], behaviours, name)[0][:earlier]
-            text = rows[name][number]
-            tokens = text.split("^") if text else []
+            tokens = rows[name][number].to_list()
             assert tokens == expected if earlier == len(times) else tokens[len(tokens) - earlier :] == expected
     assert min(kinds.values()) > 1, kinds
 
@@ -103,7 +102,7 @@ def test_histories_in_a_random_order(tmp_path: Path) -> None:
     for order in ("time", "shuffled"):
         (folder := tmp_path / order).mkdir()
         made.append(applied(built(folder, click_log(), history_order=order), rows, folder)["item_history"].to_list())
-    assert made[0] != made[1] and sorted(made[0][0].split("^")) == sorted(made[1][0].split("^"))
+    assert made[0] != made[1] and sorted(made[0][0]) == sorted(made[1][0])
 
 
 @pytest.mark.parametrize("of_request", [True, False])
@@ -132,7 +131,7 @@ def test_exposures_of_the_test_split(of_request: bool, tmp_path: Path) -> None:
     names = [name for name in behaviours.columns if name.endswith("_history")]
     assert "neg_item_history" in names and test["history_length"].max() == 5 and test["history_length"].min() == 0
     for name in names:
-        assert made[name].to_list() == ["^".join(history) for history in histories(test, behaviours, name)], name
+        assert made[name].to_list() == histories(test, behaviours, name), name
 
 
 def test_what_a_row_does_not_say_of_its_item(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -159,10 +158,10 @@ def test_what_a_row_does_not_say_of_its_item(tmp_path: Path, caplog: pytest.LogC
     assert made.columns[-5:] == ["iid", "ts", "uid", "cid", "note"]
     assert made["cate_id"].to_list() == ["c3", "mine", "shoes", "unknown", "unknown"]
     assert made["brand"].to_list() == ["i0", "i0", "unknown", "unknown", "unknown"]
-    assert made["item_id"].to_list() == ["i03", "i03", "new", "new", "new|er"]
+    assert made["item_id"].to_list() == ["i03", "i03", "new", "new", "new^er"]
     assert made["note"].to_list() == [1, 2, 3, 4, 5]
     of_u1 = log.filter(pl.col("uid") == "u1").sort("ts")["iid"].to_list()[-5:]
-    assert sorted(made["item_history"][0].split("^")) == sorted(of_u1) and made["item_history"][1] == ""
+    assert sorted(made["item_history"][0]) == sorted(of_u1) and made["item_history"][1].to_list() == []
     assert "left out history_start, history_length, item_id, whose names are those of what is made" in caplog.text
     assert "rows.parquet: 5 rows of 4 users, 1 of them without history, and of 3 items, 2 of them not in the log" in (
         caplog.text
@@ -191,8 +190,31 @@ def test_items_that_the_log_does_not_have_are_looked_up_in_the_file_of_items(tmp
     build = {"source": "log", "input": "", **NAMES, "side": "brand", "items": str(tmp_path / "items.csv")}
     params = entry(tmp_path, tmp_path / "root", "parquet", build=build)
     made = applied(params, pl.DataFrame({"uid": "u1", "iid": ["i03", "new", "other"], "ts": "2024-05-01"}), tmp_path)
-    assert made["cate_id"].to_list() == ["c|3", "c9", "unknown"]
+    assert made["cate_id"].to_list() == ["c^3", "c9", "unknown"]
     assert made["brand"].to_list() == ["i0", "b9", "unknown"]
+
+
+def test_ids_with_the_splitter_are_kept_or_rejected(tmp_path: Path) -> None:
+    """In Parquet kept; in CSV only where histories do not hold them."""
+    log = click_log().with_columns(pl.col("iid").replace("i03", "SKU^0044"), pl.col("uid").replace("u1", "u^1"))
+    params = built(tmp_path, log)
+    rows = log.select("uid", "iid", ts=pl.col("ts").max() + 86_400)
+    made = applied(params, rows, tmp_path)
+    assert made["user_id"].equals(rows["uid"]) and made["item_id"].equals(rows["iid"])
+    holding = made["item_history"].list.contains("SKU^0044")
+    assert set(made["item_history"].explode(empty_as_null=False)) <= set(log["iid"]) and 0 < holding.sum() < len(
+        holding
+    )
+    file, out = tmp_path / "log.parquet", tmp_path / "rows.csv"
+    with pytest.raises(UserError) as refused:
+        applied(params, rows, tmp_path, "rows.csv")
+    assert str(refused.value) == (
+        f"a value holds '^', which joins the histories of a CSV file: iid = 'SKU^0044' in {file}; "
+        "--out FILE.parquet keeps every value"
+    )
+    assert not out.exists()
+    without = applied(params, rows.filter(~holding), tmp_path, "rows.csv")
+    assert without["item_history"].to_list() == ["^".join(row) for row in made.filter(~holding)["item_history"]]
 
 
 def test_all_forms_of_the_output_are_encoded_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from ..samples.ranges import coverage
 from ..samples.samples import latest_kept
 from .encoded import EncodedHistory, EncodedSplit, assemble, load_layout, require_equal_lengths
 from .raw import RawHistory, RawSplit, Tokens
-from .reading import DTYPES, SplitReader, fill_of, form_of
+from .reading import DTYPES, SplitReader, fill_of, form_of, reserved
 
 FILE_NAME = "encoder.json"
 FILES = (FILE_NAME, "encoded/layout.json")
@@ -24,7 +24,6 @@ FILES = (FILE_NAME, "encoded/layout.json")
 PARAMS = ("use_features", "sep")
 """What it reads of an experiment's parameters."""
 _FORMAT = 1
-_RESERVED = ("__PAD__", "__OOV__")
 _KEPT = (
     "name",
     "type",
@@ -227,8 +226,8 @@ class Encoder:
     def _ids(self, column: dict, values: pl.Series) -> np.ndarray:
         """Ids of scalar values, (N,) int32."""
         vocabulary = self.vocabularies[column["vocabulary"]]
-        strings = values.dtype == pl.String
-        pairs = {token: i for token, i in vocabulary.items() if strings or token not in _RESERVED}
+        not_values = reserved(column)
+        pairs = {token: i for token, i in vocabulary.items() if token not in not_values}
         tokens = pl.Series(list(pairs), dtype=values.dtype)
         ids = list(pairs.values())
         return values.replace_strict(tokens, ids, default=vocabulary["__OOV__"], return_dtype=pl.Int32).to_numpy()

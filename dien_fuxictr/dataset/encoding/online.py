@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from .encoder import Encoder, normaliser
-from .reading import fill_of, source_of
+from .reading import fill_of, reserved, source_of
 
 Check = Callable[[str, list], list]
 """Of a field and its values: the values, none of them missing or of a wrong type."""
@@ -66,7 +66,7 @@ class OnlineEncoder:
             elif kind == "embedding":
                 self._encode[name] = partial(_vectors, column["pretrain_dim"])
             else:
-                self._encode[name] = partial(_ids, _values_of(column), vocabulary, self.oov[name])
+                self._encode[name] = partial(_ids, _values_of(column), vocabulary, self.oov[name], reserved(column))
 
     def encode_scalars(self, field: str, values: list) -> dict[str, np.ndarray]:
         """Column -> (N,) int64 ids or float32 numbers, (N, D) of embeddings.
@@ -140,7 +140,8 @@ class _History:
         self._max_len = column["max_len"]
         self._keeps_latest = column.get("padding", "post") == "pre"
         self._oov = vocabulary["__OOV__"]
-        self._ids = dict(vocabulary)
+        not_values = reserved(column)
+        self._ids = {token: i for token, i in vocabulary.items() if token not in not_values}
         if isinstance(self._no_behaviour, str):
             self._ids[self._no_behaviour] = 0
 
@@ -149,8 +150,7 @@ class _History:
         if value is None:
             value = self._fill
         elif isinstance(value, list):
-            # Joined and split again, as a list of a frame is: a token that holds the splitter is several.
-            value = self._splitter.join(_texts(field, [token for token in value if token is not None]))
+            return _texts(field, [token for token in value if token is not None]) or [""]
         elif not isinstance(value, str):
             raise FieldError(field, f"must be a list of tokens, is {_shown(value)}")
         return value.split(self._splitter)
@@ -165,10 +165,8 @@ class _History:
         return np.array([self._ids.get(token, self._oov) for token in tokens], dtype=np.int64)
 
     def places(self, value: list | None) -> list[int]:
-        given = [(place, str(token)) for place, token in enumerate(value or []) if token is not None]
-        if not given:
-            return [-1] * len(self.split("", {"": value}))
-        return [place for place, token in given for _ in token.split(self._splitter)]
+        given = [place for place, token in enumerate(value or []) if token is not None]
+        return given or [-1] * len(self.split("", {"": value}))
 
 
 def _values_of(column: dict) -> Check:
@@ -184,8 +182,9 @@ def _values_of(column: dict) -> Check:
     return values_of
 
 
-def _ids(of: Check, vocabulary: dict, oov: int, field: str, values: list) -> np.ndarray:
-    return np.array([vocabulary.get(value, oov) for value in of(field, values)], dtype=np.int64)
+def _ids(of: Check, vocabulary: dict, oov: int, not_values: set, field: str, values: list) -> np.ndarray:
+    ids = [oov if value in not_values else vocabulary.get(value, oov) for value in of(field, values)]
+    return np.array(ids, dtype=np.int64)
 
 
 def _numbers(of: Check, normalise: Callable[[np.ndarray], np.ndarray], field: str, values: list) -> np.ndarray:

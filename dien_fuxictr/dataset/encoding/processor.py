@@ -13,7 +13,7 @@ from dien_fuxictr.common.errors import UserError
 from ..samples.ranges import coverage
 from .encoder import Encoder
 from .raw import RawHistory, RawSplit
-from .reading import SplitReader
+from .reading import SplitReader, reserved, source_of
 from .schema import active_columns, check_columns, label_columns
 
 
@@ -50,7 +50,8 @@ class InProcessFeatureProcessor(FeatureProcessor):
         """Fit on training rows; `meta` columns on all rows. Writes the three JSON files into `data_dir`.
 
         Raises:
-            UserError: a vocabulary without a value to learn from, or a `share_embedding` that names no earlier column.
+            UserError: a vocabulary without a value to learn from, a value that is a reserved word, or a
+                `share_embedding` that names no earlier column.
         """
         names = [column["name"] for column in self.feature_cols if column["type"] == "meta"]
         meta = pl.concat([split.frame.select(names) for split in (train, *others)]) if names else None
@@ -84,6 +85,11 @@ class InProcessFeatureProcessor(FeatureProcessor):
             name = column["name"]
             if of_column := self._statistics_of(column, train_ddf, meta_ddf):
                 statistics[name] = of_column
+            if words := reserved(column) & of_column.get("value_counts", {}).keys():
+                raise UserError(
+                    f"a value is reserved for padding or unknown values: {source_of(column)} = {min(words)!r} in the "
+                    "rows of the data set; rename it there"
+                )
             if "value_counts" in of_column and not self._has_words(column, of_column):
                 if not column.get("remap", True):
                     raise _nothing_to_learn(column)

@@ -103,6 +103,34 @@ class SplitReader:
         """Rows that are in memory already, histories as text or lists; raises as `read`."""
         return self._read("the frame", frame.lazy, Path("behaviours.parquet"), optional)
 
+    def require_tokens_of_zoo(self, path: str | Path, data_format: str) -> None:
+        """Raise UserError for a text value of a split that FuxiCTR's own loader would take for something else.
+
+        Args:
+            path, data_format: as for `read`.
+        """
+        for file in expand_path(path, data_format):
+            rows = self._scan([file], data_format)
+            schema = rows.collect_schema()
+            for column in (
+                c for c in self._scalars + self._sequences if c["dtype"] == "str" and source_of(c) in schema
+            ):
+                name = source_of(column)
+                is_list = isinstance(schema[name], pl.List)
+                values = pl.col(name) if is_list else pl.col(name).cast(pl.String)
+                if column["type"] == "sequence":
+                    values = (values if is_list else values.str.split(_splitter(column))).explode(empty_as_null=True)
+                values = values.cast(pl.String)
+                wrong = {"is a reserved word": (values.is_in(list(reserved(column))), "rename it there")}
+                if is_list:  # FuxiCTR joins the tokens by "^" and splits them again
+                    wrong["holds '^'"] = values.str.contains("^", literal=True), "data_loader: in_memory keeps it"
+                for what, (is_wrong, remedy) in wrong.items():
+                    found = rows.select(values.filter(is_wrong).head(1)).collect().to_series()
+                    if len(found):
+                        raise UserError(
+                            f"FuxiCTR's loader loses a value that {what}: {name} = {found[0]!r} in {file}; {remedy}"
+                        )
+
     def _read(
         self, source: str, scan: Callable[[], pl.LazyFrame], behaviours: Path, optional: Iterable[str]
     ) -> RawSplit:
@@ -135,9 +163,9 @@ class SplitReader:
         schema = rows.collect_schema()
         frame = rows.select(
             self._of_scalars(scalars, schema)
-            + [_delimited(column, schema[source_of(column)]) for column in self._sequences]
+            + [_history(column, schema[source_of(column)]) for column in self._sequences]
         ).collect()
-        histories = {c["name"]: _split_history(frame[c["name"]], c) for c in self._sequences}
+        histories = {c["name"]: _tokens_of(frame[c["name"]], c) for c in self._sequences}
         return RawSplit(path, frame.drop([c["name"] for c in self._sequences]), histories)
 
     def _read_samples(self, path: str, rows: pl.LazyFrame, scalars: list[dict], behaviours: Path) -> RawSplit:
@@ -240,27 +268,49 @@ def fill_of(column: dict) -> pl.Expr:
     return pl.lit(column.get("fill_na", _DEFAULT_FILL[column["dtype"]])).cast(DTYPES[column["dtype"]])
 
 
-def _delimited(column: dict, dtype: pl.DataType) -> pl.Expr:
-    values = pl.col(source_of(column))
+def reserved(column: dict) -> set:
+    """Return the words of the zoo's vocabularies that are no values of a column, unless its `fill_na` is one."""
+    return {"__PAD__", "__OOV__"} - {column.get("fill_na")}
+
+
+def _history(column: dict, dtype: pl.DataType) -> pl.Expr:
+    """A sequence as lists of tokens, where the file has lists, or as text; none of them null."""
+    values, fill = pl.col(source_of(column)), str(column.get("fill_na", ""))
     if isinstance(dtype, (pl.List, pl.Array)):
-        values = values.cast(pl.List(pl.String)).list.join(column.get("splitter", "^"))
-    return values.cast(pl.String).fill_null(str(column.get("fill_na", ""))).alias(column["name"])
+        tokens = values.cast(pl.List(pl.String)).list.drop_nulls()
+        # An empty list is one empty token, as empty text is.
+        values = pl.when(tokens.list.len() == 0).then(pl.lit([""])).otherwise(tokens)
+        return values.fill_null(pl.lit(fill.split(_splitter(column)))).alias(column["name"])
+    return values.cast(pl.String).fill_null(fill).alias(column["name"])
 
 
-def _split_history(text: pl.Series, column: dict) -> RawHistory:
-    """Split row by row, a chunk at a time: the tokens of a whole file as strings need not fit in memory."""
-    words, codes, lengths = [], [], []
-    for offset in range(0, max(len(text), 1), _ROWS_A_CHUNK):
-        rows = text.slice(offset, _ROWS_A_CHUNK).str.split(column.get("splitter", "^"))
+def _splitter(column: dict) -> str:
+    return column.get("splitter", "^")
+
+
+def _tokens_of(values: pl.Series, column: dict) -> RawHistory:
+    """Row by row, a chunk at a time: the tokens of a whole file of text need not fit in memory as strings.
+
+    Text is split; a token of a list may hold the splitter.
+    """
+    words, codes, lengths, blanks = [], [], [], []
+    na_value, splitter = column.get("fill_na", ""), _splitter(column)
+    for offset in range(0, max(len(values), 1), _ROWS_A_CHUNK):
+        rows = values.slice(offset, _ROWS_A_CHUNK)
+        rows = rows.str.split(splitter) if rows.dtype == pl.String else rows
         chunk = _factorise(rows.explode(empty_as_null=False))
+        if isinstance(na_value, str):
+            as_long = rows.list.len() == len(na_value.split(splitter))
+            blank = as_long.to_numpy().copy()
+            blank[blank] = (rows.filter(as_long).list.join(splitter) == na_value).to_numpy()
+            blanks.append(blank)
         words.append(chunk.words)
         codes.append(chunk.codes)
         lengths.append(rows.list.len().cast(pl.Int64).to_numpy())
     vocabulary = pl.concat(words).unique(maintain_order=True)
     codes = [_codes(chunk, vocabulary)[code] for chunk, code in zip(words, codes, strict=True)]
     length = np.concatenate(lengths)
-    na_value = column.get("fill_na", "")
-    blank = (text == na_value).to_numpy() if isinstance(na_value, str) else np.zeros(len(text), dtype=bool)
+    blank = np.concatenate(blanks) if blanks else np.zeros(len(values), dtype=bool)
     return RawHistory(Tokens(vocabulary, np.concatenate(codes)), np.cumsum(length) - length, length, blank)
 
 

@@ -197,9 +197,10 @@ class DatasetEntry:
             )
         columns, labels = active_columns(self.params["feature_cols"]), label_columns(self.params["label_col"])
         check_columns(columns, labels)
-        reader = SplitReader([], labels, self.params.get("sep", ","))
-        for path in self.splits.values():  # FuxiCTR would take an empty label for 0
-            reader.read(path, self.data_format)
+        separator = self.params.get("sep", ",")
+        for path in self.splits.values():
+            SplitReader([], labels, separator).read(path, self.data_format)  # FuxiCTR would take an empty label for 0
+            SplitReader(columns, labels, separator).require_tokens_of_zoo(path, self.data_format)
         params: dict[str, Any] = self._placed(folder) | {"feature_cols": columns, "label_col": labels}
         fuxictr.preprocess.build_dataset(fuxictr.preprocess.FeatureProcessor(**params), **params)
 

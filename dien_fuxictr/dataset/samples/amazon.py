@@ -65,16 +65,8 @@ def read_amazon(
     leaves = read_categories(meta, set(items), form, skip_bad_lines, verbose)
     logging.info(f"{leaves.height} of {items.len()} items have a category")
     return log.join(leaves, on="item_id", how="left", maintain_order="left").select(
-        without_separator("user_id"),
-        without_separator("item_id"),
-        without_separator("cate_id").fill_null(UNKNOWN),
-        "time",
+        "user_id", "item_id", pl.col("cate_id").fill_null(UNKNOWN), "time"
     )
-
-
-def without_separator(column: str) -> pl.Expr:
-    """The column with "^", which joins the behaviours of a history in CSV files, replaced by "|"."""
-    return pl.col(column).str.replace_all("^", "|", literal=True)
 
 
 def read_reviews(path: Path, form: str = "auto", skip_bad_lines: bool = False, verbose: bool = True) -> pl.DataFrame:

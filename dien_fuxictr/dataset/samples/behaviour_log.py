@@ -11,7 +11,7 @@ import polars as pl
 
 from dien_fuxictr.common.errors import UserError
 
-from .amazon import UNKNOWN, without_separator
+from .amazon import UNKNOWN
 from .raw_table import SKIP_HINT, RawTable, read_items
 from .times import Times, read_times
 
@@ -171,12 +171,8 @@ def _checked(
         raise UserError(f"{path}: column {time!r} holds no times: {str(error).splitlines()[0]}") from error
     ids = [name for name in ("user_id", "item_id", "request") if name in columns]
     log = raw.with_columns(
-        *[without_separator(name).fill_null("") for name in ids],
-        *[
-            without_separator(name).replace("", None).fill_null(UNKNOWN)
-            for name in columns
-            if name not in (*ids, *flags)
-        ],
+        *[pl.col(name).fill_null("") for name in ids],
+        *[pl.col(name).replace("", None).fill_null(UNKNOWN) for name in columns if name not in (*ids, *flags)],
         times.seconds.alias("time"),
     )
 

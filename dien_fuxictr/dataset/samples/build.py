@@ -14,10 +14,11 @@ from dien_fuxictr.common.errors import UserError
 from .amazon import read_amazon
 from .audit import audit, say
 from .behaviour_log import read_log
+from .new_rows import names_of
 from .options import RAW_FILES, TABLES, check_options
 from .parts import Part, missing, parts_of
 from .protocols import SPLITS
-from .samples import LEFT_OUT, save_info
+from .samples import LEFT_OUT, SPLITTER, save_info
 from .sampling import make_samples
 
 FILES = {"samples.json", "behaviours.parquet"} | {
@@ -64,6 +65,9 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
     logging.info(f"Making samples: protocol {options['protocol']}")
     samples = make_samples(log, options)
     logging.info(str(samples.info["counts"]))
+    if options["format"] != "parquet":
+        histories = samples.behaviours.select(samples.history_columns)
+        require_splittable(histories, dict.fromkeys(histories.columns, SPLITTER), options, "--format parquet")
     for split, rows in samples.splits.items():
         if rows["label"].n_unique() < 2:
             raise UserError(f"the {split} split has {rows.height} samples, all of label {rows['label'][0]}: no AUC")
@@ -110,6 +114,27 @@ def raw_files(options: dict) -> dict[str, list[Part]]:
     """The input files of a build: option -> the files that it names, none where they do not exist."""
     paths = {name: Path(options[name]) for name in RAW_FILES if options.get(name)}
     return {name: parts_of(path) if path.is_file() or name in TABLES else [] for name, path in paths.items()}
+
+
+def require_splittable(behaviours: pl.DataFrame, splitters: dict[str, str], options: dict, remedy: str) -> None:
+    """Raise UserError for a value that would be several in a CSV file, which joins histories by splitters.
+
+    Args:
+        behaviours: the history columns.
+        splitters: history column -> what joins it.
+        options: of the build, checked.
+        remedy: what to give instead of CSV.
+    """
+    for name, splitter in splitters.items():
+        values = behaviours[name]
+        if len(held := values.filter(values.str.contains(splitter, literal=True))):
+            short = name.removeprefix("neg_").removesuffix("_history")
+            ours = {"item": "item_id", "cate": "cate_id"}.get(short, short)
+            files = " or ".join(str(options[option]) for option in RAW_FILES if options.get(option))
+            raise UserError(
+                f"a value holds {splitter!r}, which joins the histories of a CSV file: "
+                f"{names_of(options).get(ours, ours)} = {held[0]!r} in {files}; {remedy} keeps every value"
+            )
 
 
 @contextmanager

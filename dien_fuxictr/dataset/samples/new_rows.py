@@ -6,7 +6,7 @@ import polars as pl
 
 from dien_fuxictr.common.errors import UserError
 
-from .amazon import UNKNOWN, without_separator
+from .amazon import UNKNOWN
 from .columns import LIMIT, commonest, latest_before, roles_of, varying_in, with_one_value
 from .history_order import shuffled
 from .sampling import behaviour_table, preceding, sort_log, stream
@@ -53,7 +53,7 @@ def check_rows(raw: pl.DataFrame, path: Path, options: dict) -> pl.DataFrame:
     except pl.exceptions.PolarsError as error:
         raise UserError(f"{path}: column {names['time']!r} holds no times: {str(error).splitlines()[0]}") from error
     rows = raw.select(pl.col(names[name]).cast(pl.String).alias(name) for name in texts).select(
-        *[without_separator(name).replace("", None) for name in texts], times.seconds.alias("time")
+        *[pl.col(name).replace("", None) for name in texts], times.seconds.alias("time")
     )
     for name in ("user_id", "item_id", "time"):
         if rows[name].null_count():

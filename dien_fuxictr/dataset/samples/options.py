@@ -193,7 +193,11 @@ COMMON: dict[str, Option] = {
     "history_days": Option(14, "days of history before a target", kind=whole(1, 10**9), protocol="window"),
     "valid_days": Option(1, "days for validation, before those of the test", kind=whole(1), protocol="window"),
     "test_days": Option(1, "last days, for the test", kind=whole(1), protocol="window"),
-    "format": Option("parquet", "form of the samples", kind=_one_of("parquet", "csv", "both")),
+    "format": Option(
+        "parquet",
+        "form of the samples; csv joins histories by ^, which no item, category or side value may then hold",
+        kind=_one_of("parquet", "csv", "both"),
+    ),
     "raw_from": Option(None, "command that gets the raw files, shown when one is missing"),
 }
 

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 from dien_fuxictr.common.csv_lines import count_lines, scan_csv
 from dien_fuxictr.common.errors import UserError
 
-from .amazon import without_separator
 from .parts import Part, missing, parts_of
 
 ATOMIC = (".inter", ".item")
@@ -182,7 +181,7 @@ def read_items(path: Path, item: str, properties: dict[str, str], skip_bad_lines
     table = RawTable.scan(path, skip_bad_lines)
     present = {ours: name for ours, name in properties.items() if name in table.names}
     rows = table.take({"item_id": item} | present).unique("item_id", keep="first", maintain_order=True)
-    return rows.select("item_id", *(without_separator(name).replace("", None) for name in present))
+    return rows.select("item_id", *(pl.col(name).replace("", None) for name in present))
 
 
 @contextmanager

@@ -35,6 +35,8 @@ from .ranges import members
 LEADING = ("label", "user_id", "item_id", "cate_id", "item_history", "cate_history")
 LEFT_OUT = "left_out"
 """Name of the file of training rows that are not trained on."""
+SPLITTER = "^"
+"""What joins the behaviours of a history in a CSV file."""
 CSV_ROWS = 100_000
 """Rows that are joined to text at once."""
 
@@ -121,7 +123,7 @@ class Samples:
     def save_csv(self, folder: Path, verbose: bool = True) -> None:
         """Write train.csv, valid.csv and test.csv in the form of the published AmazonElectronics_x1.
 
-        A row is a sample, the behaviours of its history are joined by "^".
+        A row is a sample, the behaviours of its history are joined by "^"; `build.py` refuses values that hold it.
         """
         for name, rows in self._tables_of_rows().items():
             with (
@@ -136,28 +138,29 @@ class Samples:
         """Parts of a split with histories as text."""
         for part in rows.iter_slices(CSV_ROWS):
             ranges = part["history_start"].to_numpy(), part["history_length"].to_numpy()
-            text = as_text(self.behaviours, *ranges, dict.fromkeys(self.history_columns, "^"))
-            leading = [name for name in LEADING if name in part.columns or name in text.columns]
-            yield part.hstack(text).select(*leading, pl.exclude(*leading, "history_start", "history_length"))
+            lists = as_lists(self.behaviours.select(self.history_columns), *ranges)
+            leading = [name for name in LEADING if name in part.columns or name in lists.columns]
+            yield part.hstack(lists.select(pl.all().list.join(SPLITTER))).select(
+                *leading, pl.exclude(*leading, "history_start", "history_length")
+            )
 
 
-def as_text(
-    behaviours: pl.DataFrame, start: np.ndarray, length: np.ndarray, separators: dict[str, str]
-) -> pl.DataFrame:
-    """Histories as text, one a range of the behaviours.
+def as_lists(behaviours: pl.DataFrame, start: np.ndarray, length: np.ndarray) -> pl.DataFrame:
+    """Return histories as lists, one per range of the behaviours.
 
     Args:
-        behaviours: the table.
+        behaviours: columns of the table.
         start, length: (N,) each, of the ranges.
-        separators: column -> what joins its tokens.
 
     Returns:
-        (N,) String in each of the columns, "" where there is no history.
+        (N,) List(String) in each of the columns, empty where there is no history.
     """
     flat, sample = members(start, length)
-    histories = behaviours.select(*separators)[flat].with_columns(sample=sample)
-    text = histories.group_by("sample", maintain_order=True).agg(
-        pl.col(name).str.join(separator) for name, separator in separators.items()
-    )
+    histories = behaviours[flat].with_columns(sample=sample)
+    lists = histories.group_by("sample", maintain_order=True).agg(pl.all())
     rows = pl.DataFrame({"sample": np.arange(len(start))})
-    return rows.join(text, on="sample", how="left", maintain_order="left").drop("sample").fill_null("")
+    return (
+        rows.join(lists, on="sample", how="left", maintain_order="left")
+        .drop("sample")
+        .with_columns(pl.all().fill_null(pl.lit([], pl.List(pl.String))))
+    )

@@ -10,7 +10,8 @@ UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 EARLIEST, END = (int(np.datetime64(year, "s").astype(int)) for year in ("1990", "2101"))
 """Where the unit is not given, times are expected from 1990 to 2100, in seconds."""
 ACCEPTED = (
-    "times are numbers, days such as 20240131 or ISO 8601 such as 2024-01-31 12:00:00; other forms need --time-format"
+    "times are numbers, days such as 20240131 or ISO 8601 such as 2024-01-31 12:00:00, all rows of one kind; other "
+    "forms need --time-format"
 )
 _BASIC = r"^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})"
 """ISO 8601's basic format."""
@@ -95,10 +96,18 @@ def _whole_seconds(numbers: pl.Series, unit: str) -> pl.Series:
 def _dates(text: pl.Series) -> pl.Series:
     written_out = text.str.replace(_BASIC, "${1}-${2}-${3}T${4}:${5}:${6}").to_frame("text")
     known = written_out.select(pl.when(pl.col("text").str.contains(_YEAR_FIRST)).then("text")).to_series()
+    dates = _of_one_kind(known)
+    if dates.null_count() > known.null_count():
+        dates = dates.fill_null(_of_one_kind(known.zip_with(dates.is_null(), pl.Series([None], dtype=pl.String))))
+    return dates
+
+
+def _of_one_kind(text: pl.Series) -> pl.Series:
+    """Those that have a zone or those that have none, whichever comes first: polars takes no mix of the two."""
     try:
-        return known.str.to_datetime(strict=False, time_zone="UTC")
+        return text.str.to_datetime(strict=False, time_zone="UTC")
     except pl.exceptions.ComputeError:  # no value looks like a date
-        return pl.Series([None], dtype=pl.Datetime).new_from_index(0, len(text))
+        return pl.Series([None], dtype=pl.Datetime("us", "UTC")).new_from_index(0, len(text))
 
 
 def _epoch(dates: pl.Series) -> pl.Series:

@@ -18,13 +18,13 @@ from dien_fuxictr.dataset.encoding.online import FieldError, OnlineEncoder
 from dien_fuxictr.dataset.encoding.reading import DTYPES
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
-WORDS = ["", "a", "b", "c", "5", "-1", "ä", "new", "a^b", "__OOV__", "__PAD__", "none"]
+WORDS = ["", "a", "b", "c", "5", "-1", "ä", "new", "a^b", "^", "__OOV__", "__PAD__", "none"]
 VALUES: dict[str, st.SearchStrategy] = {
     "str": st.sampled_from(WORDS),
     "int": st.integers(-3, 9) | st.sampled_from([2**62, -(2**63)]),
     "float": st.floats(allow_nan=False, allow_infinity=False, width=32) | st.sampled_from([0.0, -0.0, 1.5]),
 }
-KNOWN = {"str": ["a", "b", "5", "", "none"], "int": [0, 1, 5, -1], "float": [0.0, 1.5, 5.0]}
+KNOWN = {"str": ["a", "b", "5", "", "none", "a^b"], "int": [0, 1, 5, -1], "float": [0.0, 1.5, 5.0]}
 STATISTICS = {"min": -2.0, "max": 7.0, "mean": 1.3, "std": 2.1, "count": 40}
 
 
@@ -84,7 +84,7 @@ def test_histories_are_those_of_rows(data: st.DataObject) -> None:
     for name in ("a", "b", "c"):
         column = {"name": name, **common, "max_len": data.draw(st.integers(1, 7))}
         if data.draw(st.booleans()):
-            column["fill_na"] = data.draw(st.sampled_from(["", "none", "a", 0]))
+            column["fill_na"] = data.draw(st.sampled_from(["", "none", "a", "a^b", 0]))
         columns.append(column)
     latest = data.draw(st.none() | st.integers(1, 7))
     encoder = Encoder(columns, [], {"str": vocabulary("str")}, latest=latest)
@@ -108,8 +108,9 @@ def test_histories_are_those_of_rows(data: st.DataObject) -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_places_of_the_behaviours_that_are_seen(data: st.DataObject) -> None:
-    """Each token tells its own place; some places have none, and some have two in one token."""
-    vocabulary = {"__PAD__": 0, **{str(place): place + 1 for place in range(9)}, "__OOV__": 10}
+    """Each token tells its own place, whether it holds the splitter or not; some places have none."""
+    known = {form.format(place): place + 1 for place in range(9) for form in ("{0}", "{0}^{0}")}
+    vocabulary = {"__PAD__": 0, **known, "__OOV__": 10}
     common = {"type": "sequence", "dtype": "str", "vocabulary": "place"}
     common["padding"] = data.draw(st.sampled_from(["pre", "post"]))
     columns = [{"name": name, **common, "max_len": data.draw(st.integers(1, 7))} for name in "ab"]

@@ -46,6 +46,16 @@ def test_lists_nulls_and_numbers_of_parquet(tmp_path: Path) -> None:
     assert split.histories["history"].blank.tolist() == [False, True, True]
 
 
+@pytest.mark.parametrize("splitter", ["^", "|"])
+def test_a_token_of_a_list_may_hold_the_splitter(splitter: str, tmp_path: Path) -> None:
+    tokens = [["SKU^0044"], ["a|b", "", "^"], ["none", "^none"], ["none^none"], [None, "|"]]
+    pl.DataFrame({"label": 1, "history": tokens}).write_parquet(tmp_path / "rows.parquet")
+    column = HISTORY | {"splitter": splitter, "fill_na": "none^none"}
+    history = SplitReader([column], LABEL).read(tmp_path / "rows.parquet", "parquet").histories["history"]
+    assert [tokens_of(history, row) for row in range(5)] == [*tokens[:4], ["|"]]
+    assert history.blank.tolist() == [False, False, False, splitter == "|", False]
+
+
 def test_samples_share_one_table_of_behaviours(tmp_path: Path) -> None:
     reader = SplitReader(COLUMNS, LABEL)
     folder = write_samples(tmp_path)

@@ -14,6 +14,8 @@ from made_data import entry, prepared_arrays, write_samples
 from made_raw import random_reviews, write_raw
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.encoding.encoder import Encoder
+from dien_fuxictr.dataset.encoding.online import OnlineEncoder
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.dataset.samples.build import build_samples
 from dien_fuxictr.dataset.samples.protocols import SPLITS
@@ -174,3 +176,57 @@ def test_columns_that_cannot_be_fitted(columns: list[dict], message: str, rows: 
     with pytest.raises(UserError, match=message):
         prepare_dataset(entry(rows, tmp_path / "ours", feature_cols=columns))
     assert not (tmp_path / "ours" / "made").exists()
+
+
+@pytest.mark.parametrize("loader", ["in_memory", "flat"])
+@pytest.mark.parametrize(("raw", "word"), [("item", "__OOV__"), ("cate", "__PAD__"), ("user", "__PAD__")])
+def test_a_reserved_word_in_a_log_is_rejected(raw: str, word: str, loader: str, tmp_path: Path) -> None:
+    log = pl.DataFrame(
+        [
+            (f"u{user}", f"i{(user + item) % 12}", "c", 1_700_000_000 + item)
+            for user in range(9)
+            for item in range(1, 10)
+        ],
+        ["user", "item", "cate", "time"],
+        orient="row",
+    ).with_columns(pl.when(pl.int_range(pl.len()) < 30).then(pl.lit(word)).otherwise(raw).alias(raw))
+    log.write_parquet(tmp_path / "log.parquet")
+    names = {"user": "user", "item": "item", "category": "cate", "time": "time"}
+    build = {"source": "log", "input": str(tmp_path / "log.parquet"), **names, "max_len": 5, "negatives": "uniform"}
+    params = entry(tmp_path, tmp_path, data_format="parquet", build=build, data_loader=loader)
+    column = {"item": "item_id", "cate": "cate_id", "user": "user_id"}[raw]
+    message = f"a value is reserved for padding or unknown values: {column} = '{word}' in the rows of the data set; "
+    with pytest.raises(UserError, match=f"^{message}"):
+        prepare_dataset(params)
+    assert not (tmp_path / "made").exists()
+
+
+def test_reserved_words_of_new_rows_are_unknown_values(tmp_path: Path) -> None:
+    samples = write_samples(tmp_path / "samples")
+    encoder = Encoder.load(tmp_path / "made", prepare_dataset(entry(samples, tmp_path, data_format="parquet")))
+    words = ["__PAD__", "__OOV__"]
+    row = {"item_id": words[:1], "cate_id": words[1:], "item_history": [words], "cate_history": [["c1", *words[:1]]]}
+    split = encoder.encode_rows(pl.DataFrame(row))
+    oov = {name: encoder.vocabularies[name]["__OOV__"] for name in ("item_id", "cate_id")}
+    (table,) = split.tables
+    assert [split.columns[name].tolist() for name in oov] == [[each] for each in oov.values()]
+    assert table.columns["item_history"][:2].tolist() == [oov["item_id"]] * 2
+    assert table.columns["cate_history"][1] == oov["cate_id"]
+    online = OnlineEncoder(encoder)
+    assert online.encode_scalars("item_id", words)["item_id"].tolist() == [oov["item_id"]] * 2
+    assert (
+        online.encode_histories({name: row[name][0] for name in ("item_history", "cate_history")})[
+            "item_history"
+        ].tolist()
+        == [oov["item_id"]] * 2
+    )
+
+
+def test_a_missing_value_may_count_as_padding(tmp_path: Path) -> None:
+    """Where the entry says so with `fill_na`."""
+    params = entry(write_rows(tmp_path / "in"), tmp_path, feature_cols=[META, categorical("brand", fill_na="__PAD__")])
+    encoder = Encoder.load(tmp_path / "made", prepare_dataset(params))
+    rows = pl.DataFrame({"brand": [None, "__OOV__"]})
+    expected = [0, encoder.vocabularies["brand"]["__OOV__"]]
+    assert encoder.encode_rows(rows).columns["brand"].tolist() == expected
+    assert OnlineEncoder(encoder).encode_scalars("brand", rows["brand"].to_list())["brand"].tolist() == expected

@@ -1,5 +1,6 @@
 """FuxiCTR's own build and loaders, chosen by `data_loader: zoo` or by files that are encoded already."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -60,6 +61,30 @@ def test_the_zoo_is_given_no_empty_labels(params: dict) -> None:
     valid.write_csv(params["valid_data"])
     with pytest.raises(UserError, match=r"valid\.csv: row 5 has no label"):
         prepare_dataset({**params, "data_loader": "zoo"})
+
+
+@pytest.mark.parametrize("word", ["__OOV__", "SKU^0044"])
+@pytest.mark.parametrize("name", ["item_id", "item_history", "user_id"])
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_the_zoo_is_given_no_value_that_it_loses(
+    form: str, name: str, word: str, params: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has reserved words, and joins the lists of Parquet by "^"."""
+    monkeypatch.setattr("fuxictr.preprocess.build_dataset", lambda *_, **__: pytest.fail("FuxiCTR was called"))
+    for key in ("train_data", "valid_data", "test_data"):
+        rows = pl.read_csv(params[key])
+        if form == "parquet":
+            rows = rows.with_columns(pl.col("item_history", "cate_history").fill_null("").str.split("^"))
+        if key == "test_data":
+            given = pl.lit(["i1", word] if form == "parquet" else f"i1^{word}") if "_history" in name else pl.lit(word)
+            rows = rows.with_columns(pl.when(pl.int_range(pl.len()) == 4).then(given).otherwise(name).alias(name))
+        params[key] = params[key].removesuffix("csv") + form
+        rows.write_csv(params[key]) if form == "csv" else rows.write_parquet(params[key])
+    is_lost = word == "__OOV__" or (form == "parquet" and name == "item_history")
+    what = "is a reserved word" if word == "__OOV__" else r"holds '\^'"
+    expected = rf"loses a value that {what}: {name} = '{re.escape(word)}' in .*test\.{form}; "
+    with pytest.raises(UserError if is_lost else pytest.fail.Exception, match=expected if is_lost else "was called"):
+        prepare_dataset({**params, "data_loader": "zoo", "data_format": form})
 
 
 def encode_as(data_format: str, prepared: dict, folder: Path) -> dict:

@@ -45,8 +45,8 @@ def test_a_log_of_any_form(name: str, tmp_path: Path) -> None:
     assert log.columns == ["user_id", "item_id", "cate_id", "time", "label", "request", "brand", "price"]
     assert log.rows() == [
         ("u1", "7", "shoes", NOON + 60, 1, "1", "x", "1.5"),
-        ("u|1", "8", "unknown", NOON, 0, "1", "unknown", "unknown"),
-        ("u2", "7", "a|b", NOON + 20, 1, "2", "unknown", "2.0"),
+        ("u^1", "8", "unknown", NOON, 0, "1", "unknown", "unknown"),
+        ("u2", "7", "a^b", NOON + 20, 1, "2", "unknown", "2.0"),
     ]
     assert log.schema["label"] == pl.Int8 and log.schema["time"] == pl.Int64
     assert read_log(tmp_path / name, **COLUMNS).columns == ["user_id", "item_id", "cate_id", "time"]
@@ -90,7 +90,7 @@ def test_a_log_that_has_a_property_itself(tmp_path: Path) -> None:
     items = pl.DataFrame({"iid": [7, 8], "cid": ["other", "other"], "maker": ["m", "n"]})
     items = write(items, tmp_path / "items.parquet")
     log = read_log(write(LOG, tmp_path / "log.csv"), **COLUMNS, side=("maker",), items=items)
-    assert log.select("cate_id", "maker").rows() == [("shoes", "m"), ("unknown", "n"), ("a|b", "m")]
+    assert log.select("cate_id", "maker").rows() == [("shoes", "m"), ("unknown", "n"), ("a^b", "m")]
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,33 @@ def test_broken_logs(log_file: list[str], tmp_path: Path, capsys: pytest.Capture
     assert Samples.load(out).behaviours.height == log.height - 1
 
 
+@pytest.mark.parametrize("form", ["csv", "both"])
+@pytest.mark.parametrize("column", ["item_id", "cate_id", "brand"])
+def test_csv_rejects_a_value_with_the_splitter(
+    column: str, form: str, log_file: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "log.csv", tmp_path / "out"
+    log = pl.read_csv(file)
+    log.with_columns(
+        pl.when(pl.int_range(pl.len()) == 7).then(pl.lit("SKU^0044")).otherwise(column).alias(column)
+    ).write_csv(file)
+    arguments = [*log_file, "--input", str(file), "--side", "brand"]
+    message = (
+        f"a value holds '^', which joins the histories of a CSV file: {column} = 'SKU^0044' in {file}; --format parquet"
+    )
+    fails([*arguments, "--format", form], message, out, capsys)
+    assert main([*arguments, "--out", str(out)]) == 0
+    assert "SKU^0044" in Samples.load(out).behaviours[f"{column.removesuffix('_id')}_history"]
+
+
+def test_csv_keeps_users_with_the_splitter(log_file: list[str], tmp_path: Path) -> None:
+    log = pl.read_csv(tmp_path / "log.csv").with_columns(pl.format('{}^,"\n{}', "user_id", "user_id").alias("user_id"))
+    log.write_csv(tmp_path / "log.csv")
+    out = tmp_path / "out"
+    assert main([*log_file, "--input", str(tmp_path / "log.csv"), "--format", "csv", "--out", str(out)]) == 0
+    assert set(pl.read_csv(out / "train.csv")["user_id"]) <= set(log["user_id"])
+
+
 def test_what_stands_is_not_overwritten(raw: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     out.mkdir()

@@ -33,6 +33,8 @@ def read(values: list | pl.Series, path: Path, **options) -> list[int]:
         (["2024-01-01", "1969-12-31"], [MIDNIGHT, -DAY]),
         (["2024-01-01 12:00:00", "2024-01-01 12:00:59.9"], [NOON, NOON + 59]),
         (["2024-01-01T12:00:00Z", "2024-01-01T14:00:00+02:00"], [NOON, NOON]),
+        (["2024-01-01", "2024-01-01T12:00:00", "2024-01-01T12:00:00Z", "2024-01-01"], [MIDNIGHT, NOON, NOON, MIDNIGHT]),
+        (["2024-01-01T14:00:00+02:00", "2024-01-01 12:00"], [NOON, NOON]),
         (["2024/01/01 12:00:00", " 2024/01/01 12:00:01 "], [NOON, NOON + 1]),
         (["20240101T120000", None], [NOON, None]),
         ([" 17 ", "1e3"], [17, 1000]),
@@ -66,6 +68,24 @@ def test_dates_against_strptime(form: str, moments: list[datetime]) -> None:
     text = [moment.strftime(form) for moment in moments]
     expected = [datetime.strptime(each, form).replace(tzinfo=timezone.utc).timestamp() // 1 for each in text]
     assert seconds(text) == expected
+
+
+@given(
+    st.lists(st.tuples(st.datetimes(datetime(1990, 1, 1), datetime(2100, 12, 31)), st.sampled_from(FORMS)), min_size=1)
+)
+def test_a_column_of_dates_of_several_forms(rows: list[tuple[datetime, str]]) -> None:
+    """Days, times of day, with a zone or without, in any order; all but days without separators, which are numbers."""
+    rows = [(moment, form) for moment, form in rows if form != "%Y%m%d"]
+    text = [moment.strftime(form) for moment, form in rows]
+    expected = [
+        datetime.strptime(row, form).replace(tzinfo=timezone.utc) for row, (_, form) in zip(text, rows, strict=True)
+    ]
+    assert seconds([*text, "2024-02-30", "never"]) == [*(moment.timestamp() // 1 for moment in expected), None, None]
+
+
+def test_numbers_among_dates_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"row 3 has no usable ts \('20240203'\): .* 12:00:00, all rows of one kind; "):
+        read(["2024-02-02", "2024-02-02T10:00:00Z", "20240203"], tmp_path / "log.csv")
 
 
 def test_whole_numbers_that_are_all_days_are_dates() -> None:
