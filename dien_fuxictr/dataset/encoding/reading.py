@@ -12,6 +12,7 @@ import polars as pl
 from dien_fuxictr.common.csv_lines import scan_csv
 from dien_fuxictr.common.errors import UserError
 
+from ..samples.amazon import UNKNOWN
 from ..samples.samples import LEFT_OUT, latest_kept
 from .raw import RawHistory, RawSplit, Tokens
 
@@ -157,6 +158,8 @@ class SplitReader:
         dtypes = {source_of(column): DTYPES[column["dtype"]] for column in self._scalars}
         dtypes |= {column["name"]: DTYPES[column["dtype"]] for column in self._scalars}
         dtypes |= {source_of(column): pl.String for column in self._sequences}
+        if Path(files[0]).with_name("samples.json").is_file():  # numbers that are missing are a word there
+            dtypes |= {source_of(column): pl.String for column in self._scalars}
         return pl.concat([scan_csv(file, self._sep, self._n_rows, schema_overrides=dtypes) for file in files])
 
     def _read_delimited(self, path: str, rows: pl.LazyFrame, scalars: list[dict], _: Path) -> RawSplit:
@@ -180,7 +183,7 @@ class SplitReader:
         return RawSplit(path, frame, histories, behaviour=_numbers_of(behaviours))
 
     def _of_scalars(self, columns: list[dict], schema: pl.Schema) -> list[pl.Expr]:
-        return [_label(column, schema) if column in self._labels else _scalar(column) for column in columns]
+        return [(_label if column in self._labels else _scalar)(column, schema) for column in columns]
 
     def _require_labels(self, frame: pl.DataFrame, files: list[str], data_format: str) -> None:
         for label in self._labels:
@@ -256,10 +259,12 @@ def _label(column: dict, schema: pl.Schema) -> pl.Expr:
     return values.cast(dtype).fill_null(pl.lit(column.get("fill_na")).cast(dtype)).alias(column["name"])
 
 
-def _scalar(column: dict) -> pl.Expr:
+def _scalar(column: dict, schema: pl.Schema) -> pl.Expr:
     values = pl.col(source_of(column))
     if column.get("type") == "embedding":
         return values.cast(pl.List(pl.Float32)).alias(column["name"])
+    if column["dtype"] != "str" and schema[source_of(column)] == pl.String:
+        values = values.replace({UNKNOWN: None, "": None})  # a number that is missing in samples
     return values.cast(DTYPES[column["dtype"]]).fill_null(fill_of(column)).alias(column["name"])
 
 

@@ -189,7 +189,7 @@ def test_a_reserved_word_in_a_log_is_rejected(raw: str, word: str, loader: str, 
         ],
         ["user", "item", "cate", "time"],
         orient="row",
-    ).with_columns(pl.when(pl.int_range(pl.len()) < 30).then(pl.lit(word)).otherwise(raw).alias(raw))
+    ).with_columns(pl.when(pl.col("item").is_in(["i1", "i2"])).then(pl.lit(word)).otherwise(raw).alias(raw))
     log.write_parquet(tmp_path / "log.parquet")
     names = {"user": "user", "item": "item", "category": "cate", "time": "time"}
     build = {"source": "log", "input": str(tmp_path / "log.parquet"), **names, "max_len": 5, "negatives": "uniform"}

@@ -152,7 +152,7 @@ def test_csv_rejects_a_value_with_the_splitter(
     log.with_columns(
         pl.when(pl.int_range(pl.len()) == 7).then(pl.lit("SKU^0044")).otherwise(column).alias(column)
     ).write_csv(file)
-    arguments = [*log_file, "--input", str(file), "--side", "brand"]
+    arguments = [*log_file, "--input", str(file), "--side", "brand", "--side-varies", "brand,cate_id"]
     message = (
         f"a value holds '^', which joins the histories of a CSV file: {column} = 'SKU^0044' in {file}; --format parquet"
     )

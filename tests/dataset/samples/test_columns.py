@@ -191,3 +191,21 @@ def test_an_older_set_warns_of_a_users_column(
     as_before(tmp_path / "made" / "samples")
     prepare_dataset(params)
     assert caplog.text.count("is no property of the item") == 1 and "side column 'device'" in caplog.text
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_a_number_that_is_missing_is_its_fill(form: str, tmp_path: Path) -> None:
+    """The first day's samples know no earlier price."""
+    columns = copy.deepcopy(FEATURE_COLS)
+    columns.append({"name": "price", "active": True, "dtype": "float", "type": "numeric", "fill_na": -1})
+    shop().drop("device", "brand").with_columns(pl.col("time") + 10**9).write_parquet(tmp_path / "log.parquet")
+    named = {"user": "user_id", "item": "item_id", "category": "cate_id", "time": "time"}
+    varies = {"side": "price", "side_varies": "price", "min_history": 0, "format": form}
+    build = {"source": "log", "input": str(tmp_path / "log.parquet"), **named, **varies}
+    prepare_dataset(entry(tmp_path, tmp_path, form, feature_cols=columns, build=build))
+    with np.load(tmp_path / "made" / "encoded" / "train.npz") as arrays:
+        price = arrays["column/price"]
+    folder = tmp_path / "made" / "samples"
+    read = pl.read_parquet if form == "parquet" else pl.read_csv
+    known = read(folder / f"train.{form}")["price"].cast(pl.String).replace("unknown", "-1").cast(pl.Float64)
+    assert (known == -1).any() and price.tolist() == known.to_list()
