@@ -40,10 +40,23 @@ def fails(arguments: list[str], message: str, out: Path, capsys: pytest.CaptureF
         (["--fold", "1"], "fold in the build from source amazon belongs to protocol last"),
         (["--protocol", "last", "--fold", "10"], "fold 10 of 10 folds"),
         (["--protocol", "time", "--valid-from", "soon", "--test-from", "1970-01-20"], "valid_from is 'soon'"),
-        (["--protocol", "time", "--valid-from", "5", "--test-from", "5"], "valid_from (5 s) must be before test_from"),
+        (
+            ["--protocol", "time", "--valid-from", "5", "--test-from", "5"],
+            "valid_from = 5 must be before test_from = 5",
+        ),
         (
             ["--protocol", "time", "--valid-from", "1970-01-20", "--test-from", "2014-01-01"],
-            "the test split is empty: 40",
+            "the test split is empty: no row from test_from = 2014-01-01 on is a sample; the log has times from "
+            "1970-01-01T00:00:00 to 1970-03-01T00:00:00",
+        ),
+        (
+            ["--protocol", "time", "--valid-from", "2030-01-01", "--test-from", "2030-02-01"],
+            "the valid split is empty: no row from valid_from = 2030-01-01 until test_from = 2030-02-01 is a sample; "
+            "the log has times from 1970-01-01T00:00:00 to 1970-03-01T00:00:00",
+        ),
+        (
+            ["--protocol", "time", "--valid-from", "1960-01-01", "--test-from", "1970-01-20"],
+            "the train split is empty: no row before valid_from = 1960-01-01 is a sample; the log has times from 1970-",
         ),
         (["--protocol", "window", "--target-days", "3", "--valid-days", "2"], "target_days 3 must exceed valid_days 2"),
         (["--min-history", "90"], "the train split is empty: 40 users and"),
