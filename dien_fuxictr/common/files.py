@@ -65,6 +65,21 @@ def require_writable(path: Path, append: bool = False) -> None:
         if append and path.exists():
             open(path, "ab").close()
             return
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    require_room(path)
+
+
+def require_room(path: Path) -> None:
+    """Check that a file or folder can be put at a path, or replaced there; nothing is changed or left there.
+
+    Args:
+        path: its folder need not exist.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
         with tempfile.TemporaryFile(dir=next(folder for folder in path.absolute().parents if folder.exists())):
             pass
     except OSError as error:

@@ -44,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(paths: list[Path]) -> int:
     if len(paths) == 1:
+        if not paths[0].exists():
+            raise UserError(f"{paths[0]} does not exist; give one folder, or the training and the test CSV file")
         paths = [samples_in(paths[0])]
     try:
         if len(paths) == 1 and (paths[0] / "train.csv").is_file() and not (paths[0] / "train.parquet").is_file():

@@ -53,7 +53,8 @@ def build_and_publish(
         if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
             raise UserError(f"the disk is full: cannot build {data_dir}; what was written is removed") from error
         if isinstance(error, OSError):
-            raise UserError(f"cannot build {data_dir}: {error}") from error
+            is_ours = prefix in str(error.filename)  # the temporary folder means nothing to a user
+            raise UserError(f"cannot build {data_dir}: {error.strerror if is_ours else error}") from error
         raise
 
 

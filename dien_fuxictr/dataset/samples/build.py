@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.files import require_room
 
 from .amazon import read_amazon
 from .audit import audit, say
@@ -97,9 +98,10 @@ def read_raw(options: dict, verbose: bool = True) -> pl.DataFrame:
 
 
 def check_vacant(out_dir: Path, rebuild: bool) -> None:
-    """Raise UserError where a build would overwrite files that are not samples, or samples without being told to."""
+    """Raise UserError where a build cannot write, or would overwrite what it may not."""
     if out_dir.name in ("", ".."):
         raise UserError(f"{out_dir} is no name for a new folder")
+    require_room(out_dir)
     if not out_dir.exists():
         return
     held = sorted(path.name for path in out_dir.iterdir()) if out_dir.is_dir() else [out_dir.name]
@@ -140,11 +142,10 @@ def require_splittable(behaviours: pl.DataFrame, splitters: dict[str, str], opti
 @contextmanager
 def published(out_dir: Path) -> Iterator[Path]:
     """A temporary folder beside `out_dir` that takes its name, and its place, when the block ends without error."""
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
     folder, former = (out_dir.with_name(f".{out_dir.name}.{os.getpid()}.{part}") for part in ("new", "old"))
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
     try:
+        folder.mkdir(parents=True)
         yield folder
         if out_dir.exists():
             out_dir.rename(former)
@@ -152,5 +153,7 @@ def published(out_dir: Path) -> Iterator[Path]:
         shutil.rmtree(former, ignore_errors=True)
     except pl.exceptions.PolarsError as error:  # its form of an OSError such as a full disk
         raise OSError(f"cannot write {out_dir}: {error}") from error
+    except OSError as error:  # the temporary folder means nothing to a user
+        raise OSError(error.errno, error.strerror, str(out_dir)) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from dien_fuxictr.common.errors import UserError
-
 from . import negatives, protocols, targets
 from .amazon import UNKNOWN
 from .columns import Roles, require_property, roles_of, say_changed
@@ -105,7 +103,7 @@ def make_flat_samples(batches: Batches, options: dict, disk: Disk) -> FlatSample
     samples = FlatSamples(disk, roles_of(columns, options), words | dict.fromkeys(TOKENS, tokens))
     parts = -(-rows // PART_ROWS)
     record = np.dtype([("row", "i8"), ("time", "i8"), ("hash", "u8"), *((name, "i4") for name in columns)])
-    latest = _cut(batches, words, record, parts, disk)
+    span = _cut(batches, words, record, parts, disk)
     kept = _drop_repeated(record, parts, rows, options["duplicates"], disk)
     samples.rows = rows if kept is None else int(kept[-1])
     of_item = _values_of_items(samples, record, parts, options)
@@ -114,11 +112,11 @@ def make_flat_samples(batches: Batches, options: dict, disk: Disk) -> FlatSample
         log = np.array(disk.open(f"part{part}", record))
         for name, values in of_item.items():
             log[name] = values[log["item_id"]]
-        _add_part(samples, log, columns, tie, kept, latest, options)
+        _add_part(samples, log, columns, tie, kept, span[1], options)
         disk.path(f"part{part}").unlink(missing_ok=True)
     for name in ("tie", "kept"):
         disk.path(name).unlink(missing_ok=True)
-    _draw_negatives(samples, options)
+    _draw_negatives(samples, span, options)
     return samples
 
 
@@ -137,10 +135,10 @@ def _words(batches: Batches, columns: list[str]) -> tuple[dict[str, pl.Series], 
     return {name: of_column.sorted() for name, of_column in words.items()}, rows
 
 
-def _cut(batches: Batches, words: dict[str, pl.Series], record: np.dtype, parts: int, disk: Disk) -> int:
-    """Write the rows into files cut by user; returns the latest time."""
+def _cut(batches: Batches, words: dict[str, pl.Series], record: np.dtype, parts: int, disk: Disk) -> tuple[int, int]:
+    """Write the rows into files cut by user; returns the first and the last time."""
     numbers = {name: Numbers(values) for name, values in words.items()}
-    users, row, latest = len(words["user_id"]), 0, np.iinfo(np.int64).min
+    users, row, moments = len(words["user_id"]), 0, []
     for log, equal in batches():
         rows = np.empty(log.height, record)
         rows["row"] = np.arange(row, row + log.height)
@@ -148,13 +146,13 @@ def _cut(batches: Batches, words: dict[str, pl.Series], record: np.dtype, parts:
         for name, of_column in numbers.items():
             rows[name] = of_column.of(log[name])
         row += log.height
-        latest = max(latest, int(rows["time"].max()))
+        moments += [int(rows["time"].min()), int(rows["time"].max())]
         part = rows["user_id"].astype(np.int64) * parts // users
         order = np.argsort(part, kind="stable")
         found, first = np.unique(part[order], return_index=True)
         for number, of_part in zip(found, np.split(rows[order], first[1:]), strict=True):
             disk.append(f"part{number}", of_part)
-    return latest
+    return min(moments), max(moments)
 
 
 def _drop_repeated(record: np.dtype, parts: int, rows: int, duplicates: str, disk: Disk) -> np.ndarray | None:
@@ -282,23 +280,19 @@ def _splits(
     if protocol == "leave_one_out":
         return protocols.leave_one_out(event, events, options["test_last"])
     if protocol == "time":
-        cuts = (protocols.parse_time(options[name], name) for name in ("valid_from", "test_from"))
-        return protocols.by_time(time, *cuts)
+        return protocols.by_time(time, *protocols.cut_offs(options))
     days = options["target_days"], options["valid_days"], options["test_days"]
     return protocols.window(np.append(time, latest), *days)[:-1]
 
 
-def _draw_negatives(samples: FlatSamples, options: dict) -> None:
+def _draw_negatives(samples: FlatSamples, span: tuple[int, int], options: dict) -> None:
     disk, item = samples.disk, samples.column("item_id")
     lengths = disk.open("length", np.int32)
     many = options.get("targets_per_user") or 0
     for number, name in enumerate(SPLITS):
         rows = samples.positives(name)
         if not len(rows):
-            raise UserError(
-                f"the {name} split is empty: {len(samples.words['user_id'])} users and {samples.rows} rows are too few "
-                f"for protocol {options['protocol']} with these options"
-            )
+            raise protocols.empty_split(name, len(samples.words["user_id"]), samples.rows, span, options)
         length, start = (disk.scratch(len(rows)) for _ in range(2))
         for part in chunks(len(rows), AT_ONCE):
             length[part] = lengths[rows[part]]

@@ -57,8 +57,6 @@ def by_time(time: np.ndarray, valid_from: int, test_from: int) -> np.ndarray:
 
     Both are in seconds.
     """
-    if valid_from >= test_from:
-        raise UserError(f"valid_from ({valid_from} s) must be before test_from ({test_from} s)")
     return np.where(time < valid_from, TRAIN, np.where(time < test_from, VALID, TEST))
 
 
@@ -92,6 +90,44 @@ def history_ranges(
     """
     start = np.minimum(np.maximum.reduce([first, earliest, end - max_len]), end)
     return start, end - start
+
+
+def empty_split(split: str, users: int, rows: int, span: tuple[int, int], options: dict) -> UserError:
+    """Return the error of a split without samples.
+
+    Args:
+        split: train | valid | test.
+        users, rows: of the log.
+        span: its first and last time, in seconds.
+        options: of the build.
+    """
+    if options["protocol"] != "time":
+        return UserError(
+            f"the {split} split is empty: {users} users and {rows} rows are too few for protocol {options['protocol']} "
+            "with these options"
+        )
+    cuts = {name: f"{name} = {options[name]}" for name in ("valid_from", "test_from")}
+    where = {
+        "train": f"before {cuts['valid_from']}",
+        "valid": f"from {cuts['valid_from']} until {cuts['test_from']}",
+        "test": f"from {cuts['test_from']} on",
+    }
+    begin, end = (np.datetime64(time, "s") for time in span)
+    return UserError(
+        f"the {split} split is empty: no row {where[split]} is a sample; the log has times from {begin} to {end}"
+    )
+
+
+def cut_offs(options: dict) -> tuple[int, int]:
+    """Return the first times of validation and of the test, in seconds, by the options of protocol time.
+
+    Raises:
+        UserError: one is no time, or they are not in this order.
+    """
+    valid_from, test_from = (parse_time(options[name], name) for name in ("valid_from", "test_from"))
+    if valid_from >= test_from:
+        raise UserError(f"valid_from = {options['valid_from']} must be before test_from = {options['test_from']}")
+    return valid_from, test_from
 
 
 def parse_time(value: str | int | dt.date, option: str) -> int:

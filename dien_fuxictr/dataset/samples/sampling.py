@@ -3,8 +3,6 @@
 import numpy as np
 import polars as pl
 
-from dien_fuxictr.common.errors import UserError
-
 from . import negatives, protocols, targets
 from .columns import Roles, history_of, latest_before, roles_of, with_one_value
 from .history_order import shuffled
@@ -49,10 +47,8 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
     for number, name in enumerate(SPLITS):
         rows = np.flatnonzero(split == number)
         if not len(rows):
-            raise UserError(
-                f"the {name} split is empty: {log['user_id'].n_unique()} users and {log.height} rows are "
-                f"too few for protocol {options['protocol']} with these options"
-            )
+            span = log["time"].min(), log["time"].max()
+            raise protocols.empty_split(name, log["user_id"].n_unique(), log.height, span, options)
         if labelled:
             part = log[rows].with_columns(history_start=start[rows], history_length=length[rows])
         else:
@@ -134,8 +130,7 @@ def assign_splits(log: pl.DataFrame, options: dict) -> np.ndarray:
     if protocol == "leave_one_out":
         return protocols.leave_one_out(event, events, options["test_last"])
     if protocol == "time":
-        cuts = (protocols.parse_time(options[name], name) for name in ("valid_from", "test_from"))
-        return protocols.by_time(time, *cuts)
+        return protocols.by_time(time, *protocols.cut_offs(options))
     return protocols.window(time, options["target_days"], options["valid_days"], options["test_days"])
 
 

@@ -190,7 +190,11 @@ def test_one_side_of_padding_is_checked(tmp_path: Path) -> None:
         ({}, {"input": "gone.parquet"}, "raw file gone.parquet does not exist"),
         ({}, {"max_len": 13}, "column item_history: data_loader: flat needs a max_len of 13 or more"),
         ({}, {"category": "shop"}, "has no column 'shop'"),
-        ({}, {**TIMES, "test_from": "2034-01-01"}, "the test split is empty: 100 users and"),
+        (
+            {},
+            {**TIMES, "test_from": "2034-01-01"},
+            "the test split is empty: no row from test_from = 2034-01-01 on is a sample; the log has",
+        ),
         ({"rebuild_dataset": False}, {}, "data_loader: flat reads csv and raw parquet"),
         ({"feature_cols": [{**FEATURE_COLS[1], "name": "price"}]}, {}, "price: data_loader: flat has no categorical"),
     ],

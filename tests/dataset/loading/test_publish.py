@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -145,6 +146,16 @@ def test_system_errors_of_a_build(error: Exception, message: str, tmp_path: Path
     with pytest.raises(UserError, match=message):
         build_and_publish(tmp_path / "made", build, Fingerprint({}, {}, []), None)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_the_temporary_folder_names_the_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(prefix: str, dir: Path) -> str:
+        raise PermissionError(13, "Permission denied", f"{dir}/{prefix}0")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    with pytest.raises(UserError) as refused:
+        build_and_publish(tmp_path / "made", lambda _: None, Fingerprint({}, {}, []), None)
+    assert str(refused.value) == f"cannot build {tmp_path / 'made'}: Permission denied"
 
 
 def test_other_errors_pass_through(tmp_path: Path) -> None:

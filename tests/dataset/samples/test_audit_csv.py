@@ -55,8 +55,9 @@ def test_csv_files_that_cannot_be_audited(train: str, test: str, message: str, t
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        (["gone"], "give one folder, or two files"),
+        (["gone"], "gone does not exist"),
         (["a", "b", "c"], "give one folder, or two files"),
+        (["other.csv"], "give one folder, or two files"),
         (["gone.csv", "test.csv"], "gone.csv does not exist"),
         (["."], "is no folder of samples: behaviours.parquet is missing"),
     ],
@@ -64,6 +65,7 @@ def test_csv_files_that_cannot_be_audited(train: str, test: str, message: str, t
 def test_command_line_on_wrong_input(
     paths: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "other.csv").touch()
     assert main([str(tmp_path / path) for path in paths]) == 2
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.startswith("error: ") and message in shown.err and shown.err.count("\n") == 1

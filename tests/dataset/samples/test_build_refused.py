@@ -1,6 +1,7 @@
 """A build that cannot be is one line and exit code 2; what stands is as it was."""
 
 import re
+import tempfile
 from pathlib import Path
 
 import polars as pl
@@ -8,7 +9,7 @@ import pytest
 from made_raw import random_reviews, review_line, write_lines
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.samples.build import build_samples
+from dien_fuxictr.dataset.samples.build import build_samples, published
 from dien_fuxictr.dataset.samples.options import options_of
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 from dien_fuxictr.dataset.samples.samples import Samples
@@ -40,10 +41,23 @@ def fails(arguments: list[str], message: str, out: Path, capsys: pytest.CaptureF
         (["--fold", "1"], "fold in the build from source amazon belongs to protocol last"),
         (["--protocol", "last", "--fold", "10"], "fold 10 of 10 folds"),
         (["--protocol", "time", "--valid-from", "soon", "--test-from", "1970-01-20"], "valid_from is 'soon'"),
-        (["--protocol", "time", "--valid-from", "5", "--test-from", "5"], "valid_from (5 s) must be before test_from"),
+        (
+            ["--protocol", "time", "--valid-from", "5", "--test-from", "5"],
+            "valid_from = 5 must be before test_from = 5",
+        ),
         (
             ["--protocol", "time", "--valid-from", "1970-01-20", "--test-from", "2014-01-01"],
-            "the test split is empty: 40",
+            "the test split is empty: no row from test_from = 2014-01-01 on is a sample; the log has times from "
+            "1970-01-01T00:00:00 to 1970-03-01T00:00:00",
+        ),
+        (
+            ["--protocol", "time", "--valid-from", "2030-01-01", "--test-from", "2030-02-01"],
+            "the valid split is empty: no row from valid_from = 2030-01-01 until test_from = 2030-02-01 is a sample; "
+            "the log has times from 1970-01-01T00:00:00 to 1970-03-01T00:00:00",
+        ),
+        (
+            ["--protocol", "time", "--valid-from", "1960-01-01", "--test-from", "1970-01-20"],
+            "the train split is empty: no row before valid_from = 1960-01-01 is a sample; the log has times from 1970-",
         ),
         (["--protocol", "window", "--target-days", "3", "--valid-days", "2"], "target_days 3 must exceed valid_days 2"),
         (["--min-history", "90"], "the train split is empty: 40 users and"),
@@ -199,8 +213,36 @@ def test_a_folder_below_a_file(raw: list[str], tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file" / "out", tmp_path / "file" / "deeper" / "out"):
         assert main([*raw, "--out", str(out)]) == 2
-        assert "\nerror: " in capsys.readouterr().err
+        assert capsys.readouterr().err == f"error: cannot write {out}: Not a directory\n"
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("rebuild", [[], ["--rebuild"]])
+def test_a_folder_that_may_not_be_written_is_named_first(
+    rebuild: list[str],
+    raw: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before the log is read."""
+    out = tmp_path / "out"
+    if rebuild:
+        assert main([*raw, "--out", str(out)]) == 0
+
+    def refuse(*_: object, **named: object) -> None:
+        raise PermissionError(13, "Permission denied", f"{named['dir']}/tmp_0")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr("dien_fuxictr.dataset.samples.build.read_raw", lambda *_: pytest.fail("the log was read"))
+    fails([*raw, *rebuild], f"error: cannot write {out}: Permission denied", out, capsys)
+
+
+def test_an_error_of_the_temporary_folder_names_the_folder(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(PermissionError) as refused, published(out) as folder:
+        raise PermissionError(13, "Permission denied", str(folder / "train.parquet"))
+    assert refused.value.filename == str(out) and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
