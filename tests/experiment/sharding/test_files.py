@@ -12,6 +12,7 @@ from made_workers import together
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment.parallel.workers import ALONE, Workers
+from dien_fuxictr.experiment.sharding import shards
 from dien_fuxictr.experiment.sharding.build import build_in_blocks
 from dien_fuxictr.experiment.sharding.tables import tables_of
 from dien_fuxictr.experiment.training.trainer import Trainer
@@ -89,6 +90,27 @@ def test_new_embeddings_of_an_epoch_are_those_of_any_number_of_workers(tmp_path)
     losses, *_ = together(2, tmp_path, lambda workers: run(workers, tmp_path, keys=keys))
     assert losses == pytest.approx(alone, abs=BOUND, rel=0)
     assert [losses[step] == pytest.approx(plain[step]) for step in (1, 8, 9, 10)] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("written", [1, 2])
+def test_a_run_killed_while_it_writes_shards_goes_on(written, whole, tmp_path, monkeypatch):
+    """From the state before, whose shards are still whole."""
+    write, folders = shards.write, []
+
+    def killed_at_last(rows: Any, folder: Path, workers: Workers) -> None:
+        write(rows, folder, workers)
+        folders.append(folder)
+        if len(folders) > written:
+            for shard in folder.iterdir():
+                shard.write_bytes(shard.read_bytes()[:100])
+            raise InterruptedError
+
+    monkeypatch.setattr(shards, "write", killed_at_last)
+    run(ALONE, tmp_path, stop=99)
+    monkeypatch.undo()
+    losses, _ = whole
+    rest = run(ALONE, tmp_path, resume=True)
+    assert rest == pytest.approx({step: losses[step] for step in range(5 * written + 1, 17)}, abs=BOUND, rel=0)
 
 
 def test_shards_are_no_pickles(begun):
