@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-TIMEOUT = 120
+TIMEOUT = 600
 
 
 @pytest.fixture(scope="session")

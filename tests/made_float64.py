@@ -1,13 +1,20 @@
-"""A DIEN with all that looks at a whole batch, in float64, and batches for it: equal trainings stay equal there."""
+"""A DIEN with all that looks at a whole batch, in float64, and batches for it: equal trainings stay equal there.
 
+Two trainings that do the same sums in another order differ by rounding. How far that may take them apart is `BOUND`.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from fuxictr.pytorch.models import BaseModel
 from made import DEFAULTS, features, make_batch, make_feature_map
 
 from dien_fuxictr.experiment.parallel.workers import ALONE, Workers
 from dien_fuxictr.experiment.techniques import prepare_training
+from dien_fuxictr.experiment.training.technique import Together
 from dien_fuxictr.experiment.training.trainer import Trainer
 from model_zoo.DIEN.src import DIEN
 
@@ -21,6 +28,24 @@ SETTINGS: dict[str, Any] = {
     "learning_rate": 0.01,
 }
 ROWS = [8, 7, 5, 1, 2, 3]
+
+EPSILON = 1e-3
+"""Adam's ε.
+
+A bias before a batch normalisation has a gradient of 0 but for rounding, 1e-17. With the usual ε of 1e-8 Adam makes
+steps of 0.01 * 1e-17 / 1e-8 = 1e-11 of it, other ones on each processor. With this ε they are of 1e-16, an ulp.
+"""
+
+BOUND = 1e-11
+"""How far two trainings may be apart, in any loss and any weight, that differ by rounding alone.
+
+An ulp in each initial weight of a single process, 2e-16 of it, moves the losses of these runs by 6e-14 at most and
+their weights by 3e-13: a batch normalisation of nearly equal rows multiplies rounding by up to 1 / sqrt(1e-5), and
+there are two. `assert_an_ulp_matters_little` holds that to a tenth of the bound; the rest is for rounding in each step.
+"""
+
+UNDONE = 1e-6
+"""By how much a loss differs at least where something is left out that makes several processes one."""
 
 
 def double(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -43,6 +68,42 @@ def made(data_dir: Path, **settings: Any) -> DIEN:
     return model
 
 
+def prepared(model: BaseModel, settings: dict[str, Any]) -> Together:
+    """As `prepare_training`, with `EPSILON`."""
+    technique = prepare_training(model, settings)
+    for group in model.optimizer.param_groups:
+        group["eps"] = EPSILON
+    return technique
+
+
+def nudge(model: BaseModel, seed: int) -> None:
+    """Move each weight by an ulp, up or down."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.is_floating_point():
+                up = torch.randint(0, 2, weight.shape, generator=generator).bool()
+                weight.mul_(torch.where(up, 1 + 2**-52, 1 - 2**-52))
+
+
+Run = tuple[list[float], dict[str, torch.Tensor]]
+"""The losses of a training, and the weights after it."""
+
+
+def assert_same(found: Run, expected: Run, case: str = "", bound: float = BOUND) -> None:
+    assert found[0] == pytest.approx(expected[0], abs=bound, rel=0), case
+    assert found[1].keys() == expected[1].keys()
+    for name, value in expected[1].items():
+        torch.testing.assert_close(found[1][name], value, atol=bound, rtol=0, msg=f"{case}: {name}")
+
+
+def assert_an_ulp_matters_little(run: Callable[[int | None], Run], case: str) -> None:
+    """The run takes the seed of a `nudge`, or None for no nudge."""
+    expected = run(None)
+    for seed in (1, 2):
+        assert_same(run(seed), expected, case, BOUND / 10)
+
+
 def batches(steps: int) -> list[dict[str, torch.Tensor]]:
     """Uneven ones, some smaller than three workers; in each third the first half of the rows has no behaviours."""
     made = []
@@ -55,12 +116,12 @@ def batches(steps: int) -> list[dict[str, torch.Tensor]]:
     return made
 
 
-def train(
-    data_dir: Path, steps: int, workers: Workers = ALONE, **settings: Any
-) -> tuple[list[float], dict[str, torch.Tensor]]:
-    """The losses of so many steps, and the weights after them."""
+def train(data_dir: Path, steps: int, workers: Workers = ALONE, nudged: int | None = None, **settings: Any) -> Run:
+    """So many steps, after a `nudge` where there is a seed for it."""
     model = made(data_dir, **settings)
-    technique = prepare_training(model, {"seed": 1, **settings})
+    if nudged is not None:
+        nudge(model, nudged)
+    technique = prepared(model, {"seed": 1, **settings})
     trainer = Trainer(model, max_gradient_norm=1.0, technique=technique, workers=workers)
     model.train()
     torch.manual_seed(1)

@@ -14,6 +14,16 @@ from pathlib import Path
 from urllib.request import urlopen
 
 ROOT = Path(__file__).parents[1]
+PATIENCE = 600
+"""Seconds; what takes longer hangs, also where others keep all cores busy."""
+
+
+def wait_until(what: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not what():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.05)
 
 
 class Server:
@@ -23,7 +33,7 @@ class Server:
         command = [sys.executable, str(ROOT / "run_serve.py"), "--port", "0", *arguments]
         self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self.process.stdout
-        limit = threading.Timer(600, self.process.kill)
+        limit = threading.Timer(PATIENCE, self.process.kill)
         limit.start()
         said, match = "", None
         while not match and (line := self.process.stdout.readline()):
@@ -34,7 +44,7 @@ class Server:
         self.port = int(match[1])
 
     def ask(self, method: str, path: str, content: object = None) -> tuple[int, dict]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             connection.request(method, path, json.dumps(content) if content is not None else None)
             reply = connection.getresponse()
@@ -43,31 +53,30 @@ class Server:
             connection.close()
 
     def metric(self, name: str) -> float:
-        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=60) as reply:
+        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=PATIENCE) as reply:
             return float(re.findall(rf"^serve_{re.escape(name)} (\S+)$", reply.read().decode(), re.MULTILINE)[0])
 
     def wait_for_reload(self, result: str) -> None:
-        for _ in range(600):
-            if self.metric(f'reloads_total{{result="{result}"}}'):
-                return
-            time.sleep(0.1)
-        raise TimeoutError
+        wait_until(lambda: self.metric(f'reloads_total{{result="{result}"}}'))
 
     def wait(self) -> None:
-        for _ in range(600):
-            if self.ask("GET", "/v2/health/ready")[0] == 200:
-                return
-            time.sleep(0.1)
-        raise TimeoutError
+        """Until all workers are ready: each connection comes to any of them."""
+        wait_until(lambda: all(self.ask("GET", "/v2/health/ready")[0] == 200 for _ in range(30)))
+
+    def lets_nobody_in(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE).close()
+        except OSError:
+            return True
+        return False
 
     def end_amid(self, request: object, meanwhile: Callable[[], object]) -> tuple[int, str]:
         """By SIGTERM, while a request comes, which is answered; `meanwhile` runs before its body is whole."""
         body = json.dumps(request).encode()
-        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as slow:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as slow:
             head = f"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
             slow.sendall(head + body[:10])
-            while self.metric("in_flight") < 1:
-                time.sleep(0.05)
+            wait_until(lambda: self.metric("in_flight") >= 1)
             self.process.send_signal(signal.SIGTERM)
             meanwhile()
             slow.sendall(body[10:])
@@ -75,7 +84,7 @@ class Server:
         return self.end()
 
     def end(self) -> tuple[int, str]:
-        _, errors = self.process.communicate(timeout=60)
+        _, errors = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, errors
 
 

@@ -19,7 +19,7 @@ from dien_fuxictr.experiment.parallel.workers import Workers
 from dien_fuxictr.experiment.training.trainer import Trainer
 
 PORT = str(20_000 + os.getpid() % 10_000)
-TIMEOUT = 60
+TIMEOUT = 600
 """Seconds; what takes longer hangs."""
 
 

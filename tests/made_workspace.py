@@ -38,7 +38,9 @@ class Tiny(BaseModel):
     def forward(self, inputs):
         logits = self.dnn(self.embedding_layer(self.get_inputs(inputs), flatten_emb=True))
         self.steps += self.training
-        if self.fault == "slow" and self.training:
+        if self.fault in ("slow", "held") and self.training:
+            while self.fault == "held" and self.steps == 3 and not pathlib.Path("go").exists():
+                time.sleep(0.01)
             time.sleep(0.1)
         if self.fault == "killed" and self.steps == 9 and os.environ.get("RANK") in (None, "1"):
             killed = pathlib.Path("killed")

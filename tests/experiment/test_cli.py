@@ -73,7 +73,7 @@ def test_show_config_prints_yaml_and_touches_nothing(workspace, capsys):
 def test_show_config_into_a_reader_that_stops_early():
     root = Path(__file__).parents[2]
     shell = f"'{sys.executable}' run_expid.py --show-config | head -1"
-    run = subprocess.run(shell, shell=True, cwd=root, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(shell, shell=True, cwd=root, capture_output=True, text=True, timeout=600)
     assert run.stdout.startswith("attention_activation: Dice") and run.stderr == ""
 
 

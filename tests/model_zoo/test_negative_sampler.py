@@ -197,6 +197,15 @@ def test_fixed_negatives_are_those_of_the_behaviour_and_the_one_before_it(tmp_pa
     assert torch.equal(fewer, ids[..., :2])
 
 
+@pytest.mark.parametrize("before", [(5, 9, 9, 5), (5, 9, 6, 8)], ids=["in turn", "of the same sum"])
+def test_fixed_negatives_of_two_transitions_differ(tmp_path: Path, before: tuple[int, ...]) -> None:
+    """Of 9 behind 5, and of 5 behind 9 or 8 behind 6."""
+    write_catalogues(tmp_path)
+    items = torch.tensor(before)
+    ids, _ = sampler("uniform", 20, tmp_path, fixed=True)(torch.stack([items, items % 6 + 1]), NONE)
+    assert (ids[0, 1] == ids[0, 3]).float().mean() < 0.5
+
+
 def test_the_hash_is_split_mix_64() -> None:
     """Published numbers of the generator with the seeds 0 and 1234567."""
     values = [number % 2**64 for number in hashed(torch.tensor([0, 1234567])).tolist()]

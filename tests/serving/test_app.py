@@ -117,6 +117,12 @@ def test_too_many_candidates_of_a_batch(client: Client, opened: Bundle) -> None:
     assert (reply.status, reply.json["error"]) == (422, "requests: have 8 candidates or more; at most 6")
 
 
+@pytest.mark.parametrize("headers", [{}, {"content-length": str(MAX_BODY)}], ids=["in chunks", "of a known length"])
+def test_a_body_of_just_the_limit_is_scored(headers: dict[str, str], client: Client, request_: dict[str, Any]) -> None:
+    reply = client.post("/v1/score", orjson.dumps(request_).ljust(MAX_BODY), headers=headers)
+    assert reply.status == 200
+
+
 def test_a_length_that_is_too_large_is_refused_unread(client: Client) -> None:
     reply = client.post("/v1/score", b"", headers={"content-length": str(MAX_BODY + 1)})
     assert (reply.status, reply.headers["connection"]) == (413, "close")

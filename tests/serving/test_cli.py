@@ -6,14 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from made_bundles import other_bundle
 from made_rows import requests_of
-from made_server import Server
+from made_server import Server, wait_until
 
 from dien_fuxictr.experiment import open_experiment
 from dien_fuxictr.serving.cli import main
@@ -46,12 +45,7 @@ def test_it_scores_the_test_rows_as_predict_and_ends_when_told(server: Server, p
     one = server.ask("POST", "/v1/score", requests[0])[1]["scores"]
     assert one == pytest.approx(expected[: len(one)], abs=1e-5)
 
-    def nobody_else_is_let_in() -> None:
-        time.sleep(0.5)
-        with pytest.raises(OSError):
-            socket.create_connection(("127.0.0.1", server.port), timeout=5).close()
-
-    assert server.end_amid(requests[0], nobody_else_is_let_in) == (0, "")
+    assert server.end_amid(requests[0], lambda: wait_until(server.lets_nobody_in)) == (0, "")
 
 
 def test_a_bundle_is_served_where_nothing_else_is(bundle_folder: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from made_bundles import other_bundle
-from made_server import Server
+from made_server import Server, wait_until
 
 from dien_fuxictr.serving.bundle import WEIGHTS, Bundle, open_bundle
 from dien_fuxictr.serving.cli import main
@@ -73,11 +73,7 @@ def test_two_replicas_answer_as_one_process_does(server: Server, site: Path, ope
     def switch(name: str, result: str) -> None:
         (site / "new").symlink_to(name)
         os.replace(site / "new", site / "current")
-        for _ in range(600):
-            if server.metric(f'reloads_total{{result="{result}"}}') == 2:
-                return
-            time.sleep(0.1)
-        raise TimeoutError
+        wait_until(lambda: server.metric(f'reloads_total{{result="{result}"}}') == 2)
 
     compare("a")
     assert server.metric(OK) == 12

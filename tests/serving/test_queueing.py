@@ -6,13 +6,16 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
 import uvicorn
 from made_asgi import Client, Unanswered, call
+from made_server import PATIENCE, wait_until
 
+from dien_fuxictr.serving import queueing
 from dien_fuxictr.serving.app import App
 from dien_fuxictr.serving.bundle import Bundle
 from dien_fuxictr.serving.examples import made_request
@@ -32,7 +35,7 @@ class Busy:
         def wait_and_answer(served: Served, body: bytes) -> bytes:
             self.computed += 1
             self.begun.set()
-            assert self.go_on.wait(60)
+            assert self.go_on.wait(PATIENCE)
             return answer(served, body)
 
         monkeypatch.setattr(Served, "answer_one", wait_and_answer)
@@ -118,7 +121,11 @@ def test_a_deadline_that_passes_while_the_body_comes(busy: Busy, client: Client,
     assert late.status == 504 and busy.computed == 0
 
 
-def test_a_deadline_that_passes_while_the_model_runs(busy: Busy, client: Client, body: bytes) -> None:
+def test_a_deadline_that_passes_while_the_model_runs(
+    busy: Busy, client: Client, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queueing, "time", SimpleNamespace(monotonic=lambda: busy.begun.is_set()))  # seconds
+
     async def scenario() -> Any:
         reply = asyncio.create_task(call(client.app, "POST", "/v1/score", [body], headers=within(100)))
         await busy.has_begun()
@@ -175,26 +182,19 @@ def test_a_connection_that_breaks_in_the_queue(busy: Busy, opened: Bundle, body:
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
 
-    def until(done: Any) -> None:
-        for _ in range(3000):
-            if done():
-                return
-            time.sleep(0.01)
-        raise TimeoutError
-
     def ask() -> socket.socket:
-        asking = socket.create_connection(address, timeout=60)
+        asking = socket.create_connection(address, timeout=PATIENCE)
         asking.sendall(b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
         return asking
 
     try:
-        until(lambda: app._versions.current)
+        wait_until(lambda: app._versions.current)
         with ask() as first:
-            until(busy.begun.is_set)
+            wait_until(busy.begun.is_set)
             second = ask()
-            until(lambda: app._queue._in_flight == 2)
+            wait_until(lambda: app._queue._in_flight == 2)
             second.close()
-            until(lambda: app._queue._in_flight == 1)
+            wait_until(lambda: app._queue._in_flight == 1)
             busy.go_on.set()
             assert first.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
         assert busy.computed == 1

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from made_server import has_ended
+from made_server import PATIENCE, has_ended
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.serving import supervisor
@@ -42,7 +42,7 @@ class Site:
         return [int(pid) for pid, done in map(str.split, lines) if done == what]
 
     async def wait(self, what: str, times: int) -> list[int]:
-        for _ in range(3000):
+        for _ in range(100 * PATIENCE):
             if len(pids := self.pids(what)) >= times:
                 assert len(pids) == times
                 return pids
@@ -103,11 +103,13 @@ def test_a_worker_that_does_not_end_is_killed(site: Site, monkeypatch: pytest.Mo
     site.plan("hang")
 
     async def scenario() -> None:
-        await site.wait("serves", 2)
+        for pid in await site.wait("serves", 2):
+            os.kill(pid, signal.SIGTERM)
+        await site.wait("hangs", 2)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    assert 0.4 < supervised(site, scenario) < 10
-    assert len(site.pids("hangs")) == 2 and not site.pids("ends")
+    assert supervised(site, scenario) > 0.4
+    assert not site.pids("ends")
     assert all(has_ended(pid) for pid in site.pids("serves"))
 
 
@@ -173,6 +175,22 @@ def test_what_dies_again_and_again_waits_longer_each_time(site: Site, caplog: py
     ]
     refused = "exit code 2: the bundle is broken"
     assert [end and end.groups() for end in ends] == [("SIGKILL", "0.1"), *[(refused, "0.2")] * 3]
+
+
+def test_the_wait_begins_anew_after_a_worker_that_lasted(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervisor, "_LASTING", 0)
+
+    async def scenario() -> None:
+        last = (await site.wait("serves", 2))[-1]
+        for served in (3, 4):
+            os.kill(last, signal.SIGKILL)
+            last = (await site.wait("serves", served))[-1]
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    supervised(site, scenario)
+    assert [line.rpartition("starts in ")[2] for line in warnings(caplog)] == ["0.1 s", "0.1 s"]
 
 
 def test_a_bundle_that_no_worker_can_load(site: Site) -> None:

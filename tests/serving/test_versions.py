@@ -18,6 +18,7 @@ import orjson
 import pytest
 from made_asgi import Client, Reply, call
 from made_bundles import other_bundle
+from made_server import PATIENCE
 
 from dien_fuxictr.serving import bundle as reading
 from dien_fuxictr.serving import versions
@@ -75,7 +76,7 @@ def counted(client: Client, result: str) -> int:
 async def reloaded(client: Client, result: str, times: int, look: bool = True) -> None:
     if look:
         client.app.look()
-    for _ in range(3000):
+    for _ in range(100 * PATIENCE):
         if counted(client, result) == times:
             return
         await asyncio.sleep(0.01)

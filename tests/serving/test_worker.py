@@ -13,6 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 import torch
+from made_server import PATIENCE
 
 from dien_fuxictr.serving.bundle import WEIGHTS
 from dien_fuxictr.serving.manifest import MANIFEST, write_manifest
@@ -67,7 +68,7 @@ def test_it_ends_with_its_supervisor(
         with pytest.raises(OSError):
             socket.create_connection((settings.host, settings.port), timeout=5)
         ends.supervisor.send(b".")
-        for _ in range(600):
+        for _ in range(20 * PATIENCE):
             with suppress(OSError), urlopen(f"http://{settings.host}:{settings.port}/v2/health/ready") as reply:
                 answers.append(reply.status)
                 break

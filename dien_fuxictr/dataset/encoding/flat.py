@@ -38,8 +38,7 @@ class FlatFeatureProcessor(InProcessFeatureProcessor):
         name = flat_column(column, train.roles)
         fitted = ("train", LEFT_OUT)
         if column["type"] == "sequence":
-            counts = train.history_counts[name]
-            return {"value_counts": _by_word(train.words[name], counts), "max_len": max(train.longest, 1)}
+            return {"value_counts": _by_word(train.words[name], train.history_counts[name])}
         if column["type"] == "meta" and not column.get("remap", True):
             return {}
         counts = train.target_counts(name, (*fitted, "valid", "test") if column["type"] == "meta" else fitted)

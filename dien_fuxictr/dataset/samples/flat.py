@@ -48,7 +48,6 @@ class FlatSamples:
         roles: of the columns.
         words: column -> its distinct values, ascending.
         rows: of the sorted log.
-        longest: the longest history of a training sample, before the columns cut it.
         history_counts: column -> (V,) how often each word occurs in the histories of training samples.
     """
 
@@ -56,7 +55,6 @@ class FlatSamples:
     roles: Roles
     words: dict[str, pl.Series]
     rows: int = 0
-    longest: int = 0
     history_counts: dict[str, np.ndarray] = field(default_factory=dict)
 
     def column(self, name: str) -> np.ndarray:
@@ -252,7 +250,6 @@ def _add_part(
         disk.append("rank", targets.ranks(event, events, options["test_last"])[trained])
     times = 2 * coverage(start[trained], length[trained], len(log))
     disk.append("used", times > 0)
-    samples.longest = max(samples.longest, int(length[trained].max(initial=0)))
     codes = {name: log[name] for name in columns} | {name: samples.column(name)[base:] for name in TOKENS}
     for name, values in codes.items():
         counted = np.bincount(values, weights=times, minlength=len(samples.words[name])).astype(np.int64)

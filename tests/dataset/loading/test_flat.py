@@ -135,6 +135,23 @@ def test_the_rows_are_those_in_memory(options: dict, tmp_path: Path, monkeypatch
     assert_the_same_set(*(built(tmp_path, log, loader, **options) for loader in ("in_memory", "flat")))
 
 
+def test_the_last_day_is_that_of_all_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of those who are sorted in a part whose own last day is another one."""
+    monkeypatch.setattr(flat, "PART_ROWS", 700)
+    log = made_log(4000, 150, 400).with_columns(ts=pl.col("ts") - 86_400 * (pl.col("uid") % 3 + pl.col("uid") // 30))
+    options = {"protocol": "window", "target_days": 20, "history_days": 7}
+    assert_the_same_set(*(built(tmp_path, log, loader, **options) for loader in ("in_memory", "flat")))
+
+
+def test_rare_items_are_not_in_the_catalogue(tmp_path: Path) -> None:
+    log = made_log(2000, 100, 200)
+    params = [built(tmp_path, log, loader, {"min_categr_count": 50}) for loader in ("in_memory", "flat")]
+    assert_the_same_set(*params)
+    folder = Path(params[0]["data_root"], params[0]["dataset_id"])
+    oov = json.loads((folder / "feature_vocab.json").read_text())["item_id"]["__OOV__"]
+    assert any((batch["item_history"] == oov).any() for batch in loader_of(params[0], shuffle=False))
+
+
 def test_a_log_of_100_000_behaviours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flat, "PART_ROWS", 30_000)
     log = made_log(100_000, 4000, 3000)

@@ -12,6 +12,7 @@ from dien_fuxictr.dataset.samples.negatives import (
     behaviour_negatives,
     matched,
     popularity,
+    swap,
     uniform,
 )
 
@@ -81,6 +82,23 @@ def test_matched_keeps_the_marginals_unless_one_item_is_the_most(items: list[int
     assert not any(forbidden_by_loop(forbidden, negative, False))
     if max(Counter(items).values()) * 2 <= len(items):
         assert sorted(negative.tolist()) == rows.tolist()
+
+
+@pytest.mark.parametrize(
+    ("partner", "expected"),
+    [
+        (1, [0, 3, 1, 2]),  # would get its own item, 0
+        (2, [0, 3, 1, 2]),  # would give item 0 again
+        (3, [2, 3, 1, 0]),
+    ],
+)
+def test_a_swap_leaves_both_samples_allowed(partner: int, expected: list[int]) -> None:
+    """Sample 0, whose item is 0, has item 0 for its negative."""
+    samples = np.arange(4)
+    forbidden = Forbidden.build(np.array([0, 0, 1, 2]), samples, samples * 0, samples * 0, False)
+    negative = np.array([0, 3, 1, 2])
+    swap(forbidden, negative, np.array([0]), np.array([partner]), np.empty(4, int))
+    assert negative.tolist() == expected
 
 
 def test_matched_warns_where_it_cannot(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import made_workers
 import pytest
-from made_float64 import train
+from made_float64 import BOUND, UNDONE, train
 from made_workers import together
 from torch import Tensor, nn
 
@@ -84,8 +84,8 @@ def test_without_it_the_losses_differ(tmp_path, data_dir):
 
     found, _ = together(2, tmp_path, work)
     for name, (whole, undone) in found.items():
-        assert whole == pytest.approx(train(data_dir, STEPS, **CAUSES[name][1])[0], abs=1e-10, rel=0), name
-        assert undone != pytest.approx(whole, abs=1e-6, rel=0), name
+        assert whole == pytest.approx(train(data_dir, STEPS, **CAUSES[name][1])[0], abs=BOUND, rel=0), name
+        assert undone != pytest.approx(whole, abs=UNDONE, rel=0), name
 
 
 def test_workers_without_behaviours_must_take_part(tmp_path, data_dir, monkeypatch):

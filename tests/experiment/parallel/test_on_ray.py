@@ -24,7 +24,7 @@ SETTINGS = {"epochs": 2, "early_stop_patience": 99}
 
 @pytest.fixture(autouse=True)
 def time_out():
-    with ends_within(240):
+    with ends_within(600):
         yield
 
 

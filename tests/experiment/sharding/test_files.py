@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from made_float64 import batches, made
+from made_float64 import BOUND, batches, made, prepared
 from made_interrupted import EPOCHS, INTERRUPTED, Losses, Shuffled
 from made_workers import together
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment.parallel.workers import ALONE, Workers
+from dien_fuxictr.experiment.sharding import shards
 from dien_fuxictr.experiment.sharding.build import build_in_blocks
 from dien_fuxictr.experiment.sharding.tables import tables_of
-from dien_fuxictr.experiment.techniques import prepare_training
 from dien_fuxictr.experiment.training.trainer import Trainer
 
 AVERAGED = {"weight_averaging": "ema", "weight_averaging_decay": 0.8}
@@ -25,7 +25,7 @@ def trainer_of(workers: Workers, folder: Path, keys: dict[str, Any] = AVERAGED, 
     keywords = {"model_root": str(folder), "model_id": "X", "net_dropout": 0, **settings}
     torch.manual_seed(3)
     model = build_in_blocks(lambda: made(folder, **keywords), workers)
-    technique = prepare_training(model, {"seed": 1, **settings, **keys})
+    technique = prepared(model, {"seed": 1, **settings, **keys})
     return Trainer(model, technique=technique, workers=workers, tables=tables_of(model, workers, technique), **options)
 
 
@@ -75,11 +75,11 @@ def test_what_two_workers_began_goes_on_with_another_number(count, begun, whole,
     else:
         rest, *_ = together(count, tmp_path, lambda workers: run(workers, tmp_path, resume=True))
     losses, expected = whole
-    assert rest == pytest.approx({step: losses[step] for step in range(INTERRUPTED, 17)}, abs=1e-10, rel=0)
+    assert rest == pytest.approx({step: losses[step] for step in range(INTERRUPTED, 17)}, abs=BOUND, rel=0)
     found = weights(tmp_path)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, atol=1e-8, rtol=0, msg=name)
+        torch.testing.assert_close(found[name], value, atol=BOUND, rtol=0, msg=name)
     assert {name for name in files(tmp_path) if name[0] == "X"} == {"X.model", "X.resume"}
 
 
@@ -88,8 +88,29 @@ def test_new_embeddings_of_an_epoch_are_those_of_any_number_of_workers(tmp_path)
     alone = run(ALONE, tmp_path / "alone", keys=keys)
     plain = run(ALONE, tmp_path / "plain", keys={})
     losses, *_ = together(2, tmp_path, lambda workers: run(workers, tmp_path, keys=keys))
-    assert losses == pytest.approx(alone, abs=1e-10, rel=0)
+    assert losses == pytest.approx(alone, abs=BOUND, rel=0)
     assert [losses[step] == pytest.approx(plain[step]) for step in (1, 8, 9, 10)] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("written", [1, 2])
+def test_a_run_killed_while_it_writes_shards_goes_on(written, whole, tmp_path, monkeypatch):
+    """From the state before, whose shards are still whole."""
+    write, folders = shards.write, []
+
+    def killed_at_last(rows: Any, folder: Path, workers: Workers) -> None:
+        write(rows, folder, workers)
+        folders.append(folder)
+        if len(folders) > written:
+            for shard in folder.iterdir():
+                shard.write_bytes(shard.read_bytes()[:100])
+            raise InterruptedError
+
+    monkeypatch.setattr(shards, "write", killed_at_last)
+    run(ALONE, tmp_path, stop=99)
+    monkeypatch.undo()
+    losses, _ = whole
+    rest = run(ALONE, tmp_path, resume=True)
+    assert rest == pytest.approx({step: losses[step] for step in range(5 * written + 1, 17)}, abs=BOUND, rel=0)
 
 
 def test_shards_are_no_pickles(begun):

@@ -267,12 +267,13 @@ def test_a_loader_that_fails_between_steps_after_a_signal(workspace, whole, monk
 
 
 def test_a_sweep_ends_its_runs_the_same_way_and_goes_on_with_them(workspace):
-    workspace.write_configs({"one": {"epochs": 2, "fault": "slow"}, "two": {"epochs": 2, "fault": "slow"}})
+    workspace.write_configs({expid: {"epochs": 4, "fault": "held"} for expid in ("one", "two")})
     command = [str(ROOT / "run_param_tuner.py"), "--config", "config", "--gpu", "-1", "-1"]
     process = start(workspace, *command)
     logs = [workspace.file(".log", expid) for expid in ("one", "two")]
     wait_for(lambda: all(log.exists() for log in logs), process)
     process.send_signal(signal.SIGTERM)
+    (workspace.folder / "go").touch()
     _, error = process.communicate()
     assert process.returncode == 143
     assert error.splitlines()[-1] == "error: interrupted; the same command goes on with what is left"

