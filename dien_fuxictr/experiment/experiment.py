@@ -37,7 +37,7 @@ from .techniques import prepare_training
 from .training.allocator import keep_freed_memory
 from .training.checkpoint import require_intact
 from .training.observer import Observer
-from .training.resume import DATA_CONTENT, Progress, check_weights
+from .training.resume import DATA_CONTENT, Progress, check_weights, read_mark
 from .training.trainer import Trainer
 
 
@@ -182,6 +182,37 @@ class Experiment:
             observer.close()
         self.progress, self._valid_loader, self._has_weights = trainer.progress, valid_loader, True
 
+    def require_finished(self, allow_unfinished: bool = False) -> None:
+        """Check that the training which wrote the checkpoint has finished; a warning says where that is unknown.
+
+        Args:
+            allow_unfinished: an unfinished training is a warning, too.
+
+        Raises:
+            UserError: no checkpoint, or one of an unfinished training.
+        """
+        self.require_checkpoint()
+        mark = read_mark(self.checkpoint)
+        if not mark or (mark.finished and not mark.weights):
+            state = self.checkpoint.with_suffix(".resume")
+            logging.warning(
+                f"checkpoint {self.checkpoint}: whether its training has finished is unknown, as {state} "
+                + ("has no digest of it" if mark else "does not exist")
+            )
+        elif not mark.finished:
+            unfinished = f"the training that writes checkpoint {self.checkpoint} has not finished"
+            if not allow_unfinished:
+                raise UserError(
+                    f"{unfinished}: wait for its end, go on with it by run_expid.py --expid {self.expid} --resume, "
+                    "or take the checkpoint as it is with --allow-unfinished"
+                )
+            logging.warning(unfinished)
+
+    def require_checkpoint(self) -> None:
+        """Raise UserError if there is no checkpoint."""
+        if not self.checkpoint.is_file():
+            raise UserError(f"checkpoint {self.checkpoint} does not exist; run_expid.py --expid {self.expid} trains it")
+
     def load(self) -> None:
         """Take the weights of the checkpoint; the built data set suffices, its inputs may be gone.
 
@@ -189,8 +220,7 @@ class Experiment:
             UserError: no data set or no checkpoint, one that does not fit the model, or one that is not the file which
                 the training wrote.
         """
-        if not self.checkpoint.is_file():
-            raise UserError(f"checkpoint {self.checkpoint} does not exist; run_expid.py --expid {self.expid} trains it")
+        self.require_checkpoint()
         check_weights(self.checkpoint)
         model, is_alone = self._model, self.workers.count == 1
         if model is None or (is_alone and row_blocks(model)):
