@@ -172,6 +172,7 @@ def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog, wo
         write_scores(scores, options.predict, out, experiment.params)
         log.append_if_possible()
     elif options.eval_only:
+        experiment.require_checkpoint()
         experiment.prepare(rebuild=options.rebuild)
         experiment.load()
         if workers.leads:

@@ -236,6 +236,8 @@ class Experiment:
             UserError: as of `prepare` and `load`; a metric by group that the labels do not have.
             TrainingError: a score is not finite.
         """
+        if not self._has_weights:
+            self.require_checkpoint()
         self.prepare()
         if not self._has_weights:
             self.load()

@@ -126,6 +126,11 @@ def test_checkpoint_that_does_not_fit_is_broken_malicious_or_absent(trained, bad
     assert message in bad(mode)
 
 
+def test_evaluation_without_a_checkpoint_builds_no_data(workspace, bad):
+    workspace.use_csv()
+    assert "Tiny_test.model does not exist; run_expid.py --expid Tiny_test trains it" in bad("--eval-only")
+
+
 @pytest.mark.parametrize("output", ["--report", "results", "--out"])
 def test_what_cannot_be_written_ends_the_command_before_its_work(trained, bad, monkeypatch, output):
     def works(*_, **__):
