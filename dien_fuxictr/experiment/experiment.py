@@ -102,7 +102,7 @@ class Experiment:
         workers.follow(self.params)
         self.model_class = find_model(self.params["model"], self.params.get("zoo"))
         self.warnings += resolve_paths(self.params, config.folder)
-        self.params["gpu"] = device_index(gpu, self.warnings)
+        self.params["gpu"] = device_index(gpu)
         if not workers.leads:
             self.params["verbose"] = 0
         self.folder = Path(self.params["model_root"], self.params["dataset_id"])

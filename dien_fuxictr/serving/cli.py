@@ -1,7 +1,6 @@
 """The command line of `run_serve.py`."""
 
 import argparse
-import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -169,13 +168,14 @@ def _export(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     import_server()
+    gpu = device_index(options.gpu)  # before the bundle is written
     from .supervisor import become_supervisor
 
     folder = options.bundle or _bundle_of(options)
     read_manifest(folder)
     settings = Settings(
         bundle=str(folder),
-        gpu=_device(options.gpu),
+        gpu=gpu,
         **{
             field.name: getattr(options, field.name)
             for field in fields(Settings)
@@ -191,14 +191,6 @@ def _run(options: argparse.Namespace) -> int:
     else:
         serve_alone(settings)
     return 0
-
-
-def _device(gpu: int) -> int:
-    cautions: list[str] = []
-    index = device_index(gpu, cautions)
-    for caution in cautions:
-        logging.warning(caution)
-    return index
 
 
 def _experiment(options: argparse.Namespace) -> Experiment:

@@ -22,6 +22,13 @@ def test_device_index_that_does_not_exist(trained, bad, monkeypatch):
     assert "--gpu 2: there are 2 CUDA devices" in bad("--gpu", "2")
 
 
+@pytest.mark.parametrize("mode", [[], ["--eval-only"], ["--workers", "2"]], ids=str)
+def test_gpu_without_cuda(trained, bad, monkeypatch, mode):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert bad("--gpu", "1", *mode) == "error: --gpu 1: no CUDA device is available; --gpu -1 runs on the CPU"
+    assert trained.run("--gpu", "1", "--show-config") == 0
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

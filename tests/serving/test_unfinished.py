@@ -70,6 +70,13 @@ def test_a_damaged_checkpoint_is_refused(run, capsys, arguments):
     assert "does not match the digest" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_without_the_gpu_no_bundle_is_written(run, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main([*EXPORT[:2], "--gpu", "0"]) == 2
+    assert "--gpu 0: no CUDA device is available" in capsys.readouterr().err
+    assert not run.with_suffix(".bundle").exists()
+
+
 def test_a_bundle_has_no_training_to_allow(capsys):
     with pytest.raises(SystemExit) as end:
         main(["--bundle", "b", "--allow-unfinished"])

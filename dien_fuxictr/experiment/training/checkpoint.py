@@ -3,8 +3,10 @@
 `<expid>.model` holds the best weights, a plain state_dict in the zoo's place; see `resume` for `<expid>.resume`.
 """
 
+import os
 import pickle
 import random
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,27 @@ _DIRECTORY = 0x10
 def save(content: Any, path: Path) -> None:
     """`torch.save`, atomically."""
     write_atomic(path, lambda file: torch.save(content, file))
+
+
+def keep_previous(weights: Path) -> None:
+    """Keep the checkpoint of an earlier run as `<expid>.previous.model`, before another one replaces it.
+
+    A second name of the file: `<expid>.model` is there at every moment.
+
+    Raises:
+        UserError: the copy cannot be written, where the file system has no second names.
+    """
+    if not weights.exists():
+        return
+    previous = weights.with_suffix(".previous.model")
+    try:
+        previous.unlink(missing_ok=True)
+        try:
+            os.link(weights, previous)
+        except OSError:
+            shutil.copyfile(weights, previous)
+    except OSError as error:
+        raise UserError(f"cannot write {previous}: {error.strerror}") from error
 
 
 def load(path: Path, mapped: bool = False) -> dict[str, Any]:

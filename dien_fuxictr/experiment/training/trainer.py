@@ -286,6 +286,8 @@ class Trainer:
 
     def _write_weights(self) -> None:
         self._take_files()
+        if self.workers.leads and not self.progress.saved_best:  # what is there is of an earlier run
+            checkpoint.keep_previous(self.best_path)
         self.tables.write_weights(self.best_path)
         self.progress.saved_best, self.progress.weights = True, digest(self.best_path)
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from made_comparison import SETTINGS, Fake
 
@@ -31,7 +32,9 @@ def test_every_experiment_over_the_seeds_that_follow_its_own(fake: Fake, capsys:
     assert results["base"] == "weak" and len(results["runs"]["strong"]) == 3
 
 
-def test_finished_runs_are_skipped_and_changed_ones_run_again(fake: Fake) -> None:
+def test_finished_runs_are_skipped_and_changed_ones_run_again(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     command = ["--expids", "weak", "strong", "--seeds", "2", "--gpu", "0", "1", "--out", "out"]
     fake.broken = {"strong_seed6"}
     assert main(command) == 1
@@ -43,6 +46,20 @@ def test_finished_runs_are_skipped_and_changed_ones_run_again(fake: Fake) -> Non
     shutil.rmtree("out/runs")
     assert main(command) == 0
     assert len(fake.started[2]) == 4
+
+
+def test_without_cuda_runs_are_on_the_cpu(fake: Fake, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["--expids", "weak", "--gpu", "0", "1"]) == 0
+    assert fake.gpus == [-1, -1]
+    assert capsys.readouterr().err.count("note: --gpu 0 1: no CUDA device is available, all runs are on the CPU\n") == 1
+
+
+def test_a_gpu_that_is_not_there_is_refused(fake: Fake, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert main(["--expids", "weak", "--gpu", "0", "2"]) == 2
+    assert "--gpu 2: there are 2 CUDA devices" in capsys.readouterr().err and not fake.started
 
 
 def test_a_run_of_another_configuration_does_not_count(fake: Fake) -> None:
