@@ -62,6 +62,20 @@ def test_a_gpu_that_is_not_there_is_refused(fake: Fake, monkeypatch: pytest.Monk
     assert "--gpu 2: there are 2 CUDA devices" in capsys.readouterr().err and not fake.started
 
 
+def test_a_key_of_set_that_no_experiment_reads_is_refused(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--expids", "weak", "strong", "--set", "lr_scheduler=cosine"]) == 2
+    assert "unknown key 'lr_scheduler' in --set: nothing in a run of DIEN reads it" in capsys.readouterr().err
+    assert not fake.started
+
+
+def test_a_key_of_set_goes_to_the_experiments_that_read_it(fake: Fake) -> None:
+    other = {**SETTINGS, "model": "DeepFM"}
+    Path("config/model_config/Other.yaml").write_text(yaml.dump({"Base": {}, "other": other}))
+    assert main(["--expids", "weak", "other", "--set", "aux_loss_alpha=0.25"]) == 0
+    for expid, value in (("weak", 0.25), ("other", None)):
+        assert load_config(Path("comparisons/d/comparison_d"), f"{expid}_seed5").params.get("aux_loss_alpha") == value
+
+
 def test_a_run_of_another_configuration_does_not_count(fake: Fake) -> None:
     assert main(["--expids", "weak", "--out", "out"]) == 0
     result = Path("out/runs/weak_seed5/result.json")
