@@ -46,6 +46,7 @@ examples:
 
 files (model_root and dataset_id of the configuration, ID the experiment id):
   <model_root>/<dataset_id>/ID.model                    best weights (state_dict)
+  <model_root>/<dataset_id>/ID.previous.model           those of the run before, which a new run has replaced
   <model_root>/<dataset_id>/ID.resume                   state of an interrupted run
   <model_root>/<dataset_id>/ID.log                      log
   <model_root>/<dataset_id>/ID.tensorboard/             events of --tensorboard
@@ -131,7 +132,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str], log: RunLog) -> 
     count = None if is_launched() or options.show_config else options.workers
     if count is not None:
         check_launch(count)
-    if count is None or not options.cluster:
+    if not options.show_config and not (count is not None and options.cluster):
         require_devices(options.gpu, count)
     if count is not None and (count > 1 or options.cluster):
         load_config(options.config, options.expid, dict(options.settings))  # what is wrong there is said at once
@@ -172,6 +173,7 @@ def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog, wo
         write_scores(scores, options.predict, out, experiment.params)
         log.append_if_possible()
     elif options.eval_only:
+        experiment.require_checkpoint()
         experiment.prepare(rebuild=options.rebuild)
         experiment.load()
         if workers.leads:

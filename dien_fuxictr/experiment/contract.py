@@ -14,6 +14,7 @@ from dien_fuxictr.dataset.encoding.schema import COLUMN, LABEL, SPEC, check_mapp
 from dien_fuxictr.dataset.loading.keys import ENTRY
 from dien_fuxictr.dataset.samples.options import check_options
 
+from .configuration.config import SET
 from .configuration.expressions import check_expressions
 from .configuration.training_keys import KEYWORDS, TRAINING
 from .evaluation.metrics import REGRESSION_METRICS, check_metric, missing_group, needs_groups
@@ -60,17 +61,23 @@ def check_configuration(params: dict[str, Any], where: Callable[[str], str], str
         Warnings for the user: keys that nothing reads.
 
     Raises:
-        UserError: a key that is missing, misspelt or, with `strict`, unknown, or a value that is not allowed; names
-            key, value, place and what is allowed. There is no such model.
+        UserError: a key that is missing, misspelt or, of `--set` or with `strict`, unknown, or a value that is not
+            allowed; names key, value, place and what is allowed. There is no such model.
     """
     if taken := [key for key in _OF_THE_CALLER if key in params]:
         raise UserError(f"{taken[0]!r} in {where(taken[0])} is no key: the program gives it to the zoo itself")
     _MODEL.check({key: params[key] for key in _MODEL.keys & params.keys()}, where)
     model_class = find_model(params["model"], params.get("zoo"))
-    unknown = [f"{key} ({where(key)})" for key in _contract(model_class).check(params, where)]
+    keys = _contract(model_class).check(params, where)
+    if set_keys := [key for key in keys if where(key) == SET]:
+        raise UserError(_unread(set_keys[0], model_class, params))
+    unknown = [f"{key} ({where(key)})" for key in keys]
     for key, contract in (("feature_cols", COLUMN), ("label_col", LABEL), ("feature_specs", SPEC)):
         if key in params:
-            unknown += check_mappings(contract, params[key], f"{key} in {where(key)}")
+            of_columns = check_mappings(contract, params[key], f"{key} in {where(key)}")
+            if of_columns and where(key) == SET:
+                raise UserError(f"unknown key {of_columns[0]}; allowed: {', '.join(sorted(contract.keys))}")
+            unknown += of_columns
     for key in getattr(model_class, "overrides", {}):
         _check_overrides(model_class, key, params, where)
     check_expressions(params, where)
@@ -90,6 +97,15 @@ def check_entry(params: dict[str, Any], where: Callable[[str], str]) -> None:
     _ENTRY.check({key: params[key] for key in ENTRY.keys() & params.keys()}, where)
     for key, contract in (("feature_cols", COLUMN), ("label_col", LABEL)):
         check_mappings(contract, params[key], f"{key} in {where(key)}")
+
+
+def _unread(key: str, model_class: type, params: dict[str, Any]) -> str:
+    """What to say of a key of `--set` that nothing reads."""
+    close = nearest(key, known_keys(model_class), cutoff=0.6)
+    hint = f"did you mean {close[0]!r}?" if close else "--show-config lists the keys of the experiment"
+    if params.get("zoo"):
+        hint += " A key that the model takes out of its **kwargs belongs into the YAML file."
+    return f"unknown key {key!r} in {SET}: nothing in a run of {model_class.__name__} reads it; {hint}"
 
 
 def known_keys(model_class: type) -> set[str]:

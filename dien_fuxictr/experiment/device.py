@@ -1,31 +1,52 @@
 """Where a model runs."""
 
 import os
+import sys
+from collections.abc import Sequence
 
 import torch
 
 from dien_fuxictr.common.errors import UserError
 
 
-def device_index(gpu: int, warnings: list[str]) -> int:
-    """The zoo's index of a device: that of a GPU that exists, or -1 for the CPU.
+def device_index(gpu: int) -> int:
+    """Return the zoo's index of a device: that of a GPU of this machine, or -1 for the CPU.
 
     Args:
         gpu: of the command line.
-        warnings: gets a line where there is no GPU at all.
 
     Raises:
-        UserError: a number below -1; there are GPUs, but not this one.
+        UserError: a number below -1, or a GPU that this machine does not have.
     """
     check_index(gpu)
     if gpu == -1:
         return -1
     if not torch.cuda.is_available():
-        warnings.append(f"--gpu {gpu}: no CUDA device is available, running on the CPU")
-        return -1
+        raise UserError(f"--gpu {gpu}: no CUDA device is available; --gpu -1 runs on the CPU")
     if gpu >= torch.cuda.device_count():
         raise UserError(f"--gpu {gpu}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
     return gpu
+
+
+def devices_of_runs(gpus: Sequence[int], cluster: str | None) -> list[int]:
+    """Return the devices of a study's runs; on a machine without a GPU the CPU for each, with a note.
+
+    Args:
+        gpus: of the command line.
+        cluster: of the command line; there any GPU stands for each index.
+
+    Raises:
+        UserError: as `device_index`, but for a machine without a GPU.
+    """
+    for gpu in gpus:
+        check_index(gpu)
+    if cluster is not None:
+        return list(gpus)
+    if max(gpus, default=-1) >= 0 and not torch.cuda.is_available():
+        listed = " ".join(map(str, gpus))
+        print(f"note: --gpu {listed}: no CUDA device is available, all runs are on the CPU", file=sys.stderr)
+        return [-1] * len(gpus)
+    return [device_index(gpu) for gpu in gpus]
 
 
 def device_of_worker(gpu: int) -> int:
@@ -34,7 +55,7 @@ def device_of_worker(gpu: int) -> int:
 
 
 def require_devices(gpu: int, workers: int | None) -> None:
-    """Check that so many workers of this machine have a GPU each, where there are any.
+    """Check that so many workers of this machine have a GPU each.
 
     Args:
         gpu: of the first one; -1 for the CPU.
@@ -43,8 +64,9 @@ def require_devices(gpu: int, workers: int | None) -> None:
     Raises:
         UserError: there are too few.
     """
+    device_index(gpu)
     workers = workers or int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if gpu >= 0 and workers > 1 and torch.cuda.is_available() and gpu + workers > torch.cuda.device_count():
+    if gpu >= 0 and workers > 1 and gpu + workers > torch.cuda.device_count():
         raise UserError(
             f"{workers} workers from --gpu {gpu} on need a GPU each, but there are {torch.cuda.device_count()}, "
             "numbered from 0"

@@ -26,7 +26,7 @@ from .configuration.config import Config, load_config
 from .configuration.paths import find_config, resolve_paths
 from .contract import check_configuration
 from .device import device_index
-from .evaluation.evaluate import Evaluation, evaluate
+from .evaluation.evaluate import Evaluation, evaluate, require_finite, require_finite_scores
 from .evaluation.new_rows import predict_rows
 from .models import build_model, find_model, load_feature_map
 from .parallel.row_blocks import row_blocks
@@ -35,8 +35,9 @@ from .sharding.build import build_in_blocks
 from .sharding.tables import tables_of
 from .techniques import prepare_training
 from .training.allocator import keep_freed_memory
+from .training.checkpoint import require_intact
 from .training.observer import Observer
-from .training.resume import DATA_CONTENT, Progress
+from .training.resume import DATA_CONTENT, Progress, check_weights, read_mark
 from .training.trainer import Trainer
 
 
@@ -101,7 +102,7 @@ class Experiment:
         workers.follow(self.params)
         self.model_class = find_model(self.params["model"], self.params.get("zoo"))
         self.warnings += resolve_paths(self.params, config.folder)
-        self.params["gpu"] = device_index(gpu, self.warnings)
+        self.params["gpu"] = device_index(gpu)
         if not workers.leads:
             self.params["verbose"] = 0
         self.folder = Path(self.params["model_root"], self.params["dataset_id"])
@@ -181,14 +182,46 @@ class Experiment:
             observer.close()
         self.progress, self._valid_loader, self._has_weights = trainer.progress, valid_loader, True
 
+    def require_finished(self, allow_unfinished: bool = False) -> None:
+        """Check that the training which wrote the checkpoint has finished; a warning says where that is unknown.
+
+        Args:
+            allow_unfinished: an unfinished training is a warning, too.
+
+        Raises:
+            UserError: no checkpoint, or one of an unfinished training.
+        """
+        self.require_checkpoint()
+        mark = read_mark(self.checkpoint)
+        if not mark or (mark.finished and not mark.weights):
+            state = self.checkpoint.with_suffix(".resume")
+            logging.warning(
+                f"checkpoint {self.checkpoint}: whether its training has finished is unknown, as {state} "
+                + ("has no digest of it" if mark else "does not exist")
+            )
+        elif not mark.finished:
+            unfinished = f"the training that writes checkpoint {self.checkpoint} has not finished"
+            if not allow_unfinished:
+                raise UserError(
+                    f"{unfinished}: wait for its end, go on with it by run_expid.py --expid {self.expid} --resume, "
+                    "or take the checkpoint as it is with --allow-unfinished"
+                )
+            logging.warning(unfinished)
+
+    def require_checkpoint(self) -> None:
+        """Raise UserError if there is no checkpoint."""
+        if not self.checkpoint.is_file():
+            raise UserError(f"checkpoint {self.checkpoint} does not exist; run_expid.py --expid {self.expid} trains it")
+
     def load(self) -> None:
         """Take the weights of the checkpoint; the built data set suffices, its inputs may be gone.
 
         Raises:
-            UserError: no data set or no checkpoint, or one that does not fit the model.
+            UserError: no data set or no checkpoint, one that does not fit the model, or one that is not the file which
+                the training wrote.
         """
-        if not self.checkpoint.is_file():
-            raise UserError(f"checkpoint {self.checkpoint} does not exist; run_expid.py --expid {self.expid} trains it")
+        self.require_checkpoint()
+        check_weights(self.checkpoint)
         model, is_alone = self._model, self.workers.count == 1
         if model is None or (is_alone and row_blocks(model)):
             model = self._build_model(in_blocks=not is_alone)
@@ -200,8 +233,11 @@ class Experiment:
         """Metrics of the trained model, or of the checkpoint's: `valid` and `test`, of those that the data set has.
 
         Raises:
-            UserError: as of `prepare` and `load`.
+            UserError: as of `prepare` and `load`; a metric by group that the labels do not have.
+            TrainingError: a score is not finite.
         """
+        if not self._has_weights:
+            self.require_checkpoint()
         self.prepare()
         if not self._has_weights:
             self.load()
@@ -211,9 +247,11 @@ class Experiment:
         if self._valid_loader is not None:
             logging.info("****** Validation evaluation ******")
             evaluations["valid"] = evaluate(self.model, self._valid_loader, self.params["metrics"], self.workers)
+            require_finite("valid", evaluations["valid"])
         if self.params.get("test_data"):
             logging.info("******** Test evaluation ********")
             evaluations["test"] = evaluate(self.model, self.test_loader(), self.params["metrics"], self.workers)
+            require_finite("test", evaluations["test"])
         return evaluations
 
     def predict(self, rows: Any) -> np.ndarray:
@@ -227,12 +265,17 @@ class Experiment:
 
         Raises:
             UserError: no checkpoint, no such file, a missing column, or a data set without a fitted encoder.
+            TrainingError: a score is not finite.
         """
         if not self._has_weights:
             self.load()
         if isinstance(rows, (str, Path)):
-            return predict_rows(self.model, Path(rows), self.params)
-        return predict_rows(self.model, rows if isinstance(rows, pl.DataFrame) else pl.from_pandas(rows), self.params)
+            rows = Path(rows)
+        elif not isinstance(rows, pl.DataFrame):
+            rows = pl.from_pandas(rows)
+        scores = predict_rows(self.model, rows, self.params)
+        require_finite_scores(scores)
+        return scores
 
     def trainer(self, **options: Any) -> Trainer:
         """A trainer of the model, which begins with the seed's initial weights; `fit` is its usual use.
@@ -265,6 +308,10 @@ class Experiment:
 
     def _build_model(self, in_blocks: bool = True) -> BaseModel:
         """With its tables in blocks, where the configuration says so; else each process has all rows."""
+        booster = self.params.get("booster_checkpoint")
+        if isinstance(booster, str) and Path(booster).is_file():  # the model says what else is wrong with it
+            require_intact(Path(booster))
+            check_weights(Path(booster))
         seed_everything(seed=self.params["seed"])
         build = partial(build_model, self.model_class, load_feature_map(self.params), self.params)
         if in_blocks and self.params.get("embedding_sharding") == "rows":

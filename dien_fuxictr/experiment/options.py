@@ -11,7 +11,13 @@ def add_experiment_options(parser: argparse.ArgumentParser, expid_help: str = "e
     """Add `--config`, `--expid`, `--gpu` and those of `add_settings_options`."""
     add_config_option(parser)
     parser.add_argument("--expid", default="DIEN_amazon", metavar="ID", help=f"{expid_help}; default DIEN_amazon")
-    parser.add_argument("--gpu", type=int, default=-1, metavar="N", help="index of the GPU, -1 for the CPU (default)")
+    parser.add_argument(
+        "--gpu",
+        type=int,
+        default=-1,
+        metavar="N",
+        help="index of a GPU that is there; -1 for the CPU (default)",
+    )
     add_settings_options(parser)
 
 

@@ -1,7 +1,6 @@
 """The command line of `run_serve.py`."""
 
 import argparse
-import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -42,7 +41,7 @@ exit code: 0 after SIGTERM or Ctrl-C, when what was in flight is answered, and a
 on stderr)
 SIGHUP: look at once whether there is another bundle
 """
-_OF_EXPORT = ("expid", "config", "settings", "bundle", "examples", "export")
+_OF_EXPORT = ("expid", "config", "settings", "bundle", "examples", "export", "allow_unfinished")
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -67,6 +66,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=100,
         metavar="N",
         help="users of the test set in the bundle, for the page at /; default 100",
+    )
+    parser.add_argument(
+        "--allow-unfinished",
+        action="store_true",
+        help="take the checkpoint of a training that runs or was interrupted; by default it is refused",
     )
     parser.add_argument(
         "--export",
@@ -119,6 +123,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
                 parser.error(f"--{name.replace('_', '-')} goes with a server, not with --export")
     if options.bundle and options.settings:
         parser.error("--set, --data-root and --model-root go with an experiment, not with --bundle")
+    if options.bundle and options.allow_unfinished:
+        parser.error("--allow-unfinished goes with an experiment, not with --bundle")
     if options.engine == "ray":
         options.max_workers = options.max_workers or options.workers
         if options.max_workers < options.workers:
@@ -162,13 +168,14 @@ def _export(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     import_server()
+    gpu = device_index(options.gpu)  # before the bundle is written
     from .supervisor import become_supervisor
 
     folder = options.bundle or _bundle_of(options)
     read_manifest(folder)
     settings = Settings(
         bundle=str(folder),
-        gpu=_device(options.gpu),
+        gpu=gpu,
         **{
             field.name: getattr(options, field.name)
             for field in fields(Settings)
@@ -186,18 +193,9 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _device(gpu: int) -> int:
-    cautions: list[str] = []
-    index = device_index(gpu, cautions)
-    for caution in cautions:
-        logging.warning(caution)
-    return index
-
-
 def _experiment(options: argparse.Namespace) -> Experiment:
     experiment = open_experiment(options.expid, options.config or "./config/", set=dict(options.settings))
-    if not experiment.checkpoint.is_file():
-        experiment.load()  # says what is missing
+    experiment.require_finished(options.allow_unfinished)
     return experiment
 
 

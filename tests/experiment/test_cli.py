@@ -133,13 +133,6 @@ def test_regression(workspace, capsys):
     assert len(re.findall(r"\[Metrics\] RMSE: 0\.\d+ - MAE: 0\.\d+", text)) == 2
 
 
-def test_gpu_without_cuda_is_the_cpu_with_one_warning(workspace, capsys, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert workspace.run("--gpu", "1") == 0
-    text = capsys.readouterr().err
-    assert text.count("WARNING") == 1 and "--gpu 1: no CUDA device is available, running on the CPU" in text
-
-
 def test_validation_file_equal_to_the_test_file_is_one_warning(workspace, capsys):
     workspace.write_configs({"Tiny_test": {}}, {"test_data": "./data/tiny/valid.npz"})
     assert workspace.run() == 0

@@ -96,6 +96,13 @@ def test_no_checkpoint(workspace):
     ("settings", "message"),
     [
         ({"embeding_dim": 3}, "unknown key 'embeding_dim' in --set; did you mean 'embedding_dim'"),
+        ({"lr_scheduler": "cosine"}, "unknown key 'lr_scheduler' in --set: nothing in a run of Tiny reads it; "),
+        ({"amp": True}, "unknown key 'amp' in --set: nothing in a run of Tiny reads it; "),
+        ({"learning_speed": 1}, "nothing in a run of Tiny reads it; did you mean 'learning_rate'?"),
+        (
+            {"label_col": {"name": "label", "dtype": "float", "weight": "w"}},
+            "unknown key weight ('label' of label_col in",
+        ),
         ({"batch_size": 0}, "batch_size = 0 in --set must be a whole number, 1 or more"),
         ({"model_id": "x"}, "--set model_id=x: the experiment id, Tiny_test, names a run's files"),
         ({"dataset_id": "tinny"}, "dataset_id 'tinny' is not in config; nearest: tiny"),
@@ -105,6 +112,10 @@ def test_settings_that_are_wrong(workspace, settings, message):
     with pytest.raises(UserError) as error:
         open_experiment("Tiny_test", set=settings)
     assert message in str(error.value)
+
+
+def test_a_keyword_that_a_constructor_names_is_known(workspace):
+    assert open_experiment("Tiny_test", set={"fault": "slow"}).params["fault"] == "slow"
 
 
 def test_set_on_the_command_line(workspace, bad, capsys):

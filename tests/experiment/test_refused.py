@@ -22,6 +22,13 @@ def test_device_index_that_does_not_exist(trained, bad, monkeypatch):
     assert "--gpu 2: there are 2 CUDA devices" in bad("--gpu", "2")
 
 
+@pytest.mark.parametrize("mode", [[], ["--eval-only"], ["--workers", "2"]], ids=str)
+def test_gpu_without_cuda(trained, bad, monkeypatch, mode):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert bad("--gpu", "1", *mode) == "error: --gpu 1: no CUDA device is available; --gpu -1 runs on the CPU"
+    assert trained.run("--gpu", "1", "--show-config") == 0
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -112,6 +119,8 @@ def test_checkpoint_that_does_not_fit_is_broken_malicious_or_absent(trained, bad
     name = ".model" if mode == "--eval-only" else ".resume"
     path = trained.file(name)
     original = path.read_bytes()
+    if mode == "--eval-only":
+        trained.file(".resume").unlink()  # its digest would refuse all of these
     path.write_bytes(original[:200])
     assert "is not readable" in bad(mode) or "is refused" in bad(mode)
     torch.save({"w": shutil.rmtree}, path)
@@ -122,6 +131,11 @@ def test_checkpoint_that_does_not_fit_is_broken_malicious_or_absent(trained, bad
     trained.write_configs({"Tiny_test": {"hidden_units": [5]}})
     message = "does not fit the model" if mode == "--eval-only" else "the configuration differs in hidden_units"
     assert message in bad(mode)
+
+
+def test_evaluation_without_a_checkpoint_builds_no_data(workspace, bad):
+    workspace.use_csv()
+    assert "Tiny_test.model does not exist; run_expid.py --expid Tiny_test trains it" in bad("--eval-only")
 
 
 @pytest.mark.parametrize("output", ["--report", "results", "--out"])

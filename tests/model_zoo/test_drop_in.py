@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import ZOO_BASE
+import torch
+from made import DEFAULTS, ZOO_BASE, features, make_feature_map
 
 from dien_fuxictr.experiment.cli import main
+from model_zoo.DIEN.src import DIEN
 
 ROOT = Path(__file__).parents[2]
 CHECKOUT_SCRIPT = """
@@ -124,6 +126,15 @@ def test_dropped_into_a_checkout(tmp_path, script, package):
     )
     assert done.returncode == 0, done.stderr
     assert f"{checkout}/model_zoo/DIEN/src/DIEN.py" in done.stdout and "'AUC': " in done.stdout
+
+
+def test_a_gpu_that_is_not_there_is_the_cpu_with_one_line(monkeypatch, caplog):
+    """As the zoo has it, whose scripts pass `--gpu 0`; it says nothing."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    DIEN(make_feature_map(features()), **{**DEFAULTS, "gpu": -1})
+    assert "CUDA" not in caplog.text
+    DIEN(make_feature_map(features()), **{**DEFAULTS, "gpu": 0})
+    assert caplog.text.count("gpu: 0: no CUDA device is available, running on the CPU") == 1
 
 
 def test_encoded_npz_through_the_zoos_loader(tmp_path, monkeypatch):

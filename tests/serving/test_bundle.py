@@ -186,6 +186,9 @@ def test_metrics_are_those_of_the_run_that_wrote_the_checkpoint(project: Path, t
     shutil.copytree(project / "checkpoints" / "amazon", experiment.folder)
     weights = checkpoint.load(experiment.checkpoint)
     checkpoint.save({name: value + 1 for name, value in weights.items()}, experiment.checkpoint)
+    with pytest.raises(UserError, match="does not match the digest"):
+        write_bundle(experiment, tmp_path / "bundle", [])
+    experiment.checkpoint.with_suffix(".resume").unlink()
     write_bundle(experiment, tmp_path / "bundle", [])
     assert open_bundle(tmp_path / "bundle").metrics == {}
 

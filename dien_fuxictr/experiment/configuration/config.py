@@ -21,6 +21,8 @@ from .yaml_files import ConfigDumper, read_yaml
 
 DEFAULTS = {"model_root": "./checkpoints/", "verbose": 1, "seed": 1029}
 BASE = "Base"
+SET = "--set"
+"""Where a key comes from that the command line, or a caller in Python, has set."""
 
 
 @dataclass
@@ -53,7 +55,7 @@ class Config:
         """Put other values in the place of those there are."""
         for key, value in settings.items():
             self.params[key] = _coerce(key, value)
-            self.origin[key] = "--set"
+            self.origin[key] = SET
 
     def render(self) -> str:
         """The merged configuration as YAML, each key with the file and section it comes from."""

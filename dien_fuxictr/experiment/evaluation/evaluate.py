@@ -10,6 +10,7 @@ import torch
 from fuxictr.pytorch.models import BaseModel
 from torch import Tensor
 
+from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.common.progress import progress_bar
 
 from ..parallel.row_blocks import row_blocks
@@ -79,6 +80,32 @@ def evaluate(
     logs = evaluate_metrics(label, score, metrics, group_id)
     logging.info("[Metrics] " + " - ".join(f"{name}: {value:.6f}" for name, value in logs.items()))
     return Evaluation(logs, label, score, group_id, 1000 * seconds / max(scored, 1))
+
+
+def require_finite(split: str, evaluation: Evaluation) -> None:
+    """Check that every metric of a split is a finite number.
+
+    Raises:
+        UserError: no group of the split has both classes, so that a metric by group is undefined.
+        TrainingError: a score is not finite.
+    """
+    wrong = [f"{name} = {value}" for name, value in evaluation.metrics.items() if not np.isfinite(value)]
+    if not wrong:
+        return
+    found = f"metrics of {split} are not finite: {wrong[0]}"
+    if count := int((~np.isfinite(evaluation.score)).sum()):
+        raise TrainingError(f"{found}; {_not_finite(count, evaluation.score)}")
+    raise UserError(f"{found}; the metric needs a group whose labels have both classes")
+
+
+def require_finite_scores(scores: np.ndarray) -> None:
+    """Raise TrainingError if one of the scores (N,) is not finite."""
+    if count := int((~np.isfinite(scores)).sum()):
+        raise TrainingError(f"{_not_finite(count, scores)}: the weights, or a number in the rows, are not finite")
+
+
+def _not_finite(count: int, scores: np.ndarray) -> str:
+    return f"{count} of {len(scores)} scores are not finite"
 
 
 def _numpy(parts: list[Tensor]) -> np.ndarray:

@@ -3,8 +3,11 @@
 `<expid>.model` holds the best weights, a plain state_dict in the zoo's place; see `resume` for `<expid>.resume`.
 """
 
+import os
 import pickle
 import random
+import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,34 @@ from torch import Tensor, nn
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import write_atomic
 
+_DIRECTORY = 0x10
+"""Bit of a zip entry's attributes; torch reads nothing of such an entry, and leaves its tensor as memory was."""
+
 
 def save(content: Any, path: Path) -> None:
     """`torch.save`, atomically."""
     write_atomic(path, lambda file: torch.save(content, file))
+
+
+def keep_previous(weights: Path) -> None:
+    """Keep the checkpoint of an earlier run as `<expid>.previous.model`, before another one replaces it.
+
+    A second name of the file: `<expid>.model` is there at every moment.
+
+    Raises:
+        UserError: the copy cannot be written, where the file system has no second names.
+    """
+    if not weights.exists():
+        return
+    previous = weights.with_suffix(".previous.model")
+    try:
+        previous.unlink(missing_ok=True)
+        try:
+            os.link(weights, previous)
+        except OSError:
+            shutil.copyfile(weights, previous)
+    except OSError as error:
+        raise UserError(f"cannot write {previous}: {error.strerror}") from error
 
 
 def load(path: Path, mapped: bool = False) -> dict[str, Any]:
@@ -44,12 +71,31 @@ def load(path: Path, mapped: bool = False) -> dict[str, Any]:
     return content
 
 
+def require_intact(path: Path) -> None:
+    """Check the checksums in a file of `torch.save`, which `torch.load` does not read.
+
+    Raises:
+        UserError: the content is not what was written.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            return  # `load` reads torch's older form, which has no checksums, and refuses all else
+        with zipfile.ZipFile(path) as file:
+            directories = (entry.filename for entry in file.infolist() if entry.external_attr & _DIRECTORY)
+            damaged = file.testzip() or next(directories, None)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, OSError) as error:
+        damaged = first_line(error)
+    if damaged:
+        raise UserError(f"checkpoint {path} is damaged: {damaged}; restore the file, or train anew")
+
+
 def load_weights(model: nn.Module, path: Path) -> None:
     """Load the weights of a checkpoint into the model.
 
     Raises:
-        UserError: as `load`, or the checkpoint does not fit the model.
+        UserError: as `load` and `require_intact`, or the checkpoint does not fit the model.
     """
+    require_intact(path)
     fit_weights(model, load(path), path)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from fuxictr.pytorch.models import BaseModel
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.files import digest
 
 from . import checkpoint
 from .technique import Technique
@@ -59,6 +60,61 @@ class Progress:
     saved_best: bool = False
     weights: str = ""
     stop: bool = False
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What the file beside a checkpoint says of the training that wrote the checkpoint.
+
+    Attributes:
+        finished: whether the training has ended by itself.
+        weights: digest of the checkpoint; empty where it was not written yet, or by an earlier version.
+    """
+
+    finished: bool
+    weights: str
+
+
+def read_mark(weights: Path) -> Mark | None:
+    """Read the mark of a checkpoint.
+
+    Args:
+        weights: `<expid>.model`.
+
+    Returns:
+        None where there is no `<expid>.resume`.
+
+    Raises:
+        UserError: the file beside it is broken.
+    """
+    file = weights.with_suffix(".resume")
+    if not file.exists():
+        return None
+    state = checkpoint.load(file, mapped=True)
+    progress = state.get("progress")
+    written = progress.get("weights") if isinstance(progress, dict) else ""
+    return Mark(state.get("finished") is True, written if isinstance(written, str) else "")
+
+
+def check_weights(weights: Path) -> None:
+    """Check a checkpoint by the digest that `<expid>.resume` has of it, if there is one.
+
+    Raises:
+        UserError: it is another file, or `<expid>.resume` is broken.
+    """
+    mark = read_mark(weights)
+    if not mark or not mark.weights or digest(weights) == mark.weights:
+        return
+    state = weights.with_suffix(".resume")
+    if mark.finished:
+        raise UserError(
+            f"checkpoint {weights} does not match the digest in {state}: it is damaged, or something else has "
+            f"overwritten it; train anew, or delete {state} if the checkpoint is meant to be another one"
+        )
+    raise UserError(
+        f"checkpoint {weights} does not match the digest in {state}, whose training has not finished; --resume goes "
+        "on with the run"
+    )
 
 
 class ResumeFile:
@@ -139,6 +195,7 @@ class ResumeFile:
         """
         if not self.path.exists():
             raise UserError(f"nothing to resume: {self.path} does not exist")
+        checkpoint.require_intact(self.path)
         state = checkpoint.load(self.path)
         needed = ("config",) if state.get("finished") else _PARTS
         if "finished" not in state or not all(isinstance(state.get(part), dict) for part in needed):

@@ -13,7 +13,7 @@ from fuxictr.pytorch.dataloaders.parquet_dataloader import ParquetDataLoader
 from fuxictr.pytorch.models import BaseModel
 from torch import Tensor
 
-from dien_fuxictr.common.errors import TrainingError
+from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.common.files import digest
 from dien_fuxictr.common.progress import progress_bar
 from dien_fuxictr.common.signals import HeldBack
@@ -24,7 +24,7 @@ from . import checkpoint
 from .early_stopping import judge
 from .observer import Observer
 from .optimizers import fuse
-from .resume import Progress, ResumeFile
+from .resume import Progress, ResumeFile, check_weights
 from .step import clip_groups, take_step
 from .tables import Tables
 from .technique import Technique
@@ -83,15 +83,21 @@ class Trainer:
         """Take up an interrupted run; `fit` then does what is left, for a finished run only the loading of its weights.
 
         Raises:
-            UserError: as of `ResumeFile.load` and `ResumeFile.restore`, or tables that are not there.
+            UserError: as of `ResumeFile.load` and `ResumeFile.restore`, tables that are not there, or best weights
+                that are missing or damaged.
         """
         state = self.resume_file.load()
         self._owns_files, self._finished = True, state["finished"]
         self.progress = state.get("progress", self.progress)
         if self._finished:
+            check_weights(self.best_path)
             return
-        if self.progress.saved_best and self.best_path.exists():
-            # A run that is killed after an evaluation may have written its weights and not yet the state.
+        if self.progress.saved_best:
+            # A run that is killed after an evaluation may have written its weights and not yet the state: the digest
+            # need not be the state's, but what was written must be whole.
+            if not self.best_path.exists():
+                raise UserError(f"cannot resume {self.resume_file.path}: checkpoint {self.best_path} does not exist")
+            checkpoint.require_intact(self.best_path)
             self.progress.weights = digest(self.best_path)
         self.resume_file.restore(state, self.model, self.technique)
         self.tables.read_state(self.resume_file.path, state.get("tables", ""))
@@ -280,6 +286,8 @@ class Trainer:
 
     def _write_weights(self) -> None:
         self._take_files()
+        if self.workers.leads and not self.progress.saved_best:  # what is there is of an earlier run
+            checkpoint.keep_previous(self.best_path)
         self.tables.write_weights(self.best_path)
         self.progress.saved_best, self.progress.weights = True, digest(self.best_path)
 

@@ -11,7 +11,7 @@ from dien_fuxictr.common.errors import UserError, exit_code, fail
 from dien_fuxictr.common.files import require_writable
 from dien_fuxictr.common.lock import held
 from dien_fuxictr.experiment.checkout import Checkout
-from dien_fuxictr.experiment.device import check_index
+from dien_fuxictr.experiment.device import devices_of_runs
 from dien_fuxictr.experiment.options import add_config_option, add_settings_options
 from dien_fuxictr.experiment.results import results_file
 
@@ -107,7 +107,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=int,
         nargs="+",
         metavar="N",
-        help="one run at a time on each of these GPUs; of --cluster any GPU for each",
+        help="one run at a time on each of these GPUs, or else as many on the CPU; of --cluster any GPU for each",
     )
     add_cluster_option(parser, "each run is a task", INSTALL)
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results")
@@ -139,8 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, command: str) -> int:
-    for gpu in options.gpu or ():
-        check_index(gpu)
+    devices = devices_of_runs(options.gpu or (), options.cluster)
     if options.suite == "":
         print(listed(options.config))
         return 0
@@ -157,7 +156,7 @@ def _run(options: argparse.Namespace, command: str) -> int:
         f"{len(runs)} runs, {finished} finished already ({study.folder / 'runs'}); logs in {study.folder / 'logs'}",
         file=sys.stderr,
     )
-    gpus = options.gpu or [-1] * (options.workers or 0)
+    gpus = devices or [-1] * (options.workers or 0)
     cluster = options.cluster if left else None
     with held(study.folder / ".lock", f"comparison {study.folder}"), pool_of(cluster, gpus) as pool:
         for run in runs:

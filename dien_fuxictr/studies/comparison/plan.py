@@ -9,7 +9,7 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.names import nearest
 from dien_fuxictr.dataset.loading.keys import ENTRY
 from dien_fuxictr.experiment.checkout import Checkout
-from dien_fuxictr.experiment.configuration.config import BASE, Config, merge, merge_model, read_files
+from dien_fuxictr.experiment.configuration.config import BASE, SET, Config, merge, merge_model, read_files
 from dien_fuxictr.experiment.configuration.derived import PREFIX, as_name
 from dien_fuxictr.experiment.configuration.paths import resolve_paths
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
@@ -61,12 +61,14 @@ def read_experiments(
             that cannot be imported from it.
     """
     models, datasets = read_files(config, "model_config"), read_files(config, "dataset_config")
-    experiments = {}
+    configs = []
     for expid in dict.fromkeys(expids):
         merged = merge(models, datasets, config, expid, settings)
         if checkout and not merged.params.get("zoo") and merged.params.get("model") not in own_models():
             merged.params["zoo"] = str(checkout.path)
-        experiments[expid] = _comparable(merged)
+        configs.append(merged)
+    leave_out_unread(configs)
+    experiments = {merged.params["model_id"]: _comparable(merged) for merged in configs}
     if not experiments:
         raise UserError("no experiment to compare: name some with --expids, or all on a data set with --dataset")
     first = next(iter(experiments))
@@ -77,6 +79,21 @@ def read_experiments(
                 f"{params['dataset_id']}: a comparison is on one"
             )
     return experiments
+
+
+def leave_out_unread(configs: Sequence[Config]) -> None:
+    """Take a key of `--set` out of the experiments that do not read it, if another experiment does.
+
+    A key that no experiment reads stays, and is refused by the check of the first one.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    read = [known_keys(find_model(str(config.params.get("model")), config.params.get("zoo"))) for config in configs]
+    for config, own in zip(configs, read, strict=True):
+        for key in [key for key, place in config.origin.items() if place == SET and key not in own]:
+            if any(key in others for others in read):
+                del config.params[key], config.origin[key]
 
 
 def _comparable(merged: Config) -> dict[str, Any]:
@@ -177,9 +194,13 @@ def plan_suite(suite: Suite, config: Path, out: Path | None, settings: dict[str,
     models, datasets = read_files(config, "model_config"), read_files(config, "dataset_config")
     out, settings = out or Path("comparisons", suite.name), suite.settings | settings
     systems: list[System] = []
+    entries = {expid: merge(models, datasets, config, expid, settings) for expid in suite.variations}
+    leave_out_unread([*entries.values()])
     for expid, variations in suite.variations.items():
+        known = entries[expid].params
+        own = {key: value for key, value in settings.items() if key.startswith(PREFIX) or key in known}
         varied = dict.fromkeys(key for variation in variations for key in variation)
-        _check_varied(varied, merge(models, datasets, config, expid, settings), suite, settings)
+        _check_varied(varied, entries[expid], suite, own)
         for variation in variations:
             name = "_".join(
                 [expid, *(f"{key.removeprefix(PREFIX)}_{as_name(value)}" for key, value in variation.items())]
@@ -189,10 +210,10 @@ def plan_suite(suite: Suite, config: Path, out: Path | None, settings: dict[str,
             runs = []
             for number in range(suite.folds or suite.seeds):
                 fold = {f"{PREFIX}folds": suite.folds, f"{PREFIX}fold": number} if suite.folds else {}
-                params = _comparable(merge(models, datasets, config, expid, settings | variation | fold))
+                params = _comparable(merge(models, datasets, config, expid, own | variation | fold))
                 seed = params["seed"] + number
                 unit = f"fold{number}" if suite.folds else f"seed{seed}"
-                runs.append(_run(f"{name}_{unit}", params, seed, out, suite.name, settings | variation))
+                runs.append(_run(f"{name}_{unit}", params, seed, out, suite.name, own | variation))
             systems.append(System(name, expid, runs, variation))
     base = suite.base or next((s.experiment for s in systems if s.runs[0].params["model"] == BASE_MODEL), None)
     return Study(suite.title, systems, base or suite.experiments[0], suite.against, True, suite.x)
@@ -216,7 +237,7 @@ def _run(expid: str, params: dict[str, Any], seed: int, out: Path, name: str, se
     """A run whose configuration folder is OUT/comparison_NAME; settings of its build are in an entry there."""
     model_root = settings.get("model_root", str(out / "checkpoints"))
     changes = {"seed": seed, "verbose": 0, "model_root": model_root, "model_id": expid}
-    own = {key: value for key, value in settings.items() if key not in changes and not key.startswith(PREFIX)}
+    own = {key: value for key, value in settings.items() if key in params and key not in changes}
     own.pop("dataset_id", None)
     return Run(expid, params | changes, out / f"comparison_{name}", out, own)
 

@@ -10,7 +10,7 @@ from dien_fuxictr.common.cluster import add_cluster_option
 from dien_fuxictr.common.errors import UserError, exit_code, fail
 from dien_fuxictr.common.files import require_writable
 from dien_fuxictr.common.lock import held
-from dien_fuxictr.experiment.device import check_index
+from dien_fuxictr.experiment.device import devices_of_runs
 from dien_fuxictr.experiment.options import add_settings_options
 from dien_fuxictr.experiment.results import results_file
 
@@ -104,8 +104,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="N",
-        help="a worker for each index, -1 is the CPU; default one on the CPU; of --cluster any GPU for each, and all "
-        "its CPUs by default",
+        help="a worker for each index, -1 is the CPU; default one on the CPU; without a GPU all are on the CPU; of "
+        "--cluster any GPU for each, and all its CPUs by default",
     )
     add_cluster_option(parser, "each run is a task", INSTALL)
     parser.add_argument(
@@ -154,8 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    for gpu in options.gpu:
-        check_index(gpu)
+    options.gpu = devices_of_runs(options.gpu, options.cluster)
     settings = dict(options.settings)
     if options.config.is_dir():
         return _run_folder(options, settings)

@@ -1,5 +1,6 @@
 """Deep Interest Evolution Network (Zhou et al., AAAI 2019, arXiv 1809.03672) for the CTR model zoo FuxiCTR."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -102,6 +103,8 @@ class DIEN(BaseModel):
             net_regularizer=net_regularizer,
             **kwargs,
         )
+        if gpu >= 0 and self.device.type == "cpu":
+            logging.warning("gpu: %s: no CUDA device is available, running on the CPU", gpu)
         kind = evolution_kind(gru_type, augru_sign)
         check_backend(recurrence_backend)
         self.losses = LossSchedule.of(aux_loss_alpha, aux_pretrain_epochs)

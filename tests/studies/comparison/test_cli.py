@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from made_comparison import SETTINGS, Fake
 
@@ -31,7 +32,9 @@ def test_every_experiment_over_the_seeds_that_follow_its_own(fake: Fake, capsys:
     assert results["base"] == "weak" and len(results["runs"]["strong"]) == 3
 
 
-def test_finished_runs_are_skipped_and_changed_ones_run_again(fake: Fake) -> None:
+def test_finished_runs_are_skipped_and_changed_ones_run_again(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     command = ["--expids", "weak", "strong", "--seeds", "2", "--gpu", "0", "1", "--out", "out"]
     fake.broken = {"strong_seed6"}
     assert main(command) == 1
@@ -43,6 +46,34 @@ def test_finished_runs_are_skipped_and_changed_ones_run_again(fake: Fake) -> Non
     shutil.rmtree("out/runs")
     assert main(command) == 0
     assert len(fake.started[2]) == 4
+
+
+def test_without_cuda_runs_are_on_the_cpu(fake: Fake, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["--expids", "weak", "--gpu", "0", "1"]) == 0
+    assert fake.gpus == [-1, -1]
+    assert capsys.readouterr().err.count("note: --gpu 0 1: no CUDA device is available, all runs are on the CPU\n") == 1
+
+
+def test_a_gpu_that_is_not_there_is_refused(fake: Fake, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert main(["--expids", "weak", "--gpu", "0", "2"]) == 2
+    assert "--gpu 2: there are 2 CUDA devices" in capsys.readouterr().err and not fake.started
+
+
+def test_a_key_of_set_that_no_experiment_reads_is_refused(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--expids", "weak", "strong", "--set", "lr_scheduler=cosine"]) == 2
+    assert "unknown key 'lr_scheduler' in --set: nothing in a run of DIEN reads it" in capsys.readouterr().err
+    assert not fake.started
+
+
+def test_a_key_of_set_goes_to_the_experiments_that_read_it(fake: Fake) -> None:
+    other = {**SETTINGS, "model": "DeepFM"}
+    Path("config/model_config/Other.yaml").write_text(yaml.dump({"Base": {}, "other": other}))
+    assert main(["--expids", "weak", "other", "--set", "aux_loss_alpha=0.25"]) == 0
+    for expid, value in (("weak", 0.25), ("other", None)):
+        assert load_config(Path("comparisons/d/comparison_d"), f"{expid}_seed5").params.get("aux_loss_alpha") == value
 
 
 def test_a_run_of_another_configuration_does_not_count(fake: Fake) -> None:

@@ -7,6 +7,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from dien_fuxictr.dataset.samples.options import RAW_FILES
@@ -228,6 +229,13 @@ def test_a_table_that_cannot_be_written_ends_a_sweep_before_it_begins(write_tune
 def test_an_index_below_that_of_the_cpu(write_tuner, fast, capsys):
     assert main(["--config", str(write_tuner({"embedding_dim": [1]})), "--gpu", "0", "-7"]) == 2
     assert capsys.readouterr().err.startswith("error: --gpu -7: must be -1") and not ran()
+
+
+def test_without_cuda_runs_are_on_the_cpu(write_tuner, fast, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["--config", str(write_tuner({"embedding_dim": [1, 2]})), "--gpu", "0", "3"]) == 0
+    assert len(ran()) == 2 and all(line.endswith(" --gpu -1") for line in ran())
+    assert capsys.readouterr().err.count("note: --gpu 0 3: no CUDA device is available, all runs are on the CPU\n") == 1
 
 
 @pytest.mark.parametrize("arguments", [[], ["--config", "x.yaml", "--gpu"], ["--config", "x.yaml", "--gpu", "one"]])

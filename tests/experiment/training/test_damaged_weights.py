@@ -1,0 +1,150 @@
+"""Weights that are not those which a training wrote, and metrics that are no numbers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_training import Interrupt, interrupt, interrupted
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.experiment import open_experiment
+from dien_fuxictr.experiment.training import checkpoint
+from dien_fuxictr.experiment.training.resume import check_weights
+from dien_fuxictr.experiment.training.trainer import Trainer
+
+
+def flip(file: Path, name: str = "dnn.mlp.0.weight") -> None:
+    """Invert every bit of a tensor in a file of torch.save."""
+    content = file.read_bytes()
+    state = torch.load(file, weights_only=True)
+    values = (state if name in state else state["model"])[name].numpy().tobytes()
+    assert content.count(values) == 1
+    file.write_bytes(content.replace(values, bytes(255 - byte for byte in values)))
+
+
+@pytest.fixture
+def on_csv(workspace, capsys):
+    """A run on raw files, so that new rows can be scored."""
+    workspace.use_csv()
+    assert workspace.run() == 0
+    return workspace
+
+
+@pytest.mark.parametrize("mode", [["--eval-only"], ["--resume"], ["--predict", "test.csv"]], ids=" ".join)
+def test_flipped_bytes_are_refused_by_the_digest(on_csv, bad, mode):
+    flip(on_csv.file(".model"))
+    line = bad(*mode)
+    assert "checkpoints/tiny/Tiny_test.model does not match the digest in " in line
+    assert "checkpoints/tiny/Tiny_test.resume: it is damaged" in line
+
+
+@pytest.mark.parametrize("mode", [["--eval-only"], ["--predict", "test.csv"]], ids=" ".join)
+def test_flipped_bytes_are_refused_without_a_digest(on_csv, bad, mode):
+    on_csv.file(".resume").unlink()
+    flip(on_csv.file(".model"))
+    assert "checkpoint checkpoints/tiny/Tiny_test.model is damaged" in bad(*mode)
+
+
+def test_flipped_bytes_of_a_booster_are_refused(trained, bad):
+    trained.write_configs({"Tiny_test": {"booster_checkpoint": str(trained.file(".model"))}})
+    flip(trained.file(".model"))
+    assert "Tiny_test.model is damaged" in bad()
+
+
+def test_other_whole_weights_are_refused_by_the_digest(trained, bad):
+    other = {name: value + 1 for name, value in torch.load(trained.file(".model"), weights_only=True).items()}
+    torch.save(other, trained.file(".model"))
+    assert "does not match the digest" in bad("--eval-only")
+    trained.file(".resume").unlink()
+    assert trained.run("--eval-only") == 0
+
+
+def test_python_refuses_flipped_bytes(trained):
+    flip(trained.file(".model"))
+    with pytest.raises(UserError, match="does not match the digest"):
+        open_experiment("Tiny_test").evaluate()
+
+
+@pytest.mark.parametrize("suffix", [".model", ".resume"])
+def test_an_interrupted_run_with_flipped_bytes_does_not_resume(parts, suffix):
+    model, train, valid = parts()
+    trainer = Trainer(model)
+    interrupted(trainer, 8)
+    with pytest.raises(Interrupt):
+        trainer.fit(train, valid, 2)
+    flip(trainer.best_path.with_suffix(suffix))
+    with pytest.raises(UserError, match=rf"checkpoint .*Tiny_test\{suffix} is damaged"):
+        Trainer(parts()[0]).resume()
+
+
+def test_an_interrupted_run_without_its_best_weights_does_not_resume(parts):
+    model, train, valid = parts()
+    trainer = Trainer(model)
+    interrupted(trainer, 8)
+    with pytest.raises(Interrupt):
+        trainer.fit(train, valid, 2)
+    trainer.best_path.unlink()
+    with pytest.raises(UserError, match=r"cannot resume .*: checkpoint .*Tiny_test.model does not exist"):
+        Trainer(parts()[0]).resume()
+
+
+def test_a_run_that_was_killed_before_its_state_was_written_is_told_to_resume(parts, monkeypatch):
+    model, train, valid = parts()
+    killed = Trainer(model)
+    write = killed._write_state
+    monkeypatch.setattr(killed, "_write_state", lambda: interrupt() if killed.progress.epoch else write())
+    monkeypatch.setattr("dien_fuxictr.experiment.training.trainer.judge", lambda *_: True)
+    with pytest.raises(Interrupt):
+        killed.fit(train, valid, 2)
+    with pytest.raises(UserError, match="--resume goes on with the run"):
+        check_weights(killed.best_path)
+
+
+def test_damage_is_one_line_whatever_byte_is_flipped(tmp_path):
+    """A byte of padding may be any; every other one ends in a `UserError`, or is read as it was written."""
+    path = tmp_path / "a.model"
+    weights = {"weight": torch.arange(1.0, 61).reshape(20, 3), "bias": torch.arange(20) / 7}
+    checkpoint.save(weights, path)
+    content, refused = path.read_bytes(), 0
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        model = torch.nn.Linear(3, 20)
+        try:
+            checkpoint.load_weights(model, path)
+        except UserError as error:
+            assert "\n" not in str(error)
+            refused += 1
+        else:
+            assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert refused > 320  # at least the bytes of the tensors
+
+
+def test_metrics_that_are_not_finite_are_an_error(trained, capsys):
+    results = (trained.folder / "config.csv").read_bytes()
+    trained.write_configs({"Tiny_test": {"fault": "nan_evaluation"}})
+    capsys.readouterr()
+    assert trained.run("--eval-only") == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert errors == ["error: metrics of valid are not finite: AUC = nan; 80 of 80 scores are not finite"]
+    assert (trained.folder / "config.csv").read_bytes() == results
+
+
+def test_a_metric_by_group_without_both_classes_is_an_error(trained, capsys):
+    path = trained.folder / "data" / "tiny" / "test.npz"
+    arrays = dict(np.load(path))
+    arrays["user"] = 1 + arrays["label"].astype(int)
+    np.savez(path, **arrays)
+    assert trained.run("--eval-only") == 2
+    line = "error: metrics of test are not finite: gAUC = nan; the metric needs a group whose labels have both classes"
+    assert capsys.readouterr().err.splitlines()[-1] == line
+
+
+def test_scores_that_are_not_finite_are_an_error(on_csv, capsys):
+    weights = torch.load(on_csv.file(".model"), weights_only=True)
+    torch.save({name: value * float("nan") for name, value in weights.items()}, on_csv.file(".model"))
+    on_csv.file(".resume").unlink()
+    capsys.readouterr()
+    assert on_csv.run("--predict", "test.csv", "--out", "scores.csv") == 1
+    assert "error: 60 of 60 scores are not finite" in capsys.readouterr().err
+    assert not (on_csv.folder / "scores.csv").exists()
