@@ -11,6 +11,7 @@ from dien_fuxictr.dataset.encoding.online import FieldError
 
 from .asgi import Answer, Receive, Scope, Send, error, send_answer
 from .bundle import Bundle, Opener
+from .hold import Hold
 from .metrics import CONTENT_TYPE, Metrics
 from .queueing import BadDeadline, Full, Gone, Late, Queue, deadline_of
 from .request import Limits
@@ -197,8 +198,14 @@ class App:
 def make_app(settings: Settings, **more: Any) -> App:
     """The application that settings describe; `more` as of `App`."""
     folder = Path(settings.bundle)
+    hold, open_there = Hold(folder), Opener(folder, settings.gpu)
+
+    def load() -> Bundle:
+        hold.renew()
+        return open_there()
+
     return App(
-        Opener(folder, settings.gpu),
+        load,
         Limits(settings.max_candidates, settings.max_behaviours),
         settings.max_body,
         settings.max_in_flight,
