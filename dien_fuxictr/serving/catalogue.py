@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from dien_fuxictr.common.contract import Contract
+from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.catalogue import tuples_of
 from dien_fuxictr.dataset.encoding.encoded import EncodedSplit, load_split
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.encoding.reading import source_of
 
 _UNKNOWN = "__OOV__"
+_STORED = Contract({"words": [dict[str, dict[str, str]]], "fields": [dict[str, list[str]]]}, ("words", "fields"))
 
 
 class Sides(NamedTuple):
@@ -39,6 +42,16 @@ class Catalogue(NamedTuple):
 
     words: dict[str, dict[str, str]]
     fields: dict[str, Sides]
+
+    @classmethod
+    def of(cls, content: dict[str, Any], place: str) -> "Catalogue":
+        """What `_asdict` has written to a file; raises UserError where it is something else."""
+        _STORED.check(content, lambda _: place)
+        fields = {field: Sides(*sides) for field, sides in content["fields"].items()}
+        for field, (_, side) in fields.items():
+            if side not in content["words"]:
+                raise UserError(f"{field} takes its values from {side} in {place}, whose words lack {side}")
+        return cls(content["words"], fields)
 
     def complete(self, *parts: dict[str, Any]) -> None:
         """Add to the parts of a request the side fields that none of them has, beside their items."""

@@ -22,15 +22,23 @@ from dien_fuxictr.experiment.training import checkpoint
 from model_zoo.DIEN.src import DIEN
 from model_zoo.DIENLight.src import DIENLight
 
-from .bundle import ABOUT, CATALOGUE, CONFIG, EXAMPLES, TITLES, WEIGHTS, distinct_weights
+from .bundle import (
+    ABOUT,
+    CATALOGUE,
+    CONFIG,
+    EXAMPLES,
+    FEATURE_MAP,
+    FEATURE_VOCAB,
+    NO_KEYS,
+    TITLES,
+    WEIGHTS,
+    distinct_weights,
+)
 from .catalogue import catalogue_of
 from .examples import titles_in
 from .hold import unless_held
 from .manifest import MANIFEST, read_manifest, write_manifest
 from .packages import needed
-
-_PLACES = ("data_root", "model_root", "gpu", "build", "raw_from", "feature_cols", "label_col", "feature_config")
-_SPLITS = ("train_data", "valid_data", "test_data")
 
 
 def write_bundle(
@@ -117,7 +125,7 @@ def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]])
     _write_json(folder / "encoded" / "layout.json", {"tables": encoder.tables})
 
     config = deepcopy(experiment.config.params)  # once it is prepared, the experiment's own have a loader's class
-    kept = {key: value for key, value in config.items() if key not in (*_PLACES, *_SPLITS)}
+    kept = {key: value for key, value in config.items() if key not in NO_KEYS}
     kind, weights = type(model), model.state_dict()
     if isinstance(model, DIENLight):
         of_booster = constructor_keys(kind) - constructor_keys(DIEN)
@@ -138,10 +146,10 @@ def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]])
 
 def _copy_features(data_dir: Path, folder: Path) -> None:
     """The feature map, and what the zoo reads where it builds pretrained embeddings."""
-    feature_map = json.loads((data_dir / "feature_map.json").read_text(encoding="utf-8"))
+    feature_map = json.loads((data_dir / FEATURE_MAP).read_text(encoding="utf-8"))
     specs = [spec for entry in feature_map["features"] for spec in entry.values()]
     pretrained = [spec["pretrained_emb"] for spec in specs if "pretrained_emb" in spec]
-    for name in ["feature_map.json", *(["feature_vocab.json", *pretrained] if pretrained else [])]:
+    for name in [FEATURE_MAP, *([FEATURE_VOCAB, *pretrained] if pretrained else [])]:
         shutil.copyfile(data_dir / name, folder / name)
 
 

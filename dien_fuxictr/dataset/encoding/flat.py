@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.names import require_name
 
 from ..samples.disk import Disk, chunks
 from ..samples.flat import AT_ONCE, TOKENS, FlatSamples
@@ -195,6 +196,8 @@ class FlatSplit:
         """Map a split: `encoded/rows_<split>.bin`."""
         disk, split = Disk(path.parent), path.stem.removeprefix("rows_")
         layout = json.loads((path.parent / LAYOUT).read_text())
+        for name in (*layout[COLUMN], *layout[COLUMN].values()):
+            require_name(f"column in {path.parent / LAYOUT}", name)  # files are called by it
         kinds = {name: np.int8 if source in TOKENS else np.int32 for name, source in layout[COLUMN].items()}
         looked = {
             name: _Looked(np.load(path.parent / f"ids_{name}.npy"), disk.open(source, kinds[name]))
