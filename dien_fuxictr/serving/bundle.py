@@ -10,6 +10,8 @@ examples.json         requests of users of the test set
 titles.json           of the items in them, where the raw metadata have titles
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,12 +114,20 @@ def open_bundle(folder: str | Path, gpu: int = -1, earlier: Bundle | None = None
     """
     folder = Path(folder).resolve()
     manifest = read_manifest(folder)
-    try:
+    with fitting(str(folder)):
         return _open(folder, manifest, gpu, earlier)
+
+
+@contextmanager
+def fitting(bundle: str) -> Iterator[None]:
+    """Around what reads parts of a bundle: what stops on them is a UserError that names the bundle."""
+    try:
+        yield
     except (LookupError, TypeError, AttributeError, ValueError, OSError, AssertionError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"bundle {folder} does not fit itself: {type(error).__name__}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"bundle {bundle} does not fit itself: {type(error).__name__}: {reason}") from error
 
 
 def _open(folder: Path, manifest: Manifest, gpu: int, earlier: Bundle | None) -> Bundle:

@@ -37,8 +37,8 @@ examples:
   ln -sfn new current.tmp && mv -T current.tmp current    another bundle, of a server with --bundle current: within 2 s
 
 files (model_root and dataset_id of the configuration, ID the experiment id):
-  <model_root>/<dataset_id>/ID.bundle/                    all that serving needs; written at a start with --expid. While
-                                                          a server answers with another model, only --publish replaces it
+  <model_root>/<dataset_id>/ID.bundle/                    all that serving needs; written at a start with --expid.
+                                                          While servers answer with another model: by --publish alone
   FILE of --export                                        replaced where it exists
 
 exit code: 0 after SIGTERM or Ctrl-C, when what was in flight is answered, and after --export and --publish; 2 bad

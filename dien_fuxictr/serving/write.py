@@ -41,9 +41,7 @@ from .manifest import MANIFEST, read_manifest, write_manifest
 from .packages import needed
 
 
-def write_bundle(
-    experiment: Experiment, folder: Path, examples: list[dict[str, Any]], publish: bool = False
-) -> str:
+def write_bundle(experiment: Experiment, folder: Path, examples: list[dict[str, Any]], publish: bool = False) -> str:
     """Write the bundle of an experiment's best checkpoint.
 
     Args:

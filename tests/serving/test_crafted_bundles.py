@@ -15,6 +15,9 @@ from dien_fuxictr.experiment.configuration.yaml_files import read_yaml, write_co
 from dien_fuxictr.serving.bundle import NO_KEYS, open_bundle
 from dien_fuxictr.serving.cli import main
 from dien_fuxictr.serving.manifest import MANIFEST, write_manifest
+from dien_fuxictr.serving.metrics import Metrics
+from dien_fuxictr.serving.request import Limits
+from dien_fuxictr.serving.served import Served
 from model_zoo.DIEN.src import DIEN
 
 
@@ -141,6 +144,24 @@ def test_yaml_makes_no_objects(crafted: Path, tmp_path: Path) -> None:
         yaml.safe_load("x: !!python/object/apply:os.mkdir [owned]")
 
 
+@pytest.mark.parametrize(
+    ("part", "field", "value", "message"),
+    [
+        ("user", "item_history", "B01", "user.item_history: must be a list or null"),
+        ("user", "item_id", "B01", "user.item_id: is in candidates too"),
+        ("candidates", "item_id", [[]], "candidates.item_id: must hold text"),
+        ("candidates", "x", [1], "candidates.x: is no feature of the model"),
+    ],
+)
+def test_examples_are_requests(part: str, field: str, value: Any, message: str, crafted: Path) -> None:
+    request = {"user": {"item_history": []}, "candidates": {"item_id": ["B01"]}}
+    changed = {**request, part: {**request[part], field: value}}
+    edit(crafted, "examples.json", lambda _: [request, changed])
+    bundle = open_bundle(crafted)
+    with pytest.raises(UserError, match=rf"model {bundle.digest}: request 1 of its examples.json: {message}"):
+        Served(bundle, Limits(), Metrics())
+
+
 def feature(content: dict[str, Any], name: str) -> dict[str, Any]:
     return next(entry[name] for entry in content["features"] if name in entry)
 
@@ -180,7 +201,9 @@ def test_a_vocabulary_is_as_large_as_its_ids(crafted: Path) -> None:
 @pytest.mark.parametrize("size", [10**12, -1, "many"])
 def test_sizes_of_the_encoder_are_refused_too(size: Any, crafted: Path) -> None:
     edit(crafted, "encoder.json", lambda content: column(content, "item_history").update(max_len=size))
-    with pytest.raises(UserError, match=r"max_len = .* in column item_history of .*encoder.json must be a whole number"):
+    with pytest.raises(
+        UserError, match=r"max_len = .* in column item_history of .*encoder.json must be a whole number"
+    ):
         open_bundle(crafted)
 
 

@@ -3,6 +3,7 @@
 An `Encoder` encodes whole columns, and looks at its vocabulary anew for each; here a value costs a look-up in a dict.
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -27,6 +28,10 @@ class FieldError(ValueError):
         self.field, self.problem = field, problem
 
 
+class TooMany(FieldError):
+    """More than a caller admits."""
+
+
 class OnlineEncoder:
     """The look-ups of an encoder; nothing is kept between requests.
 
@@ -38,6 +43,8 @@ class OnlineEncoder:
         sequences: the same of sequences.
         oov: column -> id of unknown values, of columns of ids.
         padding: column -> post | pre, of sequences.
+        fields: column -> its field.
+        tables: the columns of sequences that are aligned in the data set.
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -47,13 +54,13 @@ class OnlineEncoder:
         self.padding: dict[str, str] = {}
         self._encode: dict[str, Callable[[str, list], np.ndarray]] = {}
         self._histories: dict[str, _History] = {}
-        self._tables, self._latest = encoder.tables, encoder.latest
-        self._fields: dict[str, str] = {}
+        self.tables, self._latest = encoder.tables, encoder.latest
+        self.fields: dict[str, str] = {}
         for column in encoder.columns:
             name, kind = column["name"], column["type"]
             if kind == "meta":
                 continue
-            field = self._fields[name] = source_of(column)
+            field = self.fields[name] = source_of(column)
             (self.sequences if kind == "sequence" else self.scalars).setdefault(field, []).append(name)
             vocabulary = encoder.vocabularies[column["vocabulary"]] if "vocabulary" in column else {}
             if vocabulary:
@@ -80,23 +87,28 @@ class OnlineEncoder:
         """
         return {name: self._encode[name](field, values) for name in self.scalars[field]}
 
-    def encode_histories(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def encode_histories(self, given: Mapping[str, Any], most: int = sys.maxsize) -> dict[str, np.ndarray]:
         """Column -> (T,) int64 ids of the behaviours that the model sees, the oldest first; columns that are aligned
         in the data set have one T.
 
         Args:
             given: each field of `sequences` -> a list of tokens, text as in the data set, or None.
+            most: behaviours of a sequence, whether the model sees them or not.
 
         Raises:
+            TooMany: there are more.
             FieldError: a value of another type; aligned sequences that are not of equal length.
         """
-        tokens = {name: history.split(self._fields[name], given) for name, history in self._histories.items()}
+        tokens = {name: history.split(self.fields[name], given) for name, history in self._histories.items()}
+        for name, steps in tokens.items():
+            if len(steps) > most:
+                raise TooMany(self.fields[name], f"has {len(steps)} behaviours; at most {most}")
         blank = {name: history.is_blank(tokens[name]) for name, history in self._histories.items()}
         if self._latest is not None:
             self._require_equal_lengths(tokens)
         ids = {name: history.ids(self._seen(history, tokens[name])) for name, history in self._histories.items()}
         self._require_equal_lengths(ids)
-        for table in self._tables:
+        for table in self.tables:
             if all(blank[name] for name in table):
                 ids |= {name: ids[name][:0] for name in table}
         return ids
@@ -109,7 +121,7 @@ class OnlineEncoder:
             given: as for `encode_histories`, which has taken it.
         """
         lengths = {name: len(ids) for name, ids in self.encode_histories(given).items()}
-        places = {name: history.places(given[self._fields[name]]) for name, history in self._histories.items()}
+        places = {name: history.places(given[self.fields[name]]) for name, history in self._histories.items()}
         return {
             name: np.array(self._seen(history, places[name])[: lengths[name]], dtype=np.int64)
             for name, history in self._histories.items()
@@ -120,13 +132,13 @@ class OnlineEncoder:
         return history.cut(steps if self._latest is None else steps[max(len(steps) - self._latest, 0) :])
 
     def _require_equal_lengths(self, histories: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
-        for first, *others in self._tables:
+        for first, *others in self.tables:
             for name in others:
                 here, there = len(histories[name]), len(histories[first])
                 if here != there:
                     raise FieldError(
-                        self._fields[name],
-                        f"{here} behaviours, but {self._fields[first]} has {there}; they are aligned",
+                        self.fields[name],
+                        f"{here} behaviours, but {self.fields[first]} has {there}; they are aligned",
                     )
 
 
