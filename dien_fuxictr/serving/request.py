@@ -18,6 +18,7 @@ import numpy as np
 
 from dien_fuxictr.common.names import nearest
 from dien_fuxictr.dataset.encoding.online import FieldError, OnlineEncoder, TooMany
+from dien_fuxictr.dataset.encoding.reading import source_of
 
 from .bundle import Bundle
 
@@ -64,6 +65,11 @@ class RequestReader:
     def __init__(self, bundle: Bundle, limits: Limits) -> None:
         self.online = OnlineEncoder(bundle.encoder)
         self._limits, self._catalogue = limits, bundle.catalogue
+        field_of = {column["name"]: source_of(column) for column in bundle.encoder.columns}
+        self._aligned = [
+            {field: [name for name in table if field_of[name] == field] for field in map(field_of.__getitem__, table)}
+            for table in bundle.encoder.tables
+        ]
         self._features = bundle.model.feature_map.features
         self._trim = bundle.params.get("trim_histories", True)
         self._known_fields = self.online.scalars.keys() | self.online.sequences.keys()
@@ -116,19 +122,18 @@ class RequestReader:
         """
         online = self.online
         of_user, of_candidates = 0, np.zeros(inputs.count, dtype=np.uint8)
-        for columns in online.scalars.values():
+        for columns in online.scalars.values() if inputs.are_unknown else ():
             masks = [inputs.are_unknown[name] for name in columns if name in inputs.are_unknown]
             if masks and columns[0] in inputs.candidates:
                 of_candidates += np.logical_or.reduce(masks)
             elif masks:
                 of_user += int(np.any(masks))
         behaviours, places = {}, None
-        for table in online.tables:
-            fields = dict.fromkeys(online.fields[name] for name in table)
+        for fields in self._aligned:
             counts = np.zeros(max(len(request[USER].get(field) or ()) for field in fields), dtype=np.uint8)
-            for field in fields:
+            for columns in fields.values() if inputs.are_unknown else ():
                 is_unknown = np.zeros(len(counts), dtype=bool)
-                for name in (name for name in table if online.fields[name] == field and name in inputs.are_unknown):
+                for name in filter(inputs.are_unknown.__contains__, columns):
                     places = places or online.places(self._parts(request)[0])
                     seen = places[name][inputs.are_unknown[name]]
                     is_unknown[seen[seen >= 0]] = True

@@ -43,8 +43,6 @@ class OnlineEncoder:
         sequences: the same of sequences.
         oov: column -> id of unknown values, of columns of ids.
         padding: column -> post | pre, of sequences.
-        fields: column -> its field.
-        tables: the columns of sequences that are aligned in the data set.
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -54,13 +52,13 @@ class OnlineEncoder:
         self.padding: dict[str, str] = {}
         self._encode: dict[str, Callable[[str, list], np.ndarray]] = {}
         self._histories: dict[str, _History] = {}
-        self.tables, self._latest = encoder.tables, encoder.latest
-        self.fields: dict[str, str] = {}
+        self._tables, self._latest = encoder.tables, encoder.latest
+        self._fields: dict[str, str] = {}
         for column in encoder.columns:
             name, kind = column["name"], column["type"]
             if kind == "meta":
                 continue
-            field = self.fields[name] = source_of(column)
+            field = self._fields[name] = source_of(column)
             (self.sequences if kind == "sequence" else self.scalars).setdefault(field, []).append(name)
             vocabulary = encoder.vocabularies[column["vocabulary"]] if "vocabulary" in column else {}
             if vocabulary:
@@ -99,16 +97,16 @@ class OnlineEncoder:
             TooMany: there are more.
             FieldError: a value of another type; aligned sequences that are not of equal length.
         """
-        tokens = {name: history.split(self.fields[name], given) for name, history in self._histories.items()}
+        tokens = {name: history.split(self._fields[name], given) for name, history in self._histories.items()}
         for name, steps in tokens.items():
             if len(steps) > most:
-                raise TooMany(self.fields[name], f"has {len(steps)} behaviours; at most {most}")
+                raise TooMany(self._fields[name], f"has {len(steps)} behaviours; at most {most}")
         blank = {name: history.is_blank(tokens[name]) for name, history in self._histories.items()}
         if self._latest is not None:
             self._require_equal_lengths(tokens)
         ids = {name: history.ids(self._seen(history, tokens[name])) for name, history in self._histories.items()}
         self._require_equal_lengths(ids)
-        for table in self.tables:
+        for table in self._tables:
             if all(blank[name] for name in table):
                 ids |= {name: ids[name][:0] for name in table}
         return ids
@@ -121,7 +119,7 @@ class OnlineEncoder:
             given: as for `encode_histories`, which has taken it.
         """
         lengths = {name: len(ids) for name, ids in self.encode_histories(given).items()}
-        places = {name: history.places(given[self.fields[name]]) for name, history in self._histories.items()}
+        places = {name: history.places(given[self._fields[name]]) for name, history in self._histories.items()}
         return {
             name: np.array(self._seen(history, places[name])[: lengths[name]], dtype=np.int64)
             for name, history in self._histories.items()
@@ -132,13 +130,13 @@ class OnlineEncoder:
         return history.cut(steps if self._latest is None else steps[max(len(steps) - self._latest, 0) :])
 
     def _require_equal_lengths(self, histories: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
-        for first, *others in self.tables:
+        for first, *others in self._tables:
             for name in others:
                 here, there = len(histories[name]), len(histories[first])
                 if here != there:
                     raise FieldError(
-                        self.fields[name],
-                        f"{here} behaviours, but {self.fields[first]} has {there}; they are aligned",
+                        self._fields[name],
+                        f"{here} behaviours, but {self._fields[first]} has {there}; they are aligned",
                     )
 
 

@@ -96,7 +96,7 @@ function summary({ user, candidates, behaviours }) {
   const some = (counts) => counts.filter((count) => count > 0).length;
   const steps = Object.values(behaviours).map(some).reduce((sum, count) => sum + count, 0);
   const parts = [some(candidates) && plural(some(candidates), "candidate"), steps && plural(steps, "behaviour")].filter(Boolean);
-  const said = parts.length ? [`${parts.join(" and ")} with values that training has not seen, which score as any unknown value.`] : [];
+  const said = parts.length ? [`Training has not seen all values of ${parts.join(" and ")}: what is new scores as any unknown value.`] : [];
   return [...(user ? [`Of the user ${fieldsUnknown(user)}.`] : []), ...said].join(" ");
 }
 
