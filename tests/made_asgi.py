@@ -51,7 +51,9 @@ async def call(
         sent.append(message)
 
     pairs = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
-    await app({"type": "http", "method": method, "path": path, "headers": pairs}, receive, send)
+    path, _, query = path.partition("?")
+    scope = {"type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": pairs}
+    await app(scope, receive, send)
     if not sent:
         raise Unanswered
     start, body = sent

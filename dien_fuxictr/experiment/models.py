@@ -11,6 +11,7 @@ from fuxictr.pytorch.models import BaseModel
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.names import nearest
 from dien_fuxictr.common.signals import HeldBack
+from dien_fuxictr.dataset.encoding.schema import check_stored
 
 from .checkout import Checkout
 from .configuration.expressions import check_features
@@ -64,6 +65,9 @@ def load_feature_map(params: dict[str, Any], data_dir: Path | None = None) -> Fe
     stored = json.loads(file.read_text(encoding="utf-8"))
     if stored.get("dataset_id") != params["dataset_id"]:
         raise UserError(f"{file} belongs to data set {stored.get('dataset_id')!r}, not to {params['dataset_id']!r}")
+    for entry in stored["features"]:
+        for name, spec in entry.items():
+            check_stored(name, spec, file)
     names = [name for entry in stored["features"] for name in entry]
     _known_feature("use_features", params.get("use_features") or [], names)
     used = params.get("use_features") or names

@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from dien_fuxictr.dataset.encoding.online import FieldError
 
 from .asgi import Answer, Receive, Scope, Send, error, send_answer
 from .bundle import Bundle, Opener
+from .hold import Hold
 from .metrics import CONTENT_TYPE, Metrics
 from .queueing import BadDeadline, Full, Gone, Late, Queue, deadline_of
 from .request import Limits
@@ -20,6 +22,18 @@ from .versions import Versions, mark_of
 from .website import packed
 
 _RETRY = ((b"retry-after", b"1"),)
+
+
+class BadQuery(ValueError):
+    """A query that says neither yes nor no."""
+
+
+def _says_unknown(query: bytes) -> bool:
+    """Whether an answer says what is unknown; `?unknown=0` leaves it out."""
+    values = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("unknown", ["1"]) if query else ["1"]
+    if values not in (["0"], ["1"]):
+        raise BadQuery(f"unknown = {', '.join(values)[:20]!r} in the query must be 0 or 1")
+    return values == ["1"]
 
 
 async def _nobody() -> None:
@@ -140,19 +154,20 @@ class App:
         self._metrics.answered(path, result.status)
         return result
 
-    async def _score(self, answer: Callable[[Served, bytes], bytes], scope: Scope, receive: Receive) -> Answer:
+    async def _score(self, answer: Callable[[Served, bytes, bool], bytes], scope: Scope, receive: Receive) -> Answer:
         served = self._versions.current
         if served is None:
             return error(503, "the model is loading", _RETRY)
         headers = dict(scope["headers"])
         try:
+            unknown = _says_unknown(scope.get("query_string", b""))
             deadline = deadline_of(headers)
             with self._queue.place():
                 body = await self._body(headers, receive)
                 if body is None:
                     return error(413, f"the body is larger than {self._max_body} bytes", ((b"connection", b"close"),))
-                return Answer(200, await self._queue.run(partial(answer, served, body), receive, deadline))
-        except (Malformed, BadDeadline) as problem:
+                return Answer(200, await self._queue.run(partial(answer, served, body, unknown), receive, deadline))
+        except (Malformed, BadDeadline, BadQuery) as problem:
             return error(400, str(problem))
         except FieldError as problem:
             return error(422, str(problem), field=problem.field)
@@ -197,8 +212,14 @@ class App:
 def make_app(settings: Settings, **more: Any) -> App:
     """The application that settings describe; `more` as of `App`."""
     folder = Path(settings.bundle)
+    hold, open_there = Hold(folder), Opener(folder, settings.gpu)
+
+    def load() -> Bundle:
+        hold.renew()
+        return open_there()
+
     return App(
-        Opener(folder, settings.gpu),
+        load,
         Limits(settings.max_candidates, settings.max_behaviours),
         settings.max_body,
         settings.max_in_flight,

@@ -10,6 +10,8 @@ examples.json         requests of users of the test set
 titles.json           of the items in them, where the raw metadata have titles
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,20 +19,35 @@ from typing import Any
 from fuxictr.pytorch.models import BaseModel
 from torch import nn
 
+from dien_fuxictr.common.contract import Contract
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.names import require_name
 from dien_fuxictr.dataset.encoding.encoder import FILES, PARAMS, Encoder
 from dien_fuxictr.experiment.configuration.yaml_files import read_yaml
 from dien_fuxictr.experiment.contract import check_configuration
 from dien_fuxictr.experiment.models import build_model, find_model, load_feature_map
 from dien_fuxictr.experiment.training import checkpoint
 
-from .catalogue import Catalogue, Sides
+from .catalogue import Catalogue
 from .fit import check_fit
 from .manifest import Manifest, read_manifest
 from .packages import needed
 
 ABOUT, CONFIG, WEIGHTS = "about.json", "config.yaml", "weights.safetensors"
 CATALOGUE, EXAMPLES, TITLES = "catalogue.json", "examples.json", "titles.json"
+FEATURE_MAP, FEATURE_VOCAB = "feature_map.json", "feature_vocab.json"
+NO_KEYS = (
+    *("zoo", "booster_checkpoint", "data_root", "model_root", "gpu", "build", "raw_from", "feature_cols", "label_col"),
+    *("feature_config", "train_data", "valid_data", "test_data"),
+)
+"""Keys of an experiment that name code, or a place outside of a bundle."""
+_FILES = {ABOUT, CONFIG, WEIGHTS, CATALOGUE, EXAMPLES, TITLES, FEATURE_MAP, FEATURE_VOCAB, *FILES}
+_ABOUT = Contract(
+    {"expid": [str], "metrics": [dict[str, float]], "versions": [dict[str, str]]}, ("expid", "metrics", "versions")
+)
+_CONTENTS = Contract(
+    {ABOUT: [dict[str, Any]], EXAMPLES: [list[dict[str, dict[str, Any]]]], TITLES: [dict[str, str]]},
+)
 
 
 @dataclass(frozen=True)
@@ -97,12 +114,20 @@ def open_bundle(folder: str | Path, gpu: int = -1, earlier: Bundle | None = None
     """
     folder = Path(folder).resolve()
     manifest = read_manifest(folder)
-    try:
+    with fitting(str(folder)):
         return _open(folder, manifest, gpu, earlier)
-    except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
+
+
+@contextmanager
+def fitting(bundle: str) -> Iterator[None]:
+    """Around what reads parts of a bundle: what stops on them is a UserError that names the bundle."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError, OSError, AssertionError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"bundle {folder} does not fit itself: {type(error).__name__}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"bundle {bundle} does not fit itself: {type(error).__name__}: {reason}") from error
 
 
 def _open(folder: Path, manifest: Manifest, gpu: int, earlier: Bundle | None) -> Bundle:
@@ -110,12 +135,27 @@ def _open(folder: Path, manifest: Manifest, gpu: int, earlier: Bundle | None) ->
         import orjson
         from safetensors import SafetensorError
         from safetensors.torch import load
-    about, examples, titles = (orjson.loads((folder / name).read_bytes()) for name in (ABOUT, EXAMPLES, TITLES))
+    about, examples, titles = (
+        _CONTENTS.checked(name, orjson.loads((folder / name).read_bytes()), f"bundle {folder}")
+        for name in (ABOUT, EXAMPLES, TITLES)
+    )
+    _ABOUT.check(about, lambda key: f"{ABOUT} of bundle {folder}")
     params = read_yaml(folder / CONFIG)
+    if names := [key for key in NO_KEYS if params.get(key) is not None]:
+        raise UserError(
+            f"bundle {folder}: {names[0]} = {params[names[0]]!r} in {CONFIG} is refused: no bundle has code or places"
+        )
     here = {"data_root": str(folder), "model_root": str(folder), "gpu": gpu, "verbose": 0}
     params |= here
     check_configuration(params, lambda key: str(folder / CONFIG))
+    for key in ("dataset_id", "model_id"):
+        require_name(f"{key} of {folder / CONFIG}", params[key])
     feature_map = load_feature_map(params, folder)
+    pretrained = {spec["pretrained_emb"] for spec in feature_map.features.values() if "pretrained_emb" in spec}
+    if further := sorted(manifest.files.keys() - _FILES - pretrained):
+        raise UserError(f"bundle {folder} holds {further[0]}, which no model of it reads")
+    if elsewhere := sorted(pretrained - manifest.files.keys()):
+        raise UserError(f"bundle {folder}: pretrained_emb = {elsewhere[0]!r} is no file of it")
     if earlier and _same(manifest, earlier, *FILES) and all(earlier.params.get(x) == params.get(x) for x in PARAMS):
         encoder = earlier.encoder
     else:
@@ -123,8 +163,7 @@ def _open(folder: Path, manifest: Manifest, gpu: int, earlier: Bundle | None) ->
     if earlier and _same(manifest, earlier, CATALOGUE):
         catalogue = earlier.catalogue
     else:
-        content = orjson.loads((folder / CATALOGUE).read_bytes())
-        catalogue = Catalogue(content["words"], {field: Sides(*sides) for field, sides in content["fields"].items()})
+        catalogue = Catalogue.of(orjson.loads((folder / CATALOGUE).read_bytes()), f"{CATALOGUE} of bundle {folder}")
     check_fit(encoder, feature_map, folder)
     model = build_model(find_model(params["model"]), feature_map, params)
     try:

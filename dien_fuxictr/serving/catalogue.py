@@ -1,20 +1,26 @@
 """Side fields of items, the category of an item say, for requests that leave them out.
 
-A side field is one that has a single value for each item, wherever the item occurs in the data set.
+A side field lies beside an item. Its value is known of the items that have a single one wherever they occur in the data
+set.
 """
 
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
+from dien_fuxictr.common.contract import Contract
+from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.catalogue import tuples_of
 from dien_fuxictr.dataset.encoding.encoded import EncodedSplit, load_split
 from dien_fuxictr.dataset.encoding.encoder import Encoder
+from dien_fuxictr.dataset.encoding.online import FieldError
 from dien_fuxictr.dataset.encoding.reading import source_of
 
 _UNKNOWN = "__OOV__"
+_STORED = Contract({"words": [dict[str, dict[str, str | None]]], "fields": [dict[str, list[str]]]}, ("words", "fields"))
 
 
 class Sides(NamedTuple):
@@ -33,32 +39,56 @@ class Catalogue(NamedTuple):
     """What is known of the items of a data set.
 
     Attributes:
-        words: side field -> item -> its value.
+        words: side field -> item -> its value; None where it has several. Items without a value are left out.
         fields: field that a request may leave out -> where it comes from.
     """
 
-    words: dict[str, dict[str, str]]
+    words: dict[str, dict[str, str | None]]
     fields: dict[str, Sides]
 
-    def complete(self, *parts: dict[str, Any]) -> None:
-        """Add to the parts of a request the side fields that none of them has, beside their items."""
+    @classmethod
+    def of(cls, content: dict[str, Any], place: str) -> "Catalogue":
+        """What `_asdict` has written to a file; raises UserError where it is something else."""
+        _STORED.check(content, lambda _: place)
+        fields = {field: Sides(*sides) for field, sides in content["fields"].items()}
+        for field, (_, side) in fields.items():
+            if side not in content["words"]:
+                raise UserError(f"{field} takes its values from {side} in {place}, whose words lack {side}")
+        return cls(content["words"], fields)
+
+    def complete(self, parts: dict[str, dict[str, Any]]) -> None:
+        """Add to the parts of a request the side fields that none of them has, beside their items.
+
+        An item that the data set has no value of is out of vocabulary in this field, too.
+
+        Args:
+            parts: name -> fields.
+
+        Raises:
+            FieldError: of an item that has several values in the data set.
+        """
         for field, (item, side) in self.fields.items():
-            if any(field in part for part in parts):
+            if any(field in part for part in parts.values()):
                 continue
-            for part in parts:
+            for name, part in parts.items():
                 if item in part:
-                    given, words = part[item], self.words[side]
-                    is_list = isinstance(given, list)
-                    part[field] = [_side(each, words) for each in given] if is_list else _side(given, words)
+                    given = part[item]
+                    items = given if isinstance(given, list) else [given]
+                    values = [_side(each, self.words[side]) for each in items]
+                    for each, value in zip(items, values, strict=True) if None in values else ():
+                        if value is None and each is not None:
+                            problem = f"is missing, and {item} {each!r} has several values in the data set"
+                            raise FieldError(f"{name}.{field}", problem)
+                    part[field] = values if isinstance(given, list) else values[0]
 
 
-def _side(item: Any, words: dict[str, str]) -> str | None:
+def _side(item: Any, words: dict[str, str | None]) -> str | None:
     """Nothing, and a gap in a history, stay what they are; what is no item is refused where items are read."""
     return item if item is None or item == "" else words.get(str(item), _UNKNOWN)
 
 
 def catalogue_of(encoder: Encoder, features: dict[str, dict[str, Any]], data_dir: Path) -> Catalogue:
-    """The side fields of a data set that was built in-process.
+    """The side fields of a data set that was built in-process; the log says of how many items they are not known.
 
     A behaviour's fields are those of a target item where they share its vocabularies.
 
@@ -75,7 +105,7 @@ def catalogue_of(encoder: Encoder, features: dict[str, dict[str, Any]], data_dir
         and source_of(column) == column["name"]
     }
     splits = [load_split(file) for file in sorted((data_dir / "encoded").glob("*.npz"))]
-    words: dict[str, dict[str, str]] = {}
+    words: dict[str, dict[str, str | None]] = {}
     fields: dict[str, Sides] = {}
     for table in encoder.tables:
         for names in tuples_of([name for name in table if name in plain], features):
@@ -84,14 +114,18 @@ def catalogue_of(encoder: Encoder, features: dict[str, dict[str, Any]], data_dir
             if not names or item != roots[0]:
                 continue
             for name, side in zip(names[1:], roots[1:], strict=True):
-                if side in sides and (of := _sides(encoder, splits, {item: names[0], side: name})):
+                if side not in sides:
+                    continue
+                of = _sides(encoder, splits, {item: names[0], side: name})
+                if of:
                     words[side] = of
                     fields |= {side: Sides(item, side), name: Sides(names[0], side)}
+                _say_what_is_not_known(side, name, of, len(encoder.vocabularies[item].keys() - {"__PAD__", _UNKNOWN}))
     return Catalogue(words, fields)
 
 
-def _sides(encoder: Encoder, splits: list[EncodedSplit], histories: dict[str, str]) -> dict[str, str]:
-    """Item -> its value; nothing where an item has two, or no splits are given.
+def _sides(encoder: Encoder, splits: list[EncodedSplit], histories: dict[str, str]) -> dict[str, str | None]:
+    """Item -> its value, None where it has several; nothing where no item has one alone, or no splits are given.
 
     Args:
         histories: item field and side field -> the sequence of each.
@@ -103,10 +137,29 @@ def _sides(encoder: Encoder, splits: list[EncodedSplit], histories: dict[str, st
     for split in splits:
         table = next(table for table in split.tables if histories[item] in table.columns)
         pairs.append({name: np.asarray(table.columns[history]) for name, history in histories.items()})
-    vocabulary = encoder.vocabularies[item]
-    known = (pl.col(item) != 0) & (pl.col(item) != vocabulary[_UNKNOWN])
+    known = pl.all_horizontal(
+        (pl.col(name) != 0) & (pl.col(name) != encoder.vocabularies[name][_UNKNOWN]) for name in histories
+    )
     distinct = pl.concat([pl.DataFrame(each).filter(known).unique() for each in pairs]).unique()
-    if distinct[item].n_unique() < distinct.height:
+    of_items = distinct.group_by(item).agg(pl.col(side).first(), several=pl.len() > 1).sort(item)
+    if of_items["several"].all():
         return {}
     items, values = ({i: word for word, i in encoder.vocabularies[name].items()} for name in (item, side))
-    return {items[i]: values[j] for i, j in distinct.sort(item).rows()}
+    return {items[i]: None if several else values[j] for i, j, several in of_items.rows()}
+
+
+def _say_what_is_not_known(side: str, history: str, of: dict[str, str | None], items: int) -> None:
+    several = sorted(item for item, word in of.items() if word is None)
+    if not of:
+        logging.warning(f"the catalogue has {side} of no item: requests must hold {side} and {history}")
+    if several:
+        named = f"{', '.join(several[:3])}{', ...' * (len(several) > 3)}"
+        logging.warning(
+            f"the catalogue lacks {side} of {len(several)} of {items} items, which have several values in the data set "
+            f"({named}): requests with such items must hold {side} and {history}"
+        )
+    if of and items > len(of):
+        logging.warning(
+            f"the catalogue lacks {side} of {items - len(of)} of {items} items, which have no value in the data set: "
+            "where requests leave it out, it counts as unknown"
+        )

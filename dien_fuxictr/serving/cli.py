@@ -14,9 +14,10 @@ from dien_fuxictr.experiment.options import add_experiment_options
 from .bundle import open_bundle
 from .examples import users_of_test
 from .export.files import FORMS, check_file, export
+from .hold import Hold
 from .manifest import read_manifest
 from .packages import import_server
-from .port import LOCAL
+from .port import LOCAL, listen
 from .request import Limits
 from .settings import Settings
 from .worker import serve_alone
@@ -30,17 +31,20 @@ examples:
   run_serve.py --workers 4                                four processes, each answers on a core of its own
   run_serve.py --engine ray --workers 2 --max-workers 8   replicas on Ray Serve, as many as the load needs
   curl http://127.0.0.1:8080/v1/model                     what is served, and an example request
+  run_serve.py --expid DIEN_amazon --publish              after another training: running servers take up its checkpoint
   run_serve.py --expid DIEN_amazon --export onnx DIEN.onnx   a file for ONNX Runtime instead of a server
   ln -sfn new current.tmp && mv -T current.tmp current    another bundle, of a server with --bundle current: within 2 s
 
 files (model_root and dataset_id of the configuration, ID the experiment id):
-  <model_root>/<dataset_id>/ID.bundle/                    all that serving needs; replaced at every start with --expid
+  <model_root>/<dataset_id>/ID.bundle/                    all that serving needs; written at a start with --expid.
+                                                          While servers answer with another model: by --publish alone
   FILE of --export                                        replaced where it exists
 
-exit code: 0 after SIGTERM or Ctrl-C, when what was in flight is answered, and after --export; 2 bad input (one line
-on stderr)
+exit code: 0 after SIGTERM or Ctrl-C, when what was in flight is answered, and after --export and --publish; 2 bad
+input (one line on stderr)
 SIGHUP: look at once whether there is another bundle
 """
+_OF_PUBLISH = ("expid", "config", "settings", "examples", "publish", "allow_unfinished")
 _OF_EXPORT = ("expid", "config", "settings", "bundle", "examples", "export", "allow_unfinished")
 
 
@@ -71,6 +75,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--allow-unfinished",
         action="store_true",
         help="take the checkpoint of a training that runs or was interrupted; by default it is refused",
+    )
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="write the bundle of --expid and end; servers that answer with the earlier bundle take up this one",
     )
     parser.add_argument(
         "--export",
@@ -118,9 +127,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.export:
         if options.export[0] not in FORMS:
             parser.error(f"--export {options.export[0]} is unknown; allowed: {', '.join(FORMS)}")
-        for name, value in vars(options).items():
-            if name not in _OF_EXPORT and value != parser.get_default(name):
-                parser.error(f"--{name.replace('_', '-')} goes with a server, not with --export")
+        _require_only(_OF_EXPORT, "--export", options, parser)
+    if options.publish:
+        _require_only(_OF_PUBLISH, "--publish", options, parser)
     if options.bundle and options.settings:
         parser.error("--set, --data-root and --model-root go with an experiment, not with --bundle")
     if options.bundle and options.allow_unfinished:
@@ -136,6 +145,14 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def _require_only(
+    names: tuple[str, ...], mode: str, options: argparse.Namespace, parser: argparse.ArgumentParser
+) -> None:
+    for name, value in vars(options).items():
+        if name not in names and value != parser.get_default(name):
+            parser.error(f"--{name.replace('_', '-')} cannot be combined with {mode}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal comes, or export.
 
@@ -148,6 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     if options.export:
         return exit_code(lambda: _export(options), "interrupted; nothing was written")
+    if options.publish:
+        return exit_code(lambda: _publish(options), "interrupted; nothing was written")
     return exit_code(lambda: _run(options), "interrupted; nothing was served")
 
 
@@ -166,13 +185,24 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
+def _publish(options: argparse.Namespace) -> int:
+    experiment = _experiment(options)
+    folder, digest = _write(experiment, options)
+    print(f"{experiment.expid}, model {digest}: {folder}")
+    return 0
+
+
 def _run(options: argparse.Namespace) -> int:
     import_server()
-    gpu = device_index(options.gpu)  # before the bundle is written
     from .supervisor import become_supervisor
 
-    folder = options.bundle or _bundle_of(options)
+    gpu = device_index(options.gpu)
+    listen(options.host, options.port).close()  # taken: before a bundle is written
+    folder = options.bundle or _write(_experiment(options), options)[0]
     read_manifest(folder)
+    hold = Hold(folder)
+    if not options.bundle:
+        hold.renew()  # until this process ends: what it wrote is not replaced before the servers hold it
     settings = Settings(
         bundle=str(folder),
         gpu=gpu,
@@ -199,11 +229,9 @@ def _experiment(options: argparse.Namespace) -> Experiment:
     return experiment
 
 
-def _bundle_of(options: argparse.Namespace) -> Path:
-    experiment = _experiment(options)
+def _write(experiment: Experiment, options: argparse.Namespace) -> tuple[Path, str]:
     folder = experiment.folder / f"{experiment.expid}.bundle"
-    write_bundle(experiment, folder, users_of_test(experiment, options.examples))
-    return folder
+    return folder, write_bundle(experiment, folder, users_of_test(experiment, options.examples), options.publish)
 
 
 def _positive(text: str) -> int:

@@ -5,7 +5,8 @@ from pathlib import Path
 from fuxictr.features import FeatureMap
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.encoding.encoder import Encoder
+from dien_fuxictr.dataset.encoding.encoder import FILE_NAME, Encoder
+from dien_fuxictr.dataset.encoding.schema import COLUMN
 
 
 def check_fit(encoder: Encoder, feature_map: FeatureMap, folder: Path) -> None:
@@ -14,6 +15,15 @@ def check_fit(encoder: Encoder, feature_map: FeatureMap, folder: Path) -> None:
     Raises:
         UserError: a feature that the encoder lacks, or makes otherwise.
     """
+    for column in encoder.columns:
+        own = {key: value for key, value in column.items() if key not in ("vocabulary", "statistics")}
+        COLUMN.check(own, lambda _, name=column["name"]: f"column {name} of {folder / FILE_NAME}")
+        column |= own
+        if column["type"] in ("categorical", "sequence") and "vocabulary" not in column:
+            raise UserError(f"bundle {folder} does not fit itself: {column['name']} has no vocabulary in encoder.json")
+    for name, ids in encoder.vocabularies.items():
+        if not all(type(i) is int and i >= 0 for i in ids.values()):
+            raise UserError(f"bundle {folder}: ids of vocabulary {name} in encoder.json must be whole numbers from 0")
     columns = {column["name"]: column for column in encoder.columns}
     for name, feature in feature_map.features.items():
         if feature["type"] == "meta":
@@ -29,7 +39,7 @@ def check_fit(encoder: Encoder, feature_map: FeatureMap, folder: Path) -> None:
                 )
         if "vocabulary" in column:
             largest = max(encoder.vocabularies[column["vocabulary"]].values())
-            if largest >= feature["vocab_size"]:
+            if largest + 1 != feature["vocab_size"]:
                 raise UserError(
                     f"bundle {folder} does not fit itself: {name} has ids up to {largest} in encoder.json, "
                     f"{feature['vocab_size']} ids in feature_map.json"

@@ -32,7 +32,7 @@ def read_manifest(folder: Path) -> Manifest:
     """The digests of a bundle, all of whose files are as they were written.
 
     Raises:
-        UserError: it is no bundle, of another version, or a file is missing or another one.
+        UserError: it is no bundle, of another version, a file is missing or another one, or there are further files.
     """
     file = folder / MANIFEST
     if not file.is_file():
@@ -46,8 +46,12 @@ def read_manifest(folder: Path) -> Manifest:
         raise UserError(f"bundle {folder} has format {form}, this version reads {_FORMAT}")
     if _together(digests) != together:
         raise UserError(f"bundle {folder}: {MANIFEST} is damaged: its digest is not that of its files")
+    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    found = {path.relative_to(folder).as_posix() for path in paths}
+    if further := sorted(found - digests.keys() - {MANIFEST}):
+        raise UserError(f"bundle {folder} holds {further[0]}, which its {MANIFEST} does not name; remove the file")
     for name, expected in digests.items():
-        if not (folder / name).is_file():
+        if name not in found or not (folder / name).is_file():
             raise UserError(f"bundle {folder} lacks {name}")
         if digest(folder / name) != expected:
             raise UserError(f"bundle {folder}: {name} is not what was written")

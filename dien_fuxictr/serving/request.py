@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from dien_fuxictr.common.names import nearest
-from dien_fuxictr.dataset.encoding.online import FieldError, OnlineEncoder
+from dien_fuxictr.dataset.encoding.online import FieldError, OnlineEncoder, TooMany
+from dien_fuxictr.dataset.encoding.reading import source_of
 
 from .bundle import Bundle
 
@@ -42,6 +43,7 @@ class Inputs:
         count: N.
         ids: column -> how many ids were looked up.
         unknown: column -> how many of them are out of the vocabulary.
+        are_unknown: column, of those with unknown ids -> which ids are, (1,), (N,) or (T,) bool.
     """
 
     user: dict[str, np.ndarray]
@@ -49,6 +51,7 @@ class Inputs:
     count: int
     ids: dict[str, int]
     unknown: dict[str, int]
+    are_unknown: dict[str, np.ndarray]
 
 
 class RequestReader:
@@ -62,6 +65,11 @@ class RequestReader:
     def __init__(self, bundle: Bundle, limits: Limits) -> None:
         self.online = OnlineEncoder(bundle.encoder)
         self._limits, self._catalogue = limits, bundle.catalogue
+        field_of = {column["name"]: source_of(column) for column in bundle.encoder.columns}
+        self._aligned = [
+            {field: [name for name in table if field_of[name] == field] for field in map(field_of.__getitem__, table)}
+            for table in bundle.encoder.tables
+        ]
         self._features = bundle.model.feature_map.features
         self._trim = bundle.params.get("trim_histories", True)
         self._known_fields = self.online.scalars.keys() | self.online.sequences.keys()
@@ -80,13 +88,16 @@ class RequestReader:
                 for field in filter(self.online.scalars.__contains__, values):
                     arrays[part] |= self.online.encode_scalars(field, values[field])
         with _within(USER):
-            histories = self.online.encode_histories(user)
-        ids, unknown = {}, {}
+            histories = self.online.encode_histories(user, self._limits.behaviours)
+        ids, unknown, are_unknown = {}, {}, {}
         for name, values in (arrays[USER] | arrays[CANDIDATES] | histories).items():
             if name in self.online.oov:
-                ids[name], unknown[name] = len(values), int(np.count_nonzero(values == self.online.oov[name]))
+                is_unknown = values == self.online.oov[name]
+                ids[name], unknown[name] = len(values), int(np.count_nonzero(is_unknown))
+                if unknown[name]:
+                    are_unknown[name] = is_unknown
         arrays[USER] |= {name: self._padded(name, values) for name, values in histories.items()}
-        return Inputs(arrays[USER], arrays[CANDIDATES], count, ids, unknown)
+        return Inputs(arrays[USER], arrays[CANDIDATES], count, ids, unknown, are_unknown)
 
     def places(self, request: Any) -> dict[str, np.ndarray]:
         """Where the steps of `read`'s sequences are in the request's lists: column -> (1, T), padded as they are.
@@ -97,6 +108,39 @@ class RequestReader:
         user, _, _ = self._parts(request)
         return {name: self._padded(name, places) for name, places in self.online.places(user).items()}
 
+    def unknown_fields(self, request: Any, inputs: Inputs) -> dict[str, Any]:
+        """How many fields of each part of a request the model does not know.
+
+        Args:
+            request: which `read` has taken.
+            inputs: what it has returned.
+
+        Returns:
+            `user`: of the user's features of one value. `candidates`: of each candidate. `behaviours`: first field of
+            the sequences that are aligned -> of each behaviour in the request's lists; 0 of one that the model does not
+            see.
+        """
+        online = self.online
+        of_user, of_candidates = 0, np.zeros(inputs.count, dtype=np.uint8)
+        for columns in online.scalars.values() if inputs.are_unknown else ():
+            masks = [inputs.are_unknown[name] for name in columns if name in inputs.are_unknown]
+            if masks and columns[0] in inputs.candidates:
+                of_candidates += np.logical_or.reduce(masks)
+            elif masks:
+                of_user += int(np.any(masks))
+        behaviours, places = {}, None
+        for fields in self._aligned:
+            counts = np.zeros(max(len(request[USER].get(field) or ()) for field in fields), dtype=np.uint8)
+            for columns in fields.values() if inputs.are_unknown else ():
+                is_unknown = np.zeros(len(counts), dtype=bool)
+                for name in filter(inputs.are_unknown.__contains__, columns):
+                    places = places or online.places(self._parts(request)[0])
+                    seen = places[name][inputs.are_unknown[name]]
+                    is_unknown[seen[seen >= 0]] = True
+                counts += is_unknown
+            behaviours[next(iter(fields))] = counts
+        return {"user": of_user, "candidates": of_candidates, "behaviours": behaviours}
+
     def _parts(self, request: Any) -> tuple[dict[str, Any], dict[str, list], int]:
         if not isinstance(request, dict):
             raise FieldError("request", f"must be an object with {USER} and {CANDIDATES}")
@@ -106,7 +150,7 @@ class RequestReader:
         for name in filterfalse((USER, CANDIDATES).__contains__, request):
             raise FieldError(name, f"is unknown; a request has {USER} and {CANDIDATES}")
         user, candidates = (self._known(part, request[part]) for part in (USER, CANDIDATES))
-        self._catalogue.complete(user, candidates)
+        self._catalogue.complete({USER: user, CANDIDATES: candidates})
         for field in self.online.sequences:
             self._check_history(field, user, candidates)
         count = self._count(candidates)
@@ -132,8 +176,6 @@ class RequestReader:
         value = user[field]
         if value is not None and not isinstance(value, list):
             raise FieldError(f"{USER}.{field}", "must be a list or null")
-        if value and len(value) > self._limits.behaviours:
-            raise FieldError(f"{USER}.{field}", f"has {len(value)} behaviours; at most {self._limits.behaviours}")
 
     def _count(self, candidates: dict[str, Any]) -> int:
         first = next(iter(candidates), None)
@@ -148,7 +190,7 @@ class RequestReader:
                 )
         count = len(candidates[first])
         if count > self._limits.candidates:
-            raise FieldError(f"{CANDIDATES}.{first}", f"has {count} candidates; at most {self._limits.candidates}")
+            raise TooMany(f"{CANDIDATES}.{first}", f"has {count} candidates; at most {self._limits.candidates}")
         return count
 
     def _padded(self, name: str, ids: np.ndarray) -> np.ndarray:
@@ -166,4 +208,4 @@ def _within(part: str) -> Iterator[None]:
     try:
         yield
     except FieldError as error:
-        raise FieldError(f"{part}.{error.field}", error.problem) from error
+        raise type(error)(f"{part}.{error.field}", error.problem) from error

@@ -1,14 +1,14 @@
 """One version of a model as a server has it: the bundle, what reads requests to it, what scores them."""
 
-from contextlib import suppress
 from typing import Any
 
 import orjson
 
-from dien_fuxictr.dataset.encoding.online import FieldError
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.encoding.online import FieldError, TooMany
 from dien_fuxictr.dataset.encoding.reading import source_of
 
-from .bundle import Bundle
+from .bundle import EXAMPLES, Bundle, fitting
 from .examples import made_request
 from .explain import MOST, explain
 from .metrics import Metrics
@@ -39,20 +39,25 @@ class Served:
 
     def __init__(self, bundle: Bundle, limits: Limits, metrics: Metrics) -> None:
         self._bundle, self._limits, self._metrics = bundle, limits, metrics
-        self._reader, self._score = RequestReader(bundle, limits), scorer_of(bundle.model)
-        for behaviours, candidates in _WARM_UP:
-            sizes = min(behaviours, limits.behaviours), min(candidates, limits.candidates)
-            self._score(self._reader.read(made_request(bundle.encoder, *sizes)))
+        with fitting(f"of model {bundle.digest}"):
+            self._reader, self._score = RequestReader(bundle, limits), scorer_of(bundle.model)
+            for behaviours, candidates in _WARM_UP:
+                sizes = min(behaviours, limits.behaviours), min(candidates, limits.candidates)
+                self._score(self._reader.read(made_request(bundle.encoder, *sizes)))
         self._example = self._working_example()
         self.digest, self.expid = bundle.digest, bundle.expid
 
-    def answer_one(self, body: bytes) -> bytes:
-        """The scores of one user's candidates; raises as `answer_batch`."""
-        (scores,) = self._scores([self._json(body)], [""])
-        return self._with_digest(scores)
+    def answer_one(self, body: bytes, unknown: bool = True) -> bytes:
+        """The scores of one user's candidates; as `answer_batch`."""
+        scores, of_each = self._scores([self._json(body)], [""], unknown)
+        return self._with_digest(scores[0], **{key: value for key, (value,) in of_each.items()})
 
-    def answer_batch(self, body: bytes) -> bytes:
+    def answer_batch(self, body: bytes, unknown: bool = True) -> bytes:
         """The scores of several users, each with candidates of his own.
+
+        Args:
+            body: JSON.
+            unknown: say, too, what `RequestReader.unknown_fields` says.
 
         Raises:
             Malformed: the body is no JSON.
@@ -61,17 +66,20 @@ class Served:
         batch = self._json(body)
         if not isinstance(batch, dict) or batch.keys() != {BATCH} or not isinstance(batch[BATCH], list):
             raise FieldError("batch", f"must be an object with {BATCH}, a list of requests, and nothing else")
-        return self._with_digest(self._scores(batch[BATCH], [f"{BATCH}[{i}]." for i in range(len(batch[BATCH]))]))
+        names = [f"{BATCH}[{i}]." for i in range(len(batch[BATCH]))]
+        scores, of_each = self._scores(batch[BATCH], names, unknown)
+        return self._with_digest(scores, **of_each)
 
-    def answer_explained(self, body: bytes) -> bytes:
-        """The scores of one user's candidates and what they come from; raises as `answer_batch`."""
+    def answer_explained(self, body: bytes, unknown: bool = True) -> bytes:
+        """The scores of one user's candidates and what they come from; as `answer_batch`."""
         request = self._json(body)
         inputs = self._reader.read(request)
         if not 0 < inputs.count <= MOST:
             raise FieldError(CANDIDATES, f"have {inputs.count} to explain; it must be 1 to {MOST}")
         with self._metrics.stage("explain"):
             sequences = explain(self._bundle, inputs, self._reader.places(request))
-        return self._with_digest(self._score(inputs), sequences=sequences)
+        more = {"unknown": self._reader.unknown_fields(request, inputs)} if unknown else {}
+        return self._with_digest(self._score(inputs), **more, sequences=sequences)
 
     def examples(self) -> bytes:
         """The bundle's example users, the titles of their items, and the fields that an item has."""
@@ -109,15 +117,26 @@ class Served:
         )
 
     def _working_example(self) -> dict[str, Any]:
-        """A user of the test set whose request the limits admit, or else one that is made up."""
-        for example in self._bundle.examples:
-            with suppress(FieldError):
-                self._reader.read(example)
-                return example
-        return made_request(self._bundle.encoder, min(3, self._limits.behaviours), min(2, self._limits.candidates))
+        """A user of the test set whose request the limits admit, or else one that is made up.
 
-    def _scores(self, requests: list[Any], names: list[str]) -> list[Any]:
-        inputs, total = [], 0
+        Raises:
+            UserError: one of the bundle's examples is no request to its model.
+        """
+        working = []
+        for number, example in enumerate(self._bundle.examples):
+            try:
+                self._reader.read(example)
+                working.append(example)
+            except TooMany:
+                continue
+            except FieldError as error:
+                raise UserError(f"model {self._bundle.digest}: request {number} of its {EXAMPLES}: {error}") from error
+        made = made_request(self._bundle.encoder, min(3, self._limits.behaviours), min(2, self._limits.candidates))
+        return next(iter(working), made)
+
+    def _scores(self, requests: list[Any], names: list[str], unknown: bool) -> tuple[list[Any], dict[str, list[Any]]]:
+        """Scores of each request, and what else is said of each."""
+        inputs, total, more = [], 0, {}
         with self._metrics.stage("encode"):
             for request, name in zip(requests, names, strict=True):
                 try:
@@ -127,11 +146,13 @@ class Served:
                 total += inputs[-1].count
                 if total > self._limits.candidates:
                     raise FieldError(BATCH, f"have {total} candidates or more; at most {self._limits.candidates}")
+            if unknown:
+                more = {"unknown": list(map(self._reader.unknown_fields, requests, inputs))}
         with self._metrics.stage("model"):
             scores = [self._score(each) for each in inputs]
         for each in inputs:
             self._metrics.scored(each)
-        return scores
+        return scores, more
 
     def _json(self, body: bytes) -> Any:
         try:

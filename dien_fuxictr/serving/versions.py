@@ -86,6 +86,8 @@ class Versions:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _take(self, served: Served) -> None:
+        if self.current:
+            logging.warning(f"reloaded: {served.expid}, model {served.digest}, replaces model {self.current.digest}")
         self.current = served
         self._metrics.serves(served.digest, served.expid)
 

@@ -22,30 +22,40 @@ from dien_fuxictr.experiment.training import checkpoint
 from model_zoo.DIEN.src import DIEN
 from model_zoo.DIENLight.src import DIENLight
 
-from .bundle import ABOUT, CATALOGUE, CONFIG, EXAMPLES, TITLES, WEIGHTS, distinct_weights
+from .bundle import (
+    ABOUT,
+    CATALOGUE,
+    CONFIG,
+    EXAMPLES,
+    FEATURE_MAP,
+    FEATURE_VOCAB,
+    NO_KEYS,
+    TITLES,
+    WEIGHTS,
+    distinct_weights,
+)
 from .catalogue import catalogue_of
 from .examples import titles_in
-from .manifest import MANIFEST, write_manifest
+from .hold import unless_held
+from .manifest import MANIFEST, read_manifest, write_manifest
 from .packages import needed
 
-_PLACES = ("data_root", "model_root", "gpu", "build", "raw_from", "feature_cols", "label_col", "feature_config")
-_SPLITS = ("train_data", "valid_data", "test_data")
 
-
-def write_bundle(experiment: Experiment, folder: Path, examples: list[dict[str, Any]]) -> str:
+def write_bundle(experiment: Experiment, folder: Path, examples: list[dict[str, Any]], publish: bool = False) -> str:
     """Write the bundle of an experiment's best checkpoint.
 
     Args:
         experiment: that has one.
-        folder: of the bundle; an earlier one there is replaced.
+        folder: of the bundle; an earlier one there is replaced, but for one with the same content, which stays.
         examples: requests to keep in it.
+        publish: replace a bundle that running servers hold, too; they take up the new one.
 
     Returns:
         Its digest.
 
     Raises:
         UserError: no checkpoint; a model of a FuxiCTR checkout, whose code a bundle does not hold; a data set without
-            a fitted encoder; `folder` cannot be written, or is something else.
+            a fitted encoder; `folder` cannot be written, is something else, or running servers hold it.
     """
     if experiment.params.get("zoo"):
         raise UserError(
@@ -57,15 +67,34 @@ def write_bundle(experiment: Experiment, folder: Path, examples: list[dict[str, 
     experiment.load()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as parent:
+        # On NFS a file that a server of this machine holds stays in its folder until the server lets go of it.
+        with tempfile.TemporaryDirectory(
+            prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True
+        ) as parent:
             new, old = Path(parent, "new"), Path(parent, "old")
             new.mkdir()
             _write(experiment, new, examples)
             digest = write_manifest(new)
-            _replace(folder, new, old)
+            with unless_held(folder) as is_free:
+                earlier = _digest_of(folder)
+                if earlier == digest:
+                    return digest
+                if not (is_free or publish):
+                    raise UserError(
+                        f"bundle {folder} is in use: running servers answer with model {earlier}, the checkpoint is "
+                        f"model {digest}; --publish makes these servers take up the checkpoint"
+                    )
+                _replace(folder, new, old)
     except OSError as error:
         raise UserError(f"cannot write bundle {folder}: {error.strerror or error}") from error
     return digest
+
+
+def _digest_of(folder: Path) -> str:
+    try:
+        return read_manifest(folder).digest
+    except UserError:
+        return "(damaged)"
 
 
 def _replace(folder: Path, new: Path, old: Path) -> None:
@@ -94,7 +123,7 @@ def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]])
     _write_json(folder / "encoded" / "layout.json", {"tables": encoder.tables})
 
     config = deepcopy(experiment.config.params)  # once it is prepared, the experiment's own have a loader's class
-    kept = {key: value for key, value in config.items() if key not in (*_PLACES, *_SPLITS)}
+    kept = {key: value for key, value in config.items() if key not in NO_KEYS}
     kind, weights = type(model), model.state_dict()
     if isinstance(model, DIENLight):
         of_booster = constructor_keys(kind) - constructor_keys(DIEN)
@@ -115,10 +144,10 @@ def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]])
 
 def _copy_features(data_dir: Path, folder: Path) -> None:
     """The feature map, and what the zoo reads where it builds pretrained embeddings."""
-    feature_map = json.loads((data_dir / "feature_map.json").read_text(encoding="utf-8"))
+    feature_map = json.loads((data_dir / FEATURE_MAP).read_text(encoding="utf-8"))
     specs = [spec for entry in feature_map["features"] for spec in entry.values()]
     pretrained = [spec["pretrained_emb"] for spec in specs if "pretrained_emb" in spec]
-    for name in ["feature_map.json", *(["feature_vocab.json", *pretrained] if pretrained else [])]:
+    for name in [FEATURE_MAP, *([FEATURE_VOCAB, *pretrained] if pretrained else [])]:
         shutil.copyfile(data_dir / name, folder / name)
 
 

@@ -60,6 +60,35 @@ def test_scores_of_several_users(client: Client, opened: Bundle) -> None:
     assert client.post("/v1/score:batch", {"requests": []}).json["scores"] == []
 
 
+@pytest.mark.parametrize("path", ["/v1/score", "/v1/explain"])
+def test_what_is_unknown_is_said(path: str, client: Client, request_: dict[str, Any]) -> None:
+    assert client.post(path, request_).json["unknown"] == {
+        "user": 0,
+        "candidates": [0, 0, 0],
+        "behaviours": {"item_history": [0, 0, 0, 0, 0]},
+    }
+    request_["candidates"]["item_id"][1] = request_["user"]["item_history"][2] = "new"
+    reply = client.post(path, request_)
+    assert reply.json["unknown"]["candidates"] == [0, 1, 0]
+    assert reply.json["unknown"]["behaviours"] == {"item_history": [0, 0, 1, 0, 0]}
+    assert client.post(f"{path}?unknown=1", request_).body == reply.body
+    without = client.post(f"{path}?unknown=0", request_).json
+    assert without == {key: value for key, value in reply.json.items() if key != "unknown"}
+
+
+def test_what_is_unknown_of_several_users(client: Client, request_: dict[str, Any]) -> None:
+    other = {"user": {"item_history": ["new"]}, "candidates": {"item_id": ["new"]}}
+    reply = client.post("/v1/score:batch", {"requests": [request_, other]})
+    assert [each["candidates"] for each in reply.json["unknown"]] == [[0, 0, 0], [2]]
+    assert "unknown" not in client.post("/v1/score:batch?unknown=0", {"requests": [request_]}).json
+
+
+@pytest.mark.parametrize("query", ["unknown=no", "unknown=", "unknown=0&unknown=1", "unknown=\xff"])
+def test_a_query_that_is_neither_0_nor_1(query: str, client: Client, request_: dict[str, Any]) -> None:
+    reply = client.post(f"/v1/score?{query}", request_)
+    assert reply.status == 400 and "in the query must be 0 or 1" in reply.json["error"]
+
+
 def test_no_candidates(client: Client, opened: Bundle) -> None:
     assert client.post("/v1/score", made_request(opened.encoder, 3, 0)).json["scores"] == []
 

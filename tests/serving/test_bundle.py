@@ -145,7 +145,7 @@ def change(bundle: Path, name: str, old: str, new: str) -> None:
         ("config.yaml", "gru_type: AUGRU", "gru_type: AIGRUX", "gru_type"),
         ("config.yaml", "embedding_dim: 18", "embedding_dim: 17", "does not fit the model"),
         ("config.yaml", "model: DIEN", "model: DIN", "attention_activation"),
-        ("about.json", '"metrics"', '"measures"', "does not fit itself: KeyError"),
+        ("about.json", '"metrics"', '"measures"', "metrics is missing in about.json of bundle"),
     ],
 )
 def test_parts_that_do_not_fit_each_other_are_refused(

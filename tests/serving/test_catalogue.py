@@ -82,6 +82,67 @@ def test_what_differs_for_one_item_is_no_side_field(tmp_path: Path) -> None:
     assert catalogue_of(encoder, features, tmp_path / "made") == Catalogue({}, {})
 
 
+def catalogue_with(rows: list[tuple[str, str | None, str, str]], folder: Path) -> tuple[Catalogue, Encoder]:
+    """Of a data set with these rows: item, category, history of items, of categories."""
+    names = ("item_id", "cate_id", "item_history", "cate_history")
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
+    frame = frame.with_columns(label=pl.int_range(pl.len()) % 2, user_id=pl.lit("u"))
+    (folder / "in").mkdir()
+    for split in ("train", "valid", "test"):
+        frame.write_csv(folder / "in" / f"{split}.csv")
+    columns = [
+        META,
+        categorical(["item_id", "cate_id"]),
+        sequence("item_history", share_embedding="item_id"),
+        sequence("cate_history", share_embedding="cate_id"),
+    ]
+    params = prepare_dataset(entry(folder / "in", folder, feature_cols=columns))
+    encoder = Encoder.load(folder / "made", params)
+    return catalogue_of(encoder, load_feature_map(params).features, folder / "made"), encoder
+
+
+ROWS = [("a", "x", "b^c", "y^x"), ("b", "y", "a", "x"), ("c", "x", "a^b", "x^y")]
+
+
+def test_a_row_without_a_category_loses_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    catalogue, _ = catalogue_with([*ROWS, ("a", None, "c^b^a", "x^y^")], tmp_path)
+    assert catalogue == Catalogue({"cate_id": {"a": "x", "b": "y", "c": "x"}}, FIELDS)
+    assert not [record for record in caplog.records if "catalogue" in record.message]
+
+
+def test_items_without_a_category_count_as_unknown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    catalogue, _ = catalogue_with([*ROWS, ("d", None, "d^b", "^y"), ("b", "y", "a^d", "x^")], tmp_path)
+    assert catalogue == Catalogue({"cate_id": {"a": "x", "b": "y", "c": "x"}}, FIELDS)
+    assert caplog.messages[-1] == (
+        "the catalogue lacks cate_id of 1 of 4 items, which have no value in the data set: where requests leave it "
+        "out, it counts as unknown"
+    )
+    parts = {"user": {"item_history": ["d", "a"]}, "candidates": {"item_id": ["b", "d"]}}
+    catalogue.complete(parts)
+    assert parts["user"]["cate_history"] == ["__OOV__", "x"] and parts["candidates"]["cate_id"] == ["y", "__OOV__"]
+
+
+def test_items_of_two_categories_need_theirs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    catalogue, _ = catalogue_with([*ROWS, ("b", "x", "a", "x")], tmp_path)
+    assert catalogue == Catalogue({"cate_id": {"a": "x", "b": None, "c": "x"}}, FIELDS)
+    assert caplog.messages[-1] == (
+        "the catalogue lacks cate_id of 1 of 3 items, which have several values in the data set (b): requests with "
+        "such items must hold cate_id and cate_history"
+    )
+    parts = {"user": {"item_history": ["a", None, "c"]}, "candidates": {"item_id": ["a", "new"]}}
+    catalogue.complete(parts)
+    assert parts["user"]["cate_history"] == ["x", None, "x"] and parts["candidates"]["cate_id"] == ["x", "__OOV__"]
+    for part, fields in (("user", {"item_history": ["a", "b"]}), ("candidates", {"item_id": ["b"]})):
+        with pytest.raises(FieldError, match=rf"^{part}.cate_.*: is missing, and item_.* 'b' has several values"):
+            catalogue.complete({part: fields})
+
+
+def test_a_field_that_no_item_determines(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    catalogue, _ = catalogue_with([(i, c, i, c) for i in "ab" for c in "xy"], tmp_path)
+    assert catalogue == Catalogue({}, {})
+    assert caplog.messages[-1] == "the catalogue has cate_id of no item: requests must hold cate_id and cate_history"
+
+
 def test_an_experiment_without_side_fields(experiment: Experiment) -> None:
     data_dir = Path(experiment.params["data_root"], "amazon")
     params = {**experiment.params, "group_id": None, "use_features": ["item_id", "item_history", "session_history"]}

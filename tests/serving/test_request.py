@@ -58,6 +58,38 @@ def test_inputs(reader: RequestReader, opened: Bundle) -> None:
     assert reader.read(request).unknown == inputs.unknown, "nothing is kept"
 
 
+def test_fields_that_are_unknown(reader: RequestReader, opened: Bundle) -> None:
+    items, categories = (
+        [token for token in opened.encoder.vocabularies[name] if not token.startswith("__")]
+        for name in ("item_id", "cate_id")
+    )
+    request = {
+        "user": {
+            "item_history": [items[0], None, "new", items[1], "new"],
+            "cate_history": [categories[0], None, "new", "new", categories[1]],
+        },
+        "candidates": {"item_id": [items[0], "new", items[1], None], "cate_id": [categories[0], "new", "x", "y"]},
+    }
+    told = reader.unknown_fields(request, reader.read(request))
+    assert told["user"] == 0 and told["candidates"].tolist() == [0, 2, 1, 2]
+    assert {name: counts.tolist() for name, counts in told["behaviours"].items()} == {"item_history": [0, 0, 2, 1, 1]}
+    request["user"]["cate_id"] = "new"
+    del request["candidates"]["cate_id"]
+    told = reader.unknown_fields(request, reader.read(request))
+    assert told["user"] == 1 and told["candidates"].tolist() == [0, 1, 0, 1]
+
+
+def test_behaviours_that_are_cut_are_not_unknown(opened: Bundle) -> None:
+    reader = RequestReader(opened, Limits())
+    request = {"user": {"item_history": ["new"] * 53}, "candidates": {"item_id": ["new"]}}
+    told = reader.unknown_fields(request, reader.read(request))
+    assert told["behaviours"]["item_history"].tolist() == [0] * 3 + [2] * 50, "the latest 50 are kept"
+    for nothing in (None, []):
+        request = {"user": {"item_history": nothing}, "candidates": {"item_id": []}}
+        told = reader.unknown_fields(request, reader.read(request))
+        assert told["candidates"].tolist() == told["behaviours"]["item_history"].tolist() == []
+
+
 @pytest.mark.parametrize("nothing", [None, [], [""]])
 def test_no_history(nothing: Any, reader: RequestReader) -> None:
     inputs = reader.read({**REQUEST, "user": {"item_history": nothing, "cate_history": nothing}})
@@ -110,6 +142,12 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("user.item_history", ["a", 1.5], "user.item_history: must hold text or whole numbers, has 1.5"),
         ("user.item_history", ["a"], "user.cate_history: 2 behaviours, but item_history has 1; they are aligned"),
         ("user.item_history", ["a"] * 61, "user.item_history: has 61 behaviours; at most 60"),
+        (
+            "user.item_history",
+            ["^".join("a" * 30), "^".join("b" * 31)],
+            "user.item_history: has 61 behaviours; at most 60",
+        ),
+        ("user.item_history", ["^" * 1_900_000], "user.item_history: has 1900001 behaviours; at most 60"),
         ("user.item_histroy", [], "user.item_histroy: is no feature of the model; there are item_history"),
         ("user.item_id", "a", "user.item_id: is in candidates too; it belongs into one of them"),
         ("candidates.cate_history", [], "candidates.cate_history: is a sequence; it belongs into user"),

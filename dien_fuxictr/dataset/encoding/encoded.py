@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.names import require_name
 
 from .raw import RawHistory
 
@@ -167,7 +168,10 @@ def save_splits(
 
 def load_layout(folder: Path) -> dict:
     """`tables` (aligned sequence columns), `padding` a column, `truncated` rows a column."""
-    return json.loads((folder / LAYOUT).read_text())
+    layout = json.loads((folder / LAYOUT).read_text())
+    for name in (name for table in layout.get("tables", []) for name in table):
+        require_name(f"sequence in {folder / LAYOUT}", name)  # a file is called by it
+    return layout
 
 
 def load_split(path: Path) -> EncodedSplit:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.names import require_name
 
 from ..samples.columns import Roles, history_of
 from ..samples.disk import Disk, chunks
@@ -196,6 +197,8 @@ class FlatSplit:
         """Map a split: `encoded/rows_<split>.bin`."""
         disk, split = Disk(path.parent), path.stem.removeprefix("rows_")
         layout = json.loads((path.parent / LAYOUT).read_text())
+        for name in (*layout[COLUMN], *layout[COLUMN].values()):
+            require_name(f"column in {path.parent / LAYOUT}", name)  # files are called by it
         layout.setdefault(SHARED, [name for name, source in layout[COLUMN].items() if source == "user_id"])
         kinds = {name: np.int8 if source in TOKENS else np.int32 for name, source in layout[COLUMN].items()}
         looked = {

@@ -24,7 +24,7 @@ _KINDS: dict[str, Any] = {
     "fill_na": str | int | float,
     "min_categr_count": whole(0),
     "num_buckets": whole(1),
-    "vocab_size": whole(1),
+    "vocab_size": whole(1, 2**31 - 1),
     "remap": bool,
     "preprocess": str,
     "normalizer": Literal["StandardScaler", "MinMaxScaler"],
@@ -47,6 +47,28 @@ SPEC = _column("name")
 """The keys of `feature_specs`, which change those of columns."""
 LABEL = _column("name", "dtype")
 """The keys of a label."""
+
+
+_STORED = ("type", "vocab_size", "max_len", "embedding_dim", "emb_output_dim", "pretrain_dim")
+_FEATURE = Contract({key: [_KINDS[key]] for key in _STORED}, ["type"])
+
+
+def check_stored(name: str, spec: dict[str, Any], file: Path) -> None:
+    """Check the sizes of a feature of a data set, and the file of its pretrained embedding, which is beside `file`.
+
+    Args:
+        name: of the feature.
+        spec: what `file` says of it.
+        file: feature_map.json.
+
+    Raises:
+        UserError: a size that is not allowed, or a file elsewhere.
+    """
+    place = f"feature {name} of {file}"
+    _FEATURE.check({key: spec[key] for key in _FEATURE.keys & spec.keys()}, lambda _: place)
+    pretrained = spec.get("pretrained_emb", "")
+    if Path(pretrained).name != pretrained:
+        raise UserError(f"pretrained_emb = {pretrained!r} in {place} must be the name of a file in the same folder")
 
 
 def check_mappings(contract: Contract, columns: Any, where: str) -> list[str]:

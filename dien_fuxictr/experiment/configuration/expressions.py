@@ -5,6 +5,7 @@ which must be one of three names (`dataset.encoding.schema`).
 """
 
 import ast
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,6 +16,10 @@ from dien_fuxictr.common.errors import UserError
 
 ENCODERS = "layers.NAME(...) or nn.NAME(...), a layer of fuxictr.pytorch.layers or torch.nn with plain arguments"
 INITIALIZERS = "nn.init.NAME or partial(nn.init.NAME, ...) with plain arguments"
+
+
+_OF_EMBEDDINGS = {"feature_map", "embedding_initializer"}
+"""Parameters of layers that are no encoder of one feature; the zoo evaluates text that it is given for the latter."""
 
 
 def check_expressions(params: dict[str, Any], where: Callable[[str], str]) -> None:
@@ -64,7 +69,12 @@ def _is_layer(text: str) -> bool:
         return False
     module = {"layers": layers, "nn": nn}.get(call.func.value.id) if isinstance(call.func.value, ast.Name) else None
     layer = getattr(module, call.func.attr, None)
-    return isinstance(layer, type) and issubclass(layer, nn.Module) and _has_plain_arguments(call)
+    return (
+        isinstance(layer, type)
+        and issubclass(layer, nn.Module)
+        and _OF_EMBEDDINGS.isdisjoint(inspect.signature(layer).parameters)
+        and _has_plain_arguments(call)
+    )
 
 
 def _is_initializer(text: str) -> bool:

@@ -3,7 +3,7 @@ const ROWS = 200; // of the ranking
 const $ = (id) => document.getElementById(id);
 
 const page = { model: undefined, examples: [], titles: {}, itemFields: [] };
-const shown = { request: undefined, scored: undefined, scores: [], chosen: new Map(), asked: 0, step: undefined };
+const shown = { request: undefined, scored: undefined, scores: [], unknown: undefined, chosen: new Map(), asked: 0, step: undefined };
 
 class Refused extends Error {}
 
@@ -75,14 +75,29 @@ function withAllItems(request) {
 async function score(request) {
   const asked = ++shown.asked;
   const scored = $("all").checked ? withAllItems(request) : request;
-  const { scores } = await ask("v1/score", scored);
+  const { scores, unknown } = await ask("v1/score", scored);
   if (asked !== shown.asked) return;
   const order = [...scores.keys()].sort((a, b) => scores[b] - scores[a]);
-  Object.assign(shown, { request, scored, scores, order, step: undefined });
+  Object.assign(shown, { request, scored, scores, unknown, order, step: undefined });
   const [best, middle, last] = [order[0], order[(order.length - 1) >> 1], order.at(-1)];
   shown.chosen = new Map([...new Set(order.length ? [best, middle, last] : [])].map((row, slot) => [row, slot]));
+  $("unknown").textContent = summary(unknown);
   rank();
   await explain();
+}
+
+const fieldsUnknown = (count) => `${plural(count, "field")} unknown to the model`;
+
+/** A mark beside a candidate or a behaviour of which training has not seen all. */
+const mark = (count) => (count ? [make("span", { class: "unknown", text: `${count} unknown`, title: fieldsUnknown(count) })] : []);
+
+/** What of the request the model does not know, in one line. */
+function summary({ user, candidates, behaviours }) {
+  const some = (counts) => counts.filter((count) => count > 0).length;
+  const steps = Object.values(behaviours).map(some).reduce((sum, count) => sum + count, 0);
+  const parts = [some(candidates) && plural(some(candidates), "candidate"), steps && plural(steps, "behaviour")].filter(Boolean);
+  const said = parts.length ? [`Training has not seen all values of ${parts.join(" and ")}: what is new scores as any unknown value.`] : [];
+  return [...(user ? [`Of the user ${fieldsUnknown(user)}.`] : []), ...said].join(" ");
 }
 
 function rank() {
@@ -93,7 +108,7 @@ function rank() {
     const bar = make("span", { class: "bar" });
     bar.style.width = `${(100 * scores[row]) / highest}%`;
     const button = make("button", { "aria-pressed": String(slot !== undefined), click: (event) => (event.stopPropagation(), choose(row)) });
-    button.append(letter(slot), make("span", { text: candidateName(row) }));
+    button.append(letter(slot), make("span", { text: candidateName(row) }), ...mark(shown.unknown.candidates[row]));
     const value = make("td", { class: "number", text: scores[row].toFixed(4) }, bar);
     return make("tr", { "data-slot": slot, click: () => choose(row) }, make("td", { text: place + 1 }), make("td", {}, button), value);
   });
@@ -130,6 +145,9 @@ async function explain() {
   $("sequences").replaceChildren(...sequences.map((sequence) => sequenceSection(sequence, slots, rows.map(candidateName), sequences.length > 1)));
 }
 
+/** Of each behaviour of a sequence, how many fields are unknown. */
+const unknownIn = (fields) => Object.entries(shown.unknown.behaviours).find(([name]) => fields.includes(name))?.[1] ?? [];
+
 function sequenceSection(sequence, slots, compared, several) {
   const { fields, seen, attention, movement, path } = sequence;
   const { user } = shown.scored;
@@ -139,7 +157,7 @@ function sequenceSection(sequence, slots, compared, several) {
   const said = `${plural(count, "behaviour")}${cut ? `, of which the model does not see ${cut}: cut, or gaps` : ""}.`;
   const section = make("section", {}, heading, make("p", { class: "hint", text: said }));
   const names = (place) => (place < 0 ? "nothing" : namesOf(user, fields.slice(0, 2), place).join(" · "));
-  const history = historyTable(sequence, slots, count, names);
+  const history = historyTable(sequence, slots, count, names, unknownIn(fields));
   if (!movement) {
     section.append(make("p", { text: "This model has no interests that evolve: there are its scores only." }), history.element);
     return section;
@@ -172,7 +190,7 @@ function sequenceSection(sequence, slots, compared, several) {
     });
     readout.replaceChildren(make("strong", { text: `${step + 1} of ${seen.length}: ${name}` }), make("dl", {}, ...values));
     for (const each of figures) each.redraw();
-    history.mark(step);
+    history.choose(step);
   }
   slider.addEventListener("input", () => move(Number(slider.value) - 1));
   section.append(make("div", { class: "charts" }, ...figures.map(({ element }) => element)), slider, readout, history.element);
@@ -181,7 +199,7 @@ function sequenceSection(sequence, slots, compared, several) {
 }
 
 /** All behaviours of the request, the oldest on top, each with its attention, or with how far it moves the state. */
-function historyTable({ seen, attention, movement }, slots, count, names) {
+function historyTable({ seen, attention, movement }, slots, count, names, unknown) {
   const values = attention ?? movement ?? [];
   const compared = movement ? slots : [];
   const highest = Math.max(...values.flat().map(Math.abs)) || 1;
@@ -194,20 +212,20 @@ function historyTable({ seen, attention, movement }, slots, count, names) {
       cell.style.setProperty("--share", Math.abs(values[row][step]) / highest);
       return cell;
     });
-    return make("tr", { class: step === undefined ? "cut" : "" }, make("td", { text: step === undefined ? "" : step + 1 }), make("th", { scope: "row", text: names(place) }), ...cells);
+    return make("tr", { class: step === undefined ? "cut" : "" }, make("td", { text: step === undefined ? "" : step + 1 }), make("th", { scope: "row" }, names(place), " ", ...mark(unknown[place])), ...cells);
   });
   const heads = compared.map((slot) => make("th", { scope: "col", class: "number", "data-slot": slot }, letter(slot)));
   const caption = attention ? "behaviour, its attention" : movement ? "behaviour, its movement" : "behaviour";
   const head = make("tr", {}, make("th", { scope: "col", text: "#" }), make("th", { scope: "col", text: caption }), ...heads);
   const table = make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
   const element = make("div", { class: "scroll history", tabindex: 0, role: "region", "aria-label": "History" }, table);
-  const mark = (step) => {
+  const choose = (step) => {
     for (const row of rows) row.classList.remove("chosen");
     const row = rows[seen[step]];
     row?.classList.add("chosen");
     requestAnimationFrame(() => (element.scrollTop = (row?.offsetTop ?? 0) - element.clientHeight / 2));
   };
-  return { element, mark };
+  return { element, choose };
 }
 
 function userButton(request, name, latest) {

@@ -23,6 +23,10 @@ ATTACKS = [
     "nn.Identity(); 1",
     "nn.Idenity()",
     "layers.get_activation('x')",
+    """layers.FeatureEmbedding(0, 4, "open('owned', 'w')")""",
+    """layers.FeatureEmbeddingDict(0, 4, embedding_initializer="open('owned', 'w')")""",
+    """layers.PretrainedEmbedding("a", {}, "p", "v", 4, 4, "init", "open('owned', 'w')")""",
+    "layers.LogisticRegression(0)",
     "nn.Linear(" * 3000,
     "",
 ]

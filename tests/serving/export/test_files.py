@@ -222,8 +222,8 @@ def test_onnxscript_is_missing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     ("arguments", "message"),
     [
         (["csv", "x.csv"], "--export csv is unknown; allowed: onnx, torch"),
-        (["onnx", "x.onnx", "--port", "1"], "--port goes with a server, not with --export"),
-        (["onnx", "x.onnx", "--max-body", "1"], "--max-body goes with a server, not with --export"),
+        (["onnx", "x.onnx", "--port", "1"], "--port cannot be combined with --export"),
+        (["onnx", "x.onnx", "--max-body", "1"], "--max-body cannot be combined with --export"),
         (["onnx"], "expected 2 arguments"),
     ],
 )
