@@ -83,7 +83,8 @@ def apply_build(params: dict, rows: Path, out: Path, verbose: bool = True) -> No
     joined = {name: splitters.get(name, SPLITTER) for name in behaviours.columns if name.endswith("_history")}
     histories = behaviours.select(*joined)
     if not is_parquet:
-        used = coverage(*(samples[name].to_numpy() for name in RANGE), behaviours.height) > 0
+        start, length = (samples[name].to_numpy() for name in RANGE)
+        used = coverage(start, length, behaviours.height) > 0
         require_splittable(histories.filter(used), joined, options, "--out FILE.parquet")
     taken = [name for name in raw.columns if name in (*samples.columns, *histories.columns)]
     if clashing := [name for name in taken if names_of(options).get(name) != name]:

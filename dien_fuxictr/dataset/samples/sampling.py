@@ -47,7 +47,8 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
     for number, name in enumerate(SPLITS):
         rows = np.flatnonzero(split == number)
         if not len(rows):
-            span = log["time"].min(), log["time"].max()
+            times = log["time"].to_numpy()
+            span = int(times.min()), int(times.max())
             raise protocols.empty_split(name, log["user_id"].n_unique(), log.height, span, options)
         if labelled:
             part = log[rows].with_columns(history_start=start[rows], history_length=length[rows])
