@@ -10,12 +10,14 @@ examples.json         requests of users of the test set
 titles.json           of the items in them, where the raw metadata have titles
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fuxictr.features import FeatureMap
 from fuxictr.pytorch.models import BaseModel
 from torch import nn
 
@@ -28,7 +30,7 @@ from dien_fuxictr.experiment.contract import check_configuration
 from dien_fuxictr.experiment.models import build_model, find_model, load_feature_map
 from dien_fuxictr.experiment.training import checkpoint
 
-from .catalogue import Catalogue
+from .catalogue import Catalogue, side_columns
 from .fit import check_fit
 from .manifest import Manifest, read_manifest
 from .packages import needed
@@ -43,7 +45,8 @@ NO_KEYS = (
 """Keys of an experiment that name code, or a place outside of a bundle."""
 _FILES = {ABOUT, CONFIG, WEIGHTS, CATALOGUE, EXAMPLES, TITLES, FEATURE_MAP, FEATURE_VOCAB, *FILES}
 _ABOUT = Contract(
-    {"expid": [str], "metrics": [dict[str, float]], "versions": [dict[str, str]]}, ("expid", "metrics", "versions")
+    {"expid": [str], "metrics": [dict[str, float]], "versions": [dict[str, str]], "leaking_columns": [list[str]]},
+    ("expid", "metrics", "versions"),
 )
 _CONTENTS = Contract(
     {ABOUT: [dict[str, Any]], EXAMPLES: [list[dict[str, dict[str, Any]]]], TITLES: [dict[str, str]]},
@@ -176,8 +179,26 @@ def _open(folder: Path, manifest: Manifest, gpu: int, earlier: Bundle | None) ->
     checkpoint.fit_weights(model, {**own, **others}, folder / WEIGHTS)
     model.eval()
     kept = {key: value for key, value in params.items() if key not in here}
+    _warn_of_leaks(folder, about, encoder, feature_map, catalogue)
     of_training = about["expid"], about["metrics"], about["versions"]
     return Bundle(model, encoder, kept, manifest, *of_training, catalogue, examples, titles)
+
+
+def _warn_of_leaks(
+    folder: Path, about: dict[str, Any], encoder: Encoder, feature_map: FeatureMap, catalogue: Catalogue
+) -> None:
+    """Warn of side columns of which a sampled negative had another user's value; an older bundle does not say."""
+    if leaking := about.get("leaking_columns"):
+        logging.warning(
+            f"bundle {folder}: negatives of its training had another user's {', '.join(leaking)}, and the model "
+            "reads the label from that; build the samples again, train and publish"
+        )
+    several = [side for _, _, side, _ in side_columns(encoder, feature_map.features) if side not in catalogue.fields]
+    if "leaking_columns" not in about and several:
+        logging.warning(
+            f"bundle {folder} is of an older version, and an item has several values of {', '.join(several)}: if its "
+            "negatives were sampled, the model reads the label from them; build the samples again, train and publish"
+        )
 
 
 def _same(manifest: Manifest, earlier: Bundle, *names: str) -> bool:

@@ -5,6 +5,7 @@ set.
 """
 
 import logging
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,7 +88,9 @@ def _side(item: Any, words: dict[str, str | None]) -> str | None:
     return item if item is None or item == "" else words.get(str(item), _UNKNOWN)
 
 
-def catalogue_of(encoder: Encoder, features: dict[str, dict[str, Any]], data_dir: Path) -> Catalogue:
+def catalogue_of(
+    encoder: Encoder, features: dict[str, dict[str, Any]], data_dir: Path, of_no_item: Collection[str] = ()
+) -> Catalogue:
     """The side fields of a data set that was built in-process; the log says of how many items they are not known.
 
     A behaviour's fields are those of a target item where they share its vocabularies.
@@ -96,7 +99,24 @@ def catalogue_of(encoder: Encoder, features: dict[str, dict[str, Any]], data_dir
         encoder: of the data set.
         features: `feature_map.features`.
         data_dir: its folder.
+        of_no_item: columns of which an item has no value of its own; a request must have them.
     """
+    splits = [load_split(file) for file in sorted((data_dir / "encoded").glob("*.npz"))]
+    words: dict[str, dict[str, str | None]] = {}
+    fields: dict[str, Sides] = {}
+    for item, history, side, name in side_columns(encoder, features):
+        if side in of_no_item:
+            continue
+        of = _sides(encoder, splits, {item: history, side: name})
+        if of:
+            words[side] = of
+            fields |= {side: Sides(item, side), name: Sides(history, side)}
+        _say_what_is_not_known(side, name, of, len(encoder.vocabularies[item].keys() - {"__PAD__", _UNKNOWN}))
+    return Catalogue(words, fields)
+
+
+def side_columns(encoder: Encoder, features: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the fields of an item and of another of its columns: target item, history, target column, its history."""
     plain = {
         column["name"]: column
         for column in encoder.columns
@@ -104,24 +124,14 @@ def catalogue_of(encoder: Encoder, features: dict[str, dict[str, Any]], data_dir
         and column["dtype"] == "str"
         and source_of(column) == column["name"]
     }
-    splits = [load_split(file) for file in sorted((data_dir / "encoded").glob("*.npz"))]
-    words: dict[str, dict[str, str | None]] = {}
-    fields: dict[str, Sides] = {}
     for table in encoder.tables:
         for names in tuples_of([name for name in table if name in plain], features):
             roots = [plain[name]["vocabulary"] for name in names]
             item, *sides = [root for root in roots if plain.get(root, {}).get("type") == "categorical"] or [""]
-            if not names or item != roots[0]:
-                continue
-            for name, side in zip(names[1:], roots[1:], strict=True):
-                if side not in sides:
-                    continue
-                of = _sides(encoder, splits, {item: names[0], side: name})
-                if of:
-                    words[side] = of
-                    fields |= {side: Sides(item, side), name: Sides(names[0], side)}
-                _say_what_is_not_known(side, name, of, len(encoder.vocabularies[item].keys() - {"__PAD__", _UNKNOWN}))
-    return Catalogue(words, fields)
+            if names and item == roots[0]:
+                for name, side in zip(names[1:], roots[1:], strict=True):
+                    if side in sides:
+                        yield item, names[0], side, name
 
 
 def _sides(encoder: Encoder, splits: list[EncodedSplit], histories: dict[str, str]) -> dict[str, str | None]:

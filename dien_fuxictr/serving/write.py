@@ -13,7 +13,10 @@ from fuxictr.pytorch.models import BaseModel
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import digest
 from dien_fuxictr.dataset.encoding.encoder import Encoder
+from dien_fuxictr.dataset.loading.entry import DatasetEntry
+from dien_fuxictr.dataset.samples.columns import columns_of_no_item, leaking_columns
 from dien_fuxictr.experiment import Experiment
+from dien_fuxictr.experiment.configuration.paths import resolve_paths
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
 from dien_fuxictr.experiment.contract import constructor_keys
 from dien_fuxictr.experiment.models import build_model
@@ -135,11 +138,25 @@ def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]])
     names = dict.fromkeys(distinct_weights(served).values())
     (folder / WEIGHTS).write_bytes(save({name: weights[name].cpu().contiguous().clone() for name in names}))
     write_config(folder / CONFIG, kept)
-    about = {"expid": experiment.expid, "metrics": _metrics(experiment, model), "versions": versions(PACKAGES)}
+    samples = _samples_of(experiment)
+    about = {
+        "expid": experiment.expid,
+        "metrics": _metrics(experiment, model),
+        "versions": versions(PACKAGES),
+        "leaking_columns": leaking_columns(samples),
+    }
     _write_json(folder / ABOUT, about)
-    _write_json(folder / CATALOGUE, catalogue_of(encoder, model.feature_map.features, data_dir)._asdict())
+    catalogue = catalogue_of(encoder, model.feature_map.features, data_dir, columns_of_no_item(samples))
+    _write_json(folder / CATALOGUE, catalogue._asdict())
     _write_json(folder / EXAMPLES, examples)
     _write_json(folder / TITLES, titles_in(examples, params))
+
+
+def _samples_of(experiment: Experiment) -> Path:
+    """Return the folder of the samples that the data set is made of."""
+    params = deepcopy(experiment.config.params)
+    resolve_paths(params, experiment.config.folder)
+    return DatasetEntry(params).samples_dir
 
 
 def _copy_features(data_dir: Path, folder: Path) -> None:

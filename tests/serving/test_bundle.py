@@ -238,3 +238,26 @@ def test_of_other_parameters_the_encoder_is_read_again(key: str, bundle: Path) -
     changed = Bundle(**{**vars(first), "params": {**first.params, key: "other"}})
     again = open_bundle(bundle, earlier=changed)
     assert again.encoder is not first.encoder and again.catalogue is first.catalogue
+
+
+@pytest.mark.parametrize(
+    ("leaking", "message"),
+    [(["device"], "another user's device"), ([], ""), (None, "an item has several values of cate_id")],
+)
+def test_a_bundle_warns_of_leaking_columns(
+    leaking: list[str] | None, message: str, bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that does not say is of an older version: there a side that the catalogue lacks had several values."""
+    folder = tmp_path / "other"
+    shutil.copytree(bundle, folder)
+    about = json.loads((folder / "about.json").read_text())
+    assert about.pop("leaking_columns") == []
+    if leaking is not None:
+        about["leaking_columns"] = leaking
+    (folder / "about.json").write_text(json.dumps(about))
+    if leaking is None:
+        (folder / "catalogue.json").write_text('{"words": {}, "fields": {}}')
+    (folder / "manifest.json").unlink()
+    write_manifest(folder)
+    open_bundle(folder)
+    assert message in caplog.text and bool(message) == bool(caplog.text)

@@ -148,3 +148,11 @@ def test_an_experiment_without_side_fields(experiment: Experiment) -> None:
     params = {**experiment.params, "group_id": None, "use_features": ["item_id", "item_history", "session_history"]}
     features = load_feature_map(params).features
     assert catalogue_of(Encoder.load(data_dir, params), features, data_dir) == Catalogue({}, {})
+
+
+def test_columns_of_no_item_are_never_filled(tmp_path: Path) -> None:
+    catalogue, encoder = catalogue_with(ROWS, tmp_path)
+    assert catalogue.fields == FIELDS
+    params = {"dataset_id": "made", "data_root": str(tmp_path), "model_id": "m"}
+    features = load_feature_map(params).features
+    assert catalogue_of(encoder, features, tmp_path / "made", {"cate_id"}) == Catalogue({}, {})

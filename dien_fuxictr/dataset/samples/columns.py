@@ -137,14 +137,24 @@ def require_property(name: str, share: float, options: dict) -> None:
         )
 
 
+def columns_of_no_item(folder: Path) -> set[str]:
+    """Return the columns of samples of which an item has no value of its own: context, properties that vary, leaks.
+
+    Args:
+        folder: of samples, or of none.
+    """
+    options = _options_of(folder)
+    roles = roles_of(["cate_id", *options.get("side", ()), *options.get("context", ())], options)
+    return {*roles.varying, *roles.context, *leaking_columns(folder)}
+
+
 def leaking_columns(folder: Path) -> list[str]:
-    """Return the side columns of samples that give their negatives away: an older build took them for the item's.
+    """Return the properties in samples that give their negatives away: an older build took them for the item's.
 
     Args:
         folder: of samples; one that holds none, or whose build knew of contexts, has none.
     """
-    info = folder / "samples.json"
-    options = json.loads(info.read_text()).get("options", {}) if info.is_file() else {}
+    options = _options_of(folder)
     if options.get("source") != "log" or options.get("label") or "context" in options:
         return []
     names = ["cate_id", *options.get("side", ())]
@@ -157,7 +167,12 @@ def leaking_columns(folder: Path) -> list[str]:
     else:
         return []
     shares = varying_in(log, commonest(log, names))
-    return [shown(name, options) for name, share in shares.items() if share > LIMIT]
+    return [name for name, share in shares.items() if share > LIMIT]
+
+
+def _options_of(folder: Path) -> dict:
+    info = folder / "samples.json"
+    return json.loads(info.read_text()).get("options", {}) if info.is_file() else {}
 
 
 def say_changed(changed: dict[str, int], options: dict) -> None:
