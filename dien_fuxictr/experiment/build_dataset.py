@@ -13,6 +13,10 @@ examples:
     python build_dataset.py log --input clicks.parquet --user uid --item iid --category cid --time ts \\
         --protocol window --out data/my_clicks
 
+  The same with the item's brand, its price, which changes, and the user's device:
+    python build_dataset.py log --input clicks.parquet --user uid --item iid --category cid --time ts \\
+        --side brand,price --side-varies price --context device --out data/my_contexts
+
   Your own log of exposures, whose labels take the place of sampled negatives; every click gets a negative too:
     python build_dataset.py log --input shown.csv --user uid --item iid --category cid --time ts --label clicked \\
         --request request_id --side brand,price_band --protocol time --valid-from 2024-03-01 --test-from 2024-03-08 \\
@@ -63,10 +67,10 @@ In a log with --request, a request counts as one behaviour.
 
 APPLY = """\
 rows are .csv (or .csv.gz, with a header line) or .parquet, with the columns user_id, item_id and time; for a data set
-of source log with those that its build names as user, item and time. A row's history is what its user did strictly
-before its time, cut as the build cuts. Category and side columns are the row's own where it has them, else those of the
-item's last row in the log, else of the metadata (Amazon's) or the build's file of items, else "unknown". All other
-columns are kept.
+of source log with those that its build names as user, item, time and context. A row's history is what its user did
+strictly before its time, cut as the build cuts. Category and side columns are the row's own where it has them, else the
+item's commonest value in the log, of --side-varies its latest before the row's time, else that of the metadata (Amazon's)
+or the build's file of items, else "unknown". All other columns are kept.
 """
 
 
