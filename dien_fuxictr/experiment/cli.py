@@ -12,7 +12,7 @@ import fuxictr
 from fuxictr.utils import print_to_json
 
 from dien_fuxictr.common.cluster import add_cluster_option
-from dien_fuxictr.common.errors import UserError, exit_code
+from dien_fuxictr.common.errors import TrainingError, UserError, exit_code
 from dien_fuxictr.common.files import require_writable
 
 from .configuration.config import Config, load_config
@@ -52,9 +52,9 @@ files (model_root and dataset_id of the configuration, ID the experiment id):
   <model_root>/<dataset_id>/ID.tensorboard/             events of --tensorboard
   <name of the config folder>.csv                       one line of results a run, in the working directory
 
-exit code: 0 done; 2 bad input (one line on stderr, nothing overwritten); 1 training cannot go on, or an error of the
-program (the line names the file with its traceback); 130 after Ctrl-C, 143 after SIGTERM: the state of a training is
-saved, --resume goes on with it
+exit code: 0 done; 2 bad input (one line on stderr, nothing overwritten); 1 training cannot go on, the trained model
+has learnt nothing, or an error of the program (the line names the file with its traceback); 130 after Ctrl-C, 143
+after SIGTERM: the state of a training is saved, --resume goes on with it
 """
 
 
@@ -81,6 +81,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--tensorboard", action="store_true", help="log losses, metrics, attention and gates beside the checkpoint"
     )
     parser.add_argument(
+        "--allow-untrained",
+        action="store_true",
+        help="end with exit code 0 even if the trained model is no better than the base rate on validation",
+    )
+    parser.add_argument(
         "--report",
         type=Path,
         metavar="DIR",
@@ -104,9 +109,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.out and not options.predict:
         parser.error("--out goes with --predict")
-    for name in ("report", "tensorboard"):
+    for name in ("report", "tensorboard", "allow_untrained"):
         if getattr(options, name) and (options.eval_only or options.predict):
-            parser.error(f"--{name} goes with a training, not with --eval-only or --predict")
+            parser.error(f"--{name.replace('_', '-')} goes with a training, not with --eval-only or --predict")
     if options.workers is not None and options.predict:
         parser.error("--workers goes with a training or --eval-only, not with --predict")
     if options.cluster and options.workers is None:
@@ -204,11 +209,18 @@ def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog, wor
     try:
         open_log()  # a resumed run that had finished took no step
         evaluations = experiment.evaluate()
+        valid = evaluations["valid"]  # `fit` has asked for it
+        untrained = experiment.nothing_learnt(valid)
         if report:
             assert experiment.progress
-            valid, test = evaluations.get("valid"), evaluations.get("test")
-            report.save(experiment.model, experiment.config.params, experiment.progress, valid, test)
+            test = evaluations.get("test")
+            report.save(experiment.model, experiment.config.params, experiment.progress, valid, test, untrained)
         if workers.leads:
             append_result(results, options.expid, experiment.params["dataset_id"], evaluations)
+        if untrained:
+            line = f"the model has learnt nothing: {untrained}"
+            if not options.allow_untrained:
+                raise TrainingError(f"{line}; --allow-untrained ends such a run with exit code 0")
+            logging.warning(line)
     except KeyboardInterrupt as error:
         raise type(error)("interrupted after training; --resume evaluates its weights") from error

@@ -39,6 +39,7 @@ from .training.checkpoint import require_intact
 from .training.observer import Observer
 from .training.resume import DATA_CONTENT, Progress, check_weights, read_mark
 from .training.trainer import Trainer
+from .training.untrained import nothing_learnt
 
 
 def open_experiment(
@@ -253,6 +254,14 @@ class Experiment:
             evaluations["test"] = evaluate(self.model, self.test_loader(), self.params["metrics"], self.workers)
             require_finite("test", evaluations["test"])
         return evaluations
+
+    def nothing_learnt(self, valid: Evaluation) -> str:
+        """Return why the trained model is no better than no model, with the likely cause; empty if it is better.
+
+        Args:
+            valid: of `evaluate`, after `fit`.
+        """
+        return nothing_learnt(valid, self.model, self.progress or Progress(), self.config.params, self.workers)
 
     def predict(self, rows: Any) -> np.ndarray:
         """Scores of new rows by the trained model, or by the checkpoint's; no label is needed.

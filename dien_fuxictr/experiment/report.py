@@ -125,10 +125,12 @@ class Report:
         progress: Progress,
         valid: Evaluation | None,
         test: Evaluation | None,
+        untrained: str = "",
     ) -> None:
         """Write the files; result.json last, so that where it stands the report is whole.
 
         predictions.npz has `label` and `score` (N,) of the test rows and, where the data set has groups, `group` (N,).
+        `untrained`, why the model has learnt nothing, is in result.json only if it has not.
         """
         if test:
             rows = {"label": test.label, "score": test.score}
@@ -156,6 +158,8 @@ class Report:
             "versions": versions(PACKAGES),
             "hardware": {"device": device, "cpus": os.cpu_count(), "threads": torch.get_num_threads()},
         }
+        if untrained:
+            result["untrained"] = untrained
         write_atomic(self.folder / RESULT, lambda file: file.write(json.dumps(result, indent=2).encode()))
 
 

@@ -46,6 +46,7 @@ class Progress:
         saved_best: whether this run has written its best weights.
         weights: digest of their file; empty of runs that had none yet.
         stop: whether early stopping has ended the training.
+        embedding_norm: of the initial weights; 0 of runs of an earlier version.
     """
 
     epoch: int = 0
@@ -60,6 +61,7 @@ class Progress:
     saved_best: bool = False
     weights: str = ""
     stop: bool = False
+    embedding_norm: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from dien_fuxictr.common.files import digest
 from dien_fuxictr.common.progress import progress_bar
 from dien_fuxictr.common.signals import HeldBack
 
-from ..evaluation.evaluate import evaluate
+from ..evaluation.evaluate import Evaluation, evaluate
 from ..parallel.workers import ALONE, Workers
 from . import checkpoint
 from .early_stopping import judge
@@ -28,6 +28,10 @@ from .resume import Progress, ResumeFile, check_weights
 from .step import clip_groups, take_step
 from .tables import Tables
 from .technique import Technique
+from .untrained import embedding_norm, nothing_learnt
+
+_PATIENCE = 2
+"""Evaluations in which a model may tell nothing before a warning; the first one may come early in the first epoch."""
 
 
 class Trainer:
@@ -40,7 +44,7 @@ class Trainer:
     Args:
         model: a compiled zoo model that has taken no step.
         max_gradient_norm: clip norm of the gradient; of each of the groups that the model's `clip_groups` names.
-        config: the configuration, compared when a run is resumed.
+        config: the configuration, compared when a run is resumed, and named in warnings.
         on_start: called after the first step, when the run has really started.
         observers: watch losses and evaluations.
         technique: changes the training beyond the optimizer's steps.
@@ -70,12 +74,14 @@ class Trainer:
         self.workers = workers
         self.tables = tables or Tables(model, workers)
         self.best_path = Path(model.checkpoint)
-        self.resume_file = ResumeFile(self.best_path.with_suffix(".resume"), config or {})
+        self.config = config or {}
+        self.resume_file = ResumeFile(self.best_path.with_suffix(".resume"), self.config)
         self.progress = Progress(best_metric=math.inf if model._monitor_mode == "min" else -math.inf)
         self._epoch_rng: dict[str, Any] = {}
         # Of a resumed run until it is back in its place; of any run while it stands still, see `_standing_still`.
         self._rng: dict[str, Any] | None = None
-        self._owns_files = self._finished = False
+        self._owns_files = self._finished = self._has_learnt = False
+        self._untrained = 0
         self._groups = clip_groups(model)  # to walk through all modules takes as long as small kernels
         fuse(model.optimizer)
 
@@ -152,6 +158,8 @@ class Trainer:
             )
             self._eval_steps = all_steps
         logging.info(f"Start training: {steps_per_epoch} batches/epoch")
+        if not self.progress.total_steps:
+            self.progress.embedding_norm = embedding_norm(self.model, self.workers)
         if self._rng is None:
             logging.info("************ Epoch=1 start ************")
         else:
@@ -274,7 +282,9 @@ class Trainer:
         logging.info(f"Train loss: {place.loss_sum / place.loss_steps:.6f}")
         logging.info(f"Evaluation @epoch {place.epoch + 1} - batch {place.batches_done}: ")
         with self._standing_still(), self.technique.evaluated():
-            logs = evaluate(self.model, valid_loader, self.model._monitor.get_metrics(), self.workers).metrics
+            evaluation = evaluate(self.model, valid_loader, self.model._monitor.get_metrics(), self.workers)
+            self._warn_of_nothing_learnt(evaluation)
+        logs = evaluation.metrics
         place.loss_sum, place.loss_steps = 0.0, 0
         with self.technique.evaluated():
             if judge(self.model, place, self.model._monitor.get_value(logs)):
@@ -283,6 +293,16 @@ class Trainer:
                 observer.evaluation(place.total_steps, place.epoch + 1, logs, self.model, valid_loader)
         self.model.train()
         self._write_state()
+
+    def _warn_of_nothing_learnt(self, evaluation: Evaluation) -> None:
+        """At the second evaluation in which the model tells nothing, if it never has before."""
+        if self._has_learnt or getattr(self.model, "pretrains", False):
+            return
+        found = nothing_learnt(evaluation, self.model, self.progress, self.config, self.workers)
+        self._has_learnt = not found
+        self._untrained += bool(found)
+        if self._untrained == _PATIENCE:
+            logging.warning(f"The model has learnt nothing so far: {found}")
 
     def _write_weights(self) -> None:
         self._take_files()

@@ -58,8 +58,8 @@ A row is ranked against the base only where the 95 % interval of the difference 
 users and of the seeds, does not hold 0, and among others only where their intervals do not overlap: else its place is
 a range. With one run of each the noise of the seeds is unknown, and nothing is ranked.
 
-exit code: 0 all runs finished; 1 some failed (the table has the rest); 2 bad input; 130 after Ctrl-C, 143 after
-SIGTERM: the runs have saved their states
+exit code: 0 all runs finished; 1 some failed (the table has the rest) or have learnt nothing (the table marks them);
+2 bad input; 130 after Ctrl-C, 143 after SIGTERM: the runs have saved their states
 """
 
 
@@ -111,6 +111,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add_cluster_option(parser, "each run is a task", INSTALL)
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results")
+    parser.add_argument(
+        "--allow-untrained",
+        action="store_true",
+        help="end with exit code 0 even if a trained model is no better than the base rate; the table marks it",
+    )
     add_settings_options(parser)
     options = parser.parse_args(arguments)
     for name in ("seeds", "workers"):
@@ -166,6 +171,10 @@ def _run(options: argparse.Namespace, command: str) -> int:
     print(as_markdown(rows, study.against))
     if failed:
         return fail(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}", 1)
+    untrained = [run.expid for run in runs if (result := run.result) and "untrained" in result]
+    if untrained and not options.allow_untrained:
+        count = f"{len(untrained)} of {len(runs)} runs have learnt nothing"
+        return fail(f"{count}: {', '.join(untrained)}; --allow-untrained ends with exit code 0", 1)
     return 0
 
 

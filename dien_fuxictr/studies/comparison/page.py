@@ -165,7 +165,8 @@ def _values(number: int, row: Row, names: Sequence[str]) -> list[str]:
 
 
 def _named(row: Row) -> str:
-    return f"<span>{escape(row.expid).replace('_', '_<wbr>')}</span>"  # a narrow screen breaks it there
+    name = escape(row.expid).replace("_", "_<wbr>")  # a narrow screen breaks it there
+    return f"<span>{name}{row.caution}</span>"
 
 
 def _small_noise(cell: str) -> str:

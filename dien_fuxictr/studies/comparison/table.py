@@ -32,6 +32,7 @@ class Row:
         against, against_low, against_high: the same difference to the second one that rows stand against, if any.
         test_set: number of its test rows among those of the table, from 1; only within one rows have places.
         auc_low, auc_high: 95 % interval of the AUC itself, which is wider than that of a paired difference.
+        untrained: runs whose model has learnt nothing.
     """
 
     expid: str
@@ -62,6 +63,12 @@ class Row:
     test_set: int = 1
     auc_low: float = float("nan")
     auc_high: float = float("nan")
+    untrained: int = 0
+
+    @property
+    def caution(self) -> str:
+        """What follows its name in a table, if models of it have learnt nothing."""
+        return f" ({self.untrained} of {self.runs} runs untrained)" if self.untrained else ""
 
     @property
     def verdict(self) -> str:
@@ -129,6 +136,7 @@ def make_rows(
                 test_set=sets[name],
                 auc_low=alone.low,
                 auc_high=alone.high,
+                untrained=sum("untrained" in run for run in runs),
             )
         )
     groups = [[row for row in rows if row.test_set == number] for number in sorted(set(sets.values()))]
@@ -201,7 +209,7 @@ def cells(row: Row, names: Sequence[str] = HEADER) -> list[str]:
     """The row under a `header`, for people."""
     known = {
         "place": f"{row.first}" if row.first == row.last else f"{row.first}-{row.last}",
-        "experiment": row.expid,
+        "experiment": row.expid + row.caution,
         "test rows": f"{row.test_set}",
         "AUC": _with_std(row.auc, row.auc_std),
         "gAUC": _with_std(row.gauc, row.gauc_std),

@@ -72,6 +72,7 @@ class Run:
         if not goes_on:
             self.curve.unlink(missing_ok=True)  # else it would pass for this run's until the first step
         arguments = ["--config", str(self.config), "--expid", self.expid, "--report", str(self.report)]
+        arguments.append("--allow-untrained")  # the study marks such a run, and goes on
         arguments += as_arguments(self.settings)
         log = self.study / "logs" / f"{self.expid}.log"
         return Job(self.expid, [*arguments, "--resume"] if goes_on else arguments, log, goes_on)

@@ -74,8 +74,8 @@ paths. A run whose task is killed, or whose machine is lost, goes on from its st
   SWEEP/model_config/ID.yaml, dataset_config/     the trials
   SWEEP/history.png, importance.png               values over trials, and which keys mattered (pip install matplotlib)
 
-exit code: 0 all runs finished; 1 some failed; 2 bad input (one line on stderr); 130 after Ctrl-C, 143 after SIGTERM:
-no run goes on, their states are saved
+exit code: 0 all runs finished; 1 some failed, or even the best run has learnt nothing; 2 bad input (one line on
+stderr); 130 after Ctrl-C, 143 after SIGTERM: no run goes on, their states are saved
 """
 
 
@@ -277,4 +277,7 @@ def _report(runs: list[Run], folder: Path, failed: list[str]) -> int:
         print(f"{render(rows)}\n{file}")
     if failed:
         return fail(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}", 1)
+    best = ranked(runs, results)[:1]
+    if best and (reason := results[best[0].expid].get("untrained")):
+        return fail(f"the best run, {best[0].expid}, has learnt nothing: {reason}", 1)
     return 0

@@ -23,16 +23,19 @@ def leaderboard(runs: list[Run], results: dict[str, dict[str, Any]]) -> list[dic
         results: experiment id -> result.json of those that have finished.
 
     Returns:
-        Rows with the same columns: rank, expid, every key in which the runs differ, the monitor where it is a sum of
-        metrics, and the metrics of validation and test.
+        Rows with the same columns: rank, expid, `untrained` where models have learnt nothing, every key in which the
+        runs differ, the monitor where it is a sum of metrics, and the metrics of validation and test.
     """
 
     names = dict.fromkeys(key for run in runs for key in run.params if key != "model_id")
     differing = [name for name in names if len({repr(run.params.get(name)) for run in runs}) > 1]
+    some_untrained = any("untrained" in result for result in results.values())
     rows = []
     for rank, run in enumerate(ranked(runs, results), 1):
         result = results[run.expid]
         row = {"rank": str(rank), "expid": run.expid}
+        if some_untrained:
+            row["untrained"] = "yes" if "untrained" in result else ""
         row |= {name: str(run.params.get(name, "")) for name in differing}
         if len(run.monitor.get_metrics()) > 1:
             row["monitor"] = f"{run.monitor.get_value(result['valid']):.6f}"

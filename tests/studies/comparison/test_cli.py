@@ -84,6 +84,26 @@ def test_a_run_of_another_configuration_does_not_count(fake: Fake) -> None:
     assert main(["--expids", "weak", "--out", "out"]) == 2
 
 
+def test_untrained_runs_are_marked_and_end_with_1(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["--expids", "weak", "strong", "--seeds", "2"]
+    assert main(command) == 0
+    for seed in (5, 6):
+        file = Path(f"comparisons/d/runs/strong_seed{seed}/result.json")
+        file.write_text(json.dumps({**json.loads(file.read_text()), "untrained": "all is dark"}))
+    capsys.readouterr()
+    assert main(command) == 1
+    shown = capsys.readouterr()
+    assert shown.err.splitlines()[-1].startswith(
+        "error: 2 of 4 runs have learnt nothing: strong_seed5, strong_seed6; --allow-untrained "
+    )
+    marked = "strong (2 of 2 runs untrained)"
+    assert marked in shown.out and marked in Path("comparisons/d/report.html").read_text()
+    rows = csv.DictReader(Path("comparisons/d/table.csv").read_text().splitlines())
+    assert [row["untrained"] for row in rows] == ["2", "0"]
+    assert main([*command, "--allow-untrained"]) == 0
+    assert marked in capsys.readouterr().out
+
+
 def test_a_failed_run_does_not_stop_the_rest(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     fake.broken = {"strong_seed5"}
     assert main(["--expids", "weak", "strong"]) == 1

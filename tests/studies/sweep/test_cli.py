@@ -1,6 +1,7 @@
 """`run_param_tuner.py`: what it runs, skips, reports and leaves."""
 
 import csv
+import json
 import re
 import shutil
 import tracemalloc
@@ -106,7 +107,7 @@ def test_interrupted_run_is_resumed(write_tuner, fast, interrupted):
     (run.report / "result.json").unlink()
     interrupted(run)
     assert main(["--config", str(file)]) == 0
-    assert ran()[2:] == [f"{run.expid} --resume --gpu -1"]
+    assert ran()[2:] == [f"{run.expid} --allow-untrained --resume --gpu -1"]
 
 
 def test_without_its_files_a_run_is_trained_anew(write_tuner, fast, interrupted):
@@ -116,7 +117,7 @@ def test_without_its_files_a_run_is_trained_anew(write_tuner, fast, interrupted)
     interrupted(run)
     shutil.rmtree(run.report)
     assert main(["--config", str(file)]) == 0
-    assert ran()[2:] == [f"{run.expid} --gpu -1"]
+    assert ran()[2:] == [f"{run.expid} --allow-untrained --gpu -1"]
 
 
 def test_results_of_an_earlier_version_count(write_tuner, fast, capsys):
@@ -229,6 +230,21 @@ def test_a_table_that_cannot_be_written_ends_a_sweep_before_it_begins(write_tune
 def test_an_index_below_that_of_the_cpu(write_tuner, fast, capsys):
     assert main(["--config", str(write_tuner({"embedding_dim": [1]})), "--gpu", "0", "-7"]) == 2
     assert capsys.readouterr().err.startswith("error: --gpu -7: must be -1") and not ran()
+
+
+def test_untrained_runs_are_marked_and_the_best_one_ends_with_1(write_tuner, fast, capsys):
+    command = ["--config", str(write_tuner({"embedding_dim": [60, 80]}))]
+    assert main(command) == 0
+    capsys.readouterr()
+    worse, best = load_runs(Path("tuner"))
+    for run, code in ((worse, 0), (best, 1)):
+        file = run.report / "result.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "untrained": "all is dark"}))
+        assert main(command) == code
+        out, err = capsys.readouterr()
+        marked = [line.split()[2] == "yes" for line in out.splitlines() if "Tiny_test_00" in line]
+        assert marked == [code == 1, True]
+    assert err.endswith(f"error: the best run, {best.expid}, has learnt nothing: all is dark\n")
 
 
 def test_without_cuda_runs_are_on_the_cpu(write_tuner, fast, monkeypatch, capsys):
