@@ -165,6 +165,10 @@ class DatasetEntry:
         else:
             self._build_in_process(folder)
 
+    @property
+    def _is_binary(self) -> bool:
+        return self.params.get("task") != "regression"
+
     def _build_in_process(self, folder: Path) -> None:
         """Raw files -> samples (where the entry says `build`) -> encoded files."""
         paths: dict[str, str | Path] = {**self.splits}
@@ -174,7 +178,7 @@ class DatasetEntry:
         processor = InProcessFeatureProcessor(**self._placed(folder))
         try:
             raw = {
-                split: processor.reader.read(path, self.data_format, to_fit=split == "train")
+                split: processor.reader.read(path, self.data_format, to_fit=split == "train", is_binary=self._is_binary)
                 for split, path in paths.items()
             }
         except UserError as error:  # the temporary folder means nothing to a user
@@ -192,7 +196,7 @@ class DatasetEntry:
         check_columns(columns, labels)
         reader = SplitReader([], labels, self.params.get("sep", ","))
         for path in self.splits.values():  # FuxiCTR would take an empty label for 0
-            reader.read(path, self.data_format)
+            reader.read(path, self.data_format, is_binary=self._is_binary)
         params: dict[str, Any] = self._placed(folder) | {"feature_cols": columns, "label_col": labels}
         fuxictr.preprocess.build_dataset(fuxictr.preprocess.FeatureProcessor(**params), **params)
 
