@@ -236,7 +236,7 @@ def test_refuses_in_one_clear_line(name, keywords, message):
     assert "\n" not in str(error.value)
 
 
-PREFIXES = {"DIN": "din_", "BST": "bst_"}
+PREFIXES = {"DIN": "din_", "BST": "bst_", "DIENLight": "dien_"}
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in POOLED])
