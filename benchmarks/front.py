@@ -1,9 +1,9 @@
 """The experiments of a comparison by quality and by latency: the front that who serves one of them chooses from.
 
 AUC is the comparison's, on validation and test, with the paired difference of the test AUC to the experiments that
-`--against` names (bootstrap over users, 95 %). Parameters and time are those of what is served, the bundle of an
-experiment's first run: a request of one user and his candidates, on one thread, in time of the processor, so that other
-work on the machine counts little. Run it where the comparison was run, which keeps the checkpoints.
+`--against` names (95 % interval of test users and runs). Parameters and time are those of what is served, the bundle
+of an experiment's first run: a request of one user and his candidates, on one thread, in time of the processor, so
+that other work on the machine counts little. Run it where the comparison was run, which keeps the checkpoints.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from dien_fuxictr.serving.examples import made_request
 from dien_fuxictr.serving.request import Limits, RequestReader
 from dien_fuxictr.serving.scorer import scorer_of
 from dien_fuxictr.serving.write import write_bundle
-from dien_fuxictr.studies.comparison.statistics import Draws, draw_runs, paired_difference
+from dien_fuxictr.studies.comparison.statistics import Scored, paired_difference, score_runs
 
 from .clock import take_turns
 from .report import Row, make_parser, publish
@@ -73,7 +73,7 @@ def _rows(comparison: Path, results: Results, options: argparse.Namespace) -> li
         for expid, bundle in bundles.items()
     }
     times = take_turns(timers, options.rounds)
-    draws = {expid: _draws(comparison, runs) for expid, runs in results.items()}
+    scored = {expid: _scored(comparison, runs) for expid, runs in results.items()}
     bases = [expid for expid in options.against if expid in results]
     return [
         {
@@ -81,7 +81,7 @@ def _rows(comparison: Path, results: Results, options: argparse.Namespace) -> li
             "seeds": len(runs),
             "validation AUC": _with_deviation(runs, "valid"),
             "test AUC": _with_deviation(runs, "test"),
-            **{f"- {base}": _difference(draws, base, expid) for base in bases},
+            **{f"- {base}": _difference(scored, base, expid) for base in bases},
             "parameters": sum(weight.numel() for weight in bundles[expid].model.parameters()),
             "ms": 1000 * min(times[expid]),
             "requests/s": round(1 / min(times[expid])),
@@ -123,20 +123,20 @@ def _request(bundle: Bundle, behaviours: int, candidates: int) -> Callable[[], A
     return partial(scorer_of(bundle.model), inputs)
 
 
-def _draws(comparison: Path, runs: Sequence[Mapping[str, Any]]) -> Draws:
+def _scored(comparison: Path, runs: Sequence[Mapping[str, Any]]) -> Scored:
     rows = []
     for run in runs:
         with np.load(comparison / "runs" / run["expid"] / "predictions.npz") as file:
             rows.append(dict(file))
-    return draw_runs(rows)
+    return score_runs(rows)
 
 
-def _difference(draws: Mapping[str, Draws], base: str, expid: str) -> str:
+def _difference(scored: Mapping[str, Scored], base: str, expid: str) -> str:
     if expid == base:
         return ""
-    found = paired_difference(draws[base], draws[expid])
+    found = paired_difference(scored[base], scored[expid])
     assert found, "all are on the same test rows"
-    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+    return found.text("+.4f")
 
 
 def _mean(runs: Sequence[Mapping[str, Any]], split: str) -> float:

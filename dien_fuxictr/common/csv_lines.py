@@ -103,15 +103,8 @@ def odd_rows(path: str | Path, separator: str = ",", n_rows: int | None = None) 
     header, row, limit = 0, 0, sys.maxsize if n_rows is None else n_rows
     columns: list[list[np.ndarray]] = [[np.zeros(0, np.int64)] for _ in range(4)]
     blank, uneven, lines, counts = columns
-    for fields, line, is_blank in _rows(path, ord(separator)):
-        begin = 0
-        if not header:
-            begin = int(np.append(~is_blank, True).argmax()) + 1
-            if begin > len(fields):
-                continue
-            header = int(fields[begin - 1])
-        fields, line, is_blank = (part[begin:][: limit - row] for part in (fields, line, is_blank))
-        is_blank &= header > 1
+    for header, *parts in _rows_below_header(path, separator):
+        fields, line, is_blank = (part[: limit - row] for part in parts)
         odd = np.flatnonzero((fields != header) & ~is_blank)
         blank.append(row + np.flatnonzero(is_blank))
         uneven.append(row + odd)
@@ -121,6 +114,33 @@ def odd_rows(path: str | Path, separator: str = ",", n_rows: int | None = None) 
         if row >= limit:
             break
     return OddRows(header, *(np.concatenate(parts) for parts in columns))
+
+
+def line_of(path: str | Path, separator: str, row: int) -> int:
+    """Return the line of the file, from 1, on which a row of `scan_csv` begins.
+
+    Args:
+        row: its number, from 0; empty lines have none. All rows have as many fields as the header.
+    """
+    for _, _, line, is_blank in _rows_below_header(path, separator):
+        kept = line[~is_blank]
+        if row < len(kept):
+            return int(kept[row])
+        row -= len(kept)
+    raise IndexError(f"{path} has too few rows")
+
+
+def _rows_below_header(path: str | Path, separator: str) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    """As `_rows`, with the number of the header's fields; in a file of one column no row counts as blank."""
+    header = 0
+    for fields, line, is_blank in _rows(path, ord(separator)):
+        begin = 0
+        if not header:
+            begin = int(np.append(~is_blank, True).argmax()) + 1
+            if begin > len(fields):
+                continue
+            header = int(fields[begin - 1])
+        yield header, fields[begin:], line[begin:], is_blank[begin:] & (header > 1)
 
 
 def _rows(path: str | Path, separator: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

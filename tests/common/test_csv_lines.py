@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dien_fuxictr.common import csv_lines
-from dien_fuxictr.common.csv_lines import odd_rows, scan_csv
+from dien_fuxictr.common.csv_lines import line_of, odd_rows, scan_csv
 from dien_fuxictr.common.errors import UserError
 
 
@@ -27,6 +27,16 @@ def write(path: Path, content: bytes) -> Path:
 
 def rows_of(path: Path, **options) -> list[tuple]:
     return scan_csv(path, infer_schema=False, **options).collect().rows()
+
+
+@pytest.mark.parametrize("block", [8, 1 << 24])
+def test_the_line_of_a_row(block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_lines, "BLOCK_BYTES", block)
+    path = write(tmp_path / "rows.csv", b'\na,b\n1,2\n\n"3\n\n3",4\n5,6\n')
+    assert rows_of(path) == [("1", "2"), ("3\n\n3", "4"), ("5", "6")]
+    assert [line_of(path, ",", row) for row in range(3)] == [3, 5, 8]
+    single = write(tmp_path / "single.csv", b"a\n1\n\n3\n")
+    assert [line_of(single, ",", row) for row in range(3)] == [2, 3, 4]
 
 
 @pytest.mark.parametrize("columns", [["a"], ["c"], ["a", "b", "c"]])

@@ -236,6 +236,17 @@ def test_refuses_in_one_clear_line(name, keywords, message):
     assert "\n" not in str(error.value)
 
 
+PREFIXES = {"DIN": "din_", "BST": "bst_", "DIENLight": "dien_"}
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in POOLED])
+def test_refuses_swapped_fields(name):
+    prefix = PREFIXES.get(name, "")
+    message = f"^{prefix}sequence_field: 'cate_history' stands at the place of {prefix}target_field's 'item_id', which "
+    with pytest.raises(ValueError, match=message):
+        make_model(name, **{f"{prefix}sequence_field": [("cate_history", "item_history")]})
+
+
 @pytest.mark.parametrize("name", STEPWISE)
 def test_refuses_a_pooled_sequence_that_it_reads(name):
     with pytest.raises(ValueError, match=r"cate_history: feature_encoder='layers.MaskedSumPooling.*set .* null"):

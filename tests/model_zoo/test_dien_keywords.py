@@ -172,6 +172,28 @@ def test_a_target_of_fewer_features_than_a_behaviour_is_a_caution(make_dien, cap
     assert "dien_target_field" not in caplog.text
 
 
+SWAPPED = ["cate_history", "item_history"]
+
+
+@pytest.mark.parametrize(
+    ("target", "sequence"),
+    [([("item_id", "cate_id")], [tuple(SWAPPED)]), (["item_id", "cate_id"], SWAPPED)],
+    ids=["of one sequence", "of two sequences"],
+)
+def test_swapped_fields_are_refused(make_dien, target, sequence):
+    message = (
+        "^dien_sequence_field: 'cate_history' stands at the place of dien_target_field's 'item_id', which shares its "
+        "embedding with 'item_history'; give both fields the same order$"
+    )
+    with pytest.raises(ValueError, match=message):
+        make_dien(dien_target_field=target, dien_sequence_field=sequence)
+
+
+def test_swapped_negative_columns_are_refused(make_dien):
+    with pytest.raises(ValueError, match=r"^dien_neg_seq_field: 'neg_cate_history' stands at the place of "):
+        make_dien(dien_neg_seq_field=[("neg_cate_history", "neg_item_history")])
+
+
 def test_refuses_a_pooled_sequence(make_dien):
     spec = features()
     spec["cate_history"]["feature_encoder"] = "layers.MaskedAveragePooling()"

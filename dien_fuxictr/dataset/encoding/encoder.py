@@ -243,7 +243,9 @@ def warn_truncated(truncated: dict[str, int]) -> None:
     dropped = [f"{name} ({rows} rows)" for name, rows in truncated.items() if rows]
     if dropped:
         logging.warning(
-            "max_len with padding: post keeps the oldest behaviours and drops the newest: " + ", ".join(dropped)
+            "max_len with padding: post keeps the oldest behaviours and drops the newest: "
+            + ", ".join(dropped)
+            + "; padding: pre of these columns in feature_cols keeps the newest"
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from dien_fuxictr.common.csv_lines import scan_csv
+from dien_fuxictr.common.csv_lines import line_of, scan_csv
 from dien_fuxictr.common.errors import UserError
 
 from ..samples.amazon import UNKNOWN
@@ -75,7 +75,14 @@ class SplitReader:
         self._n_rows = n_rows
         self._stored: dict[str, dict[str, Tokens]] = {}
 
-    def read(self, path: str | Path, data_format: str, optional: Iterable[str] = (), to_fit: bool = False) -> RawSplit:
+    def read(
+        self,
+        path: str | Path,
+        data_format: str,
+        optional: Iterable[str] = (),
+        to_fit: bool = False,
+        is_binary: bool = False,
+    ) -> RawSplit:
         """Read one split.
 
         Args:
@@ -84,6 +91,7 @@ class SplitReader:
             optional: columns that are left out when the file lacks them.
             to_fit: whether an encoder is fitted on it; then the rows of a file `left_out` beside the others are the
                 last ones, as `RawSplit.fitted_only` says.
+            is_binary: whether labels must be 0 or 1.
 
         Raises:
             UserError: a missing file or column, a row of CSV with more or fewer fields than the header, a value that
@@ -94,10 +102,11 @@ class SplitReader:
         left_out = left_out_beside(files, data_format) if to_fit else []
         files += left_out
         scan = partial(self._scan, files, data_format)
-        split = self._read(str(path), scan, folder / "behaviours.parquet", optional)
+        texts = files if data_format == "csv" else ()
+        split = self._read(str(path), scan, folder / "behaviours.parquet", optional, texts)
         split.fitted_only = sum(self._rows_of(file, data_format) for file in left_out)
         split.latest = latest_kept(folder)
-        self._require_labels(split.frame, files, data_format)
+        self._require_labels(split.frame, files, data_format, is_binary)
         return split
 
     def read_frame(self, frame: pl.DataFrame, optional: Iterable[str] = ()) -> RawSplit:
@@ -133,8 +142,14 @@ class SplitReader:
                         )
 
     def _read(
-        self, source: str, scan: Callable[[], pl.LazyFrame], behaviours: Path, optional: Iterable[str]
+        self,
+        source: str,
+        scan: Callable[[], pl.LazyFrame],
+        behaviours: Path,
+        optional: Iterable[str],
+        texts: Iterable[str] = (),
     ) -> RawSplit:
+        """Read the rows that are scanned; `texts` are the CSV files that have them."""
         try:
             rows = scan()
             names = rows.collect_schema().names()
@@ -147,10 +162,36 @@ class SplitReader:
             read = self._read_samples if is_samples else self._read_delimited
             split = read(source, rows, scalars, behaviours)
         except (pl.exceptions.PolarsError, OSError) as error:  # the latter of a truncated .gz
-            raise UserError(f"{source}: {str(error).splitlines()[0]}") from error
+            found = self._text_among_numbers(texts)
+            raise UserError(found or f"{source}: {str(error).splitlines()[0]}") from error
         if len(split) == 0:
             raise UserError(f"{source}: no rows")
         return split
+
+    def _text_among_numbers(self, files: Iterable[str]) -> str | None:
+        """Return what is wrong with the first value of CSV files that is no number, in a column of numbers."""
+        dtypes = {source_of(column): column["dtype"] for column in self._scalars if column["dtype"] != "str"}
+        for file in files:
+            try:
+                rows = scan_csv(file, self._sep, self._n_rows, infer_schema=False)
+                frame = rows.select(name for name in dtypes if name in rows.collect_schema().names()).collect()
+            except (pl.exceptions.PolarsError, OSError):
+                return None  # it is not the values that are wrong
+            wrong = []
+            for values in frame:
+                kind = dtypes[values.name]
+                # Blanks around a float are none of its text.
+                numbers = (values.str.strip_chars() if kind == "float" else values).cast(DTYPES[kind], strict=False)
+                rows_of_text = (numbers.is_null() & (values.fill_null("") != "")).arg_true()
+                wrong += [(int(row), values) for row in rows_of_text.head(1)]
+            if wrong:
+                row, values = min(wrong, key=lambda found: found[0])
+                kind = dtypes[values.name]
+                return (
+                    f"{file}: line {line_of(file, self._sep, row)}: {values.name} = {values[row]!r} is no "
+                    f"{'integer' if kind == 'int' else 'number'}; its dtype is {kind}"
+                )
+        return None
 
     def _scan(self, files: list[str], data_format: str) -> pl.LazyFrame:
         if data_format == "parquet":
@@ -185,7 +226,7 @@ class SplitReader:
     def _of_scalars(self, columns: list[dict], schema: pl.Schema) -> list[pl.Expr]:
         return [(_label if column in self._labels else _scalar)(column, schema) for column in columns]
 
-    def _require_labels(self, frame: pl.DataFrame, files: list[str], data_format: str) -> None:
+    def _require_labels(self, frame: pl.DataFrame, files: list[str], data_format: str, is_binary: bool) -> None:
         for label in self._labels:
             values = frame[label["name"]]
             empty = (values.is_null() | values.is_nan() if values.dtype.is_float() else values.is_null()).arg_true()
@@ -194,6 +235,13 @@ class SplitReader:
                 raise UserError(
                     f"{file}: row {row + 1} has no {source_of(label)}: a label must not be empty, unless label_col "
                     "says with fill_na what it counts as"
+                )
+            wrong = (~values.cast(pl.Float64, strict=False).is_in([0, 1])).arg_true()
+            if is_binary and len(wrong):
+                file, row = self._place(wrong[0], files, data_format)
+                raise UserError(
+                    f"{file}: row {row + 1}: {source_of(label)} = {values[wrong[0]]:g} must be 0 or 1, unless "
+                    "task: regression"
                 )
 
     def _place(self, row: int, files: list[str], data_format: str) -> tuple[str, int]:

@@ -172,6 +172,10 @@ class DatasetEntry:
         else:
             self._build_in_process(folder)
 
+    @property
+    def _is_binary(self) -> bool:
+        return self.params.get("task") != "regression"
+
     def _build_in_process(self, folder: Path) -> None:
         """Raw files -> samples (where the entry says `build`) -> encoded files."""
         paths: dict[str, str | Path] = {**self.splits}
@@ -181,7 +185,7 @@ class DatasetEntry:
         processor = InProcessFeatureProcessor(**self._placed(folder))
         try:
             raw = {
-                split: processor.reader.read(path, self.data_format, to_fit=split == "train")
+                split: processor.reader.read(path, self.data_format, to_fit=split == "train", is_binary=self._is_binary)
                 for split, path in paths.items()
             }
         except UserError as error:  # the temporary folder means nothing to a user
@@ -199,7 +203,8 @@ class DatasetEntry:
         check_columns(columns, labels)
         separator = self.params.get("sep", ",")
         for path in self.splits.values():
-            SplitReader([], labels, separator).read(path, self.data_format)  # FuxiCTR would take an empty label for 0
+            reader = SplitReader([], labels, separator)  # FuxiCTR would take an empty label for 0
+            reader.read(path, self.data_format, is_binary=self._is_binary)
             SplitReader(columns, labels, separator).require_tokens_of_zoo(path, self.data_format)
         params: dict[str, Any] = self._placed(folder) | {"feature_cols": columns, "label_col": labels}
         fuxictr.preprocess.build_dataset(fuxictr.preprocess.FeatureProcessor(**params), **params)

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from .pictures import Picture
+from .statistics import METHOD
 from .table import Row, cells, header
 
 MOST = 8
 """Systems that the pictures show at a time; page.css has a colour for each."""
 BEST_IS_LEAST = ("place", "test rows", "experiment", "logloss", "against base", "parameters", "s/epoch", "ms/batch")
 """Columns; of the others the best is the greatest."""
-VERDICTS = ("better", "base", "not ranked", "one run", "worse", "-")
+VERDICTS = ("better", "base", "not ranked", "too few runs", "too few users", "one run", "worse", "-")
 
 Results = dict[str, list[dict[str, Any]]]
 
@@ -53,6 +54,7 @@ def as_html(
         facts="\n".join(
             f"<div><dt>{name}</dt><dd>{escape(fact)}</dd></div>" for name, fact in _facts(runs, test) if fact
         ),
+        method=METHOD,
         versions=escape(_distinct(", ".join(map(" ".join, run["versions"].items())) for run in runs)),
         command=escape(command),
         head="\n".join(_head(name) for name in _name_first(names)),
@@ -171,7 +173,7 @@ def _named(row: Row) -> str:
 
 def _small_noise(cell: str) -> str:
     """A deviation or an interval is smaller than what it belongs to."""
-    return re.sub(r" (± .+|\[.+\])$", r" <small>\1</small>", cell)
+    return re.sub(r" (± .+|\[.+\]|too few .+)$", r" <small>\1</small>", cell)
 
 
 def _figure(picture: Picture) -> str:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from .slices import Slices
-from .statistics import auc_draws, interval, users_of
+from .statistics import Interval, mean_auc, score_runs, users_of
 from .svg import Point, column, lines
 from .table import Row
 
@@ -118,19 +117,20 @@ def draw_calibration(marked: dict[str, str], predictions: Predictions) -> Pictur
     return Picture("Calibration", note, lines(series, "Calibration", "predicted click rate", diagonal=True))
 
 
-def slice_aucs(runs: Sequence[dict[str, np.ndarray]], slices: Slices) -> list[tuple[float, tuple[float, float]]]:
-    """AUC of each part, mean over the seeds, with its 95 % interval; NaN where a part has one class only."""
-    label, user = runs[0]["label"], users_of(runs[0])
-    aucs = []
-    for number in range(len(slices.names)):
-        rows = slices.part == number
-        if len(np.unique(label[rows])) < 2:
-            aucs.append((float("nan"), (float("nan"), float("nan"))))
-            continue
-        scores = [run["score"][rows] for run in runs]
-        mean = np.mean([float(roc_auc_score(label[rows], score)) for score in scores])
-        aucs.append((float(mean), interval(auc_draws(label[rows], user[rows], scores).mean(axis=0))))
-    return aucs
+def slice_aucs(runs: Sequence[dict[str, np.ndarray]], slices: Slices) -> list[Interval]:
+    """Return the AUC of each part, mean over the runs, with its 95 % interval; NaN where a part has one class only."""
+    parts = [slices.part == number for number in range(len(slices.names))]
+    return [
+        mean_auc(
+            score_runs(
+                [
+                    {"label": run["label"][rows], "group": users_of(run)[rows], "score": run["score"][rows]}
+                    for run in runs
+                ]
+            )
+        )
+        for rows in parts
+    ]
 
 
 def draw_slices(marked: dict[str, str], predictions: Predictions, slices: Slices) -> Picture:
@@ -138,11 +138,11 @@ def draw_slices(marked: dict[str, str], predictions: Predictions, slices: Slices
     series = []
     for expid, mark in marked.items():
         points = []
-        for number, (auc, ends) in enumerate(slice_aucs(predictions[expid], slices)):
-            text = f"{expid}, {slices.names[number]}: {auc:.4f} [{ends[0]:.4f}, {ends[1]:.4f}]"
-            points.append(Point(number, auc, text, ends))
+        for number, auc in enumerate(slice_aucs(predictions[expid], slices)):
+            ends = None if auc.low is None or auc.high is None else (auc.low, auc.high)
+            points.append(Point(number, auc.mean, f"{expid}, {slices.names[number]}: {auc.text('.4f')}", ends))
         series.append((mark, points))
     title = f"Test AUC by {slices.title}"
     ticks = {float(number): name for number, name in enumerate(slices.names)}
-    note = "with 95 % intervals (bootstrap over the test users, seeds pooled)"
+    note = "mean over the runs, with 95 % intervals of test users and runs, as in the table"
     return Picture(title, note, lines(series, title, slices.title, ticks, apart=True))

@@ -1,99 +1,61 @@
-"""Whether two systems differ on the same test rows: an interval that holds the noise of users and of runs.
+"""Whether two systems differ on the same test rows: an interval that holds the noise of test users and of runs.
 
-**Users.** The rows of a user belong together, so users are drawn, with replacement, as often as there are: a bootstrap.
-Every run of every system is scored on the same draws, and the variance over the draws of the difference of two systems,
-that of their mean AUC over the runs, is `V_users`.
+A run's AUC has two kinds of noise. One is shared by the runs of a system: all of them meet the same test users. The
+other is the run's own: its seed, and its luck with each user.
 
-**Runs.** Another seed gives another AUC on the same users. A bootstrap of three runs would be too narrow: its variance
-is (n - 1)/n of what it should be, and its percentiles are those of three values. So this part is a variance component
-(Searle, Casella & McCulloch, Variance Components, 1992). With s² the variance of the AUC over the n runs of a system,
-and v what users alone would make the runs differ by (over the draws, as each run has its own luck with each user), the
-runs of both systems add
+**Shared, V.** The derivative of an AUC with respect to the weight of a user says what the user moves it by. The sum of
+the products of two runs' derivatives over the users is the covariance of their AUC (DeLong, DeLong & Clarke-Pearson,
+Biometrics 44, 1988; a user has several rows: Obuchowski, Biometrics 53, 1997). It is exact arithmetic, not a bootstrap,
+so the same predictions always give the same interval. The mean covariance of two runs of a system, that of two runs of
+the other, minus twice the one between the systems, is V. Test users are many, so V counts as known.
 
-    V_runs = max(0, (s_a² - v_a)/n_a + (s_b² - v_b)/n_b).
+**Own, S.** Own noise is what the n runs of a system differ by: s²/n for the mean, with n - 1 degrees of freedom. For a
+difference S is the sum of s²/n over both systems. Its degrees of freedom m are Satterthwaite's, (sum of s²/n)² /
+sum((s²/n)²/(n - 1)) (Biometrics Bulletin 2, 1946). If a system has two runs these intervals are too wide where
+both systems are equally noisy. Then runs are paired in their order, which gives S exactly n - 1 degrees of freedom
+whatever the two variances are (Scheffé, Annals of Mathematical Statistics 14, 1943).
 
-Runs on folds are paired: s² is that of the difference over the folds, whose users differ, and v the mean over the folds
-of its variance by users, the only term. So `V_users + V_runs` is s²/n there, but never less than the users alone.
+**The interval** is `difference ± sqrt(c (V + S))`. If runs had no noise of their own, c would be the square of the
+normal quantile z; if users had none, the square of Student's quantile t for m degrees of freedom. Between them
+`c = z² + (t² - z²) g(q)` with q = S / (V + S), the share of the runs as estimated. Satterthwaite's degrees of freedom
+for the whole variance, m / q², are too many where S came out small by chance: coverage falls to .92 with three runs and
+.87 with two. `g(q) = q^1.5` keeps it between .941 and .965 for two systems of n >= 3 runs each, whatever the variances
+of users and runs are. For one degree of freedom `g(q) = min(1, (4 q)^5)` keeps it there. `python -m
+benchmarks.coverage` simulates it.
 
-**The interval** is `difference ± t sqrt(V_users + V_runs)`, where t is the 97.5 % quantile of Student's distribution
-with the degrees of freedom of Satterthwaite (Biometrics Bulletin 2, 1946), V² / sum((s²/n)² / (n - 1)): many where
-users are the greater part, up to n_a + n_b - 2 where seeds are. Where runs differ by users alone it is a little too
-wide. With one run of a system nothing is known of V_runs: then the interval is that of the users alone, and says so.
-The training sets of folds overlap, which no term accounts for.
+Runs on folds have test users of their own. All of their noise is in s², V is 0, and the interval is Student's. The
+training sets of folds overlap, which no term accounts for.
+
+With one run nothing is known of its own noise: the interval is that of the test users alone, and says so. An interval
+wider than `WIDEST` is none.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from scipy import stats
 
-DRAWS = 1000
-CHUNK = 50
-"""Draws that are held at once."""
-
-
-class WeightedAUC:
-    """AUC of fixed scores under many weightings of the rows; ties count half.
-
-    Args:
-        label: (N,) 0 or 1. score: (N,).
-    """
-
-    def __init__(self, label: np.ndarray, score: np.ndarray) -> None:
-        order = np.argsort(score, kind="stable")
-        is_positive = label[order] == 1
-        self.positive, self.negative = order[is_positive], order[~is_positive]
-        self.below = np.searchsorted(score[self.negative], score[self.positive], side="left")
-        self.not_above = np.searchsorted(score[self.negative], score[self.positive], side="right")
-
-    def __call__(self, weight: np.ndarray) -> np.ndarray:
-        """weight: (R, N), one weighting a row; several times as fast where it is the transpose of a contiguous (N, R).
-        Returns (R,); NaN where one class has no weight."""
-        positive, negative = weight.T[self.positive], weight.T[self.negative]
-        up_to = np.pad(negative.cumsum(axis=0, dtype=weight.dtype), ((1, 0), (0, 0)))
-        won = np.einsum("nr,nr->r", positive, up_to[self.below] + up_to[self.not_above], dtype=np.float64) / 2
-        with np.errstate(invalid="ignore"):
-            return won / (positive.sum(axis=0) * up_to[-1])
-
-
-def auc_draws(
-    label: np.ndarray, user: np.ndarray, runs: Sequence[np.ndarray], draws: int = DRAWS, seed: int = 0
-) -> np.ndarray:
-    """AUC of each run on each draw of users; the same seed gives all systems the same draws.
-
-    Args:
-        label: (N,) labels of the test rows. user: (N,) whose they are; what a user is called does not matter.
-        runs: (N,) scores of each run.
-
-    Returns:
-        (runs, draws)
-    """
-    systems = [WeightedAUC(label, score) for score in runs]
-    _, first, number = np.unique(user, return_index=True, return_inverse=True)
-    number = first.argsort().argsort()[number]
-    users = len(first)
-    rng = np.random.default_rng(seed)
-    aucs = []
-    for start in range(0, draws, CHUNK):
-        drawn = rng.multinomial(users, np.full(users, 1 / users), size=min(CHUNK, draws - start))
-        weight = drawn.T.astype(np.int32)[number].T
-        aucs.append([auc(weight) for auc in systems])
-    return np.concatenate(aucs, axis=1)
+METHOD = """It holds the noise of the test users, who are the same for both, and that of the runs, with a quantile
+between the normal distribution's and Student's. If it would be wider than .5, runs or users are too few."""
+"""For readers of a report."""
+WIDEST = 0.5
+"""From an AUC of chance to that of a perfect order: a wider interval says nothing of an AUC."""
 
 
 @dataclass(frozen=True)
-class Draws:
-    """AUC of the runs of a system.
+class Scored:
+    """Test AUC of the runs of a system.
 
     Attributes:
         auc: (n,) on the test rows.
-        draws: (n, draws) on draws of their users.
+        influence: of each run (U,), the derivative of its AUC with respect to the weight of each of its U test users.
         rows: what test rows each run is on, by a number.
     """
 
     auc: np.ndarray
-    draws: np.ndarray
+    influence: tuple[np.ndarray, ...]
     rows: tuple[int, ...]
 
     @property
@@ -101,62 +63,88 @@ class Draws:
         """Whether each run is on test rows of its own."""
         return len(set(self.rows)) > 1
 
-    def on(self, rows: Sequence[int]) -> "Draws":
-        """The runs on these test rows, one each."""
+    def on(self, rows: Sequence[int]) -> "Scored":
+        """Return the runs on these test rows, one each."""
         places = [self.rows.index(number) for number in rows]
-        return Draws(self.auc[places], self.draws[places], tuple(rows))
+        return Scored(self.auc[places], tuple(self.influence[place] for place in places), tuple(rows))
 
 
 @dataclass(frozen=True)
-class Difference:
-    """The AUC of a system minus that of another.
+class Interval:
+    """An AUC, or the AUC of a system minus that of another.
 
     Attributes:
         mean: over the runs.
-        low, high: ends of the 95 % interval. Both above 0: the system is better; 0 between them: it is not ranked.
-        holds_runs: whether the interval has the noise of the runs; else that of the users alone.
+        low, high: ends of the 95 % interval; None where it would be wider than `WIDEST`. Of a difference, both above 0:
+            the system is better; 0 between them: it is not ranked.
+        too_few: what makes it that wide, if it is.
+        holds_runs: whether the interval has the noise of the runs; else that of the test users alone.
     """
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+    too_few: Literal["runs", "users"] | None
     holds_runs: bool
 
+    def text(self, form: str) -> str:
+        """Return the mean and the interval as tables have them, each number in a form as `+.4f`."""
+        if self.low is None or self.high is None:
+            return f"{self.mean:{form}} too few {self.too_few}"
+        ends = f"{self.mean:{form}} [{self.low:{form}}, {self.high:{form}}]"
+        return ends if self.holds_runs else f"{ends} of users alone"
 
-def draw_runs(runs: Sequence[Mapping[str, np.ndarray]], rows: Sequence[int] | None = None, draws: int = DRAWS) -> Draws:
-    """Score the runs of a system on draws of users.
+
+def auc_by_users(label: np.ndarray, user: np.ndarray, score: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the AUC and its derivative with respect to the weight of each user; ties count half.
+
+    Args:
+        label: (N,) 0 or 1. user: (N,) whose each row is; what a user is called does not matter. score: (N,).
+
+    Returns:
+        The AUC; (U,) the derivatives, in the order in which users first appear. NaN where a class is missing.
+    """
+    is_positive = label == 1
+    ranks, sizes = stats.rankdata(score), np.array([len(label) - is_positive.sum(), is_positive.sum()])
+    won = np.empty(len(label))  # the share of the other class that each row is on the right side of
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for of_class, others in ((is_positive, sizes[0]), (~is_positive, sizes[1])):
+            won[of_class] = (ranks[of_class] - stats.rankdata(score[of_class])) / others
+        won[~is_positive] = 1 - won[~is_positive]
+        auc = won[is_positive].sum() / sizes[1]
+        per_row = (won - auc) / sizes[is_positive.astype(int)]
+    _, first, number = np.unique(user, return_index=True, return_inverse=True)
+    number = first.argsort().argsort()[number]
+    return float(auc), np.bincount(number, per_row, minlength=len(first))
+
+
+def score_runs(runs: Sequence[Mapping[str, np.ndarray]], rows: Sequence[int] | None = None) -> Scored:
+    """Score the runs of a system on their test rows.
 
     Args:
         runs: predictions.npz of each.
         rows: a number for the test rows of each; None: all are on the same.
-
-    Returns:
-        On the same test rows all systems have the same draws.
     """
-    rows = tuple(rows or [0] * len(runs))
-    auc, drawn = np.empty(len(runs)), np.empty((len(runs), draws))
-    for number in set(rows):
-        places = [place for place, of_run in enumerate(rows) if of_run == number]
-        label, user = runs[places[0]]["label"], users_of(runs[places[0]])
-        scores = [runs[place]["score"] for place in places]
-        drawn[places] = auc_draws(label, user, scores, draws, number)
-        auc[places] = [WeightedAUC(label, score)(np.ones((1, len(label))))[0] for score in scores]
-    return Draws(auc, drawn, rows)
+    found = [auc_by_users(run["label"], users_of(run), run["score"]) for run in runs]
+    auc, influence = zip(*found, strict=True)
+    return Scored(np.array(auc), influence, tuple(rows or [0] * len(runs)))
 
 
 def users_of(rows: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Whose each row of a predictions.npz is; (N,). Without groups each is a user's only one."""
+    """Return whose each row of a predictions.npz is, (N,). Without groups each is a user's only one."""
     return rows.get("group", np.arange(len(rows["label"])))
 
 
-def interval(draws: np.ndarray) -> tuple[float, float]:
-    """From the 2.5th to the 97.5th percentile; draws that are NaN don't count."""
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return float(low), float(high)
+def mean_auc(runs: Scored) -> Interval:
+    """Return the mean AUC over the runs of a system with its interval, cut to what an AUC can be."""
+    found = _of_folds(runs.auc, runs.influence) if runs.has_folds else _of_seeds(runs)
+    if found.low is None or found.high is None:
+        return found
+    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
 
 
-def paired_difference(base: Draws, other: Draws) -> Difference | None:
-    """The difference of two systems with its interval, of the runs on test rows that both have.
+def paired_difference(base: Scored, other: Scored) -> Interval | None:
+    """Return the difference of two systems with its interval, of the runs on test rows that both have.
 
     Returns:
         None where they have none in common.
@@ -164,51 +152,81 @@ def paired_difference(base: Draws, other: Draws) -> Difference | None:
     common = [number for number in dict.fromkeys(base.rows) if number in other.rows]
     if not common:
         return None
-    if base.has_folds or other.has_folds:
-        first, second = base.on(common), other.on(common)
-        return of_one(Draws(second.auc - first.auc, second.draws - first.draws, tuple(common)), has_folds=True)
-    mean = float(other.auc.mean() - base.auc.mean())
-    users = _variance(other.draws.mean(axis=0) - base.draws.mean(axis=0))
-    return _with_interval(mean, users, [(runs.auc, _variance_of_runs(runs.draws)) for runs in (base, other)])
+    if not base.has_folds and not other.has_folds:
+        return _of_seeds(other, base)
+    first, second = base.on(common), other.on(common)
+    influence = [ours - theirs for theirs, ours in zip(first.influence, second.influence, strict=True)]
+    return _of_folds(second.auc - first.auc, influence)
 
 
-def of_one(runs: Draws, has_folds: bool | None = None) -> Difference:
-    """The mean of the runs of one system with its interval, by the same two kinds of noise.
-
-    Args:
-        has_folds: whether each run is on users of its own; None: as its test rows tell.
-    """
-    mean, users = float(runs.auc.mean()), _variance(runs.draws.mean(axis=0))
-    if runs.has_folds if has_folds is None else has_folds:
-        by_users = float(np.mean([_variance(fold) for fold in runs.draws]))
-    else:
-        by_users = _variance_of_runs(runs.draws)
-    return _with_interval(mean, users, [(runs.auc, by_users)])
-
-
-def _with_interval(mean: float, users: float, parts: Sequence[tuple[np.ndarray, float]]) -> Difference:
-    """The formulas at the top of this module.
+def _of_folds(values: np.ndarray, influence: Sequence[np.ndarray]) -> Interval:
+    """Of the mean of values whose test users are others each.
 
     Args:
-        users: V_users.
-        parts: the values of the runs whose variance counts, and what of it comes of users.
+        values: (n,) an AUC or a difference. influence: of each value.
     """
-    holds_runs = all(len(values) > 1 for values, _ in parts)
-    variance, quantile = users, float(stats.norm.ppf(0.975))
-    if holds_runs:
-        squares = [(values.var(ddof=1), by_users, len(values)) for values, by_users in parts]
-        variance += max(0.0, sum((square - by_users) / n for square, by_users, n in squares))
-        spread = sum((square / n) ** 2 / (n - 1) for square, _, n in squares)
-        quantile = float(stats.t.ppf(0.975, variance**2 / spread)) if spread else quantile
-    half = quantile * float(np.sqrt(variance))
-    return Difference(mean, mean - half, mean + half, holds_runs)
+    mean, n = float(values.mean()), len(values)
+    users = sum(map(_variance, influence)) / n**2
+    return _with_runs(mean, users, 0.0, _of_mean(values), n - 1) if n > 1 else _of_users(mean, users)
 
 
-def _variance(draws: np.ndarray) -> float:
-    """Over draws of users; those that are NaN don't count."""
-    return float(np.nanvar(draws, ddof=1))
+def _of_seeds(system: Scored, base: Scored | None = None) -> Interval:
+    """Of the mean AUC of a system, or of that minus the base's; all runs are on the same test rows."""
+    systems = [system] if base is None else [system, base]
+    mean = float(np.subtract.reduce([runs.auc.mean() for runs in systems]))
+    users = _variance(np.subtract.reduce([np.mean(runs.influence, axis=0) for runs in systems]))
+    sizes = [len(runs.auc) for runs in systems]
+    if min(sizes) == 1:
+        return _of_users(mean, users)
+    shared = max(0.0, users - sum(map(_luck_of_mean, systems)))
+    if base is not None and min(sizes) == 2:
+        few, many = sorted((system.auc, base.auc), key=len)
+        return _with_runs(mean, users, shared, _of_mean(few - np.sqrt(2 / len(many)) * many[:2]), 1)
+    owns = np.array([_of_mean(runs.auc) for runs in systems])
+    spread = float((owns**2 / (np.array(sizes) - 1)).sum())
+    own = float(owns.sum())
+    return _with_runs(mean, users, shared, own, own**2 / spread if spread else 1)
 
 
-def _variance_of_runs(draws: np.ndarray) -> float:
-    """What users alone make the n runs of a system differ by. draws: (n, draws)."""
-    return sum(_variance(run) for run in draws - draws.mean(axis=0)) / max(1, len(draws) - 1)
+def _of_users(mean: float, users: float) -> Interval:
+    return _within_widest(mean, float(stats.norm.ppf(0.975) * np.sqrt(users)), users, holds_runs=False)
+
+
+def _with_runs(mean: float, users: float, shared: float, own: float, freedom: float) -> Interval:
+    """By the formulas at the top of this module.
+
+    Args:
+        users: variance by the test users, of the mean of these runs.
+        shared: V. own: S. freedom: m.
+    """
+    variance = shared + own
+    normal, student = stats.norm.ppf(0.975) ** 2, stats.t.ppf(0.975, freedom) ** 2
+    share = own / variance if own else 0.0
+    weight = min(1.0, (4 * share) ** 5) if freedom == 1 else share**1.5
+    half = float(np.sqrt((normal + (student - normal) * weight) * variance))
+    return _within_widest(mean, half, users, holds_runs=True)
+
+
+def _within_widest(mean: float, half: float, users: float, holds_runs: bool) -> Interval:
+    if 2 * half <= WIDEST:
+        return Interval(mean, mean - half, mean + half, None, holds_runs)
+    are_few_users = not 2 * stats.norm.ppf(0.975) * np.sqrt(users) <= WIDEST
+    return Interval(mean, None, None, "users" if are_few_users else "runs", holds_runs)
+
+
+def _variance(influence: np.ndarray) -> float:
+    """Of an AUC, or of a difference, by its test users; NaN of a single one."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return len(influence) / np.float64(len(influence) - 1) * float(influence @ influence)
+
+
+def _luck_of_mean(runs: Scored) -> float:
+    """What of the variance of the mean is the luck of each run with the users, which no other run shares."""
+    influence = np.array(runs.influence)
+    n = len(influence)
+    return sum(map(_variance, influence - influence.mean(axis=0))) / (n - 1) / n
+
+
+def _of_mean(values: np.ndarray) -> float:
+    """Variance of the mean of independent values, as they differ."""
+    return float(values.var(ddof=1)) / len(values)

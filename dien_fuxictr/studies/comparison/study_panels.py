@@ -1,5 +1,6 @@
 """What the picture of a suite shows of each system: validation, test, and what training takes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,12 +49,10 @@ def panels_of(study: Study, rows: Sequence[Row], results: Results) -> list[Panel
     panels = [Panel("validation: mean, least and most of the runs", f"validation {monitor}", validation)]
     against = study.against
     if not against:
-        test = {row.expid: (row.auc, row.auc_low, row.auc_high) for row in rows}
+        test = {row.expid: _with_ends(row.auc, row.auc_low, row.auc_high) for row in rows}
         return [*panels, Panel("test, 95 % intervals", "test AUC", test)]
     differences = {
-        row.expid: (row.against, row.against_low, row.against_high)
-        for row in rows
-        if row.against is not None and row.against_low is not None and row.against_high is not None
+        row.expid: _with_ends(row.against, row.against_low, row.against_high) for row in rows if row.against is not None
     }
     panels.append(
         Panel("test, 95 % intervals", f"test AUC - that of {against}", differences, zero=against),
@@ -70,6 +69,11 @@ def panels_of(study: Study, rows: Sequence[Row], results: Results) -> list[Panel
         title = "training until validation is as good as its best"
         panels.append(Panel(title, f"minutes to the best of {against}", minutes, True))
     return panels
+
+
+def _with_ends(value: float, low: float | None, high: float | None) -> Value:
+    """A value without an interval has no bar."""
+    return (value, math.nan, math.nan) if low is None or high is None else (value, low, high)
 
 
 def _of_runs(values: Sequence[float]) -> Value:

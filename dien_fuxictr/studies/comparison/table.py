@@ -10,7 +10,7 @@ import numpy as np
 
 from dien_fuxictr.common.markdown import padded_table
 
-from .statistics import Difference, Draws, draw_runs, of_one, paired_difference
+from .statistics import Interval, Scored, mean_auc, paired_difference, score_runs
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,17 @@ class Row:
         auc, gauc, logloss: mean over the runs on the test set; *_std: standard deviation; None for one run.
         improvement: the paper's RI over the base, (AUC - .5) / (AUC of the base - .5) - 1.
         difference, low, high: the AUC minus the base's and its 95 % interval, see `statistics`; None for the base, and
-            where the base is on other test rows.
+            where the base is on other test rows. Without low and high the interval would be too wide.
         holds_runs: whether the interval has the noise of the runs; else one run of it or of the base is all there is.
+        too_few: "runs" or "users", where there are too few of them for an interval.
         first, last: the places that the row may have: rows whose intervals overlap are not ranked among each other.
         parameters: number of trained weights. epochs: mean number of epochs until the stop.
         epoch_seconds: training time of an epoch. samples_per_second: of training, loading included.
         inference_ms: of the forward pass, a batch.
         is_base: whether others stand against it.
-        against, against_low, against_high: the same difference to the second one that rows stand against, if any.
+        against, ...: the same of the difference to the second one that rows stand against, if any.
         test_set: number of its test rows among those of the table, from 1; only within one rows have places.
-        auc_low, auc_high: 95 % interval of the AUC itself, which is wider than that of a paired difference.
+        auc_low, auc_high: 95 % interval of the AUC itself, which is wider than that of a paired difference, or None.
         untrained: runs whose model has learnt nothing.
     """
 
@@ -48,6 +49,7 @@ class Row:
     low: float | None
     high: float | None
     holds_runs: bool
+    too_few: str | None
     parameters: int
     epochs: float
     epoch_seconds: float
@@ -60,9 +62,10 @@ class Row:
     against_low: float | None = None
     against_high: float | None = None
     against_holds_runs: bool = True
+    against_too_few: str | None = None
     test_set: int = 1
-    auc_low: float = float("nan")
-    auc_high: float = float("nan")
+    auc_low: float | None = None
+    auc_high: float | None = None
     untrained: int = 0
 
     @property
@@ -75,10 +78,12 @@ class Row:
         """What the interval says of the row against the base; nothing where it lacks the noise of the runs."""
         if self.is_base:
             return "base"
-        if self.low is None or self.high is None:
+        if self.difference is None:
             return "-"
         if not self.holds_runs:
             return "one run"
+        if self.low is None or self.high is None:
+            return f"too few {self.too_few}"
         return "better" if self.low > 0 else "worse" if self.high < 0 else "not ranked"
 
 
@@ -98,15 +103,15 @@ def make_rows(
         test_rows: name -> a number for the test rows of each run; None: all runs are on the same.
     """
     bases = dict.fromkeys(results, base) if isinstance(base, str) else base
-    draws = {name: draw_runs(runs, (test_rows or {}).get(name)) for name, runs in predictions.items()}
-    sets = _test_sets(draws)
+    scored = {name: score_runs(runs, (test_rows or {}).get(name)) for name, runs in predictions.items()}
+    sets = _test_sets(scored)
     rows = []
     for name, runs in results.items():
         auc, auc_std = _over_runs(runs, "AUC")
-        alone = of_one(draws[name])
+        alone = mean_auc(scored[name])
         own_base = bases.get(name)
-        first = _difference(draws, own_base, name)
-        second = _difference(draws, (against or {}).get(name), name)
+        first = _difference(scored, own_base, name)
+        second = _difference(scored, (against or {}).get(name), name)
         base_auc = np.mean([run["test"]["AUC"] for run in results[own_base]]) if own_base else None
         seconds = sum(run["train_seconds"] for run in runs)
         epochs = sum(run["epochs"] for run in runs)
@@ -123,6 +128,7 @@ def make_rows(
                 first and first.low,
                 first and first.high,
                 first is None or first.holds_runs,
+                first and first.too_few,
                 runs[0]["parameters"],
                 epochs / len(runs),
                 seconds / epochs,
@@ -133,6 +139,7 @@ def make_rows(
                 against_low=second and second.low,
                 against_high=second and second.high,
                 against_holds_runs=second is None or second.holds_runs,
+                against_too_few=second and second.too_few,
                 test_set=sets[name],
                 auc_low=alone.low,
                 auc_high=alone.high,
@@ -143,17 +150,17 @@ def make_rows(
     return [row for group in groups for row in _placed(sorted(group, key=lambda row: -row.auc))]
 
 
-def _test_sets(draws: Mapping[str, Draws]) -> dict[str, int]:
+def _test_sets(scored: Mapping[str, Scored]) -> dict[str, int]:
     """Numbers from 1 for systems that have test rows in common, in their order."""
     sets: dict[str, int] = {}
-    for name, runs in draws.items():
-        alike = (sets[other] for other in sets if set(runs.rows) & set(draws[other].rows))
+    for name, runs in scored.items():
+        alike = (sets[other] for other in sets if set(runs.rows) & set(scored[other].rows))
         sets[name] = next(alike, max(sets.values(), default=0) + 1)
     return sets
 
 
-def _difference(draws: Mapping[str, Draws], base: str | None, name: str) -> Difference | None:
-    return paired_difference(draws[base], draws[name]) if base not in (None, name) else None
+def _difference(scored: Mapping[str, Scored], base: str | None, name: str) -> Interval | None:
+    return paired_difference(scored[base], scored[name]) if base not in (None, name) else None
 
 
 def _placed(rows: list[Row]) -> list[Row]:
@@ -215,14 +222,16 @@ def cells(row: Row, names: Sequence[str] = HEADER) -> list[str]:
         "gAUC": _with_std(row.gauc, row.gauc_std),
         "logloss": _with_std(row.logloss, row.logloss_std),
         "RI": "-" if row.improvement is None else f"{row.improvement:+.2%}",
-        "AUC - base, 95 %": "" if row.is_base else _with_interval(row.difference, row.low, row.high, row.holds_runs),
+        "AUC - base, 95 %": ""
+        if row.is_base
+        else _interval_text(row.difference, row.low, row.high, row.too_few, row.holds_runs),
         "against base": row.verdict,
         "parameters": f"{row.parameters:,}",
         "s/epoch": f"{row.epoch_seconds:.1f}",
         "samples/s": f"{row.samples_per_second:,.0f}",
         "ms/batch": f"{row.inference_ms:.1f}",
     }
-    second = _with_interval(row.against, row.against_low, row.against_high, row.against_holds_runs)
+    second = _interval_text(row.against, row.against_low, row.against_high, row.against_too_few, row.against_holds_runs)
     return [known.get(name, second) for name in names]
 
 
@@ -238,10 +247,8 @@ def _with_std(mean: float | None, std: float | None) -> str:
     return f"{mean:.4f}" if std is None else f"{mean:.4f} ± {std:.4f}"
 
 
-def _with_interval(difference: float | None, low: float | None, high: float | None, holds_runs: bool) -> str:
-    if difference is None:
-        return "-"
-    return f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]{'' if holds_runs else ' of users alone'}"
+def _interval_text(mean: float | None, *of_interval: Any) -> str:
+    return "-" if mean is None else Interval(mean, *of_interval).text("+.4f")
 
 
 def as_csv(rows: Sequence[Row]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import write_atomic
-from dien_fuxictr.common.pictures import default_style
+from dien_fuxictr.common.pictures import default_style, use_fonts_for
 
 LETTERS = "ABCDEFGHIJ"
 """Candidates on one picture."""
@@ -50,11 +50,13 @@ def draw(
     from matplotlib.figure import Figure
 
     with default_style({"text.parse_math": False}):  # a title may hold dollars
+        spelled = use_fonts_for("".join([title, *behaviours, *candidates]))
+        behaviours, candidates = ([name.translate(spelled) for name in names] for names in (behaviours, candidates))
         key = 0.42 * len(candidates) + 1.3
         height = max(4.8 + key, 0.21 * len(behaviours) + 1.4)
         below = max(key, height - 7)  # the paths' panel is not higher than wide
         figure = Figure(figsize=(12 + 0.35 * len(candidates), height), dpi=DPI, layout="constrained")
-        figure.suptitle(title)
+        figure.suptitle(title.translate(spelled))
         widths = (1, max(0.45, 0.07 * len(candidates)))
         grid = figure.add_gridspec(2, 2, width_ratios=widths, height_ratios=(height - below, below))
         paths = figure.add_subplot(grid[0, 0])

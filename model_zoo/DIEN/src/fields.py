@@ -40,7 +40,8 @@ def sequence_fields(
         prefix: of the keywords' names, for errors.
 
     Raises:
-        ValueError: a feature that does not exist or is of the wrong type, or entries that do not pair up.
+        ValueError: a feature that does not exist or is of the wrong type, entries that do not pair up, or features
+            whose shared embeddings say that they are in another order than their partners.
     """
     targets, sequences, negatives = as_tuples(target), as_tuples(sequence), as_tuples(negative)
     if not sequences:
@@ -60,6 +61,7 @@ def sequence_fields(
                 "%starget_field %s beside %ssequence_field %s: a target is %d features, a behaviour %d",
                 *(prefix, fields, prefix, behaviours, len(fields), len(behaviours)),
             )
+    _check_order(features, targets, sequences, f"{prefix}target_field", f"{prefix}sequence_field")
     names = [name for entry in negatives for name in entry]
     if not names or not all(name in features for name in names):
         used = {name for entry in (*targets, *sequences) for name in entry}
@@ -69,7 +71,32 @@ def sequence_fields(
         check_feature(features, name, f"{prefix}neg_seq_field", sequential=True)
     if [len(entry) for entry in negatives] != [len(entry) for entry in sequences]:
         raise ValueError(f"{prefix}neg_seq_field={negative!r} does not pair with {prefix}sequence_field={sequence!r}")
+    _check_order(features, sequences, negatives, f"{prefix}sequence_field", f"{prefix}neg_seq_field")
     return [SequenceFields(*entry) for entry in zip(targets, sequences, negatives, strict=True)]
+
+
+def _check_order(
+    features: dict[str, dict[str, Any]],
+    entries: list[tuple[str, ...]],
+    partners: list[tuple[str, ...]],
+    keyword: str,
+    partners_keyword: str,
+) -> None:
+    """Raise ValueError where a feature's partner has the embedding of another one, and another one has its own.
+
+    Args:
+        entries, partners: of the two keywords; features at the same place belong together.
+    """
+    pairs = [pair for entry in zip(entries, partners, strict=True) for pair in zip(*entry, strict=False)]
+    first = {vocabulary_of(features, name) for name, _ in pairs}
+    second = {vocabulary_of(features, partner): partner for _, partner in pairs}
+    for name, partner in pairs:
+        own, other = vocabulary_of(features, name), vocabulary_of(features, partner)
+        if own != other and own in second and other in first:
+            raise ValueError(
+                f"{partners_keyword}: {partner!r} stands at the place of {keyword}'s {name!r}, which shares its "
+                f"embedding with {second[own]!r}; give both fields the same order"
+            )
 
 
 def _check_spelling(missing: list[str], others: Iterable[str], prefix: str) -> None:

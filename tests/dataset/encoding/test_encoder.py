@@ -178,7 +178,7 @@ def test_dropped_behaviours_are_counted_once(params: dict, tmp_path: Path, caplo
         split = Encoder.load(tmp_path / "made", params).encode_rows(tmp_path / "new.csv")
     assert [record.getMessage() for record in caplog.records] == [
         "max_len with padding: post keeps the oldest behaviours and drops the newest: item_history (1 rows), "
-        "cate_history (1 rows)"
+        "cate_history (1 rows); padding: pre of these columns in feature_cols keeps the newest"
     ]
     assert split.tables[0].length.tolist() == [6, 1]
 

@@ -112,7 +112,7 @@ def test_gzipped_text(tmp_path: Path) -> None:
         (HEADER, "no rows"),
         (HEADER + "1,u,i,c,h,h\n\n0,u,i,c,h,h,h\n", "line 4 has 7 fields where the header has 6"),
         (HEADER + "1,u,i,c,h,h\n0,u,i,c,h", "line 3 has 5 fields where the header has 6"),
-        (HEADER + "yes,u,i,c,h,h\n", "could not parse `yes` as dtype `f64` at column 'label'"),
+        (HEADER + "yes,u,i,c,h,h\n", r"rows.csv: line 2: label = 'yes' is no number; its dtype is float"),
     ],
 )
 def test_bad_files(content: str, message: str, tmp_path: Path) -> None:
@@ -120,6 +120,25 @@ def test_bad_files(content: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message) as caught:
         SplitReader(COLUMNS, LABEL).read(tmp_path / "rows.csv", "csv")
     assert "\n" not in str(caught.value) and "rows.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wrong", "message"),
+    [
+        ("float", "cheap", "price = 'cheap' is no number; its dtype is float"),
+        ("float", "1_000", "price = '1_000' is no number; its dtype is float"),
+        ("int", "1.5", "price = '1.5' is no integer; its dtype is int"),
+    ],
+)
+def test_a_text_among_numbers_is_named_with_its_line(dtype: str, wrong: str, message: str, tmp_path: Path) -> None:
+    """Of several files that of the text; rows may have line breaks, and blank lines are none."""
+    good = f'label,price,title\n1,{"3" if dtype == "int" else " 3"},"two\nlines"\n\n'
+    (tmp_path / "a.csv").write_text(good)
+    (tmp_path / "b.csv").write_text(f"{good}0,,x\n0,{wrong},x\n1,never,x\n")
+    price = {"name": "cost", "type": "numeric", "dtype": dtype, "preprocess": "copy_from(price)"}
+    with pytest.raises(UserError) as caught:
+        SplitReader([price], LABEL).read(tmp_path, "csv")
+    assert str(caught.value) == f"{tmp_path / 'b.csv'}: line 6: {message}"
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,19 @@ def test_rebuilding_keeps_what_the_build_did_not_write(params: dict, tmp_path: P
     assert (data_dir / "mine.csv").read_text() == (data_dir / "encoded" / "mine.npz").read_text() == "mine"
 
 
+@pytest.mark.parametrize("loader", ["in_memory", "zoo"])
+def test_a_wrong_label_is_reported_of_the_users_file(params: dict, csv: Path, loader: str) -> None:
+    file = csv / "valid.csv"
+    rows = pl.read_csv(file).with_row_index()
+    rows.with_columns(label=pl.when(pl.col("index") == 4).then(2).otherwise("label")).drop("index").write_csv(file)
+    with pytest.raises(UserError) as caught:
+        prepare_dataset({**params, "data_loader": loader})
+    assert str(caught.value) == f"{file}: row 5: label = 2 must be 0 or 1, unless task: regression"
+    assert not Path(params["data_root"], params["dataset_id"]).exists()
+    if loader == "in_memory":
+        prepare_dataset({**params, "data_loader": loader, "task": "regression"})
+
+
 def test_a_failing_rebuild_leaves_the_old_set(params: dict, csv: Path) -> None:
     prepared = prepare_dataset(params)
     text = (csv / "test.csv").read_text()

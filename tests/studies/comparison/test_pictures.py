@@ -14,7 +14,7 @@ from dien_fuxictr.studies.comparison.pictures import (
     slice_aucs,
 )
 from dien_fuxictr.studies.comparison.slices import Slices
-from dien_fuxictr.studies.comparison.statistics import auc_draws, interval
+from dien_fuxictr.studies.comparison.statistics import mean_auc, score_runs
 from dien_fuxictr.studies.comparison.table import make_rows
 
 
@@ -72,23 +72,30 @@ def test_auc_of_each_part_is_the_mean_over_the_seeds() -> None:
         {"label": label, "score": np.array([0.9, 0.1, 0.2, 0.8, 0.5])},
         {"label": label, "score": np.array([0.9, 0.1, 0.8, 0.2, 0.5])},
     ]
-    assert [auc for auc, _ in slice_aucs(runs, Slices("", ["a", "b"], np.array([0, 0, 1, 1, 1])))] == [1.0, 0.5]
-    assert np.isnan(slice_aucs(runs, Slices("", ["a", "b"], np.array([0, 0, 0, 0, 1])))[1][0])
+    assert [auc.mean for auc in slice_aucs(runs, Slices("", ["a", "b"], np.array([0, 0, 1, 1, 1])))] == [1.0, 0.5]
+    assert np.isnan(slice_aucs(runs, Slices("", ["a", "b"], np.array([0, 0, 0, 0, 1])))[1].mean)
 
 
-def test_intervals_of_a_part_are_those_of_its_users() -> None:
+def test_intervals_of_a_part_are_those_of_the_table_on_its_rows() -> None:
     rng = np.random.default_rng(0)
     label, group = np.tile([1.0, 0.0], 200), np.repeat(np.arange(100), 4)
-    runs = [{"label": label, "group": group, "score": rng.normal(label)} for _ in range(2)]
-    rows = np.arange(400) < 240
+    runs = [{"label": label, "group": group, "score": rng.normal(label)} for _ in range(3)]
+    rows = np.arange(400) < 320
     picked = slice_aucs(runs, Slices("", ["a", "b"], np.where(rows, 0, 1)))
-    auc, ends = picked[0]
-    assert auc == pytest.approx(np.mean([roc_auc_score(label[rows], run["score"][rows]) for run in runs]))
-    assert ends == interval(auc_draws(label[rows], group[rows], [run["score"][rows] for run in runs]).mean(axis=0))
-    assert ends[0] < auc < ends[1] and ends[1] - ends[0] < picked[1][1][1] - picked[1][1][0]
-    (picture,) = [draw_slices({"a": ""}, {"a": runs}, Slices("length", ["1", "2"], np.where(rows, 0, 1)))]
-    assert texts(picture)[0] == f"a, 1: {auc:.4f} [{ends[0]:.4f}, {ends[1]:.4f}]"
+    first = picked[0]
+    assert first.mean == pytest.approx(np.mean([roc_auc_score(label[rows], run["score"][rows]) for run in runs]))
+    of_rows = [{"label": label[rows], "group": group[rows], "score": run["score"][rows]} for run in runs]
+    assert first == mean_auc(score_runs(of_rows)) and first.low is not None and first.high is not None
+    picture = draw_slices({"a": ""}, {"a": runs}, Slices("length", ["1", "2"], np.where(rows, 0, 1)))
+    assert texts(picture)[0] == f"a, 1: {first.mean:.4f} [{first.low:.4f}, {first.high:.4f}]"
     assert picture.svg.count('class="interval"') == picture.svg.count('class="line apart"') == 1
+
+
+def test_a_part_with_too_few_runs_has_no_bar() -> None:
+    label = np.tile([1.0, 0.0], 100)
+    runs = [{"label": label, "score": label}, {"label": label, "score": -label}]
+    picture = draw_slices({"a": ""}, {"a": runs}, Slices("length", ["1"], np.zeros(200, int)))
+    assert texts(picture) == ["a, 1: 0.5000 too few runs"] and 'class="interval"' not in picture.svg
 
 
 def test_calibration_of_perfectly_calibrated_predictions() -> None:

@@ -1,5 +1,6 @@
 """The picture of a suite: its panels, which lines they have, their values and the axes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ def row(name: str, auc: float, against: float | None = None) -> Row:
     ends = (against - 0.1, against + 0.2) if against is not None else (None, None)
     cost = {"parameters": 1, "epochs": 1.0, "epoch_seconds": 1.0, "samples_per_second": 1.0, "inference_ms": 1.0}
     return Row(
-        name, 3, auc, 0.01, None, None, None, None, 0.0, 0.0, 0.0, 0.0, True, **cost, against=against,
+        name, 3, auc, 0.01, None, None, None, None, 0.0, 0.0, 0.0, 0.0, True, None, **cost, against=against,
         against_low=ends[0], against_high=ends[1], auc_low=auc - 0.02, auc_high=auc + 0.03,
     )  # fmt: skip
 
@@ -56,9 +57,18 @@ def lines(figure: Figure, panel: int = 1) -> dict[str, Any]:
     found = {}
     for container in figure.axes[panel].containers:
         line, _, (bars,) = container.lines
-        ends = [(low[1], high[1]) for low, high in bars.get_segments()]
+        ends = [tuple(bar[:, 1]) if len(bar) else () for bar in bars.get_segments()]
         found[container.get_label()] = (list(line.get_xdata()), list(line.get_ydata()), ends)
     return found
+
+
+def test_a_value_without_an_interval_has_no_bar(drawn: list[Figure], tmp_path: Path) -> None:
+    made, rows = study([1, 2])
+    rows = [replace(row, auc_low=None, auc_high=None) if row.expid in ("DIN", "DIEN_1_a") else row for row in rows]
+    draw_study(made, panels_of(made, rows, {}), tmp_path)
+    x, y, ends = lines(drawn[0])["DIEN, kind a"]
+    assert x == [1, 2] and y == pytest.approx([0.71, 0.73])
+    assert ends[0] == () and ends[1] == pytest.approx((0.71, 0.76))
 
 
 def test_a_line_for_each_experiment_and_each_value_of_other_keys(drawn: list[Figure], tmp_path: Path) -> None:

@@ -73,6 +73,17 @@ def test_with_one_run_nothing_is_ranked() -> None:
     assert cells(made[0])[6].endswith("] of users alone")
 
 
+def test_with_runs_too_far_apart_nothing_is_ranked() -> None:
+    results, predictions = zip(runs([1, 1], 0), runs([3, -3], 1), strict=True)
+    names = ["base", "apart"]
+    made = make_rows(dict(zip(names, results, strict=True)), dict(zip(names, predictions, strict=True)), "base")
+    row = next(row for row in made if row.expid == "apart")
+    assert (row.verdict, row.first, row.last, row.low, row.auc_low) == ("too few runs", 1, 2, None, None)
+    assert cells(row)[6] == f"{row.difference:+.4f} too few runs"
+    (read,) = (row for row in csv.DictReader(as_csv(made).splitlines()) if row["expid"] == "apart")
+    assert (read["low"], read["too_few"], read["verdict"]) == ("", "runs", "too few runs")
+
+
 def test_means_over_seeds_and_the_papers_improvement(rows: list[Row]) -> None:
     base, better, worse = ({row.expid: row for row in rows}[name] for name in ("base", "better", "worse"))
     assert base.logloss == pytest.approx(0.55) and base.logloss_std == pytest.approx(np.std([0.5, 0.6], ddof=1))

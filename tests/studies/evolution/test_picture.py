@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib import colors, style
+from matplotlib import colors, font_manager, style
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
@@ -58,6 +58,33 @@ def test_names_may_hold_what_matplotlib_takes_for_markup(tmp_path: Path, monkeyp
     texts = {text.get_text(): text.get_parse_math() for text in figures[0].findobj(Text)}
     names = [*(f"{step}  $_{{$" for step in (1, 2, 3)), "A   $_{$", "B   $_{$"]
     assert [texts[name] for name in names] == [False] * 5
+
+
+@pytest.mark.filterwarnings("error")
+def test_characters_without_a_font_are_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    savefig = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: figures.append(self) or savefig(self, *a, **k))
+    only_shipped = [font for font in font_manager.fontManager.ttflist if "matplotlib" in font.fname]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", only_shipped)
+    drawn(tmp_path / "a.png", 2, 1, "雨 \uff21\uff22 か 한 é")
+    texts = {text.get_text() for text in figures[0].findobj(Text)}
+    assert {"1  \\u96e8 AB ka han é", "2  \\u96e8 AB ka han é", "A   \\u96e8 AB ka han é"} <= texts
+
+
+@pytest.mark.filterwarnings("error")
+def test_another_font_that_has_a_character_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    savefig = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: figures.append(self) or savefig(self, *a, **k))
+    characters = {
+        name: set(font_manager.get_font(font_manager.findfont(name)).get_charmap())
+        for name in ("DejaVu Sans", "STIXGeneral")
+    }
+    lacking = map(chr, sorted(characters["STIXGeneral"] - characters["DejaVu Sans"]))
+    other = next(character for character in lacking if character.isprintable())
+    drawn(tmp_path / "a.png", 2, 1, other)
+    assert f"1  {other}" in {text.get_text() for text in figures[0].findobj(Text)}
 
 
 def test_a_users_style_changes_nothing(tmp_path: Path) -> None:
