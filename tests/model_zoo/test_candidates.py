@@ -14,7 +14,8 @@ from model_zoo.DIEN.src.layers.kinds import KINDS
 from model_zoo.DIEN.src.layers.packing import Packing
 
 BACKENDS = [*FAST, "reference"]
-TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
+"""Sums of a hundred products in another order differ by some of the dtype's ulps, in float32 of 1e-7 each."""
 SIZES = [(0, 5), (1, 1), (9, 33), (100, 2), (20, 1000), (100, 300)]
 """Steps and candidates."""
 MODELS = [
