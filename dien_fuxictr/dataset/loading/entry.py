@@ -7,6 +7,7 @@ from typing import Any
 
 import fuxictr.preprocess
 
+from dien_fuxictr.common.cluster import fuxictrs_ray
 from dien_fuxictr.common.errors import UserError
 
 from ..encoding.build import encode_splits
@@ -194,7 +195,8 @@ class DatasetEntry:
         for path in self.splits.values():  # FuxiCTR would take an empty label for 0
             reader.read(path, self.data_format)
         params: dict[str, Any] = self._placed(folder) | {"feature_cols": columns, "label_col": labels}
-        fuxictr.preprocess.build_dataset(fuxictr.preprocess.FeatureProcessor(**params), **params)
+        with fuxictrs_ray():
+            fuxictr.preprocess.build_dataset(fuxictr.preprocess.FeatureProcessor(**params), **params)
 
     def _placed(self, folder: Path) -> dict[str, Any]:
         return {**self.params, "data_root": str(folder.parent), "dataset_id": folder.name}
