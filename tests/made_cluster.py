@@ -15,6 +15,9 @@ from pathlib import Path
 import pytest
 
 TIMEOUT = 600
+LOOPBACK = ("0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F")
+"""127.0.0.1, ::1 and the first one as IPv6, as /proc/net has them on a little-endian machine."""
+_LISTENS = "0A"
 
 
 @pytest.fixture(scope="session")
@@ -58,3 +61,18 @@ def family(pid: int) -> list[int]:
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     children = [int(child) for task in tasks for child in task.read_text().split()]
     return [pid, *(each for child in children for each in family(child))]
+
+
+def listening(pids: list[int]) -> dict[str, str]:
+    """The sockets on which any of the processes listens: inode -> address in hexadecimal digits."""
+    listen = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == _LISTENS:
+                listen[f"socket:[{inode}]"] = local.partition(":")[0]
+    held = set()
+    for handle in (handle for pid in pids for handle in Path(f"/proc/{pid}/fd").iterdir()):
+        with suppress(FileNotFoundError):  # closed meanwhile
+            held.add(os.readlink(handle))
+    return {inode: address for inode, address in listen.items() if inode in held}

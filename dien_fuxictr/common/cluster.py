@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from .errors import UserError
@@ -20,6 +20,7 @@ FLAGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # as it will be: what asks for no GPU is not told that there is none
 }
 _LOCAL = "local"
+_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _PATIENCE_SECONDS = 5
 
 
@@ -68,7 +69,8 @@ def joined(address: str, install: str, cpus: int | None = None, shows_output: bo
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         try:
-            ray.init(found, logging_level=logging.ERROR, log_to_driver=shows_output, runtime_env=code, **options)
+            with on_loopback() if found == _LOCAL else nullcontext():
+                ray.init(found, logging_level=logging.ERROR, log_to_driver=shows_output, runtime_env=code, **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(
                 f"{error} ({found}); it must be one that this machine belongs to, and what starts with a token needs "
@@ -83,6 +85,28 @@ def joined(address: str, install: str, cpus: int | None = None, shows_output: bo
         )
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """Let a Ray cluster that is started within listen on the loopback alone, as it does on macOS and Windows."""
+    from ray._private import ray_constants
+
+    before = os.environ.get(_SWITCH), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[_SWITCH] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False  # of this process, in which FuxiCTR has imported Ray already
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before[1]
+        del os.environ[_SWITCH]
+        if before[0] is not None:
+            os.environ[_SWITCH] = before[0]
+
+
+def fuxictrs_ray() -> AbstractContextManager[None]:
+    """Where FuxiCTR starts Ray by itself: on the loopback, unless RAY_ADDRESS names a cluster that it joins."""
+    return nullcontext() if os.environ.get("RAY_ADDRESS") else on_loopback()
 
 
 def _found() -> str:

@@ -16,6 +16,7 @@ from fuxictr.pytorch.models import BaseModel
 from fuxictr.pytorch.torch_utils import seed_everything
 from fuxictr.utils import print_to_json
 
+from dien_fuxictr.common.cluster import fuxictrs_ray
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.lock import held
 from dien_fuxictr.dataset.loading.checks import check_encoded
@@ -307,12 +308,14 @@ class Experiment:
 
     def train_loaders(self) -> tuple[Any, Any]:
         """Batches of the training data and of the validation data, None where there are none."""
-        loaders: Any = RankDataLoader(self.model.feature_map, stage="train", **self.params)
+        with fuxictrs_ray():
+            loaders: Any = RankDataLoader(self.model.feature_map, stage="train", **self.params)
         return loaders
 
     def test_loader(self) -> Any:
         """Batches of the test data."""
-        loader: Any = RankDataLoader(self.model.feature_map, stage="test", **self.params)
+        with fuxictrs_ray():
+            loader: Any = RankDataLoader(self.model.feature_map, stage="test", **self.params)
         return loader
 
     def _build_model(self, in_blocks: bool = True) -> BaseModel:

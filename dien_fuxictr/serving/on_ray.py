@@ -6,13 +6,14 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prometheus_client.multiprocess import mark_process_dead
 
+from dien_fuxictr.common.cluster import on_loopback
 from dien_fuxictr.common.errors import UserError
 
 from .app import App, make_app
@@ -108,7 +109,8 @@ def _cluster(replicas: int) -> Iterator[str | None]:
     with tempfile.TemporaryDirectory(prefix="run_serve-") as folder:
         try:
             try:
-                ray.init(address or "local", logging_level=logging.WARNING, **own)
+                with nullcontext() if address else on_loopback():
+                    ray.init(address or "local", logging_level=logging.WARNING, **own)
             except ConnectionError as error:
                 raise UserError(f"there is no Ray cluster at RAY_ADDRESS={address}: {error}") from error
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray has one of its own

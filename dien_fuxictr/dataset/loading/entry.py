@@ -7,6 +7,7 @@ from typing import Any
 
 import fuxictr.preprocess
 
+from dien_fuxictr.common.cluster import fuxictrs_ray
 from dien_fuxictr.common.errors import UserError
 
 from ..encoding.build import encode_splits
@@ -207,7 +208,8 @@ class DatasetEntry:
             reader.read(path, self.data_format, is_binary=self._is_binary)
             SplitReader(columns, labels, separator).require_tokens_of_zoo(path, self.data_format)
         params: dict[str, Any] = self._placed(folder) | {"feature_cols": columns, "label_col": labels}
-        fuxictr.preprocess.build_dataset(fuxictr.preprocess.FeatureProcessor(**params), **params)
+        with fuxictrs_ray():
+            fuxictr.preprocess.build_dataset(fuxictr.preprocess.FeatureProcessor(**params), **params)
 
     def _placed(self, folder: Path) -> dict[str, Any]:
         return {**self.params, "data_root": str(folder.parent), "dataset_id": folder.name}

@@ -14,6 +14,7 @@ from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.common.signals import Terminated
 from model_zoo.DIEN.src.layers import across
 
+from .launch import STORE
 from .row_blocks import Block
 from .rows import AllRows, Part, gathered
 from .workers import ALONE, Batch, Share, Workers
@@ -45,7 +46,10 @@ def work_together(run: Callable[[Workers], int], gpu: int) -> int:
         torch.cuda.set_device(gpu)
     try:
         if not dist.is_initialized():  # by Ray Train
-            dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
+            backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+            size = int(os.environ["WORLD_SIZE"])
+            store = os.environ.get(STORE)  # None: where torchrun says
+            dist.init_process_group(backend, store, timeout=PATIENCE, rank=rank, world_size=size)
         return run(Group())
     except UserError:
         if rank == 0:

@@ -4,7 +4,9 @@ import ctypes
 import logging
 import os
 import signal
+import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,11 +17,16 @@ RESTARTS = 3
 """How often workers start again of which one was killed."""
 GRACE_SECONDS = 120
 LAUNCHED = "DIEN_WORKERS_LAUNCHED"
+STORE = "DIEN_WORKERS_STORE"
+"""Where the workers that `launch` has started meet, for torch's `init_process_group`."""
 _PR_SET_PDEATHSIG = 1
 
 
 def launch(count: int, run: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     """Run a command in several processes that find each other; one of them that is killed lets all start again.
+
+    They meet in files of a folder that only this user may open, and talk over the loopback: torch's own stores listen
+    on all interfaces, ask nobody who they are, and hold pickles of the launcher.
 
     Args:
         count: of processes, on this machine.
@@ -36,21 +43,22 @@ def launch(count: int, run: Callable[[Sequence[str]], int], arguments: Sequence[
     logging.disable()  # the launcher's own; workers say what there is to say
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does
     os.environ[LAUNCHED] = repr(time.time())
-    # After a restart a worker would read where the dead one was from the store that it shares with the launcher.
-    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=count,
-        run_id=f"{os.getpid()}",
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=RESTARTS,
-        monitor_interval=0.1,
-        shutdown_timeout=GRACE_SECONDS,
-    )
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else the launcher opens one for the workers
     try:
-        codes = elastic_launch(config, _work)(run, list(arguments), os.getpid())
+        with tempfile.TemporaryDirectory(prefix="run_expid-") as folder:
+            config = LaunchConfig(
+                min_nodes=1,
+                max_nodes=1,
+                nproc_per_node=count,
+                run_id=f"{os.getpid()}",
+                rdzv_backend="c10d",
+                rdzv_endpoint=f"{folder}/launcher",
+                rdzv_configs={"store_type": "file"},
+                max_restarts=RESTARTS,
+                monitor_interval=0.1,
+                shutdown_timeout=GRACE_SECONDS,
+            )
+            codes = elastic_launch(config, _work)(run, list(arguments), os.getpid(), folder)
     except SignalException as error:
         return 128 + error.sigval
     except ChildFailedError as error:
@@ -62,10 +70,14 @@ def launch(count: int, run: Callable[[Sequence[str]], int], arguments: Sequence[
     return next((code for code in codes.values() if code), 0)
 
 
-def _work(run: Callable[[Sequence[str]], int], arguments: Sequence[str], launcher: int) -> int:
+def _work(run: Callable[[Sequence[str]], int], arguments: Sequence[str], launcher: int, folder: str) -> int:
     os.setsid()  # a Ctrl-C reaches the launcher alone, which tells all
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
+    os.environ |= {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
+    # A file for each start: the last one's says where a dead worker was.
+    os.environ[STORE] = f"file://{folder}/{os.environ['TORCHELASTIC_RESTART_COUNT']}"
     code = run(arguments) if os.getppid() == launcher else 1
     if code in (130, 143):
         sys.exit(code)  # the launcher waits for the end of those that it has told to end
