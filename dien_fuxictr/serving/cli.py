@@ -117,7 +117,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         (
             "max-behaviours",
             Limits.behaviours,
-            "behaviours of a sequence in a request, after splitting; more are answered by 422",
+            "behaviours of a sequence of a request, each token split; more are answered by 422",
         ),
     ):
         parser.add_argument(
