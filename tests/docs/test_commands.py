@@ -43,6 +43,9 @@ NOT_RUN = {
         "python run_serve.py --bundle DIEN_amazon.bundle",
         "python run_serve.py --bundle DIEN_amazon.bundle --workers 4",
     ],
+    "writes the bundle; tests/serving/test_hold.py does the same": [
+        "python run_serve.py --expid DIEN_amazon --publish",
+    ],
     "exports for seconds; tests/serving/export/test_files.py does the same": [
         "python run_serve.py --expid DIEN_amazon --export onnx DIEN_amazon.onnx",
         "python run_serve.py --bundle DIEN_amazon.bundle --export torch DIEN_amazon.pt2",

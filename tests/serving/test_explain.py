@@ -114,7 +114,7 @@ def test_of_other_diens(keywords: dict[str, Any]) -> None:
     columns = [{"name": name} for name in spec]
     bundle: Any = SimpleNamespace(model=model, encoder=SimpleNamespace(columns=columns))
     arrays = [{name: values.numpy() for name, values in part.items()} for part in (user, candidates)]
-    got = explain(bundle, Inputs(*arrays, 3, {}, {}), places)
+    got = explain(bundle, Inputs(*arrays, 3, {}, {}, {}), places)
     rows = {name: values.repeat(3, *[1] * (values.dim() - 1)) for name, values in user.items()}
     expected = traced(model, {**rows, **candidates})
     assert len(got) == len(expected) == len(model.sequences)
