@@ -89,10 +89,12 @@ class Study:
 @cache
 def _margin_of_scores() -> tuple[float, float]:
     """What clicks score above other rows for `AUC`, and the deviation of it that is worth the noise of test users."""
-    normal = stats.norm.ppf(AUC)
-    both = stats.multivariate_normal.cdf([normal] * 2, cov=[[1, 0.5], [0.5, 1]])  # two other rows are below a click
+    normal = float(stats.norm.ppf(AUC))
+    both = stats.multivariate_normal(cov=np.array([[1, 0.5], [0.5, 1]])).cdf(
+        [normal] * 2
+    )  # two other rows are below a click
     by_users = (2 * (both - AUC**2) / USERS) ** 0.5
-    return 2**0.5 * normal, 2**0.5 * by_users / stats.norm.pdf(normal)
+    return 2**0.5 * normal, float(2**0.5 * by_users / stats.norm.pdf(normal))
 
 
 Simulated = Callable[[int, np.random.Generator], Interval | None]

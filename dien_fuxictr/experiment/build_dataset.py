@@ -69,8 +69,8 @@ APPLY = """\
 rows are .csv (or .csv.gz, with a header line) or .parquet, with the columns user_id, item_id and time; for a data set
 of source log with those that its build names as user, item, time and context. A row's history is what its user did
 strictly before its time, cut as the build cuts. Category and side columns are the row's own where it has them, else the
-item's commonest value in the log, where it varies its latest before the row's time, else that of the metadata (Amazon's)
-or the build's file of items, else "unknown". All other columns are kept.
+item's commonest value in the log, where it varies its latest before the row's time, else that of the metadata
+(Amazon's) or the build's file of items, else "unknown". All other columns are kept.
 """
 
 
