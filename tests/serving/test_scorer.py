@@ -12,7 +12,7 @@ from dien_fuxictr.serving.scorer import scorer_of
 
 
 def inputs_of(steps: int, count: int) -> Inputs:
-    return Inputs(*request(steps, count), count, {}, {})
+    return Inputs(*request(steps, count), count, {}, {}, {})
 
 
 @pytest.mark.parametrize("backend", ["auto", "torch"])
