@@ -18,7 +18,7 @@ from dien_fuxictr.experiment.report import RESULT
 from . import taobao
 from .commands import PREPARE, ROOT, Step, measure, rows_of
 from .raw_reviews import LOGS, add_log_options
-from .report import Row, publish
+from .report import Row, new_json, publish
 
 REPORT = "report"
 PROTOCOLS = ("last", "leave_one_out")
@@ -77,7 +77,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=PROTOCOLS,
         help="which samples build_dataset.py makes; default both; the experiment has its entry's, last",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements there")
+    parser.add_argument("--json", type=new_json, metavar="FILE", help="write all measurements there")
     return parser.parse_args(arguments)
 
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 
+from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.markdown import padded_table
+from dien_fuxictr.common.outputs import require_output
 from dien_fuxictr.common.revision import revision
 from dien_fuxictr.experiment.report import cpu_name, versions
 
@@ -42,7 +44,7 @@ def make_parser(program: str, description: str, rounds: int) -> argparse.Argumen
         metavar="N",
         help=f"interleaved measurements of each, of which the best counts; default {rounds}",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements there")
+    parser.add_argument("--json", type=new_json, metavar="FILE", help="write all measurements there")
     return parser
 
 
@@ -58,6 +60,15 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
         help="numbers of torch's threads to try; each system is reported with its best; "
         f"default {' '.join(map(str, default))}",
     )
+
+
+def new_json(path: str) -> Path:
+    """The file of `--json`, for argparse."""
+    try:
+        require_output("--json", Path(path))
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return Path(path)
 
 
 def publish(

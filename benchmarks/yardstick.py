@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from .entries import installed
 from .epoch import add_experiment
 from .made import HISTORIES, NEGATIVES, Sizes
 from .peers import deepctr, rechub
-from .report import Row, publish
+from .report import Row, new_json, publish
 from .systems import NET, System
 
 PEERS: dict[str, Callable[[Sizes], System]] = {
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--learning-rates", type=float, nargs="+", default=[1e-3, 3e-3], metavar="X", help="default 0.001 0.003"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all there")
+    parser.add_argument("--json", type=new_json, metavar="FILE", help="write all there")
     options = parser.parse_args(arguments)
     return exit_code(lambda: _run(options, arguments), "interrupted")
 

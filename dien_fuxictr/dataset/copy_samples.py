@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from dien_fuxictr.common.errors import UserError, exit_code
+from dien_fuxictr.common.outputs import require_output
 
 from .samples.build import published
 from .samples.samples import Samples, samples_in, save_info
@@ -83,6 +84,7 @@ def _run(folder: Path, copies: int, out: Path) -> int:
         raise UserError(f"{folder} is not what a build writes: samples.json is missing")
     if out.exists():
         raise UserError(f"{out} exists; give a new folder")
+    require_output("--out", out.parent)
     with published(out) as new:
         made = copied(samples, copies)
         made.save(new)

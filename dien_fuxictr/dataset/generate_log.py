@@ -34,7 +34,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import write_atomic
+from dien_fuxictr.common.outputs import require_output
 
 from .generate_sample import zipf
 from .samples.protocols import DAY
@@ -165,10 +167,16 @@ def main(arguments: list[str] | None = None) -> None:
         if mistake := world.mistake():
             parser.error(mistake)
     varied = [name for name in names if len(options[name]) > 1]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for world in worlds:
-        series = "".join(f"_{name}_{getattr(world, name):g}" for name in varied)
-        write_atomic(out.with_stem(out.stem + series), generate(options["seed"], world).write_parquet)
+    files = [
+        out.with_stem(out.stem + "".join(f"_{name}_{getattr(world, name):g}" for name in varied)) for world in worlds
+    ]
+    try:
+        for file in files:
+            require_output("--out", file)
+    except UserError as error:
+        parser.error(str(error))
+    for world, file in zip(worlds, files, strict=True):
+        write_atomic(file, generate(options["seed"], world).write_parquet)
 
 
 if __name__ == "__main__":

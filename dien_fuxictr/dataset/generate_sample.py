@@ -28,6 +28,9 @@ from pathlib import Path
 
 import numpy as np
 
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.outputs import require_output
+
 from .samples.protocols import DAY
 
 TOPICS = {
@@ -154,6 +157,10 @@ def main(arguments: list[str] | None = None) -> None:
         "--out", type=Path, default=Path("data", "amazon_sample"), help="folder to write; default %(default)s"
     )
     options = parser.parse_args(arguments)
+    try:
+        require_output("--out", options.out)
+    except UserError as error:
+        parser.error(str(error))
     reviews, items = generate(options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
     write_lines(options.out / "reviews_Sample_5.json.gz", [json.dumps(review) for review in reviews])

@@ -45,9 +45,10 @@ from pathlib import Path
 from typing import Any
 
 from dien_fuxictr.common.errors import UserError, exit_code
+from dien_fuxictr.common.outputs import require_output
 from dien_fuxictr.dataset.apply import apply_build, with_log
 from dien_fuxictr.dataset.samples.build import build_samples
-from dien_fuxictr.dataset.samples.options import REQUIRED, options_of
+from dien_fuxictr.dataset.samples.options import RAW_FILES, REQUIRED, options_of
 
 from .configuration.config import load_dataset
 from .configuration.paths import resolve_paths
@@ -140,6 +141,7 @@ def _apply(config: Path, dataset: str, log: Path, rows: Path, out: Path) -> None
     check_entry(entry.params, entry.where)
     params = with_log(entry.params, log)
     resolve_paths(params, config)
+    require_output("--out", out, {"--log": log, "--rows": rows}, {"--config": config})
     apply_build(params, rows, out)
 
 
@@ -149,6 +151,8 @@ def _run(options: dict[str, Any]) -> int:
             _apply(**{name: value for name, value in options.items() if name != "source"})
         else:
             out_dir, rebuild = options.pop("out"), options.pop("rebuild")
+            inputs = {f"--{name}": options[name] for name in RAW_FILES if options.get(name)}
+            require_output("--out", out_dir, inputs, holds_own=True)
             build_samples(options, out_dir, rebuild=rebuild)
     except OSError as error:
         raise UserError(str(error)) from error

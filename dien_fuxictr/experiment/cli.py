@@ -14,6 +14,7 @@ from fuxictr.utils import print_to_json
 from dien_fuxictr.common.cluster import add_cluster_option
 from dien_fuxictr.common.errors import TrainingError, UserError, exit_code
 from dien_fuxictr.common.files import require_writable
+from dien_fuxictr.common.outputs import require_output
 
 from .configuration.config import Config, load_config
 from .device import device_of_worker, require_devices
@@ -173,7 +174,8 @@ def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog, wo
         logging.warning(warning)
     logging.info("Params: " + print_to_json(experiment.params))
     if options.predict:
-        out = output_path(options.out, options.predict, options.expid)
+        out = output_path(options.out, options.expid)
+        experiment.require_output("--out", out, {"--predict": options.predict})
         scores = experiment.predict(options.predict)
         write_scores(scores, options.predict, out, experiment.params)
         log.append_if_possible()
@@ -192,6 +194,8 @@ def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog, wor
     results = results_file(options.config)
     require_writable(results, append=True)
     zoo = experiment.params.get("zoo")
+    if options.report:
+        require_output("--report", options.report, holds_own=True)
     report = Report(options.report, zoo) if options.report and workers.leads else None
     observers: list[Observer] = [report] if report else []
     if options.tensorboard and workers.count > 1 and experiment.params.get("embedding_sharding") == "rows":

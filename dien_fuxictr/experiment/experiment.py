@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,9 @@ from fuxictr.utils import print_to_json
 from dien_fuxictr.common.cluster import fuxictrs_ray
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.lock import held
+from dien_fuxictr.common.outputs import require_output
 from dien_fuxictr.dataset.loading.checks import check_encoded
+from dien_fuxictr.dataset.loading.entry import DatasetEntry
 from dien_fuxictr.dataset.loading.fingerprint import Fingerprint
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
@@ -286,6 +288,29 @@ class Experiment:
         scores = predict_rows(self.model, rows, self.params)
         require_finite_scores(scores)
         return scores
+
+    def require_output(self, option: str, path: Path, inputs: Mapping[str, Path] | None = None) -> None:
+        """Check that a user may have a file or folder written, of this experiment or of its data, that they name.
+
+        Args:
+            option: that names it, for the message.
+            path: the file or folder; need not exist.
+            inputs: what the command reads besides, by what names it.
+
+        Raises:
+            UserError: it is an input of the experiment, or among what it and others work with.
+        """
+        kept = {
+            "--config": self.config.folder,
+            "model_root": self.params["model_root"],
+            "the data set": Path(self.params["data_root"], self.params["dataset_id"]),
+        }
+        entry = DatasetEntry(self.params)
+        if entry.is_encoded:
+            read = {f"{split}_data": Path(file) for split, file in entry.splits.items()}
+        else:
+            read = entry.files(required=False)
+        require_output(option, path, read | dict(inputs or {}), kept)
 
     def trainer(self, **options: Any) -> Trainer:
         """A trainer of the model, which begins with the seed's initial weights; `fit` is its usual use.

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.common.outputs import require_output
 from dien_fuxictr.experiment import Experiment, open_experiment
 from dien_fuxictr.experiment.device import device_index
 from dien_fuxictr.experiment.options import add_experiment_options
@@ -178,9 +179,11 @@ def _export(options: argparse.Namespace) -> int:
     form, file = options.export[0], Path(options.export[1])
     check_file(form, file)
     if options.bundle:
+        require_output(f"--export {form}", file, {"--bundle": options.bundle})
         bundle = open_bundle(options.bundle)
     else:
         experiment = _experiment(options)
+        experiment.require_output(f"--export {form}", file)
         with tempfile.TemporaryDirectory(prefix=".export.", dir=experiment.folder) as folder:
             write_bundle(experiment, Path(folder, "bundle"), users_of_test(experiment, options.examples))
             bundle = open_bundle(Path(folder, "bundle"))

@@ -150,3 +150,12 @@ def test_wrong_parameters(
     with pytest.raises(SystemExit) as caught:
         main([*arguments, "--out", str(tmp_path / "log.parquet")])
     assert caught.value.code == 2 and message in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_log_does_not_overwrite_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "X.model"
+    file.touch()
+    with pytest.raises(SystemExit) as error:
+        main(["--users", "5", "--out", str(file)])
+    assert error.value.code == 2 and f"--out {file} is a checkpoint" in capsys.readouterr().err
+    assert not file.stat().st_size

@@ -138,13 +138,16 @@ def test_scores_of_applied_rows_are_those_of_the_test_split(
         (["--config", "none"], "--config none: no such folder"),
         (["--log", "none"], "--log none: no such file"),
         (["--out", "raw"], "--out raw exists; name a new file"),
-        (["--out", "config/dataset_config.yaml/x.csv"], "cannot write config/dataset_config.yaml/x.csv: "),
+        (["--out", "model_zoo/Tiny/src/Tiny.py/x.csv"], "cannot write model_zoo/Tiny/src/Tiny.py/x.csv: "),
+        (["--out", "config/x.csv"], "--out config/x.csv lies in --config = config"),
+        (["--out", "nowhere.csv"], "--out nowhere.csv is a link to none.csv, which does not exist"),
     ],
 )
 def test_what_apply_refuses(
     changed: list[str], message: str, reviewed: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (log,) = (reviewed.folder / "raw").glob("reviews*")
+    (reviewed.folder / "nowhere.csv").symlink_to("none.csv")
     given = {"--rows": "rows.csv", "--dataset": "tiny", "--log": str(log), "--config": "config", "--out": "out.csv"}
     given |= dict([changed])
     assert main(["apply", *(word for pair in given.items() for word in pair)]) == 2

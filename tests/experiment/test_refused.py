@@ -163,8 +163,39 @@ def test_scores_do_not_overwrite_their_rows(trained, bad, name):
     (trained.folder / "link.csv").symlink_to(rows)
     (trained.folder / "hard.csv").hardlink_to(rows)
     out = name.format(trained.folder.name)
-    line = f"--out {out} is the file of --predict rows.csv: the scores need another one"
+    line = f"--out {out} is what the command reads: --predict = rows.csv; name another path"
     assert line in bad("--predict", "rows.csv", "--out", out)
+
+
+@pytest.mark.parametrize(
+    ("out", "reason"),
+    [
+        ("checkpoints/tiny/Tiny_test.model", "lies in model_root"),
+        ("checkpoints/other.csv", "lies in model_root"),
+        ("config/model_config.yaml", "lies in --config"),
+        ("config/scores.csv", "lies in --config"),
+        ("data/tiny/test.npz", "is what the command reads: test_data = data/tiny/test.npz"),
+        ("data/tiny/feature_map.json", "lies in the data set"),
+        ("dangling.csv", "dangling.csv is a link to nowhere.csv, which does not exist"),
+    ],
+)
+def test_scores_overwrite_nothing_that_runs_work_with(trained, bad, out, reason):
+    (trained.folder / "rows.csv").write_text("item\n1\n")
+    (trained.folder / "dangling.csv").symlink_to("nowhere.csv")
+    assert reason in bad("--predict", "rows.csv", "--out", out)
+    assert not (trained.folder / "nowhere.csv").exists()
+
+
+def test_scores_do_not_overwrite_what_the_data_set_is_built_from(workspace, bad):
+    workspace.use_csv()
+    (workspace.folder / "rows.csv").write_text("user,item,history\nu1,i1,\n")
+    assert "is what the command reads: train_data file 1 = train.csv" in bad(
+        "--predict", "rows.csv", "--out", "train.csv"
+    )
+
+
+def test_a_report_goes_into_no_data_set(trained, bad):
+    assert "--report data/tiny/new lies in" in bad("--report", "data/tiny/new")
 
 
 def test_an_index_below_that_of_the_cpu(trained, bad):

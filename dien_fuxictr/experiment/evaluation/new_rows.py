@@ -18,23 +18,19 @@ from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
 from .evaluate import predict
 
 
-def output_path(out: Path | None, rows: Path, expid: str) -> Path:
+def output_path(out: Path | None, expid: str) -> Path:
     """Where predictions go: `--out`, else `<expid>_predictions.csv` in the working directory.
 
     Args:
         out: `--out`.
-        rows: the file that is scored.
         expid: experiment id.
 
     Raises:
-        UserError: the default file exists (only a file that `--out` names is overwritten), `rows` is that file, or it
-            cannot be written.
+        UserError: the default file exists (only a file that `--out` names is overwritten), or it cannot be written.
     """
     path = out or Path(f"{expid}_predictions.csv")
     if out is None and path.exists():
         raise UserError(f"{path} exists: name it with --out {path} to overwrite it, or another file")
-    if path.exists() and rows.exists() and path.samefile(rows):
-        raise UserError(f"--out {path} is the file of --predict {rows}: the scores need another one")
     require_writable(path)
     return path
 

@@ -10,6 +10,7 @@ from dien_fuxictr.common.cluster import add_cluster_option
 from dien_fuxictr.common.errors import UserError, exit_code, fail
 from dien_fuxictr.common.files import require_writable
 from dien_fuxictr.common.lock import held
+from dien_fuxictr.common.outputs import require_output
 from dien_fuxictr.experiment.checkout import Checkout
 from dien_fuxictr.experiment.device import devices_of_runs
 from dien_fuxictr.experiment.options import add_config_option, add_settings_options
@@ -148,11 +149,13 @@ def _run(options: argparse.Namespace, command: str) -> int:
     if options.suite == "":
         print(listed(options.config))
         return 0
+    if options.out:
+        require_output("--out", options.out, kept={"--config": options.config}, holds_own=True)
     suite = read_suite(options.config, options.suite) if options.suite else None
     study = plan_suite(suite, options.config, options.out, dict(options.settings)) if suite else _study(options)
     runs = study.runs(chosen_of(suite, options.expids) if suite else None)
     require_writable(results_file(runs[0].config), append=True)  # by the runs
-    record = _recorder(suite, study)
+    record = _recorder(suite, study, options.config)
     left = [run for run in runs if run.result is None]
     require_inputs(left, options.config)
     write_runs(study.runs())
@@ -201,9 +204,10 @@ def _study(options: argparse.Namespace) -> Study:
     return plan(experiments, options.seeds or 1, options.out, settings, base)
 
 
-def _recorder(suite: Suite | None, study: Study) -> Callable[[Run], None]:
+def _recorder(suite: Suite | None, study: Study, config: Path) -> Callable[[Run], None]:
     """What adds a finished run to the suite's file of results, if it has one."""
     if not suite or not suite.results:
         return lambda run: None
+    require_output(f"results of suite {suite.name}:", suite.results, kept={"--config": config})
     require_writable(suite.results)
     return ResultsCsv(suite.results, suite.name, study, suite.folds is not None).add

@@ -66,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     experiment = open_experiment(options.expid, options.config, options.gpu, dict(options.settings))
     out = options.out or experiment.folder / f"{options.expid}.evolution"
+    if options.out:
+        experiment.require_output("--out", out)
     numbers = draw_evolution(experiment, out, options.user, options.items or ())
     steps, candidates = len(numbers["behaviours"]), len(numbers["paths"]) - 1
     print(

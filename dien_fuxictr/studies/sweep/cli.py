@@ -10,6 +10,7 @@ from dien_fuxictr.common.cluster import add_cluster_option
 from dien_fuxictr.common.errors import UserError, exit_code, fail
 from dien_fuxictr.common.files import require_writable
 from dien_fuxictr.common.lock import held
+from dien_fuxictr.common.outputs import require_output
 from dien_fuxictr.experiment.device import devices_of_runs
 from dien_fuxictr.experiment.options import add_settings_options
 from dien_fuxictr.experiment.results import results_file
@@ -18,11 +19,12 @@ from ..runs.on_ray import INSTALL, pool_of
 from ..runs.pool import Pool
 from ..runs.progress import run_with_progress
 from ..runs.run import Run, require_inputs
-from .grid import MANY, Tuner, read_tuners, write_grid
+from .grid import MANY, Tuner, read_tuners, require_own_folder, write_grid
 from .leaderboard import leaderboard, ranked, render, write_csv
 from .lines import take_over
 from .runs import load_runs
 
+_SQLITE = "sqlite:///"
 EPILOG = """
 examples:
   run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu 0 1     every combination, one at a time on two GPUs
@@ -160,7 +162,10 @@ def _run(options: argparse.Namespace) -> int:
         return _run_folder(options, settings)
     tuners = _chosen(read_tuners(options.config, settings), options.expids)
     for tuner in tuners:
+        require_own_folder(tuner)
         _require_writable(tuner.folder)
+    if options.storage and options.storage.startswith(_SQLITE):
+        require_output("--storage", Path(options.storage.removeprefix(_SQLITE)))
     run = _search if options.search == "tpe" else _grid
     started = [run(tuner, options) for tuner in tuners]  # all are checked before the first one trains
     with pool_of(options.cluster, options.gpu) as pool:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import math
+import re
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import product
@@ -28,6 +29,7 @@ from .space import Range, Space, read_space
 
 MANY = 10_000
 """A grid of more combinations is more often a mistake than meant."""
+_NUMBERED = re.compile(r"_\d{3,}_[0-9a-f]{8}$")
 
 
 _MAPPING = dict[str, Any]
@@ -114,6 +116,20 @@ def _read_one(tuner: dict[str, Any], keys: dict[str, Any], file: Path, settings:
     base, entry, name = _base(tuner, file, settings)
     _check_space(space, base, file)
     return Tuner(file, base, entry, name, space)
+
+
+def require_own_folder(tuner: Tuner) -> None:
+    """Check that a sweep's folder holds no configuration that somebody else wrote: a sweep replaces it.
+
+    Raises:
+        UserError: an experiment in it has an id that no sweep gives.
+    """
+    file = tuner.folder / "model_config.yaml"
+    if file.is_file() and (foreign := [name for name in read_yaml(file) if not _NUMBERED.search(str(name))]):
+        raise UserError(
+            f"{tuner.file}: the sweep would overwrite {file}, which no sweep wrote: it has {foreign[0]}; rename the "
+            "tuner file, after which the sweep's folder is named"
+        )
 
 
 def write_grid(tuner: Tuner, at_most: float = MANY) -> None:

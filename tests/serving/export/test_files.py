@@ -258,3 +258,10 @@ def test_an_experiment_and_its_bundle(
     model = open_bundle("b").model
     for case in ((names["features"], names["row"]), made_inputs(model, 3, 17, 100)):
         np.testing.assert_allclose(names["program"](*case), by_forward(model, *case), rtol=0, atol=1e-5)
+
+
+def test_an_export_into_a_bundle_is_refused(bundle_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = bundle_folder / "weights.pt2"
+    assert main(["--bundle", str(bundle_folder), "--export", "torch", str(file)]) == 2
+    line = f"error: --export torch {file} is what the command reads: --bundle = {bundle_folder}; name another path\n"
+    assert capsys.readouterr().err == line and not file.exists()

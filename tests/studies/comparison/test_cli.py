@@ -253,3 +253,10 @@ def test_bad_checkouts_and_models(
     entries = {"odd": {**SETTINGS, "model": "Men"}, "gone": {**SETTINGS, "zoo": "nowhere"}}
     Path("config/model_config/N.yaml").write_text(yaml.dump(entries))
     test_bad_input(fake, ["--expids", "weak", *arguments], message, capsys)
+
+
+@pytest.mark.parametrize("out", ["config", "config/model_config", "config/new"])
+def test_results_do_not_go_among_configurations(fake: Fake, capsys: pytest.CaptureFixture[str], out: str) -> None:
+    assert main(["--expids", "weak", "strong", "--out", out]) == 2
+    assert capsys.readouterr().err == f"error: --out {out} lies in --config = config; name a path elsewhere\n"
+    assert not fake.started and not Path("config/model_config.yaml").exists()

@@ -135,3 +135,19 @@ def test_help_teaches_by_examples(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     shown = capsys.readouterr().out
     assert exit_code.value.code == 0 and shown.count("run_evolution.py --expid") >= 3 and "exit code:" in shown
+
+
+@pytest.mark.parametrize(
+    ("out", "reason"),
+    [
+        ("checkpoints/tiny", "lies in model_root = "),
+        ("config/pictures", "lies in --config = config"),
+        ("data/tiny/samples", "lies in the data set = "),
+    ],
+)
+def test_pictures_go_to_no_folder_of_runs(
+    workspace: Path, capsys: pytest.CaptureFixture[str], out: str, reason: str
+) -> None:
+    assert main(["--expid", "trained", "--out", out]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: --out {out} {reason}") and error.count("\n") == 1

@@ -291,3 +291,22 @@ def test_embedded_tuner_files(workspace, fast, file):
     few = ["--search", "tpe", "--trials", "1"] if "low:" in file.read_text() else ["--tag", "_001_"]
     assert main(["--config", f"config/tuner/{file.name}", *few]) == 0
     assert len(ran()) == len(read_tuners(file))
+
+
+@pytest.mark.parametrize("search", ["grid", "tpe"])
+def test_a_sweep_named_like_a_folder_of_configurations(write_tuner, fast, capsys, search):
+    """Its folder would be that of the configurations, which it would replace or, with tpe, remove."""
+    configuration = Path("config/model_config.yaml").read_bytes()
+    file = write_tuner({"embedding_dim": [1, 2]}, path="config.yaml")
+    assert main(["--config", str(file), "--search", search]) == 2
+    line = "error: config.yaml: the sweep would overwrite config/model_config.yaml, which no sweep wrote: it has Base;"
+    assert capsys.readouterr().err.startswith(line) and not ran()
+    assert Path("config/model_config.yaml").read_bytes() == configuration
+
+
+def test_a_study_is_not_written_into_a_checkpoint(write_tuner, fast, capsys):
+    Path("X.model").touch()
+    file = write_tuner({"embedding_dim": [1, 2]})
+    assert main(["--config", str(file), "--search", "tpe", "--storage", "sqlite:///X.model"]) == 2
+    assert capsys.readouterr().err == "error: --storage X.model is a checkpoint; name another file\n"
+    assert not ran() and Path("X.model").stat().st_size == 0
