@@ -61,7 +61,7 @@ def embedding_norm(model: BaseModel, workers: Workers = ALONE) -> float:
     if not tables:
         return 0.0
     with torch.no_grad():
-        squares = [(table, table.double().square().sum()) for table in tables]
+        squares = [(table, torch.linalg.vector_norm(table).double().square()) for table in tables]
         whole = sum(float(square) for table, square in squares if not isinstance(table, Block))
         blocks = [square for table, square in squares if isinstance(table, Block)]
         return (whole + (float(workers.sum(torch.stack(blocks).sum())) if blocks else 0.0)) ** 0.5
