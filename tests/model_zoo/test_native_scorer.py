@@ -59,25 +59,34 @@ FORMS = [
 ]
 
 
-def check(score: Any, twin: Any, steps: int, count: int, padding: str = "gaps") -> np.ndarray:
+def bound_of(form: dict[str, Any]) -> float:
+    """How far two ways to the same score may be apart.
+
+    Attention without softmax has no bound, so that a gate that it multiplies leaves [0, 1] and states grow step by
+    step: an ulp in the weights moves the scores by up to 1e-5 there, with softmax by 2e-6.
+    """
+    return 1e-5 if form["use_attention_softmax"] else 1e-4
+
+
+def check(score: Any, twin: Any, steps: int, count: int, padding: str = "gaps", bound: float = 1e-5) -> np.ndarray:
     user, candidates = request(steps, count, padding=padding)
     got = score(user, candidates, count)
     assert got.shape == (count,) and got.dtype == np.float32
     expected = by_forward(twin, user, candidates, count)
     assert np.isfinite(expected).all() and (count == 1 or expected.std() > 1e-4)
-    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=bound)
     return got
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_scores_are_those_of_the_forward_pass(form: dict[str, Any]) -> None:
-    score, twin = native(made_dien(**form)), made_dien(**form, recurrence_backend="torch")
+    score, twin, bound = native(made_dien(**form)), made_dien(**form, recurrence_backend="torch"), bound_of(form)
     for steps, count in SHAPES:
-        check(score, twin, steps, count)
-    check(score, twin, 63, 33, padding="pre")
+        check(score, twin, steps, count, bound=bound)
+    check(score, twin, 63, 33, padding="pre", bound=bound)
     user, candidates = request(63, 33)
     shuffled = {name: values[:, ::-1] if values.ndim == 2 else values for name, values in user.items()}
-    assert abs(score(shuffled, candidates, 33) - score(user, candidates, 33)).max() > 1e-4
+    assert abs(score(shuffled, candidates, 33) - score(user, candidates, 33)).max() > 10 * bound
 
 
 @pytest.mark.parametrize("attention", ATTENTION_TYPES)
