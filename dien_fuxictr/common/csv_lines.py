@@ -4,9 +4,11 @@ polars fills a row that is too short with nulls and reads the first fields of on
 shifts the columns, and a file that was cut passes for a whole one. A quote inside a value can hide whole rows.
 """
 
+import csv
 import logging
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,9 +68,10 @@ def scan_csv(
 
     Raises:
         UserError: a row has another number of fields, or a quote hides what follows it as it stands inside a value or
-            is never closed; names the line.
+            is never closed (names the line); the header has a name twice, or lines end in CR alone.
         OSError: the file cannot be read.
     """
+    _check_header(path, separator)
     odd = odd_rows(path, separator, n_rows)
     if len(odd.uneven):
         first = f"line {odd.line[0]} has {odd.fields[0]} fields where the header has {odd.header}"
@@ -82,6 +85,19 @@ def scan_csv(
         return pl.scan_csv(path, **options)
     rows = pl.scan_csv(path, truncate_ragged_lines=True, row_index_name=_ROW, **options)
     return rows.filter(~pl.col(_ROW).is_in(dropped.tolist())).drop(_ROW)
+
+
+def _check_header(path: str | Path, separator: str) -> None:
+    """Refuse what polars would rename or take for one line."""
+    with _opened(path) as stream:
+        head = stream.read(BLOCK_BYTES).removeprefix(BYTE_ORDER_MARK).lstrip(b"\r\n")
+    line = head.partition(b"\n")[0].removesuffix(b"\r")
+    if b"\r" in line and b'"' not in line:
+        raise UserError(f"{path}: its lines end in CR alone; convert them to LF, for example by tr '\\r' '\\n'")
+    with suppress(csv.Error):
+        names = next(csv.reader([line.decode(errors="replace")], delimiter=separator), [])
+        if twice := [name for place, name in enumerate(names) if name and name in names[:place]]:
+            raise UserError(f"{path}: the header has the column {twice[0]!r} twice; rename or remove one of them")
 
 
 def count_lines(path: str | Path, enough: int) -> int:
@@ -203,11 +219,8 @@ def _hidden(data: np.ndarray, within: np.ndarray, marks: np.ndarray, separator: 
 
 def _blocks(path: str | Path) -> Iterator[np.ndarray]:
     """The bytes of the file, decompressed, in blocks of whole lines."""
-    with open(path, "rb") as file:
-        start = file.read(4)
-    compression = next((name for first, name in COMPRESSIONS.items() if start.startswith(first)), None)
     rest, mark = b"", BYTE_ORDER_MARK
-    with pa.input_stream(str(path), compression=compression) as stream:
+    with _opened(path) as stream:
         while block := stream.read(BLOCK_BYTES):
             lines, newline, rest = (rest + block).rpartition(b"\n")
             if newline:
@@ -215,3 +228,11 @@ def _blocks(path: str | Path) -> Iterator[np.ndarray]:
                 mark = b""
     if rest := rest.removeprefix(mark):
         yield np.frombuffer(rest + b"\n", np.uint8)
+
+
+def _opened(path: str | Path) -> pa.NativeFile:
+    """The file's bytes, decompressed."""
+    with open(path, "rb") as file:
+        start = file.read(4)
+    compression = next((name for first, name in COMPRESSIONS.items() if start.startswith(first)), None)
+    return pa.input_stream(str(path), compression=compression)

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -42,11 +43,20 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        # torch.save reports a failed write as a RuntimeError with the OSError as its context.
-        cause = error if isinstance(error, OSError) else error.__context__
-        if isinstance(error, (OSError, RuntimeError)) and isinstance(cause, OSError):
-            raise UserError(f"cannot write {path}: {cause.strerror}") from error
+        if reason := _reason(error):
+            raise UserError(f"cannot write {path}: {reason}") from error
         raise
+
+
+def _reason(error: BaseException) -> str | None:
+    """Why the system refused to write; None where something else is wrong."""
+    if of_polars := re.search(r"\(os error (\d+)\)", str(error)):  # which gives an OSError without a number, or its own
+        return os.strerror(int(of_polars[1]))
+    # torch.save reports a failed write as a RuntimeError with the OSError as its context.
+    cause = error if isinstance(error, OSError) else error.__context__
+    if isinstance(error, (OSError, RuntimeError)) and isinstance(cause, OSError):
+        return cause.strerror or str(cause)
+    return None
 
 
 def require_writable(path: Path, append: bool = False) -> None:
@@ -60,6 +70,8 @@ def require_writable(path: Path, append: bool = False) -> None:
         UserError: it cannot, or something that is no file has its name.
     """
     try:
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"cannot write {path}: it is a link to {os.readlink(path)}, which does not exist")
         if path.exists() and not path.is_file():
             raise UserError(f"cannot write {path}: it exists and is no file")
         if append and path.exists():

@@ -158,3 +158,29 @@ def test_a_large_file_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(csv_lines, "BLOCK_BYTES", 999)
     assert not len(odd_rows(path).uneven) and not len(odd_rows(path).blank)
     assert scan_csv(path).collect().equals(frame)
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz", "rows.csv.zst"])
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf", b"\r\r"])
+def test_lines_that_end_in_cr_alone(name: str, start: bytes, tmp_path: Path) -> None:
+    path = write(tmp_path / name, start + b"a,b\r1,2\r3,4\r")
+    with pytest.raises(UserError) as error:
+        scan_csv(path)
+    assert str(error.value).startswith(f"{path}: its lines end in CR alone; convert them to LF")
+
+
+@pytest.mark.parametrize(
+    ("header", "name"), [(b"a,b,a", "a"), (b'a,"a",b', "a"), (b"b,a,c,b,a", "b"), (b"\n\r\na,b,a", "a")]
+)
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_a_header_with_a_name_twice(header: bytes, name: str, newline: bytes, tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv", header + newline + b"1,2,3" + newline)
+    with pytest.raises(UserError) as error:
+        scan_csv(path)
+    line = f"{path}: the header has the column {name!r} twice; rename or remove one of them"
+    assert str(error.value) == line
+
+
+@pytest.mark.parametrize("content", [b"a,b,A\n1,2,3\n", b'"a\rb",c\r\n1,2\r\n', b"a,,\n1,,\n", b'"x,y",x,y\n1,2,3\n'])
+def test_headers_that_are_whole(content: bytes, tmp_path: Path) -> None:
+    assert scan_csv(write(tmp_path / "rows.csv", content), infer_schema=False).collect().height == 1

@@ -2,13 +2,20 @@
 
 import errno
 import os
+import resource
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
+import numpy as np
+import polars as pl
 import pytest
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.files import require_writable
+from dien_fuxictr.common.files import require_writable, write_atomic
+
+FRAME = pl.DataFrame({"score": np.arange(50_000)})
 
 
 def state(folder: Path) -> dict[Path, tuple[int, bytes | None]]:
@@ -52,3 +59,43 @@ def test_a_folder_that_may_not_be_written(tmp_path, monkeypatch):
         with pytest.raises(UserError, match="Read-only file system"):
             require_writable(tmp_path / name)
     require_writable(tmp_path / "old", append=True)  # a file that may be added to, in a folder that takes no new one
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 4 KiB, which ends a write as a full disk does."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        FRAME.write_csv,
+        FRAME.write_parquet,
+        lambda file: np.savez(file, scores=FRAME["score"].to_numpy()),
+        lambda file: file.write(b"x" * 100_000),
+    ],
+    ids=["polars csv", "polars parquet", "numpy", "bytes"],
+)
+@pytest.mark.usefixtures("small_files")
+def test_a_full_disk_is_said_whoever_writes(tmp_path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    file = tmp_path / "scores.csv"
+    with pytest.raises(UserError) as error:
+        write_atomic(file, write)
+    assert str(error.value) == f"cannot write {file}: File too large"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_link_to_nothing_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("none")
+    for append in (False, True):
+        with pytest.raises(UserError, match=r"link: it is a link to none, which does not exist"):
+            require_writable(tmp_path / "link", append)
+
+
+def test_errors_of_a_writer_are_not_those_of_the_disk(tmp_path: Path) -> None:
+    with pytest.raises(KeyError):
+        write_atomic(tmp_path / "file", lambda _: {}["absent"])

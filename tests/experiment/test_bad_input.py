@@ -130,3 +130,26 @@ def test_raw_files(dien, bad, fault):
         "empty": "reviews.json.gz",
     }
     assert expected[fault] in message
+
+
+def test_a_max_len_of_0_says_what_it_takes(dien, workspace, capsys):
+    features = [{**column, "max_len": 0} if column.get("max_len") else column for column in FEATURES]
+    dien.configure(dataset={"feature_cols": features})
+    assert workspace.run(expid="X") == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "max_len: 0" in line]
+    longest = pl.read_csv("train.csv")["item_history"].str.count_matches(r"\^").max() + 1
+    assert len(said) == 2 and said[0].endswith(
+        "WARNING column item_history has max_len: 0, which takes the longest history of the training rows, "
+        f"{longest}; longer ones are cut to it"
+    )
+
+
+@pytest.mark.parametrize("fault", ["twice", "cr"])
+def test_a_header_that_cannot_be_read(dien, bad, fault):
+    file = dien.folder / "train.csv"
+    content = file.read_bytes()
+    broken = {"twice": content.replace(b"user_id", b"item_id", 1), "cr": content.replace(b"\n", b"\r")}
+    file.write_bytes(broken[fault])
+    dien.configure(dataset={"data_root": "./built2/"})
+    expected = {"twice": "train.csv: the header has the column 'item_id' twice", "cr": "train.csv: its lines end in CR"}
+    assert expected[fault] in bad(expid="X")

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import resource
 import signal
 
 import pytest
@@ -48,6 +49,21 @@ def test_full_disk(trained, capsys, monkeypatch, victim):
     assert re.search(r"error: cannot write .*: No space left on device\n$", error) and "Traceback" not in error
     assert trained.file(".model").read_bytes() == weights
     assert not list(trained.file(".model").parent.glob("*.tmp"))
+
+
+def test_full_disk_for_scores(workspace, capsys):
+    workspace.use_csv(rows=300)
+    assert workspace.run() == 0
+    capsys.readouterr()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        code = workspace.run("--predict", "test.csv", "--out", "scores.csv")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code == 2
+    assert capsys.readouterr().err.endswith("error: cannot write scores.csv: File too large\n")
+    assert not list(workspace.folder.glob("*scores*"))
 
 
 def test_full_disk_while_the_data_set_is_built(workspace, capsys, monkeypatch):

@@ -24,6 +24,13 @@ def encode_splits(processor: InProcessFeatureProcessor, raw: dict[str, RawSplit]
     """
     processor.fit_splits(raw["train"], [rows for split, rows in raw.items() if split != "train"])
     encoder = processor.encoder()
+    fitted = {column["name"]: column["max_len"] for column in encoder.columns if column["type"] == "sequence"}
+    for column in processor.feature_cols:
+        if column["name"] in fitted and column.get("max_len") == 0:
+            logging.warning(
+                f"column {column['name']} has max_len: 0, which takes the longest history of the training rows, "
+                f"{fitted[column['name']]}; longer ones are cut to it"
+            )
     columns, histories = {}, {}
     for split, rows in raw.items():
         logging.info(f"Encoding {split}: {len(rows)} rows")
