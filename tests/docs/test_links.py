@@ -14,6 +14,7 @@ NOT_HERE = {
     "dataset_config.yaml": "a form that the zoo allows",
     "config/dataset_config/my_clicks.yaml": "the reader's",
     "config/model_config/my_clicks.yaml": "the reader's",
+    "config/dataset_config/my_items.yaml": "the reader's",
     "config/tuner/DIEN_amazon/": "of a sweep",
     "table.md": "of a comparison",
     "config.yaml": "of a bundle",

@@ -94,7 +94,7 @@ def test_csv_files(trained, bad, fault):
         "column": "cate_id",
         "empty": "train",
         "classes": "every label",
-        "labels": "value 2",
+        "labels": "label = 2",
         "empty label": "test.csv: row 1 has no label",
         "lengths": "row 4",
         "changed": "--rebuild",

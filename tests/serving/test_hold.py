@@ -9,6 +9,7 @@ import pytest
 from made_bundles import other_bundle
 from made_server import Server
 
+from dien_fuxictr.common.files import digest
 from dien_fuxictr.experiment import Experiment, open_experiment
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.serving.cli import main
@@ -41,6 +42,8 @@ def start(project: Path) -> Iterator[Callable[..., Server]]:
 def train_again(models: Path) -> None:
     file = models / "amazon" / "DIEN_amazon.model"
     checkpoint.save({name: value + 0.01 for name, value in checkpoint.load(file).items()}, file)
+    state = checkpoint.load(file.with_suffix(".resume"))
+    checkpoint.save(state | {"progress": state["progress"] | {"weights": digest(file)}}, file.with_suffix(".resume"))
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -38,7 +38,7 @@ def write_state(**state: Any) -> None:
 
 
 STATE = Path("models", "d", "a.resume")
-FRESH = ["--config", "config", "--expid", "a", "--report", str(Path("study", "runs", "a"))]
+FRESH = ["--config", "config", "--expid", "a", "--report", str(Path("study", "runs", "a")), "--allow-untrained"]
 
 
 def test_a_result_is_of_this_very_configuration(run: Run) -> None:
