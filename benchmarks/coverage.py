@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy import stats
+from scipy.special import owens_t
 from tqdm import tqdm
 
 from dien_fuxictr.studies.comparison.statistics import Interval, Scored, mean_auc, paired_difference, score_runs
@@ -89,10 +90,10 @@ class Study:
 @cache
 def _margin_of_scores() -> tuple[float, float]:
     """What clicks score above other rows for `AUC`, and the deviation of it that is worth the noise of test users."""
-    normal = stats.norm.ppf(AUC)
-    both = stats.multivariate_normal.cdf([normal] * 2, cov=[[1, 0.5], [0.5, 1]])  # two other rows are below a click
+    normal = float(stats.norm.ppf(AUC))
+    both = AUC - 2 * float(owens_t(normal, 3**-0.5))  # probability that two other rows are below a click
     by_users = (2 * (both - AUC**2) / USERS) ** 0.5
-    return 2**0.5 * normal, 2**0.5 * by_users / stats.norm.pdf(normal)
+    return 2**0.5 * normal, 2**0.5 * by_users / float(stats.norm.pdf(normal))
 
 
 Simulated = Callable[[int, np.random.Generator], Interval | None]
