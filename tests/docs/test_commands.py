@@ -133,6 +133,10 @@ NOT_RUN = {
         "python -m benchmarks.vocabulary --items 10000 100000 1000000 10000000 --json vocabulary.json",
         "python -m benchmarks.vocabulary --items 10000 10000000 --uniform --json vocabulary_uniform.json",
     ],
+    "simulates for minutes; tests/benchmarks/test_coverage.py runs it on less": [
+        "python -m benchmarks.coverage",
+        "python -m benchmarks.coverage --studies 4000",
+    ],
     "measures a FuxiCTR checkout too": [
         "python -m benchmarks.serving --zoo ZOO --seconds 10",
         "python -m benchmarks.train_step --batch-size 128 1024 --rounds 8 --memory 1024 --zoo FuxiCTR",
