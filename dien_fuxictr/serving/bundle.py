@@ -19,13 +19,13 @@ from torch import nn
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.encoder import FILES, PARAMS, Encoder
+from dien_fuxictr.dataset.encoding.fit import check_fit
 from dien_fuxictr.experiment.configuration.yaml_files import read_yaml
 from dien_fuxictr.experiment.contract import check_configuration
 from dien_fuxictr.experiment.models import build_model, find_model, load_feature_map
 from dien_fuxictr.experiment.training import checkpoint
 
 from .catalogue import Catalogue, Sides
-from .fit import check_fit
 from .manifest import Manifest, read_manifest
 from .packages import needed
 
@@ -125,7 +125,7 @@ def _open(folder: Path, manifest: Manifest, gpu: int, earlier: Bundle | None) ->
     else:
         content = orjson.loads((folder / CATALOGUE).read_bytes())
         catalogue = Catalogue(content["words"], {field: Sides(*sides) for field, sides in content["fields"].items()})
-    check_fit(encoder, feature_map, folder)
+    check_fit(encoder, feature_map, f"bundle {folder}")
     model = build_model(find_model(params["model"]), feature_map, params)
     try:
         weights = load((folder / WEIGHTS).read_bytes())

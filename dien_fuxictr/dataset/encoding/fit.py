@@ -1,15 +1,19 @@
-"""Whether the encoder of a bundle makes what its model takes."""
-
-from pathlib import Path
+"""Whether the encoder of a data set or a bundle makes what its model takes."""
 
 from fuxictr.features import FeatureMap
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.encoding.encoder import Encoder
+
+from .encoder import Encoder
 
 
-def check_fit(encoder: Encoder, feature_map: FeatureMap, folder: Path) -> None:
+def check_fit(encoder: Encoder, feature_map: FeatureMap, what: str) -> None:
     """Compare the columns of the encoder with the features of the model.
+
+    Args:
+        encoder: of the data set or the bundle.
+        feature_map: of the model.
+        what: they belong to, for the message.
 
     Raises:
         UserError: a feature that the encoder lacks, or makes otherwise.
@@ -19,18 +23,18 @@ def check_fit(encoder: Encoder, feature_map: FeatureMap, folder: Path) -> None:
         if feature["type"] == "meta":
             continue
         if name not in columns:
-            raise UserError(f"bundle {folder} does not fit itself: encoder.json lacks feature {name}")
+            raise UserError(f"{what} does not fit itself: encoder.json lacks feature {name}")
         column = columns[name]
         for key in ("type", *(["max_len"] if feature["type"] == "sequence" else [])):
             if column[key] != feature[key]:
                 raise UserError(
-                    f"bundle {folder} does not fit itself: {name} has {key} {column[key]} in encoder.json, "
+                    f"{what} does not fit itself: {name} has {key} {column[key]} in encoder.json, "
                     f"{feature[key]} in feature_map.json"
                 )
         if "vocabulary" in column:
             largest = max(encoder.vocabularies[column["vocabulary"]].values())
-            if largest >= feature["vocab_size"]:
+            if largest + 1 != feature["vocab_size"]:
                 raise UserError(
-                    f"bundle {folder} does not fit itself: {name} has ids up to {largest} in encoder.json, "
+                    f"{what} does not fit itself: {name} has ids up to {largest} in encoder.json, "
                     f"{feature['vocab_size']} ids in feature_map.json"
                 )
