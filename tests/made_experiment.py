@@ -14,6 +14,16 @@ from dien_fuxictr.experiment.training import checkpoint
 TRAINING = {"loss": "binary_crossentropy", "task": "binary_classification", "metrics": ["AUC"], "optimizer": "adam"}
 
 
+HISTORIES = ("item_history", "cate_history")
+MODEL = {
+    "model": "DIEN",
+    "attention_type": "din_attention",
+    "dien_target_field": [("item_id", "cate_id")],
+    "dien_sequence_field": [HISTORIES],
+}
+"""A DIEN of one pair of sequences."""
+
+
 def made_experiment(folder: Path, model: dict[str, Any], columns: list[dict], **of_data: Any) -> Experiment:
     """Its checkpoint is written; embeddings are of a size that trained ones have.
 

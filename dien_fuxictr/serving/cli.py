@@ -119,11 +119,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         ("max-body", 4 << 20, "bytes of a request's body; more is answered by 413"),
         ("max-in-flight", 64, "requests at a time, of each worker; more are answered by 503"),
         ("max-candidates", Limits.candidates, "candidates of a request; more are answered by 422"),
-        (
-            "max-behaviours",
-            Limits.behaviours,
-            "behaviours of a sequence of a request, each token split; more are answered by 422",
-        ),
+        ("max-behaviours", Limits.behaviours, "behaviours of a sequence in a request; more are answered by 422"),
     ):
         parser.add_argument(
             f"--{name}", type=_positive, default=default, metavar="N", help=f"{what}; default {default}"

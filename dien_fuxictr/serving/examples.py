@@ -47,6 +47,13 @@ def _tokens(encoder: Encoder, column: dict) -> list:
     return list(islice(known, 100)) or [None]
 
 
+def raw_params(experiment: Experiment) -> dict[str, Any]:
+    """Return the parameters of an experiment with the paths of raw files, which it loses once it is prepared."""
+    params = deepcopy(experiment.config.params)
+    resolve_paths(params, experiment.config.folder)
+    return params
+
+
 def users_of_test(experiment: Experiment, count: int) -> list[dict[str, Any]]:
     """Raw requests of the first users of the test data, each with the candidates of all his rows of one history.
 
@@ -59,8 +66,7 @@ def users_of_test(experiment: Experiment, count: int) -> list[dict[str, Any]]:
     Raises:
         UserError: the data set has no fitted encoder.
     """
-    params = deepcopy(experiment.config.params)  # those of the experiment name encoded files, once it is prepared
-    resolve_paths(params, experiment.config.folder)
+    params = raw_params(experiment)
     data_dir = Path(params["data_root"], params["dataset_id"])
     encoder, form = Encoder.load(data_dir, params), params["data_format"]
     made = data_dir / "samples" / f"test.{form}"

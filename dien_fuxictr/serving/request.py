@@ -17,12 +17,16 @@ from typing import Any
 import numpy as np
 
 from dien_fuxictr.common.names import nearest
-from dien_fuxictr.dataset.encoding.online import FieldError, OnlineEncoder, TooMany
+from dien_fuxictr.dataset.encoding.online import FieldError, OnlineEncoder
 from dien_fuxictr.dataset.encoding.reading import source_of
 
 from .bundle import Bundle
 
 USER, CANDIDATES = "user", "candidates"
+
+
+class TooMany(FieldError):
+    """A field with more than the limits admit."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class RequestReader:
                 for field in filter(self.online.scalars.__contains__, values):
                     arrays[part] |= self.online.encode_scalars(field, values[field])
         with _within(USER):
-            histories = self.online.encode_histories(user, self._limits.behaviours)
+            histories = self.online.encode_histories(user)
         ids, unknown, are_unknown = {}, {}, {}
         for name, values in (arrays[USER] | arrays[CANDIDATES] | histories).items():
             if name in self.online.oov:
@@ -176,6 +180,8 @@ class RequestReader:
         value = user[field]
         if value is not None and not isinstance(value, list):
             raise FieldError(f"{USER}.{field}", "must be a list or null")
+        if value and len(value) > self._limits.behaviours:
+            raise TooMany(f"{USER}.{field}", f"has {len(value)} behaviours; at most {self._limits.behaviours}")
 
     def _count(self, candidates: dict[str, Any]) -> int:
         first = next(iter(candidates), None)

@@ -5,14 +5,14 @@ from typing import Any
 import orjson
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.encoding.online import FieldError, TooMany
+from dien_fuxictr.dataset.encoding.online import FieldError
 from dien_fuxictr.dataset.encoding.reading import source_of
 
 from .bundle import EXAMPLES, Bundle, fitting
 from .examples import made_request
 from .explain import MOST, explain
 from .metrics import Metrics
-from .request import CANDIDATES, Limits, RequestReader
+from .request import CANDIDATES, Limits, RequestReader, TooMany
 from .scorer import scorer_of
 
 BATCH = "requests"

@@ -16,7 +16,6 @@ from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.loading.entry import DatasetEntry
 from dien_fuxictr.dataset.samples.columns import columns_of_no_item, leaking_columns
 from dien_fuxictr.experiment import Experiment
-from dien_fuxictr.experiment.configuration.paths import resolve_paths
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
 from dien_fuxictr.experiment.contract import constructor_keys
 from dien_fuxictr.experiment.models import build_model
@@ -38,7 +37,7 @@ from .bundle import (
     distinct_weights,
 )
 from .catalogue import catalogue_of
-from .examples import titles_in
+from .examples import raw_params, titles_in
 from .hold import unless_held
 from .manifest import MANIFEST, read_manifest, write_manifest
 from .packages import needed
@@ -138,7 +137,7 @@ def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]])
     names = dict.fromkeys(distinct_weights(served).values())
     (folder / WEIGHTS).write_bytes(save({name: weights[name].cpu().contiguous().clone() for name in names}))
     write_config(folder / CONFIG, kept)
-    samples = _samples_of(experiment)
+    samples = DatasetEntry(raw_params(experiment)).samples_dir
     about = {
         "expid": experiment.expid,
         "metrics": _metrics(experiment, model),
@@ -150,13 +149,6 @@ def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]])
     _write_json(folder / CATALOGUE, catalogue._asdict())
     _write_json(folder / EXAMPLES, examples)
     _write_json(folder / TITLES, titles_in(examples, params))
-
-
-def _samples_of(experiment: Experiment) -> Path:
-    """Return the folder of the samples that the data set is made of."""
-    params = deepcopy(experiment.config.params)
-    resolve_paths(params, experiment.config.folder)
-    return DatasetEntry(params).samples_dir
 
 
 def _copy_features(data_dir: Path, folder: Path) -> None:

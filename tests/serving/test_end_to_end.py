@@ -10,7 +10,7 @@ import pytest
 import torch
 from made_asgi import Client
 from made_columns import META, categorical, sequence
-from made_experiment import made_experiment
+from made_experiment import HISTORIES, MODEL, made_experiment
 from made_requests import spread_dien
 
 from dien_fuxictr.experiment import Experiment
@@ -21,13 +21,6 @@ from dien_fuxictr.serving.request import Limits
 from dien_fuxictr.serving.write import write_bundle
 
 MAX_LEN = 80
-HISTORIES = ("item_history", "cate_history")
-MODEL = {
-    "model": "DIEN",
-    "attention_type": "din_attention",
-    "dien_target_field": [("item_id", "cate_id")],
-    "dien_sequence_field": [HISTORIES],
-}
 
 
 class Site(NamedTuple):

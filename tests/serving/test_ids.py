@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from made_columns import META, categorical, sequence
-from made_experiment import made_experiment
+from made_experiment import HISTORIES, MODEL, made_experiment
 from made_requests import spread_dien
 
 from dien_fuxictr.common.errors import UserError
@@ -30,13 +30,6 @@ from dien_fuxictr.serving.scorer import scorer_of
 from dien_fuxictr.serving.write import write_bundle
 from dien_fuxictr.studies.evolution.words import words_of
 
-HISTORIES = ("item_history", "cate_history")
-MODEL = {
-    "model": "DIEN",
-    "attention_type": "din_attention",
-    "dien_target_field": [("item_id", "cate_id")],
-    "dien_sequence_field": [HISTORIES],
-}
 COLUMNS = [
     META,
     categorical(["item_id", "cate_id"]),

@@ -3,7 +3,6 @@
 An `Encoder` encodes whole columns, and looks at its vocabulary anew for each; here a value costs a look-up in a dict.
 """
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -26,10 +25,6 @@ class FieldError(ValueError):
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
         self.field, self.problem = field, problem
-
-
-class TooMany(FieldError):
-    """More than a caller admits."""
 
 
 class OnlineEncoder:
@@ -85,22 +80,17 @@ class OnlineEncoder:
         """
         return {name: self._encode[name](field, values) for name in self.scalars[field]}
 
-    def encode_histories(self, given: Mapping[str, Any], most: int = sys.maxsize) -> dict[str, np.ndarray]:
+    def encode_histories(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Column -> (T,) int64 ids of the behaviours that the model sees, the oldest first; columns that are aligned
         in the data set have one T.
 
         Args:
             given: each field of `sequences` -> a list of tokens, text as in the data set, or None.
-            most: behaviours of a sequence, whether the model sees them or not.
 
         Raises:
-            TooMany: there are more.
             FieldError: a value of another type; aligned sequences that are not of equal length.
         """
         tokens = {name: history.split(self._fields[name], given) for name, history in self._histories.items()}
-        for name, steps in tokens.items():
-            if len(steps) > most:
-                raise TooMany(self._fields[name], f"has {len(steps)} behaviours; at most {most}")
         blank = {name: history.is_blank(tokens[name]) for name, history in self._histories.items()}
         if self._latest is not None:
             self._require_equal_lengths(tokens)

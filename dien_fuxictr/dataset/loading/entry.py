@@ -64,10 +64,10 @@ class DatasetEntry:
 
     @property
     def samples_dir(self) -> Path:
-        """The folder of the samples that the set is made of, where a build made them."""
-        return (
-            self.data_dir / "samples" if self.params.get("build") else Path(self.params.get("train_data") or "").parent
-        )
+        """The folder of the samples that the set is made of."""
+        if self.params.get("build"):
+            return self.data_dir / "samples"
+        return Path(self.params.get("train_data") or "").parent
 
     @property
     def data_format(self) -> str:

@@ -15,6 +15,7 @@ from dien_fuxictr.common.files import require_room
 from .amazon import read_amazon
 from .audit import audit, say
 from .behaviour_log import read_log
+from .columns import column_of
 from .new_rows import names_of
 from .options import RAW_FILES, TABLES, check_options
 from .parts import Part, missing, parts_of
@@ -130,8 +131,7 @@ def require_splittable(behaviours: pl.DataFrame, splitters: dict[str, str], opti
     for name, splitter in splitters.items():
         values = behaviours[name]
         if len(held := values.filter(values.str.contains(splitter, literal=True))):
-            short = name.removeprefix("neg_").removesuffix("_history")
-            ours = {"item": "item_id", "cate": "cate_id"}.get(short, short)
+            ours = column_of(name)
             files = " or ".join(str(options[option]) for option in RAW_FILES if options.get(option))
             raise UserError(
                 f"a value holds {splitter!r}, which joins the histories of a CSV file: "

@@ -1,4 +1,4 @@
-"""What a log's columns belong to, the item or the user, and which value of a column a sample has.
+"""Columns of a log: whether they belong to the item or to the user, and which value of a column a sample has.
 
 A property of the item, its category or brand, has one value wherever the item occurs. A property that varies, its
 price, has the latest value before the sample's time. Context, the device or the hour, is of the user or the request: a
@@ -6,7 +6,6 @@ positive and its sampled negative share it. A column of the user that is treated
 negatives away: each carries the value of another user's row.
 """
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import polars as pl
 from dien_fuxictr.common.errors import UserError
 
 from .amazon import UNKNOWN
+from .samples import options_in
 
 ROWS = 1_000_000
 """So many rows of a log in files are looked at for columns that give negatives away."""
@@ -28,6 +28,12 @@ HISTORIES = {"item_id": "item_history", "cate_id": "cate_history"}
 def history_of(column: str) -> str:
     """Return the name of the history column that holds a column's values at the behaviours."""
     return HISTORIES.get(column, f"{column}_history")
+
+
+def column_of(history: str) -> str:
+    """Return the column whose values a history column holds, that of clicks or of items that were not clicked."""
+    short = history.removeprefix("neg_").removesuffix("_history")
+    return next((column for column, name in HISTORIES.items() if name == f"{short}_history"), short)
 
 
 @dataclass(frozen=True)
@@ -94,13 +100,25 @@ def commonest(log: pl.DataFrame, names: list[str]) -> pl.DataFrame:
     return items
 
 
-def varying_in(log: pl.DataFrame, items: pl.DataFrame) -> dict[str, float]:
-    """Return the share of rows whose known value is not the item's commonest, of each property in `items`."""
-    of_item = log.select("item_id").join(items, on="item_id", how="left", maintain_order="left")
+def at_items(item: pl.Series, items: pl.DataFrame) -> pl.DataFrame:
+    """Return the properties of some items, (N,) each, null where there are none.
+
+    Args:
+        item: (N,) item_id.
+        items: item_id and the properties, one row per item.
+    """
+    return item.to_frame("item_id").join(items, on="item_id", how="left", maintain_order="left").drop("item_id")
+
+
+def varying_in(log: pl.DataFrame, names: list[str]) -> dict[str, float]:
+    """Return the share of rows whose known value is not the item's commonest, of each of the named properties."""
+    return _differing(log, at_items(log["item_id"], commonest(log, names)))
+
+
+def _differing(log: pl.DataFrame, values: pl.DataFrame) -> dict[str, float]:
     return {
-        name: float(((log[name] != UNKNOWN) & (log[name] != of_item[name])).fill_null(False).sum()) / log.height
-        for name in items.columns
-        if name != "item_id"
+        name: float(((log[name] != UNKNOWN) & (log[name] != values[name])).fill_null(False).sum()) / log.height
+        for name in values.columns
     }
 
 
@@ -116,10 +134,9 @@ def with_one_value(log: pl.DataFrame, roles: Roles, options: dict) -> pl.DataFra
         UserError: a property differs from its item's commonest value in more than 1 % of the rows.
     """
     names = [name for name in roles.properties if name not in roles.varying]
-    items = commonest(log, names)
-    for name, share in varying_in(log, items).items():
+    values = at_items(log["item_id"], commonest(log, names))
+    for name, share in _differing(log, values).items():
         require_property(name, share, options)
-    values = log.select("item_id").join(items, on="item_id", how="left", maintain_order="left").drop("item_id")
     changed = {name: int((values[name].fill_null(UNKNOWN) != log[name]).sum()) for name in names}
     say_changed(changed, options)
     return log.with_columns(values.fill_null(UNKNOWN))
@@ -143,7 +160,7 @@ def columns_of_no_item(folder: Path) -> set[str]:
     Args:
         folder: of samples, or of none.
     """
-    options = _options_of(folder)
+    options = options_in(folder)
     roles = roles_of(["cate_id", *options.get("side", ()), *options.get("context", ())], options)
     return {*roles.varying, *roles.context, *leaking_columns(folder)}
 
@@ -154,25 +171,20 @@ def leaking_columns(folder: Path) -> list[str]:
     Args:
         folder: of samples; one that holds none, or whose build knew of contexts, has none.
     """
-    options = _options_of(folder)
+    options = options_in(folder)
     if options.get("source") != "log" or options.get("label") or "context" in options:
         return []
     names = ["cate_id", *options.get("side", ())]
     if (folder / "behaviours.parquet").is_file():
         columns = [pl.col(history_of(name)).alias(name) for name in ("item_id", *names)]
         log = pl.scan_parquet(folder / "behaviours.parquet").select(columns).collect()
-    elif (of_flat := folder.parent / "encoded") and (of_flat / "item_id.bin").is_file():
-        values = {name: np.fromfile(of_flat / f"{name}.bin", np.int32, ROWS) for name in ("item_id", *names)}
-        log = pl.DataFrame(values).with_columns(pl.all().cast(pl.String))
+    elif (folder.parent / "encoded" / "item_id.bin").is_file():
+        files = {name: folder.parent / "encoded" / f"{name}.bin" for name in ("item_id", *names)}
+        log = pl.DataFrame({name: np.fromfile(file, np.int32, ROWS) for name, file in files.items()})
+        log = log.with_columns(pl.all().cast(pl.String))
     else:
         return []
-    shares = varying_in(log, commonest(log, names))
-    return [name for name, share in shares.items() if share > LIMIT]
-
-
-def _options_of(folder: Path) -> dict:
-    info = folder / "samples.json"
-    return json.loads(info.read_text()).get("options", {}) if info.is_file() else {}
+    return [name for name, share in varying_in(log, names).items() if share > LIMIT]
 
 
 def say_changed(changed: dict[str, int], options: dict) -> None:

@@ -7,7 +7,7 @@ import polars as pl
 from dien_fuxictr.common.errors import UserError
 
 from .amazon import UNKNOWN
-from .columns import LIMIT, commonest, latest_before, roles_of, varying_in, with_one_value
+from .columns import LIMIT, at_items, commonest, latest_before, roles_of, varying_in, with_one_value
 from .history_order import shuffled
 from .sampling import behaviour_table, preceding, sort_log, stream
 from .times import read_times
@@ -90,7 +90,7 @@ def complete(
     roles = roles_of(log.columns, options)
     log = sort_log(log, options["ties"], stream(options, "ties"))
     if "label" in log.columns:
-        varying = [name for name, share in varying_in(log, commonest(log, roles.properties)).items() if share > LIMIT]
+        varying = [name for name, share in varying_in(log, roles.properties).items() if share > LIMIT]
     else:
         varying, log = roles.varying, with_one_value(log, roles, options)
     behaviours = behaviour_table(log, options)
@@ -103,8 +103,9 @@ def complete(
         rows["time"].to_numpy(),
         options,
     )
-    known = rows.select("item_id").join(items, on="item_id", how="left", maintain_order="left").drop("item_id")
-    known = known.with_columns(*latest_before(log, varying, rows["item_id"], rows["time"].to_numpy()))
+    known = at_items(rows["item_id"], items).with_columns(
+        *latest_before(log, varying, rows["item_id"], rows["time"].to_numpy())
+    )
     samples = rows.select(
         "user_id",
         "item_id",

@@ -52,19 +52,30 @@ def samples_in(folder: Path) -> Path:
     return samples if samples.is_dir() else folder
 
 
-def latest_kept(folder: Path) -> int | None:
-    """To how many of its latest behaviours a build cut each history of a folder; None where it is no build's.
+def options_in(folder: Path) -> dict:
+    """Return the options of the build that made the samples of a folder; empty where no build did.
 
     Raises:
         UserError: samples.json is no build's.
     """
     path = folder / "samples.json"
     if not path.is_file():
-        return None
+        return {}
     try:
-        return json.loads(path.read_text())["options"]["max_len"]
+        options = json.loads(path.read_text())["options"]
+        options["max_len"]  # every build has it
     except (ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path} is not what a build writes ({error!r}); move it away") from error
+    return options
+
+
+def latest_kept(folder: Path) -> int | None:
+    """Return to how many of its latest behaviours a build cut each history of a folder; None where no build did.
+
+    Raises:
+        UserError: samples.json is no build's.
+    """
+    return options_in(folder).get("max_len")
 
 
 @dataclass(frozen=True)

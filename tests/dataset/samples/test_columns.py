@@ -12,7 +12,7 @@ from made_data import FEATURE_COLS, entry
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.dataset.samples.audit import audit
-from dien_fuxictr.dataset.samples.columns import latest_before
+from dien_fuxictr.dataset.samples.columns import latest_before, leaking_columns
 from dien_fuxictr.dataset.samples.new_rows import check_rows, complete, item_properties
 from dien_fuxictr.dataset.samples.options import check_options
 from dien_fuxictr.dataset.samples.protocols import DAY
@@ -209,3 +209,10 @@ def test_a_number_that_is_missing_is_its_fill(form: str, tmp_path: Path) -> None
     read = pl.read_parquet if form == "parquet" else pl.read_csv
     known = read(folder / f"train.{form}")["price"].cast(pl.String).replace("unknown", "-1").cast(pl.Float64)
     assert (known == -1).any() and price.tolist() == known.to_list()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"options": {}}'])
+def test_broken_information_of_samples_is_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "samples.json").write_text(content)
+    with pytest.raises(UserError, match=r"samples\.json is not what a build writes"):
+        leaking_columns(tmp_path)
