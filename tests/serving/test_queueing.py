@@ -32,17 +32,16 @@ class Busy:
         self.begun, self.go_on, self.computed = threading.Event(), threading.Event(), 0
         answer = Served.answer_one
 
-        def wait_and_answer(served: Served, body: bytes) -> bytes:
+        def wait_and_answer(*args: Any) -> bytes:
             self.computed += 1
             self.begun.set()
             assert self.go_on.wait(PATIENCE)
-            return answer(served, body)
+            return answer(*args)
 
         monkeypatch.setattr(Served, "answer_one", wait_and_answer)
 
     async def has_begun(self) -> None:
-        while not self.begun.is_set():
-            await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(self.begun.wait, PATIENCE)
 
 
 @pytest.fixture
