@@ -1,7 +1,6 @@
 """Finding and building the experiment's model."""
 
 import importlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.names import nearest
 from dien_fuxictr.common.signals import HeldBack
 from dien_fuxictr.dataset.encoding.schema import check_stored
+from dien_fuxictr.dataset.encoding.stored import read_json
 
 from .checkout import Checkout
 from .configuration.expressions import check_features
@@ -62,13 +62,11 @@ def load_feature_map(params: dict[str, Any], data_dir: Path | None = None) -> Fe
     file = data_dir / "feature_map.json"
     if not file.is_file():
         raise UserError(f"data set {params['dataset_id']}: {file} does not exist")
-    stored = json.loads(file.read_text(encoding="utf-8"))
+    stored = read_json(file, lambda stored: _described(stored, file))
     if stored.get("dataset_id") != params["dataset_id"]:
         raise UserError(f"{file} belongs to data set {stored.get('dataset_id')!r}, not to {params['dataset_id']!r}")
-    for entry in stored["features"]:
-        for name, spec in entry.items():
-            check_stored(name, spec, file)
-    names = [name for entry in stored["features"] for name in entry]
+    features = {name: spec for entry in stored["features"] for name, spec in entry.items()}
+    names = list(features)
     _known_feature("use_features", params.get("use_features") or [], names)
     used = params.get("use_features") or names
     for spec in params.get("feature_specs") or []:
@@ -76,11 +74,32 @@ def load_feature_map(params: dict[str, Any], data_dir: Path | None = None) -> Fe
         _known_feature("feature_specs", listed, names, used)
     if params.get("group_id"):
         _known_feature("group_id", [params["group_id"]], names, used)
+        if (kind := features[params["group_id"]]["type"]) in ("sequence", "embedding"):
+            raise UserError(f"group_id = {params['group_id']}: the feature is a {kind}; it must have one value per row")
     feature_map = FeatureMap(params["dataset_id"], str(data_dir))
     feature_map.load(str(file), params)
     check_features(({**spec, "name": name} for name, spec in feature_map.features.items()), str(file))
     feature_map.num_fields = feature_map.get_num_fields()  # the zoo counts before use_features
     return feature_map
+
+
+def _described(stored: dict[str, Any], file: Path) -> dict[str, Any]:
+    """The content of feature_map.json, if it says of each feature what a model and a loader need."""
+    features = {name: spec for entry in stored["features"] for name, spec in entry.items()}
+    if not all(isinstance(label, str) for label in stored["labels"]) or not stored["labels"]:
+        raise ValueError(f"labels are {stored['labels']}")
+    for key in ("num_fields", "total_features", "input_length"):
+        _ = stored[key]
+    for name, spec in features.items():
+        check_stored(name, spec, file)
+        kind, shared = spec["type"], spec.get("share_embedding")
+        if shared is not None and shared not in features:
+            raise ValueError(f"{name} shares the embedding of {shared}, which is no feature")
+        needed = ["vocab_size"] if kind in ("categorical", "sequence") and shared is None else []
+        for key in [*needed, *(["max_len"] if kind == "sequence" else [])]:
+            if type(spec.get(key)) is not int or spec[key] < 1:
+                raise ValueError(f"{name} has no {key} of 1 or more: {spec.get(key)!r}")
+    return stored
 
 
 def build_model(model_class: type[BaseModel], feature_map: FeatureMap, params: dict[str, Any]) -> BaseModel:

@@ -25,13 +25,13 @@ from dien_fuxictr.common.contract import Contract
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.names import require_name
 from dien_fuxictr.dataset.encoding.encoder import FILES, PARAMS, Encoder
+from dien_fuxictr.dataset.encoding.fit import check_fit
 from dien_fuxictr.experiment.configuration.yaml_files import read_yaml
 from dien_fuxictr.experiment.contract import check_configuration
 from dien_fuxictr.experiment.models import build_model, find_model, load_feature_map
 from dien_fuxictr.experiment.training import checkpoint
 
 from .catalogue import Catalogue, side_columns
-from .fit import check_fit
 from .manifest import Manifest, read_manifest
 from .packages import needed
 
@@ -167,7 +167,7 @@ def _open(folder: Path, manifest: Manifest, gpu: int, earlier: Bundle | None) ->
         catalogue = earlier.catalogue
     else:
         catalogue = Catalogue.of(orjson.loads((folder / CATALOGUE).read_bytes()), f"{CATALOGUE} of bundle {folder}")
-    check_fit(encoder, feature_map, folder)
+    check_fit(encoder, feature_map, f"bundle {folder}")
     model = build_model(find_model(params["model"]), feature_map, params)
     try:
         weights = load((folder / WEIGHTS).read_bytes())

@@ -141,7 +141,7 @@ def change(bundle: Path, name: str, old: str, new: str) -> None:
             '"ids": [9999, ',
             "item_id has ids up to 9999 in encoder.json, .* ids in feature",
         ),
-        ("encoder.json", '"ids": [1, ', '"ids": [1, 1, ', "does not fit itself: ValueError"),
+        ("encoder.json", '"ids": [1, ', '"ids": [1, 1, ', "encoder.json is damaged"),
         ("config.yaml", "gru_type: AUGRU", "gru_type: AIGRUX", "gru_type"),
         ("config.yaml", "embedding_dim: 18", "embedding_dim: 17", "does not fit the model"),
         ("config.yaml", "model: DIEN", "model: DIN", "attention_activation"),

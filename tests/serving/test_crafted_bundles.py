@@ -202,7 +202,7 @@ def test_a_vocabulary_is_as_large_as_its_ids(crafted: Path) -> None:
 def test_sizes_of_the_encoder_are_refused_too(size: Any, crafted: Path) -> None:
     edit(crafted, "encoder.json", lambda content: column(content, "item_history").update(max_len=size))
     with pytest.raises(
-        UserError, match=r"max_len = .* in column item_history of .*encoder.json must be a whole number"
+        UserError, match=r"max_len = .* in column item_history of .*encoder.json of bundle .* must be a whole number"
     ):
         open_bundle(crafted)
 

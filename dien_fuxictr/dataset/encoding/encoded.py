@@ -11,6 +11,7 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.names import require_name
 
 from .raw import RawHistory
+from .stored import damaged, read_array, read_arrays, read_json, require_integers
 
 LAYOUT = "layout.json"
 
@@ -167,21 +168,42 @@ def save_splits(
 
 
 def load_layout(folder: Path) -> dict:
-    """`tables` (aligned sequence columns), `padding` a column, `truncated` rows a column."""
-    layout = json.loads((folder / LAYOUT).read_text())
-    for name in (name for table in layout.get("tables", []) for name in table):
-        require_name(f"sequence in {folder / LAYOUT}", name)  # a file is called by it
-    return layout
+    """`tables` (aligned sequence columns), `padding` a column, `truncated` rows a column.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    file = folder / LAYOUT
+
+    def checked(layout: dict) -> dict:
+        names = [name for table in layout["tables"] for name in table]
+        for name in names:
+            require_name(f"sequence in {file}", name)  # a file is called by it
+        if sorted(names) != sorted(layout["padding"]) or not all(layout["tables"]):
+            raise ValueError("tables and padding name other columns")
+        if not set(layout["padding"].values()) <= {"pre", "post"}:
+            raise ValueError(f"padding must be pre or post: {layout['padding']}")
+        layout["truncated"].items()
+        return layout
+
+    return read_json(file, checked)
 
 
 def load_split(path: Path) -> EncodedSplit:
-    """Read one split; stored behaviours are mapped from disk, so that the splits share them."""
+    """Read one split; stored behaviours are mapped from disk, so that the splits share them.
+
+    Raises:
+        UserError: a file is damaged, or spans are missing.
+    """
     layout = load_layout(path.parent)
-    with np.load(path) as file:
-        arrays = {name: file[name] for name in file.files}
+    arrays = read_arrays(path)
     tables = []
     for table in layout["tables"]:
-        flat = {name: np.load(path.parent / "histories" / f"{name}.npy", mmap_mode="r") for name in table}
+        flat = {name: read_array(path.parent / "histories" / f"{name}.npy", mapped=True) for name in table}
+        for name in (f"start/{table[0]}", f"length/{table[0]}"):
+            if name not in arrays:
+                raise damaged(path, f"{name} is missing")
+            require_integers(f"{path}: {name}", arrays[name])
         start, length = arrays.pop(f"start/{table[0]}"), arrays.pop(f"length/{table[0]}").astype(np.int64)
         tables.append(HistoryTable(flat, start, length, layout["padding"][table[0]]))
     return EncodedSplit({name.removeprefix("column/"): array for name, array in arrays.items()}, tables)

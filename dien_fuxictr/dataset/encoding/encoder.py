@@ -14,12 +14,13 @@ from dien_fuxictr.common.errors import UserError
 
 from ..samples.ranges import coverage
 from ..samples.samples import latest_kept
-from .encoded import EncodedHistory, EncodedSplit, assemble, load_layout, require_equal_lengths
+from .encoded import LAYOUT, EncodedHistory, EncodedSplit, assemble, require_equal_lengths
 from .raw import RawHistory, RawSplit, Tokens
 from .reading import DTYPES, SplitReader, fill_of, form_of, reserved
+from .stored import read_json
 
 FILE_NAME = "encoder.json"
-FILES = (FILE_NAME, "encoded/layout.json")
+FILES = (FILE_NAME, f"encoded/{LAYOUT}")
 """What `Encoder.load` reads of a data set's folder."""
 PARAMS = ("use_features", "sep")
 """What it reads of an experiment's parameters."""
@@ -110,22 +111,25 @@ class Encoder:
             raise UserError(
                 f"{path} does not exist: only data sets built in-process (data_loader: in_memory) can encode new rows"
             )
-        try:
-            state = json.loads(path.read_text(encoding="utf-8"))
+
+        def read(state: dict) -> tuple[list[dict], list[dict], dict[str, dict], str, int | None]:
             if state["format"] != _FORMAT:
                 raise UserError(f"{path} has format {state['format']}, this version reads {_FORMAT}; --rebuild")
             vocabularies = {
                 name: dict(zip(pairs["tokens"], pairs["ids"], strict=True))
                 for name, pairs in state["vocabularies"].items()
             }
-            columns, labels, sep = state["columns"], state["labels"], state["sep"]
+            for column in state["columns"]:
+                if "vocabulary" in column and not vocabularies[column["vocabulary"]]:
+                    raise ValueError(f"the vocabulary of {column['name']} is empty")
             # An older set does not say; what it was built from says it, where its entry has a build section.
             latest = state["latest"] if "latest" in state else latest_kept(Path(data_dir) / "samples")
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is damaged ({error}); --rebuild the data set") from error
+            return state["columns"], state["labels"], vocabularies, state["sep"], latest
+
+        columns, labels, vocabularies, sep, latest = read_json(path, read)
         used = params.get("use_features") or [column["name"] for column in columns]
         encoder = cls([c for c in columns if c["name"] in used], labels, vocabularies, params.get("sep", sep), latest)
-        tables = load_layout(Path(data_dir) / "encoded")["tables"]
+        tables = read_json(Path(data_dir) / "encoded" / LAYOUT, lambda layout: layout["tables"])
         kept = [[name for name in table if name in used] for table in tables]
         encoder.tables = [table for table in kept if table]
         return encoder

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import DTypeLike
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.names import require_name
@@ -18,9 +19,10 @@ from ..samples.flat import AT_ONCE, TOKENS, FlatSamples
 from ..samples.protocols import SPLITS
 from ..samples.samples import LEFT_OUT
 from .catalogue import FOLDER, tuples_of
-from .encoded import LAYOUT
+from .encoded import LAYOUT, load_layout
 from .processor import InProcessFeatureProcessor
 from .reading import source_of
+from .stored import damaged, read_array, read_json
 
 COLUMN = "flat_columns"
 """Key of layout.json: feature -> the column of the log that it is made of."""
@@ -194,22 +196,35 @@ class FlatSplit:
 
     @classmethod
     def load(cls, path: Path) -> "FlatSplit":
-        """Map a split: `encoded/rows_<split>.bin`."""
+        """Map a split: `encoded/rows_<split>.bin`.
+
+        Raises:
+            UserError: a file is damaged.
+        """
         disk, split = Disk(path.parent), path.stem.removeprefix("rows_")
-        layout = json.loads((path.parent / LAYOUT).read_text())
-        for name in (*layout[COLUMN], *layout[COLUMN].values()):
+        layout = load_layout(path.parent)
+        sources = read_json(path.parent / LAYOUT, lambda content: dict(content[COLUMN].items()))
+        for name in (*sources, *sources.values()):
             require_name(f"column in {path.parent / LAYOUT}", name)  # files are called by it
-        layout.setdefault(SHARED, [name for name, source in layout[COLUMN].items() if source == "user_id"])
-        kinds = {name: np.int8 if source in TOKENS else np.int32 for name, source in layout[COLUMN].items()}
+        layout.setdefault(SHARED, [name for name, source in sources.items() if source == "user_id"])
+
+        def mapped(name: str, dtype: DTypeLike) -> np.ndarray:
+            try:
+                return disk.open(name, dtype)
+            except ValueError as error:
+                raise damaged(disk.path(name), error) from error
+
         looked = {
-            name: _Looked(np.load(path.parent / f"ids_{name}.npy"), disk.open(source, kinds[name]))
-            for name, source in layout[COLUMN].items()
+            name: _Looked(
+                read_array(path.parent / f"ids_{name}.npy"), mapped(source, np.int8 if source in TOKENS else np.int32)
+            )
+            for name, source in sources.items()
         }
         return cls(
             {name: column for name, column in looked.items() if name not in layout["padding"]},
             {name: column for name, column in looked.items() if name in layout["padding"]},
             layout,
-            disk.open(f"rows_{split}", np.int64),
-            disk.open(f"negative_{split}", np.int64),
-            disk.open("length", np.int32),
+            mapped(f"rows_{split}", np.int64),
+            mapped(f"negative_{split}", np.int64),
+            mapped("length", np.int32),
         )

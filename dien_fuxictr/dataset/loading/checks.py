@@ -10,8 +10,10 @@ from fuxictr.features import FeatureMap
 
 from dien_fuxictr.common.errors import UserError
 
-from ..encoding.encoded import load_layout
+from ..encoding.encoded import EncodedSplit, load_layout, load_split
+from ..encoding.stored import UNREADABLE
 from ..samples.protocols import SPLITS
+from .built import check_beside, check_flat, check_histories, check_split, require_ids
 from .flat import FlatDataLoader
 from .loader import InMemoryDataLoader
 
@@ -24,24 +26,34 @@ def check_encoded(feature_map: FeatureMap, params: dict) -> None:
         params: as `prepare_dataset` returned them, with the fields of the model (`*_sequence_field`, `*_seq_field`).
 
     Raises:
-        UserError: a split without rows, labels that are not 0 or 1 or of one class (unless
-            `task: regression`), a missing column or file, an
+        UserError: a damaged file; a split without rows, labels that are not 0 or 1 or of one class (unless
+            `task: regression`), a missing column or file, a column of another shape or type, an
             id beyond its vocabulary; sequences of one field tuple that differ in padding, or in length in a row. The
             lengths of rows can only be told where histories are ragged, in sets encoded in-process.
     """
+    paths = {split: path for split in SPLITS if (path := params.get(f"{split}_data"))}
     if params.get("data_loader") is FlatDataLoader:  # its samples are of both labels and of one length in a row
+        for split, path in paths.items():
+            check_flat(feature_map, Path(path), split)
         _check_padding(load_layout(Path(params["train_data"]).parent), params)
+        check_beside(feature_map, Path(params["train_data"]).parents[1], params)
         return
-    in_memory = params.get("data_loader") is InMemoryDataLoader
-    for split in SPLITS:
-        path = params.get(f"{split}_data")
-        if path:
-            files = [path] if in_memory else _files(path, params["data_format"])
-            _check_labels(split, files, feature_map.labels, "column/" if in_memory else "", params.get("task"))
-            if in_memory:
-                _check_aligned(split, Path(path), params)
-            else:
-                _check_ids(split, files, feature_map)
+    if params.get("data_loader") is InMemoryDataLoader:
+        for split, path in paths.items():
+            encoded, folder = load_split(Path(path)), Path(path).parent
+            if split == "train":
+                check_histories(folder, encoded, feature_map)
+            check_split(f"{split} data ({path})", folder, encoded, feature_map)
+            labels = {label: [encoded.columns[label]] for label in feature_map.labels}
+            _check_labels(f"{split} data ({path})", labels, params.get("task"))
+            _check_aligned(split, encoded, load_layout(folder), params)
+        check_beside(feature_map, Path(params["train_data"]).parents[1], params)
+        return
+    for split, path in paths.items():
+        files = _files(path, params["data_format"])
+        labels = {label: [values for values, _ in _columns(split, files, label)] for label in feature_map.labels}
+        _check_labels(f"{split} data ({files[0]})", labels, params.get("task"))
+        _check_ids(split, files, feature_map)
 
 
 def _files(path: str, data_format: str) -> list[str]:
@@ -56,69 +68,71 @@ def _files(path: str, data_format: str) -> list[str]:
     return files
 
 
-def _check_labels(split: str, files: list[str], labels: list[str], prefix: str, task: str | None) -> None:
-    for label in labels:
-        columns = _columns(split, files, prefix + label)
-        values = np.unique(np.concatenate([np.unique(column) for column in columns]))
+def _check_labels(where: str, labels: dict[str, list[np.ndarray]], task: str | None) -> None:
+    for label, parts in labels.items():
+        values = np.unique(np.concatenate([np.unique(part) for part in parts]))
         if len(values) == 0:
-            raise UserError(f"{split} data ({files[0]}): no rows")
+            raise UserError(f"{where}: no rows")
         if task == "regression":
             continue
         if not np.isin(values, (0, 1)).all():
             wrong = values[~np.isin(values, (0, 1))][0]
-            raise UserError(
-                f"{split} data ({files[0]}): {label} has the value {wrong:g}; it must be 0 or 1, unless "
-                "task: regression"
-            )
+            raise UserError(f"{where}: {label} has the value {wrong:g}; it must be 0 or 1, unless task: regression")
         if len(values) == 1:
-            raise UserError(f"{split} data ({files[0]}): every {label} is {values[0]:g}; both classes are needed")
+            raise UserError(f"{where}: every {label} is {values[0]:g}; both classes are needed")
 
 
 def _check_ids(split: str, files: list[str], feature_map: FeatureMap) -> None:
+    """Shapes and ids in files that the zoo's loaders read."""
+    label_shapes = [shape for _, shape in _columns(split, files, feature_map.labels[0])]
     for name, spec in feature_map.features.items():
-        size = feature_map.features.get(spec.get("share_embedding"), spec).get("vocab_size")
-        for file, ids in zip(files, _columns(split, files, name), strict=True):
-            if spec["type"] in ("categorical", "sequence") and ids.size:
-                lowest, highest = int(ids.min()), int(ids.max())
-                if lowest < 0 or highest >= size:
-                    raise UserError(
-                        f"{split} data ({file}): {name} holds the id {lowest if lowest < 0 else highest}, "
-                        f"its vocabulary has {size} ids from 0"
-                    )
+        width = (spec["max_len"],) if spec["type"] == "sequence" else ()
+        for file, rows, (values, shape) in zip(files, label_shapes, _columns(split, files, name), strict=True):
+            where = f"{split} data ({file}): {name}"
+            if shape[:1] != rows or (spec["type"] != "embedding" and shape[1:] != width):
+                raise UserError(f"{where} has the shape {shape}; it must be {(*rows, *width)}")
+            if spec["type"] in ("categorical", "sequence"):
+                if not np.issubdtype(values.dtype, np.number):
+                    raise UserError(f"{where} is of the type {values.dtype}; the values must be numbers")
+                require_ids(where, values, feature_map, name)
 
 
-def _columns(split: str, files: list[str], name: str) -> Iterator[np.ndarray]:
-    """One column, a file at a time; sequences of Parquet flattened."""
+def _columns(split: str, files: list[str], name: str) -> Iterator[tuple[np.ndarray, tuple[int, ...]]]:
+    """One column, a file at a time, and its shape; sequences of Parquet flattened, -1 where rows differ in length."""
     for file in files:
+        where = f"{split} data ({file})"
         try:
             if file.endswith(".npz"):
                 with np.load(file) as arrays:
-                    yield arrays[name]
-            else:
-                values = pl.read_parquet(file, columns=[name])[name]
-                if isinstance(values.dtype, (pl.List, pl.Array)):
-                    values = values.explode(empty_as_null=False).drop_nulls()
-                yield values.to_numpy()
+                    values = arrays[name]
+                    yield values, values.shape
+                    continue
+            column = pl.read_parquet(file, columns=[name])[name]
         except (KeyError, pl.exceptions.ColumnNotFoundError) as error:
-            raise UserError(f"{split} data ({file}): column {name} is missing") from error
+            raise UserError(f"{where}: column {name} is missing") from error
+        except (*UNREADABLE, pl.exceptions.PolarsError) as error:
+            raise UserError(f"{where} is damaged ({error})") from error
+        shape = (column.len(),)
+        if isinstance(column.dtype, (pl.List, pl.Array)):
+            lengths = (column.list if isinstance(column.dtype, pl.List) else column.arr).len().unique()
+            shape = (*shape, int(lengths[0]) if len(lengths) == 1 else -1)
+            column = column.explode(empty_as_null=False).drop_nulls()
+        yield column.to_numpy(), shape
 
 
-def _check_aligned(split: str, path: Path, params: dict) -> None:
-    layout = load_layout(path.parent)
+def _check_aligned(split: str, encoded: EncodedSplit, layout: dict, params: dict) -> None:
     table_of = _check_padding(layout, params)
-    with np.load(path) as arrays:
-        for fields in _field_tuples(params):
-            fields = [name for name in fields if name in table_of]
-            for name in fields[1:]:
-                first, other = table_of[fields[0]], table_of[name]
-                if first != other:
-                    a, b = arrays[f"length/{first}"], arrays[f"length/{other}"]
-                    row = int(np.argmax(a != b))
-                    if a[row] != b[row]:
-                        raise UserError(
-                            f"{split} data, row {row + 1}: sequences of unequal length: {fields[0]} has "
-                            f"{a[row]} behaviours, {name} has {b[row]}"
-                        )
+    lengths = {next(iter(table.columns)): table.length for table in encoded.tables}
+    for fields in _field_tuples(params):
+        fields = [name for name in fields if name in table_of]
+        for name in fields[1:]:
+            a, b = lengths[table_of[fields[0]]], lengths[table_of[name]]
+            row = int(np.argmax(a != b))
+            if a[row] != b[row]:
+                raise UserError(
+                    f"{split} data, row {row + 1}: sequences of unequal length: {fields[0]} has "
+                    f"{a[row]} behaviours, {name} has {b[row]}"
+                )
 
 
 def _check_padding(layout: dict, params: dict) -> dict[str, str]:

@@ -55,9 +55,21 @@ class Fingerprint:
             state = json.loads(path.read_text(encoding="utf-8"))
             # Older sets hold the paths of raw files that were written with ./ too: their content is what counts.
             entry = {key: value for key, value in state["entry"].items() if key not in _PATHS}
-            return cls(entry, state["inputs"], state["files"], state["built_at"])
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            for seen in state["inputs"].values():
+                _ = seen["path"], seen["size"], seen["mtime_ns"], seen["blake2b"]
+            return cls(entry, state["inputs"], [str(Path(file)) for file in state["files"]], state["built_at"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is damaged ({error}); move the folder away to build it again") from error
+
+    def check_whole(self, folder: Path) -> None:
+        """Check that the files that the build wrote are there, but for the samples, which are not read any more.
+
+        Raises:
+            UserError: one is missing.
+        """
+        for name in self.files:
+            if Path(name).parts[0] != "samples" and not (folder / name).is_file():
+                raise UserError(f"{folder} lacks {name}, which its build wrote; --rebuild builds it again")
 
     @classmethod
     def take(cls, entry: dict[str, object], inputs: dict[str, Path], known: "Fingerprint | None") -> "Fingerprint":

@@ -110,6 +110,7 @@ def _check_unchanged(entry: DatasetEntry, known: Fingerprint) -> None:
         raise UserError(
             f"{entry.data_dir} was built from something else ({'; '.join(changes)}); --rebuild builds it again"
         )
+    known.check_whole(entry.data_dir)
     if present.inputs != {role: known.inputs[role] for role in present.inputs}:
         # Same content, other times: store them so that the next run reads nothing.
         try:

@@ -12,6 +12,7 @@ from dien_fuxictr.common.csv_lines import scan_csv
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import require_writable, write_atomic
 from dien_fuxictr.dataset.encoding.encoder import Encoder
+from dien_fuxictr.dataset.encoding.fit import check_fit
 from dien_fuxictr.dataset.encoding.reading import form_of
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
 
@@ -50,7 +51,9 @@ def predict_rows(model: BaseModel, rows: Path | pl.DataFrame, params: dict[str, 
     """
     if isinstance(rows, Path) and not rows.is_file():
         raise UserError(f"--predict {rows}: no such file")
-    encoder = Encoder.load(Path(params["data_root"], params["dataset_id"]), params)
+    folder = Path(params["data_root"], params["dataset_id"])
+    encoder = Encoder.load(folder, params)
+    check_fit(encoder, model.feature_map, f"data set {folder}")
     split = encoder.encode_rows(rows)
     for column, count in encoder.unseen.items():
         if count:

@@ -21,7 +21,7 @@ def test_sequences_are_names(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("columns", [{"../secret": "item_id"}, {"item_id": "../secret"}])
 def test_columns_of_flat_sets_are_names(columns: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "layout.json").write_text(json.dumps({COLUMN: columns, "padding": {}}))
+    (tmp_path / "layout.json").write_text(json.dumps({COLUMN: columns, "tables": [], "padding": {}, "truncated": {}}))
     with pytest.raises(UserError, match=r"column in .*layout.json '../secret' must be a name, without /"):
         FlatSplit.load(tmp_path / "rows_train.bin")
 
@@ -38,7 +38,8 @@ def test_columns_of_flat_sets_are_names(columns: dict[str, str], tmp_path: Path)
 )
 def test_sizes_and_files_of_a_feature(spec: dict[str, Any], message: str, tmp_path: Path) -> None:
     item = {"type": "sequence", "max_len": 5, "vocab_size": 9, **spec}
-    content = {"dataset_id": "made", "features": [{"item": item}], "labels": ["label"]}
+    sizes = {"num_fields": 1, "total_features": 9, "input_length": 5}
+    content = {"dataset_id": "made", "features": [{"item": item}], "labels": ["label"], **sizes}
     (tmp_path / "feature_map.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=message):
         load_feature_map({"dataset_id": "made"}, tmp_path)

@@ -279,7 +279,7 @@ def test_no_pickle_is_written_or_needed(params: dict, tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "encoder.json does not exist: only data sets built in-process"),
-        ("{", r"encoder.json is damaged \(.*\); --rebuild the data set"),
+        ("{", r"encoder.json is damaged \(.*\); --rebuild builds the data set again"),
         ("{}", "encoder.json is damaged"),
         ('{"format": 99}', "has format 99, this version reads 1"),
     ],

@@ -108,7 +108,7 @@ def write(path: Path, columns: dict) -> None:
     ("change", "message"),
     [
         ({}, None),
-        ({"history": [[0, 5], [1, 2]]}, r"test data .*: history holds the id 5, its vocabulary has 5 ids from 0"),
+        ({"history": [[0, 5], [1, 2]]}, r"test data .*: history holds the id 5; its vocabulary has 5 ids from 0"),
         ({"item_id": [-1, 2]}, r"test data .*: item_id holds the id -1"),
         ({"label": [1.0, 1.0]}, "test data .*: every label is 1"),
         ({"label": None}, "test data .*: column label is missing"),

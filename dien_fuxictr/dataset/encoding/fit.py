@@ -1,46 +1,50 @@
-"""Whether the encoder of a bundle makes what its model takes."""
-
-from pathlib import Path
+"""Whether the encoder of a data set or a bundle makes what its model takes."""
 
 from fuxictr.features import FeatureMap
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.encoding.encoder import FILE_NAME, Encoder
-from dien_fuxictr.dataset.encoding.schema import COLUMN
+
+from .encoder import FILE_NAME, Encoder
+from .schema import COLUMN
 
 
-def check_fit(encoder: Encoder, feature_map: FeatureMap, folder: Path) -> None:
+def check_fit(encoder: Encoder, feature_map: FeatureMap, what: str) -> None:
     """Compare the columns of the encoder with the features of the model.
+
+    Args:
+        encoder: of the data set or the bundle.
+        feature_map: of the model.
+        what: they belong to, for the message.
 
     Raises:
         UserError: a feature that the encoder lacks, or makes otherwise.
     """
     for column in encoder.columns:
         own = {key: value for key, value in column.items() if key not in ("vocabulary", "statistics")}
-        COLUMN.check(own, lambda _, name=column["name"]: f"column {name} of {folder / FILE_NAME}")
+        COLUMN.check(own, lambda _, name=column["name"]: f"column {name} of {FILE_NAME} of {what}")
         column |= own
         if column["type"] in ("categorical", "sequence") and "vocabulary" not in column:
-            raise UserError(f"bundle {folder} does not fit itself: {column['name']} has no vocabulary in encoder.json")
+            raise UserError(f"{what} does not fit itself: {column['name']} has no vocabulary in encoder.json")
     for name, ids in encoder.vocabularies.items():
         if not all(type(i) is int and i >= 0 for i in ids.values()):
-            raise UserError(f"bundle {folder}: ids of vocabulary {name} in encoder.json must be whole numbers from 0")
+            raise UserError(f"{what}: ids of vocabulary {name} in encoder.json must be whole numbers from 0")
     columns = {column["name"]: column for column in encoder.columns}
     for name, feature in feature_map.features.items():
         if feature["type"] == "meta":
             continue
         if name not in columns:
-            raise UserError(f"bundle {folder} does not fit itself: encoder.json lacks feature {name}")
+            raise UserError(f"{what} does not fit itself: encoder.json lacks feature {name}")
         column = columns[name]
         for key in ("type", *(["max_len"] if feature["type"] == "sequence" else [])):
             if column[key] != feature[key]:
                 raise UserError(
-                    f"bundle {folder} does not fit itself: {name} has {key} {column[key]} in encoder.json, "
+                    f"{what} does not fit itself: {name} has {key} {column[key]} in encoder.json, "
                     f"{feature[key]} in feature_map.json"
                 )
         if "vocabulary" in column:
             largest = max(encoder.vocabularies[column["vocabulary"]].values())
             if largest + 1 != feature["vocab_size"]:
                 raise UserError(
-                    f"bundle {folder} does not fit itself: {name} has ids up to {largest} in encoder.json, "
+                    f"{what} does not fit itself: {name} has ids up to {largest} in encoder.json, "
                     f"{feature['vocab_size']} ids in feature_map.json"
                 )

@@ -1,0 +1,77 @@
+"""Files of a built data set, as they are read: what is damaged ends in one line."""
+
+import json
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from zipfile import BadZipFile
+
+import numpy as np
+
+from dien_fuxictr.common.errors import UserError
+
+UNREADABLE = (OSError, ValueError, EOFError, TypeError, BadZipFile, zlib.error)
+"""What NumPy raises for a damaged file."""
+T = TypeVar("T")
+
+
+def damaged(path: Path, reason: object) -> UserError:
+    """The error of a file that is not what a build wrote."""
+    return UserError(f"{path} is damaged ({reason}); --rebuild builds the data set again")
+
+
+def read_json(path: Path, read: Callable[[Any], T]) -> T:
+    """What `read` makes of the content of a file.
+
+    Raises:
+        UserError: it is no JSON, or `read` misses a key or meets another type.
+        FileNotFoundError: there is no such file.
+    """
+    try:
+        return read(json.loads(path.read_text(encoding="utf-8")))
+    except KeyError as error:
+        raise damaged(path, f"{error} is missing") from error
+    except (UserError, FileNotFoundError):
+        raise
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise damaged(path, error) from error
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file; raises UserError where it is damaged, FileNotFoundError where there is none."""
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise
+    except UNREADABLE as error:
+        raise damaged(path, error or type(error).__name__) from error
+
+
+def read_array(path: Path, mapped: bool = False) -> np.ndarray:
+    """The array of an .npy file; raises as `read_arrays`."""
+    try:
+        return np.load(path, mmap_mode="r" if mapped else None)
+    except FileNotFoundError:
+        raise
+    except UNREADABLE as error:
+        raise damaged(path, error or type(error).__name__) from error
+
+
+def require_integers(where: str, values: np.ndarray, rows: int | None = None) -> None:
+    """Raise UserError unless an array is (rows,) integers; `where` begins the line."""
+    if values.ndim != 1:
+        raise UserError(f"{where} has the shape {values.shape}; it must have one axis")
+    if not np.issubdtype(values.dtype, np.integer):
+        raise UserError(f"{where} is of the type {values.dtype}; the values must be integers")
+    if rows is not None and len(values) != rows:
+        raise UserError(f"{where} has {len(values)} rows, the columns beside it have {rows}")
+
+
+def require_range(where: str, values: np.ndarray, lowest: int, highest: int, allowed: str, what: str = "") -> None:
+    """Raise UserError unless lowest <= values <= highest, with the first wrong extreme, of what it is."""
+    if values.size:
+        least, most = values.min(), values.max()
+        if not (least >= lowest and most <= highest):
+            raise UserError(f"{where} holds {what}{(most if least >= lowest else least).item()}; {allowed}")
