@@ -182,7 +182,7 @@ class SplitReader:
                 kind = dtypes[values.name]
                 # Blanks around a float are none of its text.
                 numbers = (values.str.strip_chars() if kind == "float" else values).cast(DTYPES[kind], strict=False)
-                rows_of_text = (numbers.is_null() & (values.fill_null("") != "")).arg_true()
+                rows_of_text = (numbers.is_null() & ~values.fill_null("").is_in(["", UNKNOWN])).arg_true()
                 wrong += [(int(row), values) for row in rows_of_text.head(1)]
             if wrong:
                 row, values = min(wrong, key=lambda found: found[0])
@@ -196,11 +196,8 @@ class SplitReader:
     def _scan(self, files: list[str], data_format: str) -> pl.LazyFrame:
         if data_format == "parquet":
             return pl.concat([pl.scan_parquet(file, n_rows=self._n_rows) for file in files])
-        dtypes = {source_of(column): DTYPES[column["dtype"]] for column in self._scalars}
-        dtypes |= {column["name"]: DTYPES[column["dtype"]] for column in self._scalars}
-        dtypes |= {source_of(column): pl.String for column in self._sequences}
-        if Path(files[0]).with_name("samples.json").is_file():  # numbers that are missing are a word there
-            dtypes |= {source_of(column): pl.String for column in self._scalars}
+        # Numbers too: one that is missing in samples is a word.
+        dtypes = {source_of(column): pl.String for column in self._scalars + self._sequences}
         return pl.concat([scan_csv(file, self._sep, self._n_rows, schema_overrides=dtypes) for file in files])
 
     def _read_delimited(self, path: str, rows: pl.LazyFrame, scalars: list[dict], _: Path) -> RawSplit:
@@ -301,19 +298,23 @@ def _require(path: str, names: list[str], columns: list[dict]) -> None:
 
 def _label(column: dict, schema: pl.Schema) -> pl.Expr:
     """A label, null where it is empty and no `fill_na` says what it counts as."""
-    values, dtype = pl.col(source_of(column)), DTYPES[column["dtype"]]
-    if schema[source_of(column)] == pl.String:
-        values = values.replace("", None)
-    return values.cast(dtype).fill_null(pl.lit(column.get("fill_na")).cast(dtype)).alias(column["name"])
+    dtype = DTYPES[column["dtype"]]
+    return _typed(column, schema).fill_null(pl.lit(column.get("fill_na")).cast(dtype)).alias(column["name"])
 
 
 def _scalar(column: dict, schema: pl.Schema) -> pl.Expr:
-    values = pl.col(source_of(column))
     if column.get("type") == "embedding":
-        return values.cast(pl.List(pl.Float32)).alias(column["name"])
-    if column["dtype"] != "str" and schema[source_of(column)] == pl.String:
-        values = values.replace({UNKNOWN: None, "": None})  # a number that is missing in samples
-    return values.cast(DTYPES[column["dtype"]]).fill_null(fill_of(column)).alias(column["name"])
+        return pl.col(source_of(column)).cast(pl.List(pl.Float32)).alias(column["name"])
+    return _typed(column, schema).fill_null(fill_of(column)).alias(column["name"])
+
+
+def _typed(column: dict, schema: pl.Schema) -> pl.Expr:
+    """The values by their dtype, null where one is empty, or a number that samples do not know."""
+    values, kind = pl.col(source_of(column)), column["dtype"]
+    if kind != "str" and schema[source_of(column)] == pl.String:
+        values = values.replace({UNKNOWN: None, "": None})
+        values = values.str.strip_chars() if kind == "float" else values
+    return values.cast(DTYPES[kind])
 
 
 def fill_of(column: dict) -> pl.Expr:

@@ -46,6 +46,15 @@ def test_lists_nulls_and_numbers_of_parquet(tmp_path: Path) -> None:
     assert split.histories["history"].blank.tolist() == [False, True, True]
 
 
+def test_numbers_of_csv_that_are_not_known(tmp_path: Path) -> None:
+    """New rows are anywhere, not only beside samples."""
+    (tmp_path / "rows.csv").write_text("label,price,count,history\n1, 2.5 ,3,a\n0,unknown,unknown,a\n1,,,a\n")
+    columns = [{"name": "price", "type": "numeric", "dtype": "float", "fill_na": -1}]
+    columns += [{"name": "count", "type": "numeric", "dtype": "int"}, HISTORY]
+    frame = SplitReader(columns, LABEL).read(tmp_path / "rows.csv", "csv").frame
+    assert frame["price"].to_list() == [2.5, -1, -1] and frame["count"].to_list() == [3, 0, 0]
+
+
 @pytest.mark.parametrize("splitter", ["^", "|"])
 def test_a_token_of_a_list_may_hold_the_splitter(splitter: str, tmp_path: Path) -> None:
     tokens = [["SKU^0044"], ["a|b", "", "^"], ["none", "^none"], ["none^none"], [None, "|"]]
