@@ -176,7 +176,7 @@ def test_scores_do_not_overwrite_their_rows(trained, bad, name):
         ("config/scores.csv", "lies in --config"),
         ("data/tiny/test.npz", "is what the command reads: test_data = data/tiny/test.npz"),
         ("data/tiny/feature_map.json", "lies in the data set"),
-        ("dangling.csv", "dangling.csv is a link to nowhere.csv, which does not exist"),
+        ("dangling.csv", "dangling.csv: it is a link to nowhere.csv, which does not exist"),
     ],
 )
 def test_scores_overwrite_nothing_that_runs_work_with(trained, bad, out, reason):
