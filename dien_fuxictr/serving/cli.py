@@ -1,6 +1,7 @@
 """The command line of `run_serve.py`."""
 
 import argparse
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -19,7 +20,6 @@ from .hold import Hold
 from .manifest import read_manifest
 from .packages import import_server
 from .port import LOCAL, listen
-from .request import Limits
 from .settings import Settings
 from .worker import serve_alone
 from .write import write_bundle
@@ -46,6 +46,7 @@ input (one line on stderr)
 SIGHUP: look at once whether there is another bundle
 """
 _OF_PUBLISH = ("expid", "config", "settings", "examples", "publish", "allow_unfinished")
+_OF_EMBEDDED = ("max_connections", "header_timeout", "body_timeout", "idle_timeout", "worker_timeout")
 _OF_EXPORT = ("expid", "config", "settings", "bundle", "examples", "export", "allow_unfinished")
 
 
@@ -115,14 +116,27 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="with --engine ray: up to so many, when more than two requests are in flight in each; default --workers",
     )
-    for name, default, what in (
-        ("max-body", 4 << 20, "bytes of a request's body; more is answered by 413"),
-        ("max-in-flight", 64, "requests at a time, of each worker; more are answered by 503"),
-        ("max-candidates", Limits.candidates, "candidates of a request; more are answered by 422"),
-        ("max-behaviours", Limits.behaviours, "behaviours of a sequence in a request; more are answered by 422"),
+    for name, what in (
+        ("max-body", "bytes of a request's body; more is answered by 413"),
+        ("max-in-flight", "requests at a time, of each worker; more are answered by 503"),
+        ("max-candidates", "candidates of a request; more are answered by 422"),
+        ("max-behaviours", "behaviours of a sequence in a request; more are answered by 422"),
+        ("max-users", "users of a batch; more are answered by 422"),
+        ("max-connections", "connections at a time, of each worker; for one more, the most idle is closed"),
     ):
+        default = getattr(Settings, name.replace("-", "_"))
         parser.add_argument(
             f"--{name}", type=_positive, default=default, metavar="N", help=f"{what}; default {default}"
+        )
+    for name, what in (
+        ("header-timeout", "that a client has to send a request's headers, from its connection on; then 408"),
+        ("body-timeout", "that it has to send the body, then 408, and to take the answer"),
+        ("idle-timeout", "from an answer to the end of an idle connection; more than a proxy keeps it"),
+        ("worker-timeout", "until a worker that hangs is replaced; more than the longest request takes"),
+    ):
+        default = getattr(Settings, name.replace("-", "_"))
+        parser.add_argument(
+            f"--{name}", type=_seconds, default=default, metavar="S", help=f"seconds {what}; default {default:g}"
         )
     options = parser.parse_args(arguments)
     if options.export:
@@ -141,6 +155,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"--max-workers {options.max_workers} is less than --workers {options.workers}")
         if options.gpu >= 0:
             parser.error("--gpu goes with --engine embedded: on Ray a replica has a CPU")
+        for name in _OF_EMBEDDED:
+            if getattr(options, name) != getattr(Settings, name):
+                parser.error(f"--{name.replace('_', '-')} goes with --engine embedded: Ray has limits of its own")
     elif options.max_workers:
         parser.error("--max-workers goes with --engine ray")
     return options
@@ -241,6 +258,13 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} must be more than 0")
     return number
 
 

@@ -54,11 +54,19 @@ class Metrics:
         """Time what runs within, where it succeeds."""
         start = time.perf_counter()
         yield
-        self._seconds(name).observe(time.perf_counter() - start)
+        self.took(name, time.perf_counter() - start)
+
+    def took(self, stage: str, seconds: float) -> None:
+        """Count how long a stage took."""
+        self._seconds(stage).observe(seconds)
 
     def answered(self, path: str, status: int) -> None:
         """Count an answer."""
         self._requests(path, status).inc()
+
+    def refused_by_http(self, status: int) -> None:
+        """Count a request that the HTTP server refuses, before it has a path."""
+        self._requests("", status).inc()
 
     def scored(self, inputs: Inputs) -> None:
         """Count what was in a request."""

@@ -21,20 +21,13 @@ from dien_fuxictr.dataset.encoding.online import FieldError, OnlineEncoder
 from dien_fuxictr.dataset.encoding.reading import source_of
 
 from .bundle import Bundle
+from .settings import Limits
 
 USER, CANDIDATES = "user", "candidates"
 
 
 class TooMany(FieldError):
     """A field with more than the limits admit."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much one request may ask for."""
-
-    candidates: int = 5000
-    behaviours: int = 5000
 
 
 @dataclass(frozen=True)

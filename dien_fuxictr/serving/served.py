@@ -1,5 +1,6 @@
 """One version of a model as a server has it: the bundle, what reads requests to it, what scores them."""
 
+import time
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from .bundle import EXAMPLES, Bundle, fitting
 from .examples import made_request
 from .explain import MOST, explain
 from .metrics import Metrics
+from .queueing import Steps
 from .request import CANDIDATES, Limits, RequestReader, TooMany
 from .scorer import scorer_of
 
@@ -49,11 +51,17 @@ class Served:
 
     def answer_one(self, body: bytes, unknown: bool = True) -> bytes:
         """The scores of one user's candidates; as `answer_batch`."""
-        scores, of_each = self._scores([self._json(body)], [""], unknown)
-        return self._with_digest(scores[0], **{key: value for key, (value,) in of_each.items()})
+        request = self._json(body)
+        with self._metrics.stage("encode"):
+            inputs = self._reader.read(request)
+            more = {"unknown": self._reader.unknown_fields(request, inputs)} if unknown else {}
+        with self._metrics.stage("model"):
+            scores = self._score(inputs)
+        self._metrics.scored(inputs)
+        return self._with_digest(scores, **more)
 
-    def answer_batch(self, body: bytes, unknown: bool = True) -> bytes:
-        """The scores of several users, each with candidates of his own.
+    def answer_batch(self, body: bytes, unknown: bool = True) -> Steps:
+        """Return the scores of several users, each with their own candidates, after a step for each of them.
 
         Args:
             body: JSON.
@@ -66,9 +74,35 @@ class Served:
         batch = self._json(body)
         if not isinstance(batch, dict) or batch.keys() != {BATCH} or not isinstance(batch[BATCH], list):
             raise FieldError("batch", f"must be an object with {BATCH}, a list of requests, and nothing else")
-        names = [f"{BATCH}[{i}]." for i in range(len(batch[BATCH]))]
-        scores, of_each = self._scores(batch[BATCH], names, unknown)
-        return self._with_digest(scores, **of_each)
+        requests = batch[BATCH]
+        if len(requests) > self._limits.users:
+            raise TooMany(BATCH, f"has {len(requests)} users; at most {self._limits.users}")
+        seconds = dict.fromkeys(("encode", "model"), 0.0)
+        inputs, total, of_each = [], 0, []
+        for number, request in enumerate(requests):
+            start = time.perf_counter()
+            try:
+                inputs.append(self._reader.read(request))
+            except FieldError as error:
+                raise FieldError(f"{BATCH}[{number}].{error.field}", error.problem) from error
+            total += inputs[-1].count
+            if total > self._limits.candidates:
+                raise FieldError(BATCH, f"have {total} candidates or more; at most {self._limits.candidates}")
+            if unknown:
+                of_each.append(self._reader.unknown_fields(request, inputs[-1]))
+            seconds["encode"] += time.perf_counter() - start
+            yield
+        scores = []
+        for each in inputs:
+            start = time.perf_counter()
+            scores.append(self._score(each))
+            seconds["model"] += time.perf_counter() - start
+            yield
+        for stage, took in seconds.items():
+            self._metrics.took(stage, took)
+        for each in inputs:
+            self._metrics.scored(each)
+        return self._with_digest(scores, **({"unknown": of_each} if unknown else {}))
 
     def answer_explained(self, body: bytes, unknown: bool = True) -> bytes:
         """The scores of one user's candidates and what they come from; as `answer_batch`."""
@@ -133,26 +167,6 @@ class Served:
                 raise UserError(f"model {self._bundle.digest}: request {number} of its {EXAMPLES}: {error}") from error
         made = made_request(self._bundle.encoder, min(3, self._limits.behaviours), min(2, self._limits.candidates))
         return next(iter(working), made)
-
-    def _scores(self, requests: list[Any], names: list[str], unknown: bool) -> tuple[list[Any], dict[str, list[Any]]]:
-        """Scores of each request, and what else is said of each."""
-        inputs, total, more = [], 0, {}
-        with self._metrics.stage("encode"):
-            for request, name in zip(requests, names, strict=True):
-                try:
-                    inputs.append(self._reader.read(request))
-                except FieldError as error:
-                    raise FieldError(f"{name}{error.field}", error.problem) from error
-                total += inputs[-1].count
-                if total > self._limits.candidates:
-                    raise FieldError(BATCH, f"have {total} candidates or more; at most {self._limits.candidates}")
-            if unknown:
-                more = {"unknown": list(map(self._reader.unknown_fields, requests, inputs))}
-        with self._metrics.stage("model"):
-            scores = [self._score(each) for each in inputs]
-        for each in inputs:
-            self._metrics.scored(each)
-        return scores, more
 
     def _json(self, body: bytes) -> Any:
         try:

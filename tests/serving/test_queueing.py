@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 import uvicorn
-from made_asgi import Client, Unanswered, call
+from made_asgi import Client, Unanswered, call, started
 from made_server import PATIENCE, wait_until
 
 from dien_fuxictr.serving import queueing
@@ -107,11 +107,38 @@ def test_a_deadline_that_passes_in_the_queue(busy: Busy, client: Client, body: b
         return late, [reply.status for reply in await asyncio.gather(first, patient)]
 
     late, others = client.run(scenario())
-    assert (late.status, late.json) == (504, {"error": "the deadline has passed before its turn came"})
+    assert (late.status, late.json) == (504, {"error": "the answer would come after the deadline"})
     assert others == [200, 200] and busy.computed == 2
     counts = counted(client)
     assert counts['dropped_total{reason="deadline"}'] == counts['requests_total{path="/v1/score",status="504"}'] == 1
     assert counts['dropped_total{reason="disconnected"}'] == counts["in_flight"] == 0
+
+
+def test_more_at_a_time_than_allowed(busy: Busy, opened: Bundle, body: bytes) -> None:
+    client = started(lambda: opened).loaded()
+
+    async def overload() -> tuple[Any, ...]:
+        waiting = [asyncio.create_task(call(client.app, "POST", "/v1/score", [body])) for _ in range(2)]
+        await busy.has_begun()
+        refused = await call(client.app, "POST", "/v1/score", [body])
+        metrics = await call(client.app, "GET", "/metrics")
+        live = await call(client.app, "GET", "/v2/health/live")
+        busy.go_on.set()
+        return (
+            refused,
+            metrics,
+            live,
+            await asyncio.gather(*waiting),
+            await call(client.app, "POST", "/v1/score", [body]),
+        )
+
+    refused, metrics, live, answered, after = client.run(overload())
+    assert refused.status == 503 and 1 <= int(refused.headers["retry-after"]) <= 3
+    assert "2 requests are being answered" in refused.json["error"]
+    assert b"serve_in_flight 2.0" in metrics.body and live.status == 200
+    assert [reply.status for reply in (*answered, after)] == [200, 200, 200]
+    assert b"serve_in_flight 0.0" in client.get("/metrics").body
+    client.close()
 
 
 def test_a_deadline_that_passes_while_the_body_comes(busy: Busy, client: Client, body: bytes) -> None:
@@ -191,9 +218,9 @@ def test_a_connection_that_breaks_in_the_queue(busy: Busy, opened: Bundle, body:
         with ask() as first:
             wait_until(busy.begun.is_set)
             second = ask()
-            wait_until(lambda: app._queue._in_flight == 2)
+            wait_until(lambda: app.queue._in_flight == 2)
             second.close()
-            wait_until(lambda: app._queue._in_flight == 1)
+            wait_until(lambda: app.queue._in_flight == 1)
             busy.go_on.set()
             assert first.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
         assert busy.computed == 1
