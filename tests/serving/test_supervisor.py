@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.settings = Settings(str(folder), -1, "127.0.0.1", 0, 2, 1, 1, 1, 1)
+        self.settings = Settings(str(folder), -1, "127.0.0.1", 0, 2)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.plan("serve")
 
@@ -215,3 +216,108 @@ def test_no_worker_is_left_of_a_supervisor_that_is_killed(site: Site) -> None:
         pids = asyncio.run(site.wait("serves", 2))
         process.kill()
     assert sorted(asyncio.run(site.wait("ends", 2))) == sorted(pids)
+
+
+def test_a_worker_that_hangs_is_replaced(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervisor, "_BEAT", 0.02)
+    site.settings = replace(site.settings, worker_timeout=0.5)
+
+    async def scenario() -> None:
+        stopped, _ = await site.wait("serves", 2)
+        os.kill(stopped, signal.SIGSTOP)
+        await site.wait("serves", 3)
+        assert has_ended(stopped)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    supervised(site, scenario)
+    line = f"worker process {site.pids('serves')[0]} has not answered for 1 s: killed"
+    assert warnings(caplog)[0] == line
+
+
+def test_a_worker_whose_model_does_not_end_is_replaced(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervisor, "_BEAT", 0.02)
+
+    async def scenario() -> None:
+        pids = await site.wait("serves", 2)
+        (site.folder / "turn").write_text("31")
+        while not all(map(has_ended, pids)):
+            await asyncio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    supervised(site, scenario)
+    lines = [f"worker process {pid} has not answered for 31 s: killed" for pid in site.pids("serves")[:2]]
+    assert set(lines) <= set(warnings(caplog))
+
+
+def connect(site: Site, count: int) -> list[socket.socket]:
+    return [socket.create_connection(site.listener.getsockname(), timeout=PATIENCE) for _ in range(count)]
+
+
+def test_each_connection_goes_to_who_has_fewest(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And none to a worker that does not answer."""
+    monkeypatch.setattr(supervisor, "_BEAT", 0.02)
+    monkeypatch.setattr(supervisor, "_SILENT", 0.2)
+    site.settings = replace(site.settings, worker_timeout=PATIENCE)
+
+    async def scenario() -> None:
+        first, other = await site.wait("serves", 2)
+        clients = connect(site, 6)
+        assert sorted(await site.wait("connection", 6)) == sorted([first, other] * 3)
+        os.kill(first, signal.SIGSTOP)
+        await asyncio.sleep(1)
+        clients += connect(site, 4)
+        assert (await site.wait("connection", 10))[6:] == [other] * 4
+        os.kill(first, signal.SIGCONT)
+        await asyncio.sleep(0.5)
+        clients += connect(site, 4)
+        assert (await site.wait("connection", 14))[10:] == [first] * 4
+        os.kill(os.getpid(), signal.SIGTERM)
+        for client in clients:
+            client.close()
+
+    supervised(site, scenario)
+
+
+def test_connections_wait_where_no_worker_answers(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_BEAT", 0.02)
+    monkeypatch.setattr(supervisor, "_SILENT", 0.2)
+
+    async def scenario() -> None:
+        pids = await site.wait("serves", 2)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(1)
+        clients = connect(site, 2)
+        await asyncio.sleep(0.2)
+        assert not site.pids("connection")
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        assert sorted(await site.wait("connection", 2)) == sorted(pids)
+        os.kill(os.getpid(), signal.SIGTERM)
+        for client in clients:
+            client.close()
+
+    supervised(site, scenario)
+
+
+def test_a_worker_that_has_more_than_its_share_closes_some(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_BEAT", 0.02)
+
+    async def scenario() -> None:
+        killed, other = await site.wait("serves", 2)
+        clients = connect(site, 20)
+        await site.wait("connection", 20)
+        os.kill(killed, signal.SIGKILL)
+        await site.wait("serves", 3)
+        while not (closes := site.pids("closes")):
+            await asyncio.sleep(0.01)
+        assert set(closes) == {other}
+        os.kill(os.getpid(), signal.SIGTERM)
+        for client in clients:
+            client.close()
+
+    supervised(site, scenario)
