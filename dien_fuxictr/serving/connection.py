@@ -83,6 +83,7 @@ class Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._bytes = self._head_bytes = 0
+        self._held: bytearray | None = None
         self._refusal = 400, "this is no HTTP request"
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -93,7 +94,7 @@ class Connection(HttpToolsProtocol):
             next(iter(clients.waited_for)).transport.abort()
         self._time_part()
         if clients.is_full():
-            self.loop.call_soon(self._rest)  # uvloop begins to read after this, whatever has been said before
+            self._rest()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._part = None
@@ -103,6 +104,9 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._held is not None:
+            self._held += data
+            return
         self._unset_keepalive_if_required()
         self._bytes += len(data)
         try:
@@ -202,13 +206,20 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
     def _rest(self) -> None:
+        self._held = bytearray()
+        self.loop.call_soon(self._pause)  # of a new connection, uvloop begins to read when this has ended
+        self.loop.call_later(_REST, self._read_on)
+
+    def _pause(self) -> None:
         if not self.transport.is_closing():
             self.flow.pause_reading()
-            self.loop.call_later(_REST, self._read_on)
 
     def _read_on(self) -> None:
+        held, self._held = self._held, None
         if not self.transport.is_closing():
             self.flow.resume_reading()
+            if held:
+                self.data_received(bytes(held))
 
 
 class Server(uvicorn.Server):

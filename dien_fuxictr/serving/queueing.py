@@ -199,11 +199,12 @@ def _some(steps: Steps) -> bytes | None:
     """Take steps for a while; returns the answer after the last one."""
     end = time.monotonic() + _TURN
     try:
-        while time.monotonic() < end:
+        while True:
             next(steps)
+            if time.monotonic() >= end:
+                return None
     except StopIteration as done:
         return done.value
-    return None
 
 
 def _end_of(job: "Future[Any]") -> "asyncio.Future[None]":

@@ -232,7 +232,8 @@ def test_who_is_refused_waits(sites: Any, monkeypatch: pytest.MonkeyPatch) -> No
     client.sendall(GET)
     other = site.connect(GET)
     assert answer(other) == (200, b"0")
-    (resting,) = (each for each in site.server.server_state.connections if each.flow.read_paused)
+    wait_until(lambda: any(each._held is not None for each in site.server.server_state.connections))
+    (resting,) = (each for each in site.server.server_state.connections if each._held is not None)
     resting.loop.call_soon_threadsafe(resting._read_on)
     assert answer(client) == (200, b"0")
 
@@ -244,7 +245,7 @@ def test_who_connects_to_a_full_server_waits(sites: Any, monkeypatch: pytest.Mon
     client = site.connect(GET)
     wait_until(lambda: site.connections() == 1)
     (resting,) = site.server.server_state.connections
-    wait_until(lambda: resting.flow.read_paused)
+    assert resting._held is not None
     resting.loop.call_soon_threadsafe(resting._read_on)
     assert answer(client) == (200, b"0")
 
