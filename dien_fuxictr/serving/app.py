@@ -12,6 +12,7 @@ from dien_fuxictr.dataset.encoding.online import FieldError
 
 from .asgi import Answer, Receive, Scope, Send, error, send_answer
 from .bundle import Bundle, Opener
+from .gzipped import ACCEPTED, BadGzip, TooLarge, UnknownCoding, is_packed, unpacked
 from .hold import Hold
 from .metrics import CONTENT_TYPE, Metrics
 from .queueing import BadDeadline, Full, Gone, Late, Queue, deadline_of
@@ -162,19 +163,31 @@ class App:
         try:
             unknown = _says_unknown(scope.get("query_string", b""))
             deadline = deadline_of(headers)
+            packed = is_packed(scope["headers"])
             with self._queue.place():
                 body = await self._body(headers, receive)
                 if body is None:
                     return error(413, f"the body is larger than {self._max_body} bytes", ((b"connection", b"close"),))
-                return Answer(200, await self._queue.run(partial(answer, served, body, unknown), receive, deadline))
-        except (Malformed, BadDeadline, BadQuery) as problem:
+                call = partial(self._in_turn, answer, served, body, packed, unknown)
+                return Answer(200, await self._queue.run(call, receive, deadline))
+        except (Malformed, BadDeadline, BadQuery, BadGzip) as problem:
             return error(400, str(problem))
+        except TooLarge as problem:
+            return error(413, str(problem))
+        except UnknownCoding as problem:
+            return error(415, str(problem), ((b"accept-encoding", ACCEPTED.encode()),))
         except FieldError as problem:
             return error(422, str(problem), field=problem.field)
         except Full as problem:
             return error(503, str(problem), _RETRY)
         except Late as problem:
             return error(504, str(problem))
+
+    def _in_turn(
+        self, answer: Callable[[Served, bytes, bool], bytes], served: Served, body: bytes, packed: bool, unknown: bool
+    ) -> bytes:
+        """In the model's thread: what takes long, such as unpacking, holds up no health check, and waits its turn."""
+        return answer(served, unpacked(body, self._max_body) if packed else body, unknown)
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | None:
         """None where it is too large."""

@@ -116,7 +116,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="with --engine ray: up to so many, when more than two requests are in flight in each; default --workers",
     )
     for name, default, what in (
-        ("max-body", 4 << 20, "bytes of a request's body; more is answered by 413"),
+        ("max-body", 4 << 20, "bytes of a request's body, also when gzip is unpacked; more is answered by 413"),
         ("max-in-flight", 64, "requests at a time, of each worker; more are answered by 503"),
         ("max-candidates", Limits.candidates, "candidates of a request; more are answered by 422"),
         ("max-behaviours", Limits.behaviours, "behaviours of a sequence in a request; more are answered by 422"),

@@ -30,7 +30,9 @@ class Metrics:
         seconds = Histogram("serve_stage_seconds", "Of a request", ["stage"], buckets=_SECONDS, registry=registry)
         self._candidates = Counter("serve_candidates", "Candidates scored", registry=registry)
         ids = Counter("serve_ids", "Ids looked up", ["field"], registry=registry)
-        unknown = Counter("serve_unknown_ids", "Of them, out of the vocabulary or missing", ["field"], registry=registry)
+        unknown = Counter(
+            "serve_unknown_ids", "Of them, out of the vocabulary or missing", ["field"], registry=registry
+        )
         # What each request counts; `labels` would look for it, under a lock, each time.
         self._requests, self._seconds = cache(requests.labels), cache(seconds.labels)
         self._ids, self._unknown = cache(ids.labels), cache(unknown.labels)

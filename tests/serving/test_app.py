@@ -1,6 +1,7 @@
 """The server, called in this process: answers, refusals, health, what it counts."""
 
 import asyncio
+import gzip
 import re
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.serving.app import App
 from dien_fuxictr.serving.bundle import Bundle
 from dien_fuxictr.serving.examples import made_request
+from dien_fuxictr.serving.gzipped import TooLarge
 from dien_fuxictr.serving.request import Limits, RequestReader
 from dien_fuxictr.serving.scorer import scorer_of
 from dien_fuxictr.serving.served import Served
@@ -155,6 +157,71 @@ def test_a_body_of_just_the_limit_is_scored(headers: dict[str, str], client: Cli
 def test_a_length_that_is_too_large_is_refused_unread(client: Client) -> None:
     reply = client.post("/v1/score", b"", headers={"content-length": str(MAX_BODY + 1)})
     assert (reply.status, reply.headers["connection"]) == (413, "close")
+
+
+def packed(content: Any, limit: int = MAX_BODY) -> bytes:
+    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    return gzip.compress(body.ljust(limit))
+
+
+@pytest.mark.parametrize("path", ["/v1/score", "/v1/explain"])
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP"])
+def test_a_packed_body_is_answered_as_a_plain_one(
+    path: str, coding: str, client: Client, request_: dict[str, Any]
+) -> None:
+    reply = client.post(path, packed(request_), headers={"content-encoding": coding})
+    assert reply.status == 200 and reply.json == client.post(path, request_).json
+    plain = client.post(path, request_, headers={"content-encoding": "identity"})
+    assert plain.json == reply.json
+
+
+@pytest.mark.parametrize(
+    ("body", "coding", "status", "message"),
+    [
+        (packed(b"", MAX_BODY + 1), "gzip", 413, f"the body is larger than {MAX_BODY} bytes when it is unpacked"),
+        (packed(b"", 1 << 20), "gzip", 413, f"the body is larger than {MAX_BODY} bytes when it is unpacked"),
+        (packed(b"{}")[:-1], "gzip", 400, "the body is no whole gzip: its end is missing after 35 bytes"),
+        (packed(b"{}") + b"{}", "gzip", 400, "the body is no gzip: Error -3 "),
+        (b"{}", "gzip", 400, "the body is no gzip: Error -3 "),
+        (b"", "gzip", 400, "the body is no whole gzip: its end is missing after 0 bytes"),
+        (packed(b"{"), "gzip", 400, "the body is no JSON: "),
+        (packed(b"[]"), "gzip", 422, "request: must be an object with user and candidates"),
+        (packed(b"{}"), "", 400, "the body is no JSON: "),
+        (packed(b"{}"), "identity", 400, "the body is no JSON: "),
+        (b"{}", "br", 415, "header content-encoding must be gzip or identity, is 'br'"),
+        (b"{}", "gzip, gzip", 415, "header content-encoding must be gzip or identity, is 'gzip, gzip'"),
+    ],
+)
+def test_packed_bodies_that_are_refused(body: bytes, coding: str, status: int, message: str, client: Client) -> None:
+    reply = client.post("/v1/score", body, headers={"content-encoding": coding})
+    assert reply.status == status and reply.json["error"].startswith(message)
+    assert reply.headers.get("accept-encoding") == ("gzip, identity" if status == 415 else None)
+    assert b"serve_in_flight 0.0" in client.get("/metrics").body
+
+
+def test_a_bomb_does_not_hold_the_loop(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is unpacked where the model is, while the server says that it is alive."""
+    go_on, threads = threading.Event(), []
+
+    def slow(*_: object) -> bytes:
+        threads.append(threading.current_thread())
+        assert go_on.wait(60)
+        raise TooLarge("as it were")
+
+    monkeypatch.setattr("dien_fuxictr.serving.app.unpacked", slow)
+
+    async def meanwhile() -> tuple[Any, Any]:
+        bomb = asyncio.create_task(
+            call(client.app, "POST", "/v1/score", [packed(b"")], headers={"content-encoding": "gzip"})
+        )
+        while not threads:
+            await asyncio.sleep(0)
+        live = await call(client.app, "GET", "/v2/health/live")
+        go_on.set()
+        return live, await bomb
+
+    live, bomb = client.run(meanwhile())
+    assert (live.status, bomb.status) == (200, 413) and threads != [threading.current_thread()]
 
 
 def test_more_at_a_time_than_allowed(client: Client, request_: dict[str, Any]) -> None:
