@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,9 +15,10 @@ from .asgi import Answer, Receive, Scope, Send, error, send_answer
 from .bundle import Bundle, Opener
 from .gzipped import ACCEPTED, BadGzip, TooLarge, UnknownCoding, is_packed, unpacked
 from .hold import Hold
-from .metrics import CONTENT_TYPE, Metrics
+from .metrics import CONTENT_TYPE, NO_PATH, Metrics
 from .queueing import BadDeadline, Full, Gone, Late, Queue, deadline_of
 from .request import Limits
+from .request_id import CURRENT, take_id
 from .served import Malformed, Served
 from .settings import Settings
 from .versions import Versions, mark_of
@@ -99,10 +101,14 @@ class App:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
+            start, request_id = time.perf_counter(), take_id(scope["headers"])
             try:
-                await send_answer(await self._answer(scope, receive), send, with_body=scope["method"] != "HEAD")
+                answer = await self._answer(scope, receive)
             except Gone:
                 return
+            await send_answer(answer, request_id, send, with_body=scope["method"] != "HEAD")
+            if answer.status == 200 and scope["method"] == "POST":  # no health check
+                self._metrics.ended("request", start)
 
     def look(self) -> None:
         """See at once whether there is another bundle; from a signal's handler or any thread."""
@@ -140,6 +146,7 @@ class App:
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         path = scope["path"]
         if path not in self._routes:
+            self._metrics.answered(NO_PATH, 404)
             return error(404, f"there is no {path}; there are {', '.join(self._routes)}")
         methods, answer = self._routes[path]
         if scope["method"] not in methods:
@@ -150,8 +157,11 @@ class App:
             except Gone:
                 raise
             except Exception:
-                logging.exception(f"{scope['method']} {path}")
-                result = error(500, "an error of the server; its log has it")
+                request_id = CURRENT.get()
+                logging.exception(f"{scope['method']} {path}, request {request_id}")
+                result = error(
+                    500, "an error of the server; its log has it under this request_id", request_id=request_id
+                )
         self._metrics.answered(path, result.status)
         return result
 
@@ -168,7 +178,7 @@ class App:
                 body = await self._body(headers, receive)
                 if body is None:
                     return error(413, f"the body is larger than {self._max_body} bytes", ((b"connection", b"close"),))
-                call = partial(self._in_turn, answer, served, body, packed, unknown)
+                call = partial(self._in_turn, time.perf_counter(), answer, served, body, packed, unknown)
                 return Answer(200, await self._queue.run(call, receive, deadline))
         except (Malformed, BadDeadline, BadQuery, BadGzip) as problem:
             return error(400, str(problem))
@@ -184,9 +194,16 @@ class App:
             return error(504, str(problem))
 
     def _in_turn(
-        self, answer: Callable[[Served, bytes, bool], bytes], served: Served, body: bytes, packed: bool, unknown: bool
+        self,
+        queued: float,
+        answer: Callable[[Served, bytes, bool], bytes],
+        served: Served,
+        body: bytes,
+        packed: bool,
+        unknown: bool,
     ) -> bytes:
         """In the model's thread: what takes long, such as unpacking, holds up no health check, and waits its turn."""
+        self._metrics.ended("queue", queued)
         return answer(served, unpacked(body, self._max_body) if packed else body, unknown)
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import gzip
+import os
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -297,7 +299,9 @@ def test_head_of_health_is_get_without_the_body(opened: Bundle) -> None:
     def heads(client: Client) -> list[int]:
         statuses = []
         for path in ("/v2/health/live", "/v2/health/ready"):
-            head, get = (client.run(call(client.app, method, path)) for method in ("HEAD", "GET"))
+            head, get = (
+                client.run(call(client.app, method, path, headers={"x-request-id": "a"})) for method in ("HEAD", "GET")
+            )
             assert (head.status, head.headers, head.body) == (get.status, get.headers, b"") and get.body
             statuses.append(head.status)
         other = client.run(call(client.app, "HEAD", "/v1/model"))
@@ -326,14 +330,23 @@ def test_a_model_that_cannot_be_loaded() -> None:
     client.close()
 
 
-def test_an_error_of_the_server(opened: Bundle, request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_server(
+    opened: Bundle, request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken(*_: object) -> bytes:
         raise RuntimeError("secret")
 
     monkeypatch.setattr(Served, "answer_one", broken)
     client = started(lambda: opened).loaded()
-    reply = client.post("/v1/score", request_)
-    assert (reply.status, reply.json) == (500, {"error": "an error of the server; its log has it"})
+    for given in ({}, {"x-request-id": "abc 1"}):
+        caplog.clear()
+        reply = client.post("/v1/score", request_, headers=given)
+        request_id = reply.headers["x-request-id"]
+        error = "an error of the server; its log has it under this request_id"
+        assert (reply.status, reply.json) == (500, {"error": error, "request_id": request_id})
+        (record,) = caplog.records
+        assert record.getMessage() == f"POST /v1/score, request {request_id}" and "secret" in caplog.text
+    assert request_id == "abc 1"
     assert client.get("/v2/health/ready").status == 200
     assert b"serve_in_flight 0.0" in client.get("/metrics").body
     client.close()
@@ -353,8 +366,113 @@ def test_what_is_counted(client: Client, opened: Bundle, request_: dict[str, Any
     assert counted['ids_total{field="item_history"}'] == "5.0"
     assert counted['unknown_ids_total{field="item_id"}'] == "3.0"
     assert counted['unknown_ids_total{field="cate_id"}'] == "0.0"
-    assert {counted[f'stage_seconds_count{{stage="{stage}"}}'] for stage in ("decode", "encode", "model")} == {"1.0"}
+    stages = ("decode", "encode", "model", "request")
+    assert {counted[f'stage_seconds_count{{stage="{stage}"}}'] for stage in stages} == {"1.0"}
+    assert counted['stage_seconds_count{stage="queue"}'] == "2.0"
     assert counted[f'model{{digest="{opened.digest}",expid="DIEN_amazon"}}'] == "1.0"
+
+
+def counted(client: Client) -> dict[str, float]:
+    text = client.get("/metrics").body.decode()
+    return {name: float(value) for name, value in re.findall(r"^(\w+\S*(?: \w+ \S+)*?) (\S+)$", text, re.MULTILINE)}
+
+
+def test_paths_that_do_not_exist_are_counted_together(client: Client) -> None:
+    for path in ("/v1/scores", "/a", "/b?c=1", "/%00", "/" + "x" * 1000):
+        assert client.get(path).status == client.post(path, b"").status == 404
+    after = counted(client)
+    assert after['serve_requests_total{path="(none of these)",status="404"}'] == 10
+    assert len([name for name in after if "_total{" in name and "404" in name]) == 1
+
+
+def test_what_http_refuses_is_counted(client: Client) -> None:
+    for status in (400, 400, 431):
+        client.app._metrics.refused_by_http(status)
+    after = counted(client)
+    assert after['serve_requests_total{path="(no HTTP request)",status="400"}'] == 2
+    assert after['serve_requests_total{path="(no HTTP request)",status="431"}'] == 1
+
+
+def test_stages_of_a_request_add_up(client: Client, request_: dict[str, Any]) -> None:
+    """The whole is longer than its parts; neither health checks nor refusals are in it."""
+    for _ in range(3):
+        assert client.post("/v1/score", request_).status == 200
+    client.get("/v2/health/live")
+    client.post("/v1/score", b"{")
+    client.post("/v1/score", b" " * (MAX_BODY + 1))
+    after = counted(client)
+    sums = {stage: after[f'serve_stage_seconds_sum{{stage="{stage}"}}'] for stage in ("decode", "encode", "model")}
+    assert after['serve_stage_seconds_count{stage="request"}'] == 3
+    assert after['serve_stage_seconds_sum{stage="request"}'] > sum(sums.values()) > 0
+
+
+def test_the_queue_is_timed_until_the_turn(opened: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two requests the second waits as long as the first takes."""
+    waiting, took = threading.Event(), []
+
+    def slow(*_: object) -> bytes:
+        start = time.perf_counter()
+        waiting.wait(0 if took else 0.2)
+        took.append(time.perf_counter() - start)
+        return b"{}"
+
+    monkeypatch.setattr(Served, "answer_one", slow)
+    client = started(lambda: opened).loaded()
+
+    async def both() -> None:
+        await asyncio.gather(*(call(client.app, "POST", "/v1/score", [b"{}"]) for _ in range(2)))
+
+    client.run(both())
+    after = counted(client)
+    assert after['serve_stage_seconds_count{stage="queue"}'] == 2
+    assert after['serve_stage_seconds_sum{stage="queue"}'] >= 0.9 * took[0]
+    client.close()
+
+
+def test_buckets_are_a_millisecond_apart_up_to_10(client: Client, request_: dict[str, Any]) -> None:
+    client.post("/v1/score", request_)
+    bounds = re.findall(
+        r'serve_stage_seconds_bucket\{le="(\S+)",stage="request"\}', client.get("/metrics").body.decode()
+    )
+    assert [f"{ms / 1000:g}" for ms in range(1, 11)] == [bound for bound in bounds if 0.001 <= float(bound) <= 0.01]
+    assert len(bounds) < 30
+
+
+def test_the_process_and_its_bundle_are_told(client: Client, opened: Bundle, request_: dict[str, Any]) -> None:
+    after, pid = counted(client), os.getpid()
+    assert after[f'process_resident_memory_bytes{{pid="{pid}"}}'] > 1e8
+    assert after[f'process_open_fds{{pid="{pid}"}}'] >= 3
+    assert 0 < time.time() - after[f'process_start_time_seconds{{pid="{pid}"}}'] < 86_400
+    before = after[f'process_cpu_seconds_total{{pid="{pid}"}}']
+    while sum(os.times()[:2]) < before + 0.1:
+        client.post("/v1/score", request_)
+    assert counted(client)[f'process_cpu_seconds_total{{pid="{pid}"}}'] > before
+    assert after["serve_bundle_written_timestamp_seconds"] == opened.manifest.written
+
+
+@pytest.mark.parametrize("given_id", ["a", "a b", "~" * 128, "550e8400-e29b-41d4-a716-446655440000", '"', "{"])
+def test_a_request_id_is_returned(given_id: str, client: Client, request_: dict[str, Any]) -> None:
+    headers = {"x-request-id": given_id}
+    replies = [
+        client.post(path, content, headers=headers)
+        for path, content in (
+            ("/v1/score", request_),
+            ("/v1/score", b"{"),
+            ("/v1/score", {}),
+            ("/v1/score", b" " * (MAX_BODY + 1)),
+            ("/nowhere", b""),
+            ("/v1/model", b""),
+        )
+    ]
+    assert [reply.status for reply in replies] == [200, 400, 422, 413, 404, 405]
+    assert {reply.headers["x-request-id"] for reply in replies} == {given_id}
+
+
+@pytest.mark.parametrize("given_id", [None, "", "a" * 129, "a\tb", "a\n", "\x7f", "é", "\0"])
+def test_a_request_without_a_good_id_gets_one(given_id: str | None, client: Client) -> None:
+    headers = {} if given_id is None else {"x-request-id": given_id}
+    made = {client.post("/v1/score", b"{}", headers=headers).headers["x-request-id"] for _ in range(20)}
+    assert len(made) == 20 and all(re.fullmatch("[0-9a-f]{32}", each) for each in made)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
