@@ -16,6 +16,7 @@ from .bundle import open_bundle
 from .examples import users_of_test
 from .export.files import FORMS, check_file, export
 from .hold import Hold
+from .log import FORMATS, JSON, TEXT, configure, tell
 from .manifest import read_manifest
 from .packages import import_server
 from .port import LOCAL, listen
@@ -124,6 +125,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.add_argument(
             f"--{name}", type=_positive, default=default, metavar="N", help=f"{what}; default {default}"
         )
+    parser.add_argument(
+        "--log-format",
+        choices=FORMATS,
+        default=TEXT,
+        help="lines of the log on stderr: text (default), or json, one object a line",
+    )
     options = parser.parse_args(arguments)
     if options.export:
         if options.export[0] not in FORMS:
@@ -141,6 +148,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"--max-workers {options.max_workers} is less than --workers {options.workers}")
         if options.gpu >= 0:
             parser.error("--gpu goes with --engine embedded: on Ray a replica has a CPU")
+        if options.log_format == JSON:
+            parser.error("--log-format json goes with --engine embedded: Ray writes the log of its replicas")
     elif options.max_workers:
         parser.error("--max-workers goes with --engine ray")
     return options
@@ -168,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exit_code(lambda: _export(options), "interrupted; nothing was written")
     if options.publish:
         return exit_code(lambda: _publish(options), "interrupted; nothing was written")
-    return exit_code(lambda: _run(options), "interrupted; nothing was served")
+    return exit_code(lambda: _run(options), "interrupted; nothing was served", tell=tell)
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -196,6 +205,7 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    configure(options.log_format)
     import_server()
     from .supervisor import become_supervisor
 

@@ -32,7 +32,7 @@ _SECONDS = (
     *(0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.007, 0.008, 0.009, 0.01, 0.012, 0.015, 0.02, 0.03, 0.05),
     *(0.1, 0.2, 0.5, 1, 2, 5),
 )
-"""Close to each other around 10 ms, which p99 is to keep: what Prometheus reads from buckets is as exact as they are."""
+"""Close to each other around 10 ms, which p99 is to keep: a quantile that is read from buckets is as exact as they."""
 NO_PATH, NO_REQUEST = "(none of these)", "(no HTTP request)"
 """As paths, of answers to any path that does not exist, and to what the HTTP parser refuses."""
 

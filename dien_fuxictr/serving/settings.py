@@ -13,6 +13,7 @@ class Settings:
         gpu: index of the GPU, -1 for the CPU.
         port: one that is free to be listened on.
         workers: processes.
+        log_format: one of `log.FORMATS`.
     """
 
     bundle: str
@@ -24,6 +25,7 @@ class Settings:
     max_in_flight: int
     max_candidates: int
     max_behaviours: int
+    log_format: str = "text"
 
     def to_json(self) -> str:
         """What `from_json` reads."""

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from dien_fuxictr.common.errors import UserError, exit_code, fail
+from dien_fuxictr.common.errors import UserError, exit_code
 
+from .log import configure, tell
 from .port import BACKLOG, announce, bind_beside, reserve
 from .settings import Settings
 from .worker import GRACE, LOADED, WORKER
@@ -174,6 +175,7 @@ class Supervisor:
 def main(arguments: list[str]) -> int:
     """Serve until a signal comes; `arguments` are the settings."""
     settings = Settings.from_json(arguments[0])
+    configure(settings.log_format)
     with reserve(settings.host, settings.port) as reserved, tempfile.TemporaryDirectory(prefix="run_serve-") as metrics:
         settings = replace(settings, port=reserved.getsockname()[1])
         listeners = [bind_beside(settings.host, settings.port) for _ in range(settings.workers)]
@@ -183,9 +185,9 @@ def main(arguments: list[str]) -> int:
         try:
             asyncio.run(Supervisor(settings, metrics, listeners).run())
         except WorkerDied as error:
-            return fail(str(error), 1)
+            return tell(str(error), 1)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(sys.argv[1:]), "interrupted; nothing was served"))
+    sys.exit(exit_code(lambda: main(sys.argv[1:]), "interrupted; nothing was served", tell=tell))

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from dien_fuxictr.common.errors import UserError, exit_code
 
+from .log import configure, tell
 from .port import announce, bind_beside, listen
 from .settings import Settings
 
@@ -118,6 +119,7 @@ def main(arguments: list[str], tie: Tie) -> int:
         tie: to the supervisor.
     """
     settings = Settings.from_json(arguments[0])
+    configure(settings.log_format)
     given = [socket.socket(fileno=int(number)) for number in arguments[1:]]
     (listener,) = given or [bind_beside(settings.host, settings.port)]
     try:
@@ -132,4 +134,6 @@ def main(arguments: list[str], tie: Tie) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(sys.argv[1:], Tie(sys.stdin.fileno())), "interrupted; nothing was served"))
+    sys.exit(
+        exit_code(lambda: main(sys.argv[1:], Tie(sys.stdin.fileno())), "interrupted; nothing was served", tell=tell)
+    )

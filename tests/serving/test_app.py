@@ -338,9 +338,9 @@ def test_an_error_of_the_server(
 
     monkeypatch.setattr(Served, "answer_one", broken)
     client = started(lambda: opened).loaded()
-    for given in ({}, {"x-request-id": "abc 1"}):
+    for headers in ({}, {"x-request-id": "abc 1"}):
         caplog.clear()
-        reply = client.post("/v1/score", request_, headers=given)
+        reply = client.post("/v1/score", request_, headers=headers)
         request_id = reply.headers["x-request-id"]
         error = "an error of the server; its log has it under this request_id"
         assert (reply.status, reply.json) == (500, {"error": error, "request_id": request_id})
