@@ -15,10 +15,12 @@ from dien_fuxictr.dataset.encoding.online import FieldError
 
 from .asgi import Answer, Receive, Scope, Send, error, send_answer
 from .bundle import Bundle, Opener
+from .gzipped import ACCEPTED, BadGzip, TooLarge, UnknownCoding, is_packed, unpacked
 from .hold import Hold
-from .metrics import CONTENT_TYPE, Metrics
+from .metrics import CONTENT_TYPE, NO_PATH, Metrics
 from .queueing import BadDeadline, Full, Gone, Late, Queue, Steps, deadline_of
 from .request import Limits
+from .request_id import CURRENT, take_id
 from .served import Malformed, Served
 from .settings import Settings
 from .versions import Versions, mark_of
@@ -110,10 +112,14 @@ class App:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
+            began, request_id = scope.setdefault("began", time.monotonic()), take_id(scope["headers"])
             try:
-                await send_answer(await self._answer(scope, receive), send, with_body=scope["method"] != "HEAD")
+                answer = await self._answer(scope, receive)
             except Gone:
                 return
+            await send_answer(answer, request_id, send, with_body=scope["method"] != "HEAD")
+            if answer.status == 200 and scope["method"] == "POST":  # no health check
+                self.metrics.took("request", time.monotonic() - began)
 
     def look(self) -> None:
         """See at once whether there is another bundle; from a signal's handler or any thread."""
@@ -151,6 +157,7 @@ class App:
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         path = scope["path"]
         if path not in self._routes:
+            self.metrics.answered(NO_PATH, 404)
             return error(404, f"there is no {path}; there are {', '.join(self._routes)}")
         methods, answer = self._routes[path]
         if scope["method"] not in methods:
@@ -161,8 +168,11 @@ class App:
             except Gone:
                 raise
             except Exception:
-                logging.exception(f"{scope['method']} {path}")
-                result = error(500, "an error of the server; its log has it")
+                request_id = CURRENT.get()
+                logging.exception(f"{scope['method']} {path}, request {request_id}")
+                result = error(
+                    500, "an error of the server; its log has it under this request_id", request_id=request_id
+                )
         self.metrics.answered(path, result.status)
         return result
 
@@ -175,15 +185,20 @@ class App:
         headers = dict(scope["headers"])
         try:
             unknown = _says_unknown(scope.get("query_string", b""))
-            deadline = deadline_of(headers, scope.get("began") or time.monotonic())
+            deadline = deadline_of(headers, scope["began"])
+            packed = is_packed(scope["headers"])
             with self._body() as body:
                 if not await self._read(body, headers, receive):
                     return error(413, f"the body is larger than {self._max_body} bytes", ((b"connection", b"close"),))
                 with self.queue.place():
-                    call = partial(answer, served, bytes(body), unknown)
+                    call = partial(self._in_turn, time.perf_counter(), answer, served, bytes(body), packed, unknown)
                     return Answer(200, await self.queue.run(call, receive, deadline))
-        except (Malformed, BadDeadline, BadQuery) as problem:
+        except (Malformed, BadDeadline, BadQuery, BadGzip) as problem:
             return error(400, str(problem))
+        except TooLarge as problem:
+            return error(413, str(problem))
+        except UnknownCoding as problem:
+            return error(415, str(problem), ((b"accept-encoding", ACCEPTED.encode()),))
         except FieldError as problem:
             return error(422, str(problem), field=problem.field)
         except Full as problem:
@@ -191,6 +206,19 @@ class App:
             return _busy(str(problem))
         except Late as problem:
             return error(504, str(problem))
+
+    def _in_turn(
+        self,
+        queued: float,
+        answer: Callable[[Served, bytes, bool], bytes | Steps],
+        served: Served,
+        body: bytes,
+        packed: bool,
+        unknown: bool,
+    ) -> bytes | Steps:
+        """In the model's thread: what takes long, such as unpacking, holds up no health check, and waits its turn."""
+        self.metrics.took("queue", time.perf_counter() - queued)
+        return answer(served, unpacked(body, self._max_body) if packed else body, unknown)
 
     @contextmanager
     def _body(self) -> Iterator[bytearray]:

@@ -17,6 +17,7 @@ from .bundle import open_bundle
 from .examples import users_of_test
 from .export.files import FORMS, check_file, export
 from .hold import Hold
+from .log import FORMATS, JSON, TEXT, configure, tell
 from .manifest import read_manifest
 from .packages import import_server
 from .port import LOCAL, listen
@@ -117,7 +118,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="with --engine ray: up to so many, when more than two requests are in flight in each; default --workers",
     )
     for name, what in (
-        ("max-body", "bytes of a request's body; more is answered by 413"),
+        ("max-body", "bytes of a request's body, also when gzip is unpacked; more is answered by 413"),
         ("max-in-flight", "requests at a time, of each worker; more are answered by 503"),
         ("max-candidates", "candidates of a request; more are answered by 422"),
         ("max-behaviours", "behaviours of a sequence in a request; more are answered by 422"),
@@ -138,6 +139,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.add_argument(
             f"--{name}", type=_seconds, default=default, metavar="S", help=f"seconds {what}; default {default:g}"
         )
+    parser.add_argument(
+        "--log-format",
+        choices=FORMATS,
+        default=TEXT,
+        help="lines of the log on stderr: text (default), or json, one object a line",
+    )
     options = parser.parse_args(arguments)
     if options.export:
         if options.export[0] not in FORMS:
@@ -158,6 +165,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         for name in _OF_EMBEDDED:
             if getattr(options, name) != getattr(Settings, name):
                 parser.error(f"--{name.replace('_', '-')} goes with --engine embedded: Ray has limits of its own")
+        if options.log_format == JSON:
+            parser.error("--log-format json goes with --engine embedded: Ray writes the log of its replicas")
     elif options.max_workers:
         parser.error("--max-workers goes with --engine ray")
     return options
@@ -185,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exit_code(lambda: _export(options), "interrupted; nothing was written")
     if options.publish:
         return exit_code(lambda: _publish(options), "interrupted; nothing was written")
-    return exit_code(lambda: _run(options), "interrupted; nothing was served")
+    return exit_code(lambda: _run(options), "interrupted; nothing was served", tell=tell)
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -213,6 +222,7 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    configure(options.log_format)
     import_server()
     from .supervisor import become_supervisor
 

@@ -5,6 +5,8 @@ import socket
 
 from dien_fuxictr.common.errors import UserError
 
+from .log import say
+
 LOCAL = "127.0.0.1"
 _BACKLOG = 2048
 
@@ -25,4 +27,4 @@ def listen(host: str, port: int) -> socket.socket:
 def announce(bundle: str, host: str, port: int) -> None:
     """Say where it is served, and to whom."""
     who = "only this machine reaches it" if host == LOCAL else "whoever reaches this address may ask"
-    print(f"serving {bundle} on http://{f'[{host}]' if ':' in host else host}:{port} ({who})", flush=True)
+    say(f"serving {bundle} on http://{f'[{host}]' if ':' in host else host}:{port} ({who})")

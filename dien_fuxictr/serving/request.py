@@ -24,6 +24,8 @@ from .bundle import Bundle
 from .settings import Limits
 
 USER, CANDIDATES = "user", "candidates"
+PADDING = 0
+"""Id of a missing value in a sequence, in every vocabulary."""
 
 
 class TooMany(FieldError):
@@ -39,7 +41,7 @@ class Inputs:
         candidates: column -> (N,).
         count: N.
         ids: column -> how many ids were looked up.
-        unknown: column -> how many of them are out of the vocabulary.
+        unknown: column -> how many of them are out of the vocabulary, or missing.
         are_unknown: column, of those with unknown ids -> which ids are, (1,), (N,) or (T,) bool.
     """
 
@@ -89,7 +91,7 @@ class RequestReader:
         ids, unknown, are_unknown = {}, {}, {}
         for name, values in (arrays[USER] | arrays[CANDIDATES] | histories).items():
             if name in self.online.oov:
-                is_unknown = values == self.online.oov[name]
+                is_unknown = (values == self.online.oov[name]) | (values == PADDING)
                 ids[name], unknown[name] = len(values), int(np.count_nonzero(is_unknown))
                 if unknown[name]:
                     are_unknown[name] = is_unknown

@@ -37,6 +37,7 @@ class Served:
     Attributes:
         digest: of the bundle.
         expid: the experiment id.
+        written: when the bundle was, in seconds since 1970.
     """
 
     def __init__(self, bundle: Bundle, limits: Limits, metrics: Metrics) -> None:
@@ -48,6 +49,7 @@ class Served:
                 self._score(self._reader.read(made_request(bundle.encoder, *sizes)))
         self._example = self._working_example()
         self.digest, self.expid = bundle.digest, bundle.expid
+        self.written = bundle.manifest.written
 
     def answer_one(self, body: bytes, unknown: bool = True) -> bytes:
         """The scores of one user's candidates; as `answer_batch`."""

@@ -22,6 +22,7 @@ class Settings:
         gpu: index of the GPU, -1 for the CPU.
         port: one that is free to be listened on.
         workers: processes.
+        log_format: one of `log.FORMATS`.
     """
 
     bundle: str
@@ -39,6 +40,7 @@ class Settings:
     body_timeout: float = 10
     idle_timeout: float = 75
     worker_timeout: float = 30
+    log_format: str = "text"
 
     def to_json(self) -> str:
         """What `from_json` reads."""

@@ -20,8 +20,9 @@ from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from dien_fuxictr.common.errors import UserError, exit_code, fail
+from dien_fuxictr.common.errors import UserError, exit_code
 
+from .log import configure, tell
 from .port import announce, listen
 from .settings import Settings
 from .worker import ALIVE, ASK, CLOSE, CONNECTION, GO_ON, GRACE, LOADED, UP, WORKER
@@ -289,14 +290,15 @@ class Supervisor:
 def main(arguments: list[str]) -> int:
     """Serve until a signal comes; `arguments` are the settings."""
     settings = Settings.from_json(arguments[0])
+    configure(settings.log_format)
     with listen(settings.host, settings.port) as listener, tempfile.TemporaryDirectory(prefix="run_serve-") as metrics:
         announce(settings.bundle, *listener.getsockname()[:2])
         try:
             asyncio.run(Supervisor(settings, metrics, listener).run())
         except WorkerDied as error:
-            return fail(str(error), 1)
+            return tell(str(error), 1)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(sys.argv[1:]), "interrupted; nothing was served"))
+    sys.exit(exit_code(lambda: main(sys.argv[1:]), "interrupted; nothing was served", tell=tell))

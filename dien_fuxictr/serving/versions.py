@@ -89,7 +89,7 @@ class Versions:
         if self.current:
             logging.warning(f"reloaded: {served.expid}, model {served.digest}, replaces model {self.current.digest}")
         self.current = served
-        self._metrics.serves(served.digest, served.expid)
+        self._metrics.serves(served.digest, served.expid, served.written)
 
     async def _beside(self) -> Served:
         """Loaded in a thread, once more where the folder has changed meanwhile: it may be a mixture, or half of one."""

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from dien_fuxictr.common.errors import UserError, exit_code
 
+from .log import configure, tell
 from .port import announce, listen
 from .settings import Settings
 
@@ -148,8 +149,10 @@ def _serve(settings: Settings, listeners: list[socket.socket], tie: Tie | None =
 
 def main(arguments: list[str], tie: Tie) -> int:
     """Serve as a worker; `arguments` are the settings, `tie` leads to the supervisor."""
+    settings = Settings.from_json(arguments[0])
+    configure(settings.log_format)
     try:
-        _serve(Settings.from_json(arguments[0]), [], tie)
+        _serve(settings, [], tie)
     except UserError as error:
         tie.say(" ".join(str(error).split()))
         return 2
@@ -160,4 +163,6 @@ def main(arguments: list[str], tie: Tie) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(sys.argv[1:], Tie(sys.stdin.fileno())), "interrupted; nothing was served"))
+    sys.exit(
+        exit_code(lambda: main(sys.argv[1:], Tie(sys.stdin.fileno())), "interrupted; nothing was served", tell=tell)
+    )

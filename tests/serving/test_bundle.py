@@ -1,7 +1,9 @@
 """A bundle is all that serving needs, written whole or not at all, and refused where it does not fit itself."""
 
 import json
+import os
 import shutil
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from dien_fuxictr.experiment.evaluation.evaluate import predict
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.serving import write
 from dien_fuxictr.serving.bundle import CATALOGUE, Bundle, Opener, open_bundle
-from dien_fuxictr.serving.manifest import MANIFEST, write_manifest
+from dien_fuxictr.serving.manifest import MANIFEST, read_manifest, write_manifest
 from dien_fuxictr.serving.write import write_bundle
 from model_zoo.DIEN.src import DIEN
 
@@ -115,12 +117,29 @@ def test_any_other_byte_is_refused(bundle: Path, name: str) -> None:
         ("{", "is damaged"),
         ('{"format": 2, "digest": "", "files": {}}', "has format 2, this version reads 1"),
         ('{"format": 1, "digest": "0", "files": {}}', "its digest is not that of its files"),
+        ('{"format": 1, "digest": "0", "files": {}, "written": "yesterday"}', "is damaged"),
+        ('{"format": 1, "digest": "0", "files": {}, "written": [1]}', "is damaged"),
+        ('{"format": 1, "digest": "0", "files": {}, "written": 1' + "0" * 400 + "}", "is damaged"),
     ],
 )
 def test_a_damaged_manifest_is_refused(bundle: Path, content: str, message: str) -> None:
     (bundle / MANIFEST).write_text(content)
     with pytest.raises(UserError, match=message):
         open_bundle(bundle)
+
+
+def test_a_manifest_says_when_it_was_written(bundle: Path, tmp_path: Path) -> None:
+    """A copy says so, too; of an older bundle the time of the file does."""
+    written = read_manifest(bundle).written
+    assert abs(time.time() - written) < 86_400
+    shutil.copytree(bundle, tmp_path / "copy", copy_function=shutil.copyfile)
+    os.utime(tmp_path / "copy" / MANIFEST, (5, 5))
+    assert read_manifest(tmp_path / "copy").written == written
+    content = json.loads((bundle / MANIFEST).read_text())
+    del content["written"]
+    (tmp_path / "copy" / MANIFEST).write_text(json.dumps(content))
+    os.utime(tmp_path / "copy" / MANIFEST, (5, 5))
+    assert read_manifest(tmp_path / "copy").written == 5
 
 
 def change(bundle: Path, name: str, old: str, new: str) -> None:

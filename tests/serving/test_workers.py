@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, NamedTuple
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -152,6 +154,20 @@ def test_connections_are_spread_and_counted_together(server: Server, before: flo
     assert {count - sockets(pid) for pid, count in open_.items()} == {32}
 
 
+def processes(server: Server) -> dict[str, set[int]]:
+    """Metric of a process -> whose it tells."""
+    with urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=PATIENCE) as reply:
+        found = re.findall(r'^process_(\w+)\{pid="(\d+)"\} \S+$', reply.read().decode(), re.MULTILINE)
+    return {name: {int(pid) for each, pid in found if each == name} for name, _ in found}
+
+
+def test_each_worker_is_told_as_a_process(server: Server, site: Path) -> None:
+    told = processes(server)
+    assert {"cpu_seconds_total", "resident_memory_bytes", "open_fds", "start_time_seconds"} <= told.keys()
+    assert all(pids == set(workers(server)) for pids in told.values())
+    assert server.metric("bundle_written_timestamp_seconds") == open_bundle(site / "a").manifest.written
+
+
 def test_requests_from_all_sides_during_reloads(
     server: Server, site: Path, requests: list[Any], callers: list[Caller]
 ) -> None:
@@ -219,6 +235,7 @@ def test_a_worker_that_is_killed(server: Server, site: Path, before: float, call
     answered = sum(len(caller.answers) for caller in callers)
     assert 0 <= server.metric(TOTAL) - before - answered <= CLIENTS
     assert server.metric("in_flight") == 0
+    assert processes(server)["open_fds"] == set(workers(server))
 
 
 def test_it_answers_what_is_in_flight_and_leaves_nothing(site: Path, requests: list[Any]) -> None:
