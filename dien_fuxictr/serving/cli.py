@@ -15,6 +15,7 @@ from dien_fuxictr.experiment.options import add_experiment_options
 from .bundle import open_bundle
 from .examples import users_of_test
 from .export.files import FORMS, check_file, export
+from .golden import check
 from .hold import Hold
 from .manifest import read_manifest
 from .packages import import_server
@@ -81,6 +82,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--publish",
         action="store_true",
         help="write the bundle of --expid and end; servers that answer with the earlier bundle take up this one",
+    )
+    parser.add_argument(
+        "--allow-new-fields",
+        action="store_true",
+        help="let a running server take up a bundle whose requests have other fields than those of the one that it "
+        "serves; by default such a bundle is refused, as clients would get 422",
     )
     parser.add_argument(
         "--export",
@@ -183,6 +190,7 @@ def _export(options: argparse.Namespace) -> int:
         with tempfile.TemporaryDirectory(prefix=".export.", dir=experiment.folder) as folder:
             write_bundle(experiment, Path(folder, "bundle"), users_of_test(experiment, options.examples))
             bundle = open_bundle(Path(folder, "bundle"))
+    check(bundle)
     export(bundle.model, form, file, {"model": bundle.digest, "expid": bundle.expid})
     print(f"{bundle.expid}, model {bundle.digest}: {file}")
     return 0
@@ -212,7 +220,7 @@ def _run(options: argparse.Namespace) -> int:
         **{
             field.name: getattr(options, field.name)
             for field in fields(Settings)
-            if field.name not in ("bundle", "gpu")
+            if field.name not in ("bundle", "gpu", "accepted")
         },
     )
     if options.engine == "ray":

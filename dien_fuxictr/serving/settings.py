@@ -13,6 +13,8 @@ class Settings:
         gpu: index of the GPU, -1 for the CPU.
         port: one that is free to be listened on.
         workers: processes.
+        allow_new_fields: take up a bundle whose requests have other fields than those of the one that is served.
+        accepted: a link to the bundle that workers have accepted, where a supervisor keeps it.
     """
 
     bundle: str
@@ -24,6 +26,8 @@ class Settings:
     max_in_flight: int
     max_candidates: int
     max_behaviours: int
+    allow_new_fields: bool = False
+    accepted: str = ""
 
     def to_json(self) -> str:
         """What `from_json` reads."""

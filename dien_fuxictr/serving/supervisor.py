@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +22,10 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from dien_fuxictr.common.errors import UserError, exit_code, fail
 
+from .kept import Kept
 from .port import BACKLOG, announce, bind_beside, reserve
 from .settings import Settings
-from .worker import GRACE, LOADED, WORKER
+from .worker import GRACE, LOADED, LOOK, TOOK, WORKER
 
 _TOP = Path(__file__).parents[2]
 _FIRST_PAUSE, _LONGEST_PAUSE = 1, 32
@@ -74,9 +76,14 @@ class _Worker:
         self.has_loaded = line == LOADED
         self.problem = "" if self.has_loaded else line
 
-    def nudge(self) -> None:
-        """Let it go on with the others or, later, look for another bundle."""
-        self._tie.write(b".")
+    async def taken(self) -> AsyncIterator[str]:
+        """The digest of each bundle that it takes, until it ends."""
+        while line := (await self._reader.readline()).decode():
+            yield line.removeprefix(TOOK).rstrip("\n")
+
+    def nudge(self, byte: bytes) -> None:
+        """Let it go on with the others or, later, by LOOK, look for another bundle."""
+        self._tie.write(byte)
 
     def end(self, number: int) -> None:
         """Send it a signal; one that has not loaded has nothing to lose."""
@@ -106,8 +113,10 @@ class Supervisor:
     """
 
     def __init__(self, settings: Settings, metrics: str, listeners: list[socket.socket]) -> None:
-        self._settings, self._metrics, self._listeners = settings, metrics, listeners
+        self._metrics, self._listeners = metrics, listeners
         self._workers: dict[int, _Worker] = {}
+        self._kept = Kept(Path(metrics))
+        self._settings = replace(settings, accepted=str(self._kept.link))
         self._have_loaded = False
         self._ending = asyncio.Event()
         self._failure: Exception | None = None
@@ -122,7 +131,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, number)
-        loop.add_signal_handler(signal.SIGHUP, self._nudge)
+        loop.add_signal_handler(signal.SIGHUP, self._nudge, LOOK)
         keepers = [asyncio.create_task(self._keep(*each)) for each in enumerate(self._listeners)]
         await self._ending.wait()
         await asyncio.wait(keepers, timeout=GRACE + 5)
@@ -142,6 +151,8 @@ class Supervisor:
                 worker.end(signal.SIGKILL)
             await worker.load()
             self._nudge()
+            async for digest in worker.taken():
+                self._kept.keep(Path(self._settings.bundle), digest)
             end = await worker.ended()
             mark_process_dead(worker.process.pid, self._metrics)
             if self._ending.is_set():
@@ -158,12 +169,12 @@ class Supervisor:
                 await asyncio.wait_for(self._ending.wait(), pause)
             pause, listener = min(2 * pause, _LONGEST_PAUSE), None
 
-    def _nudge(self) -> None:
-        """Those that have loaded go on, once all first ones have; those that serve look for another bundle."""
+    def _nudge(self, byte: bytes = b".") -> None:
+        """Those that have loaded go on, once all first ones have; by LOOK, those that serve look for another bundle."""
         loaded = [worker for worker in self._workers.values() if worker.has_loaded]
         self._have_loaded |= len(loaded) == len(self._listeners)
         for worker in loaded if self._have_loaded else ():
-            worker.nudge()
+            worker.nudge(byte)
 
     def _end(self, number: int) -> None:
         self._ending.set()

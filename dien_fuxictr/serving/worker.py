@@ -16,7 +16,8 @@ from .port import announce, bind_beside, listen
 from .settings import Settings
 
 WORKER = "dien_fuxictr.serving.worker"
-LOADED = "loaded"
+LOADED, TOOK = "loaded", "took "
+LOOK = b"l"
 GRACE = 30
 """Seconds that requests in flight have when a server is to end."""
 
@@ -35,9 +36,9 @@ def serve_alone(settings: Settings) -> None:
 class Tie:
     """The worker's end of the socket between it and its supervisor.
 
-    It says that it has loaded, or why it cannot; then each byte that comes asks to look for another bundle, but the
-    first one, which says that the others have loaded too. The end of it is the end of the supervisor, however it has
-    come.
+    It says that it has loaded, or why it cannot, and then the digest of each bundle that it takes. The first byte that
+    comes says that the others have loaded too, each LOOK after that asks to look for another bundle. The end of it is
+    the end of the supervisor, however it has come.
 
     Args:
         number: of the socket.
@@ -57,6 +58,10 @@ class Tie:
         while not self._go_on.is_set():
             await asyncio.sleep(0.02)
 
+    def took(self, digest: str) -> None:
+        """Say which bundle this one answers with."""
+        self.say(f"{TOOK}{digest}")
+
     def say(self, line: str) -> None:
         """To the supervisor, if it is there."""
         with suppress(OSError):
@@ -67,8 +72,8 @@ class Tie:
 
         def follow() -> None:
             with suppress(OSError):
-                while self._socket.recv(1):
-                    if self._go_on.is_set():
+                while byte := self._socket.recv(1):
+                    if self._go_on.is_set() and byte == LOOK:
                         look()
                     self._go_on.set()
             self.is_cut = True
@@ -89,7 +94,7 @@ def _serve(settings: Settings, listener: socket.socket, tie: Tie | None = None, 
     def end() -> None:
         server.should_exit = True
 
-    others = {"others": tie.others} if tie else {}
+    others = {"others": tie.others, "took": tie.took} if tie else {}
     app = make_app(settings, failed=end, accepts_at_once=accepts_at_once, **others)
     server = uvicorn.Server(
         uvicorn.Config(
