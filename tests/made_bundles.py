@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from dien_fuxictr.serving.bundle import GOLDEN, WEIGHTS, read_bundle
 from dien_fuxictr.serving.golden import golden_requests
@@ -49,6 +50,10 @@ def without_golden(bundle: Path) -> str:
 
 def with_nan(bundle: Path) -> str:
     """Give a bundle weights that are all NaN; returns its digest."""
-    weights = load_file(bundle / WEIGHTS)
-    save_file({name: torch.full_like(weight, torch.nan) for name, weight in weights.items()}, bundle / WEIGHTS)
+    save_file(all_nan(load_file(bundle / WEIGHTS)), bundle / WEIGHTS)
     return write_manifest(bundle)
+
+
+def all_nan(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of the same shapes; whole numbers stay."""
+    return {name: weight * torch.nan if weight.is_floating_point() else weight for name, weight in weights.items()}

@@ -256,8 +256,9 @@ def _warn_of_leaks(bundle: Bundle) -> None:
     several = [side for _, _, side, _ in columns if side not in known]
     if bundle.leaking is None and several:
         logging.warning(
-            f"bundle {bundle.folder} is of an older version, and an item has several values of {', '.join(several)}: if its "
-            "negatives were sampled, the model reads the label from them; build the samples again, train and publish"
+            f"bundle {bundle.folder} is of an older version, and an item has several values of {', '.join(several)}: "
+            "if its negatives were sampled, the model reads the label from them; build the samples again, train and "
+            "publish"
         )
 
 

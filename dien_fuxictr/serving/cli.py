@@ -35,7 +35,10 @@ examples:
   curl http://127.0.0.1:8080/v1/model                     what is served, and an example request
   run_serve.py --expid DIEN_amazon --publish              after another training: running servers take up its checkpoint
   run_serve.py --expid DIEN_amazon --export onnx DIEN.onnx   a file for ONNX Runtime instead of a server
-  ln -sfn new current.tmp && mv -T current.tmp current    another bundle, of a server with --bundle current: within 2 s
+  ln -sfn "$(readlink current)" previous && ln -sfn new current.tmp && mv -T current.tmp current
+                                                          another bundle, of a server with --bundle current: within 2 s
+  ln -sfn "$(readlink previous)" current.tmp && mv -T current.tmp current
+                                                          back to the bundle before
 
 files (model_root and dataset_id of the configuration, ID the experiment id):
   <model_root>/<dataset_id>/ID.bundle/                    all that serving needs; written at a start with --expid.

@@ -111,7 +111,7 @@ def replay(bundle: Bundle, reader: RequestReader, score: Scorer) -> float | None
         place = int(differences.argmax())  # of nan, if there is one
         if not (differences[place] <= worst or isnan(worst)):
             worst = float(differences[place])
-            message = f"{name}: candidate {place} scores {scores[place]:.6f}, but {written[place]:.6f} was written"
+            message = f"{name}: candidate {place} scores {scores[place]:.6g}, but {written[place]:.6g} was written"
     if not worst <= TOLERANCE:
         raise Differs(f"{message}; they may differ by {TOLERANCE:g}", worst)
     return worst if worst >= 0 else None

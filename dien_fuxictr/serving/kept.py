@@ -1,4 +1,4 @@
-"""The bundle that workers have accepted: a worker that starts again loads it, whatever the bundle's folder holds by then.
+"""The bundle that workers have accepted: a worker that starts again loads it, whatever the folder holds by then.
 
 The supervisor holds its files open. They stay where the folder is replaced or removed, and neither a copy is needed nor
 a place to write one to. A folder of links, `/proc/<supervisor>/fd/<number>` by the names of the files, is a bundle to

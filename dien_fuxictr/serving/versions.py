@@ -145,7 +145,7 @@ class Versions:
             self._accepted.took(served.digest)
 
     async def _there(self, attempt: Attempt) -> Served:
-        """What is there; loaded once more where the folder has changed meanwhile: it may be a mixture, or half of one."""
+        """Load what is there; once more where the folder has changed meanwhile: it may be a mixture, or half of one."""
         while True:
             self._read = await self._in_thread(self._mark)
             try:
@@ -164,7 +164,7 @@ class Versions:
         return await self._beside(self._accepted.load, attempt)
 
     async def _beside(self, load: Callable[[], Bundle], attempt: Attempt) -> Served:
-        """Loaded in a thread, and checked."""
+        """Load in a thread, and check."""
 
         def serve() -> Served:
             attempt.bundle = load()

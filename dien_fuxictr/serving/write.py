@@ -166,8 +166,8 @@ def _copy_features(data_dir: Path, folder: Path) -> None:
 def _write_golden(new: Path, examples: list[dict[str, Any]], earlier: Path) -> None:
     """Score golden requests by the bundle itself, as a server opens it.
 
-    Where the requests in the bundle to be replaced are the same ones and have nearly the same scores, they stay: another
-    number of threads rounds differently, and the same model would have another digest.
+    Where the bundle to be replaced has the same requests with nearly the same scores, these stay: another machine
+    rounds differently, and the same model would have another digest.
     """
     write_manifest(new)
     golden = golden_requests(read_bundle(new, read_manifest(new)), examples)
