@@ -184,12 +184,12 @@ def _open(folder: Path, manifest: Manifest, gpu: int, earlier: Bundle | None) ->
         import orjson
         from safetensors import SafetensorError
         from safetensors.torch import load
-    about, examples, titles, golden = (
-        _CONTENTS.checked(name, orjson.loads((folder / name).read_bytes()), f"bundle {folder}")
-        if name in manifest.files or name != GOLDEN
-        else []
-        for name in (ABOUT, EXAMPLES, TITLES, GOLDEN)
-    )
+
+    def content(name: str) -> Any:
+        return _CONTENTS.checked(name, orjson.loads((folder / name).read_bytes()), f"bundle {folder}")
+
+    about, examples, titles = map(content, (ABOUT, EXAMPLES, TITLES))
+    golden = content(GOLDEN) if GOLDEN in manifest.files else []
     _ABOUT.check(about, lambda key: f"{ABOUT} of bundle {folder}")
     params = read_yaml(folder / CONFIG)
     if names := [key for key in NO_KEYS if params.get(key) is not None]:
