@@ -186,7 +186,11 @@ def _open(folder: Path, manifest: Manifest, gpu: int, earlier: Bundle | None) ->
         from safetensors.torch import load
 
     def content(name: str) -> Any:
-        return _CONTENTS.checked(name, orjson.loads((folder / name).read_bytes()), f"bundle {folder}")
+        try:
+            read = orjson.loads((folder / name).read_bytes())
+        except orjson.JSONDecodeError as error:
+            raise UserError(f"bundle {folder}: {name} is no JSON: {error}") from error
+        return _CONTENTS.checked(name, read, f"bundle {folder}")
 
     about, examples, titles = map(content, (ABOUT, EXAMPLES, TITLES))
     golden = content(GOLDEN) if GOLDEN in manifest.files else []
