@@ -17,13 +17,14 @@ from .asgi import Answer, Receive, Scope, Send, error, send_answer
 from .bundle import Bundle, Opener
 from .gzipped import ACCEPTED, BadGzip, TooLarge, UnknownCoding, is_packed, unpacked
 from .hold import Hold
+from .manifest import stated_digest
 from .metrics import CONTENT_TYPE, NO_PATH, Metrics
 from .queueing import BadDeadline, Full, Gone, Late, Queue, Steps, deadline_of
 from .request import Limits
 from .request_id import CURRENT, take_id
 from .served import Malformed, Served
 from .settings import Settings
-from .versions import Versions, mark_of
+from .versions import Accepted, Versions, mark_of
 from .website import packed
 
 _MOST_HELD = 16
@@ -66,6 +67,7 @@ class App:
         mark: differs where there is another bundle to load.
         others: awaited when the first bundle is loaded and has warmed up, before it is ready.
         accepts_at_once: whether connections are accepted, and told that the model is loading, before it is ready.
+        stated, accepted, allow_new_fields: as of `Versions`.
 
     Attributes:
         metrics: what is counted.
@@ -83,13 +85,18 @@ class App:
         mark: Callable[[], object] = lambda: None,
         others: Callable[[], Awaitable[None]] = _nobody,
         accepts_at_once: bool = True,
+        stated: Callable[[], str] = lambda: "",
+        accepted: Accepted | None = None,
+        allow_new_fields: bool = False,
     ) -> None:
         self._others, self._accepts_at_once = others, accepts_at_once
         self._failed = failed
         self._max_body = max_body
         self._held = 0
         metrics = self.metrics = Metrics()
-        self._versions = Versions(lambda: Served(load(), limits, metrics), mark, metrics)
+        self._versions = Versions(
+            load, lambda bundle: Served(bundle, limits, metrics), mark, stated, metrics, accepted, allow_new_fields
+        )
         self.queue = Queue(max_in_flight, metrics)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -270,8 +277,14 @@ class App:
         return Answer(200, self.metrics.text(), CONTENT_TYPE)
 
 
-def make_app(settings: Settings, **more: Any) -> App:
-    """The application that settings describe; `more` as of `App`."""
+def make_app(settings: Settings, took: Callable[[str], None] | None = None, **more: Any) -> App:
+    """The application that settings describe.
+
+    Args:
+        settings: of the server.
+        took: of a worker, as of `Accepted`.
+        more: as of `App`.
+    """
     folder = Path(settings.bundle)
     hold, open_there = Hold(folder), Opener(folder, settings.gpu)
 
@@ -279,11 +292,16 @@ def make_app(settings: Settings, **more: Any) -> App:
         hold.renew()
         return open_there()
 
+    if took:
+        kept = Path(settings.accepted)
+        more["accepted"] = Accepted(partial(stated_digest, kept), Opener(kept, settings.gpu), took)
     return App(
         load,
         Limits(settings.max_candidates, settings.max_behaviours, settings.max_users),
         settings.max_body,
         settings.max_in_flight,
         mark=partial(mark_of, folder),
+        stated=partial(stated_digest, folder),
+        allow_new_fields=settings.allow_new_fields,
         **more,
     )

@@ -16,6 +16,7 @@ from dien_fuxictr.experiment.options import add_experiment_options
 from .bundle import open_bundle
 from .examples import users_of_test
 from .export.files import FORMS, check_file, export
+from .golden import check
 from .hold import Hold
 from .log import FORMATS, JSON, TEXT, configure, tell
 from .manifest import read_manifest
@@ -35,7 +36,10 @@ examples:
   curl http://127.0.0.1:8080/v1/model                     what is served, and an example request
   run_serve.py --expid DIEN_amazon --publish              after another training: running servers take up its checkpoint
   run_serve.py --expid DIEN_amazon --export onnx DIEN.onnx   a file for ONNX Runtime instead of a server
-  ln -sfn new current.tmp && mv -T current.tmp current    another bundle, of a server with --bundle current: within 2 s
+  ln -sfn "$(readlink current)" previous && ln -sfn new current.tmp && mv -T current.tmp current
+                                                          another bundle, of a server with --bundle current: within 2 s
+  ln -sfn "$(readlink previous)" current.tmp && mv -T current.tmp current
+                                                          back to the bundle before
 
 files (model_root and dataset_id of the configuration, ID the experiment id):
   <model_root>/<dataset_id>/ID.bundle/                    all that serving needs; written at a start with --expid.
@@ -83,6 +87,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--publish",
         action="store_true",
         help="write the bundle of --expid and end; servers that answer with the earlier bundle take up this one",
+    )
+    parser.add_argument(
+        "--allow-new-fields",
+        action="store_true",
+        help="let a running server take up a bundle whose requests have other fields than those of the one that it "
+        "serves; by default such a bundle is refused, as clients would get 422",
     )
     parser.add_argument(
         "--export",
@@ -209,6 +219,7 @@ def _export(options: argparse.Namespace) -> int:
         with tempfile.TemporaryDirectory(prefix=".export.", dir=experiment.folder) as folder:
             write_bundle(experiment, Path(folder, "bundle"), users_of_test(experiment, options.examples))
             bundle = open_bundle(Path(folder, "bundle"))
+    check(bundle)
     export(bundle.model, form, file, {"model": bundle.digest, "expid": bundle.expid})
     print(f"{bundle.expid}, model {bundle.digest}: {file}")
     return 0
@@ -239,7 +250,7 @@ def _run(options: argparse.Namespace) -> int:
         **{
             field.name: getattr(options, field.name)
             for field in fields(Settings)
-            if field.name not in ("bundle", "gpu")
+            if field.name not in ("bundle", "gpu", "accepted")
         },
     )
     if options.engine == "ray":

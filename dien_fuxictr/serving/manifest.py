@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +30,7 @@ class Manifest(NamedTuple):
 
 def write_manifest(folder: Path) -> str:
     """Write the digests of all files of a bundle; returns the digest of them together."""
-    files = [file for file in folder.rglob("*") if file.is_file()]
+    files = [file for file in folder.rglob("*") if file.is_file() and file != folder / MANIFEST]
     digests = {file.relative_to(folder).as_posix(): digest(file) for file in sorted(files)}
     content = {"format": _FORMAT, "digest": _together(digests), "written": int(time.time()), "files": digests}
     (folder / MANIFEST).write_text(json.dumps(content, indent=2), encoding="utf-8")
@@ -66,6 +67,17 @@ def read_manifest(folder: Path) -> Manifest:
         if digest(folder / name) != expected:
             raise UserError(f"bundle {folder}: {name} is not what was written")
     return Manifest(together, digests, written)
+
+
+def stated_digest(folder: Path) -> str:
+    """Return the digest that a bundle's manifest states, read without a look at the files; empty where none can be
+    read."""
+    try:
+        content = json.loads((folder / MANIFEST).read_bytes())
+        digest = content["digest"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return digest if isinstance(digest, str) and re.fullmatch("[0-9a-f]{32}", digest) else ""
 
 
 def _together(digests: dict[str, str]) -> str:

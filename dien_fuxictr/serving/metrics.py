@@ -60,6 +60,13 @@ class Metrics:
         self._reloads = Counter("serve_reloads", "Other bundles found", ["result"], registry=registry)
         for result in ("loaded", "refused"):
             self._reloads.labels(result)
+        self._each_reload = Gauge(
+            "serve_reload_seconds",
+            "Of each reload and each refusal of one",
+            ["result", "old", "new", "validation", "trained", "golden", "asked_by"],
+            registry=registry,
+            multiprocess_mode="max",
+        )
         self._dropped = Counter("serve_dropped", "Requests that nobody waited for", ["reason"], registry=registry)
         for reason in ("deadline", "disconnected"):
             self._dropped.labels(reason)
@@ -111,9 +118,10 @@ class Metrics:
             )
         self._written.set(written)
 
-    def reloaded(self, result: str) -> None:
-        """Count another bundle that was loaded, or refused."""
+    def reloaded(self, result: str, seconds: float, **of: str) -> None:
+        """Count another bundle that was loaded, or refused; `of` as the labels of `serve_reload_seconds`."""
         self._reloads.labels(result).inc()
+        self._each_reload.labels(result=result, **of).set(seconds)
 
     def dropped(self, reason: str) -> None:
         """Count a request whose turn has not come in time."""

@@ -10,6 +10,7 @@ say, may be left out.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from itertools import filterfalse
 from typing import Any
@@ -63,7 +64,7 @@ class RequestReader:
 
     def __init__(self, bundle: Bundle, limits: Limits) -> None:
         self.online = OnlineEncoder(bundle.encoder)
-        self._limits, self._catalogue = limits, bundle.catalogue
+        self._limits, self._catalogue, self._columns = limits, bundle.catalogue, bundle.encoder.columns
         field_of = {column["name"]: source_of(column) for column in bundle.encoder.columns}
         self._aligned = [
             {field: [name for name in table if field_of[name] == field] for field in map(field_of.__getitem__, table)}
@@ -73,6 +74,19 @@ class RequestReader:
         self._trim = bundle.params.get("trim_histories", True)
         self._known_fields = self.online.scalars.keys() | self.online.sequences.keys()
         self._admitted = self._known_fields.union(n for n, spec in self._features.items() if spec["type"] == "meta")
+
+    def within(self, limits: Limits) -> "RequestReader":
+        """Return a reader of other limits that shares the look-ups of this one."""
+        other = copy(self)
+        other._limits = limits
+        return other
+
+    def fields(self) -> dict[str, str]:
+        """Return what a request may hold: field -> what its values are."""
+        kinds: dict[str, set[str]] = {name: {"not read"} for name in self._admitted - self._known_fields}
+        for column in self._columns:
+            kinds.setdefault(source_of(column), set()).add(_kind(column))
+        return {name: " and ".join(sorted(kind)) for name, kind in kinds.items()}
 
     def read(self, request: Any) -> Inputs:
         """The model's inputs.
@@ -201,6 +215,14 @@ class RequestReader:
         start = width - len(ids) if self.online.padding[name] == "pre" else 0
         padded[0, start : start + len(ids)] = ids
         return padded
+
+
+def _kind(column: dict) -> str:
+    if column["type"] == "sequence":
+        return "a sequence"
+    if column["type"] == "embedding":
+        return f"{column['pretrain_dim']} numbers"
+    return {"str": "text", "int": "a whole number", "float": "a number"}[column["dtype"]]
 
 
 @contextmanager

@@ -1,17 +1,20 @@
 """One version of a model as a server has it: the bundle, what reads requests to it, what scores them."""
 
+import logging
 import time
 from typing import Any
 
+import numpy as np
 import orjson
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.online import FieldError
 from dien_fuxictr.dataset.encoding.reading import source_of
 
-from .bundle import EXAMPLES, Bundle, fitting
+from .bundle import EXAMPLES, GOLDEN, Bundle, fitting
 from .examples import made_request
 from .explain import MOST, explain
+from .golden import replay
 from .metrics import Metrics
 from .queueing import Steps
 from .request import CANDIDATES, Limits, RequestReader, TooMany
@@ -38,6 +41,10 @@ class Served:
         digest: of the bundle.
         expid: the experiment id.
         written: when the bundle was, in seconds since 1970.
+        golden: the largest difference of a score from a golden one; None where the bundle has no golden requests.
+
+    Raises:
+        UserError: a part of the bundle does not fit, scores are not finite, or are not those of golden requests.
     """
 
     def __init__(self, bundle: Bundle, limits: Limits, metrics: Metrics) -> None:
@@ -46,10 +53,36 @@ class Served:
             self._reader, self._score = RequestReader(bundle, limits), scorer_of(bundle.model)
             for behaviours, candidates in _WARM_UP:
                 sizes = min(behaviours, limits.behaviours), min(candidates, limits.candidates)
-                self._score(self._reader.read(made_request(bundle.encoder, *sizes)))
+                scores = self._score(self._reader.read(made_request(bundle.encoder, *sizes)))
+                if not np.isfinite(scores).all():
+                    raise UserError(f"bundle {bundle.folder}: its model gives scores that are not finite; train anew")
+            self.golden = replay(bundle, self._reader, self._score)
+        if self.golden is None:
+            logging.warning(f"bundle {bundle.folder} has no {GOLDEN}: whether its scores are right is unknown")
         self._example = self._working_example()
         self.digest, self.expid = bundle.digest, bundle.expid
         self.written = bundle.manifest.written
+
+    def require_fields_of(self, earlier: "Served") -> None:
+        """Check that requests to an earlier version are requests to this one.
+
+        Raises:
+            UserError: a field is missing, new, of another type, or may not be left out any more.
+        """
+        old, new = earlier._reader.fields(), self._reader.fields()
+        optional, still = earlier._bundle.catalogue.fields.keys(), self._bundle.catalogue.fields.keys()
+        differences = [
+            f"{name} is {new.get(name, 'not there')}, was {old.get(name, 'not there')}"
+            for name in sorted(old.keys() | new.keys())
+            if old.get(name) != new.get(name)
+        ]
+        differences += [f"{name} may not be left out any more" for name in sorted(optional & new.keys() - still)]
+        if differences:
+            more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+            raise UserError(
+                f"bundle {self._bundle.folder}: its requests have other fields: {'; '.join(differences[:3])}{more}; "
+                "clients would get 422; --allow-new-fields accepts it"
+            )
 
     def answer_one(self, body: bytes, unknown: bool = True) -> bytes:
         """The scores of one user's candidates; as `answer_batch`."""
@@ -145,6 +178,7 @@ class Served:
                 "model": bundle.digest,
                 "expid": bundle.expid,
                 "metrics": bundle.metrics,
+                "trained": bundle.trained or None,
                 "versions": bundle.versions,
                 "features": features,
                 "limits": vars(self._limits),

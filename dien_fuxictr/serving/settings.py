@@ -23,6 +23,8 @@ class Settings:
         port: one that is free to be listened on.
         workers: processes.
         log_format: one of `log.FORMATS`.
+        allow_new_fields: take up a bundle whose requests have other fields than those of the one that is served.
+        accepted: a link to the bundle that workers have accepted, where a supervisor keeps it.
     """
 
     bundle: str
@@ -41,6 +43,8 @@ class Settings:
     idle_timeout: float = 75
     worker_timeout: float = 30
     log_format: str = "text"
+    allow_new_fields: bool = False
+    accepted: str = ""
 
     def to_json(self) -> str:
         """What `from_json` reads."""

@@ -15,17 +15,20 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
 
 from dien_fuxictr.common.errors import UserError, exit_code
 
+from .kept import Kept
 from .log import configure, tell
 from .port import announce, listen
 from .settings import Settings
-from .worker import ALIVE, ASK, CLOSE, CONNECTION, GO_ON, GRACE, LOADED, UP, WORKER
+from .worker import ALIVE, ASK, CLOSE, CONNECTION, GO_ON, GRACE, LOADED, LOOK, TOOK, UP, WORKER
 
 _TOP = Path(__file__).parents[2]
 _FIRST_PAUSE, _LONGEST_PAUSE = 1, 32
@@ -57,8 +60,8 @@ class _Worker:
         connections: how many it has, as far as is known.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, tie: socket.socket) -> None:
-        self.process, self._tie = process, tie
+    def __init__(self, process: asyncio.subprocess.Process, tie: socket.socket, took: Callable[[str], object]) -> None:
+        self.process, self._tie, self._took = process, tie, took
         self.is_up = self.has_loaded = False
         self.problem = ""
         self._settled = asyncio.Event()
@@ -68,8 +71,8 @@ class _Worker:
         asyncio.get_running_loop().add_reader(tie, self._hear)
 
     @classmethod
-    async def start(cls, settings: Settings, metrics: str) -> "_Worker":
-        """Start it."""
+    async def start(cls, settings: Settings, metrics: str, took: Callable[[str], object]) -> "_Worker":
+        """Start it; `took` is told the digest of each bundle that it answers with."""
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with its:
@@ -79,7 +82,7 @@ class _Worker:
                 env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": metrics},
                 start_new_session=True,  # Ctrl-C reaches it from here alone
             )
-        return cls(process, ours)
+        return cls(process, ours, took)
 
     async def load(self) -> None:
         """Wait until it has loaded, has said why it cannot, or has died."""
@@ -148,6 +151,8 @@ class _Worker:
         elif said.startswith(ALIVE):
             taken, connections, turn = said.split()[1:]
             self._taken, self._open, self._turn, self._asked = int(taken), int(connections), float(turn), None
+        elif said.startswith(TOOK):
+            self._took(said.split()[1])
         else:  # what it cannot do or, said with nothing, that it has ended
             self.problem = said
             self._deafen()
@@ -171,9 +176,11 @@ class Supervisor:
     """
 
     def __init__(self, settings: Settings, metrics: str, listener: socket.socket) -> None:
-        self._settings, self._metrics, self._listener = settings, metrics, listener
+        self._metrics, self._listener = metrics, listener
         listener.setblocking(False)
         self._workers: dict[int, _Worker] = {}
+        self._kept = Kept(Path(metrics))
+        self._settings = replace(settings, accepted=str(self._kept.link))
         self._have_loaded = self._accepts = False
         self._ending = asyncio.Event()
         self._failure: Exception | None = None
@@ -188,7 +195,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, number)
-        loop.add_signal_handler(signal.SIGHUP, self._nudge)
+        loop.add_signal_handler(signal.SIGHUP, self._tell_all, LOOK)
         keepers = [asyncio.create_task(self._keep(place)) for place in range(self._settings.workers)]
         beating = asyncio.create_task(self._beat())
         await self._ending.wait()
@@ -205,11 +212,11 @@ class Supervisor:
         pause = _FIRST_PAUSE
         while not self._ending.is_set():
             start = time.monotonic()
-            worker = self._workers[place] = await _Worker.start(self._settings, self._metrics)
+            worker = self._workers[place] = await _Worker.start(self._settings, self._metrics, self._keep_bundle)
             if self._ending.is_set():
                 worker.end(signal.SIGKILL)
             await worker.load()
-            self._nudge()
+            self._tell_all(GO_ON)
             end = await worker.ended()
             mark_process_dead(worker.process.pid, self._metrics)
             if self._ending.is_set():
@@ -274,12 +281,15 @@ class Supervisor:
             for _ in range(int(worker.connections - 1.1 * share)):
                 worker.tell(CLOSE)
 
-    def _nudge(self) -> None:
-        """Those that have loaded go on, once all first ones have; those that serve look for another bundle."""
+    def _keep_bundle(self, digest: str) -> None:
+        self._kept.keep(Path(self._settings.bundle), digest)
+
+    def _tell_all(self, what: bytes) -> None:
+        """Tell all that have loaded, once all first ones have."""
         loaded = [worker for worker in self._workers.values() if worker.has_loaded]
         self._have_loaded |= len(loaded) == self._settings.workers
         for worker in loaded if self._have_loaded else ():
-            worker.tell(GO_ON)
+            worker.tell(what)
 
     def _end(self, number: int) -> None:
         self._ending.set()

@@ -16,12 +16,12 @@ from .port import announce, listen
 from .settings import Settings
 
 WORKER = "dien_fuxictr.serving.worker"
-UP, LOADED, ALIVE = "up", "loaded", "alive"
-"""What a worker says: that it takes connections, that it has loaded, and ALIVE with three numbers, connections taken so
-far, those open, and seconds since the turn of the model that runs has begun."""
-GO_ON, ASK, CONNECTION, CLOSE = b"g", b"a", b"c", b"x"
-"""What it is told: that all have loaded or, later, to look for another bundle; to say ALIVE; a connection, which comes
-with it; to close one after its next answer."""
+UP, LOADED, ALIVE, TOOK = "up", "loaded", "alive", "took"
+"""What a worker says: that it takes connections, that it has loaded, ALIVE with three numbers (connections taken so far,
+those open, seconds since the turn of the model that runs has begun), TOOK with the digest of the bundle that answers."""
+GO_ON, LOOK, ASK, CONNECTION, CLOSE = b"g", b"l", b"a", b"c", b"x"
+"""What it is told: that all have loaded; to look for another bundle; to say ALIVE; a connection, which comes with it;
+to close one after its next answer."""
 GRACE = 30
 """Seconds that requests in flight have when a server is to end."""
 
@@ -59,6 +59,10 @@ class Tie:
         """Say that this one has loaded, and wait until all have."""
         self.say(LOADED)
         await self._all_loaded.wait()
+
+    def took(self, digest: str) -> None:
+        """Say which bundle this one answers with."""
+        self.say(f"{TOOK} {digest}")
 
     def say(self, line: str) -> None:
         """To the supervisor, if it is there."""
@@ -98,9 +102,9 @@ class Tie:
             elif message == CLOSE:
                 close_one()
             elif message == GO_ON:
-                if self._all_loaded.is_set():
-                    look()
                 self._all_loaded.set()
+            elif message == LOOK:
+                look()
             else:
                 loop.remove_reader(self._socket)
                 self.is_cut = True
@@ -122,7 +126,7 @@ def _serve(settings: Settings, listeners: list[socket.socket], tie: Tie | None =
     def end() -> None:
         server.should_exit = True
 
-    others = {"others": tie.others} if tie else {}
+    others = {"others": tie.others, "took": tie.took} if tie else {}
     app = make_app(settings, failed=end, **others)
     clients = Clients(
         settings.header_timeout,

@@ -19,6 +19,7 @@ from dien_fuxictr.experiment.evaluation.evaluate import predict
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.serving import write
 from dien_fuxictr.serving.bundle import CATALOGUE, Bundle, Opener, open_bundle
+from dien_fuxictr.serving.examples import made_request
 from dien_fuxictr.serving.manifest import MANIFEST, read_manifest, write_manifest
 from dien_fuxictr.serving.write import write_bundle
 from model_zoo.DIEN.src import DIEN
@@ -70,8 +71,9 @@ def test_of_a_light_net_it_is_a_dien_without_the_booster(project: Path, tmp_path
 def test_the_digest_is_that_of_the_content(experiment: Experiment, bundle: Path, tmp_path: Path) -> None:
     again = write_bundle(experiment, tmp_path / "again", [])
     assert again == open_bundle(bundle).digest
-    assert write_bundle(experiment, tmp_path / "again", [{"user": {}, "candidates": {}}]) != again
-    assert open_bundle(tmp_path / "again").examples == [{"user": {}, "candidates": {}}]
+    example = made_request(open_bundle(bundle).encoder, 2, 1)
+    assert write_bundle(experiment, tmp_path / "again", [example]) != again
+    assert open_bundle(tmp_path / "again").examples == [example]
 
 
 def test_what_cannot_be_written_whole_is_not_written(

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -236,6 +237,78 @@ def test_a_worker_that_is_killed(server: Server, site: Path, before: float, call
     assert 0 <= server.metric(TOTAL) - before - answered <= CLIENTS
     assert server.metric("in_flight") == 0
     assert processes(server)["open_fds"] == set(workers(server))
+
+
+def replace_folder(folder: Path, new: Path) -> None:
+    """As `--publish` does."""
+    folder.rename(folder.with_suffix(".old"))
+    new.rename(folder)
+    shutil.rmtree(folder.with_suffix(".old"))
+
+
+def test_a_worker_starts_again_with_the_accepted_bundle(
+    bundle_folder: Path, tmp_path: Path, requests: list[Any]
+) -> None:
+    folder = shutil.copytree(bundle_folder, tmp_path / "served")
+    server = Server(tmp_path, "--bundle", "served", "--workers", "2")
+
+    def model(digest: str) -> float:
+        return server.metric(f'model{{digest="{digest}",expid="DIEN_amazon"}}')
+
+    try:
+        server.wait()
+        accepted = other_bundle(bundle_folder, tmp_path / "new", 1)
+        replace_folder(folder, tmp_path / "new")
+        wait_until(lambda: server.metric('reloads_total{result="loaded"}') == 2 and model(accepted) == 2)
+        refused = other_bundle(bundle_folder, tmp_path / "new", 2, keeps_golden=True)
+        replace_folder(folder, tmp_path / "new")
+        wait_until(lambda: server.metric('reloads_total{result="refused"}') == 2)
+        for killed in workers(server):
+            os.kill(killed, signal.SIGKILL)
+            wait_until(lambda killed=killed: killed not in workers(server) and model(accepted) == 2)
+        wait_until(lambda: server.metric('reloads_total{result="refused"}') == 4)
+        replies = [server.ask("POST", "/v1/score", requests[1]) for _ in range(30)]
+        assert {(status, reply["model"]) for status, reply in replies} == {(200, accepted)}
+        server.process.terminate()
+        code, errors = server.end()
+    finally:
+        server.process.kill()
+    assert code == 0
+    starts = [line for line in errors.splitlines() if "started with model" in line]
+    assert len(starts) == 2 and all(f"started with model {accepted}, which is accepted: the" in line for line in starts)
+    assert errors.count(f"model {accepted} goes on, model {refused} is refused: ") == 4
+
+
+@pytest.fixture
+def switching() -> list[str]:
+    """The commands of the page: to another bundle, and back to the one before."""
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    return re.findall(r"^    (.* mv -T current.tmp current)$", page, re.M)
+
+
+def test_back_to_the_bundle_before_in_one_command(
+    server: Server, site: Path, callers: list[Caller], switching: list[str]
+) -> None:
+    to_new, back = switching
+    digests = {name: open_bundle(site / name).digest for name in "abc"}
+    switch(site, "a")
+    loaded = 'reloads_total{result="loaded"}'
+    wait_until(lambda: server.metric(f'model{{digest="{digests["a"]}",expid="DIEN_amazon"}}') == 2)
+    for command in (to_new.replace(" new ", " b "), back) * 2:
+        both = server.metric(loaded) + 2
+        subprocess.run(command, shell=True, cwd=site, check=True)
+        wait_until(lambda both=both: server.metric(loaded) == both)
+        before = [len(caller.answers) for caller in callers]
+        wait_until(
+            lambda before=before: all(len(each.answers) > n + 4 for each, n in zip(callers, before, strict=True))
+        )
+    for caller in callers:
+        caller.end()
+        models = [answer.content["model"] for answer in caller.answers]
+        changes = [models[0], *(after for before, after in pairwise(models) if before != after)]
+        assert changes == [digests[name] for name in "ababa"]
+        assert caller.broken == 0 and {answer.status for answer in caller.answers} == {200}
+    assert os.readlink(site / "current") == "a"
 
 
 def test_it_answers_what_is_in_flight_and_leaves_nothing(site: Path, requests: list[Any]) -> None:
