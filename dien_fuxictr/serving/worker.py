@@ -17,8 +17,9 @@ from .settings import Settings
 
 WORKER = "dien_fuxictr.serving.worker"
 UP, LOADED, ALIVE, TOOK = "up", "loaded", "alive", "took"
-"""What a worker says: that it takes connections, that it has loaded, ALIVE with three numbers (connections taken so far,
-those open, seconds since the turn of the model that runs has begun), TOOK with the digest of the bundle that answers."""
+"""What a worker says: that it takes connections, that it has loaded, ALIVE with three numbers (connections taken so
+far, those open, seconds since the turn of the model that runs has begun), TOOK with the digest of the bundle that
+answers."""
 GO_ON, LOOK, ASK, CONNECTION, CLOSE = b"g", b"l", b"a", b"c", b"x"
 """What it is told: that all have loaded; to look for another bundle; to say ALIVE; a connection, which comes with it;
 to close one after its next answer."""

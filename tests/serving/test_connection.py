@@ -28,7 +28,9 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
             return
         count, more = count + len(message["body"]), message.get("more_body", False)
     scope["refused"] = scope["path"] == "/full"
-    await send_answer(Answer(200, b"%d" % count if scope["path"] != "/much" else bytes(1 << 24)), send, with_body=True)
+    await send_answer(
+        Answer(200, b"%d" % count if scope["path"] != "/much" else bytes(1 << 24)), "", send, with_body=True
+    )
 
 
 class Site:

@@ -150,7 +150,7 @@ def test_a_worker_that_dies_is_replaced(site: Site, caplog: pytest.LogCaptureFix
         os.kill(killed, signal.SIGKILL)
         *_, new = await site.wait("serves", 3)
         assert site.pids("starts")[2:] == [new] and new not in (killed, other)
-        assert not has_ended(other)
+        assert not has_ended(other) and not site.pids("looks")
         assert not (site.folder / f"gauge_livesum_{killed}.db").exists()
         assert (site.folder / f"counter_{killed}.db").exists()
         assert warnings(caplog) == [f"worker process {killed} has ended with SIGKILL; another one starts in 0.1 s"]
