@@ -242,6 +242,7 @@ class Server(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nobody reads the client's address
             ws="none",
             timeout_graceful_shutdown=grace,
         )

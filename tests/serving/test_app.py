@@ -401,7 +401,7 @@ def test_paths_that_do_not_exist_are_counted_together(client: Client) -> None:
 
 def test_what_http_refuses_is_counted(client: Client) -> None:
     for status in (400, 400, 431):
-        client.app._metrics.refused_by_http(status)
+        client.app.metrics.refused_by_http(status)
     after = counted(client)
     assert after['serve_requests_total{path="(no HTTP request)",status="400"}'] == 2
     assert after['serve_requests_total{path="(no HTTP request)",status="431"}'] == 1
@@ -434,7 +434,7 @@ def test_the_queue_is_timed_until_the_turn(opened: Bundle, monkeypatch: pytest.M
 
     async def both() -> float:
         requests = asyncio.gather(*(call(client.app, "POST", "/v1/score", [b"{}"]) for _ in range(2)))
-        while client.app._queue._to_run < 2:
+        while client.app.queue._to_run < 2:
             await asyncio.sleep(0)
         both_are_there = time.perf_counter()
         go_on.set()

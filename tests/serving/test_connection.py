@@ -28,9 +28,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
             return
         count, more = count + len(message["body"]), message.get("more_body", False)
     scope["refused"] = scope["path"] == "/full"
-    await send_answer(
-        Answer(200, b"%d" % count if scope["path"] != "/much" else bytes(1 << 24)), "", send, with_body=True
-    )
+    body = b"%d" % count if scope["path"] != "/much" else bytes(1 << 24)
+    await send_answer(Answer(200, body), b"id", send, with_body=True)
 
 
 class Site:

@@ -84,7 +84,7 @@ def client(site: Site) -> Client:
 
 
 def counted(client: Client, result: str) -> int:
-    return int(client.app._metrics._reloads.labels(result)._value.get())
+    return int(client.app.metrics._reloads.labels(result)._value.get())
 
 
 async def reloaded(client: Client, result: str, times: int, look: bool = True) -> None:

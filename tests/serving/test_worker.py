@@ -13,9 +13,9 @@ import torch
 from made_server import PATIENCE
 
 from dien_fuxictr.serving.bundle import WEIGHTS
-from dien_fuxictr.serving.manifest import MANIFEST, write_manifest
+from dien_fuxictr.serving.manifest import MANIFEST, read_manifest, write_manifest
 from dien_fuxictr.serving.settings import Settings
-from dien_fuxictr.serving.worker import ALIVE, ASK, CONNECTION, GO_ON, LOADED, UP, Tie, main
+from dien_fuxictr.serving.worker import ALIVE, ASK, CONNECTION, GO_ON, LOADED, TOOK, UP, Tie, main
 
 
 @pytest.fixture
@@ -74,6 +74,7 @@ def test_it_serves_the_connections_that_it_is_given(
         with ours:
             while b"ready" not in ours.recv(1000):
                 ours.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n")
+            said.append(ends.hear())
             ends.supervisor.send(ASK)
             said.append(ends.hear())
         ends.supervisor.close()
@@ -85,4 +86,5 @@ def test_it_serves_the_connections_that_it_is_given(
         patch.setenv("PROMETHEUS_MULTIPROC_DIR", str(metrics))
         assert main([settings.to_json()], ends.tie) == 0
     thread.join()
-    assert said == [UP, LOADED, f"{ALIVE} 1 1 0.000"] and not metrics.exists()
+    digest = read_manifest(Path(settings.bundle)).digest
+    assert said == [UP, LOADED, f"{TOOK} {digest}", f"{ALIVE} 1 1 0.000"] and not metrics.exists()
