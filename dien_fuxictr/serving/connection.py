@@ -110,7 +110,7 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._bytes += len(data)
         try:
-            self.parser.feed_data(data)
+            self.parser.feed_data(data)  # pyright: ignore[reportOptionalMemberAccess]
         except httptools.HttpParserUpgrade:
             pass  # none is offered: it is answered as if nobody had asked
         except httptools.HttpParserError:

@@ -168,11 +168,8 @@ def test_all_lines_of_all_processes_are_objects(bundle_folder: Path, tmp_path: P
         f"worker process {workers[0]} has ended with SIGKILL; another one starts in 1 s"
     ]
     for worker in workers:
-        assert sum(message.startswith("reloaded: ") for message in processes[worker]) == 1
-        assert sum(message.startswith("not reloaded, ") for message in processes[worker]) == 1
-    assert [line["logger"] for line in lines if line["message"] == "Invalid HTTP request received."] == [
-        "uvicorn.error"
-    ]
+        assert sum(" replaces model " in message for message in processes[worker]) == 1
+        assert sum(" is refused: " in message for message in processes[worker]) == 1
 
 
 def test_bad_input_is_an_object_too(tmp_path: Path) -> None:
