@@ -84,7 +84,7 @@ def load_feature_map(params: dict[str, Any], data_dir: Path | None = None) -> Fe
 
 
 def _described(stored: dict[str, Any], file: Path) -> dict[str, Any]:
-    """The content of feature_map.json, if it says of each feature what a model and a loader need."""
+    """Return the content of feature_map.json if it says of each feature what a model and a loader need."""
     features = {name: spec for entry in stored["features"] for name, spec in entry.items()}
     if not all(isinstance(label, str) for label in stored["labels"]) or not stored["labels"]:
         raise ValueError(f"labels are {stored['labels']}")

@@ -168,7 +168,7 @@ def save_splits(
 
 
 def load_layout(folder: Path) -> dict:
-    """`tables` (aligned sequence columns), `padding` a column, `truncated` rows a column.
+    """Return `tables` (aligned sequence columns), `padding` per column, `truncated` rows per column.
 
     Raises:
         UserError: the file is damaged.

@@ -1,4 +1,4 @@
-"""Whether the encoder of a data set or a bundle makes what its model takes."""
+"""Check that the encoder of a data set or a bundle makes what its model takes."""
 
 from fuxictr.features import FeatureMap
 

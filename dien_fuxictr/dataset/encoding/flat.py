@@ -22,7 +22,7 @@ from .catalogue import FOLDER, tuples_of
 from .encoded import LAYOUT, load_layout
 from .processor import InProcessFeatureProcessor
 from .reading import source_of
-from .stored import damaged, read_array, read_json
+from .stored import damaged, read_array
 
 COLUMN = "flat_columns"
 """Key of layout.json: feature -> the column of the log that it is made of."""
@@ -203,7 +203,8 @@ class FlatSplit:
         """
         disk, split = Disk(path.parent), path.stem.removeprefix("rows_")
         layout = load_layout(path.parent)
-        sources = read_json(path.parent / LAYOUT, lambda content: dict(content[COLUMN].items()))
+        if not isinstance(sources := layout.get(COLUMN), dict):
+            raise damaged(path.parent / LAYOUT, f"{COLUMN} is {sources!r}")
         for name in (*sources, *sources.values()):
             require_name(f"column in {path.parent / LAYOUT}", name)  # files are called by it
         layout.setdefault(SHARED, [name for name, source in sources.items() if source == "user_id"])

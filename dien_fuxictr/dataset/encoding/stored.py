@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 
 def damaged(path: Path, reason: object) -> UserError:
-    """The error of a file that is not what a build wrote."""
+    """Return the error of a file that is not what a build wrote."""
     return UserError(f"{path} is damaged ({reason}); --rebuild builds the data set again")
 
 
 def read_json(path: Path, read: Callable[[Any], T]) -> T:
-    """What `read` makes of the content of a file.
+    """Return what `read` makes of the content of a file.
 
     Raises:
         UserError: it is no JSON, or `read` misses a key or meets another type.
@@ -39,7 +39,7 @@ def read_json(path: Path, read: Callable[[Any], T]) -> T:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file; raises UserError where it is damaged, FileNotFoundError where there is none."""
+    """Return the arrays of an .npz file; raises UserError if it is damaged, FileNotFoundError if there is none."""
     try:
         with np.load(path) as file:
             return {name: file[name] for name in file.files}
@@ -50,7 +50,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_array(path: Path, mapped: bool = False) -> np.ndarray:
-    """The array of an .npy file; raises as `read_arrays`."""
+    """Return the array of an .npy file; raises as `read_arrays`."""
     try:
         return np.load(path, mmap_mode="r" if mapped else None)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a data set that was built in-process promises its reader: shapes, types and ranges, checked in one pass."""
+"""Check the files of a data set that was built in-process, shapes, types and ranges, in one pass."""
 
 import sys
 from pathlib import Path

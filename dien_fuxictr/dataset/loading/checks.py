@@ -83,7 +83,7 @@ def _check_labels(where: str, labels: dict[str, list[np.ndarray]], task: str | N
 
 
 def _check_ids(split: str, files: list[str], feature_map: FeatureMap) -> None:
-    """Shapes and ids in files that the zoo's loaders read."""
+    """Check shapes and ids in files that the zoo's loaders read."""
     label_shapes = [shape for _, shape in _columns(split, files, feature_map.labels[0])]
     for name, spec in feature_map.features.items():
         width = (spec["max_len"],) if spec["type"] == "sequence" else ()
@@ -98,7 +98,7 @@ def _check_ids(split: str, files: list[str], feature_map: FeatureMap) -> None:
 
 
 def _columns(split: str, files: list[str], name: str) -> Iterator[tuple[np.ndarray, tuple[int, ...]]]:
-    """One column, a file at a time, and its shape; sequences of Parquet flattened, -1 where rows differ in length."""
+    """Yield one column, per file, and its shape; sequences of Parquet flattened, -1 if rows differ in length."""
     for file in files:
         where = f"{split} data ({file})"
         try:
