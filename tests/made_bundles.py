@@ -1,17 +1,25 @@
-"""Bundles that differ from another one in their weights."""
+"""Bundles that differ from another one."""
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from dien_fuxictr.serving.bundle import WEIGHTS
-from dien_fuxictr.serving.manifest import MANIFEST, write_manifest
+from dien_fuxictr.serving.bundle import GOLDEN, WEIGHTS, read_bundle
+from dien_fuxictr.serving.golden import golden_requests
+from dien_fuxictr.serving.manifest import read_manifest, write_manifest
 
 
-def other_bundle(bundle: Path, folder: Path, seed: int) -> str:
-    """A copy in `folder`, with weights that give other scores; returns its digest."""
+def other_bundle(bundle: Path, folder: Path, seed: int, keeps_golden: bool = False) -> str:
+    """A copy in `folder`, with weights that give other scores; returns its digest.
+
+    `keeps_golden`: the golden scores are those of the original.
+    """
     shutil.copytree(bundle, folder)
     generator = torch.Generator().manual_seed(seed)
     weights = load_file(folder / WEIGHTS)
@@ -19,5 +27,33 @@ def other_bundle(bundle: Path, folder: Path, seed: int) -> str:
         if weight.is_floating_point() and "running_var" not in name:
             weight += 0.2 * torch.randn(weight.shape, generator=generator)
     save_file(weights, folder / WEIGHTS)
-    (folder / MANIFEST).unlink()
+    digest = write_manifest(folder)
+    if keeps_golden:
+        return digest
+    golden = golden_requests(read_bundle(folder, read_manifest(folder)), [])
+    (folder / GOLDEN).write_text(json.dumps(golden))
     return write_manifest(folder)
+
+
+def edited(bundle: Path, name: str, change: Callable[[Any], Any]) -> str:
+    """Change the content of a JSON file of a bundle, in place or by what is returned; returns the bundle's digest."""
+    content = json.loads((bundle / name).read_text())
+    (bundle / name).write_text(json.dumps(change(content) or content))
+    return write_manifest(bundle)
+
+
+def without_golden(bundle: Path) -> str:
+    """Make a bundle one of an older version; returns its digest."""
+    (bundle / GOLDEN).unlink()
+    return write_manifest(bundle)
+
+
+def with_nan(bundle: Path) -> str:
+    """Give a bundle weights that are all NaN; returns its digest."""
+    save_file(all_nan(load_file(bundle / WEIGHTS)), bundle / WEIGHTS)
+    return write_manifest(bundle)
+
+
+def all_nan(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of the same shapes; whole numbers stay."""
+    return {name: weight * torch.nan if weight.is_floating_point() else weight for name, weight in weights.items()}

@@ -74,18 +74,24 @@ class Server:
         """By SIGTERM, while a request comes, which is answered; `meanwhile` runs before its body is whole."""
         body = json.dumps(request).encode()
         with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as slow:
-            head = f"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-            slow.sendall(head + body[:10])
-            wait_until(lambda: self.metric("in_flight") >= 1)
+            begin(slow, len(body))
             self.process.send_signal(signal.SIGTERM)
             meanwhile()
-            slow.sendall(body[10:])
+            slow.sendall(body)
             assert slow.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
         return self.end()
 
     def end(self) -> tuple[int, str]:
         _, errors = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, errors
+
+
+def begin(client: socket.socket, length: int) -> None:
+    """Ask for scores, up to the body, which the server has begun to wait for."""
+    head = f"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nExpect: 100-continue\r\n\r\n"
+    client.sendall(head.encode())
+    go_on = b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert client.recv(len(go_on), socket.MSG_WAITALL) == go_on
 
 
 def has_ended(pid: int) -> bool:

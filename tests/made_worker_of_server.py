@@ -4,48 +4,55 @@ import asyncio
 import os
 import signal
 import sys
-import threading
-import time
 from pathlib import Path
 
 from dien_fuxictr.serving.settings import Settings
 from dien_fuxictr.serving.worker import Tie
 
 
-def main() -> int:
+async def serve(folder: Path, tie: Tie) -> int:
     """As the file `plan` says: serve, refuse, die, hang at the end, or wait before it has loaded."""
-    folder, accepts, ended = (
-        Path(Settings.from_json(sys.argv[1]).bundle),
-        "at-once" if sys.argv[2:] else "when-loaded",
-        threading.Event(),
-    )
 
     def log(what: str) -> None:
         with open(folder / "log", "a") as file:
             file.write(f"{os.getpid()} {what}\n")
 
-    tie, plan = Tie(0), (folder / "plan").read_text()
-    log(accepts)
+    plan, ended = (folder / "plan").read_text(), asyncio.Event()
+    log("starts")
     if plan == "refuse":
         tie.say("the bundle is broken")
         return 2
     if plan == "die":
         return 3
+    loop, taken = asyncio.get_running_loop(), []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: log("hangs") if plan == "hang" else ended.set())
+        loop.add_signal_handler(number, lambda: log("hangs") if plan == "hang" else ended.set())
+
+    def connect(connection: object) -> None:
+        taken.append(connection)
+        log("connection")
+
+    def state() -> str:
+        turn = (folder / "turn").read_text() if (folder / "turn").exists() else "0"
+        return f"{len(taken)} {len(taken)} {turn}"
+
+    tie.follow(connect, lambda: log("looks"), state, lambda: log("closes"), ended.set)
     if plan == "one waits":
         try:
             (folder / "first").mkdir()
         except FileExistsError:
             while not (folder / "go").exists():
-                time.sleep(0.01)
-    tie.follow(lambda: log("looks"), ended.set)
-    asyncio.run(tie.others())
+                await asyncio.sleep(0.01)
+    await tie.others()
     log("serves")
-    while not ended.wait(0.05):
-        pass
+    await ended.wait()
     log("ends")
     return 0
+
+
+def main() -> int:
+    """Serve with the settings of the command line."""
+    return asyncio.run(serve(Path(Settings.from_json(sys.argv[1]).bundle), Tie(0)))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ load      latency against the rate of requests, which leave at given times (open
           of independent users do (Poisson)
 reload    latency while a bundle takes another's place, with the same vocabularies, and with others, which are read anew
 memory    of the server, under load with reloads
+attacks   what well-behaved clients get, at 60 % of the capacity, while others are slow, silent or greedy
+overload  requests with a deadline of 50 ms, at up to four times what the server can do
 
 The server has one core, and whoever asks another one. Weights are random and items uniform: what a score costs does not
 depend on them.
@@ -27,13 +29,15 @@ from dien_fuxictr.common.errors import exit_code
 from ..made import AMAZON, Sizes
 from ..race import add_zoo
 from ..report import Row, make_parser, publish
+from .attacks import attack_rows, overload_rows
 from .batching import batching_rows
 from .bundles import Workshop
 from .load import cost_rows, highest_rates, memory_rows, rate_rows, reload_rows
 from .paths import MODELS, Shape, file_name, path_rows, ratio_rows
 from .server import server_and_client_cores, serving
 
-PARTS = ("paths", "batching", "http", "load", "reload", "memory")
+PARTS = ("paths", "batching", "http", "load", "reload", "memory", "attacks", "overload")
+_USUAL = PARTS[:5]
 SHAPES = ((20, 50), (50, 200), (100, 1000))
 SERVED = ("H 36", "H 32", "H 32, light")
 PEER = "zoo's DIEN, FastAPI"
@@ -46,7 +50,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON, shapes: 
     `sizes` and `shapes` other than the default are for trying out.
     """
     parser = make_parser("serving", __doc__ or "", rounds=5)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS[:-1]), help="default all but memory")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(_USUAL), help="default " + " ".join(_USUAL))
     parser.add_argument(
         "--rates",
         type=float,
@@ -81,6 +85,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Si
             if not options.zoo:
                 notes.append(f"without --zoo, the {PEER}, is left out")
             tables |= _served_tables(workshop, bodies, core, options)
+        if parts & {"attacks", "overload"}:
+            tables |= _attack_tables(workshop, bodies, core, options)
         if parts & {"reload", "memory"}:
             others = Workshop(Path(folder, "others"), replace(sizes, items=sizes.items - 1))
             tables |= _reload_tables(workshop, others, Path(folder, "current"), bodies, core, options)
@@ -108,6 +114,18 @@ def _served_tables(
         "Latency against the rate": rates,
         "Highest rate of one core": highest_rates(rates),
     }
+
+
+def _attack_tables(
+    workshop: Workshop, bodies: Sequence[bytes], core: int, options: argparse.Namespace
+) -> dict[str, list[Row]]:
+    tables: dict[str, list[Row]] = {}
+    with serving(_command(workshop.bundle("H_36", 0)), core) as server:
+        if "attacks" in options.parts:
+            tables["Well-behaved clients under attack"] = attack_rows(server, bodies, 1000, options.seconds)
+        if "overload" in options.parts:
+            tables["Requests with a deadline of 50 ms"] = overload_rows(server, bodies, options.seconds)
+    return tables
 
 
 def _reload_tables(

@@ -6,7 +6,7 @@ to leave, so that each request that a stall holds up counts with all that it wai
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,17 +48,20 @@ def even_times(rate: float, seconds: float) -> np.ndarray:
     return np.arange(int(rate * seconds)) / rate
 
 
-def send(port: int, path: str, bodies: Sequence[bytes], times: np.ndarray) -> Load:
+def send(
+    port: int, path: str, bodies: Sequence[bytes], times: np.ndarray, headers: Mapping[str, str] | None = None
+) -> Load:
     """Send bodies in turn at these times, each over a connection that is free, or a new one."""
-    return asyncio.run(_send(port, path, bodies, times))
+    further = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+    return asyncio.run(_send(port, path, bodies, times, further))
 
 
-async def _send(port: int, path: str, bodies: Sequence[bytes], times: np.ndarray) -> Load:
+async def _send(port: int, path: str, bodies: Sequence[bytes], times: np.ndarray, further: str) -> Load:
     loop = asyncio.get_running_loop()
     begin = time.monotonic() + 0.05
     load = Load(times, np.full(len(times), np.inf), np.zeros(len(times), dtype=int), begin)
     free: list[_Connection] = []
-    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: "
+    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{further}content-type: application/json\r\ncontent-length: "
     requests = [f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies]
 
     async def one(number: int) -> None:

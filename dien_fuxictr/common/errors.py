@@ -30,13 +30,19 @@ def fail(message: str, code: int) -> int:
     return code
 
 
-def exit_code(run: Callable[[], int], interrupted: str, log: Callable[[], Path | None] = lambda: None) -> int:
+def exit_code(
+    run: Callable[[], int],
+    interrupted: str,
+    log: Callable[[], Path | None] = lambda: None,
+    tell: Callable[[str, int], int] = fail,
+) -> int:
     """Run a command.
 
     Args:
         run: returns an exit code.
         interrupted: what to say after a Ctrl-C or SIGTERM that says nothing itself.
         log: asked for the file that gets the traceback of an error that nobody has foreseen; see `keep_traceback`.
+        tell: says how it has ended, as `fail` does.
 
     Returns:
         Its code; 1 for a `TrainingError` or an error that nobody has foreseen, 2 for bad input, a full disk or
@@ -46,17 +52,17 @@ def exit_code(run: Callable[[], int], interrupted: str, log: Callable[[], Path |
         try:
             return run()
         except UserError as error:
-            return fail(str(error), 2)
+            return tell(str(error), 2)
         except TrainingError as error:
-            return fail(str(error), 1)
+            return tell(str(error), 1)
         except KeyboardInterrupt as error:
-            return fail(str(error) or interrupted, 143 if isinstance(error, Terminated) else 130)
+            return tell(str(error) or interrupted, 143 if isinstance(error, Terminated) else 130)
         except BrokenPipeError:  # what reads the output, `head` say, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         except Exception as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                return fail(f"cannot write {error.filename or 'a file'}: {error.strerror}", 2)
+                return tell(f"cannot write {error.filename or 'a file'}: {error.strerror}", 2)
             if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                return fail(f"{error.filename or 'a file'}: {error.strerror}", 2)
-            return fail(f"{summary(error)}; the traceback is in {keep_traceback(error, log())}", 1)
+                return tell(f"{error.filename or 'a file'}: {error.strerror}", 2)
+            return tell(f"{summary(error)}; the traceback is in {keep_traceback(error, log())}", 1)

@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,16 +15,20 @@ from dien_fuxictr.dataset.encoding.online import FieldError
 
 from .asgi import Answer, Receive, Scope, Send, error, send_answer
 from .bundle import Bundle, Opener
+from .gzipped import ACCEPTED, BadGzip, TooLarge, UnknownCoding, is_packed, unpacked
 from .hold import Hold
-from .metrics import CONTENT_TYPE, Metrics
-from .queueing import BadDeadline, Full, Gone, Late, Queue, deadline_of
+from .manifest import stated_digest
+from .metrics import CONTENT_TYPE, NO_PATH, Metrics
+from .queueing import BadDeadline, Full, Gone, Late, Queue, Steps, deadline_of
 from .request import Limits
+from .request_id import CURRENT, take_id
 from .served import Malformed, Served
 from .settings import Settings
-from .versions import Versions, mark_of
+from .versions import Accepted, Versions, mark_of
 from .website import packed
 
-_RETRY = ((b"retry-after", b"1"),)
+_MOST_HELD = 16
+"""Bodies of the largest size that may be in memory at a time; what is more is refused."""
 
 
 class BadQuery(ValueError):
@@ -34,6 +41,11 @@ def _says_unknown(query: bytes) -> bool:
     if values not in (["0"], ["1"]):
         raise BadQuery(f"unknown = {', '.join(values)[:20]!r} in the query must be 0 or 1")
     return values == ["1"]
+
+
+def _busy(message: str) -> Answer:
+    """Ask to come back, and not all at the same time."""
+    return error(503, message, ((b"retry-after", b"%d" % random.randint(1, 3)),))
 
 
 async def _nobody() -> None:
@@ -55,8 +67,11 @@ class App:
         mark: differs where there is another bundle to load.
         others: awaited when the first bundle is loaded and has warmed up, before it is ready.
         accepts_at_once: whether connections are accepted, and told that the model is loading, before it is ready.
+        stated, accepted, allow_new_fields: as of `Versions`.
 
     Attributes:
+        metrics: what is counted.
+        queue: before the model.
         failure: what loading has failed with.
     """
 
@@ -70,13 +85,19 @@ class App:
         mark: Callable[[], object] = lambda: None,
         others: Callable[[], Awaitable[None]] = _nobody,
         accepts_at_once: bool = True,
+        stated: Callable[[], str] = lambda: "",
+        accepted: Accepted | None = None,
+        allow_new_fields: bool = False,
     ) -> None:
         self._others, self._accepts_at_once = others, accepts_at_once
         self._failed = failed
         self._max_body = max_body
-        metrics = self._metrics = Metrics()
-        self._versions = Versions(lambda: Served(load(), limits, metrics), mark, metrics)
-        self._queue = Queue(max_in_flight, metrics)
+        self._held = 0
+        metrics = self.metrics = Metrics()
+        self._versions = Versions(
+            load, lambda bundle: Served(bundle, limits, metrics), mark, stated, metrics, accepted, allow_new_fields
+        )
+        self.queue = Queue(max_in_flight, metrics)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loading: asyncio.Task[None] | None = None
         self.failure: Exception | None = None
@@ -98,10 +119,14 @@ class App:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
+            began, request_id = scope.setdefault("began", time.monotonic()), take_id(scope["headers"])
             try:
-                await send_answer(await self._answer(scope, receive), send, with_body=scope["method"] != "HEAD")
+                answer = await self._answer(scope, receive)
             except Gone:
                 return
+            await send_answer(answer, request_id, send, with_body=scope["method"] != "HEAD")
+            if answer.status == 200 and scope["method"] == "POST":  # no health check
+                self.metrics.took("request", time.monotonic() - began)
 
     def look(self) -> None:
         """See at once whether there is another bundle; from a signal's handler or any thread."""
@@ -121,7 +146,7 @@ class App:
         watching.cancel()
         await asyncio.wait([watching])
         self._versions.close()
-        self._queue.close()
+        self.queue.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _start(self) -> None:
@@ -139,6 +164,7 @@ class App:
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         path = scope["path"]
         if path not in self._routes:
+            self.metrics.answered(NO_PATH, 404)
             return error(404, f"there is no {path}; there are {', '.join(self._routes)}")
         methods, answer = self._routes[path]
         if scope["method"] not in methods:
@@ -149,47 +175,89 @@ class App:
             except Gone:
                 raise
             except Exception:
-                logging.exception(f"{scope['method']} {path}")
-                result = error(500, "an error of the server; its log has it")
-        self._metrics.answered(path, result.status)
+                request_id = CURRENT.get()
+                logging.exception(f"{scope['method']} {path}, request {request_id}")
+                result = error(
+                    500, "an error of the server; its log has it under this request_id", request_id=request_id
+                )
+        self.metrics.answered(path, result.status)
         return result
 
-    async def _score(self, answer: Callable[[Served, bytes, bool], bytes], scope: Scope, receive: Receive) -> Answer:
+    async def _score(
+        self, answer: Callable[[Served, bytes, bool], bytes | Steps], scope: Scope, receive: Receive
+    ) -> Answer:
         served = self._versions.current
         if served is None:
-            return error(503, "the model is loading", _RETRY)
+            return _busy("the model is loading")
         headers = dict(scope["headers"])
         try:
             unknown = _says_unknown(scope.get("query_string", b""))
-            deadline = deadline_of(headers)
-            with self._queue.place():
-                body = await self._body(headers, receive)
-                if body is None:
+            deadline = deadline_of(headers, scope["began"])
+            packed = is_packed(scope["headers"])
+            with self._body() as body:
+                if not await self._read(body, headers, receive):
                     return error(413, f"the body is larger than {self._max_body} bytes", ((b"connection", b"close"),))
-                return Answer(200, await self._queue.run(partial(answer, served, body, unknown), receive, deadline))
-        except (Malformed, BadDeadline, BadQuery) as problem:
+                with self.queue.place():
+                    call = partial(self._in_turn, time.perf_counter(), answer, served, bytes(body), packed, unknown)
+                    return Answer(200, await self.queue.run(call, receive, deadline))
+        except (Malformed, BadDeadline, BadQuery, BadGzip) as problem:
             return error(400, str(problem))
+        except TooLarge as problem:
+            return error(413, str(problem))
+        except UnknownCoding as problem:
+            return error(415, str(problem), ((b"accept-encoding", ACCEPTED.encode()),))
         except FieldError as problem:
             return error(422, str(problem), field=problem.field)
         except Full as problem:
-            return error(503, str(problem), _RETRY)
+            scope["refused"] = True
+            return _busy(str(problem))
         except Late as problem:
             return error(504, str(problem))
 
-    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | None:
-        """None where it is too large."""
-        if int(headers.get(b"content-length", 0)) > self._max_body:
-            return None
+    def _in_turn(
+        self,
+        queued: float,
+        answer: Callable[[Served, bytes, bool], bytes | Steps],
+        served: Served,
+        body: bytes,
+        packed: bool,
+        unknown: bool,
+    ) -> bytes | Steps:
+        """In the model's thread: what takes long, such as unpacking, holds up no health check, and waits its turn."""
+        self.metrics.took("queue", time.perf_counter() - queued)
+        return answer(served, unpacked(body, self._max_body) if packed else body, unknown)
+
+    @contextmanager
+    def _body(self) -> Iterator[bytearray]:
+        """The place of a body in memory."""
         body = bytearray()
+        try:
+            yield body
+        finally:
+            self._held -= len(body)
+
+    async def _read(self, body: bytearray, headers: Mapping[bytes, bytes], receive: Receive) -> bool:
+        """Read it; returns False where it is too large.
+
+        Raises:
+            Full: too many bodies are in memory.
+            Gone: the client went away.
+        """
+        if int(headers.get(b"content-length", 0)) > self._max_body:
+            return False
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise Gone
-            body += message.get("body", b"")
+            part = message.get("body", b"")
+            body += part
+            self._held += len(part)
             if len(body) > self._max_body:
-                return None
+                return False
+            if self._held > _MOST_HELD * self._max_body:
+                raise Full("too many requests come at a time")
             if not message.get("more_body"):
-                return bytes(body)
+                return True
 
     async def _website(self, *_: object) -> Answer:
         policy = (b"content-security-policy", self._page.policy.encode())
@@ -197,20 +265,26 @@ class App:
 
     async def _told(self, tell: Callable[[Served], bytes], *_: object) -> Answer:
         served = self._versions.current
-        return Answer(200, tell(served)) if served else error(503, "the model is loading", _RETRY)
+        return Answer(200, tell(served)) if served else _busy("the model is loading")
 
     async def _live(self, *_: object) -> Answer:
         return Answer(200, b'{"live":true}')
 
     async def _ready(self, *_: object) -> Answer:
-        return Answer(200, b'{"ready":true}') if self._versions.current else error(503, "the model is loading", _RETRY)
+        return Answer(200, b'{"ready":true}') if self._versions.current else _busy("the model is loading")
 
     async def _text_of_metrics(self, *_: object) -> Answer:
-        return Answer(200, self._metrics.text(), CONTENT_TYPE)
+        return Answer(200, self.metrics.text(), CONTENT_TYPE)
 
 
-def make_app(settings: Settings, **more: Any) -> App:
-    """The application that settings describe; `more` as of `App`."""
+def make_app(settings: Settings, took: Callable[[str], None] | None = None, **more: Any) -> App:
+    """The application that settings describe.
+
+    Args:
+        settings: of the server.
+        took: of a worker, as of `Accepted`.
+        more: as of `App`.
+    """
     folder = Path(settings.bundle)
     hold, open_there = Hold(folder), Opener(folder, settings.gpu)
 
@@ -218,11 +292,16 @@ def make_app(settings: Settings, **more: Any) -> App:
         hold.renew()
         return open_there()
 
+    if took:
+        kept = Path(settings.accepted)
+        more["accepted"] = Accepted(partial(stated_digest, kept), Opener(kept, settings.gpu), took)
     return App(
         load,
-        Limits(settings.max_candidates, settings.max_behaviours),
+        Limits(settings.max_candidates, settings.max_behaviours, settings.max_users),
         settings.max_body,
         settings.max_in_flight,
         mark=partial(mark_of, folder),
+        stated=partial(stated_digest, folder),
+        allow_new_fields=settings.allow_new_fields,
         **more,
     )

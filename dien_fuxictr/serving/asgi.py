@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from .request_id import HEADER
+
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -25,11 +27,12 @@ def error(status: int, message: str, headers: tuple[tuple[bytes, bytes], ...] = 
     return Answer(status, orjson.dumps({"error": message, **more}), _JSON, headers)
 
 
-async def send_answer(answer: Answer, send: Send, with_body: bool) -> None:
+async def send_answer(answer: Answer, request_id: bytes, send: Send, with_body: bool) -> None:
     """Send it; without the body, to HEAD, it has the length that it would have."""
     headers = [
         (b"content-type", answer.content_type.encode()),
         (b"content-length", str(len(answer.body)).encode()),
+        (HEADER, request_id),
         *answer.headers,
     ]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})

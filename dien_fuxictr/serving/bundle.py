@@ -8,20 +8,22 @@ feature_map.json      of the data set, with feature_vocab.json and pretrained em
 encoder.json          vocabularies and normalisers, with encoded/layout.json: which sequences are aligned
 examples.json         requests of users of the test set
 titles.json           of the items in them, where the raw metadata have titles
+golden.json           requests with the scores that they had when the bundle was written; older bundles have none
 """
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from fuxictr.features import FeatureMap
 from fuxictr.pytorch.models import BaseModel
 from torch import nn
 
-from dien_fuxictr.common.contract import Contract
+from dien_fuxictr.common.contract import Contract, described, must
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.names import require_name
 from dien_fuxictr.dataset.encoding.encoder import FILES, PARAMS, Encoder
@@ -36,20 +38,50 @@ from .manifest import Manifest, read_manifest
 from .packages import needed
 
 ABOUT, CONFIG, WEIGHTS = "about.json", "config.yaml", "weights.safetensors"
-CATALOGUE, EXAMPLES, TITLES = "catalogue.json", "examples.json", "titles.json"
+CATALOGUE, EXAMPLES, TITLES, GOLDEN = "catalogue.json", "examples.json", "titles.json", "golden.json"
 FEATURE_MAP, FEATURE_VOCAB = "feature_map.json", "feature_vocab.json"
 NO_KEYS = (
     *("zoo", "booster_checkpoint", "data_root", "model_root", "gpu", "build", "raw_from", "feature_cols", "label_col"),
     *("feature_config", "train_data", "valid_data", "test_data"),
 )
 """Keys of an experiment that name code, or a place outside of a bundle."""
-_FILES = {ABOUT, CONFIG, WEIGHTS, CATALOGUE, EXAMPLES, TITLES, FEATURE_MAP, FEATURE_VOCAB, *FILES}
+_FILES = {ABOUT, CONFIG, WEIGHTS, CATALOGUE, EXAMPLES, TITLES, GOLDEN, FEATURE_MAP, FEATURE_VOCAB, *FILES}
+MOST_GOLDEN, MOST_SCORES = 100, 1000
+"""Golden requests of a bundle, and scores of each: replaying them delays a start and every reload."""
+
+
+def _are_golden(requests: list[dict[str, Any]]) -> bool:
+    return len(requests) <= MOST_GOLDEN and all(
+        request.keys() == {"request", "scores"}
+        and isinstance(scores := request["scores"], list)
+        and len(scores) <= MOST_SCORES
+        and all(type(score) in (int, float) and isfinite(score) for score in scores)
+        for request in requests
+    )
+
+
+_GOLDEN = described(
+    list[dict[str, Any]],
+    f"a list of at most {MOST_GOLDEN}, each a mapping of request and scores: at most {MOST_SCORES} finite numbers",
+    must(_are_golden),
+)
 _ABOUT = Contract(
-    {"expid": [str], "metrics": [dict[str, float]], "versions": [dict[str, str]], "leaking_columns": [list[str]]},
+    {
+        "expid": [str],
+        "metrics": [dict[str, float]],
+        "trained": [described(str, "a date and time, as 2026-11-29T08:30:00+00:00", must(datetime.fromisoformat))],
+        "versions": [dict[str, str]],
+        "leaking_columns": [list[str]],
+    },
     ("expid", "metrics", "versions"),
 )
 _CONTENTS = Contract(
-    {ABOUT: [dict[str, Any]], EXAMPLES: [list[dict[str, dict[str, Any]]]], TITLES: [dict[str, str]]},
+    {
+        ABOUT: [dict[str, Any]],
+        EXAMPLES: [list[dict[str, dict[str, Any]]]],
+        TITLES: [dict[str, str]],
+        GOLDEN: [_GOLDEN],
+    },
 )
 
 
@@ -58,28 +90,36 @@ class Bundle:
     """A model with what makes its inputs.
 
     Attributes:
+        folder: that it was read from.
         model: in evaluation mode.
         encoder: of raw values.
         params: of the experiment, without paths.
         manifest: the digests of all files.
         expid: the experiment id.
         metrics: of training, where they are known.
+        trained: when the weights were written, as ISO 8601; empty where that is unknown.
+        leaking: columns that leak the label (see `_warn_of_leaks`); None of an older bundle, which does not say.
         versions: of the packages that made it.
         catalogue: side fields of items.
         examples: requests of users of the test set.
         titles: item -> title, of items in the examples.
+        golden: `request` and `scores`, of each; none of an older bundle.
     """
 
+    folder: Path
     model: BaseModel
     encoder: Encoder
     params: dict[str, Any]
     manifest: Manifest
     expid: str
     metrics: dict[str, float]
+    trained: str
+    leaking: list[str] | None
     versions: dict[str, str]
     catalogue: Catalogue
     examples: list[dict[str, Any]]
     titles: dict[str, str]
+    golden: list[dict[str, Any]]
 
     @property
     def digest(self) -> str:
@@ -105,7 +145,7 @@ class Opener:
 
 
 def open_bundle(folder: str | Path, gpu: int = -1, earlier: Bundle | None = None) -> Bundle:
-    """Read what `write_bundle` wrote.
+    """Read what `write_bundle` wrote; its golden requests are not replayed (see `golden.check`).
 
     Args:
         folder: the bundle; a symlink to it is followed once.
@@ -116,7 +156,13 @@ def open_bundle(folder: str | Path, gpu: int = -1, earlier: Bundle | None = None
         UserError: a file is missing or not what was written, or the parts do not fit each other.
     """
     folder = Path(folder).resolve()
-    manifest = read_manifest(folder)
+    bundle = read_bundle(folder, read_manifest(folder), gpu, earlier)
+    _warn_of_leaks(bundle)
+    return bundle
+
+
+def read_bundle(folder: Path, manifest: Manifest, gpu: int = -1, earlier: Bundle | None = None) -> Bundle:
+    """Read a bundle whose manifest has been read; as `open_bundle`, without warnings."""
     with fitting(str(folder)):
         return _open(folder, manifest, gpu, earlier)
 
@@ -138,10 +184,16 @@ def _open(folder: Path, manifest: Manifest, gpu: int, earlier: Bundle | None) ->
         import orjson
         from safetensors import SafetensorError
         from safetensors.torch import load
-    about, examples, titles = (
-        _CONTENTS.checked(name, orjson.loads((folder / name).read_bytes()), f"bundle {folder}")
-        for name in (ABOUT, EXAMPLES, TITLES)
-    )
+
+    def content(name: str) -> Any:
+        try:
+            read = orjson.loads((folder / name).read_bytes())
+        except orjson.JSONDecodeError as error:
+            raise UserError(f"bundle {folder}: {name} is no JSON: {error}") from error
+        return _CONTENTS.checked(name, read, f"bundle {folder}")
+
+    about, examples, titles = map(content, (ABOUT, EXAMPLES, TITLES))
+    golden = content(GOLDEN) if GOLDEN in manifest.files else []
     _ABOUT.check(about, lambda key: f"{ABOUT} of bundle {folder}")
     params = read_yaml(folder / CONFIG)
     if names := [key for key in NO_KEYS if params.get(key) is not None]:
@@ -179,25 +231,38 @@ def _open(folder: Path, manifest: Manifest, gpu: int, earlier: Bundle | None) ->
     checkpoint.fit_weights(model, {**own, **others}, folder / WEIGHTS)
     model.eval()
     kept = {key: value for key, value in params.items() if key not in here}
-    _warn_of_leaks(folder, about, encoder, feature_map, catalogue)
-    of_training = about["expid"], about["metrics"], about["versions"]
-    return Bundle(model, encoder, kept, manifest, *of_training, catalogue, examples, titles)
+    return Bundle(
+        folder=folder,
+        model=model,
+        encoder=encoder,
+        params=kept,
+        manifest=manifest,
+        expid=about["expid"],
+        metrics=about["metrics"],
+        trained=about.get("trained", ""),
+        leaking=about.get("leaking_columns"),
+        versions=about["versions"],
+        catalogue=catalogue,
+        examples=examples,
+        titles=titles,
+        golden=golden,
+    )
 
 
-def _warn_of_leaks(
-    folder: Path, about: dict[str, Any], encoder: Encoder, feature_map: FeatureMap, catalogue: Catalogue
-) -> None:
+def _warn_of_leaks(bundle: Bundle) -> None:
     """Warn of side columns of which a sampled negative had another user's value; an older bundle does not say."""
-    if leaking := about.get("leaking_columns"):
+    if bundle.leaking:
         logging.warning(
-            f"bundle {folder}: negatives of its training had another user's {', '.join(leaking)}, and the model "
-            "reads the label from that; build the samples again, train and publish"
+            f"bundle {bundle.folder}: negatives of its training had another user's {', '.join(bundle.leaking)}, and "
+            "the model reads the label from that; build the samples again, train and publish"
         )
-    several = [side for _, _, side, _ in side_columns(encoder, feature_map.features) if side not in catalogue.fields]
-    if "leaking_columns" not in about and several:
+    columns, known = side_columns(bundle.encoder, bundle.model.feature_map.features), bundle.catalogue.fields
+    several = [side for _, _, side, _ in columns if side not in known]
+    if bundle.leaking is None and several:
         logging.warning(
-            f"bundle {folder} is of an older version, and an item has several values of {', '.join(several)}: if its "
-            "negatives were sampled, the model reads the label from them; build the samples again, train and publish"
+            f"bundle {bundle.folder} is of an older version, and an item has several values of {', '.join(several)}: "
+            "if its negatives were sampled, the model reads the label from them; build the samples again, train and "
+            "publish"
         )
 
 

@@ -1,6 +1,7 @@
 """The command line of `run_serve.py`."""
 
 import argparse
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -15,11 +16,12 @@ from dien_fuxictr.experiment.options import add_experiment_options
 from .bundle import open_bundle
 from .examples import users_of_test
 from .export.files import FORMS, check_file, export
+from .golden import check
 from .hold import Hold
+from .log import FORMATS, JSON, TEXT, configure, tell
 from .manifest import read_manifest
 from .packages import import_server
 from .port import LOCAL, listen
-from .request import Limits
 from .settings import Settings
 from .worker import serve_alone
 from .write import write_bundle
@@ -34,7 +36,10 @@ examples:
   curl http://127.0.0.1:8080/v1/model                     what is served, and an example request
   run_serve.py --expid DIEN_amazon --publish              after another training: running servers take up its checkpoint
   run_serve.py --expid DIEN_amazon --export onnx DIEN.onnx   a file for ONNX Runtime instead of a server
-  ln -sfn new current.tmp && mv -T current.tmp current    another bundle, of a server with --bundle current: within 2 s
+  ln -sfn "$(readlink current)" previous && ln -sfn new current.tmp && mv -T current.tmp current
+                                                          another bundle, of a server with --bundle current: within 2 s
+  ln -sfn "$(readlink previous)" current.tmp && mv -T current.tmp current
+                                                          back to the bundle before
 
 files (model_root and dataset_id of the configuration, ID the experiment id):
   <model_root>/<dataset_id>/ID.bundle/                    all that serving needs; written at a start with --expid.
@@ -46,6 +51,7 @@ input (one line on stderr)
 SIGHUP: look at once whether there is another bundle
 """
 _OF_PUBLISH = ("expid", "config", "settings", "examples", "publish", "allow_unfinished")
+_OF_EMBEDDED = ("max_connections", "header_timeout", "body_timeout", "idle_timeout", "worker_timeout")
 _OF_EXPORT = ("expid", "config", "settings", "bundle", "examples", "export", "allow_unfinished")
 
 
@@ -83,6 +89,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="write the bundle of --expid and end; servers that answer with the earlier bundle take up this one",
     )
     parser.add_argument(
+        "--allow-new-fields",
+        action="store_true",
+        help="let a running server take up a bundle whose requests have other fields than those of the one that it "
+        "serves; by default such a bundle is refused, as clients would get 422",
+    )
+    parser.add_argument(
         "--export",
         nargs=2,
         metavar=("FORM", "FILE"),
@@ -115,15 +127,34 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="with --engine ray: up to so many, when more than two requests are in flight in each; default --workers",
     )
-    for name, default, what in (
-        ("max-body", 4 << 20, "bytes of a request's body; more is answered by 413"),
-        ("max-in-flight", 64, "requests at a time, of each worker; more are answered by 503"),
-        ("max-candidates", Limits.candidates, "candidates of a request; more are answered by 422"),
-        ("max-behaviours", Limits.behaviours, "behaviours of a sequence in a request; more are answered by 422"),
+    for name, what in (
+        ("max-body", "bytes of a request's body, also when gzip is unpacked; more is answered by 413"),
+        ("max-in-flight", "requests at a time, of each worker; more are answered by 503"),
+        ("max-candidates", "candidates of a request; more are answered by 422"),
+        ("max-behaviours", "behaviours of a sequence in a request; more are answered by 422"),
+        ("max-users", "users of a batch; more are answered by 422"),
+        ("max-connections", "connections at a time, of each worker; for one more, the most idle is closed"),
     ):
+        default = getattr(Settings, name.replace("-", "_"))
         parser.add_argument(
             f"--{name}", type=_positive, default=default, metavar="N", help=f"{what}; default {default}"
         )
+    for name, what in (
+        ("header-timeout", "that a client has to send a request's headers, from its connection on; then 408"),
+        ("body-timeout", "that it has to send the body, then 408, and to take the answer"),
+        ("idle-timeout", "from an answer to the end of an idle connection; more than a proxy keeps it"),
+        ("worker-timeout", "until a worker that hangs is replaced; more than the longest request takes"),
+    ):
+        default = getattr(Settings, name.replace("-", "_"))
+        parser.add_argument(
+            f"--{name}", type=_seconds, default=default, metavar="S", help=f"seconds {what}; default {default:g}"
+        )
+    parser.add_argument(
+        "--log-format",
+        choices=FORMATS,
+        default=TEXT,
+        help="lines of the log on stderr: text (default), or json, one object a line",
+    )
     options = parser.parse_args(arguments)
     if options.export:
         if options.export[0] not in FORMS:
@@ -141,6 +172,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"--max-workers {options.max_workers} is less than --workers {options.workers}")
         if options.gpu >= 0:
             parser.error("--gpu goes with --engine embedded: on Ray a replica has a CPU")
+        for name in _OF_EMBEDDED:
+            if getattr(options, name) != getattr(Settings, name):
+                parser.error(f"--{name.replace('_', '-')} goes with --engine embedded: Ray has limits of its own")
+        if options.log_format == JSON:
+            parser.error("--log-format json goes with --engine embedded: Ray writes the log of its replicas")
     elif options.max_workers:
         parser.error("--max-workers goes with --engine ray")
     return options
@@ -168,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exit_code(lambda: _export(options), "interrupted; nothing was written")
     if options.publish:
         return exit_code(lambda: _publish(options), "interrupted; nothing was written")
-    return exit_code(lambda: _run(options), "interrupted; nothing was served")
+    return exit_code(lambda: _run(options), "interrupted; nothing was served", tell=tell)
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -183,6 +219,7 @@ def _export(options: argparse.Namespace) -> int:
         with tempfile.TemporaryDirectory(prefix=".export.", dir=experiment.folder) as folder:
             write_bundle(experiment, Path(folder, "bundle"), users_of_test(experiment, options.examples))
             bundle = open_bundle(Path(folder, "bundle"))
+    check(bundle)
     export(bundle.model, form, file, {"model": bundle.digest, "expid": bundle.expid})
     print(f"{bundle.expid}, model {bundle.digest}: {file}")
     return 0
@@ -196,6 +233,7 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    configure(options.log_format)
     import_server()
     from .supervisor import become_supervisor
 
@@ -212,7 +250,7 @@ def _run(options: argparse.Namespace) -> int:
         **{
             field.name: getattr(options, field.name)
             for field in fields(Settings)
-            if field.name not in ("bundle", "gpu")
+            if field.name not in ("bundle", "gpu", "accepted")
         },
     )
     if options.engine == "ray":
@@ -241,6 +279,13 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} must be more than 0")
     return number
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from copy import deepcopy
-from itertools import cycle, islice
+from itertools import count, cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,19 @@ def _tokens(encoder: Encoder, column: dict) -> list:
     not_taken = (*_RESERVED, column.get("fill_na"))
     known = (token for token in encoder.vocabularies[column["vocabulary"]] if token not in not_taken)
     return list(islice(known, 100)) or [None]
+
+
+def with_unknown_ids(encoder: Encoder, request: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of a request whose first behaviour and first candidate have ids that the vocabularies lack."""
+    changed = deepcopy(request)
+    for column in encoder.columns:
+        if "vocabulary" in column and column["type"] != "meta":
+            values = changed[USER if column["type"] == "sequence" else CANDIDATES][source_of(column)]
+            is_text = column["type"] == "sequence" or column["dtype"] == "str"
+            known = encoder.vocabularies[column["vocabulary"]]
+            numbers = (f"unknown-{number}" if is_text else number for number in count(1))
+            values[:1] = [next(value for value in numbers if value not in known)]
+    return changed
 
 
 def raw_params(experiment: Experiment) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,17 +15,24 @@ _FORMAT = 1
 
 
 class Manifest(NamedTuple):
-    """Attributes: digest: of all files together. files: name, relative to the bundle -> digest."""
+    """What a bundle is made of.
+
+    Attributes:
+        digest: of all files together.
+        files: name, relative to the bundle -> digest.
+        written: when, in seconds since 1970.
+    """
 
     digest: str
     files: dict[str, str]
+    written: float
 
 
 def write_manifest(folder: Path) -> str:
     """Write the digests of all files of a bundle; returns the digest of them together."""
-    files = [file for file in folder.rglob("*") if file.is_file()]
+    files = [file for file in folder.rglob("*") if file.is_file() and file != folder / MANIFEST]
     digests = {file.relative_to(folder).as_posix(): digest(file) for file in sorted(files)}
-    content = {"format": _FORMAT, "digest": _together(digests), "files": digests}
+    content = {"format": _FORMAT, "digest": _together(digests), "written": int(time.time()), "files": digests}
     (folder / MANIFEST).write_text(json.dumps(content, indent=2), encoding="utf-8")
     return content["digest"]
 
@@ -40,7 +49,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         form, together, digests = content["format"], content["digest"], dict(content["files"])
-    except (KeyError, TypeError, ValueError, OSError) as error:
+        # An older bundle does not say: the file's time, which a copy may change.
+        written = float(content["written"] if "written" in content else file.stat().st_mtime)
+    except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
         raise UserError(f"bundle {folder}: {MANIFEST} is damaged") from error
     if form != _FORMAT:
         raise UserError(f"bundle {folder} has format {form}, this version reads {_FORMAT}")
@@ -55,7 +66,18 @@ def read_manifest(folder: Path) -> Manifest:
             raise UserError(f"bundle {folder} lacks {name}")
         if digest(folder / name) != expected:
             raise UserError(f"bundle {folder}: {name} is not what was written")
-    return Manifest(together, digests)
+    return Manifest(together, digests, written)
+
+
+def stated_digest(folder: Path) -> str:
+    """Return the digest that a bundle's manifest states, read without a look at the files; empty where none can be
+    read."""
+    try:
+        content = json.loads((folder / MANIFEST).read_bytes())
+        digest = content["digest"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return digest if isinstance(digest, str) and re.fullmatch("[0-9a-f]{32}", digest) else ""
 
 
 def _together(digests: dict[str, str]) -> str:

@@ -11,14 +11,30 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from .request import Inputs
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-_SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
+_SECONDS = (
+    *(0.0002, 0.0005),
+    *(0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.007, 0.008, 0.009, 0.01, 0.012, 0.015, 0.02, 0.03, 0.05),
+    *(0.1, 0.2, 0.5, 1, 2, 5),
+)
+"""Close to each other around 10 ms, which p99 is to keep: a quantile that is read from buckets is as exact as they."""
+NO_PATH, NO_REQUEST = "(none of these)", "(no HTTP request)"
+"""As paths, of answers to any path that does not exist, and to what the HTTP parser refuses."""
 
 
 class Metrics:
@@ -30,7 +46,9 @@ class Metrics:
         seconds = Histogram("serve_stage_seconds", "Of a request", ["stage"], buckets=_SECONDS, registry=registry)
         self._candidates = Counter("serve_candidates", "Candidates scored", registry=registry)
         ids = Counter("serve_ids", "Ids looked up", ["field"], registry=registry)
-        unknown = Counter("serve_unknown_ids", "Of them, out of the vocabulary", ["field"], registry=registry)
+        unknown = Counter(
+            "serve_unknown_ids", "Of them, out of the vocabulary or missing", ["field"], registry=registry
+        )
         # What each request counts; `labels` would look for it, under a lock, each time.
         self._requests, self._seconds = cache(requests.labels), cache(seconds.labels)
         self._ids, self._unknown = cache(ids.labels), cache(unknown.labels)
@@ -38,27 +56,45 @@ class Metrics:
         self.in_flight = Gauge("serve_in_flight", "Requests that are being answered", **live)
         self._model = Gauge("serve_model", "Workers that answer with this model", ["digest", "expid"], **live)
         self._serving: tuple[str, str] | None = None
+        self._written: Gauge | None = None
         self._reloads = Counter("serve_reloads", "Other bundles found", ["result"], registry=registry)
         for result in ("loaded", "refused"):
             self._reloads.labels(result)
+        self._each_reload = Gauge(
+            "serve_reload_seconds",
+            "Of each reload and each refusal of one",
+            ["result", "old", "new", "validation", "trained", "golden", "asked_by"],
+            registry=registry,
+            multiprocess_mode="max",
+        )
         self._dropped = Counter("serve_dropped", "Requests that nobody waited for", ["reason"], registry=registry)
         for reason in ("deadline", "disconnected"):
             self._dropped.labels(reason)
-        self._of_all = registry
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        self._own = self._of_all = registry
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if folder:
             self._of_all = CollectorRegistry()
-            self._of_all.register(_Counted(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])))
+            self._of_all.register(_Counted(Path(folder)))
+        self._of_all.register(_Processes(Path(folder) if folder else None))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time what runs within, where it succeeds."""
         start = time.perf_counter()
         yield
-        self._seconds(name).observe(time.perf_counter() - start)
+        self.took(name, time.perf_counter() - start)
+
+    def took(self, stage: str, seconds: float) -> None:
+        """Count how long a stage took."""
+        self._seconds(stage).observe(seconds)
 
     def answered(self, path: str, status: int) -> None:
-        """Count an answer."""
+        """Count an answer; `path` is one of the server's, or `NO_PATH`."""
         self._requests(path, status).inc()
+
+    def refused_by_http(self, status: int) -> None:
+        """Count an answer to what is no HTTP request, which the application does not hear of."""
+        self._requests(NO_REQUEST, status).inc()
 
     def scored(self, inputs: Inputs) -> None:
         """Count what was in a request."""
@@ -67,16 +103,25 @@ class Metrics:
             self._ids(field).inc(count)
             self._unknown(field).inc(inputs.unknown[field])
 
-    def serves(self, digest: str, expid: str) -> None:
-        """Name the model that answers from now on."""
+    def serves(self, digest: str, expid: str, written: float) -> None:
+        """Name the model that answers from now on; `written` is when its bundle was, in seconds since 1970."""
         if self._serving:
             self._model.labels(*self._serving).set(0)
         self._serving = digest, expid
         self._model.labels(digest, expid).set(1)
+        if not self._written:  # a worker that has no model yet would have 0, the oldest
+            self._written = Gauge(
+                "serve_bundle_written_timestamp_seconds",
+                "When the bundle that answers was written; the oldest one of all workers",
+                registry=self._own,
+                multiprocess_mode="livemin",
+            )
+        self._written.set(written)
 
-    def reloaded(self, result: str) -> None:
-        """Count another bundle that was loaded, or refused."""
+    def reloaded(self, result: str, seconds: float, **of: str) -> None:
+        """Count another bundle that was loaded, or refused; `of` as the labels of `serve_reload_seconds`."""
         self._reloads.labels(result).inc()
+        self._each_reload.labels(result=result, **of).set(seconds)
 
     def dropped(self, reason: str) -> None:
         """Count a request whose turn has not come in time."""
@@ -104,3 +149,31 @@ class _Counted(Collector):
                 if file.stat().st_size:
                     files.append(str(file))
         return MultiProcessCollector.merge(files)
+
+
+class _Processes(Collector):
+    """CPU time, memory, open files and start of each process that counts, by `pid`; nothing where there is no /proc.
+
+    `ProcessCollector` alone tells of the process that is asked only, another one each time.
+
+    Args:
+        folder: in which workers count, each in files with its number; None: this process is alone.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[str, Metric] = {}
+        for pid in self._pids():
+            for one in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():
+                family = families.setdefault(one.name, Metric(one.name, one.documentation, one.type))
+                for sample in one.samples:
+                    family.add_sample(sample.name, {"pid": pid}, sample.value)
+        return families.values()
+
+    def _pids(self) -> list[str]:
+        if not self._folder:
+            return [str(os.getpid())]
+        # The gauges of a dead worker are removed, its counters stay.
+        return sorted({file.stem.rpartition("_")[2] for file in self._folder.glob("gauge_livesum_*.db")})

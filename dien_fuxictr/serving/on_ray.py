@@ -18,6 +18,7 @@ from dien_fuxictr.common.errors import UserError
 
 from .app import App, make_app
 from .bundle import open_bundle
+from .golden import check
 from .packages import needed
 from .port import announce, listen
 from .settings import Settings
@@ -49,7 +50,7 @@ def serve_on_ray(settings: Settings, most: int) -> None:
     with needed(INSTALL):
         from ray import serve
     bundle = settings.bundle
-    open_bundle(bundle)
+    check(open_bundle(bundle))
     settings = replace(settings, bundle=os.path.abspath(bundle))
     with listen(settings.host, settings.port) as free:
         host, port = free.getsockname()[:2]

@@ -1,11 +1,12 @@
-"""The queue before the model: how many are let in, and who is dropped before his turn comes."""
+"""The queue before the model: how many are let in, in which order, and who is refused before their turn comes."""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import NoReturn
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
 from .asgi import Receive
 from .metrics import Metrics
@@ -13,6 +14,11 @@ from .metrics import Metrics
 DEADLINE = "x-envoy-expected-rq-timeout-ms"
 """The header by which Envoy, and Istio with it, tells a server how long it will wait, in milliseconds. That of gRPC,
 `grpc-timeout`, has units and no proxy sets it for HTTP; Triton's is a parameter in the body."""
+T = TypeVar("T")
+Steps = Generator[None, None, bytes]
+"""An answer that is made in steps, between which other requests may have their turn."""
+_TURN = 0.005
+"""Seconds of steps in a row; about what one usual request takes."""
 
 
 class BadDeadline(ValueError):
@@ -24,15 +30,19 @@ class Full(Exception):
 
 
 class Late(Exception):
-    """The deadline has passed before the turn came."""
+    """The answer would come after the deadline."""
 
 
 class Gone(Exception):
     """The client has gone away."""
 
 
-def deadline_of(headers: Mapping[bytes, bytes]) -> float | None:
-    """When nobody will wait any more, in seconds of `time.monotonic`; None: never.
+def deadline_of(headers: Mapping[bytes, bytes], began: float) -> float | None:
+    """Return when nobody will wait any more, in seconds of `time.monotonic`; None: never.
+
+    Args:
+        headers: of the request.
+        began: when its first byte came.
 
     Raises:
         BadDeadline: the header has another value than whole milliseconds, 1 or more.
@@ -44,7 +54,36 @@ def deadline_of(headers: Mapping[bytes, bytes]) -> float | None:
         raise BadDeadline(
             f"header {DEADLINE} must be whole milliseconds, 1 or more, is {value[:20].decode('latin-1')!r}"
         )
-    return time.monotonic() + int(value) / 1000
+    return began + int(value) / 1000
+
+
+class _Turns:
+    """How long a turn takes, measured as TCP measures its round trips (RFC 6298).
+
+    Attributes:
+        mean: seconds, a moving average.
+        expected: seconds that a turn rarely exceeds.
+        began: when the turn that runs has begun; None: none runs.
+    """
+
+    def __init__(self) -> None:
+        self.mean = self._deviation = 0.0
+        self.began: float | None = None
+
+    @property
+    def expected(self) -> float:
+        return self.mean + 2 * self._deviation
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Measure the block."""
+        self.began = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds, self.began = time.monotonic() - self.began, None
+            self._deviation += (abs(seconds - self.mean) - self._deviation) / 4
+            self.mean += (seconds - self.mean) / 8
 
 
 class Queue:
@@ -59,7 +98,18 @@ class Queue:
         self._most, self._metrics = most, metrics
         self._in_flight = 0
         self._to_run = 0
+        self._turns = _Turns()
         self._thread = ThreadPoolExecutor(1)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no place."""
+        return self._in_flight >= self._most
+
+    def running_for(self) -> float:
+        """Return the seconds since the turn that runs has begun; 0: none runs."""
+        began = self._turns.began
+        return 0.0 if began is None else time.monotonic() - began
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -68,7 +118,7 @@ class Queue:
         Raises:
             Full: there is none.
         """
-        if self._in_flight >= self._most:
+        if self.is_full:
             raise Full(f"{self._in_flight} requests are being answered, as many as allowed")
         self._in_flight += 1
         self._metrics.in_flight.inc()
@@ -78,8 +128,10 @@ class Queue:
             self._in_flight -= 1
             self._metrics.in_flight.dec()
 
-    async def run(self, call: Callable[[], bytes], receive: Receive, deadline: float | None) -> bytes:
-        """What `call` returns, when its turn has come; then it is not interrupted any more.
+    async def run(self, call: Callable[[], bytes | Steps], receive: Receive, deadline: float | None) -> bytes:
+        """Return what `call` returns, when its turn has come; a turn is not interrupted.
+
+        Steps that `call` returns run in turns of their own, with those of other requests in between.
 
         Args:
             call: raises what it likes.
@@ -87,15 +139,31 @@ class Queue:
             deadline: as of `deadline_of`.
 
         Raises:
-            Late: the deadline passed before the turn came.
-            Gone: the client went away before the turn came.
+            Late: what is before it in the queue, and its own turn, will not be done by the deadline.
+            Gone: the client went away before a turn came.
         """
-        left = None if deadline is None else deadline - time.monotonic()
-        if left is not None and left <= 0:
-            self._drop(Late)
+        result = await self._turn(call, receive, deadline)
+        if isinstance(result, bytes):
+            return result
+        steps, answer = result, None
+        while answer is None:
+            answer = await self._turn(partial(_some, steps), receive, deadline)
+        return answer
+
+    def close(self) -> None:
+        """Begin no call any more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _turn(self, call: Callable[[], T], receive: Receive, deadline: float | None) -> T:
+        """Return what `call` returns; raises as `run`."""
+        left = None
+        if deadline is not None:
+            left = deadline - time.monotonic() - (self._turns.expected if self._to_run else 0)
+            if left <= self._to_run * self._turns.mean:
+                self._drop(Late)
         has_turn = not self._to_run
         self._to_run += 1
-        job = self._thread.submit(call)
+        job = self._thread.submit(self._measured, call)
         ended = _end_of(job)
         try:
             if not has_turn:
@@ -106,12 +174,12 @@ class Queue:
             self._to_run -= 1
             job.cancel()
 
-    def close(self) -> None:
-        """Begin no call any more."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+    def _measured(self, call: Callable[[], T]) -> T:
+        with self._turns.measured():
+            return call()
 
     async def _wait(
-        self, job: "Future[bytes]", ended: "asyncio.Future[None]", receive: Receive, left: float | None
+        self, job: "Future[Any]", ended: "asyncio.Future[None]", receive: Receive, left: float | None
     ) -> None:
         """For its end, as long as anybody waits for the answer."""
         away = asyncio.create_task(_away(receive))
@@ -124,10 +192,22 @@ class Queue:
 
     def _drop(self, reason: type[Late] | type[Gone]) -> NoReturn:
         self._metrics.dropped("deadline" if reason is Late else "disconnected")
-        raise reason("the deadline has passed before its turn came")
+        raise reason("the answer would come after the deadline")
 
 
-def _end_of(job: "Future[bytes]") -> "asyncio.Future[None]":
+def _some(steps: Steps) -> bytes | None:
+    """Take steps for a while; returns the answer after the last one."""
+    end = time.monotonic() + _TURN
+    try:
+        while True:
+            next(steps)
+            if time.monotonic() >= end:
+                return None
+    except StopIteration as done:
+        return done.value
+
+
+def _end_of(job: "Future[Any]") -> "asyncio.Future[None]":
     """Done when the job is; `asyncio.wrap_future` does more, which each request would pay for."""
     loop = asyncio.get_running_loop()
     ended = loop.create_future()

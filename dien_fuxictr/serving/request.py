@@ -10,6 +10,7 @@ say, may be left out.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from itertools import filterfalse
 from typing import Any
@@ -21,20 +22,15 @@ from dien_fuxictr.dataset.encoding.online import FieldError, OnlineEncoder
 from dien_fuxictr.dataset.encoding.reading import source_of
 
 from .bundle import Bundle
+from .settings import Limits
 
 USER, CANDIDATES = "user", "candidates"
+PADDING = 0
+"""Id of a missing value in a sequence, in every vocabulary."""
 
 
 class TooMany(FieldError):
     """A field with more than the limits admit."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much one request may ask for."""
-
-    candidates: int = 5000
-    behaviours: int = 5000
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class Inputs:
         candidates: column -> (N,).
         count: N.
         ids: column -> how many ids were looked up.
-        unknown: column -> how many of them are out of the vocabulary.
+        unknown: column -> how many of them are out of the vocabulary, or missing.
         are_unknown: column, of those with unknown ids -> which ids are, (1,), (N,) or (T,) bool.
     """
 
@@ -68,7 +64,7 @@ class RequestReader:
 
     def __init__(self, bundle: Bundle, limits: Limits) -> None:
         self.online = OnlineEncoder(bundle.encoder)
-        self._limits, self._catalogue = limits, bundle.catalogue
+        self._limits, self._catalogue, self._columns = limits, bundle.catalogue, bundle.encoder.columns
         field_of = {column["name"]: source_of(column) for column in bundle.encoder.columns}
         self._aligned = [
             {field: [name for name in table if field_of[name] == field] for field in map(field_of.__getitem__, table)}
@@ -78,6 +74,19 @@ class RequestReader:
         self._trim = bundle.params.get("trim_histories", True)
         self._known_fields = self.online.scalars.keys() | self.online.sequences.keys()
         self._admitted = self._known_fields.union(n for n, spec in self._features.items() if spec["type"] == "meta")
+
+    def within(self, limits: Limits) -> "RequestReader":
+        """Return a reader of other limits that shares the look-ups of this one."""
+        other = copy(self)
+        other._limits = limits
+        return other
+
+    def fields(self) -> dict[str, str]:
+        """Return what a request may hold: field -> what its values are."""
+        kinds: dict[str, set[str]] = {name: {"not read"} for name in self._admitted - self._known_fields}
+        for column in self._columns:
+            kinds.setdefault(source_of(column), set()).add(_kind(column))
+        return {name: " and ".join(sorted(kind)) for name, kind in kinds.items()}
 
     def read(self, request: Any) -> Inputs:
         """The model's inputs.
@@ -96,7 +105,7 @@ class RequestReader:
         ids, unknown, are_unknown = {}, {}, {}
         for name, values in (arrays[USER] | arrays[CANDIDATES] | histories).items():
             if name in self.online.oov:
-                is_unknown = values == self.online.oov[name]
+                is_unknown = (values == self.online.oov[name]) | (values == PADDING)
                 ids[name], unknown[name] = len(values), int(np.count_nonzero(is_unknown))
                 if unknown[name]:
                     are_unknown[name] = is_unknown
@@ -206,6 +215,14 @@ class RequestReader:
         start = width - len(ids) if self.online.padding[name] == "pre" else 0
         padded[0, start : start + len(ids)] = ids
         return padded
+
+
+def _kind(column: dict) -> str:
+    if column["type"] == "sequence":
+        return "a sequence"
+    if column["type"] == "embedding":
+        return f"{column['pretrain_dim']} numbers"
+    return {"str": "text", "int": "a whole number", "float": "a number"}[column["dtype"]]
 
 
 @contextmanager

@@ -1,17 +1,22 @@
 """One version of a model as a server has it: the bundle, what reads requests to it, what scores them."""
 
+import logging
+import time
 from typing import Any
 
+import numpy as np
 import orjson
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.online import FieldError
 from dien_fuxictr.dataset.encoding.reading import source_of
 
-from .bundle import EXAMPLES, Bundle, fitting
+from .bundle import EXAMPLES, GOLDEN, Bundle, fitting
 from .examples import made_request
 from .explain import MOST, explain
+from .golden import replay
 from .metrics import Metrics
+from .queueing import Steps
 from .request import CANDIDATES, Limits, RequestReader, TooMany
 from .scorer import scorer_of
 
@@ -35,6 +40,11 @@ class Served:
     Attributes:
         digest: of the bundle.
         expid: the experiment id.
+        written: when the bundle was, in seconds since 1970.
+        golden: the largest difference of a score from a golden one; None where the bundle has no golden requests.
+
+    Raises:
+        UserError: a part of the bundle does not fit, scores are not finite, or are not those of golden requests.
     """
 
     def __init__(self, bundle: Bundle, limits: Limits, metrics: Metrics) -> None:
@@ -43,17 +53,50 @@ class Served:
             self._reader, self._score = RequestReader(bundle, limits), scorer_of(bundle.model)
             for behaviours, candidates in _WARM_UP:
                 sizes = min(behaviours, limits.behaviours), min(candidates, limits.candidates)
-                self._score(self._reader.read(made_request(bundle.encoder, *sizes)))
+                scores = self._score(self._reader.read(made_request(bundle.encoder, *sizes)))
+                if not np.isfinite(scores).all():
+                    raise UserError(f"bundle {bundle.folder}: its model gives scores that are not finite; train anew")
+            self.golden = replay(bundle, self._reader, self._score)
+        if self.golden is None:
+            logging.warning(f"bundle {bundle.folder} has no {GOLDEN}: whether its scores are right is unknown")
         self._example = self._working_example()
         self.digest, self.expid = bundle.digest, bundle.expid
+        self.written = bundle.manifest.written
+
+    def require_fields_of(self, earlier: "Served") -> None:
+        """Check that requests to an earlier version are requests to this one.
+
+        Raises:
+            UserError: a field is missing, new, of another type, or may not be left out any more.
+        """
+        old, new = earlier._reader.fields(), self._reader.fields()
+        optional, still = earlier._bundle.catalogue.fields.keys(), self._bundle.catalogue.fields.keys()
+        differences = [
+            f"{name} is {new.get(name, 'not there')}, was {old.get(name, 'not there')}"
+            for name in sorted(old.keys() | new.keys())
+            if old.get(name) != new.get(name)
+        ]
+        differences += [f"{name} may not be left out any more" for name in sorted(optional & new.keys() - still)]
+        if differences:
+            more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+            raise UserError(
+                f"bundle {self._bundle.folder}: its requests have other fields: {'; '.join(differences[:3])}{more}; "
+                "clients would get 422; --allow-new-fields accepts it"
+            )
 
     def answer_one(self, body: bytes, unknown: bool = True) -> bytes:
         """The scores of one user's candidates; as `answer_batch`."""
-        scores, of_each = self._scores([self._json(body)], [""], unknown)
-        return self._with_digest(scores[0], **{key: value for key, (value,) in of_each.items()})
+        request = self._json(body)
+        with self._metrics.stage("encode"):
+            inputs = self._reader.read(request)
+            more = {"unknown": self._reader.unknown_fields(request, inputs)} if unknown else {}
+        with self._metrics.stage("model"):
+            scores = self._score(inputs)
+        self._metrics.scored(inputs)
+        return self._with_digest(scores, **more)
 
-    def answer_batch(self, body: bytes, unknown: bool = True) -> bytes:
-        """The scores of several users, each with candidates of his own.
+    def answer_batch(self, body: bytes, unknown: bool = True) -> Steps:
+        """Return the scores of several users, each with their own candidates, after a step for each of them.
 
         Args:
             body: JSON.
@@ -66,9 +109,35 @@ class Served:
         batch = self._json(body)
         if not isinstance(batch, dict) or batch.keys() != {BATCH} or not isinstance(batch[BATCH], list):
             raise FieldError("batch", f"must be an object with {BATCH}, a list of requests, and nothing else")
-        names = [f"{BATCH}[{i}]." for i in range(len(batch[BATCH]))]
-        scores, of_each = self._scores(batch[BATCH], names, unknown)
-        return self._with_digest(scores, **of_each)
+        requests = batch[BATCH]
+        if len(requests) > self._limits.users:
+            raise TooMany(BATCH, f"has {len(requests)} users; at most {self._limits.users}")
+        seconds = dict.fromkeys(("encode", "model"), 0.0)
+        inputs, total, of_each = [], 0, []
+        for number, request in enumerate(requests):
+            start = time.perf_counter()
+            try:
+                inputs.append(self._reader.read(request))
+            except FieldError as error:
+                raise FieldError(f"{BATCH}[{number}].{error.field}", error.problem) from error
+            total += inputs[-1].count
+            if total > self._limits.candidates:
+                raise FieldError(BATCH, f"have {total} candidates or more; at most {self._limits.candidates}")
+            if unknown:
+                of_each.append(self._reader.unknown_fields(request, inputs[-1]))
+            seconds["encode"] += time.perf_counter() - start
+            yield
+        scores = []
+        for each in inputs:
+            start = time.perf_counter()
+            scores.append(self._score(each))
+            seconds["model"] += time.perf_counter() - start
+            yield
+        for stage, took in seconds.items():
+            self._metrics.took(stage, took)
+        for each in inputs:
+            self._metrics.scored(each)
+        return self._with_digest(scores, **({"unknown": of_each} if unknown else {}))
 
     def answer_explained(self, body: bytes, unknown: bool = True) -> bytes:
         """The scores of one user's candidates and what they come from; as `answer_batch`."""
@@ -109,6 +178,7 @@ class Served:
                 "model": bundle.digest,
                 "expid": bundle.expid,
                 "metrics": bundle.metrics,
+                "trained": bundle.trained or None,
                 "versions": bundle.versions,
                 "features": features,
                 "limits": vars(self._limits),
@@ -133,26 +203,6 @@ class Served:
                 raise UserError(f"model {self._bundle.digest}: request {number} of its {EXAMPLES}: {error}") from error
         made = made_request(self._bundle.encoder, min(3, self._limits.behaviours), min(2, self._limits.candidates))
         return next(iter(working), made)
-
-    def _scores(self, requests: list[Any], names: list[str], unknown: bool) -> tuple[list[Any], dict[str, list[Any]]]:
-        """Scores of each request, and what else is said of each."""
-        inputs, total, more = [], 0, {}
-        with self._metrics.stage("encode"):
-            for request, name in zip(requests, names, strict=True):
-                try:
-                    inputs.append(self._reader.read(request))
-                except FieldError as error:
-                    raise FieldError(f"{name}{error.field}", error.problem) from error
-                total += inputs[-1].count
-                if total > self._limits.candidates:
-                    raise FieldError(BATCH, f"have {total} candidates or more; at most {self._limits.candidates}")
-            if unknown:
-                more = {"unknown": list(map(self._reader.unknown_fields, requests, inputs))}
-        with self._metrics.stage("model"):
-            scores = [self._score(each) for each in inputs]
-        for each in inputs:
-            self._metrics.scored(each)
-        return scores, more
 
     def _json(self, body: bytes) -> Any:
         try:

@@ -5,6 +5,15 @@ from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
+class Limits:
+    """How much one request may ask for."""
+
+    candidates: int = 5000
+    behaviours: int = 5000
+    users: int = 1000
+
+
+@dataclass(frozen=True)
 class Settings:
     """As the options of `run_serve.py`.
 
@@ -13,6 +22,9 @@ class Settings:
         gpu: index of the GPU, -1 for the CPU.
         port: one that is free to be listened on.
         workers: processes.
+        log_format: one of `log.FORMATS`.
+        allow_new_fields: take up a bundle whose requests have other fields than those of the one that is served.
+        accepted: a link to the bundle that workers have accepted, where a supervisor keeps it.
     """
 
     bundle: str
@@ -20,10 +32,19 @@ class Settings:
     host: str
     port: int
     workers: int
-    max_body: int
-    max_in_flight: int
-    max_candidates: int
-    max_behaviours: int
+    max_body: int = 4 << 20
+    max_in_flight: int = 64
+    max_candidates: int = Limits.candidates
+    max_behaviours: int = Limits.behaviours
+    max_users: int = Limits.users
+    max_connections: int = 500
+    header_timeout: float = 10
+    body_timeout: float = 10
+    idle_timeout: float = 75
+    worker_timeout: float = 30
+    log_format: str = "text"
+    allow_new_fields: bool = False
+    accepted: str = ""
 
     def to_json(self) -> str:
         """What `from_json` reads."""

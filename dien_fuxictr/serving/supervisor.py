@@ -1,11 +1,13 @@
 """Several workers on one port: starts them, starts them again when they die, ends them.
 
 It loads no model, nor torch, and does not hear of a request. uvicorn has a supervisor too, but it puts all workers on
-one socket (see `port.py`), restarts them all at SIGHUP, starts one that dies at once again without end, kills one whose
+one socket, from which the first to wake takes all that waits (of 64 connections under load, four workers got 59, 4, 1
+and 0), restarts them all at SIGHUP, starts one that dies at once again without end, kills one whose
 imports take longer than its health check, and leaves them behind when it is killed itself.
 """
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
@@ -13,22 +15,31 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from dien_fuxictr.common.errors import UserError, exit_code, fail
+from dien_fuxictr.common.errors import UserError, exit_code
 
-from .port import BACKLOG, announce, bind_beside, reserve
+from .kept import Kept
+from .log import configure, tell
+from .port import announce, listen
 from .settings import Settings
-from .worker import GRACE, LOADED, WORKER
+from .worker import ALIVE, ASK, CLOSE, CONNECTION, GO_ON, GRACE, LOADED, LOOK, TOOK, UP, WORKER
 
 _TOP = Path(__file__).parents[2]
 _FIRST_PAUSE, _LONGEST_PAUSE = 1, 32
 """Seconds from a worker's death to the next one's start; doubled where that one dies within `_LASTING` seconds."""
 _LASTING = 60
+_BEAT = 0.25
+"""Seconds from one question to a worker whether it is alive to the next."""
+_SILENT = 1.0
+"""Seconds without an answer after which a worker is given no connection until it answers."""
+_EVEN_EVERY = 20
+"""Beats between two looks whether one worker has more connections than another."""
 
 
 def become_supervisor(settings: Settings) -> None:
@@ -43,40 +54,73 @@ class _Worker:
     """A process, and the supervisor's end of the socket between them.
 
     Attributes:
+        is_up: it takes connections.
         has_loaded: it serves, or waits for the others.
         problem: why it cannot load, in its own words.
+        connections: how many it has, as far as is known.
     """
 
-    def __init__(
-        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, tie: asyncio.StreamWriter
-    ) -> None:
-        self.process, self._reader, self._tie = process, reader, tie
-        self.has_loaded, self.problem = False, ""
+    def __init__(self, process: asyncio.subprocess.Process, tie: socket.socket, took: Callable[[str], object]) -> None:
+        self.process, self._tie, self._took = process, tie, took
+        self.is_up = self.has_loaded = False
+        self.problem = ""
+        self._settled = asyncio.Event()
+        self._asked: float | None = None
+        self._given = self._taken = self._open = 0
+        self._turn = 0.0
+        asyncio.get_running_loop().add_reader(tie, self._hear)
 
     @classmethod
-    async def start(cls, settings: Settings, metrics: str, listener: socket.socket | None) -> "_Worker":
-        """Start it with a socket that listens already or, None, its own when it has loaded."""
-        given = [listener.fileno()] if listener else []
-        ours, its = socket.socketpair()
+    async def start(cls, settings: Settings, metrics: str, took: Callable[[str], object]) -> "_Worker":
+        """Start it; `took` is told the digest of each bundle that it answers with."""
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
         with its:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", WORKER, settings.to_json(), *map(str, given)),
+                *(sys.executable, "-m", WORKER, settings.to_json()),
                 stdin=its.fileno(),
-                pass_fds=given,
                 env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": metrics},
                 start_new_session=True,  # Ctrl-C reaches it from here alone
             )
-        return cls(process, *await asyncio.open_connection(sock=ours))
+        return cls(process, ours, took)
 
     async def load(self) -> None:
         """Wait until it has loaded, has said why it cannot, or has died."""
-        line = (await self._reader.readline()).decode().rstrip("\n")
-        self.has_loaded = line == LOADED
-        self.problem = "" if self.has_loaded else line
+        await self._settled.wait()
 
-    def nudge(self) -> None:
-        """Let it go on with the others or, later, look for another bundle."""
-        self._tie.write(b".")
+    @property
+    def connections(self) -> int:
+        return self._open + self._given - self._taken
+
+    def silent_for(self) -> float:
+        """Return the seconds for which it has not answered."""
+        return 0.0 if self._asked is None else time.monotonic() - self._asked
+
+    def hangs_for(self) -> float:
+        """Return the seconds for which it has not answered, or its model has not come to an end."""
+        return max(self.silent_for(), self._turn) if self.has_loaded else 0.0
+
+    def ask(self) -> None:
+        """Ask whether it is alive, unless it has been asked."""
+        if self.is_up and self._asked is None and self.tell(ASK):
+            self._asked = time.monotonic()
+
+    def give(self, connection: socket.socket) -> bool:
+        """Give it a connection; returns False where it hears nothing."""
+        try:
+            socket.send_fds(self._tie, [CONNECTION], [connection.fileno()])
+        except OSError:
+            return False
+        self._given += 1
+        return True
+
+    def tell(self, what: bytes) -> bool:
+        """Say something to it; returns False where it hears nothing."""
+        try:
+            self._tie.send(what)
+        except OSError:
+            return False
+        return True
 
     def end(self, number: int) -> None:
         """Send it a signal; one that has not loaded has nothing to lose."""
@@ -86,10 +130,36 @@ class _Worker:
     async def ended(self) -> str:
         """Wait for its end; says how it has ended."""
         code = await self.process.wait()
-        self.has_loaded = False
+        self.is_up = self.has_loaded = False
+        self._deafen()
         self._tie.close()
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
         return f"worker process {self.process.pid} has ended with {how}"
+
+    def _hear(self) -> None:
+        try:
+            said = self._tie.recv(1 << 16).decode()
+        except BlockingIOError:
+            return
+        except OSError:
+            said = ""
+        if said == UP:
+            self.is_up = True
+        elif said == LOADED:
+            self.has_loaded = True
+            self._settled.set()
+        elif said.startswith(ALIVE):
+            taken, connections, turn = said.split()[1:]
+            self._taken, self._open, self._turn, self._asked = int(taken), int(connections), float(turn), None
+        elif said.startswith(TOOK):
+            self._took(said.split()[1])
+        else:  # what it cannot do or, said with nothing, that it has ended
+            self.problem = said
+            self._deafen()
+
+    def _deafen(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._tie)
+        self._settled.set()
 
 
 class WorkerDied(RuntimeError):
@@ -97,18 +167,21 @@ class WorkerDied(RuntimeError):
 
 
 class Supervisor:
-    """Keeps workers running.
+    """Keeps workers running, and gives each connection to the one that has fewest.
 
     Args:
         settings: of each.
         metrics: the folder in which they count.
-        listeners: of the first ones, which say that they are alive while they load; closed when they have them.
+        listener: where connections come.
     """
 
-    def __init__(self, settings: Settings, metrics: str, listeners: list[socket.socket]) -> None:
-        self._settings, self._metrics, self._listeners = settings, metrics, listeners
+    def __init__(self, settings: Settings, metrics: str, listener: socket.socket) -> None:
+        self._metrics, self._listener = metrics, listener
+        listener.setblocking(False)
         self._workers: dict[int, _Worker] = {}
-        self._have_loaded = False
+        self._kept = Kept(Path(metrics))
+        self._settings = replace(settings, accepted=str(self._kept.link))
+        self._have_loaded = self._accepts = False
         self._ending = asyncio.Event()
         self._failure: Exception | None = None
 
@@ -122,26 +195,28 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, number)
-        loop.add_signal_handler(signal.SIGHUP, self._nudge)
-        keepers = [asyncio.create_task(self._keep(*each)) for each in enumerate(self._listeners)]
+        loop.add_signal_handler(signal.SIGHUP, self._tell_all, LOOK)
+        keepers = [asyncio.create_task(self._keep(place)) for place in range(self._settings.workers)]
+        beating = asyncio.create_task(self._beat())
         await self._ending.wait()
+        beating.cancel()
+        self._accept_while(False)
+        self._listener.close()
         await asyncio.wait(keepers, timeout=GRACE + 5)
         self._end(signal.SIGKILL)
         await asyncio.gather(*keepers)
         if self._failure:
             raise self._failure
 
-    async def _keep(self, place: int, listener: socket.socket | None) -> None:
+    async def _keep(self, place: int) -> None:
         pause = _FIRST_PAUSE
         while not self._ending.is_set():
             start = time.monotonic()
-            worker = self._workers[place] = await _Worker.start(self._settings, self._metrics, listener)
-            if listener:
-                listener.close()
+            worker = self._workers[place] = await _Worker.start(self._settings, self._metrics, self._keep_bundle)
             if self._ending.is_set():
                 worker.end(signal.SIGKILL)
             await worker.load()
-            self._nudge()
+            self._tell_all(GO_ON)
             end = await worker.ended()
             mark_process_dead(worker.process.pid, self._metrics)
             if self._ending.is_set():
@@ -156,14 +231,65 @@ class Supervisor:
             logging.warning(f"{end}{f': {worker.problem}' if worker.problem else ''}; another one starts in {pause} s")
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), pause)
-            pause, listener = min(2 * pause, _LONGEST_PAUSE), None
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _nudge(self) -> None:
-        """Those that have loaded go on, once all first ones have; those that serve look for another bundle."""
+    async def _beat(self) -> None:
+        """Ask the workers whether they are alive, without end; one that is silent for too long is killed."""
+        for beat in itertools.count():
+            for worker in self._workers.values():
+                worker.ask()
+                if (seconds := worker.hangs_for()) > self._settings.worker_timeout:
+                    logging.warning(f"worker process {worker.process.pid} has not answered for {seconds:.0f} s: killed")
+                    worker.end(signal.SIGKILL)
+            if beat % _EVEN_EVERY == 0:
+                self._even_out()
+            self._accept_while(bool(self._takers()))
+            await asyncio.sleep(_BEAT)
+
+    def _takers(self) -> list[_Worker]:
+        """The workers that take a connection, that with the fewest first; those that have loaded, if any has."""
+        answering = [worker for worker in self._workers.values() if worker.is_up and worker.silent_for() < _SILENT]
+        loaded = [worker for worker in answering if worker.has_loaded]
+        return sorted(loaded or answering, key=lambda worker: worker.connections)
+
+    def _accept_while(self, somebody_takes: bool) -> None:
+        """Accept connections, or let them wait in the kernel."""
+        loop = asyncio.get_running_loop()
+        if somebody_takes and not self._accepts:
+            loop.add_reader(self._listener, self._accept)
+        elif self._accepts and not somebody_takes:
+            loop.remove_reader(self._listener)
+        self._accepts = somebody_takes
+
+    def _accept(self) -> None:
+        takers = self._takers()
+        if not takers:
+            self._accept_while(False)
+            return
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:  # it has gone already, or too many files are open
+            return
+        with connection:
+            any(worker.give(connection) for worker in takers)
+
+    def _even_out(self) -> None:
+        """Have a worker that has more connections than its share close some after their next answer."""
+        takers = self._takers()
+        share = sum(worker.connections for worker in takers) / max(len(takers), 1)
+        for worker in takers:
+            for _ in range(int(worker.connections - 1.1 * share)):
+                worker.tell(CLOSE)
+
+    def _keep_bundle(self, digest: str) -> None:
+        self._kept.keep(Path(self._settings.bundle), digest)
+
+    def _tell_all(self, what: bytes) -> None:
+        """Tell all that have loaded, once all first ones have."""
         loaded = [worker for worker in self._workers.values() if worker.has_loaded]
-        self._have_loaded |= len(loaded) == len(self._listeners)
+        self._have_loaded |= len(loaded) == self._settings.workers
         for worker in loaded if self._have_loaded else ():
-            worker.nudge()
+            worker.tell(what)
 
     def _end(self, number: int) -> None:
         self._ending.set()
@@ -174,18 +300,15 @@ class Supervisor:
 def main(arguments: list[str]) -> int:
     """Serve until a signal comes; `arguments` are the settings."""
     settings = Settings.from_json(arguments[0])
-    with reserve(settings.host, settings.port) as reserved, tempfile.TemporaryDirectory(prefix="run_serve-") as metrics:
-        settings = replace(settings, port=reserved.getsockname()[1])
-        listeners = [bind_beside(settings.host, settings.port) for _ in range(settings.workers)]
-        for listener in listeners:
-            listener.listen(BACKLOG)
-        announce(settings.bundle, *reserved.getsockname()[:2])
+    configure(settings.log_format)
+    with listen(settings.host, settings.port) as listener, tempfile.TemporaryDirectory(prefix="run_serve-") as metrics:
+        announce(settings.bundle, *listener.getsockname()[:2])
         try:
-            asyncio.run(Supervisor(settings, metrics, listeners).run())
+            asyncio.run(Supervisor(settings, metrics, listener).run())
         except WorkerDied as error:
-            return fail(str(error), 1)
+            return tell(str(error), 1)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(sys.argv[1:]), "interrupted; nothing was served"))
+    sys.exit(exit_code(lambda: main(sys.argv[1:]), "interrupted; nothing was served", tell=tell))

@@ -6,13 +6,13 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from dien_fuxictr.common.crash import summary
-from dien_fuxictr.common.errors import UserError
-
+from .attempt import Attempt
 from .background import background_thread, short_turns
+from .bundle import Bundle
 from .metrics import Metrics
 from .served import Served
 
@@ -33,29 +33,68 @@ def mark_of(folder: Path) -> object:
     return target, tuple(sorted((name, state.st_ino, state.st_size, state.st_mtime_ns) for name, state in states))
 
 
+@dataclass(frozen=True)
+class Accepted:
+    """What the workers of one server have accepted last, as their supervisor keeps it; nothing without a supervisor.
+
+    Attributes:
+        digest: of the bundle; empty where there is none.
+        load: reads it.
+        took: told the digest of what a worker answers with from now on.
+    """
+
+    digest: Callable[[], str]
+    load: Callable[[], Bundle]
+    took: Callable[[str], None]
+
+
 class Versions:
     """What is in a bundle's folder, now and later.
 
     Args:
-        load: reads the folder; what it returns has warmed up.
+        load: reads the folder.
+        serve: makes what answers of a bundle; it has warmed up then.
         mark: of the folder; it is read again where this differs.
+        stated: the digest that the folder's bundle states, read or not; empty where it states none.
         metrics: told which model answers, and of each reload.
+        accepted: by all workers.
+        allow_new_fields: take up a bundle whose requests have other fields, too.
 
     Attributes:
         current: what answers; None until the first is loaded. What is replaced is free when its last request is
             answered.
     """
 
-    def __init__(self, load: Callable[[], Served], mark: Callable[[], object], metrics: Metrics) -> None:
-        self._load, self._mark, self._metrics = load, mark, metrics
+    def __init__(
+        self,
+        load: Callable[[], Bundle],
+        serve: Callable[[Bundle], Served],
+        mark: Callable[[], object],
+        stated: Callable[[], str],
+        metrics: Metrics,
+        accepted: Accepted | None = None,
+        allow_new_fields: bool = False,
+    ) -> None:
+        self._load, self._serve, self._mark, self._stated, self._metrics = load, serve, mark, stated, metrics
+        self._accepted, self._allow_new_fields = accepted, allow_new_fields
         self._read: object = None
+        self._seen = ""
         self._asked = asyncio.Event()
         self._thread = background_thread()
         self.current: Served | None = None
 
     async def first(self, others: Callable[[], Awaitable[None]]) -> None:
-        """Load what is there, and answer with it when `others` have loaded too; raises what loading raises."""
-        served = await self._beside()
+        """Load what is there or, where workers have accepted something else, that; answer with it when `others` have
+        loaded too. Raises what loading raises."""
+        attempt = Attempt("", "start", self._metrics)
+        served = None
+        if await self._has_been_accepted() and self._seen != await self._in_thread(self._stated):
+            try:
+                served = await self._kept(attempt)
+                logging.warning(f"started with model {served.digest}, which is accepted: the folder holds another one")
+            except Exception as error:
+                logging.warning(f"started with what the folder holds: the accepted model is not to be had: {error}")
+        served = served or await self._there(attempt)
         gc.freeze()  # what has come up to now stays: a collection that went through it would hold requests up for .2 s
         await others()
         self._take(served)
@@ -65,16 +104,13 @@ class Versions:
         while True:
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), _EVERY)
+            asked_by = "SIGHUP" if self._asked.is_set() else "folder"
             self._asked.clear()
-            if await self._in_thread(self._mark) == self._read:
-                continue
-            try:
-                self._take(await self._beside())
-                self._metrics.reloaded("loaded")
-            except Exception as error:
-                reason = error if isinstance(error, UserError) else summary(error)
-                logging.warning(f"not reloaded, the earlier model goes on: {reason}")
-                self._metrics.reloaded("refused")
+            is_newly_accepted = await self._has_been_accepted()
+            if await self._in_thread(self._mark) != self._read:
+                await self._reload(self._there, asked_by)
+            elif is_newly_accepted and self._seen != self._digest:  # this worker could not load it, another one could
+                await self._reload(self._kept, "another worker")
 
     def look(self) -> None:
         """Look at once."""
@@ -85,19 +121,35 @@ class Versions:
         gc.unfreeze()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _take(self, served: Served) -> None:
-        if self.current:
-            logging.warning(f"reloaded: {served.expid}, model {served.digest}, replaces model {self.current.digest}")
-        self.current = served
-        self._metrics.serves(served.digest, served.expid)
+    @property
+    def _digest(self) -> str:
+        return self.current.digest if self.current else ""
 
-    async def _beside(self) -> Served:
-        """Loaded in a thread, once more where the folder has changed meanwhile: it may be a mixture, or half of one."""
+    async def _has_been_accepted(self) -> bool:
+        """Whether workers have accepted something since the last call."""
+        before, self._seen = self._seen, await self._in_thread(self._accepted.digest) if self._accepted else ""
+        return self._seen not in ("", before)
+
+    async def _reload(self, load: Callable[[Attempt], Awaitable[Served]], asked_by: str) -> None:
+        attempt = Attempt(self._digest, asked_by, self._metrics)
+        try:
+            self._take(await load(attempt))
+            attempt.loaded(self._digest)
+        except Exception as error:
+            attempt.refused(error, await self._in_thread(self._stated))
+
+    def _take(self, served: Served) -> None:
+        self.current = served
+        self._metrics.serves(served.digest, served.expid, served.written)
+        if self._accepted:
+            self._accepted.took(served.digest)
+
+    async def _there(self, attempt: Attempt) -> Served:
+        """Load what is there; once more where the folder has changed meanwhile: it may be a mixture, or half of one."""
         while True:
             self._read = await self._in_thread(self._mark)
             try:
-                with short_turns():
-                    served = await self._in_thread(self._load)
+                served = await self._beside(self._load, attempt)
             except Exception:
                 if await self._in_thread(self._mark) == self._read:
                     raise
@@ -106,6 +158,24 @@ class Versions:
                     return served
                 del served
             await asyncio.sleep(_EVERY)
+
+    async def _kept(self, attempt: Attempt) -> Served:
+        assert self._accepted
+        return await self._beside(self._accepted.load, attempt)
+
+    async def _beside(self, load: Callable[[], Bundle], attempt: Attempt) -> Served:
+        """Load in a thread, and check."""
+
+        def serve() -> Served:
+            attempt.bundle = load()
+            served = self._serve(attempt.bundle)
+            attempt.golden = served.golden
+            if self.current and not self._allow_new_fields:
+                served.require_fields_of(self.current)
+            return served
+
+        with short_turns():
+            return await self._in_thread(serve)
 
     def _in_thread(self, call: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._thread, call)

@@ -6,17 +6,23 @@ import shutil
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 
 from dien_fuxictr.common.errors import UserError, exit_code
 
-from .port import announce, bind_beside, listen
+from .log import configure, tell
+from .port import announce, listen
 from .settings import Settings
 
 WORKER = "dien_fuxictr.serving.worker"
-LOADED = "loaded"
+UP, LOADED, ALIVE, TOOK = "up", "loaded", "alive", "took"
+"""What a worker says: that it takes connections, that it has loaded, ALIVE with three numbers (connections taken so
+far, those open, seconds since the turn of the model that runs has begun), TOOK with the digest of the bundle that
+answers."""
+GO_ON, LOOK, ASK, CONNECTION, CLOSE = b"g", b"l", b"a", b"c", b"x"
+"""What it is told: that all have loaded; to look for another bundle; to say ALIVE; a connection, which comes with it;
+to close one after its next answer."""
 GRACE = 30
 """Seconds that requests in flight have when a server is to end."""
 
@@ -29,15 +35,13 @@ def serve_alone(settings: Settings) -> None:
     """
     listener = listen(settings.host, settings.port)
     announce(settings.bundle, *listener.getsockname()[:2])
-    _serve(settings, listener)
+    _serve(settings, [listener])
 
 
 class Tie:
     """The worker's end of the socket between it and its supervisor.
 
-    It says that it has loaded, or why it cannot; then each byte that comes asks to look for another bundle, but the
-    first one, which says that the others have loaded too. The end of it is the end of the supervisor, however it has
-    come.
+    The end of it is the end of the supervisor, however it has come.
 
     Args:
         number: of the socket.
@@ -48,80 +52,112 @@ class Tie:
 
     def __init__(self, number: int) -> None:
         self._socket = socket.socket(fileno=number)
-        self._go_on = threading.Event()
+        self._socket.setblocking(False)
+        self._all_loaded = asyncio.Event()
         self.is_cut = False
 
     async def others(self) -> None:
         """Say that this one has loaded, and wait until all have."""
         self.say(LOADED)
-        while not self._go_on.is_set():
-            await asyncio.sleep(0.02)
+        await self._all_loaded.wait()
+
+    def took(self, digest: str) -> None:
+        """Say which bundle this one answers with."""
+        self.say(f"{TOOK} {digest}")
 
     def say(self, line: str) -> None:
         """To the supervisor, if it is there."""
         with suppress(OSError):
-            self._socket.sendall(f"{line}\n".encode())
+            self._socket.send(line.encode())
 
-    def follow(self, look: Callable[[], None], end: Callable[[], None]) -> None:
-        """Do what the supervisor asks for, in a thread of its own."""
+    def follow(
+        self,
+        connect: Callable[[socket.socket], object],
+        look: Callable[[], object],
+        state: Callable[[], str],
+        close_one: Callable[[], object],
+        end: Callable[[], object],
+    ) -> None:
+        """Do what the supervisor asks for, in the loop that runs.
 
-        def follow() -> None:
-            with suppress(OSError):
-                while self._socket.recv(1):
-                    if self._go_on.is_set():
-                        look()
-                    self._go_on.set()
-            self.is_cut = True
-            end()
+        Args:
+            connect: takes a connection.
+            look: looks for another bundle.
+            state: what ALIVE is said with.
+            close_one: closes a connection after its next answer.
+            end: called when the supervisor has ended.
+        """
 
-        threading.Thread(target=follow, daemon=True).start()
+        def act() -> None:
+            try:
+                message, handles, *_ = socket.recv_fds(self._socket, 1, 1)
+            except BlockingIOError:
+                return
+            except OSError:
+                message, handles = b"", []
+            if message == CONNECTION:
+                for handle in handles:  # none where this process may open no more
+                    connect(socket.socket(fileno=handle))
+            elif message == ASK:
+                self.say(f"{ALIVE} {state()}")
+            elif message == CLOSE:
+                close_one()
+            elif message == GO_ON:
+                self._all_loaded.set()
+            elif message == LOOK:
+                look()
+            else:
+                loop.remove_reader(self._socket)
+                self.is_cut = True
+                end()
+
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._socket, act)
+        self.say(UP)
 
 
-def _serve(settings: Settings, listener: socket.socket, tie: Tie | None = None, accepts_at_once: bool = True) -> None:
+def _serve(settings: Settings, listeners: list[socket.socket], tie: Tie | None = None) -> None:
     import torch
-    import uvicorn
 
     from .app import make_app
+    from .connection import Clients, Server
 
     torch.set_num_threads(1)
-    server: uvicorn.Server
 
     def end() -> None:
         server.should_exit = True
 
-    others = {"others": tie.others} if tie else {}
-    app = make_app(settings, failed=end, accepts_at_once=accepts_at_once, **others)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,  # pyright: ignore[reportArgumentType]
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            ws="none",
-            timeout_graceful_shutdown=GRACE,
-        )
+    others = {"others": tie.others, "took": tie.took} if tie else {}
+    app = make_app(settings, failed=end, **others)
+    clients = Clients(
+        settings.header_timeout,
+        settings.body_timeout,
+        settings.idle_timeout,
+        settings.max_body,
+        settings.max_connections,
+        refused=app.metrics.refused_by_http,
+        is_full=lambda: app.queue.is_full,
     )
+    server = Server(app, clients, GRACE)
     signal.signal(signal.SIGHUP, lambda *_: app.look())
     if tie:
-        tie.follow(app.look, end)
+
+        def state() -> str:
+            return f"{server.taken} {len(server.server_state.connections)} {app.queue.running_for():.3f}"
+
+        server.started_up = lambda: tie.follow(server.connect, app.look, state, clients.end_one, end)
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal again when it has answered what was in flight
-        server.run([listener])
+        server.run(listeners)
     if app.failure:
         raise app.failure
 
 
 def main(arguments: list[str], tie: Tie) -> int:
-    """Serve as a worker.
-
-    Args:
-        arguments: settings, and the number of a socket that listens already, if it is not to be its own.
-        tie: to the supervisor.
-    """
+    """Serve as a worker; `arguments` are the settings, `tie` leads to the supervisor."""
     settings = Settings.from_json(arguments[0])
-    given = [socket.socket(fileno=int(number)) for number in arguments[1:]]
-    (listener,) = given or [bind_beside(settings.host, settings.port)]
+    configure(settings.log_format)
     try:
-        _serve(settings, listener, tie, accepts_at_once=bool(given))
+        _serve(settings, [], tie)
     except UserError as error:
         tie.say(" ".join(str(error).split()))
         return 2
@@ -132,4 +168,6 @@ def main(arguments: list[str], tie: Tie) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(sys.argv[1:], Tie(sys.stdin.fileno())), "interrupted; nothing was served"))
+    sys.exit(
+        exit_code(lambda: main(sys.argv[1:], Tie(sys.stdin.fileno())), "interrupted; nothing was served", tell=tell)
+    )

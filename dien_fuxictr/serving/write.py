@@ -8,8 +8,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from fuxictr.pytorch.models import BaseModel
-
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import digest
 from dien_fuxictr.dataset.encoding.encoder import Encoder
@@ -31,13 +29,16 @@ from .bundle import (
     EXAMPLES,
     FEATURE_MAP,
     FEATURE_VOCAB,
+    GOLDEN,
     NO_KEYS,
     TITLES,
     WEIGHTS,
     distinct_weights,
+    read_bundle,
 )
 from .catalogue import catalogue_of
 from .examples import raw_params, titles_in
+from .golden import golden_requests, is_nearly
 from .hold import unless_held
 from .manifest import MANIFEST, read_manifest, write_manifest
 from .packages import needed
@@ -57,7 +58,8 @@ def write_bundle(experiment: Experiment, folder: Path, examples: list[dict[str, 
 
     Raises:
         UserError: no checkpoint; a model of a FuxiCTR checkout, whose code a bundle does not hold; a data set without
-            a fitted encoder; `folder` cannot be written, is something else, or running servers hold it.
+            a fitted encoder; a model whose scores are not finite, or examples that are no requests to it; `folder`
+            cannot be written, is something else, or running servers hold it.
     """
     if experiment.params.get("zoo"):
         raise UserError(
@@ -76,6 +78,7 @@ def write_bundle(experiment: Experiment, folder: Path, examples: list[dict[str, 
             new, old = Path(parent, "new"), Path(parent, "old")
             new.mkdir()
             _write(experiment, new, examples)
+            _write_golden(new, examples, folder)
             digest = write_manifest(new)
             with unless_held(folder) as is_free:
                 earlier = _digest_of(folder)
@@ -140,7 +143,7 @@ def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]])
     samples = DatasetEntry(raw_params(experiment)).samples_dir
     about = {
         "expid": experiment.expid,
-        "metrics": _metrics(experiment, model),
+        **_of_training(experiment),
         "versions": versions(PACKAGES),
         "leaking_columns": leaking_columns(samples),
     }
@@ -160,13 +163,31 @@ def _copy_features(data_dir: Path, folder: Path) -> None:
         shutil.copyfile(data_dir / name, folder / name)
 
 
-def _metrics(experiment: Experiment, model: BaseModel) -> dict[str, float]:
-    """Of the validation that chose the checkpoint, where the mark of the run that wrote it tells."""
+def _write_golden(new: Path, examples: list[dict[str, Any]], earlier: Path) -> None:
+    """Score golden requests by the bundle itself, as a server opens it.
+
+    Where the bundle to be replaced has the same requests with nearly the same scores, these stay: another machine
+    rounds differently, and the same model would have another digest.
+    """
+    write_manifest(new)
+    golden = golden_requests(read_bundle(new, read_manifest(new)), examples)
+    try:
+        there = json.loads((earlier / GOLDEN).read_bytes())
+        golden = there if is_nearly(there, golden) else golden
+    except (OSError, ValueError, LookupError, TypeError):
+        pass  # there is none, or a damaged one
+    _write_json(new / GOLDEN, golden)
+
+
+def _of_training(experiment: Experiment) -> dict[str, Any]:
+    """The validation that chose the checkpoint, and when it was written, where the mark of the run that wrote it
+    tells."""
     state, monitor = experiment.folder / f"{experiment.expid}.resume", experiment.params.get("monitor", "AUC")
     progress = checkpoint.load(state).get("progress", {}) if state.is_file() else {}
-    if not isinstance(monitor, str) or progress.get("weights") != digest(experiment.checkpoint):
-        return {}
-    return {f"validation/{monitor}": progress["best_metric"]}
+    if progress.get("weights") != digest(experiment.checkpoint):
+        return {"metrics": {}}
+    trained = {"trained": progress["saved_at"]} if progress.get("saved_at") else {}
+    return {"metrics": {f"validation/{monitor}": progress["best_metric"]} if isinstance(monitor, str) else {}} | trained
 
 
 def _write_json(file: Path, content: Any) -> None:

@@ -1,9 +1,12 @@
 """The server, called in this process: answers, refusals, health, what it counts."""
 
 import asyncio
+import gzip
+import os
 import re
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.serving.app import App
 from dien_fuxictr.serving.bundle import Bundle
 from dien_fuxictr.serving.examples import made_request
+from dien_fuxictr.serving.gzipped import TooLarge
 from dien_fuxictr.serving.request import Limits, RequestReader
 from dien_fuxictr.serving.scorer import scorer_of
 from dien_fuxictr.serving.served import Served
@@ -102,7 +106,7 @@ def test_a_body_in_parts(client: Client, opened: Bundle, request_: dict[str, Any
 def test_the_model_and_its_example(client: Client, opened: Bundle) -> None:
     model = client.get("/v1/model").json
     assert (model["model"], model["expid"]) == (opened.digest, "DIEN_amazon")
-    assert model["metrics"] == opened.metrics and model["limits"] == {"candidates": 6, "behaviours": 60}
+    assert model["metrics"] == opened.metrics and model["limits"] == {"candidates": 6, "behaviours": 60, "users": 1000}
     assert {feature["name"]: feature["in"] for feature in model["features"]} == {
         "item_id": "candidates or user",
         "cate_id": "candidates or user",
@@ -157,37 +161,114 @@ def test_a_length_that_is_too_large_is_refused_unread(client: Client) -> None:
     assert (reply.status, reply.headers["connection"]) == (413, "close")
 
 
-def test_more_at_a_time_than_allowed(client: Client, request_: dict[str, Any]) -> None:
-    body = orjson.dumps(request_)
+def packed(content: Any, limit: int = MAX_BODY) -> bytes:
+    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    return gzip.compress(body.ljust(limit), mtime=0)
 
-    async def overload() -> tuple[Any, ...]:
-        busy, go_on = [asyncio.Event(), asyncio.Event()], asyncio.Event()
 
-        async def slow(begun: asyncio.Event) -> None:
-            begun.set()
-            await go_on.wait()
+@pytest.mark.parametrize("path", ["/v1/score", "/v1/explain"])
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP"])
+def test_a_packed_body_is_answered_as_a_plain_one(
+    path: str, coding: str, client: Client, request_: dict[str, Any]
+) -> None:
+    reply = client.post(path, packed(request_), headers={"content-encoding": coding})
+    assert reply.status == 200 and reply.json == client.post(path, request_).json
+    plain = client.post(path, request_, headers={"content-encoding": "identity"})
+    assert plain.json == reply.json
 
-        slowly = [
-            asyncio.create_task(
-                call(client.app, "POST", "/v1/score", [body[:9], body[9:]], before_last=lambda b=begun: slow(b))
-            )
-            for begun in busy
-        ]
-        for begun in busy:
-            await begun.wait()
-        refused = await call(client.app, "POST", "/v1/score", [body])
-        metrics = await call(client.app, "GET", "/metrics")
+
+@pytest.mark.parametrize(
+    ("body", "coding", "status", "message"),
+    [
+        (packed(b"", MAX_BODY + 1), "gzip", 413, f"the body is larger than {MAX_BODY} bytes when it is unpacked"),
+        (packed(b"", 1 << 20), "gzip", 413, f"the body is larger than {MAX_BODY} bytes when it is unpacked"),
+        (packed(b"{}")[:-1], "gzip", 400, "the body is no whole gzip: its end is missing after 35 bytes"),
+        (packed(b"{}") + b"{}", "gzip", 400, "the body is no gzip: Error -3 "),
+        (b"{}", "gzip", 400, "the body is no gzip: Error -3 "),
+        (b"", "gzip", 400, "the body is no whole gzip: its end is missing after 0 bytes"),
+        (packed(b"{"), "gzip", 400, "the body is no JSON: "),
+        (packed(b"[]"), "gzip", 422, "request: must be an object with user and candidates"),
+        (packed(b"{}"), "", 400, "the body is no JSON: "),
+        (packed(b"{}"), "identity", 400, "the body is no JSON: "),
+        (b"{}", "br", 415, "header content-encoding must be gzip or identity, is 'br'"),
+        (b"{}", "gzip, gzip", 415, "header content-encoding must be gzip or identity, is 'gzip, gzip'"),
+    ],
+    ids=[
+        *("one too many", "a bomb", "cut", "more behind it", "JSON", "empty", "packed text", "packed list"),
+        *("no coding", "not said", "brotli", "twice"),
+    ],
+)
+def test_packed_bodies_that_are_refused(body: bytes, coding: str, status: int, message: str, client: Client) -> None:
+    reply = client.post("/v1/score", body, headers={"content-encoding": coding})
+    assert reply.status == status and reply.json["error"].startswith(message)
+    assert reply.headers.get("accept-encoding") == ("gzip, identity" if status == 415 else None)
+    assert b"serve_in_flight 0.0" in client.get("/metrics").body
+
+
+def test_a_bomb_does_not_hold_the_loop(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is unpacked where the model is, while the server says that it is alive."""
+    go_on, threads = threading.Event(), []
+
+    def slow(*_: object) -> bytes:
+        threads.append(threading.current_thread())
+        assert go_on.wait(60)
+        raise TooLarge("as it were")
+
+    monkeypatch.setattr("dien_fuxictr.serving.app.unpacked", slow)
+
+    async def meanwhile() -> tuple[Any, Any]:
+        bomb = asyncio.create_task(
+            call(client.app, "POST", "/v1/score", [packed(b"")], headers={"content-encoding": "gzip"})
+        )
+        while not threads:
+            await asyncio.sleep(0)
         live = await call(client.app, "GET", "/v2/health/live")
         go_on.set()
-        answered = await asyncio.gather(*slowly)
-        return refused, metrics, live, answered, await call(client.app, "POST", "/v1/score", [body])
+        return live, await bomb
 
-    refused, metrics, live, answered, after = client.run(overload())
-    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
-    assert "2 requests are being answered" in refused.json["error"]
-    assert b"serve_in_flight 2.0" in metrics.body and live.status == 200
-    assert [reply.status for reply in (*answered, after)] == [200, 200, 200]
-    assert b"serve_in_flight 0.0" in client.get("/metrics").body
+    live, bomb = client.run(meanwhile())
+    assert (live.status, bomb.status) == (200, 413) and threads != [threading.current_thread()]
+
+
+def test_a_body_that_comes_slowly_takes_no_place(client: Client, request_: dict[str, Any]) -> None:
+    body = orjson.dumps(request_)
+
+    async def scenario() -> tuple[Any, ...]:
+        go_on = asyncio.Event()
+        slowly = [
+            asyncio.create_task(call(client.app, "POST", "/v1/score", [body[:9], body[9:]], before_last=go_on.wait))
+            for _ in range(5)
+        ]
+        await asyncio.sleep(0)
+        meanwhile = await call(client.app, "POST", "/v1/score", [body])
+        go_on.set()
+        return meanwhile, await asyncio.gather(*slowly)
+
+    meanwhile, slowly = client.run(scenario())
+    assert meanwhile.status == 200 and sorted(reply.status for reply in slowly) == [200, 200, 503, 503, 503]
+
+
+def test_bodies_that_are_held_have_a_limit(client: Client) -> None:
+    part = b" " * (MAX_BODY - 1)
+
+    async def scenario() -> list[Any]:
+        go_on, begun = asyncio.Event(), []
+
+        def wait() -> Awaitable[object]:
+            begun.append(True)
+            return go_on.wait()
+
+        ones = [
+            asyncio.create_task(call(client.app, "POST", "/v1/score", [part, b""], before_last=wait)) for _ in range(17)
+        ]
+        while len(begun) + sum(one.done() for one in ones) < 17:
+            await asyncio.sleep(0)
+        go_on.set()
+        return await asyncio.gather(*ones)
+
+    replies = client.run(scenario())
+    assert sum(b"too many requests come" in reply.body for reply in replies) == 1
+    assert sum(b"requests are being answered" in reply.body for reply in replies) == 14
 
 
 def test_a_client_that_goes_away(client: Client, request_: dict[str, Any]) -> None:
@@ -218,7 +299,7 @@ def test_alive_while_it_loads_and_ready_when_it_has(opened: Bundle, request_: di
     client = started(load)
     assert client.get("/v2/health/live").status == 200
     for reply in (client.get("/v2/health/ready"), client.get("/v1/model"), client.post("/v1/score", request_)):
-        assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+        assert reply.status == 503 and 1 <= int(reply.headers["retry-after"]) <= 3
         assert reply.json == {"error": "the model is loading"}
     go_on.set()
     client.loaded()
@@ -230,7 +311,11 @@ def test_head_of_health_is_get_without_the_body(opened: Bundle) -> None:
     def heads(client: Client) -> list[int]:
         statuses = []
         for path in ("/v2/health/live", "/v2/health/ready"):
-            head, get = (client.run(call(client.app, method, path)) for method in ("HEAD", "GET"))
+            head, get = (
+                client.run(call(client.app, method, path, headers={"x-request-id": "a"})) for method in ("HEAD", "GET")
+            )
+            for reply in (head, get):
+                reply.headers.pop("retry-after", None)  # at random
             assert (head.status, head.headers, head.body) == (get.status, get.headers, b"") and get.body
             statuses.append(head.status)
         other = client.run(call(client.app, "HEAD", "/v1/model"))
@@ -259,14 +344,23 @@ def test_a_model_that_cannot_be_loaded() -> None:
     client.close()
 
 
-def test_an_error_of_the_server(opened: Bundle, request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_server(
+    opened: Bundle, request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken(*_: object) -> bytes:
         raise RuntimeError("secret")
 
     monkeypatch.setattr(Served, "answer_one", broken)
     client = started(lambda: opened).loaded()
-    reply = client.post("/v1/score", request_)
-    assert (reply.status, reply.json) == (500, {"error": "an error of the server; its log has it"})
+    for headers in ({}, {"x-request-id": "abc 1"}):
+        caplog.clear()
+        reply = client.post("/v1/score", request_, headers=headers)
+        request_id = reply.headers["x-request-id"]
+        error = "an error of the server; its log has it under this request_id"
+        assert (reply.status, reply.json) == (500, {"error": error, "request_id": request_id})
+        (record,) = caplog.records
+        assert record.getMessage() == f"POST /v1/score, request {request_id}" and "secret" in caplog.text
+    assert request_id == "abc 1"
     assert client.get("/v2/health/ready").status == 200
     assert b"serve_in_flight 0.0" in client.get("/metrics").body
     client.close()
@@ -286,8 +380,118 @@ def test_what_is_counted(client: Client, opened: Bundle, request_: dict[str, Any
     assert counted['ids_total{field="item_history"}'] == "5.0"
     assert counted['unknown_ids_total{field="item_id"}'] == "3.0"
     assert counted['unknown_ids_total{field="cate_id"}'] == "0.0"
-    assert {counted[f'stage_seconds_count{{stage="{stage}"}}'] for stage in ("decode", "encode", "model")} == {"1.0"}
+    stages = ("decode", "encode", "model", "request")
+    assert {counted[f'stage_seconds_count{{stage="{stage}"}}'] for stage in stages} == {"1.0"}
+    assert counted['stage_seconds_count{stage="queue"}'] == "2.0"
     assert counted[f'model{{digest="{opened.digest}",expid="DIEN_amazon"}}'] == "1.0"
+
+
+def counted(client: Client) -> dict[str, float]:
+    text = client.get("/metrics").body.decode()
+    return {name: float(value) for name, value in re.findall(r"^(\w+\S*(?: \w+ \S+)*?) (\S+)$", text, re.MULTILINE)}
+
+
+def test_paths_that_do_not_exist_are_counted_together(client: Client) -> None:
+    for path in ("/v1/scores", "/a", "/b?c=1", "/%00", "/" + "x" * 1000):
+        assert client.get(path).status == client.post(path, b"").status == 404
+    after = counted(client)
+    assert after['serve_requests_total{path="(none of these)",status="404"}'] == 10
+    assert len([name for name in after if "_total{" in name and "404" in name]) == 1
+
+
+def test_what_http_refuses_is_counted(client: Client) -> None:
+    for status in (400, 400, 431):
+        client.app.metrics.refused_by_http(status)
+    after = counted(client)
+    assert after['serve_requests_total{path="(no HTTP request)",status="400"}'] == 2
+    assert after['serve_requests_total{path="(no HTTP request)",status="431"}'] == 1
+
+
+def test_stages_of_a_request_add_up(client: Client, request_: dict[str, Any]) -> None:
+    """The whole is longer than its parts; neither health checks nor refusals are in it."""
+    for _ in range(3):
+        assert client.post("/v1/score", request_).status == 200
+    client.get("/v2/health/live")
+    client.post("/v1/score", b"{")
+    client.post("/v1/score", b" " * (MAX_BODY + 1))
+    after = counted(client)
+    sums = {stage: after[f'serve_stage_seconds_sum{{stage="{stage}"}}'] for stage in ("decode", "encode", "model")}
+    assert after['serve_stage_seconds_count{stage="request"}'] == 3
+    assert after['serve_stage_seconds_sum{stage="request"}'] > sum(sums.values()) > 0
+
+
+def test_the_queue_is_timed_until_the_turn(opened: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two requests the second waits from where both are in the queue to where the first one ends, or longer."""
+    go_on, ends = threading.Event(), []
+
+    def slow(*_: object) -> bytes:
+        assert go_on.wait(60)
+        ends.append(time.perf_counter())
+        return b"{}"
+
+    monkeypatch.setattr(Served, "answer_one", slow)
+    client = started(lambda: opened).loaded()
+
+    async def both() -> float:
+        requests = asyncio.gather(*(call(client.app, "POST", "/v1/score", [b"{}"]) for _ in range(2)))
+        while client.app.queue._to_run < 2:
+            await asyncio.sleep(0)
+        both_are_there = time.perf_counter()
+        go_on.set()
+        await requests
+        return both_are_there
+
+    both_are_there = client.run(both())
+    after = counted(client)
+    assert after['serve_stage_seconds_count{stage="queue"}'] == 2
+    assert after['serve_stage_seconds_sum{stage="queue"}'] > ends[0] - both_are_there > 0
+    client.close()
+
+
+def test_buckets_are_a_millisecond_apart_up_to_10(client: Client, request_: dict[str, Any]) -> None:
+    client.post("/v1/score", request_)
+    bounds = re.findall(
+        r'serve_stage_seconds_bucket\{le="(\S+)",stage="request"\}', client.get("/metrics").body.decode()
+    )
+    assert [f"{ms / 1000:g}" for ms in range(1, 11)] == [bound for bound in bounds if 0.001 <= float(bound) <= 0.01]
+    assert len(bounds) < 30
+
+
+def test_the_process_and_its_bundle_are_told(client: Client, opened: Bundle, request_: dict[str, Any]) -> None:
+    after, pid = counted(client), os.getpid()
+    assert after[f'process_resident_memory_bytes{{pid="{pid}"}}'] > 1e8
+    assert after[f'process_open_fds{{pid="{pid}"}}'] >= 3
+    assert 0 < time.time() - after[f'process_start_time_seconds{{pid="{pid}"}}'] < 86_400
+    before = after[f'process_cpu_seconds_total{{pid="{pid}"}}']
+    while sum(os.times()[:2]) < before + 0.1:
+        client.post("/v1/score", request_)
+    assert counted(client)[f'process_cpu_seconds_total{{pid="{pid}"}}'] > before
+    assert after["serve_bundle_written_timestamp_seconds"] == opened.manifest.written
+
+
+@pytest.mark.parametrize("given_id", ["a", "a b", "~" * 128, "550e8400-e29b-41d4-a716-446655440000", '"', "{"])
+def test_a_request_id_is_returned(given_id: str, client: Client, request_: dict[str, Any]) -> None:
+    headers = {"x-request-id": given_id}
+    replies = [
+        client.post(path, content, headers=headers)
+        for path, content in (
+            ("/v1/score", request_),
+            ("/v1/score", b"{"),
+            ("/v1/score", {}),
+            ("/v1/score", b" " * (MAX_BODY + 1)),
+            ("/nowhere", b""),
+            ("/v1/model", b""),
+        )
+    ]
+    assert [reply.status for reply in replies] == [200, 400, 422, 413, 404, 405]
+    assert {reply.headers["x-request-id"] for reply in replies} == {given_id}
+
+
+@pytest.mark.parametrize("given_id", [None, "", "a" * 129, "a\tb", "a\n", "\x7f", "é", "\0"])
+def test_a_request_without_a_good_id_gets_one(given_id: str | None, client: Client) -> None:
+    headers = {} if given_id is None else {"x-request-id": given_id}
+    made = {client.post("/v1/score", b"{}", headers=headers).headers["x-request-id"] for _ in range(20)}
+    assert len(made) == 20 and all(re.fullmatch("[0-9a-f]{32}", each) for each in made)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,7 +1,9 @@
 """A bundle is all that serving needs, written whole or not at all, and refused where it does not fit itself."""
 
 import json
+import os
 import shutil
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from dien_fuxictr.experiment.evaluation.evaluate import predict
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.serving import write
 from dien_fuxictr.serving.bundle import CATALOGUE, Bundle, Opener, open_bundle
-from dien_fuxictr.serving.manifest import MANIFEST, write_manifest
+from dien_fuxictr.serving.examples import made_request
+from dien_fuxictr.serving.manifest import MANIFEST, read_manifest, write_manifest
 from dien_fuxictr.serving.write import write_bundle
 from model_zoo.DIEN.src import DIEN
 
@@ -68,8 +71,9 @@ def test_of_a_light_net_it_is_a_dien_without_the_booster(project: Path, tmp_path
 def test_the_digest_is_that_of_the_content(experiment: Experiment, bundle: Path, tmp_path: Path) -> None:
     again = write_bundle(experiment, tmp_path / "again", [])
     assert again == open_bundle(bundle).digest
-    assert write_bundle(experiment, tmp_path / "again", [{"user": {}, "candidates": {}}]) != again
-    assert open_bundle(tmp_path / "again").examples == [{"user": {}, "candidates": {}}]
+    example = made_request(open_bundle(bundle).encoder, 2, 1)
+    assert write_bundle(experiment, tmp_path / "again", [example]) != again
+    assert open_bundle(tmp_path / "again").examples == [example]
 
 
 def test_what_cannot_be_written_whole_is_not_written(
@@ -115,12 +119,29 @@ def test_any_other_byte_is_refused(bundle: Path, name: str) -> None:
         ("{", "is damaged"),
         ('{"format": 2, "digest": "", "files": {}}', "has format 2, this version reads 1"),
         ('{"format": 1, "digest": "0", "files": {}}', "its digest is not that of its files"),
+        ('{"format": 1, "digest": "0", "files": {}, "written": "yesterday"}', "is damaged"),
+        ('{"format": 1, "digest": "0", "files": {}, "written": [1]}', "is damaged"),
+        ('{"format": 1, "digest": "0", "files": {}, "written": 1' + "0" * 400 + "}", "is damaged"),
     ],
 )
 def test_a_damaged_manifest_is_refused(bundle: Path, content: str, message: str) -> None:
     (bundle / MANIFEST).write_text(content)
     with pytest.raises(UserError, match=message):
         open_bundle(bundle)
+
+
+def test_a_manifest_says_when_it_was_written(bundle: Path, tmp_path: Path) -> None:
+    """A copy says so, too; of an older bundle the time of the file does."""
+    written = read_manifest(bundle).written
+    assert abs(time.time() - written) < 86_400
+    shutil.copytree(bundle, tmp_path / "copy", copy_function=shutil.copyfile)
+    os.utime(tmp_path / "copy" / MANIFEST, (5, 5))
+    assert read_manifest(tmp_path / "copy").written == written
+    content = json.loads((bundle / MANIFEST).read_text())
+    del content["written"]
+    (tmp_path / "copy" / MANIFEST).write_text(json.dumps(content))
+    os.utime(tmp_path / "copy" / MANIFEST, (5, 5))
+    assert read_manifest(tmp_path / "copy").written == 5
 
 
 def change(bundle: Path, name: str, old: str, new: str) -> None:

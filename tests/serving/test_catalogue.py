@@ -59,8 +59,8 @@ def test_of_items_that_are_not_known(opened: Bundle) -> None:
     before = copy.deepcopy(request)
     inputs = RequestReader(opened, Limits()).read(request)
     oov = opened.encoder.vocabularies["cate_id"]["__OOV__"]
-    assert inputs.user["cate_history"].tolist() == [[oov, 0]] and inputs.candidates["cate_id"].tolist() == [oov, oov]
-    assert inputs.unknown["cate_history"] == 1 and request == before
+    assert inputs.user["cate_history"].tolist() == [[oov, 0, 0]] and inputs.candidates["cate_id"].tolist() == [oov, oov]
+    assert inputs.unknown["cate_history"] == 3 and request == before
 
 
 @pytest.mark.parametrize("items", [[["a"]], [{"a": 1}], "a", 5])

@@ -109,10 +109,11 @@ def ask(client: Client, caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[
         assert reply.json["error"] if reply.status != 200 else reply.json["model"]
         return reply
 
-    before = client.post("/v1/score", VALID)
+    headers = {"x-request-id": "a"}
+    before = client.post("/v1/score", VALID, headers=headers)
     assert before.status == 200 and len(set(before.json["scores"])) == 2
     yield ask
-    assert client.post("/v1/score", VALID) == before
+    assert client.post("/v1/score", VALID, headers=headers) == before
     assert not caplog.records
 
 

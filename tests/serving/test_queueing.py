@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 import uvicorn
-from made_asgi import Client, Unanswered, call
+from made_asgi import Client, Unanswered, call, started
 from made_server import PATIENCE, wait_until
 
 from dien_fuxictr.serving import queueing
@@ -107,11 +107,38 @@ def test_a_deadline_that_passes_in_the_queue(busy: Busy, client: Client, body: b
         return late, [reply.status for reply in await asyncio.gather(first, patient)]
 
     late, others = client.run(scenario())
-    assert (late.status, late.json) == (504, {"error": "the deadline has passed before its turn came"})
+    assert (late.status, late.json) == (504, {"error": "the answer would come after the deadline"})
     assert others == [200, 200] and busy.computed == 2
     counts = counted(client)
     assert counts['dropped_total{reason="deadline"}'] == counts['requests_total{path="/v1/score",status="504"}'] == 1
     assert counts['dropped_total{reason="disconnected"}'] == counts["in_flight"] == 0
+
+
+def test_more_at_a_time_than_allowed(busy: Busy, opened: Bundle, body: bytes) -> None:
+    client = started(lambda: opened).loaded()
+
+    async def overload() -> tuple[Any, ...]:
+        waiting = [asyncio.create_task(call(client.app, "POST", "/v1/score", [body])) for _ in range(2)]
+        await busy.has_begun()
+        refused = await call(client.app, "POST", "/v1/score", [body])
+        metrics = await call(client.app, "GET", "/metrics")
+        live = await call(client.app, "GET", "/v2/health/live")
+        busy.go_on.set()
+        return (
+            refused,
+            metrics,
+            live,
+            await asyncio.gather(*waiting),
+            await call(client.app, "POST", "/v1/score", [body]),
+        )
+
+    refused, metrics, live, answered, after = client.run(overload())
+    assert refused.status == 503 and 1 <= int(refused.headers["retry-after"]) <= 3
+    assert "2 requests are being answered" in refused.json["error"]
+    assert b"serve_in_flight 2.0" in metrics.body and live.status == 200
+    assert [reply.status for reply in (*answered, after)] == [200, 200, 200]
+    assert b"serve_in_flight 0.0" in client.get("/metrics").body
+    client.close()
 
 
 def test_a_deadline_that_passes_while_the_body_comes(busy: Busy, client: Client, body: bytes) -> None:
@@ -133,6 +160,78 @@ def test_a_deadline_that_passes_while_the_model_runs(
         return await reply
 
     assert client.run(scenario()).status == 200
+
+
+def test_what_cannot_be_in_time_is_refused_at_once(busy: Busy, client: Client, body: bytes) -> None:
+    async def scenario() -> tuple[Any, Any]:
+        client.app.queue._turns.mean = 100.0
+        first = asyncio.create_task(call(client.app, "POST", "/v1/score", [body], headers=within(50_000)))
+        await busy.has_begun()
+        late = await call(client.app, "POST", "/v1/score", [body], headers=within(90_000))
+        busy.go_on.set()
+        return late, await first
+
+    late, first = client.run(scenario())
+    assert (late.status, first.status, busy.computed) == (504, 200, 1)
+
+
+def test_expected_time_follows_what_is_measured() -> None:
+    turns = queueing._Turns()
+    for _ in range(100):
+        with turns.measured():
+            time.sleep(0.001)
+    assert 0.001 <= turns.mean <= turns.expected and turns.began is None
+
+
+def test_single_requests_go_between_the_users_of_a_batch(
+    client: Client, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queueing, "_TURN", 0)
+    batch = b'{"requests": [%s]}' % b",".join([body] * 300)
+    ended: list[str] = []
+
+    async def ask(name: str, path: str, content: bytes) -> Any:
+        reply = await call(client.app, "POST", path, [content])
+        ended.append(name)
+        return reply
+
+    async def scenario() -> tuple[Any, Any]:
+        many = asyncio.create_task(ask("batch", "/v1/score:batch", batch))
+        await asyncio.sleep(0.01)
+        return await ask("one", "/v1/score", body), await many
+
+    one, many = client.run(scenario())
+    assert ended == ["one", "batch"] and one.status == many.status == 200
+    assert many.json["scores"] == [one.json["scores"]] * 300 and many.json["unknown"] == [one.json["unknown"]] * 300
+    assert counted(client)['stage_seconds_count{stage="model"}'] == 2
+
+
+def test_a_batch_that_nobody_waits_for_ends(client: Client, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queueing, "_TURN", 0)
+    batch = b'{"requests": [%s]}' % b",".join([body] * 300)
+
+    async def scenario() -> None:
+        away = asyncio.Event()
+        many = asyncio.create_task(call(client.app, "POST", "/v1/score:batch", [batch], away=away))
+        ones = [asyncio.create_task(call(client.app, "POST", "/v1/score", [body])) for _ in range(5)]
+        await asyncio.wait(ones, return_when=asyncio.FIRST_COMPLETED)
+        away.set()
+        with pytest.raises(Unanswered):
+            while not many.done():
+                await call(client.app, "POST", "/v1/score", [body])
+            await many
+
+    client.run(scenario())
+    assert counted(client)['dropped_total{reason="disconnected"}'] == 1
+
+
+def test_more_users_than_allowed(opened: Bundle, body: bytes) -> None:
+    client = started(lambda: opened, limits=Limits(users=2)).loaded()
+    for count, status in ((2, 200), (3, 422)):
+        reply = client.post("/v1/score:batch", b'{"requests": [%s]}' % b",".join([body] * count))
+        assert reply.status == status
+    assert reply.json == {"error": "requests: has 3 users; at most 2", "field": "requests"}
+    client.close()
 
 
 def test_whose_turn_comes_at_once_is_not_watched() -> None:
@@ -191,9 +290,9 @@ def test_a_connection_that_breaks_in_the_queue(busy: Busy, opened: Bundle, body:
         with ask() as first:
             wait_until(busy.begun.is_set)
             second = ask()
-            wait_until(lambda: app._queue._in_flight == 2)
+            wait_until(lambda: app.queue._in_flight == 2)
             second.close()
-            wait_until(lambda: app._queue._in_flight == 1)
+            wait_until(lambda: app.queue._in_flight == 1)
             busy.go_on.set()
             assert first.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
         assert busy.computed == 1

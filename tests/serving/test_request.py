@@ -42,6 +42,70 @@ def test_every_test_row_scores_as_by_predict(expid: str, project: Path, tmp_path
     assert scores == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("expid", ["DIEN_amazon", "WideDeep_amazon"])
+@pytest.mark.parametrize(
+    ("items", "categories"), [((), (-1,)), ((2,), ()), ((), (0, 1)), ((1, -2), (1, 3)), ((-1,), ()), ((0,), (0,))]
+)
+def test_null_in_a_history_scores_as_by_predict(
+    expid: str, items: tuple[int, ...], categories: tuple[int, ...], project: Path, tmp_path: Path
+) -> None:
+    """In the rows it is null in lists of Parquet, and an empty token in text."""
+    experiment = open_experiment(expid)
+    write_bundle(experiment, tmp_path / "bundle", [])
+    bundle = open_bundle(tmp_path / "bundle")
+    request = next(
+        each for each in requests_of(project / "data/amazon/samples") if len(each["user"]["item_history"]) > 5
+    )
+    count = len(request["candidates"]["item_id"])
+    whole = scorer_of(bundle.model)(RequestReader(bundle, Limits()).read(request))
+    for name, places in (("item_history", items), ("cate_history", categories)):
+        for place in places:
+            request["user"][name][place] = None
+    lists = pl.DataFrame({name: [tokens] * count for name, tokens in request["user"].items()} | request["candidates"])
+    texts = lists.with_columns(
+        pl.col(name).list.eval(pl.element().fill_null("")).list.join("^") for name in request["user"]
+    )
+    lists.write_parquet(tmp_path / "lists.parquet")
+    texts.write_csv(tmp_path / "texts.csv")
+    reader = RequestReader(bundle, Limits())
+    scores = scorer_of(bundle.model)(inputs := reader.read(request))
+    for file in ("lists.parquet", "texts.csv"):
+        np.testing.assert_allclose(scores, experiment.predict(tmp_path / file), rtol=0, atol=1e-6)
+    assert np.abs(scores - whole).max() > 1e-6
+    expected = np.zeros(len(request["user"]["item_history"]), dtype=int)
+    for places in (items, categories):
+        expected[list(places)] += 1
+    assert reader.unknown_fields(request, inputs)["behaviours"]["item_history"].tolist() == expected.tolist()
+    assert (inputs.unknown["item_history"], inputs.unknown["cate_history"]) == (len(items), len(categories))
+
+
+def test_reserved_words_are_unknown_ids(reader: RequestReader) -> None:
+    words = ["__PAD__", "__OOV__", "new"]
+    request: dict[str, Any] = {
+        "user": {"item_history": words, "cate_history": words},
+        "candidates": {"item_id": words},
+    }
+    for of_user in words:
+        request["user"]["cate_id"] = of_user
+        inputs = reader.read(request)
+        for name in ("item_id", "cate_id", "item_history", "cate_history"):
+            ids = (inputs.user | inputs.candidates)[name]
+            assert np.unique(ids).tolist() == [reader.online.oov[name]]
+        told = reader.unknown_fields(request, inputs)
+        assert told["user"] == 1 and told["candidates"].tolist() == [1, 1, 1]
+        assert told["behaviours"]["item_history"].tolist() == [2, 2, 2]
+        assert inputs.unknown == {"item_id": 3, "cate_id": 1, "item_history": 3, "cate_history": 3}
+
+
+def test_padding_as_a_fill_value_is_unknown(opened: Bundle) -> None:
+    encoder = copy.copy(opened.encoder)
+    encoder.columns = [{**column, "fill_na": "__PAD__"} for column in encoder.columns]
+    reader = RequestReader(Bundle(**{**vars(opened), "encoder": encoder}), Limits())
+    request = {"user": {"item_history": ["__PAD__"] * 2}, "candidates": {"item_id": ["__PAD__", None]}}
+    inputs = reader.read(request)
+    assert inputs.unknown == {"item_id": 2, "cate_id": 2, "item_history": 2, "cate_history": 2}
+
+
 def test_inputs(reader: RequestReader, opened: Bundle) -> None:
     known = [token for token in opened.encoder.vocabularies["item_id"] if not token.startswith("__")][:3]
     request = copy.deepcopy(REQUEST)
@@ -72,7 +136,7 @@ def test_fields_that_are_unknown(reader: RequestReader, opened: Bundle) -> None:
     }
     told = reader.unknown_fields(request, reader.read(request))
     assert told["user"] == 0 and told["candidates"].tolist() == [0, 2, 1, 2]
-    assert {name: counts.tolist() for name, counts in told["behaviours"].items()} == {"item_history": [0, 0, 2, 1, 1]}
+    assert {name: counts.tolist() for name, counts in told["behaviours"].items()} == {"item_history": [0, 2, 2, 1, 1]}
     request["user"]["cate_id"] = "new"
     del request["candidates"]["cate_id"]
     told = reader.unknown_fields(request, reader.read(request))

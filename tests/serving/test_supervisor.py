@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.settings = Settings(str(folder), -1, "127.0.0.1", 0, 2, 1, 1, 1, 1)
+        self.settings = Settings(str(folder), -1, "127.0.0.1", 0, 2)
+        self.listener = socket.create_server(("127.0.0.1", 0))
         self.plan("serve")
 
     def plan(self, what: str) -> None:
@@ -63,7 +65,7 @@ def supervised(site: Site, scenario: Callable[[], Awaitable[object]]) -> float:
     """Run the scenario beside the supervisor, which ends; returns how long the end took."""
 
     async def run() -> float:
-        supervisor = Supervisor(site.settings, str(site.folder), [socket.socket() for _ in range(2)])
+        supervisor = Supervisor(site.settings, str(site.folder), site.listener)
         running = asyncio.create_task(supervisor.run())
         await scenario()
         start = time.monotonic()
@@ -84,18 +86,18 @@ def test_it_ends_its_workers_when_told(site: Site, number: int, caplog: pytest.L
         os.kill(os.getpid(), number)
 
     supervised(site, scenario)
-    assert sorted(site.pids("ends")) == sorted(site.pids("at-once")) and len(site.pids("ends")) == 2
+    assert sorted(site.pids("ends")) == sorted(site.pids("starts")) and len(site.pids("ends")) == 2
     assert warnings(caplog) == []
 
 
 def test_what_has_not_loaded_is_ended_at_once(site: Site) -> None:
     async def scenario() -> None:
-        while not site.pids("at-once"):
+        while not site.pids("starts"):
             await asyncio.sleep(0.001)
         os.kill(os.getpid(), signal.SIGTERM)
 
     supervised(site, scenario)
-    assert all(has_ended(pid) for pid in site.pids("at-once")) and not site.pids("serves")
+    assert all(has_ended(pid) for pid in site.pids("starts")) and not site.pids("serves")
 
 
 def test_a_worker_that_does_not_end_is_killed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +119,7 @@ def test_none_serves_before_all_have_loaded(site: Site) -> None:
     site.plan("one waits")
 
     async def scenario() -> None:
-        await site.wait("at-once", 2)
+        await site.wait("starts", 2)
         for _ in range(2):
             await asyncio.sleep(0.3)
             assert not site.pids("serves")
@@ -147,8 +149,8 @@ def test_a_worker_that_dies_is_replaced(site: Site, caplog: pytest.LogCaptureFix
         (site.folder / f"counter_{killed}.db").touch()
         os.kill(killed, signal.SIGKILL)
         *_, new = await site.wait("serves", 3)
-        assert site.pids("when-loaded") == [new] and new not in (killed, other)
-        assert not has_ended(other)
+        assert site.pids("starts")[2:] == [new] and new not in (killed, other)
+        assert not has_ended(other) and not site.pids("looks")
         assert not (site.folder / f"gauge_livesum_{killed}.db").exists()
         assert (site.folder / f"counter_{killed}.db").exists()
         assert warnings(caplog) == [f"worker process {killed} has ended with SIGKILL; another one starts in 0.1 s"]
@@ -163,7 +165,7 @@ def test_what_dies_again_and_again_waits_longer_each_time(site: Site, caplog: py
         (killed, _) = await site.wait("serves", 2)
         site.plan("refuse")
         os.kill(killed, signal.SIGKILL)
-        await site.wait("when-loaded", 3)
+        await site.wait("starts", 5)
         site.plan("serve")
         await site.wait("serves", 3)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -197,7 +199,7 @@ def test_a_bundle_that_no_worker_can_load(site: Site) -> None:
     site.plan("refuse")
     with pytest.raises(UserError, match=r"^the bundle is broken$"):
         supervised(site, lambda: asyncio.sleep(0))
-    assert not site.pids("when-loaded") and all(has_ended(pid) for pid in site.pids("at-once"))
+    assert site.pids("starts") and all(has_ended(pid) for pid in site.pids("starts"))
 
 
 def test_a_worker_that_dies_before_it_has_loaded(site: Site) -> None:
@@ -205,7 +207,7 @@ def test_a_worker_that_dies_before_it_has_loaded(site: Site) -> None:
     message = r"^worker process \d+ has ended with exit code 3 before all workers had loaded$"
     with pytest.raises(WorkerDied, match=message):
         supervised(site, lambda: asyncio.sleep(0))
-    assert not site.pids("when-loaded")
+    assert len(site.pids("starts")) <= 2
 
 
 def test_no_worker_is_left_of_a_supervisor_that_is_killed(site: Site) -> None:
@@ -214,3 +216,108 @@ def test_no_worker_is_left_of_a_supervisor_that_is_killed(site: Site) -> None:
         pids = asyncio.run(site.wait("serves", 2))
         process.kill()
     assert sorted(asyncio.run(site.wait("ends", 2))) == sorted(pids)
+
+
+def test_a_worker_that_hangs_is_replaced(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervisor, "_BEAT", 0.02)
+    site.settings = replace(site.settings, worker_timeout=0.5)
+
+    async def scenario() -> None:
+        stopped, _ = await site.wait("serves", 2)
+        os.kill(stopped, signal.SIGSTOP)
+        await site.wait("serves", 3)
+        assert has_ended(stopped)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    supervised(site, scenario)
+    line = f"worker process {site.pids('serves')[0]} has not answered for 1 s: killed"
+    assert warnings(caplog)[0] == line
+
+
+def test_a_worker_whose_model_does_not_end_is_replaced(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervisor, "_BEAT", 0.02)
+
+    async def scenario() -> None:
+        pids = await site.wait("serves", 2)
+        (site.folder / "turn").write_text("31")
+        while not all(map(has_ended, pids)):
+            await asyncio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    supervised(site, scenario)
+    lines = [f"worker process {pid} has not answered for 31 s: killed" for pid in site.pids("serves")[:2]]
+    assert set(lines) <= set(warnings(caplog))
+
+
+def connect(site: Site, count: int) -> list[socket.socket]:
+    return [socket.create_connection(site.listener.getsockname(), timeout=PATIENCE) for _ in range(count)]
+
+
+def test_each_connection_goes_to_who_has_fewest(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And none to a worker that does not answer."""
+    monkeypatch.setattr(supervisor, "_BEAT", 0.02)
+    monkeypatch.setattr(supervisor, "_SILENT", 0.2)
+    site.settings = replace(site.settings, worker_timeout=PATIENCE)
+
+    async def scenario() -> None:
+        first, other = await site.wait("serves", 2)
+        clients = connect(site, 6)
+        assert sorted(await site.wait("connection", 6)) == sorted([first, other] * 3)
+        os.kill(first, signal.SIGSTOP)
+        await asyncio.sleep(1)
+        clients += connect(site, 4)
+        assert (await site.wait("connection", 10))[6:] == [other] * 4
+        os.kill(first, signal.SIGCONT)
+        await asyncio.sleep(0.5)
+        clients += connect(site, 4)
+        assert (await site.wait("connection", 14))[10:] == [first] * 4
+        os.kill(os.getpid(), signal.SIGTERM)
+        for client in clients:
+            client.close()
+
+    supervised(site, scenario)
+
+
+def test_connections_wait_where_no_worker_answers(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_BEAT", 0.02)
+    monkeypatch.setattr(supervisor, "_SILENT", 0.2)
+
+    async def scenario() -> None:
+        pids = await site.wait("serves", 2)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(1)
+        clients = connect(site, 2)
+        await asyncio.sleep(0.2)
+        assert not site.pids("connection")
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        assert sorted(await site.wait("connection", 2)) == sorted(pids)
+        os.kill(os.getpid(), signal.SIGTERM)
+        for client in clients:
+            client.close()
+
+    supervised(site, scenario)
+
+
+def test_a_worker_that_has_more_than_its_share_closes_some(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_BEAT", 0.02)
+
+    async def scenario() -> None:
+        killed, other = await site.wait("serves", 2)
+        clients = connect(site, 20)
+        await site.wait("connection", 20)
+        os.kill(killed, signal.SIGKILL)
+        await site.wait("serves", 3)
+        while not (closes := site.pids("closes")):
+            await asyncio.sleep(0.01)
+        assert set(closes) == {other}
+        os.kill(os.getpid(), signal.SIGTERM)
+        for client in clients:
+            client.close()
+
+    supervised(site, scenario)

@@ -17,18 +17,24 @@ import numpy as np
 import orjson
 import pytest
 from made_asgi import Client, Reply, call
-from made_bundles import other_bundle
+from made_bundles import other_bundle, with_nan, without_golden
+from made_columns import META, categorical, numeric, sequence
+from made_experiment import MODEL, made_experiment
 from made_server import PATIENCE
 
+from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.serving import bundle as reading
 from dien_fuxictr.serving import versions
 from dien_fuxictr.serving.app import App
-from dien_fuxictr.serving.bundle import WEIGHTS, Bundle, Opener, open_bundle
+from dien_fuxictr.serving.bundle import CATALOGUE, WEIGHTS, Bundle, Opener, open_bundle
 from dien_fuxictr.serving.examples import made_request
-from dien_fuxictr.serving.manifest import Manifest
+from dien_fuxictr.serving.manifest import Manifest, read_manifest, stated_digest, write_manifest
+from dien_fuxictr.serving.metrics import Metrics
 from dien_fuxictr.serving.request import Limits, RequestReader
 from dien_fuxictr.serving.scorer import scorer_of
-from dien_fuxictr.serving.versions import mark_of
+from dien_fuxictr.serving.served import Served
+from dien_fuxictr.serving.versions import Accepted, mark_of
+from dien_fuxictr.serving.write import write_bundle
 
 CLIENTS = 8
 
@@ -50,8 +56,16 @@ class Site:
         new.symlink_to(name)
         os.replace(new, self.link)
 
-    def client(self, load: Callable[[], Bundle] | None = None) -> Client:
-        app = App(load or partial(open_bundle, self.link), Limits(), 1 << 20, 16, mark=partial(mark_of, self.link))
+    def client(self, load: Callable[[], Bundle] | None = None, **options: Any) -> Client:
+        app = App(
+            load or partial(open_bundle, self.link),
+            Limits(),
+            1 << 20,
+            16,
+            mark=partial(mark_of, self.link),
+            stated=partial(stated_digest, self.link),
+            **options,
+        )
         self.clients.append(Client(app).loaded())
         return self.clients[-1]
 
@@ -70,7 +84,7 @@ def client(site: Site) -> Client:
 
 
 def counted(client: Client, result: str) -> int:
-    return int(client.app._metrics._reloads.labels(result)._value.get())
+    return int(client.app.metrics._reloads.labels(result)._value.get())
 
 
 async def reloaded(client: Client, result: str, times: int, look: bool = True) -> None:
@@ -85,6 +99,12 @@ async def reloaded(client: Client, result: str, times: int, look: bool = True) -
 
 def cautions(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def reloads(client: Client) -> list[dict[str, str]]:
+    """The labels of each reload's metric, and its value."""
+    lines = re.findall(r"^serve_reload_seconds{(.*)} (\S+)$", client.get("/metrics").body.decode(), re.M)
+    return [{**dict(re.findall(r'(\w+)="([^"]*)"', labels)), "seconds": seconds} for labels, seconds in lines]
 
 
 def digest_of(client: Client) -> str:
@@ -206,7 +226,10 @@ def test_what_is_broken_is_tried_again_only_when_it_changes(
     client.run(reloaded(client, "refused", 1))
     (line,) = cautions(caplog)
     problem = f"bundle {site.folder / 'broken'}: {WEIGHTS} is not what was written"
-    assert line == f"not reloaded, the earlier model goes on: {problem}"
+    broken = stated_digest(site.folder / "broken")
+    assert broken and line.startswith(
+        f"not reloaded, model {opened.digest} goes on, model {broken} is refused: {problem} (validation metric unknown"
+    )
     for _ in range(3):
         client.app.look()
         client.run(asyncio.sleep(0.3))
@@ -229,7 +252,7 @@ def test_an_error_that_nobody_has_foreseen_is_one_line(site: Site, caplog: pytes
     site.switch("b")
     client.run(reloaded(client, "refused", 1))
     (line,) = cautions(caplog)
-    assert re.fullmatch("not reloaded, the earlier model goes on: unexpected RuntimeError in .*: two lines", line)
+    assert re.fullmatch("not reloaded, model .* is refused: unexpected RuntimeError in .*: two lines .*", line)
     site.switch("c")
     client.run(reloaded(client, "loaded", 1))
 
@@ -289,3 +312,219 @@ def test_marks(site: Site) -> None:
         marks.append(mark_of(site.link))
     assert all(one != other for one, other in pairwise(marks))
     assert marks[-1] == marks[3]
+
+
+@pytest.mark.parametrize("asked_by", ["folder", "SIGHUP"])
+def test_each_reload_is_one_line_and_one_metric(
+    asked_by: str, site: Site, opened: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(versions, "_EVERY", 3600 if asked_by == "SIGHUP" else 0.1)
+    client, new = site.client(), open_bundle(site.folder / "b")
+    client.run(asyncio.sleep(0))
+    site.switch("b")
+    client.run(reloaded(client, "loaded", 1, look=asked_by == "SIGHUP"))
+    auc = f"{opened.metrics['validation/AUC']:.6g}"
+    (line,) = cautions(caplog)
+    assert re.fullmatch(
+        rf"reloaded, model {new.digest} replaces model {opened.digest} \(validation/AUC {auc}, trained "
+        rf"{re.escape(opened.trained)}, golden difference \d\.\de[+-]\d\d, \d+\.\d s, asked by {asked_by}\)",
+        line,
+    )
+    (labels,) = reloads(client)
+    assert 0 < float(labels.pop("seconds")) < PATIENCE and float(labels.pop("golden")) <= 1e-4
+    assert labels == {
+        "result": "loaded",
+        "old": opened.digest,
+        "new": new.digest,
+        "validation": auc,
+        "trained": opened.trained,
+        "asked_by": asked_by,
+    }
+
+
+def test_other_scores_than_the_golden_ones_leave_the_old_model(
+    site: Site, client: Client, opened: Bundle, bundle_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = other_bundle(bundle_folder, site.folder / "wrong", 4, keeps_golden=True)
+    site.switch("wrong")
+    client.run(reloaded(client, "refused", 1))
+    (line,) = cautions(caplog)
+    folder = re.escape(str(site.folder / "wrong"))
+    difference = re.fullmatch(
+        rf"not reloaded, model {opened.digest} goes on, model {wrong} is refused: bundle {folder}: request \d of its "
+        r"golden.json: candidate \d+ scores 0\.\d+, but 0\.\d+ was written; they may differ by 0.0001 \(.*, golden "
+        r"difference (\d\.\de-\d\d), .*\)",
+        line,
+    )
+    assert difference and float(difference[1]) > 1e-4
+    (labels,) = reloads(client)
+    assert (labels["result"], labels["new"], labels["golden"]) == ("refused", wrong, difference[1])
+    assert digest_of(client) == opened.digest
+
+
+def test_scores_that_are_not_finite_leave_the_old_model(
+    site: Site, client: Client, opened: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    without_golden(site.folder / "b")
+    with_nan(site.folder / "b")
+    site.switch("b")
+    client.run(reloaded(client, "refused", 1))
+    assert "its model gives scores that are not finite" in cautions(caplog)[-1]
+    assert digest_of(client) == opened.digest
+
+
+def test_scores_that_are_not_finite_are_no_start(site: Site) -> None:
+    without_golden(site.folder / "b")
+    with_nan(site.folder / "b")
+    site.switch("b")
+    client = site.client()
+    assert "not finite" in str(client.app.failure)
+    assert client.get("/v2/health/ready").status == 503
+
+
+def with_fields(folder: Path, *without: str, **changes: dict[str, Any]) -> None:
+    """A bundle of an experiment on these columns, whose weights nobody has trained."""
+    columns = [
+        META,
+        categorical("item_id"),
+        categorical("cate_id"),
+        categorical("zip", **changes.get("zip", {})),
+        numeric("price"),
+        sequence("item_history", share_embedding="item_id"),
+        sequence("cate_history", share_embedding="cate_id"),
+    ]
+    kept = [column for column in columns if column["name"] not in without]
+    write_bundle(made_experiment(folder.with_suffix(".made"), MODEL, kept), folder, [])
+
+
+@pytest.fixture(scope="module")
+def bundles_of_fields(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fields")
+    with_fields(folder / "all")
+    with_fields(folder / "fewer", "price", "zip")
+    with_fields(folder / "types", zip={"dtype": "int", "fill_na": -1})
+    for name in ("lenient", "demanding"):
+        shutil.copytree(bundle_folder, folder / name)
+    (folder / "demanding" / CATALOGUE).write_text('{"words": {}, "fields": {}}')
+    write_manifest(folder / "demanding")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "differences"),
+    [
+        ("all", "fewer", "price is not there, was a number; zip is not there, was text"),
+        ("fewer", "all", "price is a number, was not there; zip is text, was not there"),
+        ("all", "types", "zip is a whole number, was text"),
+        ("lenient", "demanding", "cate_history may not be left out any more; cate_id may not be left out any more"),
+        ("demanding", "lenient", ""),
+    ],
+)
+def test_requests_with_other_fields_are_refused(old: str, new: str, differences: str, bundles_of_fields: Path) -> None:
+    before, after = (Served(open_bundle(bundles_of_fields / name), Limits(), Metrics()) for name in (old, new))
+    if not differences:
+        after.require_fields_of(before)
+        return
+    with pytest.raises(UserError) as error:
+        after.require_fields_of(before)
+    assert str(error.value) == (
+        f"bundle {bundles_of_fields / new}: its requests have other fields: {differences}; clients would get 422; "
+        "--allow-new-fields accepts it"
+    )
+
+
+def test_a_sequence_is_another_field_than_a_value(opened: Bundle) -> None:
+    assert RequestReader(opened, Limits()).fields() == {
+        "item_id": "text",
+        "cate_id": "text",
+        "item_history": "a sequence",
+        "cate_history": "a sequence",
+        "user_id": "not read",
+    }
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_new_fields_are_taken_up_where_that_is_allowed(
+    allowed: bool, site: Site, bundles_of_fields: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("all", "fewer"):
+        shutil.copytree(bundles_of_fields / name, site.folder / name)
+    site.switch("all")
+    client = site.client(allow_new_fields=allowed)
+    before = digest_of(client)
+    caplog.clear()
+    site.switch("fewer")
+    client.run(reloaded(client, "loaded" if allowed else "refused", 1))
+    assert (digest_of(client) == before) is not allowed
+    assert ("its requests have other fields: price is not there" in cautions(caplog)[0]) is not allowed
+    (labels,) = reloads(client)
+    assert labels["new"] == read_manifest(site.folder / "fewer").digest and float(labels["golden"]) <= 1e-4
+
+
+class Others:
+    """What other workers have accepted: one of the site's bundles."""
+
+    def __init__(self, site: Site) -> None:
+        self.site, self.name = site, ""
+        self.took: list[str] = []
+
+    def accepted(self) -> Accepted:
+        def digest() -> str:
+            return stated_digest(self.site.folder / self.name) if self.name else ""
+
+        return Accepted(digest, lambda: open_bundle(self.site.folder / self.name), self.took.append)
+
+
+def test_it_starts_with_what_is_accepted(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """As a worker does that starts again when the others have refused what the folder holds."""
+    others = Others(site)
+    others.name = "a"
+    site.switch("broken")
+    client = site.client(accepted=others.accepted())
+    digest = read_manifest(site.folder / "a").digest
+    assert digest_of(client) == digest and others.took == [digest]
+    client.run(reloaded(client, "refused", 1))
+    started, refused = cautions(caplog)
+    assert started == f"started with model {digest}, which is accepted: the folder holds another one"
+    assert f"not reloaded, model {digest} goes on" in refused and digest_of(client) == digest
+
+
+def test_it_starts_with_the_folder_where_that_is_accepted(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    others = Others(site)
+    others.name = "a"
+    client = site.client(accepted=others.accepted())
+    client.app.look()
+    client.run(asyncio.sleep(0.3))
+    assert cautions(caplog) == [] and not counted(client, "loaded")
+
+
+def test_it_starts_with_the_folder_where_the_accepted_is_broken(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    others = Others(site)
+    others.name = "broken"
+    client = site.client(accepted=others.accepted())
+    assert digest_of(client) == read_manifest(site.folder / "a").digest and not client.app.failure
+    (line,) = cautions(caplog)
+    assert line.startswith("started with what the folder holds: the accepted model is not to be had: bundle ")
+
+
+def test_what_another_worker_has_accepted_is_taken_up(site: Site) -> None:
+    """This one could not load it: memory was short, say."""
+
+    def load() -> Bundle:
+        if site.link.resolve().name == "b":
+            raise MemoryError
+        return open_bundle(site.link)
+
+    others = Others(site)
+    client = site.client(load, accepted=others.accepted())
+    others.name = "a"
+    site.switch("b")
+    client.run(reloaded(client, "refused", 1))
+    others.name = "b"
+    client.run(reloaded(client, "loaded", 1))
+    digests = [read_manifest(site.folder / name).digest for name in "ab"]
+    assert digest_of(client) == digests[1] and others.took == digests
+    assert {labels["result"]: labels["asked_by"] for labels in reloads(client)} == {
+        "refused": "SIGHUP",
+        "loaded": "another worker",
+    }

@@ -4,30 +4,24 @@ import shutil
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 import torch
 from made_server import PATIENCE
 
 from dien_fuxictr.serving.bundle import WEIGHTS
-from dien_fuxictr.serving.manifest import MANIFEST, write_manifest
-from dien_fuxictr.serving.port import reserve
+from dien_fuxictr.serving.manifest import MANIFEST, read_manifest, write_manifest
 from dien_fuxictr.serving.settings import Settings
-from dien_fuxictr.serving.worker import Tie, main
+from dien_fuxictr.serving.worker import ALIVE, ASK, CONNECTION, GO_ON, LOADED, TOOK, UP, Tie, main
 
 
 @pytest.fixture
 def settings(bundle_folder: Path) -> Iterator[Settings]:
     threads, before = torch.get_num_threads(), signal.getsignal(signal.SIGHUP)
-    with reserve("127.0.0.1", 0) as reserved:
-        host, port = reserved.getsockname()
-        yield Settings(str(bundle_folder), -1, host, port, 1, 1 << 20, 2, 60, 60)
+    yield Settings(str(bundle_folder), -1, "127.0.0.1", 0, 1)
     torch.set_num_threads(threads)
     signal.signal(signal.SIGHUP, before)
 
@@ -36,8 +30,12 @@ class Ends:
     """Both ends of the socket between supervisor and worker."""
 
     def __init__(self) -> None:
-        self.supervisor, worker = socket.socketpair()
+        self.supervisor, worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.supervisor.settimeout(PATIENCE)
         self.tie = Tie(worker.detach())
+
+    def hear(self) -> str:
+        return self.supervisor.recv(1000).decode()
 
 
 @pytest.fixture
@@ -53,33 +51,40 @@ def test_it_says_why_it_cannot_load(settings: Settings, ends: Ends, tmp_path: Pa
     (folder / MANIFEST).unlink()
     write_manifest(folder)
     assert main([replace(settings, bundle=str(folder)).to_json()], ends.tie) == 2
-    said = ends.supervisor.recv(1000).decode()
-    assert said.startswith(f"bundle {folder}: {WEIGHTS} is not readable: ") and said.index("\n") == len(said) - 1
+    assert ends.hear() == UP
+    said = ends.hear()
+    assert said.startswith(f"bundle {folder}: {WEIGHTS} is not readable: ") and "\n" not in said
 
 
-def test_it_ends_with_its_supervisor(
+def test_it_serves_the_connections_that_it_is_given(
     settings: Settings, ends: Ends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """None of its own; and it ends with its supervisor."""
     metrics = tmp_path / "metrics"
     metrics.mkdir()
 
     def supervisor() -> None:
-        assert ends.supervisor.recv(100) == b"loaded\n"
-        with pytest.raises(OSError):
-            socket.create_connection((settings.host, settings.port), timeout=5)
-        ends.supervisor.send(b".")
-        for _ in range(20 * PATIENCE):
-            with suppress(OSError), urlopen(f"http://{settings.host}:{settings.port}/v2/health/ready") as reply:
-                answers.append(reply.status)
-                break
-            time.sleep(0.05)
+        said.append(ends.hear())
+        ours, its = socket.socketpair()
+        ours.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        with its:
+            socket.send_fds(ends.supervisor, [CONNECTION], [its.fileno()])
+        said.append(ends.hear())
+        ends.supervisor.send(GO_ON)
+        with ours:
+            while b"ready" not in ours.recv(1000):
+                ours.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n")
+            said.append(ends.hear())
+            ends.supervisor.send(ASK)
+            said.append(ends.hear())
         ends.supervisor.close()
 
-    answers: list[int] = []
+    said: list[str] = []
     thread = threading.Thread(target=supervisor)
     thread.start()
     with monkeypatch.context() as patch:
         patch.setenv("PROMETHEUS_MULTIPROC_DIR", str(metrics))
         assert main([settings.to_json()], ends.tie) == 0
     thread.join()
-    assert answers == [200] and not metrics.exists()
+    digest = read_manifest(Path(settings.bundle)).digest
+    assert said == [UP, LOADED, f"{TOOK} {digest}", f"{ALIVE} 1 1 0.000"] and not metrics.exists()

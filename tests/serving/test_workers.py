@@ -3,8 +3,11 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
+import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,11 +15,12 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, NamedTuple
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
 from made_bundles import other_bundle
-from made_server import PATIENCE, Server, has_ended, wait_until
+from made_server import PATIENCE, Server, begin, has_ended, wait_until
 
 from dien_fuxictr.serving.bundle import WEIGHTS, Bundle, open_bundle
 from dien_fuxictr.serving.examples import made_request
@@ -148,7 +152,21 @@ def test_connections_are_spread_and_counted_together(server: Server, before: flo
     for connection in connections:
         connection.close()
     wait_until(lambda: sum(count - sockets(pid) for pid, count in open_.items()) == 64)
-    assert min(count - sockets(pid) for pid, count in open_.items()) >= 12  # fewer: once in 10 million
+    assert {count - sockets(pid) for pid, count in open_.items()} == {32}
+
+
+def processes(server: Server) -> dict[str, set[int]]:
+    """Metric of a process -> whose it tells."""
+    with urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=PATIENCE) as reply:
+        found = re.findall(r'^process_(\w+)\{pid="(\d+)"\} \S+$', reply.read().decode(), re.MULTILINE)
+    return {name: {int(pid) for each, pid in found if each == name} for name, _ in found}
+
+
+def test_each_worker_is_told_as_a_process(server: Server, site: Path) -> None:
+    told = processes(server)
+    assert {"cpu_seconds_total", "resident_memory_bytes", "open_fds", "start_time_seconds"} <= told.keys()
+    assert all(pids == set(workers(server)) for pids in told.values())
+    assert server.metric("bundle_written_timestamp_seconds") == open_bundle(site / "a").manifest.written
 
 
 def test_requests_from_all_sides_during_reloads(
@@ -218,24 +236,95 @@ def test_a_worker_that_is_killed(server: Server, site: Path, before: float, call
     answered = sum(len(caller.answers) for caller in callers)
     assert 0 <= server.metric(TOTAL) - before - answered <= CLIENTS
     assert server.metric("in_flight") == 0
+    assert processes(server)["open_fds"] == set(workers(server))
+
+
+def replace_folder(folder: Path, new: Path) -> None:
+    """As `--publish` does."""
+    folder.rename(folder.with_suffix(".old"))
+    new.rename(folder)
+    shutil.rmtree(folder.with_suffix(".old"))
+
+
+def test_a_worker_starts_again_with_the_accepted_bundle(
+    bundle_folder: Path, tmp_path: Path, requests: list[Any]
+) -> None:
+    folder = shutil.copytree(bundle_folder, tmp_path / "served")
+    server = Server(tmp_path, "--bundle", "served", "--workers", "2")
+
+    def model(digest: str) -> float:
+        return server.metric(f'model{{digest="{digest}",expid="DIEN_amazon"}}')
+
+    try:
+        server.wait()
+        accepted = other_bundle(bundle_folder, tmp_path / "new", 1)
+        replace_folder(folder, tmp_path / "new")
+        wait_until(lambda: server.metric('reloads_total{result="loaded"}') == 2 and model(accepted) == 2)
+        refused = other_bundle(bundle_folder, tmp_path / "new", 2, keeps_golden=True)
+        replace_folder(folder, tmp_path / "new")
+        wait_until(lambda: server.metric('reloads_total{result="refused"}') == 2)
+        for killed in workers(server):
+            os.kill(killed, signal.SIGKILL)
+            wait_until(lambda killed=killed: killed not in workers(server) and model(accepted) == 2)
+        wait_until(lambda: server.metric('reloads_total{result="refused"}') == 4)
+        replies = [server.ask("POST", "/v1/score", requests[1]) for _ in range(30)]
+        assert {(status, reply["model"]) for status, reply in replies} == {(200, accepted)}
+        server.process.terminate()
+        code, errors = server.end()
+    finally:
+        server.process.kill()
+    assert code == 0
+    starts = [line for line in errors.splitlines() if "started with model" in line]
+    assert len(starts) == 2 and all(f"started with model {accepted}, which is accepted: the" in line for line in starts)
+    assert errors.count(f"model {accepted} goes on, model {refused} is refused: ") == 4
+
+
+@pytest.fixture
+def switching() -> list[str]:
+    """The commands of the page: to another bundle, and back to the one before."""
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    return re.findall(r"^    (.* mv -T current.tmp current)$", page, re.M)
+
+
+def test_back_to_the_bundle_before_in_one_command(
+    server: Server, site: Path, callers: list[Caller], switching: list[str]
+) -> None:
+    to_new, back = switching
+    digests = {name: open_bundle(site / name).digest for name in "abc"}
+    switch(site, "a")
+    loaded = 'reloads_total{result="loaded"}'
+    wait_until(lambda: server.metric(f'model{{digest="{digests["a"]}",expid="DIEN_amazon"}}') == 2)
+    for command in (to_new.replace(" new ", " b "), back) * 2:
+        both = server.metric(loaded) + 2
+        subprocess.run(command, shell=True, cwd=site, check=True)
+        wait_until(lambda both=both: server.metric(loaded) == both)
+        before = [len(caller.answers) for caller in callers]
+        wait_until(
+            lambda before=before: all(len(each.answers) > n + 4 for each, n in zip(callers, before, strict=True))
+        )
+    for caller in callers:
+        caller.end()
+        models = [answer.content["model"] for answer in caller.answers]
+        changes = [models[0], *(after for before, after in pairwise(models) if before != after)]
+        assert changes == [digests[name] for name in "ababa"]
+        assert caller.broken == 0 and {answer.status for answer in caller.answers} == {200}
+    assert os.readlink(site / "current") == "a"
 
 
 def test_it_answers_what_is_in_flight_and_leaves_nothing(site: Path, requests: list[Any]) -> None:
     server = Server(site, "--bundle", "current", "--workers", "2")
     server.wait()
     body = json.dumps(requests[2]).encode()
-    slow = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE) for _ in range(8)]
+    slow = [socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) for _ in range(8)]
     for connection in slow:
-        connection.putrequest("POST", "/v1/score")
-        connection.putheader("Content-Length", str(len(body)))
-        connection.endheaders(body[:10])
-    wait_until(lambda: server.metric("in_flight") == len(slow))
+        begin(connection, len(body))
     pids = workers(server)
     held = counted_in(server)
     server.process.send_signal(signal.SIGTERM)
     wait_until(server.lets_nobody_in)
     for connection in slow:
-        connection.send(body[10:])
-        assert connection.getresponse().status == 200
+        connection.sendall(body)
+        assert connection.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
+        connection.close()
     assert server.end() == (0, "")
     assert not held.exists() and all(map(has_ended, pids))

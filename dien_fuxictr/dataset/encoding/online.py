@@ -85,7 +85,8 @@ class OnlineEncoder:
         in the data set have one T.
 
         Args:
-            given: each field of `sequences` -> a list of tokens, text as in the data set, or None.
+            given: each field of `sequences` -> a list of tokens, None where one is missing; text as in the data set;
+                or None.
 
         Raises:
             FieldError: a value of another type; aligned sequences that are not of equal length.
@@ -150,7 +151,8 @@ class _History:
         if value is None:
             value = self._fill
         elif isinstance(value, list):
-            return _texts(field, [token for token in value if token is not None]) or [""]
+            tokens = [self._fill if token is None else token for token in value] if None in value else value
+            return _texts(field, tokens) or [""]
         elif not isinstance(value, str):
             raise FieldError(field, f"must be a list of tokens, is {_shown(value)}")
         return value.split(self._splitter)
@@ -165,8 +167,7 @@ class _History:
         return np.array([self._ids.get(token, self._oov) for token in tokens], dtype=np.int64)
 
     def places(self, value: list | None) -> list[int]:
-        given = [place for place, token in enumerate(value or []) if token is not None]
-        return given or [-1] * len(self.split("", {"": value}))
+        return list(range(len(value))) if value else [-1] * len(self.split("", {"": value}))
 
 
 def _values_of(column: dict) -> Check:

@@ -328,10 +328,13 @@ def reserved(column: dict) -> set:
 
 
 def _history(column: dict, dtype: pl.DataType) -> pl.Expr:
-    """A sequence as lists of tokens, where the file has lists, or as text; none of them null."""
+    """A sequence as lists of tokens, where the file has lists, or as text; none of them null.
+
+    A token that is missing counts as what `fill_na` says, as in stored behaviours: lists that are aligned stay aligned.
+    """
     values, fill = pl.col(source_of(column)), str(column.get("fill_na", ""))
     if isinstance(dtype, (pl.List, pl.Array)):
-        tokens = values.cast(pl.List(pl.String)).list.drop_nulls()
+        tokens = values.cast(pl.List(pl.String)).list.eval(pl.element().fill_null(fill))
         # An empty list is one empty token, as empty text is.
         values = pl.when(tokens.list.len() == 0).then(pl.lit([""])).otherwise(tokens)
         return values.fill_null(pl.lit(fill.split(_splitter(column)))).alias(column["name"])

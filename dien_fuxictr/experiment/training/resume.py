@@ -45,6 +45,7 @@ class Progress:
         stopping_steps: evaluations without improvement.
         saved_best: whether this run has written its best weights.
         weights: digest of their file; empty of runs that had none yet.
+        saved_at: when they were written, UTC; empty of runs that had none yet, or of an earlier version.
         stop: whether early stopping has ended the training.
         embedding_norm: of the initial weights; 0 of runs of an earlier version.
     """
@@ -60,6 +61,7 @@ class Progress:
     stopping_steps: int = 0
     saved_best: bool = False
     weights: str = ""
+    saved_at: str = ""
     stop: bool = False
     embedding_norm: float = 0.0
 

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -310,6 +311,7 @@ class Trainer:
             checkpoint.keep_previous(self.best_path)
         self.tables.write_weights(self.best_path)
         self.progress.saved_best, self.progress.weights = True, digest(self.best_path)
+        self.progress.saved_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
 
     def _write_state(self) -> None:
         self._take_files()

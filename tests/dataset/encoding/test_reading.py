@@ -46,6 +46,18 @@ def test_lists_nulls_and_numbers_of_parquet(tmp_path: Path) -> None:
     assert split.histories["history"].blank.tolist() == [False, True, True]
 
 
+@pytest.mark.parametrize("dtype", [pl.List(pl.String), pl.Array(pl.String, 3), pl.List(pl.Int64)])
+def test_null_in_a_list_is_a_missing_value(dtype: pl.DataType, tmp_path: Path) -> None:
+    """As an empty token of text is, so that lists stay aligned."""
+    rows = pl.Series("history", [["3", None, "4"], [None, None, "4"], [None, "3", None]]).cast(dtype)
+    pl.DataFrame([rows, pl.Series("label", [1, 1, 1])]).write_parquet(tmp_path / "rows.parquet")
+    for column, missing in ((HISTORY, ""), (HISTORY | {"fill_na": "none"}, "none"), (HISTORY | {"fill_na": 0}, "0")):
+        history = SplitReader([column], LABEL).read(tmp_path / "rows.parquet", "parquet").histories["history"]
+        assert [tokens_of(history, row) for row in range(3)] == [
+            ["3", missing, "4"], [missing, missing, "4"], [missing, "3", missing]
+        ]  # fmt: skip
+
+
 def test_numbers_of_csv_that_are_not_known(tmp_path: Path) -> None:
     """New rows are anywhere, not only beside samples."""
     (tmp_path / "rows.csv").write_text("label,price,count,history\n1, 2.5 ,3,a\n0,unknown,unknown,a\n1,,,a\n")
@@ -61,7 +73,7 @@ def test_a_token_of_a_list_may_hold_the_splitter(splitter: str, tmp_path: Path) 
     pl.DataFrame({"label": 1, "history": tokens}).write_parquet(tmp_path / "rows.parquet")
     column = HISTORY | {"splitter": splitter, "fill_na": "none^none"}
     history = SplitReader([column], LABEL).read(tmp_path / "rows.parquet", "parquet").histories["history"]
-    assert [tokens_of(history, row) for row in range(5)] == [*tokens[:4], ["|"]]
+    assert [tokens_of(history, row) for row in range(5)] == [*tokens[:4], ["none^none", "|"]]
     assert history.blank.tolist() == [False, False, False, splitter == "|", False]
 
 

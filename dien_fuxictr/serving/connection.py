@@ -1,0 +1,275 @@
+"""The HTTP server: uvicorn's, with limits on what a client costs before its request is whole.
+
+uvicorn has no limit on the bytes of headers, nor on the time that headers, a body or the first request take. It takes a
+protocol class for that, `uvicorn.Config(http=...)`.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import httptools
+import orjson
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+_MOST_HEAD = 32 << 10
+"""Bytes of a request's line and headers, what proxies send at most by default."""
+_REST = 0.3
+"""Seconds that nothing is read from a connection whose request was refused because the server is full. A client that
+asks again at once costs little that way."""
+_HEAD, _BODY = "headers", "body"
+_TOO_LARGE_HEAD = 431, f"the headers are larger than {_MOST_HEAD} bytes"
+
+
+@dataclass
+class Clients:
+    """What clients may cost, and those that the server waits for.
+
+    Attributes:
+        head_timeout: seconds from a connection, or the first byte of a later request, to the end of the headers.
+        body_timeout: seconds from there to the end of the body, and for a client to take an answer.
+        idle_timeout: seconds between an answer and the next request.
+        max_body: bytes.
+        max_connections: at a time. At one more, that connection is closed whose client is waited for longest.
+        refused: called with the status of each request that the application does not hear of.
+        is_full: whether a request would be refused now; a new connection is read after a rest then.
+        waited_for: connections without a whole request, in the order of time.
+    """
+
+    head_timeout: float
+    body_timeout: float
+    idle_timeout: float
+    max_body: int
+    max_connections: int
+    refused: Callable[[int], object]
+    is_full: Callable[[], bool]
+    waited_for: dict["Connection", None] = field(default_factory=dict)
+
+    def end_one(self) -> None:
+        """Close a connection after its next answer, as another process has fewer."""
+        for connection in self.waited_for:
+            if not connection.is_last:
+                connection.is_last = True
+                return
+
+
+class Connection(HttpToolsProtocol):
+    """A protocol of asyncio.
+
+    In the scope of a request, `began` is the time of its first byte, in seconds of `time.monotonic`. The application
+    sets `refused` there when it refuses the request because it is full.
+
+    Args:
+        clients: of the server.
+        of_uvicorn: what uvicorn gives its protocols.
+
+    Attributes:
+        is_last: whether it is to be closed after the next answer.
+    """
+
+    def __init__(self, clients: Clients, **of_uvicorn: Any) -> None:
+        super().__init__(**of_uvicorn)
+        self._clients = clients
+        self.timeout_keep_alive = clients.idle_timeout  # pyright: ignore[reportAttributeAccessIssue]
+        self.is_last = False
+        self._part: str | None = _HEAD
+        self._timed: str | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._bytes = self._head_bytes = 0
+        self._held: bytearray | None = None
+        self._refusal = 400, "this is no HTTP request"
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        super().connection_made(transport)
+        clients = self._clients
+        clients.waited_for[self] = None
+        if len(self.connections) > clients.max_connections:
+            next(iter(clients.waited_for)).transport.abort()
+        self._time_part()
+        if clients.is_full():
+            self._rest()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._part = None
+        self._time_part()
+        self.resume_writing()
+        self._clients.waited_for.pop(self, None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._held is not None:
+            self._held += data
+            return
+        self._unset_keepalive_if_required()
+        self._bytes += len(data)
+        try:
+            self.parser.feed_data(data)  # pyright: ignore[reportOptionalMemberAccess]
+        except httptools.HttpParserUpgrade:
+            pass  # none is offered: it is answered as if nobody had asked
+        except httptools.HttpParserError:
+            self._refuse(*self._refusal)
+            return
+        if self._part == _HEAD and self._bytes > _MOST_HEAD:
+            self._refuse(*_TOO_LARGE_HEAD)
+        elif self._part == _BODY and self._bytes > _MOST_HEAD + 2 * self._clients.max_body:  # chunks have lengths, too
+            self._refuse(413, f"the body is larger than {self._clients.max_body} bytes")
+        else:
+            self._time_part()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["began"] = time.monotonic()  # pyright: ignore[reportGeneralTypeIssues]
+        self._part = _HEAD
+        self._bytes = self._head_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._count_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_head(len(name) + len(value) + len(b": \r\n"))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._part = _BODY
+        super().on_headers_complete()
+        if self.is_last:
+            self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        self._part = None
+        self._clients.waited_for.pop(self, None)
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        refused = self.cycle.scope.get("refused")
+        super().on_response_complete()
+        if self.cycle.response_complete and self._part is None and not self.transport.is_closing():
+            self._clients.waited_for[self] = None
+        if refused:
+            self._rest()
+
+    def timeout_keep_alive_handler(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()  # it takes no answer, so that `close` would wait for it
+        super().timeout_keep_alive_handler()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._write_timer = self.loop.call_later(self._clients.body_timeout, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._write_timer:
+            self._write_timer.cancel()
+
+    def _count_head(self, count: int) -> None:
+        self._head_bytes += count
+        if self._head_bytes > _MOST_HEAD:
+            self._refusal = _TOO_LARGE_HEAD
+            raise ValueError  # to the parser, which ends
+
+    def _time_part(self) -> None:
+        """Limit the time of the part of a request that comes now."""
+        if self._part == self._timed:
+            return
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        self._timed = self._part
+        if self._part:
+            seconds = self._clients.head_timeout if self._part == _HEAD else self._clients.body_timeout
+            message = f"the {self._part} did not come within {seconds:g} s"
+            self._timer = self.loop.call_later(seconds, self._refuse, 408, message)
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Close the connection, with an answer unless that would come into another one."""
+        if self.transport.is_closing():
+            return
+        if self.headers is None:  # pyright: ignore[reportUnnecessaryComparison]
+            self.transport.close()  # nobody has asked anything
+            return
+        self._clients.refused(status)
+        if self.cycle and self.cycle.response_started and not self.cycle.response_complete:
+            self.transport.abort()
+            return
+        body = orjson.dumps({"error": message})
+        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.close()
+
+    def _rest(self) -> None:
+        self._held = bytearray()
+        self.loop.call_soon(self._pause)  # of a new connection, uvloop begins to read when this has ended
+        self.loop.call_later(_REST, self._read_on)
+
+    def _pause(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.pause_reading()
+
+    def _read_on(self) -> None:
+        held, self._held = self._held, None
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if held:
+                self.data_received(bytes(held))
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, which takes connections that another process has accepted, too.
+
+    Args:
+        app: the application.
+        clients: what they may cost.
+        grace: seconds that requests in flight have when it is to end.
+
+    Attributes:
+        taken: connections from elsewhere.
+        started_up: called in the loop when it runs.
+    """
+
+    def __init__(self, app: Any, clients: Clients, grace: int) -> None:
+        config = uvicorn.Config(
+            app,
+            http=partial(Connection, clients),  # pyright: ignore[reportArgumentType]
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # nobody reads the client's address
+            ws="none",
+            timeout_graceful_shutdown=grace,
+        )
+        super().__init__(config)
+        self.taken = 0
+        self.started_up: Callable[[], object] = lambda: None
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.started_up()
+
+    def connect(self, accepted: socket.socket) -> None:
+        """Take a connection."""
+        self.taken += 1
+        task = asyncio.create_task(self._connect(accepted))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, accepted: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        protocol = partial(
+            self.config.http_protocol_class,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+            _loop=loop,
+        )
+        with suppress(OSError):  # the client has gone already
+            await loop.connect_accepted_socket(protocol, accepted)

@@ -1,0 +1,74 @@
+"""The bundle that workers have accepted: a worker that starts again loads it, whatever the folder holds by then.
+
+The supervisor holds its files open. They stay where the folder is replaced or removed, and neither a copy is needed nor
+a place to write one to. A folder of links, `/proc/<supervisor>/fd/<number>` by the names of the files, is a bundle to
+whoever reads it.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from .manifest import stated_digest
+
+
+class Kept:
+    """What is kept of one server's bundle.
+
+    Args:
+        folder: for the links; it is there, and its owner removes it.
+
+    Attributes:
+        link: leads to the kept bundle; to nothing until there is one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._files = folder, ExitStack()
+        self.link = folder / "accepted"
+
+    def keep(self, bundle: Path, digest: str) -> None:
+        """Keep a bundle instead of what was kept before.
+
+        Args:
+            bundle: a folder, or a symlink to it. Where it holds something else by now, nothing changes.
+            digest: of what was accepted.
+        """
+        if digest == stated_digest(self.link):
+            return
+        links = Path(tempfile.mkdtemp(prefix="bundle-", dir=self._folder))
+        try:
+            with ExitStack() as files:
+                _hold(bundle, links, files)
+                if stated_digest(links) == digest:
+                    earlier, self._files = self._files, files.pop_all()
+                    self._replace(links)
+                    earlier.close()
+                    return
+        except OSError as error:
+            logging.warning(f"bundle {bundle} cannot be kept for a worker that starts again: {error}")
+        shutil.rmtree(links)
+
+    def _replace(self, links: Path) -> None:
+        earlier = self._folder / os.readlink(self.link) if self.link.is_symlink() else None
+        new = links.with_suffix(".link")
+        new.symlink_to(links.name)
+        os.replace(new, self.link)
+        if earlier:
+            shutil.rmtree(earlier)
+
+
+def _hold(bundle: Path, links: Path, files: ExitStack) -> None:
+    """Open all files of the folder that is there now, also where another one takes its place meanwhile."""
+    folder = os.open(bundle, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for place, _, names, there in os.fwalk(".", dir_fd=folder):
+            (links / place).mkdir(exist_ok=True)
+            for name in names:
+                file = os.open(name, os.O_RDONLY | os.O_NONBLOCK, dir_fd=there)
+                files.callback(os.close, file)
+                (links / place / name).symlink_to(f"/proc/{os.getpid()}/fd/{file}")
+    finally:
+        os.close(folder)
