@@ -29,7 +29,7 @@ from dien_fuxictr.common.errors import exit_code
 from ..made import AMAZON, Sizes
 from ..race import add_zoo
 from ..report import Row, make_parser, publish
-from .attacks import attack_rows, overload_rows
+from .attacks import attack_rows, overload_rows, storm_rows
 from .batching import batching_rows
 from .bundles import Workshop
 from .load import cost_rows, highest_rates, memory_rows, rate_rows, reload_rows
@@ -123,6 +123,7 @@ def _attack_tables(
     with serving(_command(workshop.bundle("H_36", 0)), core) as server:
         if "attacks" in options.parts:
             tables["Well-behaved clients under attack"] = attack_rows(server, bodies, 1000, options.seconds)
+            tables["Clients that ask again at once"] = storm_rows(server, bodies, options.seconds, options.rounds)
         if "overload" in options.parts:
             tables["Requests with a deadline of 50 ms"] = overload_rows(server, bodies, options.seconds)
     return tables

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import uvloop
 
 
 @dataclass
@@ -53,16 +54,39 @@ def send(
 ) -> Load:
     """Send bodies in turn at these times, each over a connection that is free, or a new one."""
     further = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-    return asyncio.run(_send(port, path, bodies, times, further))
+    return uvloop.run(_send(port, _requests(path, bodies, further), times))
 
 
-async def _send(port: int, path: str, bodies: Sequence[bytes], times: np.ndarray, further: str) -> Load:
+def capacity(port: int, path: str, bodies: Sequence[bytes], clients: int, seconds: float) -> float:
+    """Answers a second where so many clients send their next request as soon as they are answered."""
+    return uvloop.run(_saturate(port, _requests(path, bodies, ""), clients, seconds)) / seconds
+
+
+async def _saturate(port: int, requests: Sequence[bytes], clients: int, seconds: float) -> int:
+    end, loop = time.monotonic() + seconds, asyncio.get_running_loop()
+
+    async def one(number: int) -> int:
+        connection = (await loop.create_connection(_Connection, "127.0.0.1", port))[1]
+        good = 0
+        while time.monotonic() < end:
+            status = await connection.ask(requests[number % len(requests)])
+            good += status == 200 and time.monotonic() < end
+        connection.close()
+        return good
+
+    return sum(await asyncio.gather(*(one(number) for number in range(clients))))
+
+
+def _requests(path: str, bodies: Sequence[bytes], further: str) -> list[bytes]:
+    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{further}content-type: application/json\r\ncontent-length: "
+    return [f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies]
+
+
+async def _send(port: int, requests: Sequence[bytes], times: np.ndarray) -> Load:
     loop = asyncio.get_running_loop()
     begin = time.monotonic() + 0.05
     load = Load(times, np.full(len(times), np.inf), np.zeros(len(times), dtype=int), begin)
     free: list[_Connection] = []
-    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{further}content-type: application/json\r\ncontent-length: "
-    requests = [f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies]
 
     async def one(number: int) -> None:
         try:
@@ -96,8 +120,7 @@ class _Connection(asyncio.Protocol):
         self._received = bytearray()
         self.closed = False
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         self._transport = transport
 
     def ask(self, request: bytes) -> "asyncio.Future[int]":

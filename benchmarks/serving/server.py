@@ -40,9 +40,12 @@ class Server:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
             return answer.read().decode()
 
-    def metric(self, name: str) -> float:
-        """One line of /metrics, its labels in the name."""
-        (value,) = re.findall(rf"^{re.escape(name)} (\S+)$", self.get("/metrics"), re.MULTILINE)
+    def metric(self, name: str, default: float | None = None) -> float:
+        """One line of /metrics, its labels in the name; raises where there is none and no default."""
+        found = re.findall(rf"^{re.escape(name)} (\S+)$", self.get("/metrics"), re.MULTILINE)
+        if not found and default is not None:
+            return default
+        (value,) = found
         return float(value)
 
 

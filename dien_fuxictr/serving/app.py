@@ -21,7 +21,7 @@ from .manifest import stated_digest
 from .metrics import CONTENT_TYPE, NO_PATH, Metrics
 from .queueing import BadDeadline, Full, Gone, Late, Queue, Steps, deadline_of
 from .request import Limits
-from .request_id import CURRENT, take_id
+from .request_id import CURRENT, HEADER, take_id
 from .served import Malformed, Served
 from .settings import Settings
 from .versions import Accepted, Versions, mark_of
@@ -29,6 +29,12 @@ from .website import packed
 
 _MOST_HELD = 16
 """Bodies of the largest size that may be in memory at a time; what is more is refused."""
+
+_SCORING = {
+    "/v1/score": Served.answer_one,
+    "/v1/score:batch": Served.answer_batch,
+    "/v1/explain": Served.answer_explained,
+}
 
 
 class BadQuery(ValueError):
@@ -103,9 +109,7 @@ class App:
         self.failure: Exception | None = None
         self._page = packed()
         self._routes: dict[str, tuple[tuple[str, ...], Callable[[Scope, Receive], Awaitable[Answer]]]] = {
-            "/v1/score": (("POST",), partial(self._score, Served.answer_one)),
-            "/v1/score:batch": (("POST",), partial(self._score, Served.answer_batch)),
-            "/v1/explain": (("POST",), partial(self._score, Served.answer_explained)),
+            **{path: (("POST",), partial(self._score, answer)) for path, answer in _SCORING.items()},
             "/v1/model": (("GET",), partial(self._told, Served.describe)),
             "/v1/examples": (("GET",), partial(self._told, Served.examples)),
             "/v2/health/live": (("GET", "HEAD"), self._live),
@@ -132,6 +136,29 @@ class App:
         """See at once whether there is another bundle; from a signal's handler or any thread."""
         if self._loop:
             self._loop.call_soon_threadsafe(self._versions.look)
+
+    def refusal(self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]], began: float) -> Answer | None:
+        """Return the answer to a request that is refused before its body comes; None: it may go on.
+
+        Args:
+            method, url, headers: of the request.
+            began: when its first byte came.
+        """
+        path = url.partition(b"?")[0].decode("latin-1")
+        if method != b"POST" or path not in _SCORING or not self._versions.current:
+            return None
+        try:
+            self.queue.require_place()
+            self.queue.require_time(deadline_of(dict(headers), began))
+            return None
+        except BadDeadline:
+            return None
+        except Full as problem:
+            answer = _busy(str(problem))
+        except Late as problem:
+            answer = error(504, str(problem))
+        self.metrics.answered(path, answer.status)
+        return answer._replace(headers=(*answer.headers, (HEADER, take_id(headers))))
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -21,6 +21,11 @@ class Answer(NamedTuple):
     content_type: str = _JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """Its headers, those of its body first."""
+        body = (b"content-type", self.content_type.encode()), (b"content-length", b"%d" % len(self.body))
+        return [*body, *self.headers]
+
 
 def error(status: int, message: str, headers: tuple[tuple[bytes, bytes], ...] = (), **more: str) -> Answer:
     """An answer that says what is wrong."""
@@ -29,11 +34,6 @@ def error(status: int, message: str, headers: tuple[tuple[bytes, bytes], ...] = 
 
 async def send_answer(answer: Answer, request_id: bytes, send: Send, with_body: bool) -> None:
     """Send it; without the body, to HEAD, it has the length that it would have."""
-    headers = [
-        (b"content-type", answer.content_type.encode()),
-        (b"content-length", str(len(answer.body)).encode()),
-        (HEADER, request_id),
-        *answer.headers,
-    ]
+    headers = [*answer.fields(), (HEADER, request_id)]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body if with_body else b""})

@@ -14,15 +14,19 @@ from functools import partial
 from typing import Any
 
 import httptools
-import orjson
 import uvicorn
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from .asgi import Answer, error
 
 _MOST_HEAD = 32 << 10
 """Bytes of a request's line and headers, what proxies send at most by default."""
 _REST = 0.3
-"""Seconds that nothing is read from a connection whose request was refused because the server is full. A client that
-asks again at once costs little that way."""
+"""Seconds that nothing is read from a connection whose request was refused because the server is full, and that one
+stays open that is refused for good. A client that asks again at once costs little that way."""
+_REFUSALS = 200
+"""Per second: the more connections rest, the longer each one does."""
 _HEAD, _BODY = "headers", "body"
 _TOO_LARGE_HEAD = 431, f"the headers are larger than {_MOST_HEAD} bytes"
 
@@ -39,7 +43,10 @@ class Clients:
         max_connections: at a time. At one more, that connection is closed whose client is waited for longest.
         refused: called with the status of each request that the application does not hear of.
         is_full: whether a request would be refused now; a new connection is read after a rest then.
+        refusal: returns the answer to a request that is refused when its headers have come, from its method, URL,
+            headers and `began`; None: the application gets it.
         waited_for: connections without a whole request, in the order of time.
+        resting: connections that are not read for a while.
     """
 
     head_timeout: float
@@ -49,7 +56,9 @@ class Clients:
     max_connections: int
     refused: Callable[[int], object]
     is_full: Callable[[], bool]
+    refusal: Callable[[bytes, bytes, list[tuple[bytes, bytes]], float], Answer | None]
     waited_for: dict["Connection", None] = field(default_factory=dict)
+    resting: int = 0
 
     def end_one(self) -> None:
         """Close a connection after its next answer, as another process has fewer."""
@@ -84,7 +93,9 @@ class Connection(HttpToolsProtocol):
         self._write_timer: asyncio.TimerHandle | None = None
         self._bytes = self._head_bytes = 0
         self._held: bytearray | None = None
-        self._refusal = 400, "this is no HTTP request"
+        self._problem = 400, "this is no HTTP request"
+        self._refusal: Answer | None = None
+        self._is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
@@ -94,7 +105,7 @@ class Connection(HttpToolsProtocol):
             next(iter(clients.waited_for)).transport.abort()
         self._time_part()
         if clients.is_full():
-            self._rest()
+            self._rest(_REST)  # not longer: it may be a probe
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._part = None
@@ -104,8 +115,11 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
         if self._held is not None:
             self._held += data
+            self.flow.pause_reading()  # not before: the end of a connection is read, too
             return
         self._unset_keepalive_if_required()
         self._bytes += len(data)
@@ -114,7 +128,7 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             pass  # none is offered: it is answered as if nobody had asked
         except httptools.HttpParserError:
-            self._refuse(*self._refusal)
+            self._refuse(*self._problem)
             return
         if self._part == _HEAD and self._bytes > _MOST_HEAD:
             self._refuse(*_TOO_LARGE_HEAD)
@@ -139,14 +153,29 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._part = _BODY
+        is_first = self.cycle is None or self.cycle.response_complete  # not one that waits for answers to others
+        if is_first and self._held is None and not self.expect_100_continue:
+            began = self.scope["began"]  # pyright: ignore[reportTypedDictNotRequiredAccess, reportGeneralTypeIssues]
+            self._refusal = self._clients.refusal(self.parser.get_method(), self.url, self.headers, began)
+        if self._refusal:
+            return  # there is no task for it
         super().on_headers_complete()
         if self.is_last:
             self.cycle.keep_alive = False
 
+    def on_body(self, body: bytes) -> None:
+        if not self._refusal and not self.cycle.response_complete:
+            self.cycle.body += body
+            if len(self.cycle.body) > HIGH_WATER_LIMIT:  # else the application hears of the body when it is whole
+                super().on_body(b"")
+
     def on_message_complete(self) -> None:
         self._part = None
         self._clients.waited_for.pop(self, None)
-        super().on_message_complete()
+        if self._refusal:
+            self._answer(self._refusal)
+        else:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         refused = self.cycle.scope.get("refused")
@@ -154,7 +183,7 @@ class Connection(HttpToolsProtocol):
         if self.cycle.response_complete and self._part is None and not self.transport.is_closing():
             self._clients.waited_for[self] = None
         if refused:
-            self._rest()
+            self._rest_longer()
 
     def timeout_keep_alive_handler(self) -> None:
         if self.transport.get_write_buffer_size():
@@ -173,7 +202,7 @@ class Connection(HttpToolsProtocol):
     def _count_head(self, count: int) -> None:
         self._head_bytes += count
         if self._head_bytes > _MOST_HEAD:
-            self._refusal = _TOO_LARGE_HEAD
+            self._problem = _TOO_LARGE_HEAD
             raise ValueError  # to the parser, which ends
 
     def _time_part(self) -> None:
@@ -189,9 +218,22 @@ class Connection(HttpToolsProtocol):
             message = f"the {self._part} did not come within {seconds:g} s"
             self._timer = self.loop.call_later(seconds, self._refuse, 408, message)
 
+    def _answer(self, refusal: Answer) -> None:
+        """Answer a request that the application has not got."""
+        self._refusal = None
+        goes_on = self.parser.should_keep_alive() and not self.is_last  # pyright: ignore[reportOptionalMemberAccess]
+        self._write(refusal, goes_on)
+        if not goes_on:
+            self.transport.close()
+            return
+        self._clients.waited_for[self] = None
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        if refusal.status == 503:
+            self._rest_longer()
+
     def _refuse(self, status: int, message: str) -> None:
-        """Close the connection, with an answer unless that would come into another one."""
-        if self.transport.is_closing():
+        """Close the connection after a rest, with an answer unless that would come into another one."""
+        if self.transport.is_closing() or self._is_refused:
             return
         if self.headers is None:  # pyright: ignore[reportUnnecessaryComparison]
             self.transport.close()  # nobody has asked anything
@@ -200,22 +242,28 @@ class Connection(HttpToolsProtocol):
         if self.cycle and self.cycle.response_started and not self.cycle.response_complete:
             self.transport.abort()
             return
-        body = orjson.dumps({"error": message})
-        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[status] + head + body)
-        self.transport.close()
+        self._write(error(status, message), goes_on=False)
+        self._is_refused, self._part = True, None
+        self._time_part()
+        self.flow.pause_reading()
+        self.loop.call_later(_REST, self.transport.close)
 
-    def _rest(self) -> None:
+    def _write(self, answer: Answer, goes_on: bool) -> None:
+        parts = [b"%s: %s\r\n" % header for header in answer.fields()]
+        closes = [] if goes_on else [b"connection: close\r\n"]
+        self.transport.write(b"".join([STATUS_LINE[answer.status], *parts, *closes, b"\r\n", answer.body]))
+
+    def _rest_longer(self) -> None:
+        self._rest(_REST + self._clients.resting / _REFUSALS)
+
+    def _rest(self, seconds: float) -> None:
         self._held = bytearray()
-        self.loop.call_soon(self._pause)  # of a new connection, uvloop begins to read when this has ended
-        self.loop.call_later(_REST, self._read_on)
-
-    def _pause(self) -> None:
-        if not self.transport.is_closing():
-            self.flow.pause_reading()
+        self._clients.resting += 1
+        self.loop.call_later(seconds, self._read_on)
 
     def _read_on(self) -> None:
         held, self._held = self._held, None
+        self._clients.resting -= 1
         if not self.transport.is_closing():
             self.flow.resume_reading()
             if held:

@@ -67,23 +67,23 @@ class _Turns:
     """
 
     def __init__(self) -> None:
-        self.mean = self._deviation = 0.0
+        self.mean = self._deviation = self._last = 0.0
         self.began: float | None = None
 
     @property
     def expected(self) -> float:
         return self.mean + 2 * self._deviation
 
-    @contextmanager
-    def measured(self) -> Iterator[None]:
-        """Measure the block."""
-        self.began = time.monotonic()
-        try:
-            yield
-        finally:
-            seconds, self.began = time.monotonic() - self.began, None
-            self._deviation += (abs(seconds - self.mean) - self._deviation) / 4
-            self.mean += (seconds - self.mean) / 8
+    def took(self, asked: float) -> None:
+        """Measure a turn that has ended now, with the way into the thread and back, which others wait for too.
+
+        Args:
+            asked: when it was to begin, unless another one was before it.
+        """
+        now = time.monotonic()
+        seconds, self._last = now - max(asked, self._last), now
+        self._deviation += (abs(seconds - self.mean) - self._deviation) / 4
+        self.mean += (seconds - self.mean) / 8
 
 
 class Queue:
@@ -99,6 +99,7 @@ class Queue:
         self._in_flight = 0
         self._to_run = 0
         self._turns = _Turns()
+        self._stepping = asyncio.Lock()  # many calls in steps have one turn among others, not one each
         self._thread = ThreadPoolExecutor(1)
 
     @property
@@ -111,6 +112,24 @@ class Queue:
         began = self._turns.began
         return 0.0 if began is None else time.monotonic() - began
 
+    def require_place(self) -> None:
+        """Raise Full where there is no place."""
+        if self.is_full:
+            raise Full(f"{self._in_flight} requests are being answered, as many as allowed")
+
+    def require_time(self, deadline: float | None) -> float | None:
+        """Return the seconds within which a turn must begin that is asked for now; None: any.
+
+        Raises:
+            Late: what is before it in the queue, and its own turn, will not be done by the deadline.
+        """
+        if deadline is None:
+            return None
+        left = deadline - time.monotonic() - (self._turns.expected if self._to_run else 0)
+        if left <= self._to_run * self._turns.mean:
+            self._drop(Late)
+        return left
+
     @contextmanager
     def place(self) -> Iterator[None]:
         """A place of one request.
@@ -118,8 +137,7 @@ class Queue:
         Raises:
             Full: there is none.
         """
-        if self.is_full:
-            raise Full(f"{self._in_flight} requests are being answered, as many as allowed")
+        self.require_place()
         self._in_flight += 1
         self._metrics.in_flight.inc()
         try:
@@ -147,7 +165,8 @@ class Queue:
             return result
         steps, answer = result, None
         while answer is None:
-            answer = await self._turn(partial(_some, steps), receive, deadline)
+            async with self._stepping:
+                answer = await self._turn(partial(_some, steps), receive, deadline)
         return answer
 
     def close(self) -> None:
@@ -156,12 +175,8 @@ class Queue:
 
     async def _turn(self, call: Callable[[], T], receive: Receive, deadline: float | None) -> T:
         """Return what `call` returns; raises as `run`."""
-        left = None
-        if deadline is not None:
-            left = deadline - time.monotonic() - (self._turns.expected if self._to_run else 0)
-            if left <= self._to_run * self._turns.mean:
-                self._drop(Late)
-        has_turn = not self._to_run
+        left = self.require_time(deadline)
+        has_turn, asked = not self._to_run, time.monotonic()
         self._to_run += 1
         job = self._thread.submit(self._measured, call)
         ended = _end_of(job)
@@ -169,14 +184,18 @@ class Queue:
             if not has_turn:
                 await self._wait(job, ended, receive, left)
             await ended
+            self._turns.took(asked)
             return job.result()
         finally:
             self._to_run -= 1
             job.cancel()
 
     def _measured(self, call: Callable[[], T]) -> T:
-        with self._turns.measured():
+        self._turns.began = time.monotonic()
+        try:
             return call()
+        finally:
+            self._turns.began = None
 
     async def _wait(
         self, job: "Future[Any]", ended: "asyncio.Future[None]", receive: Receive, left: float | None

@@ -137,6 +137,7 @@ def _serve(settings: Settings, listeners: list[socket.socket], tie: Tie | None =
         settings.max_connections,
         refused=app.metrics.refused_by_http,
         is_full=lambda: app.queue.is_full,
+        refusal=app.refusal,
     )
     server = Server(app, clients, GRACE)
     signal.signal(signal.SIGHUP, lambda *_: app.look())
