@@ -30,12 +30,6 @@ from .website import packed
 _MOST_HELD = 16
 """Bodies of the largest size that may be in memory at a time; what is more is refused."""
 
-_SCORING = {
-    "/v1/score": Served.answer_one,
-    "/v1/score:batch": Served.answer_batch,
-    "/v1/explain": Served.answer_explained,
-}
-
 
 class BadQuery(ValueError):
     """A query that says neither yes nor no."""
@@ -109,7 +103,9 @@ class App:
         self.failure: Exception | None = None
         self._page = packed()
         self._routes: dict[str, tuple[tuple[str, ...], Callable[[Scope, Receive], Awaitable[Answer]]]] = {
-            **{path: (("POST",), partial(self._score, answer)) for path, answer in _SCORING.items()},
+            "/v1/score": (("POST",), partial(self._score, Served.answer_one)),
+            "/v1/score:batch": (("POST",), partial(self._score, Served.answer_batch)),
+            "/v1/explain": (("POST",), partial(self._score, Served.answer_explained)),
             "/v1/model": (("GET",), partial(self._told, Served.describe)),
             "/v1/examples": (("GET",), partial(self._told, Served.examples)),
             "/v2/health/live": (("GET", "HEAD"), self._live),
@@ -145,7 +141,8 @@ class App:
             began: when its first byte came.
         """
         path = url.partition(b"?")[0].decode("latin-1")
-        if method != b"POST" or path not in _SCORING or not self._versions.current:
+        scores = method == b"POST" and path in self._routes and "POST" in self._routes[path][0]
+        if not scores or not self._versions.current:
             return None
         try:
             self.queue.require_place()

@@ -155,8 +155,9 @@ class Connection(HttpToolsProtocol):
         self._part = _BODY
         is_first = self.cycle is None or self.cycle.response_complete  # not one that waits for answers to others
         if is_first and self._held is None and not self.expect_100_continue:
+            method: bytes = self.parser.get_method()  # pyright: ignore[reportOptionalMemberAccess]
             began = self.scope["began"]  # pyright: ignore[reportTypedDictNotRequiredAccess, reportGeneralTypeIssues]
-            self._refusal = self._clients.refusal(self.parser.get_method(), self.url, self.headers, began)
+            self._refusal = self._clients.refusal(method, self.url, self.headers, began)
         if self._refusal:
             return  # there is no task for it
         super().on_headers_complete()

@@ -91,7 +91,8 @@ def test_a_request_is_scored_by_the_light_net(
     monkeypatch.setattr(DIEN, "scorer", record)
     monkeypatch.chdir(compared[0])
     assert main([str(FOLDER), "--behaviours", "2", "--candidates", "3", "--rounds", "1"]) == 0
-    assert set(sizes) == {(DIEN, (3, 3)), (DIEN, (3, 36))}
+    asked = {(model, size) for model, size in sizes if size[0] == 3}  # golden requests have more candidates
+    assert asked == {(DIEN, (3, 3)), (DIEN, (3, 36))}
 
 
 @pytest.mark.parametrize(

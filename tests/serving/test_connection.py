@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -38,14 +39,28 @@ class Site:
     def __init__(self, **patience: Any) -> None:
         self.refused: list[int] = []
         self.is_full = False
+        self.asked: list[tuple[bytes, bytes]] = []
         usual = {"head_timeout": 60, "body_timeout": 60, "idle_timeout": 60, "max_body": 1000, "max_connections": 99}
-        clients = Clients(**{**usual, **patience}, refused=self.refused.append, is_full=lambda: self.is_full)
+        clients = Clients(
+            **{**usual, **patience},
+            refused=self.refused.append,
+            is_full=lambda: self.is_full,
+            refusal=self.refusal,
+        )
         self.server = Server(application, clients, grace=1)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.thread = threading.Thread(target=self.server.run, args=([self.listener],))
         self.thread.start()
         self.stack = ExitStack()
         wait_until(lambda: self.server.started)
+
+    def refusal(self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]], began: float) -> Answer | None:
+        """Of each request to /late or /busy."""
+        self.asked.append((method, url))
+        assert set(dict(headers)) <= {b"host", b"content-length", b"connection", b"transfer-encoding", b"upgrade"}
+        assert began <= time.monotonic()
+        status = {b"/late": 504, b"/busy": 503}.get(url)
+        return Answer(status, b"!", headers=((b"retry-after", b"1"),)) if status else None
 
     def connect(self, *parts: bytes) -> socket.socket:
         client = self.stack.enter_context(socket.create_connection(self.listener.getsockname()[:2], timeout=PATIENCE))
@@ -237,6 +252,71 @@ def test_who_is_refused_waits(sites: Any, monkeypatch: pytest.MonkeyPatch) -> No
     (resting,) = (each for each in site.server.server_state.connections if each._held is not None)
     resting.loop.call_soon_threadsafe(resting._read_on)
     assert answer(client) == (200, b"0")
+
+
+def post(path: bytes, *headers: bytes, body: bytes = b"abc") -> bytes:
+    lines = [b"POST %s HTTP/1.1" % path, b"Host: x", b"Content-Length: %d" % len(body), *headers]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def test_a_request_is_refused_before_its_body(sites: Any) -> None:
+    """The application does not hear of it, and the connection goes on."""
+    site = sites()
+    client = site.connect(post(b"/late"))
+    assert answer(client) == (504, b"!")
+    client.sendall(post(b"/late", body=b"x" * 100_000) + post(b"/"))
+    assert [answer(client) for _ in range(2)] == [(504, b"!"), (200, b"3")]
+    client.sendall(post(b"/late", b"Connection: close"))
+    assert rest_of(client).startswith(b"HTTP/1.1 504") and not site.refused
+    assert site.asked == [(b"POST", b"/late")] * 2 + [(b"POST", b"/"), (b"POST", b"/late")]
+
+
+def test_a_refused_body_has_its_time(sites: Any) -> None:
+    site = sites(body_timeout=0.1)
+    client = site.connect(post(b"/late")[:-1])
+    assert refusal(client)[0] == 408 and site.refused == [408]
+
+
+def test_who_waits_for_a_word_is_not_refused_before_it(sites: Any) -> None:
+    """Its body would not come, or be taken for the next request."""
+    site = sites()
+    client = site.connect(post(b"/late", b"Expect: 100-continue", body=b"")[:-2] + b"\r\n")
+    assert client.recv(25, socket.MSG_WAITALL) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert answer(client) == (200, b"0") and not site.asked
+
+
+def test_a_refused_request_among_others_waits_for_their_answers(sites: Any) -> None:
+    site = sites()
+    client = site.connect(post(b"/") + post(b"/late") + post(b"/"))
+    assert [answer(client) for _ in range(3)] == [(200, b"3")] * 3  # the application says no, it knows better
+
+
+def test_the_last_answer_may_be_a_refusal(sites: Any) -> None:
+    site = sites()
+    client = site.connect(post(b"/late"))
+    assert answer(client) == (504, b"!")
+    next(iter(site.server.server_state.connections))._clients.end_one()
+    client.sendall(post(b"/late"))
+    assert b"connection: close" in rest_of(client)
+
+
+def test_the_more_are_refused_the_longer_they_rest(sites: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+    rest = connection.Connection._rest
+    monkeypatch.setattr(connection.Connection, "_rest", lambda self, seconds: (rests.append(seconds), rest(self, 3600)))
+    site = sites()
+    for _ in range(5):
+        assert answer(site.connect(post(b"/busy"))) == (503, b"!")
+    assert rests == [connection._REST + count / connection._REFUSALS for count in range(5)]
+
+
+def test_a_connection_that_rests_may_end(sites: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_REST", 3600)
+    site = sites()
+    client = site.connect(post(b"/busy"))
+    assert answer(client) == (503, b"!") and site.connections() == 1
+    client.close()
+    wait_until(lambda: not site.connections())
 
 
 def test_who_connects_to_a_full_server_waits(sites: Any, monkeypatch: pytest.MonkeyPatch) -> None:

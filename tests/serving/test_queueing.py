@@ -177,10 +177,12 @@ def test_what_cannot_be_in_time_is_refused_at_once(busy: Busy, client: Client, b
 
 def test_expected_time_follows_what_is_measured() -> None:
     turns = queueing._Turns()
-    for _ in range(100):
-        with turns.measured():
-            time.sleep(0.001)
-    assert 0.001 <= turns.mean <= turns.expected and turns.began is None
+    asked = time.monotonic()
+    for _ in range(100):  # one after the other, all asked at once
+        time.sleep(0.001)
+        turns.took(asked)
+    assert 0.001 <= turns.mean <= turns.expected <= 100 * turns.mean
+    assert turns.mean <= (time.monotonic() - asked) / 2
 
 
 def test_single_requests_go_between_the_users_of_a_batch(
@@ -223,6 +225,59 @@ def test_a_batch_that_nobody_waits_for_ends(client: Client, body: bytes, monkeyp
 
     client.run(scenario())
     assert counted(client)['dropped_total{reason="disconnected"}'] == 1
+
+
+def test_batches_have_one_turn_together(client: Client, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are, what comes beside them waits for one of them."""
+    monkeypatch.setattr(queueing, "_TURN", 0)
+    batch = b'{"requests": [%s]}' % b",".join([body] * 30)
+    queue = client.app.queue
+    waiting: list[int] = []
+    some = queueing._some
+    monkeypatch.setattr(queueing, "_some", lambda steps: (waiting.append(queue._to_run), some(steps))[1])
+
+    async def scenario() -> list[Any]:
+        return await asyncio.gather(*(call(client.app, "POST", "/v1/score:batch", [batch]) for _ in range(5)))
+
+    assert [reply.status for reply in client.run(scenario())] == [200] * 5
+    assert waiting[-100:] == [1] * 100  # after those that begin
+
+
+def refused(client: Client, deadline: str = "", url: bytes = b"/v1/score", method: bytes = b"POST") -> Any:
+    headers = [(b"x-request-id", b"mine"), *([(DEADLINE.encode(), deadline.encode())] if deadline else [])]
+    return client.app.refusal(method, url, headers, time.monotonic())
+
+
+def test_refused_before_the_body_comes(busy: Busy, opened: Bundle, body: bytes) -> None:
+    client = started(lambda: opened).loaded()
+
+    async def scenario() -> list[Any]:
+        answers = [refused(client, "60000")]
+        client.app.queue._turns.mean = 10.0
+        requests = [asyncio.create_task(call(client.app, "POST", "/v1/score", [body]))]
+        await busy.has_begun()
+        answers += [refused(client, "60000"), refused(client), refused(client, "soon"), refused(client, "9000")]
+        requests.append(asyncio.create_task(call(client.app, "POST", "/v1/score", [body])))
+        await asyncio.sleep(0.1)
+        answers += [refused(client, url=b"/v1/explain?unknown=0"), refused(client, url=b"/metrics")]
+        answers += [refused(client, method=b"GET"), refused(client, url=b"/none")]
+        busy.go_on.set()
+        assert [reply.status for reply in await asyncio.gather(*requests)] == [200, 200]
+        return answers
+
+    answers = client.run(scenario())
+    assert [answer and answer.status for answer in answers] == [None, None, None, None, 504, 503, None, None, None]
+    assert answers[4].headers == ((b"x-request-id", b"mine"),) and dict(answers[5].headers)[b"retry-after"] in b"123"
+    counts = counted(client)
+    assert counts['requests_total{path="/v1/score",status="504"}'] == counts['dropped_total{reason="deadline"}'] == 1
+    assert counts['requests_total{path="/v1/explain",status="503"}'] == 1
+    client.close()
+
+
+def test_none_is_refused_while_the_model_loads(opened: Bundle) -> None:
+    client = started(lambda: opened)
+    assert refused(client, "1") is None
+    client.close()
 
 
 def test_more_users_than_allowed(opened: Bundle, body: bytes) -> None:
