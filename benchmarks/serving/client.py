@@ -7,6 +7,7 @@ to leave, so that each request that a stall holds up counts with all that it wai
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,12 +67,15 @@ async def _saturate(port: int, requests: Sequence[bytes], clients: int, seconds:
     end, loop = time.monotonic() + seconds, asyncio.get_running_loop()
 
     async def one(number: int) -> int:
-        connection = (await loop.create_connection(_Connection, "127.0.0.1", port))[1]
-        good = 0
+        good, connection = 0, None
         while time.monotonic() < end:
-            status = await connection.ask(requests[number % len(requests)])
-            good += status == 200 and time.monotonic() < end
-        connection.close()
+            if not connection or connection.closed:
+                connection = (await loop.create_connection(_Connection, "127.0.0.1", port))[1]
+            with suppress(OSError):  # the server has closed it
+                status = await connection.ask(requests[number % len(requests)])
+                good += status == 200 and time.monotonic() < end
+        if connection:
+            connection.close()
         return good
 
     return sum(await asyncio.gather(*(one(number) for number in range(clients))))
