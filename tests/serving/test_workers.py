@@ -152,7 +152,7 @@ def test_connections_are_spread_and_counted_together(server: Server, before: flo
     for connection in connections:
         connection.close()
     wait_until(lambda: sum(count - sockets(pid) for pid, count in open_.items()) == 64)
-    assert {count - sockets(pid) for pid, count in open_.items()} == {32}
+    assert min(count - sockets(pid) for pid, count in open_.items()) >= 0.8 * 32
 
 
 def processes(server: Server) -> dict[str, set[int]]:

@@ -1,6 +1,7 @@
 """`--cluster`: the workers of a command on the machines of a Ray cluster, by Ray Train."""
 
 import io
+import logging
 import os
 import socket
 import sys
@@ -45,6 +46,7 @@ def launch_on_ray(
     what = "GPU" if gpu >= 0 else "CPU"
     with joined(cluster, INSTALL, count, shows_output=True) as name:
         import ray
+        from ray.exceptions import RayActorError
 
         try:
             from ray.train import TrainingFailedError
@@ -57,11 +59,23 @@ def launch_on_ray(
             device = ["--gpu", "0" if gpu >= 0 else "-1"]  # of those that Ray lets it see, from the first one on
             config = {"run": run, "arguments": [*arguments, *device], "shared": shared, "launched": repr(time.time())}
             try:
-                code, line = _fit(config, count, gpu >= 0)
-            except TrainingFailedError as error:
+                code, line = _fit_again(config, count, gpu >= 0)
+            except (TrainingFailedError, RayActorError) as error:
                 raise TrainingError(f"workers were lost, after {RESTARTS} restarts: {error}") from error
     print(line, end="", file=sys.stderr)
     return code
+
+
+def _fit_again(config: dict[str, Any], count: int, on_gpus: bool) -> tuple[int, str]:
+    """As `_fit`; where Ray loses its own controller of the workers, which it does not restart, another one begins."""
+    from ray.exceptions import RayActorError
+
+    for _ in range(RESTARTS):
+        try:
+            return _fit(config, count, on_gpus)
+        except RayActorError as error:
+            logging.warning(f"Ray has lost the controller of the training, which starts again: {error}")
+    return _fit(config, count, on_gpus)
 
 
 def _fit(config: dict[str, Any], count: int, on_gpus: bool) -> tuple[int, str]:

@@ -11,13 +11,14 @@ import pytest
 import torch
 from made_cluster import ends_within
 from made_workers import together
+from ray.exceptions import ActorDiedError
 
 from dien_fuxictr.common.signals import HeldBack, sigterm_raises
 from dien_fuxictr.experiment import Experiment
 from dien_fuxictr.experiment.cli import main
 from dien_fuxictr.experiment.configuration.config import load_config
 from dien_fuxictr.experiment.parallel import on_ray
-from dien_fuxictr.experiment.parallel.launch import LAUNCHED
+from dien_fuxictr.experiment.parallel.launch import LAUNCHED, RESTARTS
 
 SETTINGS = {"epochs": 2, "early_stop_patience": 99}
 
@@ -43,6 +44,23 @@ def test_a_killed_worker_does_not_matter(workspace, cluster, tmp_path, monkeypat
     assert workspace.file(".model", "X").read_bytes() == workspace.file(".model", "Y").read_bytes()
     assert len(Path("config.csv").read_text().splitlines()) == 1
     assert not list(Path().glob(".run_expid-*"))
+
+
+@pytest.mark.parametrize(("times", "code"), [(2, 0), (99, 1)])
+def test_a_lost_controller_does_not_matter(workspace, cluster, monkeypatch, capsys, times, code):
+    workspace.write_configs({"X": SETTINGS})
+    fits = []
+
+    def fit(*_):
+        fits.append(1)
+        if len(fits) <= times:
+            raise ActorDiedError
+        return 0, ""
+
+    monkeypatch.setattr(on_ray, "_fit", fit)
+    assert workspace.run("--workers", "2", "--cluster", cluster, expid="X") == code
+    assert len(fits) == min(times, RESTARTS) + 1
+    assert ("workers were lost" in capsys.readouterr().err) == bool(code)
 
 
 def test_a_worker_ends_after_a_step_where_the_command_was_ended(workspace, monkeypatch):
