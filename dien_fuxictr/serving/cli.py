@@ -22,7 +22,7 @@ from .log import FORMATS, JSON, TEXT, configure, tell
 from .manifest import read_manifest
 from .packages import import_server
 from .port import LOCAL, listen
-from .settings import Settings
+from .settings import SILENT, Settings
 from .worker import serve_alone
 from .write import write_bundle
 
@@ -166,6 +166,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--set, --data-root and --model-root go with an experiment, not with --bundle")
     if options.bundle and options.allow_unfinished:
         parser.error("--allow-unfinished goes with an experiment, not with --bundle")
+    if options.worker_timeout < SILENT:
+        parser.error(f"--worker-timeout {options.worker_timeout:g} must be {SILENT:g} or more")
     if options.engine == "ray":
         options.max_workers = options.max_workers or options.workers
         if options.max_workers < options.workers:
@@ -276,24 +278,25 @@ def _write(experiment: Experiment, options: argparse.Namespace) -> tuple[Path, s
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be a whole number, 1 or more")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} must be more than 0")
+        raise argparse.ArgumentTypeError(f"{text} must be a number of seconds, more than 0")
     return number
 
 
 def _up_to(largest: int) -> Callable[[str], int]:
     def whole(text: str) -> int:
-        number = int(text)
-        if not 0 <= number <= largest:
-            raise argparse.ArgumentTypeError(f"{text} must be from 0 to {largest}")
-        return number
+        if not text.isdecimal() or int(text) > largest:
+            raise argparse.ArgumentTypeError(f"{text} must be a whole number from 0 to {largest}")
+        return int(text)
 
     return whole

@@ -3,6 +3,9 @@
 import json
 from dataclasses import asdict, dataclass
 
+SILENT = 1.0
+"""Seconds without an answer after which a worker is given no connection until it answers."""
+
 
 @dataclass(frozen=True)
 class Limits:

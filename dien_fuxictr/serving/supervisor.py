@@ -27,7 +27,7 @@ from dien_fuxictr.common.errors import UserError, exit_code
 from .kept import Kept
 from .log import configure, tell
 from .port import announce, listen
-from .settings import Settings
+from .settings import SILENT, Settings
 from .worker import ALIVE, ASK, CLOSE, CONNECTION, GO_ON, GRACE, LOADED, LOOK, TOOK, UP, WORKER
 
 _TOP = Path(__file__).parents[2]
@@ -36,8 +36,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1, 32
 _LASTING = 60
 _BEAT = 0.25
 """Seconds from one question to a worker whether it is alive to the next."""
-_SILENT = 1.0
-"""Seconds without an answer after which a worker is given no connection until it answers."""
 _EVEN_EVERY = 20
 """Beats between two looks whether one worker has more connections than another."""
 
@@ -248,7 +246,7 @@ class Supervisor:
 
     def _takers(self) -> list[_Worker]:
         """The workers that take a connection, that with the fewest first; those that have loaded, if any has."""
-        answering = [worker for worker in self._workers.values() if worker.is_up and worker.silent_for() < _SILENT]
+        answering = [worker for worker in self._workers.values() if worker.is_up and worker.silent_for() < SILENT]
         loaded = [worker for worker in answering if worker.has_loaded]
         return sorted(loaded or answering, key=lambda worker: worker.connections)
 

@@ -145,9 +145,25 @@ def test_packages_that_are_missing(refused, bundle_folder: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--examples", "101"], "101 must be from 0 to 100"),
-        (["--port", "65536"], "65536 must be from 0 to 65535"),
-        (["--max-in-flight", "0"], "0 must be 1 or more"),
+        (["--examples", "101"], "101 must be a whole number from 0 to 100"),
+        (["--port", "65536"], "65536 must be a whole number from 0 to 65535"),
+        (["--port", "http"], "http must be a whole number from 0 to 65535"),
+        (["--max-in-flight", "0"], "0 must be a whole number, 1 or more"),
+        (["--max-users", "1.5"], "1.5 must be a whole number, 1 or more"),
+        (["--max-connections", "-1"], "-1 must be a whole number, 1 or more"),
+        *(
+            ([f"--{name}-timeout", value], f"{value} must be a number of seconds, more than 0")
+            for name in ("header", "body", "idle", "worker")
+            for value in ("0", "-1", "soon", "nan", "inf")
+        ),
+        (["--worker-timeout", "0.5"], "--worker-timeout 0.5 must be 1 or more"),
+        (["--log-format", "xml"], "invalid choice: 'xml'"),
+        *(
+            (["--engine", "ray", f"--{name}", "9"], f"--{name} goes with --engine embedded")
+            for name in ("header-timeout", "body-timeout", "idle-timeout", "worker-timeout", "max-connections")
+        ),
+        (["--engine", "ray", "--log-format", "json"], "--log-format json goes with --engine embedded"),
+        (["--publish", "--allow-new-fields"], "--allow-new-fields cannot be combined with --publish"),
         (["--bundle", "b", "--set", "epochs=1"], "go with an experiment, not with --bundle"),
     ],
 )

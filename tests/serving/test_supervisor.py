@@ -260,7 +260,7 @@ def connect(site: Site, count: int) -> list[socket.socket]:
 def test_each_connection_goes_to_who_has_fewest(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """And none to a worker that does not answer."""
     monkeypatch.setattr(supervisor, "_BEAT", 0.02)
-    monkeypatch.setattr(supervisor, "_SILENT", 0.2)
+    monkeypatch.setattr(supervisor, "SILENT", 0.2)
     site.settings = replace(site.settings, worker_timeout=PATIENCE)
 
     async def scenario() -> None:
@@ -284,7 +284,7 @@ def test_each_connection_goes_to_who_has_fewest(site: Site, monkeypatch: pytest.
 
 def test_connections_wait_where_no_worker_answers(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "_BEAT", 0.02)
-    monkeypatch.setattr(supervisor, "_SILENT", 0.2)
+    monkeypatch.setattr(supervisor, "SILENT", 0.2)
 
     async def scenario() -> None:
         pids = await site.wait("serves", 2)
