@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+# Before a test starts Ray in this process: Ray would keep to tokens then, which the cluster has none of.
+os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+
 TIMEOUT = 600
 LOOPBACK = ("0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F")
 """127.0.0.1, ::1 and the first one as IPv6, as /proc/net has them on a little-endian machine."""
@@ -28,7 +31,6 @@ def cluster() -> Iterator[str]:
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # sockets in it have short names
     command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", f"--port={port}", "--num-cpus=3"]
     options = ["--include-dashboard=false", f"--temp-dir={folder}", f"--object-store-memory={100 << 20}"]
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
     process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     deadline = time.monotonic() + TIMEOUT

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -63,6 +64,11 @@ class Server:
         """Until all workers are ready: each connection comes to any of them."""
         wait_until(lambda: all(self.ask("GET", "/v2/health/ready")[0] == 200 for _ in range(30)))
 
+    def workers(self) -> list[int]:
+        """Return the process ids of its workers, the oldest first."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
     def lets_nobody_in(self) -> bool:
         try:
             socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE).close()
@@ -84,6 +90,18 @@ class Server:
     def end(self) -> tuple[int, str]:
         _, errors = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, errors
+
+
+@contextmanager
+def ready(folder: Path, *arguments: str) -> Iterator[Server]:
+    """Run a server, whose workers are ready, until the block ends."""
+    server = Server(folder, *arguments)
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.process.kill()
+        server.process.communicate()
 
 
 def begin(client: socket.socket, length: int) -> None:

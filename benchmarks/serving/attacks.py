@@ -124,7 +124,7 @@ def _median(load: Load) -> float:
 
 
 def _probe(server: Server) -> float:
-    """Milliseconds until a probe over a new connection is answered, the longest of ten."""
+    """Return the milliseconds until a probe over a new connection is answered, the longest of ten."""
     longest = 0.0
     for _ in range(10):
         start = time.monotonic()

@@ -59,7 +59,7 @@ def send(
 
 
 def capacity(port: int, path: str, bodies: Sequence[bytes], clients: int, seconds: float) -> float:
-    """Answers a second where so many clients send their next request as soon as they are answered."""
+    """Return the answers per second where so many clients send their next request as soon as they are answered."""
     return uvloop.run(_saturate(port, _requests(path, bodies, ""), clients, seconds)) / seconds
 
 

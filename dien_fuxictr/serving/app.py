@@ -21,7 +21,7 @@ from .manifest import stated_digest
 from .metrics import CONTENT_TYPE, NO_PATH, Metrics
 from .queueing import BadDeadline, Full, Gone, Late, Queue, Steps, deadline_of
 from .request import Limits
-from .request_id import CURRENT, HEADER, take_id
+from .request_id import CURRENT, HEADER, id_of
 from .served import Malformed, Served
 from .settings import Settings
 from .versions import Accepted, Versions, mark_of
@@ -119,7 +119,8 @@ class App:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            began, request_id = scope.setdefault("began", time.monotonic()), take_id(scope["headers"])
+            began, request_id = scope.setdefault("began", time.monotonic()), id_of(scope["headers"])
+            CURRENT.set(request_id.decode())
             try:
                 answer = await self._answer(scope, receive)
             except Gone:
@@ -155,7 +156,7 @@ class App:
         except Late as problem:
             answer = error(504, str(problem))
         self.metrics.answered(path, answer.status)
-        return answer._replace(headers=(*answer.headers, (HEADER, take_id(headers))))
+        return answer._replace(headers=(*answer.headers, (HEADER, id_of(headers))))
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -247,13 +248,13 @@ class App:
         packed: bool,
         unknown: bool,
     ) -> bytes | Steps:
-        """In the model's thread: what takes long, such as unpacking, holds up no health check, and waits its turn."""
+        """Unpack and answer in the model's thread, where what takes long holds up no health check."""
         self.metrics.took("queue", time.perf_counter() - queued)
         return answer(served, unpacked(body, self._max_body) if packed else body, unknown)
 
     @contextmanager
     def _body(self) -> Iterator[bytearray]:
-        """The place of a body in memory."""
+        """Give a body a place in memory until the block ends."""
         body = bytearray()
         try:
             yield body
@@ -261,7 +262,7 @@ class App:
             self._held -= len(body)
 
     async def _read(self, body: bytearray, headers: Mapping[bytes, bytes], receive: Receive) -> bool:
-        """Read it; returns False where it is too large.
+        """Read a body; returns False where it is too large.
 
         Raises:
             Full: too many bodies are in memory.

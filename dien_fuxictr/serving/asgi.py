@@ -22,7 +22,7 @@ class Answer(NamedTuple):
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
     def fields(self) -> list[tuple[bytes, bytes]]:
-        """Its headers, those of its body first."""
+        """Return its headers, those of its body first."""
         body = (b"content-type", self.content_type.encode()), (b"content-length", b"%d" % len(self.body))
         return [*body, *self.headers]
 

@@ -11,8 +11,8 @@ CURRENT: ContextVar[str] = ContextVar("request_id", default="")
 _ID = re.compile(rb"[ -~]{1,128}")
 
 
-def take_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return the request's id and make it `CURRENT`.
+def id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the id of a request.
 
     Args:
         headers: of the request, names in lower case.
@@ -25,5 +25,4 @@ def take_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
             break
     else:
         value = os.urandom(16).hex().encode()
-    CURRENT.set(value.decode())
     return value

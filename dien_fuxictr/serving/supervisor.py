@@ -245,7 +245,7 @@ class Supervisor:
             await asyncio.sleep(_BEAT)
 
     def _takers(self) -> list[_Worker]:
-        """The workers that take a connection, that with the fewest first; those that have loaded, if any has."""
+        """Return the workers that take a connection, the one with the fewest first; those that have loaded, if any."""
         answering = [worker for worker in self._workers.values() if worker.is_up and worker.silent_for() < SILENT]
         loaded = [worker for worker in answering if worker.has_loaded]
         return sorted(loaded or answering, key=lambda worker: worker.connections)

@@ -139,8 +139,7 @@ def test_all_lines_of_all_processes_are_objects(bundle_folder: Path, tmp_path: P
     server = Server(tmp_path, "--bundle", "a", "--workers", "2", "--log-format", "json")
     try:
         server.wait()
-        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
-        workers = [int(pid) for pid in children.read_text().split()]
+        workers = server.workers()
         with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
             connection.sendall(b"no HTTP\r\n\r\n")
             assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
@@ -150,8 +149,8 @@ def test_all_lines_of_all_processes_are_objects(bundle_folder: Path, tmp_path: P
         (tmp_path / "a" / WEIGHTS).write_bytes(b"broken")
         wait_until(lambda: server.metric('reloads_total{result="refused"}') == 2)
         os.kill(workers[0], signal.SIGKILL)
-        wait_until(lambda: len(children.read_text().split()) == 1)
-        wait_until(lambda: len(children.read_text().split()) == 2)
+        wait_until(lambda: len(server.workers()) == 1)
+        wait_until(lambda: len(server.workers()) == 2)
         server.process.send_signal(signal.SIGTERM)
         code, errors = server.end()
     finally:

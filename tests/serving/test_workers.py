@@ -20,7 +20,7 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 from made_bundles import other_bundle
-from made_server import PATIENCE, Server, begin, has_ended, wait_until
+from made_server import PATIENCE, Server, begin, has_ended, ready, wait_until
 
 from dien_fuxictr.serving.bundle import WEIGHTS, Bundle, open_bundle
 from dien_fuxictr.serving.examples import made_request
@@ -44,7 +44,7 @@ class Caller(threading.Thread):
     def __init__(self, server: Server, requests: list[Any], first: int) -> None:
         super().__init__()
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
-        self._workers = workers(server)
+        self._workers = server.workers()
         self._bodies = [json.dumps(request) for request in requests]
         self._number, self._go_on = first, True
         self.answers: list[Answer] = []
@@ -88,13 +88,8 @@ def switch(site: Path, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def server(site: Path) -> Iterator[Server]:
-    server = Server(site, "--bundle", "current", "--workers", "2")
-    try:
-        server.wait()
+    with ready(site, "--bundle", "current", "--workers", "2") as server:
         yield server
-    finally:
-        server.process.kill()
-        server.process.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -116,14 +111,9 @@ def callers(server: Server, requests: list[Any]) -> Iterator[list[Caller]]:
         caller.end()
 
 
-def workers(server: Server) -> list[int]:
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
-    return [int(pid) for pid in children.split()]
-
-
 def counted_in(server: Server) -> Path:
     """The folder in which its workers count."""
-    pid = workers(server)[0]
+    pid = server.workers()[0]
     (folder,) = (each for each in Path(gettempdir()).glob("run_serve-*") if any(each.glob(f"*_{pid}.db")))
     return folder
 
@@ -145,7 +135,7 @@ def test_connections_are_spread_and_counted_together(server: Server, before: flo
     for connection in connections:
         connection.request("POST", "/v1/score", json.dumps(requests[0]))
         assert connection.getresponse().read()
-    open_ = {pid: sockets(pid) for pid in workers(server)}
+    open_ = {pid: sockets(pid) for pid in server.workers()}
     counts = {server.metric(TOTAL) for _ in range(20)}
     assert counts == {before + 64}
     assert server.metric("candidates_total") == candidates + 64 * 5
@@ -165,7 +155,7 @@ def processes(server: Server) -> dict[str, set[int]]:
 def test_each_worker_is_told_as_a_process(server: Server, site: Path) -> None:
     told = processes(server)
     assert {"cpu_seconds_total", "resident_memory_bytes", "open_fds", "start_time_seconds"} <= told.keys()
-    assert all(pids == set(workers(server)) for pids in told.values())
+    assert all(pids == set(server.workers()) for pids in told.values())
     assert server.metric("bundle_written_timestamp_seconds") == open_bundle(site / "a").manifest.written
 
 
@@ -214,7 +204,7 @@ def test_a_worker_that_was_killed_before_it_counted(server: Server, before: floa
 def test_a_worker_that_is_killed(server: Server, site: Path, before: float, callers: list[Caller]) -> None:
     digest = open_bundle(site / "a").digest
     wait_until(lambda: all(len(caller.answers) > 4 for caller in callers))
-    killed, other = workers(server)
+    killed, other = server.workers()
     spread = sockets(killed), sockets(other)
     os.kill(killed, signal.SIGKILL)
     totals = []
@@ -222,12 +212,12 @@ def test_a_worker_that_is_killed(server: Server, site: Path, before: float, call
     def both_serve() -> bool:
         totals.append(server.metric(TOTAL))
         serving = server.metric(f'model{{digest="{digest}",expid="DIEN_amazon"}}')
-        return serving == 2 and len(set(workers(server)) - {killed}) == 2
+        return serving == 2 and len(set(server.workers()) - {killed}) == 2
 
     wait_until(lambda: not Path(f"/proc/{killed}").exists())
     wait_until(both_serve)
     assert len(totals) > 2 and totals == sorted(totals)
-    assert other in workers(server)
+    assert other in server.workers()
     for caller in callers:
         caller.end()
     assert {answer.status for caller in callers for answer in caller.answers} == {200}
@@ -236,7 +226,7 @@ def test_a_worker_that_is_killed(server: Server, site: Path, before: float, call
     answered = sum(len(caller.answers) for caller in callers)
     assert 0 <= server.metric(TOTAL) - before - answered <= CLIENTS
     assert server.metric("in_flight") == 0
-    assert processes(server)["open_fds"] == set(workers(server))
+    assert processes(server)["open_fds"] == set(server.workers())
 
 
 def replace_folder(folder: Path, new: Path) -> None:
@@ -263,9 +253,9 @@ def test_a_worker_starts_again_with_the_accepted_bundle(
         refused = other_bundle(bundle_folder, tmp_path / "new", 2, keeps_golden=True)
         replace_folder(folder, tmp_path / "new")
         wait_until(lambda: server.metric('reloads_total{result="refused"}') == 2)
-        for killed in workers(server):
+        for killed in server.workers():
             os.kill(killed, signal.SIGKILL)
-            wait_until(lambda killed=killed: killed not in workers(server) and model(accepted) == 2)
+            wait_until(lambda killed=killed: killed not in server.workers() and model(accepted) == 2)
         wait_until(lambda: server.metric('reloads_total{result="refused"}') == 4)
         replies = [server.ask("POST", "/v1/score", requests[1]) for _ in range(30)]
         assert {(status, reply["model"]) for status, reply in replies} == {(200, accepted)}
@@ -318,7 +308,7 @@ def test_it_answers_what_is_in_flight_and_leaves_nothing(site: Path, requests: l
     slow = [socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) for _ in range(8)]
     for connection in slow:
         begin(connection, len(body))
-    pids = workers(server)
+    pids = server.workers()
     held = counted_in(server)
     server.process.send_signal(signal.SIGTERM)
     wait_until(server.lets_nobody_in)

@@ -1,7 +1,6 @@
 """`--cluster`: the workers of a command on the machines of a Ray cluster, by Ray Train."""
 
 import io
-import logging
 import os
 import socket
 import sys
@@ -59,23 +58,13 @@ def launch_on_ray(
             device = ["--gpu", "0" if gpu >= 0 else "-1"]  # of those that Ray lets it see, from the first one on
             config = {"run": run, "arguments": [*arguments, *device], "shared": shared, "launched": repr(time.time())}
             try:
-                code, line = _fit_again(config, count, gpu >= 0)
-            except (TrainingFailedError, RayActorError) as error:
+                code, line = _fit(config, count, gpu >= 0)
+            except TrainingFailedError as error:
                 raise TrainingError(f"workers were lost, after {RESTARTS} restarts: {error}") from error
+            except RayActorError as error:
+                raise TrainingError(f"Ray has lost the process that starts the workers: {error}") from error
     print(line, end="", file=sys.stderr)
     return code
-
-
-def _fit_again(config: dict[str, Any], count: int, on_gpus: bool) -> tuple[int, str]:
-    """As `_fit`; where Ray loses its own controller of the workers, which it does not restart, another one begins."""
-    from ray.exceptions import RayActorError
-
-    for _ in range(RESTARTS):
-        try:
-            return _fit(config, count, on_gpus)
-        except RayActorError as error:
-            logging.warning(f"Ray has lost the controller of the training, which starts again: {error}")
-    return _fit(config, count, on_gpus)
 
 
 def _fit(config: dict[str, Any], count: int, on_gpus: bool) -> tuple[int, str]:
