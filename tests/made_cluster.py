@@ -74,7 +74,9 @@ def listening(pids: list[int]) -> dict[str, str]:
             if state == _LISTENS:
                 listen[f"socket:[{inode}]"] = local.partition(":")[0]
     held = set()
-    for handle in (handle for pid in pids for handle in Path(f"/proc/{pid}/fd").iterdir()):
-        with suppress(FileNotFoundError):  # closed meanwhile
-            held.add(os.readlink(handle))
+    for pid in pids:
+        with suppress(FileNotFoundError):  # it has ended meanwhile
+            for handle in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(FileNotFoundError):  # closed meanwhile
+                    held.add(os.readlink(handle))
     return {inode: address for inode, address in listen.items() if inode in held}

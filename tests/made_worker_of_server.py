@@ -1,6 +1,7 @@
 """A worker of a server that loads nothing: what it does is in the folder that it is told to serve."""
 
 import asyncio
+import itertools
 import os
 import signal
 import sys
@@ -24,7 +25,7 @@ async def serve(folder: Path, tie: Tie) -> int:
         return 2
     if plan == "die":
         return 3
-    loop, taken = asyncio.get_running_loop(), []
+    loop, taken, seconds = asyncio.get_running_loop(), [], itertools.count()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: log("hangs") if plan == "hang" else ended.set())
 
@@ -34,9 +35,14 @@ async def serve(folder: Path, tie: Tie) -> int:
 
     def state() -> str:
         turn = (folder / "turn").read_text() if (folder / "turn").exists() else "0"
-        return f"{len(taken)} {len(taken)} {turn}"
+        work = next(seconds) if (folder / f"{os.getpid()} works").exists() else 0
+        return f"{len(taken)} {len(taken)} {turn} {work}"
 
-    tie.follow(connect, lambda: log("looks"), state, lambda: log("closes"), ended.set)
+    def close(count: int) -> None:
+        for _ in range(count):
+            log("closes")
+
+    tie.follow(connect, lambda: log("looks"), state, close, ended.set)
     if plan == "one waits":
         try:
             (folder / "first").mkdir()

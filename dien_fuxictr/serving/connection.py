@@ -47,6 +47,7 @@ class Clients:
             headers and `began`; None: the application gets it.
         waited_for: connections without a whole request, in the order of time.
         resting: connections that are not read for a while.
+        to_close: connections that are to be closed after the next answers, as another process has less to do.
     """
 
     head_timeout: float
@@ -59,13 +60,11 @@ class Clients:
     refusal: Callable[[bytes, bytes, list[tuple[bytes, bytes]], float], Answer | None]
     waited_for: dict["Connection", None] = field(default_factory=dict)
     resting: int = 0
+    to_close: int = 0
 
-    def end_one(self) -> None:
-        """Close a connection after its next answer, as another process has fewer."""
-        for connection in self.waited_for:
-            if not connection.is_last:
-                connection.is_last = True
-                return
+    def close(self, count: int) -> None:
+        """Close so many connections after the next answers, and no others that earlier calls asked for."""
+        self.to_close = count
 
 
 class Connection(HttpToolsProtocol):
@@ -77,16 +76,12 @@ class Connection(HttpToolsProtocol):
     Args:
         clients: of the server.
         of_uvicorn: what uvicorn gives its protocols.
-
-    Attributes:
-        is_last: whether it is to be closed after the next answer.
     """
 
     def __init__(self, clients: Clients, **of_uvicorn: Any) -> None:
         super().__init__(**of_uvicorn)
         self._clients = clients
         self.timeout_keep_alive = clients.idle_timeout  # pyright: ignore[reportAttributeAccessIssue]
-        self.is_last = False
         self._part: str | None = _HEAD
         self._timed: str | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -161,7 +156,8 @@ class Connection(HttpToolsProtocol):
         if self._refusal:
             return  # there is no task for it
         super().on_headers_complete()
-        if self.is_last:
+        if self._clients.to_close and self.cycle.keep_alive:
+            self._clients.to_close -= 1
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
@@ -222,7 +218,7 @@ class Connection(HttpToolsProtocol):
     def _answer(self, refusal: Answer) -> None:
         """Answer a request that the application has not got."""
         self._refusal = None
-        goes_on = self.parser.should_keep_alive() and not self.is_last  # pyright: ignore[reportOptionalMemberAccess]
+        goes_on: bool = self.parser.should_keep_alive()  # pyright: ignore[reportOptionalMemberAccess]
         self._write(refusal, goes_on)
         if not goes_on:
             self.transport.close()

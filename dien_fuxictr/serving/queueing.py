@@ -63,11 +63,12 @@ class _Turns:
     Attributes:
         mean: seconds, a moving average.
         expected: seconds that a turn rarely exceeds.
+        all: seconds of all turns.
         began: when the turn that runs has begun; None: none runs.
     """
 
     def __init__(self) -> None:
-        self.mean = self._deviation = self._last = 0.0
+        self.mean = self.all = self._deviation = self._last = 0.0
         self.began: float | None = None
 
     @property
@@ -82,6 +83,7 @@ class _Turns:
         """
         now = time.monotonic()
         seconds, self._last = now - max(asked, self._last), now
+        self.all += seconds
         self._deviation += (abs(seconds - self.mean) - self._deviation) / 4
         self.mean += (seconds - self.mean) / 8
 
@@ -106,6 +108,11 @@ class Queue:
     def is_full(self) -> bool:
         """Whether there is no place."""
         return self._in_flight >= self._most
+
+    @property
+    def worked(self) -> float:
+        """Seconds of all turns."""
+        return self._turns.all
 
     def running_for(self) -> float:
         """Return the seconds since the turn that runs has begun; 0: none runs."""

@@ -36,8 +36,10 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1, 32
 _LASTING = 60
 _BEAT = 0.25
 """Seconds from one question to a worker whether it is alive to the next."""
-_EVEN_EVERY = 20
-"""Beats between two looks whether one worker has more connections than another."""
+_EVEN_EVERY = 8
+"""Beats between two looks whether one worker has more to do than another."""
+_IDLE = 0.1
+"""Seconds of work between two looks that weigh as much as the connections do: where there is less, it says little."""
 
 
 def become_supervisor(settings: Settings) -> None:
@@ -56,6 +58,7 @@ class _Worker:
         has_loaded: it serves, or waits for the others.
         problem: why it cannot load, in its own words.
         connections: how many it has, as far as is known.
+        load: how many it has of all connections if each counts by its work.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, tie: socket.socket, took: Callable[[str], object]) -> None:
@@ -65,7 +68,7 @@ class _Worker:
         self._settled = asyncio.Event()
         self._asked: float | None = None
         self._given = self._taken = self._open = 0
-        self._turn = 0.0
+        self._turn = self._worked = self._seen = self.load = 0.0
         asyncio.get_running_loop().add_reader(tie, self._hear)
 
     @classmethod
@@ -82,13 +85,18 @@ class _Worker:
             )
         return cls(process, ours, took)
 
-    async def load(self) -> None:
+    async def settle(self) -> None:
         """Wait until it has loaded, has said why it cannot, or has died."""
         await self._settled.wait()
 
     @property
     def connections(self) -> int:
         return self._open + self._given - self._taken
+
+    def work(self) -> float:
+        """Return the seconds that its model has worked since this was asked for the last time."""
+        seen, self._seen = self._seen, self._worked
+        return self._worked - seen
 
     def silent_for(self) -> float:
         """Return the seconds for which it has not answered."""
@@ -110,6 +118,7 @@ class _Worker:
         except OSError:
             return False
         self._given += 1
+        self.load += 1
         return True
 
     def tell(self, what: bytes) -> bool:
@@ -147,8 +156,9 @@ class _Worker:
             self.has_loaded = True
             self._settled.set()
         elif said.startswith(ALIVE):
-            taken, connections, turn = said.split()[1:]
-            self._taken, self._open, self._turn, self._asked = int(taken), int(connections), float(turn), None
+            taken, connections, turn, worked = said.split()[1:]
+            self._taken, self._open, self._turn, self._worked = int(taken), int(connections), float(turn), float(worked)
+            self._asked = None
         elif said.startswith(TOOK):
             self._took(said.split()[1])
         else:  # what it cannot do or, said with nothing, that it has ended
@@ -165,7 +175,7 @@ class WorkerDied(RuntimeError):
 
 
 class Supervisor:
-    """Keeps workers running, and gives each connection to the one that has fewest.
+    """Keeps workers running, and gives each connection to the one that has least to do.
 
     Args:
         settings: of each.
@@ -213,7 +223,7 @@ class Supervisor:
             worker = self._workers[place] = await _Worker.start(self._settings, self._metrics, self._keep_bundle)
             if self._ending.is_set():
                 worker.end(signal.SIGKILL)
-            await worker.load()
+            await worker.settle()
             self._tell_all(GO_ON)
             end = await worker.ended()
             mark_process_dead(worker.process.pid, self._metrics)
@@ -245,10 +255,10 @@ class Supervisor:
             await asyncio.sleep(_BEAT)
 
     def _takers(self) -> list[_Worker]:
-        """Return the workers that take a connection, the one with the fewest first; those that have loaded, if any."""
+        """Return the workers that take a connection, the best first; those that have loaded a model, if any."""
         answering = [worker for worker in self._workers.values() if worker.is_up and worker.silent_for() < SILENT]
         loaded = [worker for worker in answering if worker.has_loaded]
-        return sorted(loaded or answering, key=lambda worker: worker.connections)
+        return sorted(loaded or answering, key=lambda worker: (worker.silent_for() > _BEAT, worker.load))
 
     def _accept_while(self, somebody_takes: bool) -> None:
         """Accept connections, or let them wait in the kernel."""
@@ -272,12 +282,19 @@ class Supervisor:
             any(worker.give(connection) for worker in takers)
 
     def _even_out(self) -> None:
-        """Have a worker that has more connections than its share close some after their next answer."""
+        """Have a worker that has more to do than its share close some connections after its next answers.
+
+        Connections differ: a client may use the same one again and again, and keep others for rushes.
+        """
         takers = self._takers()
-        share = sum(worker.connections for worker in takers) / max(len(takers), 1)
-        for worker in takers:
-            for _ in range(int(worker.connections - 1.1 * share)):
-                worker.tell(CLOSE)
+        work = [worker.work() for worker in takers]
+        connections = sum(worker.connections for worker in takers)
+        share = connections / max(len(takers), 1)
+        for worker, seconds in zip(takers, work, strict=True):
+            worker.load = (seconds * connections + _IDLE * worker.connections) / (sum(work) + _IDLE)
+            count = int(worker.load - share) if worker.load > 1.1 * share else 0
+            worker.load -= count
+            worker.tell(b"%s%d" % (CLOSE, count))
 
     def _keep_bundle(self, digest: str) -> None:
         self._kept.keep(Path(self._settings.bundle), digest)

@@ -17,12 +17,12 @@ from .settings import Settings
 
 WORKER = "dien_fuxictr.serving.worker"
 UP, LOADED, ALIVE, TOOK = "up", "loaded", "alive", "took"
-"""What a worker says: that it takes connections, that it has loaded, ALIVE with three numbers (connections taken so
-far, those open, seconds since the turn of the model that runs has begun), TOOK with the digest of the bundle that
-answers."""
+"""What a worker says: that it takes connections, that it has loaded, ALIVE with four numbers (connections taken so
+far, those open, seconds since the turn of the model that runs has begun, seconds of all turns so far), TOOK with the
+digest of the bundle that answers."""
 GO_ON, LOOK, ASK, CONNECTION, CLOSE = b"g", b"l", b"a", b"c", b"x"
 """What it is told: that all have loaded; to look for another bundle; to say ALIVE; a connection, which comes with it;
-to close one after its next answer."""
+CLOSE with how many connections to close after the next answers."""
 GRACE = 30
 """Seconds that requests in flight have when a server is to end."""
 
@@ -75,7 +75,7 @@ class Tie:
         connect: Callable[[socket.socket], object],
         look: Callable[[], object],
         state: Callable[[], str],
-        close_one: Callable[[], object],
+        close: Callable[[int], object],
         end: Callable[[], object],
     ) -> None:
         """Do what the supervisor asks for, in the loop that runs.
@@ -84,13 +84,13 @@ class Tie:
             connect: takes a connection.
             look: looks for another bundle.
             state: what ALIVE is said with.
-            close_one: closes a connection after its next answer.
+            close: closes so many connections after the next answers.
             end: called when the supervisor has ended.
         """
 
         def act() -> None:
             try:
-                message, handles, *_ = socket.recv_fds(self._socket, 1, 1)
+                message, handles, *_ = socket.recv_fds(self._socket, 32, 1)
             except BlockingIOError:
                 return
             except OSError:
@@ -100,8 +100,8 @@ class Tie:
                     connect(socket.socket(fileno=handle))
             elif message == ASK:
                 self.say(f"{ALIVE} {state()}")
-            elif message == CLOSE:
-                close_one()
+            elif message.startswith(CLOSE):
+                close(int(message.removeprefix(CLOSE)))
             elif message == GO_ON:
                 self._all_loaded.set()
             elif message == LOOK:
@@ -144,9 +144,10 @@ def _serve(settings: Settings, listeners: list[socket.socket], tie: Tie | None =
     if tie:
 
         def state() -> str:
-            return f"{server.taken} {len(server.server_state.connections)} {app.queue.running_for():.3f}"
+            queue, connections = app.queue, len(server.server_state.connections)
+            return f"{server.taken} {connections} {queue.running_for():.3f} {queue.worked:.3f}"
 
-        server.started_up = lambda: tie.follow(server.connect, app.look, state, clients.end_one, end)
+        server.started_up = lambda: tie.follow(server.connect, app.look, state, clients.close, end)
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal again when it has answered what was in flight
         server.run(listeners)
     if app.failure:

@@ -295,8 +295,7 @@ def test_the_last_answer_may_be_a_refusal(sites: Any) -> None:
     site = sites()
     client = site.connect(post(b"/late"))
     assert answer(client) == (504, b"!")
-    next(iter(site.server.server_state.connections))._clients.end_one()
-    client.sendall(post(b"/late"))
+    client.sendall(post(b"/late", b"Connection: close"))
     assert b"connection: close" in rest_of(client)
 
 
@@ -348,11 +347,10 @@ def test_one_is_closed_after_its_next_answer(sites: Any) -> None:
     clients = [site.connect(GET) for _ in range(2)]
     assert [answer(client) for client in clients] == [(200, b"0")] * 2
     patience = next(iter(site.server.server_state.connections))._clients
-    wait_until(lambda: len(patience.waited_for) == 2)
-    patience.end_one()
-    last = sum(each.is_last for each in site.server.server_state.connections)
+    patience.close(5)
+    patience.close(1)
     for client in clients:
         client.sendall(GET)
         assert answer(client) == (200, b"0")
     wait_until(lambda: site.connections() == 1)
-    assert last == 1
+    assert clients[0].recv(1) == b""

@@ -257,9 +257,10 @@ def connect(site: Site, count: int) -> list[socket.socket]:
     return [socket.create_connection(site.listener.getsockname(), timeout=PATIENCE) for _ in range(count)]
 
 
-def test_each_connection_goes_to_who_has_fewest(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_connection_goes_to_the_least_loaded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """And none to a worker that does not answer."""
     monkeypatch.setattr(supervisor, "_BEAT", 0.02)
+    monkeypatch.setattr(supervisor, "_EVEN_EVERY", 10**6)
     monkeypatch.setattr(supervisor, "SILENT", 0.2)
     site.settings = replace(site.settings, worker_timeout=PATIENCE)
 
@@ -313,9 +314,30 @@ def test_a_worker_that_has_more_than_its_share_closes_some(site: Site, monkeypat
         await site.wait("connection", 20)
         os.kill(killed, signal.SIGKILL)
         await site.wait("serves", 3)
-        while not (closes := site.pids("closes")):
+        while len(closes := site.pids("closes")) < 2:
             await asyncio.sleep(0.01)
         assert set(closes) == {other}
+        os.kill(os.getpid(), signal.SIGTERM)
+        for client in clients:
+            client.close()
+
+    supervised(site, scenario)
+
+
+def test_a_worker_that_works_more_than_its_share_closes_some(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the next connections are the other's."""
+    monkeypatch.setattr(supervisor, "_BEAT", 0.02)
+
+    async def scenario() -> None:
+        busy, other = await site.wait("serves", 2)
+        clients = connect(site, 6)
+        assert sorted(await site.wait("connection", 6)) == sorted([busy, other] * 3)
+        (site.folder / f"{busy} works").touch()
+        while len(closes := site.pids("closes")) < 2:
+            await asyncio.sleep(0.01)
+        assert closes == [busy] * 2
+        clients += connect(site, 2)
+        assert (await site.wait("connection", 8))[6:] == [other] * 2
         os.kill(os.getpid(), signal.SIGTERM)
         for client in clients:
             client.close()

@@ -87,4 +87,4 @@ def test_it_serves_the_connections_that_it_is_given(
         assert main([settings.to_json()], ends.tie) == 0
     thread.join()
     digest = read_manifest(Path(settings.bundle)).digest
-    assert said == [UP, LOADED, f"{TOOK} {digest}", f"{ALIVE} 1 1 0.000"] and not metrics.exists()
+    assert said == [UP, LOADED, f"{TOOK} {digest}", f"{ALIVE} 1 1 0.000 0.000"] and not metrics.exists()
