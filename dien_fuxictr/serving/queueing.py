@@ -111,7 +111,7 @@ class Queue:
 
     @property
     def worked(self) -> float:
-        """Seconds of all turns."""
+        """Return the seconds of all turns."""
         return self._turns.all
 
     def running_for(self) -> float:
