@@ -7,7 +7,7 @@ are strict: a bool is no number and 'yes' is no bool; only text that reads as a 
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from operator import or_
-from types import NoneType, UnionType
+from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -57,13 +57,19 @@ class Contract:
         kinds: key -> the types that its readers declare; a value must be of each.
         required: keys that must be there.
         others: keys that are known and not checked.
+        changed: key of an earlier version -> the rest of the sentence that refuses it.
     """
 
     def __init__(
-        self, kinds: Mapping[str, Iterable[Any]], required: Iterable[str] = (), others: Iterable[str] = ()
+        self,
+        kinds: Mapping[str, Iterable[Any]],
+        required: Iterable[str] = (),
+        others: Iterable[str] = (),
+        changed: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._kinds = {key: tuple(types) for key, types in kinds.items()}
         self._required = tuple(required)
+        self._changed = changed
         self._adapters: dict[str, list[TypeAdapter[Any]]] = {}
         self.keys = self._kinds.keys() | set(others)
 
@@ -78,11 +84,13 @@ class Contract:
             The unknown keys.
 
         Raises:
-            UserError: a key is no text, misspelt or missing, or its value is not allowed.
+            UserError: a key is no text, of an earlier version, misspelt or missing, or its value is not allowed.
         """
         for key in given:
             if not isinstance(key, str):
                 raise UserError(f"the key {key!r} in {where(key)} must be text")
+            if key in self._changed:
+                raise UserError(f"{key} in {where(key)} {self._changed[key]}")
         unknown = [key for key in given if key not in self.keys]
         for key in unknown:
             if close := nearest(key, self.keys, cutoff=CLOSE):

@@ -14,6 +14,7 @@ from dien_fuxictr.dataset.encoding.schema import COLUMN, LABEL, SPEC, check_mapp
 from dien_fuxictr.dataset.loading.keys import ENTRY
 from dien_fuxictr.dataset.samples.options import check_options
 
+from .configuration.changed_keys import CHANGED_KEYS
 from .configuration.config import SET
 from .configuration.expressions import check_expressions
 from .configuration.training_keys import KEYWORDS, TRAINING
@@ -120,7 +121,7 @@ def constructor_keys(model_class: type) -> set[str]:
 
 @lru_cache
 def _contract(model_class: type) -> Contract:
-    return Contract(_kinds(model_class), _REQUIRED, constructor_keys(model_class) | HISTORIC)
+    return Contract(_kinds(model_class), _REQUIRED, constructor_keys(model_class) | HISTORIC, CHANGED_KEYS)
 
 
 def _kinds(model_class: type) -> dict[str, list[Any]]:

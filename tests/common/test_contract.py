@@ -116,3 +116,9 @@ def test_a_mapping() -> None:
 def test_long_values_are_cut() -> None:
     assert shown("a") == "'a'"
     assert len(shown(list(range(1000)))) == 83 and shown(list(range(1000))).endswith("...")
+
+
+def test_a_key_of_an_earlier_version_is_refused_with_the_new_one() -> None:
+    contract = Contract({"gate": [str]}, changed={"sign": "is now `gate`"})
+    with pytest.raises(UserError, match=r"^sign in a\.yaml is now `gate`$"):
+        contract.check({"sign": "paper"}, lambda key: "a.yaml")

@@ -9,6 +9,7 @@ from fuxictr.pytorch.layers import FeatureEmbeddingDict, MLP_Block
 from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
+from .changed_keywords import refuse_changed
 from .checkpoint_names import rename_weights, with_current_names
 from .fields import Field, check_pooled_sizes, embedding_sizes, profile_fields, sequence_fields, total_size
 from .interest_sequence import InterestSequence
@@ -95,6 +96,7 @@ class DIEN(BaseModel):
         recurrence_backend: Backend = "auto",
         **kwargs: Any,
     ) -> None:
+        refuse_changed(kwargs)
         super().__init__(
             feature_map,
             model_id=model_id,
