@@ -17,7 +17,7 @@ from .report import Row
 ROOT = Path(__file__).parents[1]
 PREPARE = """
 import logging, sys
-from dien_fuxictr.experiment import open_experiment
+from dien_fuxictr import open_experiment
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 open_experiment(sys.argv[1], sys.argv[2]).prepare()
 """

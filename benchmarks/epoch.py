@@ -17,10 +17,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dien_fuxictr import Experiment, open_experiment
 from dien_fuxictr.common.errors import exit_code
 from dien_fuxictr.dataset.samples.options import RAW_FILES
 from dien_fuxictr.dataset.samples.protocols import SPLITS
-from dien_fuxictr.experiment import Experiment, open_experiment
 from dien_fuxictr.experiment.configuration.config import BASE
 from dien_fuxictr.experiment.configuration.overrides import add_set_option
 from dien_fuxictr.experiment.configuration.yaml_files import write_config

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
+from dien_fuxictr import open_experiment
 from dien_fuxictr.common.errors import exit_code
-from dien_fuxictr.experiment import open_experiment
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from dien_fuxictr import open_experiment
 from dien_fuxictr.common.errors import UserError, exit_code
-from dien_fuxictr.experiment import open_experiment
 from dien_fuxictr.serving.bundle import Bundle, open_bundle
 from dien_fuxictr.serving.examples import made_request
 from dien_fuxictr.serving.request import Limits, RequestReader

@@ -20,8 +20,8 @@ from fuxictr.features import FeatureMap
 from torch import Tensor
 from tqdm import tqdm
 
+from dien_fuxictr import open_experiment
 from dien_fuxictr.common.errors import UserError, exit_code
-from dien_fuxictr.experiment import open_experiment
 from dien_fuxictr.experiment.evaluation.metrics import evaluate_metrics
 
 from .entries import installed

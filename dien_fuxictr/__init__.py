@@ -1,5 +1,21 @@
 """Train, compare and serve Deep Interest Evolution in the CTR model zoo FuxiCTR.
 
-One floor a folder, and imports go down only: `common` < `dataset` < `experiment` < `studies`. The models are in
-`model_zoo/` beside this package and import none of it.
+`open_experiment` is the way in from Python. One floor a folder, and imports go down only: `common` < `dataset` <
+`experiment` < `studies`. The models are in `model_zoo/` beside this package and import none of it.
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .experiment.experiment import Experiment, open_experiment
+
+__all__ = ["Experiment", "open_experiment"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is public when it is asked for: command lines answer before torch is there."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .experiment import experiment
+
+    return getattr(experiment, name)

@@ -7,7 +7,7 @@ import torch
 import yaml
 from made_columns import write_rows
 
-from dien_fuxictr.experiment import Experiment, open_experiment
+from dien_fuxictr import Experiment, open_experiment
 from dien_fuxictr.experiment.configuration.yaml_files import ConfigDumper
 from dien_fuxictr.experiment.training import checkpoint
 

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import torch
 
+from dien_fuxictr import Experiment, open_experiment
 from dien_fuxictr.dataset.samples.protocols import SPLITS
-from dien_fuxictr.experiment import Experiment, open_experiment
 from dien_fuxictr.experiment.configuration.config import BASE
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
 from dien_fuxictr.serving.write import write_bundle

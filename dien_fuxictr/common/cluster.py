@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -24,23 +25,24 @@ _SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _PATIENCE_SECONDS = 5
 
 
-def add_cluster_option(parser: argparse.ArgumentParser, what: str, install: str) -> None:
-    """Add `--cluster`."""
+def add_cluster_option(parser: argparse.ArgumentParser, what: str, package: str = "ray") -> None:
+    """Add `--cluster`; `package` is what it needs."""
     parser.add_argument(
         "--cluster",
         metavar="ADDRESS",
-        help=f"{what} on a Ray cluster ({install}), HOST:PORT of its first machine; auto: the one that RAY_ADDRESS or "
-        "`ray start` on this machine names, or else one of this machine for as long as the command runs",
+        help=f"{what} on a Ray cluster (pip install {shlex.quote(package)}), HOST:PORT of its first machine; auto: the "
+        "one that RAY_ADDRESS or `ray start` on this machine names, or else one of this machine for as long as the "
+        "command runs",
     )
 
 
 @contextmanager
-def joined(address: str, install: str, cpus: int | None = None, shows_output: bool = False) -> Iterator[str]:
+def joined(address: str, package: str = "ray", cpus: int | None = None, shows_output: bool = False) -> Iterator[str]:
     """Within, this process works on a cluster, whose processes find this code as it does.
 
     Args:
         address: HOST:PORT of its first machine; `auto`: see `add_cluster_option`; `local`: it is started here.
-        install: the command that installs Ray.
+        package: what of Ray is needed, as pip names it.
         cpus: of a cluster that is started, where processes for as many CPUs run at a time; None: as there are.
         shows_output: what the cluster's processes print is shown.
 
@@ -54,7 +56,7 @@ def joined(address: str, install: str, cpus: int | None = None, shows_output: bo
     try:
         import ray
     except ImportError as error:
-        raise UserError(f"a Ray cluster needs the package {error.name}, which is not installed: {install}") from error
+        raise UserError(missing(error, package)) from error
     found = _found() if address == "auto" else address
     options = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": 100 << 20}
     if found != _LOCAL:
@@ -85,6 +87,11 @@ def joined(address: str, install: str, cpus: int | None = None, shows_output: bo
         )
     finally:
         ray.shutdown()
+
+
+def missing(error: ImportError, package: str) -> str:
+    """Return the message for a part of Ray that is not installed."""
+    return f"a Ray cluster needs the package {error.name}, which is not installed: pip install {shlex.quote(package)}"
 
 
 @contextmanager

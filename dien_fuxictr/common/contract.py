@@ -13,11 +13,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from .errors import UserError
-from .names import nearest
+from .names import nearest, shown
 
 CLOSE = 0.8
 """How like a known key an unknown one must be to be taken for misspelt."""
-_SHOWN = 80
 _HIGHEST = 2**63 - 1
 """What libraries take for a number."""
 
@@ -118,12 +117,6 @@ class Contract:
                 raise UserError(f"{key} = {shown(value)} in {where} must be {allowed(kind)}") from None
             value = value if result == value else result
         return value
-
-
-def shown(value: Any) -> str:
-    """A value as messages show it, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def allowed(kind: Any) -> str:

@@ -2,8 +2,11 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 from .errors import UserError
+
+_SHOWN = 80
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> list[str]:
@@ -23,3 +26,9 @@ def require_name(what: str, name: str) -> str:
     if name in ("", ".", "..") or any(character in "/\\" or not character.isprintable() for character in name):
         raise UserError(f"{what} {name!r} must be a name, without / or \\, as files are called by it")
     return name
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

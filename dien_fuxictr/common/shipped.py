@@ -3,6 +3,7 @@
 A checkout has them at its top. The installed package has them in its folder `shipped`, where nothing is written.
 """
 
+import sys
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -15,3 +16,15 @@ SAMPLE = TOP / "data" / "amazon_sample"
 def is_installed(path: Path) -> bool:
     """Whether a path lies in the installed package."""
     return _IS_INSTALLED and path.resolve().is_relative_to(_PACKAGE)
+
+
+def find_config(path: str | Path = "./config/") -> Path:
+    """The folder of the configuration: `path`, but where there is no `./config/` the one that comes with the code.
+
+    Says on stderr when it is that.
+    """
+    folder = Path(path)
+    if folder != Path("config") or folder.exists():
+        return folder
+    print(f"no ./config/ here: taking {CONFIG}", file=sys.stderr)
+    return CONFIG

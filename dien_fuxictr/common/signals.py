@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,31 @@ def sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def starting() -> Iterator[None]:
+    """Within, Ctrl-C and SIGTERM end the process at once with one line: an exception may get lost in an import.
+
+    Only in the main thread, and where no program has set handlers of its own.
+    """
+    before = {number: signal.signal(number, _end) for number in _usual()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    print("error: interrupted while starting; nothing was written", file=sys.stderr, flush=True)
+    os._exit(128 + number)
+
+
+def _usual() -> list[signal.Signals]:
+    """Of Ctrl-C and SIGTERM those whose handlers no program has set by itself; none but in the main thread."""
+    usual = {signal.SIGINT: (signal.default_int_handler,), signal.SIGTERM: (signal.SIG_DFL, _terminate)}
+    return [number for number, handlers in usual.items() if _is_main_thread() and signal.getsignal(number) in handlers]
+
+
 class HeldBack:
     """Within the block Ctrl-C and SIGTERM wait for a moment in which nothing is half done.
 
@@ -51,10 +77,7 @@ class HeldBack:
         self._before = {}
 
     def __enter__(self) -> "HeldBack":
-        usual = {signal.SIGINT: (signal.default_int_handler,), signal.SIGTERM: (signal.SIG_DFL, _terminate)}
-        for number, handlers in usual.items() if _is_main_thread() else ():
-            if signal.getsignal(number) in handlers:
-                self._before[number] = signal.signal(number, self._on_signal)
+        self._before = {number: signal.signal(number, self._on_signal) for number in _usual()}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -18,9 +18,7 @@ import sys
 from pathlib import Path
 
 from dien_fuxictr.common.errors import UserError, exit_code
-
-from .samples.audit import audit, read_csv, table
-from .samples.samples import Samples, samples_in
+from dien_fuxictr.common.signals import starting
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,6 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(paths: list[Path]) -> int:
+    with starting():
+        from .samples.audit import audit, read_csv, table  # after `--help`, which needs none of it
+        from .samples.samples import samples_in
     if len(paths) == 1:
         if not paths[0].exists():
             raise UserError(f"{paths[0]} does not exist; give one folder, or the training and the test CSV file")
@@ -63,6 +64,9 @@ def _run(paths: list[Path]) -> int:
 
 def _of_folder(folder: Path) -> dict:
     """The audit of samples; of those that a build with `data_loader: flat` has put elsewhere, the one that it made."""
+    from .samples.audit import audit
+    from .samples.samples import Samples
+
     info = folder / "samples.json"
     if not info.is_file() or (folder / "behaviours.parquet").is_file():
         return audit(Samples.load(folder))

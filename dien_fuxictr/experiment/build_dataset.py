@@ -46,13 +46,9 @@ from typing import Any
 
 from dien_fuxictr.common.errors import UserError, exit_code
 from dien_fuxictr.common.outputs import require_output
-from dien_fuxictr.dataset.apply import apply_build, with_log
-from dien_fuxictr.dataset.samples.build import build_samples
+from dien_fuxictr.common.signals import starting
 from dien_fuxictr.dataset.samples.options import RAW_FILES, REQUIRED, options_of
 
-from .configuration.config import load_dataset
-from .configuration.paths import resolve_paths
-from .contract import check_entry
 from .options import add_config_option
 
 PROTOCOLS = """\
@@ -135,6 +131,12 @@ def _add_apply(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _apply(config: Path, dataset: str, log: Path, rows: Path, out: Path) -> None:
+    with starting():
+        from dien_fuxictr.dataset.apply import apply_build, with_log
+
+        from .configuration.config import load_dataset
+        from .configuration.paths import resolve_paths
+        from .contract import check_entry
     entry = load_dataset(config, dataset)
     for warning in entry.warnings:
         logging.warning(warning)
@@ -146,6 +148,8 @@ def _apply(config: Path, dataset: str, log: Path, rows: Path, out: Path) -> None
 
 
 def _run(options: dict[str, Any]) -> int:
+    with starting():
+        from dien_fuxictr.dataset.samples.build import build_samples  # after `--help`, which needs none of it
     try:
         if options["source"] == "apply":
             _apply(**{name: value for name, value in options.items() if name != "source"})

@@ -4,32 +4,16 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from datetime import datetime
-from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
-import fuxictr
-from fuxictr.utils import print_to_json
-
 from dien_fuxictr.common.cluster import add_cluster_option
-from dien_fuxictr.common.errors import TrainingError, UserError, exit_code
-from dien_fuxictr.common.files import require_writable
-from dien_fuxictr.common.outputs import require_output
+from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.common.signals import starting
 
-from .configuration.config import Config, load_config
-from .device import device_of_worker, require_devices
-from .evaluation.new_rows import output_path, write_scores
-from .experiment import Experiment
 from .logs import RunLog
 from .options import add_experiment_options
-from .parallel.group import work_together
-from .parallel.launch import check_launch, goes_on, is_launched, launch
-from .parallel.on_ray import INSTALL, launch_on_ray
-from .parallel.workers import Workers
-from .report import Report
-from .results import append_result, results_file
-from .training.observer import Observer
-from .training.tensorboard import TensorBoard
+from .parallel.launch import check_launch, is_launched, is_leader, launch
 
 EPILOG = """
 examples:
@@ -76,7 +60,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="train one model in N processes of this machine, with the numbers of one: on the CPU, or on the GPUs "
         "from --gpu on, one each; a worker that is killed resumes",
     )
-    add_cluster_option(parser, "the workers are", INSTALL)
+    add_cluster_option(parser, "the workers are", "ray[train]")
     parser.add_argument("--rebuild", action="store_true", help="build the data set anew where its inputs have changed")
     parser.add_argument(
         "--tensorboard", action="store_true", help="log losses, metrics, attention and gates beside the checkpoint"
@@ -135,96 +119,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str], log: RunLog) -> int:
-    count = None if is_launched() or options.show_config else options.workers
-    if count is not None:
-        check_launch(count)
-    if not options.show_config and not (count is not None and options.cluster):
-        require_devices(options.gpu, count)
-    if count is not None and (count > 1 or options.cluster):
-        load_config(options.config, options.expid, dict(options.settings))  # what is wrong there is said at once
-        if options.cluster:
-            return launch_on_ray(options.cluster, count, options.gpu, main, arguments)
-        return launch(count, main, arguments)
-    return work_together(partial(_work, options, log), device_of_worker(options.gpu))
+    from .configuration.config import load_config
 
-
-def _work(options: argparse.Namespace, log: RunLog, workers: Workers) -> int:
     config = load_config(options.config, options.expid, dict(options.settings))
     if options.show_config:
-        if workers.leads:
+        if is_leader():
             print(config.render())
             for warning in config.warnings:
                 print(f"warning: {warning}", file=sys.stderr)
         return 0
+    if options.workers is not None and not is_launched():
+        check_launch(options.workers)
+        if options.cluster:
+            with starting():
+                from .parallel.on_ray import launch_on_ray
+            return launch_on_ray(options.cluster, options.workers, options.gpu, main, arguments)
+        if options.workers > 1:
+            with starting():
+                from .device import require_devices
+            require_devices(options.gpu, options.workers)
+            return launch(options.workers, main, arguments)
     log.start()
-    if not workers.leads:
-        logging.disable(logging.WARNING)
     try:
-        _run_experiment(options, config, log, workers)
+        if not is_leader():
+            logging.disable(logging.WARNING)
+        logging.info(f"FuxiCTR version: {version('fuxictr')}")
+        with starting():
+            from .run_experiment import run_experiment  # torch takes seconds: the first line of the log comes before it
+        return run_experiment(options, config, log)
     finally:
         log.close()
-    return 0
-
-
-def _run_experiment(options: argparse.Namespace, config: Config, log: RunLog, workers: Workers) -> None:
-    logging.info(f"FuxiCTR version: {fuxictr.__version__}")
-    experiment = Experiment(config, device_of_worker(options.gpu), options.strict, workers)
-    log.path = experiment.folder / f"{options.expid}.log"
-    for warning in experiment.warnings:
-        logging.warning(warning)
-    logging.info("Params: " + print_to_json(experiment.params))
-    if options.predict:
-        out = output_path(options.out, options.expid)
-        experiment.require_output("--out", out, {"--predict": options.predict})
-        scores = experiment.predict(options.predict)
-        write_scores(scores, options.predict, out, experiment.params)
-        log.append_if_possible()
-    elif options.eval_only:
-        experiment.require_checkpoint()
-        experiment.prepare(rebuild=options.rebuild)
-        experiment.load()
-        if workers.leads:
-            log.append_if_possible()
-        experiment.evaluate()
-    else:
-        _train(options, experiment, log, workers)
-
-
-def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog, workers: Workers) -> None:
-    results = results_file(options.config)
-    require_writable(results, append=True)
-    zoo = experiment.params.get("zoo")
-    if options.report:
-        require_output("--report", options.report, holds_own=True)
-    report = Report(options.report, zoo) if options.report and workers.leads else None
-    observers: list[Observer] = [report] if report else []
-    if options.tensorboard and workers.count > 1 and experiment.params.get("embedding_sharding") == "rows":
-        raise UserError(
-            "--tensorboard does not go with embedding_sharding: rows and several workers: one alone cannot look into "
-            "the model"
-        )
-    if options.tensorboard and workers.leads:
-        events = experiment.folder / f"{options.expid}.tensorboard" / datetime.now().strftime("%Y%m%d-%H%M%S")
-        observers.append(TensorBoard(events))
-    experiment.prepare(rebuild=options.rebuild)
-    resume = options.resume or goes_on(experiment.folder / f"{options.expid}.resume")
-    open_log = partial(log.open_file, append=resume) if workers.leads else lambda: None
-    experiment.fit(resume, observers, on_start=open_log)
-    try:
-        open_log()  # a resumed run that had finished took no step
-        evaluations = experiment.evaluate()
-        valid = evaluations["valid"]  # `fit` has asked for it
-        untrained = experiment.nothing_learnt(valid)
-        if report:
-            assert experiment.progress
-            test = evaluations.get("test")
-            report.save(experiment.model, experiment.config.params, experiment.progress, valid, test, untrained)
-        if workers.leads:
-            append_result(results, options.expid, experiment.params["dataset_id"], evaluations)
-        if untrained:
-            line = f"the model has learnt nothing: {untrained}"
-            if not options.allow_untrained:
-                raise TrainingError(f"{line}; --allow-untrained ends such a run with exit code 0")
-            logging.warning(line)
-    except KeyboardInterrupt as error:
-        raise type(error)("interrupted after training; --resume evaluates its weights") from error

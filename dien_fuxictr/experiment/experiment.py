@@ -20,13 +20,14 @@ from dien_fuxictr.common.cluster import fuxictrs_ray
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.lock import held
 from dien_fuxictr.common.outputs import require_output
+from dien_fuxictr.common.shipped import find_config
 from dien_fuxictr.dataset.loading.checks import check_encoded
 from dien_fuxictr.dataset.loading.entry import DatasetEntry
 from dien_fuxictr.dataset.loading.fingerprint import Fingerprint
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
 from .configuration.config import Config, load_config
-from .configuration.paths import find_config, resolve_paths
+from .configuration.paths import resolve_paths
 from .contract import check_configuration
 from .device import device_index
 from .evaluation.evaluate import Evaluation, evaluate, require_finite, require_finite_scores

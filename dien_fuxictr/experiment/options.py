@@ -3,8 +3,9 @@
 import argparse
 import os
 
+from dien_fuxictr.common.shipped import find_config
+
 from .configuration.overrides import add_set_option
-from .configuration.paths import find_config
 
 
 def add_experiment_options(parser: argparse.ArgumentParser, expid_help: str = "experiment id") -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from dien_fuxictr.common.errors import exit_code
 from dien_fuxictr.common.outputs import require_output
-from dien_fuxictr.experiment import Experiment, open_experiment
 from dien_fuxictr.experiment.device import device_index
+from dien_fuxictr.experiment.experiment import Experiment, open_experiment
 from dien_fuxictr.experiment.options import add_experiment_options
 
 from .bundle import open_bundle

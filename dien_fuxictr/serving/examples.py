@@ -13,8 +13,8 @@ from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.encoding.raw import RawHistory, RawSplit
 from dien_fuxictr.dataset.encoding.reading import SplitReader, source_of
 from dien_fuxictr.dataset.item_names import shortened, titles_of
-from dien_fuxictr.experiment import Experiment
 from dien_fuxictr.experiment.configuration.paths import resolve_paths
+from dien_fuxictr.experiment.experiment import Experiment
 
 from .request import CANDIDATES, USER
 

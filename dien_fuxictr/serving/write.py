@@ -13,9 +13,9 @@ from dien_fuxictr.common.files import digest
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.loading.entry import DatasetEntry
 from dien_fuxictr.dataset.samples.columns import columns_of_no_item, leaking_columns
-from dien_fuxictr.experiment import Experiment
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
 from dien_fuxictr.experiment.contract import constructor_keys
+from dien_fuxictr.experiment.experiment import Experiment
 from dien_fuxictr.experiment.models import build_model
 from dien_fuxictr.experiment.report import PACKAGES, versions
 from dien_fuxictr.experiment.training import checkpoint

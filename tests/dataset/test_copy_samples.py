@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 from made_project import make_project
 
+from dien_fuxictr import open_experiment
 from dien_fuxictr.dataset import copy_samples
 from dien_fuxictr.dataset.samples.samples import Samples
-from dien_fuxictr.experiment import open_experiment
 
 
 @pytest.fixture

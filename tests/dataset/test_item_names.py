@@ -7,7 +7,7 @@ from made_raw import write_lines
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.item_names import CATEGORY, TITLE, readable, shortened, titles_of
-from dien_fuxictr.dataset.samples.amazon import FORMS, read_titles
+from dien_fuxictr.dataset.samples.amazon import META_FIELDS, read_titles
 
 ITEMS = {"a": "A Lens", "b": "It's 5\" &amp; long", "none": None, "empty": " "}
 
@@ -26,7 +26,7 @@ def write_meta(folder: Path, form: str) -> Path:
     return write_lines(folder / "meta.json.gz", [line.encode() for line in lines])
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", META_FIELDS)
 def test_titles_of_each_published_form(form: str, tmp_path: Path) -> None:
     meta = write_meta(tmp_path, form)
     assert read_titles(meta, {*ITEMS, "absent"}, verbose=False) == {"a": "A Lens", "b": "It's 5\" &amp; long"}

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 import torch
 
+from dien_fuxictr import open_experiment
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.experiment import open_experiment
 
 
 @pytest.fixture

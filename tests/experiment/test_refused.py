@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dien_fuxictr.experiment import Experiment
+from dien_fuxictr import Experiment
 
 
 def test_tensorboard_that_is_not_installed(bad, monkeypatch):

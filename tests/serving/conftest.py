@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from made_project import make_project
 
-from dien_fuxictr.experiment import Experiment, open_experiment
+from dien_fuxictr import Experiment, open_experiment
 from dien_fuxictr.experiment.cli import main as train
 from dien_fuxictr.serving.bundle import Bundle, open_bundle
 from dien_fuxictr.serving.write import write_bundle

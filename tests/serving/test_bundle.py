@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dien_fuxictr import Experiment, open_experiment
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
-from dien_fuxictr.experiment import Experiment, open_experiment
 from dien_fuxictr.experiment.evaluation.evaluate import predict
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.serving import write

@@ -10,10 +10,10 @@ from made_columns import META, categorical, sequence, write_rows
 from made_data import entry
 from made_rows import requests_of
 
+from dien_fuxictr import Experiment
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.encoding.online import FieldError
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
-from dien_fuxictr.experiment import Experiment
 from dien_fuxictr.experiment.models import load_feature_map
 from dien_fuxictr.serving.bundle import Bundle
 from dien_fuxictr.serving.catalogue import Catalogue, Sides, catalogue_of

@@ -14,7 +14,7 @@ from made_bundles import other_bundle
 from made_rows import requests_of
 from made_server import Server, wait_until
 
-from dien_fuxictr.experiment import open_experiment
+from dien_fuxictr import open_experiment
 from dien_fuxictr.serving.cli import main
 from dien_fuxictr.serving.manifest import MANIFEST, write_manifest
 

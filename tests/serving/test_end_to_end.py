@@ -13,7 +13,7 @@ from made_columns import META, categorical, sequence
 from made_experiment import HISTORIES, MODEL, made_experiment
 from made_requests import spread_dien
 
-from dien_fuxictr.experiment import Experiment
+from dien_fuxictr import Experiment
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.serving.app import App
 from dien_fuxictr.serving.bundle import open_bundle

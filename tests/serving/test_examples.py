@@ -11,10 +11,10 @@ from made_columns import META, categorical, numeric, sequence, write_rows
 from made_data import as_csv, entry, write_samples
 from made_rows import requests_of
 
+from dien_fuxictr import Experiment
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.encoding.online import OnlineEncoder
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
-from dien_fuxictr.experiment import Experiment
 from dien_fuxictr.serving.bundle import open_bundle
 from dien_fuxictr.serving.examples import made_request, titles_in, users_of_test
 from dien_fuxictr.serving.write import write_bundle

@@ -12,8 +12,8 @@ import torch
 from made import DEFAULTS, TWO, features, make_batch, make_feature_map
 from made_asgi import Client, started
 
+from dien_fuxictr import open_experiment
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
-from dien_fuxictr.experiment import open_experiment
 from dien_fuxictr.experiment.trace import principal_components
 from dien_fuxictr.serving.bundle import Bundle, open_bundle
 from dien_fuxictr.serving.examples import made_request

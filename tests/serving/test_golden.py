@@ -12,8 +12,8 @@ import pytest
 from made_bundles import all_nan, edited, other_bundle, with_nan, without_golden
 from made_rows import requests_of
 
+from dien_fuxictr import Experiment, open_experiment
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.experiment import Experiment, open_experiment
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.serving import write
 from dien_fuxictr.serving.bundle import GOLDEN, Bundle, open_bundle

@@ -9,8 +9,8 @@ import pytest
 from made_bundles import other_bundle
 from made_server import Server
 
+from dien_fuxictr import Experiment, open_experiment
 from dien_fuxictr.common.files import digest
-from dien_fuxictr.experiment import Experiment, open_experiment
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.serving.cli import main
 from dien_fuxictr.serving.hold import Hold, unless_held

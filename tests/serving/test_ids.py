@@ -14,10 +14,10 @@ from made_columns import META, categorical, sequence
 from made_experiment import HISTORIES, MODEL, made_experiment
 from made_requests import spread_dien
 
+from dien_fuxictr import Experiment
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.apply import apply_build, with_log
 from dien_fuxictr.dataset.encoding.encoder import Encoder
-from dien_fuxictr.experiment import Experiment
 from dien_fuxictr.experiment.evaluation.new_rows import write_scores
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.serving.bundle import open_bundle

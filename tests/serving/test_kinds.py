@@ -11,7 +11,7 @@ import pytest
 from made_columns import META, categorical, numeric, sequence
 from made_experiment import made_experiment
 
-from dien_fuxictr.experiment import Experiment
+from dien_fuxictr import Experiment
 from dien_fuxictr.serving.bundle import Bundle, open_bundle
 from dien_fuxictr.serving.examples import users_of_test
 from dien_fuxictr.serving.request import Limits, RequestReader

@@ -27,7 +27,6 @@ from tqdm import tqdm
 
 from dien_fuxictr.common.errors import UserError
 
-FORMS = ("2014", "2018", "2023")
 UNKNOWN = "unknown"
 BLOCK_BYTES = 1 << 25
 BROKEN = (ValueError, TypeError, AttributeError, LookupError, OverflowError, SyntaxError, RecursionError, MemoryError)

@@ -11,10 +11,6 @@ from dien_fuxictr.common.contract import Contract, described, whole
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.names import nearest
 
-from .amazon import FORMS
-from .negatives import SAMPLERS
-from .times import UNITS
-
 REQUIRED = object()
 
 
@@ -67,7 +63,9 @@ SOURCES: dict[str, dict[str, Option]] = {
     "amazon": {
         "reviews": Option(REQUIRED, "raw reviews, one JSON object a line, gzipped or not", FILE),
         "meta": Option(REQUIRED, "raw metadata of the items, gzipped or not", FILE),
-        "form": Option("auto", "which of the published forms the files have", kind=_one_of("auto", *FORMS)),
+        "form": Option(
+            "auto", "which of the published forms the files have", kind=_one_of("auto", "2014", "2018", "2023")
+        ),
     },
     "log": {
         "input": Option(
@@ -84,7 +82,7 @@ SOURCES: dict[str, dict[str, Option]] = {
             None,
             "unit of numeric times; without it the unit is guessed from their range, and years before 1990 and after "
             "2100 are refused",
-            kind=_one_of(*UNITS),
+            kind=_one_of("s", "ms", "us", "ns"),
         ),
         "time_format": Option(
             None,
@@ -143,7 +141,7 @@ COMMON: dict[str, Option] = {
     "negatives": Option(
         "matched",
         "where sampled negatives come from: the positives of the split, all behaviours, or all items alike",
-        kind=_one_of(*SAMPLERS),
+        kind=_one_of("matched", "popularity", "uniform"),
     ),
     "exclude_history": Option(False, "let no sampled negative be an item of the history", kind=bool),
     "ties": Option(

@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
-from dien_fuxictr.common.contract import shown
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.names import nearest, require_name
+from dien_fuxictr.common.names import nearest, require_name, shown
 
-from .derived import PREFIX, build_options, derived
+from .derived import build_options, derived
+from .overrides import PREFIX
 from .yaml_files import ConfigDumper, read_yaml
 
 DEFAULTS = {"model_root": "./checkpoints/", "verbose": 1, "seed": 1029}

@@ -11,7 +11,7 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.samples.options import check_options
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 
-PREFIX = "build."
+from .overrides import PREFIX
 
 
 def build_options(settings: dict[str, Any]) -> dict[str, Any]:

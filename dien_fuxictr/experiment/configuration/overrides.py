@@ -5,10 +5,12 @@ from typing import Any
 
 import yaml
 
-from dien_fuxictr.common.contract import shown
+from dien_fuxictr.common.names import shown
 
-from .derived import PREFIX
 from .yaml_files import ConfigDumper, parse_yaml
+
+PREFIX = "build."
+"""Of keys that are options of the data set's build."""
 
 
 def add_set_option(parser: argparse.ArgumentParser) -> None:

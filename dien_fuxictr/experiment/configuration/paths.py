@@ -1,27 +1,14 @@
 """Where a configuration is, and where a relative path in it: the working directory first, then its folder's parents."""
 
 import glob
-import sys
 from pathlib import Path
 from typing import Any
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.shipped import CONFIG, SAMPLE, TOP, is_installed
+from dien_fuxictr.common.shipped import SAMPLE, TOP, is_installed
 from dien_fuxictr.dataset.samples.options import RAW_FILES
 
 SPLITS = ("train_data", "valid_data", "test_data")
-
-
-def find_config(path: str | Path = "./config/") -> Path:
-    """The folder of the configuration: `path`, but where there is no `./config/` the one that comes with the code.
-
-    Says on stderr when it is that.
-    """
-    folder = Path(path)
-    if folder != Path("config") or folder.exists():
-        return folder
-    print(f"no ./config/ here: taking {CONFIG}", file=sys.stderr)
-    return CONFIG
 
 
 def resolve_paths(params: dict[str, Any], config_folder: Path, must_exist: bool = True) -> list[str]:

@@ -106,3 +106,8 @@ def check_launch(count: int) -> None:
 def is_launched() -> bool:
     """Whether `launch` or `launch_on_ray` has started this process."""
     return LAUNCHED in os.environ and "RANK" in os.environ
+
+
+def is_leader() -> bool:
+    """Whether this process is the first of several workers, or works alone."""
+    return os.environ.get("RANK", "0") == "0"

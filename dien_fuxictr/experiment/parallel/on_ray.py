@@ -12,14 +12,14 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, TextIO
 
-from dien_fuxictr.common.cluster import joined
+from dien_fuxictr.common.cluster import joined, missing
 from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.common.signals import HeldBack, Terminated
 
 from .group import PATIENCE
 from .launch import GRACE_SECONDS, LAUNCHED, RESTARTS
 
-INSTALL = 'pip install "ray[train]"'
+_PACKAGE = "ray[train]"
 _INTERRUPTED, _TERMINATED = "interrupted", "terminated"
 
 
@@ -43,14 +43,14 @@ def launch_on_ray(
         TrainingError: workers were lost too often.
     """
     what = "GPU" if gpu >= 0 else "CPU"
-    with joined(cluster, INSTALL, count, shows_output=True) as name:
+    with joined(cluster, _PACKAGE, count, shows_output=True) as name:
         import ray
         from ray.exceptions import RayActorError
 
         try:
             from ray.train import TrainingFailedError
         except ImportError as error:
-            raise UserError(f"--cluster needs the package {error.name}, which is not installed: {INSTALL}") from error
+            raise UserError(missing(error, _PACKAGE)) from error
         there = int(ray.cluster_resources().get(what, 0))
         if there < count:
             raise UserError(f"--workers {count}: {name} has {there} {what}s")

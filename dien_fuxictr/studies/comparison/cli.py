@@ -3,28 +3,13 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from dien_fuxictr.common.cluster import add_cluster_option
-from dien_fuxictr.common.errors import UserError, exit_code, fail
-from dien_fuxictr.common.files import require_writable
-from dien_fuxictr.common.lock import held
-from dien_fuxictr.common.outputs import require_output
-from dien_fuxictr.experiment.checkout import Checkout
-from dien_fuxictr.experiment.device import devices_of_runs
+from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.common.signals import starting
 from dien_fuxictr.experiment.options import add_config_option, add_settings_options
-from dien_fuxictr.experiment.results import results_file
-
-from ..runs.on_ray import INSTALL, pool_of
-from ..runs.progress import run_with_progress
-from ..runs.run import Run, require_inputs
-from .compare import compare
-from .plan import BASE_MODEL, Study, experiment_ids, plan, plan_suite, read_experiments, write_runs
-from .results_csv import ResultsCsv
-from .suite import Suite, chosen_of, listed, read_suite
-from .table import as_markdown
-from .zoo import zoo_entry
 
 EPILOG = """
 examples:
@@ -86,7 +71,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--dataset", metavar="ID", help="all experiments on this data set")
     parser.add_argument("--tag", metavar="TEXT", help="all experiments whose id contains it")
-    parser.add_argument("--base", metavar="ID", help=f"what others stand against; default {BASE_MODEL}, or the first")
+    parser.add_argument("--base", metavar="ID", help="what others stand against; default EmbeddingMLP, or the first")
     parser.add_argument(
         "--zoo", type=Path, metavar="DIR", help="FuxiCTR checkout, for --zoo-models and for models that are not here"
     )
@@ -111,7 +96,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="one run at a time on each of these GPUs, or else as many on the CPU; of --cluster any GPU for each",
     )
-    add_cluster_option(parser, "each run is a task", INSTALL)
+    add_cluster_option(parser, "each run is a task")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results")
     parser.add_argument(
         "--allow-untrained",
@@ -146,69 +131,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, command: str) -> int:
-    devices = devices_of_runs(options.gpu or (), options.cluster)
-    if options.suite == "":
-        print(listed(options.config))
-        return 0
-    if options.out:
-        require_output("--out", options.out, kept={"--config": options.config}, holds_own=True)
-    suite = read_suite(options.config, options.suite) if options.suite else None
-    study = plan_suite(suite, options.config, options.out, dict(options.settings)) if suite else _study(options)
-    runs = study.runs(chosen_of(suite, options.expids) if suite else None)
-    require_writable(results_file(runs[0].config), append=True)  # by the runs
-    record = _recorder(suite, study, options.config)
-    left = [run for run in runs if run.result is None]
-    require_inputs(left, options.config)
-    write_runs(study.runs())
-    finished = len(runs) - len(left)
-    print(
-        f"{len(runs)} runs, {finished} finished already ({study.folder / 'runs'}); logs in {study.folder / 'logs'}",
-        file=sys.stderr,
-    )
-    gpus = devices or [-1] * (options.workers or 0)
-    cluster = options.cluster if left else None
-    with held(study.folder / ".lock", f"comparison {study.folder}"), pool_of(cluster, gpus) as pool:
-        for run in runs:
-            record(run)
-        failed = run_with_progress(left, pool, finished, record)
-    rows = compare(study, command)
-    print(as_markdown(rows, study.against))
-    if failed:
-        return fail(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}", 1)
-    untrained = [run.expid for run in runs if (result := run.result) and "untrained" in result]
-    if untrained and not options.allow_untrained:
-        count = f"{len(untrained)} of {len(runs)} runs have learnt nothing"
-        return fail(f"{count}: {', '.join(untrained)}; --allow-untrained ends with exit code 0", 1)
-    return 0
-
-
-def _study(options: argparse.Namespace) -> Study:
-    """That of the experiments which the command line names."""
-    chosen, settings = list(options.expids), dict(options.settings)
-    if options.dataset or options.tag:
-        found = experiment_ids(options.config, options.dataset, options.tag)
-        if not found:
-            asked = [f"--{name} {getattr(options, name)}" for name in ("dataset", "tag") if getattr(options, name)]
-            raise UserError(f"{options.config} has no experiment with {' and '.join(asked)}")
-        chosen += found
-    checkout = Checkout(options.zoo) if options.zoo else None
-    experiments = read_experiments(options.config, chosen, checkout, settings)
-    base = options.base or next(
-        (expid for expid, params in experiments.items() if params["model"] == BASE_MODEL), next(iter(experiments))
-    )
-    if base not in experiments:
-        raise UserError(f"--base {base} is none of the experiments: {', '.join(experiments)}")
-    if checkout:
-        for name in options.zoo_models:
-            entry = zoo_entry(checkout, name, experiments[base])
-            experiments.setdefault(entry["model_id"], entry)  # an entry of the user's goes first
-    return plan(experiments, options.seeds or 1, options.out, settings, base)
-
-
-def _recorder(suite: Suite | None, study: Study, config: Path) -> Callable[[Run], None]:
-    """What adds a finished run to the suite's file of results, if it has one."""
-    if not suite or not suite.results:
-        return lambda run: None
-    require_output(f"results of suite {suite.name}:", suite.results, kept={"--config": config})
-    require_writable(suite.results)
-    return ResultsCsv(suite.results, suite.name, study, suite.folds is not None).add
+    with starting():
+        from .run_comparison import run_comparison  # torch takes seconds: after `--help`
+    return run_comparison(options, command)

@@ -10,7 +10,8 @@ from dien_fuxictr.common.names import nearest
 from dien_fuxictr.dataset.loading.keys import ENTRY
 from dien_fuxictr.experiment.checkout import Checkout
 from dien_fuxictr.experiment.configuration.config import BASE, SET, Config, merge, merge_model, read_files
-from dien_fuxictr.experiment.configuration.derived import PREFIX, as_name
+from dien_fuxictr.experiment.configuration.derived import as_name
+from dien_fuxictr.experiment.configuration.overrides import PREFIX
 from dien_fuxictr.experiment.configuration.paths import resolve_paths
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
 from dien_fuxictr.experiment.contract import check_configuration, known_keys

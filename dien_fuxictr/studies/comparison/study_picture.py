@@ -9,7 +9,7 @@ import numpy as np
 
 from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.common.pictures import default_style
-from dien_fuxictr.experiment.configuration.derived import PREFIX
+from dien_fuxictr.experiment.configuration.overrides import PREFIX
 
 from .plan import Study, System
 from .study_panels import Panel, Value

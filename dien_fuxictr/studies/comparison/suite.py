@@ -6,9 +6,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from dien_fuxictr.common.contract import Contract, described, must, shown, whole
+from dien_fuxictr.common.contract import Contract, described, must, whole
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.names import nearest
+from dien_fuxictr.common.names import nearest, shown
 from dien_fuxictr.experiment.configuration.yaml_files import read_yaml
 
 _MAPPING = dict[str, Any]

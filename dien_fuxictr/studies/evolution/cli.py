@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dien_fuxictr.common.errors import exit_code
-from dien_fuxictr.experiment import open_experiment
+from dien_fuxictr.common.signals import starting
 from dien_fuxictr.experiment.options import add_experiment_options
 
-from .evolution import NUMBERS, PICTURE, draw_evolution
 from .picture import LETTERS
 
 EPILOG = """
@@ -64,6 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    with starting():
+        from dien_fuxictr.experiment.experiment import open_experiment
+
+        from .evolution import NUMBERS, PICTURE, draw_evolution  # torch takes seconds: after `--help`
     experiment = open_experiment(options.expid, options.config, options.gpu, dict(options.settings))
     out = options.out or experiment.folder / f"{options.expid}.evolution"
     if options.out:

@@ -10,7 +10,7 @@ import numpy as np
 from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.item_names import readable, titles_of
-from dien_fuxictr.experiment import Experiment
+from dien_fuxictr.experiment.experiment import Experiment
 from dien_fuxictr.experiment.trace import principal_components, trace
 
 from .candidates import Candidate, known_items, named, same_ids, telling

@@ -3,7 +3,7 @@
 from typing import cast
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.experiment import Experiment
+from dien_fuxictr.experiment.experiment import Experiment
 from model_zoo.DIEN.src import DIEN
 
 

@@ -17,7 +17,6 @@ from dien_fuxictr.common.errors import UserError
 from . import pool
 from .pool import Job, Pool
 
-INSTALL = "pip install ray"
 _RESTARTS = 3
 """How often a run starts again that was killed, or whose machine was lost."""
 _KILLED = -signal.SIGKILL
@@ -39,7 +38,7 @@ def pool_of(cluster: str | None, gpus: list[int]) -> Iterator[Pool]:
     if cluster is None:
         yield Pool(gpus or [-1])
         return
-    with joined(cluster, INSTALL, len(gpus) or None) as name:
+    with joined(cluster, cpus=len(gpus) or None) as name:
         import ray
 
         there = ray.cluster_resources()

@@ -18,17 +18,14 @@ from typing import Any
 from dien_fuxictr.common.contract import Contract
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.names import nearest
-from dien_fuxictr.common.shipped import is_installed
+from dien_fuxictr.common.shipped import find_config, is_installed
 from dien_fuxictr.experiment.configuration.config import Config, merge, merge_model, read_files, section
-from dien_fuxictr.experiment.configuration.paths import find_config
 from dien_fuxictr.experiment.configuration.yaml_files import read_yaml, write_config
 from dien_fuxictr.experiment.contract import check_configuration, known_keys
 from dien_fuxictr.experiment.models import find_model
 
 from .space import Range, Space, read_space
 
-MANY = 10_000
-"""A grid of more combinations is more often a mistake than meant."""
 _NUMBERED = re.compile(r"_\d{3,}_[0-9a-f]{8}$")
 
 
@@ -132,7 +129,7 @@ def require_own_folder(tuner: Tuner) -> None:
         )
 
 
-def write_grid(tuner: Tuner, at_most: float = MANY) -> None:
+def write_grid(tuner: Tuner, at_most: float = math.inf) -> None:
     """Write every combination to model_config.yaml and dataset_config.yaml of the sweep's folder.
 
     Args:

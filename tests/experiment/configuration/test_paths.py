@@ -6,7 +6,8 @@ import pytest
 
 from dien_fuxictr.common import shipped
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.experiment.configuration.paths import find_config, resolve_paths
+from dien_fuxictr.common.shipped import find_config
+from dien_fuxictr.experiment.configuration.paths import resolve_paths
 
 
 @pytest.fixture

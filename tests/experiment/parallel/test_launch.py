@@ -12,7 +12,7 @@ import pytest
 import torch
 from made_workers import as_torchrun, signalled, together
 
-from dien_fuxictr.experiment import Experiment
+from dien_fuxictr import Experiment
 from dien_fuxictr.experiment.configuration.config import load_config
 
 ROOT = Path(__file__).parents[3]

@@ -58,7 +58,7 @@ def test_a_ray_cluster_of_this_machine_listens_on_the_loopback_alone(tmp_path, m
     ray = pytest.importorskip("ray")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     others = family(os.getpid())[1:]  # the cluster of other tests of the session
-    with joined("local", "", cpus=1):
+    with joined("local", cpus=1):
         worker = ray.get(ray.remote(lambda: os.getpid()).remote())
         own = [pid for pid in family(os.getpid()) if pid not in others]
         assert worker in own

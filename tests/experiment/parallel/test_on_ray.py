@@ -13,8 +13,8 @@ from made_cluster import ends_within
 from made_workers import together
 from ray.exceptions import ActorDiedError
 
+from dien_fuxictr import Experiment
 from dien_fuxictr.common.signals import HeldBack, sigterm_raises
-from dien_fuxictr.experiment import Experiment
 from dien_fuxictr.experiment.cli import main
 from dien_fuxictr.experiment.configuration.config import load_config
 from dien_fuxictr.experiment.parallel import on_ray

@@ -7,8 +7,8 @@ import pytest
 import torch
 from made_training import Interrupt, interrupt, interrupted
 
+from dien_fuxictr import open_experiment
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.experiment import open_experiment
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.experiment.training.resume import check_weights
 from dien_fuxictr.experiment.training.trainer import Trainer

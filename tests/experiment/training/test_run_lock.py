@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from dien_fuxictr import open_experiment
 from dien_fuxictr.common.errors import TrainingError
 from dien_fuxictr.common.lock import held
-from dien_fuxictr.experiment import open_experiment
 
 ROOT = Path(__file__).parents[3]
 HOLDER = """

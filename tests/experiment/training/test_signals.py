@@ -11,8 +11,8 @@ import pytest
 import torch
 from made_training import assert_equal
 
+from dien_fuxictr import open_experiment
 from dien_fuxictr.common.signals import Terminated, sigterm_raises
-from dien_fuxictr.experiment import open_experiment
 from dien_fuxictr.experiment.report import Report, read_curve
 from dien_fuxictr.experiment.training import checkpoint, trainer
 
@@ -22,11 +22,13 @@ SETTINGS = {"eval_steps": 5, "learning_rate": 0.1, "net_dropout": 0.4}
 
 @pytest.fixture(autouse=True)
 def usual_handler():
-    """Also where the tests themselves were started with SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Also where the tests themselves were started with SIGINT ignored, or Ray has left a handler of its own."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

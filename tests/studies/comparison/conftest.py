@@ -126,5 +126,5 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     sets = {"d": data, "other": data, "no_test": {**data, "test_data": None}}
     (tmp_path / "config" / "dataset_config.yaml").write_text(yaml.dump(sets))
     fake = Fake()
-    monkeypatch.setattr("dien_fuxictr.studies.comparison.cli.run_with_progress", fake)
+    monkeypatch.setattr("dien_fuxictr.studies.comparison.run_comparison.run_with_progress", fake)
     return fake

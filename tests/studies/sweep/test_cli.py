@@ -143,7 +143,7 @@ def test_interrupt(write_tuner, monkeypatch, capsys):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dien_fuxictr.studies.sweep.cli.run_with_progress", interrupt)
+    monkeypatch.setattr("dien_fuxictr.studies.sweep.run_sweep.run_with_progress", interrupt)
     assert main(["--config", str(write_tuner({"embedding_dim": [1]}))]) == 130
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: interrupted; the same command")
 

@@ -1,0 +1,107 @@
+"""What `run_expid.py` does once its command line and configuration are read: train, evaluate or predict."""
+
+import argparse
+import logging
+from datetime import datetime
+from functools import partial
+
+from fuxictr.utils import print_to_json
+
+from dien_fuxictr.common.errors import TrainingError, UserError
+from dien_fuxictr.common.files import require_writable
+from dien_fuxictr.common.outputs import require_output
+
+from .configuration.config import Config
+from .device import device_of_worker, require_devices
+from .evaluation.new_rows import output_path, write_scores
+from .experiment import Experiment
+from .logs import RunLog
+from .parallel.group import work_together
+from .parallel.launch import goes_on
+from .parallel.workers import Workers
+from .report import Report
+from .results import append_result, results_file
+from .training.observer import Observer
+from .training.tensorboard import TensorBoard
+
+
+def run_experiment(options: argparse.Namespace, config: Config, log: RunLog) -> int:
+    """Run an experiment in this process, alone or as one of several workers.
+
+    Args:
+        options: of the command line.
+        config: of `load_config`.
+        log: has been started.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError, TrainingError: as the steps of `Experiment`.
+    """
+    require_devices(options.gpu, None)
+    return work_together(partial(_work, options, config, log), device_of_worker(options.gpu))
+
+
+def _work(options: argparse.Namespace, config: Config, log: RunLog, workers: Workers) -> int:
+    experiment = Experiment(config, device_of_worker(options.gpu), options.strict, workers)
+    log.path = experiment.folder / f"{options.expid}.log"
+    for warning in experiment.warnings:
+        logging.warning(warning)
+    logging.info("Params: " + print_to_json(experiment.params))
+    if options.predict:
+        out = output_path(options.out, options.expid)
+        experiment.require_output("--out", out, {"--predict": options.predict})
+        scores = experiment.predict(options.predict)
+        write_scores(scores, options.predict, out, experiment.params)
+        log.append_if_possible()
+    elif options.eval_only:
+        experiment.require_checkpoint()
+        experiment.prepare(rebuild=options.rebuild)
+        experiment.load()
+        if workers.leads:
+            log.append_if_possible()
+        experiment.evaluate()
+    else:
+        _train(options, experiment, log, workers)
+    return 0
+
+
+def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog, workers: Workers) -> None:
+    results = results_file(options.config)
+    require_writable(results, append=True)
+    zoo = experiment.params.get("zoo")
+    if options.report:
+        require_output("--report", options.report, holds_own=True)
+    report = Report(options.report, zoo) if options.report and workers.leads else None
+    observers: list[Observer] = [report] if report else []
+    if options.tensorboard and workers.count > 1 and experiment.params.get("embedding_sharding") == "rows":
+        raise UserError(
+            "--tensorboard does not go with embedding_sharding: rows and several workers: one alone cannot look into "
+            "the model"
+        )
+    if options.tensorboard and workers.leads:
+        events = experiment.folder / f"{options.expid}.tensorboard" / datetime.now().strftime("%Y%m%d-%H%M%S")
+        observers.append(TensorBoard(events))
+    experiment.prepare(rebuild=options.rebuild)
+    resume = options.resume or goes_on(experiment.folder / f"{options.expid}.resume")
+    open_log = partial(log.open_file, append=resume) if workers.leads else lambda: None
+    experiment.fit(resume, observers, on_start=open_log)
+    try:
+        open_log()  # a resumed run that had finished took no step
+        evaluations = experiment.evaluate()
+        valid = evaluations["valid"]  # `fit` has asked for it
+        untrained = experiment.nothing_learnt(valid)
+        if report:
+            assert experiment.progress
+            test = evaluations.get("test")
+            report.save(experiment.model, experiment.config.params, experiment.progress, valid, test, untrained)
+        if workers.leads:
+            append_result(results, options.expid, experiment.params["dataset_id"], evaluations)
+        if untrained:
+            line = f"the model has learnt nothing: {untrained}"
+            if not options.allow_untrained:
+                raise TrainingError(f"{line}; --allow-untrained ends such a run with exit code 0")
+            logging.warning(line)
+    except KeyboardInterrupt as error:
+        raise type(error)("interrupted after training; --resume evaluates its weights") from error

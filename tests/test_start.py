@@ -1,0 +1,42 @@
+"""Commands answer before torch and the like are imported, which takes seconds."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = sorted(file.stem for file in ROOT.glob("*.py") if file.stem != "run_serve")
+HEAVY = ("torch", "fuxictr", "ray", "sklearn", "pandas", "polars")
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_imports_nothing_heavy(command: str) -> None:
+    done = python(
+        f"import sys, {command}\n"
+        f"try: {command}.main(['--help'])\n"
+        f"except SystemExit as end: print([name for name in {HEAVY} if name in sys.modules], end.code)"
+    )
+    assert done.stdout.startswith("usage: ") and done.stdout.endswith("\n[] 0\n"), done.stderr
+
+
+def without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return python(
+        f"import sys; sys.modules['torch'] = None; from run_expid import main; sys.exit(main({list(arguments)}))"
+    )
+
+
+def test_a_wrong_experiment_is_refused_before_torch_is_imported() -> None:
+    done = without_torch("--expid", "DIEN_nowhere")
+    assert done.returncode == 2 and done.stderr.startswith("error: ")
+
+
+def test_the_log_begins_before_torch_is_imported() -> None:
+    done = without_torch("--expid", "DIEN_amazon")
+    assert "INFO FuxiCTR version: " in done.stderr.splitlines()[0]
+    assert done.returncode == 1 and "torch" in done.stderr
