@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch.torch_version import TorchVersion
 
 from dien_fuxictr.experiment.cli import main
 
@@ -89,6 +91,8 @@ def can_be_nobody() -> bool:
 @pytest.mark.skipif(not can_be_nobody(), reason="only root, with setpriv, can become another user")
 def test_a_user_without_a_name_or_a_home(tmp_path):
     """As `docker run --user 12345` in a checkout of root's: its first command, then one that only reads."""
+    if TorchVersion(torch.__version__) < (2, 13):
+        pytest.skip("torch before 2.13 makes no optimizer for a user without a name")
     folder = tmp_path / "work"
     folder.mkdir()
     os.chown(folder, int(NOBODY), int(NOBODY))

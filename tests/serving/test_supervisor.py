@@ -324,9 +324,8 @@ def test_a_worker_that_has_more_than_its_share_closes_some(site: Site, monkeypat
     supervised(site, scenario)
 
 
-def test_a_worker_that_works_more_than_its_share_closes_some(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_works_more_than_its_share_closes_some(site: Site) -> None:
     """And the next connections are the other's."""
-    monkeypatch.setattr(supervisor, "_BEAT", 0.02)
 
     async def scenario() -> None:
         busy, other = await site.wait("serves", 2)

@@ -43,6 +43,7 @@ def launch(count: int, run: Callable[[Sequence[str]], int], arguments: Sequence[
     logging.disable()  # the launcher's own; workers say what there is to say
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does
     os.environ[LAUNCHED] = repr(time.time())
+    os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(GRACE_SECONDS)  # torch 2.10 waits for 30 s
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else the launcher opens one for the workers
     try:
         with tempfile.TemporaryDirectory(prefix="run_expid-") as folder:
@@ -56,7 +57,6 @@ def launch(count: int, run: Callable[[Sequence[str]], int], arguments: Sequence[
                 rdzv_configs={"store_type": "file"},
                 max_restarts=RESTARTS,
                 monitor_interval=0.1,
-                shutdown_timeout=GRACE_SECONDS,
             )
             codes = elastic_launch(config, _work)(run, list(arguments), os.getpid(), folder)
     except SignalException as error:
