@@ -34,12 +34,21 @@ def sigterm_raises() -> Iterator[None]:
 
 
 @contextmanager
-def starting() -> Iterator[None]:
-    """Within, Ctrl-C and SIGTERM end the process at once with one line: an exception may get lost in an import.
+def starting(tells: bool = True) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the process at once, within: an exception may get lost in an import.
 
-    Only in the main thread, and where no program has set handlers of its own.
+    This holds only in the main thread, and where no program has set handlers of its own.
+
+    Args:
+        tells: the process ends with one line.
     """
-    before = {number: signal.signal(number, _end) for number in _usual()}
+
+    def end(number: int, _: FrameType | None) -> NoReturn:
+        if tells:
+            print("error: interrupted while starting; nothing was written", file=sys.stderr, flush=True)
+        os._exit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in _usual()}
     try:
         yield
     finally:
@@ -47,13 +56,8 @@ def starting() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _end(number: int, _: FrameType | None) -> NoReturn:
-    print("error: interrupted while starting; nothing was written", file=sys.stderr, flush=True)
-    os._exit(128 + number)
-
-
 def _usual() -> list[signal.Signals]:
-    """Of Ctrl-C and SIGTERM those whose handlers no program has set by itself; none but in the main thread."""
+    """Return those of Ctrl-C and SIGTERM whose handlers no program has set; none outside the main thread."""
     usual = {signal.SIGINT: (signal.default_int_handler,), signal.SIGTERM: (signal.SIG_DFL, _terminate)}
     return [number for number, handlers in usual.items() if _is_main_thread() and signal.getsignal(number) in handlers]
 

@@ -4,11 +4,12 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 from dien_fuxictr.common.cluster import add_cluster_option
-from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.common.errors import exit_code, fail
 from dien_fuxictr.common.signals import starting
 
 from .logs import RunLog
@@ -115,18 +116,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options, log = parse_arguments(arguments), RunLog()
     given = sys.argv[1:] if arguments is None else arguments
-    return exit_code(lambda: _run(options, given, log), "interrupted; nothing was saved", lambda: log.path)
+    return exit_code(lambda: _run(options, given, log), "interrupted; nothing was saved", lambda: log.path, _tell)
+
+
+def _tell(message: str, code: int) -> int:
+    """Print how the command has ended; the first of several workers says for all that they were told to end."""
+    return code if code in (130, 143) and not is_leader() else fail(message, code)
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str], log: RunLog) -> int:
     from .configuration.config import load_config
 
-    config = load_config(options.config, options.expid, dict(options.settings))
-    if options.show_config:
-        if is_leader():
+    read = cache(lambda: load_config(options.config, options.expid, dict(options.settings)))
+    if is_leader():
+        config = read()  # what is wrong there is said at once, and by one of several workers
+        if options.show_config:
             print(config.render())
             for warning in config.warnings:
                 print(f"warning: {warning}", file=sys.stderr)
+    if options.show_config:
         return 0
     if options.workers is not None and not is_launched():
         check_launch(options.workers)
@@ -144,8 +152,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str], log: RunLog) -> 
         if not is_leader():
             logging.disable(logging.WARNING)
         logging.info(f"FuxiCTR version: {version('fuxictr')}")
-        with starting():
+        with starting(tells=is_leader()):
             from .run_experiment import run_experiment  # torch takes seconds: the first line of the log comes before it
-        return run_experiment(options, config, log)
+        return run_experiment(options, read, log)
     finally:
         log.close()

@@ -1,7 +1,8 @@
-"""What `run_expid.py` does once its command line and configuration are read: train, evaluate or predict."""
+"""Train, evaluate or predict, as the command line of `run_expid.py` asks."""
 
 import argparse
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
@@ -25,12 +26,12 @@ from .training.observer import Observer
 from .training.tensorboard import TensorBoard
 
 
-def run_experiment(options: argparse.Namespace, config: Config, log: RunLog) -> int:
+def run_experiment(options: argparse.Namespace, read: Callable[[], Config], log: RunLog) -> int:
     """Run an experiment in this process, alone or as one of several workers.
 
     Args:
         options: of the command line.
-        config: of `load_config`.
+        read: returns the configuration; called once the workers have found each other.
         log: has been started.
 
     Returns:
@@ -40,11 +41,11 @@ def run_experiment(options: argparse.Namespace, config: Config, log: RunLog) -> 
         UserError, TrainingError: as the steps of `Experiment`.
     """
     require_devices(options.gpu, None)
-    return work_together(partial(_work, options, config, log), device_of_worker(options.gpu))
+    return work_together(partial(_work, options, read, log), device_of_worker(options.gpu))
 
 
-def _work(options: argparse.Namespace, config: Config, log: RunLog, workers: Workers) -> int:
-    experiment = Experiment(config, device_of_worker(options.gpu), options.strict, workers)
+def _work(options: argparse.Namespace, read: Callable[[], Config], log: RunLog, workers: Workers) -> int:
+    experiment = Experiment(read(), device_of_worker(options.gpu), options.strict, workers)
     log.path = experiment.folder / f"{options.expid}.log"
     for warning in experiment.warnings:
         logging.warning(warning)

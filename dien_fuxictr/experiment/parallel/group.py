@@ -11,7 +11,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dien_fuxictr.common.errors import TrainingError, UserError
-from dien_fuxictr.common.signals import Terminated
 from model_zoo.DIEN.src.layers import across
 
 from .launch import STORE
@@ -55,10 +54,6 @@ def work_together(run: Callable[[Workers], int], gpu: int) -> int:
         if rank == 0:
             raise
         return 2
-    except KeyboardInterrupt as error:
-        if rank == 0:
-            raise
-        return 143 if isinstance(error, Terminated) else 130
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error):
             if rank == 0:
