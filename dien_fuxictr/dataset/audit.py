@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(paths: list[Path]) -> int:
     with starting():
         from .samples.audit import audit, read_csv, table  # after `--help`, which needs none of it
-        from .samples.samples import samples_in
+        from .samples.samples import Samples, samples_in
     if len(paths) == 1:
         if not paths[0].exists():
             raise UserError(f"{paths[0]} does not exist; give one folder, or the training and the test CSV file")
@@ -53,7 +53,10 @@ def _run(paths: list[Path]) -> int:
             paths = [paths[0] / "train.csv", paths[0] / "test.csv"]
         if len(paths) > 2 or (len(paths) == 1 and not paths[0].is_dir()):
             raise UserError("give one folder, or two files: the training and the test CSV")
-        result = _of_folder(paths[0]) if len(paths) == 1 else audit(read_csv(*paths))
+        if len(paths) == 1:
+            result = _audit_of_build(paths[0]) or audit(Samples.load(paths[0]))
+        else:
+            result = audit(read_csv(*paths))
     except OSError as error:
         raise UserError(str(error)) from error
     print(table(result))
@@ -62,14 +65,11 @@ def _run(paths: list[Path]) -> int:
     return 0
 
 
-def _of_folder(folder: Path) -> dict:
-    """The audit of samples; of those that a build with `data_loader: flat` has put elsewhere, the one that it made."""
-    from .samples.audit import audit
-    from .samples.samples import Samples
-
+def _audit_of_build(folder: Path) -> dict | None:
+    """Return the audit that a build with `data_loader: flat` has stored; None where the samples are in the folder."""
     info = folder / "samples.json"
     if not info.is_file() or (folder / "behaviours.parquet").is_file():
-        return audit(Samples.load(folder))
+        return None
     try:
         return {"threshold": 0.05, "left_out": []} | json.loads(info.read_text())["audit"]  # those of older builds
     except (ValueError, LookupError, TypeError) as error:

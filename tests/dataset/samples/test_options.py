@@ -3,7 +3,10 @@ import datetime as dt
 import pytest
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.dataset.samples.amazon import META_FIELDS
+from dien_fuxictr.dataset.samples.negatives import SAMPLERS
 from dien_fuxictr.dataset.samples.options import REQUIRED, check_options, options_of
+from dien_fuxictr.dataset.samples.times import UNITS
 
 AMAZON = {"source": "amazon", "reviews": "r", "meta": "m"}
 TIMES = {"time": {"valid_from": 1, "test_from": 2}, "last": {}, "leave_one_out": {}, "window": {}, None: {}}
@@ -131,3 +134,9 @@ def test_every_option_is_explained_and_its_default_is_allowed() -> None:
                 assert check_options(
                     {**needed, "protocol": option.protocol, name: option.default, **TIMES[option.protocol]}
                 )
+
+
+def test_choices_are_those_that_a_build_knows() -> None:
+    assert options_of("amazon")["form"].choices == ("auto", *META_FIELDS)
+    assert options_of("log")["negatives"].choices == tuple(SAMPLERS)
+    assert options_of("log")["time_unit"].choices == tuple(UNITS)

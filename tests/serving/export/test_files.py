@@ -70,7 +70,8 @@ def check_elsewhere(program: str, without: list[str], model: BaseModel, folder: 
         for name, value in {**inputs, "row": row}.items()
     }
     np.savez(folder / "inputs.npz", **arrays)
-    command = [sys.executable, "-W", "ignore::UserWarning", "-I", "-c", WITHOUT.format(without) + CASES + program]
+    of_torch_2_10 = "ignore:The given buffer is not writable:UserWarning"
+    command = [sys.executable, "-W", of_torch_2_10, "-I", "-c", WITHOUT.format(without) + CASES + program]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     scores = list(np.load(folder / "scores.npz").values())

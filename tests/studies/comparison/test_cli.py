@@ -12,6 +12,13 @@ from made_comparison import SETTINGS, Fake
 
 from dien_fuxictr.experiment.configuration.config import load_config
 from dien_fuxictr.studies.comparison.cli import main
+from dien_fuxictr.studies.comparison.plan import BASE_MODEL
+
+
+def test_help_names_the_model_that_others_stand_against(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert f"default {BASE_MODEL}, or the first" in " ".join(capsys.readouterr().out.split())
 
 
 def test_every_experiment_over_the_seeds_that_follow_its_own(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
