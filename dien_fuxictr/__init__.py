@@ -13,7 +13,7 @@ __all__ = ["Experiment", "open_experiment"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is public when it is asked for: command lines answer before torch is there."""
+    """Import a public name when it is asked for: command lines answer before torch is imported."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .experiment import experiment

@@ -1,5 +1,6 @@
 """Commands answer before torch and the like are imported, which takes seconds."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,32 +12,35 @@ COMMANDS = sorted(file.stem for file in ROOT.glob("*.py") if file.stem != "run_s
 HEAVY = ("torch", "fuxictr", "ray", "sklearn", "pandas", "polars")
 
 
-def python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command, environment = [sys.executable, "-c", code], {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_imports_nothing_heavy(command: str) -> None:
+def test_help_imports_nothing_heavy(command: str, tmp_path: Path) -> None:
     done = python(
         f"import sys, {command}\n"
         f"try: {command}.main(['--help'])\n"
-        f"except SystemExit as end: print([name for name in {HEAVY} if name in sys.modules], end.code)"
+        f"except SystemExit as end: print([name for name in {HEAVY} if name in sys.modules], end.code)",
+        tmp_path,
     )
     assert done.stdout.startswith("usage: ") and done.stdout.endswith("\n[] 0\n"), done.stderr
 
 
-def without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
+def without_torch(expid: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    arguments = ["--config", str(ROOT / "config"), "--expid", expid]
     return python(
-        f"import sys; sys.modules['torch'] = None; from run_expid import main; sys.exit(main({list(arguments)}))"
+        f"import sys; sys.modules['torch'] = None; from run_expid import main; sys.exit(main({arguments}))", folder
     )
 
 
-def test_a_wrong_experiment_is_refused_before_torch_is_imported() -> None:
-    done = without_torch("--expid", "DIEN_nowhere")
+def test_a_wrong_experiment_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
+    done = without_torch("DIEN_nowhere", tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("error: ")
 
 
-def test_the_log_begins_before_torch_is_imported() -> None:
-    done = without_torch("--expid", "DIEN_amazon")
+def test_the_log_begins_before_torch_is_imported(tmp_path: Path) -> None:
+    done = without_torch("DIEN_amazon", tmp_path)
     assert "INFO FuxiCTR version: " in done.stderr.splitlines()[0]
     assert done.returncode == 1 and "torch" in done.stderr

@@ -29,6 +29,6 @@ def require_name(what: str, name: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as messages show it, cut where it is long."""
+    """Return a value as messages show it, cut where it is long."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

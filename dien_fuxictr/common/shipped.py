@@ -19,9 +19,9 @@ def is_installed(path: Path) -> bool:
 
 
 def find_config(path: str | Path = "./config/") -> Path:
-    """The folder of the configuration: `path`, but where there is no `./config/` the one that comes with the code.
+    """Return the folder of the configuration: `path`, or the one that comes with the code if there is no `./config/`.
 
-    Says on stderr when it is that.
+    A line on stderr says when it is the latter.
     """
     folder = Path(path)
     if folder != Path("config") or folder.exists():

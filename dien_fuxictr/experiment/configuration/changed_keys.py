@@ -1,4 +1,4 @@
-"""Keys of earlier versions, each with what to write instead."""
+"""List keys of earlier versions, each with what to write instead."""
 
 from model_zoo.DIEN.src.changed_keywords import CHANGED_KEYWORDS
 

@@ -10,7 +10,7 @@ from dien_fuxictr.common.names import shown
 from .yaml_files import ConfigDumper, parse_yaml
 
 PREFIX = "build."
-"""Of keys that are options of the data set's build."""
+"""Keys that begin with it are options of the data set's build."""
 
 
 def add_set_option(parser: argparse.ArgumentParser) -> None:

@@ -109,5 +109,5 @@ def is_launched() -> bool:
 
 
 def is_leader() -> bool:
-    """Whether this process is the first of several workers, or works alone."""
+    """Return whether this process is the first of several workers, or works alone."""
     return os.environ.get("RANK", "0") == "0"

@@ -1,4 +1,4 @@
-"""What `run_comparison.py` does once its command line is read."""
+"""Run a comparison, as the command line of `run_comparison.py` asks."""
 
 import argparse
 import sys
@@ -74,7 +74,7 @@ def run_comparison(options: argparse.Namespace, command: str) -> int:
 
 
 def _study(options: argparse.Namespace) -> Study:
-    """That of the experiments which the command line names."""
+    """Return the study of the experiments that the command line names."""
     chosen, settings = list(options.expids), dict(options.settings)
     if options.dataset or options.tag:
         found = experiment_ids(options.config, options.dataset, options.tag)
@@ -97,7 +97,7 @@ def _study(options: argparse.Namespace) -> Study:
 
 
 def _recorder(suite: Suite | None, study: Study, config: Path) -> Callable[[Run], None]:
-    """What adds a finished run to the suite's file of results, if it has one."""
+    """Return a function that adds a finished run to the suite's file of results, if it has one."""
     if not suite or not suite.results:
         return lambda run: None
     require_output(f"results of suite {suite.name}:", suite.results, kept={"--config": config})

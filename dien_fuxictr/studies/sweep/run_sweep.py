@@ -1,4 +1,4 @@
-"""What `run_param_tuner.py` does once its command line is read."""
+"""Run a sweep, as the command line of `run_param_tuner.py` asks."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -75,7 +75,7 @@ def _run_folder(options: argparse.Namespace, settings: dict[str, Any]) -> int:
 
 
 def _chosen(tuners: list[Tuner], expids: Sequence[str]) -> list[Tuner]:
-    """Those of the named base experiments, or all."""
+    """Return the tuners of the named base experiments, or all."""
     known = [tuner.base.params["model_id"] for tuner in tuners]
     if unknown := [expid for expid in expids if expid not in known]:
         raise UserError(f"--expids {unknown[0]}: base_expid of {tuners[0].file} has {', '.join(known)}")
@@ -83,7 +83,7 @@ def _chosen(tuners: list[Tuner], expids: Sequence[str]) -> list[Tuner]:
 
 
 def _grid(tuner: Tuner, tag: str | None, most: float) -> Callable[[Pool], int]:
-    """Write and check a grid; what is returned trains it."""
+    """Write and check a grid, and return a function that trains it."""
     write_grid(tuner, most)
     runs = load_runs(tuner.folder, tag)
     _take_over(runs, tuner.folder)
@@ -105,7 +105,7 @@ def _left(runs: list[Run]) -> list[Run]:
 
 
 def _search(tuner: Tuner, options: argparse.Namespace) -> Callable[[Pool], int]:
-    """Check and open a search; what is returned runs it."""
+    """Check and open a search, and return a function that runs it."""
     try:
         from .plots import draw
         from .search import Search
@@ -129,7 +129,7 @@ def _search(tuner: Tuner, options: argparse.Namespace) -> Callable[[Pool], int]:
 
 
 def _best(tuner: Tuner) -> str:
-    """The best run of a sweep: its validation and what has varied."""
+    """Describe the best run of a sweep: its validation metric and the keys that varied."""
     runs = load_runs(tuner.folder)
     results = {run.expid: result for run in runs if (result := run.result)}
     expid = tuner.base.params["model_id"]
@@ -158,7 +158,7 @@ def _leaderboard_file(folder: Path) -> Path:
 
 
 def _report(runs: list[Run], folder: Path, failed: list[str]) -> int:
-    """The leaderboard, and which runs have failed."""
+    """Print the leaderboard and the runs that have failed, and return the exit code."""
     results = {run.expid: result for run in runs if (result := run.result)}
     if rows := leaderboard(runs, results):
         file = _leaderboard_file(folder)

@@ -1,4 +1,4 @@
-"""Keywords of earlier versions, each with what to write instead: one that is swallowed would train another model."""
+"""Refuse keywords of earlier versions and say what to write instead: a swallowed one would train another model."""
 
 from collections.abc import Iterable
 
