@@ -16,6 +16,7 @@ from dien_fuxictr.dataset.item_names import shortened, titles_of
 from dien_fuxictr.experiment.configuration.paths import resolve_paths
 from dien_fuxictr.experiment.experiment import Experiment
 
+from .log import shows_progress
 from .request import CANDIDATES, USER
 
 _TITLE = 80
@@ -110,7 +111,8 @@ def titles_in(examples: list[dict[str, Any]], params: dict[str, Any]) -> dict[st
     items = {value for values in lists if values for value in values if isinstance(value, str)}
     if not items:
         return {}
-    return {item: shortened(title, _TITLE) for item, title in sorted(titles_of(params, items).items())}
+    shown = params if shows_progress() else {**params, "verbose": 0}
+    return {item: shortened(title, _TITLE) for item, title in sorted(titles_of(shown, items).items())}
 
 
 def _requests(columns: list[dict], raw: RawSplit, user: str, count: int) -> list[dict[str, Any]]:

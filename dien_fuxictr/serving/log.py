@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 import threading
 from datetime import datetime, timezone
 
@@ -57,6 +58,11 @@ def tell(message: str, code: int) -> int:
         return fail(message, code)
     logging.critical(" ".join(message.split()))
     return code
+
+
+def shows_progress() -> bool:
+    """Return whether stderr may have progress bars: it is a terminal, and the log is text."""
+    return sys.stderr.isatty() and not _is_json()
 
 
 def _is_json() -> bool:

@@ -15,13 +15,19 @@ def listen(host: str, port: int) -> socket.socket:
     """Listen on it alone.
 
     Raises:
-        UserError: it is taken, or not to be had.
+        UserError: the host is empty or does not exist, or the port is taken or cannot be had.
     """
+    if not host:  # the system would take it for all interfaces
+        raise UserError(f"--host must not be empty: name an address, {LOCAL} or, for all interfaces, 0.0.0.0")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    where = f"cannot listen on --host {host} --port {port}"
     try:
+        socket.getaddrinfo(host, port, family)  # else `create_server` says "Unknown error"
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (socket.gaierror, UnicodeError) as error:
+        raise UserError(f"{where}: no such address") from error
     except OSError as error:
-        raise UserError(f"cannot listen on --host {host} --port {port}: {os.strerror(error.errno or 0)}") from error
+        raise UserError(f"{where}: {os.strerror(error.errno or 0)}") from error
 
 
 def announce(bundle: str, host: str, port: int) -> None:

@@ -134,6 +134,19 @@ def test_bad_input_is_one_line(refused, bundle_folder: Path, tmp_path: Path) -> 
         assert line == f"error: cannot listen on --host 127.0.0.1 --port {port}: Address already in use"
 
 
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        ("", "--host must not be empty: name an address, 127.0.0.1 or, for all interfaces, 0.0.0.0"),
+        ("no-such-host.invalid", "cannot listen on --host no-such-host.invalid --port 0: no such address"),
+        ("a..b", "cannot listen on --host a..b --port 0: no such address"),
+        ("::x", "cannot listen on --host ::x --port 0: no such address"),
+    ],
+)
+def test_a_host_that_is_no_address(host: str, message: str, refused, bundle_folder: Path) -> None:
+    assert refused("--bundle", str(bundle_folder), "--host", host, "--port", "0") == f"error: {message}"
+
+
 def test_packages_that_are_missing(refused, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("uvicorn", "orjson", "prometheus_client"):
         with monkeypatch.context() as patch:

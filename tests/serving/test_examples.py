@@ -15,6 +15,7 @@ from dien_fuxictr import Experiment
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.encoding.online import OnlineEncoder
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
+from dien_fuxictr.serving import examples as examples_module
 from dien_fuxictr.serving.bundle import open_bundle
 from dien_fuxictr.serving.examples import made_request, titles_in, users_of_test
 from dien_fuxictr.serving.write import write_bundle
@@ -54,6 +55,17 @@ def test_titles_of_their_items(experiment: Experiment, project: Path, tmp_path: 
     assert titles_in([], experiment.params) == {}
     write_bundle(experiment, tmp_path / "bundle", examples)
     assert open_bundle(tmp_path / "bundle").titles == titles
+
+
+def test_titles_are_read_without_progress_in_a_log(
+    experiment: Experiment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples, params = users_of_test(experiment, 1), {**experiment.params, "verbose": 1}
+    assert titles_in(examples, params)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(examples_module, "shows_progress", lambda: True)
+    assert titles_in(examples, params)
+    assert "meta_Sample.json.gz: 100%" in capsys.readouterr().err
 
 
 def test_of_text_they_are_those_of_samples(tmp_path: Path) -> None:

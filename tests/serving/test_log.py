@@ -23,7 +23,7 @@ from made_server import PATIENCE, ROOT, Server, wait_until
 
 from dien_fuxictr.serving.bundle import WEIGHTS, Bundle
 from dien_fuxictr.serving.cli import main
-from dien_fuxictr.serving.log import JSON, TEXT, configure, say, tell
+from dien_fuxictr.serving.log import JSON, TEXT, configure, say, shows_progress, tell
 from dien_fuxictr.serving.served import Served
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -109,6 +109,14 @@ def test_text_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
     say("serving b")
     assert tell("x is wrong", 2) == 2
     assert capsys.readouterr() == ("serving b\n", "error: x is wrong\n")
+
+
+def test_progress_is_shown_on_a_terminal_with_text(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not shows_progress()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert shows_progress()
+    log.start()
+    assert not shows_progress()
 
 
 def test_an_error_of_the_server_is_one_line_with_its_request(
