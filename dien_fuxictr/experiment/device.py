@@ -28,22 +28,26 @@ def device_index(gpu: int) -> int:
     return gpu
 
 
-def devices_of_runs(gpus: Sequence[int], cluster: str | None) -> list[int]:
-    """Return the devices of a study's runs; on a machine without a GPU the CPU for each, with a note.
+def devices_of_runs(gpus: Sequence[int], workers: int | None, cluster: str | None) -> list[int]:
+    """Return the device of each of the runs that go on at a time; none: as many on the CPU as the default is.
+
+    On a machine without a GPU all are on the CPU, with a note.
 
     Args:
-        gpus: of the command line.
+        gpus, workers: of the command line.
         cluster: of the command line; there any GPU stands for each index.
 
     Raises:
-        UserError: as `device_index`, but for a machine without a GPU.
+        UserError: as `device_index`, but for a machine without a GPU; the CPU among several devices.
     """
     for gpu in gpus:
         check_index(gpu)
-    if cluster is not None:
-        return list(gpus)
+    listed = " ".join(map(str, gpus))
+    if len(gpus) > 1 and -1 in gpus:
+        raise UserError(f"--gpu {listed}: must be GPUs only; on the CPU, --workers {len(gpus)} runs as many at a time")
+    if workers or cluster is not None:
+        return [-1] * workers if workers else list(gpus)
     if max(gpus, default=-1) >= 0 and not torch.cuda.is_available():
-        listed = " ".join(map(str, gpus))
         print(f"note: --gpu {listed}: no CUDA device is available, all runs are on the CPU", file=sys.stderr)
         return [-1] * len(gpus)
     return [device_index(gpu) for gpu in gpus]

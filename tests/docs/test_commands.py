@@ -98,14 +98,14 @@ NOT_RUN = {
         "python run_comparison.py --config config/rocket_launching --dataset amazon_beauty_last --seeds 5 --workers 2 "
         "--out comparisons/rocket_amazon_beauty_last",
         "python run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu 0 1",
-        "python run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu -1 -1",
-        "python run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 10 --gpu -1 -1",
+        "python run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --workers 2",
+        "python run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 10 --workers 2",
         *(
-            f"python run_param_tuner.py --config config/tuner/{name}.yaml --search tpe --trials {trials} --gpu -1 -1"
+            f"python run_param_tuner.py --config config/tuner/{name}.yaml --search tpe --trials {trials} --workers 2"
             for name, trials in {"beauty_last": 15, "beauty_last_kin": 15, "beauty": 15, "beauty_kin": 5}.items()
         ),
         *(
-            f"python run_param_tuner.py --config config/tuner/{name}.yaml --search tpe --trials {trials} --gpu -1 -1 "
+            f"python run_param_tuner.py --config config/tuner/{name}.yaml --search tpe --trials {trials} --workers 2 "
             "--set build.targets_per_user=16"
             for name, trials in {"movielens": 15, "movielens_kin": 5}.items()
         ),

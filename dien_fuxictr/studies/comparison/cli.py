@@ -6,10 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dien_fuxictr.common.cluster import add_cluster_option
 from dien_fuxictr.common.errors import exit_code
 from dien_fuxictr.common.signals import starting
 from dien_fuxictr.experiment.options import add_config_option, add_settings_options
+
+from ..runs.run_options import add_run_options, count_of_runs
 
 EPILOG = """
 examples:
@@ -82,21 +83,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="MODEL",
         help="models of it to add, as zoo_MODEL_DATASET, with the budget of the base",
     )
-    parser.add_argument("--seeds", type=int, metavar="N", help="runs of each experiment; default 1")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="runs at a time on the CPU; default 1, or as many as the CPUs of --cluster",
-    )
-    parser.add_argument(
-        "--gpu",
-        type=int,
-        nargs="+",
-        metavar="N",
-        help="one run at a time on each of these GPUs, or else as many on the CPU; of --cluster any GPU for each",
-    )
-    add_cluster_option(parser, "each run is a task")
+    parser.add_argument("--seeds", type=count_of_runs, metavar="N", help="runs of each experiment; default 1")
+    add_run_options(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results")
     parser.add_argument(
         "--allow-untrained",
@@ -105,9 +93,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add_settings_options(parser)
     options = parser.parse_args(arguments)
-    for name in ("seeds", "workers"):
-        if (number := getattr(options, name)) is not None and number < 1:
-            parser.error(f"--{name} {number}: must be 1 or more")
     for name in ("dataset", "tag", "base", "zoo", "zoo_models", "seeds"):
         if options.suite is not None and getattr(options, name):
             parser.error(f"--{name.replace('_', '-')} does not go with --suite, whose file says what is compared")

@@ -37,7 +37,7 @@ def run_comparison(options: argparse.Namespace, command: str) -> int:
     Raises:
         UserError: the suite, an experiment or an output is not what it must be.
     """
-    devices = devices_of_runs(options.gpu or (), options.cluster)
+    devices = devices_of_runs(options.gpu, options.workers, options.cluster)
     if options.suite == "":
         print(listed(options.config))
         return 0
@@ -56,9 +56,8 @@ def run_comparison(options: argparse.Namespace, command: str) -> int:
         f"{len(runs)} runs, {finished} finished already ({study.folder / 'runs'}); logs in {study.folder / 'logs'}",
         file=sys.stderr,
     )
-    gpus = devices or [-1] * (options.workers or 0)
     cluster = options.cluster if left else None
-    with held(study.folder / ".lock", f"comparison {study.folder}"), pool_of(cluster, gpus) as pool:
+    with held(study.folder / ".lock", f"comparison {study.folder}"), pool_of(cluster, devices) as pool:
         for run in runs:
             record(run)
         failed = run_with_progress(left, pool, finished, record)

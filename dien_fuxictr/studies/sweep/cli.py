@@ -5,20 +5,21 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from dien_fuxictr.common.cluster import add_cluster_option
 from dien_fuxictr.common.errors import exit_code
 from dien_fuxictr.common.signals import starting
 from dien_fuxictr.experiment.options import add_settings_options
+
+from ..runs.run_options import add_run_options, count_of_runs
 
 MANY = 10_000
 """A grid of more combinations is more often a mistake than meant."""
 EPILOG = """
 examples:
   run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu 0 1     every combination, one at a time on two GPUs
-  run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu -1 -1   the same, two at a time on the CPU
+  run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --workers 2   the same, two at a time on the CPU
   run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --tag 003     only the third combination
   run_param_tuner.py --config config --tag DIEN_amazon_A                  experiments of a configuration folder
-  run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 10 --gpu -1 -1
+  run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 10 --workers 2
                                                                           ten that Optuna's TPE sampler proposes
   run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --cluster 10.0.0.1:6379      tasks of a Ray cluster
 
@@ -87,16 +88,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--expids", nargs="+", default=[], metavar="ID", help="only these of the experiments that base_expid maps"
     )
-    parser.add_argument(
-        "--gpu",
-        type=int,
-        nargs="+",
-        default=[],
-        metavar="N",
-        help="a worker for each index, -1 is the CPU; default one on the CPU; without a GPU all are on the CPU; of "
-        "--cluster any GPU for each, and all its CPUs by default",
-    )
-    add_cluster_option(parser, "each run is a task")
+    add_run_options(parser)
     parser.add_argument(
         "--search",
         choices=("grid", "tpe"),
@@ -105,7 +97,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--trials",
-        type=int,
+        type=count_of_runs,
         metavar="N",
         help="how many --search tpe tries, those of earlier calls included; default 20",
     )
@@ -124,8 +116,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--trials goes with --search tpe")
     if options.search == "grid" and options.storage:
         parser.error("--storage goes with --search tpe")
-    if options.trials is not None and options.trials < 1:
-        parser.error(f"--trials {options.trials}: must be at least 1")
     return options
 
 

@@ -37,10 +37,10 @@ def run_sweep(options: argparse.Namespace, most: float) -> int:
     Raises:
         UserError: the tuner file, the folder or an output is not what it must be.
     """
-    options.gpu = devices_of_runs(options.gpu, options.cluster)
+    devices = devices_of_runs(options.gpu, options.workers, options.cluster)
     settings = dict(options.settings)
     if options.config.is_dir():
-        return _run_folder(options, settings)
+        return _run_folder(options, settings, devices)
     tuners = _chosen(read_tuners(options.config, settings), options.expids)
     for tuner in tuners:
         require_own_folder(tuner)
@@ -52,14 +52,14 @@ def run_sweep(options: argparse.Namespace, most: float) -> int:
         started = [_search(tuner, options) for tuner in tuners]
     else:
         started = [_grid(tuner, options.tag, most) for tuner in tuners]
-    with pool_of(options.cluster, options.gpu) as pool:
+    with pool_of(options.cluster, devices) as pool:
         codes = [finish(pool) for finish in started]
     if tuners[0].subfolder:
         print("\n".join(["best by validation:", *map(_best, tuners)]))
     return max(codes)
 
 
-def _run_folder(options: argparse.Namespace, settings: dict[str, Any]) -> int:
+def _run_folder(options: argparse.Namespace, settings: dict[str, Any], devices: list[int]) -> int:
     folder = options.config
     if options.search == "tpe":
         raise UserError(f"--search tpe needs a tuner file, but --config {folder} is a folder")
@@ -70,7 +70,7 @@ def _run_folder(options: argparse.Namespace, settings: dict[str, Any]) -> int:
     if not settings:
         _take_over(runs, folder, "; whether they are of these configurations is not known")
     require_inputs(_left(runs), folder)
-    with pool_of(options.cluster, options.gpu) as pool:
+    with pool_of(options.cluster, devices) as pool:
         return _train(runs, folder, pool)
 
 

@@ -202,7 +202,7 @@ def test_models_without_a_checkout(capsys: pytest.CaptureFixture[str]) -> None:
 def test_numbers_below_one(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_code:
         main(["--expids", "weak", option, "0"])
-    assert exit_code.value.code == 2 and f"{option} 0: must be 1 or more" in capsys.readouterr().err
+    assert exit_code.value.code == 2 and f"{option}: 0 must be a whole number, 1 or more" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("sample")

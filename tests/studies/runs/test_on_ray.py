@@ -65,7 +65,7 @@ def test_a_comparison_of_which_a_task_is_killed(workspace, cluster, monkeypatch,
 
 def test_a_sweep_of_which_a_task_is_killed(write_tuner, script, fast, cluster, capsys):
     script(LOST + fast.read_text())
-    arguments = ["--gpu", "-1", "-1", "--search", "tpe", "--trials", "3"]
+    arguments = ["--workers", "2", "--search", "tpe", "--trials", "3"]
     for name, more in (("a", ["--cluster", cluster]), ("b", [])):
         file = write_tuner({"embedding_dim": {"low": 2, "high": 90}}, f"{name}.yaml")
         assert tune(["--config", str(file), *arguments, *more]) == 0
@@ -86,7 +86,7 @@ def test_ctrl_c_ends_all(write_tuner, script, cluster, capsys, monkeypatch):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=interrupt, daemon=True).start()
     file = write_tuner({"embedding_dim": [1, 2, 3]})
-    assert tune(["--config", str(file), "--gpu", "-1", "-1", "--cluster", cluster]) == 130
+    assert tune(["--config", str(file), "--workers", "2", "--cluster", cluster]) == 130
     signal.signal(signal.SIGINT, before)
     assert "the same command goes on with what is left" in capsys.readouterr().err
     logs = [log.read_text() for log in Path("tuner/logs").glob("*.log")]

@@ -33,7 +33,7 @@ def test_sweep_with_real_runs_in_a_folder_with_blanks(workspace, write_tuner, mo
     workspace.use_csv()
     monkeypatch.setenv("PYTHONPATH", str(workspace.folder))
     file = write_tuner({"fault": [None, "value"], "epochs": 1}, path="my sweeps/a tuner.yaml")
-    assert main(["--config", str(file), "--gpu", "-1", "-1", "--tag", "_00"]) == 1
+    assert main(["--config", str(file), "--workers", "2", "--tag", "_00"]) == 1
     out, err = capsys.readouterr()
     assert order(out) == ["001"] and "1 of 2 runs failed" in err.splitlines()[-1]
     assert "Tiny_test_002" in err and "fault must not be 'value'" in err and "exit code 2" in err

@@ -61,7 +61,7 @@ def test_search_and_what_a_second_call_does(write_tuner, fast, capsys):
             "hidden_units": [[4], [8, 4]],
         }
     )
-    assert search(file, 4, "--gpu", "-1", "-1") == 0
+    assert search(file, 4, "--workers", "2") == 0
     out, err = capsys.readouterr()
     assert "0 trials so far (tuner/study.journal)" in out and "4 trials (4 finished)\n" in out and "4/4" in err
     with open("tuner_leaderboard.csv", newline="") as table:
@@ -137,7 +137,7 @@ def test_pruned(write_tuner, script, fast, capsys, monkeypatch):
     monkeypatch.setattr("dien_fuxictr.studies.sweep.search.RANDOM_TRIALS", 3)
     script(EVALUATIONS + fast.read_text())
     file = write_tuner(SPACE)
-    assert search(file, 4, "--gpu", "-1", "-1") == 0
+    assert search(file, 4, "--workers", "2") == 0
     out, err = capsys.readouterr()
     assert "4 trials (3 finished, 1 pruned)" in out and "failed" not in err and "Tiny_test_003" not in out
     trials = study(file).trials

@@ -24,7 +24,7 @@ def ran() -> list[str]:
 
 
 def test_a_grid_of_each_one_after_the_other_and_the_best_of_each(file, fast, capsys):
-    assert main(["--config", str(file), "--gpu", "-1", "-1"]) == 0
+    assert main(["--config", str(file), "--workers", "2"]) == 0
     assert [expid[: expid.index("_0")] for expid in ran()] == ["Tiny_test"] * 2 + ["Tiny_wide"] * 4
     found = {(run.params["embedding_dim"], run.params["net_dropout"]) for run in load_runs(Path("tuner/Tiny_wide"))}
     assert found == {(4, 0), (4, 0.5), (7, 0), (7, 0.5)}

@@ -1,0 +1,37 @@
+"""The options of a command that trains many runs: how many at a time, and where."""
+
+import argparse
+
+from dien_fuxictr.common.cluster import add_cluster_option
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--workers`, `--gpu` and `--cluster`."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers",
+        type=count_of_runs,
+        metavar="N",
+        help="runs at a time on the CPU; default 1, or as many as the CPUs of --cluster",
+    )
+    where.add_argument(
+        "--gpu",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="one run at a time on each of these GPUs, or as many on the CPU if this machine has no GPU; with "
+        "--cluster any GPU for each",
+    )
+    add_cluster_option(parser, "each run is a task")
+
+
+def count_of_runs(text: str) -> int:
+    """Return a number of the command line, the `type` of an option that counts.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not a whole number, or below 1.
+    """
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text} must be a whole number, 1 or more")
+    return int(text)
