@@ -17,7 +17,7 @@ from torch import nn
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.common.errors import run_command
 
 from .clock import on_best_threads
 from .entries import Entry, entries
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
     """
     parser = make_race_parser("breakdown", __doc__ or "", batch_sizes=[128], rounds=2)
     options = parser.parse_args(arguments)
-    return exit_code(lambda: _run(options, arguments, sizes), "interrupted")
+    return run_command(lambda: _run(options, arguments, sizes), "interrupted")
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:

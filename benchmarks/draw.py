@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dien_fuxictr.common.errors import UserError, exit_code
+from dien_fuxictr.common.errors import UserError, run_command
 from dien_fuxictr.common.pictures import default_style
 
 from .breakdown import COLUMNS
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("files", type=Path, nargs="+", metavar="JSON", help="of the other programs")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the pictures; made if need be")
     options = parser.parse_args(arguments)
-    return exit_code(lambda: _run(options.files, options.out), "interrupted")
+    return run_command(lambda: _run(options.files, options.out), "interrupted")
 
 
 def _run(files: Sequence[Path], folder: Path) -> int:

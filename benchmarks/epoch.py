@@ -18,7 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from dien_fuxictr import Experiment, open_experiment
-from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.common.errors import run_command
 from dien_fuxictr.dataset.samples.options import RAW_FILES
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 from dien_fuxictr.experiment.configuration.config import BASE
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser("epoch", __doc__ or "", rounds=2)
     add_experiment(parser)
     options = parser.parse_args(arguments)
-    return exit_code(lambda: _run(options, arguments), "interrupted")
+    return run_command(lambda: _run(options, arguments), "interrupted")
 
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from dien_fuxictr import open_experiment
-from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.common.errors import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=Path("config"), metavar="DIR", help="default %(default)s")
     parser.add_argument("--steps", type=int, default=1000, metavar="N", help="of each; default %(default)s")
     options = parser.parse_args(arguments)
-    return exit_code(lambda: _run(options), "interrupted")
+    return run_command(lambda: _run(options), "interrupted")
 
 
 def _run(options: argparse.Namespace) -> int:

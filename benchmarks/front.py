@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from dien_fuxictr import open_experiment
-from dien_fuxictr.common.errors import UserError, exit_code
+from dien_fuxictr.common.errors import UserError, run_command
 from dien_fuxictr.serving.bundle import Bundle, open_bundle
 from dien_fuxictr.serving.examples import made_request
 from dien_fuxictr.serving.request import Limits, RequestReader
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if min(options.behaviours, options.candidates, options.rounds) < 1:
         parser.error("at least one behaviour, candidate and round are needed")
-    return exit_code(lambda: _run(options, arguments), "interrupted")
+    return run_command(lambda: _run(options, arguments), "interrupted")
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dien_fuxictr.common.errors import UserError, exit_code
+from dien_fuxictr.common.errors import UserError, run_command
 from dien_fuxictr.experiment.report import RESULT
 
 from . import taobao
@@ -84,7 +84,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; returns an exit code, 1 where a command fails."""
     options = parse_arguments(arguments)
-    return exit_code(lambda: _run(options, arguments), "interrupted")
+    return run_command(lambda: _run(options, arguments), "interrupted")
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:

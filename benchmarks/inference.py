@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.common.errors import run_command
 from model_zoo.DIEN.src import DIEN
 
 from .entries import OURS, Entry, entries
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
     parser = make_race_parser("inference", __doc__ or "", batch_sizes=[1024])
     parser.add_argument("--candidates", type=int, default=1000, metavar="N", help="of one user; default 1000")
     options = parser.parse_args(arguments)
-    return exit_code(lambda: _run(options, arguments, sizes), "interrupted")
+    return run_command(lambda: _run(options, arguments, sizes), "interrupted")
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
-from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.common.errors import run_command
 from dien_fuxictr.experiment.training.allocator import keep_freed_memory
 
 from .clock import on_best_threads, seconds_on
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
     add_backends(parser)
     options = parser.parse_args(arguments)
     keep_freed_memory()
-    return exit_code(lambda: _run(options, arguments, sizes), "interrupted")
+    return run_command(lambda: _run(options, arguments, sizes), "interrupted")
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:

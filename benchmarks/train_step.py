@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.common.errors import run_command
 
 from .entries import entries
 from .made import AMAZON, Sizes
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
     options = parser.parse_args(arguments)
     if options.memory and (options.device != "cpu" or not STATUS.is_file()):
         parser.error("--memory needs the CPU and Linux's /proc")
-    return exit_code(lambda: _run(options, arguments, sizes), "interrupted")
+    return run_command(lambda: _run(options, arguments, sizes), "interrupted")
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:

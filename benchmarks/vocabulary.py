@@ -23,7 +23,7 @@ from benchmarks.made import Sizes, make_batch, make_feature_map, make_lengths, t
 from benchmarks.memory import STATUS, resident_bytes
 from benchmarks.report import Row, make_parser, publish
 from benchmarks.worker import Worker
-from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.common.errors import run_command
 from dien_fuxictr.experiment.configuration.config import load_config
 from dien_fuxictr.experiment.models import build_model, find_model
 from dien_fuxictr.experiment.training.allocator import keep_freed_memory
@@ -147,7 +147,7 @@ def measure(cases: Sequence[Case], rounds: int) -> list[Row]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; returns an exit code."""
     options = parse_arguments(arguments)
-    return exit_code(lambda: _run(options, arguments), "interrupted")
+    return run_command(lambda: _run(options, arguments), "interrupted")
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:

@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dien_fuxictr import open_experiment
-from dien_fuxictr.common.errors import UserError, exit_code
+from dien_fuxictr.common.errors import UserError, run_command
 from dien_fuxictr.experiment.evaluation.metrics import evaluate_metrics
 
 from .entries import installed
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--json", type=new_json, metavar="FILE", help="write all there")
     options = parser.parse_args(arguments)
-    return exit_code(lambda: _run(options, arguments), "interrupted")
+    return run_command(lambda: _run(options, arguments), "interrupted")
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:

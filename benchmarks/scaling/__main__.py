@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from benchmarks.made import AMAZON, Sizes
 from benchmarks.report import Row, make_parser, publish
-from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.common.errors import run_command
 
 from .measured import piece_rows, step_rows, sum_rows
 from .paper import MACHINES, Step, cost_rows
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
     options = parser.parse_args(arguments)
     if options.rows < 2:
         parser.error(f"--rows {options.rows}: at least 2, one for each worker")
-    return exit_code(lambda: _run(options, arguments, sizes), "interrupted")
+    return run_command(lambda: _run(options, arguments, sizes), "interrupted")
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:

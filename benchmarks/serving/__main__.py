@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import orjson
 
-from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.common.errors import run_command
 
 from ..made import AMAZON, Sizes
 from ..race import add_zoo
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON, shapes: 
     parser.add_argument("--reloads", type=int, default=20, metavar="N", help="of `memory`; default 20")
     add_zoo(parser)
     options = parser.parse_args(arguments)
-    return exit_code(lambda: _run(options, arguments, sizes, shapes), "interrupted")
+    return run_command(lambda: _run(options, arguments, sizes, shapes), "interrupted")
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes, shapes: Sequence[Shape]) -> int:

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from .errors import UserError
-from .shipped import TOP
+from .package_data import TOP
 
 FLAGS = {
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from .errors import UserError
-from .names import nearest, shown
+from .suggestions import nearest, shown
 
 CLOSE = 0.8
 """How like a known key an unknown one must be to be taken for misspelt."""

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from .crash import keep_traceback, summary
 from .signals import Terminated, sigterm_raises
+from .traceback_file import keep_traceback, summary
 
 
 class UserError(ValueError):
@@ -30,7 +30,7 @@ def fail(message: str, code: int) -> int:
     return code
 
 
-def exit_code(
+def run_command(
     run: Callable[[], int],
     interrupted: str,
     log: Callable[[], Path | None] = lambda: None,

@@ -62,7 +62,7 @@ def _usual() -> list[signal.Signals]:
     return [number for number, handlers in usual.items() if _is_main_thread() and signal.getsignal(number) in handlers]
 
 
-class HeldBack:
+class DeferredSignals:
     """Within the block Ctrl-C and SIGTERM wait for a moment in which nothing is half done.
 
     The first one comes as an exception in a block of `allowed`. More of SIGTERM do nothing; a second Ctrl-C does not
@@ -80,7 +80,7 @@ class HeldBack:
         self._is_allowed = False
         self._before = {}
 
-    def __enter__(self) -> "HeldBack":
+    def __enter__(self) -> "DeferredSignals":
         self._before = {number: signal.signal(number, self._on_signal) for number in _usual()}
         return self
 
@@ -116,7 +116,7 @@ class HeldBack:
             largest: gives each of them the largest of their numbers.
         """
         every = (None, KeyboardInterrupt, Terminated)
-        found = every[largest(every.index(self.received or HeldBack.asked))]
+        found = every[largest(every.index(self.received or DeferredSignals.asked))]
         if found:  # else one may have come in the meantime, and stays
             self.received = found
 

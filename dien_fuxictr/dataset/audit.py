@@ -17,7 +17,7 @@ import json
 import sys
 from pathlib import Path
 
-from dien_fuxictr.common.errors import UserError, exit_code
+from dien_fuxictr.common.errors import UserError, run_command
 from dien_fuxictr.common.signals import starting
 
 
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: the command line without the program's name; None: the process's.
 
     Returns:
-        Exit code, see `exit_code`.
+        Exit code, see `run_command`.
     """
     parser = argparse.ArgumentParser(
         prog="audit_dataset.py",
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("path", nargs="+", type=Path, help="a folder, or the training and the test CSV file")
     paths = parser.parse_args(arguments).path
-    return exit_code(lambda: _run(paths), "interrupted")
+    return run_command(lambda: _run(paths), "interrupted")
 
 
 def _run(paths: list[Path]) -> int:

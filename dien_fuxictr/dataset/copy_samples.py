@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from dien_fuxictr.common.errors import UserError, exit_code
+from dien_fuxictr.common.errors import UserError, run_command
 from dien_fuxictr.common.outputs import require_output
 
 from .samples.build import published
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: the command line without the program's name; None: the process's.
 
     Returns:
-        Exit code, see `exit_code`.
+        Exit code, see `run_command`.
     """
     parser = argparse.ArgumentParser(
         prog="python -m dien_fuxictr.dataset.copy_samples",
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.copies < 1:
         parser.error(f"--copies = {options.copies} must be 1 or more")
-    return exit_code(lambda: _run(options.folder, options.copies, options.out / "samples"), "interrupted")
+    return run_command(lambda: _run(options.folder, options.copies, options.out / "samples"), "interrupted")
 
 
 def _run(folder: Path, copies: int, out: Path) -> int:

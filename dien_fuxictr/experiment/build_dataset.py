@@ -44,7 +44,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dien_fuxictr.common.errors import UserError, exit_code
+from dien_fuxictr.common.errors import UserError, run_command
 from dien_fuxictr.common.outputs import require_output
 from dien_fuxictr.common.signals import starting
 from dien_fuxictr.dataset.samples.options import RAW_FILES, REQUIRED, options_of
@@ -164,7 +164,7 @@ def _run(options: dict[str, Any]) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command line; exit code 2 on wrong input, see `exit_code`."""
+    """Run a command line; exit code 2 on wrong input, see `run_command`."""
     options = vars(parser().parse_args(arguments))
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s")
-    return exit_code(lambda: _run(options), "interrupted; nothing was written")
+    return run_command(lambda: _run(options), "interrupted; nothing was written")

@@ -13,7 +13,7 @@ from typing import Any
 from fuxictr.pytorch.models import BaseModel
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.names import nearest
+from dien_fuxictr.common.suggestions import nearest
 
 from .configuration.config import merge_model
 from .configuration.yaml_files import read_yaml

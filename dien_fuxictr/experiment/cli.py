@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from dien_fuxictr.common.cluster import add_cluster_option
-from dien_fuxictr.common.errors import exit_code, fail
+from dien_fuxictr.common.errors import fail, run_command
 from dien_fuxictr.common.signals import starting
 
 from .logs import RunLog
@@ -112,11 +112,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; None: the process's.
 
     Returns:
-        Exit code, see `exit_code`.
+        Exit code, see `run_command`.
     """
     options, log = parse_arguments(arguments), RunLog()
     given = sys.argv[1:] if arguments is None else arguments
-    return exit_code(lambda: _run(options, given, log), "interrupted; nothing was saved", lambda: log.path, _tell)
+    return run_command(lambda: _run(options, given, log), "interrupted; nothing was saved", lambda: log.path, _tell)
 
 
 def _tell(message: str, code: int) -> int:

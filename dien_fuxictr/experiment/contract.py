@@ -9,7 +9,7 @@ from fuxictr.pytorch.models import BaseModel
 
 from dien_fuxictr.common.contract import Contract
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.names import nearest
+from dien_fuxictr.common.suggestions import nearest
 from dien_fuxictr.dataset.encoding.schema import COLUMN, LABEL, SPEC, check_mappings
 from dien_fuxictr.dataset.loading.keys import ENTRY
 from dien_fuxictr.dataset.samples.options import check_options

@@ -20,7 +20,7 @@ from dien_fuxictr.common.cluster import fuxictrs_ray
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.lock import held
 from dien_fuxictr.common.outputs import require_output
-from dien_fuxictr.common.shipped import find_config
+from dien_fuxictr.common.package_data import find_config
 from dien_fuxictr.dataset.loading.checks import check_encoded
 from dien_fuxictr.dataset.loading.entry import DatasetEntry
 from dien_fuxictr.dataset.loading.fingerprint import Fingerprint

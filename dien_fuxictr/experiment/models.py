@@ -8,8 +8,8 @@ from fuxictr.features import FeatureMap
 from fuxictr.pytorch.models import BaseModel
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.names import nearest
-from dien_fuxictr.common.signals import HeldBack
+from dien_fuxictr.common.signals import DeferredSignals
+from dien_fuxictr.common.suggestions import nearest
 from dien_fuxictr.dataset.encoding.schema import check_stored
 from dien_fuxictr.dataset.encoding.stored import read_json
 
@@ -108,7 +108,7 @@ def build_model(model_class: type[BaseModel], feature_map: FeatureMap, params: d
     Raises:
         UserError: the constructor refuses a value.
     """
-    with HeldBack() as signals:  # the zoo takes whatever comes while it makes the optimizer for an unknown name
+    with DeferredSignals() as signals:  # the zoo takes whatever comes while it makes the optimizer for an unknown name
         try:
             model = model_class(feature_map, **params)
         except (ValueError, NotImplementedError) as error:

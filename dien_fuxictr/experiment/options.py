@@ -3,7 +3,7 @@
 import argparse
 import os
 
-from dien_fuxictr.common.shipped import find_config
+from dien_fuxictr.common.package_data import find_config
 
 from .configuration.overrides import add_set_option
 

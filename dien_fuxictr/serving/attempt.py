@@ -3,8 +3,8 @@
 import logging
 import time
 
-from dien_fuxictr.common.crash import summary
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.traceback_file import summary
 
 from .bundle import Bundle
 from .golden import Differs

@@ -25,7 +25,7 @@ from torch import nn
 
 from dien_fuxictr.common.contract import Contract, described, must
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.names import require_name
+from dien_fuxictr.common.suggestions import require_name
 from dien_fuxictr.dataset.encoding.encoder import FILES, PARAMS, Encoder
 from dien_fuxictr.dataset.encoding.fit import check_fit
 from dien_fuxictr.experiment.configuration.yaml_files import read_yaml

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.common.errors import run_command
 from dien_fuxictr.common.outputs import require_output
 from dien_fuxictr.experiment.device import device_index
 from dien_fuxictr.experiment.experiment import Experiment, open_experiment
@@ -199,14 +199,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; None: the process's.
 
     Returns:
-        Exit code, see `exit_code`.
+        Exit code, see `run_command`.
     """
     options = parse_arguments(arguments)
     if options.export:
-        return exit_code(lambda: _export(options), "interrupted; nothing was written")
+        return run_command(lambda: _export(options), "interrupted; nothing was written")
     if options.publish:
-        return exit_code(lambda: _publish(options), "interrupted; nothing was written")
-    return exit_code(lambda: _run(options), "interrupted; nothing was served", tell=tell)
+        return run_command(lambda: _publish(options), "interrupted; nothing was written")
+    return run_command(lambda: _run(options), "interrupted; nothing was served", tell=tell)
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from dien_fuxictr.common.names import nearest
+from dien_fuxictr.common.suggestions import nearest
 from dien_fuxictr.dataset.encoding.online import FieldError, OnlineEncoder
 from dien_fuxictr.dataset.encoding.reading import source_of
 

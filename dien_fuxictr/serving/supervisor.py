@@ -22,7 +22,7 @@ from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from dien_fuxictr.common.errors import UserError, exit_code
+from dien_fuxictr.common.errors import UserError, run_command
 
 from .kept import Kept
 from .log import configure, tell
@@ -326,4 +326,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(sys.argv[1:]), "interrupted; nothing was served", tell=tell))
+    sys.exit(run_command(lambda: main(sys.argv[1:]), "interrupted; nothing was served", tell=tell))

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from dien_fuxictr.common.errors import UserError, exit_code
+from dien_fuxictr.common.errors import UserError, run_command
 
 from .log import configure, tell
 from .port import announce, listen
@@ -171,5 +171,5 @@ def main(arguments: list[str], tie: Tie) -> int:
 
 if __name__ == "__main__":
     sys.exit(
-        exit_code(lambda: main(sys.argv[1:], Tie(sys.stdin.fileno())), "interrupted; nothing was served", tell=tell)
+        run_command(lambda: main(sys.argv[1:], Tie(sys.stdin.fileno())), "interrupted; nothing was served", tell=tell)
     )

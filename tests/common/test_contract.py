@@ -6,7 +6,7 @@ import pytest
 
 from dien_fuxictr.common.contract import POSITIVE, RATE, SIZE, WEIGHT, Contract, allowed, described, must, whole
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.names import shown
+from dien_fuxictr.common.suggestions import shown
 
 FIELD = str | tuple[str, ...] | list[str | tuple[str, ...]] | None
 SAME = object()

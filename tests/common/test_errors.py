@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.common.errors import run_command
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +27,8 @@ def fails_with(error: BaseException):
 def test_an_unforeseen_error_is_one_line_and_its_traceback_is_in_the_log(capsys):
     log = Path("new folder", "a.log")
     for count in (1, 2):
-        assert exit_code(fails_with(KeyError("x")), "", lambda: log) == 1
-        assert capsys.readouterr().err == f"error: unexpected KeyError in exit_code: 'x'; the traceback is in {log}\n"
+        assert run_command(fails_with(KeyError("x")), "", lambda: log) == 1
+        assert capsys.readouterr().err == f"error: unexpected KeyError in run_command: 'x'; the traceback is in {log}\n"
         text = log.read_text()
         assert text.count("ERROR somewhere/a_command.py --option\nTraceback (most recent call last):\n") == count
         assert text.count("\nKeyError: 'x'\n") == count
@@ -36,9 +36,9 @@ def test_an_unforeseen_error_is_one_line_and_its_traceback_is_in_the_log(capsys)
 
 
 def test_without_a_log_it_is_in_a_file_of_the_command(capsys):
-    assert exit_code(fails_with(ValueError("two\nlines")), "") == 1
+    assert run_command(fails_with(ValueError("two\nlines")), "") == 1
     assert capsys.readouterr().err.endswith(
-        "ValueError in exit_code: two lines; the traceback is in a_command.error.log\n"
+        "ValueError in run_command: two lines; the traceback is in a_command.error.log\n"
     )
     assert "ValueError: two\nlines" in Path("a_command.error.log").read_text()
 
@@ -48,7 +48,7 @@ def test_where_neither_can_be_written(capsys, monkeypatch, tmp_path, writable):
     Path("file").touch()
     Path("a_command.error.log").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path if writable == "temporary folder" else tmp_path / "none"))
-    assert exit_code(fails_with(KeyError("x")), "", lambda: Path("file", "a.log")) == 1
+    assert run_command(fails_with(KeyError("x")), "", lambda: Path("file", "a.log")) == 1
     lines = capsys.readouterr().err.splitlines()
     if writable == "temporary folder":
         (line,) = lines
@@ -74,18 +74,21 @@ class OutOfMemoryError(RuntimeError):
 @pytest.mark.parametrize(
     ("run", "line"),
     [
-        (takes_memory, "out of memory while exit_code ran"),
-        (fails_with(OutOfMemoryError("CUDA out of memory")), "out of memory while exit_code ran (CUDA out of memory)"),
+        (takes_memory, "out of memory while run_command ran"),
+        (
+            fails_with(OutOfMemoryError("CUDA out of memory")),
+            "out of memory while run_command ran (CUDA out of memory)",
+        ),
         (
             fails_with(RuntimeError("DefaultCPUAllocator: can't allocate memory: 4 bytes")),
-            "out of memory while exit_code ran (DefaultCPUAllocator: can't allocate memory: 4 bytes)",
+            "out of memory while run_command ran (DefaultCPUAllocator: can't allocate memory: 4 bytes)",
         ),
-        (never_ends, "unexpected RecursionError in exit_code: maximum recursion depth exceeded"),
+        (never_ends, "unexpected RecursionError in run_command: maximum recursion depth exceeded"),
     ],
     ids=["Python", "GPU", "torch", "recursion"],
 )
 def test_memory_and_recursion(capsys, run, line):
-    assert exit_code(run, "") == 1
+    assert run_command(run, "") == 1
     error = capsys.readouterr().err
     assert error.startswith(f"error: {line}") and error.count("\n") == 1
     assert error.endswith("; the traceback is in a_command.error.log\n")
@@ -101,7 +104,7 @@ def test_memory_and_recursion(capsys, run, line):
     ],
 )
 def test_what_has_a_line_of_its_own_leaves_no_file(capsys, error, code, line):
-    assert exit_code(fails_with(error), "stopped") == code
+    assert run_command(fails_with(error), "stopped") == code
     assert capsys.readouterr().err == f"error: {line}\n" and not list(Path().iterdir())
 
 
@@ -118,6 +121,6 @@ def test_sigterm_ends_a_command_once(capsys):
         return 0
 
     before = signal.getsignal(signal.SIGTERM)
-    assert exit_code(run, "stopped") == 143
+    assert run_command(run, "stopped") == 143
     assert capsys.readouterr().err == "error: stopped\n" and cleaned == [True]
     assert signal.getsignal(signal.SIGTERM) == before

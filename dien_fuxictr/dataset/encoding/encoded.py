@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.names import require_name
+from dien_fuxictr.common.suggestions import require_name
 
 from .raw import RawHistory
 from .stored import damaged, read_array, read_arrays, read_json, require_integers

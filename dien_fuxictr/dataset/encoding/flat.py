@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import DTypeLike
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.names import require_name
+from dien_fuxictr.common.suggestions import require_name
 
 from ..samples.columns import Roles, history_of
 from ..samples.disk import Disk, chunks

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator
 
 from dien_fuxictr.common.contract import Contract, described, whole
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.names import nearest
+from dien_fuxictr.common.suggestions import nearest
 
 REQUIRED = object()
 

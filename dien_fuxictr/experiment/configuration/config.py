@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.names import nearest, require_name, shown
+from dien_fuxictr.common.suggestions import nearest, require_name, shown
 
 from .derived import build_options, derived
 from .overrides import PREFIX

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from dien_fuxictr.common.names import shown
+from dien_fuxictr.common.suggestions import shown
 
 from .yaml_files import ConfigDumper, parse_yaml
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.shipped import SAMPLE, TOP, is_installed
+from dien_fuxictr.common.package_data import SAMPLE, TOP, is_installed
 from dien_fuxictr.dataset.samples.options import RAW_FILES
 
 SPLITS = ("train_data", "valid_data", "test_data")

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from dien_fuxictr.common.cluster import joined, missing
 from dien_fuxictr.common.errors import TrainingError, UserError
-from dien_fuxictr.common.signals import HeldBack, Terminated
+from dien_fuxictr.common.signals import DeferredSignals, Terminated
 
 from .group import PATIENCE
 from .launch import GRACE_SECONDS, LAUNCHED, RESTARTS
@@ -145,5 +145,5 @@ def _heed(shared: Path) -> None:
     while shared.is_dir():
         for name, error in ((_INTERRUPTED, KeyboardInterrupt), (_TERMINATED, Terminated)):
             if (shared / name).exists():
-                HeldBack.asked = error
+                DeferredSignals.asked = error
         time.sleep(0.5)

@@ -17,7 +17,7 @@ from torch import Tensor
 from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.common.files import digest
 from dien_fuxictr.common.progress import progress_bar
-from dien_fuxictr.common.signals import HeldBack
+from dien_fuxictr.common.signals import DeferredSignals
 
 from ..evaluation.evaluate import Evaluation, evaluate
 from ..parallel.workers import ALONE, Workers
@@ -136,7 +136,7 @@ class Trainer:
             logging.info("The run has finished: nothing to resume.")
         else:
             self.technique.before_training(train_loader)
-            with HeldBack() as self._signals:
+            with DeferredSignals() as self._signals:
                 self._train(train_loader, valid_loader, epochs)
             if not self.progress.saved_best:
                 monitor = "+".join(self.model._monitor.get_metrics())

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.common.errors import run_command
 from dien_fuxictr.common.signals import starting
 from dien_fuxictr.experiment.options import add_config_option, add_settings_options
 
@@ -108,11 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; None: the process's.
 
     Returns:
-        Exit code: 1 if a run failed, else see `exit_code`.
+        Exit code: 1 if a run failed, else see `run_command`.
     """
     options = parse_arguments(arguments)
     command = shlex.join(["python", "run_comparison.py", *(sys.argv[1:] if arguments is None else arguments)])
-    return exit_code(lambda: _run(options, command), "interrupted; the same command goes on with what is left")
+    return run_command(lambda: _run(options, command), "interrupted; the same command goes on with what is left")
 
 
 def _run(options: argparse.Namespace, command: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dien_fuxictr.common.contract import Contract, described, must, whole
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.names import nearest, shown
+from dien_fuxictr.common.suggestions import nearest, shown
 from dien_fuxictr.experiment.configuration.yaml_files import read_yaml
 
 _MAPPING = dict[str, Any]

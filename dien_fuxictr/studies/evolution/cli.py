@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dien_fuxictr.common.errors import exit_code
+from dien_fuxictr.common.errors import run_command
 from dien_fuxictr.common.signals import starting
 from dien_fuxictr.experiment.options import add_experiment_options
 
@@ -56,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; None: the process's.
 
     Returns:
-        Exit code, see `exit_code`.
+        Exit code, see `run_command`.
     """
     options = parse_arguments(arguments)
-    return exit_code(lambda: _run(options), "interrupted; nothing was written")
+    return run_command(lambda: _run(options), "interrupted; nothing was written")
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.names import nearest
+from dien_fuxictr.common.suggestions import nearest
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 
 UNKNOWN = "unknown in training"

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
-from dien_fuxictr.common.shipped import TOP
+from dien_fuxictr.common.package_data import TOP
 
 COMMAND = (sys.executable, "-u", "-m", "dien_fuxictr.experiment")
 _POLL_SECONDS = 0.1

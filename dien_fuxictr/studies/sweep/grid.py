@@ -17,8 +17,8 @@ from typing import Any
 
 from dien_fuxictr.common.contract import Contract
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.names import nearest
-from dien_fuxictr.common.shipped import find_config, is_installed
+from dien_fuxictr.common.package_data import find_config, is_installed
+from dien_fuxictr.common.suggestions import nearest
 from dien_fuxictr.experiment.configuration.config import Config, merge, merge_model, read_files, section
 from dien_fuxictr.experiment.configuration.yaml_files import read_yaml, write_config
 from dien_fuxictr.experiment.contract import check_configuration, known_keys

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from dien_fuxictr.common import shipped
+from dien_fuxictr.common import package_data
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.shipped import find_config
+from dien_fuxictr.common.package_data import find_config
 from dien_fuxictr.experiment.configuration.paths import resolve_paths
 
 
@@ -114,8 +114,8 @@ def test_validation_file_equal_to_the_test_file_warns_once(project):
 
 
 def test_without_a_config_folder_it_is_the_one_that_comes_with_the_code(project, capsys):
-    assert find_config() == find_config("config") == shipped.CONFIG
-    assert f"no ./config/ here: taking {shipped.CONFIG}\n" in capsys.readouterr().err
+    assert find_config() == find_config("config") == package_data.CONFIG
+    assert f"no ./config/ here: taking {package_data.CONFIG}\n" in capsys.readouterr().err
     assert find_config("other") == Path("other")
     (project / "elsewhere" / "config").mkdir()
     assert find_config("./config/") == Path("config")
@@ -125,7 +125,7 @@ def test_without_a_config_folder_it_is_the_one_that_comes_with_the_code(project,
 def test_files_of_the_embedded_sample_are_found_from_anywhere_and_others_beside_it_are_not(project):
     build = {"reviews": "./data/amazon_sample/reviews_Sample_5.json.gz"}
     resolve_paths(entry(build=build), project / "project" / "config")
-    assert build["reviews"] == str(shipped.SAMPLE / "reviews_Sample_5.json.gz")
+    assert build["reviews"] == str(package_data.SAMPLE / "reviews_Sample_5.json.gz")
     for path in ("data/amazon_sample/none.json.gz", "data/amazon_sample/../../README.md", "run_expid.py"):
         with pytest.raises(UserError, match=r"build.reviews: .* does not exist"):
             resolve_paths(entry(build={"reviews": path}), project / "project" / "config")
@@ -139,8 +139,8 @@ def test_nothing_is_built_in_the_installed_package(project, monkeypatch):
     params = entry()
     resolve_paths(params, package / "shipped" / "config")
     assert params["data_root"] == str(package / "shipped" / "data"), "an ordinary folder is looked in"
-    monkeypatch.setattr(shipped, "_PACKAGE", package)
-    monkeypatch.setattr(shipped, "_IS_INSTALLED", True)
+    monkeypatch.setattr(package_data, "_PACKAGE", package)
+    monkeypatch.setattr(package_data, "_IS_INSTALLED", True)
     params = entry()
     resolve_paths(params, package / "shipped" / "config")
     assert params["data_root"] == "./data/"

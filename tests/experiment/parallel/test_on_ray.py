@@ -14,7 +14,7 @@ from made_workers import together
 from ray.exceptions import ActorDiedError
 
 from dien_fuxictr import Experiment
-from dien_fuxictr.common.signals import HeldBack, sigterm_raises
+from dien_fuxictr.common.signals import DeferredSignals, sigterm_raises
 from dien_fuxictr.experiment.cli import main
 from dien_fuxictr.experiment.configuration.config import load_config
 from dien_fuxictr.experiment.parallel import on_ray
@@ -63,7 +63,7 @@ def test_a_worker_ends_after_a_step_where_the_command_was_ended(workspace, monke
     shared.mkdir()
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), (LAUNCHED, "0")):
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(HeldBack, "asked", None)
+    monkeypatch.setattr(DeferredSignals, "asked", None)
     monkeypatch.setattr("sys.argv", [])
     arguments = ["--config", "config", "--expid", "X", "--workers", "1", "--cluster", "auto"]
     config = {"run": main, "arguments": arguments, "shared": str(shared), "launched": repr(time.time())}

@@ -149,13 +149,13 @@ def test_while_the_zoo_makes_the_optimizer(workspace, monkeypatch):
 def test_before_the_first_step_nothing_is_saved_and_an_earlier_runs_files_stay(workspace, monkeypatch):
     open_experiment("Tiny_test", set=SETTINGS).fit()
     files = {path: path.read_bytes() for path in workspace.file(".model").parent.iterdir()}
-    allowed = trainer.HeldBack.allowed
+    allowed = trainer.DeferredSignals.allowed
 
     def signalled(self):
         os.kill(os.getpid(), signal.SIGTERM)
         return allowed(self)
 
-    monkeypatch.setattr(trainer.HeldBack, "allowed", signalled)
+    monkeypatch.setattr(trainer.DeferredSignals, "allowed", signalled)
     with pytest.raises(Terminated) as ended:
         open_experiment("Tiny_test", set=SETTINGS).fit()
     assert str(ended.value) == ""

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from fuxictr.autotuner import enumerate_params
 
-from dien_fuxictr.common import shipped
+from dien_fuxictr.common import package_data
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment.configuration.yaml_files import read_yaml
 from dien_fuxictr.studies.sweep.grid import read_tuner
@@ -129,8 +129,8 @@ def test_without_a_config_folder_the_base_is_of_the_one_that_comes_with_the_code
 
 def test_a_tuner_file_of_the_installed_package_is_to_be_copied(write_tuner, monkeypatch):
     file = write_tuner({"embedding_dim": [1]})
-    monkeypatch.setattr(shipped, "_IS_INSTALLED", True)
-    monkeypatch.setattr(shipped, "_PACKAGE", file.resolve().parent)
+    monkeypatch.setattr(package_data, "_IS_INSTALLED", True)
+    monkeypatch.setattr(package_data, "_PACKAGE", file.resolve().parent)
     with pytest.raises(UserError, match="copy it out of the installed package"):
         read_tuner(file)
 
