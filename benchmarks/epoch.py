@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from dien_fuxictr import Experiment, open_experiment
 from dien_fuxictr.common.errors import run_command
-from dien_fuxictr.dataset.samples.options import RAW_FILES
+from dien_fuxictr.dataset.samples.build_options import RAW_FILES
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 from dien_fuxictr.experiment.configuration.config import BASE
 from dien_fuxictr.experiment.configuration.overrides import add_set_option

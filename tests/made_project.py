@@ -8,7 +8,7 @@ from typing import Any
 
 from dien_fuxictr.dataset import generate_log
 from dien_fuxictr.dataset.generate_sample import World, generate, write_lines
-from dien_fuxictr.dataset.samples.build import build_samples
+from dien_fuxictr.dataset.samples.build_samples import build_samples
 
 CONFIG = Path(__file__).parent.parent / "config"
 NAMES = {"Sample": "amazon_sample", "Beauty": "raw", "Electronics": "raw", "Books": "raw"}

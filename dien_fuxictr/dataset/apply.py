@@ -19,9 +19,9 @@ from .encoding.schema import active_columns
 from .loading.entry import DatasetEntry
 from .loading.fingerprint import Fingerprint
 from .samples.amazon import read_categories
-from .samples.build import raw_files, read_raw, require_splittable
-from .samples.new_rows import check_rows, complete, item_properties, names_of
-from .samples.options import check_options
+from .samples.build_options import check_options
+from .samples.build_samples import raw_files, read_raw, require_splittable
+from .samples.complete_rows import check_rows, complete, item_properties, names_of
 from .samples.ranges import coverage
 from .samples.raw_table import read_items
 from .samples.samples import CSV_ROWS, SPLITTER, as_lists

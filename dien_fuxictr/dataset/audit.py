@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(paths: list[Path]) -> int:
     with starting():
-        from .samples.audit import audit, read_csv, table  # after `--help`, which needs none of it
+        from .samples.leak_audit import audit, read_csv, table  # after `--help`, which needs none of it
         from .samples.samples import Samples, samples_in
     if len(paths) == 1:
         if not paths[0].exists():

@@ -16,15 +16,15 @@ import polars as pl
 from dien_fuxictr.common.errors import UserError, run_command
 from dien_fuxictr.common.outputs import require_output
 
-from .samples.build import published
+from .samples.build_samples import published
 from .samples.samples import Samples, samples_in, save_info
 
 NAMED = ("user_id", "item_id", "item_history", "neg_item_history")
 """Columns whose ids are another's in each copy."""
 
 
-def copied(samples: Samples, copies: int, seed: int = 2019) -> Samples:
-    """Copies of samples side by side.
+def copy_samples(samples: Samples, copies: int, seed: int = 2019) -> Samples:
+    """Return copies of samples side by side.
 
     Args:
         samples: of any build.
@@ -86,7 +86,7 @@ def _run(folder: Path, copies: int, out: Path) -> int:
         raise UserError(f"{out} exists; give a new folder")
     require_output("--out", out.parent)
     with published(out) as new:
-        made = copied(samples, copies)
+        made = copy_samples(samples, copies)
         made.save(new)
         save_info(made.info, new)
     print(f"Wrote {out}: {', '.join(f'{rows.height:,} {name}' for name, rows in made.splits.items())}")

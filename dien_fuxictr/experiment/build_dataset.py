@@ -47,7 +47,7 @@ from typing import Any
 from dien_fuxictr.common.errors import UserError, run_command
 from dien_fuxictr.common.outputs import require_output
 from dien_fuxictr.common.signals import starting
-from dien_fuxictr.dataset.samples.options import RAW_FILES, REQUIRED, options_of
+from dien_fuxictr.dataset.samples.build_options import RAW_FILES, REQUIRED, options_of
 
 from .options import add_config_option
 
@@ -149,7 +149,7 @@ def _apply(config: Path, dataset: str, log: Path, rows: Path, out: Path) -> None
 
 def _run(options: dict[str, Any]) -> int:
     with starting():
-        from dien_fuxictr.dataset.samples.build import build_samples  # after `--help`, which needs none of it
+        from dien_fuxictr.dataset.samples.build_samples import build_samples  # after `--help`, which needs none of it
     try:
         if options["source"] == "apply":
             _apply(**{name: value for name, value in options.items() if name != "source"})

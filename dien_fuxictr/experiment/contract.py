@@ -11,8 +11,8 @@ from dien_fuxictr.common.contract import Contract
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.suggestions import nearest
 from dien_fuxictr.dataset.encoding.schema import COLUMN, LABEL, SPEC, check_mappings
-from dien_fuxictr.dataset.loading.keys import ENTRY
-from dien_fuxictr.dataset.samples.options import check_options
+from dien_fuxictr.dataset.loading.entry import ENTRY
+from dien_fuxictr.dataset.samples.build_options import check_options
 
 from .configuration.changed_keys import CHANGED_KEYS
 from .configuration.config import SET

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from dien_fuxictr.dataset.generate_log import CATEGORIES, HISTORY_DAYS, PLACES, START, World, generate, main
-from dien_fuxictr.dataset.samples.build import build_samples
+from dien_fuxictr.dataset.samples.build_samples import build_samples
 from dien_fuxictr.dataset.samples.protocols import DAY
 from dien_fuxictr.dataset.samples.samples import Samples
 

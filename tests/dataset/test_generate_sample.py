@@ -10,7 +10,7 @@ import yaml
 
 from dien_fuxictr.dataset.generate_sample import BRANDS, TOPICS, World, generate, main
 from dien_fuxictr.dataset.samples.amazon import read_amazon
-from dien_fuxictr.dataset.samples.options import check_options
+from dien_fuxictr.dataset.samples.build_options import check_options
 from dien_fuxictr.dataset.samples.protocols import DAY
 from dien_fuxictr.dataset.samples.sampling import make_samples
 

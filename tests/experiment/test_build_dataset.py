@@ -12,7 +12,7 @@ from made_data import FEATURE_COLS
 from made_raw import random_reviews, write_raw
 from made_workspace import Workspace
 
-from dien_fuxictr.dataset.samples.options import options_of
+from dien_fuxictr.dataset.samples.build_options import options_of
 from dien_fuxictr.experiment.build_dataset import main
 
 ROOT = Path(__file__).parents[2]

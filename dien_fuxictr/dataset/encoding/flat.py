@@ -18,7 +18,7 @@ from ..samples.disk import Disk, chunks
 from ..samples.flat import AT_ONCE, TOKENS, FlatSamples
 from ..samples.protocols import SPLITS
 from ..samples.samples import LEFT_OUT
-from .catalogue import FOLDER, tuples_of
+from .behaviour_catalogue import FOLDER, tuples_of
 from .encoded import LAYOUT, load_layout
 from .processor import InProcessFeatureProcessor
 from .reading import source_of

@@ -8,7 +8,7 @@ from fuxictr.features import FeatureMap
 
 from dien_fuxictr.common.errors import UserError
 
-from ..encoding.catalogue import FOLDER
+from ..encoding.behaviour_catalogue import FOLDER
 from ..encoding.encoded import LAYOUT, EncodedSplit
 from ..encoding.encoder import Encoder
 from ..encoding.fit import check_fit

@@ -3,22 +3,53 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import fuxictr.preprocess
 
 from dien_fuxictr.common.cluster import fuxictrs_ray
+from dien_fuxictr.common.contract import described, must, whole
 from dien_fuxictr.common.errors import UserError
 
-from ..encoding.build import encode_splits
+from ..encoding.encode_splits import encode_splits
 from ..encoding.processor import InProcessFeatureProcessor
 from ..encoding.reading import SplitReader, expand_path, left_out_beside
 from ..encoding.schema import active_columns, check_columns, label_columns
-from ..samples.build import build_samples, raw_files
-from ..samples.options import RAW_FILES
+from ..samples.build_options import RAW_FILES
+from ..samples.build_samples import build_samples, raw_files
 from ..samples.protocols import SPLITS
 from .fingerprint import Fingerprint, flatten
 from .flat import build_flat
+
+DATA_FORMATS = ("csv", "parquet", "npz")
+LOADERS = ("in_memory", "flat", "zoo")
+
+_PATH = str | None
+_COLUMNS = Annotated[list[dict[str, Any]], "a list, each a mapping with name, type and dtype"]
+
+ENTRY: dict[str, Any] = {
+    "data_root": str,
+    "dataset_id": str,
+    "data_format": Literal[DATA_FORMATS],
+    "train_data": _PATH,
+    "valid_data": _PATH,
+    "test_data": _PATH,
+    "raw_from": _PATH,
+    "valid_size": float,
+    "test_size": float,
+    "split_type": Literal["random", "sequential"],
+    "build": described(dict[str, Any] | None, "a mapping of options, e.g. source: amazon"),
+    "feature_cols": _COLUMNS,
+    "label_col": Annotated[dict[str, Any] | list[dict[str, Any]], "a mapping with name and dtype, or a list of such"],
+    "min_categr_count": whole(0),
+    "num_buckets": whole(1),
+    "data_block_size": int,
+    "sep": described(str, "one ASCII character", must(lambda sep: len(sep) == 1 and sep.isascii())),
+    "n_rows": whole(1) | None,
+    "rebuild_dataset": bool,
+    "data_loader": Literal[(*LOADERS, None)],
+}
+"""Keys that the zoo's `FeatureProcessor` and `build_dataset` read, and our builder's."""
 
 _KEYS = {"sep": ",", "n_rows": None, "min_categr_count": 1}
 _ZOO_KEYS = {"num_buckets": 10, "data_block_size": 0}
@@ -169,7 +200,7 @@ class DatasetEntry:
         if self.loader == "zoo":
             self._build_by_fuxictr(folder)
         elif self.loader == "flat":
-            build_flat(self.params, self._placed(folder), folder)
+            build_flat(self.params, self.params_for(folder), folder)
         else:
             self._build_in_process(folder)
 
@@ -183,7 +214,7 @@ class DatasetEntry:
         if options := self.params.get("build"):
             build_samples(options, folder / "samples", verbose=self.params.get("verbose", 1) > 0)
             paths = {split: folder / "samples" / f"{split}.{self.data_format}" for split in SPLITS}
-        processor = InProcessFeatureProcessor(**self._placed(folder))
+        processor = InProcessFeatureProcessor(**self.params_for(folder))
         try:
             raw = {
                 split: processor.reader.read(path, self.data_format, to_fit=split == "train", is_binary=self._is_binary)
@@ -207,9 +238,10 @@ class DatasetEntry:
             reader = SplitReader([], labels, separator)  # FuxiCTR would take an empty label for 0
             reader.read(path, self.data_format, is_binary=self._is_binary)
             SplitReader(columns, labels, separator).require_tokens_of_zoo(path, self.data_format)
-        params: dict[str, Any] = self._placed(folder) | {"feature_cols": columns, "label_col": labels}
+        params: dict[str, Any] = self.params_for(folder) | {"feature_cols": columns, "label_col": labels}
         with fuxictrs_ray():
             fuxictr.preprocess.build_dataset(fuxictr.preprocess.FeatureProcessor(**params), **params)
 
-    def _placed(self, folder: Path) -> dict[str, Any]:
+    def params_for(self, folder: Path) -> dict[str, Any]:
+        """Return the parameters of a build that writes into a folder."""
         return {**self.params, "data_root": str(folder.parent), "dataset_id": folder.name}

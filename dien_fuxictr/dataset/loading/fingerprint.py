@@ -10,7 +10,7 @@ from pathlib import Path
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import digest
 
-from ..samples.options import RAW_FILES
+from ..samples.build_options import RAW_FILES
 
 FILE_NAME = "fingerprint.json"
 FORMAT = 1

@@ -15,17 +15,16 @@ from ..encoding.encoded import HistoryTable
 from ..encoding.flat import SHARED, FlatFeatureProcessor, FlatSplit, check_flat, encode_flat
 from ..encoding.schema import active_columns, label_columns
 from ..samples import flat
-from ..samples.audit import say
 from ..samples.behaviour_log import read_log_in_batches
-from ..samples.build import raw_files
+from ..samples.build_options import check_options
+from ..samples.build_samples import raw_files
 from ..samples.columns import roles_of
 from ..samples.disk import Disk
 from ..samples.flat_audit import audit_flat, counts_of
-from ..samples.options import check_options
+from ..samples.leak_audit import say
 from ..samples.parts import missing
 from ..samples.samples import save_info
-from .loader import InMemoryDataLoader, padded
-from .permutation import Permutation
+from .loader import InMemoryDataLoader, Permutation, padded
 
 READ = ("user", "item", "category", "time", "side", "context", "time_unit", "time_format", "skip_bad_lines")
 ONLY = {"label": None, "target": None, "items": None, "side_varies": (), "history_order": "time", "format": "parquet"}

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import fuxictr.preprocess
 
@@ -10,14 +11,19 @@ from dien_fuxictr.common.lock import held
 
 from ..encoding.encoded import load_layout
 from ..encoding.encoder import warn_truncated
+from ..samples.build_options import check_options
+from ..samples.build_samples import raw_files
 from ..samples.columns import leaking_columns
 from ..samples.protocols import SPLITS
-from .choice import choose_loader
+from ..samples.raw_table import has_more_rows
 from .entry import DatasetEntry
 from .fingerprint import Fingerprint
-from .flat import FlatDataLoader
+from .flat import FlatDataLoader, check_can_build
 from .loader import InMemoryDataLoader
 from .publish import FEATURE_MAP, build_and_publish
+
+FLAT_ABOVE = 20_000_000
+"""A log of more rows is not held in memory."""
 
 
 def prepare_dataset(params: dict, rebuild: bool = False) -> dict:
@@ -59,6 +65,36 @@ def prepare_dataset(params: dict, rebuild: bool = False) -> dict:
         )
     files = {"zoo": _files_of_fuxictr, "flat": _files_on_disk, "in_memory": _files_in_memory}
     return prepared | files[entry.loader](entry)
+
+
+def choose_loader(params: dict, built: Fingerprint | None) -> str:
+    """in_memory | flat: that of the set that is there, else by the number of rows of the log.
+
+    Args:
+        params: of an experiment whose splits are not encoded.
+        built: of the set that is there and is not to be replaced.
+
+    Raises:
+        UserError: a wrong option of the build, or a log that cannot be read.
+    """
+    if built:
+        return "flat" if built.entry.get("data_loader") == "flat" else "in_memory"
+    if not params.get("build"):
+        return "in_memory"
+    options = check_options(params["build"])
+    if options["source"] != "log" or not has_more_rows(Path(options["input"]), raw_files(options)["input"], FLAT_ABOVE):
+        return "in_memory"
+    size = f"{options['input']} has more than {FLAT_ABOVE:,} rows"
+    try:
+        check_can_build(params)
+    except UserError as error:
+        logging.warning(f"{size}, which are all held in memory: {error}")
+        return "in_memory"
+    logging.info(
+        f"{size}: they are built and read from mapped files (data_loader: flat); data_loader: in_memory in the data "
+        "set's entry holds them in memory"
+    )
+    return "flat"
 
 
 def _is_built(entry: DatasetEntry) -> bool:

@@ -18,16 +18,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from . import negatives, protocols, targets
+from . import protocols, sample_negatives
 from .amazon import UNKNOWN
 from .columns import Roles, require_property, roles_of, say_changed
 from .disk import Disk, chunks
+from .distinct_values import Numbers, Words
 from .protocols import SPLITS, UNUSED
 from .ranges import RangeReader, coverage
 from .samples import LEFT_OUT
-from .sampling import event_places, preceding, stream
-from .time_tokens import CYCLE, time_tokens
-from .words import Numbers, Words
+from .sampling import CYCLE, event_places, preceding, rank_strata, stream, target_ranks, time_tokens
 
 PART_ROWS = 200_000
 """About so many rows are sorted at once."""
@@ -85,7 +84,7 @@ class FlatSamples:
 
 
 def make_flat_samples(batches: Batches, options: dict, disk: Disk) -> FlatSamples:
-    """Samples of a log of behaviours without labels, by the options of `options.py`.
+    """Samples of a log of behaviours without labels, by the options of `build_options.py`.
 
     Args:
         batches: reads the log.
@@ -247,7 +246,7 @@ def _add_part(
         disk.append(f"rows_{name}", base + np.flatnonzero(split == number))
     trained = split == SPLITS.index("train")
     if options.get("targets_per_user"):
-        disk.append("rank", targets.ranks(event, events, options["test_last"])[trained])
+        disk.append("rank", target_ranks(event, events, options["test_last"])[trained])
     times = 2 * coverage(start[trained], length[trained], len(log))
     disk.append("used", times > 0)
     codes = {name: log[name] for name in columns} | {name: samples.column(name)[base:] for name in TOKENS}
@@ -295,20 +294,20 @@ def _draw_negatives(samples: FlatSamples, span: tuple[int, int], options: dict) 
             length[part] = lengths[rows[part]]
             start[part] = rows[part] - length[part]
         histories = RangeReader(item) if options["exclude_history"] else None
-        forbidden = negatives.Forbidden(item, rows, start, length, histories)
+        forbidden = sample_negatives.Forbidden(item, rows, start, length, histories)
         rank = disk.open("rank", np.int64) if many and name == "train" else None
         if rank is not None and options["negatives"] == "matched":
             strata = disk.new("strata", np.int8, len(rows))
             for part in chunks(len(rows), AT_ONCE):
-                strata[part] = targets.strata(rank[part], many)
-            drawn = negatives.matched_within(
+                strata[part] = rank_strata(rank[part], many)
+            drawn = sample_negatives.matched_within(
                 strata,
                 forbidden,
                 lambda stratum: stream(options, "negatives", len(SPLITS) + stratum),
                 disk.scratch,
             )
         else:
-            sampler = negatives.SAMPLERS[options["negatives"]]
+            sampler = sample_negatives.SAMPLERS[options["negatives"]]
             drawn = sampler(forbidden, stream(options, "negatives", number), disk.scratch)
         for part in chunks(len(rows), AT_ONCE):
             if rank is None:

@@ -1,14 +1,14 @@
-"""The audit of samples in files, with the figures of `audit.audit`: what grows with the log is counted or mapped."""
+"""The audit of samples in files, with the figures of `leak_audit`: what grows with the log is counted or mapped."""
 
 from collections.abc import Iterator
 
 import numpy as np
 from scipy import sparse
 
-from . import audit
-from .audit import Rows, Table, auc, audit_table
+from . import leak_audit
 from .disk import chunks
 from .flat import FlatSamples
+from .leak_audit import Rows, Table, auc, audit_result
 from .protocols import SPLITS
 from .ranges import RangeReader, coverage, members
 from .samples import LEFT_OUT
@@ -21,7 +21,7 @@ KNN_ENTRIES = 2_000_000
 
 
 def audit_flat(samples: FlatSamples, options: dict) -> dict:
-    """As `audit.audit`, by the options that the samples were made with; no row has a copy."""
+    """As `leak_audit.audit`, by the options that the samples were made with; no row has a copy."""
     lengths, roles = samples.disk.open("length", np.int32), samples.roles
     stored = {name: samples.column(name) for name in roles.of_behaviours}
     owned = _longest(samples, options)
@@ -45,7 +45,7 @@ def audit_flat(samples: FlatSamples, options: dict) -> dict:
         set(roles.context),
         True,
     )
-    return audit_table(table, 0.5, auc(*_item_knn(samples, options, owned)))
+    return audit_result(table, 0.5, auc(*_item_knn(samples, options, owned)))
 
 
 def _parts(samples: FlatSamples, options: dict, split: str) -> Iterator[Rows]:
@@ -156,12 +156,12 @@ def _seen(samples: FlatSamples) -> np.ndarray:
 
 
 def _item_knn(samples: FlatSamples, options: dict, owned: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Label and score of the test samples that `audit.audit` takes; `owned`: of `_longest`."""
+    """Label and score of the test samples that `leak_audit.audit` takes; `owned`: of `_longest`."""
     item, lengths = samples.column("item_id"), samples.disk.open("length", np.int32)
     positive, negative, items = samples.positives("test"), samples.negatives("test"), len(samples.words["item_id"])
     drawn = np.arange(2 * len(positive))
-    if len(drawn) > audit.KNN_ROWS:
-        places = _permutation(samples, len(drawn), np.random.default_rng(0))[: audit.KNN_ROWS]
+    if len(drawn) > leak_audit.KNN_ROWS:
+        places = _permutation(samples, len(drawn), np.random.default_rng(0))[: leak_audit.KNN_ROWS]
         drawn = _order(samples, len(drawn), options, "test")[np.sort(places)]
     label, row = drawn < len(positive), positive[drawn % len(positive)]
     target = item[np.where(label, row, negative[drawn % len(positive)])]

@@ -5,7 +5,7 @@ A folder of samples holds
 - `behaviours.parquet`: one row a behaviour, sorted by user, time and tie; `item_history`, `cate_history` where the log
   has categories, a `<name>_history` for each side column and each column of the context that histories hold and, for a
   log of exposures, `neg_<history column>` of the item (that was shown and not clicked; empty where there is none),
-  `session_history` and `day_history` (see time_tokens.py), all String; `time` (Int64, seconds), `user_id` (String).
+  `session_history` and `day_history` (see `time_tokens`), all String; `time` (Int64, seconds), `user_id` (String).
   With `history_order: shuffled` each history has behaviours of its own, and `behaviour` (Int64) says which of them are
   one.
 - `train.parquet`, `valid.parquet`, `test.parquet`: `label` (Int8), `user_id`, `item_id`, `cate_id`, the side columns
@@ -134,7 +134,7 @@ class Samples:
     def save_csv(self, folder: Path, verbose: bool = True) -> None:
         """Write train.csv, valid.csv and test.csv in the form of the published AmazonElectronics_x1.
 
-        A row is a sample, the behaviours of its history are joined by "^"; `build.py` refuses values that hold it.
+        A row is a sample, the behaviours of its history are joined by "^"; `build_samples` refuses values that hold it.
         """
         for name, rows in self._tables_of_rows().items():
             with (

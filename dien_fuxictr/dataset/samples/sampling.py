@@ -3,20 +3,22 @@
 import numpy as np
 import polars as pl
 
-from . import negatives, protocols, targets
+from . import protocols, sample_negatives
 from .columns import Roles, history_of, latest_before, roles_of, with_one_value
-from .history_order import shuffled
 from .protocols import DAY, SPLITS, UNUSED
+from .ranges import members
 from .samples import Samples
-from .time_tokens import time_tokens
 
 STREAMS = {
     name: number for number, name in enumerate(("ties", "users", "negatives", "exposures", "order", "histories"))
 }
+CYCLE = 10
+"""Time tokens count up to it and begin again: neighbours differ, and training rows have seen every token."""
+SPAN = ["history_start", "history_length"]
 
 
 def make_samples(log: pl.DataFrame, options: dict) -> Samples:
-    """Samples of a log, by the options of `options.py`.
+    """Samples of a log, by the options of `build_options.py`.
 
     Without labels each row is a behaviour, the sample of a behaviour is positive and gets one sampled negative of the
     same history. With labels (1 clicked, 0 not) the exposures themselves are the samples, and a history holds the
@@ -42,7 +44,7 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
     if "target" in log.columns:
         split = np.where(log["target"].to_numpy() == 1, split, UNUSED)
     many = options.get("targets_per_user") or 0
-    rank = targets.ranks(*event_places(log)[1:], options["test_last"]) if many else None
+    rank = target_ranks(*event_places(log)[1:], options["test_last"]) if many else None
     parts, left_out = {}, None
     for number, name in enumerate(SPLITS):
         rows = np.flatnonzero(split == number)
@@ -53,7 +55,7 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
         if labelled:
             part = log[rows].with_columns(history_start=start[rows], history_length=length[rows])
         else:
-            strata = targets.strata(rank[rows], many) if rank is not None and name == "train" else None
+            strata = rank_strata(rank[rows], many) if rank is not None and name == "train" else None
             part = with_negatives(log, roles, rows, start[rows], length[rows], options, number, strata)
         part = part.select(
             pl.col("label").cast(pl.Int8),
@@ -206,13 +208,13 @@ def with_negatives(
     Both have the user and the context of the row, and of the properties that vary the latest values before its time.
     """
     item = behaviours["item_id"].rank("dense").to_numpy().astype(np.int64) - 1
-    forbidden = negatives.Forbidden.build(item, rows, start, length, options["exclude_history"])
+    forbidden = sample_negatives.Forbidden.build(item, rows, start, length, options["exclude_history"])
     if strata is not None and options["negatives"] == "matched":
-        drawn = negatives.matched_within(
+        drawn = sample_negatives.matched_within(
             strata, forbidden, lambda stratum: stream(options, "negatives", len(SPLITS) + stratum)
         )
     else:
-        drawn = negatives.SAMPLERS[options["negatives"]](forbidden, stream(options, "negatives", split))
+        drawn = sample_negatives.SAMPLERS[options["negatives"]](forbidden, stream(options, "negatives", split))
     ranges = {"history_start": start, "history_length": length}
     positive = behaviours[rows].with_columns(label=pl.lit(1), **ranges)
     shared = behaviours.select("user_id", *roles.context)[rows]
@@ -232,7 +234,7 @@ def unclicked(log: pl.DataFrame, click_rows: np.ndarray, names: list[str], rng: 
     user, event = event_numbers(log)
     clicked = log["label"].to_numpy() == 1
     item = log["item_id"].rank("dense").to_numpy().astype(np.int64)
-    chosen = negatives.behaviour_negatives(
+    chosen = sample_negatives.behaviour_negatives(
         click_rows, item, clicked, user, event if "request" in log.columns else None, rng
     )
     return log.select(as_history(names, "neg_"))[np.maximum(chosen, 0)].with_columns(
@@ -256,3 +258,74 @@ def counts(log: pl.DataFrame, behaviours: pl.DataFrame, splits: dict[str, pl.Dat
             for split, rows in splits.items()
         },
     }
+
+
+def time_tokens(behaviours: pl.DataFrame, session_gap: int) -> pl.DataFrame:
+    """The session and the day (UTC) of each behaviour among its user's, counted 1, 2, ..., 10, 1, 2, ...
+
+    Args:
+        behaviours: user_id, time (seconds), sorted by both.
+        session_gap: a session ends where the next behaviour is more than this many seconds later.
+
+    Returns:
+        `session_history` and `day_history` (String), a row a behaviour.
+    """
+    ends = {"session_history": pl.col("time").diff() > session_gap, "day_history": (pl.col("time") // DAY).diff() > 0}
+    return behaviours.select(
+        (end.fill_null(False).cum_sum().over("user_id") % CYCLE + 1).cast(pl.String).alias(name)
+        for name, end in ends.items()
+    )
+
+
+def shuffled(
+    behaviours: pl.DataFrame, parts: list[pl.DataFrame], rng: np.random.Generator
+) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """Return the same samples with each history in an order of its own, all properties of a behaviour together.
+
+    What a model then still scores, it does not owe to the order of histories.
+    Rows that have one history in common, as a positive and its negative do, have it in the same order.
+
+    Args:
+        behaviours: (M,) the table.
+        parts: samples whose `history_start` and `history_length` refer to it.
+        rng: of the orders.
+
+    Returns:
+        A table that holds a behaviour once for each history that it is part of, with `behaviour` (Int64), its row in
+        the former table; and the parts, which refer to it.
+    """
+    spans = pl.concat([part.select(SPAN) for part in parts]).unique().sort(SPAN)
+    length = spans["history_length"].to_numpy().astype(np.int64)
+    rows, history = members(spans["history_start"].to_numpy(), length)
+    rows = rows[np.lexsort((rng.random(len(rows)), history))]
+    places = spans.with_columns(shuffled_start=np.cumsum(length) - length)
+    moved = [
+        part.join(places, on=SPAN, how="left", maintain_order="left")
+        .with_columns(history_start="shuffled_start")
+        .drop("shuffled_start")
+        for part in parts
+    ]
+    return behaviours[rows].with_columns(behaviour=rows), moved
+
+
+def target_ranks(event: np.ndarray, events: np.ndarray, test_last: int) -> np.ndarray:
+    """Return the rank of each training event of leave_one_out among its user's, the latest first, from 1.
+
+    Args:
+        event: (N,) place of the row's event among all of its user's, from 0.
+        events: (N,) number of its user's events.
+        test_last: so many events are for the test, and as many for validation.
+    """
+    return events - event - 2 * test_last
+
+
+def rank_strata(rank: np.ndarray, targets: int) -> np.ndarray:
+    """Return the stratum of each training row, from 0; ranks beyond that of `targets` share one.
+
+    The rows that `targets_per_user` leaves out are kept beside the others, for the vocabularies and the catalogue of
+    behaviours: these must not depend on the number of targets. Matched negatives are permuted within strata of the
+    events' ranks, 1, 2, 3 to 4, 5 to 8 and so on. A row that two numbers of targets share then has the same negative
+    in both, and where that number is a power of two the items of the rows that stay are still matched exactly.
+    Permuted over all rows they would not be: the latest behaviours are of later items than the others.
+    """
+    return np.ceil(np.log2(np.minimum(rank, 2 * min(targets, int(rank.max()))))).astype(np.int64)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.samples.options import check_options
+from dien_fuxictr.dataset.samples.build_options import check_options
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 
 from .overrides import PREFIX

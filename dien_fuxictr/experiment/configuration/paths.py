@@ -6,7 +6,7 @@ from typing import Any
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.package_data import SAMPLE, TOP, is_installed
-from dien_fuxictr.dataset.samples.options import RAW_FILES
+from dien_fuxictr.dataset.samples.build_options import RAW_FILES
 
 SPLITS = ("train_data", "valid_data", "test_data")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.suggestions import nearest
-from dien_fuxictr.dataset.loading.keys import ENTRY
+from dien_fuxictr.dataset.loading.entry import ENTRY
 from dien_fuxictr.experiment.checkout import Checkout
 from dien_fuxictr.experiment.configuration.config import BASE, SET, Config, merge, merge_model, read_files
 from dien_fuxictr.experiment.configuration.derived import as_name

@@ -17,7 +17,7 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.encoding.online import OnlineEncoder
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
-from dien_fuxictr.dataset.samples.build import build_samples
+from dien_fuxictr.dataset.samples.build_samples import build_samples
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 
 

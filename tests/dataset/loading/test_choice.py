@@ -10,7 +10,7 @@ from made_data import FEATURE_COLS, entry
 
 from dien_fuxictr.common.csv_lines import count_lines
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.loading import choice
+from dien_fuxictr.dataset.loading import prepare
 from dien_fuxictr.dataset.loading.flat import FlatDataLoader
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
@@ -34,7 +34,7 @@ def params(tmp_path: Path) -> dict:
 def test_a_log_of_more_rows_is_read_from_files(
     params: dict, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(choice, "FLAT_ABOVE", ROWS - 1)
+    monkeypatch.setattr(prepare, "FLAT_ABOVE", ROWS - 1)
     with caplog.at_level(logging.INFO):
         assert prepare_dataset(params)["data_loader"] is FlatDataLoader
     (line,) = [text for text in caplog.messages if "more than" in text]
@@ -44,7 +44,7 @@ def test_a_log_of_more_rows_is_read_from_files(
     )
     caplog.clear()
     own = {**params, "dataset_id": "own", "data_loader": "in_memory"}
-    monkeypatch.setattr(choice, "FLAT_ABOVE", ROWS)
+    monkeypatch.setattr(prepare, "FLAT_ABOVE", ROWS)
     small = {**params, "dataset_id": "small"}
     for given in (own, small):
         assert prepare_dataset(given)["data_loader"] is InMemoryDataLoader
@@ -53,12 +53,12 @@ def test_a_log_of_more_rows_is_read_from_files(
 
 def test_a_set_that_is_built_keeps_its_loader(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     assert prepare_dataset(params)["data_loader"] is InMemoryDataLoader
-    monkeypatch.setattr(choice, "FLAT_ABOVE", ROWS - 1)
+    monkeypatch.setattr(prepare, "FLAT_ABOVE", ROWS - 1)
     assert prepare_dataset(params)["data_loader"] is InMemoryDataLoader
     with pytest.raises(UserError, match=r"\(data_loader: in_memory -> flat\); --rebuild builds it again"):
         prepare_dataset({**params, "data_loader": "flat"})
     assert prepare_dataset(params, rebuild=True)["data_loader"] is FlatDataLoader
-    monkeypatch.setattr(choice, "FLAT_ABOVE", ROWS)
+    monkeypatch.setattr(prepare, "FLAT_ABOVE", ROWS)
     assert prepare_dataset(params)["data_loader"] is FlatDataLoader
     assert prepare_dataset(params, rebuild=True)["data_loader"] is InMemoryDataLoader
 
@@ -74,9 +74,9 @@ def test_a_set_that_is_built_keeps_its_loader(params: dict, monkeypatch: pytest.
 def test_what_cannot_be_built_in_files_is_held_in_memory(
     change: dict, reason: str, params: dict, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(choice, "FLAT_ABOVE", ROWS - 1)
+    monkeypatch.setattr(prepare, "FLAT_ABOVE", ROWS - 1)
     params |= {**change, "build": params["build"] | change.get("build", {})}
-    assert choice.choose_loader(params, None) == "in_memory"
+    assert prepare.choose_loader(params, None) == "in_memory"
     assert f"more than {ROWS - 1} rows, which are all held in memory: {reason}" in caplog.text
     with pytest.raises(UserError, match=reason.split(";")[0]):
         prepare_dataset({**params, "data_loader": "flat"})

@@ -20,7 +20,7 @@ from dien_fuxictr.dataset.audit import main
 from dien_fuxictr.dataset.loading import checks
 from dien_fuxictr.dataset.loading.flat import FlatDataLoader
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
-from dien_fuxictr.dataset.samples import audit, flat, flat_audit, negatives, ranges
+from dien_fuxictr.dataset.samples import flat, flat_audit, leak_audit, ranges, sample_negatives
 from dien_fuxictr.dataset.samples.disk import Disk
 
 MAX_LEN = 12
@@ -126,10 +126,10 @@ TIMES = {"protocol": "time", "valid_from": "2023-12-20", "test_from": "2024-01-0
 def test_the_rows_are_those_in_memory(options: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flat, "PART_ROWS", 700)
     monkeypatch.setattr(flat, "AT_ONCE", 333)
-    monkeypatch.setattr(negatives, "AT_ONCE", 501)
+    monkeypatch.setattr(sample_negatives, "AT_ONCE", 501)
     monkeypatch.setattr(ranges, "AT_ONCE", 101)
     monkeypatch.setattr(flat_audit, "AT_ONCE", 37)
-    monkeypatch.setattr(audit, "KNN_ROWS", 120)
+    monkeypatch.setattr(leak_audit, "KNN_ROWS", 120)
     monkeypatch.setattr(flat_audit, "KNN_ENTRIES", 60)
     log = made_log(4000, 150, 400)
     assert_the_same_set(*(built(tmp_path, log, loader, **options) for loader in ("in_memory", "flat")))
@@ -229,7 +229,7 @@ def test_the_audit_of_the_build_is_shown_again(small: dict, tmp_path: Path, caps
     folder = Path(small["data_root"], small["dataset_id"])
     assert main([str(folder)]) == 0
     shown = capsys.readouterr()
-    assert shown.out == audit.table(json.loads((folder / "samples" / "samples.json").read_text())["audit"]) + "\n"
+    assert shown.out == leak_audit.table(json.loads((folder / "samples" / "samples.json").read_text())["audit"]) + "\n"
     (tmp_path / "samples.json").write_text('{"options": {}}')
     assert main([str(tmp_path)]) == 2
     assert "samples.json is not what a build writes (KeyError('audit'))" in capsys.readouterr().err

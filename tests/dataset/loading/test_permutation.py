@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dien_fuxictr.dataset.loading.permutation import Permutation
+from dien_fuxictr.dataset.loading.loader import Permutation
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 1000, 1024, 65_537])

@@ -24,19 +24,19 @@ ROOT = Path(__file__).parents[3]
 WORKER = """
 import json, logging, sys, time
 from pathlib import Path
-from dien_fuxictr.dataset.encoding import build
+from dien_fuxictr.dataset.encoding import encode_splits
 from dien_fuxictr.dataset.loading import prepare
 
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
 params, marker, pause = json.loads(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
-save = build.save_catalogues
+save = encode_splits.save_catalogues
 
 def slow_save(*args):
     save(*args)
     marker.touch()
     time.sleep(pause)
 
-build.save_catalogues = slow_save
+encode_splits.save_catalogues = slow_save
 print(prepare.prepare_dataset(params)["train_data"])
 """
 

@@ -6,7 +6,7 @@ import pytest
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.audit import main
-from dien_fuxictr.dataset.samples.audit import audit, read_csv
+from dien_fuxictr.dataset.samples.leak_audit import audit, read_csv
 
 HEADER = "label,user_id,item_id,cate_id,item_history,cate_history\n"
 ROWS = "1,u,i3,c1,i1^i2,c1^c2\n0,u,i4,c2,i1^i2,c1^c2\n"

@@ -9,8 +9,8 @@ import pytest
 from made_raw import random_reviews, review_line, write_lines
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.samples.build import build_samples, published
-from dien_fuxictr.dataset.samples.options import options_of
+from dien_fuxictr.dataset.samples.build_options import options_of
+from dien_fuxictr.dataset.samples.build_samples import build_samples, published
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 from dien_fuxictr.dataset.samples.samples import Samples
 from dien_fuxictr.experiment.build_dataset import main
@@ -234,7 +234,9 @@ def test_a_folder_that_may_not_be_written_is_named_first(
         raise PermissionError(13, "Permission denied", f"{named['dir']}/tmp_0")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    monkeypatch.setattr("dien_fuxictr.dataset.samples.build.read_raw", lambda *_: pytest.fail("the log was read"))
+    monkeypatch.setattr(
+        "dien_fuxictr.dataset.samples.build_samples.read_raw", lambda *_: pytest.fail("the log was read")
+    )
     fails([*raw, *rebuild], f"error: cannot write {out}: Permission denied", out, capsys)
 
 

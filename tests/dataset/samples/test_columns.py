@@ -11,10 +11,10 @@ from made_data import FEATURE_COLS, entry
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
-from dien_fuxictr.dataset.samples.audit import audit
+from dien_fuxictr.dataset.samples.build_options import check_options
 from dien_fuxictr.dataset.samples.columns import latest_before, leaking_columns
-from dien_fuxictr.dataset.samples.new_rows import check_rows, complete, item_properties
-from dien_fuxictr.dataset.samples.options import check_options
+from dien_fuxictr.dataset.samples.complete_rows import check_rows, complete, item_properties
+from dien_fuxictr.dataset.samples.leak_audit import audit
 from dien_fuxictr.dataset.samples.protocols import DAY
 from dien_fuxictr.dataset.samples.samples import Samples
 from dien_fuxictr.dataset.samples.sampling import make_samples

@@ -9,7 +9,7 @@ import pytest
 from made_raw import as_log, random_reviews
 from sklearn.metrics import roc_auc_score
 
-from dien_fuxictr.dataset.samples.options import check_options
+from dien_fuxictr.dataset.samples.build_options import check_options
 from dien_fuxictr.dataset.samples.protocols import DAY, SPLITS
 from dien_fuxictr.dataset.samples.samples import Samples
 from dien_fuxictr.dataset.samples.sampling import make_samples

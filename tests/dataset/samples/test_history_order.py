@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 from made_raw import as_log, random_reviews
 
-from dien_fuxictr.dataset.samples.audit import audit
-from dien_fuxictr.dataset.samples.options import check_options
+from dien_fuxictr.dataset.samples.build_options import check_options
+from dien_fuxictr.dataset.samples.leak_audit import audit
 from dien_fuxictr.dataset.samples.samples import Samples
 from dien_fuxictr.dataset.samples.sampling import make_samples
 

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dien_fuxictr.dataset.samples.audit import audit
+from dien_fuxictr.dataset.samples.build_options import check_options
 from dien_fuxictr.dataset.samples.columns import roles_of
-from dien_fuxictr.dataset.samples.options import check_options
+from dien_fuxictr.dataset.samples.leak_audit import audit
 from dien_fuxictr.dataset.samples.protocols import DAY
 from dien_fuxictr.dataset.samples.samples import Samples
 from dien_fuxictr.dataset.samples.sampling import make_samples

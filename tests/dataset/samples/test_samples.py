@@ -8,7 +8,7 @@ from made_raw import as_log, random_reviews
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.reading import SplitReader
-from dien_fuxictr.dataset.samples.options import check_options
+from dien_fuxictr.dataset.samples.build_options import check_options
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 from dien_fuxictr.dataset.samples.samples import Samples, latest_kept, save_info
 from dien_fuxictr.dataset.samples.sampling import make_samples

@@ -7,7 +7,7 @@ from made_raw import as_log, random_reviews
 from plain_samples import transcription
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.samples.options import check_options
+from dien_fuxictr.dataset.samples.build_options import check_options
 from dien_fuxictr.dataset.samples.protocols import DAY, SPLITS
 from dien_fuxictr.dataset.samples.samples import Samples
 from dien_fuxictr.dataset.samples.sampling import make_samples

@@ -9,10 +9,9 @@ import polars as pl
 import pytest
 from made_raw import as_log, random_reviews
 
-from dien_fuxictr.dataset.samples.options import check_options
+from dien_fuxictr.dataset.samples.build_options import check_options
 from dien_fuxictr.dataset.samples.samples import Samples
-from dien_fuxictr.dataset.samples.sampling import make_samples
-from dien_fuxictr.dataset.samples.targets import strata
+from dien_fuxictr.dataset.samples.sampling import make_samples, rank_strata
 
 REVIEWS = as_log(random_reviews(users=60, days=200))
 COUNTS = (1, 2, 3, 4, 64, None)
@@ -83,9 +82,9 @@ def test_exposures_of_the_latest_requests_stay() -> None:
 
 def test_strata_double() -> None:
     rank = np.arange(1, 18)
-    assert strata(rank, 8).tolist() == [0, 1, 2, 2, 3, 3, 3, 3, *[4] * 9]
-    assert strata(rank, 2).tolist() == [0, 1, *[2] * 15]
-    assert strata(rank, 2**63 - 1).max() == 5
+    assert rank_strata(rank, 8).tolist() == [0, 1, 2, 2, 3, 3, 3, 3, *[4] * 9]
+    assert rank_strata(rank, 2).tolist() == [0, 1, *[2] * 15]
+    assert rank_strata(rank, 2**63 - 1).max() == 5
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dien_fuxictr.dataset.samples.protocols import DAY
-from dien_fuxictr.dataset.samples.time_tokens import time_tokens
+from dien_fuxictr.dataset.samples.sampling import time_tokens
 
 
 def plain(rows: list[tuple[int, int]], session_gap: int) -> list[tuple[str, str]]:

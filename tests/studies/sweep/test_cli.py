@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from dien_fuxictr.dataset.samples.options import RAW_FILES
+from dien_fuxictr.dataset.samples.build_options import RAW_FILES
 from dien_fuxictr.experiment.report import read_curve
 from dien_fuxictr.studies.sweep.cli import main
 from dien_fuxictr.studies.sweep.grid import read_tuner, read_tuners, write_grid

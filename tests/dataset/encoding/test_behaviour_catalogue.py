@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 from made_data import entry, write_samples
 
-from dien_fuxictr.dataset.encoding.catalogue import observed_tuples, tuples_of
+from dien_fuxictr.dataset.encoding.behaviour_catalogue import observed_tuples, tuples_of
 from dien_fuxictr.dataset.encoding.encoded import EncodedHistory
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 

@@ -2,12 +2,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dien_fuxictr.dataset.samples import words
-from dien_fuxictr.dataset.samples.words import Numbers, Words
+from dien_fuxictr.dataset.samples import distinct_values
+from dien_fuxictr.dataset.samples.distinct_values import Numbers, Words
 
 
 def test_words_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(words, "SPARE", 3)
+    monkeypatch.setattr(distinct_values, "SPARE", 3)
     gathered = Words()
     for first in range(0, 40, 10):
         gathered.add(pl.Series([str(number % 23) for number in range(first, first + 10)]))

@@ -13,11 +13,11 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import require_room
 
 from .amazon import read_amazon
-from .audit import audit, say
 from .behaviour_log import read_log
+from .build_options import RAW_FILES, TABLES, check_options
 from .columns import column_of
-from .new_rows import names_of
-from .options import RAW_FILES, TABLES, check_options
+from .complete_rows import names_of
+from .leak_audit import audit, say
 from .parts import Part, missing, parts_of
 from .protocols import SPLITS
 from .samples import LEFT_OUT, SPLITTER, save_info
@@ -47,7 +47,7 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
 
     Args:
         options: as in a data set's `build:` section: source ("amazon" or "log") and the options of
-            `options.py`.
+            `build_options.py`.
         out_dir: must not exist or be empty unless `rebuild`.
         verbose: show progress bars.
         rebuild: replace a folder of samples that exists.

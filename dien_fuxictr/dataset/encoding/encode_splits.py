@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dien_fuxictr.common.errors import UserError
 
-from .catalogue import save_catalogues
+from .behaviour_catalogue import save_catalogues
 from .encoded import aligned_tables, save_splits
 from .processor import InProcessFeatureProcessor
 from .raw import RawSplit

@@ -8,8 +8,7 @@ from dien_fuxictr.common.errors import UserError
 
 from .amazon import UNKNOWN
 from .columns import LIMIT, at_items, commonest, latest_before, roles_of, varying_in, with_one_value
-from .history_order import shuffled
-from .sampling import behaviour_table, preceding, sort_log, stream
+from .sampling import behaviour_table, preceding, shuffled, sort_log, stream
 from .times import read_times
 
 _OPTIONS = {"user_id": "user", "item_id": "item", "time": "time", "cate_id": "category"}

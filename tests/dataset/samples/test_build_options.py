@@ -4,8 +4,8 @@ import pytest
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.samples.amazon import META_FIELDS
-from dien_fuxictr.dataset.samples.negatives import SAMPLERS
-from dien_fuxictr.dataset.samples.options import REQUIRED, check_options, options_of
+from dien_fuxictr.dataset.samples.build_options import REQUIRED, check_options, options_of
+from dien_fuxictr.dataset.samples.sample_negatives import SAMPLERS
 from dien_fuxictr.dataset.samples.times import UNITS
 
 AMAZON = {"source": "amazon", "reviews": "r", "meta": "m"}

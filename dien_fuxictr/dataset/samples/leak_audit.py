@@ -27,8 +27,8 @@ from dien_fuxictr.common.errors import UserError
 from .amazon import UNKNOWN
 from .behaviour_log import clicks
 from .columns import LIMIT, history_of
-from .negatives import Within
 from .ranges import Occurrences, coverage, members
+from .sample_negatives import Within
 from .samples import Samples
 from .times import read_times
 
@@ -183,7 +183,7 @@ def audit(samples: Samples) -> dict:
             continue
         held = [behaviours[history_of(name)]] if history_of(name) in behaviours.columns else []
         values = [column.cast(pl.String).fill_null("") for column in (*held, *(rows[name] for rows in splits.values()))]
-        words[name], (*codes, of_split["train"][name], of_split["test"][name]) = _numbered(values)
+        words[name], (*codes, of_split["train"][name], of_split["test"][name]) = to_codes(values)
         if held:
             stored[name] = codes[0]
     rows = {
@@ -222,10 +222,10 @@ def audit(samples: Samples) -> dict:
     drawn = np.sort(np.random.default_rng(0).permutation(len(label))[:KNN_ROWS])
     basket_item = np.concatenate([item[behaviour], rows["train"].values["item_id"][target]])
     knn = item_knn(rows["test"].take(drawn), item, basket, basket_item, frequency["item_id"])
-    return audit_table(table, _copies(splits, of_split), auc(label[drawn], knn))
+    return audit_result(table, _copies(splits, of_split), auc(label[drawn], knn))
 
 
-def audit_table(table: Table, copies: float, knn: float) -> dict:
+def audit_result(table: Table, copies: float, knn: float) -> dict:
     """Return what `audit` does.
 
     Args:
@@ -291,7 +291,7 @@ def _half_width(positives: int, negatives: int, rules: int) -> float:
     return NormalDist().inv_cdf(1 - SIGNIFICANCE / (2 * rules)) * deviation
 
 
-def _numbered(values: list[pl.Series]) -> tuple[pl.Series, list[np.ndarray]]:
+def to_codes(values: list[pl.Series]) -> tuple[pl.Series, list[np.ndarray]]:
     """Return the distinct values of some columns, ascending as text, and the number of each value."""
     words = pl.concat([column.rename("value") for column in values]).unique().sort()
     kind = pl.Enum(words)

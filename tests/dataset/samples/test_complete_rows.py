@@ -5,8 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dien_fuxictr.dataset.samples.new_rows import complete, item_properties
-from dien_fuxictr.dataset.samples.options import check_options
+from dien_fuxictr.dataset.samples.build_options import check_options
+from dien_fuxictr.dataset.samples.complete_rows import complete, item_properties
 from dien_fuxictr.dataset.samples.protocols import DAY
 
 MOMENT = st.integers(0, 24).map(lambda half: half * DAY // 2)

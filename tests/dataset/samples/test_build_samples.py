@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_raw import random_reviews, review_line, write_lines
 
-from dien_fuxictr.dataset.samples.audit import audit, table
+from dien_fuxictr.dataset.samples.leak_audit import audit, table
 from dien_fuxictr.dataset.samples.samples import Samples
 from dien_fuxictr.experiment.build_dataset import main
 

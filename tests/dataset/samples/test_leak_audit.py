@@ -10,8 +10,8 @@ import pytest
 from made_raw import as_log, random_reviews
 
 from dien_fuxictr.dataset.audit import main
-from dien_fuxictr.dataset.samples.audit import PRIOR, audit, order_of, read_csv, table
-from dien_fuxictr.dataset.samples.options import check_options
+from dien_fuxictr.dataset.samples.build_options import check_options
+from dien_fuxictr.dataset.samples.leak_audit import PRIOR, audit, order_of, read_csv, table
 from dien_fuxictr.dataset.samples.protocols import DAY
 from dien_fuxictr.dataset.samples.samples import Samples
 from dien_fuxictr.dataset.samples.sampling import make_samples
@@ -174,9 +174,9 @@ def test_csv_and_parquet_have_the_same_audit(name: str, tmp_path: Path) -> None:
 def test_knn_in_parts_and_on_some_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = samples_of(as_log(random_reviews(users=60, items=25)))
     whole = audit(samples)
-    monkeypatch.setattr("dien_fuxictr.dataset.samples.audit.KNN_ENTRIES", 60)
+    monkeypatch.setattr("dien_fuxictr.dataset.samples.leak_audit.KNN_ENTRIES", 60)
     assert audit(samples) == whole
-    monkeypatch.setattr("dien_fuxictr.dataset.samples.audit.KNN_ROWS", 50)
+    monkeypatch.setattr("dien_fuxictr.dataset.samples.leak_audit.KNN_ROWS", 50)
     some = audit(samples)
     assert some["trivial"] == whole["trivial"] and some["untrained"]["item-kNN"] != whole["untrained"]["item-kNN"]
     assert some == audit(samples)
@@ -270,7 +270,7 @@ def test_counts_find_the_items_that_written_out_histories_hold(name: str, monkey
         rows = [row for first, many in zip(start, length, strict=True) for row in range(first, first + many)]
         return np.bincount(rows, minlength=size)
 
-    monkeypatch.setattr("dien_fuxictr.dataset.samples.audit.coverage", written_out)
+    monkeypatch.setattr("dien_fuxictr.dataset.samples.leak_audit.coverage", written_out)
     assert audit(samples) == result
 
 

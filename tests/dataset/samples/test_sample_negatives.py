@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.samples.negatives import (
+from dien_fuxictr.dataset.samples.sample_negatives import (
     SAMPLERS,
     Forbidden,
     behaviour_negatives,
@@ -73,7 +73,7 @@ def test_matched_keeps_the_marginals_unless_one_item_is_the_most(items: list[int
     rows = np.arange(len(items))
     forbidden = Forbidden.build(item, rows, rows * 0, rows * 0, False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dien_fuxictr.dataset.samples.negatives.ROUNDS", rounds)
+        patch.setattr("dien_fuxictr.dataset.samples.sample_negatives.ROUNDS", rounds)
         if len(numbers) == 1:
             with pytest.raises(UserError, match="no negative is left for some sample"):
                 matched(forbidden, np.random.default_rng(seed))
@@ -127,7 +127,7 @@ def test_how_often_an_item_is_drawn(sampler, by_reviews: bool) -> None:
 
 
 def test_drawing_goes_on_until_the_last_allowed_item(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dien_fuxictr.dataset.samples.negatives.ROUNDS", 1)
+    monkeypatch.setattr("dien_fuxictr.dataset.samples.sample_negatives.ROUNDS", 1)
     item = np.array([*[0] * 500, 1])
     forbidden = Forbidden.build(item, np.arange(500), np.arange(500), np.zeros(500, int), False)
     assert popularity(forbidden, np.random.default_rng(0)).tolist() == [500] * 500
