@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from dien_fuxictr.serving.settings import Settings
-from dien_fuxictr.serving.worker import Tie
+from dien_fuxictr.serving.worker import SupervisorLink
 
 
-async def serve(folder: Path, tie: Tie) -> int:
+async def serve(folder: Path, link: SupervisorLink) -> int:
     """As the file `plan` says: serve, refuse, die, hang at the end, or wait before it has loaded."""
 
     def log(what: str) -> None:
@@ -21,7 +21,7 @@ async def serve(folder: Path, tie: Tie) -> int:
     plan, ended = (folder / "plan").read_text(), asyncio.Event()
     log("starts")
     if plan == "refuse":
-        tie.say("the bundle is broken")
+        link.say("the bundle is broken")
         return 2
     if plan == "die":
         return 3
@@ -42,14 +42,14 @@ async def serve(folder: Path, tie: Tie) -> int:
         for _ in range(count):
             log("closes")
 
-    tie.follow(connect, lambda: log("looks"), state, close, ended.set)
+    link.follow(connect, lambda: log("looks"), state, close, ended.set)
     if plan == "one waits":
         try:
             (folder / "first").mkdir()
         except FileExistsError:
             while not (folder / "go").exists():
                 await asyncio.sleep(0.01)
-    await tie.others()
+    await link.others()
     log("serves")
     await ended.wait()
     log("ends")
@@ -58,7 +58,7 @@ async def serve(folder: Path, tie: Tie) -> int:
 
 def main() -> int:
     """Serve with the settings of the command line."""
-    return asyncio.run(serve(Path(Settings.from_json(sys.argv[1]).bundle), Tie(0)))
+    return asyncio.run(serve(Path(Settings.from_json(sys.argv[1]).bundle), SupervisorLink(0)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""The server as an ASGI application, without a framework."""
+"""The server as an ASGI application, without a framework, and its page for a person."""
 
 import asyncio
+import base64
+import hashlib
 import logging
 import random
 import time
@@ -8,27 +10,41 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from string import Template
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from dien_fuxictr.dataset.encoding.online import FieldError
 
-from .asgi import Answer, Receive, Scope, Send, error, send_answer
-from .bundle import Bundle, Opener
-from .gzipped import ACCEPTED, BadGzip, TooLarge, UnknownCoding, is_packed, unpacked
+from .asgi import (
+    ACCEPTED,
+    Answer,
+    BadGzip,
+    Receive,
+    Scope,
+    Send,
+    TooLarge,
+    UnknownCoding,
+    error,
+    is_packed,
+    send_answer,
+    unpacked,
+)
+from .bundle import Bundle, BundleLoader
 from .hold import Hold
+from .log import CURRENT, HEADER, id_of
 from .manifest import stated_digest
-from .metrics import CONTENT_TYPE, NO_PATH, Metrics
+from .model_service import Malformed, ModelService
 from .queueing import BadDeadline, Full, Gone, Late, Queue, Steps, deadline_of
+from .reloader import Accepted, Reloader, bundle_fingerprint
 from .request import Limits
-from .request_id import CURRENT, HEADER, id_of
-from .served import Malformed, Served
+from .server_metrics import CONTENT_TYPE, NO_PATH, Metrics
 from .settings import Settings
-from .versions import Accepted, Versions, mark_of
-from .website import packed
 
 _MOST_HELD = 16
 """Bodies of the largest size that may be in memory at a time; what is more is refused."""
+_PAGE = Path(__file__).with_name("page")
+_SCRIPTS = ("charts.js", "page.js")
 
 
 class BadQuery(ValueError):
@@ -64,10 +80,10 @@ class App:
         max_body: bytes of a request.
         max_in_flight: requests at a time; what is more is refused.
         failed: called where the first bundle cannot be loaded.
-        mark: differs where there is another bundle to load.
+        fingerprint: differs where there is another bundle to load.
         others: awaited when the first bundle is loaded and has warmed up, before it is ready.
         accepts_at_once: whether connections are accepted, and told that the model is loading, before it is ready.
-        stated, accepted, allow_new_fields: as of `Versions`.
+        stated, accepted, allow_new_fields: as of `Reloader`.
 
     Attributes:
         metrics: what is counted.
@@ -82,7 +98,7 @@ class App:
         max_body: int,
         max_in_flight: int,
         failed: Callable[[], None] = lambda: None,
-        mark: Callable[[], object] = lambda: None,
+        fingerprint: Callable[[], object] = lambda: None,
         others: Callable[[], Awaitable[None]] = _nobody,
         accepts_at_once: bool = True,
         stated: Callable[[], str] = lambda: "",
@@ -94,20 +110,26 @@ class App:
         self._max_body = max_body
         self._held = 0
         metrics = self.metrics = Metrics()
-        self._versions = Versions(
-            load, lambda bundle: Served(bundle, limits, metrics), mark, stated, metrics, accepted, allow_new_fields
+        self._reloader = Reloader(
+            load=load,
+            serve=lambda bundle: ModelService(bundle=bundle, limits=limits, metrics=metrics),
+            fingerprint=fingerprint,
+            stated=stated,
+            metrics=metrics,
+            accepted=accepted,
+            allow_new_fields=allow_new_fields,
         )
         self.queue = Queue(max_in_flight, metrics)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loading: asyncio.Task[None] | None = None
         self.failure: Exception | None = None
-        self._page = packed()
+        self._page = load_page()
         self._routes: dict[str, tuple[tuple[str, ...], Callable[[Scope, Receive], Awaitable[Answer]]]] = {
-            "/v1/score": (("POST",), partial(self._score, Served.answer_one)),
-            "/v1/score:batch": (("POST",), partial(self._score, Served.answer_batch)),
-            "/v1/explain": (("POST",), partial(self._score, Served.answer_explained)),
-            "/v1/model": (("GET",), partial(self._told, Served.describe)),
-            "/v1/examples": (("GET",), partial(self._told, Served.examples)),
+            "/v1/score": (("POST",), partial(self._score, ModelService.answer_one)),
+            "/v1/score:batch": (("POST",), partial(self._score, ModelService.answer_batch)),
+            "/v1/explain": (("POST",), partial(self._score, ModelService.answer_explained)),
+            "/v1/model": (("GET",), partial(self._describe, ModelService.describe)),
+            "/v1/examples": (("GET",), partial(self._describe, ModelService.examples)),
             "/v2/health/live": (("GET", "HEAD"), self._live),
             "/v2/health/ready": (("GET", "HEAD"), self._ready),
             "/metrics": (("GET",), self._text_of_metrics),
@@ -129,10 +151,10 @@ class App:
             if answer.status == 200 and scope["method"] == "POST":  # no health check
                 self.metrics.took("request", time.monotonic() - began)
 
-    def look(self) -> None:
-        """See at once whether there is another bundle; from a signal's handler or any thread."""
+    def check_now(self) -> None:
+        """Check at once whether there is another bundle; from a signal's handler or any thread."""
         if self._loop:
-            self._loop.call_soon_threadsafe(self._versions.look)
+            self._loop.call_soon_threadsafe(self._reloader.check_now)
 
     def refusal(self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]], began: float) -> Answer | None:
         """Return the answer to a request that is refused before its body comes; None: it may go on.
@@ -143,7 +165,7 @@ class App:
         """
         path = url.partition(b"?")[0].decode("latin-1")
         scores = method == b"POST" and path in self._routes and "POST" in self._routes[path][0]
-        if not scores or not self._versions.current:
+        if not scores or not self._reloader.current:
             return None
         try:
             self.queue.require_place()
@@ -170,13 +192,13 @@ class App:
         self._loop = None
         watching.cancel()
         await asyncio.wait([watching])
-        self._versions.close()
+        self._reloader.close()
         self.queue.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _start(self) -> None:
         try:
-            await self._versions.first(self._others)
+            await self._reloader.first(self._others)
         except Exception as problem:
             self.failure = problem
             self._failed()
@@ -184,7 +206,7 @@ class App:
     async def _watch(self, loading: asyncio.Task[None]) -> None:
         await loading
         if not self.failure:
-            await self._versions.watch()
+            await self._reloader.watch()
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         path = scope["path"]
@@ -209,9 +231,9 @@ class App:
         return result
 
     async def _score(
-        self, answer: Callable[[Served, bytes, bool], bytes | Steps], scope: Scope, receive: Receive
+        self, answer: Callable[[ModelService, bytes, bool], bytes | Steps], scope: Scope, receive: Receive
     ) -> Answer:
-        served = self._versions.current
+        served = self._reloader.current
         if served is None:
             return _busy("the model is loading")
         headers = dict(scope["headers"])
@@ -242,8 +264,8 @@ class App:
     def _in_turn(
         self,
         queued: float,
-        answer: Callable[[Served, bytes, bool], bytes | Steps],
-        served: Served,
+        answer: Callable[[ModelService, bytes, bool], bytes | Steps],
+        served: ModelService,
         body: bytes,
         packed: bool,
         unknown: bool,
@@ -288,18 +310,50 @@ class App:
         policy = (b"content-security-policy", self._page.policy.encode())
         return Answer(200, self._page.html, "text/html; charset=utf-8", (policy,))
 
-    async def _told(self, tell: Callable[[Served], bytes], *_: object) -> Answer:
-        served = self._versions.current
+    async def _describe(self, tell: Callable[[ModelService], bytes], *_: object) -> Answer:
+        served = self._reloader.current
         return Answer(200, tell(served)) if served else _busy("the model is loading")
 
     async def _live(self, *_: object) -> Answer:
         return Answer(200, b'{"live":true}')
 
     async def _ready(self, *_: object) -> Answer:
-        return Answer(200, b'{"ready":true}') if self._versions.current else _busy("the model is loading")
+        return Answer(200, b'{"ready":true}') if self._reloader.current else _busy("the model is loading")
 
     async def _text_of_metrics(self, *_: object) -> Answer:
         return Answer(200, self.metrics.text(), CONTENT_TYPE)
+
+
+class Page(NamedTuple):
+    """Attributes: html: UTF-8. policy: Content-Security-Policy, by which nothing but its own style and script runs."""
+
+    html: bytes
+    policy: str
+
+
+def load_page() -> Page:
+    """Return the page for a person with its style and script in it; all that it shows it asks of the API."""
+    style, script = _text("page.css"), "".join(map(_text, _SCRIPTS))
+    allowed = {
+        "default-src": "'none'",
+        "connect-src": "'self'",
+        "img-src": "data:",
+        "style-src": _hash(style),
+        "script-src": _hash(script),
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    html = Template(_text("page.html")).substitute(style=style, script=script)
+    return Page(html.encode(), "; ".join(" ".join(rule) for rule in allowed.items()))
+
+
+def _text(name: str) -> str:
+    return (_PAGE / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def make_app(settings: Settings, took: Callable[[str], None] | None = None, **more: Any) -> App:
@@ -311,21 +365,23 @@ def make_app(settings: Settings, took: Callable[[str], None] | None = None, **mo
         more: as of `App`.
     """
     folder = Path(settings.bundle)
-    hold, open_there = Hold(folder), Opener(folder, settings.gpu)
+    hold, load_there = Hold(folder), BundleLoader(folder, settings.gpu)
 
     def load() -> Bundle:
         hold.renew()
-        return open_there()
+        return load_there()
 
     if took:
         kept = Path(settings.accepted)
-        more["accepted"] = Accepted(partial(stated_digest, kept), Opener(kept, settings.gpu), took)
+        more["accepted"] = Accepted(
+            digest=partial(stated_digest, kept), load=BundleLoader(kept, settings.gpu), took=took
+        )
     return App(
-        load,
-        Limits(settings.max_candidates, settings.max_behaviours, settings.max_users),
-        settings.max_body,
-        settings.max_in_flight,
-        mark=partial(mark_of, folder),
+        load=load,
+        limits=Limits(candidates=settings.max_candidates, behaviours=settings.max_behaviours, users=settings.max_users),
+        max_body=settings.max_body,
+        max_in_flight=settings.max_in_flight,
+        fingerprint=partial(bundle_fingerprint, folder),
         stated=partial(stated_digest, folder),
         allow_new_fields=settings.allow_new_fields,
         **more,

@@ -25,6 +25,7 @@ from torch import nn
 
 from dien_fuxictr.common.contract import Contract, described, must
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.optional_packages import needed
 from dien_fuxictr.common.suggestions import require_name
 from dien_fuxictr.dataset.encoding.encoder import FILES, PARAMS, Encoder
 from dien_fuxictr.dataset.encoding.fit import check_fit
@@ -33,9 +34,8 @@ from dien_fuxictr.experiment.contract import check_configuration
 from dien_fuxictr.experiment.models import build_model, find_model, load_feature_map
 from dien_fuxictr.experiment.training import checkpoint
 
-from .catalogue import Catalogue, side_columns
+from .item_sides import Catalogue, side_columns
 from .manifest import Manifest, read_manifest
-from .packages import needed
 
 ABOUT, CONFIG, WEIGHTS = "about.json", "config.yaml", "weights.safetensors"
 CATALOGUE, EXAMPLES, TITLES, GOLDEN = "catalogue.json", "examples.json", "titles.json", "golden.json"
@@ -46,6 +46,8 @@ NO_KEYS = (
 )
 """Keys of an experiment that name code, or a place outside of a bundle."""
 _FILES = {ABOUT, CONFIG, WEIGHTS, CATALOGUE, EXAMPLES, TITLES, GOLDEN, FEATURE_MAP, FEATURE_VOCAB, *FILES}
+INSTALL = 'pip install "uvicorn[standard]" orjson prometheus-client safetensors'
+"""Of the packages that only serving needs."""
 MOST_GOLDEN, MOST_SCORES = 100, 1000
 """Golden requests of a bundle, and scores of each: replaying them delays a start and every reload."""
 
@@ -127,7 +129,7 @@ class Bundle:
         return self.manifest.digest
 
 
-class Opener:
+class BundleLoader:
     """Opens the bundle of a folder, and whatever bundle is there later.
 
     Args:
@@ -180,7 +182,7 @@ def fitting(bundle: str) -> Iterator[None]:
 
 
 def _open(folder: Path, manifest: Manifest, gpu: int, earlier: Bundle | None) -> Bundle:
-    with needed():
+    with needed("serving", INSTALL):
         import orjson
         from safetensors import SafetensorError
         from safetensors.torch import load

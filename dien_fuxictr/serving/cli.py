@@ -5,22 +5,23 @@ import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 
 from dien_fuxictr.common.errors import run_command
+from dien_fuxictr.common.optional_packages import needed
 from dien_fuxictr.common.outputs import require_output
 from dien_fuxictr.experiment.device import device_index
 from dien_fuxictr.experiment.experiment import Experiment, open_experiment
 from dien_fuxictr.experiment.options import add_experiment_options
 
-from .bundle import open_bundle
+from .bundle import INSTALL, open_bundle
 from .examples import users_of_test
 from .export.files import FORMS, check_file, export
 from .golden import check
 from .hold import Hold
 from .log import FORMATS, JSON, TEXT, configure, tell
 from .manifest import read_manifest
-from .packages import import_server
 from .port import LOCAL, listen
 from .settings import SILENT, Settings
 from .worker import serve_alone
@@ -48,7 +49,7 @@ files (model_root and dataset_id of the configuration, ID the experiment id):
 
 exit code: 0 after SIGTERM or Ctrl-C, when what was in flight is answered, and after --export and --publish; 2 bad
 input (one line on stderr)
-SIGHUP: look at once whether there is another bundle
+SIGHUP: check at once whether there is another bundle
 """
 _OF_PUBLISH = ("expid", "config", "settings", "examples", "publish", "allow_unfinished")
 _OF_EMBEDDED = ("max_connections", "header_timeout", "body_timeout", "idle_timeout", "worker_timeout")
@@ -236,7 +237,9 @@ def _publish(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     configure(options.log_format)
-    import_server()
+    for name in ("uvicorn", "orjson", "prometheus_client"):
+        with needed("serving", INSTALL):
+            import_module(name)
     from .supervisor import become_supervisor
 
     gpu = device_index(options.gpu)
@@ -256,7 +259,7 @@ def _run(options: argparse.Namespace) -> int:
         },
     )
     if options.engine == "ray":
-        from .on_ray import serve_on_ray
+        from .ray_serve import serve_on_ray
 
         serve_on_ray(settings, options.max_workers)
     elif settings.workers > 1:

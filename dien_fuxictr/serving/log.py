@@ -1,16 +1,39 @@
-"""The server's log: lines of text, or one JSON object a line."""
+"""The server's log, lines of text or one JSON object a line, and the id of the request that is in each of them."""
 
 import json
 import logging
+import os
+import re
 import sys
 import threading
+from collections.abc import Iterable
+from contextvars import ContextVar
 from datetime import datetime, timezone
 
 from dien_fuxictr.common.errors import fail
 
-from .request_id import CURRENT
-
 TEXT, JSON = FORMATS = ("text", "json")
+HEADER = b"x-request-id"
+CURRENT: ContextVar[str] = ContextVar("request_id", default="")
+"""Of the request that is being answered here; empty outside of requests."""
+_ID = re.compile(rb"[ -~]{1,128}")
+
+
+def id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the id of a request.
+
+    Args:
+        headers: of the request, names in lower case.
+
+    Returns:
+        What the client has sent, where it is printable ASCII of up to 128 characters; else a new one.
+    """
+    for name, value in headers:
+        if name == HEADER and _ID.fullmatch(value):
+            break
+    else:
+        value = os.urandom(16).hex().encode()
+    return value
 
 
 class JsonLines(logging.Formatter):

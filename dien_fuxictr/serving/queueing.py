@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from .asgi import Receive
-from .metrics import Metrics
+from .server_metrics import Metrics
 
 DEADLINE = "x-envoy-expected-rq-timeout-ms"
 """The header by which Envoy, and Istio with it, tells a server how long it will wait, in milliseconds. That of gRPC,

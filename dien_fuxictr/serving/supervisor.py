@@ -28,7 +28,7 @@ from .kept import Kept
 from .log import configure, tell
 from .port import announce, listen
 from .settings import SILENT, Settings
-from .worker import ALIVE, ASK, CLOSE, CONNECTION, GO_ON, GRACE, LOADED, LOOK, TOOK, UP, WORKER
+from .worker import ALIVE, ASK, CHECK_NOW, CLOSE, CONNECTION, GO_ON, GRACE, LOADED, TOOK, UP, WORKER
 
 _TOP = Path(__file__).parents[2]
 _FIRST_PAUSE, _LONGEST_PAUSE = 1, 32
@@ -61,15 +61,15 @@ class _Worker:
         load: how many it has of all connections if each counts by its work.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, tie: socket.socket, took: Callable[[str], object]) -> None:
-        self.process, self._tie, self._took = process, tie, took
+    def __init__(self, process: asyncio.subprocess.Process, link: socket.socket, took: Callable[[str], object]) -> None:
+        self.process, self._link, self._took = process, link, took
         self.is_up = self.has_loaded = False
         self.problem = ""
         self._settled = asyncio.Event()
         self._asked: float | None = None
         self._given = self._taken = self._open = 0
         self._turn = self._worked = self._seen = self.load = 0.0
-        asyncio.get_running_loop().add_reader(tie, self._hear)
+        asyncio.get_running_loop().add_reader(link, self._hear)
 
     @classmethod
     async def start(cls, settings: Settings, metrics: str, took: Callable[[str], object]) -> "_Worker":
@@ -114,7 +114,7 @@ class _Worker:
     def give(self, connection: socket.socket) -> bool:
         """Give it a connection; returns False where it hears nothing."""
         try:
-            socket.send_fds(self._tie, [CONNECTION], [connection.fileno()])
+            socket.send_fds(self._link, [CONNECTION], [connection.fileno()])
         except OSError:
             return False
         self._given += 1
@@ -124,7 +124,7 @@ class _Worker:
     def tell(self, what: bytes) -> bool:
         """Say something to it; returns False where it hears nothing."""
         try:
-            self._tie.send(what)
+            self._link.send(what)
         except OSError:
             return False
         return True
@@ -139,13 +139,13 @@ class _Worker:
         code = await self.process.wait()
         self.is_up = self.has_loaded = False
         self._deafen()
-        self._tie.close()
+        self._link.close()
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
         return f"worker process {self.process.pid} has ended with {how}"
 
     def _hear(self) -> None:
         try:
-            said = self._tie.recv(1 << 16).decode()
+            said = self._link.recv(1 << 16).decode()
         except BlockingIOError:
             return
         except OSError:
@@ -166,7 +166,7 @@ class _Worker:
             self._deafen()
 
     def _deafen(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._tie)
+        asyncio.get_running_loop().remove_reader(self._link)
         self._settled.set()
 
 
@@ -203,7 +203,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, number)
-        loop.add_signal_handler(signal.SIGHUP, self._tell_all, LOOK)
+        loop.add_signal_handler(signal.SIGHUP, self._tell_all, CHECK_NOW)
         keepers = [asyncio.create_task(self._keep(place)) for place in range(self._settings.workers)]
         beating = asyncio.create_task(self._beat())
         await self._ending.wait()

@@ -20,8 +20,8 @@ UP, LOADED, ALIVE, TOOK = "up", "loaded", "alive", "took"
 """What a worker says: that it takes connections, that it has loaded, ALIVE with four numbers (connections taken so
 far, those open, seconds since the turn of the model that runs has begun, seconds of all turns so far), TOOK with the
 digest of the bundle that answers."""
-GO_ON, LOOK, ASK, CONNECTION, CLOSE = b"g", b"l", b"a", b"c", b"x"
-"""What it is told: that all have loaded; to look for another bundle; to say ALIVE; a connection, which comes with it;
+GO_ON, CHECK_NOW, ASK, CONNECTION, CLOSE = b"g", b"l", b"a", b"c", b"x"
+"""What it is told: that all have loaded; to check for another bundle; to say ALIVE; a connection, which comes with it;
 CLOSE with how many connections to close after the next answers."""
 GRACE = 30
 """Seconds that requests in flight have when a server is to end."""
@@ -38,7 +38,7 @@ def serve_alone(settings: Settings) -> None:
     _serve(settings, [listener])
 
 
-class Tie:
+class SupervisorLink:
     """The worker's end of the socket between it and its supervisor.
 
     The end of it is the end of the supervisor, however it has come.
@@ -73,7 +73,7 @@ class Tie:
     def follow(
         self,
         connect: Callable[[socket.socket], object],
-        look: Callable[[], object],
+        check_now: Callable[[], object],
         state: Callable[[], str],
         close: Callable[[int], object],
         end: Callable[[], object],
@@ -82,7 +82,7 @@ class Tie:
 
         Args:
             connect: takes a connection.
-            look: looks for another bundle.
+            check_now: checks whether there is another bundle.
             state: what ALIVE is said with.
             close: closes so many connections after the next answers.
             end: called when the supervisor has ended.
@@ -104,8 +104,8 @@ class Tie:
                 close(int(message.removeprefix(CLOSE)))
             elif message == GO_ON:
                 self._all_loaded.set()
-            elif message == LOOK:
-                look()
+            elif message == CHECK_NOW:
+                check_now()
             else:
                 loop.remove_reader(self._socket)
                 self.is_cut = True
@@ -116,7 +116,7 @@ class Tie:
         self.say(UP)
 
 
-def _serve(settings: Settings, listeners: list[socket.socket], tie: Tie | None = None) -> None:
+def _serve(settings: Settings, listeners: list[socket.socket], link: SupervisorLink | None = None) -> None:
     import torch
 
     from .app import make_app
@@ -127,49 +127,51 @@ def _serve(settings: Settings, listeners: list[socket.socket], tie: Tie | None =
     def end() -> None:
         server.should_exit = True
 
-    others = {"others": tie.others, "took": tie.took} if tie else {}
+    others = {"others": link.others, "took": link.took} if link else {}
     app = make_app(settings, failed=end, **others)
     clients = Clients(
-        settings.header_timeout,
-        settings.body_timeout,
-        settings.idle_timeout,
-        settings.max_body,
-        settings.max_connections,
+        head_timeout=settings.header_timeout,
+        body_timeout=settings.body_timeout,
+        idle_timeout=settings.idle_timeout,
+        max_body=settings.max_body,
+        max_connections=settings.max_connections,
         refused=app.metrics.refused_by_http,
         is_full=lambda: app.queue.is_full,
         refusal=app.refusal,
     )
     server = Server(app, clients, GRACE)
-    signal.signal(signal.SIGHUP, lambda *_: app.look())
-    if tie:
+    signal.signal(signal.SIGHUP, lambda *_: app.check_now())
+    if link:
 
         def state() -> str:
             queue, connections = app.queue, len(server.server_state.connections)
             return f"{server.taken} {connections} {queue.running_for():.3f} {queue.worked:.3f}"
 
-        server.started_up = lambda: tie.follow(server.connect, app.look, state, clients.close, end)
+        server.started_up = lambda: link.follow(server.connect, app.check_now, state, clients.close, end)
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal again when it has answered what was in flight
         server.run(listeners)
     if app.failure:
         raise app.failure
 
 
-def main(arguments: list[str], tie: Tie) -> int:
-    """Serve as a worker; `arguments` are the settings, `tie` leads to the supervisor."""
+def main(arguments: list[str], link: SupervisorLink) -> int:
+    """Serve as a worker; `arguments` are the settings, `link` leads to the supervisor."""
     settings = Settings.from_json(arguments[0])
     configure(settings.log_format)
     try:
-        _serve(settings, [], tie)
+        _serve(settings, [], link)
     except UserError as error:
-        tie.say(" ".join(str(error).split()))
+        link.say(" ".join(str(error).split()))
         return 2
     finally:
-        if tie.is_cut:
+        if link.is_cut:
             shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
     return 0
 
 
 if __name__ == "__main__":
     sys.exit(
-        run_command(lambda: main(sys.argv[1:], Tie(sys.stdin.fileno())), "interrupted; nothing was served", tell=tell)
+        run_command(
+            lambda: main(sys.argv[1:], SupervisorLink(sys.stdin.fileno())), "interrupted; nothing was served", tell=tell
+        )
     )

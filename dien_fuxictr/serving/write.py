@@ -10,6 +10,7 @@ from typing import Any
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import digest
+from dien_fuxictr.common.optional_packages import needed
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.loading.entry import DatasetEntry
 from dien_fuxictr.dataset.samples.columns import columns_of_no_item, leaking_columns
@@ -30,18 +31,18 @@ from .bundle import (
     FEATURE_MAP,
     FEATURE_VOCAB,
     GOLDEN,
+    INSTALL,
     NO_KEYS,
     TITLES,
     WEIGHTS,
     distinct_weights,
     read_bundle,
 )
-from .catalogue import catalogue_of
 from .examples import raw_params, titles_in
 from .golden import golden_requests, is_nearly
 from .hold import unless_held
+from .item_sides import catalogue_of
 from .manifest import MANIFEST, read_manifest, write_manifest
-from .packages import needed
 
 
 def write_bundle(experiment: Experiment, folder: Path, examples: list[dict[str, Any]], publish: bool = False) -> str:
@@ -114,7 +115,7 @@ def _replace(folder: Path, new: Path, old: Path) -> None:
 
 
 def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]]) -> None:
-    with needed():
+    with needed("serving", INSTALL):
         from safetensors.torch import save
     params, model = experiment.params, experiment.model
     data_dir = Path(model.feature_map.data_dir)

@@ -18,12 +18,12 @@ from made_asgi import Client, call
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.serving.app import App
+from dien_fuxictr.serving.asgi import TooLarge
 from dien_fuxictr.serving.bundle import Bundle
 from dien_fuxictr.serving.examples import made_request
-from dien_fuxictr.serving.gzipped import TooLarge
+from dien_fuxictr.serving.model_service import ModelService
 from dien_fuxictr.serving.request import Limits, RequestReader
 from dien_fuxictr.serving.scorer import scorer_of
-from dien_fuxictr.serving.served import Served
 
 ROOT = Path(__file__).parents[2]
 MAX_BODY = 2000
@@ -350,7 +350,7 @@ def test_an_error_of_the_server(
     def broken(*_: object) -> bytes:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(Served, "answer_one", broken)
+    monkeypatch.setattr(ModelService, "answer_one", broken)
     client = started(lambda: opened).loaded()
     for headers in ({}, {"x-request-id": "abc 1"}):
         caplog.clear()
@@ -429,7 +429,7 @@ def test_the_queue_is_timed_until_the_turn(opened: Bundle, monkeypatch: pytest.M
         ends.append(time.perf_counter())
         return b"{}"
 
-    monkeypatch.setattr(Served, "answer_one", slow)
+    monkeypatch.setattr(ModelService, "answer_one", slow)
     client = started(lambda: opened).loaded()
 
     async def both() -> float:

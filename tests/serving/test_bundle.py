@@ -18,7 +18,7 @@ from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
 from dien_fuxictr.experiment.evaluation.evaluate import predict
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.serving import write
-from dien_fuxictr.serving.bundle import CATALOGUE, Bundle, Opener, open_bundle
+from dien_fuxictr.serving.bundle import CATALOGUE, Bundle, BundleLoader, open_bundle
 from dien_fuxictr.serving.examples import made_request
 from dien_fuxictr.serving.manifest import MANIFEST, read_manifest, write_manifest
 from dien_fuxictr.serving.write import write_bundle
@@ -235,7 +235,7 @@ def test_its_encoder_is_that_of_the_data_set(experiment: Experiment, bundle: Pat
 
 
 def test_vocabularies_and_catalogue_that_are_the_same_are_not_read_again(bundle: Path) -> None:
-    load = Opener(bundle)
+    load = BundleLoader(bundle)
     bundles = [load()]
     for name in ("weights.safetensors", "encoder.json", "encoded/layout.json", CATALOGUE):
         if name.endswith(".json"):

@@ -15,9 +15,9 @@ from dien_fuxictr.experiment.configuration.yaml_files import read_yaml, write_co
 from dien_fuxictr.serving.bundle import NO_KEYS, open_bundle
 from dien_fuxictr.serving.cli import main
 from dien_fuxictr.serving.manifest import MANIFEST, write_manifest
-from dien_fuxictr.serving.metrics import Metrics
+from dien_fuxictr.serving.model_service import ModelService
 from dien_fuxictr.serving.request import Limits
-from dien_fuxictr.serving.served import Served
+from dien_fuxictr.serving.server_metrics import Metrics
 from model_zoo.DIEN.src import DIEN
 
 
@@ -159,7 +159,7 @@ def test_examples_are_requests(part: str, field: str, value: Any, message: str, 
     edit(crafted, "examples.json", lambda _: [request, changed])
     bundle = open_bundle(crafted)
     with pytest.raises(UserError, match=rf"model {bundle.digest}: request 1 of its examples.json: {message}"):
-        Served(bundle, Limits(), Metrics())
+        ModelService(bundle, Limits(), Metrics())
 
 
 def feature(content: dict[str, Any], name: str) -> dict[str, Any]:

@@ -21,10 +21,10 @@ from dien_fuxictr.serving.cli import main
 from dien_fuxictr.serving.examples import users_of_test
 from dien_fuxictr.serving.golden import TOLERANCE, check
 from dien_fuxictr.serving.manifest import read_manifest, write_manifest
-from dien_fuxictr.serving.metrics import Metrics
+from dien_fuxictr.serving.model_service import ModelService
 from dien_fuxictr.serving.request import Limits, RequestReader
 from dien_fuxictr.serving.scorer import scorer_of
-from dien_fuxictr.serving.served import Served
+from dien_fuxictr.serving.server_metrics import Metrics
 from dien_fuxictr.serving.write import write_bundle
 
 
@@ -33,8 +33,8 @@ def copy(bundle_folder: Path, tmp_path: Path) -> Path:
     return shutil.copytree(bundle_folder, tmp_path / "copy")
 
 
-def served(folder: Path, limits: Limits | None = None) -> Served:
-    return Served(open_bundle(folder), limits or Limits(), Metrics())
+def served(folder: Path, limits: Limits | None = None) -> ModelService:
+    return ModelService(open_bundle(folder), limits or Limits(), Metrics())
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -267,7 +267,7 @@ def test_a_bundle_of_other_scores_is_not_exported(
 def test_it_says_when_it_was_trained(opened: Bundle, project: Path, copy: Path) -> None:
     state = checkpoint.load(project / "checkpoints" / "amazon" / "DIEN_amazon.resume")
     assert opened.trained == state["progress"]["saved_at"] and opened.trained.endswith("+00:00")
-    assert json.loads(Served(opened, Limits(), Metrics()).describe())["trained"] == opened.trained
+    assert json.loads(ModelService(opened, Limits(), Metrics()).describe())["trained"] == opened.trained
     edited(copy, "about.json", lambda about: about.pop("trained") and None)
     assert open_bundle(copy).trained == ""
     for text in ("yesterday", "2026-11-29\nERROR all is lost", 5):

@@ -24,7 +24,7 @@ from made_server import PATIENCE, ROOT, Server, wait_until
 from dien_fuxictr.serving.bundle import WEIGHTS, Bundle
 from dien_fuxictr.serving.cli import main
 from dien_fuxictr.serving.log import JSON, TEXT, configure, say, shows_progress, tell
-from dien_fuxictr.serving.served import Served
+from dien_fuxictr.serving.model_service import ModelService
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
@@ -125,7 +125,7 @@ def test_an_error_of_the_server_is_one_line_with_its_request(
     def broken(*_: object) -> bytes:
         raise RuntimeError("secret\nsecond line")
 
-    monkeypatch.setattr(Served, "answer_one", broken)
+    monkeypatch.setattr(ModelService, "answer_one", broken)
     log.start()
     client: Client = started(lambda: opened).loaded()
     reply = client.post("/v1/score", b"{}")

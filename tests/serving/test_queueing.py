@@ -19,10 +19,10 @@ from dien_fuxictr.serving import queueing
 from dien_fuxictr.serving.app import App
 from dien_fuxictr.serving.bundle import Bundle
 from dien_fuxictr.serving.examples import made_request
-from dien_fuxictr.serving.metrics import Metrics
+from dien_fuxictr.serving.model_service import ModelService
 from dien_fuxictr.serving.queueing import DEADLINE, Queue
 from dien_fuxictr.serving.request import Limits
-from dien_fuxictr.serving.served import Served
+from dien_fuxictr.serving.server_metrics import Metrics
 
 
 class Busy:
@@ -30,7 +30,7 @@ class Busy:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun, self.go_on, self.computed = threading.Event(), threading.Event(), 0
-        answer = Served.answer_one
+        answer = ModelService.answer_one
 
         def wait_and_answer(*args: Any) -> bytes:
             self.computed += 1
@@ -38,7 +38,7 @@ class Busy:
             assert self.go_on.wait(PATIENCE)
             return answer(*args)
 
-        monkeypatch.setattr(Served, "answer_one", wait_and_answer)
+        monkeypatch.setattr(ModelService, "answer_one", wait_and_answer)
 
     async def has_begun(self) -> None:
         assert await asyncio.to_thread(self.begun.wait, PATIENCE)
@@ -341,7 +341,7 @@ def test_a_connection_that_breaks_in_the_queue(busy: Busy, opened: Bundle, body:
         return asking
 
     try:
-        wait_until(lambda: app._versions.current)
+        wait_until(lambda: app._reloader.current)
         with ask() as first:
             wait_until(busy.begun.is_set)
             second = ask()

@@ -15,7 +15,7 @@ from made_server import PATIENCE
 from dien_fuxictr.serving.bundle import WEIGHTS
 from dien_fuxictr.serving.manifest import MANIFEST, read_manifest, write_manifest
 from dien_fuxictr.serving.settings import Settings
-from dien_fuxictr.serving.worker import ALIVE, ASK, CONNECTION, GO_ON, LOADED, TOOK, UP, Tie, main
+from dien_fuxictr.serving.worker import ALIVE, ASK, CONNECTION, GO_ON, LOADED, TOOK, UP, SupervisorLink, main
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ class Ends:
     def __init__(self) -> None:
         self.supervisor, worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.supervisor.settimeout(PATIENCE)
-        self.tie = Tie(worker.detach())
+        self.link = SupervisorLink(worker.detach())
 
     def hear(self) -> str:
         return self.supervisor.recv(1000).decode()
@@ -50,7 +50,7 @@ def test_it_says_why_it_cannot_load(settings: Settings, ends: Ends, tmp_path: Pa
     (folder / WEIGHTS).write_bytes(b"broken")
     (folder / MANIFEST).unlink()
     write_manifest(folder)
-    assert main([replace(settings, bundle=str(folder)).to_json()], ends.tie) == 2
+    assert main([replace(settings, bundle=str(folder)).to_json()], ends.link) == 2
     assert ends.hear() == UP
     said = ends.hear()
     assert said.startswith(f"bundle {folder}: {WEIGHTS} is not readable: ") and "\n" not in said
@@ -84,7 +84,7 @@ def test_it_serves_the_connections_that_it_is_given(
     thread.start()
     with monkeypatch.context() as patch:
         patch.setenv("PROMETHEUS_MULTIPROC_DIR", str(metrics))
-        assert main([settings.to_json()], ends.tie) == 0
+        assert main([settings.to_json()], ends.link) == 0
     thread.join()
     digest = read_manifest(Path(settings.bundle)).digest
     assert said == [UP, LOADED, f"{TOOK} {digest}", f"{ALIVE} 1 1 0.000 0.000"] and not metrics.exists()

@@ -6,6 +6,8 @@ import logging
 import os
 import re
 import shutil
+import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -24,16 +26,16 @@ from made_server import PATIENCE
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.serving import bundle as reading
-from dien_fuxictr.serving import versions
+from dien_fuxictr.serving import reloader
 from dien_fuxictr.serving.app import App
-from dien_fuxictr.serving.bundle import CATALOGUE, WEIGHTS, Bundle, Opener, open_bundle
+from dien_fuxictr.serving.bundle import CATALOGUE, WEIGHTS, Bundle, BundleLoader, open_bundle
 from dien_fuxictr.serving.examples import made_request
 from dien_fuxictr.serving.manifest import Manifest, read_manifest, stated_digest, write_manifest
-from dien_fuxictr.serving.metrics import Metrics
+from dien_fuxictr.serving.model_service import ModelService
+from dien_fuxictr.serving.reloader import Accepted, background_thread, bundle_fingerprint, short_turns
 from dien_fuxictr.serving.request import Limits, RequestReader
 from dien_fuxictr.serving.scorer import scorer_of
-from dien_fuxictr.serving.served import Served
-from dien_fuxictr.serving.versions import Accepted, mark_of
+from dien_fuxictr.serving.server_metrics import Metrics
 from dien_fuxictr.serving.write import write_bundle
 
 CLIENTS = 8
@@ -62,7 +64,7 @@ class Site:
             Limits(),
             1 << 20,
             16,
-            mark=partial(mark_of, self.link),
+            fingerprint=partial(bundle_fingerprint, self.link),
             stated=partial(stated_digest, self.link),
             **options,
         )
@@ -87,9 +89,9 @@ def counted(client: Client, result: str) -> int:
     return int(client.app.metrics._reloads.labels(result)._value.get())
 
 
-async def reloaded(client: Client, result: str, times: int, look: bool = True) -> None:
-    if look:
-        client.app.look()
+async def reloaded(client: Client, result: str, times: int, asks: bool = True) -> None:
+    if asks:
+        client.app.check_now()
     for _ in range(100 * PATIENCE):
         if counted(client, result) == times:
             return
@@ -180,10 +182,10 @@ def test_a_request_ends_with_the_version_that_it_began_with(site: Site, client: 
 
 
 def test_what_is_replaced_is_free(site: Site) -> None:
-    client = site.client(Opener(site.link))
+    client = site.client(BundleLoader(site.link))
     body = orjson.dumps(client.get("/v1/model").json["example"])
     assert client.post("/v1/score", body).status == 200
-    current = client.app._versions.current
+    current = client.app._reloader.current
     assert current
     model = weakref.ref(current._bundle.model)
     del current
@@ -207,12 +209,12 @@ def test_what_stays_is_left_out_of_collections(site: Site) -> None:
 
 def test_it_looks_by_itself(site: Site, client: Client, opened: Bundle) -> None:
     site.switch("b")
-    client.run(reloaded(client, "loaded", 1, look=False))
+    client.run(reloaded(client, "loaded", 1, asks=False))
     assert digest_of(client) != opened.digest
 
 
 def test_it_looks_at_once_when_asked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(versions, "_EVERY", 3600)
+    monkeypatch.setattr(reloader, "_EVERY", 3600)
     client = site.client()
     client.run(asyncio.sleep(0.1))
     site.switch("b")
@@ -231,7 +233,7 @@ def test_what_is_broken_is_tried_again_only_when_it_changes(
         f"not reloaded, model {opened.digest} goes on, model {broken} is refused: {problem} (validation metric unknown"
     )
     for _ in range(3):
-        client.app.look()
+        client.app.check_now()
         client.run(asyncio.sleep(0.3))
     assert (counted(client, "refused"), len(cautions(caplog))) == (1, 1)
     assert digest_of(client) == opened.digest
@@ -297,9 +299,9 @@ def test_a_symlink_is_followed_once(site: Site, monkeypatch: pytest.MonkeyPatch)
     assert np.array_equal(weights(mixed), weights(first)) and not np.array_equal(weights(mixed), weights(second))
 
 
-def test_marks(site: Site) -> None:
-    marks = [mark_of(site.link)]
-    assert mark_of(site.link) == mark_of(site.folder / "a") == marks[0]
+def test_fingerprints(site: Site) -> None:
+    fingerprints = [bundle_fingerprint(site.link)]
+    assert bundle_fingerprint(site.link) == bundle_fingerprint(site.folder / "a") == fingerprints[0]
     for change in (
         lambda: site.switch("b"),
         lambda: (site.folder / "b" / "new").touch(),
@@ -309,20 +311,20 @@ def test_marks(site: Site) -> None:
         lambda: site.switch("b"),
     ):
         change()
-        marks.append(mark_of(site.link))
-    assert all(one != other for one, other in pairwise(marks))
-    assert marks[-1] == marks[3]
+        fingerprints.append(bundle_fingerprint(site.link))
+    assert all(one != other for one, other in pairwise(fingerprints))
+    assert fingerprints[-1] == fingerprints[3]
 
 
 @pytest.mark.parametrize("asked_by", ["folder", "SIGHUP"])
 def test_each_reload_is_one_line_and_one_metric(
     asked_by: str, site: Site, opened: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(versions, "_EVERY", 3600 if asked_by == "SIGHUP" else 0.1)
+    monkeypatch.setattr(reloader, "_EVERY", 3600 if asked_by == "SIGHUP" else 0.1)
     client, new = site.client(), open_bundle(site.folder / "b")
     client.run(asyncio.sleep(0))
     site.switch("b")
-    client.run(reloaded(client, "loaded", 1, look=asked_by == "SIGHUP"))
+    client.run(reloaded(client, "loaded", 1, asks=asked_by == "SIGHUP"))
     auc = f"{opened.metrics['validation/AUC']:.6g}"
     (line,) = cautions(caplog)
     assert re.fullmatch(
@@ -421,7 +423,7 @@ def bundles_of_fields(bundle_folder: Path, tmp_path_factory: pytest.TempPathFact
     ],
 )
 def test_requests_with_other_fields_are_refused(old: str, new: str, differences: str, bundles_of_fields: Path) -> None:
-    before, after = (Served(open_bundle(bundles_of_fields / name), Limits(), Metrics()) for name in (old, new))
+    before, after = (ModelService(open_bundle(bundles_of_fields / name), Limits(), Metrics()) for name in (old, new))
     if not differences:
         after.require_fields_of(before)
         return
@@ -493,7 +495,7 @@ def test_it_starts_with_the_folder_where_that_is_accepted(site: Site, caplog: py
     others = Others(site)
     others.name = "a"
     client = site.client(accepted=others.accepted())
-    client.app.look()
+    client.app.check_now()
     client.run(asyncio.sleep(0.3))
     assert cautions(caplog) == [] and not counted(client, "loaded")
 
@@ -528,3 +530,22 @@ def test_what_another_worker_has_accepted_is_taken_up(site: Site) -> None:
         "refused": "SIGHUP",
         "loaded": "another worker",
     }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+def test_its_thread_alone_has_a_lower_priority() -> None:
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    own = priority()
+    with background_thread() as thread:
+        assert min(own + 1, 19) <= thread.submit(priority).result() <= 19
+    assert priority() == own
+
+
+def test_the_lock_is_handed_over_sooner_until_it_ends() -> None:
+    usual = sys.getswitchinterval()
+    with pytest.raises(ValueError, match="broken"), short_turns():
+        assert sys.getswitchinterval() < usual / 5
+        raise ValueError("broken")
+    assert sys.getswitchinterval() == usual

@@ -15,10 +15,10 @@ from .bundle import EXAMPLES, GOLDEN, Bundle, fitting
 from .examples import made_request
 from .explain import MOST, explain
 from .golden import replay
-from .metrics import Metrics
 from .queueing import Steps
 from .request import CANDIDATES, Limits, RequestReader, TooMany
 from .scorer import scorer_of
+from .server_metrics import Metrics
 
 BATCH = "requests"
 _WARM_UP = ((0, 1), (1, 2), (20, 50), (100, 200))
@@ -29,7 +29,7 @@ class Malformed(ValueError):
     """A body that is no JSON."""
 
 
-class Served:
+class ModelService:
     """Answers the bodies of requests; warmed up when it is made.
 
     Args:
@@ -63,7 +63,7 @@ class Served:
         self.digest, self.expid = bundle.digest, bundle.expid
         self.written = bundle.manifest.written
 
-    def require_fields_of(self, earlier: "Served") -> None:
+    def require_fields_of(self, earlier: "ModelService") -> None:
         """Check that requests to an earlier version are requests to this one.
 
         Raises:

@@ -16,7 +16,7 @@ from dien_fuxictr.dataset.encoding.online import FieldError
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.experiment.models import load_feature_map
 from dien_fuxictr.serving.bundle import Bundle
-from dien_fuxictr.serving.catalogue import Catalogue, Sides, catalogue_of
+from dien_fuxictr.serving.item_sides import Catalogue, Sides, catalogue_of
 from dien_fuxictr.serving.request import Limits, RequestReader
 
 FIELDS = {"cate_id": Sides("item_id", "cate_id"), "cate_history": Sides("item_history", "cate_id")}

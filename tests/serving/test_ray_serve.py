@@ -18,10 +18,10 @@ from made_server import Server, wait_until
 from dien_fuxictr.serving.bundle import WEIGHTS, Bundle, open_bundle
 from dien_fuxictr.serving.cli import main
 from dien_fuxictr.serving.examples import made_request
-from dien_fuxictr.serving.metrics import Metrics
-from dien_fuxictr.serving.on_ray import FLAGS
+from dien_fuxictr.serving.model_service import ModelService
+from dien_fuxictr.serving.ray_serve import FLAGS
 from dien_fuxictr.serving.request import Limits
-from dien_fuxictr.serving.served import Served
+from dien_fuxictr.serving.server_metrics import Metrics
 
 OK = 'requests_total{path="/v1/score",status="200"}'
 
@@ -63,7 +63,7 @@ def test_two_replicas_answer_as_one_process_does(server: Server, site: Path, ope
     requests = [made_request(opened.encoder, *sizes) for sizes in ((0, 5), (3, 7), (20, 50), (40, 9))]
 
     def compare(name: str) -> None:
-        here = Served(open_bundle(site / name), Limits(), Metrics())
+        here = ModelService(open_bundle(site / name), Limits(), Metrics())
         for request in requests * 3:
             answer = json.loads(here.answer_one(json.dumps(request).encode()))
             assert server.ask("POST", "/v1/score", request) == (200, answer)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dien_fuxictr.serving.gzipped import BadGzip, TooLarge, UnknownCoding, is_packed, unpacked
+from dien_fuxictr.serving.asgi import BadGzip, TooLarge, UnknownCoding, is_packed, unpacked
 
 
 @settings(deadline=None)

@@ -4,26 +4,41 @@ import asyncio
 import gc
 import logging
 import os
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from .attempt import Attempt
-from .background import background_thread, short_turns
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.traceback_file import summary
+
 from .bundle import Bundle
-from .metrics import Metrics
-from .served import Served
+from .golden import Differs
+from .model_service import ModelService
+from .server_metrics import Metrics
 
 T = TypeVar("T")
 _EVERY = 1.0
-"""Seconds from one look to the next."""
+"""Seconds from one check to the next."""
+_NICER = 5
+"""Of the thread's priority: a third of a core's time where a request wants it too. Not less: it may hold the
+interpreter's lock, which a request then waits for, while another process has the core."""
+_TURN = 0.0005
+"""Seconds until Python code hands the interpreter's lock over to who waits for it; a request needs the lock about four
+times, and each time would wait for the usual 5 ms."""
+_UNKNOWN = "unknown"
 
 
-def mark_of(folder: Path) -> object:
-    """What differs where another bundle is in the folder, also while it is written: where the folder leads to, and
-    the inodes, sizes and times of the files in it."""
+def bundle_fingerprint(folder: Path) -> object:
+    """Return what differs where another bundle is in the folder, also while it is written.
+
+    It has where the folder leads to, and the inodes, sizes and times of the files in it.
+    """
     target = os.path.realpath(folder)
     try:
         with os.scandir(target) as entries:
@@ -31,6 +46,58 @@ def mark_of(folder: Path) -> object:
     except OSError:
         return target, ()
     return target, tuple(sorted((name, state.st_ino, state.st_size, state.st_mtime_ns) for name, state in states))
+
+
+class Attempt:
+    """An attempt to load another bundle beside the one that answers.
+
+    Args:
+        old: digest of the model that answers.
+        asked_by: what has asked for it.
+        metrics: told what has become of it.
+
+    Attributes:
+        bundle: the other one; None while it is not read.
+        golden: the largest difference from its golden scores; None while it is not known.
+    """
+
+    def __init__(self, old: str, asked_by: str, metrics: Metrics) -> None:
+        self._old, self._asked_by, self._metrics = old, asked_by, metrics
+        self._start = time.monotonic()
+        self.bundle: Bundle | None = None
+        self.golden: float | None = None
+
+    def loaded(self, digest: str) -> None:
+        """Say that it answers from now on."""
+        self._say("loaded", f"reloaded, model {digest} replaces model {self._old}", digest)
+
+    def refused(self, problem: Exception, stated: str) -> None:
+        """Say why it does not.
+
+        Args:
+            problem: what loading has raised.
+            stated: the digest that the bundle states, for one that could not be read.
+        """
+        if isinstance(problem, Differs):
+            self.golden = problem.difference
+        reason = problem if isinstance(problem, UserError) else summary(problem)
+        digest = self.bundle.digest if self.bundle else stated or _UNKNOWN
+        self._say("refused", f"not reloaded, model {self._old} goes on, model {digest} is refused: {reason}", digest)
+
+    def _say(self, result: str, what: str, digest: str) -> None:
+        seconds = time.monotonic() - self._start
+        metric, value = next(iter(self.bundle.metrics.items() if self.bundle else ()), ("validation metric", None))
+        known = {
+            "validation": _UNKNOWN if value is None else f"{value:.6g}",
+            "trained": (self.bundle and self.bundle.trained) or _UNKNOWN,
+            "golden": _UNKNOWN if self.golden is None else f"{self.golden:.1e}",
+        }
+        line = (
+            f"{what} ({metric} {known['validation']}, trained {known['trained']}, golden difference {known['golden']}, "
+            f"{seconds:.1f} s, asked by {self._asked_by})"
+        )
+        logging.warning(" ".join(line.split()))
+        self._metrics.reloaded(result, seconds, old=self._old, new=digest, asked_by=self._asked_by, **known)
 
 
 @dataclass(frozen=True)
@@ -48,13 +115,13 @@ class Accepted:
     took: Callable[[str], None]
 
 
-class Versions:
+class Reloader:
     """What is in a bundle's folder, now and later.
 
     Args:
         load: reads the folder.
         serve: makes what answers of a bundle; it has warmed up then.
-        mark: of the folder; it is read again where this differs.
+        fingerprint: of the folder; it is read again where this differs.
         stated: the digest that the folder's bundle states, read or not; empty where it states none.
         metrics: told which model answers, and of each reload.
         accepted: by all workers.
@@ -68,20 +135,20 @@ class Versions:
     def __init__(
         self,
         load: Callable[[], Bundle],
-        serve: Callable[[Bundle], Served],
-        mark: Callable[[], object],
+        serve: Callable[[Bundle], ModelService],
+        fingerprint: Callable[[], object],
         stated: Callable[[], str],
         metrics: Metrics,
         accepted: Accepted | None = None,
         allow_new_fields: bool = False,
     ) -> None:
-        self._load, self._serve, self._mark, self._stated, self._metrics = load, serve, mark, stated, metrics
-        self._accepted, self._allow_new_fields = accepted, allow_new_fields
+        self._load, self._serve, self._fingerprint, self._stated = load, serve, fingerprint, stated
+        self._metrics, self._accepted, self._allow_new_fields = metrics, accepted, allow_new_fields
         self._read: object = None
         self._seen = ""
         self._asked = asyncio.Event()
         self._thread = background_thread()
-        self.current: Served | None = None
+        self.current: ModelService | None = None
 
     async def first(self, others: Callable[[], Awaitable[None]]) -> None:
         """Load what is there or, where workers have accepted something else, that; answer with it when `others` have
@@ -107,13 +174,13 @@ class Versions:
             asked_by = "SIGHUP" if self._asked.is_set() else "folder"
             self._asked.clear()
             is_newly_accepted = await self._has_been_accepted()
-            if await self._in_thread(self._mark) != self._read:
+            if await self._in_thread(self._fingerprint) != self._read:
                 await self._reload(self._there, asked_by)
             elif is_newly_accepted and self._seen != self._digest:  # this worker could not load it, another one could
                 await self._reload(self._kept, "another worker")
 
-    def look(self) -> None:
-        """Look at once."""
+    def check_now(self) -> None:
+        """Check at once whether there is another bundle."""
         self._asked.set()
 
     def close(self) -> None:
@@ -130,7 +197,7 @@ class Versions:
         before, self._seen = self._seen, await self._in_thread(self._accepted.digest) if self._accepted else ""
         return self._seen not in ("", before)
 
-    async def _reload(self, load: Callable[[Attempt], Awaitable[Served]], asked_by: str) -> None:
+    async def _reload(self, load: Callable[[Attempt], Awaitable[ModelService]], asked_by: str) -> None:
         attempt = Attempt(self._digest, asked_by, self._metrics)
         try:
             self._take(await load(attempt))
@@ -138,35 +205,35 @@ class Versions:
         except Exception as error:
             attempt.refused(error, await self._in_thread(self._stated))
 
-    def _take(self, served: Served) -> None:
+    def _take(self, served: ModelService) -> None:
         self.current = served
         self._metrics.serves(served.digest, served.expid, served.written)
         if self._accepted:
             self._accepted.took(served.digest)
 
-    async def _there(self, attempt: Attempt) -> Served:
+    async def _there(self, attempt: Attempt) -> ModelService:
         """Load what is there; once more where the folder has changed meanwhile: it may be a mixture, or half of one."""
         while True:
-            self._read = await self._in_thread(self._mark)
+            self._read = await self._in_thread(self._fingerprint)
             try:
                 served = await self._beside(self._load, attempt)
             except Exception:
-                if await self._in_thread(self._mark) == self._read:
+                if await self._in_thread(self._fingerprint) == self._read:
                     raise
             else:
-                if await self._in_thread(self._mark) == self._read:
+                if await self._in_thread(self._fingerprint) == self._read:
                     return served
                 del served
             await asyncio.sleep(_EVERY)
 
-    async def _kept(self, attempt: Attempt) -> Served:
+    async def _kept(self, attempt: Attempt) -> ModelService:
         assert self._accepted
         return await self._beside(self._accepted.load, attempt)
 
-    async def _beside(self, load: Callable[[], Bundle], attempt: Attempt) -> Served:
+    async def _beside(self, load: Callable[[], Bundle], attempt: Attempt) -> ModelService:
         """Load in a thread, and check."""
 
-        def serve() -> Served:
+        def serve() -> ModelService:
             attempt.bundle = load()
             served = self._serve(attempt.bundle)
             attempt.golden = served.golden
@@ -179,3 +246,24 @@ class Versions:
 
     def _in_thread(self, call: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+
+def background_thread() -> ThreadPoolExecutor:
+    """One thread, of a lower priority where threads have one of their own."""
+    return ThreadPoolExecutor(1, initializer=_give_way)
+
+
+def _give_way() -> None:
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _NICER)
+
+
+@contextmanager
+def short_turns() -> Iterator[None]:
+    """While the block runs, threads hand the interpreter's lock over sooner."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(_TURN)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)

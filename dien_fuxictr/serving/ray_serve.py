@@ -15,11 +15,11 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from dien_fuxictr.common.cluster import on_loopback
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.optional_packages import needed
 
 from .app import App, make_app
 from .bundle import open_bundle
 from .golden import check
-from .packages import needed
 from .port import announce, listen
 from .settings import Settings
 from .worker import GRACE
@@ -47,7 +47,7 @@ def serve_on_ray(settings: Settings, most: int) -> None:
         UserError: Ray Serve is not installed or runs already, the bundle does not fit itself, or the port is taken.
     """
     os.environ.update({flag: value for flag, value in FLAGS.items() if flag not in os.environ})
-    with needed(INSTALL):
+    with needed("serving", INSTALL):
         from ray import serve
     bundle = settings.bundle
     check(open_bundle(bundle))
