@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from dien_fuxictr.experiment.training.optimizers import fuse
 from model_zoo.DIEN.src import DIEN
-from model_zoo.DIEN.src.layers.backends import require
+from model_zoo.DIEN.src.kernels.backends import require
 
 from .made import Sizes, make_feature_map
 from .peers import deepctr, rechub

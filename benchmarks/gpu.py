@@ -8,7 +8,9 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,9 +19,12 @@ from dien_fuxictr.common.markdown import padded_table
 
 from .clock import interleaved
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "model_zoo" / "DIEN" / "src"))
-from layers.attentional_gru import attentional_gru  # pyright: ignore[reportMissingImports]
-from layers.packing import Packing  # pyright: ignore[reportMissingImports]
+# The model's folder as a package without its `__init__`, which needs the zoo.
+dien = ModuleType("dien")
+dien.__path__ = [str(Path(__file__).parents[1] / "model_zoo" / "DIEN" / "src")]
+sys.modules["dien"] = dien
+attentional_gru = import_module("dien.attentional_gru").attentional_gru
+Packing = import_module("dien.layers.packing").Packing
 
 CUDNN = "cuDNN's nn.GRU"
 PRECISIONS = {

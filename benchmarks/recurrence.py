@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from dien_fuxictr.experiment.training.allocator import keep_freed_memory
-from model_zoo.DIEN.src.layers.attentional_gru import attentional_gru
+from model_zoo.DIEN.src.attentional_gru import attentional_gru
 from model_zoo.DIEN.src.layers.packing import Packing
 
 from .clock import interleaved

@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-from model_zoo.DIEN.src.layers import backends
+from model_zoo.DIEN.src.kernels import backends
 
 pytest_plugins = ["made_cluster", "made_workspace"]
 

@@ -8,8 +8,8 @@ import shutil
 import pytest
 import torch
 
-from model_zoo.DIEN.src.layers.attentional_gru import attentional_gru
-from model_zoo.DIEN.src.layers.kinds import KINDS
+from model_zoo.DIEN.src.attentional_gru import attentional_gru
+from model_zoo.DIEN.src.kernels.reference import KINDS
 from model_zoo.DIEN.src.layers.packing import Packing
 
 COMPILER = next(filter(shutil.which, filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++"))), None)

@@ -9,9 +9,9 @@ from made import DEFAULTS, TIMES, VOCABULARY, features, make_feature_map
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from model_zoo.DIEN.src import DIEN
+from model_zoo.DIEN.src.attention import InterestAttention
+from model_zoo.DIEN.src.attentional_gru import AttentionalGRU
 from model_zoo.DIEN.src.layers.activations import Dice
-from model_zoo.DIEN.src.layers.attention import InterestAttention
-from model_zoo.DIEN.src.layers.attentional_gru import AttentionalGRU
 
 Arrays = dict[str, np.ndarray]
 HISTORIES = {"item_history": "item_id", "cate_history": "cate_id", "query_history": "query"}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.torch_version import TorchVersion
 
-from model_zoo.DIEN.src.layers.triton_gpu import recurrence
+from model_zoo.DIEN.src.kernels.triton import recurrence
 
 try:
     import triton

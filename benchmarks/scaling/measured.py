@@ -22,7 +22,7 @@ from dien_fuxictr.experiment.parallel.workers import ALONE
 from dien_fuxictr.experiment.training.lazy_adam import LazyAdam
 from dien_fuxictr.experiment.training.sparse_tables import update_sparsely
 from dien_fuxictr.experiment.training.step import clip_groups, take_step
-from model_zoo.DIEN.src.negatives import BatchPool, draw_against
+from model_zoo.DIEN.src.aux_negatives import BatchPool, draw_against
 
 from .paper import Step
 

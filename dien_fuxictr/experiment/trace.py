@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from model_zoo.DIEN.src import DIEN
-from model_zoo.DIEN.src.layers.attention import InterestAttention
+from model_zoo.DIEN.src.attention import InterestAttention
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import torch
 from dien_fuxictr.dataset.encoding.reading import source_of
 from dien_fuxictr.experiment.trace import principal_components
 from model_zoo.DIEN.src import DIEN
+from model_zoo.DIEN.src.interest_sequence import Evolution
 from model_zoo.DIEN.src.layers.packing import pack
-from model_zoo.DIEN.src.sequences import Evolution
 
 from .bundle import Bundle
 from .request import Inputs

@@ -3,7 +3,7 @@
 from fuxictr.pytorch.layers import MLP_Block
 from torch import Tensor
 
-from model_zoo.DIEN.src.single_row import running_statistics
+from model_zoo.DIEN.src.layers.batch_norm import running_statistics
 
 
 class ScoreMLP(MLP_Block):

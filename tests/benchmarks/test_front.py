@@ -15,7 +15,7 @@ from dien_fuxictr.studies.comparison.compare import compare
 from dien_fuxictr.studies.comparison.plan import plan, write_runs
 from dien_fuxictr.studies.comparison.table import Row
 from model_zoo.DIEN.src import DIEN
-from model_zoo.DIEN.src.scorer import Arrays, CandidateScorer
+from model_zoo.DIEN.src.candidate_scoring import Arrays, CandidateScorer
 
 SIZES = {"gru_hidden_size": 3, "dnn_hidden_units": [4], "attention_hidden_units": [5]}
 CHANGES = {"DIEN_amazon": {}, "alone": SIZES, "DIENLight_amazon": SIZES}

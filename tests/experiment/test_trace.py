@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 
 from dien_fuxictr.experiment.trace import Trace, principal_components, trace
 from model_zoo.DIEN.src import DIEN
-from model_zoo.DIEN.src.layers import reference
+from model_zoo.DIEN.src.kernels import reference
 from model_zoo.DIEN.src.layers.packing import Packing
 
 CANDIDATES = [(3, 2), (17, 5), (17, 1)]

@@ -73,11 +73,12 @@ def test_dien_is_a_folder_to_drop_into_a_checkout() -> None:
         assert not re.search(r"(from|import) model_zoo", (ROOT / module.file).read_text(encoding="utf-8")), module.file
 
 
-def test_layers_import_torch_only() -> None:
+def test_layers_and_kernels_import_torch_only() -> None:
     """Not fuxictr, whose models import Ray. The compiled kernels wait for each other with torch's own filelock."""
-    extra = {"compiled": {"filelock"}, "triton_gpu": {"triton"}}
-    layers = [module for module in DIEN if module.name.startswith("model_zoo.DIEN.src.layers")]
-    assert layers
+    extra = {"cpu": {"filelock"}, "triton": {"triton"}}
+    alone = ("layers", "kernels", "attention", "attentional_gru", "auxiliary_loss", "operators")
+    layers = [module for module in DIEN if module.name.split(".")[3:4] and module.name.split(".")[3] in alone]
+    assert {module.name.split(".")[3] for module in layers} == set(alone)
     for module in layers:
         allowed = {"torch"} | extra.get(module.folder.rpartition(".")[2], set())
         assert module.third_party <= allowed, module.file

@@ -34,7 +34,7 @@ def test_the_package_imports_what_it_requires() -> None:
 @pytest.mark.parametrize(("folder", "name"), [("benchmarks", "bench"), ("tests", "test")])
 def test_other_folders_import_what_they_require(folder: str, name: str) -> None:
     required = named("requirements.txt", *OPTIONAL, f"requirements-{name}.txt")
-    assert imported(folder) - {"layers"} <= required, "layers is DIEN's, which benchmarks.gpu takes without the zoo"
+    assert imported(folder) <= required
 
 
 def test_every_requirement_is_named_once_with_its_reason() -> None:

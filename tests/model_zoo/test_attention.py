@@ -5,8 +5,8 @@ import torch
 from made_recurrence import FAST
 from torch.autograd import gradcheck
 
-from model_zoo.DIEN.src.layers.attention import ATTENTION_TYPES, InterestAttention
-from model_zoo.DIEN.src.layers.attentional_gru import AttentionalGRU
+from model_zoo.DIEN.src.attention import ATTENTION_TYPES, InterestAttention
+from model_zoo.DIEN.src.attentional_gru import AttentionalGRU
 from model_zoo.DIEN.src.layers.packing import Packing
 
 LENGTHS = [3, 1, 0]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from made_recurrence import COMPILER
 from torch.autograd import gradcheck
 
-from model_zoo.DIEN.src.layers.attentional_gru import AttentionalGRU, attentional_gru
-from model_zoo.DIEN.src.layers.kinds import KINDS
+from model_zoo.DIEN.src.attentional_gru import AttentionalGRU, attentional_gru
+from model_zoo.DIEN.src.kernels.reference import KINDS
 from model_zoo.DIEN.src.layers.packing import Packing
 
 AVAILABLE = ["reference", "torch", *(["compiled"] if COMPILER else [])]

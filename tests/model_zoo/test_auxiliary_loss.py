@@ -7,7 +7,7 @@ import torch
 from made_recurrence import FAST
 from torch.autograd import gradcheck
 
-from model_zoo.DIEN.src.layers.auxiliary_loss import SCORERS, WEIGHTINGS, AuxiliaryLoss, relevance
+from model_zoo.DIEN.src.auxiliary_loss import SCORERS, WEIGHTINGS, AuxiliaryLoss, relevance
 from model_zoo.DIEN.src.layers.packing import Packing
 
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from model_zoo.DIEN.src.layers import backends
-from model_zoo.DIEN.src.layers.attention import InterestAttention
-from model_zoo.DIEN.src.layers.attentional_gru import AttentionalGRU
-from model_zoo.DIEN.src.layers.auxiliary_loss import AuxiliaryLoss
+from model_zoo.DIEN.src.attention import InterestAttention
+from model_zoo.DIEN.src.attentional_gru import AttentionalGRU
+from model_zoo.DIEN.src.auxiliary_loss import AuxiliaryLoss
+from model_zoo.DIEN.src.kernels import backends
 from model_zoo.DIEN.src.layers.packing import Packing
 
 TABLES = ("RECURRENCE", "EVOLVE_CANDIDATES", "ATTENTION_SCORES", "CANDIDATE_SCORES", "NEXT_BEHAVIOUR_LOSS")

@@ -7,10 +7,10 @@ import torch
 from made import make_batch
 from made_recurrence import FAST, NARROW, compiled
 
-from model_zoo.DIEN.src.layers.attention import ATTENTION_TYPES, InterestAttention
-from model_zoo.DIEN.src.layers.attentional_gru import AttentionalGRU
-from model_zoo.DIEN.src.layers.compiled import candidate_scores, evolve_candidates
-from model_zoo.DIEN.src.layers.kinds import KINDS
+from model_zoo.DIEN.src.attention import ATTENTION_TYPES, InterestAttention
+from model_zoo.DIEN.src.attentional_gru import AttentionalGRU
+from model_zoo.DIEN.src.kernels.cpu import candidate_scores, evolve_candidates
+from model_zoo.DIEN.src.kernels.reference import KINDS
 from model_zoo.DIEN.src.layers.packing import Packing
 
 BACKENDS = [*FAST, "reference"]

@@ -11,12 +11,12 @@ import pytest
 import torch
 from made_recurrence import COMPILER, case, check_against_reference, compiled
 
-from model_zoo.DIEN.src.layers.attention import InterestAttention
-from model_zoo.DIEN.src.layers.attentional_gru import attentional_gru
-from model_zoo.DIEN.src.layers.auxiliary_loss import AuxiliaryLoss
-from model_zoo.DIEN.src.layers.backends import _has
-from model_zoo.DIEN.src.layers.compiled.build import SOURCES, build
-from model_zoo.DIEN.src.layers.compiled.library import _load
+from model_zoo.DIEN.src.attention import InterestAttention
+from model_zoo.DIEN.src.attentional_gru import attentional_gru
+from model_zoo.DIEN.src.auxiliary_loss import AuxiliaryLoss
+from model_zoo.DIEN.src.kernels.backends import _has
+from model_zoo.DIEN.src.kernels.cpu.compilation import SOURCES, build
+from model_zoo.DIEN.src.kernels.cpu.library import _load
 from model_zoo.DIEN.src.layers.packing import Packing
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +88,7 @@ def test_builds_anew_for_another_compiler_flag_or_source(compiler, monkeypatch, 
     libraries.add(build())
     changed = tmp_path / SOURCES[0].name
     changed.write_text(SOURCES[0].read_text() + "\n")
-    monkeypatch.setattr("model_zoo.DIEN.src.layers.compiled.build.SOURCES", [changed, *SOURCES[1:]])
+    monkeypatch.setattr("model_zoo.DIEN.src.kernels.cpu.compilation.SOURCES", [changed, *SOURCES[1:]])
     libraries.add(build())
     assert len(libraries) == calls(compiler) == 4
     assert all(library.exists() for library in libraries)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_recurrence import COMPILER, NARROW, compiled
 
-from model_zoo.DIEN.src.layers.compiled.build import FLAGS, SOURCES
+from model_zoo.DIEN.src.kernels.cpu.compilation import FLAGS, SOURCES
 
 pytestmark = [
     compiled,

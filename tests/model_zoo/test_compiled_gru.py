@@ -6,9 +6,9 @@ import pytest
 import torch
 from made_recurrence import NARROW, WRONG_WEIGHTS, case, check_against_reference, compiled, four_steps
 
-from model_zoo.DIEN.src.layers.compiled import gru, recurrence
-from model_zoo.DIEN.src.layers.compiled.workspace import Pool
-from model_zoo.DIEN.src.layers.kinds import KINDS
+from model_zoo.DIEN.src.kernels.cpu import gru, recurrence
+from model_zoo.DIEN.src.kernels.cpu.workspace import Pool
+from model_zoo.DIEN.src.kernels.reference import KINDS
 
 
 def packed(c, kind="AUGRU"):

@@ -6,11 +6,11 @@ import pytest
 import torch
 from made_recurrence import NARROW, compiled, pairwise
 
-from model_zoo.DIEN.src.layers import in_torch
+from model_zoo.DIEN.src.kernels import in_torch
+from model_zoo.DIEN.src.kernels.cpu import attention_scores, native_step_mlp
+from model_zoo.DIEN.src.kernels.cpu.inference import at_inference
+from model_zoo.DIEN.src.kernels.cpu.net import Elementwise
 from model_zoo.DIEN.src.layers.activations import Dice
-from model_zoo.DIEN.src.layers.compiled import attention_scores, step_mlp
-from model_zoo.DIEN.src.layers.compiled.inference import at_inference
-from model_zoo.DIEN.src.layers.compiled.net import Elementwise
 from model_zoo.DIEN.src.layers.packing import Packing
 from model_zoo.DIEN.src.layers.step_mlp import StepMLP
 
@@ -55,8 +55,8 @@ def check(lengths, size, layers, activation, output, dtype):
     net = net.to(dtype)
     states, query = states.to(dtype), query.to(dtype)
     got = (
-        step_mlp.attention_scores(states, packing, query, net),
-        step_mlp.candidate_scores(states, query, net),
+        native_step_mlp.attention_scores(states, packing, query, net),
+        native_step_mlp.candidate_scores(states, query, net),
     )
     net, states, query = net.double(), states.double(), query.double()
     expected = (
@@ -73,7 +73,7 @@ def check(lengths, size, layers, activation, output, dtype):
 @pytest.fixture
 def kernels_alone(monkeypatch):
     """Where the kernels would leave a net to torch, that fails."""
-    monkeypatch.setattr(step_mlp, "in_torch", None)
+    monkeypatch.setattr(native_step_mlp, "in_torch", None)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_with_gradients_the_unit_is_torchs(activation):
     states, packing, query = (x if isinstance(x, Packing) else x.float() for x in made_inputs((3, 40), 2))
     for mode in (True, False):
         net.train(mode)
-        scores = step_mlp.attention_scores(states, packing, query, net)
+        scores = native_step_mlp.attention_scores(states, packing, query, net)
         assert torch.equal(scores, in_torch.attention_scores(states, packing, query, net)) and scores.requires_grad
 
 
@@ -106,9 +106,9 @@ def test_dice_in_training_takes_the_statistics_of_its_batch():
     states, packing, query = (x if isinstance(x, Packing) else x.float() for x in made_inputs((3, 40), 2))
     with torch.no_grad():
         before = net.layers[1].running_mean.clone()
-        in_training = step_mlp.attention_scores(states, packing, query, net)
+        in_training = native_step_mlp.attention_scores(states, packing, query, net)
         assert not torch.equal(net.layers[1].running_mean, before)
-        assert (in_training - step_mlp.attention_scores(states, packing, query, net.eval())).abs().max() > 1e-3
+        assert (in_training - native_step_mlp.attention_scores(states, packing, query, net.eval())).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(

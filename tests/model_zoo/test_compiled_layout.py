@@ -6,8 +6,8 @@ import pytest
 import torch
 from made_recurrence import case, compiled
 
-from model_zoo.DIEN.src.layers.attentional_gru import attentional_gru
-from model_zoo.DIEN.src.layers.compiled import attention, gru, layout, library
+from model_zoo.DIEN.src.attentional_gru import attentional_gru
+from model_zoo.DIEN.src.kernels.cpu import gru, layout, library, native_attention
 
 pytestmark = compiled
 
@@ -45,7 +45,7 @@ def swapped(fields, first, second):
     [
         (gru.Problem, "inputs", "hidden", "Problem.hidden: offset 16 size 8 in C.., offset 8 size 8 in Python"),
         (gru.Gradients, "weight_hh", "bias", "Gradients.bias: offset 40 size 8 in C"),
-        (attention.AttentionProblem, "query", "net", "AttentionProblem.net: offset 56 size 40 in C"),
+        (native_attention.AttentionProblem, "query", "net", "AttentionProblem.net: offset 56 size 40 in C"),
     ],
 )
 def test_swapped_fields_are_an_error(structure, first, second, message, monkeypatch, not_loaded):

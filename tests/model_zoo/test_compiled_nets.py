@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from made_recurrence import NARROW, compiled, pairwise
 from torch.autograd import gradcheck
 
-from model_zoo.DIEN.src.layers.compiled import attention_scores, next_behaviour_loss
+from model_zoo.DIEN.src.kernels.cpu import attention_scores, next_behaviour_loss
 
 pytestmark = compiled
 

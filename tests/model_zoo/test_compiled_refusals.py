@@ -4,7 +4,7 @@ import pytest
 import torch
 from made_recurrence import compiled
 
-from model_zoo.DIEN.src.layers.compiled import attention_scores, next_behaviour_loss
+from model_zoo.DIEN.src.kernels.cpu import attention_scores, next_behaviour_loss
 
 pytestmark = compiled
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from made import SEQUENCES, TWO, features, make_batch, moved, train_loss, write_catalogues
 from made_recurrence import compiled
 
-from model_zoo.DIEN.src.negatives import NegativeSampler
+from model_zoo.DIEN.src.aux_negatives import NegativeSampler
 
 GRU_TYPES = ["GRU", "AIGRU", "AGRU", "AUGRU"]
 ATTENTION_TYPES = ["bilinear_attention", "dot_attention", "din_attention", "din_dense_attention"]

@@ -11,6 +11,6 @@ def test_the_table_of_files_names_every_file() -> None:
     table = (ROOT / "docs" / "model.md").read_text().split("## Keywords")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     named = {SOURCE / name for row in rows for name in re.findall(r"`(.+?)`", row)}
-    files = {path for folder in (SOURCE, SOURCE / "layers") for path in folder.glob("[!_]*.py")}
-    folders = {path.parent for path in SOURCE.glob("layers/*/__init__.py")}
+    files = {path for folder in (SOURCE, SOURCE / "layers", SOURCE / "kernels") for path in folder.glob("[!_]*.py")}
+    folders = {path.parent for path in SOURCE.glob("kernels/*/__init__.py")}
     assert named == files | folders

@@ -13,8 +13,8 @@ from made import DEFAULTS, TWO, features, make_feature_map
 from made_recurrence import NARROW, compiled, pairwise
 from made_requests import NoOperators, by_forward, made_dien, native, request, spread_dien
 
-from model_zoo.DIEN.src.layers.attention import ATTENTION_TYPES
-from model_zoo.DIEN.src.layers.compiled import library
+from model_zoo.DIEN.src.attention import ATTENTION_TYPES
+from model_zoo.DIEN.src.kernels.cpu import library
 from model_zoo.DIENLight.src import DIENLight
 
 pytestmark = compiled

@@ -10,9 +10,8 @@ import torch
 from made import features, make_feature_map, write_catalogues
 from torch import Tensor
 
-from model_zoo.DIEN.src.catalogue import Alternatives, Catalogue
+from model_zoo.DIEN.src.aux_negatives import Alternatives, BatchPool, Catalogue, NegativeSampler, draw_against, hashed
 from model_zoo.DIEN.src.fields import SequenceFields
-from model_zoo.DIEN.src.negatives import BatchPool, NegativeSampler, draw_against, hashed
 
 FIELDS = SequenceFields(
     ("item_id", "cate_id"), ("item_history", "cate_history"), ("neg_item_history", "neg_cate_history")

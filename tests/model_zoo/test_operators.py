@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from model_zoo.DIEN.src import operators
-from model_zoo.DIEN.src.layers.attentional_gru import AttentionalGRU
-from model_zoo.DIEN.src.layers.kinds import KINDS
+from model_zoo.DIEN.src.attentional_gru import AttentionalGRU
+from model_zoo.DIEN.src.kernels.reference import KINDS
 from model_zoo.DIEN.src.layers.packing import Packing
 
 LENGTHS = [4, 0, 2]

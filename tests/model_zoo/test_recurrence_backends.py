@@ -8,8 +8,8 @@ import torch
 from made_recurrence import FAST, SIZES, case, check_against_reference, leaves_of, outcome, pairwise
 from torch.autograd import gradcheck
 
-from model_zoo.DIEN.src.layers.attentional_gru import AttentionalGRU, attentional_gru
-from model_zoo.DIEN.src.layers.kinds import KINDS
+from model_zoo.DIEN.src.attentional_gru import AttentionalGRU, attentional_gru
+from model_zoo.DIEN.src.kernels.reference import KINDS
 from model_zoo.DIEN.src.layers.packing import Packing
 
 pytestmark = pytest.mark.parametrize("backend", FAST)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from fuxictr.pytorch.layers import Dice as ZooDice
 
+from model_zoo.DIEN.src.kernels.cpu.native_step_mlp import plain
 from model_zoo.DIEN.src.layers.activations import Dice, activation
-from model_zoo.DIEN.src.layers.compiled.step_mlp import plain
 from model_zoo.DIEN.src.layers.step_mlp import StepMLP
 
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from made_triton import DEVICE, case, check, outcome, ragged
 
-from model_zoo.DIEN.src.layers.attentional_gru import attentional_gru
-from model_zoo.DIEN.src.layers.kinds import KINDS
+from model_zoo.DIEN.src.attentional_gru import attentional_gru
+from model_zoo.DIEN.src.kernels.reference import KINDS
+from model_zoo.DIEN.src.kernels.triton import kernel_launch, recurrence
 from model_zoo.DIEN.src.layers.packing import Packing
-from model_zoo.DIEN.src.layers.triton_gpu import launch, recurrence
 
 # Each pair of values occurs.
 SIZES = [
@@ -28,7 +28,7 @@ def test_equals_the_equations(kind, rows, steps, hidden, dtype):
 def test_equals_the_equations_where_the_weights_do_not_fit_on_chip(kind, dtype):
     hidden = 150 if dtype == torch.float16 else 100
     arguments = case(kind, [3, 0, 1, 2], hidden, dtype=dtype)
-    assert not launch.is_resident(arguments["weight_hh"])
+    assert not kernel_launch.is_resident(arguments["weight_hh"])
     check(arguments)
 
 
@@ -122,7 +122,7 @@ def test_precision_of_float32_is_that_of_torch():
     try:
         for allowed, precision in (("highest", "tf32x3"), ("high", "tf32")):
             torch.set_float32_matmul_precision(allowed)
-            assert launch.precision(torch.float32) == precision
-            assert launch.precision(torch.bfloat16) == launch.precision(torch.float64) == "ieee"
+            assert kernel_launch.precision(torch.float32) == precision
+            assert kernel_launch.precision(torch.bfloat16) == kernel_launch.precision(torch.float64) == "ieee"
     finally:
         torch.set_float32_matmul_precision(before)

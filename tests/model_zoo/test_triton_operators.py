@@ -6,8 +6,8 @@ from made_triton import DEVICE, LEAVES, case, outcome, transcription
 from torch.autograd import gradcheck
 from torch.library import opcheck
 
-from model_zoo.DIEN.src.layers.kinds import KINDS
-from model_zoo.DIEN.src.layers.triton_gpu import operators, recurrence
+from model_zoo.DIEN.src.kernels.reference import KINDS
+from model_zoo.DIEN.src.kernels.triton import recurrence, triton_operators
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -74,12 +74,12 @@ def test_is_an_operator_as_torch_wants_one(kind, learns):
     leaves = [arguments[n] if arguments[n] is None else arguments[n].requires_grad_(learns) for n in LEAVES]
     x, attention, state, weight_ih, weight_hh, bias = leaves
     offsets = arguments["offsets"]
-    opcheck(operators.forward, (x, offsets, attention, state, weight_ih, weight_hh, bias, kind, learns))
+    opcheck(triton_operators.forward, (x, offsets, attention, state, weight_ih, weight_hh, bias, kind, learns))
     if not learns:
-        states, final, gates, kept, order = operators.forward(*leaves[:1], offsets, *leaves[1:], kind, True)
+        states, final, gates, kept, order = triton_operators.forward(*leaves[:1], offsets, *leaves[1:], kind, True)
         rest = gates, kept, attention, weight_hh, offsets, order, kind
         for given in ((states, final), (states, None), (None, final)):
-            opcheck(operators.backward, (*given, *rest, given[0] is None, attention is not None))
+            opcheck(triton_operators.backward, (*given, *rest, given[0] is None, attention is not None))
 
 
 @pytest.mark.parametrize("kind", KINDS)

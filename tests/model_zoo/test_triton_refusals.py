@@ -11,8 +11,8 @@ import torch
 from made_recurrence import WRONG_WEIGHTS, four_steps
 from made_triton import case
 
-from model_zoo.DIEN.src.layers import backends
-from model_zoo.DIEN.src.layers.triton_gpu import recurrence
+from model_zoo.DIEN.src.kernels import backends
+from model_zoo.DIEN.src.kernels.triton import recurrence
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,13 +38,16 @@ def test_refuses_what_it_cannot_take(name, value, message):
 def test_stands_alone_beside_a_copy_of_itself():
     program = """
 import sys
-import layers.triton_gpu as copy
+from types import ModuleType
+sys.modules["copy_of_dien"] = package = ModuleType("copy_of_dien")
+package.__path__ = ["."]
+import copy_of_dien.kernels.triton as copy
 assert "triton" not in sys.modules
 sys.path.insert(0, "../../..")
-from model_zoo.DIEN.src.layers import triton_gpu
+from model_zoo.DIEN.src.kernels import triton
 import torch
 x = torch.ones(2, 2)
-for recurrence in (copy.recurrence, triton_gpu.recurrence):
+for recurrence in (copy.recurrence, triton.recurrence):
     print(recurrence(x, torch.tensor([0, 1, 2]), None, 0 * x, 0 * torch.ones(6, 2), torch.ones(6, 2),
                      torch.ones(6), "GRU")[1][0, 0].item())
 """
@@ -67,7 +70,7 @@ def test_without_triton_the_error_says_what_to_install(monkeypatch):
 
 
 def test_without_a_gpu_the_error_says_so(monkeypatch):
-    from model_zoo.DIEN.src.layers.triton_gpu import gates
+    from model_zoo.DIEN.src.kernels.triton import gates
 
     monkeypatch.setattr(gates.INTERPRETED, "value", False)
     with pytest.raises(ValueError, match="x must be on a GPU, is on cpu"):

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dien_fuxictr.common.errors import TrainingError, UserError
-from model_zoo.DIEN.src.layers import across
+from model_zoo.DIEN.src.layers import batch_scope
 
 from .launch import STORE
 from .row_blocks import Block
@@ -143,7 +143,7 @@ class _Slice(Share):
         if self._part is None:
             yield
         else:
-            with across.part_of(self._part), self._rows:
+            with batch_scope.use_shard(self._part), self._rows:
                 yield
 
     def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.overrides import TorchFunctionMode
 
-from model_zoo.DIEN.src.layers import across
+from model_zoo.DIEN.src.layers import batch_scope
 
 _DROPOUTS = (
     F.dropout,
@@ -43,7 +43,7 @@ class Sum(Function):
         return d_values
 
 
-class Part(across.Whole):
+class Part(batch_scope.FullBatch):
     """A part of a batch, for the layers that ask.
 
     Args:
@@ -51,7 +51,7 @@ class Part(across.Whole):
         own_pool: whether negatives are drawn from this part's behaviours, not from all of the batch.
     """
 
-    is_part = True
+    is_shard = True
 
     def __init__(self, weight: float, own_pool: bool) -> None:
         self.weight, self.own_pool = weight, own_pool
@@ -62,7 +62,7 @@ class Part(across.Whole):
         dist.all_reduce(total)
         return max(int(total), 1) * self.weight
 
-    def drawn(self, ids: Tensor, draw: across.Draw) -> tuple[Tensor, Tensor]:
+    def drawn(self, ids: Tensor, draw: batch_scope.Draw) -> tuple[Tensor, Tensor]:
         """As one process draws, for the columns of all workers in their order, of which this one takes its own."""
         if self.own_pool:
             with _own_generator():

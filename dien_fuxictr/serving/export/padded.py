@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model_zoo.DIEN.src import DIEN
+from model_zoo.DIEN.src.attention import InterestAttention
 from model_zoo.DIEN.src.interest_sequence import InterestSequence
-from model_zoo.DIEN.src.layers.attention import InterestAttention
 
 
 class Recurrences(Protocol):
-    """Arguments and results as of `model_zoo.DIEN.src.layers.operators`."""
+    """Arguments and results as of `model_zoo.DIEN.src.operators`."""
 
     def extract(
         self, inputs: Tensor, lengths: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor

@@ -9,21 +9,20 @@ from fuxictr.pytorch.layers import FeatureEmbeddingDict, MLP_Block
 from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
+from .attention import AttentionType, InterestAttention
+from .attentional_gru import AttentionalGRU
+from .aux_negatives import ZOO_COLUMNS, NegativeSampler, Source, negative_source
+from .auxiliary_loss import AuxiliaryLoss, Scorer, Weighting
+from .candidate_scoring import CandidateScorer, make_scorer
 from .changed_keywords import refuse_changed
 from .checkpoint_names import rename_weights, with_current_names
 from .fields import Field, check_pooled_sizes, embedding_sizes, profile_fields, sequence_fields, total_size
-from .interest_sequence import InterestSequence
+from .interest_sequence import Behaviours, Evolution, Interests, InterestSequence
+from .kernels.backends import Backend
+from .kernels.reference import GruType
 from .keywords import AugruSign, check_activations, check_backend, check_sizes, evolution_kind
-from .layers.attention import AttentionType, InterestAttention
-from .layers.attentional_gru import AttentionalGRU
-from .layers.auxiliary_loss import AuxiliaryLoss, Scorer, Weighting
-from .layers.backends import Backend
-from .layers.kinds import GruType
-from .negatives import ZOO_COLUMNS, NegativeSampler, Source, negative_source
+from .layers.batch_norm import running_statistics
 from .schedule import Alpha, LossSchedule
-from .scorer import CandidateScorer, make_scorer
-from .sequences import Behaviours, Evolution, Interests
-from .single_row import running_statistics
 
 
 class DIEN(BaseModel):
@@ -214,7 +213,7 @@ class DIEN(BaseModel):
         Args:
             states: where to go on, one (B, H) a sequence: the `final` of the interests that came before.
         """
-        return [sequence.extract(*its) for sequence, *its in self._each(behaviours, states)]
+        return [sequence.extract(*parts) for sequence, *parts in self._each(behaviours, states)]
 
     def trace(
         self, interests: list[Interests], targets: list[Tensor], states: list[Tensor] | None = None
@@ -227,7 +226,7 @@ class DIEN(BaseModel):
             states: where to go on, one (B, H) a sequence: the `final` of the steps before. Only without a softmax, or
                 with the plain GRU, is that the evolution over all steps: a softmax over the later ones is another.
         """
-        return [sequence.trace(*its) for sequence, *its in self._each(interests, targets, states)]
+        return [sequence.trace(*parts) for sequence, *parts in self._each(interests, targets, states)]
 
     def evolve(
         self, interests: list[Interests], targets: list[Tensor], states: list[Tensor] | None = None
@@ -242,7 +241,7 @@ class DIEN(BaseModel):
 
         Without gradients.
         """
-        return [sequence.evolve_candidates(*its) for sequence, *its in self._each(interests, targets, states)]
+        return [sequence.evolve_candidates(*parts) for sequence, *parts in self._each(interests, targets, states)]
 
     def scorer(self) -> CandidateScorer:
         """What scores one user's candidates by the forward pass in evaluation, within 1e-5.
@@ -278,7 +277,7 @@ class DIEN(BaseModel):
             evolutions: towards the target; needed where its attention weighs the steps.
         """
         each = self._each(interests, evolutions)
-        return torch.stack([sequence.next_behaviour_loss(*its) for sequence, *its in each]).sum()
+        return torch.stack([sequence.next_behaviour_loss(*parts) for sequence, *parts in each]).sum()
 
     def add_loss(self, return_dict: dict[str, Any], y_true: Tensor) -> Tensor:
         """L = L_target + α L_aux, (7); α L_aux in an epoch that pretrains."""
@@ -294,8 +293,8 @@ class DIEN(BaseModel):
         interests = self.extract(self.embed_behaviours(X))
         evolutions = self.trace(interests, self.embed_targets(self.embed_profile(X)))
         values = {}
-        for sequence, *its in self._each(interests, evolutions):
-            named = sequence.diagnostics(*its)
+        for sequence, *parts in self._each(interests, evolutions):
+            named = sequence.diagnostics(*parts)
             values |= {f"{what}/{sequence.fields.behaviours[0]}": value for what, value in named.items()}
         return values
 

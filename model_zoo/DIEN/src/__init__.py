@@ -3,7 +3,7 @@
 With it come the operators `dien::extract` and `dien::evolve` of torch, which exported models have in them.
 """
 
+from . import operators
 from .DIEN import DIEN
-from .layers import operators
 
 __all__ = ["DIEN", "operators"]

@@ -1,17 +1,58 @@
-"""One behaviour sequence of DIEN with all that is its own."""
+"""One behaviour sequence of DIEN with all that is its own; packed rows as in `layers.packing`."""
+
+from typing import NamedTuple
 
 import torch
 from fuxictr.pytorch.layers import FeatureEmbeddingDict
 from torch import Tensor, nn
 
+from .attention import InterestAttention
+from .attentional_gru import AttentionalGRU
+from .aux_negatives import NegativeSampler
+from .auxiliary_loss import AuxiliaryLoss
 from .embedding import embed_steps
 from .fields import SequenceFields
-from .layers.attention import InterestAttention
-from .layers.attentional_gru import AttentionalGRU
-from .layers.auxiliary_loss import AuxiliaryLoss
-from .layers.packing import pack
-from .negatives import NegativeSampler
-from .sequences import Behaviours, Evolution, Interests
+from .layers.packing import Packing, pack
+
+
+class Behaviours(NamedTuple):
+    """The real steps of B rows, N in all.
+
+    embedded: (N, D), e_t. packing: where the steps lie.
+    negatives: (N, K, D), ê_t; None where none were drawn. valid: (N, K) bool, which of them are negatives.
+    """
+
+    embedded: Tensor
+    packing: Packing
+    negatives: Tensor | None = None
+    valid: Tensor | None = None
+
+    def sum(self) -> Tensor:
+        """Σe_t, (B, D)."""
+        return self.packing.sum(self.embedded)
+
+
+class Interests(NamedTuple):
+    """What the behaviours tell before any target is known.
+
+    behaviours: that they come from. states: (N, H), interest states h_t. final: (B, H), the extractor's state after the
+    last behaviour.
+    """
+
+    behaviours: Behaviours
+    states: Tensor
+    final: Tensor
+
+
+class Evolution(NamedTuple):
+    """How the interests evolve towards a target.
+
+    attention: (N,); None for the plain GRU. states: (N, H), h'_t. final: (B, H), h'_T.
+    """
+
+    attention: Tensor | None
+    states: Tensor
+    final: Tensor
 
 
 class InterestSequence(nn.Module):

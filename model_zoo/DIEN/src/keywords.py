@@ -3,9 +3,9 @@
 import math
 from typing import Any, Literal, get_args
 
+from .kernels.backends import BACKENDS, require
+from .kernels.reference import GRU_TYPES
 from .layers.activations import activation
-from .layers.backends import BACKENDS, require
-from .layers.kinds import GRU_TYPES
 
 AugruSign = Literal["paper", "code"]
 
@@ -16,7 +16,7 @@ def check_choice(keyword: str, value: Any, allowed: tuple[Any, ...]) -> None:
 
 
 def evolution_kind(gru_type: str, augru_sign: str) -> str:
-    """The second layer's kind, as in `layers.attentional_gru.attentional_gru`; only AUGRU has two signs."""
+    """The second layer's kind, as in `attentional_gru.attentional_gru`; only AUGRU has two signs."""
     check_choice("gru_type", gru_type, GRU_TYPES)
     check_choice("augru_sign", augru_sign, get_args(AugruSign))
     return "AUGRU-code" if (gru_type, augru_sign) == ("AUGRU", "code") else gru_type

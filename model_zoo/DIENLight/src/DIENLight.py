@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model_zoo.DIEN.src import DIEN
+from model_zoo.DIEN.src.interest_sequence import Behaviours
 from model_zoo.DIEN.src.keywords import check_choice, check_weight
-from model_zoo.DIEN.src.sequences import Behaviours
 
 from .booster import KEYWORDS, check_booster, load_frozen
 

@@ -6,9 +6,9 @@ import torch
 from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
+from model_zoo.DIEN.src.attention import InterestAttention
 from model_zoo.DIEN.src.fields import Field
 from model_zoo.DIEN.src.keywords import check_activations, check_sizes
-from model_zoo.DIEN.src.layers.attention import InterestAttention
 from model_zoo.parts.history import HistoryEmbedding
 from model_zoo.parts.score_mlp import ScoreMLP
 

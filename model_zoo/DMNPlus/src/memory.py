@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from model_zoo.DIEN.src.layers.attentional_gru import AttentionalGRU
+from model_zoo.DIEN.src.attentional_gru import AttentionalGRU
 from model_zoo.DIEN.src.layers.packing import Packing
 from model_zoo.DIEN.src.layers.step_mlp import StepMLP
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from model_zoo.DIEN.src.layers.attention import InterestAttention
+from model_zoo.DIEN.src.attention import InterestAttention
 from model_zoo.DIEN.src.layers.packing import Packing
 from model_zoo.parts.reverse import reverse_steps
 from model_zoo.parts.segments import Segments, segments_of

@@ -6,11 +6,11 @@ import torch
 from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
+from model_zoo.DIEN.src.attention import AttentionType, InterestAttention
+from model_zoo.DIEN.src.attentional_gru import AttentionalGRU
 from model_zoo.DIEN.src.fields import Field
+from model_zoo.DIEN.src.kernels.backends import Backend
 from model_zoo.DIEN.src.keywords import check_activations, check_backend, check_sizes
-from model_zoo.DIEN.src.layers.attention import AttentionType, InterestAttention
-from model_zoo.DIEN.src.layers.attentional_gru import AttentionalGRU
-from model_zoo.DIEN.src.layers.backends import Backend
 from model_zoo.parts.history import HistoryEmbedding
 from model_zoo.parts.score_mlp import ScoreMLP
 

@@ -11,8 +11,8 @@ from made_workers import together
 from dien_fuxictr.experiment.parallel import group
 from dien_fuxictr.experiment.parallel.workers import Workers
 from dien_fuxictr.experiment.training.trainer import Trainer
-from model_zoo.DIEN.src.layers import across
-from model_zoo.DIEN.src.negatives import BatchPool, draw_against
+from model_zoo.DIEN.src.aux_negatives import BatchPool, draw_against
+from model_zoo.DIEN.src.layers import batch_scope
 
 ROWS = 5
 """Of which the first of two workers has 2."""
@@ -35,7 +35,7 @@ def test_negatives_are_of_the_batch_or_of_the_workers_own_rows(tmp_path, monkeyp
         workers.follow(params)
         ids = torch.arange(3).unsqueeze(0) + 10 * workers.rank
         with workers.share({"label": torch.ones(ROWS)}, ROWS).computed():
-            found, valid = across.batch().drawn(ids, lambda ids: draw_against(BatchPool(ids), ids[0], 50))
+            found, valid = batch_scope.batch().drawn(ids, lambda ids: draw_against(BatchPool(ids), ids[0], 50))
         assert found.shape == (1, 3, 50) and valid.all() and not (found[0] == ids[0].unsqueeze(1)).any()
         return found.unique(), found, torch.get_rng_state()
 

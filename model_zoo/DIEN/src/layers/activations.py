@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import across
+from . import batch_scope
 
 
 class Dice(nn.Module):
@@ -28,7 +28,7 @@ class Dice(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C). Returns (N, C)."""
-        own = self.training and (len(x) > 1 or across.batch().is_part)
+        own = self.training and (len(x) > 1 or batch_scope.batch().is_shard)
         p = torch.sigmoid(
             F.batch_norm(x, self.running_mean, self.running_var, training=own, momentum=self.momentum, eps=self.eps)
         )

@@ -1,0 +1,124 @@
+"""Supervision of the interest states by the next behaviour: equation (6) of the DIEN paper."""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from .kernels.backends import NEXT_BEHAVIOUR_LOSS, choose
+from .layers.packing import Packing
+from .layers.step_mlp import StepMLP
+
+Scorer = Literal["net", "inner_product"]
+SCORERS = get_args(Scorer)
+Weighting = Literal["uniform", "target_attention", "newest"]
+WEIGHTINGS = get_args(Weighting)
+
+
+class AuxiliaryLoss(nn.Module):
+    """The next behaviour supervises each interest state, eq. (6):
+
+        L_aux = - mean_t [ log σ(h_t, e_{t+1}) + log(1 - σ(h_t, ê_{t+1})) ]
+
+    over every step whose next behaviour is real and has a negative (the paper sums over steps and divides by
+    sequences). With several negatives a step their terms are averaged. Steps may have weights, see `relevance`;
+    they change training alone.
+
+    The authors' net starts with a batch normalisation that TensorFlow leaves in inference mode, so that it never
+    normalises: an affine map that the first layer here absorbs. Their two-way softmax is the sigmoid of a difference.
+
+    Args:
+        interest_size: H. behaviour_size: D.
+        scorer: `net` on [h, e] (the authors' program) or `inner_product` (the paper's text; needs H = D).
+        hidden_units, activation, dropout: of the net.
+        weighting: of the steps, `uniform`, by `target_attention`, or the `newest` of each row alone: where each prefix
+            of a history is a row, each behaviour supervises once.
+        backend: as of the recurrence; `compiled` has the net with sigmoid or ReLU, all else is torch's.
+
+    Raises:
+        ValueError: unknown scorer or weighting, or an inner product of unequal sizes.
+    """
+
+    def __init__(
+        self,
+        interest_size: int,
+        behaviour_size: int,
+        scorer: Scorer = "net",
+        hidden_units: Sequence[int] = (100, 50),
+        activation: str | Sequence[str] = "ReLU",
+        dropout: float = 0.0,
+        backend: str = "auto",
+        weighting: Weighting = "uniform",
+    ) -> None:
+        super().__init__()
+        self.backend = backend
+        self.weighting = weighting
+        if weighting not in WEIGHTINGS:
+            raise ValueError(f"aux_loss_weighting={weighting!r} is unknown; allowed: {', '.join(WEIGHTINGS)}")
+        if scorer not in SCORERS:
+            raise ValueError(f"aux_scorer={scorer!r} is unknown; allowed: {', '.join(SCORERS)}")
+        if scorer == "inner_product" and interest_size != behaviour_size:
+            raise ValueError(
+                f"aux_scorer='inner_product' needs gru_hidden_size={interest_size} "
+                f"to be the behaviour's size {behaviour_size}"
+            )
+        self.net = (
+            StepMLP(interest_size + behaviour_size, hidden_units, activation, dropout) if scorer == "net" else None
+        )
+
+    def forward(
+        self,
+        interests: Tensor,
+        behaviours: Tensor,
+        packing: Packing,
+        negatives: Tensor,
+        has_negative: Tensor,
+        attention: Tensor | None = None,
+    ) -> Tensor:
+        """Loss of one batch of sequences.
+
+        Args:
+            interests: (N, H), states h_t. behaviours: (N, D), e_t. packing: of N steps.
+            negatives: (N, K, D), non-clicked behaviours to set against e_t.
+            has_negative: (N, K) bool.
+            attention: (N,), a_t of the target, 0 or more; read by the weighting `target_attention` alone.
+
+        Returns:
+            A scalar; 0 where no step counts.
+
+        Raises:
+            ValueError: no attention to weigh by.
+        """
+        loss = choose(NEXT_BEHAVIOUR_LOSS, self.backend, interests)
+        weight = None
+        if self.weighting == "newest":
+            has_negative = has_negative & (packing.place == packing.spread(packing.lengths) - 1).unsqueeze(1)
+        if self.weighting == "target_attention":
+            if attention is None:
+                raise ValueError("aux_loss_weighting='target_attention' needs the attention of the target")
+            weight = relevance(attention, has_negative.any(dim=1), packing)
+        return loss(interests, behaviours, packing, negatives, has_negative, self.net, weight)
+
+
+@torch.no_grad()
+def relevance(attention: Tensor, has_negative: Tensor, packing: Packing) -> Tensor:
+    """How much the behaviour that supervises an interest state has to do with the target.
+
+    The term of step t, in which e_{t+1} supervises h_t, has the weight
+
+        w_t = a_{t+1} / mean_s a_{s+1}
+
+    with the mean over the steps of its row that count, so that their weights have the mean 1. The weights are numbers:
+    the loss does not train the attention.
+
+    Args:
+        attention: (N,), a_t of (8), 0 or more. has_negative: (N,) bool. packing: of N steps.
+
+    Returns:
+        (N,), the weight of the step that each behaviour supervises; 0 where none counts.
+    """
+    counts = has_negative & (packing.place > 0)
+    mass = attention * counts
+    mean = packing.sum(mass) / packing.sum(counts.to(mass.dtype)).clamp(min=1)
+    return mass / packing.spread(mean.clamp(min=torch.finfo(mass.dtype).tiny))

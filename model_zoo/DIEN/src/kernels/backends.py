@@ -1,0 +1,122 @@
+"""Which code runs each operation: one table an operation, one entry a backend.
+
+A kernel for another device is an entry of its operation. A backend without one of its own has another's as its entry.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Literal, TypeVar, get_args
+
+import torch
+from torch import Tensor
+
+from ..layers.packing import Packing
+from . import cpu, in_torch, reference, triton
+from .cpu import library, native_step_mlp
+
+Operation = TypeVar("Operation", bound=Callable[..., Any])
+Recurrence = Callable[[Tensor, Packing, Tensor, Tensor, Tensor, Tensor, Tensor, str], tuple[Tensor, Tensor]]
+
+Backend = Literal["auto", "reference", "torch", "compiled", "triton"]
+BACKENDS = get_args(Backend)[1:]
+
+_NEEDS: dict[str, Callable[[], object]] = {"compiled": library.require, "triton": triton.require}
+
+
+_FASTEST = {
+    ("cpu", torch.float32): "compiled",
+    ("cpu", torch.float64): "compiled",
+    **{("cuda", dtype): "triton" for dtype in triton.DTYPES},
+}
+"""What auto is, where the machine has it; torch elsewhere."""
+
+
+def _by_offsets(kernel: Callable[..., tuple[Tensor, Tensor]]) -> Recurrence:
+    """With a kernel that finds rows by their offsets alone."""
+
+    def recurrence(inputs: Tensor, packing: Packing, *rest: Any) -> tuple[Tensor, Tensor]:
+        return kernel(inputs, packing.offsets, *rest)
+
+    return recurrence
+
+
+def _as_rows(recurrence: Recurrence) -> Callable[..., Tensor]:
+    """With candidates as the rows of a batch, each of which gets the inputs that all share."""
+
+    def evolve_candidates(inputs: Tensor, attention: Tensor, state: Tensor, *rest: Any) -> Tensor:
+        steps, candidates = attention.shape
+        if not attention.numel():
+            return state
+        packing = Packing.of_lengths(torch.full((candidates,), steps, device=inputs.device))
+        return recurrence(inputs.repeat(candidates, 1), packing, attention.T.flatten(), state, *rest)[1]
+
+    return evolve_candidates
+
+
+RECURRENCE: dict[str, Recurrence] = {
+    "reference": reference.recurrence,
+    "torch": in_torch.recurrence,
+    "compiled": _by_offsets(cpu.recurrence),
+    "triton": _by_offsets(triton.recurrence),
+}
+"""As `attentional_gru.attentional_gru`, its arguments complete."""
+
+EVOLVE_CANDIDATES = {
+    "reference": _as_rows(RECURRENCE["reference"]),
+    "torch": in_torch.evolve_candidates,
+    "compiled": cpu.evolve_candidates,
+    "triton": _as_rows(RECURRENCE["triton"]),
+}
+"""As `attentional_gru.AttentionalGRU.for_candidates`, its arguments complete."""
+
+ATTENTION_SCORES = {
+    **dict.fromkeys(BACKENDS, in_torch.attention_scores),
+    "compiled": native_step_mlp.attention_scores,
+}
+CANDIDATE_SCORES = {
+    **dict.fromkeys(BACKENDS, in_torch.candidate_scores),
+    "compiled": native_step_mlp.candidate_scores,
+}
+NEXT_BEHAVIOUR_LOSS = {
+    **dict.fromkeys(BACKENDS, in_torch.next_behaviour_loss),
+    "compiled": native_step_mlp.next_behaviour_loss,
+}
+
+
+def choose(operation: dict[str, Operation], backend: str, inputs: Tensor) -> Operation:
+    """A backend's entry in the table of an operation; for `auto` that of the fastest for such tensors.
+
+    Raises:
+        ValueError: unknown backend.
+    """
+    entry = operation.get(automatic(inputs) if backend == "auto" else backend)
+    if entry is None:
+        raise ValueError(f"backend={backend!r} is unknown; allowed: auto, {', '.join(operation)}")
+    return entry
+
+
+def automatic(inputs: Tensor) -> str:
+    """What `auto` stands for: the fastest backend that this machine has for such tensors."""
+    fastest = _FASTEST.get((inputs.device.type, inputs.dtype), "torch")
+    return fastest if _has(fastest) else "torch"
+
+
+def require(backend: str) -> None:
+    """Prepares what a backend needs.
+
+    Raises:
+        RuntimeError: the machine lacks it.
+    """
+    if backend in _NEEDS:
+        _NEEDS[backend]()
+
+
+@lru_cache
+def _has(backend: str) -> bool:
+    try:
+        require(backend)
+    except RuntimeError as error:
+        logging.warning("recurrence_backend auto is torch here, which is slower. %s", error)
+        return False
+    return True

@@ -1,0 +1,16 @@
+"""Kernels in C++ for the CPU, over packed rows; compiled on first use."""
+
+from .auxiliary import next_behaviour_loss
+from .gru import recurrence
+from .native_attention import attention_scores, candidate_scores
+from .native_candidates import evolve_candidates
+from .native_scorer import NativeScorer
+
+__all__ = [
+    "NativeScorer",
+    "attention_scores",
+    "candidate_scores",
+    "evolve_candidates",
+    "next_behaviour_loss",
+    "recurrence",
+]

@@ -1,0 +1,83 @@
+"""Stacks of layers at inference, as the compiled functions take them: one net, whose statistics stand still."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ...layers.activations import Dice
+from .net import Elementwise
+
+KINDS: dict[type[nn.Module], str] = {
+    nn.Sigmoid: "sigmoid",
+    nn.ReLU: "relu",
+    nn.Tanh: "tanh",
+    nn.Identity: "none",
+}
+"""Of activations without numbers of their own."""
+
+
+class Layers(NamedTuple):
+    """Of each hidden layer and the output: weights, biases, and what follows."""
+
+    weights: list[Tensor]
+    biases: list[Tensor]
+    activations: list[Elementwise]
+
+
+def elementwise(layer: nn.Module) -> Elementwise | None:
+    """The activation at inference, where Dice has its running statistics; None of a layer that the kernels lack."""
+    if type(layer) is Dice:
+        return dice(layer.alpha, layer.running_mean, layer.running_var, layer.eps)
+    if type(layer) is nn.PReLU:
+        return Elementwise("prelu", layer.weight.detach())
+    return Elementwise(KINDS[type(layer)]) if type(layer) in KINDS else None
+
+
+@torch.no_grad()
+def dice(alpha: Tensor, mean: Tensor, variance: Tensor, eps: float) -> Elementwise:
+    """alpha, mean, variance: (units,)."""
+    scale = (variance + eps).rsqrt()
+    return Elementwise("dice", alpha.detach(), scale, -mean * scale)
+
+
+def at_inference(
+    layers: Iterable[nn.Module], activation: Callable[[nn.Module], Elementwise | None] = elementwise
+) -> Layers | None:
+    """Linear layers, each with batch normalisation, an activation and dropout behind it or without.
+
+    Args:
+        activation: as `elementwise`.
+
+    Returns:
+        The net, batch normalisation folded into its weights; None of other layers, or without a hidden one.
+    """
+    net = Layers([], [], [])
+    for layer in layers:
+        if type(layer) is nn.Linear and layer.bias is not None:
+            net.weights.append(layer.weight)
+            net.biases.append(layer.bias)
+            net.activations.append(Elementwise())
+        elif not net.weights or (not isinstance(layer, nn.Dropout) and net.activations[-1].kind != "none"):
+            return None
+        elif type(layer) is nn.BatchNorm1d and layer.running_mean is not None:
+            net.weights[-1], net.biases[-1] = _folded(net.weights[-1], net.biases[-1], layer)
+        elif not isinstance(layer, nn.Dropout):
+            if (known := activation(layer)) is None:
+                return None
+            net.activations[-1] = known
+    return net if len(net.weights) > 1 else None
+
+
+@torch.no_grad()
+def _folded(weight: Tensor, bias: Tensor, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """Of a layer with the normalisation behind it, computed in float64."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight.double()
+    shifted = (bias.double() - norm.running_mean.double()) * scale
+    if norm.bias is not None:
+        shifted = shifted + norm.bias.double()
+    return (weight.double() * scale.unsqueeze(1)).to(weight.dtype), shifted.to(weight.dtype)

@@ -1,0 +1,58 @@
+"""What Python and the C++ sources both write down, compared when the library is loaded.
+
+A field in the wrong place would corrupt memory in silence.
+"""
+
+import ctypes
+from typing import Any
+
+from ..reference import KINDS
+
+LANES = 32
+ACTIVATION_KINDS = ("none", "sigmoid", "relu", "tanh", "prelu", "dice")
+POOLINGS = ("not pooled", "sum", "mean")
+NO_MEMORY, BAD_OFFSETS, BAD_ID = 1, 2, 3
+
+_NUMBERS = {
+    "LANES": LANES,
+    "NO_MEMORY": NO_MEMORY,
+    "BAD_OFFSETS": BAD_OFFSETS,
+    "BAD_ID": BAD_ID,
+    **{f"ActivationKind.{name}": number for number, name in enumerate(ACTIVATION_KINDS)},
+    **{f"Pooling.{name}": number for number, name in enumerate(POOLINGS)},
+    **{f"Kind.{name}": number for number, name in enumerate(KINDS)},
+}
+
+_structures: list[type[ctypes.Structure]] = []
+
+
+class Structure(ctypes.Structure):
+    """One of the C++ sources, by its name there."""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        _structures.append(cls)
+
+
+def compare(library: str) -> None:
+    """Compares what a library tells by its function `layout` with what is written here.
+
+    Raises:
+        RuntimeError: they differ; it names the structure and the field.
+    """
+    there = dict(line.split("\t") for line in library.splitlines())
+    here = _written_here()
+    for name in {**here, **there}:
+        if here.get(name) != there.get(name):
+            cpp, python = there.get(name, "unknown"), here.get(name, "unknown")
+            raise RuntimeError(f"The kernels' sources and Python differ about {name}: {cpp} in C++, {python} in Python")
+
+
+def _written_here() -> dict[str, str]:
+    lines = {name: str(number) for name, number in _NUMBERS.items()}
+    for structure in _structures:
+        lines[structure.__name__] = f"size {ctypes.sizeof(structure)}"
+        for name, *_ in structure._fields_:
+            field = getattr(structure, name)
+            lines[f"{structure.__name__}.{name}"] = f"offset {field.offset} size {field.size}"
+    return lines

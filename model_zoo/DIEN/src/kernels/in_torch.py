@@ -1,0 +1,250 @@
+"""Every operation in PyTorch, for every device.
+
+The recurrence: rows advance together, the ones that have ended leave. What can be is one product over all steps, and
+the loop over time does the rest in place. The backward pass is written by hand: with d the gradient of a state h', that
+of a pre-activation is d times a factor of what the forward pass left.
+
+DIN's attention unit: its first layer [W_1, W_2, W_3, W_4] on [q, h, q-h, q*h] is taken apart.
+
+The auxiliary loss: over the pairs of states and behaviours that there are.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from ..layers import batch_scope
+from ..layers.packing import ByTime, Packing
+from ..layers.step_mlp import StepMLP
+
+
+def recurrence(
+    inputs: Tensor,
+    packing: Packing,
+    attention: Tensor,
+    state: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor,
+    kind: str,
+) -> tuple[Tensor, Tensor]:
+    """Arguments and results as in `attentional_gru.attentional_gru`; differentiable once."""
+    if kind == "AIGRU":
+        inputs, kind = inputs * attention.unsqueeze(1), "GRU"  # (9)
+    return _Recurrence.apply(inputs, attention, state, weight_ih, weight_hh, bias, packing.by_time, kind)
+
+
+def evolve_candidates(
+    inputs: Tensor, attention: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor, kind: str
+) -> Tensor:
+    """Arguments and result as in `attentional_gru.AttentionalGRU.for_candidates`."""
+    size = state.size(1)
+    U_ur, U_h = weight_hh[: 2 * size].T, weight_hh[2 * size :].T
+    for W_i, a in zip(inputs @ weight_ih.T, attention.unsqueeze(2), strict=True):
+        x = a * W_i + bias if kind == "AIGRU" else W_i + bias
+        u, r = torch.sigmoid(x[..., : 2 * size] + state @ U_ur).chunk(2, dim=1)
+        candidate = torch.tanh(x[..., 2 * size :] + r * (state @ U_h))
+        state = torch.lerp(state, candidate, _gate(u, a, kind))
+    return state
+
+
+class _Recurrence(Function):
+    """All of its (N, ...) tensors are in the order of time; a step's previous states are B rows back or less."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        inputs: Tensor,
+        attention: Tensor,
+        state: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias: Tensor,
+        time: ByTime,
+        kind: str,
+    ) -> tuple[Tensor, Tensor]:
+        size = state.size(1)
+        x, a = inputs.index_select(0, time.step), attention.index_select(0, time.step).unsqueeze(1)
+        gates = torch.addmm(bias[: 2 * size], x, weight_ih[: 2 * size].T)
+        candidate = torch.addmm(bias[2 * size :], x, weight_ih[2 * size :].T)
+        U_h_h = torch.empty_like(candidate)
+        U_ur, U_h = weight_hh[: 2 * size].T.contiguous(), weight_hh[2 * size :].T.contiguous()
+        every = state.new_empty(len(state) + len(x), size)  # the states before the first step, then those of each time
+        every[: len(state)] = state.index_select(0, time.order)
+        for now, before, after in _times(time):
+            h, ur, c = every[before], gates[now], candidate[now]
+            torch.mm(h, U_h, out=U_h_h[now])
+            ur.addmm_(h, U_ur).sigmoid_()
+            c.addcmul_(ur[:, size:], U_h_h[now]).tanh_()
+            torch.lerp(h, c, _gate(ur[:, :size], a[now], kind), out=every[after])
+        final = torch.empty_like(state).index_copy_(0, time.order, every.index_select(0, time.last))
+        states = state.new_empty(len(x), size).index_copy_(0, time.step, every[len(state) :])
+        ctx.save_for_backward(inputs, attention, weight_ih, weight_hh, gates, candidate, U_h_h, every)
+        ctx.time, ctx.kind = time, kind
+        ctx.set_materialize_grads(False)
+        return states, final
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, d_states: Tensor | None, d_final: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        inputs, attention, weight_ih, weight_hh, gates, candidate, U_h_h, every = ctx.saved_tensors
+        time, kind = ctx.time, ctx.kind
+        size, rows, steps = every.size(1), len(time.order), len(inputs)
+        a = attention.index_select(0, time.step).unsqueeze(1)
+        u, r = gates[:, :size], gates[:, size:]
+        previous = every.index_select(0, time.previous)
+        gate = _gate(u, a, kind)
+        keep = 1 - gate
+        of_gate = candidate - previous
+        of_candidate = gate * (1 - candidate.square())
+        # The pre-activations' gradients over d, [u, r, U_h h], which the loop multiplies by d.
+        d_hidden = torch.empty(steps, 3, size, dtype=every.dtype, device=every.device)
+        torch.mul(of_gate * _of_update_gate(a, kind), u * (1 - u), out=d_hidden[:, 0])
+        torch.mul(of_candidate * U_h_h, r * (1 - r), out=d_hidden[:, 1])
+        torch.mul(of_candidate, r, out=d_hidden[:, 2])
+        every_d = torch.zeros_like(candidate) if d_states is None else d_states.index_select(0, time.step)
+        d = torch.zeros_like(every[:rows]) if d_final is None else d_final.index_select(0, time.order)
+        for now, _, _ in reversed(_times(time)):
+            running = d[: now.stop - now.start]
+            running.add_(every_d[now])
+            every_d[now] = running
+            d_hidden[now].mul_(running.unsqueeze(1))
+            running.mul_(keep[now]).addmm_(d_hidden[now].flatten(1), weight_hh)
+        d_state = torch.empty_like(d).index_copy_(0, time.order, d) if ctx.needs_input_grad[2] else None
+        d_attention = None
+        if ctx.needs_input_grad[1]:
+            d_a = (every_d * of_gate * _of_attention(u, kind)).sum(1)
+            d_attention = torch.empty_like(d_a).index_copy_(0, time.step, d_a)
+        d_inputs_hidden = d_hidden[:, :2].flatten(1)
+        d_candidate = of_candidate.mul_(every_d)
+        d_inputs = d_weight_ih = d_weight_hh = d_bias = None
+        if ctx.needs_input_grad[0]:
+            d_x = torch.addmm(d_candidate @ weight_ih[2 * size :], d_inputs_hidden, weight_ih[: 2 * size])
+            d_inputs = torch.empty_like(d_x).index_copy_(0, time.step, d_x)
+        if ctx.needs_input_grad[3]:
+            x = inputs.index_select(0, time.step)
+            d_weight_ih = torch.cat([d_inputs_hidden.T @ x, d_candidate.T @ x])
+        if ctx.needs_input_grad[4]:
+            d_weight_hh = d_hidden.flatten(1).T @ previous
+        if ctx.needs_input_grad[5]:
+            d_bias = torch.cat([d_inputs_hidden.sum(0), d_candidate.sum(0)])
+        return d_inputs, d_attention, d_state, d_weight_ih, d_weight_hh, d_bias, None, None
+
+
+def _times(time: ByTime) -> list[tuple[slice, slice, slice]]:
+    """Of each time: its steps, and which of the B + N states come before and after them."""
+    rows = len(time.order)
+    times, step, before = [], 0, 0
+    for running in time.running:
+        after = rows + step
+        times.append((slice(step, step + running), slice(before, before + running), slice(after, after + running)))
+        step, before = step + running, after
+    return times
+
+
+def _gate(u: Tensor, a: Tensor, kind: str) -> Tensor:
+    """What weighs the candidate."""
+    if kind == "AUGRU":
+        return a * u  # (11)
+    if kind == "AUGRU-code":
+        return a + u - a * u
+    return a.expand_as(u) if kind == "AGRU" else u  # (10)
+
+
+def _of_update_gate(a: Tensor, kind: str) -> Tensor | int:
+    """Derivative of `_gate` with respect to u."""
+    if kind == "AUGRU":
+        return a
+    if kind == "AUGRU-code":
+        return 1 - a
+    return 0 if kind == "AGRU" else 1
+
+
+def _of_attention(u: Tensor, kind: str) -> Tensor | int:
+    """Derivative of `_gate` with respect to a."""
+    if kind == "AUGRU":
+        return u
+    if kind == "AUGRU-code":
+        return 1 - u
+    return 1 if kind == "AGRU" else 0
+
+
+def attention_scores(states: Tensor, packing: Packing, query: Tensor, net: StepMLP) -> Tensor:
+    """How well each step matches its row's query: the net on [q, h, q-h, q*h].
+
+    Args:
+        states: (N, H). packing: of B rows with N steps in all. query: (B, H).
+        net: of 4H inputs.
+
+    Returns:
+        (N,).
+    """
+    # (W_1 + W_3) q, once a row, and (W_2 - W_3) h + W_4 (q*h).
+    W_1, W_2, W_3, W_4 = net.first.weight.chunk(4, dim=1)
+    of_query = packing.spread(F.linear(query, W_1 + W_3, net.first.bias))
+    of_step = torch.cat([states, packing.spread(query) * states], dim=1)
+    return net.after_first(torch.addmm(of_query, of_step, torch.cat([W_2 - W_3, W_4], dim=1).T))
+
+
+def candidate_scores(states: Tensor, query: Tensor, net: StepMLP) -> Tensor:
+    """How well each of the same steps matches each query.
+
+    Args:
+        states: (T, H). query: (B, H). net: as in `attention_scores`.
+
+    Returns:
+        (T, B).
+    """
+    # A step's own weights of q are W_1 + W_3 + W_4 diag(h).
+    W_1, W_2, W_3, W_4 = net.first.weight.chunk(4, dim=1)
+    of_query = W_1 + W_3 + W_4 * states.unsqueeze(1)
+    of_step = F.linear(states, W_2 - W_3, net.first.bias).unsqueeze(1)
+    units = torch.baddbmm(of_step, query.expand(len(states), -1, -1), of_query.mT)
+    return net.after_first(units.flatten(0, 1)).view(len(states), len(query))
+
+
+def next_behaviour_loss(
+    states: Tensor,
+    behaviours: Tensor,
+    packing: Packing,
+    negatives: Tensor,
+    has_negative: Tensor,
+    net: StepMLP | None,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """The auxiliary loss (6); arguments and result as in `auxiliary_loss.AuxiliaryLoss.forward`.
+
+    Args:
+        net: on [h, e]; None for the inner product of h and e.
+        weight: (N,), of the step that each behaviour supervises; None: 1.
+    """
+    following = (has_negative.any(dim=1) & (packing.place > 0)).nonzero().squeeze(1)
+    h, e = states.index_select(0, following - 1), behaviours.index_select(0, following)
+    e_hat, present = negatives.index_select(0, following), has_negative.index_select(0, following)
+    # All pairs that there are, the click first among those of a step.
+    pairs = F.pad(present, (1, 0), value=True).flatten().nonzero().squeeze(1)
+    choices = 1 + present.size(1)
+    step, clicked = torch.div(pairs, choices, rounding_mode="floor"), pairs % choices == 0
+    chosen = torch.cat([e.unsqueeze(1), e_hat], dim=1).flatten(0, 1).index_select(0, pairs)
+    logits = _logits(h, step, chosen, net)
+    weights = torch.where(clicked, 1, 1 / present.sum(1)[step])
+    if weight is not None:
+        weights = weights * weight.index_select(0, following)[step]
+    terms = F.softplus(torch.where(clicked, -logits, logits)) * weights
+    return terms.sum() / batch_scope.batch().divisor(len(following))
+
+
+def _logits(h: Tensor, step: Tensor, chosen: Tensor, net: StepMLP | None) -> Tensor:
+    """h: (M, H), step: (P,), the h of each pair, chosen: (P, D). Returns (P,)."""
+    if net is None:
+        return (h.index_select(0, step) * chosen).sum(1)
+    # The first layer's part of h is the same for the click and all that stands against it.
+    W_h, W_e = net.first.weight.split([h.size(1), chosen.size(1)], dim=1)
+    of_h = F.linear(h, W_h, net.first.bias).index_select(0, step)
+    return net.after_first(torch.addmm(of_h, chosen, W_e.T))

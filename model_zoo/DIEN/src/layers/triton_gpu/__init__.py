@@ -1,6 +1,0 @@
-"""Kernels in Triton for GPUs, over packed rows; compiled on first use."""
-
-from .function import DTYPES, recurrence
-from .launch import require
-
-__all__ = ["DTYPES", "recurrence", "require"]
