@@ -9,15 +9,21 @@ from fuxictr.pytorch.layers import FeatureEmbeddingDict, MLP_Block
 from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
-from .attention import AttentionType, InterestAttention
-from .attentional_gru import AttentionalGRU
-from .aux_negatives import ZOO_COLUMNS, NegativeSampler, Source, negative_source
-from .auxiliary_loss import AuxiliaryLoss, Scorer, Weighting
+from .attention import AttentionType
+from .aux_negatives import ZOO_COLUMNS, Source, negative_source
+from .auxiliary_loss import Scorer, Weighting
 from .candidate_scoring import CandidateScorer, make_scorer
 from .changed_keywords import refuse_changed
 from .checkpoint_names import rename_weights, with_current_names
 from .fields import Field, check_pooled_sizes, embedding_sizes, profile_fields, sequence_fields, total_size
-from .interest_sequence import Behaviours, Evolution, Interests, InterestSequence
+from .interest_sequence import (
+    AttentionOptions,
+    AuxiliaryOptions,
+    Behaviours,
+    Evolution,
+    Interests,
+    InterestSequence,
+)
 from .kernels.backends import Backend
 from .kernels.reference import GruType
 from .keywords import AugruSign, check_activations, check_backend, check_sizes, evolution_kind
@@ -127,26 +133,41 @@ class DIEN(BaseModel):
         self.profile_fields = profile_fields(features, sizes, every, column_negatives)
         mlp_size = total_size(sizes, self.profile_fields)
         self.sequences: list[InterestSequence] = cast(Any, nn.ModuleList())
+        attention = AttentionOptions(
+            attention_type=attention_type,
+            hidden_units=attention_hidden_units,
+            activation=attention_activation,
+            dropout=attention_dropout,
+            use_softmax=use_attention_softmax,
+        )
+        auxiliary = AuxiliaryOptions(
+            scorer=aux_scorer,
+            hidden_units=aux_hidden_units,
+            activation=aux_activation,
+            dropout=net_dropout,
+            weighting=aux_loss_weighting,
+            source=self.aux_negatives,
+            negatives=aux_num_negatives,
+            fixed=aux_fixed_negatives,
+        )
         for fields in every:
             item, behaviour = total_size(sizes, fields.target), total_size(sizes, fields.behaviours)
             hidden = gru_hidden_size or behaviour
             mlp_size += hidden + 2 * behaviour * enable_sum_pooling
             if enable_sum_pooling:
                 check_pooled_sizes(fields, item, behaviour)
-            attention = loss = negatives = None
-            extractor = AttentionalGRU(behaviour, hidden, "GRU", recurrence_backend)
-            if gru_type != "GRU":
-                unit = attention_hidden_units, attention_activation, attention_dropout
-                attention = InterestAttention(
-                    hidden, item, attention_type, *unit, use_attention_softmax, backend=recurrence_backend
-                )
-            evolution = AttentionalGRU(hidden, hidden, kind, recurrence_backend)
-            if has_auxiliary:
-                net = aux_hidden_units, aux_activation, net_dropout
-                loss = AuxiliaryLoss(hidden, behaviour, aux_scorer, *net, recurrence_backend, aux_loss_weighting)
-                drawn = self.aux_negatives, aux_num_negatives, aux_fixed_negatives
-                negatives = NegativeSampler(feature_map, fields, *drawn)
-            self.sequences.append(InterestSequence(fields, extractor, attention, evolution, loss, negatives))
+            sequence = InterestSequence.build(
+                feature_map=feature_map,
+                fields=fields,
+                behaviour_size=behaviour,
+                target_size=item,
+                hidden_size=hidden,
+                kind=kind,
+                attention=attention,
+                auxiliary=auxiliary if has_auxiliary else None,
+                backend=recurrence_backend,
+            )
+            self.sequences.append(sequence)
         self.dnn = MLP_Block(
             input_dim=mlp_size,
             output_dim=1,

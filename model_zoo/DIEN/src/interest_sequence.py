@@ -1,15 +1,18 @@
 """One behaviour sequence of DIEN with all that is its own; packed rows as in `layers.packing`."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from fuxictr.features import FeatureMap
 from fuxictr.pytorch.layers import FeatureEmbeddingDict
 from torch import Tensor, nn
 
-from .attention import InterestAttention
+from .attention import AttentionType, InterestAttention
 from .attentional_gru import AttentionalGRU
 from .aux_negatives import NegativeSampler
-from .auxiliary_loss import AuxiliaryLoss
+from .auxiliary_loss import AuxiliaryLoss, Scorer, Weighting
 from .embedding import embed_steps
 from .fields import SequenceFields
 from .layers.packing import Packing, pack
@@ -55,6 +58,31 @@ class Evolution(NamedTuple):
     final: Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class AttentionOptions:
+    """How the target attends to the interests, (8): DIEN's keywords `attention_*` and `use_attention_softmax`."""
+
+    attention_type: AttentionType
+    hidden_units: Sequence[int]
+    activation: str | Sequence[str]
+    dropout: float
+    use_softmax: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuxiliaryOptions:
+    """The auxiliary loss (6) and its negatives: DIEN's keywords `aux_*`, and `net_dropout`."""
+
+    scorer: Scorer
+    hidden_units: Sequence[int]
+    activation: str | Sequence[str]
+    dropout: float
+    weighting: Weighting
+    source: str
+    negatives: int
+    fixed: bool
+
+
 class InterestSequence(nn.Module):
     """Interests of one behaviour sequence: extracted, and evolving towards its target.
 
@@ -89,6 +117,69 @@ class InterestSequence(nn.Module):
         self.evolution = evolution
         self.auxiliary_loss = auxiliary_loss
         self.negatives = negatives
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        feature_map: FeatureMap,
+        fields: SequenceFields,
+        behaviour_size: int,
+        target_size: int,
+        hidden_size: int,
+        kind: str,
+        attention: AttentionOptions,
+        auxiliary: AuxiliaryOptions | None,
+        backend: str,
+    ) -> "InterestSequence":
+        """Build the layers of one sequence.
+
+        Args:
+            behaviour_size, target_size: of their embeddings. hidden_size: H, of both layers' states.
+            kind: of the second layer; the plain GRU has no attention.
+            auxiliary: None without an auxiliary loss.
+            backend: of all layers.
+        """
+        extractor = AttentionalGRU(input_size=behaviour_size, hidden_size=hidden_size, kind="GRU", backend=backend)
+        unit = loss = sampler = None
+        if kind != "GRU":
+            unit = InterestAttention(
+                interest_size=hidden_size,
+                target_size=target_size,
+                attention_type=attention.attention_type,
+                hidden_units=attention.hidden_units,
+                activation=attention.activation,
+                dropout=attention.dropout,
+                use_softmax=attention.use_softmax,
+                backend=backend,
+            )
+        evolution = AttentionalGRU(input_size=hidden_size, hidden_size=hidden_size, kind=kind, backend=backend)
+        if auxiliary is not None:
+            loss = AuxiliaryLoss(
+                interest_size=hidden_size,
+                behaviour_size=behaviour_size,
+                scorer=auxiliary.scorer,
+                hidden_units=auxiliary.hidden_units,
+                activation=auxiliary.activation,
+                dropout=auxiliary.dropout,
+                backend=backend,
+                weighting=auxiliary.weighting,
+            )
+            sampler = NegativeSampler(
+                feature_map=feature_map,
+                fields=fields,
+                source=auxiliary.source,
+                samples=auxiliary.negatives,
+                fixed=auxiliary.fixed,
+            )
+        return cls(
+            fields=fields,
+            extractor=extractor,
+            attention=unit,
+            evolution=evolution,
+            auxiliary_loss=loss,
+            negatives=sampler,
+        )
 
     def embed(self, X: dict[str, Tensor], layer: FeatureEmbeddingDict, with_negatives: bool = False) -> Behaviours:
         """Embeddings of the real steps; those of negatives are looked up together with them.
