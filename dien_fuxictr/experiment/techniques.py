@@ -6,10 +6,7 @@ from fuxictr.pytorch.models import BaseModel
 
 from dien_fuxictr.common.errors import UserError
 
-from .training.behaviour_dropout import BehaviourDropout
-from .training.embedding_reinit import EmbeddingReinit
 from .training.mini_batch_aware import MiniBatchAwareRegularizer, take_regularizer
-from .training.optimizers import set_embedding_rate
 from .training.sparse_tables import update_sparsely
 from .training.technique import Technique, Together
 from .training.weight_average import WeightAverage
@@ -17,8 +14,6 @@ from .training.weight_average import WeightAverage
 
 def check_techniques(params: dict[str, Any]) -> None:
     """Raises UserError where two of the keys do not go together."""
-    if params.get("weight_averaging") == "ema" and params.get("embedding_reinit") == "epoch":
-        raise UserError("weight_averaging: ema would average unlike embeddings of embedding_reinit: epoch; take one")
     if params.get("embedding_sharding") == "rows" and params.get("embedding_updates") != "sparse":
         raise UserError("embedding_sharding: rows trains the rows of a batch alone; it needs embedding_updates: sparse")
 
@@ -37,15 +32,9 @@ def prepare_training(model: BaseModel, params: dict[str, Any]) -> Together:
     regularizer = take_regularizer(model) if is_aware else None
     if params.get("embedding_updates") == "sparse":
         update_sparsely(model)
-    if params.get("embedding_learning_rate"):
-        set_embedding_rate(model, params["embedding_learning_rate"])
     parts: list[Technique] = []
-    if params.get("behaviour_dropout"):
-        parts.append(BehaviourDropout(model.feature_map, params["behaviour_dropout"]))
     if regularizer:
         parts.append(MiniBatchAwareRegularizer(model, regularizer))
-    if params.get("embedding_reinit") == "epoch":
-        parts.append(EmbeddingReinit(model, params["seed"]))
     if params.get("weight_averaging") == "ema":
         parts.append(WeightAverage(model, params.get("weight_averaging_decay", 0.999)))
     return Together(parts)

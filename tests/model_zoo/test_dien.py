@@ -126,32 +126,6 @@ def test_loss_is_target_plus_alpha_times_auxiliary(make_dien):
     torch.testing.assert_close(model.compute_loss(result, y), target + 0.3 * result["aux_loss"])
 
 
-def test_each_epoch_has_its_alpha_and_the_last_one_those_that_follow(make_dien):
-    model, batch = make_dien(aux_loss_alpha=[0.3, 2, 0]), make_batch(LENGTHS)
-    for epoch, alpha in enumerate([0.3, 2, 0, 0]):
-        model._epoch_index = epoch
-        result = model.train()(batch)
-        y = model.get_labels(batch)
-        target = torch.nn.functional.binary_cross_entropy(result["y_pred"], y)
-        assert ("aux_loss" in result) == (alpha > 0)  # what does not count is not computed
-        torch.testing.assert_close(model.add_loss(result, y), target + alpha * result.get("aux_loss", 0))
-
-
-def test_the_first_epochs_may_have_the_auxiliary_loss_alone(make_dien):
-    model, batch = make_dien(aux_loss_alpha=[0.5, 0.25, 0], aux_pretrain_epochs=2), make_batch(LENGTHS)
-    for epoch, (alpha, pretrains) in enumerate([(0.5, True), (0.25, True), (0, False)]):
-        model._epoch_index = epoch
-        assert model.pretrains == pretrains
-        torch.manual_seed(epoch)
-        result = model.train()(batch)
-        if pretrains:
-            assert model.add_loss(result, model.get_labels(batch)) == alpha * result["aux_loss"]
-        _, gradients = train_loss(model, batch)
-        assert any(name.startswith("dnn.") and gradient.any() for name, gradient in gradients.items()) != pretrains
-        assert any("extractor" in name and gradient.any() for name, gradient in gradients.items())
-    assert not make_dien(aux_pretrain_epochs=2).pretrains  # there is nothing to pretrain with
-
-
 @pytest.mark.parametrize("source", ["in_batch", "popularity", "uniform", "category", "mixed"])
 def test_negatives_are_drawn_afresh_at_every_step(make_dien, tmp_path, source):
     write_catalogues(tmp_path)

@@ -49,20 +49,6 @@ def trained(model: DIEN, sparse: bool = False) -> dict[str, torch.Tensor]:
     return dict((model.booster if isinstance(model, DIENLight) else model).state_dict())
 
 
-def test_both_nets_follow_the_epoch_and_pretrain_without_a_hint():
-    light, batch = make_light(aux_loss_alpha=[1, 0.5], aux_pretrain_epochs=1), BATCHES[0]
-    y = light.get_labels(batch)
-    for epoch, alpha in enumerate([1, 0.5]):
-        light._epoch_index = epoch
-        torch.manual_seed(3)
-        result = light.train()(batch)
-        expected = alpha * (result["aux_loss"] + result["booster_aux_loss"])
-        if epoch:
-            expected = expected + sum(BCE(result[name], y) for name in ("y_pred", "booster_y_pred"))
-            expected = expected + (result["logits"] - result["booster_logits"]).square().mean()
-        torch.testing.assert_close(light.add_loss(result, y), expected)
-
-
 class Norms:
     """Keeps the gradient's norm at each step."""
 

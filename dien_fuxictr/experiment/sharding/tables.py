@@ -69,7 +69,7 @@ class ShardedTables(Tables):
     def read_weights(self, path: Path) -> None:
         """Each worker takes its own rows out of the file."""
         checkpoint.require_intact(path)
-        weights = checkpoint.with_current_names(self.model, checkpoint.load(path, mapped=True))
+        weights = checkpoint.load(path, mapped=True)
         found = {name: weights.pop(name, None) for name, _ in names(self.model)}
         for name, table in names(self.model):
             whole = found[name]

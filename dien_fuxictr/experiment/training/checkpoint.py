@@ -100,12 +100,12 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def fit_weights(model: nn.Module, weights: dict[str, Any], path: Path) -> None:
-    """Load a state dict that must have exactly the model's names and shapes, or names that it had once.
+    """Load a state dict that must have exactly the model's names and shapes.
 
     Raises:
         UserError: the names and shapes that differ.
     """
-    weights = with_current_names(model, {str(name): value for name, value in weights.items()})
+    weights = {str(name): value for name, value in weights.items()}
     expected = {name: _form(value) for name, value in model.state_dict().items()}
     found = {name: _form(value) for name, value in weights.items()}
     differences = [f"no {name}" for name in expected if name not in found]
@@ -117,7 +117,10 @@ def fit_weights(model: nn.Module, weights: dict[str, Any], path: Path) -> None:
     ]
     if differences:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise UserError(f"checkpoint {path} does not fit the model: {'; '.join(differences[:3])}{more}")
+        raise UserError(
+            f"checkpoint {path} does not fit the model: {'; '.join(differences[:3])}{more}; train again, or restore "
+            "its configuration"
+        )
     model.load_state_dict(weights)
 
 
@@ -126,11 +129,6 @@ def _form(value: Any) -> str:
     if not isinstance(value, Tensor):
         return f"no tensor but of type {type(value).__name__}"
     return f"{'' if value.layout == torch.strided else 'sparse '}{tuple(value.shape)}"
-
-
-def with_current_names(model: nn.Module, weights: dict[str, Any]) -> dict[str, Any]:
-    """A state dict with the names that the model has today, in its own order; a model knows the names it had once."""
-    return getattr(model, "with_current_names", dict)(weights)
 
 
 def rng_state() -> dict[str, Any]:

@@ -13,8 +13,6 @@ MIN_DELTA = 1e-6
 def judge(model: BaseModel, place: Progress, value: float) -> bool:
     """Take note of a value of the monitor, as `BaseModel.checkpoint_and_earlystop`; NaN is no improvement.
 
-    While a model `pretrains` its scores are not trained: their value counts for nothing.
-
     Args:
         model: has mode, patience and optimizer; on a plateau its learning rates fall.
         place: best value, count and stop change.
@@ -23,9 +21,6 @@ def judge(model: BaseModel, place: Progress, value: float) -> bool:
     Returns:
         Whether the weights are to be kept.
     """
-    if getattr(model, "pretrains", False):
-        logging.info("The model pretrains: this evaluation does not count")
-        return False
     mode = model._monitor_mode
     better = value <= place.best_metric - MIN_DELTA if mode == "min" else value >= place.best_metric + MIN_DELTA
     better = better and math.isfinite(value)

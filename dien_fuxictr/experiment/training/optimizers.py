@@ -1,10 +1,9 @@
-"""Optimizers that take their step in one kernel, and the learning rate of embeddings."""
+"""Optimizers that take their step in one kernel."""
 
 import torch
-from fuxictr.pytorch.models import BaseModel
 from torch.optim import Adam, Optimizer
 
-from .sparse_tables import JointOptimizer, embedding_tables
+from .sparse_tables import JointOptimizer
 
 
 def fuse(optimizer: Optimizer | JointOptimizer) -> None:
@@ -19,20 +18,3 @@ def fuse(optimizer: Optimizer | JointOptimizer) -> None:
     if isinstance(dense, Adam):
         for group in dense.param_groups:
             group["fused"] = all(torch.is_floating_point(parameter) for parameter in group["params"])
-
-
-def set_embedding_rate(model: BaseModel, learning_rate: float) -> None:
-    """Let the embedding tables have another learning rate than all else; a plateau lowers both alike.
-
-    Args:
-        model: compiled, before its first step. Its optimizer changes.
-    """
-    if isinstance(model.optimizer, JointOptimizer):
-        model.optimizer.lazy.param_groups[0]["lr"] = learning_rate
-        return
-    tables = [*embedding_tables(model).values()]
-    taken = set(map(id, tables))
-    for group in model.optimizer.param_groups:
-        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in taken]
-    if tables:
-        model.optimizer.add_param_group({"params": tables, "lr": learning_rate})

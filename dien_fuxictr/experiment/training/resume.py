@@ -45,9 +45,9 @@ class Progress:
         stopping_steps: evaluations without improvement.
         saved_best: whether this run has written its best weights.
         weights: digest of their file; empty of runs that had none yet.
-        saved_at: when they were written, UTC; empty of runs that had none yet, or of an earlier version.
+        saved_at: when they were written, UTC; empty of runs that had none yet.
         stop: whether early stopping has ended the training.
-        embedding_norm: of the initial weights; 0 of runs of an earlier version.
+        embedding_norm: of the initial weights.
     """
 
     epoch: int = 0
@@ -72,7 +72,7 @@ class Mark:
 
     Attributes:
         finished: whether the training has ended by itself.
-        weights: digest of the checkpoint; empty where it was not written yet, or by an earlier version.
+        weights: digest of the checkpoint; empty where it was not written yet.
     """
 
     finished: bool
@@ -173,14 +173,9 @@ class ResumeFile:
             technique: as when it was saved.
 
         Raises:
-            UserError: the state is of another model, or of an earlier version with another order of parameters.
+            UserError: the state is of another model.
         """
         checkpoint.fit_weights(model, state["model"], self.path)
-        if list(checkpoint.with_current_names(model, state["model"])) != list(model.state_dict()):
-            raise UserError(
-                f"cannot resume {self.path}: an earlier version wrote it, whose optimizer counts the parameters in "
-                "another order; train anew"
-            )
         try:
             model.optimizer.load_state_dict(state["optimizer"])
             technique.load_state_dict(state.get("technique", {}))
@@ -201,14 +196,13 @@ class ResumeFile:
             raise UserError(f"nothing to resume: {self.path} does not exist")
         checkpoint.require_intact(self.path)
         state = checkpoint.load(self.path)
-        needed = ("config",) if state.get("finished") else _PARTS
+        needed = ("config", "progress") if state.get("finished") else _PARTS
         if "finished" not in state or not all(isinstance(state.get(part), dict) for part in needed):
             raise UserError(f"{self.path} is not a resume state")
-        if "progress" in state:  # not in the mark of an earlier version that a run has finished
-            try:
-                state["progress"] = Progress(**state["progress"])
-            except TypeError as error:
-                raise UserError(f"{self.path} is not a resume state of this version: {error}") from error
+        try:
+            state["progress"] = Progress(**state["progress"])
+        except TypeError as error:
+            raise UserError(f"{self.path} is not a resume state of this version: {error}; train again") from error
         saved, own = state["config"], self._config
         changes = [
             f"{key} ({saved.get(key, 'absent')} -> {own.get(key, 'absent')})"

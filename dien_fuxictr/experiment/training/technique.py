@@ -21,9 +21,6 @@ class Technique:
             batches: of one epoch; the generators are afterwards as they were.
         """
 
-    def start_epoch(self, epoch: int) -> None:
-        """Before the first step of an epoch, from 0."""
-
     def before_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The batch that the step takes instead."""
         return batch
@@ -58,11 +55,6 @@ class Together(Technique):
         """Of each."""
         for part in self.parts:
             part.before_training(batches)
-
-    def start_epoch(self, epoch: int) -> None:
-        """Of each."""
-        for part in self.parts:
-            part.start_epoch(epoch)
 
     def before_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One after the other."""

@@ -95,7 +95,7 @@ class Trainer:
         """
         state = self.resume_file.load()
         self._owns_files, self._finished = True, state["finished"]
-        self.progress = state.get("progress", self.progress)
+        self.progress = state["progress"]
         if self._finished:
             check_weights(self.best_path)
             return
@@ -196,8 +196,6 @@ class Trainer:
             self._eval_step(valid_loader)
             if place.stop:
                 return
-        if place.batches_done == 0:
-            self.technique.start_epoch(place.epoch)
         start = time.perf_counter()
         for batch in progress_bar(batches, self.model._verbose, total=steps_per_epoch, initial=place.batches_done):
             loss = self.train_step(batch)
@@ -297,7 +295,7 @@ class Trainer:
 
     def _warn_of_nothing_learnt(self, evaluation: Evaluation) -> None:
         """At the second evaluation in which the model tells nothing, if it never has before."""
-        if self._has_learnt or getattr(self.model, "pretrains", False):
+        if self._has_learnt:
             return
         found = nothing_learnt(evaluation, self.model, self.progress, self.config, self.workers)
         self._has_learnt = not found

@@ -18,7 +18,6 @@ from ..runs.progress import run_with_progress
 from ..runs.run import Run, require_inputs
 from .grid import Tuner, read_tuners, require_own_folder, write_grid
 from .leaderboard import leaderboard, ranked, render, write_csv
-from .lines import take_over
 from .runs import load_runs
 
 _SQLITE = "sqlite:///"
@@ -67,8 +66,6 @@ def _run_folder(options: argparse.Namespace, settings: dict[str, Any], devices: 
         raise UserError(f"--expids needs a tuner file, but --config {folder} is a folder; --tag chooses of it")
     _require_writable(folder)
     runs = load_runs(folder, options.tag, settings)
-    if not settings:
-        _take_over(runs, folder, "; whether they are of these configurations is not known")
     require_inputs(_left(runs), folder)
     with pool_of(options.cluster, devices) as pool:
         return _train(runs, folder, pool)
@@ -86,7 +83,6 @@ def _grid(tuner: Tuner, tag: str | None, most: float) -> Callable[[Pool], int]:
     """Write and check a grid, and return a function that trains it."""
     write_grid(tuner, most)
     runs = load_runs(tuner.folder, tag)
-    _take_over(runs, tuner.folder)
     require_inputs(_left(runs), tuner.folder)
     return lambda pool: _train(runs, tuner.folder, pool)
 
@@ -114,7 +110,6 @@ def _search(tuner: Tuner, options: argparse.Namespace) -> Callable[[Pool], int]:
             raise
         raise UserError("--search tpe needs a package that is not installed: pip install optuna") from error
     search = Search(tuner, options.trials or 20, options.storage)
-    _take_over(search.runs(), tuner.folder)
 
     def run(pool: Pool) -> int:
         print(f"{search.summary()} so far ({search.place}); logs in {tuner.folder / 'logs'}")
@@ -145,12 +140,6 @@ def _best(tuner: Tuner) -> str:
 def _require_writable(folder: Path) -> None:
     require_writable(results_file(folder), append=True)  # by the runs
     require_writable(_leaderboard_file(folder))
-
-
-def _take_over(runs: list[Run], folder: Path, caution: str = "") -> None:
-    file = results_file(folder)
-    if count := take_over(runs, file):
-        print(f"{count} results taken from {file}, as {folder / 'runs'} had nothing of these runs{caution}")
 
 
 def _leaderboard_file(folder: Path) -> Path:

@@ -14,7 +14,6 @@ from .aux_negatives import ZOO_COLUMNS, Source, negative_source
 from .auxiliary_loss import Scorer, Weighting
 from .candidate_scoring import CandidateScorer, make_scorer
 from .changed_keywords import refuse_changed
-from .checkpoint_names import rename_weights, with_current_names
 from .fields import Field, check_pooled_sizes, embedding_sizes, profile_fields, sequence_fields, total_size
 from .interest_sequence import (
     AttentionOptions,
@@ -26,9 +25,8 @@ from .interest_sequence import (
 )
 from .kernels.backends import Backend
 from .kernels.reference import GruType
-from .keywords import AugruSign, check_activations, check_backend, check_sizes, evolution_kind
+from .keywords import AugruSign, check_activations, check_backend, check_sizes, check_weight, evolution_kind
 from .layers.batch_norm import running_statistics
-from .schedule import Alpha, LossSchedule
 
 
 class DIEN(BaseModel):
@@ -45,7 +43,7 @@ class DIEN(BaseModel):
         enable_sum_pooling: adds Σe_t and e_a * Σe_t to the MLP's input, as the authors' program (with padding in Σ).
         attention_type: `bilinear_attention` (8), `dot_attention`, `din_attention` or `din_dense_attention`, the
             authors' program.
-        aux_loss_alpha: α of (7), the auxiliary loss's weight; a list has one an epoch, the last for all that follow.
+        aux_loss_alpha: α of (7), the auxiliary loss's weight.
         gru_hidden_size: H, states of both layers; None: the size of the behaviour's embedding.
         augru_sign: `paper`, or `code` for the authors' program, where attention scales the gate that keeps.
         aux_scorer: `net` on [h, e] or `inner_product`.
@@ -53,7 +51,6 @@ class DIEN(BaseModel):
             `popularity`, `uniform`, `category` or `mixed`; None: `column` where those columns exist, else `in_batch`.
         aux_num_negatives: negatives a step, drawn afresh at every step (columns give one).
         aux_fixed_negatives: draws from the catalogue once, as if columns held what was drawn.
-        aux_pretrain_epochs: so many epochs have the auxiliary loss alone.
         aux_loss_weighting: of the steps of (6), `uniform`, `newest` or `target_attention` (`auxiliary_loss.relevance`).
         recurrence_backend: `auto`, the fastest that this machine has, or `compiled` (C++, on a CPU),
             `triton` (on a GPU), `torch`, `reference`.
@@ -61,8 +58,6 @@ class DIEN(BaseModel):
     Raises:
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
     """
-
-    with_current_names = staticmethod(with_current_names)
 
     def __init__(
         self,
@@ -87,7 +82,7 @@ class DIEN(BaseModel):
         use_attention_softmax: bool = True,
         aux_hidden_units: list[int] = [100, 50],
         aux_activation: str | list[str] = "ReLU",
-        aux_loss_alpha: Alpha = 0,
+        aux_loss_alpha: float = 0,
         embedding_regularizer: str | float | None = None,
         net_regularizer: str | float | None = None,
         gru_hidden_size: int | None = None,
@@ -96,7 +91,6 @@ class DIEN(BaseModel):
         aux_negatives: Source | None = None,
         aux_num_negatives: int = 1,
         aux_fixed_negatives: bool = False,
-        aux_pretrain_epochs: int = 0,
         aux_loss_weighting: Weighting = "uniform",
         recurrence_backend: Backend = "auto",
         **kwargs: Any,
@@ -114,17 +108,17 @@ class DIEN(BaseModel):
             logging.warning("gpu: %s: no CUDA device is available, running on the CPU", gpu)
         kind = evolution_kind(gru_type, augru_sign)
         check_backend(recurrence_backend)
-        self.losses = LossSchedule.of(aux_loss_alpha, aux_pretrain_epochs)
-        has_auxiliary = self.losses.has_auxiliary
+        check_weight(aux_loss_alpha=aux_loss_alpha)
+        has_auxiliary = aux_loss_alpha > 0
         check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units, aux_num_negatives=aux_num_negatives)
         check_sizes(attention_hidden_units=attention_hidden_units, aux_hidden_units=aux_hidden_units)
         check_sizes(gru_hidden_size=[] if gru_hidden_size is None else gru_hidden_size)
         check_activations("dnn_activations", dnn_activations, dnn_hidden_units)
         features = feature_map.features
         every = sequence_fields(features, dien_target_field, dien_sequence_field, dien_neg_seq_field)
+        self.aux_loss_alpha = aux_loss_alpha
         self.gru_type = gru_type
         self.enable_sum_pooling = enable_sum_pooling
-        self._epoch_index = 0  # the zoo's name for the epoch that is trained; who trains sets it
         self.aux_negatives = negative_source(aux_negatives, every[0], dien_neg_seq_field if has_auxiliary else [])
 
         self.embedding_layer = FeatureEmbeddingDict(feature_map, embedding_dim)
@@ -177,20 +171,9 @@ class DIEN(BaseModel):
             dropout_rates=net_dropout,
             batch_norm=batch_norm,
         )
-        self.register_load_state_dict_pre_hook(rename_weights)
         self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
         self.reset_parameters()
         self.model_to_device()
-
-    @property
-    def aux_loss_alpha(self) -> float:
-        """α of the epoch that is trained."""
-        return self.losses.alpha(self._epoch_index)
-
-    @property
-    def pretrains(self) -> bool:
-        """Whether the epoch that is trained has the auxiliary loss alone: the scores are not trained yet."""
-        return self.losses.is_of_auxiliary_alone(self._epoch_index)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Any]:
         """Scores a batch of the zoo's loaders.
@@ -301,11 +284,11 @@ class DIEN(BaseModel):
         return torch.stack([sequence.next_behaviour_loss(*parts) for sequence, *parts in each]).sum()
 
     def add_loss(self, return_dict: dict[str, Any], y_true: Tensor) -> Tensor:
-        """L = L_target + α L_aux, (7); α L_aux in an epoch that pretrains."""
+        """Return L = L_target + α L_aux, (7)."""
         if "aux_loss" not in return_dict:
             return super().add_loss(return_dict, y_true)
         weighed = self.aux_loss_alpha * return_dict["aux_loss"]
-        return weighed if self.pretrains else super().add_loss(return_dict, y_true) + weighed
+        return super().add_loss(return_dict, y_true) + weighed
 
     @torch.no_grad()
     def diagnostics(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
-CHANGED_KEYWORDS: dict[str, str] = {}
+CHANGED_KEYWORDS: dict[str, str] = {
+    "aux_pretrain_epochs": "is gone: every epoch trains L_target + aux_loss_alpha * L_aux",
+}
 """Keyword -> the rest of the sentence that refuses it."""
 
 

@@ -90,7 +90,6 @@ class DIENLight(DIEN):
         """
         if not self.training:
             return super().forward(inputs)
-        self.booster._epoch_index = self._epoch_index
         of_booster = {f"booster_{name}": value for name, value in self.booster(inputs).items()}
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             return super().forward(inputs) | of_booster
@@ -106,10 +105,7 @@ class DIENLight(DIEN):
             return super().embed_behaviours(X, with_negatives)
 
     def add_loss(self, return_dict: dict[str, Any], y_true: Tensor) -> Tensor:
-        """The loss of the class's description, without regularisation; of outputs in evaluation the light net's.
-
-        While the light net pretrains there is no hint: its logits are not trained.
-        """
+        """Return the class's loss without regularisation; of outputs in evaluation the light net's."""
         loss = super().add_loss(return_dict, y_true)
         of_booster = {
             name.removeprefix("booster_"): value for name, value in return_dict.items() if name.startswith("booster_")
@@ -118,8 +114,6 @@ class DIENLight(DIEN):
             return loss
         if not self.is_distilled:
             loss = loss + self.booster.add_loss(of_booster, y_true)
-        if self.pretrains:
-            return loss
         hint = F.mse_loss(return_dict["logits"], of_booster["logits"].detach())
         return loss + self.hint_loss_weight * hint
 

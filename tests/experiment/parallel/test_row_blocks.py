@@ -23,7 +23,7 @@ CASES: dict[str, dict[str, Any]] = {
     "regularised": {"embedding_regularizer": "l1_l2(0.001,0.01)", "net_regularizer": 0.01},
     "regularised where looked up": {"embedding_regularization": "mini_batch_aware", "embedding_regularizer": 0.1},
     "two sequences": {**TWO, "aux_negatives": "popularity"},
-    "averaged": {"weight_averaging": "ema", "behaviour_dropout": 0.3, "embedding_learning_rate": 0.02},
+    "averaged": {"weight_averaging": "ema"},
 }
 
 

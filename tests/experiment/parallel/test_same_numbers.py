@@ -26,7 +26,6 @@ CASES: dict[str, dict[str, Any]] = {
     "sparse": {"embedding_updates": "sparse"},
     "sparse, regularised": {"embedding_updates": "sparse", **REGULARIZED},
     "regularised where looked up": {"embedding_regularization": "mini_batch_aware", "embedding_regularizer": 0.1},
-    "histories lose behaviours": {"behaviour_dropout": 0.3},
     "two sequences": {**TWO, "aux_negatives": "popularity"},
     "mixed negatives, in torch": {"aux_negatives": "mixed", "recurrence_backend": "torch"},
     "weighed auxiliary loss of ReLU": {"aux_loss_weighting": "target_attention"},

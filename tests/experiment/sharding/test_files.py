@@ -83,15 +83,6 @@ def test_what_two_workers_began_goes_on_with_another_number(count, begun, whole,
     assert {name for name in files(tmp_path) if name[0] == "X"} == {"X.model", "X.resume"}
 
 
-def test_new_embeddings_of_an_epoch_are_those_of_any_number_of_workers(tmp_path):
-    keys = {"embedding_reinit": "epoch"}
-    alone = run(ALONE, tmp_path / "alone", keys=keys)
-    plain = run(ALONE, tmp_path / "plain", keys={})
-    losses, *_ = together(2, tmp_path, lambda workers: run(workers, tmp_path, keys=keys))
-    assert losses == pytest.approx(alone, abs=BOUND, rel=0)
-    assert [losses[step] == pytest.approx(plain[step]) for step in (1, 8, 9, 10)] == [True, True, False, False]
-
-
 @pytest.mark.parametrize("written", [1, 2])
 def test_a_run_killed_while_it_writes_shards_goes_on(written, whole, tmp_path, monkeypatch):
     """From the state before, whose shards are still whole."""

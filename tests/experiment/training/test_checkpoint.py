@@ -118,7 +118,9 @@ def test_checkpoint_that_does_not_fit_names_the_differences(tmp_path):
 def test_checkpoint_of_other_than_the_models_tensors_is_one_line(tmp_path, change, message):
     model, path = torch.nn.Linear(3, 2), tmp_path / "a.model"
     checkpoint.save({**model.state_dict(), **change}, path)
-    with pytest.raises(UserError, match=f"does not fit the model: {message}$"):
+    with pytest.raises(
+        UserError, match=f"does not fit the model: {message}; train again, or restore its configuration$"
+    ):
         checkpoint.load_weights(model, path)
 
 

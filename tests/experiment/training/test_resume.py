@@ -59,24 +59,20 @@ def test_resume_after_early_stop_trains_no_more(parts, monkeypatch):
     assert trainer.progress.total_steps == 14
 
 
-@pytest.mark.parametrize("of_an_earlier_version", [False, True])
-def test_finished_run_leaves_a_small_mark_and_its_weights(parts, of_an_earlier_version):
+def test_finished_run_leaves_a_small_mark_and_its_weights(parts):
     model, train, valid = parts()
     trainer = Trainer(model)
     trainer.fit(train, valid, 1)
     expected = weights(model)
     mark = torch.load(trainer.resume_file.path, weights_only=True)
     assert set(mark) == {"finished", "config", "progress"}
-    if of_an_earlier_version:
-        del mark["progress"]
-        torch.save(mark, trainer.resume_file.path)
     rows = trainer.progress.train_rows
     model, train, valid = parts(seed=3)
     trainer = Trainer(model)
     trainer.resume()
     trainer.fit(train, valid, 1)
     assert_equal(weights(model), expected)
-    assert trainer.progress.train_rows == (0 if of_an_earlier_version else rows)
+    assert trainer.progress.train_rows == rows
 
 
 def test_resume_needs_a_state_of_the_same_configuration(parts):

@@ -270,7 +270,7 @@ def test_a_loader_that_fails_between_steps_after_a_signal(workspace, whole, monk
 
 def test_a_sweep_ends_its_runs_the_same_way_and_goes_on_with_them(workspace):
     workspace.write_configs({expid: {"epochs": 4, "fault": "held"} for expid in ("one", "two")})
-    command = [str(ROOT / "run_param_tuner.py"), "--config", "config", "--gpu", "-1", "-1"]
+    command = [str(ROOT / "run_param_tuner.py"), "--config", "config", "--workers", "2"]
     process = start(workspace, *command)
     logs = [workspace.file(".log", expid) for expid in ("one", "two")]
     wait_for(lambda: all(log.exists() for log in logs), process)

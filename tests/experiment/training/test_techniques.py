@@ -7,17 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made import DEFAULTS, SEQUENCES, features, make_batch, make_feature_map
-from made_models import tables_of
+from made import DEFAULTS, features, make_batch, make_feature_map
 from made_training import Interrupt, interrupted
 from torch import Tensor
 
-from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.experiment.techniques import check_techniques, prepare_training
-from dien_fuxictr.experiment.training.behaviour_dropout import BehaviourDropout
-from dien_fuxictr.experiment.training.embedding_reinit import EmbeddingReinit
-from dien_fuxictr.experiment.training.optimizers import set_embedding_rate
-from dien_fuxictr.experiment.training.sparse_tables import update_sparsely
+from dien_fuxictr.experiment.techniques import prepare_training
 from dien_fuxictr.experiment.training.trainer import Trainer
 from model_zoo.DIEN.src import DIEN
 
@@ -50,16 +44,9 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 SETTINGS: list[dict[str, Any]] = [
-    {"embedding_learning_rate": 0.5},
-    {"embedding_learning_rate": 0.5, "embedding_updates": "sparse"},
     {"embedding_regularizer": 0.5, "embedding_regularization": "mini_batch_aware"},
     {"embedding_regularizer": 0.5, "embedding_regularization": "mini_batch_aware", "embedding_updates": "sparse"},
-    {"embedding_reinit": "epoch"},
-    {"embedding_reinit": "epoch", "embedding_updates": "sparse"},
     {"weight_averaging": "ema", "weight_averaging_decay": 0.8},
-    {"behaviour_dropout": 0.4},
-    {"aux_loss_alpha": [2, 0.5, 0]},
-    {"aux_pretrain_epochs": 1},
 ]
 
 
@@ -86,68 +73,6 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path, se
     torch.manual_seed(1)
     plain.fit(BATCHES, VALID, EPOCHS)
     assert not equal(content(plain.best_path), expected)
-
-
-@pytest.mark.parametrize("sparse", [False, True])
-def test_embeddings_have_a_learning_rate_of_their_own(sparse: bool) -> None:
-    """Adam's first step moves a weight by the rate, whatever its gradient, unless that is next to nothing."""
-    model = make_dien()
-    if sparse:
-        update_sparsely(model)
-    set_embedding_rate(model, 0.003)
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    Trainer(model).train_step(BATCHES[0])
-    moved = {name: (p - before[name]).abs().max().item() for name, p in model.named_parameters()}
-    tables = {name for name in moved if name.startswith("embedding_layer.") and "price" not in name}
-    for rate, names in ((0.003, tables), (0.05, moved.keys() - tables)):
-        largest = max(moved[name] for name in names)
-        assert largest == pytest.approx(rate, rel=0.02)
-    model.lr_decay()
-    assert {round(group["lr"], 6) for group in model.optimizer.param_groups} == {0.005, 0.0003}
-    assert model.optimizer.param_groups[0]["lr"] == pytest.approx(0.005)  # what is logged and observed
-
-
-@pytest.mark.parametrize("sparse", [False, True])
-@pytest.mark.parametrize("optimizer", ["adam", "SGD", "Adagrad", "RMSprop"])
-def test_fresh_embeddings_are_initial_ones_that_the_optimizer_does_not_know(sparse: bool, optimizer: str) -> None:
-    model = make_dien()
-    model.compile(optimizer, "binary_crossentropy", 0.05)
-    if sparse:
-        update_sparsely(model)
-    technique = EmbeddingReinit(model, seed=3)
-    trainer = Trainer(model)
-    state = {name: p.detach().clone() for name, p in model.named_parameters()}
-    for batch in BATCHES:
-        trainer.train_step(batch)
-    trained = {name: p.detach().clone() for name, p in model.named_parameters()}
-    generator = torch.get_rng_state()
-    technique.start_epoch(0)
-    assert equal(dict(model.named_parameters()), trained)
-    technique.start_epoch(1)
-    assert torch.equal(torch.get_rng_state(), generator)
-    fresh = {name: p.detach().clone() for name, p in model.named_parameters()}
-    tables = {name for name in state if name.startswith("embedding_layer.") and "price" not in name}
-    for name, before in trained.items():
-        if name in tables:
-            assert not fresh[name][0].any() and 0.5e-4 < fresh[name][1:].std() < 2e-4
-            assert not torch.equal(fresh[name], state[name])
-        else:
-            assert torch.equal(fresh[name], before)
-    # The next step moves the tables as it moves those of a new optimizer.
-    other = make_dien()
-    other.compile(optimizer, "binary_crossentropy", 0.05)
-    if sparse:
-        update_sparsely(other)
-    other.load_state_dict(model.state_dict())
-    for each in (trainer, Trainer(other)):
-        torch.manual_seed(5)
-        each.train_step(BATCHES[0])
-    news = dict(other.named_parameters())
-    for name, p in model.named_parameters():
-        if name in tables:
-            assert torch.equal(p, news[name]), name
-    technique.start_epoch(2)
-    assert not torch.equal(tables_of(model)["item_id"].weight, fresh["embedding_layer.embedding_layers.item_id.weight"])
 
 
 def test_the_average_is_that_of_weights_and_running_statistics_step_by_step(tmp_path: Path) -> None:
@@ -202,76 +127,8 @@ def test_the_average_is_evaluated_and_kept_and_the_training_does_not_see_it(tmp_
     assert torch.equal(content(plain.best_path)["dnn.mlp.0.weight"], trained[-1])
 
 
-def without(row: list[int], gone: list[bool]) -> list[int]:
-    kept = [i for i, lost in zip(row, gone, strict=True) if not lost or i == 0]
-    return kept + [0] * (len(row) - len(kept))
-
-
-@pytest.mark.parametrize("padding", ["post", "pre"])
-def test_dropped_behaviours_close_up_with_all_their_fields(padding: str) -> None:
-    spec = features()
-    for name in SEQUENCES:
-        spec[name]["padding"] = padding
-    technique, rate = BehaviourDropout(make_feature_map(spec), 0.3), 0.3
-    batch = make_batch([6] * 400 + [1] * 50 + [0] * 50)
-    if padding == "pre":
-        batch |= {name: batch[name].flip(1) for name in SEQUENCES}
-    given = {name: x.clone() for name, x in batch.items()}
-    torch.manual_seed(5)
-    found = technique.before_step(batch)
-    torch.manual_seed(5)
-    dropped = torch.rand(500, 6) < rate
-    assert equal(batch, given) and list(found) == list(batch)
-    for row in range(500):
-        real = batch["item_history"][row] > 0
-        gone = dropped[row].tolist() if (real & ~dropped[row]).any() else [False] * 6
-        for name in SEQUENCES:
-            ids = batch[name][row].tolist()
-            expected = without(ids, gone) if padding == "post" else without(ids[::-1], gone[::-1])[::-1]
-            assert found[name][row].tolist() == expected, (row, name)
-    for name in set(batch) - set(SEQUENCES):
-        assert torch.equal(found[name], batch[name])
-    lengths = (found["item_history"][:400] > 0).sum(dim=1)
-    assert lengths.min() >= 1 and lengths.double().mean().item() == pytest.approx(6 * 0.7, abs=0.25)
-    assert torch.equal((found["item_history"][400:] > 0).sum(dim=1), torch.tensor([1] * 50 + [0] * 50))
-
-
-def test_histories_of_unlike_widths_and_batches_without_any() -> None:
-    technique = BehaviourDropout(make_feature_map(features()), 0.5)
-    batch = make_batch([4, 3]) | {"query_history": torch.tensor([[5], [0]])}
-    for seed in range(20):
-        torch.manual_seed(seed)
-        found = technique.before_step(batch)
-        assert found["query_history"].tolist() == [[5], [0]]
-        assert (found["item_history"] > 0).any(dim=1).all()
-    target = {name: x for name, x in batch.items() if name not in SEQUENCES}
-    assert technique.before_step(target) is target
-
-
 def test_the_defaults_are_no_technique_and_change_nothing() -> None:
     model = make_dien(embedding_regularizer=0.1)
     before = model.regularization_loss
-    assert not prepare_training(model, {"seed": 1, "behaviour_dropout": 0, "embedding_regularization": "table"}).parts
+    assert not prepare_training(model, {"seed": 1, "embedding_regularization": "table"}).parts
     assert model.regularization_loss == before and len(model.optimizer.param_groups) == 1
-
-
-def test_evaluations_while_a_model_pretrains_do_not_count(tmp_path: Path) -> None:
-    trainer = trainer_of(tmp_path, {"aux_pretrain_epochs": 3, "eval_steps": STEPS, "early_stop_patience": 2})
-    seen: list[tuple[int, bool]] = []
-
-    class Watch:
-        def step(self, *_: Any) -> None:
-            pass
-
-        def evaluation(self, step: int, *_: Any) -> None:
-            seen.append((trainer.progress.stopping_steps, trainer.progress.saved_best))
-
-    trainer.observers = [Watch()]
-    trainer.fit(BATCHES, VALID, 4)
-    assert seen == [(0, False)] * 3 + [(0, True)]
-    assert trainer.model.optimizer.param_groups[0]["lr"] == 0.05
-
-
-def test_an_average_of_embeddings_of_unlike_epochs_is_refused() -> None:
-    with pytest.raises(UserError, match="weight_averaging: ema would average unlike embeddings"):
-        check_techniques({"weight_averaging": "ema", "embedding_reinit": "epoch"})

@@ -14,7 +14,7 @@ import yaml
 from dien_fuxictr.dataset.samples.build_options import RAW_FILES
 from dien_fuxictr.experiment.report import read_curve
 from dien_fuxictr.studies.sweep.cli import main
-from dien_fuxictr.studies.sweep.grid import read_tuner, read_tuners, write_grid
+from dien_fuxictr.studies.sweep.grid import read_tuners
 from dien_fuxictr.studies.sweep.runs import load_runs
 
 ROOT = Path(__file__).parents[3]
@@ -120,25 +120,6 @@ def test_without_its_files_a_run_is_trained_anew(write_tuner, fast, interrupted)
     assert ran()[2:] == [f"{run.expid} --allow-untrained --gpu -1"]
 
 
-def test_results_of_an_earlier_version_count(write_tuner, fast, capsys):
-    """It left lines and logs; one run was interrupted as it wrote its line."""
-    file = write_tuner({"embedding_dim": [1, 2, 3]})
-    write_grid(read_tuner(file))
-    first, second, third = (run.expid for run in load_runs(Path("tuner")))
-    line = " 20260101-000000,[command] python x,[exp_id] {},[dataset_id] tiny,[train] N.A.,[val] AUC: {} - gAUC: 0.5"
-    values = [(first, 0.1), (first, 0.3), (third, 0.2)]
-    whole = "".join(f"{line.format(*pair)},[test] AUC: 0.4\n" for pair in values)
-    Path("tuner.csv").write_text(whole + line.format(second, 0.9))
-    assert main(["--config", str(file), "--tag", "00"]) == 0
-    out = capsys.readouterr().out
-    assert "2 results taken from tuner.csv, as tuner/runs had nothing of these runs\n" in out
-    assert order(out) == ["001", "003", "002"] and [line.split()[0] for line in ran()] == [second]
-    with open("tuner_leaderboard.csv", newline="") as table:
-        assert next((row["val AUC"], row["test AUC"]) for row in csv.DictReader(table)) == ("0.300000", "0.400000")
-    assert main(["--config", str(file)]) == 0
-    assert "taken" not in capsys.readouterr().out and len(ran()) == 1
-
-
 def test_interrupt(write_tuner, monkeypatch, capsys):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -159,19 +140,6 @@ def test_configuration_folder_with_tag(workspace, fast, capsys):
     Path("config/model_config.yaml").write_text(yaml.dump(whole))
     assert main(["--config", "config", "--tag", "T"]) == 0
     assert [line.split()[0] for line in ran()] == ["Tooth", "Two", "Two"], "one of another configuration does not count"
-
-
-def test_lines_of_a_configuration_folder_count_with_a_caution(workspace, script, capsys):
-    script("print('no result')")
-    Path("config.csv").write_text(
-        " 20260101-000000,[command] python x,[exp_id] Tiny_test,[dataset_id] tiny,[train] N.A.,[val] AUC: 0.5,[test] \n"
-    )
-    assert main(["--config", "config", "--set", "epochs=9"]) == 1
-    out, err = capsys.readouterr()
-    assert "taken" not in out and "failed: Tiny_test, without a result; the end of" in err
-    assert main(["--config", "config"]) == 0
-    out = capsys.readouterr().out
-    assert "1 results taken from config.csv" in out and "whether they are of these configurations is not known" in out
 
 
 @pytest.mark.parametrize(
