@@ -1,23 +1,19 @@
 """Pictures of what the other programs wrote with --json: FOLDER/NAME.png for each, NAME the program's.
 
-There are pictures of train_step and inference (samples/s), lengths (cost against max_len and against behaviours),
-vocabulary (time and memory), breakdown (where the time goes), front (AUC against the time of a request) and serving
-(p99 against the rate of requests).
+There are pictures of train_step and inference (samples/s), vocabulary (time and memory) and serving (p99 against the
+rate of requests).
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from dien_fuxictr.common.errors import UserError, run_command
 from dien_fuxictr.common.pictures import default_style
 
-from .breakdown import COLUMNS
 from .entries import OURS
 from .report import Row
 from .serving.load import P99
@@ -29,27 +25,41 @@ STYLE = {"font.size": 8, "axes.titlesize": 9, "axes.titleweight": "bold"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw; returns an exit code, 2 for a file that is no benchmark's, or without matplotlib."""
+    return draw("benchmarks.draw", __doc__ or "", PICTURES, arguments)
+
+
+def draw(
+    program: str, description: str, pictures: Mapping[str, Callable[[Tables], Any]], arguments: Sequence[str] | None
+) -> int:
+    """Run a program that draws what other programs have written; return its exit code.
+
+    Args:
+        program: its module.
+        description: for --help.
+        pictures: program -> the figure of its tables.
+        arguments: the command line; None: the process's.
+    """
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.draw", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"python -m {program}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", type=Path, nargs="+", metavar="JSON", help="of the other programs")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the pictures; made if need be")
     options = parser.parse_args(arguments)
-    return run_command(lambda: _run(options.files, options.out), "interrupted")
+
+    def run() -> int:
+        for file in options.files:
+            program, tables = read(file, pictures)
+            options.out.mkdir(parents=True, exist_ok=True)
+            with default_style(STYLE):
+                pictures[program](tables).savefig(options.out / f"{program}.png", dpi=180)
+            print(options.out / f"{program}.png")
+        return 0
+
+    return run_command(run, "interrupted")
 
 
-def _run(files: Sequence[Path], folder: Path) -> int:
-    for file in files:
-        program, tables = read(file)
-        folder.mkdir(parents=True, exist_ok=True)
-        with default_style(STYLE):
-            PICTURES[program](tables).savefig(folder / f"{program}.png", dpi=180)
-        print(folder / f"{program}.png")
-    return 0
-
-
-def read(file: Path) -> tuple[str, Tables]:
-    """The program and its tables.
+def read(file: Path, pictures: Collection[str]) -> tuple[str, Tables]:
+    """Return the program that wrote a file, and its tables.
 
     Raises:
         UserError: no such file, or none of a program that has a picture.
@@ -59,8 +69,8 @@ def read(file: Path) -> tuple[str, Tables]:
         program, tables = report["program"], report["tables"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file} is not the JSON of a benchmark") from error
-    if program not in PICTURES:
-        raise UserError(f"{file}: there is no picture of {program}; there are of {', '.join(PICTURES)}")
+    if program not in pictures:
+        raise UserError(f"{file}: there is no picture of {program}; there are of {', '.join(pictures)}")
     return program, tables
 
 
@@ -120,36 +130,6 @@ def _of_system(name: str) -> Any:
     return color(0) if name.startswith(OURS) else color(10) if OURS in name else "0.65"
 
 
-def draw_lengths(tables: Tables) -> Any:
-    """A step's time against max_len, of all systems, and against real behaviours, of this project's backends."""
-    figure, (by_max_len, by_behaviours) = panels(2, 4.2)
-    *backends, (_, rows) = tables.items()
-    for number, name in enumerate(dict.fromkeys((row["system"], row["work"]) for row in rows)):
-        points = [(row["max_len"], row["ms"]) for row in rows if (row["system"], row["work"]) == name]
-        by_max_len.plot(*zip(*points, strict=True), marker=".", label=", ".join(name), color=color(number))
-    for number, (title, cases) in enumerate(backends):
-        points = [(row["behaviours"], row["ms"]) for row in cases]
-        by_behaviours.scatter(*zip(*points, strict=True), label=title.split(", ")[-1], color=color(number))
-    cases = [row for _, cases in backends for row in cases]
-    for behaviours in dict.fromkeys(row["behaviours"] for row in cases):
-        name, *_ = (row["histories"] for row in cases if row["behaviours"] == behaviours)
-        highest = max(row["ms"] for row in cases if row["behaviours"] == behaviours)
-        by_behaviours.annotate(name, (behaviours, highest), (5, 4), textcoords="offset points")
-    by_max_len.set(xscale="log", yscale="log", xlabel="max_len", title="the same histories")
-    lengths = sorted({row["max_len"] for row in rows})
-    by_max_len.set_xticks(lengths, lengths)
-    by_max_len.minorticks_off()
-    by_max_len.yaxis.set_major_formatter("{x:,g}")
-    by_behaviours.set(xlabel="real behaviours of the batch", title="other histories")
-    by_behaviours.set(xlim=(0, 1.2 * max(row["behaviours"] for row in cases)), ylim=(0, None))
-    by_behaviours.xaxis.set_major_formatter("{x:,.0f}")
-    for place in (by_max_len, by_behaviours):
-        place.set_ylabel("ms of a training step")
-        place.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False)
-        place.grid(alpha=0.3)
-    return figure
-
-
 def draw_vocabulary(tables: Tables) -> Any:
     """A step's time and the peak memory against the number of items, dense and sparse."""
     (rows,) = tables.values()
@@ -163,45 +143,6 @@ def draw_vocabulary(tables: Tables) -> Any:
     for place in axes:
         place.set_ylim(bottom=0)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, title="embedding_updates")
-    return figure
-
-
-def draw_breakdown(tables: Tables) -> Any:
-    """The parts of a step's time, a panel for each batch and a bar for each system."""
-    figure, axes = panels(len(tables), 3.2)
-    for place, (title, rows) in zip(axes, tables.items(), strict=True):
-        left = [0.0] * len(rows)
-        for number, part in enumerate(COLUMNS):
-            widths = [row[part] for row in rows[::-1]]
-            place.barh(range(len(rows)), widths, left=left, label=part, color=color(number))
-            left = [sum(pair) for pair in zip(left, widths, strict=True)]
-        names = [f"{row['system']}\n{row['work']}" for row in rows[::-1]]
-        place.set_yticks(range(len(rows)), names)
-        place.set(title=title, xlabel="ms")
-        place.grid(axis="x", alpha=0.3)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    return figure
-
-
-def draw_front(tables: Tables) -> Any:
-    """Test AUC, mean and standard deviation over the seeds, against the time of a request.
-
-    Experiments of as many parameters serve the same net: they stand side by side around the least of their times.
-    """
-    figure, axes = panels(len(tables), 3.8)
-    for place, (title, rows) in zip(axes, tables.items(), strict=True):
-        for number, row in enumerate(rows):
-            same = [other for other in rows if other["parameters"] == row["parameters"]]
-            aside = 1.07 ** (same.index(row) - (len(same) - 1) / 2)
-            ms = aside * min(other["ms"] for other in same)
-            auc = np.array(row["AUC"])
-            deviation = auc.std(ddof=1) if len(auc) > 1 else 0
-            place.errorbar(ms, auc.mean(), deviation, fmt="o", color=color(number), label=row["experiment"])
-        place.set(title=Path(title).name, xlabel="ms of the processor, a request", ylabel="test AUC", xscale="log")
-        place.xaxis.set_major_formatter("{x:,g}")
-        place.xaxis.set_minor_formatter("{x:,g}")
-        place.grid(alpha=0.3)
-        place.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False)
     return figure
 
 
@@ -230,10 +171,7 @@ def draw_serving(tables: Tables) -> Any:
 PICTURES: dict[str, Callable[[Tables], Any]] = {
     "train_step": draw_rates,
     "inference": draw_rates,
-    "lengths": draw_lengths,
     "vocabulary": draw_vocabulary,
-    "breakdown": draw_breakdown,
-    "front": draw_front,
     "serving": draw_serving,
 }
 

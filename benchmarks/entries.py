@@ -11,9 +11,9 @@ from dien_fuxictr.experiment.training.optimizers import fuse
 from model_zoo.DIEN.src import DIEN
 from model_zoo.DIEN.src.kernels.backends import require
 
-from .made import Sizes, make_feature_map
-from .peers import deepctr, rechub
-from .peers import zoo as zoo_peer
+from .other_projects import deepctr, rechub
+from .other_projects import zoo as zoo_peer
+from .synthetic_batches import Sizes, make_feature_map
 from .systems import INNER_PRODUCT, NET, NO_AUX, System, Work, keywords, zoo_system
 
 T = TypeVar("T")

@@ -34,7 +34,7 @@ EPOCH, STEPS, LOADER, START = "whole epoch", "training steps alone", "loader alo
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; returns an exit code, 2 for an experiment that is not there."""
-    parser = make_parser("epoch", __doc__ or "", rounds=2)
+    parser = make_parser("benchmarks.epoch", __doc__ or "", rounds=2)
     add_experiment(parser)
     options = parser.parse_args(arguments)
     return run_command(lambda: _run(options, arguments), "interrupted")
@@ -64,7 +64,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
         ]
         title = f"An epoch of {options.expid}, batches of {params['batch_size']}"
         rows = epoch_rows(runs, *bare_times(experiment, options.rounds))
-    publish("epoch", {title: rows, "Ratios": [ratios(rows)]}, json_file=options.json, arguments=arguments)
+    publish("benchmarks.epoch", {title: rows, "Ratios": [ratios(rows)]}, json_file=options.json, arguments=arguments)
     return 0
 
 

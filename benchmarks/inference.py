@@ -17,12 +17,12 @@ from torch import Tensor
 from dien_fuxictr.common.errors import run_command
 from model_zoo.DIEN.src import DIEN
 
+from .compare_systems import batches, compare, conditions_of, make_comparison_parser
 from .entries import OURS, Entry, entries
-from .made import AMAZON, HISTORIES, MEAN_LENGTH, SEQUENCES, Sizes, make_batch
-from .race import batches, conditions_of, make_race_parser, race
 from .ratios import beside_peers
 from .report import Row, publish
 from .runner import Act, Conditions, MakeBatch, scoring
+from .synthetic_batches import AMAZON, HISTORIES, MEAN_LENGTH, SEQUENCES, Sizes, make_batch
 from .systems import INNER_PRODUCT, NO_AUX, System
 
 PEERS = (NO_AUX, INNER_PRODUCT)
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
 
     `sizes` other than the default are for trying out.
     """
-    parser = make_race_parser("inference", __doc__ or "", batch_sizes=[1024])
+    parser = make_comparison_parser("benchmarks.inference", __doc__ or "", batch_sizes=[1024])
     parser.add_argument("--candidates", type=int, default=1000, metavar="N", help="of one user; default 1000")
     options = parser.parse_args(arguments)
     return run_command(lambda: _run(options, arguments, sizes), "interrupted")
@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Si
     beside: list[Row] = []
     candidates: list[Row] = []
     for rows, kind, make in batches(options, sizes):
-        measured = tables[f"Scoring, B = {rows}, lengths {kind}"] = race(
+        measured = tables[f"Scoring, B = {rows}, lengths {kind}"] = compare(
             [(entry, scoring) for entry in found], sizes, make, conditions
         )
         beside += [{"B": rows, "lengths": kind, **row} for row in beside_peers(measured, "samples/s", NO_AUX, PEERS)]
@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Si
         "Scoring: samples/s as multiples of a peer's": beside,
         "Candidates: samples/s as multiples of an expanded batch's": candidates,
     }
-    publish("inference", tables, notes, options.json, options.zoo, arguments)
+    publish("benchmarks.inference", tables, notes, options.json, options.zoo, arguments)
     return 0
 
 
@@ -97,7 +97,7 @@ def candidate_rows(found: Sequence[Entry], sizes: Sizes, make: MakeBatch, condit
         racing.append((entry._replace(name=f"expanded, {entry.name}"), scoring))
     return [
         {name: value for name, value in row.items() if name not in ("weights", "padded to")}
-        for row in race(racing, sizes, make, conditions)
+        for row in compare(racing, sizes, make, conditions)
     ]
 
 

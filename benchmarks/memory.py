@@ -8,9 +8,9 @@ import torch
 from tqdm import tqdm
 
 from .entries import Entry
-from .made import Sizes, make_batch, make_lengths
 from .report import Row
 from .runner import Conditions, Runner, get_ready, training
+from .synthetic_batches import Sizes, make_batch, make_lengths
 from .worker import Worker
 
 STATUS = Path("/proc/self/status")

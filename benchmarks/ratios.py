@@ -1,4 +1,4 @@
-"""This project's figures as multiples of others', from the rows of one race."""
+"""This project's figures as multiples of others', from the rows of one comparison."""
 
 from collections.abc import Collection, Sequence
 

@@ -19,15 +19,15 @@ from model_zoo.DIEN.src.layers.packing import Packing
 
 from .clock import interleaved
 from .entries import add_backends
-from .made import AMAZON, LENGTHS, make_lengths
 from .report import Row, make_parser, publish
+from .synthetic_batches import AMAZON, LENGTHS, make_lengths
 
 PRODUCT, SQUARE = "SGEMM", 1024
 
 
 def main(arguments: Sequence[str] | None = None, max_len: int = AMAZON.max_len) -> None:
     """Measure and print; a `max_len` other than the default is for trying out."""
-    parser = make_parser("recurrence", __doc__ or "", rounds=5)
+    parser = make_parser("benchmarks.recurrence", __doc__ or "", rounds=5)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[128, 1024], metavar="N", help="default 128 1024")
     parser.add_argument(
         "--hidden",
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None, max_len: int = AMAZON.max_len) 
         for rows in options.batch_sizes
         for lengths in LENGTHS
     }
-    publish("recurrence", tables, notes, json_file=options.json, arguments=arguments)
+    publish("benchmarks.recurrence", tables, notes, json_file=options.json, arguments=arguments)
 
 
 def measure(

@@ -28,12 +28,12 @@ def make_parser(program: str, description: str, rounds: int) -> argparse.Argumen
     """A command line with the options that every benchmark has.
 
     Args:
-        program: its module's name in `benchmarks`.
+        program: its module, e.g. benchmarks.epoch.
         description: for --help.
         rounds: default of --rounds.
     """
     parser = argparse.ArgumentParser(
-        prog=f"python -m benchmarks.{program}",
+        prog=f"python -m {program}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -82,7 +82,7 @@ def publish(
     """Print the tables as Markdown with the line of the machine, and write the JSON.
 
     Args:
-        program: its module's name in `benchmarks`.
+        program: its module, whose last name is the program's in the JSON.
         tables: title -> rows, all with the same headers; one without rows is left out.
         notes: what a reader must know, e.g. what was left out.
         json_file: where to write; None: nowhere.
@@ -90,10 +90,10 @@ def publish(
         arguments: the command line; None: the process's.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    command = shlex.join(["python", "-m", f"benchmarks.{program}", *arguments])
+    command = shlex.join(["python", "-m", program, *arguments])
     gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
     about = {
-        "program": program,
+        "program": program.rpartition(".")[2],
         "command": command,
         "date": f"{date.today()}",
         "commit": revision(Path(__file__).parents[1]),

@@ -10,7 +10,7 @@ from dien_fuxictr.experiment.training.allocator import keep_freed_memory
 
 from .clock import seconds_on
 from .entries import Entry
-from .made import Sizes, trimmed
+from .synthetic_batches import Sizes, trimmed
 from .systems import System
 
 TRIM = ("own", "all", "none")
@@ -22,7 +22,7 @@ Act = Callable[[System, Any], Callable[[], Any]]
 
 
 class Conditions(NamedTuple):
-    """What a race is held under; the values of the options of the same names."""
+    """What a comparison is held under; the values of the options of the same names."""
 
     trim: str
     malloc: str

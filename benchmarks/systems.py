@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dien_fuxictr.experiment.training.gradients import clip_gradients, gradient_norm
 
-from .made import Sizes
+from .synthetic_batches import Sizes
 
 MAX_GRADIENT_NORM = 10.0
 
@@ -41,7 +41,7 @@ class System:
     """One model with its optimizer.
 
     Attributes:
-        prepare: from a batch of `made` to what the model takes, not timed.
+        prepare: from a batch of `synthetic_batches` to what the model takes, not timed.
         loss: of a prepared batch, all its parts. score: of a prepared batch, probabilities.
         trims: whether its loader pads to the longest history of the batch; others pad to max_len.
         trimmable: whether the model takes such a batch, at least.

@@ -14,13 +14,13 @@ from typing import Any
 
 from dien_fuxictr.common.errors import run_command
 
+from .compare_systems import batches, compare, conditions_of, make_comparison_parser
 from .entries import entries
-from .made import AMAZON, Sizes
 from .memory import STATUS, memory_rows
-from .race import batches, conditions_of, make_race_parser, race
 from .ratios import beside_peers
 from .report import Row, publish
 from .runner import training
+from .synthetic_batches import AMAZON, Sizes
 from .systems import INNER_PRODUCT, NET, NO_AUX
 
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
 
     `sizes` other than the default are for trying out.
     """
-    parser = make_race_parser("train_step", __doc__ or "", batch_sizes=[128])
+    parser = make_comparison_parser("benchmarks.train_step", __doc__ or "", batch_sizes=[128])
     parser.add_argument("--memory", type=int, metavar="N", help="the peak memory of a step on N full histories too")
     options = parser.parse_args(arguments)
     if options.memory and (options.device != "cpu" or not STATUS.is_file()):
@@ -43,7 +43,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Si
     tables: dict[str, list[Row]] = {}
     ratios: list[Row] = []
     for rows, kind, make in batches(options, sizes):
-        measured = tables[f"Training step, B = {rows}, lengths {kind}"] = race(
+        measured = tables[f"Training step, B = {rows}, lengths {kind}"] = compare(
             [(entry, training) for entry in found], sizes, make, conditions
         )
         ratios += beside_all(measured, {"B": rows, "lengths": kind}, "samples/s")
@@ -53,7 +53,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Si
             found, sizes, options.memory, conditions
         )
         tables["Peak memory as a multiple of a peer's"] = beside_all(measured, {}, "peak MiB", best_first=False)
-    publish("train_step", tables, notes, options.json, options.zoo, arguments)
+    publish("benchmarks.train_step", tables, notes, options.json, options.zoo, arguments)
     return 0
 
 

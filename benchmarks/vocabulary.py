@@ -19,9 +19,9 @@ from fuxictr.pytorch.torch_utils import seed_everything
 from torch import Tensor
 
 from benchmarks.clock import seconds_of, take_turns
-from benchmarks.made import Sizes, make_batch, make_feature_map, make_lengths, trimmed
 from benchmarks.memory import STATUS, resident_bytes
 from benchmarks.report import Row, make_parser, publish
+from benchmarks.synthetic_batches import Sizes, make_batch, make_feature_map, make_lengths, trimmed
 from benchmarks.worker import Worker
 from dien_fuxictr.common.errors import run_command
 from dien_fuxictr.experiment.configuration.config import load_config
@@ -96,7 +96,7 @@ def popular(ids: Tensor, known: int) -> Tensor:
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; exits with code 2 on a wrong one."""
-    parser = make_parser("vocabulary", __doc__ or "", rounds=5)
+    parser = make_parser("benchmarks.vocabulary", __doc__ or "", rounds=5)
     parser.add_argument(
         "--items",
         type=int,
@@ -160,7 +160,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
         f"DIEN_amazon on batches of {options.rows}, {items}; a step: the best of {options.rounds}, one thread",
         f"of the first: times that with {options.items[0]:,} items",
     ]
-    publish("vocabulary", {"Training step by vocabulary": rows}, notes, options.json, arguments=arguments)
+    publish("benchmarks.vocabulary", {"Training step by vocabulary": rows}, notes, options.json, arguments=arguments)
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from dien_fuxictr.common.errors import TrainingError
 
-PRELOAD = ["benchmarks.race", "torch._dynamo"]
+PRELOAD = ["benchmarks.compare_systems", "torch._dynamo"]
 """What takes long to import, the latter by the first optimizer; none of it computes or touches a GPU as it is imported,
 after which no copy could."""
 

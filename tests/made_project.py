@@ -1,4 +1,4 @@
-"""A project's folder with config/ and small raw files of every data set."""
+"""A project's folder with its configurations and small raw files of every data set."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from dien_fuxictr.dataset import generate_log
 from dien_fuxictr.dataset.generate_sample import World, generate, write_lines
 from dien_fuxictr.dataset.samples.build_samples import build_samples
 
-CONFIG = Path(__file__).parent.parent / "config"
+ROOT = Path(__file__).parent.parent
 NAMES = {"Sample": "amazon_sample", "Beauty": "raw", "Electronics": "raw", "Books": "raw"}
 """Category -> folder of its raw files."""
 _BASE = re.compile(r"^Base:\n(?: {4}.*\n)+", re.MULTILINE)
@@ -23,10 +23,11 @@ def make_project(folder: Path, **settings: Any) -> Path:
         folder: exists.
         settings: added to each `Base`, whose own of the same name they replace.
     """
-    shutil.copytree(CONFIG, folder / "config")
+    for name in ("config", "research/rocket_launching"):
+        shutil.copytree(ROOT / name, folder / name)
     lines = "".join(f"    {key}: {json.dumps(value)}\n" for key, value in settings.items())
     own = re.compile(rf"^    (?:{'|'.join(settings)}): .*\n" if settings else "$^", re.MULTILINE)
-    for file in (folder / "config").glob("**/model_config/*.yaml"):
+    for file in folder.glob("**/model_config/*.yaml"):
         text = file.read_text(encoding="utf-8")
         file.write_text(_BASE.sub(lambda base: own.sub("", base[0]) + lines, text), encoding="utf-8")
     reviews, items = generate(0, World(users=120, behaviours=(5, 12)))

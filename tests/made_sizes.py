@@ -1,6 +1,6 @@
 """Sizes for trying benchmarks out."""
 
-from benchmarks.made import Sizes
+from benchmarks.synthetic_batches import Sizes
 
 TINY = Sizes(
     items=50,

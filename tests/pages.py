@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data" / "amazon_sample" / "README.md"]
-CONFIGS = sorted((ROOT / "config").rglob("*.yaml"))
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "research").rglob("*.md")),
+    ROOT / "data" / "amazon_sample" / "README.md",
+]
+CONFIGS = sorted(file for folder in ("config", "research") for file in (ROOT / folder).rglob("*.yaml"))
 
 # ``` to ```, or lines that are indented by four blanks, after an empty line.
 _CODE = re.compile(r"^```(\w*)\n([\s\S]*?)^```$|(?<=\n\n)((?: {4}.*\n|\n+(?= {4}))+)", re.MULTILINE)

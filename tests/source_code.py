@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("dien_fuxictr", "model_zoo", "benchmarks")
+PACKAGES = ("dien_fuxictr", "model_zoo", "benchmarks", "research")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import re
 import shutil
 from pathlib import Path
-from typing import Any, ClassVar
 
 import fuxictr.utils
 import pytest
@@ -19,20 +18,8 @@ from dien_fuxictr.studies.comparison.suite import read_suite, suite_files
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "config"
-ROCKET = CONFIG / "rocket_launching"
+SUITES = (*suite_files(CONFIG).values(), *(ROOT / "research" / "suites").glob("*.yaml"))
 MODELS = read_files(CONFIG, "model_config")
-SEARCHED = (
-    "learning_rate",
-    "batch_size",
-    "net_dropout",
-    "embedding_regularizer",
-    "embedding_regularization",
-    "aux_loss_alpha",
-    "aux_num_negatives",
-    "weight_averaging",
-    "epochs",
-)
-"""What validation chose, by a search or by a study."""
 EXPERIMENTS = {expid: load_config(CONFIG, expid) for entries in MODELS.values() for expid in entries if expid != BASE}
 
 
@@ -95,59 +82,16 @@ def test_the_ablation_has_each_variant_with_and_without_auxiliary_loss(dataset: 
     assert dien == (paper | {"augru_sign": "code"} if dataset == "movielens" else paper)
 
 
-def without(params: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {key: value for key, value in params.items() if key not in ("model", "model_id", *names)}
-
-
-class TestRocketLaunching:
-    """config/rocket_launching/: experiments of data sets in config/ whose comparison there is not to train them."""
-
-    experiments: ClassVar = {
-        expid: load_config(ROCKET, expid)
-        for entries in read_files(ROCKET, "model_config").values()
-        for expid in entries
-        if expid != BASE
-    }
-    light: ClassVar = [expid for expid in experiments if expid.startswith("DIENLight_")]
-    boosters: ClassVar = [expid for expid in experiments if expid.endswith("_booster")]
-
-    @pytest.mark.parametrize("expid", experiments)
-    def test_the_zoo_reads_the_same_and_the_checks_pass(self, expid: str, fast_yaml: None) -> None:
-        config = self.experiments[expid]
-        assert config.params == fuxictr.utils.load_config(str(ROCKET), expid)
-        check_configuration(config.params, config.where)
-        assert not config.warnings
-
-    @pytest.mark.parametrize("expid", boosters)
-    def test_the_booster_is_the_dien_of_config_but_for_its_size(self, expid: str) -> None:
-        """On the same data set; of Beauty's, it was trained before the search."""
-        smaller = EXPERIMENTS[expid.removesuffix("_booster")].params
-        searched = SEARCHED if smaller["dataset_id"] == "amazon_beauty_last" else ()
-        assert without(self.experiments[expid].params, *searched) == without(smaller, *searched) | {
-            "gru_hidden_size": 108
-        }
-
-    @pytest.mark.parametrize("expid", light)
-    def test_light_net_and_booster_are_those_that_train_alone(self, expid: str) -> None:
-        beside = self.experiments[expid].params
-        alone = f"DIEN_{beside['dataset_id']}"
-        light, booster = (self.experiments[f"{alone}_{name}"].params for name in ("light", "booster"))
-        own = ("booster", "hint_loss_weight", "shared_gradient", "booster_checkpoint")
-        assert without(beside, *own) == without(light)
-        assert without(beside, *own) | beside["booster"] == without(booster)
-
-
 @pytest.mark.parametrize("name", suite_files(CONFIG))
 def test_every_run_of_a_suite_has_a_configuration_that_is_allowed(name: str, tmp_path: Path) -> None:
-    study = plan_suite(read_suite(CONFIG, name), CONFIG, tmp_path, {})
-    for run in study.runs(None):
+    for run in plan_suite(read_suite(CONFIG, name), CONFIG, tmp_path, {}).runs(None):
         check_configuration(run.params, str)
 
 
 def test_every_data_set_entry_is_used() -> None:
     entries = [name for content in read_files(CONFIG, "dataset_config").values() for name in content]
     by_experiments = {config.params["dataset_id"] for config in EXPERIMENTS.values()}
-    by_suites = {read_suite(CONFIG, name).settings.get("dataset_id") for name in suite_files(CONFIG)} - {None}
+    by_suites = {read_suite(CONFIG, str(file)).settings.get("dataset_id") for file in SUITES} - {None}
     assert by_experiments | by_suites == set(entries)
 
 

@@ -26,9 +26,9 @@ import orjson
 
 from dien_fuxictr.common.errors import run_command
 
-from ..made import AMAZON, Sizes
-from ..race import add_zoo
+from ..compare_systems import add_zoo
 from ..report import Row, make_parser, publish
+from ..synthetic_batches import AMAZON, Sizes
 from .attacks import attack_rows, overload_rows, storm_rows
 from .batching import batching_rows
 from .bundles import Workshop
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON, shapes: 
 
     `sizes` and `shapes` other than the default are for trying out.
     """
-    parser = make_parser("serving", __doc__ or "", rounds=5)
+    parser = make_parser("benchmarks.serving", __doc__ or "", rounds=5)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(_USUAL), help="default " + " ".join(_USUAL))
     parser.add_argument(
         "--rates",
@@ -90,7 +90,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Si
         if parts & {"reload", "memory"}:
             others = Workshop(Path(folder, "others"), replace(sizes, items=sizes.items - 1))
             tables |= _reload_tables(workshop, others, Path(folder, "current"), bodies, core, options)
-    publish("serving", tables, notes, options.json, options.zoo, arguments)
+    publish("benchmarks.serving", tables, notes, options.json, options.zoo, arguments)
     return 0
 
 

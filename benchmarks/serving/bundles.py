@@ -13,7 +13,7 @@ from dien_fuxictr.experiment.configuration.config import BASE
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
 from dien_fuxictr.serving.write import write_bundle
 
-from ..made import HISTORIES, Sizes
+from ..synthetic_batches import HISTORIES, Sizes
 
 _DATASET = "made"
 _WORDS = {"item_id": "B{:09}", "cate_id": "category {}", "context": "c{}"}

@@ -18,7 +18,7 @@ from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.experiment.checkout import Checkout
 from dien_fuxictr.serving.bundle import open_bundle
 
-from ..made import Sizes
+from ..synthetic_batches import Sizes
 from ..systems import NO_AUX, keywords
 
 

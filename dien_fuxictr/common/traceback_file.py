@@ -8,7 +8,7 @@ import traceback
 from datetime import datetime
 from pathlib import Path
 
-_OWN = [Path(__file__).resolve().parents[2] / name for name in ("dien_fuxictr", "model_zoo", "benchmarks")]
+_OWN = [Path(__file__).resolve().parents[2] / name for name in ("dien_fuxictr", "model_zoo", "benchmarks", "research")]
 
 
 def summary(error: Exception) -> str:

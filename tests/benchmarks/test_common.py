@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from benchmarks import clock, report
-from benchmarks.made import HISTORIES, NEGATIVES, Sizes, make_batch, make_feature_map, make_lengths, trimmed
+from benchmarks.synthetic_batches import (
+    HISTORIES,
+    NEGATIVES,
+    Sizes,
+    make_batch,
+    make_feature_map,
+    make_lengths,
+    trimmed,
+)
 
 TINY = Sizes(items=50, categories=12, max_len=7)
 
@@ -75,7 +83,9 @@ def test_a_report_has_table_machine_and_json(
         {"system": "ours", "samples/s": 12345.6, "ratio": 1.0, "seconds": [0.1]},
         {"system": "a peer", "samples/s": 99.5, "ratio": None, "seconds": []},
     ]
-    report.publish("train_step", {"Steps": rows}, ["a note"], tmp_path / "out.json", arguments=["--rounds", "1"])
+    report.publish(
+        "benchmarks.train_step", {"Steps": rows}, ["a note"], tmp_path / "out.json", arguments=["--rounds", "1"]
+    )
     lines = capsys.readouterr().out.splitlines()
     assert lines[:5] == [
         "### Steps",

@@ -13,9 +13,11 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from benchmarks import draw
-from benchmarks.breakdown import COLUMNS
 from dien_fuxictr.common.pictures import default_style
+from research.programs import draw as of_research
+from research.programs.breakdown import COLUMNS
 
+PICTURES = draw.PICTURES | of_research.PICTURES
 RACE = [
     {"system": name, "work": work, "threads": 1, "ms": 2.0, "samples/s": rate, "seconds": {"1": [0.002]}}
     for name, work, rate in (("ours, compiled", "net", 9.0), ("ours, compiled", "none", 8.0), ("peer", "net", 1.0))
@@ -48,7 +50,7 @@ REPORTS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "lengths": {"backend compiled": LENGTHS, "backend torch": LENGTHS, "by max_len": MAX_LENS},
     "vocabulary": {"by vocabulary": VOCABULARY},
     "breakdown": {"B = 8": PARTS, "B = 9": PARTS},
-    "front": {"one": FRONT, "another": FRONT},
+    "pareto": {"one": FRONT, "another": FRONT},
     "serving": {"Latency against the rate": RATES, "Ratios": [{"model": "ours"}]},
 }
 
@@ -61,7 +63,7 @@ def write(folder: Path, program: str, tables: dict[str, list[dict[str, Any]]]) -
 
 def test_every_report_becomes_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [write(tmp_path, program, tables) for program, tables in REPORTS.items()]
-    assert draw.main([*files, "--out", str(tmp_path / "pictures")]) == 0
+    assert draw.draw("p", "", PICTURES, [*files, "--out", str(tmp_path / "pictures")]) == 0
     pictures = [tmp_path / "pictures" / f"{program}.png" for program in REPORTS]
     assert capsys.readouterr().out.split() == [str(picture) for picture in pictures]
     assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
@@ -71,13 +73,13 @@ def test_a_users_style_changes_nothing(tmp_path: Path) -> None:
     file = write(tmp_path, "lengths", REPORTS["lengths"])
     for name in ("default", "ggplot"):
         with style.context(name):
-            assert draw.main([file, "--out", str(tmp_path / name)]) == 0
+            assert of_research.main([file, "--out", str(tmp_path / name)]) == 0
     plain, in_style = ((tmp_path / name / "lengths.png").read_bytes() for name in ("default", "ggplot"))
     assert plain == in_style
 
 
 def test_every_program_with_a_picture_has_a_report() -> None:
-    assert REPORTS.keys() == draw.PICTURES.keys()
+    assert REPORTS.keys() == PICTURES.keys()
 
 
 def test_p99_of_each_that_is_served_by_kind_of_times() -> None:
@@ -137,7 +139,7 @@ LONG = {
         ],
     },
     "vocabulary": REPORTS["vocabulary"],
-    "front": {
+    "pareto": {
         f"Quality and latency, comparisons/rocket_{dataset}": [
             {"experiment": f"DIENLight_{dataset}_{number}", "parameters": number > 0, "ms": ms, "AUC": [0.8, 0.85]}
             for number, ms in enumerate((13.0, 2.1, 2.2, 2.1, 2.1, 2.1, 2.1))
@@ -159,7 +161,7 @@ def test_texts_stay_in_the_picture_and_apart_from_each_other(program: str, monke
 
     monkeypatch.setattr(Text, "draw", record)
     with default_style(draw.STYLE):
-        figure = draw.PICTURES[program](LONG[program])
+        figure = PICTURES[program](LONG[program])
         FigureCanvasAgg(figure).draw()
     assert len(boxes) > 10
     for name, box in boxes:
@@ -169,12 +171,12 @@ def test_texts_stay_in_the_picture_and_apart_from_each_other(program: str, monke
 
 
 def test_parts_are_stacked() -> None:
-    place = draw.draw_breakdown(REPORTS["breakdown"]).axes[0]
+    place = of_research.draw_breakdown(REPORTS["breakdown"]).axes[0]
     assert sorted({bar.get_x() for bar in place.patches}) == list(range(len(COLUMNS)))
 
 
 def test_a_front_has_mean_and_deviation_and_those_that_serve_the_same_net_side_by_side() -> None:
-    place = draw.draw_front(REPORTS["front"]).axes[0]
+    place = of_research.draw_pareto(REPORTS["pareto"]).axes[0]
     found = {}
     for drawn in place.containers:
         (point, _, (bar,)) = drawn.lines

@@ -14,12 +14,13 @@ from made_data import entry, write_samples
 from made_sizes import TINY
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from benchmarks import breakdown, epoch, inference, lengths, memory, roofline, train_step
+from benchmarks import epoch, inference, memory, train_step
 from benchmarks.entries import build_own, entries
-from benchmarks.made import HISTORIES, LENGTHS, Sizes, make_batch
 from benchmarks.runner import Conditions
+from benchmarks.synthetic_batches import HISTORIES, LENGTHS, Sizes, make_batch
 from benchmarks.systems import INNER_PRODUCT, NET, NO_AUX, keywords
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
+from research.programs import breakdown, lengths, roofline
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import entries as all_entries
 from benchmarks.entries import PEERS, build_own, entries, own_backends
-from benchmarks.flops import behaviour_flops, row_flops, step_flops
-from benchmarks.made import AMAZON, Sizes, make_batch, make_lengths, trimmed
 from benchmarks.runner import padded_for
+from benchmarks.synthetic_batches import AMAZON, Sizes, make_batch, make_lengths, trimmed
 from benchmarks.systems import INNER_PRODUCT, NET, NO_AUX, System, Work
+from research.programs.flops import behaviour_flops, row_flops, step_flops
 
 TINY = replace(made_sizes.TINY, max_len=7)
 

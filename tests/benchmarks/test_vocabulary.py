@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from benchmarks.made import Sizes
+from benchmarks.synthetic_batches import Sizes
 from benchmarks.vocabulary import Case, batch_of, main, popular
 
 

@@ -87,60 +87,66 @@ NOT_RUN = {
         "python run_comparison.py --config config --dataset amazon --seeds 3 --workers 2",
         "python run_comparison.py --expids DIEN_amazon --seeds 8",
         *(
-            f"python run_comparison.py --suite {file.stem} --workers 2"
-            for file in sorted((ROOT / "config" / "suites").glob("*.yaml"))
+            f"python run_comparison.py --suite {file.relative_to(ROOT)} --workers 2"
+            for file in sorted((ROOT / "research" / "suites").glob("*.yaml"))
         ),
+        "python run_comparison.py --suite amazon --workers 2",
         "python run_comparison.py --suite amazon --expids DIN_amazon --workers 2",
         "python run_comparison.py --expids DIEN_amazon DIN_amazon GRUAttention_amazon --seeds 5 --base DIN_amazon",
         "python run_comparison.py --dataset my_clicks --seeds 3 --workers 2",
-        "python run_comparison.py --config config/rocket_launching --dataset amazon --seeds 5 --workers 2 "
-        "--out comparisons/rocket_amazon",
-        "python run_comparison.py --config config/rocket_launching --dataset amazon_beauty_last --seeds 5 --workers 2 "
-        "--out comparisons/rocket_amazon_beauty_last",
+        *(
+            f"python run_comparison.py --config research/rocket_launching --dataset {dataset} --seeds 5 --workers 2 "
+            f"--out comparisons/rocket_{dataset}"
+            for dataset in ("amazon", "amazon_beauty_last")
+        ),
         "python run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu 0 1",
         "python run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --workers 2",
         "python run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 10 --workers 2",
         *(
-            f"python run_param_tuner.py --config config/tuner/{name}.yaml --search tpe --trials {trials} --workers 2"
-            for name, trials in {"beauty_last": 15, "beauty_last_kin": 15, "beauty": 15, "beauty_kin": 5}.items()
-        ),
-        *(
-            f"python run_param_tuner.py --config config/tuner/{name}.yaml --search tpe --trials {trials} --workers 2 "
-            "--set build.targets_per_user=16"
-            for name, trials in {"movielens": 15, "movielens_kin": 5}.items()
+            f"python run_param_tuner.py --config research/searches/{name}.yaml --search tpe --trials {trials} "
+            f"--workers 2{' --set build.targets_per_user=16' * name.startswith('movielens')}"
+            for name, trials in {
+                "beauty_last": 15,
+                "beauty_last_kin": 15,
+                "beauty": 15,
+                "beauty_kin": 5,
+                "movielens": 15,
+                "movielens_kin": 5,
+            }.items()
         ),
     ],
     "measures for up to a minute; tests/benchmarks/test_programs.py runs each program on less": [
         "python -m benchmarks.train_step",
         "python -m benchmarks.inference",
         "python -m benchmarks.epoch",
-        "python -m benchmarks.roofline",
-        "python -m benchmarks.lengths",
+        "python -m research.programs.roofline",
+        "python -m research.programs.lengths",
         "python -m benchmarks.recurrence",
         "python -m benchmarks.vocabulary",
-        "python -m benchmarks.breakdown",
+        "python -m research.programs.breakdown",
         "python -m benchmarks.gpu",
         "python -m benchmarks.serving",
-        "python -m benchmarks.scaling",
-        "python -m benchmarks.yardstick",
-        "python -m benchmarks.yardstick --expid DIEN_amazon_beauty_last --set build.folds=5 build.fold=1 seed=2020"
-        " --learning-rates 0.001 0.00808",
-        "python -m benchmarks.yardstick --expid DIEN_amazon_beauty_last --set build.folds=5 build.fold=1 seed=2020"
-        " --learning-rates 0.02",
+        "python -m research.programs.scaling",
+        "python -m research.programs.auc_of_other_projects",
+        *(
+            "python -m research.programs.auc_of_other_projects --expid DIEN_amazon_beauty_last "
+            f"--set build.folds=5 build.fold=1 seed=2020 --learning-rates {rates}"
+            for rates in ("0.001 0.00808", "0.02")
+        ),
         "python -m benchmarks.train_step --batch-size 32 512 4096 --lengths amazon --rounds 2",
         "python -m benchmarks.train_step --batch-size 128 1024 --threads 1 --rounds 2",
         "python -m benchmarks.epoch --expid DIEN_amazon --rounds 9",
         "python -m benchmarks.epoch --expid DIEN_amazon_beauty",
-        "python -m benchmarks.roofline --rounds 15 --json roofline.json",
+        "python -m research.programs.roofline --rounds 15 --json roofline.json",
         "python -m benchmarks.vocabulary --items 10000 100000 1000000 10000000 --json vocabulary.json",
         "python -m benchmarks.vocabulary --items 10000 10000000 --uniform --json vocabulary_uniform.json",
     ],
     "measures for minutes; tests/benchmarks/test_serving.py runs it on less": [
         "python -m benchmarks.serving --parts attacks overload --seconds 8",
     ],
-    "simulates for minutes; tests/benchmarks/test_coverage.py runs it on less": [
-        "python -m benchmarks.coverage",
-        "python -m benchmarks.coverage --studies 4000",
+    "simulates for minutes; tests/research/programs/test_coverage.py runs it on less": [
+        "python -m research.programs.coverage",
+        "python -m research.programs.coverage --studies 4000",
     ],
     "measures a FuxiCTR checkout too": [
         "python -m benchmarks.serving --zoo ZOO --seconds 10",
@@ -149,26 +155,26 @@ NOT_RUN = {
         "--json train_step.json",
         "python -m benchmarks.inference --rounds 5 --zoo ZOO --json inference.json",
         "python -m benchmarks.train_step --batch-size 1024 --rounds 3 --zoo ZOO --malloc kept",
-        "python -m benchmarks.lengths --batch-size 128 --rounds 3 --zoo ZOO --json lengths.json",
-        "python -m benchmarks.breakdown --batch-size 1024 --zoo ZOO --json breakdown.json",
+        "python -m research.programs.lengths --batch-size 128 --rounds 3 --zoo ZOO --json lengths.json",
+        "python -m research.programs.breakdown --batch-size 1024 --zoo ZOO --json breakdown.json",
     ],
-    "measures what such a comparison has trained; tests/benchmarks/test_front.py runs it on less": [
-        "python -m benchmarks.front comparisons/amazon",
-        "python -m benchmarks.front comparisons/rocket_amazon comparisons/rocket_amazon_beauty_last "
+    "measures what such a comparison has trained; tests/research/programs/test_pareto.py runs it on less": [
+        "python -m research.programs.pareto comparisons/amazon",
+        "python -m research.programs.pareto comparisons/rocket_amazon comparisons/rocket_amazon_beauty_last "
         "--against DIEN_amazon_light DIEN_amazon_booster "
-        "DIEN_amazon_beauty_last_light DIEN_amazon_beauty_last_booster --json front.json",
+        "DIEN_amazon_beauty_last_light DIEN_amazon_beauty_last_booster --json pareto.json",
     ],
     "draws what those have measured": [
-        "python -m benchmarks.draw front.json --out docs/images",
+        "python -m research.programs.draw pareto.json --out research/images",
         "python -m benchmarks.draw serving.json --out docs/images",
-        "python -m benchmarks.draw train_step.json inference.json lengths.json vocabulary.json breakdown.json "
-        "--out docs/images",
+        "python -m benchmarks.draw train_step.json inference.json vocabulary.json --out docs/images",
+        "python -m research.programs.draw lengths.json breakdown.json --out docs/images",
     ],
-    "measures for many minutes and writes gigabytes; tests/benchmarks/test_full_size.py runs it on less": [
-        "python -m benchmarks.full_size full_size",
-        "python -m benchmarks.full_size full_size/electronics --log Electronics --json electronics.json",
-        "python -m benchmarks.full_size full_size/books --log Books --json books.json",
-        "python -m benchmarks.full_size full_size/taobao --log Taobao",
+    "measures for many minutes and writes gigabytes; tests/research/programs/test_full_size.py runs it on less": [
+        "python -m research.programs.full_size full_size",
+        "python -m research.programs.full_size full_size/electronics --log Electronics --json electronics.json",
+        "python -m research.programs.full_size full_size/books --log Books --json books.json",
+        "python -m research.programs.full_size full_size/taobao --log Taobao",
     ],
     "fetches gigabytes": [
         "wget -P data/raw http://snap.stanford.edu/data/amazon/productGraph/categoryFiles/reviews_Electronics_5.json.gz",

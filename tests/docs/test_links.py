@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 from pages import PAGES, ROOT, prose
 
-FOLDERS = ("benchmarks/", "config/", "data/amazon_sample/", "dien_fuxictr/", "docs/", "model_zoo/", "tests/")
+FOLDERS = (
+    "benchmarks/",
+    "config/",
+    "data/amazon_sample/",
+    "dien_fuxictr/",
+    "docs/",
+    "model_zoo/",
+    "research/",
+    "tests/",
+)
 FILES = [file for folder in FOLDERS for file in (ROOT / folder, *(ROOT / folder).rglob("*"))] + [*ROOT.glob("*.*")]
 NOT_HERE = {
     "experiment/run_expid.py": "a FuxiCTR checkout's",
@@ -16,6 +25,7 @@ NOT_HERE = {
     "config/model_config/my_clicks.yaml": "the reader's",
     "config/dataset_config/my_items.yaml": "the reader's",
     "config/tuner/DIEN_amazon/": "of a sweep",
+    "research/searches/FILE/ID/study.journal": "of a search",
     "table.md": "of a comparison",
     "config.yaml": "of a bundle",
 }

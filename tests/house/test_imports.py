@@ -23,6 +23,7 @@ FLOORS = [
     {"dien_fuxictr.studies", "dien_fuxictr.serving"},
     {"dien_fuxictr"},
     {"benchmarks", "scripts"},
+    {"research"},
 ]
 """From the ground up. A module imports from its own folder and from lower ones, never from another one beside it."""
 HEIGHT = {folder: height for height, floor in enumerate(FLOORS) for folder in floor}
@@ -33,7 +34,7 @@ DIEN = [module for name, module in MODULES.items() if name.startswith("model_zoo
 def place(name: str) -> str:
     """The folder in `FLOORS` that a module belongs to."""
     top = name.split(".")[0]
-    return top if top in ("model_zoo", "benchmarks") else MODULES[name].folder or "scripts"
+    return top if top in ("model_zoo", "benchmarks", "research") else MODULES[name].folder or "scripts"
 
 
 def test_every_folder_has_its_floor() -> None:
@@ -50,6 +51,12 @@ def test_imports_go_down_only() -> None:
     assert not wrong
 
 
+def test_the_product_imports_neither_benchmarks_nor_research() -> None:
+    for module in MODULES.values():
+        if place(module.name) not in ("benchmarks", "research"):
+            assert not {name.split(".")[0] for name in module.imports} & {"benchmarks", "research"}, module.file
+
+
 def test_no_modules_import_each_other_in_a_circle() -> None:
     graph = {name: module.imports & MODULES.keys() - {name} for name, module in MODULES.items()}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
@@ -61,7 +68,7 @@ def test_model_zoo_imports_nothing_else_of_the_project() -> None:
     for name, module in MODULES.items():
         if name.startswith("model_zoo."):
             tops = {imported.split(".")[0] for imported in module.imports}
-            assert not tops & {"dien_fuxictr", "benchmarks", "tests"}, module.file
+            assert not tops & {"dien_fuxictr", "benchmarks", "research", "tests"}, module.file
 
 
 def test_dien_is_a_folder_to_drop_into_a_checkout() -> None:

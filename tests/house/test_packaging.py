@@ -50,6 +50,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_has_no_generic_top_level_names(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"dien_fuxictr", "model_zoo", "dien_fuxictr-0.1.0.dist-info"}
+    assert not [name for name in names if {"research", "benchmarks"} & set(name.split("/"))]
     assert "model_zoo/__init__.py" not in names, "it would hide the zoo's own model_zoo"
 
 

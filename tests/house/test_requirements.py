@@ -31,7 +31,7 @@ def test_the_package_imports_what_it_requires() -> None:
     assert imports <= named("requirements.txt", *OPTIONAL) | WITH_TORCH
 
 
-@pytest.mark.parametrize(("folder", "name"), [("benchmarks", "bench"), ("tests", "test")])
+@pytest.mark.parametrize(("folder", "name"), [("benchmarks", "bench"), ("research", "bench"), ("tests", "test")])
 def test_other_folders_import_what_they_require(folder: str, name: str) -> None:
     required = named("requirements.txt", *OPTIONAL, f"requirements-{name}.txt")
     assert imported(folder) <= required

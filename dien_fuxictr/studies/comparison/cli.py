@@ -65,7 +65,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         nargs="?",
         const="",
         metavar="NAME",
-        help="what the file suites/NAME.yaml of the configuration says; without a name: list them",
+        help="what the file suites/NAME.yaml of the configuration says, or NAME itself where it is the path of a .yaml "
+        "file; without a name: list them",
     )
     parser.add_argument(
         "--expids", nargs="+", default=[], metavar="ID", help="experiments to compare; of a suite those to train now"

@@ -21,7 +21,7 @@ normal quantile z; if users had none, the square of Student's quantile t for m d
 for the whole variance, m / q², are too many where S came out small by chance: coverage falls to .92 with three runs and
 .87 with two. `g(q) = q^1.5` keeps it between .941 and .965 for two systems of n >= 3 runs each, whatever the variances
 of users and runs are. For one degree of freedom `g(q) = min(1, (4 q)^5)` keeps it there. `python -m
-benchmarks.coverage` simulates it.
+research.programs.coverage` simulates it.
 
 Runs on folds have test users of their own. All of their noise is in s², V is 0, and the interval is Student's. The
 training sets of folds overlap, which no term accounts for.

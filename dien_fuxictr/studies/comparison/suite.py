@@ -1,4 +1,4 @@
-"""Suite files: comparisons with a name, `config/suites/NAME.yaml`, that `run_comparison.py --suite NAME` runs."""
+"""Suite files: comparisons with a name, `config/suites/NAME.yaml` or another, that `run_comparison.py --suite` runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,13 +75,19 @@ def listed(config: Path) -> str:
 
 
 def read_suite(config: Path, name: str) -> Suite:
-    """Read a suite of a configuration folder.
+    """Read a suite.
+
+    Args:
+        config: the configuration folder.
+        name: of a suite of that folder, or the path of any suite's file, which ends in `.yaml`.
 
     Raises:
         UserError: no such suite (those that there are are named), a key that is unknown or missing, or a value that is
             not allowed.
     """
     files = suite_files(config)
+    if name.endswith(".yaml"):
+        files, name = {Path(name).stem: Path(name)}, Path(name).stem
     if name not in files:
         known = f"there are: {', '.join(files)}" if files else f"{config / 'suites'} has none"
         raise UserError(f"--suite {name}: no such suite; {known}")

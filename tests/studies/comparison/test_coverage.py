@@ -1,11 +1,11 @@
-"""Intervals hold the truth as often as they say, in simulated studies: `python -m benchmarks.coverage` on less.
+"""Intervals hold the truth as often as they say, in simulated studies: `python -m research.programs.coverage` on less.
 
 Coverage is between .94 and .965. The share of so many studies is off by three standard errors once in 400 cells.
 """
 
 import pytest
 
-from benchmarks.coverage import CASES, simulate
+from research.programs.coverage import CASES, simulate
 
 STUDIES = 2000
 CELLS = [

@@ -246,18 +246,27 @@ def test_missing_data_ends_it_before_the_first_of_many_runs(write_tuner, fast, c
     assert ran() == []
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "config" / "tuner").glob("*.yaml")), ids=lambda file: file.name)
+TUNER_FILES = [
+    file.relative_to(ROOT)
+    for folder in ("config/tuner", "research/searches")
+    for file in sorted((ROOT / folder).glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("file", TUNER_FILES, ids=lambda file: file.name)
 def test_embedded_tuner_files(workspace, fast, file):
     """Their grids and searches, without training."""
     shutil.rmtree("config")
     shutil.copytree(ROOT / "config", "config")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / file, file)
     for tuner in read_tuners(file):
         build = tuner.base.params["build"]
         for raw in (Path(build[name]) for name in RAW_FILES if name in build):
             raw.parent.mkdir(parents=True, exist_ok=True)
             raw.touch()
     few = ["--search", "tpe", "--trials", "1"] if "low:" in file.read_text() else ["--tag", "_001_"]
-    assert main(["--config", f"config/tuner/{file.name}", *few]) == 0
+    assert main(["--config", str(file), *few]) == 0
     assert len(ran()) == len(read_tuners(file))
 
 

@@ -1,0 +1,115 @@
+"""All systems on one batch, side by side."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from .clock import Best, on_best_threads
+from .entries import Entry
+from .report import Row, add_threads, make_parser
+from .runner import MALLOC, TRIM, Act, Conditions, MakeBatch, Runner, get_ready
+from .synthetic_batches import LENGTHS, Sizes, make_batch, make_lengths
+from .worker import Worker
+
+
+def make_comparison_parser(
+    program: str, description: str, batch_sizes: list[int], rounds: int = 3
+) -> argparse.ArgumentParser:
+    """A command line with the options of programs that compare systems."""
+    parser = make_parser(program, description, rounds)
+    add_threads(parser)
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        nargs="+",
+        default=batch_sizes,
+        metavar="N",
+        help=f"rows of a batch; default {' '.join(map(str, batch_sizes))}",
+    )
+    parser.add_argument(
+        "--lengths",
+        nargs="+",
+        choices=LENGTHS,
+        default=list(LENGTHS),
+        help="histories of 1 + geometric behaviours, mean 9, or all of max_len; default both",
+    )
+    parser.add_argument(
+        "--trim",
+        choices=TRIM,
+        default="own",
+        help="who gets batches padded to their longest history instead of max_len: the systems whose "
+        "own loaders do that (default), all that can take them, or none",
+    )
+    parser.add_argument(
+        "--device",
+        choices=["cpu", *["cuda"] * torch.cuda.is_available()],
+        default="cpu",
+        help="where all is measured: cpu (default) or cuda, where there is a GPU",
+    )
+    parser.add_argument(
+        "--malloc",
+        choices=MALLOC,
+        default="own",
+        help="own (default): the C library keeps what is freed for this project's systems, as in "
+        "run_expid.py, and is as it comes for the peers, as in their trainers; kept: it keeps it "
+        "for all; default: it is as it comes for all",
+    )
+    add_zoo(parser)
+    return parser
+
+
+def add_zoo(parser: argparse.ArgumentParser) -> None:
+    """`--zoo`."""
+    parser.add_argument("--zoo", type=Path, metavar="DIR", help="FuxiCTR checkout, for the zoo's own DIEN")
+
+
+def conditions_of(options: argparse.Namespace) -> Conditions:
+    """Of `make_comparison_parser`."""
+    return Conditions(options.trim, options.malloc, options.threads, options.rounds)
+
+
+def batches(options: argparse.Namespace, sizes: Sizes) -> Iterator[tuple[int, str, MakeBatch]]:
+    """Rows, lengths, and what makes the batch of those, for all that `make_comparison_parser` is asked for."""
+    for rows in options.batch_size:
+        for kind in options.lengths:
+            yield rows, kind, partial(make_batch, sizes, make_lengths(kind, rows, sizes.max_len))
+
+
+def compare(found: Sequence[tuple[Entry, Act]], sizes: Sizes, make: MakeBatch, conditions: Conditions) -> list[Row]:
+    """A row a system; each has a process of its own, and only one of them works at a time.
+
+    Each is measured on every number of threads and reported with its best.
+
+    Args:
+        found: systems, and what they do. make: the batch.
+    """
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(Worker(partial(get_ready, entry, sizes, make, conditions, act))) for entry, act in found
+        ]
+        times = on_best_threads(
+            {number: partial(worker.ask, Runner.seconds) for number, worker in enumerate(workers)},
+            conditions.threads,
+            conditions.rounds,
+        )
+        return [
+            worker.ask(_row, entry.name, entry.work.name, times[number])
+            for number, (worker, (entry, _)) in enumerate(zip(workers, found, strict=True))
+        ]
+
+
+def _row(runner: Runner, name: str, work: str, best: Best) -> Row:
+    return {
+        "system": name,
+        "work": work,
+        "weights": runner.system.parameters,
+        "padded to": runner.width,
+        "threads": best.threads,
+        "ms": 1000 * best.seconds,
+        "samples/s": runner.rows / best.seconds,
+        "seconds": best.every,
+    }

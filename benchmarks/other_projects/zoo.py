@@ -1,0 +1,19 @@
+"""DIEN of a FuxiCTR checkout, without auxiliary loss: with it, it fails."""
+
+from pathlib import Path
+
+from dien_fuxictr.experiment.checkout import Checkout
+from dien_fuxictr.experiment.training.optimizers import fuse
+
+from ..synthetic_batches import Sizes, make_feature_map
+from ..systems import NO_AUX, System, keywords, zoo_system
+
+
+def build(sizes: Sizes, zoo: Path, fused: bool) -> System:
+    """Args: zoo: the checkout. fused: whether its Adam is torch's fused one, which it does not choose by itself."""
+    model = Checkout(zoo).model_class("DIEN")
+    feature_map = make_feature_map(sizes, negatives=False)
+    system = zoo_system(model(feature_map, dien_neg_seq_field=[], **keywords(sizes, NO_AUX)), trims=False)
+    if fused:
+        fuse(system.optimizer)
+    return system

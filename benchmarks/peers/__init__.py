@@ -1,1 +1,0 @@
-"""DIEN of other projects, at the sizes of `benchmarks.made`; each is imported when it is built."""

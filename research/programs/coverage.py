@@ -1,0 +1,194 @@
+"""How often the 95 % intervals of `run_comparison.py` hold the truth, in simulated studies.
+
+A simulated study has normal AUC of runs, and what each test user moves them by. A run has noise of its seed, and luck
+with each user, of which a part is shared by the runs of its system. `seeds / users` is the noise of the seed in
+multiples of the noise of the test users: standard deviations of the AUC of one run. With folds, each run has test
+users of its own, and some folds are harder for both systems. The rows `scores` draw labels and scores instead.
+
+A cell is the share of studies whose interval holds the truth; an interval that is refused ("too few runs") stands for
+all values, and holds it. The second table is the mean width, refused ones left out, in multiples of 2 x 1.96 standard
+deviations of what the interval is of.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+from scipy.special import owens_t
+from tqdm import tqdm
+
+from benchmarks.report import Row, publish
+from dien_fuxictr.studies.comparison.statistics import Interval, Scored, mean_auc, paired_difference, score_runs
+
+RUNS = (2, 3, 5, 10)
+USERS = 200
+AUC = 0.75
+ONE_RUN = 0.0002
+"""Standard deviation of the AUC of a run by its test users."""
+SHARED = 0.8
+"""What runs of a system have in common of the variance of their luck with users."""
+SEEDS = (0, 0.5, 1, 2, 8)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is simulated.
+
+    Attributes:
+        seeds: standard deviation of a run's AUC by its seed, in multiples of that by the test users.
+        base_seeds: that of the base.
+        shared: as `SHARED`.
+    """
+
+    seeds: float
+    base_seeds: float
+    shared: float = SHARED
+
+    def difference(self, runs: int, rng: np.random.Generator) -> Interval | None:
+        """Compare two systems of equal quality."""
+        return paired_difference(*(self._system(seeds, runs, rng) for seeds in (self.base_seeds, self.seeds)))
+
+    def mean(self, runs: int, rng: np.random.Generator) -> Interval:
+        """Take the mean of a system, minus the truth."""
+        return mean_auc(self._system(self.seeds, runs, rng))
+
+    def on_folds(self, runs: int, rng: np.random.Generator) -> Interval | None:
+        """Compare two systems of equal quality on folds."""
+        hard = ONE_RUN * rng.normal(size=runs)
+        systems = []
+        for seeds in (self.base_seeds, self.seeds):
+            luck = rng.normal(0, ONE_RUN / USERS**0.5, (runs, USERS))
+            auc = AUC + hard + ONE_RUN * seeds * rng.normal(size=runs) + luck.sum(axis=1)
+            systems.append(Scored(auc, tuple(luck - luck.mean(axis=1, keepdims=True)), tuple(range(runs))))
+        return paired_difference(*systems)
+
+    def of_scores(self, runs: int, rng: np.random.Generator) -> Interval | None:
+        """Compare two systems of equal quality by their scores: a click and another row of each user."""
+        margin, deviation = _margin_of_scores()
+        label, user = np.tile([1, 0], USERS), np.repeat(np.arange(USERS), 2)
+        systems = []
+        for seeds in (self.base_seeds, self.seeds):
+            luck = self.shared**0.5 * rng.normal(size=2 * USERS)
+            quality = margin + seeds * deviation * rng.normal(size=(runs, 1))
+            scores = label * quality + luck + (1 - self.shared) ** 0.5 * rng.normal(size=(runs, 2 * USERS))
+            systems.append(score_runs([{"label": label, "group": user, "score": score} for score in scores]))
+        return paired_difference(*systems)
+
+    def _system(self, seeds: float, runs: int, rng: np.random.Generator) -> Scored:
+        luck = self.shared**0.5 * rng.normal(size=USERS) + (1 - self.shared) ** 0.5 * rng.normal(size=(runs, USERS))
+        luck *= ONE_RUN / USERS**0.5
+        auc = AUC + ONE_RUN * seeds * rng.normal(size=runs) + luck.sum(axis=1)
+        return Scored(auc, tuple(luck - luck.mean(axis=1, keepdims=True)), (0,) * runs)
+
+
+@cache
+def _margin_of_scores() -> tuple[float, float]:
+    """What clicks score above other rows for `AUC`, and the deviation of it that is worth the noise of test users."""
+    normal = float(stats.norm.ppf(AUC))
+    both = AUC - 2 * float(owens_t(normal, 3**-0.5))  # probability that two other rows are below a click
+    by_users = (2 * (both - AUC**2) / USERS) ** 0.5
+    return 2**0.5 * normal, 2**0.5 * by_users / float(stats.norm.pdf(normal))
+
+
+Simulated = Callable[[int, np.random.Generator], Interval | None]
+CASES: dict[str, tuple[Callable[[float], Simulated], float, Sequence[float]]] = {
+    "difference": (lambda seeds: Study(seeds, seeds).difference, 0, SEEDS),
+    "difference, the base has no noise of seeds": (lambda seeds: Study(seeds, 0).difference, 0, SEEDS[1:]),
+    "difference, users' luck is each run's own": (lambda seeds: Study(seeds, seeds, shared=0).difference, 0, SEEDS),
+    "difference, users' luck is all shared": (lambda seeds: Study(seeds, seeds, shared=1).difference, 0, SEEDS),
+    "difference on folds": (lambda seeds: Study(seeds, seeds).on_folds, 0, SEEDS),
+    "mean": (lambda seeds: Study(seeds, seeds).mean, AUC, SEEDS),
+    "difference, scores": (lambda seeds: Study(seeds, seeds).of_scores, 0, (0, 1)),
+}
+"""What is simulated -> a study by the noise of its seeds; the truth; noises of seeds."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of many studies.
+
+    Attributes:
+        coverage: share of them whose interval holds the truth. width: see the top of this module.
+        refused: share of them without an interval.
+    """
+
+    coverage: float
+    width: float
+    refused: float
+
+
+def simulate(study: Simulated, truth: float, runs: int, studies: int, seed: int) -> Outcome:
+    """Simulate studies and compare their intervals with the truth.
+
+    Args:
+        study: simulates one. truth: what its interval should hold. runs: of each system.
+    """
+    rng = np.random.default_rng(seed)
+    held, half_widths, means = [], [], []
+    for _ in range(studies):
+        found = study(runs, rng)
+        assert found, "both systems are on the same rows"
+        means.append(found.mean)
+        if found.low is None or found.high is None:
+            held.append(True)
+        else:
+            held.append(found.low <= truth <= found.high)
+            half_widths.append((found.high - found.low) / 2)
+    spread = 1.96 * float(np.std(means))
+    width = float(np.mean(half_widths)) / spread if half_widths and spread else float("nan")
+    return Outcome(float(np.mean(held)), width, 1 - len(half_widths) / studies)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Simulate and print."""
+    parser = argparse.ArgumentParser(
+        prog="python -m research.programs.coverage",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--studies", type=int, default=2000, metavar="N", help="simulated for each cell; default 2000")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the simulation; default 0")
+    parser.add_argument(
+        "--runs", type=int, nargs="+", default=list(RUNS), metavar="N", help="of each system; default 2 3 5 10"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    options = parser.parse_args(arguments)
+    if options.studies < 1 or min(options.runs) < 2:
+        parser.error("at least one study, and two runs of each system, are needed")
+    cells = [(case, seeds, runs) for case in CASES for seeds in CASES[case][2] for runs in options.runs]
+    outcomes = {}
+    for case, seeds, runs in tqdm(cells, unit="cell", file=sys.stderr, disable=None):
+        make, truth, _ = CASES[case]
+        outcomes[case, seeds, runs] = simulate(make(seeds), truth, runs, options.studies, options.seed)
+
+    def table(shown: Callable[[Outcome], float | str]) -> list[Row]:
+        return [
+            {"interval of": case, "seeds / users": seeds}
+            | {f"{runs} runs": shown(outcomes[case, seeds, runs]) for runs in options.runs}
+            for case in CASES
+            for seeds in CASES[case][2]
+        ]
+
+    error = (0.95 * 0.05 / options.studies) ** 0.5
+    publish(
+        "research.programs.coverage",
+        {
+            "Coverage": table(lambda found: f"{found.coverage:.3f}"),
+            "Width": table(lambda found: f"{found.width:.2f}"),
+        },
+        [
+            f"{options.studies:,} studies per cell: the standard error of a coverage of .95 is {error:.4f}",
+            f"intervals refused as too wide: at most {max(found.refused for found in outcomes.values()):.1%} of a cell",
+        ],
+        options.json,
+        arguments=arguments,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Writes a made log as large as Taobao's: a folder of Parquet files, of which one at a time is in memory.
+
+    python -m research.programs.raw_clicks data/raw/clicks --share 0.04
+
+The numbers of users, items, categories, behaviours and days are those of its public log. Users are equally active; the
+popularity of items falls with the power 0.6 of their rank, those of categories in number of items with 0.8. All else is
+by chance: nothing is to be learnt from it.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from dien_fuxictr.dataset.generate_sample import zipf
+from dien_fuxictr.dataset.samples.protocols import DAY
+
+CHUNK = 1_000_000
+"""Rows of a file."""
+POWER = 0.6
+START, DAYS = 1_511_539_200, 9
+"""2017-11-24 16:00 UTC, midnight in China."""
+
+
+class Clicks(NamedTuple):
+    """How much there is."""
+
+    users: int = 1_000_000
+    items: int = 4_000_000
+    behaviours: int = 100_000_000
+    categories: int = 9_400
+
+    def share(self, share: float) -> "Clicks":
+        """A smaller one, of as many behaviours a user and an item."""
+        users, items, behaviours = (max(1, round(share * number)) for number in self[:3])
+        return Clicks(users, items, behaviours, self.categories)
+
+
+def write_clicks(folder: Path, log: Clicks, seed: int) -> None:
+    """part-00000.parquet and so on, with columns user, item, category (text) and time (seconds)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    category = rng.choice(log.categories, log.items, p=zipf(log.categories, 0.8))
+    for number, first in enumerate(range(0, log.behaviours, CHUNK)):
+        rows = min(CHUNK, log.behaviours - first)
+        item = (log.items * rng.random(rows) ** (1 / (1 - POWER))).astype(np.int64)  # the inverse of the distribution
+        part = pl.DataFrame(
+            {
+                "user": rng.integers(log.users, size=rows),
+                "item": item,
+                "category": category[item],
+                "time": START + rng.integers(DAYS * DAY, size=rows),
+            }
+        )
+        part = part.with_columns(pl.exclude("time").cast(pl.String))
+        part.write_parquet(folder / f"part-{number:05}.parquet", row_group_size=CHUNK // 10)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write; returns an exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m research.programs.raw_clicks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, help="where to write part-00000.parquet and so on")
+    parser.add_argument("--share", type=float, default=1.0, metavar="S", help="of users, items, behaviours; default 1")
+    parser.add_argument("--seed", type=int, default=2019, help="default %(default)s")
+    options = parser.parse_args(arguments)
+    write_clicks(options.folder, Clicks().share(options.share), options.seed)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

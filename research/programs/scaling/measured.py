@@ -1,0 +1,174 @@
+"""Training steps of one and of two workers on this machine, and what passes between them."""
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from benchmarks.clock import interleaved, seconds_on, take_turns
+from benchmarks.entries import build_own
+from benchmarks.report import Row
+from benchmarks.synthetic_batches import Sizes, make_batch, make_lengths, trimmed
+from benchmarks.systems import NET
+from benchmarks.worker import Worker
+from dien_fuxictr.experiment.parallel.group import Group
+from dien_fuxictr.experiment.parallel.workers import ALONE
+from dien_fuxictr.experiment.training.lazy_adam import LazyAdam
+from dien_fuxictr.experiment.training.sparse_tables import update_sparsely
+from dien_fuxictr.experiment.training.step import clip_groups, take_step
+from model_zoo.DIEN.src.aux_negatives import BatchPool, draw_against
+
+from .paper import Step
+
+FLOATS = (1, 10_000, 1_000_000, 10_000_000)
+"""Of the sums that are timed."""
+UPDATES = ("dense", "sparse")
+TABLE = 1_000_000
+"""Rows of the table that is updated alone."""
+
+Task = Callable[[], Any]
+
+
+class Members(NamedTuple):
+    """Who takes a step.
+
+    Attributes:
+        name: for tables. processes: how many; 0 for one without a group. times: rows, as multiples of --rows.
+    """
+
+    name: str
+    processes: int
+    times: int = 1
+
+
+MEMBERS = (
+    Members("one process", 0),
+    Members("one worker, alone in its group", 1),
+    Members("two workers, the same batch", 2),
+    Members("two workers, twice the batch", 2, 2),
+)
+
+
+def step_rows(sizes: Sizes, rows: int, rounds: int) -> list[Row]:
+    """Training steps on one thread a process, of each of `MEMBERS` with dense and with sparse updates.
+
+    Args:
+        rows: of a batch.
+    """
+    tasks = {
+        (updates, members): [
+            partial(_training, sizes, rows * members.times, updates == "sparse", rank, members.processes, port)
+            for rank in range(max(1, members.processes))
+        ]
+        for updates in UPDATES
+        for members in MEMBERS
+        for port in [_free_port()]
+    }
+    times = _race(tasks, rounds)
+    found = []
+    for (updates, members), seconds in times.items():
+        alone = rows / min(times[updates, MEMBERS[0]])
+        rate = rows * members.times / min(seconds)
+        found.append(
+            {
+                "embedding_updates": updates,
+                "who": members.name,
+                "rows": rows * members.times,
+                "ms": 1000 * min(seconds),
+                "samples/s": rate,
+                "beside one process": rate / alone,
+                "seconds": seconds,
+            }
+        )
+    return found
+
+
+def sum_rows(rounds: int) -> list[Row]:
+    """Sums over two workers, by the number of floats."""
+    tasks = {
+        floats: [partial(_summing, floats, rank, port) for rank in range(2)]
+        for floats in FLOATS
+        for port in [_free_port()]
+    }
+    times = _race(tasks, rounds)
+    return [
+        {"floats": floats, "ms": 1000 * min(seconds), "GB/s": 4e-9 * floats / min(seconds), "seconds": seconds}
+        for floats, seconds in times.items()
+    ]
+
+
+def piece_rows(rounds: int) -> list[Row]:
+    """What the model on paper takes a row or a draw to cost, on one thread of this machine."""
+    torch.set_num_threads(1)
+    table, touched = (nn.Parameter(torch.randn(TABLE, Step().width)) for _ in range(2))
+    table.grad = torch.randn_like(table)
+    adam, lazy = torch.optim.Adam([table], fused=True), LazyAdam([touched], 1e-3)
+    ids = torch.randperm(TABLE)[: TABLE // 50].sort().values
+    touched.grad = torch.sparse_coo_tensor(
+        ids.unsqueeze(0), torch.randn(len(ids), Step().width), touched.shape, is_coalesced=True, check_invariants=False
+    )
+    behaviours = torch.randint(TABLE, (2, Step().rows * Step().behaviours))
+    pieces = {
+        "Adam, a row of a table": (adam.step, TABLE),
+        "lazy Adam, a touched row": (lazy.step, len(ids)),
+        "a negative of the batch": (
+            lambda: draw_against(BatchPool(behaviours), behaviours[0], 1),
+            behaviours.size(1),
+        ),
+    }
+    times = interleaved({name: task for name, (task, _) in pieces.items()}, rounds)
+    return [
+        {"what": name, "ns": 1e9 * min(times[name]) / count, "seconds": times[name]}
+        for name, (_, count) in pieces.items()
+    ]
+
+
+def _race(tasks: Mapping[Any, Sequence[Callable[[], Task]]], rounds: int) -> dict[Any, list[float]]:
+    """Seconds of a call of each task, a figure a round, while nothing else of them runs.
+
+    Args:
+        tasks: name -> what makes the task in each of the processes that do it together.
+    """
+    with ExitStack() as stack, ThreadPoolExecutor() as threads:
+        groups = {}
+        for name, makers in tasks.items():
+            workers = [Worker(maker) for maker in makers]
+            groups[name] = list(threads.map(stack.enter_context, workers))  # they wait for each other
+
+        def timer(workers: Sequence[Worker[Task]], calls: int) -> float:
+            return max(threads.map(lambda worker: worker.ask(seconds_on, 1, calls), workers))
+
+        return take_turns({name: partial(timer, workers) for name, workers in groups.items()}, rounds)
+
+
+def _join(rank: int, count: int, port: int) -> None:
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=count)
+
+
+def _training(sizes: Sizes, rows: int, sparse: bool, rank: int, count: int, port: int) -> Task:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    model: Any = build_own(sizes, NET, "compiled").model.train()
+    if sparse:
+        update_sparsely(model)
+    if count:
+        _join(rank, count, port)
+    batch = trimmed(make_batch(sizes, make_lengths("amazon", rows, sizes.max_len)))
+    return partial(take_step, model, clip_groups(model), batch, 10.0, "a benchmark", Group() if count else ALONE)
+
+
+def _summing(floats: int, rank: int, port: int) -> Task:
+    _join(rank, 2, port)
+    return partial(dist.all_reduce, torch.zeros(floats))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
