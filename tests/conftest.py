@@ -1,7 +1,12 @@
 import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
+import warm_start
 
 from model_zoo.DIEN.src.kernels import backends
 
@@ -9,6 +14,13 @@ pytest_plugins = ["made_cluster", "made_workspace"]
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # triton reads it when it is imported
+
+
+def pytest_configure(config):
+    if sys.platform == "linux":
+        folder = Path(tempfile.mkdtemp(prefix="tests-"))
+        forking = warm_start.use(folder)
+        config.add_cleanup(lambda: (forking.communicate(), shutil.rmtree(folder)))
 
 
 def pytest_addoption(parser):

@@ -1,0 +1,223 @@
+"""Commands of the project start as forks of a process that has imported torch, the zoo and the like.
+
+The import takes seconds, and the tests start some hundred commands. `sys.executable` of the tests is a *starter*: it
+hands its arguments, environment, folder and standard streams to the forking process, passes signals on, and ends as the
+fork ends. Nothing of the project is imported before the fork. Other Python programs start as ever, and so does
+everything where the environment variable `COLD` is set.
+"""
+
+import os
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from selectors import EVENT_READ, DefaultSelector
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+ROOT = Path(__file__).parents[1]
+SOCKET, PYTHON, COLD = "DIEN_TESTS_SOCKET", "DIEN_TESTS_PYTHON", "DIEN_TESTS_COLD"
+HEAVY = ("torch", "ray.data", "sklearn.metrics", "scipy.sparse", "pandas", "pyarrow.parquet", "h5py", "pydantic")
+"""Not polars: it starts a thread, for which a fork would wait at its end."""
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
+
+def use(folder: Path) -> "Popen[bytes]":
+    """Start the forking process, and let `sys.executable` be a starter, which is written to the folder.
+
+    The process ends when its standard input is closed.
+    """
+    import subprocess
+
+    python, starter = sys.executable, folder / "python"
+    starter.write_text(
+        f"#!{python} -IS\nimport sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})\nimport warm_start\nwarm_start.start()\n"
+    )
+    starter.chmod(0o755)
+    os.environ |= {SOCKET: str(folder / "socket"), PYTHON: python}
+    sys.executable = str(starter)
+    return subprocess.Popen([python, "-I", __file__], cwd="/", stdin=subprocess.PIPE, start_new_session=True)
+
+
+def start() -> None:
+    """Be the program that was started: by a fork if it is a command of the project."""
+    import array
+    import json
+
+    arguments = sys.argv[1:]
+    if COLD in os.environ or not _is_command(arguments):
+        os.execv(os.environ[PYTHON], [os.environ[PYTHON], *arguments])
+    woken, wakeup = socket.socketpair()
+    wakeup.setblocking(False)
+    signal.set_wakeup_fd(wakeup.fileno())
+    for number in PASSED_ON:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+    server = _connect(os.environ[SOCKET])
+    what = json.dumps([arguments, os.getcwd(), dict(os.environ), os.getpid(), os.getppid()]).encode()
+    streams = array.array("i", range(3)).tobytes()
+    server.sendmsg([len(what).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
+    server.sendall(what)
+    for stream in range(3):
+        os.close(stream)
+    fork = int(server.recv(64))
+    events = DefaultSelector()
+    events.register(server, EVENT_READ)
+    events.register(woken, EVENT_READ)
+    while True:
+        for key, _ in events.select():
+            if key.fileobj is server:
+                _end(int(server.recv(64) or b"1"))
+            for number in woken.recv(64):
+                with suppress(ProcessLookupError):
+                    os.kill(fork, number)
+
+
+def _is_command(arguments: list[str]) -> bool:
+    named = [argument for argument in arguments if argument != "-u"]
+    if named[:1] == ["-m"]:
+        return named[1].startswith("dien_fuxictr.")
+    return bool(named) and named[0].endswith(".py") and Path(named[0]).resolve().parent == ROOT
+
+
+def _connect(path: str) -> socket.socket:
+    while True:
+        server = socket.socket(socket.AF_UNIX)
+        try:
+            server.connect(path)
+            return server
+        except OSError:
+            server.close()
+            time.sleep(0.02)
+
+
+def _end(code: int) -> NoReturn:
+    if code < 0:
+        signal.set_wakeup_fd(-1)
+        with suppress(OSError):  # SIGKILL has no handler
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+def serve() -> None:
+    """Fork for each starter, until the standard input is closed."""
+    path = os.environ[SOCKET]
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"{path}.new")
+    listener.listen(64)
+    os.rename(f"{path}.new", path)
+    woken, wakeup = socket.socketpair()
+    wakeup.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wakeup.fileno())
+    events = DefaultSelector()
+    for end in (listener, woken, sys.stdin):
+        events.register(end, EVENT_READ)
+    forks: dict[int, socket.socket] = {}
+    while sys.stdin:
+        ready = {key.fileobj for key, _ in events.select()}
+        if sys.stdin in ready:
+            break
+        if woken in ready:
+            woken.recv(64)
+        while forks and (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            starter = forks.pop(ended[0])
+            with suppress(OSError):
+                starter.sendall(b"%d" % os.waitstatus_to_exitcode(ended[1]))
+            if starter in events.get_map():
+                events.unregister(starter)
+            starter.close()
+        for fork, starter in forks.items():
+            if starter in ready:  # it was killed
+                events.unregister(starter)
+                os.killpg(fork, signal.SIGKILL)
+        if listener in ready:
+            for name in HEAVY:  # once somebody asks
+                __import__(name)
+            starter, _ = listener.accept()
+            process, streams = _hear(starter)
+            if not (fork := os.fork()):
+                signal.set_wakeup_fd(-1)
+                for end in (events, listener, woken, wakeup, starter, *forks.values()):
+                    end.close()
+                _become(*process, streams)
+            for stream in streams:
+                os.close(stream)
+            starter.sendall(b"%d" % fork)
+            forks[fork] = starter
+            events.register(starter, EVENT_READ)
+    for fork in forks:
+        os.killpg(fork, signal.SIGKILL)
+
+
+def _hear(starter: socket.socket) -> tuple[list, list[int]]:
+    import json
+
+    size, streams, *_ = socket.recv_fds(starter, 8, 3)
+    said = b""
+    while len(said) < int.from_bytes(size, "big"):
+        said += starter.recv(1 << 20)
+    return json.loads(said), list(streams)
+
+
+def _become(
+    arguments: list[str], folder: str, environment: dict[str, str], own: int, parent: int, streams: list[int]
+) -> NoReturn:
+    """Run a command in this fork as if it had been started with this; others know it by the id of its starter."""
+    import atexit
+    import runpy
+    import threading
+
+    import torch
+
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.getpid, os.getppid = lambda: own, lambda: parent
+    is_unbuffered = arguments[0] == "-u"
+    for number, (name, stream) in enumerate(zip(("stdin", "stdout", "stderr"), streams, strict=True)):
+        os.dup2(stream, number)
+        os.close(stream)
+        file = open(number, "rw"[number > 0], encoding="utf-8", closefd=False, errors="backslashreplace")
+        file.reconfigure(line_buffering=number == 2 or file.isatty(), write_through=is_unbuffered)
+        setattr(sys, name, file)
+        setattr(sys, f"__{name}__", file)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))))
+    sys.dont_write_bytecode = "PYTHONDONTWRITEBYTECODE" in environment
+    sys.argv = arguments[is_unbuffered:]
+    sys.executable = str(Path(environment[SOCKET]).with_name("python"))
+    sys.path[:0] = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
+    code = 0
+    try:
+        if sys.argv[0] == "-m":
+            if not environment.get("PYTHONSAFEPATH"):
+                sys.path.insert(0, folder)
+            runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+        else:
+            sys.path.insert(0, str(ROOT))
+            runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        code = int(end.code or 0)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    serve()
