@@ -37,7 +37,12 @@ def cluster() -> Iterator[str]:
         f"--port={port}",
         "--num-cpus=3",
     ]
-    options = ["--include-dashboard=false", f"--temp-dir={folder}", f"--object-store-memory={100 << 20}"]
+    options = [
+        "--num-cpus=3",
+        "--include-dashboard=false",
+        f"--temp-dir={folder}",
+        f"--object-store-memory={100 << 20}",
+    ]
     process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     deadline = time.monotonic() + TIMEOUT

@@ -34,9 +34,8 @@ def use(folder: Path) -> "Popen[bytes]":
     import subprocess
 
     python, starter = sys.executable, folder / "python"
-    starter.write_text(
-        f"#!{python} -IS\nimport sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})\nimport warm_start\nwarm_start.start()\n"
-    )
+    program = f"import sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})\nimport warm_start\nwarm_start.start()\n"
+    starter.write_text(f"#!{python} -IS\n{program}")
     starter.chmod(0o755)
     os.environ |= {SOCKET: str(folder / "socket"), PYTHON: python}
     sys.executable = str(starter)
@@ -151,6 +150,7 @@ def serve() -> None:
             starter.sendall(b"%d" % fork)
             forks[fork] = starter
             events.register(starter, EVENT_READ)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for fork in forks:
         os.killpg(fork, signal.SIGKILL)
 
@@ -185,7 +185,7 @@ def _become(
     for number, (name, stream) in enumerate(zip(("stdin", "stdout", "stderr"), streams, strict=True)):
         os.dup2(stream, number)
         os.close(stream)
-        file = open(number, "rw"[number > 0], encoding="utf-8", closefd=False, errors="backslashreplace")
+        file = open(number, "rw"[number > 0], encoding="utf-8", closefd=False, errors="backslashreplace")  # noqa: SIM115
         file.reconfigure(line_buffering=number == 2 or file.isatty(), write_through=is_unbuffered)
         setattr(sys, name, file)
         setattr(sys, f"__{name}__", file)
