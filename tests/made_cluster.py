@@ -29,20 +29,9 @@ def cluster() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # sockets in it have short names
-    command = [
-        Path(sysconfig.get_path("scripts"), "ray"),
-        "start",
-        "--head",
-        "--block",
-        f"--port={port}",
-        "--num-cpus=3",
-    ]
-    options = [
-        "--num-cpus=3",
-        "--include-dashboard=false",
-        f"--temp-dir={folder}",
-        f"--object-store-memory={100 << 20}",
-    ]
+    command = [Path(sysconfig.get_path("scripts"), "ray"), "start", "--head", "--block", f"--port={port}"]
+    options = ["--num-cpus=3", "--include-dashboard=false", f"--temp-dir={folder}"]
+    options.append(f"--object-store-memory={100 << 20}")
     process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     deadline = time.monotonic() + TIMEOUT

@@ -63,14 +63,14 @@ def start() -> None:
     server.sendall(what)
     for stream in range(3):
         os.close(stream)
-    fork = int(server.recv(64))
+    fork = int(server.recv(8))
     events = DefaultSelector()
     events.register(server, EVENT_READ)
     events.register(woken, EVENT_READ)
     while True:
         for key, _ in events.select():
             if key.fileobj is server:
-                _end(int(server.recv(64) or b"1"))
+                _end(int(server.recv(8) or b"1"))
             for number in woken.recv(64):
                 with suppress(ProcessLookupError):
                     os.kill(fork, number)
@@ -127,7 +127,7 @@ def serve() -> None:
         while forks and (ended := os.waitpid(-1, os.WNOHANG))[0]:
             starter = forks.pop(ended[0])
             with suppress(OSError):
-                starter.sendall(b"%d" % os.waitstatus_to_exitcode(ended[1]))
+                starter.sendall(b"%8d" % os.waitstatus_to_exitcode(ended[1]))
             if starter in events.get_map():
                 events.unregister(starter)
             starter.close()
@@ -147,7 +147,7 @@ def serve() -> None:
                 _become(*process, streams)
             for stream in streams:
                 os.close(stream)
-            starter.sendall(b"%d" % fork)
+            starter.sendall(b"%8d" % fork)
             forks[fork] = starter
             events.register(starter, EVENT_READ)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
