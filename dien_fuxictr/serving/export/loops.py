@@ -1,8 +1,13 @@
-"""The recurrences in operators of torch alone: a loop over time that `torch.export` keeps as a loop."""
+"""The recurrences in operators of torch alone: a loop over time that `torch.export` keeps as a loop.
+
+A step is that of DIEN's reference, so that a new kind is exported without a change here.
+"""
 
 import torch
 from torch import Tensor
 from torch._higher_order_ops import scan
+
+from model_zoo.DIEN.src.kernels.reference import KINDS, next_state
 
 
 def extract(inputs: Tensor, lengths: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
@@ -30,8 +35,8 @@ def evolve(
     """As `operators.evolve` of `model_zoo.DIEN`."""
     x = (states @ weight_ih.T)[:, row]
     real, a = _real(states, lengths)[:, row], attention.unsqueeze(2)
-    if kind == "AIGRU":
-        x = a * x  # (9)
+    if KINDS[kind].scales_input:
+        x = a * x  # (9): W (a i)
 
     def step(h: Tensor, now: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         x, real, a = now
@@ -41,19 +46,8 @@ def evolve(
 
 
 def _next(h: Tensor, x: Tensor, a: Tensor, weight_hh: Tensor, bias: Tensor, kind: str) -> Tensor:
-    """One step of (2)-(5), or of (10)-(12). h: (N, H). x: (N, 3H), W i. a: (N, 1). Returns h', (N, H)."""
-    size = h.size(1)
-    of_input, of_state = x + bias, h @ weight_hh.T
-    r = torch.sigmoid(of_input[:, size : 2 * size] + of_state[:, size : 2 * size])
-    candidate = torch.tanh(of_input[:, 2 * size :] + r * of_state[:, 2 * size :])
-    if kind == "AGRU":
-        return h + a * (candidate - h)  # (10)
-    u = torch.sigmoid(of_input[:, :size] + of_state[:, :size])
-    if kind == "AUGRU":
-        u = a * u  # (11)
-    elif kind == "AUGRU-code":
-        u = a + u - a * u
-    return h + u * (candidate - h)
+    """Return h' after one step. h: (N, H). x: (N, 3H), W i. a: (N, 1), attention."""
+    return next_state(kind, a, h, x.chunk(3, dim=1), (h @ weight_hh.T).chunk(3, dim=1), bias.chunk(3))
 
 
 def _real(steps: Tensor, lengths: Tensor) -> Tensor:

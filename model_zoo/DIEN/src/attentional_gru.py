@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .kernels.backends import EVOLVE_CANDIDATES, RECURRENCE, choose
+from .kernels.backends import EVOLVE_CANDIDATES, RECURRENCE, check_kind, choose
 from .kernels.reference import KINDS
 from .layers.packing import Packing
 
@@ -35,21 +35,19 @@ def attentional_gru(
         weight_ih: (3H, I). weight_hh: (3H, H). bias: (3H,).
         attention: (N,), not used by the plain GRU.
         state: (B, H), where the rows stand before the first step; zeros if None.
-        kind: one of :data:`.kinds.KINDS`; `AUGRU-code` has the sign of the authors' program.
-        backend: one of :data:`.backends.BACKENDS`, or `auto`: the fastest that this machine has for these tensors.
+        kind: one of `kernels.reference.KINDS`; `AUGRU-code` has the sign of the authors' program.
+        backend: one of `kernels.backends.BACKENDS`, or `auto`: the fastest that this machine has for these tensors.
 
     Returns:
         states: (N, H). final: (B, H), the state after each row's last step; `state` where it has none.
 
     Raises:
-        ValueError: unknown kind or backend, or no attention for a kind that needs it.
+        ValueError: unknown kind or backend, a backend without the kind, or no attention for a kind that needs it.
         RuntimeError: the machine lacks what the backend needs.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r} is unknown; allowed: {', '.join(KINDS)}")
-    recurrence = choose(RECURRENCE, backend, inputs)
+    recurrence = choose(RECURRENCE, backend, inputs, kind)
     if attention is None:
-        if kind != "GRU":
+        if KINDS[kind].attends:
             raise ValueError(f"kind={kind!r} needs attention")
         attention = inputs.new_ones(len(inputs))
     if state is None:
@@ -64,10 +62,14 @@ class AttentionalGRU(nn.Module):
 
     Args:
         input_size: I. hidden_size: H. kind, backend: as in `attentional_gru`.
+
+    Raises:
+        ValueError: unknown kind, or a backend without it.
     """
 
     def __init__(self, input_size: int, hidden_size: int, kind: str = "AUGRU", backend: str = "auto") -> None:
         super().__init__()
+        check_kind(backend, kind)
         self.kind = kind
         self.backend = backend
         self.weight_ih = nn.Parameter(torch.empty(3 * hidden_size, input_size))
@@ -98,7 +100,7 @@ class AttentionalGRU(nn.Module):
         """
         if attention is None:
             attention = inputs.new_ones(len(inputs), len(state))
-        evolve = choose(EVOLVE_CANDIDATES, self.backend, inputs)
+        evolve = choose(EVOLVE_CANDIDATES, self.backend, inputs, self.kind)
         return evolve(inputs, attention, state, self.weight_ih, self.weight_hh, self.bias, self.kind)
 
     def update_gate(self, inputs: Tensor, packing: Packing, states: Tensor, attention: Tensor | None = None) -> Tensor:
@@ -111,7 +113,7 @@ class AttentionalGRU(nn.Module):
         Returns:
             (N, H).
         """
-        if self.kind == "AIGRU":
+        if KINDS[self.kind].scales_input:
             assert attention is not None
             inputs = attention.unsqueeze(1) * inputs  # (9)
         begins = (packing.place == 0).unsqueeze(1)

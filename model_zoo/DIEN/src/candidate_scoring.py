@@ -13,7 +13,7 @@ from torch import nn
 
 from .attention import InterestAttention
 from .interest_sequence import InterestSequence
-from .kernels.cpu import NativeScorer, library
+from .kernels.cpu import KINDS, NativeScorer, library
 from .kernels.cpu.inference import at_inference, dice, elementwise
 from .kernels.cpu.native_scorer import Query, Recurrence, SequenceLayers, Table
 from .kernels.cpu.net import Elementwise
@@ -72,6 +72,8 @@ def _lacking(model: Any) -> Iterator[str]:
             spec = model.feature_map.features[name]
             yield f"{name}, {spec['type']} with feature_encoder={spec.get('feature_encoder')!r}"
     for sequence in model.sequences:
+        if sequence.evolution.kind not in KINDS:
+            yield sequence.evolution.kind
         unit = sequence.attention and sequence.attention.unit
         if unit is not None and at_inference(unit.layers) is None:
             yield f"an attention unit of {_kinds(unit.layers)}"

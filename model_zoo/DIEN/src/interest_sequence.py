@@ -15,6 +15,7 @@ from .aux_negatives import NegativeSampler
 from .auxiliary_loss import AuxiliaryLoss, Scorer, Weighting
 from .embedding import embed_steps
 from .fields import SequenceFields
+from .kernels.reference import KINDS
 from .layers.packing import Packing, pack
 
 
@@ -109,7 +110,11 @@ class InterestSequence(nn.Module):
         super().__init__()
         by_attention = auxiliary_loss is not None and auxiliary_loss.weighting == "target_attention"
         if by_attention and not (attention is not None and attention.use_softmax):
-            lack = "scores without a softmax are no weights" if attention is not None else "gru_type: GRU has none"
+            lack = (
+                "scores without a softmax are no weights"
+                if attention is not None
+                else f"gru_type: {evolution.kind} has none"
+            )
             raise ValueError(f"aux_loss_weighting: target_attention needs attention weights: {lack}")
         self.fields = fields
         self.extractor = extractor
@@ -136,13 +141,13 @@ class InterestSequence(nn.Module):
 
         Args:
             behaviour_size, target_size: of their embeddings. hidden_size: H, of both layers' states.
-            kind: of the second layer; the plain GRU has no attention.
+            kind: of the second layer, as in `kernels.reference.KINDS`.
             auxiliary: None without an auxiliary loss.
             backend: of all layers.
         """
         extractor = AttentionalGRU(input_size=behaviour_size, hidden_size=hidden_size, kind="GRU", backend=backend)
         unit = loss = sampler = None
-        if kind != "GRU":
+        if KINDS[kind].attends:
             unit = InterestAttention(
                 interest_size=hidden_size,
                 target_size=target_size,

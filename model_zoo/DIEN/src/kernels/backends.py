@@ -4,7 +4,7 @@ A kernel for another device is an entry of its operation. A backend without one 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import Any, Literal, TypeVar, get_args
 
@@ -23,6 +23,13 @@ BACKENDS = get_args(Backend)[1:]
 
 _NEEDS: dict[str, Callable[[], object]] = {"compiled": library.require, "triton": triton.require}
 
+KINDS: dict[str, Collection[str]] = {
+    "reference": reference.KINDS,
+    "torch": in_torch.GATES,
+    "compiled": cpu.KINDS,
+    "triton": triton.KINDS,
+}
+"""The recurrences that each backend has."""
 
 _FASTEST = {
     ("cpu", torch.float32): "compiled",
@@ -84,16 +91,40 @@ NEXT_BEHAVIOUR_LOSS = {
 }
 
 
-def choose(operation: dict[str, Operation], backend: str, inputs: Tensor) -> Operation:
-    """A backend's entry in the table of an operation; for `auto` that of the fastest for such tensors.
+def choose(operation: dict[str, Operation], backend: str, inputs: Tensor, kind: str | None = None) -> Operation:
+    """Return a backend's entry in the table of an operation; for `auto` that of the fastest for such tensors.
+
+    Args:
+        kind: of a recurrence, which not every backend has: `auto` falls to the next one.
 
     Raises:
-        ValueError: unknown backend.
+        ValueError: unknown backend or kind, or a named backend that lacks the kind.
     """
-    entry = operation.get(automatic(inputs) if backend == "auto" else backend)
-    if entry is None:
+    if kind is not None:
+        check_kind(backend, kind)
+    if backend == "auto":
+        backend = automatic(inputs) if kind is None else _with_kind(automatic(inputs), kind)
+    if backend not in operation:
         raise ValueError(f"backend={backend!r} is unknown; allowed: auto, {', '.join(operation)}")
-    return entry
+    return operation[backend]
+
+
+def check_kind(backend: str, kind: str) -> None:
+    """Raise ValueError for an unknown recurrence, or one that a named backend lacks."""
+    if kind not in reference.KINDS:
+        raise ValueError(f"kind={kind!r} is unknown; allowed: {', '.join(reference.KINDS)}")
+    if backend in KINDS and kind not in KINDS[backend]:
+        others = ", ".join(name for name in BACKENDS if kind in KINDS[name])
+        raise ValueError(f"recurrence_backend={backend!r} has no {kind}; those that have it: auto, {others}")
+
+
+@lru_cache
+def _with_kind(fastest: str, kind: str) -> str:
+    """Return the fastest backend, or the next one that has the kind, with a line in the log."""
+    able = next(name for name in (fastest, "torch", "reference") if kind in KINDS[name])
+    if able != fastest:
+        logging.warning("recurrence_backend auto is %s for %s, which is slower: %s lacks it", able, kind, fastest)
+    return able
 
 
 def automatic(inputs: Tensor) -> str:

@@ -9,7 +9,8 @@ DIN's attention unit: its first layer [W_1, W_2, W_3, W_4] on [q, h, q-h, q*h] i
 The auxiliary loss: over the pairs of states and behaviours that there are.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,25 @@ from torch.autograd.function import once_differentiable
 from ..layers import batch_scope
 from ..layers.packing import ByTime, Packing
 from ..layers.step_mlp import StepMLP
+
+
+class Gate(NamedTuple):
+    """What weighs the candidate, of update gate u and attention a; its derivatives with respect to u and to a."""
+
+    value: Callable[[Tensor, Tensor], Tensor]
+    of_update_gate: Callable[[Tensor], Tensor | int]
+    of_attention: Callable[[Tensor], Tensor | int]
+
+
+_GRU = Gate(lambda u, a: u, lambda a: 1, lambda u: 0)
+GATES = {
+    "GRU": _GRU,
+    "AIGRU": _GRU,  # (9): attention scales the input
+    "AGRU": Gate(lambda u, a: a.expand_as(u), lambda a: 0, lambda u: 1),  # (10)
+    "AUGRU": Gate(lambda u, a: a * u, lambda a: a, lambda u: u),  # (11)
+    "AUGRU-code": Gate(lambda u, a: a + u - a * u, lambda a: 1 - a, lambda u: 1 - u),
+}
+"""The recurrences that are here: all that their gate alone sets apart."""
 
 
 def recurrence(
@@ -34,8 +54,8 @@ def recurrence(
 ) -> tuple[Tensor, Tensor]:
     """Arguments and results as in `attentional_gru.attentional_gru`; differentiable once."""
     if kind == "AIGRU":
-        inputs, kind = inputs * attention.unsqueeze(1), "GRU"  # (9)
-    return _Recurrence.apply(inputs, attention, state, weight_ih, weight_hh, bias, packing.by_time, kind)
+        inputs = inputs * attention.unsqueeze(1)  # (9)
+    return _Recurrence.apply(inputs, attention, state, weight_ih, weight_hh, bias, packing.by_time, GATES[kind])
 
 
 def evolve_candidates(
@@ -44,11 +64,12 @@ def evolve_candidates(
     """Arguments and result as in `attentional_gru.AttentionalGRU.for_candidates`."""
     size = state.size(1)
     U_ur, U_h = weight_hh[: 2 * size].T, weight_hh[2 * size :].T
+    gate = GATES[kind].value
     for W_i, a in zip(inputs @ weight_ih.T, attention.unsqueeze(2), strict=True):
         x = a * W_i + bias if kind == "AIGRU" else W_i + bias
         u, r = torch.sigmoid(x[..., : 2 * size] + state @ U_ur).chunk(2, dim=1)
         candidate = torch.tanh(x[..., 2 * size :] + r * (state @ U_h))
-        state = torch.lerp(state, candidate, _gate(u, a, kind))
+        state = torch.lerp(state, candidate, gate(u, a))
     return state
 
 
@@ -65,7 +86,7 @@ class _Recurrence(Function):
         weight_hh: Tensor,
         bias: Tensor,
         time: ByTime,
-        kind: str,
+        weighs: Gate,
     ) -> tuple[Tensor, Tensor]:
         size = state.size(1)
         x, a = inputs.index_select(0, time.step), attention.index_select(0, time.step).unsqueeze(1)
@@ -80,11 +101,11 @@ class _Recurrence(Function):
             torch.mm(h, U_h, out=U_h_h[now])
             ur.addmm_(h, U_ur).sigmoid_()
             c.addcmul_(ur[:, size:], U_h_h[now]).tanh_()
-            torch.lerp(h, c, _gate(ur[:, :size], a[now], kind), out=every[after])
+            torch.lerp(h, c, weighs.value(ur[:, :size], a[now]), out=every[after])
         final = torch.empty_like(state).index_copy_(0, time.order, every.index_select(0, time.last))
         states = state.new_empty(len(x), size).index_copy_(0, time.step, every[len(state) :])
         ctx.save_for_backward(inputs, attention, weight_ih, weight_hh, gates, candidate, U_h_h, every)
-        ctx.time, ctx.kind = time, kind
+        ctx.time, ctx.weighs = time, weighs
         ctx.set_materialize_grads(False)
         return states, final
 
@@ -94,18 +115,18 @@ class _Recurrence(Function):
         ctx: Any, d_states: Tensor | None, d_final: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         inputs, attention, weight_ih, weight_hh, gates, candidate, U_h_h, every = ctx.saved_tensors
-        time, kind = ctx.time, ctx.kind
+        time, weighs = ctx.time, ctx.weighs
         size, rows, steps = every.size(1), len(time.order), len(inputs)
         a = attention.index_select(0, time.step).unsqueeze(1)
         u, r = gates[:, :size], gates[:, size:]
         previous = every.index_select(0, time.previous)
-        gate = _gate(u, a, kind)
+        gate = weighs.value(u, a)
         keep = 1 - gate
         of_gate = candidate - previous
         of_candidate = gate * (1 - candidate.square())
         # The pre-activations' gradients over d, [u, r, U_h h], which the loop multiplies by d.
         d_hidden = torch.empty(steps, 3, size, dtype=every.dtype, device=every.device)
-        torch.mul(of_gate * _of_update_gate(a, kind), u * (1 - u), out=d_hidden[:, 0])
+        torch.mul(of_gate * weighs.of_update_gate(a), u * (1 - u), out=d_hidden[:, 0])
         torch.mul(of_candidate * U_h_h, r * (1 - r), out=d_hidden[:, 1])
         torch.mul(of_candidate, r, out=d_hidden[:, 2])
         every_d = torch.zeros_like(candidate) if d_states is None else d_states.index_select(0, time.step)
@@ -119,7 +140,7 @@ class _Recurrence(Function):
         d_state = torch.empty_like(d).index_copy_(0, time.order, d) if ctx.needs_input_grad[2] else None
         d_attention = None
         if ctx.needs_input_grad[1]:
-            d_a = (every_d * of_gate * _of_attention(u, kind)).sum(1)
+            d_a = (every_d * of_gate * weighs.of_attention(u)).sum(1)
             d_attention = torch.empty_like(d_a).index_copy_(0, time.step, d_a)
         d_inputs_hidden = d_hidden[:, :2].flatten(1)
         d_candidate = of_candidate.mul_(every_d)
@@ -146,33 +167,6 @@ def _times(time: ByTime) -> list[tuple[slice, slice, slice]]:
         times.append((slice(step, step + running), slice(before, before + running), slice(after, after + running)))
         step, before = step + running, after
     return times
-
-
-def _gate(u: Tensor, a: Tensor, kind: str) -> Tensor:
-    """What weighs the candidate."""
-    if kind == "AUGRU":
-        return a * u  # (11)
-    if kind == "AUGRU-code":
-        return a + u - a * u
-    return a.expand_as(u) if kind == "AGRU" else u  # (10)
-
-
-def _of_update_gate(a: Tensor, kind: str) -> Tensor | int:
-    """Derivative of `_gate` with respect to u."""
-    if kind == "AUGRU":
-        return a
-    if kind == "AUGRU-code":
-        return 1 - a
-    return 0 if kind == "AGRU" else 1
-
-
-def _of_attention(u: Tensor, kind: str) -> Tensor | int:
-    """Derivative of `_gate` with respect to a."""
-    if kind == "AUGRU":
-        return u
-    if kind == "AUGRU-code":
-        return 1 - u
-    return 1 if kind == "AGRU" else 0
 
 
 def attention_scores(states: Tensor, packing: Packing, query: Tensor, net: StepMLP) -> Tensor:

@@ -1,5 +1,7 @@
 """The recurrences of DIEN in the paper's equations (Zhou et al., AAAI 2019): short, slow, right."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -9,8 +11,34 @@ from ..layers.packing import Packing
 
 GruType = Literal["GRU", "AIGRU", "AGRU", "AUGRU"]
 GRU_TYPES = get_args(GruType)
-KINDS = (*GRU_TYPES, "AUGRU-code")
-"""`AUGRU-code` has the sign of the authors' program, where attention scales the gate that keeps the old state."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One recurrence: where it departs from the GRU (2)-(5).
+
+    Attributes:
+        gate: the gate that weighs the candidate, of the update gate u and the attention a.
+        candidate: (4), of W_h i, U_h h, b_h and the reset gate r.
+        scales_input: whether attention scales the input i, (9).
+        attends: whether attention acts on it at all.
+    """
+
+    gate: Callable[[Tensor, Tensor], Tensor] = lambda u, a: u
+    candidate: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] = lambda Wi, Uh, b, r: torch.tanh(Wi + r * Uh + b)
+    scales_input: bool = False
+    attends: bool = True
+
+
+KINDS = {
+    "GRU": Kind(attends=False),
+    "AIGRU": Kind(scales_input=True),  # (9)
+    "AGRU": Kind(gate=lambda u, a: a),  # (10)
+    "AUGRU": Kind(gate=lambda u, a: a * u),  # (11)
+    # The authors' program: the gate that is scaled, by 1 - a, is the one that *keeps* the old state.
+    "AUGRU-code": Kind(gate=lambda u, a: 1 - (1 - a) * (1 - u)),
+}
+"""Every recurrence, by its name."""
 
 
 def recurrence(
@@ -23,31 +51,35 @@ def recurrence(
     bias: Tensor,
     kind: str,
 ) -> tuple[Tensor, Tensor]:
-    """One step of all rows after the other; arguments and results as in `attentional_gru.attentional_gru`.
-
-    GRU (2)-(5), AIGRU (9), AGRU (10), AUGRU (11)-(12). `AUGRU-code` is the authors' program: there the gate that is
-    scaled, by 1 - a, is the one that *keeps* the old state.
-    """
+    """Take one step of all rows after the other; arguments and results as in `attentional_gru.attentional_gru`."""
     W_u, W_r, W_h = weight_ih.chunk(3)
     U_u, U_r, U_h = weight_hh.chunk(3)
-    b_u, b_r, b_h = bias.chunk(3)
     states = inputs.new_zeros(len(inputs), state.size(1))
     for t in range(int(packing.lengths.max())):
         rows = (packing.lengths > t).nonzero().squeeze(1)
         step = packing.offsets[rows] + t
         i, a, h = inputs[step], attention[step, None], state[rows]
-        if kind == "AIGRU":
+        if KINDS[kind].scales_input:
             i = a * i  # (9)
-        u = torch.sigmoid(i @ W_u.T + h @ U_u.T + b_u)  # (2)
-        r = torch.sigmoid(i @ W_r.T + h @ U_r.T + b_r)  # (3)
-        candidate = torch.tanh(i @ W_h.T + r * (h @ U_h.T) + b_h)  # (4)
-        if kind == "AGRU":
-            u = a  # (10)
-        elif kind == "AUGRU":
-            u = a * u  # (11)
-        elif kind == "AUGRU-code":
-            u = 1 - (1 - a) * (1 - u)
-        h = (1 - u) * h + u * candidate  # (5), (12)
+        Wi = i @ W_u.T, i @ W_r.T, i @ W_h.T
+        Uh = h @ U_u.T, h @ U_r.T, h @ U_h.T
+        h = next_state(kind, a, h, Wi, Uh, bias.chunk(3))
         states = states.index_copy(0, step, h)
         state = state.index_copy(0, rows, h)
     return states, state
+
+
+def next_state(
+    kind: str, a: Tensor, h: Tensor, Wi: tuple[Tensor, ...], Uh: tuple[Tensor, ...], b: tuple[Tensor, ...]
+) -> Tensor:
+    """Return the states h' after one step of B rows.
+
+    Args:
+        a: (B, 1), attention. h: (B, H), the states before the step.
+        Wi, Uh: (B, H) each, W i and U h of the update gate, the reset gate and the candidate. b: (H,) each, likewise.
+    """
+    u = torch.sigmoid(Wi[0] + Uh[0] + b[0])  # (2)
+    r = torch.sigmoid(Wi[1] + Uh[1] + b[1])  # (3)
+    candidate = KINDS[kind].candidate(Wi[2], Uh[2], b[2], r)  # (4)
+    gate = KINDS[kind].gate(u, a)
+    return (1 - gate) * h + gate * candidate  # (5), (12)

@@ -2,11 +2,13 @@
 
 from .auxiliary import next_behaviour_loss
 from .gru import recurrence
+from .layout import KINDS
 from .native_attention import attention_scores, candidate_scores
 from .native_candidates import evolve_candidates
 from .native_scorer import NativeScorer
 
 __all__ = [
+    "KINDS",
     "NativeScorer",
     "attention_scores",
     "candidate_scores",

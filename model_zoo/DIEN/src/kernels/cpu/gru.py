@@ -8,9 +8,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ..reference import KINDS
 from . import library
-from .layout import LANES, Structure
+from .layout import KINDS, LANES, Structure
 from .workspace import Pool
 
 _pool = Pool()

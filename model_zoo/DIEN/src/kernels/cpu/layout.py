@@ -6,9 +6,9 @@ A field in the wrong place would corrupt memory in silence.
 import ctypes
 from typing import Any
 
-from ..reference import KINDS
-
 LANES = 32
+KINDS = ("GRU", "AIGRU", "AGRU", "AUGRU", "AUGRU-code")
+"""The recurrences that the kernels have, in the order of the C++ sources."""
 ACTIVATION_KINDS = ("none", "sigmoid", "relu", "tanh", "prelu", "dice")
 POOLINGS = ("not pooled", "sum", "mean")
 NO_MEMORY, BAD_OFFSETS, BAD_ID = 1, 2, 3

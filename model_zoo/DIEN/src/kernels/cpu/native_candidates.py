@@ -5,9 +5,8 @@ import ctypes
 import torch
 from torch import Tensor
 
-from ..reference import KINDS
 from . import library
-from .layout import Structure
+from .layout import KINDS, Structure
 from .net import check
 
 

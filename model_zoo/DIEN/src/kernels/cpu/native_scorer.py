@@ -10,10 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..reference import KINDS
 from . import library
 from .inference import Layers
-from .layout import POOLINGS, Structure
+from .layout import KINDS, POOLINGS, Structure
 from .native_attention import of_queries
 from .net import Activation, Elementwise, Net, check, check_net, make_activation, make_net
 

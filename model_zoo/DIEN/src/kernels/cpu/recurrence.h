@@ -8,7 +8,7 @@
 #include "memory.h"
 #include "threads.h"
 
-// Mirrored by ../reference.py. AIGRU is a GRU where each row has inputs of its own: they come scaled.
+// Mirrored by layout.py. AIGRU is a GRU where each row has inputs of its own: they come scaled.
 enum Kind : int64_t { GRU, AIGRU, AGRU, AUGRU, AUGRU_CODE };
 
 // Mirrored by gru.py. B rows of N steps in all; weights and bias are stacked as [u, r, candidate].

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from ..reference import KINDS
 from . import triton_operators
 
+KINDS = ("GRU", "AIGRU", "AGRU", "AUGRU", "AUGRU-code")
+"""The recurrences that the kernels have."""
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
