@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from dien_fuxictr.distributed.run_pool import Pool
 from dien_fuxictr.experiment.configuration.config import load_config
-from dien_fuxictr.studies.runs.pool import Pool
 from dien_fuxictr.studies.runs.run import Run
 
 SETTINGS = {

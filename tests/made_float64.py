@@ -12,7 +12,7 @@ import torch
 from fuxictr.pytorch.models import BaseModel
 from made import DEFAULTS, features, make_batch, make_feature_map
 
-from dien_fuxictr.experiment.parallel.workers import ALONE, Workers
+from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, ProcessGroup
 from dien_fuxictr.experiment.techniques import prepare_training
 from dien_fuxictr.experiment.training.technique import Together
 from dien_fuxictr.experiment.training.trainer import Trainer
@@ -116,7 +116,9 @@ def batches(steps: int) -> list[dict[str, torch.Tensor]]:
     return made
 
 
-def train(data_dir: Path, steps: int, workers: Workers = ALONE, nudged: int | None = None, **settings: Any) -> Run:
+def train(
+    data_dir: Path, steps: int, workers: ProcessGroup = SINGLE_PROCESS, nudged: int | None = None, **settings: Any
+) -> Run:
     """So many steps, after a `nudge` where there is a seed for it."""
     model = made(data_dir, **settings)
     if nudged is not None:

@@ -14,8 +14,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from dien_fuxictr.experiment.parallel.group import Group
-from dien_fuxictr.experiment.parallel.workers import Workers
+from dien_fuxictr.distributed.distributed_group import DistributedGroup
+from dien_fuxictr.experiment.process_group import ProcessGroup
 from dien_fuxictr.experiment.training.trainer import Trainer
 
 PORT = str(20_000 + os.getpid() % 10_000)
@@ -23,7 +23,7 @@ TIMEOUT = 600
 """Seconds; what takes longer hangs."""
 
 
-def together(count: int, folder: Path, work: Callable[[Workers], Any]) -> list[Any]:
+def together(count: int, folder: Path, work: Callable[[ProcessGroup], Any]) -> list[Any]:
     """What the work returns on each of so many workers, in their order; a hang or an error fails the test."""
     meeting = folder / f"meeting_{time.monotonic_ns()}"
     context = multiprocessing.get_context("fork")
@@ -49,7 +49,7 @@ def together(count: int, folder: Path, work: Callable[[Workers], Any]) -> list[A
     return [value for _, value in every]
 
 
-def as_torchrun(workers: Workers, run: Callable[[], int]) -> int:
+def as_torchrun(workers: ProcessGroup, run: Callable[[], int]) -> int:
     """As if torchrun had started this process."""
     workers.wait()  # who leaves a group while another one still joins it ends that one
     dist.destroy_process_group()
@@ -66,7 +66,7 @@ def signalled(workspace: Any, folder: Path) -> list[int]:
         os.kill(os.getpid(), signal.SIGTERM)
         return train_step(trainer, batch)
 
-    def run(workers: Workers) -> int:
+    def run(workers: ProcessGroup) -> int:
         if workers.rank == 1:
             Trainer.train_step = step  # in this fork
         return as_torchrun(workers, lambda: workspace.run(expid="X"))
@@ -74,11 +74,11 @@ def signalled(workspace: Any, folder: Path) -> list[int]:
     return together(2, folder, run)
 
 
-def _work(meeting: Path, rank: int, count: int, work: Callable[[Workers], Any], answer: Path) -> None:
+def _work(meeting: Path, rank: int, count: int, work: Callable[[ProcessGroup], Any], answer: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=count)
     try:
-        result = True, work(Group())
+        result = True, work(DistributedGroup())
     except Exception:
         result = False, traceback.format_exc()
     answer.write_bytes(pickle.dumps(result))

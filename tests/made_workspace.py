@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+from dien_fuxictr.distributed import run_pool
 from dien_fuxictr.experiment.cli import main
 
 TINY_MODEL = """
@@ -236,3 +237,16 @@ def trained(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> Workspa
     """After a run of its experiment, whose output is captured."""
     assert workspace.run() == 0
     return workspace
+
+
+@pytest.fixture
+def script(workspace, monkeypatch):
+    """Put other code in the place of `run_expid.py`."""
+
+    def put(code: str) -> Path:
+        file = workspace.folder / "a script.py"
+        file.write_text(code)
+        monkeypatch.setattr(run_pool, "COMMAND", (sys.executable, "-u", str(file)))
+        return file
+
+    return put

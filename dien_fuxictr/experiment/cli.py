@@ -8,13 +8,12 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from dien_fuxictr.common.cluster import add_cluster_option
 from dien_fuxictr.common.errors import fail, run_command
 from dien_fuxictr.common.signals import starting
+from dien_fuxictr.distributed.launcher import check_launch, is_launched, is_leader, launch
 
 from .logs import RunLog
-from .options import add_experiment_options
-from .parallel.launch import check_launch, is_launched, is_leader, launch
+from .options import add_cluster_option, add_experiment_options
 
 EPILOG = """
 examples:
@@ -140,7 +139,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str], log: RunLog) -> 
         check_launch(options.workers)
         if options.cluster:
             with starting():
-                from .parallel.on_ray import launch_on_ray
+                from dien_fuxictr.distributed.ray_training import launch_on_ray
             return launch_on_ray(options.cluster, options.workers, options.gpu, main, arguments)
         if options.workers > 1:
             with starting():

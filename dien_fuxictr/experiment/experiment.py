@@ -16,11 +16,11 @@ from fuxictr.pytorch.models import BaseModel
 from fuxictr.pytorch.torch_utils import seed_everything
 from fuxictr.utils import print_to_json
 
-from dien_fuxictr.common.cluster import fuxictrs_ray
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.lock import held
 from dien_fuxictr.common.outputs import require_output
 from dien_fuxictr.common.package_data import find_config
+from dien_fuxictr.common.ray_loopback import fuxictrs_ray
 from dien_fuxictr.dataset.loading.checks import check_encoded
 from dien_fuxictr.dataset.loading.entry import DatasetEntry
 from dien_fuxictr.dataset.loading.fingerprint import Fingerprint
@@ -33,8 +33,8 @@ from .device import device_index
 from .evaluation.evaluate import Evaluation, evaluate, require_finite, require_finite_scores
 from .evaluation.new_rows import predict_rows
 from .models import build_model, find_model, load_feature_map
-from .parallel.row_blocks import row_blocks
-from .parallel.workers import ALONE, Workers
+from .process_group import SINGLE_PROCESS, ProcessGroup
+from .row_blocks import row_blocks
 from .sharding.build import build_in_blocks
 from .sharding.tables import tables_of
 from .techniques import prepare_training
@@ -99,7 +99,9 @@ class Experiment:
         progress: of the last `fit`.
     """
 
-    def __init__(self, config: Config, gpu: int = -1, strict: bool = False, workers: Workers = ALONE) -> None:
+    def __init__(
+        self, config: Config, gpu: int = -1, strict: bool = False, workers: ProcessGroup = SINGLE_PROCESS
+    ) -> None:
         self.config = config
         self.workers = workers
         self.params = deepcopy(config.params)

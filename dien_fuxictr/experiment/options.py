@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 
 from dien_fuxictr.common.package_data import find_config
 
@@ -47,4 +48,15 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
         default="./config/",
         metavar="DIR",
         help="folder of model_config and dataset_config; default ./config/, or else the one that comes with the code",
+    )
+
+
+def add_cluster_option(parser: argparse.ArgumentParser, what: str, package: str = "ray") -> None:
+    """Add `--cluster`; `package` is what it needs."""
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help=f"{what} on a Ray cluster (pip install {shlex.quote(package)}), HOST:PORT of its first machine; auto: the "
+        "one that RAY_ADDRESS or `ray start` on this machine names, or else one of this machine for as long as the "
+        "command runs",
     )

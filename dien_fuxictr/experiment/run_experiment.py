@@ -11,15 +11,15 @@ from fuxictr.utils import print_to_json
 from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.common.files import require_writable
 from dien_fuxictr.common.outputs import require_output
+from dien_fuxictr.distributed.distributed_group import run_in_group
+from dien_fuxictr.distributed.launcher import goes_on
 
 from .configuration.config import Config
 from .device import device_of_worker, require_devices
 from .evaluation.new_rows import output_path, write_scores
 from .experiment import Experiment
 from .logs import RunLog
-from .parallel.group import work_together
-from .parallel.launch import goes_on
-from .parallel.workers import Workers
+from .process_group import ProcessGroup
 from .report import Report
 from .results import append_result, results_file
 from .training.observer import Observer
@@ -41,10 +41,10 @@ def run_experiment(options: argparse.Namespace, read: Callable[[], Config], log:
         UserError, TrainingError: as the steps of `Experiment`.
     """
     require_devices(options.gpu, None)
-    return work_together(partial(_work, options, read, log), device_of_worker(options.gpu))
+    return run_in_group(partial(_work, options, read, log), device_of_worker(options.gpu))
 
 
-def _work(options: argparse.Namespace, read: Callable[[], Config], log: RunLog, workers: Workers) -> int:
+def _work(options: argparse.Namespace, read: Callable[[], Config], log: RunLog, workers: ProcessGroup) -> int:
     experiment = Experiment(read(), device_of_worker(options.gpu), options.strict, workers)
     log.path = experiment.folder / f"{options.expid}.log"
     for warning in experiment.warnings:
@@ -68,7 +68,7 @@ def _work(options: argparse.Namespace, read: Callable[[], Config], log: RunLog, 
     return 0
 
 
-def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog, workers: Workers) -> None:
+def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog, workers: ProcessGroup) -> None:
     results = results_file(options.config)
     require_writable(results, append=True)
     zoo = experiment.params.get("zoo")

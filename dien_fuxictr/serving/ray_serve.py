@@ -13,9 +13,9 @@ from typing import Any
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from dien_fuxictr.common.cluster import on_loopback
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.optional_packages import needed
+from dien_fuxictr.common.ray_loopback import on_loopback
 
 from .app import App, make_app
 from .bundle import open_bundle

@@ -30,7 +30,7 @@ NOT_RUN = {
     ],
     "tests/house/test_packaging.py installs and runs it": ["pip install .", "run_expid --expid DIEN_amazon"],
     "changes the shell": [". .venv/bin/activate", "cd ~"],
-    "starts processes; tests/experiment/parallel/test_launch.py does the same": [
+    "starts processes; tests/distributed/test_launcher.py does the same": [
         "python run_expid.py --expid DIEN_amazon --workers 2",
         "torchrun --nproc-per-node 2 run_expid.py --expid DIEN_amazon",
         "torchrun --nnodes 2 --node-rank 0 --nproc-per-node 4 --master-addr 10.0.0.1 --master-port 29500 "
@@ -57,7 +57,7 @@ NOT_RUN = {
         "python run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 40 "
         "--storage postgresql://me@host/studies",
     ],
-    "on Ray, several; tests/experiment/parallel/test_on_ray.py does the same": [
+    "on Ray, several; tests/distributed/test_ray_training.py does the same": [
         "python run_expid.py --expid DIEN_amazon --workers 16 --cluster 10.0.0.1:6379",
     ],
     "on Ray; tests/studies/runs/test_on_ray.py does the same": [

@@ -1,6 +1,5 @@
 """A tuner file over the tiny experiment, and a stand-in for `run_expid.py` that takes no time."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,6 @@ import yaml
 
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.experiment.training.resume import as_text
-from dien_fuxictr.studies.runs import pool
 from dien_fuxictr.studies.runs.run import Run
 
 # Scores by its embedding_dim, as its configuration tells; a learning rate of 9 makes it fail.
@@ -47,19 +45,6 @@ def write_tuner(workspace):
         return Path(path)
 
     return write
-
-
-@pytest.fixture
-def script(workspace, monkeypatch):
-    """Put other code in the place of `run_expid.py`."""
-
-    def put(code: str) -> Path:
-        file = workspace.folder / "a script.py"
-        file.write_text(code)
-        monkeypatch.setattr(pool, "COMMAND", (sys.executable, "-u", str(file)))
-        return file
-
-    return put
 
 
 @pytest.fixture

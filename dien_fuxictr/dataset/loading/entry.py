@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 import fuxictr.preprocess
 
-from dien_fuxictr.common.cluster import fuxictrs_ray
 from dien_fuxictr.common.contract import described, must, whole
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.ray_loopback import fuxictrs_ray
 
 from ..encoding.encode_splits import encode_splits
 from ..encoding.processor import InProcessFeatureProcessor

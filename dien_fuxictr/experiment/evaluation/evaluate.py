@@ -13,8 +13,8 @@ from torch import Tensor
 from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.common.progress import progress_bar
 
-from ..parallel.row_blocks import row_blocks
-from ..parallel.workers import ALONE, Workers
+from ..process_group import SINGLE_PROCESS, ProcessGroup
+from ..row_blocks import row_blocks
 from .metrics import evaluate_metrics
 
 
@@ -46,7 +46,10 @@ def predict(model: BaseModel, loader: Iterable[dict[str, Tensor]]) -> np.ndarray
 
 @torch.no_grad()
 def evaluate(
-    model: BaseModel, loader: Iterable[dict[str, Tensor]], metrics: Sequence[str], workers: Workers = ALONE
+    model: BaseModel,
+    loader: Iterable[dict[str, Tensor]],
+    metrics: Sequence[str],
+    workers: ProcessGroup = SINGLE_PROCESS,
 ) -> Evaluation:
     """Metrics of the model on a loader, logged as in the zoo.
 

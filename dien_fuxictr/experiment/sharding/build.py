@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from dien_fuxictr.common.errors import UserError
 
-from ..parallel.row_blocks import RowBlocks
-from ..parallel.workers import Workers
+from ..process_group import ProcessGroup
+from ..row_blocks import RowBlocks
 from .deferred import Deferred
 
 
-def build_in_blocks(build: Callable[[], BaseModel], workers: Workers) -> BaseModel:
+def build_in_blocks(build: Callable[[], BaseModel], workers: ProcessGroup) -> BaseModel:
     """Build a model, with `RowBlocks` in the place of each `nn.Embedding` that it makes.
 
     Initial weights have the distributions that the constructor gives them; they follow from the global generator, and
@@ -46,7 +46,7 @@ def build_in_blocks(build: Callable[[], BaseModel], workers: Workers) -> BaseMod
     return model
 
 
-def _blocks(table: nn.Embedding, deferred: Deferred, model: BaseModel, workers: Workers) -> RowBlocks:
+def _blocks(table: nn.Embedding, deferred: Deferred, model: BaseModel, workers: ProcessGroup) -> RowBlocks:
     shape, trained = (table.num_embeddings, table.embedding_dim), table.weight.requires_grad
     filling = deferred.filling(table.weight)
     return RowBlocks(shape, filling, workers, table.padding_idx, trained, filling.dtype, model.device)

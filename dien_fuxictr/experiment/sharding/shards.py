@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from dien_fuxictr.common.errors import UserError
 
-from ..parallel.workers import Workers
+from ..process_group import ProcessGroup
 
 Rows = dict[str, tuple[Tensor, tuple[int, int]]]
 """Name -> this worker's rows, and the shape (V, D) of the whole: blocks of equal size, but for the last ones."""
@@ -36,7 +36,7 @@ def require_safetensors() -> None:
         ) from error
 
 
-def write(rows: Rows, folder: Path, workers: Workers) -> None:
+def write(rows: Rows, folder: Path, workers: ProcessGroup) -> None:
     """All workers write their rows.
 
     Args:
@@ -54,7 +54,7 @@ def write(rows: Rows, folder: Path, workers: Workers) -> None:
         raise UserError(f"cannot write {folder}: {_reason(error)}") from error
 
 
-def read(rows: Rows, folder: Path, workers: Workers) -> None:
+def read(rows: Rows, folder: Path, workers: ProcessGroup) -> None:
     """All workers read their rows, in place.
 
     Args:
@@ -101,7 +101,7 @@ def _check(shapes: dict[str, tuple[int, int]], storage: Any, folder: Path) -> No
             raise UserError(f"a shard in {folder} is missing: there is no row {end} of the {size} of {name}")
 
 
-def _of_all(rows: Rows, workers: Workers) -> dict[str, Tensor]:
+def _of_all(rows: Rows, workers: ProcessGroup) -> dict[str, Tensor]:
     """As torch knows a tensor of which each worker has some rows."""
     if workers.count == 1:
         return {name: own for name, (own, _) in rows.items()}

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dien_fuxictr.common.errors import UserError
 
-from ..parallel.row_blocks import RowBlocks, names, row_blocks
-from ..parallel.workers import Workers
+from ..process_group import ProcessGroup
+from ..row_blocks import RowBlocks, names, row_blocks
 from ..training import checkpoint
 from ..training.sparse_tables import JointOptimizer
 from ..training.tables import Tables
@@ -38,7 +38,7 @@ class ShardedTables(Tables):
         UserError: safetensors is not installed.
     """
 
-    def __init__(self, model: BaseModel, workers: Workers, technique: Technique | None = None) -> None:
+    def __init__(self, model: BaseModel, workers: ProcessGroup, technique: Technique | None = None) -> None:
         from . import shards  # torch.distributed.checkpoint takes a second to import
 
         shards.require_safetensors()
@@ -129,7 +129,7 @@ class ShardedTables(Tables):
         return every
 
 
-def tables_of(model: BaseModel, workers: Workers, technique: Technique | None = None) -> Tables:
+def tables_of(model: BaseModel, workers: ProcessGroup, technique: Technique | None = None) -> Tables:
     """How the model's tables get to files."""
     return ShardedTables(model, workers, technique) if row_blocks(model) else Tables(model, workers)
 

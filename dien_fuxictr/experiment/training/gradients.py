@@ -7,11 +7,11 @@ import torch
 from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
-from ..parallel.row_blocks import Block
-from ..parallel.workers import ALONE, Workers
+from ..process_group import SINGLE_PROCESS, ProcessGroup
+from ..row_blocks import Block
 
 
-def gradient_norm(parameters: Sequence[nn.Parameter], workers: Workers = ALONE) -> Tensor:
+def gradient_norm(parameters: Sequence[nn.Parameter], workers: ProcessGroup = SINGLE_PROCESS) -> Tensor:
     """Total norm of the gradients, a scalar still on the device; sparse gradients are coalesced.
 
     Args:

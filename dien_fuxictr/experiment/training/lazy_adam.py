@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..parallel.row_blocks import Block
+from ..row_blocks import Block
 
 
 class LazyAdam(Optimizer):

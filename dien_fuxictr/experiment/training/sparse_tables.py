@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from dien_fuxictr.common.errors import UserError
 
-from ..parallel.row_blocks import RowBlocks
+from ..row_blocks import RowBlocks
 from .lazy_adam import LazyAdam
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dien_fuxictr.common.errors import TrainingError
 
-from ..parallel.workers import ALONE, Workers
+from ..process_group import SINGLE_PROCESS, ProcessGroup
 from .gradients import clip_gradients, gradient_cause, gradient_norm, loss_cause, output_cause
 from .sparse_tables import JointOptimizer
 
@@ -27,7 +27,7 @@ def take_step(
     batch: dict[str, Tensor],
     max_norm: float,
     where: str,
-    workers: Workers = ALONE,
+    workers: ProcessGroup = SINGLE_PROCESS,
 ) -> dict[str, float]:
     """Forward, backward, clipping, and a step of the model's optimizer.
 
@@ -51,18 +51,18 @@ def take_step(
         return TrainingError(f"the {what} is not finite at {where}: {cause}; the optimizer has not moved")
 
     model.optimizer.zero_grad()
-    share = workers.share(batch, len(batch[model.feature_map.labels[0]]))
+    shard = workers.shard(batch, len(batch[model.feature_map.labels[0]]))
     try:
-        with share.computed():
-            return_dict: dict[str, Any] = model.forward(share.batch)
-            y_true = model.get_labels(share.batch)
+        with shard.computed():
+            return_dict: dict[str, Any] = model.forward(shard.batch)
+            y_true = model.get_labels(shard.batch)
             try:
                 loss = model.compute_loss(return_dict, y_true)
             except RuntimeError as error:  # binary_cross_entropy on the CPU refuses a NaN prediction itself
                 if output_cause(return_dict) is None:
                     raise
                 raise not_finite("loss", loss_cause(model, return_dict, y_true)) from error
-        share.backward(loss, list(model.parameters()))
+        shard.backward(loss, list(model.parameters()))
         if isinstance(model.optimizer, JointOptimizer):
             model.optimizer.finish_gradients()
         target = model.loss_fn(return_dict["y_pred"].detach(), y_true, reduction="mean")
@@ -70,7 +70,7 @@ def take_step(
         if isinstance(return_dict.get("aux_loss"), Tensor):  # models of the zoo have 0 there when it is off
             watched["auxiliary"] = return_dict["aux_loss"]
         # The one host synchronisation of the step.
-        means = share.mean(torch.stack([value.detach().double() for value in watched.values()]))
+        means = shard.mean(torch.stack([value.detach().double() for value in watched.values()]))
         norms = [gradient_norm(parameters, workers) for parameters in groups]
         values = torch.stack([*means, *(norm.double() for norm in norms)]).tolist()
     except RuntimeError as error:

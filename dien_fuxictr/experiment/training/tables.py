@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fuxictr.pytorch.models import BaseModel
 
-from ..parallel.workers import ALONE, Workers
+from ..process_group import SINGLE_PROCESS, ProcessGroup
 from . import checkpoint
 
 
@@ -21,7 +21,7 @@ class Tables:
 
     are_apart = False
 
-    def __init__(self, model: BaseModel, workers: Workers = ALONE) -> None:
+    def __init__(self, model: BaseModel, workers: ProcessGroup = SINGLE_PROCESS) -> None:
         self.model = model
         self.workers = workers
 

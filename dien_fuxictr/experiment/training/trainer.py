@@ -20,7 +20,7 @@ from dien_fuxictr.common.progress import progress_bar
 from dien_fuxictr.common.signals import DeferredSignals
 
 from ..evaluation.evaluate import Evaluation, evaluate
-from ..parallel.workers import ALONE, Workers
+from ..process_group import SINGLE_PROCESS, ProcessGroup
 from . import checkpoint
 from .early_stopping import judge
 from .observer import Observer
@@ -63,7 +63,7 @@ class Trainer:
         observers: Sequence[Observer] = (),
         technique: Technique | None = None,
         checkpoint_seconds: float = 300.0,
-        workers: Workers = ALONE,
+        workers: ProcessGroup = SINGLE_PROCESS,
         tables: Tables | None = None,
     ) -> None:
         self.model = model

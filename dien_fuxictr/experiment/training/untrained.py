@@ -9,8 +9,8 @@ from fuxictr.pytorch.models import BaseModel
 
 from ..evaluation.evaluate import Evaluation
 from ..evaluation.metrics import evaluate_metrics
-from ..parallel.row_blocks import Block
-from ..parallel.workers import ALONE, Workers
+from ..process_group import SINGLE_PROCESS, ProcessGroup
+from ..row_blocks import Block
 from .resume import Progress
 from .sparse_tables import embedding_tables
 
@@ -29,7 +29,11 @@ _GROWN = 100
 
 
 def nothing_learnt(
-    evaluation: Evaluation, model: BaseModel, progress: Progress, config: Mapping[str, Any], workers: Workers = ALONE
+    evaluation: Evaluation,
+    model: BaseModel,
+    progress: Progress,
+    config: Mapping[str, Any],
+    workers: ProcessGroup = SINGLE_PROCESS,
 ) -> str:
     """Return in words that the scores tell nothing, and the likely cause; empty if they do tell something.
 
@@ -55,7 +59,7 @@ def nothing_learnt(
     return f"{found}; {_cause(progress.embedding_norm, embedding_norm(model, workers), config)}"
 
 
-def embedding_norm(model: BaseModel, workers: Workers = ALONE) -> float:
+def embedding_norm(model: BaseModel, workers: ProcessGroup = SINGLE_PROCESS) -> float:
     """Return the Frobenius norm of all trained embedding tables; all workers call it."""
     tables = list(embedding_tables(model).values())
     if not tables:

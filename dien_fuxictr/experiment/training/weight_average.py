@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from ..parallel.row_blocks import Block
+from ..row_blocks import Block
 from .technique import Technique
 
 

@@ -9,11 +9,11 @@ from dien_fuxictr.common.errors import UserError, fail
 from dien_fuxictr.common.files import require_writable
 from dien_fuxictr.common.lock import held
 from dien_fuxictr.common.outputs import require_output
+from dien_fuxictr.distributed.ray_runs import pool_of
 from dien_fuxictr.experiment.checkout import Checkout
 from dien_fuxictr.experiment.device import devices_of_runs
 from dien_fuxictr.experiment.results import results_file
 
-from ..runs.on_ray import pool_of
 from ..runs.progress import run_with_progress
 from ..runs.run import Run, require_inputs
 from .compare import compare

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from dien_fuxictr.distributed.run_pool import Job, Pool, run_jobs
+
 from .display import Lines, Terminal
-from .pool import Job, Pool, run_jobs
 from .run import Curve, Run
 
 _TAIL_LINES = 8

@@ -10,13 +10,12 @@ from typing import Any
 from fuxictr.utils import Monitor
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.distributed.run_pool import Job
 from dien_fuxictr.experiment.configuration.overrides import as_arguments
 from dien_fuxictr.experiment.configuration.paths import resolve_paths
 from dien_fuxictr.experiment.report import CURVE, RESULT, read_curve
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.experiment.training.resume import is_same
-
-from .pool import Job
 
 
 @dataclass(frozen=True)

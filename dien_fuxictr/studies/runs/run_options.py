@@ -2,7 +2,7 @@
 
 import argparse
 
-from dien_fuxictr.common.cluster import add_cluster_option
+from dien_fuxictr.experiment.options import add_cluster_option
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:

@@ -24,11 +24,11 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import write_atomic
+from dien_fuxictr.distributed.run_pool import Job, Pool, run_jobs
 from dien_fuxictr.experiment.configuration.paths import resolve_paths
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
 from dien_fuxictr.experiment.contract import check_configuration
 
-from ..runs.pool import Job, Pool, run_jobs
 from ..runs.progress import Progress
 from ..runs.run import Curve, Run
 from .grid import Tuner, digest, enumerate_space

@@ -17,8 +17,8 @@ from benchmarks.report import Row
 from benchmarks.synthetic_batches import Sizes, make_batch, make_lengths, trimmed
 from benchmarks.systems import NET
 from benchmarks.worker import Worker
-from dien_fuxictr.experiment.parallel.group import Group
-from dien_fuxictr.experiment.parallel.workers import ALONE
+from dien_fuxictr.distributed.distributed_group import DistributedGroup
+from dien_fuxictr.experiment.process_group import SINGLE_PROCESS
 from dien_fuxictr.experiment.training.lazy_adam import LazyAdam
 from dien_fuxictr.experiment.training.sparse_tables import update_sparsely
 from dien_fuxictr.experiment.training.step import clip_groups, take_step
@@ -160,7 +160,15 @@ def _training(sizes: Sizes, rows: int, sparse: bool, rank: int, count: int, port
     if count:
         _join(rank, count, port)
     batch = trimmed(make_batch(sizes, make_lengths("amazon", rows, sizes.max_len)))
-    return partial(take_step, model, clip_groups(model), batch, 10.0, "a benchmark", Group() if count else ALONE)
+    return partial(
+        take_step,
+        model,
+        clip_groups(model),
+        batch,
+        10.0,
+        "a benchmark",
+        DistributedGroup() if count else SINGLE_PROCESS,
+    )
 
 
 def _summing(floats: int, rank: int, port: int) -> Task:

@@ -17,8 +17,8 @@ from made_workers import together
 from torch import Tensor, nn
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.experiment.parallel.row_blocks import RowBlocks, row_blocks
-from dien_fuxictr.experiment.parallel.workers import ALONE, Workers
+from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, ProcessGroup
+from dien_fuxictr.experiment.row_blocks import RowBlocks, row_blocks
 from dien_fuxictr.experiment.sharding.build import build_in_blocks
 from dien_fuxictr.experiment.sharding.pretrained import Vectors
 from dien_fuxictr.experiment.sharding.tables import tables_of
@@ -40,7 +40,7 @@ def large() -> dict[str, dict]:
     return spec
 
 
-def written(workers: Workers, folder: Path, build: Any) -> dict[str, Tensor]:
+def written(workers: ProcessGroup, folder: Path, build: Any) -> dict[str, Tensor]:
     """The initial weights."""
     torch.manual_seed(5)
     tables_of(build_in_blocks(build, workers), workers).write_weights(folder / f"{workers.count}.model")
@@ -51,7 +51,7 @@ def test_initial_weights_do_not_depend_on_the_number_of_workers(tmp_path):
     def build() -> DIEN:
         return DIEN(make_feature_map(large()), **DEFAULTS)
 
-    alone, plain = written(ALONE, tmp_path, build), build().state_dict()
+    alone, plain = written(SINGLE_PROCESS, tmp_path, build), build().state_dict()
     assert alone.keys() == plain.keys()
     for count in (2, 3):
         for its in together(count, tmp_path, lambda workers: written(workers, tmp_path, build)):
@@ -66,7 +66,7 @@ def test_every_model_begins_with_its_distributions(name, tmp_path):
     def build() -> Any:
         return make_model(name, large() if name not in ("WideDeep", "PNN", "FM", "DeepFM") else None)
 
-    found, plain = written(ALONE, tmp_path, build), build().state_dict()
+    found, plain = written(SINGLE_PROCESS, tmp_path, build), build().state_dict()
     assert found.keys() == plain.keys()
     for key, value in plain.items():
         assert found[key].shape == value.shape and found[key].dtype == value.dtype
@@ -120,11 +120,11 @@ def test_a_model_that_does_not_fit_is_refused(kind, said, monkeypatch):
     monkeypatch.setitem(MODELS, "DIN", Odd)
     monkeypatch.setattr(Odd, "kind", kind)
     with pytest.raises(UserError, match=said):
-        build_in_blocks(lambda: make_model("DIN"), ALONE)
+        build_in_blocks(lambda: make_model("DIN"), SINGLE_PROCESS)
 
 
 def test_a_table_that_is_read_whole_is_a_clear_error():
-    model = build_in_blocks(lambda: make_model("FM"), ALONE)
+    model = build_in_blocks(lambda: make_model("FM"), SINGLE_PROCESS)
     technique = prepare_training(model, {"embedding_updates": "sparse"})
     name, table = next(iter(row_blocks(model).items()))
     score = model.forward
@@ -160,7 +160,7 @@ def test_pretrained_tables_are_those_of_the_zoo_and_are_trained_alike(usage, fre
                     weight.normal_(std=0.1)
         return model.double()
 
-    def train(workers: Workers, in_blocks: bool) -> list[float]:
+    def train(workers: ProcessGroup, in_blocks: bool) -> list[float]:
         torch.manual_seed(0)
         model = build_in_blocks(build, workers) if in_blocks else build()
         technique = prepared(model, {"embedding_updates": "sparse"})
@@ -177,7 +177,7 @@ def test_pretrained_tables_are_those_of_the_zoo_and_are_trained_alike(usage, fre
         return [trainer.train_step(batch) for batch in batches(20)]
 
     losses, *_ = together(2, tmp_path, lambda workers: train(workers, True))
-    assert losses == pytest.approx(train(ALONE, False), abs=BOUND, rel=0)
+    assert losses == pytest.approx(train(SINGLE_PROCESS, False), abs=BOUND, rel=0)
     prefix = "embedding_layer.embedding_layers.item_id."
     table = torch.load(tmp_path / "X.model", weights_only=True)[f"{prefix}pretrain_embedding.weight"]
     whole = build().state_dict()[f"{prefix}pretrain_embedding.weight"]

@@ -11,7 +11,7 @@ from made_interrupted import EPOCHS, INTERRUPTED, Losses, Shuffled
 from made_workers import together
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.experiment.parallel.workers import ALONE, Workers
+from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, ProcessGroup
 from dien_fuxictr.experiment.sharding import shards
 from dien_fuxictr.experiment.sharding.build import build_in_blocks
 from dien_fuxictr.experiment.sharding.tables import tables_of
@@ -20,7 +20,7 @@ from dien_fuxictr.experiment.training.trainer import Trainer
 AVERAGED = {"weight_averaging": "ema", "weight_averaging_decay": 0.8}
 
 
-def trainer_of(workers: Workers, folder: Path, keys: dict[str, Any] = AVERAGED, **options: Any) -> Trainer:
+def trainer_of(workers: ProcessGroup, folder: Path, keys: dict[str, Any] = AVERAGED, **options: Any) -> Trainer:
     settings = {"embedding_updates": "sparse", "eval_steps": 5, "early_stop_patience": 99, "save_best_only": False}
     keywords = {"model_root": str(folder), "model_id": "X", "net_dropout": 0, **settings}
     torch.manual_seed(3)
@@ -30,7 +30,7 @@ def trainer_of(workers: Workers, folder: Path, keys: dict[str, Any] = AVERAGED, 
 
 
 def run(
-    workers: Workers, folder: Path, stop: int | None = None, resume: bool = False, keys: dict[str, Any] = AVERAGED
+    workers: ProcessGroup, folder: Path, stop: int | None = None, resume: bool = False, keys: dict[str, Any] = AVERAGED
 ) -> dict[int, float]:
     watch = Losses(stop)
     trainer = trainer_of(workers, folder, keys, observers=[watch])
@@ -55,7 +55,7 @@ def files(folder: Path) -> set[str]:
 def whole(tmp_path_factory) -> tuple[dict[int, float], dict[str, torch.Tensor]]:
     """Of a run that nothing has interrupted."""
     folder = tmp_path_factory.mktemp("whole")
-    return run(ALONE, folder), weights(folder)
+    return run(SINGLE_PROCESS, folder), weights(folder)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_what_two_workers_began_goes_on_with_another_number(count, begun, whole,
     shutil.copytree(begun, tmp_path / "made")
     assert sum(name.startswith("X.resume.") for name in files(tmp_path)) == 1
     if count == 1:
-        rest = run(ALONE, tmp_path, resume=True)
+        rest = run(SINGLE_PROCESS, tmp_path, resume=True)
     else:
         rest, *_ = together(count, tmp_path, lambda workers: run(workers, tmp_path, resume=True))
     losses, expected = whole
@@ -88,7 +88,7 @@ def test_a_run_killed_while_it_writes_shards_goes_on(written, whole, tmp_path, m
     """From the state before, whose shards are still whole."""
     write, folders = shards.write, []
 
-    def killed_at_last(rows: Any, folder: Path, workers: Workers) -> None:
+    def killed_at_last(rows: Any, folder: Path, workers: ProcessGroup) -> None:
         write(rows, folder, workers)
         folders.append(folder)
         if len(folders) > written:
@@ -97,10 +97,10 @@ def test_a_run_killed_while_it_writes_shards_goes_on(written, whole, tmp_path, m
             raise InterruptedError
 
     monkeypatch.setattr(shards, "write", killed_at_last)
-    run(ALONE, tmp_path, stop=99)
+    run(SINGLE_PROCESS, tmp_path, stop=99)
     monkeypatch.undo()
     losses, _ = whole
-    rest = run(ALONE, tmp_path, resume=True)
+    rest = run(SINGLE_PROCESS, tmp_path, resume=True)
     assert rest == pytest.approx({step: losses[step] for step in range(5 * written + 1, 17)}, abs=BOUND, rel=0)
 
 
@@ -126,11 +126,11 @@ def test_a_missing_shard_is_a_clear_error(begun, tmp_path, spoil, said):
     shutil.copytree(begun, tmp_path / "made")
     spoil(sorted((tmp_path / "made").glob("X.resume.*/*")))
     with pytest.raises(UserError, match=said):
-        trainer_of(ALONE, tmp_path).resume()
+        trainer_of(SINGLE_PROCESS, tmp_path).resume()
 
 
 def test_shards_of_another_table_are_a_clear_error(begun, tmp_path, monkeypatch):
     shutil.copytree(begun, tmp_path / "made")
     monkeypatch.setitem(__import__("made").VOCABULARY, "item_id", 29)
     with pytest.raises(UserError, match=r"the shards in .* are of other tables: the model's .*item_id.* is \(29, 4\)"):
-        trainer_of(ALONE, tmp_path).resume()
+        trainer_of(SINGLE_PROCESS, tmp_path).resume()

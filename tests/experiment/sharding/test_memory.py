@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dien_fuxictr.experiment.evaluation.evaluate import evaluate
-from dien_fuxictr.experiment.parallel.row_blocks import row_blocks
-from dien_fuxictr.experiment.parallel.workers import Workers
+from dien_fuxictr.experiment.process_group import ProcessGroup
+from dien_fuxictr.experiment.row_blocks import row_blocks
 from dien_fuxictr.experiment.sharding.build import build_in_blocks
 from dien_fuxictr.experiment.sharding.tables import tables_of
 from dien_fuxictr.experiment.techniques import prepare_training
@@ -61,7 +61,7 @@ def build() -> DIEN:
     return DIEN(make_feature_map(spec), **{**DEFAULTS, "aux_loss_alpha": 1, "weight_averaging": "ema"})
 
 
-def largest_of(workers: Workers, folder: Any) -> tuple[dict[str, int], tuple[int, str]]:
+def largest_of(workers: ProcessGroup, folder: Any) -> tuple[dict[str, int], tuple[int, str]]:
     """Of a whole training: rows of each large table, and the largest allocation."""
     with Allocations() as seen:
         model = build_in_blocks(build, workers)

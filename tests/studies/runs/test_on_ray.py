@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from made_cluster import ends_within
 
-from dien_fuxictr.common import cluster as joining
+from dien_fuxictr.distributed import ray_cluster as joining
+from dien_fuxictr.distributed import ray_runs, run_pool
 from dien_fuxictr.studies.comparison.cli import main as compare
-from dien_fuxictr.studies.runs import on_ray, pool
 from dien_fuxictr.studies.sweep.cli import main as tune
 
 ROOT = Path(__file__).parents[3]
@@ -76,7 +76,7 @@ def test_a_sweep_of_which_a_task_is_killed(write_tuner, script, fast, cluster, c
 
 def test_ctrl_c_ends_all(write_tuner, script, cluster, capsys, monkeypatch):
     script(WAITS)
-    monkeypatch.setattr(pool, "_GRACE_SECONDS", 300)
+    monkeypatch.setattr(run_pool, "_GRACE_SECONDS", 300)
 
     def interrupt() -> None:
         while len(list(Path().glob("*.pid"))) < 2:
@@ -96,9 +96,9 @@ def test_ctrl_c_ends_all(write_tuner, script, cluster, capsys, monkeypatch):
 
 def test_a_machine_that_does_not_see_the_folder(workspace, tmp_path):
     Path("logs").mkdir()
-    code, refusal = on_ray._run(["no command"], str(tmp_path), "logs/x.log", "logs/.mark")
+    code, refusal = ray_runs._run(["no command"], str(tmp_path), "logs/x.log", "logs/.mark")
     assert code == 2 and refusal.startswith(f"{tmp_path / 'logs'} is not seen by the machine ")
-    code, refusal = on_ray._run(["no command"], "/nowhere", "logs/x.log", "logs/.mark")
+    code, refusal = ray_runs._run(["no command"], "/nowhere", "logs/x.log", "logs/.mark")
     assert code == 2 and refusal.startswith("/nowhere/logs is not seen by the machine ")
 
 

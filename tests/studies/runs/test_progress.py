@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from dien_fuxictr.distributed.run_pool import Pool
 from dien_fuxictr.experiment.training.resume import as_text
 from dien_fuxictr.studies.runs import display
-from dien_fuxictr.studies.runs.pool import Pool
 from dien_fuxictr.studies.runs.progress import Progress, reached, run_with_progress
 from dien_fuxictr.studies.runs.run import Run
 

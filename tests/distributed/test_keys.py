@@ -8,8 +8,8 @@ from made import write_catalogues
 from made_float64 import batches, made
 from made_workers import together
 
-from dien_fuxictr.experiment.parallel import group
-from dien_fuxictr.experiment.parallel.workers import Workers
+from dien_fuxictr.distributed import distributed_group as group
+from dien_fuxictr.experiment.process_group import ProcessGroup
 from dien_fuxictr.experiment.training.trainer import Trainer
 from model_zoo.DIEN.src.aux_negatives import BatchPool, draw_against
 from model_zoo.DIEN.src.layers import batch_scope
@@ -30,11 +30,11 @@ ROWS = 5
 def test_negatives_are_of_the_batch_or_of_the_workers_own_rows(tmp_path, monkeypatch, params, large, own):
     monkeypatch.setattr(group, "LARGE", large)
 
-    def drawn(workers: Workers) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def drawn(workers: ProcessGroup) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         torch.manual_seed(1)
         workers.follow(params)
         ids = torch.arange(3).unsqueeze(0) + 10 * workers.rank
-        with workers.share({"label": torch.ones(ROWS)}, ROWS).computed():
+        with workers.shard({"label": torch.ones(ROWS)}, ROWS).computed():
             found, valid = batch_scope.batch().drawn(ids, lambda ids: draw_against(BatchPool(ids), ids[0], 50))
         assert found.shape == (1, 3, 50) and valid.all() and not (found[0] == ids[0].unsqueeze(1)).any()
         return found.unique(), found, torch.get_rng_state()
@@ -49,17 +49,17 @@ def test_each_worker_normalises_by_its_own_rows(tmp_path):
     torch.manual_seed(0)
     x = torch.randn(ROWS, 3)
 
-    def normalised(workers: Workers) -> tuple[torch.Tensor, torch.nn.BatchNorm1d, int]:
+    def normalised(workers: ProcessGroup) -> tuple[torch.Tensor, torch.nn.BatchNorm1d, int]:
         sums = []
         real = dist.all_reduce
         dist.all_reduce = lambda *values: sums.append(real(*values))  # in this fork
         workers.follow({"batch_statistics": "worker"})
         layer = torch.nn.BatchNorm1d(3)
-        share = workers.share({"x": x, "label": torch.ones(ROWS)}, ROWS)
-        with share.computed():
-            y = layer(share.batch["x"])
+        shard = workers.shard({"x": x, "label": torch.ones(ROWS)}, ROWS)
+        with shard.computed():
+            y = layer(shard.batch["x"])
         before = len(sums)
-        share.backward(y.sum(), [*layer.parameters()])
+        shard.backward(y.sum(), [*layer.parameters()])
         return y.detach(), layer, before
 
     (y, layer, sums), (its_y, its_layer, _) = together(2, tmp_path, normalised)
@@ -78,7 +78,7 @@ def test_workers_with_rows_of_their_own_stay_equal(tmp_path):
     """Also where one of them has no behaviours, or a single row."""
     write_catalogues(tmp_path)
 
-    def trained(workers: Workers) -> dict[str, torch.Tensor]:
+    def trained(workers: ProcessGroup) -> dict[str, torch.Tensor]:
         workers.follow({"aux_pool": "worker", "batch_statistics": "worker"})
         model = made(tmp_path, attention_dropout=0.2)
         trainer = Trainer(model, max_gradient_norm=1.0, workers=workers)

@@ -15,10 +15,10 @@ from ray.exceptions import ActorDiedError
 
 from dien_fuxictr import Experiment
 from dien_fuxictr.common.signals import DeferredSignals, sigterm_raises
+from dien_fuxictr.distributed import ray_training
+from dien_fuxictr.distributed.launcher import LAUNCHED
 from dien_fuxictr.experiment.cli import main
 from dien_fuxictr.experiment.configuration.config import load_config
-from dien_fuxictr.experiment.parallel import on_ray
-from dien_fuxictr.experiment.parallel.launch import LAUNCHED
 
 SETTINGS = {"epochs": 2, "early_stop_patience": 99}
 
@@ -51,7 +51,7 @@ def test_a_lost_controller_is_said(workspace, cluster, monkeypatch, capsys):
         raise ActorDiedError
 
     workspace.write_configs({"X": SETTINGS})
-    monkeypatch.setattr(on_ray, "_fit", fit)
+    monkeypatch.setattr(ray_training, "_fit", fit)
     assert workspace.run("--workers", "2", "--cluster", cluster, expid="X") == 1
     assert "error: Ray has lost the process that starts the workers: " in capsys.readouterr().err
 
@@ -68,7 +68,7 @@ def test_a_worker_ends_after_a_step_where_the_command_was_ended(workspace, monke
     arguments = ["--config", "config", "--expid", "X", "--workers", "1", "--cluster", "auto"]
     config = {"run": main, "arguments": arguments, "shared": str(shared), "launched": repr(time.time())}
     ended = []
-    thread = threading.Thread(target=lambda: ended.append(on_ray._work(config)))
+    thread = threading.Thread(target=lambda: ended.append(ray_training._work(config)))
     thread.start()
     while not workspace.file(".log", "X").exists():
         time.sleep(0.01)
@@ -97,12 +97,12 @@ def test_a_signal_to_the_command_is_told_to_the_workers(tmp_path, monkeypatch, n
     monkeypatch.setattr("ray.train.torch.TorchTrainer", Trainer)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with sigterm_raises():
-        assert on_ray._fit({"shared": str(tmp_path)}, 2, False) == (1, name)
+        assert ray_training._fit({"shared": str(tmp_path)}, 2, False) == (1, name)
     signal.signal(signal.SIGINT, before)
 
 
 def test_a_machine_that_does_not_see_the_folder(tmp_path):
-    code, line = on_ray._work({"shared": str(tmp_path / "elsewhere" / "mark")})
+    code, line = ray_training._work({"shared": str(tmp_path / "elsewhere" / "mark")})
     assert code == 2 and line.startswith(f"error: {tmp_path / 'elsewhere'} is not seen by the machine ")
 
 

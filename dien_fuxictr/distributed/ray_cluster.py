@@ -1,6 +1,5 @@
 """The Ray cluster that a command works on: one that is there, or one that it starts on this machine and ends."""
 
-import argparse
 import logging
 import os
 import shlex
@@ -10,30 +9,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from .errors import UserError
-from .package_data import TOP
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.package_data import TOP
+from dien_fuxictr.common.ray_loopback import on_loopback
 
 FLAGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # as it will be: what asks for no GPU is not told that there is none
 }
 _LOCAL = "local"
-_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _PATIENCE_SECONDS = 5
-
-
-def add_cluster_option(parser: argparse.ArgumentParser, what: str, package: str = "ray") -> None:
-    """Add `--cluster`; `package` is what it needs."""
-    parser.add_argument(
-        "--cluster",
-        metavar="ADDRESS",
-        help=f"{what} on a Ray cluster (pip install {shlex.quote(package)}), HOST:PORT of its first machine; auto: the "
-        "one that RAY_ADDRESS or `ray start` on this machine names, or else one of this machine for as long as the "
-        "command runs",
-    )
 
 
 @contextmanager
@@ -92,28 +80,6 @@ def joined(address: str, package: str = "ray", cpus: int | None = None, shows_ou
 def missing(error: ImportError, package: str) -> str:
     """Return the message for a part of Ray that is not installed."""
     return f"a Ray cluster needs the package {error.name}, which is not installed: pip install {shlex.quote(package)}"
-
-
-@contextmanager
-def on_loopback() -> Iterator[None]:
-    """Let a Ray cluster that is started within listen on the loopback alone, as it does on macOS and Windows."""
-    from ray._private import ray_constants
-
-    before = os.environ.get(_SWITCH), ray_constants.ENABLE_RAY_CLUSTER
-    os.environ[_SWITCH] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False  # of this process, in which FuxiCTR has imported Ray already
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before[1]
-        del os.environ[_SWITCH]
-        if before[0] is not None:
-            os.environ[_SWITCH] = before[0]
-
-
-def fuxictrs_ray() -> AbstractContextManager[None]:
-    """Where FuxiCTR starts Ray by itself: on the loopback, unless RAY_ADDRESS names a cluster that it joins."""
-    return nullcontext() if os.environ.get("RAY_ADDRESS") else on_loopback()
 
 
 def _found() -> str:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 Batch = dict[str, Tensor]
 
 
-class Share:
+class BatchShard:
     """What a worker has of a step: all of it.
 
     Args:
@@ -38,7 +38,7 @@ class Share:
         return losses
 
 
-class Workers:
+class ProcessGroup:
     """One process, which has everything to itself: every method gives back what it is given, and waits for nobody.
 
     All workers run the same program, and come to the same decisions. They have the same weights, optimizer and random
@@ -58,14 +58,14 @@ class Workers:
     def follow(self, params: Mapping[str, Any]) -> None:
         """Take what a configuration says of several workers."""
 
-    def share(self, batch: Batch, rows: int) -> Share:
+    def shard(self, batch: Batch, rows: int) -> BatchShard:
         """This worker's share of a step.
 
         Args:
             batch: the whole batch, the same for all.
             rows: how many it has.
         """
-        return Share(batch)
+        return BatchShard(batch)
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum of all workers' values, the same for all."""
@@ -100,4 +100,4 @@ class Workers:
             self.wait()
 
 
-ALONE = Workers()
+SINGLE_PROCESS = ProcessGroup()

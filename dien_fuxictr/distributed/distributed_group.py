@@ -11,12 +11,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dien_fuxictr.common.errors import TrainingError, UserError
+from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, Batch, BatchShard, ProcessGroup
+from dien_fuxictr.experiment.row_blocks import Block
 from model_zoo.DIEN.src.layers import batch_scope
 
-from .launch import STORE
-from .row_blocks import Block
-from .rows import AllRows, Part, gathered
-from .workers import ALONE, Batch, Share, Workers
+from .batch_wide import AllRows, Part, gathered
+from .launcher import STORE
 
 LARGE = 16
 """Of more workers each draws negatives from its own rows: the time to draw for all of them grows with their number."""
@@ -24,7 +24,7 @@ PATIENCE = timedelta(hours=6)
 """How long workers wait for the leader to build a data set; that one of them has ended they see at once."""
 
 
-def work_together(run: Callable[[Workers], int], gpu: int) -> int:
+def run_in_group(run: Callable[[ProcessGroup], int], gpu: int) -> int:
     """Run a command on each of the workers that torchrun or Ray Train has started, or alone.
 
     Args:
@@ -38,7 +38,7 @@ def work_together(run: Callable[[Workers], int], gpu: int) -> int:
         TrainingError: another worker has ended, too.
     """
     if not is_worker():
-        return run(ALONE)
+        return run(SINGLE_PROCESS)
     rank = int(os.environ["RANK"])
     on_gpu = gpu >= 0 and torch.cuda.is_available()
     if on_gpu:
@@ -49,7 +49,7 @@ def work_together(run: Callable[[Workers], int], gpu: int) -> int:
             size = int(os.environ["WORLD_SIZE"])
             store = os.environ.get(STORE)  # None: where torchrun says
             dist.init_process_group(backend, store, timeout=PATIENCE, rank=rank, world_size=size)
-        return run(Group())
+        return run(DistributedGroup())
     except UserError:
         if rank == 0:
             raise
@@ -72,7 +72,7 @@ def is_worker() -> bool:
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-class Group(Workers):
+class DistributedGroup(ProcessGroup):
     """The processes of torch's default group."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Group(Workers):
         self._own_pool = params.get("aux_pool", default) == "worker"
         self._own_statistics = params.get("batch_statistics", "all") == "worker"
 
-    def share(self, batch: Batch, rows: int) -> Share:
+    def shard(self, batch: Batch, rows: int) -> BatchShard:
         """A slice of its rows, as even as can be; of fewer rows than workers all of it: everyone does the same."""
         statistics = AllRows(self._own_statistics)
         if rows < self.count:
@@ -122,7 +122,7 @@ class Group(Workers):
         self.largest(0)
 
 
-class _Slice(Share):
+class _Slice(BatchShard):
     """A slice of a batch.
 
     Args:

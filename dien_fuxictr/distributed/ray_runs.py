@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from dien_fuxictr.common.cluster import joined
 from dien_fuxictr.common.errors import UserError
 
-from . import pool
-from .pool import Job, Pool
+from . import run_pool
+from .ray_cluster import joined
+from .run_pool import Job, Pool
 
 _RESTARTS = 3
 """How often a run starts again that was killed, or whose machine was lost."""
@@ -78,7 +78,7 @@ class _Task:
         self._mark.touch()
         with open(job.log, "ab" if job.goes_on else "wb"):
             pass
-        command = [*pool.COMMAND[1:], *job.arguments, "--gpu", self._gpu]
+        command = [*run_pool.COMMAND[1:], *job.arguments, "--gpu", self._gpu]
         self._ref = self._task.remote(command, os.getcwd(), str(job.log), str(self._mark))
 
     def poll(self) -> int | None:
@@ -141,10 +141,10 @@ def _run(command: list[str], folder: str, log: str, mark: str) -> tuple[int, str
     os.chdir(folder)
     with open(log, "ab") as output:
         # A run that saved its state in the end would be in the way of the one that takes its place.
-        process = pool.start([sys.executable, *command], output, 1, orphan=signal.SIGKILL)
+        process = run_pool.start([sys.executable, *command], output, 1, orphan=signal.SIGKILL)
     try:
         while (code := process.poll()) is None:
             time.sleep(_POLL_SECONDS)  # a signal does not interrupt a wait for a process
     finally:
-        pool.stop([process])
+        run_pool.stop([process])
     return code, ""

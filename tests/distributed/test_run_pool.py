@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from dien_fuxictr.studies.runs import pool
-from dien_fuxictr.studies.runs.pool import Job, Pool, Process, run_jobs
+from dien_fuxictr.distributed import run_pool
+from dien_fuxictr.distributed.run_pool import Job, Pool, Process, run_jobs
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 # Until a signal; a longer sleep, or a pause, would miss one that comes just before it.
 WAIT = """
 import os, time
@@ -71,7 +71,7 @@ def interrupt() -> Iterator[None]:
 def test_a_run_at_a_time_on_each_gpu_index_with_its_share_of_the_cores(script, monkeypatch):
     script("import os, sys\nprint(sys.argv[1:], os.environ['OMP_NUM_THREADS'])")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(pool, "cores", lambda: 6)
+    monkeypatch.setattr(run_pool, "cores", lambda: 6)
     start, on_gpu, ended = Pool.start, {}, []
 
     def watched(pool: Pool, job: Job, gpu: int) -> Process:
@@ -107,7 +107,7 @@ def test_a_log_is_begun_anew_unless_the_run_goes_on(script):
 @pytest.mark.parametrize("stubborn", [False, True])
 def test_interrupt_ends_all_children(script, interrupt, monkeypatch, stubborn):
     script((SAYS_GOODBYE if not stubborn else "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n") + WAIT)
-    monkeypatch.setattr(pool, "_GRACE_SECONDS", 0.1 if stubborn else 300)
+    monkeypatch.setattr(run_pool, "_GRACE_SECONDS", 0.1 if stubborn else 300)
     with pytest.raises(KeyboardInterrupt):
         run_jobs(jobs(3), Pool([-1, -1]), lambda *_: None)
     assert len(started()) == 2 and not any(map(alive, started()))
@@ -116,7 +116,7 @@ def test_interrupt_ends_all_children(script, interrupt, monkeypatch, stubborn):
 
 def test_jobs_are_asked_for_when_a_worker_is_idle_and_ended_when_they_are_over(script, monkeypatch):
     script(SAYS_GOODBYE + "if sys.argv[1] == 'waits':" + WAIT.replace("\n", "\n    "))
-    monkeypatch.setattr(pool, "_GRACE_SECONDS", 300)
+    monkeypatch.setattr(run_pool, "_GRACE_SECONDS", 300)
     order: list[str] = []
 
     def lazily() -> Iterator[Job]:
@@ -148,9 +148,10 @@ def test_error_in_the_study_ends_all_children(script):
 def test_killed_study_takes_its_children_along(script):
     file = script(WAIT)
     code = (
-        "import sys\nfrom pathlib import Path\nfrom dien_fuxictr.studies.runs import pool\n"
-        f"pool.COMMAND = (sys.executable, {str(file)!r})\n"
-        "pool.run_jobs([pool.Job(i, [], Path('logs', i)) for i in 'ab'], pool.Pool([-1, -1]), lambda *_: None)"
+        "import sys\nfrom pathlib import Path\nfrom dien_fuxictr.distributed import run_pool\n"
+        f"run_pool.COMMAND = (sys.executable, {str(file)!r})\n"
+        "jobs = [run_pool.Job(i, [], Path('logs', i)) for i in 'ab']\n"
+        "run_pool.run_jobs(jobs, run_pool.Pool([-1, -1]), lambda *_: None)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
     wait_for(lambda: len(started()) == 2)

@@ -10,7 +10,8 @@ from made_float64 import BOUND, UNDONE, train
 from made_workers import together
 from torch import Tensor, nn
 
-from dien_fuxictr.experiment.parallel import group, rows
+from dien_fuxictr.distributed import batch_wide as rows
+from dien_fuxictr.distributed import distributed_group as group
 from dien_fuxictr.experiment.training.sparse_tables import JointOptimizer
 
 STEPS = 6

@@ -15,7 +15,7 @@ from made_workers import as_torchrun, signalled, together
 from dien_fuxictr import Experiment
 from dien_fuxictr.experiment.configuration.config import load_config
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 TIMEOUT = 600
 SETTINGS = {"epochs": 3, "eval_steps": 2, "early_stop_patience": 99}
 

@@ -11,7 +11,7 @@ from made_float64 import train as train_whole
 from made_models import MODELS, POOLED, make_model, pooled_features
 from made_workers import together
 
-from dien_fuxictr.experiment.parallel.workers import ALONE, Workers
+from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, ProcessGroup
 from dien_fuxictr.experiment.sharding.build import build_in_blocks
 from dien_fuxictr.experiment.sharding.tables import tables_of
 from dien_fuxictr.experiment.training.trainer import Trainer
@@ -27,7 +27,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def train(workers: Workers, data_dir, file, steps: int, in_blocks: bool, **settings: Any) -> Run:
+def train(workers: ProcessGroup, data_dir, file, steps: int, in_blocks: bool, **settings: Any) -> Run:
     """From the initial weights in `file`, which the first one to train in blocks writes."""
     settings = {**SPARSE, **settings}
     model = build_in_blocks(lambda: made(data_dir, **settings), workers) if in_blocks else made(data_dir, **settings)
@@ -60,12 +60,12 @@ def train(workers: Workers, data_dir, file, steps: int, in_blocks: bool, **setti
 def test_losses_and_weights_are_those_of_whole_tables(count, steps, cases, tmp_path, data_dir):
     files = {case: tmp_path / f"{place}.model" for place, case in enumerate(cases)}
 
-    def work(workers: Workers) -> list[Any]:
+    def work(workers: ProcessGroup) -> list[Any]:
         return [train(workers, data_dir, files[case], steps, True, **CASES[case]) for case in cases]
 
-    every = together(count, tmp_path, work) if count > 1 else [work(ALONE)]
+    every = together(count, tmp_path, work) if count > 1 else [work(SINGLE_PROCESS)]
     for place, case in enumerate(cases):
-        alone = train(ALONE, data_dir, files[case], steps, False, **CASES[case])
+        alone = train(SINGLE_PROCESS, data_dir, files[case], steps, False, **CASES[case])
         for its in every:
             assert_same(its[place], alone, case)
 
@@ -78,7 +78,7 @@ def test_an_ulp_in_the_weights_matters_little(case, data_dir):
 
 
 def test_beside_what_a_worker_does_by_its_own_rows(tmp_path, data_dir):
-    def work(workers: Workers) -> list[Any]:
+    def work(workers: ProcessGroup) -> list[Any]:
         workers.follow({"aux_pool": "worker", "batch_statistics": "worker"})
         return [
             train(workers, data_dir, tmp_path / "model", 12, in_blocks, net_dropout=0.5) for in_blocks in (True, False)
@@ -88,7 +88,7 @@ def test_beside_what_a_worker_does_by_its_own_rows(tmp_path, data_dir):
         assert_same(in_blocks, whole)
 
 
-def of_model(name: str, workers: Workers, file, in_blocks: bool, nudged: int | None = None) -> Run:
+def of_model(name: str, workers: ProcessGroup, file, in_blocks: bool, nudged: int | None = None) -> Run:
     """A few steps of a model, from the initial weights in `file`, and a `nudge` where there is a seed for it."""
 
     def build() -> BaseModel:
@@ -118,16 +118,16 @@ def of_model(name: str, workers: Workers, file, in_blocks: bool, nudged: int | N
 
 
 def test_every_model_is_trained_so(tmp_path):
-    def work(workers: Workers) -> list[Any]:
+    def work(workers: ProcessGroup) -> list[Any]:
         return [of_model(name, workers, tmp_path / f"{name}.model", True) for name in MODELS]
 
     (its, _) = together(2, tmp_path, work)
     for place, name in enumerate(MODELS):
-        assert_same(its[place], of_model(name, ALONE, tmp_path / f"{name}.model", False), name)
+        assert_same(its[place], of_model(name, SINGLE_PROCESS, tmp_path / f"{name}.model", False), name)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_an_ulp_in_a_models_weights_matters_little(name, tmp_path):
     file = tmp_path / "X.model"
-    of_model(name, ALONE, file, True)
-    assert_an_ulp_matters_little(lambda seed: of_model(name, ALONE, file, False, seed), name)
+    of_model(name, SINGLE_PROCESS, file, True)
+    assert_an_ulp_matters_little(lambda seed: of_model(name, SINGLE_PROCESS, file, False, seed), name)

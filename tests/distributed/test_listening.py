@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from made_cluster import LOOPBACK, family, listening
 
-from dien_fuxictr.common.cluster import joined
+from dien_fuxictr.distributed.ray_cluster import joined
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 TIMEOUT = 120
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Generator, Tensor, nn
 
-from .workers import ALONE, Workers
+from .process_group import SINGLE_PROCESS, ProcessGroup
 
 _GROUP = 1024
 """Rows that are drawn together, whoever has them: the number of workers does not change a table's initial weights."""
@@ -58,7 +58,7 @@ class RowBlocks(nn.Embedding):
         self,
         shape: tuple[int, int],
         initial: Initial,
-        workers: Workers = ALONE,
+        workers: ProcessGroup = SINGLE_PROCESS,
         padding_idx: int | None = None,
         trained: bool = True,
         dtype: torch.dtype | None = None,

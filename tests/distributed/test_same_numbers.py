@@ -9,8 +9,8 @@ from made import DEFAULTS, TWO, features, make_batch, make_feature_map
 from made_float64 import SETTINGS, assert_an_ulp_matters_little, assert_same, train
 from made_workers import together
 
-from dien_fuxictr.experiment.parallel.rows import _draws
-from dien_fuxictr.experiment.parallel.workers import ALONE, Workers
+from dien_fuxictr.distributed.batch_wide import _draws
+from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, ProcessGroup
 from dien_fuxictr.experiment.techniques import prepare_training
 from model_zoo.DIEN.src import DIEN
 
@@ -58,17 +58,19 @@ def test_an_ulp_in_the_weights_matters_little(case, data_dir):
     assert_an_ulp_matters_little(lambda seed: train(data_dir, steps, nudged=seed, **CASES[case]), case)
 
 
-def gradients(workers: Workers, rows: int, sparse: bool) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+def gradients(
+    workers: ProcessGroup, rows: int, sparse: bool
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Of one batch, in float32, its first half without behaviours; and the running statistics."""
     torch.manual_seed(0)
     model = DIEN(make_feature_map(features()), **{**DEFAULTS, **SETTINGS, **REGULARIZED})
     prepare_training(model, {"embedding_updates": "sparse" if sparse else "dense"})
     batch = make_batch([0 if i < (rows + 1) // 2 else i % 7 for i in range(rows)])
     torch.manual_seed(1)
-    share = workers.share(batch, rows)
-    with share.computed():
-        loss = model.train().compute_loss(model(share.batch), model.get_labels(share.batch))
-    share.backward(loss, [*model.parameters()])
+    shard = workers.shard(batch, rows)
+    with shard.computed():
+        loss = model.train().compute_loss(model(shard.batch), model.get_labels(shard.batch))
+    shard.backward(loss, [*model.parameters()])
     if sparse:
         model.optimizer.finish_gradients()
     found = {name: p.grad.to_dense() for name, p in model.named_parameters() if p.grad is not None}
@@ -80,7 +82,7 @@ def test_gradients_of_uneven_batches_in_float32(sparse, tmp_path):
     sizes = (128, 127, 5, 1)
     every = together(2, tmp_path, lambda workers: [gradients(workers, rows, sparse) for rows in sizes])
     for place, rows in enumerate(sizes):
-        whole, statistics = gradients(ALONE, rows, sparse)
+        whole, statistics = gradients(SINGLE_PROCESS, rows, sparse)
         for its in every:
             found, its_statistics = its[place]
             assert found.keys() == whole.keys()
@@ -90,10 +92,10 @@ def test_gradients_of_uneven_batches_in_float32(sparse, tmp_path):
                 torch.testing.assert_close(its_statistics[name], value, atol=1e-6, rtol=1e-5, msg=f"{rows}: {name}")
 
 
-def dropped(workers: Workers) -> tuple[torch.Tensor, torch.Tensor, bool]:
+def dropped(workers: ProcessGroup) -> tuple[torch.Tensor, torch.Tensor, bool]:
     """A mask, the common generator after it, and whether dropout of nothing leaves that alone."""
     torch.manual_seed(1)
-    with workers.share({"label": torch.ones(4)}, 4).computed():
+    with workers.shard({"label": torch.ones(4)}, 4).computed():
         mask = F.dropout(torch.ones(100), 0.5)
         state = torch.get_rng_state()
         F.dropout(torch.ones(100), 0.0)
@@ -110,7 +112,7 @@ def test_each_worker_has_its_own_dropout(tmp_path):
 def test_workers_without_behaviours_keep_the_common_generator(tmp_path, data_dir):
     """Else the negatives of the next steps would differ."""
 
-    def state(workers: Workers) -> torch.Tensor:
+    def state(workers: ProcessGroup) -> torch.Tensor:
         train(data_dir, 20, workers, attention_dropout=0.5, net_dropout=0.5)
         return torch.get_rng_state()
 
@@ -136,10 +138,10 @@ def test_masks_are_drawn_as_the_arguments_say(function, more, draws):
 
 
 def test_attention_of_torch_is_masked_apart(tmp_path):
-    def attended(workers: Workers) -> tuple[torch.Tensor, torch.Tensor]:
+    def attended(workers: ProcessGroup) -> tuple[torch.Tensor, torch.Tensor]:
         torch.manual_seed(1)
         layer, x = torch.nn.MultiheadAttention(4, 2, dropout=0.5), torch.ones(1, 3, 4)
-        with workers.share({"label": torch.ones(4)}, 4).computed():
+        with workers.shard({"label": torch.ones(4)}, 4).computed():
             return layer(x, x, x)[0].detach(), torch.get_rng_state()
 
     (one, state), (other, its_state) = together(2, tmp_path, attended)

@@ -12,12 +12,12 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, TextIO
 
-from dien_fuxictr.common.cluster import joined, missing
 from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.common.signals import DeferredSignals, Terminated
 
-from .group import PATIENCE
-from .launch import GRACE_SECONDS, LAUNCHED, RESTARTS
+from .distributed_group import PATIENCE
+from .launcher import GRACE_SECONDS, LAUNCHED, RESTARTS
+from .ray_cluster import joined, missing
 
 _PACKAGE = "ray[train]"
 _INTERRUPTED, _TERMINATED = "interrupted", "terminated"

@@ -10,7 +10,7 @@ from made_models import make_model
 from made_workers import together
 
 from dien_fuxictr.experiment.evaluation.evaluate import Evaluation, evaluate
-from dien_fuxictr.experiment.parallel.workers import ALONE, Workers
+from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, ProcessGroup
 from dien_fuxictr.experiment.training.trainer import Trainer
 
 METRICS = ["AUC", "gAUC", "logloss", "NDCG(k=2)"]
@@ -23,7 +23,7 @@ def loader() -> Iterator[dict[str, torch.Tensor]]:
         yield batch | {"user_id": batch["item_id"] % 3}
 
 
-def evaluated(workers: Workers) -> Evaluation:
+def evaluated(workers: ProcessGroup) -> Evaluation:
     model = make_model("DIN")
     model.feature_map.group_id = "user_id"
     return evaluate(model, loader(), METRICS, workers)
@@ -31,7 +31,7 @@ def evaluated(workers: Workers) -> Evaluation:
 
 @pytest.mark.parametrize("count", [2, 5])
 def test_metrics_and_scores_are_those_of_one_process(count, tmp_path):
-    whole = evaluated(ALONE)
+    whole = evaluated(SINGLE_PROCESS)
     assert len(whole.score) == sum(SIZES) and len(set(whole.metrics.values())) == len(METRICS)
     for its in together(count, tmp_path, evaluated):
         assert its.metrics == whole.metrics
@@ -39,7 +39,7 @@ def test_metrics_and_scores_are_those_of_one_process(count, tmp_path):
             np.testing.assert_array_equal(getattr(its, name), getattr(whole, name))
 
 
-def trained(name: str, workers: Workers) -> tuple[list[float], dict[str, torch.Tensor]]:
+def trained(name: str, workers: ProcessGroup) -> tuple[list[float], dict[str, torch.Tensor]]:
     model = make_model(name, batch_norm=True)
     trainer = Trainer(model.train(), workers=workers)
     return [trainer.train_step(batch) for batch in list(loader())[1:]], model.state_dict()
@@ -49,7 +49,7 @@ def test_other_models_train_together_too(tmp_path):
     names = ["DIN", "BST", "DIENLight"]
     every = together(2, tmp_path, lambda workers: [trained(name, workers) for name in names])
     for place, name in enumerate(names):
-        losses, weights = trained(name, ALONE)
+        losses, weights = trained(name, SINGLE_PROCESS)
         for its in every:
             assert its[place][0] == pytest.approx(losses, rel=1e-4), name
             assert all(torch.equal(value, every[0][place][1][key]) for key, value in its[place][1].items()), name

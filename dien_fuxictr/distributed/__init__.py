@@ -1,0 +1,5 @@
+"""What several processes need: to train one model together, as if they were one, and to run jobs side by side.
+
+Here are the launchers, data parallelism, and Ray for trainings and for runs. What one process does, and the interface
+by which training reaches several, is below, in `experiment`; its command line alone reaches up to this floor.
+"""
