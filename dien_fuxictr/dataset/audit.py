@@ -1,7 +1,7 @@
 """What rules without a model score on a data set: a leak shows here, and it is what a model has to beat.
 
     python audit_dataset.py FOLDER                # a built data set, samples, or train.csv and test.csv; of a set built
-                                                  # with data_loader: flat, what its build has found
+                                                  # with data_loader: memory_mapped, what its build has found
     python audit_dataset.py train.csv test.csv    # the published form: histories joined by "^"
 
 The *trivial* rules know nothing of interests: how often a value of a column occurs, whether it is missing, the order of
@@ -66,7 +66,7 @@ def _run(paths: list[Path]) -> int:
 
 
 def _audit_of_build(folder: Path) -> dict | None:
-    """Return the audit that a build with `data_loader: flat` has stored; None where the samples are in the folder."""
+    """Return the audit that a memory-mapped build has stored; None where the samples are in the folder."""
     info = folder / "samples.json"
     if not info.is_file() or (folder / "behaviours.parquet").is_file():
         return None

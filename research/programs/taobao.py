@@ -1,7 +1,7 @@
 """The commands of `research.programs.full_size --log Taobao`: a log larger than memory, beside one that fits.
 
-The log (`research.programs.raw_clicks`) is built and read by `data_loader: flat`, one of at most 4 million behaviours
-by `in_memory`; DIEN takes its first 1,000 steps on both, and the loader alone makes as many batches.
+The log (`research.programs.raw_clicks`) is built and read by `data_loader: memory_mapped`, one of at most 4 million
+behaviours by `in_memory`; DIEN takes its first 1,000 steps on both, and the loader alone makes as many batches.
 """
 
 import argparse
@@ -20,7 +20,7 @@ FITS = 4_000_000
 """Behaviours of the log that is held in memory."""
 STEPS = 1000
 MAX_LEN, BATCH_SIZE = 50, 512
-LOADERS = ("flat", "in_memory")
+LOADERS = ("memory_mapped", "in_memory")
 
 
 def steps(options: argparse.Namespace) -> list[Step]:

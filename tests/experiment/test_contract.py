@@ -163,7 +163,10 @@ def test_good_values(changes):
         ({"monitor_mode": "best"}, "monitor_mode = 'best' in a.yaml [X] must be max or min"),
         ({"task": "ranking"}, "must be binary_classification or regression"),
         ({"data_format": "h5"}, "must be csv, parquet or npz"),
-        ({"data_loader": "fast"}, "data_loader = 'fast' in a.yaml [X] must be in_memory, flat, zoo or None"),
+        (
+            {"data_loader": "fast"},
+            "data_loader = 'fast' in a.yaml [X] must be in_memory, memory_mapped (earlier: flat), zoo or None",
+        ),
         ({"min_categr_count": -3}, "min_categr_count = -3"),
         ({"sep": "||"}, "sep = '||' in a.yaml [X] must be one ASCII character"),
         ({"sep": ""}, "sep = ''"),

@@ -350,7 +350,7 @@ def whole_flat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "max_len": 6,
         }
         dataset = {key: dien.dataset[key] for key in ("data_root", "min_categr_count", "feature_cols", "label_col")}
-        dataset |= {"data_format": "parquet", "data_loader": "flat", "build": build}
+        dataset |= {"data_format": "parquet", "data_loader": "memory_mapped", "build": build}
         Path("config/dataset_config.yaml").write_text(yaml.dump({"d": dataset}))
         assert main(["--config", "config", "--expid", "X"]) == 0
     yield folder

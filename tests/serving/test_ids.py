@@ -86,10 +86,10 @@ def request_of(rows: pl.DataFrame) -> dict[str, Any]:
     categories=st.lists(ids, min_size=1, max_size=4, unique=True),
     new=ids,
     form=st.sampled_from(["parquet", "csv"]),
-    loader=st.sampled_from(["in_memory", "flat"]),
+    loader=st.sampled_from(["in_memory", "memory_mapped"]),
 )
 @example(items=SPECIAL, users=SPECIAL, categories=SPECIAL, new="x^y", form="parquet", loader="in_memory")
-@example(items=SPECIAL, users=SPECIAL, categories=SPECIAL, new="x^y", form="csv", loader="flat")
+@example(items=SPECIAL, users=SPECIAL, categories=SPECIAL, new="x^y", form="csv", loader="memory_mapped")
 def test_ids_survive_from_log_to_scores(
     items: list[str],
     users: list[str],
@@ -168,7 +168,7 @@ def test_ids_survive_from_log_to_scores(
         with torch.no_grad():
             got = exported({name: arrays[name] for name in inputs_of(bundle.model)}, torch.zeros(inputs.count).long())
         np.testing.assert_allclose(got.numpy(), scores[of_user], rtol=0, atol=1e-5)
-    assert (loader == "flat") == (not bundle.examples)
+    assert (loader == "memory_mapped") == (not bundle.examples)
     for request in bundle.examples:
         assert set(request["user"]["item_history"]) <= set(items) and set(request["candidates"]["item_id"]) <= set(
             items

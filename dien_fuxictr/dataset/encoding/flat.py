@@ -57,13 +57,13 @@ def check_flat(columns: list[dict], labels: list[dict], roles: Roles, latest: in
         latest: to how many of the latest behaviours histories are cut.
     """
     if (names := [label["name"] for label in labels]) != ["label"]:
-        raise UserError(f"data_loader: flat has one label, named label; label_col has {', '.join(names)}")
+        raise UserError(f"data_loader: memory_mapped has one label, named label; label_col has {', '.join(names)}")
     for column in columns:
         flat_column(column, roles)
         if column["type"] == "sequence" and column.get("max_len", 0) < latest:
             raise UserError(
-                f"column {column['name']}: data_loader: flat needs a max_len of {latest} or more, to which the "
-                f"build cuts histories, but it is {column.get('max_len', 'missing')}"
+                f"column {column['name']}: data_loader: memory_mapped needs a max_len of {latest} or more, to which "
+                f"the build cuts histories, but it is {column.get('max_len', 'missing')}"
             )
 
 
@@ -79,7 +79,7 @@ def flat_column(column: dict, roles: Roles) -> str:
         known = {history_of(name): name for name in (*roles.of_behaviours, *TOKENS)}
     if column["type"] not in ("categorical", "meta", "sequence") or source not in known:
         raise UserError(
-            f"column {column['name']}: data_loader: flat has no {column['type']} column {source}; it has "
+            f"column {column['name']}: data_loader: memory_mapped has no {column['type']} column {source}; it has "
             f"{', '.join(known)}"
         )
     return known[source]

@@ -14,7 +14,7 @@ from ..encoding.encoded import EncodedSplit, load_layout, load_split
 from ..encoding.stored import UNREADABLE
 from ..samples.protocols import SPLITS
 from .built import check_beside, check_flat, check_histories, check_split, require_ids
-from .flat import FlatDataLoader
+from .flat import MemoryMappedDataLoader
 from .loader import InMemoryDataLoader
 
 
@@ -32,7 +32,7 @@ def check_encoded(feature_map: FeatureMap, params: dict) -> None:
             lengths of rows can only be told where histories are ragged, in sets encoded in-process.
     """
     paths = {split: path for split in SPLITS if (path := params.get(f"{split}_data"))}
-    if params.get("data_loader") is FlatDataLoader:  # its samples are of both labels and of one length in a row
+    if params.get("data_loader") is MemoryMappedDataLoader:  # its samples are of both labels and of one length in a row
         for split, path in paths.items():
             check_flat(feature_map, Path(path), split)
         _check_padding(load_layout(Path(params["train_data"]).parent), params)

@@ -22,7 +22,7 @@ from .fingerprint import Fingerprint, flatten
 from .flat import build_flat
 
 DATA_FORMATS = ("csv", "parquet", "npz")
-LOADERS = ("in_memory", "flat", "zoo")
+LOADERS = ("in_memory", "memory_mapped", "zoo")
 
 _PATH = str | None
 _COLUMNS = Annotated[list[dict[str, Any]], "a list, each a mapping with name, type and dtype"]
@@ -47,7 +47,7 @@ ENTRY: dict[str, Any] = {
     "sep": described(str, "one ASCII character", must(lambda sep: len(sep) == 1 and sep.isascii())),
     "n_rows": whole(1) | None,
     "rebuild_dataset": bool,
-    "data_loader": Literal[(*LOADERS, None)],
+    "data_loader": Annotated[Literal[(*LOADERS, None)], "in_memory, memory_mapped (earlier: flat), zoo or None"],
 }
 """Keys that the zoo's `FeatureProcessor` and `build_dataset` read, and our builder's."""
 
@@ -120,7 +120,7 @@ class DatasetEntry:
 
     @property
     def loader(self) -> str:
-        """Who encodes and loads: in_memory | flat | zoo."""
+        """Who encodes and loads: in_memory | memory_mapped | zoo."""
         return self.params.get("data_loader") or ("zoo" if self.is_encoded else "in_memory")
 
     def keys(self) -> dict[str, object]:
@@ -199,7 +199,7 @@ class DatasetEntry:
         """
         if self.loader == "zoo":
             self._build_by_fuxictr(folder)
-        elif self.loader == "flat":
+        elif self.loader == "memory_mapped":
             build_flat(self.params, self.params_for(folder), folder)
         else:
             self._build_in_process(folder)

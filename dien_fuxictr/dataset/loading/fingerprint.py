@@ -55,6 +55,8 @@ class Fingerprint:
             state = json.loads(path.read_text(encoding="utf-8"))
             # Older sets hold the paths of raw files that were written with ./ too: their content is what counts.
             entry = {key: value for key, value in state["entry"].items() if key not in _PATHS}
+            if entry.get("data_loader") == "flat":
+                entry["data_loader"] = "memory_mapped"  # its name in older sets
             for seen in state["inputs"].values():
                 _ = seen["path"], seen["size"], seen["mtime_ns"], seen["blake2b"]
             return cls(entry, state["inputs"], [str(Path(file)) for file in state["files"]], state["built_at"])

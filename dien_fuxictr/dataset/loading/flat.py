@@ -29,7 +29,7 @@ from .loader import InMemoryDataLoader, Permutation, padded
 READ = ("user", "item", "category", "time", "side", "context", "time_unit", "time_format", "skip_bad_lines")
 ONLY = {"label": None, "target": None, "items": None, "side_varies": (), "history_order": "time", "format": "parquet"}
 """Options that have this value only."""
-UNSORTED = "bucket_by_length: data_loader: flat cannot sort rows by length; set it to False"
+UNSORTED = "bucket_by_length: data_loader: memory_mapped cannot sort rows by length; set it to False"
 
 
 def build_flat(params: dict, placed: dict, folder: Path) -> None:
@@ -41,7 +41,7 @@ def build_flat(params: dict, placed: dict, folder: Path) -> None:
         folder: of the data set.
 
     Raises:
-        UserError: what `data_loader: flat` cannot build, or wrong input.
+        UserError: what `data_loader: memory_mapped` cannot build, or wrong input.
     """
     options = check_can_build(params)
     for name, parts in raw_files(options).items():
@@ -72,17 +72,19 @@ def check_can_build(params: dict) -> dict:
     """The options of the build.
 
     Raises:
-        UserError: what `data_loader: flat` cannot build, or a wrong option.
+        UserError: what `data_loader: memory_mapped` cannot build, or a wrong option.
     """
     if not params.get("build"):
-        raise UserError("data_loader: flat needs a build section: it makes samples of a log by itself")
+        raise UserError("data_loader: memory_mapped needs a build section: it makes samples of a log by itself")
     options = check_options(params["build"])
     if options["source"] != "log":
-        raise UserError(f"data_loader: flat cannot build from source {options['source']}; data_loader: in_memory can")
+        raise UserError(
+            f"data_loader: memory_mapped cannot build from source {options['source']}; data_loader: in_memory can"
+        )
     for name, only in ONLY.items():
         if options[name] != only:
             what = name if not only else f"{name}: {options[name]}"
-            raise UserError(f"data_loader: flat cannot build with {what}; data_loader: in_memory can")
+            raise UserError(f"data_loader: memory_mapped cannot build with {what}; data_loader: in_memory can")
     roles = roles_of(flat.columns_of(options), options)
     check_flat(active_columns(params["feature_cols"]), label_columns(params["label_col"]), roles, options["max_len"])
     if params.get("bucket_by_length"):
@@ -90,7 +92,7 @@ def check_can_build(params: dict) -> dict:
     return options
 
 
-class FlatDataLoader(InMemoryDataLoader):
+class MemoryMappedDataLoader(InMemoryDataLoader):
     """As its base, of arrays that are mapped; the order of an epoch is computed, never held.
 
     Raises:

@@ -18,11 +18,11 @@ from ..samples.protocols import SPLITS
 from ..samples.raw_table import has_more_rows
 from .entry import DatasetEntry
 from .fingerprint import Fingerprint
-from .flat import FlatDataLoader, check_can_build
+from .flat import MemoryMappedDataLoader, check_can_build
 from .loader import InMemoryDataLoader
 from .publish import FEATURE_MAP, build_and_publish
 
-FLAT_ABOVE = 20_000_000
+MAPPED_ABOVE = 20_000_000
 """A log of more rows is not held in memory."""
 
 
@@ -33,14 +33,14 @@ def prepare_dataset(params: dict, rebuild: bool = False) -> dict:
     same; one without fingerprint.json was built by FuxiCTR and is read by its loaders.
 
     Args:
-        params: of the experiment, paths resolved. `data_loader: in_memory` encodes in this process, `flat` too, some
-            users at a time; `zoo` (default for npz, and for parquet with `rebuild_dataset: False`) leaves it to
-            FuxiCTR. Else the default is that which the set was built with, or what `choose_loader` says.
+        params: of the experiment, paths resolved. `data_loader: in_memory` encodes in this process, `memory_mapped`
+            too, some users at a time; `zoo` (default for npz, and for parquet with `rebuild_dataset: False`) leaves it
+            to FuxiCTR. Else the default is that which the set was built with, or what `choose_loader` says.
         rebuild: build again although a set is there; what stands is replaced only when the new one is whole.
 
     Returns:
         params with train_data, valid_data and test_data (None where the entry has none) naming encoded files, and
-        data_loader the class `InMemoryDataLoader` or `FlatDataLoader`, or absent for the zoo's own loaders.
+        data_loader the class `InMemoryDataLoader` or `MemoryMappedDataLoader`, or absent for the zoo's own loaders.
 
     Raises:
         UserError: anything wrong with the entry or its files; a set that was built from other inputs or keys.
@@ -63,12 +63,12 @@ def prepare_dataset(params: dict, rebuild: bool = False) -> dict:
             "another user's row: a model reads the label from it. Build the samples again, with the column in "
             "--context or --side-varies"
         )
-    files = {"zoo": _files_of_fuxictr, "flat": _files_on_disk, "in_memory": _files_in_memory}
+    files = {"zoo": _files_of_fuxictr, "memory_mapped": _files_on_disk, "in_memory": _files_in_memory}
     return prepared | files[entry.loader](entry)
 
 
 def choose_loader(params: dict, built: Fingerprint | None) -> str:
-    """in_memory | flat: that of the set that is there, else by the number of rows of the log.
+    """in_memory | memory_mapped: that of the set that is there, else by the number of rows of the log.
 
     Args:
         params: of an experiment whose splits are not encoded.
@@ -78,23 +78,25 @@ def choose_loader(params: dict, built: Fingerprint | None) -> str:
         UserError: a wrong option of the build, or a log that cannot be read.
     """
     if built:
-        return "flat" if built.entry.get("data_loader") == "flat" else "in_memory"
+        return "memory_mapped" if built.entry.get("data_loader") == "memory_mapped" else "in_memory"
     if not params.get("build"):
         return "in_memory"
     options = check_options(params["build"])
-    if options["source"] != "log" or not has_more_rows(Path(options["input"]), raw_files(options)["input"], FLAT_ABOVE):
+    if options["source"] != "log" or not has_more_rows(
+        Path(options["input"]), raw_files(options)["input"], MAPPED_ABOVE
+    ):
         return "in_memory"
-    size = f"{options['input']} has more than {FLAT_ABOVE:,} rows"
+    size = f"{options['input']} has more than {MAPPED_ABOVE:,} rows"
     try:
         check_can_build(params)
     except UserError as error:
         logging.warning(f"{size}, which are all held in memory: {error}")
         return "in_memory"
     logging.info(
-        f"{size}: they are built and read from mapped files (data_loader: flat); data_loader: in_memory in the data "
-        "set's entry holds them in memory"
+        f"{size}: they are built and read from mapped files (data_loader: memory_mapped); data_loader: in_memory in "
+        "the data set's entry holds them in memory"
     )
-    return "flat"
+    return "memory_mapped"
 
 
 def _is_built(entry: DatasetEntry) -> bool:
@@ -166,7 +168,10 @@ def _files_in_memory(entry: DatasetEntry) -> dict:
 
 def _files_on_disk(entry: DatasetEntry) -> dict:
     folder = entry.data_dir / "encoded"
-    return {**{f"{split}_data": str(folder / f"rows_{split}.bin") for split in SPLITS}, "data_loader": FlatDataLoader}
+    return {
+        **{f"{split}_data": str(folder / f"rows_{split}.bin") for split in SPLITS},
+        "data_loader": MemoryMappedDataLoader,
+    }
 
 
 def _files_of_fuxictr(entry: DatasetEntry) -> dict:

@@ -56,7 +56,7 @@ def choose_sample(
     if not file.is_file():
         raise UserError(
             f"data set {params['dataset_id']} has no test data, from which the user is taken, or was built with "
-            "data_loader: flat"
+            "data_loader: memory_mapped"
         )
     split = load_split(file)
     column = params.get("group_id") or "user_id"

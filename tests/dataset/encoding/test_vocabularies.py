@@ -178,7 +178,7 @@ def test_columns_that_cannot_be_fitted(columns: list[dict], message: str, rows: 
     assert not (tmp_path / "ours" / "made").exists()
 
 
-@pytest.mark.parametrize("loader", ["in_memory", "flat"])
+@pytest.mark.parametrize("loader", ["in_memory", "memory_mapped"])
 @pytest.mark.parametrize(("raw", "word"), [("item", "__OOV__"), ("cate", "__PAD__"), ("user", "__PAD__")])
 def test_a_reserved_word_in_a_log_is_rejected(raw: str, word: str, loader: str, tmp_path: Path) -> None:
     log = pl.DataFrame(

@@ -11,7 +11,7 @@ from made_data import FEATURE_COLS, entry
 from dien_fuxictr.common.csv_lines import count_lines
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.loading import prepare
-from dien_fuxictr.dataset.loading.flat import FlatDataLoader
+from dien_fuxictr.dataset.loading.flat import MemoryMappedDataLoader
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.dataset.samples.parts import parts_of
@@ -34,17 +34,17 @@ def params(tmp_path: Path) -> dict:
 def test_a_log_of_more_rows_is_read_from_files(
     params: dict, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(prepare, "FLAT_ABOVE", ROWS - 1)
+    monkeypatch.setattr(prepare, "MAPPED_ABOVE", ROWS - 1)
     with caplog.at_level(logging.INFO):
-        assert prepare_dataset(params)["data_loader"] is FlatDataLoader
+        assert prepare_dataset(params)["data_loader"] is MemoryMappedDataLoader
     (line,) = [text for text in caplog.messages if "more than" in text]
     assert line == (
         f"{params['build']['input']} has more than {ROWS - 1} rows: they are built and read from mapped files "
-        "(data_loader: flat); data_loader: in_memory in the data set's entry holds them in memory"
+        "(data_loader: memory_mapped); data_loader: in_memory in the data set's entry holds them in memory"
     )
     caplog.clear()
     own = {**params, "dataset_id": "own", "data_loader": "in_memory"}
-    monkeypatch.setattr(prepare, "FLAT_ABOVE", ROWS)
+    monkeypatch.setattr(prepare, "MAPPED_ABOVE", ROWS)
     small = {**params, "dataset_id": "small"}
     for given in (own, small):
         assert prepare_dataset(given)["data_loader"] is InMemoryDataLoader
@@ -53,33 +53,36 @@ def test_a_log_of_more_rows_is_read_from_files(
 
 def test_a_set_that_is_built_keeps_its_loader(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     assert prepare_dataset(params)["data_loader"] is InMemoryDataLoader
-    monkeypatch.setattr(prepare, "FLAT_ABOVE", ROWS - 1)
+    monkeypatch.setattr(prepare, "MAPPED_ABOVE", ROWS - 1)
     assert prepare_dataset(params)["data_loader"] is InMemoryDataLoader
-    with pytest.raises(UserError, match=r"\(data_loader: in_memory -> flat\); --rebuild builds it again"):
-        prepare_dataset({**params, "data_loader": "flat"})
-    assert prepare_dataset(params, rebuild=True)["data_loader"] is FlatDataLoader
-    monkeypatch.setattr(prepare, "FLAT_ABOVE", ROWS)
-    assert prepare_dataset(params)["data_loader"] is FlatDataLoader
+    with pytest.raises(UserError, match=r"\(data_loader: in_memory -> memory_mapped\); --rebuild builds it again"):
+        prepare_dataset({**params, "data_loader": "memory_mapped"})
+    assert prepare_dataset(params, rebuild=True)["data_loader"] is MemoryMappedDataLoader
+    monkeypatch.setattr(prepare, "MAPPED_ABOVE", ROWS)
+    assert prepare_dataset(params)["data_loader"] is MemoryMappedDataLoader
     assert prepare_dataset(params, rebuild=True)["data_loader"] is InMemoryDataLoader
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"build": {"label": "clicked"}}, "data_loader: flat cannot build with label; data_loader: in_memory can"),
-        ({"build": {"max_len": 7}}, "column item_history: data_loader: flat needs a max_len of 7 or more"),
-        ({"bucket_by_length": True}, "bucket_by_length: data_loader: flat cannot sort rows by length"),
+        (
+            {"build": {"label": "clicked"}},
+            "data_loader: memory_mapped cannot build with label; data_loader: in_memory can",
+        ),
+        ({"build": {"max_len": 7}}, "column item_history: data_loader: memory_mapped needs a max_len of 7 or more"),
+        ({"bucket_by_length": True}, "bucket_by_length: data_loader: memory_mapped cannot sort rows by length"),
     ],
 )
 def test_what_cannot_be_built_in_files_is_held_in_memory(
     change: dict, reason: str, params: dict, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(prepare, "FLAT_ABOVE", ROWS - 1)
+    monkeypatch.setattr(prepare, "MAPPED_ABOVE", ROWS - 1)
     params |= {**change, "build": params["build"] | change.get("build", {})}
     assert prepare.choose_loader(params, None) == "in_memory"
     assert f"more than {ROWS - 1} rows, which are all held in memory: {reason}" in caplog.text
     with pytest.raises(UserError, match=reason.split(";")[0]):
-        prepare_dataset({**params, "data_loader": "flat"})
+        prepare_dataset({**params, "data_loader": "memory_mapped"})
 
 
 def test_rows_of_parts_are_counted(params: dict, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`data_loader: flat`: the rows of `in_memory`, in memory that does not grow with the log."""
+"""`data_loader: memory_mapped`: the rows of `in_memory`, in memory that does not grow with the log."""
 
 import copy
 import itertools
@@ -18,7 +18,7 @@ from pages import ROOT
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.audit import main
 from dien_fuxictr.dataset.loading import checks
-from dien_fuxictr.dataset.loading.flat import FlatDataLoader
+from dien_fuxictr.dataset.loading.flat import MemoryMappedDataLoader
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.dataset.samples import flat, flat_audit, leak_audit, ranges, sample_negatives
 from dien_fuxictr.dataset.samples.disk import Disk
@@ -74,7 +74,7 @@ def feature_map_of(params: dict) -> FeatureMap:
     return feature_map
 
 
-def loader_of(params: dict, split: str = "train", **options) -> FlatDataLoader:
+def loader_of(params: dict, split: str = "train", **options) -> MemoryMappedDataLoader:
     options = {"batch_size": 512, "trim_histories": False} | options
     return params["data_loader"](feature_map_of(params), params[f"{split}_data"], split=split, **options)
 
@@ -132,7 +132,7 @@ def test_the_rows_are_those_in_memory(options: dict, tmp_path: Path, monkeypatch
     monkeypatch.setattr(leak_audit, "KNN_ROWS", 120)
     monkeypatch.setattr(flat_audit, "KNN_ENTRIES", 60)
     log = made_log(4000, 150, 400)
-    assert_the_same_set(*(built(tmp_path, log, loader, **options) for loader in ("in_memory", "flat")))
+    assert_the_same_set(*(built(tmp_path, log, loader, **options) for loader in ("in_memory", "memory_mapped")))
 
 
 def test_the_last_day_is_that_of_all_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,12 +140,12 @@ def test_the_last_day_is_that_of_all_users(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(flat, "PART_ROWS", 700)
     log = made_log(4000, 150, 400).with_columns(ts=pl.col("ts") - 86_400 * (pl.col("uid") % 3 + pl.col("uid") // 30))
     options = {"protocol": "window", "target_days": 20, "history_days": 7}
-    assert_the_same_set(*(built(tmp_path, log, loader, **options) for loader in ("in_memory", "flat")))
+    assert_the_same_set(*(built(tmp_path, log, loader, **options) for loader in ("in_memory", "memory_mapped")))
 
 
 def test_rare_items_are_not_in_the_catalogue(tmp_path: Path) -> None:
     log = made_log(2000, 100, 200)
-    params = [built(tmp_path, log, loader, {"min_categr_count": 50}) for loader in ("in_memory", "flat")]
+    params = [built(tmp_path, log, loader, {"min_categr_count": 50}) for loader in ("in_memory", "memory_mapped")]
     assert_the_same_set(*params)
     folder = Path(params[0]["data_root"], params[0]["dataset_id"])
     oov = json.loads((folder / "feature_vocab.json").read_text())["item_id"]["__OOV__"]
@@ -155,12 +155,12 @@ def test_rare_items_are_not_in_the_catalogue(tmp_path: Path) -> None:
 def test_a_log_of_100_000_behaviours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flat, "PART_ROWS", 30_000)
     log = made_log(100_000, 4000, 3000)
-    assert_the_same_set(*(built(tmp_path, log, loader) for loader in ("in_memory", "flat")))
+    assert_the_same_set(*(built(tmp_path, log, loader) for loader in ("in_memory", "memory_mapped")))
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    return built(tmp_path_factory.mktemp("small"), made_log(2000, 100, 200), "flat")
+    return built(tmp_path_factory.mktemp("small"), made_log(2000, 100, 200), "memory_mapped")
 
 
 def test_the_order_is_seeded_and_taken_up_at_any_batch(small: dict) -> None:
@@ -175,6 +175,19 @@ def test_the_order_is_seeded_and_taken_up_at_any_batch(small: dict) -> None:
     whole = epoch(1)
     assert len(whole) == len(loader) and all(map(torch.equal, epoch(1, 5), whole[5:]))
     assert not torch.equal(epoch(2)[0], whole[0])
+
+
+def test_a_set_of_the_loader_s_former_name_is_used(small: dict, caplog: pytest.LogCaptureFixture) -> None:
+    folder = Path(small["data_root"], small["dataset_id"])
+    file = folder / "fingerprint.json"
+    stored = file.read_text()
+    assert stored.count('"data_loader": "memory_mapped"') == 1
+    file.write_text(stored.replace('"data_loader": "memory_mapped"', '"data_loader": "flat"'))
+    log = pl.read_parquet(folder.parents[1] / "log.parquet")
+    with caplog.at_level("INFO"):
+        again = built(folder.parents[1], log, "memory_mapped")
+    assert again["train_data"] == small["train_data"] and "Building" not in caplog.text
+    file.write_text(stored)
 
 
 def test_batches_are_as_long_as_their_longest_history(small: dict) -> None:
@@ -192,7 +205,7 @@ def test_what_is_encoded_is_checked(small: dict) -> None:
 def test_one_side_of_padding_is_checked(tmp_path: Path) -> None:
     cols = columns()
     cols[3]["padding"] = "pre"
-    params = built(tmp_path, made_log(2000, 100, 200), "flat", {"feature_cols": cols})
+    params = built(tmp_path, made_log(2000, 100, 200), "memory_mapped", {"feature_cols": cols})
     with pytest.raises(UserError, match="item_history has padding: post, cate_history has"):
         checks.check_encoded(feature_map_of(params), {**params, "x_sequence_field": ("item_history", "cate_history")})
 
@@ -200,20 +213,24 @@ def test_one_side_of_padding_is_checked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "options", "message"),
     [
-        ({"build": None, "train_data": "log.parquet"}, {}, "data_loader: flat needs a build section"),
-        ({}, {"label": "brand"}, "data_loader: flat cannot build with label; data_loader: in_memory can"),
-        ({}, {"history_order": "shuffled"}, "data_loader: flat cannot build with history_order: shuffled"),
-        ({}, {"format": "csv"}, "data_loader: flat cannot build with format: csv"),
+        ({"build": None, "train_data": "log.parquet"}, {}, "data_loader: memory_mapped needs a build section"),
+        ({}, {"label": "brand"}, "data_loader: memory_mapped cannot build with label; data_loader: in_memory can"),
+        ({}, {"history_order": "shuffled"}, "data_loader: memory_mapped cannot build with history_order: shuffled"),
+        ({}, {"format": "csv"}, "data_loader: memory_mapped cannot build with format: csv"),
         ({}, {"input": "gone.parquet"}, "raw file gone.parquet does not exist"),
-        ({}, {"max_len": 13}, "column item_history: data_loader: flat needs a max_len of 13 or more"),
+        ({}, {"max_len": 13}, "column item_history: data_loader: memory_mapped needs a max_len of 13 or more"),
         ({}, {"category": "shop"}, "has no column 'shop'"),
         (
             {},
             {**TIMES, "test_from": "2034-01-01"},
             "the test split is empty: no row from test_from = 2034-01-01 on is a sample; the log has",
         ),
-        ({"rebuild_dataset": False}, {}, "data_loader: flat reads csv and raw parquet"),
-        ({"feature_cols": [{**FEATURE_COLS[1], "name": "price"}]}, {}, "price: data_loader: flat has no categorical"),
+        ({"rebuild_dataset": False}, {}, "data_loader: memory_mapped reads csv and raw parquet"),
+        (
+            {"feature_cols": [{**FEATURE_COLS[1], "name": "price"}]},
+            {},
+            "price: data_loader: memory_mapped has no categorical",
+        ),
     ],
 )
 def test_what_cannot_be_built(more: dict, options: dict, message: str, tmp_path: Path) -> None:
@@ -221,8 +238,8 @@ def test_what_cannot_be_built(more: dict, options: dict, message: str, tmp_path:
     if "train_data" in more:
         more = {**more, **{f"{split}_data": str(tmp_path / "log.parquet") for split in ("train", "valid", "test")}}
     with pytest.raises(UserError, match=message):
-        built(tmp_path, log, "flat", more, **options)
-    assert not (tmp_path / "flat" / "made").exists()
+        built(tmp_path, log, "memory_mapped", more, **options)
+    assert not (tmp_path / "memory_mapped" / "made").exists()
 
 
 def test_the_audit_of_the_build_is_shown_again(small: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,8 +254,8 @@ def test_the_audit_of_the_build_is_shown_again(small: dict, tmp_path: Path, caps
 
 def test_a_build_ends_with_its_audit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
-        built(tmp_path, made_log(2000, 100, 200), "flat", negatives="uniform")
-    rows = Disk(tmp_path / "flat" / "made" / "encoded").open("length", np.int32).size
+        built(tmp_path, made_log(2000, 100, 200), "memory_mapped", negatives="uniform")
+    rows = Disk(tmp_path / "memory_mapped" / "made" / "encoded").open("length", np.int32).size
     assert f"Made samples of {rows} behaviours\nAUC of rules without a model on 200 test samples:" in caplog.text
     assert "WARNING" in caplog.text and "leak: the rule 'training popularity' scores" in caplog.text
 
@@ -253,7 +270,7 @@ def test_times_that_change_their_kind(tmp_path: Path, monkeypatch: pytest.Monkey
     log = made_log(300, 10, 20).with_row_index()
     log = log.with_columns(ts=pl.when(pl.col("index") < 200).then("ts").otherwise(pl.col("ts") * 1000))
     with pytest.raises(UserError, match=r"'ts' holds numbers in s by their range at first, then numbers in ms"):
-        built(tmp_path, log, "flat")
+        built(tmp_path, log, "memory_mapped")
 
 
 def test_a_disk_that_is_full(tmp_path: Path) -> None:
@@ -283,8 +300,8 @@ print(json.dumps([max(taken[:built]), max(taken[built:])]))
 
 def built_from(folder: Path) -> dict:
     build = {"source": "log", "input": str(folder / "log"), **NAMES, "side": "brand", "max_len": MAX_LEN}
-    params = {"feature_cols": columns(), "build": build, "data_loader": "flat", "verbose": 0}
-    return prepare_dataset(entry(folder, folder / "flat", "parquet", **params))
+    params = {"feature_cols": columns(), "build": build, "data_loader": "memory_mapped", "verbose": 0}
+    return prepare_dataset(entry(folder, folder / "memory_mapped", "parquet", **params))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

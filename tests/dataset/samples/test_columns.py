@@ -168,7 +168,7 @@ def as_before(folder: Path) -> None:
     (folder / "samples.json").write_text(json.dumps(info))
 
 
-@pytest.mark.parametrize("loader", ["in_memory", "flat"])
+@pytest.mark.parametrize("loader", ["in_memory", "memory_mapped"])
 def test_an_older_set_warns_of_a_users_column(
     loader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -182,7 +182,7 @@ def test_an_older_set_warns_of_a_users_column(
     params = entry(tmp_path, tmp_path, "parquet", feature_cols=columns, build=build, data_loader=loader)
     for module in ("columns", "flat"):
         monkeypatch.setattr(f"dien_fuxictr.dataset.samples.{module}.require_property", lambda *_: None)
-    if loader == "flat":
+    if loader == "memory_mapped":
         monkeypatch.setattr("dien_fuxictr.dataset.samples.flat._values_of_items", lambda *_: {})
     else:
         monkeypatch.setattr("dien_fuxictr.dataset.samples.sampling.with_one_value", lambda log, *_: log)

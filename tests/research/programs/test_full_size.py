@@ -123,13 +123,13 @@ def test_a_log_larger_than_memory(
     assert main([str(folder), "--log", "Taobao", "--share", "0.00004", "--json", str(report)]) == 0
     steps, rates = json.loads(report.read_text())["tables"].values()
     assert [row["step"].split(": ") for row in steps] == [
-        [loader, what] for loader in ("flat", "in_memory") for what in ("made log", "build", "2 steps")
+        [loader, what] for loader in ("memory_mapped", "in_memory") for what in ("made log", "build", "2 steps")
     ]
     made, built, trained, *fits = (row["rows"] for row in steps)
     assert made == 4000 and built == 2 * (made - 40) and trained == built - 4 * 40 and fits[0] == 2000
-    assert (folder / "data" / "flat" / "encoded" / "rows_train.bin").is_file()
+    assert (folder / "data" / "memory_mapped" / "encoded" / "rows_train.bin").is_file()
     assert (folder / "data" / "in_memory" / "encoded" / "train.npz").is_file()
-    assert [row["data_loader"] for row in rates] == ["flat", "in_memory"]
+    assert [row["data_loader"] for row in rates] == ["memory_mapped", "in_memory"]
     assert all(row[name] > 0 for row in rates for name in ("loader alone, batches/s", "training, steps/s"))
     assert "training, steps/s" in capsys.readouterr().out
 
