@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 ROOT = Path(__file__).parents[1]
-SOCKET, PYTHON, COLD = "DIEN_TESTS_SOCKET", "DIEN_TESTS_PYTHON", "DIEN_TESTS_COLD"
+SOCKET, COLD = "DIEN_TESTS_SOCKET", "DIEN_TESTS_COLD"
 HEAVY = ("torch", "ray.data", "sklearn.metrics", "scipy.sparse", "pandas", "pyarrow.parquet", "h5py", "pydantic")
 """Not polars: it starts a thread, for which a fork would wait at its end."""
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -37,7 +37,7 @@ def use(folder: Path) -> "Popen[bytes]":
     program = f"import sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})\nimport warm_start\nwarm_start.start()\n"
     starter.write_text(f"#!{python} -IS\n{program}")
     starter.chmod(0o755)
-    os.environ |= {SOCKET: str(folder / "socket"), PYTHON: python}
+    os.environ[SOCKET] = str(folder / "socket")
     sys.executable = str(starter)
     return subprocess.Popen([python, "-I", __file__], cwd="/", stdin=subprocess.PIPE, start_new_session=True)
 
@@ -48,8 +48,8 @@ def start() -> None:
     import json
 
     arguments = sys.argv[1:]
-    if COLD in os.environ or not _is_command(arguments):
-        os.execv(os.environ[PYTHON], [os.environ[PYTHON], *arguments])
+    if COLD in os.environ or SOCKET not in os.environ or not _is_command(arguments):
+        os.execv(sys.executable, [sys.executable, *arguments])
     woken, wakeup = socket.socketpair()
     wakeup.setblocking(False)
     signal.set_wakeup_fd(wakeup.fileno())
