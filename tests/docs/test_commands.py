@@ -107,11 +107,11 @@ NOT_RUN = {
             f"--workers 2{' --set build.targets_per_user=16' * name.startswith('movielens')}"
             for name, trials in {
                 "beauty_last": 15,
-                "beauty_last_kin": 15,
+                "beauty_last_other_baselines": 15,
                 "beauty": 15,
-                "beauty_kin": 5,
+                "beauty_other_baselines": 5,
                 "movielens": 15,
-                "movielens_kin": 5,
+                "movielens_other_baselines": 5,
             }.items()
         ),
     ],

@@ -25,7 +25,6 @@ NOT_HERE = {
     "config/model_config/my_clicks.yaml": "the reader's",
     "config/dataset_config/my_items.yaml": "the reader's",
     "config/tuner/DIEN_amazon/": "of a sweep",
-    "research/searches/FILE/ID/study.journal": "of a search",
     "table.md": "of a comparison",
     "config.yaml": "of a bundle",
 }

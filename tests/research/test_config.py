@@ -1,5 +1,7 @@
 """Suites, searches and configurations of research/ are of experiments that there are, with keys that are allowed."""
 
+import csv
+import json
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +14,7 @@ from dien_fuxictr.experiment.configuration.config import BASE, load_config, read
 from dien_fuxictr.experiment.contract import check_configuration
 from dien_fuxictr.studies.comparison.plan import plan_suite
 from dien_fuxictr.studies.comparison.suite import read_suite
+from dien_fuxictr.studies.sweep.grid import read_tuners
 
 CONFIG = ROOT / "config"
 ROCKET = ROOT / "research" / "rocket_launching"
@@ -87,3 +90,24 @@ def test_every_run_of_a_suite_has_a_configuration_that_is_allowed(file: Path, tm
 @pytest.mark.parametrize("file", SUITES, ids=lambda file: file.stem)
 def test_a_suite_has_its_file_of_rows_here(file: Path) -> None:
     assert read_suite(CONFIG, str(file)).results == Path("research", "results", f"{file.stem}.csv")
+
+
+SEARCHES = ROOT / "research" / "searches"
+BEST = list(csv.DictReader((SEARCHES / "best_trials.csv").read_text(encoding="utf-8").splitlines()))
+
+
+CHOSEN_OTHERWISE = {("DIEN_movielens", "batch_size"): "by validation on all behaviours, of 128 and 512"}
+
+
+def test_every_search_has_its_best_trial() -> None:
+    searched = {(file.stem, tuner.subfolder) for file in SEARCHES.glob("*.yaml") for tuner in read_tuners(file)}
+    assert {(row["search"], row["experiment"]) for row in BEST} == searched and len(BEST) == len(searched)
+
+
+@pytest.mark.parametrize("row", BEST, ids=lambda row: row["experiment"])
+def test_entries_have_the_keywords_of_their_best_trial(row: dict[str, str]) -> None:
+    params = load_config(CONFIG, row["experiment"]).params
+    for key, value in json.loads(row["keywords"]).items():
+        if (row["experiment"], key) not in CHOSEN_OTHERWISE:
+            same = value if isinstance(value, str) else pytest.approx(value, rel=0.02, abs=0.001)
+            assert params[key] == same, key

@@ -1,7 +1,6 @@
 """Figures in tables of research/results.md and research/studies.md are those of the rows that their section names."""
 
 import csv
-import json
 import re
 from collections import defaultdict
 from itertools import product
@@ -41,25 +40,7 @@ def rows_of(text: str) -> Rows:
     for name in sorted(named_files(text)):
         with open(RESEARCH / "results" / name, encoding="utf-8", newline="") as file:
             rows += csv.DictReader(file)
-    return rows + yardstick_rows() if "(results/yardstick/)" in text else rows
-
-
-def yardstick_rows() -> Rows:
-    """Of `python -m research.programs.auc_of_other_projects`: several rates a fold, the fold in the file's name."""
-    return [
-        {
-            "suite": "yardstick",
-            "experiment": row["system"],
-            "variation": str(row["learning rate"]),
-            "seed": "",
-            "fold": re.match(r"fold_\d", file.name)[0],
-            "test_AUC": row["test AUC"],
-            "monitor": row["validation AUC"],
-        }
-        for file in (RESEARCH / "results" / "yardstick").glob("*.json")
-        for rows in json.loads(file.read_text(encoding="utf-8"))["tables"].values()
-        for row in rows
-    ]
+    return rows
 
 
 def figures_of(rows: Rows) -> dict[str, set[str]]:
