@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from subprocess import Popen
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SOCKET, COLD = "DIEN_TESTS_SOCKET", "DIEN_TESTS_COLD"
 HEAVY = ("torch", "ray.data", "sklearn.metrics", "scipy.sparse", "pandas", "pyarrow.parquet", "h5py", "pydantic")
 """Not polars: it starts a thread, for which a fork would wait at its end."""
@@ -34,7 +34,7 @@ def use(folder: Path) -> "Popen[bytes]":
     import subprocess
 
     python, starter = sys.executable, folder / "python"
-    program = f"import sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})\nimport warm_start\nwarm_start.start()\n"
+    program = f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nimport warm_start\nwarm_start.start()\n"
     starter.write_text(f"#!{python} -IS\n{program}")
     starter.chmod(0o755)
     os.environ[SOCKET] = str(folder / "socket")

@@ -10,7 +10,7 @@ from dien_fuxictr.dataset import generate_log
 from dien_fuxictr.dataset.generate_sample import World, generate, write_lines
 from dien_fuxictr.dataset.samples.build_samples import build_samples
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NAMES = {"Sample": "amazon_sample", "Beauty": "raw", "Electronics": "raw", "Books": "raw"}
 """Category -> folder of its raw files."""
 _BASE = re.compile(r"^Base:\n(?: {4}.*\n)+", re.MULTILINE)

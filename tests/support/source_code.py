@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGES = ("dien_fuxictr", "model_zoo", "benchmarks", "research")
 
 
@@ -55,7 +55,7 @@ class Module:
 def is_own(name: str) -> bool:
     """Whether a file or folder of the project has that name; helpers of the tests are imported without `tests`."""
     path = Path(*name.split("."))
-    return any((root / path).is_dir() or (root / f"{path}.py").is_file() for root in (ROOT, ROOT / "tests"))
+    return any((root / path).is_dir() or (root / f"{path}.py").is_file() for root in (ROOT, ROOT / "tests" / "support"))
 
 
 def modules(*folders: str) -> list[Module]:
