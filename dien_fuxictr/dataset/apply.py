@@ -140,7 +140,7 @@ def _read(path: Path) -> pl.DataFrame:
         raise UserError(f"--rows {path}: no such file")
     try:
         is_parquet = form_of(path) == "parquet"
-        rows = (pl.scan_parquet(path) if is_parquet else scan_csv(path, infer_schema=False)).collect()
+        rows = (pl.scan_parquet(path) if is_parquet else scan_csv(path)).collect()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
     if rows.is_empty():

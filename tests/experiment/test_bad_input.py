@@ -144,12 +144,8 @@ def test_a_max_len_of_0_says_what_it_takes(dien, workspace, capsys):
     )
 
 
-@pytest.mark.parametrize("fault", ["twice", "cr"])
-def test_a_header_that_cannot_be_read(dien, bad, fault):
+def test_a_header_with_a_name_twice(dien, bad):
     file = dien.folder / "train.csv"
-    content = file.read_bytes()
-    broken = {"twice": content.replace(b"user_id", b"item_id", 1), "cr": content.replace(b"\n", b"\r")}
-    file.write_bytes(broken[fault])
+    file.write_bytes(file.read_bytes().replace(b"user_id", b"item_id", 1))
     dien.configure(dataset={"data_root": "./built2/"})
-    expected = {"twice": "train.csv: the header has the column 'item_id' twice", "cr": "train.csv: its lines end in CR"}
-    assert expected[fault] in bad(expid="X")
+    assert "train.csv: the header has the column 'item_id' twice" in bad(expid="X")

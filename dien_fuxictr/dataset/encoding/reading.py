@@ -173,7 +173,7 @@ class SplitReader:
         dtypes = {source_of(column): column["dtype"] for column in self._scalars if column["dtype"] != "str"}
         for file in files:
             try:
-                rows = scan_csv(file, self._sep, self._n_rows, infer_schema=False)
+                rows = scan_csv(file, self._sep, self._n_rows)
                 frame = rows.select(name for name in dtypes if name in rows.collect_schema().names()).collect()
             except (pl.exceptions.PolarsError, OSError):
                 return None  # it is not the values that are wrong
@@ -196,9 +196,7 @@ class SplitReader:
     def _scan(self, files: list[str], data_format: str) -> pl.LazyFrame:
         if data_format == "parquet":
             return pl.concat([pl.scan_parquet(file, n_rows=self._n_rows) for file in files])
-        # Numbers too: one that is missing in samples is a word.
-        dtypes = {source_of(column): pl.String for column in self._scalars + self._sequences}
-        return pl.concat([scan_csv(file, self._sep, self._n_rows, schema_overrides=dtypes) for file in files])
+        return pl.concat([scan_csv(file, self._sep, self._n_rows) for file in files])
 
     def _read_delimited(self, path: str, rows: pl.LazyFrame, scalars: list[dict], _: Path) -> RawSplit:
         schema = rows.collect_schema()

@@ -481,7 +481,7 @@ def read_csv(train: Path, test: Path) -> Samples:
         if not Path(path).is_file():
             raise UserError(f"{path} does not exist")
         try:
-            frame = scan_csv(path, infer_schema=False).collect()
+            frame = scan_csv(path).collect()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
         lacking = [name for name in ("label", "item_id", "item_history") if name not in frame.columns]

@@ -113,8 +113,7 @@ def _scan(part: Part, skip_bad_lines: bool) -> pl.LazyFrame:
             rows = pl.scan_parquet(path, glob=False)
         else:
             atomic = path.suffix in ATOMIC
-            options = {"skip_bad_lines": skip_bad_lines, "hint": SKIP_HINT, "infer_schema": False, "glob": False}
-            rows = scan_csv(path, "\t" if atomic else ",", **options)
+            rows = scan_csv(path, "\t" if atomic else ",", skip_bad_lines=skip_bad_lines, hint=SKIP_HINT)
             if atomic:
                 rows = rows.rename({name: name.split(":")[0] for name in rows.collect_schema().names()})
         rows = rows.with_columns(_keys(part))

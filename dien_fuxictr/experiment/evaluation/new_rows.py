@@ -84,6 +84,6 @@ def write_scores(scores: np.ndarray, file: Path, out: Path, params: dict[str, An
 def _columns(file: Path, wanted: list[str], separator: str) -> pl.DataFrame:
     """Those of the wanted columns that the file has, as they stand in it."""
     is_parquet = form_of(file) == "parquet"
-    rows = pl.scan_parquet(file) if is_parquet else scan_csv(file, separator, infer_schema=False)
+    rows = pl.scan_parquet(file) if is_parquet else scan_csv(file, separator)
     present = rows.collect_schema().names()
     return rows.select([name for name in wanted if name in present]).collect()
