@@ -19,6 +19,19 @@ from model_zoo.DIEN.src.fields import (
 from model_zoo.DIEN.src.layers.packing import Packing, pack
 
 
+class HistoryFields(NamedTuple):
+    """The features that a model reads, in the zoo's notation.
+
+    target, sequence: fields in pairs. prefix: of these two keywords' names, for messages. times: a sequence of time
+    tokens for each of the sequences; read, not embedded.
+    """
+
+    target: Field
+    sequence: Field
+    prefix: str = ""
+    times: Field = ()
+
+
 class History(NamedTuple):
     """One behaviour sequence of a batch and its target item; N real steps of B rows.
 
@@ -47,9 +60,7 @@ class HistoryEmbedding(nn.Module):
     Args:
         feature_map: the zoo's FeatureMap.
         embedding_dim: of a feature without its own.
-        target, sequence: fields in pairs, in the zoo's notation.
-        prefix: of these two keywords' names, for errors.
-        times: a sequence of time tokens for each of the sequences; read, not embedded.
+        fields: the features of targets, behaviours and time tokens.
 
     Attributes:
         target_sizes, behaviour_sizes: D_a and D of each sequence.
@@ -59,17 +70,10 @@ class HistoryEmbedding(nn.Module):
         ValueError: fields that do not exist, do not pair up, or are pooled by their feature encoder.
     """
 
-    def __init__(
-        self,
-        feature_map: FeatureMap,
-        embedding_dim: int,
-        target: Field,
-        sequence: Field,
-        prefix: str = "",
-        times: Field = (),
-    ) -> None:
+    def __init__(self, feature_map: FeatureMap, embedding_dim: int, fields: HistoryFields) -> None:
         super().__init__()
         features = feature_map.features
+        target, sequence, prefix, times = fields
         self.prefix = prefix
         self.sequences = sequence_fields(features, target, sequence, [], prefix)
         self.times = [name for fields in as_tuples(times) for name in fields]

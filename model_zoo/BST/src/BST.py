@@ -4,21 +4,20 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
 from model_zoo.DIEN.src.fields import Field
-from model_zoo.DIEN.src.keywords import check_activations, check_choice, check_rates, check_sizes
-from model_zoo.parts.history import HistoryEmbedding
+from model_zoo.DIEN.src.keywords import check_choice, check_rates, check_sizes
+from model_zoo.parts.baseline import HistoryModel
+from model_zoo.parts.history import HistoryFields
 from model_zoo.parts.length_groups import in_length_groups
 from model_zoo.parts.reverse import reverse_steps
-from model_zoo.parts.score_mlp import ScoreMLP
 from model_zoo.parts.transformer_block import check_heads
 
 from .transformer import POOLINGS, BehaviorTransformer, Pooling
 
 
-class BST(BaseModel):
+class BST(HistoryModel):
     """The target joins its behaviours in a transformer, whose outputs go into the MLP beside the profile.
 
     Every keyword of the zoo's BST has its meaning and default. The position of a step is its distance from the target:
@@ -46,13 +45,10 @@ class BST(BaseModel):
         self,
         feature_map: Any,
         model_id: str = "BST",
-        gpu: int = -1,
         dnn_hidden_units: list[int] = [256, 128, 64],
-        dnn_activations: str | list[str] = "ReLU",
         num_heads: int = 2,
         stacked_transformer_layers: int = 1,
         attention_dropout: float = 0,
-        learning_rate: float = 1e-3,
         embedding_dim: int = 10,
         net_dropout: float = 0,
         batch_norm: bool = False,
@@ -63,33 +59,24 @@ class BST(BaseModel):
         seq_pooling_type: Pooling = "mean",
         use_position_emb: bool = True,
         use_causal_mask: bool = False,
-        embedding_regularizer: str | float | None = None,
-        net_regularizer: str | float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
             feature_map,
+            HistoryFields(bst_target_field, bst_sequence_field, prefix="bst_"),
             model_id=model_id,
-            gpu=gpu,
-            embedding_regularizer=embedding_regularizer,
-            net_regularizer=net_regularizer,
+            dnn_hidden_units=dnn_hidden_units,
+            embedding_dim=embedding_dim,
+            net_dropout=net_dropout,
+            batch_norm=batch_norm,
             **kwargs,
         )
-        check_sizes(
-            embedding_dim=embedding_dim,
-            dnn_hidden_units=dnn_hidden_units,
-            num_heads=num_heads,
-            stacked_transformer_layers=stacked_transformer_layers,
-        )
+        check_sizes(num_heads=num_heads, stacked_transformer_layers=stacked_transformer_layers)
         check_rates(attention_dropout=attention_dropout, net_dropout=net_dropout)
         check_choice("seq_pooling_type", seq_pooling_type, POOLINGS)
-        check_activations("dnn_activations", dnn_activations)
-        self.embedding_layer = HistoryEmbedding(
-            feature_map, embedding_dim, bst_target_field, bst_sequence_field, prefix="bst_"
-        )
         position_size = embedding_dim if use_position_emb else 0
         self.transformers = nn.ModuleList()
-        mlp_size = self.embedding_layer.profile_size
+        part_size = 0
         for fields, target, behaviour in zip(
             self.embedding_layer.sequences,
             self.embedding_layer.target_sizes,
@@ -119,11 +106,8 @@ class BST(BaseModel):
                 seq_pooling_type,
             )
             self.transformers.append(transformer)
-            mlp_size += transformer.output_size
-        self.dnn = ScoreMLP(mlp_size, dnn_hidden_units, dnn_activations, net_dropout, batch_norm)
-        self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
-        self.reset_parameters()
-        self.model_to_device()
+            part_size += transformer.output_size
+        self.finish(part_size)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
@@ -134,4 +118,4 @@ class BST(BaseModel):
             newest_first = reverse_steps(behaviours, mask)
             steps = torch.cat([history.target.unsqueeze(1), newest_first], dim=1)
             parts.append(in_length_groups(transformer, F.pad(mask, (1, 0), value=True), [steps]))
-        return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}
+        return self.score(parts, profile)

@@ -2,18 +2,16 @@
 
 from typing import Any
 
-import torch
-from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
 from model_zoo.DIEN.src.attention import InterestAttention
 from model_zoo.DIEN.src.fields import Field
 from model_zoo.DIEN.src.keywords import check_activations, check_sizes
-from model_zoo.parts.history import HistoryEmbedding
-from model_zoo.parts.score_mlp import ScoreMLP
+from model_zoo.parts.baseline import HistoryModel
+from model_zoo.parts.history import HistoryFields
 
 
-class DIN(BaseModel):
+class DIN(HistoryModel):
     """The user, seen from the target: v_U(A) = Σ_t a(e_t, e_a) e_t, eq. (3), with a an MLP on [q, h, q-h, q*h].
 
     Every keyword of the zoo's DIN has its meaning and default; `enable_sum_pooling` is new. The attention unit's
@@ -35,46 +33,33 @@ class DIN(BaseModel):
         self,
         feature_map: Any,
         model_id: str = "DIN",
-        gpu: int = -1,
         dnn_hidden_units: list[int] = [512, 128, 64],
-        dnn_activations: str | list[str] = "ReLU",
         attention_hidden_units: list[int] = [64],
         attention_hidden_activations: str | list[str] = "Dice",
         attention_output_activation: str | None = None,
         attention_dropout: float = 0,
-        learning_rate: float = 1e-3,
         embedding_dim: int = 10,
-        net_dropout: float | list[float] = 0,
         batch_norm: bool = False,
         din_target_field: Field = [("item_id", "cate_id")],
         din_sequence_field: Field = [("click_history", "cate_history")],
         din_use_softmax: bool = False,
-        embedding_regularizer: str | float | None = None,
-        net_regularizer: str | float | None = None,
         enable_sum_pooling: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
             feature_map,
+            HistoryFields(din_target_field, din_sequence_field, prefix="din_"),
             model_id=model_id,
-            gpu=gpu,
-            embedding_regularizer=embedding_regularizer,
-            net_regularizer=net_regularizer,
+            dnn_hidden_units=dnn_hidden_units,
+            embedding_dim=embedding_dim,
+            batch_norm=batch_norm,
             **kwargs,
         )
-        check_sizes(
-            embedding_dim=embedding_dim,
-            dnn_hidden_units=dnn_hidden_units,
-            attention_hidden_units=attention_hidden_units,
-        )
-        check_activations("dnn_activations", dnn_activations)
+        check_sizes(attention_hidden_units=attention_hidden_units)
         check_activations("attention_hidden_activations", attention_hidden_activations)
         if attention_output_activation is not None:
             check_activations("attention_output_activation", attention_output_activation)
         self.enable_sum_pooling = enable_sum_pooling
-        self.embedding_layer = HistoryEmbedding(
-            feature_map, embedding_dim, din_target_field, din_sequence_field, prefix="din_"
-        )
         target_sizes, behaviour_sizes = self.embedding_layer.target_sizes, self.embedding_layer.behaviour_sizes
         self.attention_layers = nn.ModuleList(
             InterestAttention(
@@ -89,13 +74,7 @@ class DIN(BaseModel):
             )
             for behaviour, target in zip(behaviour_sizes, target_sizes, strict=True)
         )
-        mlp_size = sum(behaviour_sizes) + self.embedding_layer.profile_size
-        if enable_sum_pooling:
-            mlp_size += self.embedding_layer.sum_pooling_size()
-        self.dnn = ScoreMLP(mlp_size, dnn_hidden_units, dnn_activations, net_dropout, batch_norm)
-        self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
-        self.reset_parameters()
-        self.model_to_device()
+        self.finish(sum(behaviour_sizes) + (self.embedding_layer.sum_pooling_size() if enable_sum_pooling else 0))
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
@@ -106,4 +85,4 @@ class DIN(BaseModel):
             parts.append(history.packing.sum(weights.unsqueeze(1) * history.behaviours))
             if self.enable_sum_pooling:
                 parts.append(history.sum_pooling())
-        return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}
+        return self.score(parts, profile)

@@ -3,19 +3,18 @@
 from typing import Any
 
 import torch
-from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
 from model_zoo.DIEN.src.fields import Field
 from model_zoo.DIEN.src.kernels.backends import Backend
-from model_zoo.DIEN.src.keywords import check_activations, check_backend, check_rates, check_sizes
-from model_zoo.parts.history import HistoryEmbedding
-from model_zoo.parts.score_mlp import ScoreMLP
+from model_zoo.DIEN.src.keywords import check_backend, check_rates, check_sizes
+from model_zoo.parts.baseline import HistoryModel
+from model_zoo.parts.history import HistoryFields
 
 from .memory import EpisodicMemory, InputFusion
 
 
-class DMNPlus(BaseModel):
+class DMNPlus(HistoryModel):
     """The history answers a question, the target: its behaviours are facts, read in several passes into a memory.
 
     DIEN takes AGRU from here; there it runs once, weighed by the target alone. The paper's sentences are behaviours'
@@ -38,43 +37,30 @@ class DMNPlus(BaseModel):
         self,
         feature_map: Any,
         model_id: str = "DMNPlus",
-        gpu: int = -1,
-        dnn_hidden_units: list[int] = [200, 80],
-        dnn_activations: str | list[str] = "ReLU",
-        learning_rate: float = 1e-3,
-        embedding_dim: int = 16,
         net_dropout: float = 0,
-        batch_norm: bool = True,
         target_field: Field = [("item_id", "cate_id")],
         sequence_field: Field = [("item_history", "cate_history")],
         num_passes: int = 3,
         gate_hidden_size: int | None = None,
         gru_hidden_size: int | None = None,
         recurrence_backend: Backend = "auto",
-        embedding_regularizer: str | float | None = None,
-        net_regularizer: str | float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
             feature_map,
+            HistoryFields(target_field, sequence_field),
             model_id=model_id,
-            gpu=gpu,
-            embedding_regularizer=embedding_regularizer,
-            net_regularizer=net_regularizer,
+            net_dropout=net_dropout,
             **kwargs,
         )
         check_backend(recurrence_backend)
         check_sizes(
-            embedding_dim=embedding_dim,
-            dnn_hidden_units=dnn_hidden_units,
             num_passes=num_passes,
             gate_hidden_size=1 if gate_hidden_size is None else gate_hidden_size,
             gru_hidden_size=1 if gru_hidden_size is None else gru_hidden_size,
         )
         check_rates(net_dropout=net_dropout)
-        check_activations("dnn_activations", dnn_activations)
-        self.embedding_layer = HistoryEmbedding(feature_map, embedding_dim, target_field, sequence_field)
-        mlp_size = self.embedding_layer.profile_size
+        part_size = 0
         self.inputs, self.questions, self.memories = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for behaviour, target in zip(
             self.embedding_layer.behaviour_sizes, self.embedding_layer.target_sizes, strict=True
@@ -83,11 +69,8 @@ class DMNPlus(BaseModel):
             self.inputs.append(InputFusion(behaviour, hidden, recurrence_backend))
             self.questions.append(nn.Linear(target, hidden))
             self.memories.append(EpisodicMemory(hidden, num_passes, gate_hidden_size or hidden, recurrence_backend))
-            mlp_size += hidden
-        self.dnn = ScoreMLP(mlp_size, dnn_hidden_units, dnn_activations, net_dropout, batch_norm)
-        self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
-        self.reset_parameters()
-        self.model_to_device()
+            part_size += hidden
+        self.finish(part_size)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
@@ -97,4 +80,4 @@ class DMNPlus(BaseModel):
             facts = self.inputs[i](history.behaviours, history.packing)
             question = torch.tanh(self.questions[i](history.target))
             parts.append(self.memories[i](facts, question, history.packing))
-        return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}
+        return self.score(parts, profile)

@@ -2,18 +2,16 @@
 
 from typing import Any, Literal
 
-import torch
-from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
 from model_zoo.DIEN.src.fields import Field
-from model_zoo.DIEN.src.keywords import check_activations, check_choice, check_sizes
-from model_zoo.parts.history import History, HistoryEmbedding
-from model_zoo.parts.score_mlp import ScoreMLP
+from model_zoo.DIEN.src.keywords import check_choice
+from model_zoo.parts.baseline import HistoryModel
+from model_zoo.parts.history import History, HistoryFields
 from model_zoo.parts.segments import segments_of
 
 
-class DREAM(BaseModel):
+class DREAM(HistoryModel):
     """An RNN reads a user's baskets; its last state is the user, who meets the target in a product.
 
     With b_k the pooled behaviours of basket k, h_k = tanh(C b_k + R h_{k-1} + c), and the MLP gets h, h * e_a and the
@@ -34,47 +32,23 @@ class DREAM(BaseModel):
         self,
         feature_map: Any,
         model_id: str = "DREAM",
-        gpu: int = -1,
-        dnn_hidden_units: list[int] = [200, 80],
-        dnn_activations: str | list[str] = "ReLU",
-        learning_rate: float = 1e-3,
-        embedding_dim: int = 16,
-        net_dropout: float | list[float] = 0,
-        batch_norm: bool = True,
         target_field: Field = [("item_id", "cate_id")],
         sequence_field: Field = [("item_history", "cate_history")],
         time_field: Field = "day_history",
         basket_pooling: Literal["max", "mean"] = "max",
-        embedding_regularizer: str | float | None = None,
-        net_regularizer: str | float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            feature_map,
-            model_id=model_id,
-            gpu=gpu,
-            embedding_regularizer=embedding_regularizer,
-            net_regularizer=net_regularizer,
-            **kwargs,
-        )
-        check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units)
+        fields = HistoryFields(target_field, sequence_field, times=time_field)
+        super().__init__(feature_map, fields, model_id=model_id, **kwargs)
         check_choice("basket_pooling", basket_pooling, ("max", "mean"))
-        check_activations("dnn_activations", dnn_activations)
         self.basket_pooling = basket_pooling
-        self.embedding_layer = HistoryEmbedding(
-            feature_map, embedding_dim, target_field, sequence_field, times=time_field
-        )
         self.rnns = nn.ModuleList(
             nn.RNN(behaviour, target, batch_first=True)
             for behaviour, target in zip(
                 self.embedding_layer.behaviour_sizes, self.embedding_layer.target_sizes, strict=True
             )
         )
-        mlp_size = self.embedding_layer.profile_size + 2 * sum(self.embedding_layer.target_sizes)
-        self.dnn = ScoreMLP(mlp_size, dnn_hidden_units, dnn_activations, net_dropout, batch_norm)
-        self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
-        self.reset_parameters()
-        self.model_to_device()
+        self.finish(2 * sum(self.embedding_layer.target_sizes))
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
@@ -83,7 +57,7 @@ class DREAM(BaseModel):
         for history, rnn in zip(histories, self.rnns, strict=True):
             user = self.user(history, rnn)
             parts += [user, user * history.target]
-        return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}
+        return self.score(parts, profile)
 
     def user(self, history: History, rnn: nn.Module) -> Tensor:
         """The state after the last basket, (B, D_a); zero for a user without any."""

@@ -2,21 +2,19 @@
 
 from typing import Any
 
-import torch
-from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
 from model_zoo.DIEN.src.fields import Field
-from model_zoo.DIEN.src.keywords import check_activations, check_rates, check_sizes
-from model_zoo.parts.history import HistoryEmbedding
+from model_zoo.DIEN.src.keywords import check_rates, check_sizes
+from model_zoo.parts.baseline import HistoryModel
+from model_zoo.parts.history import HistoryFields
 from model_zoo.parts.length_groups import in_length_groups
-from model_zoo.parts.score_mlp import ScoreMLP
 from model_zoo.parts.transformer_block import check_heads
 
 from .sessions import SessionInterests
 
 
-class DSIN(BaseModel):
+class DSIN(HistoryModel):
     """Behaviours are alike inside a session and differ between sessions: interests are extracted session by session.
 
     The paper keeps the latest sessions of a user, each of some behaviours at most; here the whole history is read.
@@ -36,38 +34,25 @@ class DSIN(BaseModel):
         self,
         feature_map: Any,
         model_id: str = "DSIN",
-        gpu: int = -1,
-        dnn_hidden_units: list[int] = [200, 80],
-        dnn_activations: str | list[str] = "ReLU",
-        learning_rate: float = 1e-3,
-        embedding_dim: int = 16,
         net_dropout: float = 0,
-        batch_norm: bool = True,
         target_field: Field = [("item_id", "cate_id")],
         sequence_field: Field = [("item_history", "cate_history")],
         time_field: Field = "session_history",
         num_heads: int = 2,
         attention_dropout: float = 0,
-        embedding_regularizer: str | float | None = None,
-        net_regularizer: str | float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
             feature_map,
+            HistoryFields(target_field, sequence_field, times=time_field),
             model_id=model_id,
-            gpu=gpu,
-            embedding_regularizer=embedding_regularizer,
-            net_regularizer=net_regularizer,
+            net_dropout=net_dropout,
             **kwargs,
         )
-        check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units, num_heads=num_heads)
+        check_sizes(num_heads=num_heads)
         check_rates(attention_dropout=attention_dropout, net_dropout=net_dropout)
-        check_activations("dnn_activations", dnn_activations)
-        self.embedding_layer = HistoryEmbedding(
-            feature_map, embedding_dim, target_field, sequence_field, times=time_field
-        )
         self.sessions = nn.ModuleList()
-        mlp_size = self.embedding_layer.profile_size
+        part_size = 0
         for fields, target, behaviour in zip(
             self.embedding_layer.sequences,
             self.embedding_layer.target_sizes,
@@ -78,11 +63,8 @@ class DSIN(BaseModel):
             max_steps = feature_map.features[fields.behaviours[0]]["max_len"]
             sessions = SessionInterests(behaviour, target, max_steps, num_heads, attention_dropout, net_dropout)
             self.sessions.append(sessions)
-            mlp_size += sessions.output_size
-        self.dnn = ScoreMLP(mlp_size, dnn_hidden_units, dnn_activations, net_dropout, batch_norm)
-        self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
-        self.reset_parameters()
-        self.model_to_device()
+            part_size += sessions.output_size
+        self.finish(part_size)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
@@ -92,4 +74,4 @@ class DSIN(BaseModel):
             behaviours, mask = history.padded()
             steps = [behaviours, history.packing.pad(history.times)]
             parts.append(in_length_groups(sessions, mask, steps, [history.target]))
-        return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}
+        return self.score(parts, profile)

@@ -2,17 +2,14 @@
 
 from typing import Any
 
-import torch
-from fuxictr.pytorch.models import BaseModel
 from torch import Tensor
 
 from model_zoo.DIEN.src.fields import Field
-from model_zoo.DIEN.src.keywords import check_activations, check_sizes
-from model_zoo.parts.history import HistoryEmbedding
-from model_zoo.parts.score_mlp import ScoreMLP
+from model_zoo.parts.baseline import HistoryModel
+from model_zoo.parts.history import HistoryFields
 
 
-class EmbeddingMLP(BaseModel):
+class EmbeddingMLP(HistoryModel):
     """MLP([Σe_t, e_a, profile]): the history is the sum of its behaviours.
 
     Args:
@@ -28,43 +25,15 @@ class EmbeddingMLP(BaseModel):
         self,
         feature_map: Any,
         model_id: str = "EmbeddingMLP",
-        gpu: int = -1,
-        dnn_hidden_units: list[int] = [200, 80],
-        dnn_activations: str | list[str] = "ReLU",
-        learning_rate: float = 1e-3,
-        embedding_dim: int = 16,
-        net_dropout: float | list[float] = 0,
-        batch_norm: bool = True,
         target_field: Field = [("item_id", "cate_id")],
         sequence_field: Field = [("item_history", "cate_history")],
         enable_target_product: bool = False,
-        embedding_regularizer: str | float | None = None,
-        net_regularizer: str | float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            feature_map,
-            model_id=model_id,
-            gpu=gpu,
-            embedding_regularizer=embedding_regularizer,
-            net_regularizer=net_regularizer,
-            **kwargs,
-        )
-        check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units)
-        check_activations("dnn_activations", dnn_activations)
+        super().__init__(feature_map, HistoryFields(target_field, sequence_field), model_id=model_id, **kwargs)
         self.enable_target_product = enable_target_product
-        self.embedding_layer = HistoryEmbedding(feature_map, embedding_dim, target_field, sequence_field)
-        pooled_size = (
-            self.embedding_layer.sum_pooling_size()
-            if enable_target_product
-            else sum(self.embedding_layer.behaviour_sizes)
-        )
-        self.dnn = ScoreMLP(
-            pooled_size + self.embedding_layer.profile_size, dnn_hidden_units, dnn_activations, net_dropout, batch_norm
-        )
-        self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
-        self.reset_parameters()
-        self.model_to_device()
+        embeddings = self.embedding_layer
+        self.finish(embeddings.sum_pooling_size() if enable_target_product else sum(embeddings.behaviour_sizes))
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
@@ -73,4 +42,4 @@ class EmbeddingMLP(BaseModel):
             history.sum_pooling() if self.enable_target_product else history.packing.sum(history.behaviours)
             for history in histories
         ]
-        return {"y_pred": self.output_activation(self.dnn(torch.cat([*pooled, profile], dim=-1)))}
+        return self.score(pooled, profile)

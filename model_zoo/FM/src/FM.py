@@ -2,15 +2,14 @@
 
 from typing import Any
 
-from fuxictr.pytorch.layers import FactorizationMachine, FeatureEmbedding
-from fuxictr.pytorch.models import BaseModel
+from fuxictr.pytorch.layers import FactorizationMachine
 from torch import Tensor
 
-from model_zoo.DIEN.src.keywords import check_sizes
-from model_zoo.parts.pooled import check_equal, pooled_sizes, start_linear_weights_small
+from model_zoo.parts.baseline import PooledModel
+from model_zoo.parts.pooled import check_equal
 
 
-class FM(BaseModel):
+class FM(PooledModel):
     """σ(w_0 + Σ_i w_i x_i + Σ_{i<j} <v_i, v_j> x_i x_j), eq. (1): a history's field is its pooled embedding.
 
     Every keyword of the zoo's FM has its meaning and default.
@@ -27,9 +26,6 @@ class FM(BaseModel):
         self,
         feature_map: Any,
         model_id: str = "FM",
-        gpu: int = -1,
-        learning_rate: float = 1e-3,
-        embedding_dim: int = 10,
         regularizer: str | float | None = None,
         **kwargs: Any,
     ) -> None:
@@ -39,19 +35,13 @@ class FM(BaseModel):
         super().__init__(
             feature_map,
             model_id=model_id,
-            gpu=gpu,
             embedding_regularizer=regularizer,
             net_regularizer=regularizer,
             **kwargs,
         )
-        check_sizes(embedding_dim=embedding_dim)
-        self.embedding_layer = FeatureEmbedding(feature_map, embedding_dim)
-        check_equal(pooled_sizes(feature_map, self.embedding_layer))
+        check_equal(self.sizes)
         self.fm = FactorizationMachine(feature_map)
-        self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
-        self.reset_parameters()
-        start_linear_weights_small(self.fm)
-        self.model_to_device()
+        self.finish(linear=self.fm)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import torch
-from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
 from model_zoo.DIEN.src.attention import AttentionType, InterestAttention
@@ -11,11 +9,11 @@ from model_zoo.DIEN.src.attentional_gru import AttentionalGRU
 from model_zoo.DIEN.src.fields import Field
 from model_zoo.DIEN.src.kernels.backends import Backend
 from model_zoo.DIEN.src.keywords import check_activations, check_backend, check_sizes
-from model_zoo.parts.history import HistoryEmbedding
-from model_zoo.parts.score_mlp import ScoreMLP
+from model_zoo.parts.baseline import HistoryModel
+from model_zoo.parts.history import HistoryFields
 
 
-class GRUAttention(BaseModel):
+class GRUAttention(HistoryModel):
     """h = GRU(e), h' = GRU(h), and the target's attention (8) pools the second layer: Σ_t a_t h'_t.
 
     DIEN without auxiliary loss differs in one thing: attention acts after the second recurrence, not inside it.
@@ -34,13 +32,6 @@ class GRUAttention(BaseModel):
         self,
         feature_map: Any,
         model_id: str = "GRUAttention",
-        gpu: int = -1,
-        dnn_hidden_units: list[int] = [200, 80],
-        dnn_activations: str | list[str] = "ReLU",
-        learning_rate: float = 1e-3,
-        embedding_dim: int = 16,
-        net_dropout: float | list[float] = 0,
-        batch_norm: bool = True,
         target_field: Field = [("item_id", "cate_id")],
         sequence_field: Field = [("item_history", "cate_history")],
         enable_sum_pooling: bool = False,
@@ -49,34 +40,19 @@ class GRUAttention(BaseModel):
         attention_activation: str | list[str] = "Dice",
         attention_dropout: float = 0,
         use_attention_softmax: bool = True,
-        embedding_regularizer: str | float | None = None,
-        net_regularizer: str | float | None = None,
         gru_hidden_size: int | None = None,
         recurrence_backend: Backend = "auto",
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            feature_map,
-            model_id=model_id,
-            gpu=gpu,
-            embedding_regularizer=embedding_regularizer,
-            net_regularizer=net_regularizer,
-            **kwargs,
-        )
+        super().__init__(feature_map, HistoryFields(target_field, sequence_field), model_id=model_id, **kwargs)
         check_backend(recurrence_backend)
         check_sizes(
-            embedding_dim=embedding_dim,
-            dnn_hidden_units=dnn_hidden_units,
             attention_hidden_units=attention_hidden_units,
             gru_hidden_size=1 if gru_hidden_size is None else gru_hidden_size,
         )
-        check_activations("dnn_activations", dnn_activations)
         check_activations("attention_activation", attention_activation)
         self.enable_sum_pooling = enable_sum_pooling
-        self.embedding_layer = HistoryEmbedding(feature_map, embedding_dim, target_field, sequence_field)
-        mlp_size = self.embedding_layer.profile_size
-        if enable_sum_pooling:
-            mlp_size += self.embedding_layer.sum_pooling_size()
+        part_size = self.embedding_layer.sum_pooling_size() if enable_sum_pooling else 0
         self.first_grus, self.second_grus, self.attentions = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for behaviour, target in zip(
             self.embedding_layer.behaviour_sizes, self.embedding_layer.target_sizes, strict=True
@@ -96,11 +72,8 @@ class GRUAttention(BaseModel):
                     backend=recurrence_backend,
                 )
             )
-            mlp_size += hidden
-        self.dnn = ScoreMLP(mlp_size, dnn_hidden_units, dnn_activations, net_dropout, batch_norm)
-        self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
-        self.reset_parameters()
-        self.model_to_device()
+            part_size += hidden
+        self.finish(part_size)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
@@ -113,4 +86,4 @@ class GRUAttention(BaseModel):
             parts.append(history.packing.sum(weights.unsqueeze(1) * states))
             if self.enable_sum_pooling:
                 parts.append(history.sum_pooling())
-        return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}
+        return self.score(parts, profile)

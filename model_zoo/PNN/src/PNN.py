@@ -3,16 +3,15 @@
 from typing import Any, Literal
 
 import torch
-from fuxictr.pytorch.layers import FeatureEmbedding, InnerProductInteraction
-from fuxictr.pytorch.models import BaseModel
+from fuxictr.pytorch.layers import InnerProductInteraction
 from torch import Tensor
 
-from model_zoo.DIEN.src.keywords import check_activations, check_choice, check_sizes
-from model_zoo.parts.pooled import check_equal, pooled_sizes
-from model_zoo.parts.score_mlp import ScoreMLP
+from model_zoo.DIEN.src.keywords import check_choice
+from model_zoo.parts.baseline import PooledMLPModel
+from model_zoo.parts.pooled import check_equal
 
 
-class PNN(BaseModel):
+class PNN(PooledMLPModel):
     """MLP([f_1, ..., f_N, <f_i, f_j> for i < j]): the fields' embeddings and their inner products.
 
     Every keyword of the zoo's PNN has its meaning and default.
@@ -29,38 +28,15 @@ class PNN(BaseModel):
         self,
         feature_map: Any,
         model_id: str = "PNN",
-        gpu: int = -1,
-        learning_rate: float = 1e-3,
-        embedding_dim: int = 10,
-        hidden_units: list[int] = [64, 64, 64],
-        hidden_activations: str | list[str] = "ReLU",
-        net_dropout: float | list[float] = 0,
-        batch_norm: bool = False,
         product_type: Literal["inner"] = "inner",
-        embedding_regularizer: str | float | None = None,
-        net_regularizer: str | float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            feature_map,
-            model_id=model_id,
-            gpu=gpu,
-            embedding_regularizer=embedding_regularizer,
-            net_regularizer=net_regularizer,
-            **kwargs,
-        )
+        super().__init__(feature_map, model_id=model_id, **kwargs)
         check_choice("product_type", product_type, ("inner",))
-        check_sizes(embedding_dim=embedding_dim, hidden_units=hidden_units)
-        check_activations("hidden_activations", hidden_activations)
-        self.embedding_layer = FeatureEmbedding(feature_map, embedding_dim)
-        sizes = pooled_sizes(feature_map, self.embedding_layer)
-        check_equal(sizes)
-        self.inner_product_layer = InnerProductInteraction(len(sizes), output="inner_product")
-        mlp_size = sum(sizes) + self.inner_product_layer.interaction_units
-        self.dnn = ScoreMLP(mlp_size, hidden_units, hidden_activations, net_dropout, batch_norm)
-        self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
-        self.reset_parameters()
-        self.model_to_device()
+        check_equal(self.sizes)
+        self.inner_product_layer = InnerProductInteraction(len(self.sizes), output="inner_product")
+        self.dnn = self.make_mlp(sum(self.sizes) + self.inner_product_layer.interaction_units)
+        self.finish()
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""

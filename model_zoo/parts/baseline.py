@@ -1,0 +1,159 @@
+"""What the models compared with DIEN share: embeddings first, layers of their own, and an MLP at the end."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from fuxictr.pytorch.layers import FeatureEmbedding
+from fuxictr.pytorch.models import BaseModel
+from torch import Tensor, nn
+
+from model_zoo.DIEN.src.keywords import check_activations, check_sizes
+
+from .history import HistoryEmbedding, HistoryFields
+from .pooled import pooled_sizes, start_linear_weights_small
+from .score_mlp import ScoreMLP
+
+
+class HistoryModel(BaseModel):
+    """A model that reads behaviour sequences step by step.
+
+    The constructor of a subclass calls this one, builds the layers of the model, and calls `finish` last: the weights
+    are drawn in this order.
+
+    Args:
+        feature_map: the zoo's FeatureMap.
+        fields: the features of targets, behaviours and time tokens.
+
+    Raises:
+        ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
+    """
+
+    def __init__(
+        self,
+        feature_map: Any,
+        fields: HistoryFields,
+        /,
+        *,
+        model_id: str,
+        gpu: int = -1,
+        dnn_hidden_units: list[int] = [200, 80],
+        dnn_activations: str | list[str] = "ReLU",
+        learning_rate: float = 1e-3,
+        embedding_dim: int = 16,
+        net_dropout: float | list[float] = 0,
+        batch_norm: bool = True,
+        embedding_regularizer: str | float | None = None,
+        net_regularizer: str | float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            feature_map,
+            model_id=model_id,
+            gpu=gpu,
+            embedding_regularizer=embedding_regularizer,
+            net_regularizer=net_regularizer,
+            **kwargs,
+        )
+        check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units)
+        check_activations("dnn_activations", dnn_activations)
+        self.embedding_layer = HistoryEmbedding(feature_map, embedding_dim, fields)
+        self._mlp = dnn_hidden_units, dnn_activations, net_dropout, batch_norm
+        self._training = kwargs["optimizer"], kwargs["loss"], learning_rate
+
+    def finish(self, part_size: int) -> None:
+        """Add the MLP, draw the weights, and make the optimizer.
+
+        Args:
+            part_size: size of all parts that `score` gets, without the profile.
+        """
+        self.dnn = ScoreMLP(part_size + self.embedding_layer.profile_size, *self._mlp)
+        self.compile(*self._training)
+        self.reset_parameters()
+        self.model_to_device()
+
+    def score(self, parts: Iterable[Tensor], profile: Tensor) -> dict[str, Tensor]:
+        """Return `y_pred` (B, 1) of the parts, each (B, size), and the profile (B, P)."""
+        return {"y_pred": self.output_activation(self.dnn(torch.cat([*parts, profile], dim=-1)))}
+
+
+class PooledModel(BaseModel):
+    """A model of one embedding per feature: feature encoders pool its sequences.
+
+    The constructor of a subclass calls this one, builds the layers of the model, and calls `finish` last: the weights
+    are drawn in this order.
+
+    Args:
+        feature_map: the zoo's FeatureMap.
+
+    Attributes:
+        sizes: the embedding size of each field.
+
+    Raises:
+        ValueError: a keyword's value that is not allowed, or a sequence that is not pooled.
+    """
+
+    def __init__(
+        self,
+        feature_map: Any,
+        *,
+        model_id: str,
+        gpu: int = -1,
+        learning_rate: float = 1e-3,
+        embedding_dim: int = 10,
+        embedding_regularizer: str | float | None = None,
+        net_regularizer: str | float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            feature_map,
+            model_id=model_id,
+            gpu=gpu,
+            embedding_regularizer=embedding_regularizer,
+            net_regularizer=net_regularizer,
+            **kwargs,
+        )
+        check_sizes(embedding_dim=embedding_dim)
+        self.embedding_layer = FeatureEmbedding(feature_map, embedding_dim)
+        self.sizes = pooled_sizes(feature_map, self.embedding_layer)
+        self._training = kwargs["optimizer"], kwargs["loss"], learning_rate
+
+    def finish(self, linear: nn.Module | None = None) -> None:
+        """Draw the weights, and make the optimizer.
+
+        Args:
+            linear: a linear part of the model, whose weights start small.
+        """
+        self.compile(*self._training)
+        self.reset_parameters()
+        if linear is not None:
+            start_linear_weights_small(linear)
+        self.model_to_device()
+
+
+class PooledMLPModel(PooledModel):
+    """A `PooledModel` that has an MLP.
+
+    Args:
+        feature_map: the zoo's FeatureMap.
+    """
+
+    def __init__(
+        self,
+        feature_map: Any,
+        *,
+        model_id: str,
+        hidden_units: list[int] = [64, 64, 64],
+        hidden_activations: str | list[str] = "ReLU",
+        net_dropout: float | list[float] = 0,
+        batch_norm: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(feature_map, model_id=model_id, **kwargs)
+        check_sizes(hidden_units=hidden_units)
+        check_activations("hidden_activations", hidden_activations)
+        self._mlp = hidden_units, hidden_activations, net_dropout, batch_norm
+
+    def make_mlp(self, input_size: int) -> ScoreMLP:
+        """Build the MLP, of the keywords of the constructor."""
+        return ScoreMLP(input_size, *self._mlp)
