@@ -9,9 +9,9 @@ import yaml
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment.configuration.overrides import as_arguments, setting
 from dien_fuxictr.studies.comparison.cli import main as compare
+from dien_fuxictr.studies.runs.run import load_runs
 from dien_fuxictr.studies.sweep.cli import main as sweep
 from dien_fuxictr.studies.sweep.grid import read_tuner, write_grid
-from dien_fuxictr.studies.sweep.runs import load_runs
 
 BUILD = {"source": "amazon", "reviews": "r.json", "meta": "m.json", "protocol": "last"}
 

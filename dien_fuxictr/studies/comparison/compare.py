@@ -1,23 +1,28 @@
 """The finished runs of a study -> its table, report and results in files."""
 
+import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import write_atomic
 
-from .page import as_html, marks_of
-from .pictures import draw_all
+from ..runs.run import Run
 from .plan import Study, System
-from .rows import data_dir, rows_of
+from .report_page import as_html, marks_of
+from .report_pictures import draw_all
+from .results_table import Row, as_csv, as_markdown, make_rows
 from .slices import Slices, slices_of
-from .study_panels import Panel, panels_of
-from .study_picture import draw_study
-from .table import Row, as_csv, as_markdown, make_rows
+from .statistics import users_of
+from .suite_picture import Panel, draw_study, panels_of
+
+_TARGET = ("label", "user_id", "item_id")
 
 
 def compare(study: Study, command: str) -> list[Row]:
@@ -128,3 +133,30 @@ def _slices(systems: Sequence[System]) -> list[Slices]:
     except FileNotFoundError:
         print(f"note: {folder} was not encoded here: no AUC by history length and item popularity", file=sys.stderr)
         return []
+
+
+def data_dir(run: Run) -> Path:
+    """The folder of the built data set of a run."""
+    folder = Path(run.params["data_root"], run.params["dataset_id"])
+    places = (Path(), *run.config.absolute().parents)
+    return next((place / folder for place in places if (place / folder).is_dir()), folder)
+
+
+def rows_of(run: Run, predictions: Mapping[str, np.ndarray]) -> int:
+    """A number that stands for the test rows: labels, users and items in their order.
+
+    Histories do not count: systems that see more or less of them, or in another order, are asked the same. Of a data
+    set that was not built from raw files the items are not known, so that its rows are its own.
+
+    Args:
+        predictions: predictions.npz of the run.
+    """
+    samples = data_dir(run) / "samples"
+    if (samples / "test.parquet").is_file():
+        rows = pl.read_parquet(samples / "test.parquet", columns=list(_TARGET))
+        text = rows.select(_TARGET).write_csv()
+    else:
+        _, first, user = np.unique(users_of(predictions), return_index=True, return_inverse=True)
+        users = first.argsort().argsort()[user]
+        text = f"{run.params['dataset_id']} {predictions['label'].tolist()} {users.tolist()}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

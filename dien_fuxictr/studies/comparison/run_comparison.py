@@ -14,13 +14,13 @@ from dien_fuxictr.experiment.checkout import Checkout
 from dien_fuxictr.experiment.device import devices_of_runs
 from dien_fuxictr.experiment.results import results_file
 
-from ..runs.progress import run_with_progress
 from ..runs.run import Run, require_inputs
+from ..runs.run_progress import run_with_progress
 from .compare import compare
 from .plan import BASE_MODEL, Study, experiment_ids, plan, plan_suite, read_experiments, write_runs
 from .results_csv import ResultsCsv
+from .results_table import as_markdown
 from .suite import Suite, chosen_of, listed, read_suite
-from .table import as_markdown
 from .zoo import zoo_entry
 
 

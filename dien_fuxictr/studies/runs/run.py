@@ -11,8 +11,10 @@ from fuxictr.utils import Monitor
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.distributed.run_pool import Job
+from dien_fuxictr.experiment.configuration.config import BASE, merge, read_files
 from dien_fuxictr.experiment.configuration.overrides import as_arguments
 from dien_fuxictr.experiment.configuration.paths import resolve_paths
+from dien_fuxictr.experiment.contract import check_configuration
 from dien_fuxictr.experiment.report import CURVE, RESULT, read_curve
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.experiment.training.resume import is_same
@@ -86,6 +88,43 @@ class Run:
         except UserError:
             return False
         return "progress" in saved and is_same(saved.get("config", {}), self.params)
+
+
+def load_runs(folder: Path, tag: str | None = None, settings: dict[str, Any] | None = None) -> list[Run]:
+    """The experiments of a configuration folder, in the order of its files.
+
+    Args:
+        folder: as of `run_expid.py --config`; the runs' files are in it too.
+        tag: only ids that contain it; None: all.
+        settings: what takes the place of the folder's values.
+
+    Raises:
+        UserError: no such experiment, a broken file, a value that is not allowed, or a monitor that is not
+            among the metrics.
+    """
+    models, datasets = read_files(folder, "model_config"), read_files(folder, "dataset_config")
+    expids = [expid for experiments in models.values() for expid in experiments if expid != BASE]
+    chosen = [expid for expid in expids if tag is None or tag in expid]
+    if not chosen:
+        raise UserError(f"--tag {tag}: no experiment of {folder} has it; there are {', '.join(expids[:3])}, ...")
+    runs = []
+    for expid in chosen:
+        config = merge(models, datasets, folder, expid, settings)
+        check_configuration(deepcopy(config.params), config.where)
+        check_monitor(expid, config.params)
+        runs.append(Run(expid, config.params, folder, folder, settings or {}))
+    return runs
+
+
+def check_monitor(expid: str, params: dict[str, Any]) -> None:
+    """Check that the run can be ranked.
+
+    Raises:
+        UserError: a monitor that is not among the metrics.
+    """
+    missing = set(monitor_of(params).get_metrics()) - set(params["metrics"])
+    if missing:
+        raise UserError(f"{expid}: metrics lacks {', '.join(sorted(missing))}, the monitor that ranks the runs")
 
 
 def require_inputs(runs: Iterable[Run], folder: Path) -> None:

@@ -14,11 +14,10 @@ from dien_fuxictr.distributed.run_pool import Pool
 from dien_fuxictr.experiment.device import devices_of_runs
 from dien_fuxictr.experiment.results import results_file
 
-from ..runs.progress import run_with_progress
-from ..runs.run import Run, require_inputs
+from ..runs.run import Run, load_runs, require_inputs
+from ..runs.run_progress import run_with_progress
 from .grid import Tuner, read_tuners, require_own_folder, write_grid
 from .leaderboard import leaderboard, ranked, render, write_csv
-from .runs import load_runs
 
 _SQLITE = "sqlite:///"
 
@@ -103,8 +102,7 @@ def _left(runs: list[Run]) -> list[Run]:
 def _search(tuner: Tuner, options: argparse.Namespace) -> Callable[[Pool], int]:
     """Check and open a search, and return a function that runs it."""
     try:
-        from .plots import draw
-        from .search import Search
+        from .tpe import Search, draw_trials
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
@@ -116,7 +114,7 @@ def _search(tuner: Tuner, options: argparse.Namespace) -> Callable[[Pool], int]:
         failed = search.run(pool)
         print(search.summary())
         code = _report(search.runs(), tuner.folder, failed)
-        for picture in draw(search.study, tuner.folder):
+        for picture in draw_trials(search.study, tuner.folder):
             print(picture)
         return code
 

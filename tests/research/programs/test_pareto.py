@@ -12,7 +12,7 @@ from dien_fuxictr.experiment.cli import main as train
 from dien_fuxictr.experiment.configuration.config import load_config
 from dien_fuxictr.studies.comparison.compare import compare
 from dien_fuxictr.studies.comparison.plan import plan, write_runs
-from dien_fuxictr.studies.comparison.table import Row
+from dien_fuxictr.studies.comparison.results_table import Row
 from model_zoo.DIEN.src import DIEN
 from model_zoo.DIEN.src.candidate_scoring import Arrays, CandidateScorer
 from research.programs.pareto import main

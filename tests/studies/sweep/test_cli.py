@@ -13,9 +13,9 @@ import yaml
 
 from dien_fuxictr.dataset.samples.build_options import RAW_FILES
 from dien_fuxictr.experiment.report import read_curve
+from dien_fuxictr.studies.runs.run import load_runs
 from dien_fuxictr.studies.sweep.cli import main
 from dien_fuxictr.studies.sweep.grid import read_tuners
-from dien_fuxictr.studies.sweep.runs import load_runs
 
 ROOT = Path(__file__).parents[3]
 

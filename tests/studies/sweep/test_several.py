@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from dien_fuxictr.studies.runs.run import load_runs
 from dien_fuxictr.studies.sweep.cli import main
 from dien_fuxictr.studies.sweep.grid import read_tuner, read_tuners
-from dien_fuxictr.studies.sweep.runs import load_runs
-from dien_fuxictr.studies.sweep.search import Search
+from dien_fuxictr.studies.sweep.tpe import Search
 
 SPACE = {"embedding_dim": [2, 3]}
 OWN = {"Tiny_test": {}, "Tiny_wide": {"net_dropout": [0, 0.5], "embedding_dim": [4, 7]}}

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from dien_fuxictr.studies.sweep.cli import main
 from dien_fuxictr.studies.sweep.grid import read_tuner
-from dien_fuxictr.studies.sweep.search import Search
+from dien_fuxictr.studies.sweep.tpe import Search
 
 SPACE = {"embedding_dim": {"low": 2, "high": 90}}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from dien_fuxictr.studies.comparison.pictures import (
+from dien_fuxictr.studies.comparison.report_pictures import (
     BINS,
     Picture,
     calibration,
@@ -13,9 +13,9 @@ from dien_fuxictr.studies.comparison.pictures import (
     draw_slices,
     slice_aucs,
 )
+from dien_fuxictr.studies.comparison.results_table import make_rows
 from dien_fuxictr.studies.comparison.slices import Slices
 from dien_fuxictr.studies.comparison.statistics import mean_auc, score_runs
-from dien_fuxictr.studies.comparison.table import make_rows
 
 
 def made() -> tuple[list, list[str], dict, dict]:

@@ -8,9 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from dien_fuxictr.studies.comparison.plan import Study, System
-from dien_fuxictr.studies.comparison.study_panels import panels_of
-from dien_fuxictr.studies.comparison.study_picture import draw_study
-from dien_fuxictr.studies.comparison.table import Row
+from dien_fuxictr.studies.comparison.results_table import Row
+from dien_fuxictr.studies.comparison.suite_picture import draw_study, panels_of
 from dien_fuxictr.studies.runs.run import Run
 
 

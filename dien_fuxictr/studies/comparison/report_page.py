@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .pictures import Picture
+from .report_pictures import Picture
+from .results_table import Row, cells, header
 from .statistics import METHOD
-from .table import Row, cells, header
 
 MOST = 8
 """Systems that the pictures show at a time; page.css has a colour for each."""

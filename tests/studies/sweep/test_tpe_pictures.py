@@ -7,7 +7,7 @@ import matplotlib
 import optuna
 from matplotlib import style
 
-from dien_fuxictr.studies.sweep.plots import draw
+from dien_fuxictr.studies.sweep.tpe import draw_trials
 
 
 def study(values: list[float]) -> optuna.Study:
@@ -20,9 +20,9 @@ def study(values: list[float]) -> optuna.Study:
 
 
 def test_pictures_that_there_is_enough_for(tmp_path: Path) -> None:
-    assert draw(study([]), tmp_path) == []
-    assert draw(study([0.5, 0.5]), tmp_path) == [tmp_path / "history.png"]
-    assert draw(study([0.5, 0.6]), tmp_path) == [tmp_path / "history.png", tmp_path / "importance.png"]
+    assert draw_trials(study([]), tmp_path) == []
+    assert draw_trials(study([0.5, 0.5]), tmp_path) == [tmp_path / "history.png"]
+    assert draw_trials(study([0.5, 0.6]), tmp_path) == [tmp_path / "history.png", tmp_path / "importance.png"]
 
 
 def settings() -> dict[str, Any]:
@@ -35,7 +35,7 @@ def test_a_users_style_is_neither_seen_nor_changed(tmp_path: Path) -> None:
     for name in ("default", "dark_background"):
         with style.context(name):
             before = settings()
-            (file,) = draw(study([0.5]), tmp_path)
+            (file,) = draw_trials(study([0.5]), tmp_path)
             assert settings() == before
         pictures.append(file.read_bytes())
     assert pictures[0] == pictures[1]

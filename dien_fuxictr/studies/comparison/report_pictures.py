@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from .results_table import Row
 from .slices import Slices
 from .statistics import Interval, mean_auc, score_runs, users_of
 from .svg import Point, column, lines
-from .table import Row
 
 BINS = 10
 CURVES = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from dien_fuxictr.studies.comparison.table import Row, as_csv, as_markdown, cells, make_rows
+from dien_fuxictr.studies.comparison.results_table import Row, as_csv, as_markdown, cells, make_rows
 
 
 def runs(strengths: list[float], seed: int, rows: int = 800) -> tuple[list[dict], list[dict[str, np.ndarray]]]:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dien_fuxictr.studies.comparison.page import MOST, as_html, first_choice, marks_of
-from dien_fuxictr.studies.comparison.pictures import Picture
-from dien_fuxictr.studies.comparison.table import HEADER, Row, cells, make_rows
+from dien_fuxictr.studies.comparison.report_page import MOST, as_html, first_choice, marks_of
+from dien_fuxictr.studies.comparison.report_pictures import Picture
+from dien_fuxictr.studies.comparison.results_table import HEADER, Row, cells, make_rows
 
 ROOT = Path(__file__).parents[3]
 VOID = ("meta", "wbr")

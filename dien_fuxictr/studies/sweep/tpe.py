@@ -6,10 +6,12 @@ is free was interrupted, and goes on as it is: the same parameters, the same id,
 may have trials of other disks, where their locks and states are; those are left to the commands there.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -24,15 +26,15 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import write_atomic
+from dien_fuxictr.common.pictures import default_style
 from dien_fuxictr.distributed.run_pool import Job, Pool, run_jobs
 from dien_fuxictr.experiment.configuration.paths import resolve_paths
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
 from dien_fuxictr.experiment.contract import check_configuration
 
-from ..runs.progress import Progress
-from ..runs.run import Curve, Run
+from ..runs.run import Curve, Run, check_monitor, load_runs
+from ..runs.run_progress import Progress
 from .grid import Tuner, digest, enumerate_space
-from .runs import check_monitor, load_runs
 from .space import Choices, Range
 
 RANDOM_TRIALS = 5  # before the sampler has something to learn from
@@ -287,3 +289,36 @@ def _suggest(trial: Trial, key: str, allowed: Range | Choices) -> Any:
     if allowed.is_whole:
         return trial.suggest_int(key, int(allowed.low), int(allowed.high), log=allowed.log)
     return trial.suggest_float(key, allowed.low, allowed.high, log=allowed.log)
+
+
+def draw_trials(study: optuna.Study, folder: Path) -> list[Path]:
+    """Draw what there is enough for: history.png with a finished trial, importance.png with two that differ.
+
+    Args:
+        study: of the search.
+        folder: receives the pictures.
+
+    Returns:
+        The files; none without matplotlib.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        return []
+    matplotlib.use("Agg")  # Optuna draws by pyplot
+    from matplotlib import pyplot
+    from optuna.visualization.matplotlib import plot_optimization_history, plot_param_importances
+
+    values = {trial.value for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
+    files = []
+    for name, plot, enough in (("history", plot_optimization_history, 1), ("importance", plot_param_importances, 2)):
+        if len(values) < enough:
+            continue
+        files.append(folder / f"{name}.png")
+        with warnings.catch_warnings(), default_style():
+            warnings.simplefilter("ignore")  # Optuna calls these functions experimental
+            plot(study)
+            figure = pyplot.gcf()
+            figure.savefig(files[-1], dpi=120, bbox_inches="tight")
+        pyplot.close(figure)
+    return files

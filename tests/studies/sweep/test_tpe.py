@@ -11,10 +11,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from dien_fuxictr.studies.runs.run import load_runs
 from dien_fuxictr.studies.sweep.cli import main
 from dien_fuxictr.studies.sweep.grid import read_tuner
-from dien_fuxictr.studies.sweep.runs import load_runs
-from dien_fuxictr.studies.sweep.search import Search
+from dien_fuxictr.studies.sweep.tpe import Search
 
 SPACE = {"embedding_dim": {"low": 2, "high": 90}}
 # Before the stand-in scores, trial 2 interrupts the sweep, once.
@@ -134,7 +134,7 @@ def test_min_monitor(write_tuner, fast, capsys):
 
 
 def test_pruned(write_tuner, script, fast, capsys, monkeypatch):
-    monkeypatch.setattr("dien_fuxictr.studies.sweep.search.RANDOM_TRIALS", 3)
+    monkeypatch.setattr("dien_fuxictr.studies.sweep.tpe.RANDOM_TRIALS", 3)
     script(EVALUATIONS + fast.read_text())
     file = write_tuner(SPACE)
     assert search(file, 4, "--workers", "2") == 0
@@ -153,7 +153,7 @@ def test_pruned(write_tuner, script, fast, capsys, monkeypatch):
 def test_interrupted_search_goes_on_as_if_it_had_not_been(
     write_tuner, script, fast, interrupted, capsys, monkeypatch, finished
 ):
-    monkeypatch.setattr("dien_fuxictr.studies.sweep.search.RANDOM_TRIALS", 2)
+    monkeypatch.setattr("dien_fuxictr.studies.sweep.tpe.RANDOM_TRIALS", 2)
     whole, file = fast.read_text(), write_tuner(SPACE)
     script(INTERRUPT + (whole + "\ninterrupt()" if finished else "interrupt()\n" + whole))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -231,8 +231,7 @@ def test_broken_study(write_tuner, fast, capsys):
 def test_without_optuna(write_tuner, monkeypatch, capsys):
     for name in [name for name in sys.modules if name.split(".")[0] == "optuna"]:
         monkeypatch.setitem(sys.modules, name, None)
-    for name in ("plots", "search"):
-        monkeypatch.delitem(sys.modules, f"dien_fuxictr.studies.sweep.{name}", raising=False)
+    monkeypatch.delitem(sys.modules, "dien_fuxictr.studies.sweep.tpe", raising=False)
     assert search(write_tuner(SPACE), 2) == 2
     assert capsys.readouterr().err == (
         "error: --search tpe needs a package that is not installed: pip install optuna\n"

@@ -8,9 +8,9 @@ import pytest
 
 from dien_fuxictr.distributed.run_pool import Pool
 from dien_fuxictr.experiment.training.resume import as_text
-from dien_fuxictr.studies.runs import display
-from dien_fuxictr.studies.runs.progress import Progress, reached, run_with_progress
+from dien_fuxictr.studies.runs import run_progress
 from dien_fuxictr.studies.runs.run import Run
+from dien_fuxictr.studies.runs.run_progress import Progress, reached, run_with_progress
 
 PARAMS = {"model_root": "models", "dataset_id": "d", "epochs": 8}
 # Two evaluations; between them it waits until the first was shown.
@@ -164,7 +164,7 @@ def test_a_terminal_has_a_row_for_each_running_run(monkeypatch: pytest.MonkeyPat
 def test_the_clock_of_a_terminal_goes_on_while_a_run_does(monkeypatch: pytest.MonkeyPatch) -> None:
     shown, now = Shown(is_terminal=True), [100.0]
     monkeypatch.setattr("sys.stderr", shown)
-    monkeypatch.setattr(display, "monotonic", lambda: now[0])
+    monkeypatch.setattr(run_progress, "monotonic", lambda: now[0])
     with Progress(1, 0) as progress:
         before = len(shown.getvalue())
         progress.poll()
