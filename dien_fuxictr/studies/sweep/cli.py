@@ -47,8 +47,8 @@ files (SWEEP the tuner file without .yaml, NAME its last part):
   NAME_leaderboard.csv                            the table at the end
 
 Run again, a sweep skips the runs whose result.json is of the same configuration, and goes on with those interrupted. To
-train a finished run anew, delete SWEEP/runs/ID. While runs train, stderr shows the last epoch and
-the best value of the monitor of each.
+train a finished run anew, delete SWEEP/runs/ID. While runs train, stderr shows the last epoch and the best value of the
+monitor of each.
 
 On a cluster all machines share the working directory, SWEEP and the folders of data sets and checkpoints, at the same
 paths. A run whose task is killed, or whose machine is lost, goes on from its state elsewhere.
