@@ -15,12 +15,12 @@ from dien_fuxictr.common.files import write_atomic
 
 from ..runs.run import Run
 from .plan import Study, System
-from .report_page import as_html, marks_of
-from .report_pictures import draw_all
+from .report_page import as_html
+from .report_pictures import Picture, choose_colors, draw_report
 from .results_table import Row, as_csv, as_markdown, make_rows
 from .slices import Slices, slices_of
 from .statistics import users_of
-from .suite_picture import Panel, draw_study, panels_of
+from .suite_picture import draw_suite, panels_of
 
 _TARGET = ("label", "user_id", "item_id")
 
@@ -59,29 +59,27 @@ def compare(study: Study, command: str) -> list[Row]:
     if apart := [system.name for system in finished if system.name not in bases and bases]:
         print(f"note: on other test rows than {study.base}, no difference to it: {', '.join(apart)}", file=sys.stderr)
     rows = make_rows(results, predictions, bases, against, test_rows)
-    marks = marks_of(rows, results)
     is_one_set = len({number for numbers in test_rows.values() for number in numbers}) == 1
-    pictures = draw_all(rows, marks, results, predictions, _slices(finished) if is_one_set else [])
+    slices = _slices(finished) if is_one_set else []
+    colors = choose_colors(rows, results)
+    pictures: list[Picture] | str
+    try:
+        pictures = draw_report(rows, colors, results, predictions, slices)
+        if study.x:
+            draw_suite(study, panels_of(study, rows, results), study.folder)
+    except UserError as error:  # matplotlib is optional
+        pictures = str(error)
+        print(f"note: {error}", file=sys.stderr)
+    page = as_html(rows, results, colors, pictures, _sizes(predictions, test_rows), command, study.title, study.against)
     texts = {
         "table.md": as_markdown(rows, study.against) + "\n",
         "table.csv": as_csv(rows),
-        "report.html": as_html(
-            rows, results, marks, pictures, _sizes(predictions, test_rows), command, study.title, study.against
-        ),
+        "report.html": page,
         "results.json": json.dumps({"base": study.base, "runs": results}, indent=2),
     }
     for name, text in texts.items():
         write_atomic(study.folder / name, lambda file, text=text: file.write(text.encode()))
-    if study.x:
-        _draw(study, panels_of(study, rows, results))
     return rows
-
-
-def _draw(study: Study, panels: Sequence[Panel]) -> None:
-    try:
-        draw_study(study, panels, study.folder)
-    except UserError as error:  # matplotlib is optional
-        print(f"note: {error}", file=sys.stderr)
 
 
 def stands_against(

@@ -1,20 +1,16 @@
 """A comparison as one HTML file that needs nothing beside it: what was run, the table, the pictures."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
 
-import numpy as np
-
-from .report_pictures import Picture
+from .report_pictures import COLORS, Picture
 from .results_table import Row, cells, header
 from .statistics import METHOD
 
-MOST = 8
-"""Systems that the pictures show at a time; page.css has a colour for each."""
 BEST_IS_LEAST = ("place", "test rows", "experiment", "logloss", "against base", "parameters", "s/epoch", "ms/batch")
 """Columns; of the others the best is the greatest."""
 VERDICTS = ("better", "base", "not ranked", "too few runs", "too few users", "one run", "worse", "-")
@@ -25,20 +21,20 @@ Results = dict[str, list[dict[str, Any]]]
 def as_html(
     rows: Sequence[Row],
     results: Results,
-    marks: Sequence[str],
-    pictures: Sequence[Picture],
+    colors: Mapping[str, str],
+    pictures: Sequence[Picture] | str,
     test: dict[str, int],
     command: str,
     title: str = "",
     against: str | None = None,
 ) -> str:
-    """The page.
+    """Return the page.
 
     Args:
         rows: of the table.
         results: expid -> result.json of each of its runs.
-        marks: of `marks_of`.
-        pictures: drawn with them.
+        colors: of the rows that the pictures show.
+        pictures: drawn in them, or why there are none.
         test: number of its rows, of users, ...
         command: that ran the comparison.
         title: heading; by default the data set's.
@@ -46,7 +42,6 @@ def as_html(
     """
     names = header(rows, against)
     runs = [run for of_one in results.values() for run in of_one]
-    marked = list(zip(rows, marks, strict=True))
     return Template(_text("page.html")).substitute(
         title=escape(title or f"Comparison on {runs[0]['dataset_id']}"),
         style=_text("page.css"),
@@ -58,37 +53,9 @@ def as_html(
         versions=escape(_distinct(", ".join(map(" ".join, run["versions"].items())) for run in runs)),
         command=escape(command),
         head="\n".join(_head(name) for name in _name_first(names)),
-        body="\n".join(_row(number, row, mark, names) for number, (row, mark) in enumerate(marked)),
-        most=MOST,
-        legend="\n".join(f'<button class="named" {mark}>{_named(row)}</button>' for row, mark in marked),
-        pictures="\n".join(map(_figure, pictures)),
+        body="\n".join(_row(number, row, names, colors) for number, row in enumerate(rows)),
+        pictures=_pictures(rows, colors, pictures),
     )
-
-
-def marks_of(rows: Sequence[Row], results: Results) -> list[str]:
-    """Attributes by which the page finds what belongs to a row; one that is shown at first has a slot, its colour."""
-    slots = {expid: slot for slot, expid in enumerate(first_choice(rows, results))}
-    return [
-        f'data-row="{number}"' + (f' data-slot="{slots[row.expid]}"' if row.expid in slots else "")
-        for number, row in enumerate(rows)
-    ]
-
-
-def first_choice(rows: Sequence[Row], results: Results) -> list[str]:
-    """At most `MOST` experiments: the base, of each model the best by validation, then the best of the rest.
-
-    By validation, not by test: the best of many by the test set is also one that was lucky there.
-    """
-
-    def validation(row: Row) -> float:
-        return float(np.mean([run["valid"]["AUC"] for run in results[row.expid]]))
-
-    best = [row.expid for row in sorted(rows, key=validation, reverse=True)]
-    of_model: dict[str, str] = {}
-    for expid in best:
-        of_model.setdefault(results[expid][0]["model"], expid)
-    base = [row.expid for row in rows if row.verdict == "base"]
-    return list(dict.fromkeys([*base, *of_model.values(), *best]))[:MOST]
 
 
 def _text(name: str) -> str:
@@ -134,15 +101,12 @@ def _head(name: str) -> str:
     return f'<th scope="col" data-best="{best}"{order}><button>{escape(name)}</button></th>'
 
 
-def _row(number: int, row: Row, mark: str, names: Sequence[str]) -> str:
+def _row(number: int, row: Row, names: Sequence[str], colors: Mapping[str, str]) -> str:
     texts = _name_first([_small_noise(escape(cell)) for cell in cells(row, names)])
     values = _name_first(_values(number, row, names))
-    pressed = "true" if "data-slot" in mark else "false"
+    name = f'<th scope="row" data-value="{escape(row.expid)}">{_named(row, colors)}</th>'
     body = "".join(f'<td data-value="{value}">{text}</td>' for text, value in zip(texts[1:], values[1:], strict=True))
-    return (
-        f'<tr class="{row.verdict}" {mark}><th scope="row" data-value="{escape(row.expid)}">'
-        f'<button class="named" aria-pressed="{pressed}">{_named(row)}</button></th>{body}</tr>'
-    )
+    return f'<tr class="{row.verdict}">{name}{body}</tr>'
 
 
 def _values(number: int, row: Row, names: Sequence[str]) -> list[str]:
@@ -166,14 +130,30 @@ def _values(number: int, row: Row, names: Sequence[str]) -> list[str]:
     return ["" if value is None else str(value) for value in values]
 
 
-def _named(row: Row) -> str:
+def _named(row: Row, colors: Mapping[str, str]) -> str:
     name = escape(row.expid).replace("_", "_<wbr>")  # a narrow screen breaks it there
-    return f"<span>{name}{row.caution}</span>"
+    style = f' style="--color: {colors[row.expid]}"' if row.expid in colors else ""
+    return f'<span class="named"{style}><span>{name}{row.caution}</span></span>'
 
 
 def _small_noise(cell: str) -> str:
     """A deviation or an interval is smaller than what it belongs to."""
     return re.sub(r" (± .+|\[.+\]|too few .+)$", r" <small>\1</small>", cell)
+
+
+def _pictures(rows: Sequence[Row], colors: Mapping[str, str], pictures: Sequence[Picture] | str) -> str:
+    if isinstance(pictures, str):
+        return f"<p>{escape(pictures)}</p>"
+    legend = "\n".join(_named(row, colors) for row in rows if row.expid in colors)
+    figures = "\n".join(map(_figure, pictures))
+    return f"""<p>The first picture shows all rows, the others at most {len(COLORS)}: the base, of each model its best
+experiment by validation, and then the best of the rest.</p>
+<div class="legend">
+{legend}
+</div>
+<div class="pictures">
+{figures}
+</div>"""
 
 
 def _figure(picture: Picture) -> str:

@@ -14,11 +14,10 @@ from dien_fuxictr.common.pictures import default_style
 from dien_fuxictr.experiment.configuration.overrides import PREFIX
 
 from .plan import Study, System
+from .report_pictures import COLORS
 from .results_table import Row
 
 STYLE = {"font.size": 10, "axes.titlesize": 11, "svg.fonttype": "none", "text.parse_math": False}
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#b0478f", "#c98a00", "#3fa7dc", "#7a5c45", "#6d5bd0")
-"""Those of page.css."""
 DECADES = 10
 """From this ratio of the largest to the smallest value on the axis is logarithmic."""
 CROWDED = 9
@@ -115,7 +114,7 @@ def _minutes_to(result: dict[str, Any], sign: int, aim: float | None) -> float |
     return None if first is None else result["train_seconds"] / 60 * first / points[-1]["step"]
 
 
-def draw_study(study: Study, panels: Sequence[Panel], folder: Path) -> list[Path]:
+def draw_suite(study: Study, panels: Sequence[Panel], folder: Path) -> list[Path]:
     """Write study.png and study.svg.
 
     Args:

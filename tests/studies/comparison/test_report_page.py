@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
-from dien_fuxictr.studies.comparison.report_page import MOST, as_html, first_choice, marks_of
-from dien_fuxictr.studies.comparison.report_pictures import Picture
+from dien_fuxictr.studies.comparison.report_page import as_html
+from dien_fuxictr.studies.comparison.report_pictures import COLORS, Picture
 from dien_fuxictr.studies.comparison.results_table import HEADER, Row, cells, make_rows
 
 ROOT = Path(__file__).parents[3]
@@ -75,10 +74,17 @@ def made(results: dict[str, list[dict]], base: str) -> list[Row]:
     return make_rows(results, predictions, base)
 
 
-def page_of(results: dict[str, list[dict]], base: str, command: str = "python run_comparison.py") -> tuple[str, Page]:
+PICTURES = [Picture("AUC < 1", "a & b", "<svg></svg>"), Picture("Loss", "", "<svg></svg>")]
+
+
+def page_of(
+    results: dict[str, list[dict]],
+    base: str,
+    command: str = "python run_comparison.py",
+    pictures: list[Picture] | str = PICTURES,
+) -> tuple[str, Page]:
     rows = made(results, base)
-    pictures = [Picture("AUC < 1", "a & b", "<svg></svg>"), Picture("Loss", "", "<svg></svg>")]
-    html = as_html(rows, results, marks_of(rows, results), pictures, {"rows": 1234, "users": 56}, command)
+    html = as_html(rows, results, {base: COLORS[0]}, pictures, {"rows": 1234, "users": 56}, command)
     return html, Page(html)
 
 
@@ -139,24 +145,17 @@ def test_each_column_knows_which_end_is_best_and_each_cell_its_value() -> None:
     assert [row[logloss] for row in values] == ["0.25", ""]
 
 
-def test_the_first_choice_is_by_validation_of_each_model_its_best_and_the_base() -> None:
-    valid = {"base": ("MLP", 0.1), "x": ("DIEN", 0.9), "y": ("DIEN", 0.8), "z": ("DIN", 0.5), "w": ("DIN", 0.6)}
-    results = {name: [run(model, auc, test={"AUC": 1 - auc})] for name, (model, auc) in valid.items()}
-    rows = made(results, "base")
-    assert first_choice(rows, results) == ["base", "x", "w", "y", "z"]
-    marks = dict(zip((row.expid for row in rows), marks_of(rows, results), strict=True))
-    assert re.fullmatch(r'data-row="\d" data-slot="1"', marks["x"])
+def test_rows_of_the_pictures_have_their_colors_and_a_legend() -> None:
+    html, _ = page_of({"a_x": [run()], "b": [run()]}, "a_x")
+    named = f'<span class="named" style="--color: {COLORS[0]}"><span>a_<wbr>x</span></span>'
+    assert html.count(named) == 2 and html.count('<span class="named"><span>b</span></span>') == 1
+    assert f"at most {len(COLORS)}:" in html
 
 
-@pytest.mark.parametrize("systems", [MOST, MOST + 3])
-def test_at_most_so_many_are_shown_at_first_each_in_a_colour_of_the_style(systems: int) -> None:
-    results = {f"e{number}": [run(valid=0.5 + number / 100)] for number in range(systems)}
-    html, _ = page_of(results, "e0")
-    shown = re.findall(r'<tr class="\S+( \S+)?" data-row="\d+" data-slot="(\d)"', html)
-    assert sorted(slot for _, slot in shown) == [str(slot) for slot in range(MOST)]
-    assert html.count('aria-pressed="true"') == MOST and f'data-most="{MOST}"' in html
-    for slot in range(MOST):
-        assert f'[data-slot="{slot}"] {{ --slot: {slot}; --color: var(--{slot}); }}' in html
+def test_without_pictures_a_line_says_why() -> None:
+    html, page = page_of({"a": [run()]}, "a", pictures="no pictures: <pip>")
+    assert "<p>no pictures: &lt;pip&gt;</p>" in html and "<svg" not in html and 'class="legend"' not in html
+    assert page.open == [] and not page.texts["figcaption"]
 
 
 def test_the_report_in_docs_is_a_page_of_today() -> None:

@@ -1,30 +1,42 @@
 import re
+import sys
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.studies.comparison.report_pictures import (
     BINS,
+    COLORS,
+    OTHERS,
     Picture,
     calibration,
-    draw_all,
-    draw_curve,
+    choose_colors,
+    draw_report,
     draw_slices,
+    mean_curve,
     slice_aucs,
 )
-from dien_fuxictr.studies.comparison.results_table import make_rows
+from dien_fuxictr.studies.comparison.results_table import Row, make_rows
 from dien_fuxictr.studies.comparison.slices import Slices
 from dien_fuxictr.studies.comparison.statistics import mean_auc, score_runs
 
+HALVES = Slices("history length", ["1", "2-9"], np.arange(200) // 100)
 
-def made() -> tuple[list, list[str], dict, dict]:
+
+def made(*names: str) -> tuple[list[Row], dict, dict]:
+    """Rows of two runs or of one, in turn."""
     rng = np.random.default_rng(0)
     label = np.tile([1.0, 0.0], 100)
     results, predictions = {}, {}
-    for expid, epochs in (("a", (2, 3)), ("b", (1,))):
+    for number, expid in enumerate(names):
+        epochs = (1,) if number % 2 else (2, 3)
         results[expid] = [
             {
+                "model": expid,
+                "valid": {"AUC": 0.7},
                 "test": {"AUC": 0.7},
                 "parameters": 1,
                 "epochs": n,
@@ -36,19 +48,21 @@ def made() -> tuple[list, list[str], dict, dict]:
             for n in epochs
         ]
         predictions[expid] = [{"label": label, "score": rng.random(200)} for _ in epochs]
-    rows = make_rows(results, predictions, "a")
-    return rows, [f'data-row="{number}"' for number in range(len(rows))], results, predictions
+    return make_rows(results, predictions, names[0]), results, predictions
 
 
-def texts(picture: Picture | None) -> list[str]:
+def drawn(*names: str) -> list[Picture]:
+    rows, results, predictions = made(*names)
+    return draw_report(rows, choose_colors(rows, results), results, predictions, [HALVES])
+
+
+def titles(picture: Picture) -> list[str]:
     """What the mouse finds."""
-    assert picture
-    return re.findall(r"<title>(.*?)</title>", picture.svg)
+    return [title.text or "" for title in ElementTree.fromstring(picture.svg.replace("xlink:", "")).iter("title")]
 
 
-def test_every_picture_is_drawn_and_those_without_values_are_left_out() -> None:
-    halves = Slices("history length", ["1", "2-9"], np.arange(200) // 100)
-    pictures = draw_all(*made(), [halves])
+def test_pictures_without_values_are_left_out() -> None:
+    pictures = drawn("a", "b")
     assert [picture.title for picture in pictures] == [
         "Test AUC",
         "Test AUC by history length",
@@ -56,14 +70,53 @@ def test_every_picture_is_drawn_and_those_without_values_are_left_out() -> None:
         "Calibration",
     ]
     for picture in pictures:
-        assert re.findall(r'data-row="(\d)"', picture.svg) == ["0", "1"]
+        assert [title.partition(":")[0] for title in titles(picture)] == ["a", "b"]
+        assert all(color in picture.svg for color in COLORS[:2])
 
 
-def test_the_learning_curve_is_without_auxiliary_loss_and_the_mean_over_the_seeds_that_got_as_far() -> None:
-    _, marks, results, _ = made()
-    picture = draw_curve({"a": marks[0]}, results, "loss/target")
-    assert texts(picture) == ["a, evaluation 1: 0.5000", "a, evaluation 2: 3.0000", "a, evaluation 3: 6.5000"]
-    assert draw_curve({"a": marks[0]}, results, "loss/auxiliary") is None
+def test_the_first_picture_shows_all_rows() -> None:
+    names = [f"e{number}" for number in range(len(COLORS) + 2)]
+    first, *others = drawn(*names)
+    assert len(titles(first)) == len(names) and OTHERS in first.svg
+    assert all(len(titles(picture)) == len(COLORS) for picture in others)
+
+
+def test_a_picture_is_an_element_of_a_page() -> None:
+    for picture in drawn("a <b> & $c$", "ß"):
+        element = ElementTree.fromstring(picture.svg.replace("xlink:", ""))
+        assert element.get("role") == "img" and element.get("aria-label") == picture.title
+        assert "://" not in picture.svg and "#000000" not in picture.svg
+        ids = re.findall(r' id="([^"]*)"', picture.svg)
+        assert set(ids) == set(re.findall(r"(?:href=.|url\()#(\w+)", picture.svg)) and len(set(ids)) == len(ids)
+        assert titles(picture)[0].startswith("a <b> & $c$")
+    assert drawn("a", "b") == drawn("a", "b")
+
+
+def test_without_matplotlib_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UserError, match=r"pip install matplotlib$"):
+        drawn("a")
+
+
+def test_colors_are_of_the_base_and_the_best_by_validation() -> None:
+    valid = {"base": ("MLP", 0.1), "x": ("DIEN", 0.9), "y": ("DIEN", 0.8), "z": ("DIN", 0.5), "w": ("DIN", 0.6)}
+    rows, results, _ = made(*valid)
+    for name, (model, auc) in valid.items():
+        for run in results[name]:
+            run |= {"model": model, "valid": {"AUC": auc}, "test": {"AUC": 1 - auc}}
+    assert list(choose_colors(rows, results).items()) == list(zip(["base", "x", "w", "y", "z"], COLORS, strict=False))
+
+
+@pytest.mark.parametrize("count", [len(COLORS), len(COLORS) + 3])
+def test_at_most_so_many_rows_have_a_color(count: int) -> None:
+    rows, results, _ = made(*(f"e{number}" for number in range(count)))
+    assert tuple(choose_colors(rows, results).values()) == COLORS
+
+
+def test_a_curve_is_the_mean_of_the_runs_that_got_as_far() -> None:
+    _, results, _ = made("a")
+    assert mean_curve(results["a"], "loss/target") == [0.5, 3.0, 6.5]
+    assert mean_curve(results["a"], "loss/auxiliary") == []
 
 
 def test_auc_of_each_part_is_the_mean_over_the_seeds() -> None:
@@ -76,26 +129,51 @@ def test_auc_of_each_part_is_the_mean_over_the_seeds() -> None:
     assert np.isnan(slice_aucs(runs, Slices("", ["a", "b"], np.array([0, 0, 0, 0, 1])))[1].mean)
 
 
-def test_intervals_of_a_part_are_those_of_the_table_on_its_rows() -> None:
+def test_intervals_of_a_part_are_those_of_the_table() -> None:
     rng = np.random.default_rng(0)
     label, group = np.tile([1.0, 0.0], 200), np.repeat(np.arange(100), 4)
     runs = [{"label": label, "group": group, "score": rng.normal(label)} for _ in range(3)]
     rows = np.arange(400) < 320
-    picked = slice_aucs(runs, Slices("", ["a", "b"], np.where(rows, 0, 1)))
-    first = picked[0]
+    first = slice_aucs(runs, Slices("", ["a", "b"], np.where(rows, 0, 1)))[0]
     assert first.mean == pytest.approx(np.mean([roc_auc_score(label[rows], run["score"][rows]) for run in runs]))
     of_rows = [{"label": label[rows], "group": group[rows], "score": run["score"][rows]} for run in runs]
     assert first == mean_auc(score_runs(of_rows)) and first.low is not None and first.high is not None
-    picture = draw_slices({"a": ""}, {"a": runs}, Slices("length", ["1", "2"], np.where(rows, 0, 1)))
-    assert texts(picture)[0] == f"a, 1: {first.mean:.4f} [{first.low:.4f}, {first.high:.4f}]"
-    assert picture.svg.count('class="interval"') == picture.svg.count('class="line apart"') == 1
 
 
-def test_a_part_with_too_few_runs_has_no_bar() -> None:
+def bars(monkeypatch: pytest.MonkeyPatch, runs: list[dict], slices: Slices) -> tuple[np.ndarray, np.ndarray]:
+    """Values and lengths of the bars that a picture of slices has."""
+    from matplotlib.axes import Axes
+
+    found = []
+    draw = Axes.errorbar
+
+    def errorbar(axes: Axes, x: np.ndarray, y: list, yerr: list, **style: object) -> object:
+        found.append((np.array(y), np.array(yerr)))
+        return draw(axes, x, y, yerr=yerr, **style)
+
+    monkeypatch.setattr(Axes, "errorbar", errorbar)
+    draw_slices(slices, {"a": COLORS[0]}, {"a": runs})
+    ((y, ends),) = found
+    return y, ends
+
+
+def test_bars_are_the_intervals_of_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    label = np.tile([1.0, 0.0], 200)
+    runs = [{"label": label, "score": rng.normal(label)} for _ in range(3)]
+    slices = Slices("length", ["1", "2"], np.arange(400) // 320)
+    y, ends = bars(monkeypatch, runs, slices)
+    aucs = slice_aucs(runs, slices)
+    assert y.tolist() == [auc.mean for auc in aucs]
+    np.testing.assert_allclose(y - ends[0], [auc.low for auc in aucs])
+    np.testing.assert_allclose(y + ends[1], [auc.high for auc in aucs])
+
+
+def test_a_part_with_too_few_runs_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     label = np.tile([1.0, 0.0], 100)
     runs = [{"label": label, "score": label}, {"label": label, "score": -label}]
-    picture = draw_slices({"a": ""}, {"a": runs}, Slices("length", ["1"], np.zeros(200, int)))
-    assert texts(picture) == ["a, 1: 0.5000 too few runs"] and 'class="interval"' not in picture.svg
+    y, ends = bars(monkeypatch, runs, Slices("length", ["1"], np.zeros(200, int)))
+    assert y.tolist() == [0.5] and np.isnan(ends).all()
 
 
 def test_calibration_of_perfectly_calibrated_predictions() -> None:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from dien_fuxictr.studies.comparison.plan import Study, System
 from dien_fuxictr.studies.comparison.results_table import Row
-from dien_fuxictr.studies.comparison.suite_picture import draw_study, panels_of
+from dien_fuxictr.studies.comparison.suite_picture import draw_suite, panels_of
 from dien_fuxictr.studies.runs.run import Run
 
 
@@ -64,7 +64,7 @@ def lines(figure: Figure, panel: int = 1) -> dict[str, Any]:
 def test_a_value_without_an_interval_has_no_bar(drawn: list[Figure], tmp_path: Path) -> None:
     made, rows = study([1, 2])
     rows = [replace(row, auc_low=None, auc_high=None) if row.expid in ("DIN", "DIEN_1_a") else row for row in rows]
-    draw_study(made, panels_of(made, rows, {}), tmp_path)
+    draw_suite(made, panels_of(made, rows, {}), tmp_path)
     x, y, ends = lines(drawn[0])["DIEN, kind a"]
     assert x == [1, 2] and y == pytest.approx([0.71, 0.73])
     assert ends[0] == () and ends[1] == pytest.approx((0.71, 0.76))
@@ -72,7 +72,7 @@ def test_a_value_without_an_interval_has_no_bar(drawn: list[Figure], tmp_path: P
 
 def test_a_line_for_each_experiment_and_each_value_of_other_keys(drawn: list[Figure], tmp_path: Path) -> None:
     made, rows = study([4, 1, 2])
-    files = draw_study(made, panels_of(made, rows, {}), tmp_path)
+    files = draw_suite(made, panels_of(made, rows, {}), tmp_path)
     assert [file.name for file in files] == ["study.png", "study.svg"] and all(file.stat().st_size for file in files)
     found = lines(drawn[0])
     assert list(found) == ["DIEN, kind a", "DIEN, kind b"]
@@ -98,7 +98,7 @@ def test_what_goes_with_the_axis_is_in_no_label(drawn: list[Figure], tmp_path: P
         for kind in "ab"
     )
     rows = [row(system.name, 0.7) for system in made.systems]
-    draw_study(made, panels_of(made, rows, {}), tmp_path)
+    draw_suite(made, panels_of(made, rows, {}), tmp_path)
     assert list(lines(drawn[0])) == ["DIEN, kind a, weighting uniform", "DIEN, kind b, weighting uniform"]
 
 
@@ -106,7 +106,7 @@ def test_with_against_it_is_the_paired_difference(drawn: list[Figure], tmp_path:
     made, rows = study([1, 2], "DIN")
     rows[0] = row("DIN", 0.7)
     rows[3] = row(rows[3].expid, 0.7)  # on other test rows
-    draw_study(made, panels_of(made, rows, {}), tmp_path)
+    draw_suite(made, panels_of(made, rows, {}), tmp_path)
     found = lines(drawn[0])
     assert found["DIEN, kind a"][0] == [1] and found["DIEN, kind b"][1] == pytest.approx([0.02, 0.04])
     assert found["DIEN, kind b"][2][0] == pytest.approx((-0.08, 0.22))
@@ -122,7 +122,7 @@ def test_validation_and_the_time_to_the_others_best(drawn: list[Figure], tmp_pat
         "DIEN_2_a": [result(1, 0.9), result(2, 0.79)],  # the second is never as good
         "DIEN_1_b": [result(3, 0.9)],  # nothing to be as good as
     }
-    draw_study(made, panels_of(made, rows, results), tmp_path)
+    draw_suite(made, panels_of(made, rows, results), tmp_path)
     x, y, ends = lines(drawn[0], 0)["DIEN, kind a"]
     assert x == [1, 2] and y == pytest.approx([0.76, 0.845])
     assert ends[0] == pytest.approx((0.71, 0.81))
@@ -173,7 +173,7 @@ def test_the_axis_is_by_the_values(
     drawn: list[Figure], tmp_path: Path, values: list, scale: str, places: list, texts: list
 ) -> None:
     made, rows = study(values)
-    draw_study(made, panels_of(made, rows, {}), tmp_path)
+    draw_suite(made, panels_of(made, rows, {}), tmp_path)
     axes = drawn[0].axes[1]
     assert axes.get_xscale() == scale and list(axes.get_xticks()) == places
     assert [tick.get_text() for tick in axes.get_xticklabels()] == texts
@@ -182,5 +182,5 @@ def test_the_axis_is_by_the_values(
 
 def test_what_the_files_of_a_series_have_in_common_is_beside_the_axis(drawn: list[Figure], tmp_path: Path) -> None:
     made, rows = study(["logs/a_noise_0.5.csv", "logs/a_noise_0.csv"])
-    draw_study(made, panels_of(made, rows, {}), tmp_path)
+    draw_suite(made, panels_of(made, rows, {}), tmp_path)
     assert drawn[0].axes[1].get_xlabel() == "k: a_noise_…"
