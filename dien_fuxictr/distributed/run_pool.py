@@ -1,4 +1,4 @@
-"""The runs of a study as processes: one at a time for each worker, none outlives the study."""
+"""Runs as processes, one at a time per device; none outlives its command."""
 
 import contextlib
 import ctypes
@@ -44,30 +44,30 @@ class Job:
 
 
 class Process(Protocol):
-    """A job that was started."""
+    """A started job."""
 
     def poll(self) -> int | None:
-        """Its exit code (negative: the signal that killed it); None while it runs."""
+        """Return the exit code (negative: the signal that killed it); None while it runs."""
 
     def terminate(self) -> None:
         """Let it save its state and end."""
 
     def kill(self) -> None:
-        """End it, and all that it has started; when this returns they are gone."""
+        """End the process and all that it has started; when this returns they are gone."""
 
 
 class Pool:
-    """What jobs are given to: each is a process of this machine.
+    """A pool whose jobs are processes of this machine.
 
     Args:
-        gpus: a worker each; -1 is the CPU.
+        gpus: device of each of the runs that go on at a time; -1 is the CPU.
     """
 
     def __init__(self, gpus: list[int]) -> None:
         self.gpus = gpus
 
     def start(self, job: Job, gpu: int) -> Process:
-        """Start a job on a worker that is idle."""
+        """Start a job on an idle device."""
         job.log.parent.mkdir(parents=True, exist_ok=True)
         with open(job.log, "ab" if job.goes_on else "wb") as log:
             return start([*COMMAND, *job.arguments, "--gpu", str(gpu)], log, max(1, cores() // len(self.gpus)))
@@ -80,11 +80,11 @@ def run_jobs(
     is_over: Callable[[str], bool] = lambda name: False,
     on_poll: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run all jobs, one at a time on each worker. When this ends, however it ends, no process is left.
+    """Run all jobs, one at a time per device; leave no process behind.
 
     Args:
-        jobs: the next one is asked for when a worker is idle.
-        pool: of workers.
+        jobs: the next one is asked for when a device is idle.
+        pool: starts them.
         on_end: called with the name and the exit code of an ended job.
         is_over: asked again and again for each running job; one that need not go on is terminated.
         on_poll: called again and again.
@@ -133,30 +133,30 @@ def start(command: Sequence[str], log: IO[bytes], threads: int, orphan: signal.S
         stdout=log,
         stderr=subprocess.STDOUT,
         env={"OMP_NUM_THREADS": str(threads), **os.environ, **_imports()},
-        start_new_session=True,  # a Ctrl-C reaches the study alone, which then stops all in order
+        start_new_session=True,  # a Ctrl-C reaches the parent alone, which then stops all in order
         preexec_fn=partial(_on_orphaned, orphan) if _PRCTL else None,
     )
 
 
 def _imports() -> dict[str, str]:
-    """A checkout is importable from any working directory, as an installed package is; of that directory nothing is."""
+    """Return variables that make this checkout, and no other folder, importable."""
     path = os.pathsep.join(filter(None, [str(TOP), os.environ.get("PYTHONPATH")]))
     return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
 def cores() -> int:
-    """That this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _on_orphaned(number: int) -> None:
-    """In the child: a study that is killed outright takes its runs along, or the next one would start them twice."""
+    """Let the child end with its parent, or the next call would start it twice."""
     assert _PRCTL
     _PRCTL(_PR_SET_PDEATHSIG, number)
 
 
 def stop(processes: Sequence[Process]) -> None:
-    """Terminate, after which a run saves its state; kill what is still there after a while, and all that it started."""
+    """Terminate processes, so that runs save their state; kill what is left."""
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + _GRACE_SECONDS

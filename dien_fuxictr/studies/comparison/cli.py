@@ -28,7 +28,7 @@ files (OUT: --out, default comparisons/DATASET or comparisons/SUITE):
   OUT/report.html                the table, whose columns can be sorted, and pictures: AUC with error bars, by history
                                  length and by item popularity, learning curves, calibration; one file, no network
   OUT/results.json               each run with its configuration, commit, versions, hardware and learning curves
-  OUT/study.png, study.svg       of a suite with x: AUC, or the difference to `against`, against a key that varies
+  OUT/suite.png, suite.svg       of a suite with x: AUC, or the difference to `against`, against a key that varies
   OUT/runs/EXPID_seedN/          curve.jsonl, a line an evaluation while a run trains; result.json and predictions.npz
   OUT/logs/EXPID_seedN.log       all that it printed
 
@@ -52,7 +52,7 @@ exit code: 0 all runs finished; 1 some failed (the table has the rest) or have l
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; exits with code 2 on a wrong one."""
+    """Parse the command line; exit with code 2 on a wrong one."""
     parser = argparse.ArgumentParser(
         prog="run_comparison.py",
         description="Trains experiments over seeds and compares them on the test set.",
@@ -65,15 +65,17 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         nargs="?",
         const="",
         metavar="NAME",
-        help="what the file suites/NAME.yaml of the configuration says, or NAME itself where it is the path of a .yaml "
-        "file; without a name: list them",
+        help="run the comparison of suites/NAME.yaml of the configuration, or of NAME if it is the path of a .yaml file; "
+        "without a name: list the suites",
     )
     parser.add_argument(
-        "--expids", nargs="+", default=[], metavar="ID", help="experiments to compare; of a suite those to train now"
+        "--expids", nargs="+", default=[], metavar="ID", help="experiments to compare; with --suite, those to train now"
     )
     parser.add_argument("--dataset", metavar="ID", help="all experiments on this data set")
     parser.add_argument("--tag", metavar="TEXT", help="all experiments whose id contains it")
-    parser.add_argument("--base", metavar="ID", help="what others stand against; default EmbeddingMLP, or the first")
+    parser.add_argument(
+        "--base", metavar="ID", help="experiment that the others are compared with; default EmbeddingMLP, or the first"
+    )
     parser.add_argument(
         "--zoo", type=Path, metavar="DIR", help="FuxiCTR checkout, for --zoo-models and for models that are not here"
     )
@@ -82,7 +84,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="MODEL",
-        help="models of it to add, as zoo_MODEL_DATASET, with the budget of the base",
+        help="models of the checkout to add, as zoo_MODEL_DATASET, with the budget of the base",
     )
     parser.add_argument("--seeds", type=count_of_runs, metavar="N", help="runs of each experiment; default 1")
     add_run_options(parser)

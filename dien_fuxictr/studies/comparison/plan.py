@@ -1,4 +1,4 @@
-"""Which runs a comparison has, and the configuration folder that `run_expid.py` reads them from."""
+"""The runs of a comparison, and the configuration folder they are read from."""
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,9 +25,9 @@ BASE_MODEL = "EmbeddingMLP"
 
 
 def experiment_ids(config: Path, dataset: str | None, tag: str | None) -> list[str]:
-    """Ids of a configuration folder: those on a data set, those whose id contains a tag, or both.
+    """Return ids of a folder's experiments on a data set, with a tag, or both.
 
-    Of equal experiments the first is taken, as the others would train the same again.
+    Of equal experiments only the first is returned: the others would train the same again.
 
     Raises:
         UserError: no such folder or file, or a section that is no mapping.
@@ -48,13 +48,13 @@ def experiment_ids(config: Path, dataset: str | None, tag: str | None) -> list[s
 def read_experiments(
     config: Path, expids: Iterable[str], checkout: Checkout | None, settings: dict[str, Any] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """expid -> merged configuration.
+    """Return the merged configuration of each experiment, by its id.
 
     Args:
         config: configuration folder.
         expids: of it.
         checkout: has the models that are not in `model_zoo/`.
-        settings: what takes the place of the folder's values.
+        settings: replace values of the folder.
 
     Raises:
         UserError: an unknown experiment, a key or value that is not allowed, experiments on different data sets, one
@@ -83,7 +83,7 @@ def read_experiments(
 
 
 def leave_out_unread(configs: Sequence[Config]) -> None:
-    """Take a key of `--set` out of the experiments that do not read it, if another experiment does.
+    """Drop a key of `--set` where it is not read, if another experiment reads it.
 
     A key that no experiment reads stays, and is refused by the check of the first one.
 
@@ -98,7 +98,7 @@ def leave_out_unread(configs: Sequence[Config]) -> None:
 
 
 def _comparable(merged: Config) -> dict[str, Any]:
-    """The checked parameters of an experiment that a comparison can have; what is beside its folder has its whole path.
+    """Check that an experiment can be compared; return its parameters.
 
     The runs have a folder of their own, from where a relative path would lead elsewhere.
     """
@@ -116,14 +116,14 @@ def _comparable(merged: Config) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class System:
-    """What has a row in the table.
+class ComparedModel:
+    """One row of the table: an experiment, or a variation of one.
 
     Attributes:
         name: of the row.
         experiment: id of the configuration.
-        runs: of it, each of another seed, or of another fold and seed.
-        variation: what differs from the experiment.
+        runs: one per seed, or per fold.
+        variation: settings that differ from the experiment's.
     """
 
     name: str
@@ -133,19 +133,19 @@ class System:
 
 
 @dataclass(frozen=True)
-class Study:
-    """A comparison: what it runs, and how its table is made.
+class Comparison:
+    """What a comparison runs, and how its table is made.
 
     Attributes:
         title: heading of the report.
-        systems: in their order.
-        base, against: experiments that the others stand against; `against` may be none.
-        is_suite: its base need not have finished.
-        x: a key that varies, to draw the others against.
+        models: in the order of the configuration.
+        base, against: experiments that the others are compared with; `against` may be none.
+        is_suite: whether a suite file describes it; then its base need not have finished.
+        x: the key that varies along the x axis of the suite's picture.
     """
 
     title: str
-    systems: list[System]
+    models: list[ComparedModel]
     base: str
     against: str | None = None
     is_suite: bool = False
@@ -153,48 +153,55 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """Where its files are."""
-        return self.systems[0].runs[0].study
+        """Return the folder of its files."""
+        return self.models[0].runs[0].folder
 
     def runs(self, experiments: Container[str] | None = None) -> list[Run]:
-        """The runs, of these experiments only, all of a seed or fold before those of the next."""
-        chosen = [system for system in self.systems if experiments is None or system.experiment in experiments]
-        return [run for turn in zip(*(system.runs for system in chosen), strict=True) for run in turn]
+        """Return the runs of some experiments, or of all, seed by seed or fold by fold."""
+        chosen = [model for model in self.models if experiments is None or model.experiment in experiments]
+        return [run for turn in zip(*(model.runs for model in chosen), strict=True) for run in turn]
 
 
-def plan(
+def plan_comparison(
     experiments: dict[str, dict[str, Any]],
     seeds: int,
     out: Path | None,
     settings: dict[str, Any] | None = None,
     base: str | None = None,
-) -> Study:
-    """Experiments over seeds.
+) -> Comparison:
+    """Plan a comparison of experiments over seeds.
 
-    The seeds are the entry's own, the next, and so on: the first run is what `run_expid.py` gives. Without `out` the
-    comparison's folder is comparisons/<data set>. Checkpoints are below it, unless `settings` have a `model_root`.
+    The seeds are the experiment's own, the next, and so on: the first run is what `run_expid.py` gives. Without `out`
+    the comparison's folder is comparisons/<data set>. Checkpoints are below it, unless `settings` have a `model_root`.
     """
     dataset_id = next(iter(experiments.values()))["dataset_id"]
     out, settings = out or Path("comparisons", dataset_id), settings or {}
-    systems = [
-        System(name, name, [_run(f"{name}_seed{seed}", params, seed, out, dataset_id, settings) for seed in of_one])
+    compared = [
+        ComparedModel(
+            name=name,
+            experiment=name,
+            runs=[
+                _run(f"{name}_seed{seed}", params, seed, out, dataset_id, settings)
+                for seed in range(params["seed"], params["seed"] + seeds)
+            ],
+        )
         for name, params in experiments.items()
-        for of_one in [range(params["seed"], params["seed"] + seeds)]
     ]
-    return Study(f"Comparison on {dataset_id}", systems, base or next(iter(experiments)))
+    return Comparison(title=f"Comparison on {dataset_id}", models=compared, base=base or next(iter(experiments)))
 
 
-def plan_suite(suite: Suite, config: Path, out: Path | None, settings: dict[str, Any]) -> Study:
-    """The runs of a suite: each experiment, once for each of its variations, over the folds or seeds.
+def plan_suite(suite: Suite, config: Path, out: Path | None, settings: dict[str, Any]) -> Comparison:
+    """Plan a suite: each variation of each experiment, over seeds or folds.
 
-    Fold k has the entry's seed + k, so that its noise is among that of the folds. `settings` win over the suite's.
+    Fold k has the experiment's seed + k, so that the noise of the seed is part of the noise of the folds. `settings`
+    win over the suite's.
 
     Raises:
         UserError: as of `read_experiments`; a key to vary that an experiment does not have.
     """
     models, datasets = read_files(config, "model_config"), read_files(config, "dataset_config")
     out, settings = out or Path("comparisons", suite.name), suite.settings | settings
-    systems: list[System] = []
+    compared: list[ComparedModel] = []
     entries = {expid: merge(models, datasets, config, expid, settings) for expid in suite.variations}
     leave_out_unread([*entries.values()])
     for expid, variations in suite.variations.items():
@@ -206,7 +213,7 @@ def plan_suite(suite: Suite, config: Path, out: Path | None, settings: dict[str,
             name = "_".join(
                 [expid, *(f"{key.removeprefix(PREFIX)}_{as_name(value)}" for key, value in variation.items())]
             )
-            if any(system.name == name for system in systems):
+            if any(model.name == name for model in compared):
                 raise UserError(f"suite {suite.name}: two experiments or variations have the name {name}")
             runs = []
             for number in range(suite.folds or suite.seeds):
@@ -215,9 +222,16 @@ def plan_suite(suite: Suite, config: Path, out: Path | None, settings: dict[str,
                 seed = params["seed"] + number
                 unit = f"fold{number}" if suite.folds else f"seed{seed}"
                 runs.append(_run(f"{name}_{unit}", params, seed, out, suite.name, own | variation))
-            systems.append(System(name, expid, runs, variation))
-    base = suite.base or next((s.experiment for s in systems if s.runs[0].params["model"] == BASE_MODEL), None)
-    return Study(suite.title, systems, base or suite.experiments[0], suite.against, True, suite.x)
+            compared.append(ComparedModel(name=name, experiment=expid, runs=runs, variation=variation))
+    base = suite.base or next((s.experiment for s in compared if s.runs[0].params["model"] == BASE_MODEL), None)
+    return Comparison(
+        title=suite.title,
+        models=compared,
+        base=base or suite.experiments[0],
+        against=suite.against,
+        is_suite=True,
+        x=suite.x,
+    )
 
 
 def _check_varied(keys: Iterable[str], entry: Config, suite: Suite, settings: dict[str, Any]) -> None:
@@ -235,18 +249,18 @@ def _check_varied(keys: Iterable[str], entry: Config, suite: Suite, settings: di
 
 
 def _run(expid: str, params: dict[str, Any], seed: int, out: Path, name: str, settings: dict[str, Any]) -> Run:
-    """A run whose configuration folder is OUT/comparison_NAME; settings of its build are in an entry there."""
+    """Return a run whose configuration folder is OUT/comparison_NAME."""
     model_root = settings.get("model_root", str(out / "checkpoints"))
     changes = {"seed": seed, "verbose": 0, "model_root": model_root, "model_id": expid}
     own = {key: value for key, value in settings.items() if key in params and key not in changes}
     own.pop("dataset_id", None)
-    return Run(expid, params | changes, out / f"comparison_{name}", out, own)
+    return Run(expid=expid, params=params | changes, config=out / f"comparison_{name}", folder=out, settings=own)
 
 
 def write_runs(runs: Sequence[Run]) -> None:
-    """The folder that `run_expid.py --config` takes: an entry a run, and the data sets of all.
+    """Write the configuration folder of the runs, an entry each, with their data sets.
 
-    Its name is that of the CSV in the working directory to which the runs append the zoo's lines of results.
+    The folder names the CSV in the working directory to which the runs append the zoo's lines of results.
     """
     folder = runs[0].config
     entries = {run.expid: {key: value for key, value in run.params.items() if key != "model_id"} for run in runs}

@@ -1,4 +1,4 @@
-"""A comparison as one HTML file that needs nothing beside it: what was run, the table, the pictures."""
+"""The report of a comparison: one HTML file that needs no network."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from .results_table import Row, cells, header
 from .statistics import METHOD
 
 BEST_IS_LEAST = ("place", "test rows", "experiment", "logloss", "against base", "parameters", "s/epoch", "ms/batch")
-"""Columns; of the others the best is the greatest."""
+"""Columns whose smallest value is the best; in the others the greatest is."""
 VERDICTS = ("better", "base", "not ranked", "too few runs", "too few users", "one run", "worse", "-")
 
 Results = dict[str, list[dict[str, Any]]]
@@ -63,7 +63,7 @@ def _text(name: str) -> str:
 
 
 def _facts(runs: Sequence[dict[str, Any]], test: dict[str, int]) -> list[tuple[str, str]]:
-    """What the runs are of; where they differ, all that there is."""
+    """Return names and values of the header; where runs differ, all their values."""
     seeds = sorted({run["seed"] for run in runs})
     dates = sorted({run["date"] for run in runs if "date" in run})
     return [
@@ -110,7 +110,7 @@ def _row(number: int, row: Row, names: Sequence[str], colors: Mapping[str, str])
 
 
 def _values(number: int, row: Row, names: Sequence[str]) -> list[str]:
-    """What each column sorts by; empty where the row has no value."""
+    """Return what each column sorts by; empty where the row has no value."""
     known = {
         "place": number,
         "experiment": row.expid,
@@ -137,7 +137,7 @@ def _named(row: Row, colors: Mapping[str, str]) -> str:
 
 
 def _small_noise(cell: str) -> str:
-    """A deviation or an interval is smaller than what it belongs to."""
+    """Make a deviation or an interval smaller than the value before it."""
     return re.sub(r" (± .+|\[.+\]|too few .+)$", r" <small>\1</small>", cell)
 
 

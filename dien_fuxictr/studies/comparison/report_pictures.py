@@ -1,4 +1,4 @@
-"""The pictures of a report, drawn by matplotlib as SVG that stands inside its page."""
+"""The pictures of a report, drawn by matplotlib as SVG inside its page."""
 
 import io
 import re
@@ -17,7 +17,7 @@ from .statistics import Interval, mean_auc, score_runs, users_of
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#b0478f", "#c98a00", "#3fa7dc", "#7a5c45", "#6d5bd0")
 OTHERS = "#8a94a0"
-"""Of a row that has no colour of its own."""
+"""The colour of rows that have none of their own."""
 STYLE = {
     "font.size": 9,
     "font.sans-serif": ["DejaVu Sans"],
@@ -66,9 +66,10 @@ class Picture:
 
 
 def choose_colors(rows: Sequence[Row], results: Results) -> dict[str, str]:
-    """Return the colours of the rows that the pictures show: the base, of each model the best, then the best others.
+    """Return colours of the rows to show: the base, the best of each model, others.
 
-    The best by validation, not by test: the best of many by the test set is also one that was lucky there.
+    These are the base, of each model the best by validation, then the best of the rest. Not by test: the best of many
+    by the test set is also one that was lucky there.
 
     Args:
         rows: of the table.
@@ -94,7 +95,7 @@ def draw_report(
     predictions: Predictions,
     slices: Sequence[Slices],
 ) -> list[Picture]:
-    """Draw test AUC, also by slices; learning curves, but for those that no run has; and calibration.
+    """Draw test AUC, also by slices, learning curves and calibration.
 
     Args:
         rows: of the table.
@@ -132,7 +133,7 @@ def draw_auc(rows: Sequence[Row], colors: Mapping[str, str]) -> Picture:
 
 
 def mean_curve(runs: Sequence[dict[str, Any]], name: str) -> list[float]:
-    """Return a learning curve, at each evaluation the mean over the runs that got as far.
+    """Return a learning curve, the mean over the runs that got as far.
 
     Args:
         runs: result.json of each.
@@ -159,7 +160,7 @@ def draw_curve(name: str, colors: Mapping[str, str], results: Results) -> Pictur
 
 
 def calibration(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean prediction and share of clicks in bins of equally many rows, (BINS,) each.
+    """Return mean prediction and share of clicks in equally large bins, (BINS,) each.
 
     Args:
         label: (N,) 0 or 1. score: (N,) predicted probabilities.
@@ -183,7 +184,7 @@ def draw_calibration(colors: Mapping[str, str], predictions: Predictions) -> Pic
 
 
 def slice_aucs(runs: Sequence[dict[str, np.ndarray]], slices: Slices) -> list[Interval]:
-    """Return the AUC of each part, mean over the runs, with its 95 % interval; NaN where a part has one class only."""
+    """Return the AUC of each part with its interval; NaN if a class is missing."""
     parts = [slices.part == number for number in range(len(slices.names))]
     return [
         mean_auc(
@@ -199,7 +200,7 @@ def slice_aucs(runs: Sequence[dict[str, np.ndarray]], slices: Slices) -> list[In
 
 
 def draw_slices(slices: Slices, colors: Mapping[str, str], predictions: Predictions) -> Picture:
-    """Draw the test AUC of each part with its interval; one that would be too wide is left out."""
+    """Draw the test AUC of each part with its interval, unless that is too wide."""
     picture = _Drawing()
     for number, (expid, color) in enumerate(colors.items()):
         aucs = slice_aucs(predictions[expid], slices)
@@ -238,11 +239,13 @@ class _Drawing:
         output = io.StringIO()
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         self._figure.savefig(output, format="svg", transparent=True, metadata=metadata)
-        return Picture(title, note, _inline(output.getvalue(), title, self._names))
+        return Picture(title=title, note=note, svg=_inline(output.getvalue(), title, self._names))
 
 
 def _inline(svg: str, title: str, names: Sequence[str]) -> str:
-    """Return a file of matplotlib as an element of a page: no ids but those it refers to, black as the page's text.
+    """Return a file of matplotlib as an element of a page.
+
+    The element has no ids but those that it refers to, and black is the colour of the page's text.
 
     Args:
         svg: the file.

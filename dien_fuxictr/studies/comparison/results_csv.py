@@ -1,4 +1,4 @@
-"""A CSV file to which each finished run of a suite adds a row, to be kept beside the code."""
+"""A CSV file to which each finished run of a suite adds a row."""
 
 import csv
 import hashlib
@@ -13,7 +13,7 @@ from dien_fuxictr.common.lock import held
 from dien_fuxictr.experiment.training.resume import DATA_CONTENT, FREE_KEYS, as_text
 
 from ..runs.run import Run
-from .plan import Study
+from .plan import Comparison
 
 COLUMNS = (
     "suite",
@@ -36,25 +36,25 @@ COLUMNS = (
     "date",
 )
 IDENTITY = COLUMNS[:7]
-"""A second row with the same is none."""
+"""Columns that tell rows apart: a second row that agrees in all of them is not added."""
 
 
 class ResultsCsv:
-    """The file of a suite.
+    """The result rows of a suite.
 
     Args:
         file: need not exist.
         suite: its name.
-        study: whose runs it gets.
+        comparison: whose runs it gets.
         has_folds: whether runs differ by fold.
 
     Raises:
         UserError: what is there has other columns.
     """
 
-    def __init__(self, file: Path, suite: str, study: Study, has_folds: bool) -> None:
+    def __init__(self, file: Path, suite: str, comparison: Comparison, has_folds: bool) -> None:
         self.file, self._suite, self._has_folds = file, suite, has_folds
-        self._systems = {run.expid: system for system in study.systems for run in system.runs}
+        self._models = {run.expid: model for model in comparison.models for run in model.runs}
         self._rows()
 
     def add(self, run: Run) -> None:
@@ -82,11 +82,11 @@ class ResultsCsv:
             return list(reader)
 
     def _row(self, run: Run, result: dict[str, Any]) -> dict[str, str]:
-        system, test = self._systems[run.expid], result["test"]
+        model, test = self._models[run.expid], result["test"]
         values = {
             "suite": self._suite,
-            "experiment": system.experiment,
-            "variation": json.dumps(system.variation, sort_keys=True),
+            "experiment": model.experiment,
+            "variation": json.dumps(model.variation, sort_keys=True),
             "dataset_id": run.params["dataset_id"],
             "seed": run.params["seed"],
             "fold": run.params["build"].get("fold", 0) if self._has_folds else "",
@@ -105,7 +105,7 @@ class ResultsCsv:
 
 
 def configuration_hash(run: Run) -> str:
-    """Sixteen characters that change with what a run computes."""
+    """Return sixteen characters that change with what a run computes."""
     ignored = {*FREE_KEYS, DATA_CONTENT, "model_id"}
     text = json.dumps({key: value for key, value in as_text(run.params).items() if key not in ignored}, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""The table of a comparison: one row a system, over its seeds, beside a base."""
+"""The table of a comparison: one row per model, compared with a base."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from .statistics import Interval, Scored, mean_auc, paired_difference, score_run
 
 @dataclass(frozen=True)
 class Row:
-    """One system.
+    """One model of a comparison.
 
     Attributes:
         expid: its name. runs: seeds or folds that have finished.
@@ -29,8 +29,8 @@ class Row:
         parameters: number of trained weights. epochs: mean number of epochs until the stop.
         epoch_seconds: training time of an epoch. samples_per_second: of training, loading included.
         inference_ms: of the forward pass, a batch.
-        is_base: whether others stand against it.
-        against, ...: the same of the difference to the second one that rows stand against, if any.
+        is_base: whether others are compared with it.
+        against, ...: the same of the difference to the second model that rows are compared with, if any.
         test_set: number of its test rows among those of the table, from 1; only within one rows have places.
         auc_low, auc_high: 95 % interval of the AUC itself, which is wider than that of a paired difference, or None.
         untrained: runs whose model has learnt nothing.
@@ -70,12 +70,12 @@ class Row:
 
     @property
     def caution(self) -> str:
-        """What follows its name in a table, if models of it have learnt nothing."""
+        """Return what follows its name in a table if runs of it have learnt nothing."""
         return f" ({self.untrained} of {self.runs} runs untrained)" if self.untrained else ""
 
     @property
     def verdict(self) -> str:
-        """What the interval says of the row against the base; nothing where it lacks the noise of the runs."""
+        """Return what the interval says of the row compared with the base."""
         if self.is_base:
             return "base"
         if self.difference is None:
@@ -94,12 +94,12 @@ def make_rows(
     against: Mapping[str, str] | None = None,
     test_rows: Mapping[str, Sequence[int]] | None = None,
 ) -> list[Row]:
-    """The rows, those on the same test rows together, best AUC first.
+    """Build the rows, those on the same test rows together, best AUC first.
 
     Args:
         results: name -> result.json of each of its runs. predictions: name -> predictions.npz of the same runs.
-        base: the name that the others stand against, or of each that has one its own.
-        against: a second one, of those that have one.
+        base: the name that the others are compared with, or for each name its own base.
+        against: name -> a second base, of those that have one.
         test_rows: name -> a number for the test rows of each run; None: all runs are on the same.
     """
     bases = dict.fromkeys(results, base) if isinstance(base, str) else base
@@ -108,6 +108,8 @@ def make_rows(
     rows = []
     for name, runs in results.items():
         auc, auc_std = _over_runs(runs, "AUC")
+        gauc, gauc_std = _if_measured(runs, "gAUC")
+        logloss, logloss_std = _if_measured(runs, "logloss")
         alone = mean_auc(scored[name])
         own_base = bases.get(name)
         first = _difference(scored, own_base, name)
@@ -117,23 +119,25 @@ def make_rows(
         epochs = sum(run["epochs"] for run in runs)
         rows.append(
             Row(
-                name,
-                len(runs),
-                auc,
-                auc_std,
-                *_if_measured(runs, "gAUC"),
-                *_if_measured(runs, "logloss"),
-                float((auc - 0.5) / (base_auc - 0.5) - 1) if base_auc else None,
-                first and first.mean,
-                first and first.low,
-                first and first.high,
-                first is None or first.holds_runs,
-                first and first.too_few,
-                runs[0]["parameters"],
-                epochs / len(runs),
-                seconds / epochs,
-                sum(run["train_rows"] for run in runs) / seconds,
-                float(np.mean([run["inference_ms"] for run in runs])),
+                expid=name,
+                runs=len(runs),
+                auc=auc,
+                auc_std=auc_std,
+                gauc=gauc,
+                gauc_std=gauc_std,
+                logloss=logloss,
+                logloss_std=logloss_std,
+                improvement=float((auc - 0.5) / (base_auc - 0.5) - 1) if base_auc else None,
+                difference=first and first.mean,
+                low=first and first.low,
+                high=first and first.high,
+                holds_runs=first is None or first.holds_runs,
+                too_few=first and first.too_few,
+                parameters=runs[0]["parameters"],
+                epochs=epochs / len(runs),
+                epoch_seconds=seconds / epochs,
+                samples_per_second=sum(run["train_rows"] for run in runs) / seconds,
+                inference_ms=float(np.mean([run["inference_ms"] for run in runs])),
                 is_base=own_base == name,
                 against=second and second.mean,
                 against_low=second and second.low,
@@ -147,11 +151,11 @@ def make_rows(
             )
         )
     groups = [[row for row in rows if row.test_set == number] for number in sorted(set(sets.values()))]
-    return [row for group in groups for row in _placed(sorted(group, key=lambda row: -row.auc))]
+    return [row for group in groups for row in _rank_rows(sorted(group, key=lambda row: -row.auc))]
 
 
 def _test_sets(scored: Mapping[str, Scored]) -> dict[str, int]:
-    """Numbers from 1 for systems that have test rows in common, in their order."""
+    """Numbers from 1 for models that have test rows in common, in their order."""
     sets: dict[str, int] = {}
     for name, runs in scored.items():
         alike = (sets[other] for other in sets if set(runs.rows) & set(scored[other].rows))
@@ -163,8 +167,8 @@ def _difference(scored: Mapping[str, Scored], base: str | None, name: str) -> In
     return paired_difference(scored[base], scored[name]) if base not in (None, name) else None
 
 
-def _placed(rows: list[Row]) -> list[Row]:
-    """With the places that the intervals leave each; an interval without the noise of the runs leaves all."""
+def _rank_rows(rows: list[Row]) -> list[Row]:
+    """Set the places that the intervals allow each row; without noise of the runs, all."""
     wide = [0 if row.is_base or (row.low is not None and row.holds_runs) else np.inf for row in rows]
     lows = np.array([row.low or 0 for row in rows]) - wide
     highs = np.array([row.high or 0 for row in rows]) + wide
@@ -195,11 +199,11 @@ HEADER = (
     "samples/s",
     "ms/batch",
 )
-"""Of every table; see `header`."""
+"""Columns of every table; see `header`."""
 
 
 def header(rows: Sequence[Row], against: str | None = None) -> tuple[str, ...]:
-    """`HEADER`, with the number of the test rows where there are several, and the second difference where there is one.
+    """Return the columns of a table of these rows.
 
     Args:
         against: what the second difference is to.
@@ -213,7 +217,7 @@ def header(rows: Sequence[Row], against: str | None = None) -> tuple[str, ...]:
 
 
 def cells(row: Row, names: Sequence[str] = HEADER) -> list[str]:
-    """The row under a `header`, for people."""
+    """Return the texts of a row, one per column of the header."""
     known = {
         "place": f"{row.first}" if row.first == row.last else f"{row.first}-{row.last}",
         "experiment": row.expid + row.caution,
@@ -236,7 +240,7 @@ def cells(row: Row, names: Sequence[str] = HEADER) -> list[str]:
 
 
 def as_markdown(rows: Sequence[Row], against: str | None = None) -> str:
-    """The table under its `header`."""
+    """Return the table in Markdown."""
     names = header(rows, against)
     return padded_table(names, [cells(row, names) for row in rows])
 
@@ -252,7 +256,7 @@ def _interval_text(mean: float | None, *of_interval: Any) -> str:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """All attributes of the rows and the verdict, at full precision."""
+    """Return all attributes of the rows and the verdict as CSV, at full precision."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [*(field.name for field in fields(Row)), "verdict"], lineterminator="\n")
     writer.writeheader()

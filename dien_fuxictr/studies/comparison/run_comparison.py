@@ -17,10 +17,10 @@ from dien_fuxictr.experiment.results import results_file
 from ..runs.run import Run, require_inputs
 from ..runs.run_progress import run_with_progress
 from .compare import compare
-from .plan import BASE_MODEL, Study, experiment_ids, plan, plan_suite, read_experiments, write_runs
+from .plan import BASE_MODEL, Comparison, experiment_ids, plan_comparison, plan_suite, read_experiments, write_runs
 from .results_csv import ResultsCsv
 from .results_table import as_markdown
-from .suite import Suite, chosen_of, listed, read_suite
+from .suite import Suite, choose_experiments, list_suites, read_suite
 from .zoo import zoo_entry
 
 
@@ -39,30 +39,30 @@ def run_comparison(options: argparse.Namespace, command: str) -> int:
     """
     devices = devices_of_runs(options.gpu, options.workers, options.cluster)
     if options.suite == "":
-        print(listed(options.config))
+        print(list_suites(options.config))
         return 0
     if options.out:
         require_output("--out", options.out, kept={"--config": options.config}, holds_own=True)
     suite = read_suite(options.config, options.suite) if options.suite else None
-    study = plan_suite(suite, options.config, options.out, dict(options.settings)) if suite else _study(options)
-    runs = study.runs(chosen_of(suite, options.expids) if suite else None)
+    comparison = plan_suite(suite, options.config, options.out, dict(options.settings)) if suite else _plan(options)
+    runs = comparison.runs(choose_experiments(suite, options.expids) if suite else None)
     require_writable(results_file(runs[0].config), append=True)  # by the runs
-    record = _recorder(suite, study, options.config)
+    record = _recorder(suite, comparison, options.config)
     left = [run for run in runs if run.result is None]
     require_inputs(left, options.config)
-    write_runs(study.runs())
+    write_runs(comparison.runs())
     finished = len(runs) - len(left)
+    folder = comparison.folder
     print(
-        f"{len(runs)} runs, {finished} finished already ({study.folder / 'runs'}); logs in {study.folder / 'logs'}",
-        file=sys.stderr,
+        f"{len(runs)} runs, {finished} finished already ({folder / 'runs'}); logs in {folder / 'logs'}", file=sys.stderr
     )
     cluster = options.cluster if left else None
-    with held(study.folder / ".lock", f"comparison {study.folder}"), pool_of(cluster, devices) as pool:
+    with held(folder / ".lock", f"comparison {folder}"), pool_of(cluster, devices) as pool:
         for run in runs:
             record(run)
         failed = run_with_progress(left, pool, finished, record)
-    rows = compare(study, command)
-    print(as_markdown(rows, study.against))
+    rows = compare(comparison, command)
+    print(as_markdown(rows, comparison.against))
     if failed:
         return fail(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}", 1)
     untrained = [run.expid for run in runs if (result := run.result) and "untrained" in result]
@@ -72,8 +72,8 @@ def run_comparison(options: argparse.Namespace, command: str) -> int:
     return 0
 
 
-def _study(options: argparse.Namespace) -> Study:
-    """Return the study of the experiments that the command line names."""
+def _plan(options: argparse.Namespace) -> Comparison:
+    """Return the comparison of the experiments that the command line names."""
     chosen, settings = list(options.expids), dict(options.settings)
     if options.dataset or options.tag:
         found = experiment_ids(options.config, options.dataset, options.tag)
@@ -92,13 +92,13 @@ def _study(options: argparse.Namespace) -> Study:
         for name in options.zoo_models:
             entry = zoo_entry(checkout, name, experiments[base])
             experiments.setdefault(entry["model_id"], entry)  # an entry of the user's goes first
-    return plan(experiments, options.seeds or 1, options.out, settings, base)
+    return plan_comparison(experiments, options.seeds or 1, options.out, settings, base)
 
 
-def _recorder(suite: Suite | None, study: Study, config: Path) -> Callable[[Run], None]:
-    """Return a function that adds a finished run to the suite's file of results, if it has one."""
+def _recorder(suite: Suite | None, comparison: Comparison, config: Path) -> Callable[[Run], None]:
+    """Return a function that adds a finished run to the suite's file of results."""
     if not suite or not suite.results:
         return lambda run: None
     require_output(f"results of suite {suite.name}:", suite.results, kept={"--config": config})
     require_writable(suite.results)
-    return ResultsCsv(suite.results, suite.name, study, suite.folds is not None).add
+    return ResultsCsv(suite.results, suite.name, comparison, suite.folds is not None).add

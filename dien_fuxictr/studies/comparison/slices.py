@@ -1,4 +1,4 @@
-"""Test rows by the length of their history and by how popular their item is in training."""
+"""Partitions of the test rows, by history length and by item popularity."""
 
 import json
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ class Slices:
     part: np.ndarray
 
 
-def by_value(title: str, values: np.ndarray) -> Slices:
-    """Parts of about equally many rows; rows of one value stay together.
+def split_by_value(title: str, values: np.ndarray) -> Slices:
+    """Split rows into parts of about equal size; rows of one value stay together.
 
     Args:
         values: (N,) whole numbers.
@@ -36,11 +36,12 @@ def by_value(title: str, values: np.ndarray) -> Slices:
     part = np.searchsorted(inner, values, side="left")
     used, part = np.unique(part, return_inverse=True)
     ends = [(values[part == number].min(), values[part == number].max()) for number in range(len(used))]
-    return Slices(title, [f"{low}" if low == high else f"{low}-{high}" for low, high in ends], part)
+    names = [f"{low}" if low == high else f"{low}-{high}" for low, high in ends]
+    return Slices(title=title, names=names, part=part)
 
 
-def slices_of(data_dir: Path) -> list[Slices]:
-    """By history length (of the first sequence) and by the item's clicks in training.
+def slice_test_rows(data_dir: Path) -> list[Slices]:
+    """Split test rows by history length and by the item's clicks in training.
 
     Args:
         data_dir: folder of a data set that was encoded here.
@@ -52,12 +53,12 @@ def slices_of(data_dir: Path) -> list[Slices]:
     if not test.tables:
         return []
     history = test.tables[0]
-    slices = [by_value("history length", history.length)]
+    slices = [split_by_value("history length", history.length)]
     feature_map = json.loads((data_dir / "feature_map.json").read_text(encoding="utf-8"))
     features = {name: spec for entry in feature_map["features"] for name, spec in entry.items()}
     item = features[next(iter(history.columns))].get("share_embedding")
     if item in test.columns:
         clicked = train.columns[item][train.columns[feature_map["labels"][0]] == 1]
         counts = np.bincount(clicked, minlength=int(test.columns[item].max()) + 1)
-        slices.append(by_value("clicks of the item in training", counts[test.columns[item]]))
+        slices.append(split_by_value("clicks of the item in training", counts[test.columns[item]]))
     return slices

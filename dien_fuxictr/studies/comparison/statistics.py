@@ -1,25 +1,25 @@
-"""Whether two systems differ on the same test rows: an interval that holds the noise of test users and of runs.
+"""Whether two models differ: intervals with the noise of test users and runs.
 
-A run's AUC has two kinds of noise. One is shared by the runs of a system: all of them meet the same test users. The
+A run's AUC has two kinds of noise. One is shared by the runs of a model: all of them meet the same test users. The
 other is the run's own: its seed, and its luck with each user.
 
 **Shared, V.** The derivative of an AUC with respect to the weight of a user says what the user moves it by. The sum of
 the products of two runs' derivatives over the users is the covariance of their AUC (DeLong, DeLong & Clarke-Pearson,
 Biometrics 44, 1988; a user has several rows: Obuchowski, Biometrics 53, 1997). It is exact arithmetic, not a bootstrap,
-so the same predictions always give the same interval. The mean covariance of two runs of a system, that of two runs of
-the other, minus twice the one between the systems, is V. Test users are many, so V counts as known.
+so the same predictions always give the same interval. The mean covariance of two runs of a model, that of two runs of
+the other, minus twice the one between the models, is V. Test users are many, so V counts as known.
 
-**Own, S.** Own noise is what the n runs of a system differ by: s²/n for the mean, with n - 1 degrees of freedom. For a
-difference S is the sum of s²/n over both systems. Its degrees of freedom m are Satterthwaite's, (sum of s²/n)² /
-sum((s²/n)²/(n - 1)) (Biometrics Bulletin 2, 1946). If a system has two runs these intervals are too wide where
-both systems are equally noisy. Then runs are paired in their order, which gives S exactly n - 1 degrees of freedom
+**Own, S.** Own noise is what the n runs of a model differ by: s²/n for the mean, with n - 1 degrees of freedom. For a
+difference S is the sum of s²/n over both models. Its degrees of freedom m are Satterthwaite's, (sum of s²/n)² /
+sum((s²/n)²/(n - 1)) (Biometrics Bulletin 2, 1946). If a model has two runs these intervals are too wide where
+both models are equally noisy. Then runs are paired in their order, which gives S exactly n - 1 degrees of freedom
 whatever the two variances are (Scheffé, Annals of Mathematical Statistics 14, 1943).
 
 **The interval** is `difference ± sqrt(c (V + S))`. If runs had no noise of their own, c would be the square of the
 normal quantile z; if users had none, the square of Student's quantile t for m degrees of freedom. Between them
 `c = z² + (t² - z²) g(q)` with q = S / (V + S), the share of the runs as estimated. Satterthwaite's degrees of freedom
 for the whole variance, m / q², are too many where S came out small by chance: coverage falls to .92 with three runs and
-.87 with two. `g(q) = q^1.5` keeps it between .941 and .965 for two systems of n >= 3 runs each, whatever the variances
+.87 with two. `g(q) = q^1.5` keeps it between .941 and .965 for two models of n >= 3 runs each, whatever the variances
 of users and runs are. For one degree of freedom `g(q) = min(1, (4 q)^5)` keeps it there. `python -m
 research.programs.coverage` simulates it.
 
@@ -46,7 +46,7 @@ WIDEST = 0.5
 
 @dataclass(frozen=True)
 class Scored:
-    """Test AUC of the runs of a system.
+    """Test AUC of the runs of a model.
 
     Attributes:
         auc: (n,) on the test rows.
@@ -66,17 +66,19 @@ class Scored:
     def on(self, rows: Sequence[int]) -> "Scored":
         """Return the runs on these test rows, one each."""
         places = [self.rows.index(number) for number in rows]
-        return Scored(self.auc[places], tuple(self.influence[place] for place in places), tuple(rows))
+        return Scored(
+            auc=self.auc[places], influence=tuple(self.influence[place] for place in places), rows=tuple(rows)
+        )
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An AUC, or the AUC of a system minus that of another.
+    """An AUC, or the AUC of a model minus that of another.
 
     Attributes:
         mean: over the runs.
         low, high: ends of the 95 % interval; None where it would be wider than `WIDEST`. Of a difference, both above 0:
-            the system is better; 0 between them: it is not ranked.
+            the model is better; 0 between them: it is not ranked.
         too_few: what makes it that wide, if it is.
         holds_runs: whether the interval has the noise of the runs; else that of the test users alone.
     """
@@ -88,7 +90,7 @@ class Interval:
     holds_runs: bool
 
     def text(self, form: str) -> str:
-        """Return the mean and the interval as tables have them, each number in a form as `+.4f`."""
+        """Return the mean and the interval, each number in a form as `+.4f`."""
         if self.low is None or self.high is None:
             return f"{self.mean:{form}} too few {self.too_few}"
         ends = f"{self.mean:{form}} [{self.low:{form}}, {self.high:{form}}]"
@@ -96,7 +98,7 @@ class Interval:
 
 
 def auc_by_users(label: np.ndarray, user: np.ndarray, score: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the AUC and its derivative with respect to the weight of each user; ties count half.
+    """Return the AUC and its derivative by the weight of each user; ties count half.
 
     Args:
         label: (N,) 0 or 1. user: (N,) whose each row is; what a user is called does not matter. score: (N,).
@@ -119,7 +121,7 @@ def auc_by_users(label: np.ndarray, user: np.ndarray, score: np.ndarray) -> tupl
 
 
 def score_runs(runs: Sequence[Mapping[str, np.ndarray]], rows: Sequence[int] | None = None) -> Scored:
-    """Score the runs of a system on their test rows.
+    """Score the runs of a model on their test rows.
 
     Args:
         runs: predictions.npz of each.
@@ -127,16 +129,16 @@ def score_runs(runs: Sequence[Mapping[str, np.ndarray]], rows: Sequence[int] | N
     """
     found = [auc_by_users(run["label"], users_of(run), run["score"]) for run in runs]
     auc, influence = zip(*found, strict=True)
-    return Scored(np.array(auc), influence, tuple(rows or [0] * len(runs)))
+    return Scored(auc=np.array(auc), influence=influence, rows=tuple(rows or [0] * len(runs)))
 
 
 def users_of(rows: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return whose each row of a predictions.npz is, (N,). Without groups each is a user's only one."""
+    """Return the user of each row of a predictions.npz, (N,); else one user per row."""
     return rows.get("group", np.arange(len(rows["label"])))
 
 
 def mean_auc(runs: Scored) -> Interval:
-    """Return the mean AUC over the runs of a system with its interval, cut to what an AUC can be."""
+    """Return the mean AUC over the runs of a model with its interval, within 0 to 1."""
     found = _of_folds(runs.auc, runs.influence) if runs.has_folds else _of_seeds(runs)
     if found.low is None or found.high is None:
         return found
@@ -144,7 +146,7 @@ def mean_auc(runs: Scored) -> Interval:
 
 
 def paired_difference(base: Scored, other: Scored) -> Interval | None:
-    """Return the difference of two systems with its interval, of the runs on test rows that both have.
+    """Return the difference of two models with its interval, on common test rows.
 
     Returns:
         None where they have none in common.
@@ -170,19 +172,19 @@ def _of_folds(values: np.ndarray, influence: Sequence[np.ndarray]) -> Interval:
     return _with_runs(mean, users, 0.0, _of_mean(values), n - 1) if n > 1 else _of_users(mean, users)
 
 
-def _of_seeds(system: Scored, base: Scored | None = None) -> Interval:
-    """Of the mean AUC of a system, or of that minus the base's; all runs are on the same test rows."""
-    systems = [system] if base is None else [system, base]
-    mean = float(np.subtract.reduce([runs.auc.mean() for runs in systems]))
-    users = _variance(np.subtract.reduce([np.mean(runs.influence, axis=0) for runs in systems]))
-    sizes = [len(runs.auc) for runs in systems]
+def _of_seeds(model: Scored, base: Scored | None = None) -> Interval:
+    """Return the interval of a model's mean AUC, or of its difference to a base."""
+    models = [model] if base is None else [model, base]
+    mean = float(np.subtract.reduce([runs.auc.mean() for runs in models]))
+    users = _variance(np.subtract.reduce([np.mean(runs.influence, axis=0) for runs in models]))
+    sizes = [len(runs.auc) for runs in models]
     if min(sizes) == 1:
         return _of_users(mean, users)
-    shared = max(0.0, users - sum(map(_luck_of_mean, systems)))
+    shared = max(0.0, users - sum(map(_luck_of_mean, models)))
     if base is not None and min(sizes) == 2:
-        few, many = sorted((system.auc, base.auc), key=len)
+        few, many = sorted((model.auc, base.auc), key=len)
         return _with_runs(mean, users, shared, _of_mean(few - np.sqrt(2 / len(many)) * many[:2]), 1)
-    owns = np.array([_of_mean(runs.auc) for runs in systems])
+    owns = np.array([_of_mean(runs.auc) for runs in models])
     spread = float((owns**2 / (np.array(sizes) - 1)).sum())
     own = float(owns.sum())
     return _with_runs(mean, users, shared, own, own**2 / spread if spread else 1)
@@ -209,9 +211,10 @@ def _with_runs(mean: float, users: float, shared: float, own: float, freedom: fl
 
 def _within_widest(mean: float, half: float, users: float, holds_runs: bool) -> Interval:
     if 2 * half <= WIDEST:
-        return Interval(mean, mean - half, mean + half, None, holds_runs)
+        return Interval(mean=mean, low=mean - half, high=mean + half, too_few=None, holds_runs=holds_runs)
     are_few_users = not 2 * stats.norm.ppf(0.975) * np.sqrt(users) <= WIDEST
-    return Interval(mean, None, None, "users" if are_few_users else "runs", holds_runs)
+    too_few = "users" if are_few_users else "runs"
+    return Interval(mean=mean, low=None, high=None, too_few=too_few, holds_runs=holds_runs)
 
 
 def _variance(influence: np.ndarray) -> float:
@@ -221,7 +224,7 @@ def _variance(influence: np.ndarray) -> float:
 
 
 def _luck_of_mean(runs: Scored) -> float:
-    """What of the variance of the mean is the luck of each run with the users, which no other run shares."""
+    """Return the variance of the mean by each run's own luck with the users."""
     influence = np.array(runs.influence)
     n = len(influence)
     return sum(map(_variance, influence - influence.mean(axis=0))) / (n - 1) / n

@@ -1,4 +1,4 @@
-"""Suite files: comparisons with a name, `config/suites/NAME.yaml` or another, that `run_comparison.py --suite` runs."""
+"""Suite files, `config/suites/NAME.yaml` or elsewhere: comparisons with a name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,22 +27,22 @@ _KEYS: dict[str, Any] = {
 }
 _CONTRACT = Contract({key: [kind] for key, kind in _KEYS.items()}, ["title", "experiments"])
 _TAKEN = ("model_id", "seed", "build.fold", "build.folds")
-"""What a run's name and its seeds or folds decide."""
+"""Keys that a run's name and its seeds or folds decide."""
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What a suite file says.
+    """The content of a suite file.
 
     Attributes:
         name: of the file.
         title: heading of the report.
         experiments: ids of the configuration.
-        base, against: what others stand against, the second in a column of its own.
+        base, against: experiments that the others are compared with, the second in a column of its own.
         folds: cuts of the users into test and training sets; None: runs differ in their seed only.
         seeds: runs of each experiment where there are no folds.
         variations: experiment id -> the settings of each of its rows.
-        settings: in the place of the configuration's values.
+        settings: replace values of the configuration.
         x: a key of the variations, for the picture.
         results: file to which each finished run adds a row.
     """
@@ -61,12 +61,12 @@ class Suite:
 
 
 def suite_files(config: Path) -> dict[str, Path]:
-    """Name -> file of the suites of a configuration folder."""
+    """Return the files of the suites of a configuration folder, by name."""
     return {file.stem: file for file in sorted((config / "suites").glob("*.yaml"))}
 
 
-def listed(config: Path) -> str:
-    """The suites of a configuration folder with their titles, a line each."""
+def list_suites(config: Path) -> str:
+    """List the suites of a configuration folder, one line with name and title each."""
     titles = {name: read_yaml(file).get("title", "") for name, file in suite_files(config).items()}
     if not titles:
         return f"no suites in {config / 'suites'}"
@@ -114,22 +114,22 @@ def read_suite(config: Path, name: str) -> Suite:
         raise UserError(f"{file}: x {content['x']} is no key of vary")
     results = Path(content["results"]) if "results" in content else None
     return Suite(
-        name,
-        content["title"],
-        experiments,
-        content.get("base"),
-        content.get("against"),
-        content.get("folds"),
-        content.get("seeds", 1),
-        variations,
-        settings,
-        content.get("x"),
-        results,
+        name=name,
+        title=content["title"],
+        experiments=experiments,
+        base=content.get("base"),
+        against=content.get("against"),
+        folds=content.get("folds"),
+        seeds=content.get("seeds", 1),
+        variations=variations,
+        settings=settings,
+        x=content.get("x"),
+        results=results,
     )
 
 
-def chosen_of(suite: Suite, expids: Sequence[str]) -> list[str]:
-    """The experiments of a suite to train: those named, or else all.
+def choose_experiments(suite: Suite, expids: Sequence[str]) -> list[str]:
+    """Return the experiments of a suite to train: those named, or all.
 
     Raises:
         UserError: one is not in the suite.
@@ -143,7 +143,7 @@ def chosen_of(suite: Suite, expids: Sequence[str]) -> list[str]:
 
 
 def _variations(vary: Any, experiments: list[str], file: Path) -> dict[str, list[dict[str, Any]]]:
-    """What each experiment varies: `vary` is for all, or a mapping of experiments to what each varies."""
+    """Return the variations of each experiment; `vary` is for all or by experiment."""
     named = [key for key in vary if key in experiments] if isinstance(vary, dict) else []
     if named and len(named) < len(vary):
         (other, *_) = [key for key in vary if key not in named]
@@ -152,7 +152,7 @@ def _variations(vary: Any, experiments: list[str], file: Path) -> dict[str, list
 
 
 def _combinations(varied: Any, file: Path) -> list[dict[str, Any]]:
-    """Those of a grid, key -> values, or a list that has them."""
+    """Return the combinations of a grid; a list of combinations stays as it is."""
     if isinstance(varied, list) and varied and all(isinstance(one, dict) for one in varied):
         return varied
     if not isinstance(varied, dict):

@@ -13,15 +13,15 @@ from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.common.pictures import default_style
 from dien_fuxictr.experiment.configuration.overrides import PREFIX
 
-from .plan import Study, System
+from .plan import ComparedModel, Comparison
 from .report_pictures import COLORS
 from .results_table import Row
 
 STYLE = {"font.size": 10, "axes.titlesize": 11, "svg.fonttype": "none", "text.parse_math": False}
 DECADES = 10
-"""From this ratio of the largest to the smallest value on the axis is logarithmic."""
+"""Ratio of the largest to the smallest value from which the axis is logarithmic."""
 CROWDED = 9
-"""Above this ratio of the whole axis to the smallest gap its values stand side by side, evenly."""
+"""Ratio of the whole axis to its smallest gap above which values are placed evenly."""
 SIZE = (5, 3.8)
 """Inches of a panel."""
 ROW = 0.19
@@ -37,15 +37,15 @@ Points = list[tuple[float, float, float, float]]
 Value = tuple[float, float, float]
 """What is drawn, and the ends of its bar."""
 Results = Mapping[str, Sequence[dict[str, Any]]]
-"""Name of a system -> result.json of each of its runs."""
+"""Name of a model -> result.json of each of its runs."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One of the pictures side by side.
+    """One of the panels side by side.
 
     Attributes:
-        title: above it. label: of its y axis. values: name of a system -> what is drawn of it, if anything.
+        title: above it. label: of its y axis. values: name of a model -> what is drawn of it, if anything.
         is_logarithmic: of the y axis. zero: whose value is 0, for a difference.
     """
 
@@ -56,32 +56,39 @@ class Panel:
     zero: str | None = None
 
 
-def panels_of(study: Study, rows: Sequence[Row], results: Results) -> list[Panel]:
-    """Validation, by which one chooses; test; and with `against` the time to its best validation.
+def build_panels(comparison: Comparison, rows: Sequence[Row], results: Results) -> list[Panel]:
+    """Build the panels: validation, test, and with `against` the training time.
 
     Args:
-        rows: of the study's table.
+        rows: of the comparison's table.
         results: of its finished runs.
     """
-    first = study.systems[0].runs[0]
+    first = comparison.models[0].runs[0]
     sign = -1 if first.is_minimised else 1
     bests = {
         name: [sign * first.monitor.get_value(result["valid"]) for result in runs] for name, runs in results.items()
     }
     validation = {name: _of_runs([sign * best for best in found]) for name, found in bests.items()}
     monitor = "+".join(first.monitor.get_metrics())
-    panels = [Panel("validation: mean, least and most of the runs", f"validation {monitor}", validation)]
-    against = study.against
+    panels = [
+        Panel(title="validation: mean, least and most of the runs", label=f"validation {monitor}", values=validation)
+    ]
+    against = comparison.against
     if not against:
         test = {row.expid: _with_ends(row.auc, row.auc_low, row.auc_high) for row in rows}
-        return [*panels, Panel("test, 95 % intervals", "test AUC", test)]
+        return [*panels, Panel(title="test, 95 % intervals", label="test AUC", values=test)]
     differences = {
         row.expid: _with_ends(row.against, row.against_low, row.against_high) for row in rows if row.against is not None
     }
     panels.append(
-        Panel("test, 95 % intervals", f"test AUC - that of {against}", differences, zero=against),
+        Panel(
+            title="test, 95 % intervals",
+            label=f"test AUC - that of {against}",
+            values=differences,
+            zero=against,
+        ),
     )
-    names = [system.name for system in study.systems if system.experiment == against and system.name in bests]
+    names = [model.name for model in comparison.models if model.experiment == against and model.name in bests]
     best = max(names, key=lambda name: np.mean(bests[name]), default=None)
     aim = {run["seed"]: found for run, found in zip(results[best], bests[best], strict=True)} if best else {}
     minutes = {
@@ -91,12 +98,14 @@ def panels_of(study: Study, rows: Sequence[Row], results: Results) -> list[Panel
     }
     if minutes:
         title = "training until validation is as good as its best"
-        panels.append(Panel(title, f"minutes to the best of {against}", minutes, True))
+        panels.append(
+            Panel(title=title, label=f"minutes to the best of {against}", values=minutes, is_logarithmic=True)
+        )
     return panels
 
 
 def _with_ends(value: float, low: float | None, high: float | None) -> Value:
-    """A value without an interval has no bar."""
+    """Return a value with the ends of its bar; NaN where it has no interval."""
     return (value, math.nan, math.nan) if low is None or high is None else (value, low, high)
 
 
@@ -105,7 +114,7 @@ def _of_runs(values: Sequence[float]) -> Value:
 
 
 def _minutes_to(result: dict[str, Any], sign: int, aim: float | None) -> float | None:
-    """Training time until sign times a validation reaches the aim, evaluations not counted; None where none does."""
+    """Return the training minutes until a validation reaches the aim, or None."""
     if aim is None:
         return None
     points = [point for point in result["curve"] if "monitor" in point]
@@ -114,12 +123,12 @@ def _minutes_to(result: dict[str, Any], sign: int, aim: float | None) -> float |
     return None if first is None else result["train_seconds"] / 60 * first / points[-1]["step"]
 
 
-def draw_suite(study: Study, panels: Sequence[Panel], folder: Path) -> list[Path]:
-    """Write study.png and study.svg.
+def draw_suite(comparison: Comparison, panels: Sequence[Panel], folder: Path) -> list[Path]:
+    """Write suite.png and suite.svg.
 
     Args:
-        study: with an `x`.
-        panels: side by side; see `panels_of`.
+        comparison: with an `x`.
+        panels: side by side; see `build_panels`.
 
     Returns:
         The files.
@@ -127,28 +136,28 @@ def draw_suite(study: Study, panels: Sequence[Panel], folder: Path) -> list[Path
     Raises:
         UserError: matplotlib is not installed.
     """
-    assert study.x
+    assert comparison.x
     with default_style(STYLE):
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(SIZE[0] * len(panels), SIZE[1]), dpi=DPI, layout="constrained")
         labels: dict[str, Any] = {}
         for panel, axes in zip(panels, figure.subplots(1, len(panels), squeeze=False, sharex=True)[0], strict=True):
-            _draw_panel(figure, axes, panel, study, study.x)
+            _draw_panel(figure, axes, panel, comparison, comparison.x)
             handles, names = axes.get_legend_handles_labels()
             labels |= dict(zip(names, handles, strict=True))
-        figure.suptitle(study.title)
+        figure.suptitle(comparison.title)
         columns = max(1, min(len(labels), int(SIZE[0] * len(panels) / (LETTER * max(map(len, labels)) + 0.5))))
         figure.legend(labels.values(), labels, loc="outside lower left", ncols=columns, frameon=False, fontsize=9)
         figure.set_figheight(SIZE[1] + ROW * -(-len(labels) // columns))
-        files = [folder / f"study.{form}" for form in ("png", "svg")]
+        files = [folder / f"suite.{form}" for form in ("png", "svg")]
         for file in files:
             form = file.suffix[1:]
             write_atomic(file, lambda output, form=form: figure.savefig(output, format=form, dpi=DPI))
     return files
 
 
-def _draw_panel(figure: Any, axes: Any, panel: Panel, study: Study, x: str) -> None:
+def _draw_panel(figure: Any, axes: Any, panel: Panel, comparison: Comparison, x: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.06)
     if panel.is_logarithmic:
@@ -156,11 +165,11 @@ def _draw_panel(figure: Any, axes: Any, panel: Panel, study: Study, x: str) -> N
         axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
-    values = _values(study, x)
+    values = _values(comparison, x)
     places = dict(zip(map(repr, values), _axis(axes, values), strict=True))
-    every = list(dict.fromkeys(_label(system, study, x) for system in study.systems))
+    every = list(dict.fromkeys(_label(model, comparison, x) for model in comparison.models))
     colors = {label: COLORS[number % len(COLORS)] for number, label in enumerate(every)}
-    lines, levels = _lines(study, x, panel.values, places)
+    lines, levels = _lines(comparison, x, panel.values, places)
     for label, points in lines.items():
         _draw_line(figure, axes, points, label, every.index(label) - (len(every) - 1) / 2, colors[label])
     for label, (value, low, high) in levels.items():
@@ -176,9 +185,9 @@ def _draw_panel(figure: Any, axes: Any, panel: Panel, study: Study, x: str) -> N
     axes.set_axisbelow(True)
 
 
-def _values(study: Study, x: str) -> list[Any]:
-    """What the key is, each once; numbers ascending, all else in its order."""
-    values = {repr(system.variation[x]): system.variation[x] for system in study.systems if x in system.variation}
+def _values(comparison: Comparison, x: str) -> list[Any]:
+    """Return the values of the key, each once, numbers ascending."""
+    values = {repr(model.variation[x]): model.variation[x] for model in comparison.models if x in model.variation}
     found = list(values.values())
     return sorted(found) if all(map(_is_number, found)) else found
 
@@ -188,7 +197,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _axis(axes: Any, values: Sequence[Any]) -> list[float]:
-    """Scale and ticks of the x axis; where each value is on it."""
+    """Set scale and ticks of the x axis; return the place of each value."""
     above = [value for value in values if _is_number(value) and value > 0]
     is_logarithmic = len(above) > 1 and above[0] * DECADES <= above[-1]
     if not all(map(_is_number, values)) or _are_crowded(np.log(above).tolist() if is_logarithmic else values):
@@ -205,19 +214,19 @@ def _axis(axes: Any, values: Sequence[Any]) -> list[float]:
 
 
 def _are_crowded(values: Sequence[float]) -> bool:
-    """Whether the smallest gap is too small a part of the axis, as of .99 and .997 beside 0, or of 1, 2, 4 and 1024."""
+    """Return whether the smallest gap is too small a part of the axis."""
     gaps = np.diff(np.array(values, float))
     return len(gaps) > 0 and bool(gaps.min() * CROWDED < gaps.sum())
 
 
 def _beginning(values: Sequence[Any]) -> str:
-    """What the names of a series of files have in common: `noise_` of logs/noise_0.1.csv and logs/noise_0.3.csv."""
+    """Return the common start of file names: `noise_` of noise_0.1.csv, noise_0.3.csv."""
     found = {"".join(_text(value).rpartition("_")[:2]) if "/" in str(value) else "" for value in values}
     return found.pop() if len(found) == 1 else ""
 
 
 def _text(value: Any) -> str:
-    """Of a number, a list, the path of a file, or else, as YAML has it."""
+    """Return the label of a value: a number, a list, the path of a file, any other."""
     if value is None:
         return "null"
     if isinstance(value, list):
@@ -226,43 +235,43 @@ def _text(value: Any) -> str:
 
 
 def _lines(
-    study: Study, x: str, values: Mapping[str, Value], places: Mapping[str, float]
+    comparison: Comparison, x: str, values: Mapping[str, Value], places: Mapping[str, float]
 ) -> tuple[dict[str, Points], dict[str, Value]]:
-    """The lines, and what has no x, each by its label."""
+    """Return the lines, and the values without an x, each by its label."""
     lines: dict[str, Points] = {}
     levels: dict[str, Value] = {}
-    for system in study.systems:
-        if not (value := values.get(system.name)):
+    for model in comparison.models:
+        if not (value := values.get(model.name)):
             continue
-        label = _label(system, study, x)
-        if x in system.variation:
-            lines.setdefault(label, []).append((places[repr(system.variation[x])], *value))
+        label = _label(model, comparison, x)
+        if x in model.variation:
+            lines.setdefault(label, []).append((places[repr(model.variation[x])], *value))
         else:
             levels[label] = value
     return {label: sorted(points) for label, points in lines.items()}, levels
 
 
-def _label(system: System, study: Study, x: str) -> str:
-    """Its experiment and what else it varies, but for what goes with x, as a batch size that grows with the rows."""
+def _label(model: ComparedModel, comparison: Comparison, x: str) -> str:
+    """Return experiment and variation of a model, without keys that change with x."""
     alike = [
-        other.variation for other in study.systems if other.experiment == system.experiment and x in other.variation
+        other.variation for other in comparison.models if other.experiment == model.experiment and x in other.variation
     ]
     others = [
         f"{key.removeprefix(PREFIX)} {_text(value)}"
-        for key, value in system.variation.items()
+        for key, value in model.variation.items()
         if key != x and not _goes_with(key, x, alike)
     ]
-    return ", ".join([system.experiment, *others])
+    return ", ".join([model.experiment, *others])
 
 
 def _goes_with(key: str, x: str, variations: Sequence[dict[str, Any]]) -> bool:
-    """Whether a key changes with x, and with nothing else."""
+    """Return whether a key changes with x, and with nothing else."""
     pairs = {(repr(variation[x]), repr(variation.get(key))) for variation in variations}
     return len(pairs) == len({value for value, _ in pairs}) and len({of_key for _, of_key in pairs}) > 1
 
 
 def _draw_line(figure: Any, axes: Any, points: Points, label: str, aside: float, color: str) -> None:
-    """A line with its intervals, a little aside so that those of several lines are told apart."""
+    """Draw a line with its intervals, shifted so that several do not overlap."""
     from matplotlib.transforms import ScaledTranslation
 
     shift = axes.transData + ScaledTranslation(aside * 5 / 72, 0, figure.dpi_scale_trans)

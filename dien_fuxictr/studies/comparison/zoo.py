@@ -1,4 +1,4 @@
-"""Entries for models of a FuxiCTR checkout that give them the budget of a comparison's base.
+"""Entries for models of a FuxiCTR checkout with the budget of a comparison's base.
 
 A model's own keywords come from the checkout's entry. All else comes from the base: data set, task, metrics, optimizer,
 learning rate, regularizers, batches, epochs, seed, threads, embedding size, and the MLP, whatever the model calls it.
@@ -27,7 +27,7 @@ _FIELD = re.compile(r"(?:\w+_)?(target|sequence)(?:_item)?_field")
 
 
 def zoo_entry(checkout: Checkout, name: str, base: dict[str, Any]) -> dict[str, Any]:
-    """The merged configuration of a model of the checkout.
+    """Return the merged configuration of a model of the checkout.
 
     A model with keywords for target and sequence fields gets the base's, and histories of the data set's full length,
     as in the zoo, where such models may have weights for each position; for any other model, histories are averaged.
@@ -63,7 +63,7 @@ def zoo_entry(checkout: Checkout, name: str, base: dict[str, Any]) -> dict[str, 
 
 
 def _mlp_part(key: str) -> str | None:
-    """What of the MLP a keyword sets, by whatever name; None if nothing."""
+    """Return what a keyword sets of the MLP, whatever its name; None if nothing."""
     match = _MLP.fullmatch(key)
     return match and (match[1] or "units").removeprefix("hidden_")
 
@@ -80,7 +80,7 @@ def _fields(name: str, keywords: set[str], base: dict[str, Any]) -> dict[str, An
 
 
 def _specs(fields: dict[str, Any], base: dict[str, Any]) -> list[dict[str, Any]]:
-    """`feature_specs` of the base, and the encoder of each history: none for those that the model reads itself."""
+    """Return `feature_specs` with an encoder for histories that no keyword names."""
     used, read = base.get("use_features"), _names(list(fields.values()))
     histories = [
         column["name"]
@@ -94,5 +94,5 @@ def _specs(fields: dict[str, Any], base: dict[str, Any]) -> list[dict[str, Any]]
 
 
 def _names(fields: str | Sequence[Any]) -> list[str]:
-    """Features of a field keyword: a name, a tuple of names that stand together, or a list of such."""
+    """Return the features of a field keyword: a name, or nested tuples and lists."""
     return [fields] if isinstance(fields, str) else [name for part in fields for name in _names(part)]

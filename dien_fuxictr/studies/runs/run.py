@@ -1,4 +1,4 @@
-"""One run of a study: what starts it, what it has reached, and whether that is of its configuration."""
+"""One run of a comparison or sweep: its process, files and results."""
 
 import json
 from collections.abc import Iterable
@@ -22,45 +22,45 @@ from dien_fuxictr.experiment.training.resume import is_same
 
 @dataclass(frozen=True)
 class Run:
-    """An experiment of a study.
+    """An experiment of a comparison or sweep.
 
     Attributes:
-        expid: experiment id in the study's configuration folder.
+        expid: experiment id in the configuration folder.
         params: its merged configuration.
         config: that folder.
-        study: folder of the study: the run's files are in `runs/EXPID/`, what it prints in `logs/EXPID.log`.
-        settings: what takes the place of that folder's values, as of `--set`; in `params` it has.
+        folder: of the comparison or sweep: the run's files are in `runs/EXPID/`, what it prints in `logs/EXPID.log`.
+        settings: replace values of the configuration folder, as `--set` does; `params` has them already.
     """
 
     expid: str
     params: dict[str, Any]
     config: Path
-    study: Path
+    folder: Path
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def report(self) -> Path:
-        """Folder of its files."""
-        return self.study / "runs" / self.expid
+        """Return the folder of its files."""
+        return self.folder / "runs" / self.expid
 
     @property
     def curve(self) -> Path:
-        """What it has reached at each evaluation so far."""
+        """Return the file with its evaluations so far."""
         return self.report / CURVE
 
     @property
     def monitor(self) -> Monitor:
-        """What validation is judged by."""
-        return monitor_of(self.params)
+        """Return the monitor, the metrics that rank validation."""
+        return monitor_for(self.params)
 
     @property
     def is_minimised(self) -> bool:
-        """Whether less of the monitor is better."""
+        """Return whether a smaller value of the monitor is better."""
         return self.params.get("monitor_mode") == "min"
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """result.json, if the run has finished with this very configuration."""
+        """Return result.json, if the run has finished with this very configuration."""
         file = self.report / RESULT
         if not file.is_file():
             return None
@@ -68,18 +68,23 @@ class Run:
         return result if is_same(result["config"], self.params) else None
 
     def job(self) -> Job:
-        """What goes on with an interrupted run of this configuration, or else begins the run anew."""
+        """Return the job that goes on with this interrupted run, or starts it anew."""
         goes_on = self._can_go_on()
         if not goes_on:
             self.curve.unlink(missing_ok=True)  # else it would pass for this run's until the first step
         arguments = ["--config", str(self.config), "--expid", self.expid, "--report", str(self.report)]
         arguments.append("--allow-untrained")  # the study marks such a run, and goes on
         arguments += as_arguments(self.settings)
-        log = self.study / "logs" / f"{self.expid}.log"
-        return Job(self.expid, [*arguments, "--resume"] if goes_on else arguments, log, goes_on)
+        log = self.folder / "logs" / f"{self.expid}.log"
+        return Job(
+            name=self.expid,
+            arguments=[*arguments, "--resume"] if goes_on else arguments,
+            log=log,
+            goes_on=goes_on,
+        )
 
     def _can_go_on(self) -> bool:
-        """Whether there is a state of this configuration, and the curve to it."""
+        """Return whether there is a state of this configuration, and its curve."""
         state = Path(self.params["model_root"], self.params["dataset_id"], f"{self.expid}.resume")
         if not (state.is_file() and self.curve.is_file()):
             return False
@@ -91,12 +96,12 @@ class Run:
 
 
 def load_runs(folder: Path, tag: str | None = None, settings: dict[str, Any] | None = None) -> list[Run]:
-    """The experiments of a configuration folder, in the order of its files.
+    """Load the experiments of a configuration folder, in the order of its files.
 
     Args:
         folder: as of `run_expid.py --config`; the runs' files are in it too.
         tag: only ids that contain it; None: all.
-        settings: what takes the place of the folder's values.
+        settings: replace values of the folder.
 
     Raises:
         UserError: no such experiment, a broken file, a value that is not allowed, or a monitor that is not
@@ -112,7 +117,7 @@ def load_runs(folder: Path, tag: str | None = None, settings: dict[str, Any] | N
         config = merge(models, datasets, folder, expid, settings)
         check_configuration(deepcopy(config.params), config.where)
         check_monitor(expid, config.params)
-        runs.append(Run(expid, config.params, folder, folder, settings or {}))
+        runs.append(Run(expid=expid, params=config.params, config=folder, folder=folder, settings=settings or {}))
     return runs
 
 
@@ -122,7 +127,7 @@ def check_monitor(expid: str, params: dict[str, Any]) -> None:
     Raises:
         UserError: a monitor that is not among the metrics.
     """
-    missing = set(monitor_of(params).get_metrics()) - set(params["metrics"])
+    missing = set(monitor_for(params).get_metrics()) - set(params["metrics"])
     if missing:
         raise UserError(f"{expid}: metrics lacks {', '.join(sorted(missing))}, the monitor that ranks the runs")
 
@@ -141,8 +146,8 @@ def require_inputs(runs: Iterable[Run], folder: Path) -> None:
         resolve_paths(deepcopy(run.params), folder)
 
 
-def monitor_of(params: dict[str, Any]) -> Monitor:
-    """What the validation of a configuration is judged by."""
+def monitor_for(params: dict[str, Any]) -> Monitor:
+    """Return the monitor of a configuration, the metrics that rank validation."""
     return Monitor(params.get("monitor", "AUC"))
 
 
@@ -162,7 +167,7 @@ class Curve:
         self.points: list[dict[str, float]] = []
 
     def update(self) -> bool:
-        """Read on; returns whether there was anything new."""
+        """Read on; return whether there was anything new."""
         size = self._file.stat().st_size if self._file.exists() else 0
         if size == self._size:
             return False

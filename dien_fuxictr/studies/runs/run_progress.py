@@ -1,4 +1,4 @@
-"""How far a study is, on stderr: its runs, and what each running one has reached by the curve that it writes."""
+"""Progress of a comparison or sweep on stderr."""
 
 import math
 import os
@@ -23,19 +23,19 @@ _TAIL_LINES = 8
 def run_with_progress(
     runs: Sequence[Run], pool: Pool, finished: int, on_finish: Callable[[Run], None] = lambda run: None
 ) -> list[str]:
-    """Run all; a failure is reported with the end of its log, and the rest goes on.
+    """Run all; report a failure with the end of its log, and go on with the rest.
 
     Args:
         runs: in their order.
-        pool: of workers.
-        finished: runs of the study that are there already.
+        pool: starts them.
+        finished: number of runs that have finished before.
         on_finish: called with each run that has ended with a result.
 
     Returns:
         Ids of the failed runs.
     """
     by_id = {run.expid: run for run in runs}
-    with Progress(finished + len(runs), finished) as progress:
+    with RunProgress(finished + len(runs), finished) as progress:
 
         def end(expid: str, code: int) -> None:
             progress.end(expid, code)
@@ -46,12 +46,12 @@ def run_with_progress(
     return progress.failed
 
 
-class Progress:
-    """Shows how far a study is: in a terminal a bar and a line for each running run, else a line an evaluation.
+class RunProgress:
+    """Progress of runs: in a terminal a bar and rows, otherwise a line per event.
 
     Args:
         total: number of runs.
-        finished: of which so many are there already.
+        finished: number of those that have finished before.
 
     Attributes:
         failed: ids of the failed ones.
@@ -61,16 +61,16 @@ class Progress:
         self.failed: list[str] = []
         self._running: dict[str, tuple[Run, Job, Curve]] = {}
         self._finished = finished
-        self._display = Terminal(total, finished) if sys.stderr.isatty() else Lines(total)
+        self._display = TerminalDisplay(total, finished) if sys.stderr.isatty() else LineDisplay(total)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "RunProgress":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._display.close()
 
     def start(self, run: Run) -> Job:
-        """A run is about to start; returns its job."""
+        """Show that a run starts; return its job."""
         return self._start(run, "goes on", "started")
 
     def _start(self, run: Run, goes_on: str, anew: str) -> Job:
@@ -89,13 +89,13 @@ class Progress:
         self._display.tick()
 
     def end(self, expid: str, code: int, how: str = "", finished: int | None = None, **notes: object) -> None:
-        """A run has ended; a failure is shown with the end of its log.
+        """Show that a run has ended; a failure with the end of its log.
 
         Args:
             expid: its id.
             code: exit code of its process.
             how: finished, failed or pruned; by default finished with code 0 and a result, else failed.
-            finished: runs of the study that have ended; None: one more.
+            finished: number of runs that have ended; None: one more.
             notes: shown with their number from now on.
         """
         self._show(expid)
@@ -111,11 +111,11 @@ class Progress:
     def _show(self, expid: str) -> None:
         run, _, curve = self._running[expid]
         if curve.update():
-            self._display.show(expid, reached(run, curve.points))
+            self._display.show(expid, describe_progress(run, curve.points))
 
 
-def reached(run: Run, points: Sequence[dict[str, float]]) -> str:
-    """The last epoch and value of the monitor, and the best one so far.
+def describe_progress(run: Run, points: Sequence[dict[str, float]]) -> str:
+    """Describe the last epoch and value of the monitor, and the best one so far.
 
     Args:
         run: whose points they are.
@@ -137,8 +137,8 @@ def _failure(job: Job, code: int) -> str:
     return "\n    ".join([f"failed: {job.name}, {how}; the end of {job.log}:", *lines[-_TAIL_LINES:]])
 
 
-class Lines:
-    """For a file or a pipe: a line for all that happens.
+class LineDisplay:
+    """Display for a file or a pipe: a line per event.
 
     Args:
         total: number of runs.
@@ -149,32 +149,32 @@ class Lines:
         self.notes: dict[str, object] = {}
 
     def show(self, expid: str, text: str) -> None:
-        """What a running run has reached."""
+        """Show what a running run has reached."""
         self.write(f"{expid}: {text}")
 
     def end(self, expid: str, how: str, finished: int, notes: dict[str, object]) -> None:
-        """It has ended, and so many of the study have by now; `notes` go on to be shown."""
+        """Show that a run has ended, and how many have by now; `notes` go on to be shown."""
         self.notes |= notes
         listed = "".join(f", {name} {value}" for name, value in self.notes.items())
         self.write(f"{expid}: {how}; {finished}/{self.total} runs{listed}")
 
     def write(self, text: str) -> None:
-        """Lines that stay."""
+        """Write lines that stay."""
         print(text, file=sys.stderr, flush=True)
 
     def tick(self) -> None:
-        """Called again and again."""
+        """Refresh the display; called again and again."""
 
     def close(self) -> None:
-        """The study is over."""
+        """Close the display."""
 
 
-class Terminal(Lines):
-    """For a terminal: a bar over the runs and, below it, a row for each running one.
+class TerminalDisplay(LineDisplay):
+    """Display for a terminal: a bar over the runs, and a row per running one.
 
     Args:
         total: number of runs.
-        finished: of which so many are there already.
+        finished: number of those that have finished before.
     """
 
     def __init__(self, total: int, finished: int) -> None:
@@ -212,7 +212,7 @@ class Terminal(Lines):
 
 
 def _size() -> dict[str, Any]:
-    """For tqdm, which shows nothing where a terminal says that it has no rows (`script` in a pipe says so)."""
+    """Return the size for tqdm, which shows nothing if a terminal reports no rows."""
     try:
         is_known = all(os.get_terminal_size(sys.stderr.fileno()))
     except OSError:

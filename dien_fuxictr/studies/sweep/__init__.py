@@ -1,4 +1,4 @@
-"""Hyper-parameters: a grid of the zoo's tuner or a search by Optuna, and a leaderboard.
+"""Sweeps over hyper-parameters: a grid or TPE, and a leaderboard.
 
-Here are tuner files, what they span, the search and its pictures.
+Tuner files, what they span, the TPE sweep and its pictures live here.
 """

@@ -12,7 +12,7 @@ from dien_fuxictr.experiment.options import add_settings_options
 from ..runs.run_options import add_run_options, count_of_runs
 
 MANY = 10_000
-"""A grid of more combinations is more often a mistake than meant."""
+"""Combinations above which a grid needs --yes."""
 EPILOG = """
 examples:
   run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu 0 1     every combination, one at a time on two GPUs
@@ -70,7 +70,7 @@ stderr); 130 after Ctrl-C, 143 after SIGTERM: no run goes on, their states are s
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; exits with code 2 on a wrong one."""
+    """Parse the command line; exit with code 2 on a wrong one."""
     parser = argparse.ArgumentParser(
         prog="run_param_tuner.py",
         description="Trains the combinations of a tuner file and ranks them by validation.",
@@ -93,19 +93,19 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--search",
         choices=("grid", "tpe"),
         default="grid",
-        help="every combination (default), or those that Optuna proposes",
+        help="grid: every combination (default); tpe: those that Optuna's TPE sampler proposes",
     )
     parser.add_argument(
         "--trials",
         type=count_of_runs,
         metavar="N",
-        help="how many --search tpe tries, those of earlier calls included; default 20",
+        help="number of trials of --search tpe, those of earlier calls included; default 20",
     )
     parser.add_argument(
         "--storage",
         metavar="URL",
-        help="the study of --search tpe is in this database, sqlite:///FILE or postgresql://USER@HOST/NAME, which "
-        "machines without a common disk may share; default SWEEP/study.journal",
+        help="database of the trials of --search tpe, sqlite:///FILE or postgresql://USER@HOST/NAME, which machines "
+        "without a common disk may share; default SWEEP/study.journal",
     )
     parser.add_argument("--yes", action="store_true", help=f"train a grid of more than {MANY:,} combinations")
     add_settings_options(parser)

@@ -1,4 +1,4 @@
-"""The zoo's tuner file -> a configuration folder with one experiment for every combination of its `tuner_space`.
+"""Read tuner files, and write every combination of their `tuner_space`.
 
 The combinations and their numbers are those of `fuxictr.autotuner.enumerate_params`. Its names are not: it hashes
 sorted characters, so that a data set cut at 12 and one at 21 share a name and only one of them is run.
@@ -37,7 +37,7 @@ _KEYS = Contract({key: [kind] for key, kind in _TYPES.items()}, ["base_expid", "
 
 @dataclass(frozen=True)
 class Tuner:
-    """What a tuner file says.
+    """A tuner file, over one base experiment.
 
     Attributes:
         file: where it says so.
@@ -57,16 +57,16 @@ class Tuner:
 
     @property
     def folder(self) -> Path:
-        """Where its runs are: named like the file without its suffix."""
+        """Return the folder of its runs, named like the file without its suffix."""
         return self.file.with_suffix("") / self.subfolder
 
     def where(self, key: str) -> str:
-        """Where a run's key comes from."""
+        """Return where a run's key comes from."""
         return f"tuner_space of {self.file}" if key in self.space else self.base.where(key)
 
 
 def read_tuner(file: Path, settings: dict[str, Any] | None = None) -> Tuner:
-    """`read_tuners` of a file with one base experiment."""
+    """Read a tuner file with one base experiment; see `read_tuners`."""
     (tuner,) = read_tuners(file, settings)
     return tuner
 
@@ -79,7 +79,7 @@ def read_tuners(file: Path, settings: dict[str, Any] | None = None) -> list[Tune
             `model_config` and `dataset_config` (sections of the file itself); `dataset_id` replaces the experiment's.
             Where `base_expid` maps experiments to what varies for each besides `tuner_space`, each is a sweep of its
             own, as that of a file FOLDER/ID.yaml with `base_expid: ID` and both spaces in one.
-        settings: what takes the place of the base experiment's values.
+        settings: replace values of the base experiment.
 
     Raises:
         UserError: the file, a key or what it refers to is missing or unknown.
@@ -106,17 +106,17 @@ def read_tuners(file: Path, settings: dict[str, Any] | None = None) -> list[Tune
 
 
 def _read_one(tuner: dict[str, Any], keys: dict[str, Any], file: Path, settings: dict[str, Any]) -> Tuner:
-    """One base experiment of a tuner file, over these keys of a space."""
+    """Read one base experiment of a tuner file, over these keys of a space."""
     space = read_space(keys, file)
     if both := [key for key in settings if key in space]:
         raise UserError(f"--set {both[0]}: {both[0]} is in tuner_space of {file}")
     base, entry, name = _base(tuner, file, settings)
     _check_space(space, base, file)
-    return Tuner(file, base, entry, name, space)
+    return Tuner(file=file, base=base, entry=entry, name=name, space=space)
 
 
 def require_own_folder(tuner: Tuner) -> None:
-    """Check that a sweep's folder holds no configuration that somebody else wrote: a sweep replaces it.
+    """Check that a sweep's folder holds no configuration that is not a sweep's.
 
     Raises:
         UserError: an experiment in it has an id that no sweep gives.
@@ -130,7 +130,7 @@ def require_own_folder(tuner: Tuner) -> None:
 
 
 def write_grid(tuner: Tuner, at_most: float = math.inf) -> None:
-    """Write every combination to model_config.yaml and dataset_config.yaml of the sweep's folder.
+    """Write every combination to the two YAML files of the sweep's folder.
 
     Args:
         tuner: what varies.
@@ -157,7 +157,7 @@ def write_grid(tuner: Tuner, at_most: float = math.inf) -> None:
 
 
 def _base(tuner: dict[str, Any], file: Path, settings: dict[str, Any]) -> tuple[Config, dict[str, Any], str]:
-    """The merged base experiment, its data set's entry, and the name that the runs start with."""
+    """Return base experiment, its data set's entry, and what the runs' ids start with."""
     folder = _base_folder(tuner, file)
 
     def files(kind: str) -> dict[Path, dict[str, Any]]:
@@ -181,7 +181,7 @@ def _base(tuner: dict[str, Any], file: Path, settings: dict[str, Any]) -> tuple[
 
 
 def _base_folder(tuner: dict[str, Any], file: Path) -> Path:
-    """`base_config`, looked for in the working directory, then beside the tuner file and in the folders above it."""
+    """Find `base_config` here, beside the tuner file, or in the folders above it."""
     if "base_config" not in tuner:
         return file.parent
     path = str(tuner["base_config"])
@@ -210,7 +210,7 @@ def _check_space(space: Space, base: Config, file: Path) -> None:
 def enumerate_space(
     tuner: Tuner, space: dict[str, list[Any]], first_number: int = 1
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Data set entries and experiments, each by its id, of all combinations.
+    """Return data set entries and experiments of all combinations, each by its id.
 
     Args:
         tuner: what they vary.
@@ -245,12 +245,12 @@ def enumerate_space(
 
 
 def _combinations(base: dict[str, Any], space: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """Every combination, in the order of the keys of `base`, the last key's values changing first."""
+    """Return every combination, in the order of `base`; the last key changes first."""
     values = {key: [value] for key, value in base.items()} | space
     return [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
 
 
 def digest(content: Any) -> str:
-    """Eight characters that change with the content."""
+    """Return eight characters that change with the content."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()

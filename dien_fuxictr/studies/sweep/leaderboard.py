@@ -15,8 +15,8 @@ _LONG = 10  # a metric is shorter
 _WIDEST = 32  # a longer value, a data set's columns say, is in the CSV only
 
 
-def leaderboard(runs: list[Run], results: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
-    """One row a finished run, sorted by the monitor on validation; a NaN comes last.
+def build_leaderboard(runs: list[Run], results: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
+    """Build the table, a row per finished run, best validation first and NaN last.
 
     Args:
         runs: of the sweep.
@@ -31,7 +31,7 @@ def leaderboard(runs: list[Run], results: dict[str, dict[str, Any]]) -> list[dic
     differing = [name for name in names if len({repr(run.params.get(name)) for run in runs}) > 1]
     some_untrained = any("untrained" in result for result in results.values())
     rows = []
-    for rank, run in enumerate(ranked(runs, results), 1):
+    for rank, run in enumerate(rank_runs(runs, results), 1):
         result = results[run.expid]
         row = {"rank": str(rank), "expid": run.expid}
         if some_untrained:
@@ -46,8 +46,8 @@ def leaderboard(runs: list[Run], results: dict[str, dict[str, Any]]) -> list[dic
     return [{name: row.get(name, "") for name in columns} for row in rows]
 
 
-def ranked(runs: list[Run], results: dict[str, dict[str, Any]]) -> list[Run]:
-    """The runs that have finished, best validation first; arguments as of `leaderboard`."""
+def rank_runs(runs: list[Run], results: dict[str, dict[str, Any]]) -> list[Run]:
+    """Return the finished runs, best validation first; arguments as of `build_leaderboard`."""
 
     def order(run: Run) -> tuple[bool, float]:
         value = run.monitor.get_value(results[run.expid]["valid"])
@@ -56,8 +56,8 @@ def ranked(runs: list[Run], results: dict[str, dict[str, Any]]) -> list[Run]:
     return sorted((run for run in runs if run.expid in results), key=order)
 
 
-def render(rows: list[dict[str, str]]) -> str:
-    """The rows as aligned text, numbers with six digits."""
+def render_table(rows: list[dict[str, str]]) -> str:
+    """Return the rows as aligned text, numbers with six digits."""
     rows = [{name: _short(value) for name, value in row.items()} for row in rows]
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
     shown = [name for name, width in widths.items() if width <= _WIDEST or name == "expid"]

@@ -17,7 +17,7 @@ from dien_fuxictr.experiment.results import results_file
 from ..runs.run import Run, load_runs, require_inputs
 from ..runs.run_progress import run_with_progress
 from .grid import Tuner, read_tuners, require_own_folder, write_grid
-from .leaderboard import leaderboard, ranked, render, write_csv
+from .leaderboard import build_leaderboard, rank_runs, render_table, write_csv
 
 _SQLITE = "sqlite:///"
 
@@ -102,12 +102,12 @@ def _left(runs: list[Run]) -> list[Run]:
 def _search(tuner: Tuner, options: argparse.Namespace) -> Callable[[Pool], int]:
     """Check and open a search, and return a function that runs it."""
     try:
-        from .tpe import Search, draw_trials
+        from .tpe import TpeSweep, draw_trials
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
         raise UserError("--search tpe needs a package that is not installed: pip install optuna") from error
-    search = Search(tuner, options.trials or 20, options.storage)
+    search = TpeSweep(tuner, options.trials or 20, options.storage)
 
     def run(pool: Pool) -> int:
         print(f"{search.summary()} so far ({search.place}); logs in {tuner.folder / 'logs'}")
@@ -122,11 +122,11 @@ def _search(tuner: Tuner, options: argparse.Namespace) -> Callable[[Pool], int]:
 
 
 def _best(tuner: Tuner) -> str:
-    """Describe the best run of a sweep: its validation metric and the keys that varied."""
+    """Describe the best run of a sweep: its validation and the keys that varied."""
     runs = load_runs(tuner.folder)
     results = {run.expid: result for run in runs if (result := run.result)}
     expid = tuner.base.params["model_id"]
-    if not (best := ranked(runs, results)):
+    if not (best := rank_runs(runs, results)):
         return f"  {expid}: no run in {tuner.folder / 'runs'} has finished"
     run = best[0]
     value = run.monitor.get_value(results[run.expid]["valid"])
@@ -147,13 +147,13 @@ def _leaderboard_file(folder: Path) -> Path:
 def _report(runs: list[Run], folder: Path, failed: list[str]) -> int:
     """Print the leaderboard and the runs that have failed, and return the exit code."""
     results = {run.expid: result for run in runs if (result := run.result)}
-    if rows := leaderboard(runs, results):
+    if rows := build_leaderboard(runs, results):
         file = _leaderboard_file(folder)
         write_csv(rows, file)
-        print(f"{render(rows)}\n{file}")
+        print(f"{render_table(rows)}\n{file}")
     if failed:
         return fail(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}", 1)
-    best = ranked(runs, results)[:1]
+    best = rank_runs(runs, results)[:1]
     if best and (reason := results[best[0].expid].get("untrained")):
         return fail(f"the best run, {best[0].expid}, has learnt nothing: {reason}", 1)
     return 0

@@ -1,4 +1,4 @@
-"""What a tuner file says may vary: a list of choices a key, or for a search a range `{low, high, log}`."""
+"""What a tuner file lets vary: choices per key, or for TPE `{low, high, log}`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +24,12 @@ class Range:
 
     @property
     def is_whole(self) -> bool:
-        """Whether only whole numbers are in it."""
+        """Return whether only whole numbers are in it."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     @property
     def examples(self) -> list[Any]:
-        """The ends."""
+        """Return the ends."""
         return [self.low, self.high]
 
 
@@ -48,7 +48,7 @@ Space = dict[str, Range | Choices]
 
 
 def read_space(settings: dict[str, Any], file: Path) -> Space:
-    """`tuner_space`: a list is choices, a mapping with `low`, `high` or `log` a range, anything else one value.
+    """Read `tuner_space`: a list of choices, a range, or a single value per key.
 
     Raises:
         UserError: no choice, or a range that is none.

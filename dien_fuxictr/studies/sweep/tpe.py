@@ -1,4 +1,4 @@
-"""`--search tpe`: Optuna proposes the runs, prunes those that fall behind, and remembers them.
+"""`--search tpe`: Optuna proposes runs, prunes bad ones, and remembers all.
 
 The study is a journal in the sweep's folder, which processes and machines may share, or in a database. Whoever runs a
 trial holds a lock on a file until it has told the study how it ended; so a trial that runs in the study but whose lock
@@ -33,7 +33,7 @@ from dien_fuxictr.experiment.configuration.yaml_files import write_config
 from dien_fuxictr.experiment.contract import check_configuration
 
 from ..runs.run import Curve, Run, check_monitor, load_runs
-from ..runs.run_progress import Progress
+from ..runs.run_progress import RunProgress
 from .grid import Tuner, digest, enumerate_space
 from .space import Choices, Range
 
@@ -51,11 +51,11 @@ class _Running:
     is_pruned: bool = False
 
 
-class Search:
-    """A study over the space of a tuner file; one of the same experiment and space goes on.
+class TpeSweep:
+    """A TPE sweep over the space of a tuner file; an earlier one of the same goes on.
 
     Args:
-        tuner: what to search.
+        tuner: what varies.
         total: trials of the study; those that failed before now do not count.
         storage: URL of the database that has the study; None: the journal.
 
@@ -74,7 +74,7 @@ class Search:
             (tuner.folder / f"{kind}.yaml").unlink(missing_ok=True)
         fixed = {key: value for key, value in tuner.base.params.items() if key not in tuner.space}
         name = f"{tuner.name}_{digest([fixed, tuner.entry, repr(tuner.space)])}"
-        self.place = named(storage) if storage else str(tuner.folder / "study.journal")
+        self.place = hide_password(storage) if storage else str(tuner.folder / "study.journal")
         try:
             self.study = optuna.create_study(
                 storage=RDBStorage(storage) if storage else JournalStorage(JournalFileBackend(self.place)),
@@ -102,7 +102,7 @@ class Search:
         Returns:
             Ids of the failed runs.
         """
-        with Progress(self.total, self._ended()) as self._progress:
+        with RunProgress(self.total, self._ended()) as self._progress:
             try:
                 run_jobs(self._jobs(), pool, self._on_end, self._is_over, self._progress.poll)
             finally:
@@ -111,7 +111,7 @@ class Search:
         return self._progress.failed
 
     def runs(self) -> list[Run]:
-        """The runs of all trials; those of a journal that comes from elsewhere are written first."""
+        """Return the runs of all trials; write those that come from elsewhere first."""
         trials = {trial.user_attrs["expid"]: trial for trial in self._trials() if "expid" in trial.user_attrs}
         for expid, trial in trials.items():
             if not (self.tuner.folder / "model_config" / f"{expid}.yaml").is_file():
@@ -119,7 +119,7 @@ class Search:
         return [run for run in load_runs(self.tuner.folder) if run.expid in trials] if trials else []
 
     def summary(self) -> str:
-        """How the trials have ended, in words."""
+        """Describe how the trials have ended."""
         words = {
             TrialState.COMPLETE: "finished",
             TrialState.PRUNED: "pruned",
@@ -138,7 +138,7 @@ class Search:
         return [t for t in self._trials() if t.number not in self._failed_before and t.state != waiting]
 
     def _ended(self) -> int:
-        """Trials that have ended, also those of others."""
+        """Return the number of trials that have ended, those of other processes included."""
         return sum(trial.state.is_finished() for trial in self._counted())
 
     def _jobs(self) -> Iterator[Job]:
@@ -148,7 +148,7 @@ class Search:
             seed = int(digest([self._seed, trial.number]), 16)
             self.study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
             run = self._write(trial)
-            self._running[run.expid] = _Running(trial, run, lock, Curve(run.curve))
+            self._running[run.expid] = _Running(trial=trial, run=run, lock=lock, curve=Curve(run.curve))
             job = self._progress.start(run)
             if run.result:  # finished, but killed before the study was told
                 self._on_end(run.expid, 0)
@@ -156,7 +156,7 @@ class Search:
                 yield job
 
     def _claim(self) -> tuple[Trial, FileLock] | None:
-        """An interrupted trial, or a new one, with its lock; None if there are enough."""
+        """Return an interrupted trial, or a new one, with its lock; None if all are there."""
         with self._mutex:
             for trial in self._trials():
                 if trial.state == TrialState.RUNNING and trial.user_attrs.get("disk") == self._disk:
@@ -178,12 +178,12 @@ class Search:
             return trial, lock
 
     def _own_values(self) -> dict[str, Any]:
-        """What the experiment has now, where the space allows it: the first trial, so that a search finds no less."""
+        """Return the experiment's own values where the space allows them: the first trial."""
         own, space = self.tuner.base.params, self.tuner.space
         return {key: _label(own[key]) for key, allowed in space.items() if key in own and _allows(allowed, own[key])}
 
     def _name_of_disk(self) -> str:
-        """Of that which has the locks: the same for all who see them."""
+        """Return the name of the disk with the locks, the same for all that see them."""
         file = self._locks / "disk"
         with self._mutex:
             if not file.exists():
@@ -194,7 +194,7 @@ class Search:
         return FileLock(self._locks / f"{self.study.study_name}_{number:03d}.lock")
 
     def _write(self, trial: Trial) -> Run:
-        """The trial as an experiment in the sweep's folder, in files of its own: others may write there too."""
+        """Write the trial as an experiment in the sweep's folder, in files of its own."""
         values = {key: [_suggest(trial, key, allowed)] for key, allowed in self.tuner.space.items()}
         datasets, experiments = enumerate_space(self.tuner, values, first_number=trial.number)
         (dataset_id,), (expid,) = datasets, experiments
@@ -211,7 +211,7 @@ class Search:
         return running.is_pruned
 
     def _report_new(self, running: _Running) -> bool:
-        """Tell the study what the run has reached since the last call; whether that is anything."""
+        """Report the run's new evaluations to the study; return whether there are any."""
         if not running.curve.update():
             return False
         values = {number: point["monitor"] for number, point in enumerate(running.curve.points, 1)}
@@ -241,8 +241,8 @@ class Search:
         self._progress.end(expid, code, how, self._ended(), pruned=states[TrialState.PRUNED], **best)
 
 
-def named(storage: str) -> str:
-    """The URL of a database without its password.
+def hide_password(storage: str) -> str:
+    """Return the URL of a database without its password.
 
     Raises:
         UserError: it is no URL.
@@ -254,7 +254,7 @@ def named(storage: str) -> str:
 
 
 def _check(tuner: Tuner) -> dict[str, Any]:
-    """Every value, each on its own, before anything starts; returns the parameters of one combination."""
+    """Check every value before anything starts; return one combination."""
     varying = [key for key, allowed in tuner.space.items() if len(allowed.examples) > 1]
     if not varying:
         raise UserError(f"{tuner.file}: nothing in tuner_space varies; --search needs a list or a range")
@@ -275,7 +275,7 @@ def _allows(allowed: Range | Choices, value: Any) -> bool:
 
 
 def _label(value: Any) -> Any:
-    """What Optuna stores; what it cannot is told apart by its text."""
+    """Return what Optuna stores for a value: the value, or else its text."""
     return value if isinstance(value, (type(None), bool, int, float, str)) else repr(value)
 
 
@@ -292,7 +292,7 @@ def _suggest(trial: Trial, key: str, allowed: Range | Choices) -> Any:
 
 
 def draw_trials(study: optuna.Study, folder: Path) -> list[Path]:
-    """Draw what there is enough for: history.png with a finished trial, importance.png with two that differ.
+    """Draw history.png of finished trials, and importance.png if two differ.
 
     Args:
         study: of the search.

@@ -11,7 +11,7 @@ from made_project import make_project
 from dien_fuxictr.experiment.cli import main as train
 from dien_fuxictr.experiment.configuration.config import load_config
 from dien_fuxictr.studies.comparison.compare import compare
-from dien_fuxictr.studies.comparison.plan import plan, write_runs
+from dien_fuxictr.studies.comparison.plan import plan_comparison, write_runs
 from dien_fuxictr.studies.comparison.results_table import Row
 from model_zoo.DIEN.src import DIEN
 from model_zoo.DIEN.src.candidate_scoring import Arrays, CandidateScorer
@@ -32,7 +32,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         for expid, changes in CHANGES.items():
             params = load_config(Path("config"), "DIEN_amazon" if expid == "alone" else expid).params
             experiments[expid] = params | changes
-        study = plan(experiments, 2, None, base="alone")
+        study = plan_comparison(experiments, 2, None, base="alone")
         runs = study.runs()
         write_runs(runs)
         for run in runs:

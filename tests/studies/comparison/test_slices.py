@@ -6,12 +6,12 @@ import pytest
 from made_data import entry, write_samples
 
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
-from dien_fuxictr.studies.comparison.slices import by_value, slices_of
+from dien_fuxictr.studies.comparison.slices import slice_test_rows, split_by_value
 
 
 def test_parts_hold_whole_values_and_about_equally_many_rows() -> None:
     values = np.random.default_rng(0).geometric(0.1, 5000)
-    slices = by_value("length", values)
+    slices = split_by_value("length", values)
     assert all(len(np.unique(slices.part[values == value])) == 1 for value in np.unique(values))
     assert len(slices.names) == 5
     heaviest = np.bincount(values).max() / len(values)
@@ -22,7 +22,7 @@ def test_parts_hold_whole_values_and_about_equally_many_rows() -> None:
 
 
 def test_few_values() -> None:
-    slices = by_value("length", np.array([4, 4, 4, 7]))
+    slices = split_by_value("length", np.array([4, 4, 4, 7]))
     assert slices.names == ["4", "7"] and slices.part.tolist() == [0, 0, 0, 1]
 
 
@@ -30,7 +30,7 @@ def test_slices_of_a_data_set_against_its_samples(tmp_path: Path) -> None:
     samples = write_samples(tmp_path / "samples", users=60)
     params = entry(samples, tmp_path / "root", data_format="parquet")
     prepare_dataset(params)
-    length, clicks = slices_of(tmp_path / "root" / "made")
+    length, clicks = slice_test_rows(tmp_path / "root" / "made")
     train, test = (pl.read_parquet(samples / f"{split}.parquet") for split in ("train", "test"))
     counts = train.filter(pl.col("label") == 1)["item_id"].value_counts()
     popularity = dict(counts.iter_rows())
@@ -39,10 +39,10 @@ def test_slices_of_a_data_set_against_its_samples(tmp_path: Path) -> None:
         "clicks of the item in training": np.array([popularity.get(item, 0) for item in test["item_id"]]),
     }
     for slices in (length, clicks):
-        expected = by_value(slices.title, values[slices.title])
+        expected = split_by_value(slices.title, values[slices.title])
         assert slices.names == expected.names and slices.part.tolist() == expected.part.tolist()
 
 
 def test_a_data_set_that_was_encoded_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        slices_of(tmp_path)
+        slice_test_rows(tmp_path)

@@ -42,7 +42,7 @@ def suites(fake: Fake) -> Fake:
     return fake
 
 
-def rows_of(file: str) -> list[dict[str, str]]:
+def fingerprint_test_rows(file: str) -> list[dict[str, str]]:
     with open(file, newline="") as lines:
         return list(csv.DictReader(lines))
 
@@ -61,7 +61,7 @@ def test_folds_are_data_sets_of_their_own_and_paired(suites: Fake, capsys: pytes
         (1, 3, 6),
         (2, 3, 7),
     ]
-    table = {row["expid"]: row for row in rows_of("comparisons/s/table.csv")}
+    table = {row["expid"]: row for row in fingerprint_test_rows("comparisons/s/table.csv")}
     assert table["strong"]["verdict"] == "better" and table["strong"]["against"] == ""
     assert float(table["weak"]["against_high"]) < 0 and table["weak"]["verdict"] == "base"
     shown = capsys.readouterr().out
@@ -79,7 +79,7 @@ def test_each_value_of_a_grid_is_a_system(suites: Fake) -> None:
     assert main(["--suite", "s", "--set", "shuffle=False", "--out", "out"]) == 0
     varied = [f"strong_learning_rate_{rate}_epochs_{epochs}" for rate in (0.1, 0.001) for epochs in (3, 4)]
     assert suites.started == [[f"{name}_seed{seed}" for seed in (5, 6) for name in ("weak", *varied)]]
-    assert Path("out/study.png").is_file() and "strong, learning_rate 0.001" in Path("out/study.svg").read_text()
+    assert Path("out/suite.png").is_file() and "strong, learning_rate 0.001" in Path("out/suite.svg").read_text()
     params = load_config(Path("out/comparison_s"), f"{varied[3]}_seed6").params
     assert (params["learning_rate"], params["epochs"], params["batch_size"], params["shuffle"], params["seed"]) == (
         1e-3,
@@ -99,14 +99,14 @@ def test_a_list_has_its_combinations_alone(suites: Fake, for_each: bool) -> None
     assert [name.removesuffix("_seed5") for name in suites.started[0]][2:] == names
     params = load_config(Path("out/comparison_s"), f"{names[1]}_seed5").params
     assert (params["epochs"], params["batch_size"]) == (4, 18)
-    svg = Path("out/study.svg").read_text()
+    svg = Path("out/suite.svg").read_text()
     assert "strong" in svg and "batch_size" not in svg, "it goes with epochs"
 
 
 def test_variations_of_one_experiment_stand_against_the_first(suites: Fake) -> None:
     write(seeds=2, experiments=["strong"], base=None, vary={"epochs": [3, 4, 5]}, x="epochs")
     assert main(["--suite", "s"]) == 0
-    table = {row["expid"]: row["verdict"] for row in rows_of("comparisons/s/table.csv")}
+    table = {row["expid"]: row["verdict"] for row in fingerprint_test_rows("comparisons/s/table.csv")}
     assert table.pop("strong_epochs_3") == "base" and set(table.values()) == {"not ranked"}
 
 
@@ -117,13 +117,13 @@ def test_rows_on_other_test_rows_have_no_difference_unless_the_base_is_on_them_t
     assert main(["--suite", "s"]) == 0
     shown = capsys.readouterr()
     assert "note: on other test rows than weak, no difference to it: strong_negatives_uniform" in shown.err
-    table = {row["expid"]: row for row in rows_of("comparisons/s/table.csv")}
+    table = {row["expid"]: row for row in fingerprint_test_rows("comparisons/s/table.csv")}
     assert [row["test_set"] for row in table.values()] == ["1", "1", "2"]
     assert table["strong_negatives_uniform"]["low"] == "" and table["strong_negatives_uniform"]["verdict"] == "-"
     assert table["strong_negatives_matched"]["verdict"] == "better" and "| test rows |" in shown.out
     write(seeds=2, vary={"build.negatives": ["matched", "uniform"]})
     assert main(["--suite", "s", "--out", "both"]) == 0
-    table = {row["expid"]: row for row in rows_of("both/table.csv")}
+    table = {row["expid"]: row for row in fingerprint_test_rows("both/table.csv")}
     assert {name for name, row in table.items() if row["verdict"] == "base"} == {
         "weak_negatives_matched",
         "weak_negatives_uniform",
@@ -139,7 +139,7 @@ def test_data_sets_compare_where_their_test_rows_are_the_same(suites: Fake) -> N
         rows = {"label": [1, 0], "user_id": ["u", "u"], "item_id": list(items), "history_length": [len(name), 1]}
         pl.DataFrame(rows).write_parquet(folder / "test.parquet")
     assert main(["--suite", "s"]) == 0
-    table = {row["expid"]: row for row in rows_of("comparisons/s/table.csv")}
+    table = {row["expid"]: row for row in fingerprint_test_rows("comparisons/s/table.csv")}
     assert table["strong_max_len_5"]["verdict"] == "better" and table["strong_max_len_6"]["verdict"] == "-"
 
 
@@ -147,7 +147,7 @@ def test_each_finished_run_is_a_row_of_results_once(suites: Fake) -> None:
     write(folds=2, vary={"strong": {"epochs": [3, 4]}}, results="docs/results/s.csv")
     suites.broken = {"weak_fold1"}
     assert main(["--suite", "s"]) == 1
-    rows = rows_of("docs/results/s.csv")
+    rows = fingerprint_test_rows("docs/results/s.csv")
     assert list(rows[0]) == list(COLUMNS) and len(rows) == 5
     assert (rows[1]["experiment"], rows[1]["variation"], rows[1]["fold"], rows[1]["seed"]) == (
         "strong",
@@ -163,7 +163,7 @@ def test_each_finished_run_is_a_row_of_results_once(suites: Fake) -> None:
     )  # a lost file comes back
     suites.broken = set()
     assert main(["--suite", "s"]) == 0 and main(["--suite", "s"]) == 0
-    assert suites.started[1:] == [["weak_fold1"], []] and len(rows_of("docs/results/s.csv")) == 6
+    assert suites.started[1:] == [["weak_fold1"], []] and len(fingerprint_test_rows("docs/results/s.csv")) == 6
 
 
 def test_a_file_of_other_columns_is_left_alone(suites: Fake, capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,14 +259,14 @@ def test_what_the_file_says_the_command_line_does_not(option: str, capsys: pytes
 
 def test_the_one_that_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(make_project(tmp_path / "project", epochs=1))
-    study = plan_suite(read_suite(Path("config"), "amazon"), Path("config"), None, {})
-    assert [system.name for system in study.systems] == [
+    comparison = plan_suite(read_suite(Path("config"), "amazon"), Path("config"), None, {})
+    assert [model.name for model in comparison.models] == [
         "EmbeddingMLP_amazon",
         "DIN_amazon",
         *(f"DIEN_amazon_aux_loss_alpha_{alpha}" for alpha in (0, 0.3, 1)),
     ]
-    assert [run.params["seed"] for run in study.systems[2].runs] == [2019, 2020, 2021]
-    assert study.folder == Path("comparisons/amazon") and (study.base, study.against) == (
+    assert [run.params["seed"] for run in comparison.models[2].runs] == [2019, 2020, 2021]
+    assert comparison.folder == Path("comparisons/amazon") and (comparison.base, comparison.against) == (
         "EmbeddingMLP_amazon",
         "DIN_amazon",
     )
@@ -281,7 +281,7 @@ def test_folds_are_built_and_trained(tmp_path: Path, monkeypatch: pytest.MonkeyP
     folders = ["amazon_fold_0_folds_2_protocol_last", "amazon_fold_1_folds_2_protocol_last"]
     options = [json.loads(Path("data", name, "samples", "samples.json").read_text())["options"] for name in folders]
     assert [(one["protocol"], one["folds"], one["fold"]) for one in options] == [("last", 2, 0), ("last", 2, 1)]
-    rows = rows_of("comparisons/s.csv")
+    rows = fingerprint_test_rows("comparisons/s.csv")
     assert sorted((row["experiment"], row["fold"], row["seed"]) for row in rows) == [
         ("DIN_amazon", "0", "2019"),
         ("DIN_amazon", "1", "2020"),
@@ -289,5 +289,5 @@ def test_folds_are_built_and_trained(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("EmbeddingMLP_amazon", "1", "2020"),
     ]
     assert all(0 < float(row["test_AUC"]) < 1 and row["best_epoch"] == "1" and row["torch"] for row in rows)
-    (base, din) = sorted(rows_of("comparisons/s/table.csv"), key=lambda row: row["verdict"] != "base")
+    (base, din) = sorted(fingerprint_test_rows("comparisons/s/table.csv"), key=lambda row: row["verdict"] != "base")
     assert base["is_base"] == "True" and din["low"] and din["holds_runs"] == "True" and din["runs"] == "2"

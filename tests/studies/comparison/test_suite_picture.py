@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from dien_fuxictr.studies.comparison.plan import Study, System
+from dien_fuxictr.studies.comparison.plan import ComparedModel, Comparison
 from dien_fuxictr.studies.comparison.results_table import Row
-from dien_fuxictr.studies.comparison.suite_picture import draw_suite, panels_of
+from dien_fuxictr.studies.comparison.suite_picture import build_panels, draw_suite
 from dien_fuxictr.studies.runs.run import Run
 
 
@@ -22,13 +22,13 @@ def row(name: str, auc: float, against: float | None = None) -> Row:
     )  # fmt: skip
 
 
-def study(values: list[Any], against: str | None = None, x: str = "build.k") -> tuple[Study, list[Row]]:
-    systems = [System("DIN", "DIN", [Run("DIN", {"monitor": "AUC"}, Path(), Path())])]
-    systems += [
-        System(f"DIEN_{value}_{kind}", "DIEN", [], {x: value, "kind": kind}) for value in values for kind in "ab"
+def study(values: list[Any], against: str | None = None, x: str = "build.k") -> tuple[Comparison, list[Row]]:
+    compared = [ComparedModel("DIN", "DIN", [Run("DIN", {"monitor": "AUC"}, Path(), Path())])]
+    compared += [
+        ComparedModel(f"DIEN_{value}_{kind}", "DIEN", [], {x: value, "kind": kind}) for value in values for kind in "ab"
     ]
-    rows = [row(system.name, 0.7 + number / 100, number / 100) for number, system in enumerate(systems)]
-    return Study("The law", systems, "DIN", against, True, x), rows
+    rows = [row(model.name, 0.7 + number / 100, number / 100) for number, model in enumerate(compared)]
+    return Comparison("The law", compared, "DIN", against, True, x), rows
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def lines(figure: Figure, panel: int = 1) -> dict[str, Any]:
 def test_a_value_without_an_interval_has_no_bar(drawn: list[Figure], tmp_path: Path) -> None:
     made, rows = study([1, 2])
     rows = [replace(row, auc_low=None, auc_high=None) if row.expid in ("DIN", "DIEN_1_a") else row for row in rows]
-    draw_suite(made, panels_of(made, rows, {}), tmp_path)
+    draw_suite(made, build_panels(made, rows, {}), tmp_path)
     x, y, ends = lines(drawn[0])["DIEN, kind a"]
     assert x == [1, 2] and y == pytest.approx([0.71, 0.73])
     assert ends[0] == () and ends[1] == pytest.approx((0.71, 0.76))
@@ -72,8 +72,8 @@ def test_a_value_without_an_interval_has_no_bar(drawn: list[Figure], tmp_path: P
 
 def test_a_line_for_each_experiment_and_each_value_of_other_keys(drawn: list[Figure], tmp_path: Path) -> None:
     made, rows = study([4, 1, 2])
-    files = draw_suite(made, panels_of(made, rows, {}), tmp_path)
-    assert [file.name for file in files] == ["study.png", "study.svg"] and all(file.stat().st_size for file in files)
+    files = draw_suite(made, build_panels(made, rows, {}), tmp_path)
+    assert [file.name for file in files] == ["suite.png", "suite.svg"] and all(file.stat().st_size for file in files)
     found = lines(drawn[0])
     assert list(found) == ["DIEN, kind a", "DIEN, kind b"]
     x, y, ends = found["DIEN, kind a"]
@@ -92,13 +92,15 @@ def test_a_line_for_each_experiment_and_each_value_of_other_keys(drawn: list[Fig
 def test_what_goes_with_the_axis_is_in_no_label(drawn: list[Figure], tmp_path: Path) -> None:
     made, _ = study([], x="k")
     sizes = {1: 256, 2: 512, 4: 512}
-    made.systems.extend(
-        System(f"DIEN_{k}_{kind}", "DIEN", [], {"k": k, "batch_size": size, "kind": kind, "weighting": "uniform"})
+    made.models.extend(
+        ComparedModel(
+            f"DIEN_{k}_{kind}", "DIEN", [], {"k": k, "batch_size": size, "kind": kind, "weighting": "uniform"}
+        )
         for k, size in sizes.items()
         for kind in "ab"
     )
-    rows = [row(system.name, 0.7) for system in made.systems]
-    draw_suite(made, panels_of(made, rows, {}), tmp_path)
+    rows = [row(model.name, 0.7) for model in made.models]
+    draw_suite(made, build_panels(made, rows, {}), tmp_path)
     assert list(lines(drawn[0])) == ["DIEN, kind a, weighting uniform", "DIEN, kind b, weighting uniform"]
 
 
@@ -106,7 +108,7 @@ def test_with_against_it_is_the_paired_difference(drawn: list[Figure], tmp_path:
     made, rows = study([1, 2], "DIN")
     rows[0] = row("DIN", 0.7)
     rows[3] = row(rows[3].expid, 0.7)  # on other test rows
-    draw_suite(made, panels_of(made, rows, {}), tmp_path)
+    draw_suite(made, build_panels(made, rows, {}), tmp_path)
     found = lines(drawn[0])
     assert found["DIEN, kind a"][0] == [1] and found["DIEN, kind b"][1] == pytest.approx([0.02, 0.04])
     assert found["DIEN, kind b"][2][0] == pytest.approx((-0.08, 0.22))
@@ -122,7 +124,7 @@ def test_validation_and_the_time_to_the_others_best(drawn: list[Figure], tmp_pat
         "DIEN_2_a": [result(1, 0.9), result(2, 0.79)],  # the second is never as good
         "DIEN_1_b": [result(3, 0.9)],  # nothing to be as good as
     }
-    draw_suite(made, panels_of(made, rows, results), tmp_path)
+    draw_suite(made, build_panels(made, rows, results), tmp_path)
     x, y, ends = lines(drawn[0], 0)["DIEN, kind a"]
     assert x == [1, 2] and y == pytest.approx([0.76, 0.845])
     assert ends[0] == pytest.approx((0.71, 0.81))
@@ -136,19 +138,19 @@ def test_validation_and_the_time_to_the_others_best(drawn: list[Figure], tmp_pat
 
 def test_the_time_is_to_the_best_variation_by_its_mean() -> None:
     run = Run("DIN", {"monitor": "AUC"}, Path(), Path())
-    systems = [System(f"DIN_{value}", "DIN", [run], {"k": value}) for value in (1, 2)]
+    compared = [ComparedModel(f"DIN_{value}", "DIN", [run], {"k": value}) for value in (1, 2)]
     results = {"DIN_1": [result(1, 0.9), result(2, 0.6)], "DIN_2": [result(1, 0.7, 0.8), result(2, 0.8)]}
-    *_, minutes = panels_of(Study("", systems, "DIN", "DIN", True, "k"), [], results)
+    *_, minutes = build_panels(Comparison("", compared, "DIN", "DIN", True, "k"), [], results)
     assert minutes.values == {"DIN_2": (1.5, 1, 2)}
 
 
 def test_a_monitor_of_which_less_is_better(tmp_path: Path) -> None:
     made, rows = study([1], "DIN")
-    made.systems[0].runs[0].params.update(monitor="logloss", monitor_mode="min")
+    made.models[0].runs[0].params.update(monitor="logloss", monitor_mode="min")
     runs = {"DIN": [result(1, 0.5, 0.4)], "DIEN_1_a": [result(1, 0.6, 0.3, 0.2)]}
     for of_name in runs.values():
         of_name[0]["valid"] = {"logloss": min(point["monitor"] for point in of_name[0]["curve"])}
-    validation, _, minutes = panels_of(made, rows, runs)
+    validation, _, minutes = build_panels(made, rows, runs)
     assert validation.values == {"DIN": (0.4, 0.4, 0.4), "DIEN_1_a": (0.2, 0.2, 0.2)}
     assert minutes.values == {"DIN": (2, 2, 2), "DIEN_1_a": (2, 2, 2)}
 
@@ -173,7 +175,7 @@ def test_the_axis_is_by_the_values(
     drawn: list[Figure], tmp_path: Path, values: list, scale: str, places: list, texts: list
 ) -> None:
     made, rows = study(values)
-    draw_suite(made, panels_of(made, rows, {}), tmp_path)
+    draw_suite(made, build_panels(made, rows, {}), tmp_path)
     axes = drawn[0].axes[1]
     assert axes.get_xscale() == scale and list(axes.get_xticks()) == places
     assert [tick.get_text() for tick in axes.get_xticklabels()] == texts
@@ -182,5 +184,5 @@ def test_the_axis_is_by_the_values(
 
 def test_what_the_files_of_a_series_have_in_common_is_beside_the_axis(drawn: list[Figure], tmp_path: Path) -> None:
     made, rows = study(["logs/a_noise_0.5.csv", "logs/a_noise_0.csv"])
-    draw_suite(made, panels_of(made, rows, {}), tmp_path)
+    draw_suite(made, build_panels(made, rows, {}), tmp_path)
     assert drawn[0].axes[1].get_xlabel() == "k: a_noise_…"

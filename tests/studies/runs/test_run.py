@@ -25,7 +25,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def with_params(run: Run, params: dict[str, Any]) -> Run:
-    return Run(run.expid, params, run.config, run.study)
+    return Run(run.expid, params, run.config, run.folder)
 
 
 def write_curve(run: Run) -> None:

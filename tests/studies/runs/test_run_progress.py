@@ -10,7 +10,7 @@ from dien_fuxictr.distributed.run_pool import Pool
 from dien_fuxictr.experiment.training.resume import as_text
 from dien_fuxictr.studies.runs import run_progress
 from dien_fuxictr.studies.runs.run import Run
-from dien_fuxictr.studies.runs.run_progress import Progress, reached, run_with_progress
+from dien_fuxictr.studies.runs.run_progress import RunProgress, describe_progress, run_with_progress
 
 PARAMS = {"model_root": "models", "dataset_id": "d", "epochs": 8}
 # Two evaluations; between them it waits until the first was shown.
@@ -83,7 +83,7 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_the_last_epoch_and_the_best_so_far(params: dict, values: list[float], text: str) -> None:
-    assert reached(made("a", **params), points(*values)) == text
+    assert describe_progress(made("a", **params), points(*values)) == text
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])
@@ -97,7 +97,7 @@ def test_a_running_run_is_shown_as_it_writes(script, monkeypatch, is_terminal: b
 
 def test_a_file_gets_a_line_an_event(capsys: pytest.CaptureFixture[str]) -> None:
     a, b = made("a"), made("b")
-    with Progress(4, 1) as progress:
+    with RunProgress(4, 1) as progress:
         progress.start(a)
         progress.start(b)
         write(a, 0.5)
@@ -122,7 +122,7 @@ def test_a_file_gets_a_line_an_event(capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.parametrize(("code", "how"), [(3, "exit code 3"), (-9, "killed by SIGKILL"), (0, "without a result")])
 def test_a_failure_is_shown_with_the_end_of_its_log(capsys: pytest.CaptureFixture[str], code: int, how: str) -> None:
-    with Progress(2, 0) as progress:
+    with RunProgress(2, 0) as progress:
         log = progress.start(made("a")).log
         log.parent.mkdir(parents=True)
         log.write_text("\n".join(f"line {i}" for i in range(9)) + "\n0%|\r50%|\r100%|\nerror: a reason\n")
@@ -145,7 +145,7 @@ def test_a_terminal_has_a_row_for_each_running_run(monkeypatch: pytest.MonkeyPat
         shown.truncate()
         return text
 
-    with Progress(3, 0) as progress:
+    with RunProgress(3, 0) as progress:
         finish(made("a"))
         progress.start(made("a"))
         progress.start(made("b"))
@@ -165,7 +165,7 @@ def test_the_clock_of_a_terminal_goes_on_while_a_run_does(monkeypatch: pytest.Mo
     shown, now = Shown(is_terminal=True), [100.0]
     monkeypatch.setattr("sys.stderr", shown)
     monkeypatch.setattr(run_progress, "monotonic", lambda: now[0])
-    with Progress(1, 0) as progress:
+    with RunProgress(1, 0) as progress:
         before = len(shown.getvalue())
         progress.poll()
         assert len(shown.getvalue()) == before

@@ -7,7 +7,7 @@ import pytest
 from dien_fuxictr.studies.runs.run import load_runs
 from dien_fuxictr.studies.sweep.cli import main
 from dien_fuxictr.studies.sweep.grid import read_tuner, read_tuners
-from dien_fuxictr.studies.sweep.tpe import Search
+from dien_fuxictr.studies.sweep.tpe import TpeSweep
 
 SPACE = {"embedding_dim": [2, 3]}
 OWN = {"Tiny_test": {}, "Tiny_wide": {"net_dropout": [0, 0.5], "embedding_dim": [4, 7]}}
@@ -40,7 +40,7 @@ def test_a_search_of_each_goes_on_with_that_of_a_file_of_its_own(file, write_tun
     alone = write_tuner({**SPACE, **OWN["Tiny_wide"]}, "tuner/Tiny_wide.yaml", base_expid="Tiny_wide")
     command = ["--search", "tpe", "--gpu", "-1"]
     assert main(["--config", str(alone), *command, "--trials", "2"]) == 0
-    assert Search(read_tuner(alone), 1).study.study_name == Search(read_tuners(file)[1], 1).study.study_name
+    assert TpeSweep(read_tuner(alone), 1).study.study_name == TpeSweep(read_tuners(file)[1], 1).study.study_name
     assert main(["--config", str(file), *command, "--trials", "3"]) == 0
     assert [expid[: expid.index("_0")] for expid in ran()] == ["Tiny_wide"] * 2 + ["Tiny_test"] * 3 + ["Tiny_wide"]
     out = capsys.readouterr().out

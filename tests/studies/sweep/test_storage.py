@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from dien_fuxictr.studies.sweep.cli import main
 from dien_fuxictr.studies.sweep.grid import read_tuner
-from dien_fuxictr.studies.sweep.tpe import Search
+from dien_fuxictr.studies.sweep.tpe import TpeSweep
 
 SPACE = {"embedding_dim": {"low": 2, "high": 90}}
 
@@ -33,8 +33,8 @@ def test_two_disks_share_a_study(write_tuner, fast, tmp_path, monkeypatch, capsy
     monkeypatch.chdir(first)
     assert search(file, storage, 2) == 0 and ran() == 2
     assert not Path("tuner/study.journal").exists()
-    study = Search(read_tuner(file), 1, storage).study
-    interrupted = Search(read_tuner(file), 3, storage)._claim()
+    study = TpeSweep(read_tuner(file), 1, storage).study
+    interrupted = TpeSweep(read_tuner(file), 3, storage)._claim()
     assert interrupted
     interrupted[1].release()
 

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from dien_fuxictr.studies.runs.run import load_runs
 from dien_fuxictr.studies.sweep.cli import main
 from dien_fuxictr.studies.sweep.grid import read_tuner
-from dien_fuxictr.studies.sweep.tpe import Search
+from dien_fuxictr.studies.sweep.tpe import TpeSweep
 
 SPACE = {"embedding_dim": {"low": 2, "high": 90}}
 # Before the stand-in scores, trial 2 interrupts the sweep, once.
@@ -49,7 +49,7 @@ def ran() -> list[str]:
 
 
 def study(file: Path) -> optuna.Study:
-    return Search(read_tuner(file), 1).study
+    return TpeSweep(read_tuner(file), 1).study
 
 
 def test_search_and_what_a_second_call_does(write_tuner, fast, capsys):
@@ -105,10 +105,10 @@ def test_what_an_experiment_has_for_a_key_that_is_searched_does_not_make_another
     """The best values of a search become the experiment's; a later call adds trials to the same study."""
     file = write_tuner(SPACE)
     tuner = read_tuner(file)
-    name = Search(tuner, 1).study.study_name
+    name = TpeSweep(tuner, 1).study.study_name
     for key, same in (("embedding_dim", True), ("epochs", False)):
         tuner.base.params[key] += 1
-        assert (Search(tuner, 1).study.study_name == name) == same
+        assert (TpeSweep(tuner, 1).study.study_name == name) == same
 
 
 def test_a_journal_alone_goes_on(write_tuner, fast, capsys):
@@ -179,7 +179,7 @@ def test_interrupted_search_goes_on_as_if_it_had_not_been(
 
 def test_trial_of_another_process_is_left_to_it(write_tuner, fast, capsys):
     file = write_tuner(SPACE)
-    claimed = Search(read_tuner(file), 2)._claim()
+    claimed = TpeSweep(read_tuner(file), 2)._claim()
     assert claimed
     assert search(file, 2) == 0
     assert "2 trials (1 finished, 1 not over)" in capsys.readouterr().out and len(ran()) == 1
