@@ -26,7 +26,8 @@ examples:
 files (OUT: --out, default comparisons/DATASET or comparisons/SUITE):
   OUT/table.md, table.csv        the table: mean and standard deviation over the seeds, the interval against the base
   OUT/report.html                the table, whose columns can be sorted, and pictures: AUC with error bars, by history
-                                 length and by item popularity, learning curves, calibration; one file, no network
+                                 length and by item popularity, learning curves, calibration; one file, no network;
+                                 the pictures need matplotlib (pip install matplotlib)
   OUT/results.json               each run with its configuration, commit, versions, hardware and learning curves
   OUT/suite.png, suite.svg       of a suite with x: AUC, or the difference to `against`, against a key that varies
   OUT/runs/EXPID_seedN/          curve.jsonl, a line an evaluation while a run trains; result.json and predictions.npz
