@@ -66,7 +66,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         nargs="?",
         const="",
         metavar="NAME",
-        help="run the comparison of suites/NAME.yaml of the configuration, or of NAME if it is the path of a .yaml file; "
+        help="run the comparison of suites/NAME.yaml of the configuration, or of NAME, the path of a .yaml file; "
         "without a name: list the suites",
     )
     parser.add_argument(
