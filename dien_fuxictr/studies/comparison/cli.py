@@ -10,9 +10,9 @@ from dien_fuxictr.common.errors import run_command
 from dien_fuxictr.common.signals import starting
 from dien_fuxictr.experiment.options import add_config_option, add_settings_options
 
-from ..runs.run_options import add_run_options, count_of_runs
+from ..runs.run_options import add_run_options, count_of_runs, describe_runs
 
-EPILOG = """
+EPILOG = f"""
 examples:
   run_comparison.py --dataset amazon --seeds 3                            every experiment on the embedded sample
   run_comparison.py --expids DIEN_amazon DIN_amazon --seeds 5 --workers 2
@@ -30,17 +30,13 @@ files (OUT: --out, default comparisons/DATASET or comparisons/SUITE):
                                  the pictures need matplotlib (pip install matplotlib)
   OUT/results.json               each run with its configuration, commit, versions, hardware and learning curves
   OUT/suite.png, suite.svg       of a suite with x: AUC, or the difference to `against`, against a key that varies
-  OUT/runs/EXPID_seedN/          curve.jsonl, a line an evaluation while a run trains; result.json and predictions.npz
+  OUT/runs/EXPID_seedN/          curve.jsonl, a line per evaluation while a run trains; result.json and predictions.npz
   OUT/logs/EXPID_seedN.log       all that it printed
 
-Run again, a comparison skips the runs whose result.json is of the same configuration, and goes on with those
-interrupted. While runs train, stderr shows the last epoch and the best value of the monitor of each.
+{describe_runs("a comparison", "OUT")}
 
 A suite names experiments, seeds or folds, what varies, and a file for a row of results of each finished run; its keys
 are in docs/comparison.md. A fold, or another option of a build, makes a data set of its own, DATASET_fold_1.
-
-On a cluster all machines share the working directory, OUT and the folders of data sets and checkpoints, at the same
-paths. A run whose task is killed, or whose machine is lost, goes on from its state elsewhere.
 
 A row is ranked against the base only where the 95 % interval of the difference of AUC, which has the noise of the test
 users and of the seeds, does not hold 0, and among others only where their intervals do not overlap: else its place is

@@ -26,6 +26,21 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add_cluster_option(parser, "each run is a task")
 
 
+def describe_runs(study: str, folder: str) -> str:
+    """Return the part of a command's help that is about its runs.
+
+    Args:
+        study: what the command runs, a comparison or a sweep.
+        folder: what its help calls the folder of its files.
+    """
+    return f"""Run again, {study} skips the runs whose result.json is of the same configuration, and goes on with those
+that were interrupted. To train a finished run anew, delete {folder}/runs/ID. While runs train, stderr shows the last
+epoch and the best value of the monitor of each.
+
+On a cluster all machines share the working directory, {folder} and the folders of data sets and checkpoints, at the
+same paths. A run whose task is killed, or whose machine is lost, goes on from its state elsewhere."""
+
+
 def count_of_runs(text: str) -> int:
     """Return a number of the command line, the `type` of an option that counts.
 

@@ -9,11 +9,11 @@ from dien_fuxictr.common.errors import run_command
 from dien_fuxictr.common.signals import starting
 from dien_fuxictr.experiment.options import add_settings_options
 
-from ..runs.run_options import add_run_options, count_of_runs
+from ..runs.run_options import add_run_options, count_of_runs, describe_runs
 
 MANY = 10_000
 """Combinations above which a grid needs --yes."""
-EPILOG = """
+EPILOG = f"""
 examples:
   run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu 0 1     every combination, one at a time on two GPUs
   run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --workers 2   the same, two at a time on the CPU
@@ -30,36 +30,30 @@ tuner file (the zoo's form):
   tuner_space:                        a list: values to try; anything else: one value
       gru_type: [GRU, AUGRU]
       dnn_hidden_units: [[200, 80], [64]]
-      learning_rate: {low: 1.e-4, high: 1.e-2, log: True}     a range, for --search tpe only
-      embedding_dim: {low: 8, high: 32}                       whole numbers, as both ends are
+      learning_rate: {{low: 1.e-4, high: 1.e-2, log: True}}     a range, for --search tpe only
+      embedding_dim: {{low: 8, high: 32}}                       whole numbers, as both ends are
 
   An equal budget for several experiments: base_expid may map each to what varies for it besides tuner_space,
-      base_expid: {DIN_amazon: {}, DIEN_amazon: {aux_loss_alpha: [0.3, 1]}}
-  Each is a sweep of its own, as that of a file SWEEP/ID.yaml, with its files in SWEEP/ID/; one follows the other, and
-  the end tells the best of each.
+      base_expid: {{DIN_amazon: {{}}, DIEN_amazon: {{aux_loss_alpha: [0.3, 1]}}}}
+  Each is a sweep of its own, like that of a file SWEEP/ID.yaml, with its files in SWEEP/ID/. They run one after the
+  other, and the end lists the best run of each.
 
 files (SWEEP the tuner file without .yaml, NAME its last part):
   SWEEP/model_config.yaml, dataset_config.yaml    the combinations: run_expid.py --config SWEEP --expid ID runs one
-  SWEEP/runs/ID/curve.jsonl                       a line an evaluation, while a run trains
+  SWEEP/runs/ID/curve.jsonl                       a line per evaluation, while a run trains
   SWEEP/runs/ID/result.json, predictions.npz      its metrics and configuration; predictions on the test set
   SWEEP/logs/ID.log                               all that a run printed
-  NAME.csv                                        the zoo's line of results a run
+  NAME.csv                                        the zoo's line of results per run
   NAME_leaderboard.csv                            the table at the end
 
-Run again, a sweep skips the runs whose result.json is of the same configuration, and goes on with those interrupted. To
-train a finished run anew, delete SWEEP/runs/ID. While runs train, stderr shows the last epoch and the best value of the
-monitor of each.
-
-On a cluster all machines share the working directory, SWEEP and the folders of data sets and checkpoints, at the same
-paths. A run whose task is killed, or whose machine is lost, goes on from its state elsewhere.
+{describe_runs("a sweep", "SWEEP")}
 
 --search tpe (pip install optuna):
-  Instead of every combination, trials whose values are drawn where earlier ones were good. A trial that at its second
+  Instead of every combination, trials whose values are drawn where earlier trials were good. A trial that at its second
   or a later evaluation is worse than the median of the others there is ended (pruned). --trials is the total: run
-  again, what is finished or pruned counts, what was interrupted goes on, what has failed is replaced. Several processes
-  or machines may work on one study, called in the same folder, or each in one of its own with the same --storage: then
-  each has the runs of its own folder, and goes on with those of its own. An experiment that was edited, in another key
-  than those searched, or another tuner_space begins another.
+  again, finished and pruned trials count, interrupted ones go on, failed ones are replaced. Several processes or
+  machines may work on one sweep, called in the same folder, or each in its own folder with the same --storage: then
+  each has the runs of its own folder. Another tuner_space, or an edited key that is not in it, starts a new sweep.
   SWEEP/study.journal                             the study, in Optuna's journal form
   SWEEP/model_config/ID.yaml, dataset_config/     the trials
   SWEEP/history.png, importance.png               values over trials, and which keys mattered (pip install matplotlib)
