@@ -68,7 +68,7 @@ def interrupt() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def test_a_run_at_a_time_on_each_gpu_index_with_its_share_of_the_cores(script, monkeypatch):
+def test_each_device_has_a_run_and_its_share_of_the_cores(script, monkeypatch):
     script("import os, sys\nprint(sys.argv[1:], os.environ['OMP_NUM_THREADS'])")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(run_pool, "cores", lambda: 6)
@@ -114,7 +114,7 @@ def test_interrupt_ends_all_children(script, interrupt, monkeypatch, stubborn):
     assert ("terminated" in Path("logs/0.log").read_text()) == (not stubborn)
 
 
-def test_jobs_are_asked_for_when_a_worker_is_idle_and_ended_when_they_are_over(script, monkeypatch):
+def test_jobs_start_on_idle_devices_and_end_when_over(script, monkeypatch):
     script(SAYS_GOODBYE + "if sys.argv[1] == 'waits':" + WAIT.replace("\n", "\n    "))
     monkeypatch.setattr(run_pool, "_GRACE_SECONDS", 300)
     order: list[str] = []
@@ -160,7 +160,7 @@ def test_killed_study_takes_its_children_along(script):
     wait_for(lambda: not any(map(alive, started())))
 
 
-def test_the_package_is_found_from_any_folder_and_nothing_in_that_folder_is(tmp_path, monkeypatch):
+def test_the_package_is_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONPATH", raising=False)
     if sys.version_info >= (3, 11):

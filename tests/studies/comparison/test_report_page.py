@@ -133,7 +133,7 @@ def test_where_runs_differ_the_header_has_all() -> None:
     assert facts(page)["runs"] == "3, seed 5"
 
 
-def test_each_column_knows_which_end_is_best_and_each_cell_its_value() -> None:
+def test_columns_know_their_best_end_and_cells_their_value() -> None:
     results = {"a": [run()], "b": [run(test={"AUC": 0.8, "logloss": 0.25})]}
     _, page = page_of(results, "a")
     heads, rows = page.cells[: len(HEADER)], page.cells[len(HEADER) :]

@@ -68,7 +68,7 @@ def encoders(entry: dict[str, Any]) -> dict[str, str | None]:
     return {spec["name"]: spec["feature_encoder"] for spec in entry["feature_specs"]}
 
 
-def test_own_keywords_from_the_checkout_and_the_budget_from_the_base(checkout: Path) -> None:
+def test_keywords_of_the_checkout_budget_of_the_base(checkout: Path) -> None:
     entry = zoo_entry(Checkout(checkout), "Mean", BASE)
     assert {key: entry[key] for key in LENT} == {key: BASE[key] for key in LENT}
     assert (entry["model"], entry["model_id"], entry["zoo"]) == ("Mean", "zoo_Mean_d", str(checkout))
@@ -83,7 +83,7 @@ def test_a_base_of_the_same_name_lends_its_keywords_too(checkout: Path) -> None:
     assert zoo_entry(Checkout(checkout), "Mean", {**BASE, "model": "Mean"})["depth"] == 3
 
 
-def test_a_model_that_reads_histories_gets_fields_and_unpooled_histories(checkout: Path) -> None:
+def test_a_sequence_model_gets_fields_and_unpooled_histories(checkout: Path) -> None:
     entry = zoo_entry(Checkout(checkout), "Reader", BASE)
     assert entry["din_target_field"] == ("item_id", "cate_id") and entry["din_sequence_field"] == ("items", "cates")
     assert entry["trim_histories"] is False and (entry["attention_hidden_units"], entry["gate"]) == ([32], "sigmoid")

@@ -82,7 +82,7 @@ def test_min_monitor(write_tuner, fast, capsys):
     assert order(capsys.readouterr().out) == ["001", "002"]
 
 
-def test_failed_run_is_reported_the_rest_runs_and_it_is_tried_again(write_tuner, fast, capsys):
+def test_a_failed_run_is_reported_and_tried_again(write_tuner, fast, capsys):
     file = write_tuner({"learning_rate": [9, 1, 2]})
     for runs_so_far in (3, 4):
         assert main(["--config", str(file)]) == 1
@@ -188,7 +188,7 @@ def test_a_yes_trains_them(write_tuner, fast, monkeypatch):
 
 @pytest.mark.parametrize("search", ["grid", "tpe"])
 @pytest.mark.parametrize("name", ["tuner.csv", "tuner_leaderboard.csv"])
-def test_a_table_that_cannot_be_written_ends_a_sweep_before_it_begins(write_tuner, fast, capsys, name, search):
+def test_an_unwritable_table_ends_a_sweep_before_it_begins(write_tuner, fast, capsys, name, search):
     Path(name).mkdir()
     assert main(["--config", str(write_tuner({"embedding_dim": [1, 2]})), "--search", search]) == 2
     assert capsys.readouterr().err == f"error: cannot write {name}: it exists and is no file\n"

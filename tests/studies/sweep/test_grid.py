@@ -89,7 +89,7 @@ def test_names_that_sorted_characters_confuse(workspace, write_tuner):
     assert twelve.isdisjoint(experiments(write_grid(write_tuner({"embedding_dim": [21]}))))
 
 
-def test_encoded_data_keep_their_name_and_the_experiments_get_the_keys(workspace, write_tuner):
+def test_encoded_data_keep_their_name(workspace, write_tuner):
     folder = write_grid(write_tuner({"valid_data": ["a.npz", "b.npz"]}))
     assert list(data_sets(folder)) == ["tiny"] and "valid_data" not in data_sets(folder)["tiny"]
     assert [params["valid_data"] for params in experiments(folder).values()] == ["a.npz", "b.npz"]
@@ -119,7 +119,7 @@ def test_key_that_the_model_knows_but_the_base_does_not_set(workspace, write_tun
     assert [params["hidden_units"] for params in experiments(folder).values()] == [[4], [5]]
 
 
-def test_without_a_config_folder_the_base_is_of_the_one_that_comes_with_the_code(tmp_path, monkeypatch):
+def test_without_config_the_base_comes_with_the_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file = Path("tuner.yaml")
     file.write_text("base_config: ./config/\nbase_expid: DIEN_amazon\ntuner_space: {gru_type: [GRU, AUGRU]}\n")

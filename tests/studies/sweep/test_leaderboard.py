@@ -39,7 +39,7 @@ def test_sum_of_metrics_is_a_column():
     assert [row["test AUC"] for row in rows] == ["", "0.100000"]
 
 
-def test_columns_are_what_differs_and_runs_without_result_are_left_out():
+def test_columns_are_what_differs_among_finished_runs():
     runs = [
         made_run("a", {"x": 1, "y": [1], "z": 0}),
         made_run("b", {"x": 1, "y": [2]}),

@@ -79,7 +79,7 @@ def test_search_and_what_a_second_call_does(write_tuner, fast, capsys):
     assert search(file, 5) == 0 and len(ran()) == 5
 
 
-def test_another_space_is_another_study_and_a_grid_in_between_does_no_harm(write_tuner, fast):
+def test_another_space_is_another_study(write_tuner, fast):
     assert search(write_tuner(SPACE), 2) == 0
     assert main(["--config", str(write_tuner({"embedding_dim": [3]}))]) == 0
     assert search(write_tuner({"embedding_dim": {"low": 2, "high": 80}}), 2) == 0
@@ -101,7 +101,7 @@ def test_the_first_trial_is_the_experiment_as_it_is(write_tuner, fast):
     assert 0.25 <= first.params["net_dropout"] <= 0.5 and second.params != first.params
 
 
-def test_what_an_experiment_has_for_a_key_that_is_searched_does_not_make_another_study(write_tuner):
+def test_own_values_of_searched_keys_keep_the_study(write_tuner):
     """The best values of a search become the experiment's; a later call adds trials to the same study."""
     file = write_tuner(SPACE)
     tuner = read_tuner(file)
