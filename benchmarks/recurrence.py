@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from dien_fuxictr.experiment.training.allocator import keep_freed_memory
+from dien_fuxictr.experiment.device import keep_freed_memory
 from model_zoo.DIEN.src.attentional_gru import attentional_gru
 from model_zoo.DIEN.src.layers.packing import Packing
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from dien_fuxictr.experiment.training.allocator import keep_freed_memory
+from dien_fuxictr.experiment.device import keep_freed_memory
 
 from .clock import seconds_on
 from .entries import Entry

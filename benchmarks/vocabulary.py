@@ -25,9 +25,9 @@ from benchmarks.synthetic_batches import Sizes, make_batch, make_feature_map, ma
 from benchmarks.worker import Worker
 from dien_fuxictr.common.errors import run_command
 from dien_fuxictr.experiment.configuration.config import load_config
+from dien_fuxictr.experiment.device import keep_freed_memory
 from dien_fuxictr.experiment.models import build_model, find_model
-from dien_fuxictr.experiment.training.allocator import keep_freed_memory
-from dien_fuxictr.experiment.training.sparse_tables import update_sparsely
+from dien_fuxictr.experiment.training.optimizers import update_sparsely
 from dien_fuxictr.experiment.training.trainer import Trainer
 
 CONFIG = Path(__file__).parents[1] / "config"

@@ -20,7 +20,7 @@ from .configuration.expressions import check_expressions
 from .configuration.training_keys import KEYWORDS, TRAINING
 from .evaluation.metrics import REGRESSION_METRICS, check_metric, missing_group, needs_groups
 from .models import find_model
-from .techniques import check_techniques
+from .training_setup import check_combinations
 
 HISTORIC = {
     "pickle_feature_encoder",
@@ -84,7 +84,7 @@ def check_configuration(params: dict[str, Any], where: Callable[[str], str], str
     check_expressions(params, where)
     if params.get("build"):
         check_options(params["build"])
-    check_techniques(params)
+    check_combinations(params)
     _check_metrics(params)
     _check_layers(params, where)
     listed = ", ".join(unknown)

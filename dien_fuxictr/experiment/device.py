@@ -1,5 +1,6 @@
-"""Where a model runs."""
+"""Where a model runs, and its memory there."""
 
+import ctypes
 import os
 import sys
 from collections.abc import Sequence
@@ -7,6 +8,8 @@ from collections.abc import Sequence
 import torch
 
 from dien_fuxictr.common.errors import UserError
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def device_index(gpu: int) -> int:
@@ -85,3 +88,15 @@ def check_index(gpu: int) -> None:
     """
     if gpu < -1:
         raise UserError(f"--gpu {gpu}: must be -1 for the CPU, or the index of a GPU")
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what this process frees, so that a step finds the memory of the one before.
+
+    By default it returns large blocks to the kernel at once, which then clears the same pages anew in every step.
+    Nothing happens with another C library.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_MMAP_MAX, 0)  # all blocks come from the heap
+        mallopt(_TRIM_THRESHOLD, -1)  # which never shrinks

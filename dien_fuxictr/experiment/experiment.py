@@ -29,7 +29,7 @@ from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from .configuration.config import Config, load_config
 from .configuration.paths import resolve_paths
 from .contract import check_configuration
-from .device import device_index
+from .device import device_index, keep_freed_memory
 from .evaluation.evaluate import Evaluation, evaluate, require_finite, require_finite_scores
 from .evaluation.new_rows import predict_rows
 from .models import build_model, find_model, load_feature_map
@@ -37,13 +37,12 @@ from .process_group import SINGLE_PROCESS, ProcessGroup
 from .row_blocks import row_blocks
 from .sharding.build import build_in_blocks
 from .sharding.tables import tables_of
-from .techniques import prepare_training
-from .training.allocator import keep_freed_memory
 from .training.checkpoint import require_intact
 from .training.observer import Observer
 from .training.resume import DATA_CONTENT, Progress, check_weights, read_mark
 from .training.trainer import Trainer
 from .training.untrained import nothing_learnt
+from .training_setup import prepare_training
 
 
 def open_experiment(
@@ -323,14 +322,14 @@ class Experiment:
         """
         if self._has_weights:
             self._model, self._has_weights = None, False
-        technique = prepare_training(self.model, self.params)
+        callback = prepare_training(self.model, self.params)
         return Trainer(
             self.model,
-            technique=technique,
+            callback=callback,
             max_gradient_norm=self.params.get("max_gradient_norm", 10.0),
             config={**self.config.params, DATA_CONTENT: self._data_content()},
             workers=self.workers,
-            tables=tables_of(self.model, self.workers, technique),
+            tables=tables_of(self.model, self.workers, callback),
             **options,
         )
 

@@ -22,7 +22,7 @@ from benchmarks.runner import Conditions, training
 from benchmarks.synthetic_batches import AMAZON, Sizes, make_batch, make_lengths, trimmed
 from benchmarks.systems import NET, NO_AUX
 from dien_fuxictr.common.errors import run_command
-from dien_fuxictr.experiment.training.allocator import keep_freed_memory
+from dien_fuxictr.experiment.device import keep_freed_memory
 
 FACTOR = 10
 MAX_LENS = (1, 3, 10)

@@ -16,7 +16,7 @@ from benchmarks.entries import add_backends, build_own
 from benchmarks.report import Row, make_parser, publish
 from benchmarks.synthetic_batches import AMAZON, LENGTHS, Sizes, make_batch, make_lengths, trimmed
 from benchmarks.systems import NET
-from dien_fuxictr.experiment.training.allocator import keep_freed_memory
+from dien_fuxictr.experiment.device import keep_freed_memory
 
 from .flops import step_flops
 

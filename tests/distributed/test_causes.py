@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dien_fuxictr.distributed import batch_wide as rows
 from dien_fuxictr.distributed import distributed_group as group
-from dien_fuxictr.experiment.training.sparse_tables import JointOptimizer
+from dien_fuxictr.experiment.training.optimizers import JointOptimizer
 
 STEPS = 6
 PLAIN: dict[str, Any] = {

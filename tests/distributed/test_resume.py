@@ -16,7 +16,7 @@ def run(workers: ProcessGroup, folder: Path, stop: int | None = None, resume: bo
     torch.manual_seed(3)
     model = made(folder, model_root=str(folder), model_id="X", eval_steps=5, net_dropout=0, early_stop_patience=99)
     watch = Losses(stop)
-    trainer = Trainer(model, observers=[watch], technique=prepared(model, {}), workers=workers)
+    trainer = Trainer(model, observers=[watch], callback=prepared(model, {}), workers=workers)
     if resume:
         trainer.resume()
     try:

@@ -31,17 +31,17 @@ def train(workers: ProcessGroup, data_dir, file, steps: int, in_blocks: bool, **
     """From the initial weights in `file`, which the first one to train in blocks writes."""
     settings = {**SPARSE, **settings}
     model = build_in_blocks(lambda: made(data_dir, **settings), workers) if in_blocks else made(data_dir, **settings)
-    technique = prepared(model, {"seed": 1, **settings})
-    tables = tables_of(model, workers, technique)
+    callback = prepared(model, {"seed": 1, **settings})
+    tables = tables_of(model, workers, callback)
     if in_blocks and not file.exists():
         workers.wait()
         tables.write_weights(file)
     tables.read_weights(file)
-    trainer = Trainer(model, max_gradient_norm=1.0, technique=technique, workers=workers, tables=tables)
+    trainer = Trainer(model, max_gradient_norm=1.0, callback=callback, workers=workers, tables=tables)
     model.train()
     torch.manual_seed(1)
     every = batches(steps)
-    technique.before_training(every)
+    callback.before_training(every)
     losses = [trainer.train_step(batch) for batch in every]
     tables.write_weights(file.with_suffix(f".{workers.count}"))
     return losses, torch.load(file.with_suffix(f".{workers.count}"), weights_only=True)
@@ -103,14 +103,14 @@ def of_model(name: str, workers: ProcessGroup, file, in_blocks: bool, nudged: in
         return model
 
     model = build_in_blocks(build, workers) if in_blocks else build()
-    technique = prepared(model, SPARSE)
-    tables = tables_of(model, workers, technique)
+    callback = prepared(model, SPARSE)
+    tables = tables_of(model, workers, callback)
     if in_blocks:
         tables.write_weights(file)
     tables.read_weights(file)
     if nudged is not None:
         nudge(model, nudged)
-    trainer = Trainer(model.train(), technique=technique, workers=workers, tables=tables)
+    trainer = Trainer(model.train(), callback=callback, workers=workers, tables=tables)
     torch.manual_seed(1)
     losses = [trainer.train_step(batch) for batch in batches(4)]
     tables.write_weights(file.with_suffix(".trained"))

@@ -11,7 +11,7 @@ from made_workers import together
 
 from dien_fuxictr.distributed.batch_wide import _draws
 from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, ProcessGroup
-from dien_fuxictr.experiment.techniques import prepare_training
+from dien_fuxictr.experiment.training_setup import prepare_training
 from model_zoo.DIEN.src import DIEN
 
 REGULARIZED = {"embedding_regularizer": "l1_l2(0.001,0.01)", "net_regularizer": 0.01}

@@ -11,7 +11,7 @@ from made_csv import DienOnCsv
 
 from dien_fuxictr.common.errors import TrainingError
 from dien_fuxictr.experiment.cli import main
-from dien_fuxictr.experiment.training.sparse_tables import update_sparsely
+from dien_fuxictr.experiment.training.optimizers import update_sparsely
 from dien_fuxictr.experiment.training.trainer import Trainer
 from model_zoo.DIEN.src import DIEN
 from model_zoo.DIENLight.src import DIENLight

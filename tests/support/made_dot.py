@@ -7,7 +7,7 @@ from fuxictr.pytorch.models import BaseModel
 from made import DEFAULTS, make_feature_map
 from torch import Tensor, nn
 
-from dien_fuxictr.experiment.training.sparse_tables import update_sparsely
+from dien_fuxictr.experiment.training.optimizers import update_sparsely
 from dien_fuxictr.experiment.training.trainer import Trainer
 
 V, D = 12, 3

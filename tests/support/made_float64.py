@@ -13,9 +13,9 @@ from fuxictr.pytorch.models import BaseModel
 from made import DEFAULTS, features, make_batch, make_feature_map
 
 from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, ProcessGroup
-from dien_fuxictr.experiment.techniques import prepare_training
-from dien_fuxictr.experiment.training.technique import Together
+from dien_fuxictr.experiment.training.callbacks import CallbackList
 from dien_fuxictr.experiment.training.trainer import Trainer
+from dien_fuxictr.experiment.training_setup import prepare_training
 from model_zoo.DIEN.src import DIEN
 
 SETTINGS: dict[str, Any] = {
@@ -68,12 +68,12 @@ def made(data_dir: Path, **settings: Any) -> DIEN:
     return model
 
 
-def prepared(model: BaseModel, settings: dict[str, Any]) -> Together:
+def prepared(model: BaseModel, settings: dict[str, Any]) -> CallbackList:
     """As `prepare_training`, with `EPSILON`."""
-    technique = prepare_training(model, settings)
+    callback = prepare_training(model, settings)
     for group in model.optimizer.param_groups:
         group["eps"] = EPSILON
-    return technique
+    return callback
 
 
 def nudge(model: BaseModel, seed: int) -> None:
@@ -123,11 +123,11 @@ def train(
     model = made(data_dir, **settings)
     if nudged is not None:
         nudge(model, nudged)
-    technique = prepared(model, {"seed": 1, **settings})
-    trainer = Trainer(model, max_gradient_norm=1.0, technique=technique, workers=workers)
+    callback = prepared(model, {"seed": 1, **settings})
+    trainer = Trainer(model, max_gradient_norm=1.0, callback=callback, workers=workers)
     model.train()
     torch.manual_seed(1)
     every = batches(steps)
-    technique.before_training(every)
+    callback.before_training(every)
     losses = [trainer.train_step(batch) for batch in every]
     return losses, model.state_dict()

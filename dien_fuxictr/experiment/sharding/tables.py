@@ -13,9 +13,9 @@ from dien_fuxictr.common.errors import UserError
 from ..process_group import ProcessGroup
 from ..row_blocks import RowBlocks, names, row_blocks
 from ..training import checkpoint
-from ..training.sparse_tables import JointOptimizer
-from ..training.tables import Tables
-from ..training.technique import Technique
+from ..training.callbacks import Callback
+from ..training.optimizers import JointOptimizer
+from ..training.weight_store import Tables
 
 _NAMES = {"0", "1"}
 """Of folders: one that a state names, and one that is written."""
@@ -32,13 +32,13 @@ class ShardedTables(Tables):
     Args:
         model: compiled.
         workers: who have the tables.
-        technique: may have an average of them.
+        callback: may have an average of them.
 
     Raises:
         UserError: safetensors is not installed.
     """
 
-    def __init__(self, model: BaseModel, workers: ProcessGroup, technique: Technique | None = None) -> None:
+    def __init__(self, model: BaseModel, workers: ProcessGroup, callback: Callback | None = None) -> None:
         from . import shards  # torch.distributed.checkpoint takes a second to import
 
         shards.require_safetensors()
@@ -46,7 +46,7 @@ class ShardedTables(Tables):
         super().__init__(model, workers)
         self.are_apart = workers.count > 1
         self._blocks = row_blocks(model)
-        self._technique = technique or Technique()
+        self._callback = callback or Callback()
         self._last = ""
 
     def write_weights(self, path: Path) -> None:
@@ -122,16 +122,16 @@ class ShardedTables(Tables):
         every = {}
         for name, table in self._blocks.items():
             parts = {"weight": table.weight.detach(), **moments.get(table.weight, {})}
-            parts["average"] = self._technique.blocks().get(name)
+            parts["average"] = self._callback.blocks().get(name)
             for part, rows in parts.items():
                 if isinstance(rows, Tensor):
                     every[f"{name}/{part}"] = rows, table.shape
         return every
 
 
-def tables_of(model: BaseModel, workers: ProcessGroup, technique: Technique | None = None) -> Tables:
+def tables_of(model: BaseModel, workers: ProcessGroup, callback: Callback | None = None) -> Tables:
     """How the model's tables get to files."""
-    return ShardedTables(model, workers, technique) if row_blocks(model) else Tables(model, workers)
+    return ShardedTables(model, workers, callback) if row_blocks(model) else Tables(model, workers)
 
 
 def _folder(state: Path, name: str) -> Path:

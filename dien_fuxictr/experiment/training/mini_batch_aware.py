@@ -9,8 +9,8 @@ from fuxictr.pytorch.models import BaseModel
 from fuxictr.pytorch.torch_utils import get_regularizer
 from torch import Tensor, nn
 
+from .callbacks import Callback
 from .checkpoint import rng_state, set_rng_state
-from .technique import Technique
 
 
 def take_regularizer(model: BaseModel) -> str | float | None:
@@ -19,7 +19,7 @@ def take_regularizer(model: BaseModel) -> str | float | None:
     return regularizer
 
 
-class MiniBatchAwareRegularizer(Technique):
+class MiniBatchAwareRegularizer(Callback):
     """Adds to the mean loss of a batch of B samples, for each embedding table,
 
         λ/p 1/B Σ_r n_r / f_r |w_r|_p^p

@@ -1,9 +1,160 @@
-"""Optimizers that take their step in one kernel."""
+"""How a model's optimizer is set up: fused steps, and `embedding_updates: sparse`.
+
+With sparse updates nothing in a training step has the size of an embedding table. Tables get sparse gradients,
+regularised where they have rows, and a lazy Adam; all else is trained as configured.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 import torch
+from fuxictr.pytorch.layers import FeatureEmbeddingDict
+from fuxictr.pytorch.models import BaseModel
+from fuxictr.pytorch.torch_utils import get_regularizer
+from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from .sparse_tables import JointOptimizer
+from dien_fuxictr.common.errors import UserError
+
+from ..row_blocks import Block, RowBlocks
+
+
+def update_sparsely(model: BaseModel) -> None:
+    """Let each step update only the rows of the embedding tables that its batch looks up.
+
+    Tables are the trained weights of `nn.Embedding`, however many features share one, or this worker's block of them.
+    Frozen ones, the linear maps of numeric features, and weights tied to another layer stay as they are.
+
+    Args:
+        model: compiled, before its first step. Its optimizer, its regularisation and its tables' gradients change.
+    """
+    tables = embedding_tables(model)
+    if not tables:
+        return
+    for module in model.modules():
+        if isinstance(module, nn.Embedding) and any(module.weight is table for table in tables.values()):
+            module.sparse = True
+    embeddings = {id(p) for m in model.modules() if type(m) is FeatureEmbeddingDict for p in m.parameters()}
+    blocks = {id(layer.weight): layer for layer in model.modules() if isinstance(layer, RowBlocks)}
+    finish: dict[nn.Parameter, Callable[[Tensor], None]] = {}
+    for name, table in tables.items():
+        of_embedding = id(table) in embeddings  # as the zoo tells them apart
+        terms = get_regularizer(model._embedding_regularizer if of_embedding else model._net_regularizer)
+        finish[table] = partial(_finish_gradient, name, terms, blocks.get(id(table)))
+    model.regularization_loss = partial(_regularization_of_the_rest, model.regularization_loss, [*tables.values()])
+    model.optimizer = JointOptimizer(model.optimizer, finish)
+
+
+class JointOptimizer:
+    """A model's optimizer without its tables, and a lazy Adam for these, handled as one.
+
+    Args:
+        optimizer: has taken no step; the tables are taken out of it.
+        tables: parameters with sparse gradients, each with what finishes its gradient after a backward pass.
+    """
+
+    def __init__(self, optimizer: Optimizer, tables: dict[nn.Parameter, Callable[[Tensor], None]]) -> None:
+        self._tables = tables
+        taken = set(map(id, tables))
+        for group in optimizer.param_groups:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in taken]
+        self.dense, self.lazy = optimizer, LazyAdam(tables, optimizer.param_groups[0]["lr"])
+
+    def finish_gradients(self) -> None:
+        """Between the backward pass and the step; the gradients are those of the whole batch.
+
+        Where rows lie on several workers these get theirs here, and all workers call it.
+        """
+        for table, finish in self._tables.items():
+            finish(table)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of both: a learning rate that is set there is set."""
+        return self.dense.param_groups + self.lazy.param_groups
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        self.dense.zero_grad()
+        self.lazy.zero_grad()
+
+    def step(self) -> None:
+        """A step of both."""
+        self.dense.step()
+        self.lazy.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of both, for `load_state_dict`."""
+        return {"dense": self.dense.state_dict(), "lazy": self.lazy.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the states of both."""
+        self.dense.load_state_dict(state["dense"])
+        self.lazy.load_state_dict(state["lazy"])
+
+
+class LazyAdam(Optimizer):
+    """Adam on the rows that have a gradient; all others keep their weights and their moments.
+
+    With g the row's gradient and t the table's number of steps, whether they touched the row or not:
+        m = β_1 m + (1 - β_1) g,  v = β_2 v + (1 - β_2) g²
+        w = w - lr m / (1 - β_1^t) / (sqrt(v / (1 - β_2^t)) + ε)
+    Where every step touches every row, this is `torch.optim.Adam`.
+
+    `torch.optim.SparseAdam` is not: it adds ε to sqrt(v) instead, as if ε were thirty times as large in the first step,
+    and tables that start near zero have gradients no larger than that. Its sparse sums also take four times as long.
+
+    Args:
+        tables: (V, D) each, with sparse gradients.
+        lr: learning rate.
+        betas: β_1, β_2. eps: ε.
+    """
+
+    def __init__(
+        self, tables: Iterable[nn.Parameter], lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+    ) -> None:
+        super().__init__(tables, {"lr": lr, "betas": betas, "eps": eps})
+        for table in self.param_groups[0]["params"]:  # now, so that no step has the size of a table
+            self.state[table] = {"step": 0, "exp_avg": torch.zeros_like(table), "exp_avg_sq": torch.zeros_like(table)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state; of a `Block` without the moments, which are other ones on each worker."""
+        state = super().state_dict()
+        for number, table in enumerate(self.param_groups[0]["params"]):
+            if isinstance(table, Block):
+                state["state"][number] = {"step": self.state[table]["step"]}
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a state; blocks keep their moments."""
+        moments = {table: {**self.state[table]} for table in self.state if isinstance(table, Block)}
+        super().load_state_dict(state_dict)
+        for table, kept in moments.items():
+            self.state[table] = {**kept, **self.state[table]}
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Move the rows that have a gradient."""
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for table in group["params"]:
+                if table.grad is not None:
+                    self._move(table, group["lr"], beta1, beta2, group["eps"])
+
+    def _move(self, table: Tensor, lr: float, beta1: float, beta2: float, eps: float) -> None:
+        assert table.grad is not None
+        gradient = table.grad.coalesce()  # a row that was looked up twice has one gradient
+        rows, g = gradient.indices()[0], gradient.values()
+        state = self.state[table]
+        state["step"] += 1
+        mean = state["exp_avg"].index_select(0, rows).lerp_(g, 1 - beta1)
+        square = state["exp_avg_sq"].index_select(0, rows).mul_(beta2).addcmul_(g, g, value=1 - beta2)
+        state["exp_avg"].index_copy_(0, rows, mean)
+        state["exp_avg_sq"].index_copy_(0, rows, square)
+        root = square.sqrt_().div_((1 - beta2 ** state["step"]) ** 0.5).add_(eps)
+        moved = table.index_select(0, rows).addcdiv_(mean, root, value=-lr / (1 - beta1 ** state["step"]))
+        table.index_copy_(0, rows, moved)
 
 
 def fuse(optimizer: Optimizer | JointOptimizer) -> None:
@@ -18,3 +169,51 @@ def fuse(optimizer: Optimizer | JointOptimizer) -> None:
     if isinstance(dense, Adam):
         for group in dense.param_groups:
             group["fused"] = all(torch.is_floating_point(parameter) for parameter in group["params"])
+
+
+def embedding_tables(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The trained parameters, by name, that embeddings alone hold."""
+    embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    others = (module for module in model.modules() if not isinstance(module, nn.Embedding))
+    held = {id(module.weight) for module in embeddings} - {id(p) for m in others for p in m.parameters(recurse=False)}
+    return {name: p for name, p in model.named_parameters() if p.requires_grad and id(p) in held}
+
+
+def _finish_gradient(name: str, terms: list[tuple[int, float]], blocks: RowBlocks | None, table: Tensor) -> None:
+    """After a backward pass: one gradient for each row that was looked up, with its share of the regularisation.
+
+    Args:
+        name: of the table.
+        terms: (p, λ) of the zoo's (λ / p) ||w||_p^p, p 1 or 2.
+        blocks: whose weight the table is, where its rows lie on the workers.
+        table: its gradient is complete, of all features that share it.
+
+    Raises:
+        UserError: the gradient is dense.
+    """
+    if blocks is not None and table.grad is None:
+        blocks.gather_gradient()
+    if table.grad is None:
+        return
+    if not table.grad.is_sparse:
+        raise UserError(
+            f"embedding_updates = 'sparse' does not fit the model: it reads the whole table {name}, "
+            "not only the rows of a batch; choose dense"
+        )
+    gradient = table.grad.coalesce()
+    for p, weight in terms:
+        if weight:
+            rows = table.detach().index_select(0, gradient.indices()[0])
+            gradient.values().add_(rows if p == 2 else rows.sign_(), alpha=weight)
+    table.grad = gradient
+
+
+def _regularization_of_the_rest(regularization_loss: Any, tables: list[nn.Parameter]) -> Any:
+    """The zoo's sum over all parameters that have a gradient, without the tables: it would read every row."""
+    for table in tables:
+        table.requires_grad_(False)
+    try:
+        return regularization_loss()
+    finally:
+        for table in tables:
+            table.requires_grad_(True)

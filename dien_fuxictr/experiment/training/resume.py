@@ -11,7 +11,7 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import digest
 
 from . import checkpoint
-from .technique import Technique
+from .callbacks import Callback
 
 # A resumed run may differ in these: they change where and how it runs, not what it computes.
 FREE_KEYS = ("gpu", "verbose", "num_workers", "model_root")
@@ -137,7 +137,7 @@ class ResumeFile:
         self,
         model: BaseModel,
         progress: Progress,
-        technique: Technique,
+        callback: Callback,
         epoch_rng: dict[str, Any],
         rng: dict[str, Any],
         tables: str = "",
@@ -147,7 +147,7 @@ class ResumeFile:
         Args:
             model: weights and optimizer.
             progress: place in the training.
-            technique: its state.
+            callback: its state.
             epoch_rng: the generators when the epoch's iterator was made; with them the epoch's order comes out again.
             rng: the generators where the run goes on.
             tables: by which name `Tables` knows what it has written.
@@ -158,19 +158,19 @@ class ResumeFile:
             "progress": asdict(progress),
             "model": model.state_dict(),
             "optimizer": model.optimizer.state_dict(),
-            "technique": technique.state_dict(),
+            "technique": callback.state_dict(),
             "rng": rng,
             "epoch_rng": epoch_rng,
         }
         checkpoint.save({**state, "tables": tables} if tables else state, self.path)
 
-    def restore(self, state: dict[str, Any], model: BaseModel, technique: Technique) -> None:
+    def restore(self, state: dict[str, Any], model: BaseModel, callback: Callback) -> None:
         """Give all their parts of a state.
 
         Args:
             state: of `load`.
             model: weights and optimizer.
-            technique: as when it was saved.
+            callback: as when it was saved.
 
         Raises:
             UserError: the state is of another model.
@@ -178,7 +178,7 @@ class ResumeFile:
         checkpoint.fit_weights(model, state["model"], self.path)
         try:
             model.optimizer.load_state_dict(state["optimizer"])
-            technique.load_state_dict(state.get("technique", {}))
+            callback.load_state_dict(state.get("technique", {}))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{self.path} does not fit the optimizer: {checkpoint.first_line(error)}") from error
 

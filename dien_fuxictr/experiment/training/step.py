@@ -12,7 +12,7 @@ from dien_fuxictr.common.errors import TrainingError
 
 from ..process_group import SINGLE_PROCESS, ProcessGroup
 from .gradients import clip_gradients, gradient_cause, gradient_norm, loss_cause, output_cause
-from .sparse_tables import JointOptimizer
+from .optimizers import JointOptimizer
 
 
 def clip_groups(model: BaseModel) -> list[list[nn.Parameter]]:

@@ -22,14 +22,14 @@ from dien_fuxictr.common.signals import DeferredSignals
 from ..evaluation.evaluate import Evaluation, evaluate
 from ..process_group import SINGLE_PROCESS, ProcessGroup
 from . import checkpoint
+from .callbacks import Callback
 from .early_stopping import judge
 from .observer import Observer
 from .optimizers import fuse
 from .resume import Progress, ResumeFile, check_weights
 from .step import clip_groups, take_step
-from .tables import Tables
-from .technique import Technique
 from .untrained import embedding_norm, nothing_learnt
+from .weight_store import Tables
 
 _PATIENCE = 2
 """Evaluations in which a model may tell nothing before a warning; the first one may come early in the first epoch."""
@@ -48,7 +48,7 @@ class Trainer:
         config: the configuration, compared when a run is resumed, and named in warnings.
         on_start: called after the first step, when the run has really started.
         observers: watch losses and evaluations.
-        technique: changes the training beyond the optimizer's steps.
+        callback: changes the training beyond the optimizer's steps.
         checkpoint_seconds: the longest time between two resume states.
         workers: who train the model together; their leader writes.
         tables: the model's embedding tables, where it does not hold them whole.
@@ -61,7 +61,7 @@ class Trainer:
         config: dict[str, Any] | None = None,
         on_start: Callable[[], None] = lambda: None,
         observers: Sequence[Observer] = (),
-        technique: Technique | None = None,
+        callback: Callback | None = None,
         checkpoint_seconds: float = 300.0,
         workers: ProcessGroup = SINGLE_PROCESS,
         tables: Tables | None = None,
@@ -70,7 +70,7 @@ class Trainer:
         self.max_gradient_norm = max_gradient_norm
         self.on_start = on_start
         self.observers = observers
-        self.technique = technique or Technique()
+        self.callback = callback or Callback()
         self.checkpoint_seconds = checkpoint_seconds
         self.workers = workers
         self.tables = tables or Tables(model, workers)
@@ -106,7 +106,7 @@ class Trainer:
                 raise UserError(f"cannot resume {self.resume_file.path}: checkpoint {self.best_path} does not exist")
             checkpoint.require_intact(self.best_path)
             self.progress.weights = digest(self.best_path)
-        self.resume_file.restore(state, self.model, self.technique)
+        self.resume_file.restore(state, self.model, self.callback)
         self.tables.read_state(self.resume_file.path, state.get("tables", ""))
         self._epoch_rng, self._rng = state["epoch_rng"], state["rng"]
 
@@ -135,7 +135,7 @@ class Trainer:
         if self._finished:
             logging.info("The run has finished: nothing to resume.")
         else:
-            self.technique.before_training(train_loader)
+            self.callback.before_training(train_loader)
             with DeferredSignals() as self._signals:
                 self._train(train_loader, valid_loader, epochs)
             if not self.progress.saved_best:
@@ -269,9 +269,9 @@ class Trainer:
         """
         place, model = self.progress, self.model
         where = f"epoch {place.epoch + 1}, batch {place.batches_done + 1} (step {place.total_steps + 1})"
-        batch = self.technique.before_step(batch)
+        batch = self.callback.before_step(batch)
         losses = take_step(model, self._groups, batch, self.max_gradient_norm, where, self.workers)
-        self.technique.after_step()
+        self.callback.after_step()
         for observer in self.observers:
             observer.step(place.total_steps + 1, losses, model.optimizer.param_groups[0]["lr"])
         return losses["train"]
@@ -280,12 +280,12 @@ class Trainer:
         place = self.progress
         logging.info(f"Train loss: {place.loss_sum / place.loss_steps:.6f}")
         logging.info(f"Evaluation @epoch {place.epoch + 1} - batch {place.batches_done}: ")
-        with self._standing_still(), self.technique.evaluated():
+        with self._standing_still(), self.callback.evaluated():
             evaluation = evaluate(self.model, valid_loader, self.model._monitor.get_metrics(), self.workers)
             self._warn_of_nothing_learnt(evaluation)
         logs = evaluation.metrics
         place.loss_sum, place.loss_steps = 0.0, 0
-        with self.technique.evaluated():
+        with self.callback.evaluated():
             if judge(self.model, place, self.model._monitor.get_value(logs)):
                 self._write_weights()
             for observer in self.observers:
@@ -316,7 +316,7 @@ class Trainer:
         name = self.tables.write_state(self.resume_file.path)
         if self.workers.leads:
             rng = self._rng or checkpoint.rng_state()
-            self.resume_file.save(self.model, self.progress, self.technique, self._epoch_rng, rng, name)
+            self.resume_file.save(self.model, self.progress, self.callback, self._epoch_rng, rng, name)
             self.tables.remove(self.resume_file.path, kept=name)
         self._last_write = time.monotonic()
 

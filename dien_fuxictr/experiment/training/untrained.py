@@ -11,8 +11,8 @@ from ..evaluation.evaluate import Evaluation
 from ..evaluation.metrics import evaluate_metrics
 from ..process_group import SINGLE_PROCESS, ProcessGroup
 from ..row_blocks import Block
+from .optimizers import embedding_tables
 from .resume import Progress
-from .sparse_tables import embedding_tables
 
 _QUANTILE = 1.96
 """Of the normal distribution, for intervals of 95 %."""

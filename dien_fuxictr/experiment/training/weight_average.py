@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..row_blocks import Block
-from .technique import Technique
+from .callbacks import Callback
 
 
-class WeightAverage(Technique):
+class WeightAverage(Callback):
     """An exponential moving average of trained weights and of running statistics; the training does not see it.
 
     After step n, from 1, with the weights w:

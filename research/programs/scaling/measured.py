@@ -19,8 +19,7 @@ from benchmarks.systems import NET
 from benchmarks.worker import Worker
 from dien_fuxictr.distributed.distributed_group import DistributedGroup
 from dien_fuxictr.experiment.process_group import SINGLE_PROCESS
-from dien_fuxictr.experiment.training.lazy_adam import LazyAdam
-from dien_fuxictr.experiment.training.sparse_tables import update_sparsely
+from dien_fuxictr.experiment.training.optimizers import LazyAdam, update_sparsely
 from dien_fuxictr.experiment.training.step import clip_groups, take_step
 from model_zoo.DIEN.src.aux_negatives import BatchPool, draw_against
 

@@ -22,8 +22,8 @@ from dien_fuxictr.experiment.row_blocks import RowBlocks, row_blocks
 from dien_fuxictr.experiment.sharding.build import build_in_blocks
 from dien_fuxictr.experiment.sharding.pretrained import Vectors
 from dien_fuxictr.experiment.sharding.tables import tables_of
-from dien_fuxictr.experiment.techniques import prepare_training
 from dien_fuxictr.experiment.training.trainer import Trainer
+from dien_fuxictr.experiment.training_setup import prepare_training
 from model_zoo.DIEN.src import DIEN
 from model_zoo.DIN.src import DIN
 
@@ -125,13 +125,13 @@ def test_a_model_that_does_not_fit_is_refused(kind, said, monkeypatch):
 
 def test_a_table_that_is_read_whole_is_a_clear_error():
     model = build_in_blocks(lambda: make_model("FM"), SINGLE_PROCESS)
-    technique = prepare_training(model, {"embedding_updates": "sparse"})
+    callback = prepare_training(model, {"embedding_updates": "sparse"})
     name, table = next(iter(row_blocks(model).items()))
     score = model.forward
     model.forward = lambda batch: {"y_pred": score(batch)["y_pred"] * table.weight.mean().sigmoid()}
 
     with pytest.raises(UserError, match=f"reads the whole table {name}"):
-        Trainer(model.train(), technique=technique).train_step(make_batch([1, 2]))
+        Trainer(model.train(), callback=callback).train_step(make_batch([1, 2]))
 
 
 def pretrained_spec(folder: Path, usage: str, freeze: bool) -> dict[str, dict]:
@@ -163,8 +163,8 @@ def test_pretrained_tables_are_those_of_the_zoo_and_are_trained_alike(usage, fre
     def train(workers: ProcessGroup, in_blocks: bool) -> list[float]:
         torch.manual_seed(0)
         model = build_in_blocks(build, workers) if in_blocks else build()
-        technique = prepared(model, {"embedding_updates": "sparse"})
-        tables = tables_of(model, workers, technique)
+        callback = prepared(model, {"embedding_updates": "sparse"})
+        tables = tables_of(model, workers, callback)
         if in_blocks:
             with torch.no_grad():
                 for name, block in row_blocks(model).items():
@@ -172,7 +172,7 @@ def test_pretrained_tables_are_those_of_the_zoo_and_are_trained_alike(usage, fre
                         block.weight.normal_(std=0.5)
             tables.write_weights(tmp_path / "X.model")
         tables.read_weights(tmp_path / "X.model")
-        trainer = Trainer(model.train(), workers=workers, technique=technique, tables=tables)
+        trainer = Trainer(model.train(), workers=workers, callback=callback, tables=tables)
         torch.manual_seed(1)
         return [trainer.train_step(batch) for batch in batches(20)]
 

@@ -25,8 +25,8 @@ def trainer_of(workers: ProcessGroup, folder: Path, keys: dict[str, Any] = AVERA
     keywords = {"model_root": str(folder), "model_id": "X", "net_dropout": 0, **settings}
     torch.manual_seed(3)
     model = build_in_blocks(lambda: made(folder, **keywords), workers)
-    technique = prepared(model, {"seed": 1, **settings, **keys})
-    return Trainer(model, technique=technique, workers=workers, tables=tables_of(model, workers, technique), **options)
+    callback = prepared(model, {"seed": 1, **settings, **keys})
+    return Trainer(model, callback=callback, workers=workers, tables=tables_of(model, workers, callback), **options)
 
 
 def run(

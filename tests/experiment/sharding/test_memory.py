@@ -15,8 +15,8 @@ from dien_fuxictr.experiment.process_group import ProcessGroup
 from dien_fuxictr.experiment.row_blocks import row_blocks
 from dien_fuxictr.experiment.sharding.build import build_in_blocks
 from dien_fuxictr.experiment.sharding.tables import tables_of
-from dien_fuxictr.experiment.techniques import prepare_training
 from dien_fuxictr.experiment.training.trainer import Trainer
+from dien_fuxictr.experiment.training_setup import prepare_training
 from model_zoo.DIEN.src import DIEN
 
 ROWS, DIM, FLOAT = 200_000, 4, 4
@@ -66,12 +66,12 @@ def largest_of(workers: ProcessGroup, folder: Any) -> tuple[dict[str, int], tupl
     with Allocations() as seen:
         model = build_in_blocks(build, workers)
         settings = {"embedding_updates": "sparse", "embedding_regularizer": 0.1, "weight_averaging": "ema"}
-        technique = prepare_training(model, settings)
-        tables = tables_of(model, workers, technique)
-        trainer = Trainer(model, workers=workers, technique=technique, tables=tables)
+        callback = prepare_training(model, settings)
+        tables = tables_of(model, workers, callback)
+        trainer = Trainer(model, workers=workers, callback=callback, tables=tables)
         model.train()
         trainer.train_step(make_batch([3, 0, 6, 2]))
-        with technique.evaluated():
+        with callback.evaluated():
             evaluate(model, [make_batch([3, 1, 6, 2], seed=seed) for seed in range(3)], ["AUC"], workers)
             tables.write_weights(folder / "X.model")
         tables.read_weights(folder / "X.model")

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dien_fuxictr.experiment.training.mini_batch_aware import MiniBatchAwareRegularizer, take_regularizer
-from dien_fuxictr.experiment.training.sparse_tables import update_sparsely
+from dien_fuxictr.experiment.training.optimizers import update_sparsely
 
 BATCHES = [make_batch([3, 6, 0, 2, 1, 4, 5, 3], seed=seed) for seed in range(4)]
 ITEM_IDS = ["item_id", "item_history", "neg_item_history"]
@@ -62,9 +62,9 @@ def test_rows_are_regularised_where_they_are_looked_up(
     (model, regularizer), (bare, _) = regularized(regularizer), regularized(regularizer)
     if sparse:
         update_sparsely(model)
-    technique = MiniBatchAwareRegularizer(model, regularizer)
-    technique.before_training(BATCHES)
-    batch = technique.before_step(BATCHES[1])
+    callback = MiniBatchAwareRegularizer(model, regularizer)
+    callback.before_training(BATCHES)
+    batch = callback.before_step(BATCHES[1])
     losses = []
     for each in (model, bare):
         loss = each.compute_loss(each.forward(batch), each.get_labels(batch))
@@ -91,13 +91,13 @@ def test_over_an_epoch_each_row_that_occurs_is_regularised_once(
 ) -> None:
     """Weighed by their samples, whatever the batches' sizes."""
     model, regularizer = regularized(regularizer)
-    technique = MiniBatchAwareRegularizer(model, regularizer)
+    callback = MiniBatchAwareRegularizer(model, regularizer)
     batches = [make_batch([3] * rows, seed=rows) for rows in (1, 4, 7)]
-    technique.before_training(batches)
+    callback.before_training(batches)
     total = 0.0
     for batch in batches:
-        technique.before_step(batch)
-        total += len(batch["label"]) * technique.loss().item()
+        callback.before_step(batch)
+        total += len(batch["label"]) * callback.loss().item()
     layers, expected = tables_of(model), 0.0
     for p, weight in terms:
         for table, names in {"item_id": ITEM_IDS, "query": ["query", "query_history"]}.items():
@@ -106,18 +106,18 @@ def test_over_an_epoch_each_row_that_occurs_is_regularised_once(
     for name in ("item_id", "query"):
         layers[name].weight.data.zero_()
     for batch in batches:
-        technique.before_step(batch)
-        total -= len(batch["label"]) * technique.loss().item()
+        callback.before_step(batch)
+        total -= len(batch["label"]) * callback.loss().item()
     assert total == pytest.approx(expected, rel=1e-4)
 
 
 def test_counting_leaves_the_generators_as_they_were() -> None:
     model, regularizer = regularized(0.3)
-    technique = MiniBatchAwareRegularizer(model, regularizer)
+    callback = MiniBatchAwareRegularizer(model, regularizer)
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    technique.before_training(DataLoader(Rows(), batch_size=None, shuffle=True))
-    assert technique.samples == sum(len(batch["label"]) for batch in BATCHES)
+    callback.before_training(DataLoader(Rows(), batch_size=None, shuffle=True))
+    assert callback.samples == sum(len(batch["label"]) for batch in BATCHES)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -133,10 +133,10 @@ class Rows(Dataset[dict[str, Tensor]]):
 
 def test_a_batch_without_ids_is_not_regularised() -> None:
     model, regularizer = regularized(0.3)
-    technique = MiniBatchAwareRegularizer(model, regularizer)
-    technique.before_training(BATCHES)
+    callback = MiniBatchAwareRegularizer(model, regularizer)
+    callback.before_training(BATCHES)
     zeros = {name: torch.zeros_like(x) for name, x in make_batch([2, 1]).items()}
     with torch.no_grad():
         tables_of(model)["price"].weight.zero_()
-    technique.before_step(zeros)
-    assert technique.loss() == 0
+    callback.before_step(zeros)
+    assert callback.loss() == 0

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 
-from dien_fuxictr.experiment.training.optimizers import fuse
-from dien_fuxictr.experiment.training.sparse_tables import JointOptimizer
+from dien_fuxictr.experiment.training.optimizers import JointOptimizer, fuse
 
 
 def trained(model: nn.Module, optimizer: Optimizer, steps: int) -> list[torch.Tensor]:

@@ -9,7 +9,7 @@ from made_dot import BATCHES, OOV, D, Dot, V, dot_features, make_dot, table_of, 
 from torch import nn
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.experiment.training.sparse_tables import update_sparsely
+from dien_fuxictr.experiment.training.optimizers import update_sparsely
 
 
 def test_embeddings_of_the_models_own_are_regularised_as_its_net() -> None:

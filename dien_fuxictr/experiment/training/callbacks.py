@@ -7,10 +7,10 @@ from typing import Any
 from torch import Tensor
 
 
-class Technique:
+class Callback:
     """The places where a training can be changed; nothing happens there here.
 
-    What a technique knows of its own is in its state, or follows from the epoch and the global generators: a resumed
+    What a callback knows of its own is in its state, or follows from the epoch and the global generators: a resumed
     run equals an uninterrupted one.
     """
 
@@ -45,10 +45,10 @@ class Technique:
         """Take up a state."""
 
 
-class Together(Technique):
-    """Several techniques, in their order."""
+class CallbackList(Callback):
+    """Several callbacks, in their order."""
 
-    def __init__(self, parts: Sequence[Technique]) -> None:
+    def __init__(self, parts: Sequence[Callback]) -> None:
         self.parts = parts
 
     def before_training(self, batches: Iterable[dict[str, Tensor]]) -> None:

@@ -7,7 +7,7 @@ import pytest
 COUNT = """
 import resource
 import numpy as np
-from dien_fuxictr.experiment.training.allocator import keep_freed_memory
+from dien_fuxictr.experiment.device import keep_freed_memory
 
 def page_faults() -> int:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

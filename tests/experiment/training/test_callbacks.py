@@ -11,8 +11,8 @@ from made import DEFAULTS, features, make_batch, make_feature_map
 from made_training import Interrupt, interrupted
 from torch import Tensor
 
-from dien_fuxictr.experiment.techniques import prepare_training
 from dien_fuxictr.experiment.training.trainer import Trainer
+from dien_fuxictr.experiment.training_setup import prepare_training
 from model_zoo.DIEN.src import DIEN
 
 BATCHES = [make_batch([3, 6, 0, 2, 1, 4, 5, 3], seed=seed) for seed in range(4)]
@@ -32,7 +32,7 @@ def trainer_of(folder: Path, settings: dict[str, Any], **options: Any) -> Any:
     """The `Trainer` of a DIEN with these keys of a configuration."""
     settings = {"early_stop_patience": 9, "eval_steps": 3, "save_best_only": False, **settings}  # the last are kept
     model = make_dien(model_root=str(folder), **settings)
-    return Trainer(model, technique=prepare_training(model, {"seed": 1, **settings}), **options)
+    return Trainer(model, callback=prepare_training(model, {"seed": 1, **settings}), **options)
 
 
 def content(path: Path) -> dict[str, Tensor]:
@@ -77,7 +77,7 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path, se
 
 def test_the_average_is_that_of_weights_and_running_statistics_step_by_step(tmp_path: Path) -> None:
     trainer = trainer_of(tmp_path, {"weight_averaging": "ema", "weight_averaging_decay": 0.3, "eval_steps": STEPS})
-    model, (average,) = trainer.model, trainer.technique.parts
+    model, (average,) = trainer.model, trainer.callback.parts
     expected: dict[str, np.ndarray] = {}
     for step, batch in enumerate(itertools.islice(itertools.cycle(BATCHES), 2 * STEPS), start=1):
         if step == 1:
@@ -115,8 +115,8 @@ def test_the_average_is_evaluated_and_kept_and_the_training_does_not_see_it(tmp_
     trained = []
     for trainer in (one, plain):
         torch.manual_seed(1)
-        step = trainer.technique.after_step
-        trainer.technique.after_step = lambda trainer=trainer, step=step: (
+        step = trainer.callback.after_step
+        trainer.callback.after_step = lambda trainer=trainer, step=step: (
             step(),
             trained.append(trainer.model.dnn.mlp[0].weight.detach().clone()),
         )
@@ -127,7 +127,7 @@ def test_the_average_is_evaluated_and_kept_and_the_training_does_not_see_it(tmp_
     assert torch.equal(content(plain.best_path)["dnn.mlp.0.weight"], trained[-1])
 
 
-def test_the_defaults_are_no_technique_and_change_nothing() -> None:
+def test_the_defaults_are_no_callback_and_change_nothing() -> None:
     model = make_dien(embedding_regularizer=0.1)
     before = model.regularization_loss
     assert not prepare_training(model, {"seed": 1, "embedding_regularization": "table"}).parts
