@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from made import write_catalogues
+from warm_start import COLD
 
 
 @pytest.fixture(scope="module")
@@ -11,3 +12,9 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     write_catalogues(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def cold_start(monkeypatch):
+    """A launcher and its workers know each other by the ids of their processes, which a starter has others of."""
+    monkeypatch.setenv(COLD, "1")
