@@ -20,6 +20,7 @@ from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.serving import write
 from dien_fuxictr.serving.bundle import CATALOGUE, Bundle, BundleLoader, open_bundle
 from dien_fuxictr.serving.examples import made_request
+from dien_fuxictr.serving.golden import check
 from dien_fuxictr.serving.manifest import MANIFEST, read_manifest, write_manifest
 from dien_fuxictr.serving.write import write_bundle
 from model_zoo.DIEN.src import DIEN
@@ -283,3 +284,13 @@ def test_a_bundle_warns_of_leaking_columns(
     open_bundle(folder)
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == bool(message) and all(message in warning for warning in warnings)
+
+
+def test_a_bundle_of_49f06ef_gives_its_golden_scores() -> None:
+    """It was written by that commit: --publish of a DIEN of one epoch on a sample of 40 users."""
+    bundle = open_bundle(Path(__file__).with_name("bundle_of_49f06ef"))
+    assert bundle.digest == "b6134b5304d952adfa40bc78af0ae287" and len(bundle.examples) == 10
+    golden = [score for each in bundle.golden for score in each["scores"]]
+    assert len(golden) > 20 and max(golden) - min(golden) > 0.1
+    difference = check(bundle)
+    assert difference is not None and difference < 1e-5
