@@ -1,5 +1,5 @@
-"""Many runs: sweeps of hyper-parameters, comparisons over seeds, pictures of trained models.
+"""Many runs: sweeps over hyper-parameters, comparisons over seeds, pictures of trained models.
 
-A folder a kind of study, each with its command line in `cli`; `runs` is what they share. Studies start runs and read
-their reports: how one run trains is in `experiment`.
+A folder per kind, each with its command line in `cli`; `runs` is what they share. These folders start runs and read
+their reports; how one run trains is in `experiment`.
 """

@@ -1,4 +1,4 @@
-"""Experiments over seeds side by side.
+"""Comparisons of experiments over seeds, and suites of them.
 
-Here are the plan of a comparison, its statistics, table, pictures and page, and entries for a checkout's models.
+The plan of a comparison, its statistics, table, pictures and page, and entries for a checkout's models live here.
 """

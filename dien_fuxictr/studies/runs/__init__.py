@@ -1,4 +1,4 @@
-"""Runs as processes: a pool of them, their progress and what they have reached.
+"""Runs of comparisons and sweeps: their files, their progress, and the options of both commands.
 
-What sweeps and comparisons share. Nothing here knows why a run is made.
+Nothing here knows why a run is made.
 """

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,15 @@ def test_a_failed_run_does_not_stop_the_rest(fake: Fake, capsys: pytest.CaptureF
     shown = capsys.readouterr()
     assert "| weak" in shown.out and "strong" not in shown.out
     assert shown.err.endswith("\nerror: 1 of 2 runs failed: strong_seed5\n")
+
+
+def test_without_matplotlib_one_line_says_how_to_install_it(fake: Fake, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["--expids", "weak", "strong"]) == 0
+    line = "no pictures, as a package is not installed: pip install matplotlib"
+    assert capsys.readouterr().err.count(f"note: {line}\n") == 1
+    report = Path("comparisons/d/report.html").read_text()
+    assert f"<p>{line}</p>" in report and "<svg" not in report and "strong" in report
 
 
 def test_the_papers_base_model_is_the_default_base(fake: Fake) -> None:
