@@ -33,7 +33,7 @@ def test_a_boosters_keywords_are_checked_as_the_models():
         ({"hidden": 5}, "unknown key 'hidden' in booster of a.yaml [X]; nearest: "),
         ({"xyzzy": 5}, "unknown key 'xyzzy' in booster of a.yaml [X]; allowed: attention_activation, "),
         ({"gru_hidden_size": 0}, "gru_hidden_size = 0 in booster of a.yaml [X] must be a whole number from 1 to 65536"),
-        ({"gru_type": "LSTM"}, "gru_type = 'LSTM' in booster of a.yaml [X] must be GRU, AIGRU, AGRU or AUGRU"),
+        ({"gru_type": "LSTM"}, "gru_type = 'LSTM' in booster of a.yaml [X] must be GRU, AIGRU, AGRU"),
         ({"net_dropout": 1}, "net_dropout = 1 in booster of a.yaml [X] must be a number from 0 to below 1"),
         ({"learning_rate": 1e-3}, "unknown key 'learning_rate' in booster of a.yaml [X]; "),
         (

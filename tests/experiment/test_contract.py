@@ -227,7 +227,7 @@ def test_good_values(changes):
         ({"net_dropout": "a"}, "net_dropout = 'a' in a.yaml [X] must be a number"),
         ({"net_dropout": [0.1, 0.2]}, "net_dropout = [0.1, 0.2] in a.yaml [X] must be a number"),
         ({"net_dropout": -0.1}, "net_dropout = -0.1 in a.yaml [X] must be a number from 0 to below 1"),
-        ({"gru_type": "LSTM"}, "gru_type = 'LSTM' in a.yaml [X] must be GRU, AIGRU, AGRU or AUGRU"),
+        ({"gru_type": "LSTM"}, "gru_type = 'LSTM' in a.yaml [X] must be GRU, AIGRU, AGRU"),
         (
             {"aux_loss_weighting": "attention"},
             "aux_loss_weighting = 'attention' in a.yaml [X] must be uniform, target_attention or newest",

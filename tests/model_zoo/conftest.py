@@ -7,6 +7,20 @@ import torch
 from made import DEFAULTS, features, make_feature_map
 
 from model_zoo.DIEN.src import DIEN
+from model_zoo.DIEN.src.kernels import backends
+from model_zoo.DIEN.src.kernels.reference import KINDS
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests of a kind with a backend that lacks it."""
+
+    def lacks(item: pytest.Item) -> bool:
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        kinds = backends.KINDS.get(params.get("backend"), KINDS)
+        return params.get("kind") in KINDS and params["kind"] not in kinds
+
+    config.hook.pytest_deselected(items=[item for item in items if lacks(item)])
+    items[:] = [item for item in items if not lacks(item)]
 
 
 @pytest.fixture

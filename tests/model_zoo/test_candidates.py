@@ -9,6 +9,7 @@ from made_recurrence import FAST, NARROW, compiled
 
 from model_zoo.DIEN.src.attention import ATTENTION_TYPES, InterestAttention
 from model_zoo.DIEN.src.attentional_gru import AttentionalGRU
+from model_zoo.DIEN.src.kernels import cpu
 from model_zoo.DIEN.src.kernels.cpu import candidate_scores, evolve_candidates
 from model_zoo.DIEN.src.kernels.reference import KINDS
 from model_zoo.DIEN.src.layers.packing import Packing
@@ -228,6 +229,6 @@ def test_refuses_what_it_cannot_take(name, value, message):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_narrow_vectors(monkeypatch, flags, dtype):
     monkeypatch.setenv("DIEN_CXXFLAGS", flags)
-    for kind, hidden in zip(KINDS, (1, 7, 36, 37, 64), strict=True):
+    for kind, hidden in zip(cpu.KINDS, (1, 7, 36, 37, 64), strict=True):
         check_recurrence(kind, "compiled", dtype, 10, 33, hidden)
         check_attention("din_attention", True, "Sigmoid", "compiled", dtype, 10, 33, hidden)

@@ -26,10 +26,14 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not tell what is loaded")
 def test_stands_alone_and_shares_the_openmp_of_torch():
     program = """
+import sys
 from pathlib import Path
+from types import ModuleType
 import torch
-from layers.attentional_gru import AttentionalGRU
-from layers.packing import Packing
+sys.modules["alone"] = package = ModuleType("alone")
+package.__path__ = ["."]
+from alone.attentional_gru import AttentionalGRU
+from alone.layers.packing import Packing
 AttentionalGRU(3, 2, backend="compiled")(torch.ones(2, 3), Packing.of_lengths(torch.tensor([2])), torch.ones(2))
 print("\\n".join({line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/" in line}))
 """

@@ -6,9 +6,9 @@ import pytest
 import torch
 from made_recurrence import NARROW, WRONG_WEIGHTS, case, check_against_reference, compiled, four_steps
 
+from model_zoo.DIEN.src.kernels import cpu
 from model_zoo.DIEN.src.kernels.cpu import gru, recurrence
 from model_zoo.DIEN.src.kernels.cpu.workspace import Pool
-from model_zoo.DIEN.src.kernels.reference import KINDS
 
 
 def packed(c, kind="AUGRU"):
@@ -147,5 +147,5 @@ def test_refuses_what_it_cannot_take(name, value, message):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_equals_the_reference_with_narrow_vectors(monkeypatch, flags, dtype):
     monkeypatch.setenv("DIEN_CXXFLAGS", flags)
-    for kind, hidden in zip(KINDS, (1, 7, 36, 37, 64), strict=True):
+    for kind, hidden in zip(cpu.KINDS, (1, 7, 36, 37, 64), strict=True):
         check_against_reference(case(dtype, 33, 10, hidden), kind, "compiled")

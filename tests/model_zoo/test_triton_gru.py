@@ -5,8 +5,7 @@ import torch
 from made_triton import DEVICE, case, check, outcome, ragged
 
 from model_zoo.DIEN.src.attentional_gru import attentional_gru
-from model_zoo.DIEN.src.kernels.reference import KINDS
-from model_zoo.DIEN.src.kernels.triton import kernel_launch, recurrence
+from model_zoo.DIEN.src.kernels.triton import KINDS, kernel_launch, recurrence
 from model_zoo.DIEN.src.layers.packing import Packing
 
 # Each pair of values occurs.

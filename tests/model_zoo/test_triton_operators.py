@@ -6,8 +6,7 @@ from made_triton import DEVICE, LEAVES, case, outcome, transcription
 from torch.autograd import gradcheck
 from torch.library import opcheck
 
-from model_zoo.DIEN.src.kernels.reference import KINDS
-from model_zoo.DIEN.src.kernels.triton import recurrence, triton_operators
+from model_zoo.DIEN.src.kernels.triton import KINDS, recurrence, triton_operators
 
 
 @pytest.mark.parametrize("kind", KINDS)
