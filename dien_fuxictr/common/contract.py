@@ -126,7 +126,8 @@ def allowed(kind: Any) -> str:
         return words[kind]
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return next((part for part in arguments[1:] if isinstance(part, str)), allowed(arguments[0]))
+        found = (part if isinstance(part, str) else getattr(part, "words", None) for part in arguments[1:])
+        return next(filter(None, found), allowed(arguments[0]))
     if origin is Literal:
         return _or(map(str, arguments))
     if origin in (Union, UnionType):
@@ -151,7 +152,9 @@ def _strict(kind: Any) -> Any:
         return Annotated[kind, BeforeValidator(_number)]
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return Annotated[(_strict(arguments[0]), *arguments[1:])]
+        # A model's own metadata have a test and words of their own: its folder does without pydantic.
+        checks = (must(part.holds) if hasattr(part, "holds") else part for part in arguments[1:])
+        return Annotated[(_strict(arguments[0]), *checks)]
     if origin in (Union, UnionType):
         return reduce(or_, map(_strict, arguments))
     if origin in (list, tuple, dict):

@@ -13,14 +13,45 @@ from dien_fuxictr.common.suggestions import nearest
 from dien_fuxictr.dataset.encoding.schema import COLUMN, LABEL, SPEC, check_mappings
 from dien_fuxictr.dataset.loading.entry import ENTRY
 from dien_fuxictr.dataset.samples.build_options import check_options
+from model_zoo.DIEN.src import keywords
+from model_zoo.parts import baseline_keywords
 
 from .configuration.changed_keys import CHANGED_KEYS
 from .configuration.config import SET
 from .configuration.expressions import check_expressions
-from .configuration.training_keys import KEYWORDS, TRAINING
+from .configuration.training_keys import TRAINING
 from .evaluation.metrics import REGRESSION_METRICS, check_metric, missing_group, needs_groups
 from .models import find_model
 from .training_setup import check_combinations
+
+_OF_EVERY_MODEL = {
+    "model_id": keywords.ModelId,
+    "gpu": keywords.Gpu,
+    "learning_rate": keywords.LearningRate,
+    "embedding_dim": keywords.EmbeddingDim,
+    "embedding_regularizer": keywords.EmbeddingRegularizer,
+    "net_regularizer": keywords.NetRegularizer,
+}
+_UNTYPED = {
+    "net_dropout": keywords.NetDropout | list[keywords.Rate],
+    "attention_dropout": keywords.AttentionDropout | list[keywords.Rate],
+    "dnn_hidden_units": keywords.DnnHiddenUnits,
+    "hidden_units": baseline_keywords.HiddenUnits,
+    "attention_hidden_units": keywords.AttentionHiddenUnits,
+    "aux_hidden_units": keywords.AuxHiddenUnits,
+    "dnn_activations": keywords.DnnActivations | None,
+    "hidden_activations": baseline_keywords.HiddenActivations | None,
+    "attention_activation": keywords.AttentionActivation | None,
+    "attention_hidden_activations": baseline_keywords.AttentionHiddenActivations | None,
+    "aux_activation": keywords.AuxActivation | None,
+    "aux_loss_alpha": keywords.AuxLossAlpha,
+    "aux_num_negatives": keywords.AuxNumNegatives,
+    "gru_hidden_size": keywords.GruHiddenSize,
+    "num_heads": baseline_keywords.NumHeads,
+    "stacked_transformer_layers": baseline_keywords.StackedTransformerLayers,
+    "regularizer": baseline_keywords.Regularizer,
+}
+"""Keywords of models whose constructors declare no types, those of a checkout, where they mean the same."""
 
 HISTORIC = {
     "pickle_feature_encoder",
@@ -125,14 +156,12 @@ def _contract(model_class: type) -> Contract:
 
 
 def _kinds(model_class: type) -> dict[str, list[Any]]:
-    keywords = constructor_keys(model_class)
-    table = KEYWORDS | ENTRY | TRAINING
-    kinds = {key: [table[key]] for key in table if key in keywords or key not in KEYWORDS}
-    for constructor in _constructors(model_class):
-        for key, kind in get_type_hints(constructor, include_extras=True).items():
-            if key in keywords:
-                kinds[key] = [kind, *kinds.get(key, [])]
-    return kinds
+    keys = constructor_keys(model_class)
+    kinds = ENTRY | TRAINING | _OF_EVERY_MODEL | {key: _UNTYPED[key] for key in keys & _UNTYPED.keys()}
+    for constructor in reversed(_constructors(model_class)):
+        hints = get_type_hints(constructor, include_extras=True)
+        kinds |= {key: kind for key, kind in hints.items() if key in keys}
+    return {key: [kind] for key, kind in kinds.items()}
 
 
 def _constructors(model_class: type) -> list[Callable[..., Any]]:

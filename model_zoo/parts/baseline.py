@@ -8,8 +8,11 @@ from fuxictr.pytorch.layers import FeatureEmbedding
 from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
-from model_zoo.DIEN.src.keywords import check_activations, check_sizes
+from model_zoo.DIEN.src import keywords
+from model_zoo.DIEN.src.keywords import Rate
+from model_zoo.DIEN.src.validation import check_keywords, check_layers
 
+from . import baseline_keywords as own
 from .history import HistoryEmbedding, HistoryFields
 from .pooled import pooled_sizes, start_linear_weights_small
 from .score_mlp import ScoreMLP
@@ -35,18 +38,20 @@ class HistoryModel(BaseModel):
         fields: HistoryFields,
         /,
         *,
-        model_id: str,
-        gpu: int = -1,
-        dnn_hidden_units: list[int] = [200, 80],
-        dnn_activations: str | list[str] = "ReLU",
-        learning_rate: float = 1e-3,
-        embedding_dim: int = 16,
-        net_dropout: float | list[float] = 0,
-        batch_norm: bool = True,
-        embedding_regularizer: str | float | None = None,
-        net_regularizer: str | float | None = None,
+        model_id: keywords.ModelId,
+        gpu: keywords.Gpu = -1,
+        dnn_hidden_units: keywords.DnnHiddenUnits = [200, 80],
+        dnn_activations: keywords.DnnActivations = "ReLU",
+        learning_rate: keywords.LearningRate = 1e-3,
+        embedding_dim: keywords.EmbeddingDim = 16,
+        net_dropout: keywords.NetDropout | list[Rate] = 0,
+        batch_norm: keywords.BatchNorm = True,
+        embedding_regularizer: keywords.EmbeddingRegularizer = None,
+        net_regularizer: keywords.NetRegularizer = None,
         **kwargs: Any,
     ) -> None:
+        check_keywords(HistoryModel.__init__, locals())
+        check_layers("dnn_activations", dnn_activations, dnn_hidden_units)
         super().__init__(
             feature_map,
             model_id=model_id,
@@ -55,8 +60,6 @@ class HistoryModel(BaseModel):
             net_regularizer=net_regularizer,
             **kwargs,
         )
-        check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units)
-        check_activations("dnn_activations", dnn_activations)
         self.embedding_layer = HistoryEmbedding(feature_map, embedding_dim, fields)
         self._mlp = dnn_hidden_units, dnn_activations, net_dropout, batch_norm
         self._training = kwargs["optimizer"], kwargs["loss"], learning_rate
@@ -97,14 +100,15 @@ class PooledModel(BaseModel):
         self,
         feature_map: Any,
         *,
-        model_id: str,
-        gpu: int = -1,
-        learning_rate: float = 1e-3,
-        embedding_dim: int = 10,
-        embedding_regularizer: str | float | None = None,
-        net_regularizer: str | float | None = None,
+        model_id: keywords.ModelId,
+        gpu: keywords.Gpu = -1,
+        learning_rate: keywords.LearningRate = 1e-3,
+        embedding_dim: keywords.EmbeddingDim = 10,
+        embedding_regularizer: keywords.EmbeddingRegularizer = None,
+        net_regularizer: keywords.NetRegularizer = None,
         **kwargs: Any,
     ) -> None:
+        check_keywords(PooledModel.__init__, locals())
         super().__init__(
             feature_map,
             model_id=model_id,
@@ -113,7 +117,6 @@ class PooledModel(BaseModel):
             net_regularizer=net_regularizer,
             **kwargs,
         )
-        check_sizes(embedding_dim=embedding_dim)
         self.embedding_layer = FeatureEmbedding(feature_map, embedding_dim)
         self.sizes = pooled_sizes(feature_map, self.embedding_layer)
         self._training = kwargs["optimizer"], kwargs["loss"], learning_rate
@@ -142,16 +145,16 @@ class PooledMLPModel(PooledModel):
         self,
         feature_map: Any,
         *,
-        model_id: str,
-        hidden_units: list[int] = [64, 64, 64],
-        hidden_activations: str | list[str] = "ReLU",
-        net_dropout: float | list[float] = 0,
-        batch_norm: bool = False,
+        model_id: keywords.ModelId,
+        hidden_units: own.HiddenUnits = [64, 64, 64],
+        hidden_activations: own.HiddenActivations = "ReLU",
+        net_dropout: keywords.NetDropout | list[Rate] = 0,
+        batch_norm: keywords.BatchNorm = False,
         **kwargs: Any,
     ) -> None:
+        check_keywords(PooledMLPModel.__init__, locals())
+        check_layers("hidden_activations", hidden_activations, hidden_units)
         super().__init__(feature_map, model_id=model_id, **kwargs)
-        check_sizes(hidden_units=hidden_units)
-        check_activations("hidden_activations", hidden_activations)
         self._mlp = hidden_units, hidden_activations, net_dropout, batch_norm
 
     def make_mlp(self, input_size: int) -> ScoreMLP:

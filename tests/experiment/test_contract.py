@@ -210,7 +210,7 @@ def test_good_values(changes):
             {"aux_negatives": "hard"},
             "aux_negatives = 'hard' in a.yaml [X] must be column, in_batch, popularity, uniform, category or mixed",
         ),
-        ({"aux_loss_alpha": [1, 0]}, "aux_loss_alpha = [1, 0] in a.yaml [X] must be a number"),
+        ({"aux_loss_alpha": [1, 0]}, "aux_loss_alpha = [1, 0] in a.yaml [X] must be a finite number, 0 or more"),
         ({"aux_pretrain_epochs": 1}, "aux_pretrain_epochs in a.yaml [X] is gone"),
         ({"aux_num_negatives": 10**9}, "aux_num_negatives = 1000000000"),
         (

@@ -96,17 +96,10 @@ def test_an_unused_sequence_is_said(make_dien, caplog):
 @pytest.mark.parametrize(
     "keywords,message",
     [
-        ({"gru_type": "LSTM"}, "gru_type='LSTM' is unknown; allowed: GRU, AIGRU, AGRU, AUGRU"),
-        ({"attention_type": "cosine"}, "attention_type='cosine' is unknown; allowed: bilinear_attention"),
-        ({"augru_sign": "minus"}, "augru_sign='minus' is unknown; allowed: paper, code"),
-        ({"aux_negatives": "hard"}, "aux_negatives='hard' is unknown"),
-        ({"aux_scorer": "cosine", "aux_loss_alpha": 1}, "aux_scorer='cosine' is unknown"),
-        ({"aux_loss_alpha": -1}, "aux_loss_alpha=-1 must be a finite number, 0 or more"),
-        ({"aux_loss_alpha": float("nan")}, "aux_loss_alpha=nan must be"),
-        ({"aux_loss_alpha": "a lot"}, "aux_loss_alpha='a lot' must be"),
-        ({"aux_loss_alpha": [1, 0]}, r"aux_loss_alpha=\[1, 0\] must be a finite number, 0 or more"),
+        ({"gru_type": "LSTM"}, "gru_type = 'LSTM' must be GRU, AIGRU, AGRU or AUGRU"),
+        ({"aux_loss_alpha": [1, 0]}, r"aux_loss_alpha = \[1, 0\] must be a finite number, 0 or more"),
         ({"aux_pretrain_epochs": 1}, "aux_pretrain_epochs is gone: every epoch trains"),
-        ({"aux_num_negatives": 0}, "aux_num_negatives=0: 0 is not allowed; a size is a whole number, 1 or more"),
+        ({"aux_num_negatives": 0}, "aux_num_negatives = 0 must be a whole number from 1 to 10000"),
         (
             {"aux_fixed_negatives": True, "aux_loss_alpha": 1},
             "aux_fixed_negatives needs aux_negatives other than in_batch",
@@ -119,18 +112,15 @@ def test_an_unused_sequence_is_said(make_dien, caplog):
             {"aux_loss_weighting": "target_attention", "aux_loss_alpha": 1, "use_attention_softmax": False},
             "needs attention weights: scores without a softmax are no weights",
         ),
-        ({"embedding_dim": 2.5}, "embedding_dim=2.5"),
-        ({"gru_hidden_size": 0}, "gru_hidden_size=0"),
-        ({"dnn_hidden_units": [8, 0]}, r"dnn_hidden_units=\[8, 0\]: 0 is not allowed"),
-        ({"attention_hidden_units": [True]}, r"attention_hidden_units=\[True\]"),
-        ({"aux_hidden_units": ["8"]}, r"aux_hidden_units=\['8'\]"),
+        ({"embedding_dim": 2.5}, "embedding_dim = 2.5"),
+        ({"dnn_hidden_units": [8, 0]}, r"dnn_hidden_units = \[8, 0\] must be a list, each a whole number"),
         (
             {"dnn_activations": ["ReLU", "Linear"]},
-            r"dnn_activations=\['ReLU', 'Linear'\]: activation 'Linear' is unknown",
+            r"dnn_activations = \['ReLU', 'Linear'\] must be Dice, PReLU or the name of an activation in torch.nn",
         ),
         ({"aux_negatives": "column"}, "needs columns that exist"),
         ({"aux_negatives": "popularity", "aux_loss_alpha": 1}, "no behaviour catalogue of item_history, cate_history"),
-        ({"recurrence_backend": "fast"}, "recurrence_backend='fast' is unknown; allowed: auto, reference, torch"),
+        ({"recurrence_backend": "fast"}, "recurrence_backend = 'fast' must be auto, reference, torch"),
         (
             {"dien_target_field": ("item_id", "categ_id")},
             "dien_target_field: no feature 'categ_id' in the data set, .* nearest: cate_id",
@@ -148,9 +138,11 @@ def test_an_unused_sequence_is_said(make_dien, caplog):
             {"dien_neg_seq_field": ("not", "there"), "aux_loss_alpha": 1},
             r"needs columns that exist, but the data set lacks some of dien_neg_seq_field=\('not', 'there'\)",
         ),
-        ({"dnn_hidden_units": [8, 4], "dnn_activations": ["ReLU"]}, r"\['ReLU'\] has 1 entries for 2 layers, \[8, 4\]"),
+        (
+            {"dnn_hidden_units": [8, 4], "dnn_activations": ["ReLU"]},
+            r"\['ReLU'\] must be one value, or one for each of the 2 layers \[8, 4\]",
+        ),
         ({"dien_target_field": "query", "enable_sum_pooling": True}, "their sizes must agree"),
-        ({"attention_activation": "Linear", "attention_type": "din_attention"}, "activation 'Linear' is unknown"),
     ],
 )
 def test_refuses_in_one_clear_line(make_dien, keywords, message):

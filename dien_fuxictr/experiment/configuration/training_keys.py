@@ -5,10 +5,10 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import torch
-from fuxictr.pytorch.torch_utils import get_activation, get_loss, get_optimizer, get_regularizer
+from fuxictr.pytorch.torch_utils import get_loss, get_optimizer
 from torch import nn
 
-from dien_fuxictr.common.contract import POSITIVE, RATE, SIZE, WEIGHT, described, must, whole
+from dien_fuxictr.common.contract import POSITIVE, RATE, described, must, whole
 
 _COUNT = whole(1)
 _LOSS_ALIASES = ("bce", "binary_crossentropy")
@@ -44,37 +44,10 @@ def _is_loss(name: str) -> bool:
     return good < bad
 
 
-@lru_cache
-def _is_activation(name: str) -> bool:
-    try:
-        made = get_activation(name, 2)
-        return isinstance(made, nn.Module) and made.eval()(torch.ones(2, 2)).shape == (2, 2)
-    except Exception:  # of the many names in torch.nn only activations pass
-        return False
-
-
-def _regularizes(weight: str | float | None) -> bool:
-    try:
-        pairs = get_regularizer(float(weight) if isinstance(weight, int) else weight)
-    except NotImplementedError:
-        return False
-    return all(0 <= size < math.inf for _, size in pairs)
-
-
-_REGULARIZER = described(
-    str | float | None, "a number, l1(x), l2(x) or l1_l2(x,y), none of them below 0", must(_regularizes)
-)
-_ACTIVATION = described(str, "Dice, PReLU or the name of an activation in torch.nn, e.g. ReLU", must(_is_activation))
-_ACTIVATIONS = _ACTIVATION | list[_ACTIVATION] | None
-_UNITS = list[SIZE]
-_RATES = RATE | list[RATE]
-
 TRAINING: dict[str, Any] = {
     "model": described(str, "the name of a class in model_zoo/", must(str.isidentifier)),
-    "model_id": str,
     "model_root": str,
     "zoo": Annotated[str | None, "the folder of a FuxiCTR checkout"],
-    "gpu": whole(-1),
     "seed": whole(0, 2**32 - 1),
     "verbose": whole(0),
     "num_workers": whole(0, 1024),
@@ -87,7 +60,6 @@ TRAINING: dict[str, Any] = {
     "optimizer": described(
         str, "adam or the name of an optimizer in torch.optim that needs no more than gradients", must(_trains)
     ),
-    "learning_rate": POSITIVE,
     "max_gradient_norm": POSITIVE,
     "embedding_updates": Literal["dense", "sparse"],
     "embedding_sharding": Literal["none", "rows"],
@@ -116,32 +88,5 @@ TRAINING: dict[str, Any] = {
     "use_features": Annotated[list[str] | tuple[str, ...] | None, "a list of features, or null for all"],
     "feature_specs": Annotated[list[dict[str, Any]] | None, "a list, each a mapping with name, or null"],
     "group_id": described(str | None, "the name of a feature, or null", must(lambda name: name != "")),
-    "embedding_dim": SIZE,
-    "embedding_regularizer": _REGULARIZER,
-    "net_regularizer": _REGULARIZER,
 }
-"""Keys of `BaseModel`, its `fit`, the zoo's loaders and runner, and of this project's trainer and loader."""
-
-KEYWORDS: dict[str, Any] = {
-    "net_dropout": _RATES,
-    "attention_dropout": _RATES,
-    "dnn_hidden_units": _UNITS,
-    "hidden_units": _UNITS,
-    "attention_hidden_units": _UNITS,
-    "aux_hidden_units": _UNITS,
-    "dnn_activations": _ACTIVATIONS,
-    "hidden_activations": _ACTIVATIONS,
-    "attention_activation": _ACTIVATIONS,
-    "attention_hidden_activations": _ACTIVATIONS,
-    "aux_activation": _ACTIVATIONS,
-    "aux_loss_alpha": WEIGHT,
-    "hint_loss_weight": WEIGHT,
-    "aux_num_negatives": whole(1, 10_000),
-    "gru_hidden_size": SIZE | None,
-    "gate_hidden_size": SIZE | None,
-    "num_heads": whole(1, 1024),
-    "num_passes": whole(1, 1024),
-    "stacked_transformer_layers": whole(1, 1024),
-    "regularizer": _REGULARIZER,
-}
-"""Keywords of models: their ranges where a constructor declares types, as in `model_zoo/`, else all there is."""
+"""Keys of `BaseModel.fit`, the zoo's loaders and runner, and of this project's trainer and loader."""

@@ -6,15 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model_zoo.DIEN.src.fields import Field
-from model_zoo.DIEN.src.keywords import check_choice, check_rates, check_sizes
+from model_zoo.DIEN.src import keywords
+from model_zoo.DIEN.src.validation import check_keywords
+from model_zoo.parts import baseline_keywords as own
 from model_zoo.parts.baseline import HistoryModel
 from model_zoo.parts.history import HistoryFields
 from model_zoo.parts.length_groups import in_length_groups
 from model_zoo.parts.reverse import reverse_steps
 from model_zoo.parts.transformer_block import check_heads
 
-from .transformer import POOLINGS, BehaviorTransformer, Pooling
+from .transformer import BehaviorTransformer
 
 
 class BST(HistoryModel):
@@ -36,6 +37,7 @@ class BST(HistoryModel):
             them by position.
         use_position_emb: puts an embedding of the position, of size embedding_dim, beside each step's.
         use_causal_mask: a step sees itself and what is older.
+        the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
@@ -44,23 +46,24 @@ class BST(HistoryModel):
     def __init__(
         self,
         feature_map: Any,
-        model_id: str = "BST",
-        dnn_hidden_units: list[int] = [256, 128, 64],
-        num_heads: int = 2,
-        stacked_transformer_layers: int = 1,
-        attention_dropout: float = 0,
-        embedding_dim: int = 10,
-        net_dropout: float = 0,
-        batch_norm: bool = False,
-        layer_norm: bool = True,
-        use_residual: bool = True,
-        bst_target_field: Field = [("item_id", "cate_id")],
-        bst_sequence_field: Field = [("click_history", "cate_history")],
-        seq_pooling_type: Pooling = "mean",
-        use_position_emb: bool = True,
-        use_causal_mask: bool = False,
+        model_id: keywords.ModelId = "BST",
+        dnn_hidden_units: keywords.DnnHiddenUnits = [256, 128, 64],
+        num_heads: own.NumHeads = 2,
+        stacked_transformer_layers: own.StackedTransformerLayers = 1,
+        attention_dropout: keywords.AttentionDropout = 0,
+        embedding_dim: keywords.EmbeddingDim = 10,
+        net_dropout: keywords.NetDropout = 0,
+        batch_norm: keywords.BatchNorm = False,
+        layer_norm: own.LayerNorm = True,
+        use_residual: own.UseResidual = True,
+        bst_target_field: own.BstTargetField = [("item_id", "cate_id")],
+        bst_sequence_field: own.BstSequenceField = [("click_history", "cate_history")],
+        seq_pooling_type: own.SeqPoolingType = "mean",
+        use_position_emb: own.UsePositionEmb = True,
+        use_causal_mask: own.UseCausalMask = False,
         **kwargs: Any,
     ) -> None:
+        check_keywords(BST.__init__, locals())
         super().__init__(
             feature_map,
             HistoryFields(bst_target_field, bst_sequence_field, prefix="bst_"),
@@ -71,9 +74,6 @@ class BST(HistoryModel):
             batch_norm=batch_norm,
             **kwargs,
         )
-        check_sizes(num_heads=num_heads, stacked_transformer_layers=stacked_transformer_layers)
-        check_rates(attention_dropout=attention_dropout, net_dropout=net_dropout)
-        check_choice("seq_pooling_type", seq_pooling_type, POOLINGS)
         position_size = embedding_dim if use_position_emb else 0
         self.transformers = nn.ModuleList()
         part_size = 0

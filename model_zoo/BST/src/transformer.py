@@ -1,15 +1,10 @@
 """The transformer of BST (Chen et al., DLP-KDD 2019, section 2.2)."""
 
-from typing import Literal, get_args
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model_zoo.parts.transformer_block import TransformerBlock
-
-Pooling = Literal["mean", "sum", "target", "concat"]
-POOLINGS = get_args(Pooling)
 
 
 class BehaviorTransformer(nn.Module):
@@ -22,7 +17,7 @@ class BehaviorTransformer(nn.Module):
         num_blocks: how many TransformerBlocks. num_heads: divides D = input_size + position_size.
         attention_dropout, dropout, layer_norm, use_residual: of a block.
         use_causal_mask: a step sees itself and what is older.
-        pooling: one of `POOLINGS`.
+        pooling: `mean`, `sum`, `target` or `concat`.
 
     Attributes:
         output_size: D, or max_steps * D for `concat`.

@@ -9,12 +9,11 @@ from fuxictr.pytorch.layers import FeatureEmbeddingDict, MLP_Block
 from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
-from .attention import AttentionType
-from .aux_negatives import ZOO_COLUMNS, Source, negative_source
-from .auxiliary_loss import Scorer, Weighting
+from . import keywords
+from .aux_negatives import ZOO_COLUMNS, negative_source
 from .candidate_scoring import CandidateScorer, make_scorer
 from .changed_keywords import refuse_changed
-from .fields import Field, check_pooled_sizes, embedding_sizes, profile_fields, sequence_fields, total_size
+from .fields import check_pooled_sizes, embedding_sizes, profile_fields, sequence_fields, total_size
 from .interest_sequence import (
     AttentionOptions,
     AuxiliaryOptions,
@@ -23,10 +22,8 @@ from .interest_sequence import (
     Interests,
     InterestSequence,
 )
-from .kernels.backends import Backend
-from .kernels.reference import GruType
-from .keywords import AugruSign, check_activations, check_backend, check_sizes, check_weight, evolution_kind
 from .layers.batch_norm import running_statistics
+from .validation import check_backend, check_keywords, check_layers
 
 
 class DIEN(BaseModel):
@@ -38,22 +35,7 @@ class DIEN(BaseModel):
 
     Args:
         feature_map: the zoo's FeatureMap.
-        dien_target_field, dien_sequence_field, dien_neg_seq_field: target item, behaviours, negatives by columns.
-        gru_type: second layer: `GRU`, `AIGRU` (9), `AGRU` (10) or `AUGRU` (11)-(12).
-        enable_sum_pooling: adds Σe_t and e_a * Σe_t to the MLP's input, as the authors' program (with padding in Σ).
-        attention_type: `bilinear_attention` (8), `dot_attention`, `din_attention` or `din_dense_attention`, the
-            authors' program.
-        aux_loss_alpha: α of (7), the auxiliary loss's weight.
-        gru_hidden_size: H, states of both layers; None: the size of the behaviour's embedding.
-        augru_sign: `paper`, or `code` for the authors' program, where attention scales the gate that keeps.
-        aux_scorer: `net` on [h, e] or `inner_product`.
-        aux_negatives: `column` (`dien_neg_seq_field`), `in_batch`, or out of the data set's behaviour catalogue
-            `popularity`, `uniform`, `category` or `mixed`; None: `column` where those columns exist, else `in_batch`.
-        aux_num_negatives: negatives a step, drawn afresh at every step (columns give one).
-        aux_fixed_negatives: draws from the catalogue once, as if columns held what was drawn.
-        aux_loss_weighting: of the steps of (6), `uniform`, `newest` or `target_attention` (`auxiliary_loss.relevance`).
-        recurrence_backend: `auto`, the fastest that this machine has, or `compiled` (C++, on a CPU),
-            `triton` (on a GPU), `torch`, `reference`.
+        the keywords: see `keywords`.
 
     Raises:
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
@@ -62,40 +44,43 @@ class DIEN(BaseModel):
     def __init__(
         self,
         feature_map: Any,
-        model_id: str = "DIEN",
-        gpu: int = -1,
-        dnn_hidden_units: list[int] = [200, 80],
-        dnn_activations: str | list[str] = "ReLU",
-        learning_rate: float = 1e-3,
-        embedding_dim: int = 16,
-        net_dropout: float = 0,
-        batch_norm: bool = True,
-        dien_target_field: Field = [("item_id", "cate_id")],
-        dien_sequence_field: Field = [("click_history", "cate_history")],
-        dien_neg_seq_field: Field = ZOO_COLUMNS,
-        gru_type: GruType = "AUGRU",
-        enable_sum_pooling: bool = False,
-        attention_dropout: float = 0,
-        attention_type: AttentionType = "bilinear_attention",
-        attention_hidden_units: list[int] = [80, 40],
-        attention_activation: str | list[str] = "Dice",
-        use_attention_softmax: bool = True,
-        aux_hidden_units: list[int] = [100, 50],
-        aux_activation: str | list[str] = "ReLU",
-        aux_loss_alpha: float = 0,
-        embedding_regularizer: str | float | None = None,
-        net_regularizer: str | float | None = None,
-        gru_hidden_size: int | None = None,
-        augru_sign: AugruSign = "paper",
-        aux_scorer: Scorer = "net",
-        aux_negatives: Source | None = None,
-        aux_num_negatives: int = 1,
-        aux_fixed_negatives: bool = False,
-        aux_loss_weighting: Weighting = "uniform",
-        recurrence_backend: Backend = "auto",
+        model_id: keywords.ModelId = "DIEN",
+        gpu: keywords.Gpu = -1,
+        dnn_hidden_units: keywords.DnnHiddenUnits = [200, 80],
+        dnn_activations: keywords.DnnActivations = "ReLU",
+        learning_rate: keywords.LearningRate = 1e-3,
+        embedding_dim: keywords.EmbeddingDim = 16,
+        net_dropout: keywords.NetDropout = 0,
+        batch_norm: keywords.BatchNorm = True,
+        dien_target_field: keywords.DienTargetField = [("item_id", "cate_id")],
+        dien_sequence_field: keywords.DienSequenceField = [("click_history", "cate_history")],
+        dien_neg_seq_field: keywords.DienNegSeqField = ZOO_COLUMNS,
+        gru_type: keywords.GruType = "AUGRU",
+        enable_sum_pooling: keywords.EnableSumPooling = False,
+        attention_dropout: keywords.AttentionDropout = 0,
+        attention_type: keywords.AttentionType = "bilinear_attention",
+        attention_hidden_units: keywords.AttentionHiddenUnits = [80, 40],
+        attention_activation: keywords.AttentionActivation = "Dice",
+        use_attention_softmax: keywords.UseAttentionSoftmax = True,
+        aux_hidden_units: keywords.AuxHiddenUnits = [100, 50],
+        aux_activation: keywords.AuxActivation = "ReLU",
+        aux_loss_alpha: keywords.AuxLossAlpha = 0,
+        embedding_regularizer: keywords.EmbeddingRegularizer = None,
+        net_regularizer: keywords.NetRegularizer = None,
+        gru_hidden_size: keywords.GruHiddenSize = None,
+        augru_sign: keywords.AugruSign = "paper",
+        aux_scorer: keywords.AuxScorer = "net",
+        aux_negatives: keywords.AuxNegatives = None,
+        aux_num_negatives: keywords.AuxNumNegatives = 1,
+        aux_fixed_negatives: keywords.AuxFixedNegatives = False,
+        aux_loss_weighting: keywords.AuxLossWeighting = "uniform",
+        recurrence_backend: keywords.RecurrenceBackend = "auto",
         **kwargs: Any,
     ) -> None:
         refuse_changed(kwargs)
+        check_keywords(DIEN.__init__, locals())
+        check_layers("dnn_activations", dnn_activations, dnn_hidden_units)
+        check_backend(recurrence_backend)
         super().__init__(
             feature_map,
             model_id=model_id,
@@ -107,13 +92,7 @@ class DIEN(BaseModel):
         if gpu >= 0 and self.device.type == "cpu":
             logging.warning("gpu: %s: no CUDA device is available, running on the CPU", gpu)
         kind = evolution_kind(gru_type, augru_sign)
-        check_backend(recurrence_backend)
-        check_weight(aux_loss_alpha=aux_loss_alpha)
         has_auxiliary = aux_loss_alpha > 0
-        check_sizes(embedding_dim=embedding_dim, dnn_hidden_units=dnn_hidden_units, aux_num_negatives=aux_num_negatives)
-        check_sizes(attention_hidden_units=attention_hidden_units, aux_hidden_units=aux_hidden_units)
-        check_sizes(gru_hidden_size=[] if gru_hidden_size is None else gru_hidden_size)
-        check_activations("dnn_activations", dnn_activations, dnn_hidden_units)
         features = feature_map.features
         every = sequence_fields(features, dien_target_field, dien_sequence_field, dien_neg_seq_field)
         self.aux_loss_alpha = aux_loss_alpha
@@ -306,3 +285,8 @@ class DIEN(BaseModel):
         """Each sequence with its own of the parts, None where there are none."""
         without = [None] * len(self.sequences)
         return zip(self.sequences, *(without if part is None else part for part in parts), strict=True)
+
+
+def evolution_kind(gru_type: str, augru_sign: str) -> str:
+    """Return the kind of the second layer, as `attentional_gru` names it; only AUGRU has two signs."""
+    return "AUGRU-code" if (gru_type, augru_sign) == ("AUGRU", "code") else gru_type

@@ -10,7 +10,6 @@ from fuxictr.features import FeatureMap
 from torch import Tensor, nn
 
 from .fields import Field, SequenceFields, as_tuples, oov_index, vocabulary_of
-from .keywords import check_choice
 from .layers import batch_scope
 
 Source = Literal["column", "in_batch", "popularity", "uniform", "category", "mixed"]
@@ -25,9 +24,8 @@ def negative_source(aux_negatives: Source | None, fields: SequenceFields, dien_n
     """The keyword's value, or what None stands for: the columns of `fields` where there are any, else the batch.
 
     Raises:
-        ValueError: an unknown source, or columns that do not exist; those of the zoo's default need not.
+        ValueError: columns that do not exist; those of the zoo's default need not.
     """
-    check_choice("aux_negatives", aux_negatives, (None, *SOURCES))
     source = aux_negatives or ("column" if fields.negatives else "in_batch")
     if not fields.negatives and (
         source == "column" or (aux_negatives is None and as_tuples(dien_neg_seq_field) not in ([], ZOO_COLUMNS))

@@ -8,9 +8,11 @@ from typing import Annotated, Any, NamedTuple
 import torch
 from torch import nn
 
+from .validation import Check
+
 Field = Annotated[
     str | tuple[str, ...] | list[str | tuple[str, ...] | list[str]] | None,
-    "the name of a feature, a tuple of names, or a list of either",
+    Check("the name of a feature, a tuple of names, or a list of either", lambda _: True),
 ]
 
 

@@ -1,19 +1,18 @@
 """Rocket Launching (Zhou et al., AAAI 2018, arXiv 1708.04106): a light DIEN trained beside a booster, served alone."""
 
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model_zoo.DIEN.src import DIEN
+from model_zoo.DIEN.src import DIEN, keywords
 from model_zoo.DIEN.src.interest_sequence import Behaviours
-from model_zoo.DIEN.src.keywords import check_choice, check_weight
+from model_zoo.DIEN.src.validation import check_keywords
+from model_zoo.parts import baseline_keywords as own
 
 from .booster import KEYWORDS, check_booster, load_frozen
-
-SharedGradient = Literal["booster", "both"]
 
 
 class DIENLight(DIEN):
@@ -28,11 +27,9 @@ class DIENLight(DIEN):
 
     Args:
         feature_map: the zoo's FeatureMap.
-        booster: keywords in which the booster differs from the light net; those of `KEYWORDS`.
-        hint_loss_weight: λ.
-        shared_gradient: whose losses move the embeddings: `booster`, its own alone, or `both`, as in the paper.
-        booster_checkpoint: the weights of a trained DIEN with the booster's keywords. It stays as it is, its embeddings
-            too, and the light net is distilled from it: L = L(light) + λ mean (z_light - z_booster)².
+        booster: one of `KEYWORDS` -> the booster's value.
+        booster_checkpoint: with it the booster and its embeddings stay as they are, and the light net is distilled:
+            L = L(light) + λ mean (z_light - z_booster)².
         kwargs: all of DIEN's keywords, for the light net.
 
     Raises:
@@ -46,17 +43,16 @@ class DIENLight(DIEN):
     def __init__(
         self,
         feature_map: Any,
-        model_id: str = "DIENLight",
-        learning_rate: float = 1e-3,
-        booster: dict[str, Any] | None = None,
-        hint_loss_weight: float = 1.0,
-        shared_gradient: SharedGradient = "booster",
-        booster_checkpoint: str | None = None,
+        model_id: keywords.ModelId = "DIENLight",
+        learning_rate: keywords.LearningRate = 1e-3,
+        booster: own.Booster = None,
+        hint_loss_weight: own.HintLossWeight = 1.0,
+        shared_gradient: own.SharedGradient = "booster",
+        booster_checkpoint: own.BoosterCheckpoint = None,
         **kwargs: Any,
     ) -> None:
+        check_keywords(DIENLight.__init__, locals())
         check_booster(booster or {})
-        check_weight(hint_loss_weight=hint_loss_weight)
-        check_choice("shared_gradient", shared_gradient, get_args(SharedGradient))
         if booster_checkpoint is not None and shared_gradient == "both":
             raise ValueError(
                 "shared_gradient='both' would move the embeddings of the booster that booster_checkpoint "

@@ -4,9 +4,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from model_zoo.DIEN.src import keywords
 from model_zoo.DIEN.src.attention import InterestAttention
-from model_zoo.DIEN.src.fields import Field
-from model_zoo.DIEN.src.keywords import check_activations, check_sizes
+from model_zoo.DIEN.src.validation import check_keywords
+from model_zoo.parts import baseline_keywords as own
 from model_zoo.parts.baseline import HistoryModel
 from model_zoo.parts.history import HistoryFields
 
@@ -24,6 +25,7 @@ class DIN(HistoryModel):
         din_use_softmax: weights that sum to 1 over the real steps; the paper has none, which keeps an interest's
             intensity.
         enable_sum_pooling: adds Σe_t and e_a * Σe_t to the MLP's input, as in DIEN.
+        the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
@@ -32,20 +34,21 @@ class DIN(HistoryModel):
     def __init__(
         self,
         feature_map: Any,
-        model_id: str = "DIN",
-        dnn_hidden_units: list[int] = [512, 128, 64],
-        attention_hidden_units: list[int] = [64],
-        attention_hidden_activations: str | list[str] = "Dice",
-        attention_output_activation: str | None = None,
-        attention_dropout: float = 0,
-        embedding_dim: int = 10,
-        batch_norm: bool = False,
-        din_target_field: Field = [("item_id", "cate_id")],
-        din_sequence_field: Field = [("click_history", "cate_history")],
-        din_use_softmax: bool = False,
-        enable_sum_pooling: bool = False,
+        model_id: keywords.ModelId = "DIN",
+        dnn_hidden_units: keywords.DnnHiddenUnits = [512, 128, 64],
+        attention_hidden_units: keywords.AttentionHiddenUnits = [64],
+        attention_hidden_activations: own.AttentionHiddenActivations = "Dice",
+        attention_output_activation: own.AttentionOutputActivation = None,
+        attention_dropout: keywords.AttentionDropout = 0,
+        embedding_dim: keywords.EmbeddingDim = 10,
+        batch_norm: keywords.BatchNorm = False,
+        din_target_field: own.DinTargetField = [("item_id", "cate_id")],
+        din_sequence_field: own.DinSequenceField = [("click_history", "cate_history")],
+        din_use_softmax: own.DinUseSoftmax = False,
+        enable_sum_pooling: keywords.EnableSumPooling = False,
         **kwargs: Any,
     ) -> None:
+        check_keywords(DIN.__init__, locals())
         super().__init__(
             feature_map,
             HistoryFields(din_target_field, din_sequence_field, prefix="din_"),
@@ -55,10 +58,6 @@ class DIN(HistoryModel):
             batch_norm=batch_norm,
             **kwargs,
         )
-        check_sizes(attention_hidden_units=attention_hidden_units)
-        check_activations("attention_hidden_activations", attention_hidden_activations)
-        if attention_output_activation is not None:
-            check_activations("attention_output_activation", attention_output_activation)
         self.enable_sum_pooling = enable_sum_pooling
         target_sizes, behaviour_sizes = self.embedding_layer.target_sizes, self.embedding_layer.behaviour_sizes
         self.attention_layers = nn.ModuleList(

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model_zoo.DIEN.src.fields import Field
-from model_zoo.DIEN.src.kernels.backends import Backend
-from model_zoo.DIEN.src.keywords import check_backend, check_rates, check_sizes
+from model_zoo.DIEN.src import keywords
+from model_zoo.DIEN.src.validation import check_backend, check_keywords
+from model_zoo.parts import baseline_keywords as own
 from model_zoo.parts.baseline import HistoryModel
 from model_zoo.parts.history import HistoryFields
 
@@ -28,6 +28,7 @@ class DMNPlus(HistoryModel):
         gate_hidden_size: of the attention gate's hidden layer; None is the facts'.
         gru_hidden_size: of facts, question and memory; None is the behaviours'.
         recurrence_backend: as in DIEN.
+        the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
@@ -36,16 +37,18 @@ class DMNPlus(HistoryModel):
     def __init__(
         self,
         feature_map: Any,
-        model_id: str = "DMNPlus",
-        net_dropout: float = 0,
-        target_field: Field = [("item_id", "cate_id")],
-        sequence_field: Field = [("item_history", "cate_history")],
-        num_passes: int = 3,
-        gate_hidden_size: int | None = None,
-        gru_hidden_size: int | None = None,
-        recurrence_backend: Backend = "auto",
+        model_id: keywords.ModelId = "DMNPlus",
+        net_dropout: keywords.NetDropout = 0,
+        target_field: own.TargetField = [("item_id", "cate_id")],
+        sequence_field: own.SequenceField = [("item_history", "cate_history")],
+        num_passes: own.NumPasses = 3,
+        gate_hidden_size: own.GateHiddenSize = None,
+        gru_hidden_size: keywords.GruHiddenSize = None,
+        recurrence_backend: keywords.RecurrenceBackend = "auto",
         **kwargs: Any,
     ) -> None:
+        check_keywords(DMNPlus.__init__, locals())
+        check_backend(recurrence_backend)
         super().__init__(
             feature_map,
             HistoryFields(target_field, sequence_field),
@@ -53,13 +56,6 @@ class DMNPlus(HistoryModel):
             net_dropout=net_dropout,
             **kwargs,
         )
-        check_backend(recurrence_backend)
-        check_sizes(
-            num_passes=num_passes,
-            gate_hidden_size=1 if gate_hidden_size is None else gate_hidden_size,
-            gru_hidden_size=1 if gru_hidden_size is None else gru_hidden_size,
-        )
-        check_rates(net_dropout=net_dropout)
         part_size = 0
         self.inputs, self.questions, self.memories = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for behaviour, target in zip(

@@ -1,11 +1,12 @@
 """A Dynamic Recurrent Model for Next Basket Recommendation (Yu et al., SIGIR 2016)."""
 
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
-from model_zoo.DIEN.src.fields import Field
-from model_zoo.DIEN.src.keywords import check_choice
+from model_zoo.DIEN.src import keywords
+from model_zoo.DIEN.src.validation import check_keywords
+from model_zoo.parts import baseline_keywords as own
 from model_zoo.parts.baseline import HistoryModel
 from model_zoo.parts.history import History, HistoryFields
 from model_zoo.parts.segments import segments_of
@@ -23,6 +24,7 @@ class DREAM(HistoryModel):
         target_field, sequence_field: target item and behaviours; fields as in DIEN.
         time_field: the builders' `day_history`, one a sequence: a basket ends where the token changes.
         basket_pooling: of a basket's behaviours, `max` or `mean`.
+        the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
@@ -31,16 +33,16 @@ class DREAM(HistoryModel):
     def __init__(
         self,
         feature_map: Any,
-        model_id: str = "DREAM",
-        target_field: Field = [("item_id", "cate_id")],
-        sequence_field: Field = [("item_history", "cate_history")],
-        time_field: Field = "day_history",
-        basket_pooling: Literal["max", "mean"] = "max",
+        model_id: keywords.ModelId = "DREAM",
+        target_field: own.TargetField = [("item_id", "cate_id")],
+        sequence_field: own.SequenceField = [("item_history", "cate_history")],
+        time_field: own.TimeField = "day_history",
+        basket_pooling: own.BasketPooling = "max",
         **kwargs: Any,
     ) -> None:
+        check_keywords(DREAM.__init__, locals())
         fields = HistoryFields(target_field, sequence_field, times=time_field)
         super().__init__(feature_map, fields, model_id=model_id, **kwargs)
-        check_choice("basket_pooling", basket_pooling, ("max", "mean"))
         self.basket_pooling = basket_pooling
         self.rnns = nn.ModuleList(
             nn.RNN(behaviour, target, batch_first=True)

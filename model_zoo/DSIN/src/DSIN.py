@@ -4,8 +4,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from model_zoo.DIEN.src.fields import Field
-from model_zoo.DIEN.src.keywords import check_rates, check_sizes
+from model_zoo.DIEN.src import keywords
+from model_zoo.DIEN.src.validation import check_keywords
+from model_zoo.parts import baseline_keywords as own
 from model_zoo.parts.baseline import HistoryModel
 from model_zoo.parts.history import HistoryFields
 from model_zoo.parts.length_groups import in_length_groups
@@ -25,6 +26,7 @@ class DSIN(HistoryModel):
         time_field: the builders' `session_history`, one a sequence: a session ends where the token changes.
         num_heads: of the self-attention; divides the behaviour's size.
         attention_dropout: of the self-attention's weights; `net_dropout` is the block's other dropout too.
+        the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
@@ -33,15 +35,16 @@ class DSIN(HistoryModel):
     def __init__(
         self,
         feature_map: Any,
-        model_id: str = "DSIN",
-        net_dropout: float = 0,
-        target_field: Field = [("item_id", "cate_id")],
-        sequence_field: Field = [("item_history", "cate_history")],
-        time_field: Field = "session_history",
-        num_heads: int = 2,
-        attention_dropout: float = 0,
+        model_id: keywords.ModelId = "DSIN",
+        net_dropout: keywords.NetDropout = 0,
+        target_field: own.TargetField = [("item_id", "cate_id")],
+        sequence_field: own.SequenceField = [("item_history", "cate_history")],
+        time_field: own.TimeField = "session_history",
+        num_heads: own.NumHeads = 2,
+        attention_dropout: keywords.AttentionDropout = 0,
         **kwargs: Any,
     ) -> None:
+        check_keywords(DSIN.__init__, locals())
         super().__init__(
             feature_map,
             HistoryFields(target_field, sequence_field, times=time_field),
@@ -49,8 +52,6 @@ class DSIN(HistoryModel):
             net_dropout=net_dropout,
             **kwargs,
         )
-        check_sizes(num_heads=num_heads)
-        check_rates(attention_dropout=attention_dropout, net_dropout=net_dropout)
         self.sessions = nn.ModuleList()
         part_size = 0
         for fields, target, behaviour in zip(

@@ -5,6 +5,8 @@ from typing import Any
 from fuxictr.pytorch.layers import FactorizationMachine
 from torch import Tensor
 
+from model_zoo.DIEN.src import keywords
+from model_zoo.DIEN.src.validation import check_keywords
 from model_zoo.parts.baseline import PooledMLPModel
 from model_zoo.parts.pooled import check_equal
 
@@ -16,6 +18,7 @@ class DeepFM(PooledMLPModel):
 
     Args:
         feature_map: the zoo's FeatureMap; feature encoders pool its sequences.
+        the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
         ValueError: a keyword's value that is not allowed, a sequence that is not pooled, or fields of unequal size.
@@ -24,9 +27,10 @@ class DeepFM(PooledMLPModel):
     def __init__(
         self,
         feature_map: Any,
-        model_id: str = "DeepFM",
+        model_id: keywords.ModelId = "DeepFM",
         **kwargs: Any,
     ) -> None:
+        check_keywords(DeepFM.__init__, locals())
         super().__init__(feature_map, model_id=model_id, **kwargs)
         check_equal(self.sizes)
         self.fm = FactorizationMachine(feature_map)

@@ -4,7 +4,9 @@ from typing import Any
 
 from torch import Tensor
 
-from model_zoo.DIEN.src.fields import Field
+from model_zoo.DIEN.src import keywords
+from model_zoo.DIEN.src.validation import check_keywords
+from model_zoo.parts import baseline_keywords as own
 from model_zoo.parts.baseline import HistoryModel
 from model_zoo.parts.history import HistoryFields
 
@@ -16,6 +18,7 @@ class EmbeddingMLP(HistoryModel):
         feature_map: the zoo's FeatureMap.
         target_field, sequence_field: target item and behaviours; fields as in DIEN.
         enable_target_product: adds e_a * Σe_t, which DIEN's `enable_sum_pooling` has too.
+        the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
@@ -24,12 +27,13 @@ class EmbeddingMLP(HistoryModel):
     def __init__(
         self,
         feature_map: Any,
-        model_id: str = "EmbeddingMLP",
-        target_field: Field = [("item_id", "cate_id")],
-        sequence_field: Field = [("item_history", "cate_history")],
-        enable_target_product: bool = False,
+        model_id: keywords.ModelId = "EmbeddingMLP",
+        target_field: own.TargetField = [("item_id", "cate_id")],
+        sequence_field: own.SequenceField = [("item_history", "cate_history")],
+        enable_target_product: own.EnableTargetProduct = False,
         **kwargs: Any,
     ) -> None:
+        check_keywords(EmbeddingMLP.__init__, locals())
         super().__init__(feature_map, HistoryFields(target_field, sequence_field), model_id=model_id, **kwargs)
         self.enable_target_product = enable_target_product
         embeddings = self.embedding_layer

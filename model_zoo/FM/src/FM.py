@@ -5,6 +5,9 @@ from typing import Any
 from fuxictr.pytorch.layers import FactorizationMachine
 from torch import Tensor
 
+from model_zoo.DIEN.src import keywords
+from model_zoo.DIEN.src.validation import check_keywords
+from model_zoo.parts import baseline_keywords as own
 from model_zoo.parts.baseline import PooledModel
 from model_zoo.parts.pooled import check_equal
 
@@ -16,7 +19,7 @@ class FM(PooledModel):
 
     Args:
         feature_map: the zoo's FeatureMap; feature encoders pool its sequences.
-        regularizer: of embeddings and linear weights alike.
+        the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
         ValueError: a keyword's value that is not allowed, a sequence that is not pooled, or fields of unequal size.
@@ -25,10 +28,11 @@ class FM(PooledModel):
     def __init__(
         self,
         feature_map: Any,
-        model_id: str = "FM",
-        regularizer: str | float | None = None,
+        model_id: keywords.ModelId = "FM",
+        regularizer: own.Regularizer = None,
         **kwargs: Any,
     ) -> None:
+        check_keywords(FM.__init__, locals())
         for keyword in ("embedding_regularizer", "net_regularizer"):
             if keyword in kwargs:
                 raise ValueError(f"{keyword}={kwargs[keyword]!r} is not allowed: FM has one, regularizer")

@@ -4,11 +4,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from model_zoo.DIEN.src.attention import AttentionType, InterestAttention
+from model_zoo.DIEN.src import keywords
+from model_zoo.DIEN.src.attention import InterestAttention
 from model_zoo.DIEN.src.attentional_gru import AttentionalGRU
-from model_zoo.DIEN.src.fields import Field
-from model_zoo.DIEN.src.kernels.backends import Backend
-from model_zoo.DIEN.src.keywords import check_activations, check_backend, check_sizes
+from model_zoo.DIEN.src.validation import check_backend, check_keywords
+from model_zoo.parts import baseline_keywords as own
 from model_zoo.parts.baseline import HistoryModel
 from model_zoo.parts.history import HistoryFields
 
@@ -23,6 +23,7 @@ class GRUAttention(HistoryModel):
         target_field, sequence_field: target item and behaviours; fields as in DIEN.
         enable_sum_pooling, attention_type, attention_hidden_units, attention_activation, attention_dropout,
             use_attention_softmax, gru_hidden_size, recurrence_backend: as in DIEN.
+        the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
         ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
@@ -31,26 +32,22 @@ class GRUAttention(HistoryModel):
     def __init__(
         self,
         feature_map: Any,
-        model_id: str = "GRUAttention",
-        target_field: Field = [("item_id", "cate_id")],
-        sequence_field: Field = [("item_history", "cate_history")],
-        enable_sum_pooling: bool = False,
-        attention_type: AttentionType = "din_attention",
-        attention_hidden_units: list[int] = [80, 40],
-        attention_activation: str | list[str] = "Dice",
-        attention_dropout: float = 0,
-        use_attention_softmax: bool = True,
-        gru_hidden_size: int | None = None,
-        recurrence_backend: Backend = "auto",
+        model_id: keywords.ModelId = "GRUAttention",
+        target_field: own.TargetField = [("item_id", "cate_id")],
+        sequence_field: own.SequenceField = [("item_history", "cate_history")],
+        enable_sum_pooling: keywords.EnableSumPooling = False,
+        attention_type: keywords.AttentionType = "din_attention",
+        attention_hidden_units: keywords.AttentionHiddenUnits = [80, 40],
+        attention_activation: keywords.AttentionActivation = "Dice",
+        attention_dropout: keywords.AttentionDropout = 0,
+        use_attention_softmax: keywords.UseAttentionSoftmax = True,
+        gru_hidden_size: keywords.GruHiddenSize = None,
+        recurrence_backend: keywords.RecurrenceBackend = "auto",
         **kwargs: Any,
     ) -> None:
-        super().__init__(feature_map, HistoryFields(target_field, sequence_field), model_id=model_id, **kwargs)
+        check_keywords(GRUAttention.__init__, locals())
         check_backend(recurrence_backend)
-        check_sizes(
-            attention_hidden_units=attention_hidden_units,
-            gru_hidden_size=1 if gru_hidden_size is None else gru_hidden_size,
-        )
-        check_activations("attention_activation", attention_activation)
+        super().__init__(feature_map, HistoryFields(target_field, sequence_field), model_id=model_id, **kwargs)
         self.enable_sum_pooling = enable_sum_pooling
         part_size = self.embedding_layer.sum_pooling_size() if enable_sum_pooling else 0
         self.first_grus, self.second_grus, self.attentions = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()

@@ -1,12 +1,14 @@
 """Product-based Neural Networks for User Response Prediction (Qu et al., ICDM 2016, arXiv 1611.00144), IPNN."""
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from fuxictr.pytorch.layers import InnerProductInteraction
 from torch import Tensor
 
-from model_zoo.DIEN.src.keywords import check_choice
+from model_zoo.DIEN.src import keywords
+from model_zoo.DIEN.src.validation import check_keywords
+from model_zoo.parts import baseline_keywords as own
 from model_zoo.parts.baseline import PooledMLPModel
 from model_zoo.parts.pooled import check_equal
 
@@ -19,6 +21,7 @@ class PNN(PooledMLPModel):
     Args:
         feature_map: the zoo's FeatureMap; feature encoders pool its sequences.
         product_type: `inner`, the only one.
+        the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
         ValueError: a keyword's value that is not allowed, a sequence that is not pooled, or fields of unequal size.
@@ -27,12 +30,12 @@ class PNN(PooledMLPModel):
     def __init__(
         self,
         feature_map: Any,
-        model_id: str = "PNN",
-        product_type: Literal["inner"] = "inner",
+        model_id: keywords.ModelId = "PNN",
+        product_type: own.ProductType = "inner",
         **kwargs: Any,
     ) -> None:
+        check_keywords(PNN.__init__, locals())
         super().__init__(feature_map, model_id=model_id, **kwargs)
-        check_choice("product_type", product_type, ("inner",))
         check_equal(self.sizes)
         self.inner_product_layer = InnerProductInteraction(len(self.sizes), output="inner_product")
         self.dnn = self.make_mlp(sum(self.sizes) + self.inner_product_layer.interaction_units)

@@ -5,6 +5,8 @@ from typing import Any
 from fuxictr.pytorch.layers import LogisticRegression
 from torch import Tensor
 
+from model_zoo.DIEN.src import keywords
+from model_zoo.DIEN.src.validation import check_keywords
 from model_zoo.parts.baseline import PooledMLPModel
 
 
@@ -15,6 +17,7 @@ class WideDeep(PooledMLPModel):
 
     Args:
         feature_map: the zoo's FeatureMap; feature encoders pool its sequences.
+        the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
         ValueError: a keyword's value that is not allowed, or a sequence that is not pooled.
@@ -23,9 +26,10 @@ class WideDeep(PooledMLPModel):
     def __init__(
         self,
         feature_map: Any,
-        model_id: str = "WideDeep",
+        model_id: keywords.ModelId = "WideDeep",
         **kwargs: Any,
     ) -> None:
+        check_keywords(WideDeep.__init__, locals())
         super().__init__(feature_map, model_id=model_id, **kwargs)
         self.lr_layer = LogisticRegression(feature_map, use_bias=False)
         self.dnn = self.make_mlp(sum(self.sizes))
