@@ -47,9 +47,9 @@ def run_sweep(options: argparse.Namespace, most: float) -> int:
         require_output("--storage", Path(options.storage.removeprefix(_SQLITE)))
     # All are checked before the first one trains.
     if options.search == "tpe":
-        started = [_search(tuner, options) for tuner in tuners]
+        started = [_prepare_tpe(tuner, options) for tuner in tuners]
     else:
-        started = [_grid(tuner, options.tag, most) for tuner in tuners]
+        started = [_prepare_grid(tuner, options.tag, most) for tuner in tuners]
     with pool_of(options.cluster, devices) as pool:
         codes = [finish(pool) for finish in started]
     if tuners[0].subfolder:
@@ -78,7 +78,7 @@ def _chosen(tuners: list[Tuner], expids: Sequence[str]) -> list[Tuner]:
     return [tuner for tuner, expid in zip(tuners, known, strict=True) if not expids or expid in expids]
 
 
-def _grid(tuner: Tuner, tag: str | None, most: float) -> Callable[[Pool], int]:
+def _prepare_grid(tuner: Tuner, tag: str | None, most: float) -> Callable[[Pool], int]:
     """Write and check a grid, and return a function that trains it."""
     write_grid(tuner, most)
     runs = load_runs(tuner.folder, tag)
@@ -99,22 +99,22 @@ def _left(runs: list[Run]) -> list[Run]:
     return [run for run in runs if run.result is None]
 
 
-def _search(tuner: Tuner, options: argparse.Namespace) -> Callable[[Pool], int]:
-    """Check and open a search, and return a function that runs it."""
+def _prepare_tpe(tuner: Tuner, options: argparse.Namespace) -> Callable[[Pool], int]:
+    """Check and open a TPE sweep, and return a function that runs it."""
     try:
         from .tpe import TpeSweep, draw_trials
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
         raise UserError("--search tpe needs a package that is not installed: pip install optuna") from error
-    search = TpeSweep(tuner, options.trials or 20, options.storage)
+    sweep = TpeSweep(tuner, options.trials or 20, options.storage)
 
     def run(pool: Pool) -> int:
-        print(f"{search.summary()} so far ({search.place}); logs in {tuner.folder / 'logs'}")
-        failed = search.run(pool)
-        print(search.summary())
-        code = _report(search.runs(), tuner.folder, failed)
-        for picture in draw_trials(search.study, tuner.folder):
+        print(f"{sweep.summary()} so far ({sweep.place}); logs in {tuner.folder / 'logs'}")
+        failed = sweep.run(pool)
+        print(sweep.summary())
+        code = _report(sweep.runs(), tuner.folder, failed)
+        for picture in draw_trials(sweep.study, tuner.folder):
             print(picture)
         return code
 
