@@ -141,7 +141,7 @@ NOT_RUN = {
         "python -m benchmarks.vocabulary --items 10000 100000 1000000 10000000 --json vocabulary.json",
         "python -m benchmarks.vocabulary --items 10000 10000000 --uniform --json vocabulary_uniform.json",
     ],
-    "measures for minutes; tests/benchmarks/test_serving.py runs it on less": [
+    "measures for minutes; tests/benchmarks/test_programs.py runs it on less": [
         "python -m benchmarks.serving --parts attacks overload --seconds 8",
     ],
     "simulates for minutes; tests/research/programs/test_coverage.py runs it on less": [
