@@ -29,6 +29,7 @@ from dien_fuxictr.experiment.device import keep_freed_memory
 from dien_fuxictr.experiment.models import build_model, find_model
 from dien_fuxictr.experiment.training.optimizers import update_sparsely
 from dien_fuxictr.experiment.training.trainer import Trainer
+from dien_fuxictr.experiment.training.weight_store import WeightStore
 
 CONFIG = Path(__file__).parents[1] / "config"
 UPDATES = ("dense", "sparse")
@@ -55,7 +56,7 @@ class Training:
         sizes = Sizes(items=case.items, embedding=params["embedding_dim"])
         model = build_model(find_model(params["model"]), make_feature_map(sizes, negatives=False), params)
         if case.updates == "sparse":
-            update_sparsely(model)
+            update_sparsely(WeightStore(model))
         self._trainer = Trainer(model)
         model.train()
         self._batches = [batch_of(sizes, case, seed) for seed in range(BATCHES)]

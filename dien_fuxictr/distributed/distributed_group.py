@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, Batch, BatchShard, ProcessGroup
-from dien_fuxictr.experiment.row_blocks import Block
 from model_zoo.DIEN.src.layers import batch_scope
 
 from .batch_wide import AllRows, Part, gathered
@@ -149,11 +148,11 @@ class _Slice(BatchShard):
     def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> None:
         """Gradients are summed over the workers, sparse ones by their rows, the others in one message a type.
 
-        A parameter has a gradient where it has one on any worker. Blocks of tables get theirs from `RowBlocks`.
+        A parameter has a gradient where it has one on any worker. Row shards are not among them.
         """
         (self._rows.tied(loss) * self._weight).backward()
         self._rows.agree(self._weight)
-        trained = [p for p in parameters if p.requires_grad and not isinstance(p, Block)]
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
         state = torch.tensor([0 if p.grad is None else 1 + p.grad.is_sparse for p in trained])
         dist.all_reduce(state, dist.ReduceOp.MAX)
         kinds = state.tolist()

@@ -34,14 +34,12 @@ from .evaluation.evaluate import Evaluation, evaluate, require_finite, require_f
 from .evaluation.new_rows import predict_rows
 from .models import build_model, find_model, load_feature_map
 from .process_group import SINGLE_PROCESS, ProcessGroup
-from .row_blocks import row_blocks
-from .sharding.build import build_in_blocks
-from .sharding.tables import tables_of
 from .training.checkpoint import require_intact
 from .training.observer import Observer
 from .training.resume import DATA_CONTENT, Progress, check_weights, read_mark
 from .training.trainer import Trainer
 from .training.untrained import nothing_learnt
+from .training.weight_store import WeightStore
 from .training_setup import prepare_training
 
 
@@ -84,7 +82,7 @@ class Experiment:
         config: of `load_config`.
         gpu: index of the GPU, -1 for the CPU.
         strict: an unknown key is an error.
-        workers: who train it together, each with an experiment like this.
+        group: the processes that train it together, each with an experiment like this.
 
     Raises:
         UserError: as of `open_experiment`.
@@ -99,22 +97,22 @@ class Experiment:
     """
 
     def __init__(
-        self, config: Config, gpu: int = -1, strict: bool = False, workers: ProcessGroup = SINGLE_PROCESS
+        self, config: Config, gpu: int = -1, strict: bool = False, group: ProcessGroup = SINGLE_PROCESS
     ) -> None:
         self.config = config
-        self.workers = workers
+        self.group = group
         self.params = deepcopy(config.params)
         self.warnings = [*config.warnings, *check_configuration(self.params, config.where, strict)]
-        workers.follow(self.params)
+        group.follow(self.params)
         self.model_class = find_model(self.params["model"], self.params.get("zoo"))
         self.warnings += resolve_paths(self.params, config.folder)
         self.params["gpu"] = device_index(gpu)
-        if not workers.leads:
+        if not group.leads:
             self.params["verbose"] = 0
         self.folder = Path(self.params["model_root"], self.params["dataset_id"])
         self.progress: Progress | None = None
         self._prepared = False
-        self._model: BaseModel | None = None
+        self._store: WeightStore | None = None
         self._has_weights = False
         self._valid_loader: Any = None
         keep_freed_memory()
@@ -134,10 +132,15 @@ class Experiment:
     @property
     def model(self) -> BaseModel:
         """The model; before `fit` and `load` with the initial weights of the configuration's seed."""
-        if self._model is None:
+        return self.store.model
+
+    @property
+    def store(self) -> WeightStore:
+        """The store of the model's weights."""
+        if self._store is None:
             self.prepare()
-            self._model = self._build_model()
-        return self._model
+            self._store = self._build_store()
+        return self._store
 
     def prepare(self, rebuild: bool = False) -> None:
         """Build the data set if need be, and check what is there.
@@ -150,8 +153,8 @@ class Experiment:
         """
         if self._prepared:
             return
-        with self.workers.leader_first():
-            self.params = prepare_dataset(self.params, rebuild=rebuild and self.workers.leads)
+        with self.group.leader_first():
+            self.params = prepare_dataset(self.params, rebuild=rebuild and self.group.leads)
         feature_map = load_feature_map(self.params)
         check_encoded(feature_map, self.params)
         logging.info("Feature specs: " + print_to_json(feature_map.features))
@@ -176,7 +179,7 @@ class Experiment:
                 cannot be written.
         """
         lock = held(self.folder / f".{self.expid}.lock", f"expid {self.expid}")
-        with lock if self.workers.leads else contextlib.nullcontext():
+        with lock if self.group.leads else contextlib.nullcontext():
             trainer = self.trainer(on_start=on_start, observers=observers)
             if resume:
                 trainer.resume()
@@ -228,12 +231,12 @@ class Experiment:
         """
         self.require_checkpoint()
         check_weights(self.checkpoint)
-        model, is_alone = self._model, self.workers.count == 1
-        if model is None or (is_alone and row_blocks(model)):
-            model = self._build_model(in_blocks=not is_alone)
-        tables_of(model, self.workers).read_weights(self.checkpoint)
-        model.eval()
-        self._model, self._has_weights = model, True
+        store, is_alone = self._store, self.group.count == 1
+        if store is None or (is_alone and store.is_sharded):
+            store = self._build_store(sharded=not is_alone)
+        store.read_weights(self.checkpoint)
+        store.model.eval()
+        self._store, self._has_weights = store, True
 
     def evaluate(self) -> dict[str, Evaluation]:
         """Metrics of the trained model, or of the checkpoint's: `valid` and `test`, of those that the data set has.
@@ -252,11 +255,11 @@ class Experiment:
             _, self._valid_loader = self.train_loaders()
         if self._valid_loader is not None:
             logging.info("****** Validation evaluation ******")
-            evaluations["valid"] = evaluate(self.model, self._valid_loader, self.params["metrics"], self.workers)
+            evaluations["valid"] = self._evaluate(self._valid_loader)
             require_finite("valid", evaluations["valid"])
         if self.params.get("test_data"):
             logging.info("******** Test evaluation ********")
-            evaluations["test"] = evaluate(self.model, self.test_loader(), self.params["metrics"], self.workers)
+            evaluations["test"] = self._evaluate(self.test_loader())
             require_finite("test", evaluations["test"])
         return evaluations
 
@@ -266,7 +269,7 @@ class Experiment:
         Args:
             valid: of `evaluate`, after `fit`.
         """
-        return nothing_learnt(valid, self.model, self.progress or Progress(), self.config.params, self.workers)
+        return nothing_learnt(valid, self.store, self.progress or Progress(), self.config.params)
 
     def predict(self, rows: Any) -> np.ndarray:
         """Scores of new rows by the trained model, or by the checkpoint's; no label is needed.
@@ -321,15 +324,14 @@ class Experiment:
             options: `on_start` and `observers` of `Trainer`.
         """
         if self._has_weights:
-            self._model, self._has_weights = None, False
-        callback = prepare_training(self.model, self.params)
+            self._store, self._has_weights = None, False
+        callback = prepare_training(self.store, self.params)
         return Trainer(
             self.model,
             callback=callback,
             max_gradient_norm=self.params.get("max_gradient_norm", 10.0),
             config={**self.config.params, DATA_CONTENT: self._data_content()},
-            workers=self.workers,
-            tables=tables_of(self.model, self.workers, callback),
+            store=self.store,
             **options,
         )
 
@@ -345,17 +347,22 @@ class Experiment:
             loader: Any = RankDataLoader(self.model.feature_map, stage="test", **self.params)
         return loader
 
-    def _build_model(self, in_blocks: bool = True) -> BaseModel:
-        """With its tables in blocks, where the configuration says so; else each process has all rows."""
+    def _build_store(self, sharded: bool = True) -> WeightStore:
+        """Build the model; its tables have row shards where the configuration says so, unless `sharded` is False."""
         booster = self.params.get("booster_checkpoint")
         if isinstance(booster, str) and Path(booster).is_file():  # the model says what else is wrong with it
             require_intact(Path(booster))
             check_weights(Path(booster))
         seed_everything(seed=self.params["seed"])
         build = partial(build_model, self.model_class, load_feature_map(self.params), self.params)
-        if in_blocks and self.params.get("embedding_sharding") == "rows":
-            return build_in_blocks(build, self.workers)
-        return build()
+        if sharded and self.params.get("embedding_sharding") == "rows":
+            from dien_fuxictr.distributed.row_shards.sharded_weight_store import build_store
+
+            return build_store(build, self.group)
+        return WeightStore(build(), self.group)
+
+    def _evaluate(self, loader: Any) -> Evaluation:
+        return evaluate(self.model, loader, self.params["metrics"], self.group, self.store.is_collective)
 
     def _data_content(self) -> dict[str, str]:
         """Digests of the files that the data set was built from: a run cannot be resumed on other data."""

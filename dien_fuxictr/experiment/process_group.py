@@ -29,7 +29,7 @@ class BatchShard:
 
         Args:
             loss: of this share.
-            parameters: of the model.
+            parameters: of the model, without row shards.
         """
         loss.backward()
 

@@ -44,8 +44,8 @@ def run_experiment(options: argparse.Namespace, read: Callable[[], Config], log:
     return run_in_group(partial(_work, options, read, log), device_of_worker(options.gpu))
 
 
-def _work(options: argparse.Namespace, read: Callable[[], Config], log: RunLog, workers: ProcessGroup) -> int:
-    experiment = Experiment(read(), device_of_worker(options.gpu), options.strict, workers)
+def _work(options: argparse.Namespace, read: Callable[[], Config], log: RunLog, group: ProcessGroup) -> int:
+    experiment = Experiment(read(), device_of_worker(options.gpu), options.strict, group)
     log.path = experiment.folder / f"{options.expid}.log"
     for warning in experiment.warnings:
         logging.warning(warning)
@@ -60,33 +60,33 @@ def _work(options: argparse.Namespace, read: Callable[[], Config], log: RunLog, 
         experiment.require_checkpoint()
         experiment.prepare(rebuild=options.rebuild)
         experiment.load()
-        if workers.leads:
+        if group.leads:
             log.append_if_possible()
         experiment.evaluate()
     else:
-        _train(options, experiment, log, workers)
+        _train(options, experiment, log, group)
     return 0
 
 
-def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog, workers: ProcessGroup) -> None:
+def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog, group: ProcessGroup) -> None:
     results = results_file(options.config)
     require_writable(results, append=True)
     zoo = experiment.params.get("zoo")
     if options.report:
         require_output("--report", options.report, holds_own=True)
-    report = Report(options.report, zoo) if options.report and workers.leads else None
+    report = Report(options.report, zoo) if options.report and group.leads else None
     observers: list[Observer] = [report] if report else []
-    if options.tensorboard and workers.count > 1 and experiment.params.get("embedding_sharding") == "rows":
+    if options.tensorboard and group.count > 1 and experiment.params.get("embedding_sharding") == "rows":
         raise UserError(
             "--tensorboard does not go with embedding_sharding: rows and several workers: one alone cannot look into "
             "the model"
         )
-    if options.tensorboard and workers.leads:
+    if options.tensorboard and group.leads:
         events = experiment.folder / f"{options.expid}.tensorboard" / datetime.now().strftime("%Y%m%d-%H%M%S")
         observers.append(TensorBoard(events))
     experiment.prepare(rebuild=options.rebuild)
     resume = options.resume or goes_on(experiment.folder / f"{options.expid}.resume")
-    open_log = partial(log.open_file, append=resume) if workers.leads else lambda: None
+    open_log = partial(log.open_file, append=resume) if group.leads else lambda: None
     experiment.fit(resume, observers, on_start=open_log)
     try:
         open_log()  # a resumed run that had finished took no step
@@ -97,7 +97,7 @@ def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog, wor
             assert experiment.progress
             test = evaluations.get("test")
             report.save(experiment.model, experiment.config.params, experiment.progress, valid, test, untrained)
-        if workers.leads:
+        if group.leads:
             append_result(results, options.expid, experiment.params["dataset_id"], evaluations)
         if untrained:
             line = f"the model has learnt nothing: {untrained}"

@@ -46,7 +46,7 @@ def own_negatives(patch: pytest.MonkeyPatch) -> None:
 def regularised_before_the_exchange(patch: pytest.MonkeyPatch) -> None:
     finish: dict[nn.Parameter, Callable[[Tensor], None]] = {}
 
-    def init(self: JointOptimizer, optimizer: Any, tables: Any) -> None:
+    def init(self: JointOptimizer, optimizer: Any, tables: Any, shards: Any = ()) -> None:
         finish.update(tables)
         made(self, optimizer, dict.fromkeys(tables, lambda _: None))
 

@@ -12,6 +12,7 @@ from made_workers import together
 from dien_fuxictr.experiment.evaluation.evaluate import Evaluation, evaluate
 from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, ProcessGroup
 from dien_fuxictr.experiment.training.trainer import Trainer
+from dien_fuxictr.experiment.training.weight_store import WeightStore
 
 METRICS = ["AUC", "gAUC", "logloss", "NDCG(k=2)"]
 SIZES = [32, 32, 32, 7]
@@ -41,7 +42,7 @@ def test_metrics_and_scores_are_those_of_one_process(count, tmp_path):
 
 def trained(name: str, workers: ProcessGroup) -> tuple[list[float], dict[str, torch.Tensor]]:
     model = make_model(name, batch_norm=True)
-    trainer = Trainer(model.train(), workers=workers)
+    trainer = Trainer(model.train(), store=WeightStore(model, workers))
     return [trainer.train_step(batch) for batch in list(loader())[1:]], model.state_dict()
 
 

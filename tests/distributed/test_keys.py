@@ -11,6 +11,7 @@ from made_workers import together
 from dien_fuxictr.distributed import distributed_group as group
 from dien_fuxictr.experiment.process_group import ProcessGroup
 from dien_fuxictr.experiment.training.trainer import Trainer
+from dien_fuxictr.experiment.training.weight_store import WeightStore
 from model_zoo.DIEN.src.aux_negatives import BatchPool, draw_against
 from model_zoo.DIEN.src.layers import batch_scope
 
@@ -81,7 +82,7 @@ def test_workers_with_rows_of_their_own_stay_equal(tmp_path):
     def trained(workers: ProcessGroup) -> dict[str, torch.Tensor]:
         workers.follow({"aux_pool": "worker", "batch_statistics": "worker"})
         model = made(tmp_path, attention_dropout=0.2)
-        trainer = Trainer(model, max_gradient_norm=1.0, workers=workers)
+        trainer = Trainer(model, max_gradient_norm=1.0, store=WeightStore(model, workers))
         model.train()
         torch.manual_seed(1)
         losses = [trainer.train_step(batch) for batch in batches(12)]

@@ -51,7 +51,7 @@ def undisturbed(workspace, tmp_path) -> dict[str, torch.Tensor]:
     """The weights that two workers train."""
 
     def train(workers) -> dict[str, torch.Tensor]:
-        experiment = Experiment(load_config(Path("config"), "Y"), workers=workers)
+        experiment = Experiment(load_config(Path("config"), "Y"), group=workers)
         experiment.fit()
         return experiment.model.state_dict()
 

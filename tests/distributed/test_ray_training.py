@@ -34,7 +34,7 @@ def test_a_killed_worker_does_not_matter(workspace, cluster, tmp_path, monkeypat
     monkeypatch.setenv("PYTHONPATH", str(workspace.folder))
 
     def train(workers) -> None:
-        Experiment(load_config(Path("config"), "Y"), workers=workers).fit()
+        Experiment(load_config(Path("config"), "Y"), group=workers).fit()
 
     together(2, tmp_path, train)
     assert workspace.run("--workers", "2", "--cluster", cluster, expid="X") == 0

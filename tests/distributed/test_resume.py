@@ -10,13 +10,15 @@ from made_workers import together
 
 from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, ProcessGroup
 from dien_fuxictr.experiment.training.trainer import Trainer
+from dien_fuxictr.experiment.training.weight_store import WeightStore
 
 
 def run(workers: ProcessGroup, folder: Path, stop: int | None = None, resume: bool = False) -> dict[int, float]:
     torch.manual_seed(3)
     model = made(folder, model_root=str(folder), model_id="X", eval_steps=5, net_dropout=0, early_stop_patience=99)
     watch = Losses(stop)
-    trainer = Trainer(model, observers=[watch], callback=prepared(model, {}), workers=workers)
+    store = WeightStore(model, workers)
+    trainer = Trainer(model, observers=[watch], callback=prepared(store, {}), store=store)
     if resume:
         trainer.resume()
     try:

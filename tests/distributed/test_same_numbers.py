@@ -11,6 +11,7 @@ from made_workers import together
 
 from dien_fuxictr.distributed.batch_wide import _draws
 from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, ProcessGroup
+from dien_fuxictr.experiment.training.weight_store import WeightStore
 from dien_fuxictr.experiment.training_setup import prepare_training
 from model_zoo.DIEN.src import DIEN
 
@@ -64,7 +65,7 @@ def gradients(
     """Of one batch, in float32, its first half without behaviours; and the running statistics."""
     torch.manual_seed(0)
     model = DIEN(make_feature_map(features()), **{**DEFAULTS, **SETTINGS, **REGULARIZED})
-    prepare_training(model, {"embedding_updates": "sparse" if sparse else "dense"})
+    prepare_training(WeightStore(model), {"embedding_updates": "sparse" if sparse else "dense"})
     batch = make_batch([0 if i < (rows + 1) // 2 else i % 7 for i in range(rows)])
     torch.manual_seed(1)
     shard = workers.shard(batch, rows)

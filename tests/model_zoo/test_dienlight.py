@@ -13,6 +13,7 @@ from dien_fuxictr.common.errors import TrainingError
 from dien_fuxictr.experiment.cli import main
 from dien_fuxictr.experiment.training.optimizers import update_sparsely
 from dien_fuxictr.experiment.training.trainer import Trainer
+from dien_fuxictr.experiment.training.weight_store import WeightStore
 from model_zoo.DIEN.src import DIEN
 from model_zoo.DIENLight.src import DIENLight
 
@@ -40,7 +41,7 @@ def make_light(**keywords: Any) -> DIENLight:
 def trained(model: DIEN, sparse: bool = False) -> dict[str, torch.Tensor]:
     """The weights of a DIEN, or of a light one's booster, after a step on each batch."""
     if sparse:
-        update_sparsely(model)
+        update_sparsely(WeightStore(model))
     norms = Norms()
     trainer = Trainer(model.train(), max_gradient_norm=MAX_NORM, observers=[norms])
     for batch in BATCHES:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dien_fuxictr.experiment.training.optimizers import update_sparsely
 from dien_fuxictr.experiment.training.trainer import Trainer
+from dien_fuxictr.experiment.training.weight_store import WeightStore
 
 V, D = 12, 3
 PAD, OOV = 0, V - 1
@@ -70,7 +71,7 @@ BATCHES = [
 
 def train(model: BaseModel, batches: list[Batch], sparse: bool, max_norm: float = 1e9) -> BaseModel:
     if sparse:
-        update_sparsely(model)
+        update_sparsely(WeightStore(model))
     trainer = Trainer(model, max_norm)
     model.train()
     for batch in batches:

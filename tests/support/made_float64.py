@@ -15,6 +15,7 @@ from made import DEFAULTS, features, make_batch, make_feature_map
 from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, ProcessGroup
 from dien_fuxictr.experiment.training.callbacks import CallbackList
 from dien_fuxictr.experiment.training.trainer import Trainer
+from dien_fuxictr.experiment.training.weight_store import WeightStore
 from dien_fuxictr.experiment.training_setup import prepare_training
 from model_zoo.DIEN.src import DIEN
 
@@ -68,10 +69,10 @@ def made(data_dir: Path, **settings: Any) -> DIEN:
     return model
 
 
-def prepared(model: BaseModel, settings: dict[str, Any]) -> CallbackList:
+def prepared(store: WeightStore, settings: dict[str, Any]) -> CallbackList:
     """As `prepare_training`, with `EPSILON`."""
-    callback = prepare_training(model, settings)
-    for group in model.optimizer.param_groups:
+    callback = prepare_training(store, settings)
+    for group in store.model.optimizer.param_groups:
         group["eps"] = EPSILON
     return callback
 
@@ -123,8 +124,9 @@ def train(
     model = made(data_dir, **settings)
     if nudged is not None:
         nudge(model, nudged)
-    callback = prepared(model, {"seed": 1, **settings})
-    trainer = Trainer(model, max_gradient_norm=1.0, callback=callback, workers=workers)
+    store = WeightStore(model, workers)
+    callback = prepared(store, {"seed": 1, **settings})
+    trainer = Trainer(model, max_gradient_norm=1.0, callback=callback, store=store)
     model.train()
     torch.manual_seed(1)
     every = batches(steps)

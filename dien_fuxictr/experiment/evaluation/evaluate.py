@@ -14,7 +14,6 @@ from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.common.progress import progress_bar
 
 from ..process_group import SINGLE_PROCESS, ProcessGroup
-from ..row_blocks import row_blocks
 from .metrics import evaluate_metrics
 
 
@@ -49,7 +48,8 @@ def evaluate(
     model: BaseModel,
     loader: Iterable[dict[str, Tensor]],
     metrics: Sequence[str],
-    workers: ProcessGroup = SINGLE_PROCESS,
+    group: ProcessGroup = SINGLE_PROCESS,
+    is_collective: bool = False,
 ) -> Evaluation:
     """Metrics of the model on a loader, logged as in the zoo.
 
@@ -57,15 +57,16 @@ def evaluate(
         model: put into evaluation mode.
         loader: batches with labels, and with `feature_map.group_id` where that is set.
         metrics: names, see `evaluate_metrics`.
-        workers: each scores whole batches, in turn, so that a batch's scores are one process's.
+        group: each process scores whole batches, in turn, so that a batch's scores are one process's.
+        is_collective: whether a forward pass needs all processes at once, so that each has equally many.
     """
     model.eval()
-    group = model.feature_map.group_id
+    group_column = model.feature_map.group_id
     predictions, labels, groups, seconds = [], [], [], 0.0
     scored, batch = 0, {}
     for number, batch in enumerate(progress_bar(loader, model._verbose)):
         labels.append(model.get_labels(batch).reshape(-1))
-        if number % workers.count == workers.rank:
+        if number % group.count == group.rank:
             start = time.perf_counter()
             predictions.append(model.forward(batch)["y_pred"].reshape(-1))
             if predictions[-1].is_cuda:
@@ -74,12 +75,12 @@ def evaluate(
             scored += 1
         else:
             predictions.append(torch.zeros_like(labels[-1]))
-        if group is not None:
+        if group_column is not None:
             groups.append(model.get_group_id(batch).reshape(-1))
-    if row_blocks(model) and 0 < len(labels) % workers.count <= workers.rank:
+    if is_collective and 0 < len(labels) % group.count <= group.rank:
         model.forward(batch)  # the others ask this one for its rows
     group_id = torch.cat(groups).cpu().numpy() if groups else None
-    label, score = _numpy(labels), workers.sum(torch.cat(predictions).double()).cpu().numpy()
+    label, score = _numpy(labels), group.sum(torch.cat(predictions).double()).cpu().numpy()
     logs = evaluate_metrics(label, score, metrics, group_id)
     logging.info("[Metrics] " + " - ".join(f"{name}: {value:.6f}" for name, value in logs.items()))
     return Evaluation(logs, label, score, group_id, 1000 * seconds / max(scored, 1))

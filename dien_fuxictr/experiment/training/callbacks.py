@@ -34,11 +34,11 @@ class Callback:
         yield
 
     def state_dict(self) -> dict[str, Any]:
-        """For `load_state_dict`: tensors and plain values, all but `blocks`."""
+        """For `load_state_dict`: tensors and plain values, except `averages_of_shards`."""
         return {}
 
-    def blocks(self) -> dict[str, Tensor]:
-        """By the names of those parameters of the model of which this worker has a `Block`: what goes with its rows."""
+    def averages_of_shards(self) -> dict[str, Tensor]:
+        """Return averages of parameters that are shards, by their names; the weight store saves them with the rows."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -79,9 +79,9 @@ class CallbackList(Callback):
         """By the name of each one's class."""
         return {type(part).__name__: part.state_dict() for part in self.parts}
 
-    def blocks(self) -> dict[str, Tensor]:
-        """Of the one that has any."""
-        return {name: rows for part in self.parts for name, rows in part.blocks().items()}
+    def averages_of_shards(self) -> dict[str, Tensor]:
+        """Return those of the part that has any."""
+        return {name: rows for part in self.parts for name, rows in part.averages_of_shards().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Of each; a KeyError where there is none."""

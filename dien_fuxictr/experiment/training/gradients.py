@@ -7,28 +7,16 @@ import torch
 from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
-from ..process_group import SINGLE_PROCESS, ProcessGroup
-from ..row_blocks import Block
 
-
-def gradient_norm(parameters: Sequence[nn.Parameter], workers: ProcessGroup = SINGLE_PROCESS) -> Tensor:
-    """Total norm of the gradients, a scalar still on the device; sparse gradients are coalesced.
-
-    Args:
-        workers: who have blocks of tables, of which each sums up its own, and all else alike.
-    """
-    gradients, of_blocks = [], []
+def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Return the total norm of the gradients, a scalar still on the device; sparse gradients are coalesced."""
+    gradients = []
     for parameter in parameters:
         if parameter.grad is not None and parameter.grad.is_sparse:
             parameter.grad = parameter.grad.coalesce()
         if parameter.grad is not None:
-            (of_blocks if isinstance(parameter, Block) else gradients).append(_values(parameter.grad))
-    norm = nn.utils.get_total_norm(gradients)
-    blocks = [parameter for parameter in parameters if isinstance(parameter, Block)]
-    if not blocks:
-        return norm
-    squares = workers.sum(nn.utils.get_total_norm(of_blocks).double().square().to(blocks[0].device))
-    return (norm.double().square() + squares).sqrt()
+            gradients.append(_values(parameter.grad))
+    return nn.utils.get_total_norm(gradients)
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float, norm: float) -> None:

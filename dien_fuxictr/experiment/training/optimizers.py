@@ -10,25 +10,26 @@ from typing import Any
 
 import torch
 from fuxictr.pytorch.layers import FeatureEmbeddingDict
-from fuxictr.pytorch.models import BaseModel
 from fuxictr.pytorch.torch_utils import get_regularizer
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from dien_fuxictr.common.errors import UserError
 
-from ..row_blocks import Block, RowBlocks
+from .weight_store import WeightStore
 
 
-def update_sparsely(model: BaseModel) -> None:
+def update_sparsely(store: WeightStore) -> None:
     """Let each step update only the rows of the embedding tables that its batch looks up.
 
-    Tables are the trained weights of `nn.Embedding`, however many features share one, or this worker's block of them.
+    Tables are the trained weights of `nn.Embedding`, however many features share one, or this process's rows of them.
     Frozen ones, the linear maps of numeric features, and weights tied to another layer stay as they are.
 
     Args:
-        model: compiled, before its first step. Its optimizer, its regularisation and its tables' gradients change.
+        store: of a compiled model, before its first step. The model's optimizer, its regularisation and its tables'
+            gradients change.
     """
+    model = store.model
     tables = embedding_tables(model)
     if not tables:
         return
@@ -36,14 +37,13 @@ def update_sparsely(model: BaseModel) -> None:
         if isinstance(module, nn.Embedding) and any(module.weight is table for table in tables.values()):
             module.sparse = True
     embeddings = {id(p) for m in model.modules() if type(m) is FeatureEmbeddingDict for p in m.parameters()}
-    blocks = {id(layer.weight): layer for layer in model.modules() if isinstance(layer, RowBlocks)}
-    finish: dict[nn.Parameter, Callable[[Tensor], None]] = {}
+    finish: dict[nn.Parameter, Callable[[nn.Parameter], None]] = {}
     for name, table in tables.items():
         of_embedding = id(table) in embeddings  # as the zoo tells them apart
         terms = get_regularizer(model._embedding_regularizer if of_embedding else model._net_regularizer)
-        finish[table] = partial(_finish_gradient, name, terms, blocks.get(id(table)))
+        finish[table] = partial(_finish_gradient, name, terms, store)
     model.regularization_loss = partial(_regularization_of_the_rest, model.regularization_loss, [*tables.values()])
-    model.optimizer = JointOptimizer(model.optimizer, finish)
+    model.optimizer = JointOptimizer(model.optimizer, finish, [table for table in finish if store.is_shard(table)])
 
 
 class JointOptimizer:
@@ -52,19 +52,25 @@ class JointOptimizer:
     Args:
         optimizer: has taken no step; the tables are taken out of it.
         tables: parameters with sparse gradients, each with what finishes its gradient after a backward pass.
+        shards: see `LazyAdam`.
     """
 
-    def __init__(self, optimizer: Optimizer, tables: dict[nn.Parameter, Callable[[Tensor], None]]) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        tables: dict[nn.Parameter, Callable[[nn.Parameter], None]],
+        shards: Iterable[nn.Parameter] = (),
+    ) -> None:
         self._tables = tables
         taken = set(map(id, tables))
         for group in optimizer.param_groups:
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in taken]
-        self.dense, self.lazy = optimizer, LazyAdam(tables, optimizer.param_groups[0]["lr"])
+        self.dense, self.lazy = optimizer, LazyAdam(tables, optimizer.param_groups[0]["lr"], shards=shards)
 
     def finish_gradients(self) -> None:
         """Between the backward pass and the step; the gradients are those of the whole batch.
 
-        Where rows lie on several workers these get theirs here, and all workers call it.
+        Shards of tables get theirs here, and all processes call it.
         """
         for table, finish in self._tables.items():
             finish(table)
@@ -109,26 +115,33 @@ class LazyAdam(Optimizer):
         tables: (V, D) each, with sparse gradients.
         lr: learning rate.
         betas: β_1, β_2. eps: ε.
+        shards: the tables whose moments the state dict lacks, as each process has those of its rows.
     """
 
     def __init__(
-        self, tables: Iterable[nn.Parameter], lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+        self,
+        tables: Iterable[nn.Parameter],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        shards: Iterable[nn.Parameter] = (),
     ) -> None:
+        self._shards = set(shards)
         super().__init__(tables, {"lr": lr, "betas": betas, "eps": eps})
         for table in self.param_groups[0]["params"]:  # now, so that no step has the size of a table
             self.state[table] = {"step": 0, "exp_avg": torch.zeros_like(table), "exp_avg_sq": torch.zeros_like(table)}
 
     def state_dict(self) -> dict[str, Any]:
-        """The state; of a `Block` without the moments, which are other ones on each worker."""
+        """Return the state, without the moments of shards."""
         state = super().state_dict()
         for number, table in enumerate(self.param_groups[0]["params"]):
-            if isinstance(table, Block):
+            if table in self._shards:
                 state["state"][number] = {"step": self.state[table]["step"]}
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a state; blocks keep their moments."""
-        moments = {table: {**self.state[table]} for table in self.state if isinstance(table, Block)}
+        """Take up a state; shards keep their moments."""
+        moments = {table: {**self.state[table]} for table in self._shards}
         super().load_state_dict(state_dict)
         for table, kept in moments.items():
             self.state[table] = {**kept, **self.state[table]}
@@ -179,20 +192,19 @@ def embedding_tables(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad and id(p) in held}
 
 
-def _finish_gradient(name: str, terms: list[tuple[int, float]], blocks: RowBlocks | None, table: Tensor) -> None:
+def _finish_gradient(name: str, terms: list[tuple[int, float]], store: WeightStore, table: nn.Parameter) -> None:
     """After a backward pass: one gradient for each row that was looked up, with its share of the regularisation.
 
     Args:
         name: of the table.
         terms: (p, λ) of the zoo's (λ / p) ||w||_p^p, p 1 or 2.
-        blocks: whose weight the table is, where its rows lie on the workers.
+        store: of the model's weights.
         table: its gradient is complete, of all features that share it.
 
     Raises:
         UserError: the gradient is dense.
     """
-    if blocks is not None and table.grad is None:
-        blocks.gather_gradient()
+    store.complete_gradient(table)
     if table.grad is None:
         return
     if not table.grad.is_sparse:

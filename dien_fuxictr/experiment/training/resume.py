@@ -150,7 +150,7 @@ class ResumeFile:
             callback: its state.
             epoch_rng: the generators when the epoch's iterator was made; with them the epoch's order comes out again.
             rng: the generators where the run goes on.
-            tables: by which name `Tables` knows what it has written.
+            tables: by which name the weight store knows what it has written.
         """
         state = {
             "finished": False,

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from dien_fuxictr.common.errors import TrainingError
 
-from ..process_group import SINGLE_PROCESS, ProcessGroup
-from .gradients import clip_gradients, gradient_cause, gradient_norm, loss_cause, output_cause
+from .gradients import clip_gradients, gradient_cause, loss_cause, output_cause
 from .optimizers import JointOptimizer
+from .weight_store import WeightStore
 
 
 def clip_groups(model: BaseModel) -> list[list[nn.Parameter]]:
@@ -22,22 +22,20 @@ def clip_groups(model: BaseModel) -> list[list[nn.Parameter]]:
 
 
 def take_step(
-    model: BaseModel,
+    store: WeightStore,
     groups: Sequence[Sequence[nn.Parameter]],
     batch: dict[str, Tensor],
     max_norm: float,
     where: str,
-    workers: ProcessGroup = SINGLE_PROCESS,
 ) -> dict[str, float]:
     """Forward, backward, clipping, and a step of the model's optimizer.
 
     Args:
-        model: in training mode.
+        store: of a model in training mode.
         groups: parameters of the model, see `clip_groups`.
         batch: with labels.
         max_norm: clip norm of each group's gradient.
         where: in the training this is, for messages.
-        workers: who take the step together.
 
     Returns:
         `train`, the loss; `target`, its part of the predictions; `gradient_norm`, of all groups, before clipping;
@@ -50,8 +48,9 @@ def take_step(
     def not_finite(what: str, cause: str) -> TrainingError:
         return TrainingError(f"the {what} is not finite at {where}: {cause}; the optimizer has not moved")
 
+    model = store.model
     model.optimizer.zero_grad()
-    shard = workers.shard(batch, len(batch[model.feature_map.labels[0]]))
+    shard = store.group.shard(batch, len(batch[model.feature_map.labels[0]]))
     try:
         with shard.computed():
             return_dict: dict[str, Any] = model.forward(shard.batch)
@@ -62,7 +61,7 @@ def take_step(
                 if output_cause(return_dict) is None:
                     raise
                 raise not_finite("loss", loss_cause(model, return_dict, y_true)) from error
-        shard.backward(loss, list(model.parameters()))
+        shard.backward(loss, [p for p in model.parameters() if not store.is_shard(p)])
         if isinstance(model.optimizer, JointOptimizer):
             model.optimizer.finish_gradients()
         target = model.loss_fn(return_dict["y_pred"].detach(), y_true, reduction="mean")
@@ -71,7 +70,7 @@ def take_step(
             watched["auxiliary"] = return_dict["aux_loss"]
         # The one host synchronisation of the step.
         means = shard.mean(torch.stack([value.detach().double() for value in watched.values()]))
-        norms = [gradient_norm(parameters, workers) for parameters in groups]
+        norms = [store.gradient_norm(parameters) for parameters in groups]
         values = torch.stack([*means, *(norm.double() for norm in norms)]).tolist()
     except RuntimeError as error:
         if "device-side assert" not in str(error):

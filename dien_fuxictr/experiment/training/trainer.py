@@ -20,7 +20,6 @@ from dien_fuxictr.common.progress import progress_bar
 from dien_fuxictr.common.signals import DeferredSignals
 
 from ..evaluation.evaluate import Evaluation, evaluate
-from ..process_group import SINGLE_PROCESS, ProcessGroup
 from . import checkpoint
 from .callbacks import Callback
 from .early_stopping import judge
@@ -29,7 +28,7 @@ from .optimizers import fuse
 from .resume import Progress, ResumeFile, check_weights
 from .step import clip_groups, take_step
 from .untrained import embedding_norm, nothing_learnt
-from .weight_store import Tables
+from .weight_store import WeightStore
 
 _PATIENCE = 2
 """Evaluations in which a model may tell nothing before a warning; the first one may come early in the first epoch."""
@@ -50,8 +49,7 @@ class Trainer:
         observers: watch losses and evaluations.
         callback: changes the training beyond the optimizer's steps.
         checkpoint_seconds: the longest time between two resume states.
-        workers: who train the model together; their leader writes.
-        tables: the model's embedding tables, where it does not hold them whole.
+        store: of the model's weights, with the processes that train it; by default this process alone.
     """
 
     def __init__(
@@ -63,8 +61,7 @@ class Trainer:
         observers: Sequence[Observer] = (),
         callback: Callback | None = None,
         checkpoint_seconds: float = 300.0,
-        workers: ProcessGroup = SINGLE_PROCESS,
-        tables: Tables | None = None,
+        store: WeightStore | None = None,
     ) -> None:
         self.model = model
         self.max_gradient_norm = max_gradient_norm
@@ -72,8 +69,8 @@ class Trainer:
         self.observers = observers
         self.callback = callback or Callback()
         self.checkpoint_seconds = checkpoint_seconds
-        self.workers = workers
-        self.tables = tables or Tables(model, workers)
+        self.store = store or WeightStore(model)
+        self.group = self.store.group
         self.best_path = Path(model.checkpoint)
         self.config = config or {}
         self.resume_file = ResumeFile(self.best_path.with_suffix(".resume"), self.config)
@@ -107,7 +104,7 @@ class Trainer:
             checkpoint.require_intact(self.best_path)
             self.progress.weights = digest(self.best_path)
         self.resume_file.restore(state, self.model, self.callback)
-        self.tables.read_state(self.resume_file.path, state.get("tables", ""))
+        self.store.read_state(self.resume_file.path, state.get("tables", ""), self.callback.averages_of_shards())
         self._epoch_rng, self._rng = state["epoch_rng"], state["rng"]
 
     def fit(self, train_loader: Any, valid_loader: Any, epochs: int = 1) -> None:
@@ -144,10 +141,10 @@ class Trainer:
         logging.info(f"Load best model: {self.best_path}")
         if self.progress.weights and digest(self.best_path) != self.progress.weights:
             raise TrainingError(f"{self.best_path} has been overwritten: it does not hold the best weights of this run")
-        self.tables.read_weights(self.best_path)
-        if self.workers.leads:
+        self.store.read_weights(self.best_path)
+        if self.group.leads:
             self.resume_file.mark_finished(self.progress)
-            self.tables.remove(self.resume_file.path)
+            self.store.remove(self.resume_file.path)
 
     def _train(self, train_loader: Any, valid_loader: Any, epochs: int) -> None:
         steps_per_epoch = len(train_loader)
@@ -160,7 +157,7 @@ class Trainer:
             self._eval_steps = all_steps
         logging.info(f"Start training: {steps_per_epoch} batches/epoch")
         if not self.progress.total_steps:
-            self.progress.embedding_norm = embedding_norm(self.model, self.workers)
+            self.progress.embedding_norm = embedding_norm(self.store)
         if self._rng is None:
             logging.info("************ Epoch=1 start ************")
         else:
@@ -208,11 +205,11 @@ class Trainer:
             self.on_start()
             if self._evaluation_is_due:
                 self._eval_step(valid_loader)
-            elif self.workers.largest(time.monotonic() - self._last_write > self.checkpoint_seconds):
+            elif self.group.largest(time.monotonic() - self._last_write > self.checkpoint_seconds):
                 self._write_state()
             if place.stop:
                 break
-            self._signals.agree(self.workers.largest)
+            self._signals.agree(self.group.largest)
             if self._signals.received:
                 with self._standing_still():
                     pass
@@ -241,7 +238,7 @@ class Trainer:
         try:
             yield from batches
         except Exception:  # a process of the loader's has ended, perhaps by the signal that this one has got too
-            with nullcontext() if self.tables.are_apart else self._standing_still():
+            with nullcontext() if self.store.is_collective else self._standing_still():
                 raise
 
     @contextmanager
@@ -249,11 +246,11 @@ class Trainer:
         """The run takes no step in this block: a signal ends it here, with the state of the block's beginning saved."""
         self._rng, can_save = self._rng or checkpoint.rng_state(), True
         try:
-            if self.tables.are_apart:  # no worker can save them alone: all end before the block, or none
-                self._signals.agree(self.workers.largest)
+            if self.store.is_collective:  # no process can save alone: all end before the block, or none
+                self._signals.agree(self.group.largest)
                 self._signals.raise_received()
                 can_save = False
-            with nullcontext() if self.tables.are_apart else self._signals.allowed():
+            with nullcontext() if self.store.is_collective else self._signals.allowed():
                 yield
         except KeyboardInterrupt:
             if self.progress.total_steps and can_save:
@@ -270,7 +267,7 @@ class Trainer:
         place, model = self.progress, self.model
         where = f"epoch {place.epoch + 1}, batch {place.batches_done + 1} (step {place.total_steps + 1})"
         batch = self.callback.before_step(batch)
-        losses = take_step(model, self._groups, batch, self.max_gradient_norm, where, self.workers)
+        losses = take_step(self.store, self._groups, batch, self.max_gradient_norm, where)
         self.callback.after_step()
         for observer in self.observers:
             observer.step(place.total_steps + 1, losses, model.optimizer.param_groups[0]["lr"])
@@ -281,7 +278,9 @@ class Trainer:
         logging.info(f"Train loss: {place.loss_sum / place.loss_steps:.6f}")
         logging.info(f"Evaluation @epoch {place.epoch + 1} - batch {place.batches_done}: ")
         with self._standing_still(), self.callback.evaluated():
-            evaluation = evaluate(self.model, valid_loader, self.model._monitor.get_metrics(), self.workers)
+            evaluation = evaluate(
+                self.model, valid_loader, self.model._monitor.get_metrics(), self.group, self.store.is_collective
+            )
             self._warn_of_nothing_learnt(evaluation)
         logs = evaluation.metrics
         place.loss_sum, place.loss_steps = 0.0, 0
@@ -297,7 +296,7 @@ class Trainer:
         """At the second evaluation in which the model tells nothing, if it never has before."""
         if self._has_learnt:
             return
-        found = nothing_learnt(evaluation, self.model, self.progress, self.config, self.workers)
+        found = nothing_learnt(evaluation, self.store, self.progress, self.config)
         self._has_learnt = not found
         self._untrained += bool(found)
         if self._untrained == _PATIENCE:
@@ -305,24 +304,24 @@ class Trainer:
 
     def _write_weights(self) -> None:
         self._take_files()
-        if self.workers.leads and not self.progress.saved_best:  # what is there is of an earlier run
+        if self.group.leads and not self.progress.saved_best:  # what is there is of an earlier run
             checkpoint.keep_previous(self.best_path)
-        self.tables.write_weights(self.best_path)
+        self.store.write_weights(self.best_path)
         self.progress.saved_best, self.progress.weights = True, digest(self.best_path)
         self.progress.saved_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
 
     def _write_state(self) -> None:
         self._take_files()
-        name = self.tables.write_state(self.resume_file.path)
-        if self.workers.leads:
+        name = self.store.write_state(self.resume_file.path, self.callback.averages_of_shards())
+        if self.group.leads:
             rng = self._rng or checkpoint.rng_state()
             self.resume_file.save(self.model, self.progress, self.callback, self._epoch_rng, rng, name)
-            self.tables.remove(self.resume_file.path, kept=name)
+            self.store.remove(self.resume_file.path, kept=name)
         self._last_write = time.monotonic()
 
     def _take_files(self) -> None:
         """Before the first write of a fresh run, the resume state of an earlier run must go: it would mix two runs."""
-        if not self._owns_files and self.workers.leads:
+        if not self._owns_files and self.group.leads:
             self.resume_file.path.unlink(missing_ok=True)
-            self.tables.remove(self.resume_file.path)
+            self.store.remove(self.resume_file.path)
         self._owns_files = True

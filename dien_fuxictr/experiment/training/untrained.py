@@ -4,15 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
-from fuxictr.pytorch.models import BaseModel
 
 from ..evaluation.evaluate import Evaluation
 from ..evaluation.metrics import evaluate_metrics
-from ..process_group import SINGLE_PROCESS, ProcessGroup
-from ..row_blocks import Block
 from .optimizers import embedding_tables
 from .resume import Progress
+from .weight_store import WeightStore
 
 _QUANTILE = 1.96
 """Of the normal distribution, for intervals of 95 %."""
@@ -28,13 +25,7 @@ _GROWN = 100
 """Times its initial norm, which is next to 0, that the embeddings of a model that learns reach by far."""
 
 
-def nothing_learnt(
-    evaluation: Evaluation,
-    model: BaseModel,
-    progress: Progress,
-    config: Mapping[str, Any],
-    workers: ProcessGroup = SINGLE_PROCESS,
-) -> str:
+def nothing_learnt(evaluation: Evaluation, store: WeightStore, progress: Progress, config: Mapping[str, Any]) -> str:
     """Return in words that the scores tell nothing, and the likely cause; empty if they do tell something.
 
     The scores tell nothing if they are constant, or if all of these hold:
@@ -48,27 +39,19 @@ def nothing_learnt(
 
     Args:
         evaluation: of the validation rows.
-        model: that was evaluated.
+        store: of the model that was evaluated.
         progress: of the training.
         config: of the experiment.
-        workers: who have the tables.
     """
     found = _of_scores(evaluation.label, evaluation.score, progress.total_steps)
     if not found:
         return ""
-    return f"{found}; {_cause(progress.embedding_norm, embedding_norm(model, workers), config)}"
+    return f"{found}; {_cause(progress.embedding_norm, embedding_norm(store), config)}"
 
 
-def embedding_norm(model: BaseModel, workers: ProcessGroup = SINGLE_PROCESS) -> float:
-    """Return the Frobenius norm of all trained embedding tables; all workers call it."""
-    tables = list(embedding_tables(model).values())
-    if not tables:
-        return 0.0
-    with torch.no_grad():
-        squares = [(table, torch.linalg.vector_norm(table).double().square()) for table in tables]
-        whole = sum(float(square) for table, square in squares if not isinstance(table, Block))
-        blocks = [square for table, square in squares if isinstance(table, Block)]
-        return (whole + (float(workers.sum(torch.stack(blocks).sum())) if blocks else 0.0)) ** 0.5
+def embedding_norm(store: WeightStore) -> float:
+    """Return the Frobenius norm of all trained embedding tables; all processes call it."""
+    return store.squared_norm(list(embedding_tables(store.model).values())) ** 0.5
 
 
 def _of_scores(label: np.ndarray, score: np.ndarray, steps: int) -> str:

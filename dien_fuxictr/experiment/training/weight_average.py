@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from ..row_blocks import Block
 from .callbacks import Callback
+from .weight_store import WeightStore
 
 
 class WeightAverage(Callback):
@@ -23,11 +23,12 @@ class WeightAverage(Callback):
     whole numbers among its buffers.
 
     Args:
-        model: its other state, such as counts, is evaluated and kept as it is.
+        store: of the model; its other state, such as counts, is evaluated and kept as it is.
         decay: from 0 to below 1.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, store: WeightStore, decay: float) -> None:
+        model = store.model
         self.decay = decay
         self.steps = 0
         kept = model.state_dict().keys()
@@ -35,7 +36,7 @@ class WeightAverage(Callback):
         running = {name: b for name, b in model.named_buffers() if name in kept and b.is_floating_point()}
         self._weights: dict[str, Tensor] = trained | running
         self._averages = {name: weight.clone() for name, weight in self._weights.items()}
-        self._of_blocks = {n for n, p in model.named_parameters() if isinstance(p, Block) and n in trained}
+        self._of_shards = {name for name, weight in model.named_parameters() if store.is_shard(weight)} & trained.keys()
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -66,14 +67,14 @@ class WeightAverage(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The average, and of how many steps."""
-        return {"steps": self.steps, "averages": {n: a for n, a in self._averages.items() if n not in self._of_blocks}}
+        return {"steps": self.steps, "averages": {n: a for n, a in self._averages.items() if n not in self._of_shards}}
 
-    def blocks(self) -> dict[str, Tensor]:
-        """The averages of blocks."""
-        return {name: self._averages[name] for name in self._of_blocks}
+    def averages_of_shards(self) -> dict[str, Tensor]:
+        """Return the averages that the state lacks."""
+        return {name: self._averages[name] for name in self._of_shards}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up an average."""
         self.steps = state["steps"]
-        for name in self._averages.keys() - self._of_blocks:
+        for name in self._averages.keys() - self._of_shards:
             self._averages[name].copy_(state["averages"][name])

@@ -1,50 +1,85 @@
-"""How weights and the state of a training get to files and back, as far as embedding tables have to do with it."""
+"""How training reaches a model's weights: in gradients and norms, and on their way to files and back."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from fuxictr.pytorch.models import BaseModel
+from torch import Tensor, nn
 
 from ..process_group import SINGLE_PROCESS, ProcessGroup
 from . import checkpoint
+from .gradients import gradient_norm
 
 
-class Tables:
-    """Tables that a model holds whole: in files they are among its other weights, and the leader writes them.
+class WeightStore:
+    """The weights of a model that each process holds whole; the leader writes them.
+
+    Training knows embedding tables by this interface alone. Where each process has some rows of each table, another
+    implementation does the same: `dien_fuxictr/distributed/row_shards/`.
 
     Args:
         model: compiled.
-        workers: who train it.
+        group: the processes that train it.
 
     Attributes:
-        are_apart: whether each worker has another part of them, so that what reads or writes them all do together.
+        is_sharded: whether tables have row shards.
     """
 
-    are_apart = False
+    is_sharded = False
 
-    def __init__(self, model: BaseModel, workers: ProcessGroup = SINGLE_PROCESS) -> None:
+    def __init__(self, model: BaseModel, group: ProcessGroup = SINGLE_PROCESS) -> None:
         self.model = model
-        self.workers = workers
+        self.group = group
+
+    @property
+    def is_collective(self) -> bool:
+        """Whether what looks up, reads or writes weights needs all processes at once."""
+        return self.is_sharded and self.group.count > 1
+
+    def is_shard(self, parameter: Tensor) -> bool:
+        """Return whether a parameter has only some rows of a table, and other processes the rest."""
+        return False
+
+    def complete_gradient(self, table: nn.Parameter) -> None:
+        """Give a table the gradient that all processes have for its rows; all processes call it after a backward pass.
+
+        A whole table has it from `BatchShard.backward`.
+        """
+
+    def gradient_norm(self, parameters: Sequence[nn.Parameter]) -> Tensor:
+        """Return the total norm of the gradients, a scalar still on the device; sparse gradients are coalesced."""
+        return gradient_norm(parameters)
+
+    @torch.no_grad()
+    def squared_norm(self, tables: Sequence[Tensor]) -> float:
+        """Return the squared Frobenius norm of all tables together; all processes call it."""
+        return float(sum(float(torch.linalg.vector_norm(table).double().square()) for table in tables))
 
     def write_weights(self, path: Path) -> None:
-        """Write all weights, a plain state dict; the other workers may read it then."""
-        if self.workers.leads:
+        """Write all weights, a plain state dict; the other processes may read it then."""
+        if self.group.leads:
             checkpoint.save(self.model.state_dict(), path)
-        self.workers.wait()
+        self.group.wait()
 
     def read_weights(self, path: Path) -> None:
         """Load what `write_weights` has written; raises UserError as `checkpoint.load_weights`."""
         checkpoint.load_weights(self.model, path)
 
-    def write_state(self, state: Path) -> str:
-        """Write what the resume state `state` is to lack.
+    def write_state(self, state: Path, averages: Mapping[str, Tensor]) -> str:
+        """Write the weights and moments that the resume state lacks.
+
+        Args:
+            state: file of the resume state.
+            averages: of `Callback.averages_of_shards`, which the resume state lacks too.
 
         Returns:
             The name by which `read_state` and `remove` know it; empty where there is nothing.
         """
         return ""
 
-    def read_state(self, state: Path, name: str) -> None:
-        """Take up what was written by that name; raises UserError where it is not there, or another model's."""
+    def read_state(self, state: Path, name: str, averages: Mapping[str, Tensor]) -> None:
+        """Load, in place, what was written by that name; raises UserError where it is missing or does not fit."""
 
     def remove(self, state: Path, kept: str = "") -> None:
-        """Remove what was written beside a resume state, but for what has a name."""
+        """Remove what was written beside a resume state, except what is kept."""

@@ -21,6 +21,7 @@ from dien_fuxictr.distributed.distributed_group import DistributedGroup
 from dien_fuxictr.experiment.process_group import SINGLE_PROCESS
 from dien_fuxictr.experiment.training.optimizers import LazyAdam, update_sparsely
 from dien_fuxictr.experiment.training.step import clip_groups, take_step
+from dien_fuxictr.experiment.training.weight_store import WeightStore
 from model_zoo.DIEN.src.aux_negatives import BatchPool, draw_against
 
 from .paper import Step
@@ -155,19 +156,12 @@ def _training(sizes: Sizes, rows: int, sparse: bool, rank: int, count: int, port
     torch.set_num_threads(1)
     model: Any = build_own(sizes, NET, "compiled").model.train()
     if sparse:
-        update_sparsely(model)
+        update_sparsely(WeightStore(model))
     if count:
         _join(rank, count, port)
     batch = trimmed(make_batch(sizes, make_lengths("amazon", rows, sizes.max_len)))
-    return partial(
-        take_step,
-        model,
-        clip_groups(model),
-        batch,
-        10.0,
-        "a benchmark",
-        DistributedGroup() if count else SINGLE_PROCESS,
-    )
+    store = WeightStore(model, DistributedGroup() if count else SINGLE_PROCESS)
+    return partial(take_step, store, clip_groups(model), batch, 10.0, "a benchmark")
 
 
 def _summing(floats: int, rank: int, port: int) -> Task:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dien_fuxictr.experiment.training.mini_batch_aware import MiniBatchAwareRegularizer, take_regularizer
 from dien_fuxictr.experiment.training.optimizers import update_sparsely
+from dien_fuxictr.experiment.training.weight_store import WeightStore
 
 BATCHES = [make_batch([3, 6, 0, 2, 1, 4, 5, 3], seed=seed) for seed in range(4)]
 ITEM_IDS = ["item_id", "item_history", "neg_item_history"]
@@ -61,7 +62,7 @@ def test_rows_are_regularised_where_they_are_looked_up(
 ) -> None:
     (model, regularizer), (bare, _) = regularized(regularizer), regularized(regularizer)
     if sparse:
-        update_sparsely(model)
+        update_sparsely(WeightStore(model))
     callback = MiniBatchAwareRegularizer(model, regularizer)
     callback.before_training(BATCHES)
     batch = callback.before_step(BATCHES[1])

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from dien_fuxictr.experiment.training.gradients import gradient_norm
 from dien_fuxictr.experiment.training.optimizers import update_sparsely
 from dien_fuxictr.experiment.training.trainer import Trainer
+from dien_fuxictr.experiment.training.weight_store import WeightStore
 from model_zoo.DIEN.src import DIEN
 
 
@@ -29,7 +30,7 @@ def test_gradients_and_their_norm_equal_the_dense_ones(name: str) -> None:
     for sparse in (True, False):
         model = make_any(name)
         if sparse:
-            update_sparsely(model)
+            update_sparsely(WeightStore(model))
         torch.manual_seed(1)
         model.train()
         model.compute_loss(model(batch), model.get_labels(batch)).backward()
@@ -79,7 +80,7 @@ def test_no_operation_of_a_step_has_the_size_of_a_table(name: str) -> None:
     for sparse in (True, False):
         model = make_any(name, spec, **regularizer)
         if sparse:
-            update_sparsely(model)
+            update_sparsely(WeightStore(model))
         trainer = Trainer(model, max_gradient_norm=1e-3)
         model.train()
         with LargeOperations(ids) as seen:  # a table of one column has as many elements

@@ -11,11 +11,12 @@ from dien_fuxictr.experiment.evaluation.evaluate import Evaluation
 from dien_fuxictr.experiment.training.resume import Progress
 from dien_fuxictr.experiment.training.trainer import Trainer
 from dien_fuxictr.experiment.training.untrained import embedding_norm, nothing_learnt
+from dien_fuxictr.experiment.training.weight_store import WeightStore
 
 
 def said_of(model, label, score, norm=1.0, steps=100, **config) -> str:
     progress = Progress(embedding_norm=norm, total_steps=steps)
-    return nothing_learnt(Evaluation({}, label, score, None, 0.0), model, progress, config)
+    return nothing_learnt(Evaluation({}, label, score, None, 0.0), WeightStore(model), progress, config)
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_of_no_scores_nothing_is_said(model, broken):
     ],
 )
 def test_the_likely_cause_follows_from_the_norm(model, before, config, cause):
-    now = embedding_norm(model)
+    now = embedding_norm(WeightStore(model))
     said = said_of(model, np.array([0.0, 1.0]), np.array([0.5, 0.5]), before * now, **config)
     assert f"was {before * now:.3g} at the start and is {now:.3g} now; likely cause: {cause}" in said
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment.training.optimizers import update_sparsely
+from dien_fuxictr.experiment.training.weight_store import WeightStore
 
 
 def test_embeddings_of_the_models_own_are_regularised_as_its_net() -> None:
@@ -27,7 +28,7 @@ def test_embeddings_of_the_models_own_are_regularised_as_its_net() -> None:
     for sparse in (True, False):
         model = make_dot(Positions, embedding_regularizer=0.1, net_regularizer="l2(0.5)")
         if sparse:
-            update_sparsely(model)
+            update_sparsely(WeightStore(model))
         model.compute_loss(model(BATCHES[0]), model.get_labels(BATCHES[0])).backward()
         if sparse:
             model.optimizer.finish_gradients()
@@ -104,5 +105,5 @@ def test_a_model_without_trained_tables_is_left_alone() -> None:
     model = make_dot()
     model.embedding_layer.embedding_layers["item"].weight.requires_grad_(False)
     optimizer = model.optimizer
-    update_sparsely(model)
+    update_sparsely(WeightStore(model))
     assert model.optimizer is optimizer

@@ -11,9 +11,9 @@ from made_float64 import train as train_whole
 from made_models import MODELS, POOLED, make_model, pooled_features
 from made_workers import together
 
+from dien_fuxictr.distributed.row_shards.sharded_model import build_in_shards
+from dien_fuxictr.distributed.row_shards.sharded_weight_store import store_of
 from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, ProcessGroup
-from dien_fuxictr.experiment.sharding.build import build_in_blocks
-from dien_fuxictr.experiment.sharding.tables import tables_of
 from dien_fuxictr.experiment.training.trainer import Trainer
 
 STEPS, FEW = 60, 20
@@ -27,23 +27,23 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def train(workers: ProcessGroup, data_dir, file, steps: int, in_blocks: bool, **settings: Any) -> Run:
+def train(workers: ProcessGroup, data_dir, file, steps: int, in_shards: bool, **settings: Any) -> Run:
     """From the initial weights in `file`, which the first one to train in blocks writes."""
     settings = {**SPARSE, **settings}
-    model = build_in_blocks(lambda: made(data_dir, **settings), workers) if in_blocks else made(data_dir, **settings)
-    callback = prepared(model, {"seed": 1, **settings})
-    tables = tables_of(model, workers, callback)
-    if in_blocks and not file.exists():
+    model = build_in_shards(lambda: made(data_dir, **settings), workers) if in_shards else made(data_dir, **settings)
+    store = store_of(model, workers)
+    callback = prepared(store, {"seed": 1, **settings})
+    if in_shards and not file.exists():
         workers.wait()
-        tables.write_weights(file)
-    tables.read_weights(file)
-    trainer = Trainer(model, max_gradient_norm=1.0, callback=callback, workers=workers, tables=tables)
+        store.write_weights(file)
+    store.read_weights(file)
+    trainer = Trainer(model, max_gradient_norm=1.0, callback=callback, store=store)
     model.train()
     torch.manual_seed(1)
     every = batches(steps)
     callback.before_training(every)
     losses = [trainer.train_step(batch) for batch in every]
-    tables.write_weights(file.with_suffix(f".{workers.count}"))
+    store.write_weights(file.with_suffix(f".{workers.count}"))
     return losses, torch.load(file.with_suffix(f".{workers.count}"), weights_only=True)
 
 
@@ -81,14 +81,14 @@ def test_beside_what_a_worker_does_by_its_own_rows(tmp_path, data_dir):
     def work(workers: ProcessGroup) -> list[Any]:
         workers.follow({"aux_pool": "worker", "batch_statistics": "worker"})
         return [
-            train(workers, data_dir, tmp_path / "model", 12, in_blocks, net_dropout=0.5) for in_blocks in (True, False)
+            train(workers, data_dir, tmp_path / "model", 12, in_shards, net_dropout=0.5) for in_shards in (True, False)
         ]
 
-    for in_blocks, whole in together(2, tmp_path, work):
-        assert_same(in_blocks, whole)
+    for in_shards, whole in together(2, tmp_path, work):
+        assert_same(in_shards, whole)
 
 
-def of_model(name: str, workers: ProcessGroup, file, in_blocks: bool, nudged: int | None = None) -> Run:
+def of_model(name: str, workers: ProcessGroup, file, in_shards: bool, nudged: int | None = None) -> Run:
     """A few steps of a model, from the initial weights in `file`, and a `nudge` where there is a seed for it."""
 
     def build() -> BaseModel:
@@ -102,18 +102,18 @@ def of_model(name: str, workers: ProcessGroup, file, in_blocks: bool, nudged: in
                     weight.normal_(std=0.1)
         return model
 
-    model = build_in_blocks(build, workers) if in_blocks else build()
-    callback = prepared(model, SPARSE)
-    tables = tables_of(model, workers, callback)
-    if in_blocks:
-        tables.write_weights(file)
-    tables.read_weights(file)
+    model = build_in_shards(build, workers) if in_shards else build()
+    store = store_of(model, workers)
+    callback = prepared(store, SPARSE)
+    if in_shards:
+        store.write_weights(file)
+    store.read_weights(file)
     if nudged is not None:
         nudge(model, nudged)
-    trainer = Trainer(model.train(), callback=callback, workers=workers, tables=tables)
+    trainer = Trainer(model.train(), callback=callback, store=store)
     torch.manual_seed(1)
     losses = [trainer.train_step(batch) for batch in batches(4)]
-    tables.write_weights(file.with_suffix(".trained"))
+    store.write_weights(file.with_suffix(".trained"))
     return losses, torch.load(file.with_suffix(".trained"), weights_only=True)
 
 

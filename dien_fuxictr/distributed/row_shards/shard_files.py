@@ -1,4 +1,4 @@
-"""Rows of tables that some workers write, a safetensors file each, and any number of workers reads.
+"""Rows of tables in files: each process writes one safetensors file, and any number of processes reads them.
 
 By torch.distributed.checkpoint, of whose storages this is the one that neither writes nor reads a pickle: a shard's
 place in the whole is in the header of its file.
@@ -19,11 +19,10 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from dien_fuxictr.common.errors import UserError
-
-from ..process_group import ProcessGroup
+from dien_fuxictr.experiment.process_group import ProcessGroup
 
 Rows = dict[str, tuple[Tensor, tuple[int, int]]]
-"""Name -> this worker's rows, and the shape (V, D) of the whole: blocks of equal size, but for the last ones."""
+"""Name -> this process's rows, and the shape (V, D) of the table: shards of equal size, but for the last ones."""
 
 
 def require_safetensors() -> None:
@@ -36,11 +35,11 @@ def require_safetensors() -> None:
         ) from error
 
 
-def write(rows: Rows, folder: Path, workers: ProcessGroup) -> None:
-    """All workers write their rows.
+def write(rows: Rows, folder: Path, group: ProcessGroup) -> None:
+    """Write the rows of all processes, which call this together.
 
     Args:
-        rows: of this worker.
+        rows: of this process.
         folder: new or empty.
 
     Raises:
@@ -49,17 +48,17 @@ def write(rows: Rows, folder: Path, workers: ProcessGroup) -> None:
     storage = HuggingFaceStorageWriter(str(folder), save_distributed=True)
     try:
         with _quiet():
-            save(_of_all(rows, workers), storage_writer=storage, no_dist=workers.count == 1)
+            save(_of_all(rows, group), storage_writer=storage, no_dist=group.count == 1)
     except CheckpointException as error:
         raise UserError(f"cannot write {folder}: {_reason(error)}") from error
 
 
-def read(rows: Rows, folder: Path, workers: ProcessGroup) -> None:
-    """All workers read their rows, in place.
+def read(rows: Rows, folder: Path, group: ProcessGroup) -> None:
+    """Read the rows of all processes, in place; they call this together.
 
     Args:
-        rows: of this worker.
-        folder: of `write`, by any number of workers.
+        rows: of this process.
+        folder: of `write`, by any number of group.
 
     Raises:
         UserError: a shard is missing or broken, or is of another table.
@@ -68,7 +67,7 @@ def read(rows: Rows, folder: Path, workers: ProcessGroup) -> None:
     _check({name: shape for name, (_, shape) in rows.items()}, storage, folder)
     try:
         with _quiet():
-            load(_of_all(rows, workers), storage_reader=storage, no_dist=workers.count == 1)
+            load(_of_all(rows, group), storage_reader=storage, no_dist=group.count == 1)
     except CheckpointException as error:
         raise UserError(f"{folder} is not readable: {_reason(error)}") from error
 
@@ -101,14 +100,14 @@ def _check(shapes: dict[str, tuple[int, int]], storage: Any, folder: Path) -> No
             raise UserError(f"a shard in {folder} is missing: there is no row {end} of the {size} of {name}")
 
 
-def _of_all(rows: Rows, workers: ProcessGroup) -> dict[str, Tensor]:
-    """As torch knows a tensor of which each worker has some rows."""
-    if workers.count == 1:
+def _of_all(rows: Rows, group: ProcessGroup) -> dict[str, Tensor]:
+    """As torch knows a tensor of which each process has some rows."""
+    if group.count == 1:
         return {name: own for name, (own, _) in rows.items()}
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import DTensor, Shard
 
-    mesh = init_device_mesh(next(iter(rows.values()))[0].device.type, (workers.count,))
+    mesh = init_device_mesh(next(iter(rows.values()))[0].device.type, (group.count,))
     return {
         name: DTensor.from_local(own, mesh, [Shard(0)], run_check=False, shape=torch.Size(shape), stride=(shape[1], 1))
         for name, (own, shape) in rows.items()
@@ -116,7 +115,7 @@ def _of_all(rows: Rows, workers: ProcessGroup) -> dict[str, Tensor]:
 
 
 def _reason(error: CheckpointException) -> str:
-    """Of the first worker that has one."""
+    """Return the reason of the first process that has one."""
     first = next(iter(error.failures.values()))[0]
     return f"{getattr(first, 'strerror', None) or first}".splitlines()[0]
 

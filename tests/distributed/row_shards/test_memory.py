@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from dien_fuxictr.distributed.row_shards.row_shard import row_shards
+from dien_fuxictr.distributed.row_shards.sharded_model import build_in_shards
+from dien_fuxictr.distributed.row_shards.sharded_weight_store import store_of
 from dien_fuxictr.experiment.evaluation.evaluate import evaluate
 from dien_fuxictr.experiment.process_group import ProcessGroup
-from dien_fuxictr.experiment.row_blocks import row_blocks
-from dien_fuxictr.experiment.sharding.build import build_in_blocks
-from dien_fuxictr.experiment.sharding.tables import tables_of
 from dien_fuxictr.experiment.training.trainer import Trainer
 from dien_fuxictr.experiment.training_setup import prepare_training
 from model_zoo.DIEN.src import DIEN
@@ -64,19 +64,21 @@ def build() -> DIEN:
 def largest_of(workers: ProcessGroup, folder: Any) -> tuple[dict[str, int], tuple[int, str]]:
     """Of a whole training: rows of each large table, and the largest allocation."""
     with Allocations() as seen:
-        model = build_in_blocks(build, workers)
+        model = build_in_shards(build, workers)
         settings = {"embedding_updates": "sparse", "embedding_regularizer": 0.1, "weight_averaging": "ema"}
-        callback = prepare_training(model, settings)
-        tables = tables_of(model, workers, callback)
-        trainer = Trainer(model, workers=workers, callback=callback, tables=tables)
+        store = store_of(model, workers)
+        callback = prepare_training(store, settings)
+        trainer = Trainer(model, callback=callback, store=store)
         model.train()
         trainer.train_step(make_batch([3, 0, 6, 2]))
         with callback.evaluated():
-            evaluate(model, [make_batch([3, 1, 6, 2], seed=seed) for seed in range(3)], ["AUC"], workers)
-            tables.write_weights(folder / "X.model")
-        tables.read_weights(folder / "X.model")
-        tables.read_state(folder / "X.resume", tables.write_state(folder / "X.resume"))
-    return {name: len(t.weight) for name, t in row_blocks(model).items()}, (seen.largest, seen.of)
+            batches = [make_batch([3, 1, 6, 2], seed=seed) for seed in range(3)]
+            evaluate(model, batches, ["AUC"], workers, store.is_collective)
+            store.write_weights(folder / "X.model")
+        store.read_weights(folder / "X.model")
+        averages, state = callback.averages_of_shards(), folder / "X.resume"
+        store.read_state(state, store.write_state(state, averages), averages)
+    return {name: len(t.weight) for name, t in row_shards(model).items()}, (seen.largest, seen.of)
 
 
 def test_nothing_is_larger_than_a_block(tmp_path):

@@ -1,4 +1,4 @@
-"""Embedding tables whose rows lie on the workers: each asks the owners for the rows of its share of a batch."""
+"""A process's rows of an embedding table, that looks up all: rows of other processes are asked for."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -7,10 +7,10 @@ from typing import Any, Protocol
 import torch
 from torch import Generator, Tensor, nn
 
-from .process_group import SINGLE_PROCESS, ProcessGroup
+from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, ProcessGroup
 
 _GROUP = 1024
-"""Rows that are drawn together, whoever has them: the number of workers does not change a table's initial weights."""
+"""Rows that are drawn together, wherever they lie: the number of processes does not change initial weights."""
 
 
 class Initial(Protocol):
@@ -25,32 +25,28 @@ class Initial(Protocol):
         ...
 
 
-class Block(nn.Parameter):
-    """The rows of a table that this worker has, and its gradient, complete, of these rows alone."""
-
-
-class RowBlocks(nn.Embedding):
-    """This worker's rows of an `nn.Embedding`, that looks up all.
+class RowShard(nn.Embedding):
+    """This process's rows of an `nn.Embedding`; a look-up finds all rows.
 
     The row of id i lies at place i * m mod V, m the whole number next to V times the golden ratio that has no common
-    factor with V: frequent ids, which are small numbers, spread evenly over the places of any table. A worker has the
-    places of one block, all blocks but the last are equal, and a worker more or less moves their borders alone.
+    factor with V: frequent ids, which are small numbers, spread evenly over the places of any table. A shard is a range
+    of places. All shards but the last have the same size, so a process more or less moves their borders alone.
 
-    The forward pass is an exchange that all workers take part in: each must look up in its tables in the same order.
-    Rows go over once, however often a batch has their id. Gradients go back in `gather_gradient`, so that no worker
+    The forward pass is an exchange that all processes take part in: each must look up in its tables in the same order.
+    Rows are sent once, however often a batch has their id. Gradients go back in `gather_gradient`, so that no process
     waits for another within a backward pass.
 
     Args:
         shape: (V, D) of the table.
         initial: its initial rows.
-        workers: who have it.
+        group: the processes that have it.
         padding_idx: as of `nn.Embedding`.
         trained: whether it gets gradients.
         dtype, device: of its rows.
 
     Attributes:
-        weight: (rows, D), this worker's; in its state dict there is none of it.
-        shape: (V, D). first: the first place of the block.
+        weight: (rows, D), those of this process; the state dict lacks it.
+        shape: (V, D). first: the first place of this shard.
         initial: as given.
     """
 
@@ -58,20 +54,20 @@ class RowBlocks(nn.Embedding):
         self,
         shape: tuple[int, int],
         initial: Initial,
-        workers: ProcessGroup = SINGLE_PROCESS,
+        group: ProcessGroup = SINGLE_PROCESS,
         padding_idx: int | None = None,
         trained: bool = True,
         dtype: torch.dtype | None = None,
         device: torch.device | None = None,
     ) -> None:
         size, dim = shape
-        self._block = math.ceil(size / workers.count)
-        first = min(workers.rank * self._block, size)
-        rows = torch.empty(min(self._block, size - first), dim, dtype=dtype, device=device)
+        self._size = math.ceil(size / group.count)
+        first = min(group.rank * self._size, size)
+        rows = torch.empty(min(self._size, size - first), dim, dtype=dtype, device=device)
         super().__init__(len(rows), dim, _weight=rows)
-        self.weight = Block(rows, requires_grad=trained)
+        self.weight.requires_grad_(trained)
         self.num_embeddings, self.padding_idx = size, padding_idx
-        self.shape, self.first, self.initial, self.workers = shape, first, initial, workers
+        self.shape, self.first, self.initial, self.group = shape, first, initial, group
         multiplier = round(size * (math.sqrt(5) - 1) / 2)
         while math.gcd(multiplier, size) > 1:
             multiplier += 1
@@ -79,11 +75,11 @@ class RowBlocks(nn.Embedding):
         self._looked_up: list[tuple[Tensor, Tensor]] = []
 
     def places(self, ids: Tensor) -> Tensor:
-        """Where the rows of ids lie."""
+        """Return where the rows of ids lie."""
         return ids * self._multiplier % self.num_embeddings
 
     def ids(self, places: Tensor) -> Tensor:
-        """Whose rows lie there."""
+        """Return the ids whose rows lie there."""
         return places * self._inverse % self.num_embeddings
 
     @torch.no_grad()
@@ -101,7 +97,7 @@ class RowBlocks(nn.Embedding):
 
     @torch.no_grad()
     def take(self, ids: Tensor, rows: Tensor) -> None:
-        """Set the rows (N, D) of ids (N,), of those that this worker has; ids differ."""
+        """Set the rows (N, D) of ids (N,), of those that this process has; ids differ."""
         places = self.places(ids) - self.first
         mine = (places >= 0) & (places < len(self.weight))
         self.weight[places[mine]] = rows[mine].to(self.weight)
@@ -116,8 +112,8 @@ class RowBlocks(nn.Embedding):
         if len(flat) and not 0 <= int(flat.min()) <= int(flat.max()) < self.num_embeddings:
             raise IndexError(f"an id from {int(flat.min())} to {int(flat.max())} in a table of {self.num_embeddings}")
         places, inverse = self.places(flat).unique(return_inverse=True)
-        asked, counts = self.workers.exchange(places, self._counts(places))
-        rows, _ = self.workers.exchange(self.weight.detach().index_select(0, asked - self.first), counts)
+        asked, counts = self.group.exchange(places, self._counts(places))
+        rows, _ = self.group.exchange(self.weight.detach().index_select(0, asked - self.first), counts)
         if torch.is_grad_enabled() and self.weight.requires_grad:
             rows.requires_grad_()
             self._looked_up.append((places, rows))
@@ -125,13 +121,13 @@ class RowBlocks(nn.Embedding):
 
     @torch.no_grad()
     def gather_gradient(self) -> None:
-        """After a backward pass: what it has left of this table on all workers, as the sparse gradient of this block.
+        """Give this shard, after a backward pass, the sparse gradient that all processes have for its rows.
 
-        None where it has left nothing on any of them. All workers call it.
+        It stays None where no process has any. All processes call this.
         """
         looked_up, self._looked_up = self._looked_up, []
         found = [(places, rows.grad) for places, rows in looked_up if rows.grad is not None]
-        if not self.workers.largest(bool(found)):
+        if not self.group.largest(bool(found)):
             return
         none = self.weight.new_zeros(0, dtype=torch.int64), self.weight.new_zeros(0, self.embedding_dim)
         places, gradients = (torch.cat(parts) for parts in zip(none, *found, strict=True))
@@ -141,29 +137,29 @@ class RowBlocks(nn.Embedding):
         places, inverse = places.unique(return_inverse=True)
         summed = gradients.new_zeros(len(places), self.embedding_dim).index_add_(0, inverse, gradients)
         counts = self._counts(places)
-        arrived, _ = self.workers.exchange(places, counts)
-        values, _ = self.workers.exchange(summed, counts)
+        arrived, _ = self.group.exchange(places, counts)
+        values, _ = self.group.exchange(summed, counts)
         here = (arrived - self.first).unsqueeze(0)
         self.weight.grad = torch.sparse_coo_tensor(here, values, self.weight.shape, check_invariants=False).coalesce()
 
     def _counts(self, places: Tensor) -> list[int]:
-        """How many of the places, which ascend, each worker has."""
-        return torch.bincount(places // self._block, minlength=self.workers.count).tolist()
+        """Return how many of the places, which ascend, each process has."""
+        return torch.bincount(places // self._size, minlength=self.group.count).tolist()
 
     def _save_to_state_dict(self, destination: dict[str, object], prefix: str, keep_vars: bool) -> None:
-        """Nothing: it is another one on each worker."""
+        """Write nothing: each process has other rows."""
 
     def _load_from_state_dict(self, *_: Any, **__: Any) -> None:
-        """Nothing."""
+        """Read nothing."""
 
 
-def row_blocks(model: nn.Module) -> dict[str, RowBlocks]:
-    """The tables whose rows lie on the workers, by the name of their weight; one under its first name."""
-    return {f"{name}.weight": module for name, module in model.named_modules() if isinstance(module, RowBlocks)}
+def row_shards(model: nn.Module) -> dict[str, RowShard]:
+    """Return the shards of a model by the name of their weight, each under its first name."""
+    return {f"{name}.weight": module for name, module in model.named_modules() if isinstance(module, RowShard)}
 
 
-def names(model: nn.Module) -> Iterator[tuple[str, RowBlocks]]:
-    """The same under all names."""
+def all_names(model: nn.Module) -> Iterator[tuple[str, RowShard]]:
+    """Yield the shards of a model under all names of their weight."""
     for name, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, RowBlocks):
+        if isinstance(module, RowShard):
             yield f"{name}.weight", module

@@ -19,7 +19,7 @@ _ROWS = 4096
 
 
 @dataclass
-class Vectors:
+class PretrainedRows:
     """Of the words of a file .npz, .h5 or .parquet, with the arrays `key` and `value`.
 
     Args:

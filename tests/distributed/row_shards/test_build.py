@@ -17,11 +17,11 @@ from made_workers import together
 from torch import Tensor, nn
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.distributed.row_shards.pretrained_rows import PretrainedRows
+from dien_fuxictr.distributed.row_shards.row_shard import RowShard, row_shards
+from dien_fuxictr.distributed.row_shards.sharded_model import build_in_shards
+from dien_fuxictr.distributed.row_shards.sharded_weight_store import store_of
 from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, ProcessGroup
-from dien_fuxictr.experiment.row_blocks import RowBlocks, row_blocks
-from dien_fuxictr.experiment.sharding.build import build_in_blocks
-from dien_fuxictr.experiment.sharding.pretrained import Vectors
-from dien_fuxictr.experiment.sharding.tables import tables_of
 from dien_fuxictr.experiment.training.trainer import Trainer
 from dien_fuxictr.experiment.training_setup import prepare_training
 from model_zoo.DIEN.src import DIEN
@@ -43,7 +43,7 @@ def large() -> dict[str, dict]:
 def written(workers: ProcessGroup, folder: Path, build: Any) -> dict[str, Tensor]:
     """The initial weights."""
     torch.manual_seed(5)
-    tables_of(build_in_blocks(build, workers), workers).write_weights(folder / f"{workers.count}.model")
+    store_of(build_in_shards(build, workers), workers).write_weights(folder / f"{workers.count}.model")
     return torch.load(folder / f"{workers.count}.model", weights_only=True)
 
 
@@ -76,7 +76,7 @@ def test_every_model_begins_with_its_distributions(name, tmp_path):
 
 def test_frequent_ids_spread_over_the_workers():
     for size in (240, 1000, 10**5, 10**7):
-        table = RowBlocks((size, 1), lambda ids, _: ids.unsqueeze(1).float())  # pyright: ignore[reportArgumentType]
+        table = RowShard((size, 1), lambda ids, _: ids.unsqueeze(1).float())  # pyright: ignore[reportArgumentType]
         ids = torch.arange(min(size, 10**5))
         places = table.places(ids)
         assert torch.equal(table.ids(places), ids)
@@ -85,7 +85,7 @@ def test_frequent_ids_spread_over_the_workers():
 
 
 def test_an_unknown_id_is_an_error():
-    table = RowBlocks((5, 1), lambda ids, _: ids.unsqueeze(1).float())  # pyright: ignore[reportArgumentType]
+    table = RowShard((5, 1), lambda ids, _: ids.unsqueeze(1).float())  # pyright: ignore[reportArgumentType]
     for ids in ([5], [-1, 2]):
         with pytest.raises(IndexError, match="in a table of 5"):
             table(torch.tensor(ids))
@@ -120,18 +120,19 @@ def test_a_model_that_does_not_fit_is_refused(kind, said, monkeypatch):
     monkeypatch.setitem(MODELS, "DIN", Odd)
     monkeypatch.setattr(Odd, "kind", kind)
     with pytest.raises(UserError, match=said):
-        build_in_blocks(lambda: make_model("DIN"), SINGLE_PROCESS)
+        build_in_shards(lambda: make_model("DIN"), SINGLE_PROCESS)
 
 
 def test_a_table_that_is_read_whole_is_a_clear_error():
-    model = build_in_blocks(lambda: make_model("FM"), SINGLE_PROCESS)
-    callback = prepare_training(model, {"embedding_updates": "sparse"})
-    name, table = next(iter(row_blocks(model).items()))
+    model = build_in_shards(lambda: make_model("FM"), SINGLE_PROCESS)
+    store = store_of(model, SINGLE_PROCESS)
+    callback = prepare_training(store, {"embedding_updates": "sparse"})
+    name, table = next(iter(row_shards(model).items()))
     score = model.forward
     model.forward = lambda batch: {"y_pred": score(batch)["y_pred"] * table.weight.mean().sigmoid()}
 
     with pytest.raises(UserError, match=f"reads the whole table {name}"):
-        Trainer(model.train(), callback=callback).train_step(make_batch([1, 2]))
+        Trainer(model.train(), callback=callback, store=store).train_step(make_batch([1, 2]))
 
 
 def pretrained_spec(folder: Path, usage: str, freeze: bool) -> dict[str, dict]:
@@ -160,19 +161,19 @@ def test_pretrained_tables_are_those_of_the_zoo_and_are_trained_alike(usage, fre
                     weight.normal_(std=0.1)
         return model.double()
 
-    def train(workers: ProcessGroup, in_blocks: bool) -> list[float]:
+    def train(workers: ProcessGroup, in_shards: bool) -> list[float]:
         torch.manual_seed(0)
-        model = build_in_blocks(build, workers) if in_blocks else build()
-        callback = prepared(model, {"embedding_updates": "sparse"})
-        tables = tables_of(model, workers, callback)
-        if in_blocks:
+        model = build_in_shards(build, workers) if in_shards else build()
+        store = store_of(model, workers)
+        callback = prepared(store, {"embedding_updates": "sparse"})
+        if in_shards:
             with torch.no_grad():
-                for name, block in row_blocks(model).items():
+                for name, block in row_shards(model).items():
                     if "pretrain_embedding" not in name:
                         block.weight.normal_(std=0.5)
-            tables.write_weights(tmp_path / "X.model")
-        tables.read_weights(tmp_path / "X.model")
-        trainer = Trainer(model.train(), workers=workers, callback=callback, tables=tables)
+            store.write_weights(tmp_path / "X.model")
+        store.read_weights(tmp_path / "X.model")
+        trainer = Trainer(model.train(), callback=callback, store=store)
         torch.manual_seed(1)
         return [trainer.train_step(batch) for batch in batches(20)]
 
@@ -202,11 +203,11 @@ def test_vectors_are_read_some_at_a_time(form, tmp_path):
     else:
         pl.DataFrame({"key": words, "value": vectors}).write_parquet(path)
     found = torch.zeros(4, 8)
-    for ids, rows in Vectors(str(path), 8, {"w3": 0, "w5000": 1, "w19999": 3}).rows():
+    for ids, rows in PretrainedRows(str(path), 8, {"w3": 0, "w5000": 1, "w19999": 3}).rows():
         found[ids] = rows
     np.testing.assert_array_equal(found.numpy(), np.float32([vectors[3], vectors[5000], np.zeros(8), vectors[19999]]))
     tracemalloc.start()
-    for _ in Vectors(str(path), 8, {}).rows():
+    for _ in PretrainedRows(str(path), 8, {}).rows():
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -216,7 +217,7 @@ def test_vectors_are_read_some_at_a_time(form, tmp_path):
 def test_vectors_that_cannot_be_read_by_rows_are_refused(tmp_path):
     np.savez(tmp_path / "x.npz", key=np.array(["a", "b"]), value=np.asfortranarray(np.eye(2)))
     with pytest.raises(UserError, match="stored row by row"):
-        list(Vectors(str(tmp_path / "x.npz"), 2, {}).rows())
+        list(PretrainedRows(str(tmp_path / "x.npz"), 2, {}).rows())
     np.savez(tmp_path / "x.npz", key=np.array(["a", "b"]), value=np.ones((2, 3)))
     with pytest.raises(UserError, match=r"vectors of \(3,\) numbers, pretrain_dim is 2"):
-        list(Vectors(str(tmp_path / "x.npz"), 2, {}).rows())
+        list(PretrainedRows(str(tmp_path / "x.npz"), 2, {}).rows())

@@ -11,10 +11,10 @@ from made_interrupted import EPOCHS, INTERRUPTED, Losses, Shuffled
 from made_workers import together
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.distributed.row_shards import shard_files
+from dien_fuxictr.distributed.row_shards.sharded_model import build_in_shards
+from dien_fuxictr.distributed.row_shards.sharded_weight_store import store_of
 from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, ProcessGroup
-from dien_fuxictr.experiment.sharding import shards
-from dien_fuxictr.experiment.sharding.build import build_in_blocks
-from dien_fuxictr.experiment.sharding.tables import tables_of
 from dien_fuxictr.experiment.training.trainer import Trainer
 
 AVERAGED = {"weight_averaging": "ema", "weight_averaging_decay": 0.8}
@@ -24,9 +24,10 @@ def trainer_of(workers: ProcessGroup, folder: Path, keys: dict[str, Any] = AVERA
     settings = {"embedding_updates": "sparse", "eval_steps": 5, "early_stop_patience": 99, "save_best_only": False}
     keywords = {"model_root": str(folder), "model_id": "X", "net_dropout": 0, **settings}
     torch.manual_seed(3)
-    model = build_in_blocks(lambda: made(folder, **keywords), workers)
-    callback = prepared(model, {"seed": 1, **settings, **keys})
-    return Trainer(model, callback=callback, workers=workers, tables=tables_of(model, workers, callback), **options)
+    model = build_in_shards(lambda: made(folder, **keywords), workers)
+    store = store_of(model, workers)
+    callback = prepared(store, {"seed": 1, **settings, **keys})
+    return Trainer(model, callback=callback, store=store, **options)
 
 
 def run(
@@ -86,7 +87,7 @@ def test_what_two_workers_began_goes_on_with_another_number(count, begun, whole,
 @pytest.mark.parametrize("written", [1, 2])
 def test_a_run_killed_while_it_writes_shards_goes_on(written, whole, tmp_path, monkeypatch):
     """From the state before, whose shards are still whole."""
-    write, folders = shards.write, []
+    write, folders = shard_files.write, []
 
     def killed_at_last(rows: Any, folder: Path, workers: ProcessGroup) -> None:
         write(rows, folder, workers)
@@ -96,7 +97,7 @@ def test_a_run_killed_while_it_writes_shards_goes_on(written, whole, tmp_path, m
                 shard.write_bytes(shard.read_bytes()[:100])
             raise InterruptedError
 
-    monkeypatch.setattr(shards, "write", killed_at_last)
+    monkeypatch.setattr(shard_files, "write", killed_at_last)
     run(SINGLE_PROCESS, tmp_path, stop=99)
     monkeypatch.undo()
     losses, _ = whole

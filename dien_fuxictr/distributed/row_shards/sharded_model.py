@@ -1,4 +1,4 @@
-"""A model whose embedding tables lie on the workers, each with some of their rows; they are never whole anywhere."""
+"""A model of whose embedding tables each process has some rows; no table is ever whole anywhere."""
 
 from collections.abc import Callable
 
@@ -7,33 +7,33 @@ from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.experiment.process_group import ProcessGroup
 
-from ..process_group import ProcessGroup
-from ..row_blocks import RowBlocks
-from .deferred import Deferred
+from .deferred_tables import DeferredTables
+from .row_shard import RowShard
 
 
-def build_in_blocks(build: Callable[[], BaseModel], workers: ProcessGroup) -> BaseModel:
-    """Build a model, with `RowBlocks` in the place of each `nn.Embedding` that it makes.
+def build_in_shards(build: Callable[[], BaseModel], group: ProcessGroup) -> BaseModel:
+    """Build a model with a `RowShard` instead of each `nn.Embedding` that it makes.
 
     Initial weights have the distributions that the constructor gives them; they follow from the global generator, and
-    are the same for any number of workers. A table that the constructor makes out of a tensor stays whole.
+    are the same for any number of group. A table that the constructor makes out of a tensor stays whole.
 
     Args:
         build: runs the constructor.
-        workers: who have the tables; their global generators are in the same state.
+        group: the processes that have the tables; their global generators are in the same state.
 
     Raises:
-        UserError: a table cannot be filled by blocks, or another layer has its weight, too.
+        UserError: a table cannot be filled row by row, or another layer has its weight, too.
     """
-    deferred = Deferred()
+    deferred = DeferredTables()
     with deferred.construct():
         model = build()
-    made: dict[Tensor, RowBlocks] = {}
+    made: dict[Tensor, RowShard] = {}
     for layer in [*model.modules()]:
         for key, child in layer._modules.items():
             if isinstance(child, nn.Embedding) and child.weight.is_meta:
-                layer._modules[key] = made.setdefault(child.weight, _blocks(child, deferred, model, workers))
+                layer._modules[key] = made.setdefault(child.weight, _row_shard(child, deferred, model, group))
     left = [name for name, parameter in model.named_parameters() if parameter.is_meta]
     if left:
         raise UserError(f"embedding_sharding: rows does not fit the model: {left[0]} is tied to an embedding table")
@@ -46,7 +46,15 @@ def build_in_blocks(build: Callable[[], BaseModel], workers: ProcessGroup) -> Ba
     return model
 
 
-def _blocks(table: nn.Embedding, deferred: Deferred, model: BaseModel, workers: ProcessGroup) -> RowBlocks:
+def _row_shard(table: nn.Embedding, deferred: DeferredTables, model: BaseModel, group: ProcessGroup) -> RowShard:
     shape, trained = (table.num_embeddings, table.embedding_dim), table.weight.requires_grad
     filling = deferred.filling(table.weight)
-    return RowBlocks(shape, filling, workers, table.padding_idx, trained, filling.dtype, model.device)
+    return RowShard(
+        shape=shape,
+        initial=filling,
+        group=group,
+        padding_idx=table.padding_idx,
+        trained=trained,
+        dtype=filling.dtype,
+        device=model.device,
+    )

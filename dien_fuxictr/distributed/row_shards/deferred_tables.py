@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dien_fuxictr.common.errors import UserError
 
-from .pretrained import Vectors
+from .pretrained_rows import PretrainedRows
 
 _aten = torch.ops.aten
 _RANDOM = ("normal_", "uniform_")
@@ -32,7 +32,7 @@ class Filling:
     dim: int
     dtype: torch.dtype
     steps: list[tuple[Any, int, int, tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
-    vectors: Vectors | None = None
+    vectors: PretrainedRows | None = None
 
     def __call__(self, ids: Tensor, generator: Generator) -> Tensor:
         """Rows (N, D) of ids (N,), but for pretrained ones."""
@@ -44,11 +44,11 @@ class Filling:
         return rows
 
     def pretrained(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """As of `Vectors.rows`."""
+        """As of `PretrainedRows.rows`."""
         yield from self.vectors.rows() if self.vectors else ()
 
 
-class Deferred(TorchDispatchMode):
+class DeferredTables(TorchDispatchMode):
     """Within, `nn.Embedding` has its weight on the meta device, also where the model is moved to another one.
 
     Each function that changes some of its rows in place, and each row for itself, is noted. A look-up is zeros.
@@ -101,7 +101,7 @@ class Deferred(TorchDispatchMode):
                     table.weight[padding_idx].zero_()
             table.weight.requires_grad_(not freeze)
             vocabulary, _ = layer.load_feature_vocab(vocab_path, feature_name)
-            self.filling(table.weight).vectors = Vectors(pretrain_path, pretrain_dim, vocabulary)
+            self.filling(table.weight).vectors = PretrainedRows(pretrain_path, pretrain_dim, vocabulary)
             return table
 
         return load
