@@ -1,6 +1,5 @@
 """`--workers`: torchrun's launcher inside a command, which starts itself so many times."""
 
-import ctypes
 import logging
 import os
 import signal
@@ -13,13 +12,12 @@ from pathlib import Path
 
 from dien_fuxictr.common.errors import UserError
 
-RESTARTS = 3
-"""How often workers start again of which one was killed."""
+from .child_processes import RESTARTS, end_with_parent
+
 GRACE_SECONDS = 120
 LAUNCHED = "DIEN_WORKERS_LAUNCHED"
 STORE = "DIEN_WORKERS_STORE"
 """Where the workers that `launch` has started meet, for torch's `init_process_group`."""
-_PR_SET_PDEATHSIG = 1
 
 
 def launch(count: int, run: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
@@ -72,8 +70,7 @@ def launch(count: int, run: Callable[[Sequence[str]], int], arguments: Sequence[
 
 def _work(run: Callable[[Sequence[str]], int], arguments: Sequence[str], launcher: int, folder: str) -> int:
     os.setsid()  # a Ctrl-C reaches the launcher alone, which tells all
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    end_with_parent(signal.SIGTERM)
     loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
     os.environ |= {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
     # A file for each start: the last one's says where a dead worker was.

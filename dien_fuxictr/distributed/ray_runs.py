@@ -14,11 +14,10 @@ from uuid import uuid4
 from dien_fuxictr.common.errors import UserError
 
 from . import run_pool
+from .child_processes import RESTARTS
 from .ray_cluster import joined
 from .run_pool import Job, Pool
 
-_RESTARTS = 3
-"""How often a run starts again that was killed, or whose machine was lost."""
 _KILLED = -signal.SIGKILL
 _POLL_SECONDS = 0.1
 
@@ -68,7 +67,7 @@ class _Task:
     def __init__(self, job: Job, task: Any, gpu: str) -> None:
         self._task, self._gpu = task, gpu
         self._code: int | None = None
-        self._restarts = _RESTARTS
+        self._restarts = RESTARTS
         self._submit(job)
 
     def _submit(self, job: Job) -> None:

@@ -15,8 +15,9 @@ from typing import Any, TextIO
 from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.common.signals import DeferredSignals, Terminated
 
+from .child_processes import RESTARTS
 from .distributed_group import PATIENCE
-from .launcher import GRACE_SECONDS, LAUNCHED, RESTARTS
+from .launcher import GRACE_SECONDS, LAUNCHED
 from .ray_cluster import joined, missing
 
 _PACKAGE = "ray[train]"

@@ -1,7 +1,6 @@
 """Runs as processes, one at a time per device; none outlives its command."""
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -16,12 +15,11 @@ from typing import IO, Protocol
 
 from dien_fuxictr.common.package_data import TOP
 
+from .child_processes import HAS_PARENT_SIGNAL, end_with_parent
+
 COMMAND = (sys.executable, "-u", "-m", "dien_fuxictr.experiment")
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 20.0  # Slurm and Kubernetes leave 30 by default
-# Looked up here: between fork and exec, in a process that may have threads, as little as possible should happen.
-_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def start(command: Sequence[str], log: IO[bytes], threads: int, orphan: signal.S
         stderr=subprocess.STDOUT,
         env={"OMP_NUM_THREADS": str(threads), **os.environ, **_imports()},
         start_new_session=True,  # a Ctrl-C reaches the parent alone, which then stops all in order
-        preexec_fn=partial(_on_orphaned, orphan) if _PRCTL else None,
+        preexec_fn=partial(end_with_parent, orphan) if HAS_PARENT_SIGNAL else None,
     )
 
 
@@ -147,12 +145,6 @@ def _imports() -> dict[str, str]:
 def cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _on_orphaned(number: int) -> None:
-    """Let the child end with its parent, or the next call would start it twice."""
-    assert _PRCTL
-    _PRCTL(_PR_SET_PDEATHSIG, number)
 
 
 def stop(processes: Sequence[Process]) -> None:

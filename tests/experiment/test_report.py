@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from dien_fuxictr.experiment.report import Report, read_curve, versions
-from dien_fuxictr.experiment.training.trainer import Trainer
+from dien_fuxictr.experiment.training.run_state import RunState
 
 
 def test_report_holds_metrics_curves_timings_and_predictions(workspace):
@@ -77,14 +77,14 @@ def stop(monkeypatch):
     """Let training stop as if killed before it writes its state for the nth time."""
 
     def before(number: int) -> None:
-        write, states = Trainer._write_state, iter(range(1, 100))
+        write, states = RunState.save, iter(range(1, 100))
 
-        def write_or_stop(trainer: Trainer) -> None:
+        def write_or_stop(state: RunState) -> None:
             if next(states) == number:
                 raise KeyboardInterrupt
-            write(trainer)
+            write(state)
 
-        monkeypatch.setattr(Trainer, "_write_state", write_or_stop)
+        monkeypatch.setattr(RunState, "save", write_or_stop)
 
     return before
 

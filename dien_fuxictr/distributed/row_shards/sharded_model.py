@@ -41,8 +41,8 @@ def build_in_shards(build: Callable[[], BaseModel], group: ProcessGroup) -> Base
         table.initialise(int(torch.randint(2**40, ())))
     for weight in made:
         model.optimizer.state.pop(weight, None)
-    for group in model.optimizer.param_groups:
-        group["params"] = [made[p].weight if p in made else p for p in group["params"]]
+    for parameters in model.optimizer.param_groups:
+        parameters["params"] = [made[p].weight if p in made else p for p in parameters["params"]]
     return model
 
 

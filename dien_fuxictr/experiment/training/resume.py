@@ -65,6 +65,24 @@ class Progress:
     stop: bool = False
     embedding_norm: float = 0.0
 
+    def take_step(self, loss: float, rows: int, seconds: float) -> None:
+        """Count an optimizer step."""
+        self.train_seconds += seconds
+        self.train_rows += rows
+        self.batches_done += 1
+        self.total_steps += 1
+        self.loss_sum += loss
+        self.loss_steps += 1
+
+    def next_epoch(self) -> None:
+        """Go to the beginning of the next epoch."""
+        self.epoch += 1
+        self.batches_done = 0
+
+    def evaluation_is_due(self, eval_steps: int) -> bool:
+        """Return whether every `eval_steps` steps one evaluation is due, and this one has not been done."""
+        return self.loss_steps > 0 and self.total_steps % eval_steps == 0
+
 
 @dataclass(frozen=True)
 class Mark:

@@ -1,5 +1,6 @@
 """Trainings that learn nothing: how they are told from others, and what the cause may be."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from .optimizers import embedding_tables
 from .resume import Progress
 from .weight_store import WeightStore
 
+_PATIENCE = 2
+"""Evaluations in which a model may tell nothing before a warning; the first one may come early in the first epoch."""
 _QUANTILE = 1.96
 """Of the normal distribution, for intervals of 95 %."""
 _NARROW = 0.02
@@ -47,6 +50,30 @@ def nothing_learnt(evaluation: Evaluation, store: WeightStore, progress: Progres
     if not found:
         return ""
     return f"{found}; {_cause(progress.embedding_norm, embedding_norm(store), config)}"
+
+
+class LearningCheck:
+    """Warns, once, if a model has learnt nothing.
+
+    Args:
+        store: of the model.
+        config: of the experiment.
+    """
+
+    def __init__(self, store: WeightStore, config: Mapping[str, Any]) -> None:
+        self._store, self._config = store, config
+        self._has_learnt = False
+        self._evaluations = 0
+
+    def check(self, evaluation: Evaluation, progress: Progress) -> None:
+        """Warn at the second evaluation in which the model tells nothing, if it never has before."""
+        if self._has_learnt:
+            return
+        found = nothing_learnt(evaluation, self._store, progress, self._config)
+        self._has_learnt = not found
+        self._evaluations += bool(found)
+        if self._evaluations == _PATIENCE:
+            logging.warning(f"The model has learnt nothing so far: {found}")
 
 
 def embedding_norm(store: WeightStore) -> float:

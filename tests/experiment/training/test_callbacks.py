@@ -57,7 +57,7 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path, se
     whole = trainer_of(tmp_path, settings)
     torch.manual_seed(1)
     whole.fit(BATCHES, VALID, EPOCHS)
-    expected = content(whole.best_path)
+    expected = content(whole.state.best_path)
     for at in (1, 3, 4, 8, 10):  # before, at and after evaluations and ends of epochs
         trainer = trainer_of(tmp_path, settings, checkpoint_seconds=0.0)
         torch.manual_seed(1)
@@ -68,12 +68,12 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path, se
         resumed.resume()
         assert resumed.progress.total_steps == at
         resumed.fit(BATCHES, VALID, EPOCHS)
-        assert equal(content(resumed.best_path), expected), at
+        assert equal(content(resumed.state.best_path), expected), at
         assert resumed.progress.best_metric == whole.progress.best_metric
     plain = trainer_of(tmp_path, {"embedding_updates": settings.get("embedding_updates", "dense")})
     torch.manual_seed(1)
     plain.fit(BATCHES, VALID, EPOCHS)
-    assert not equal(content(plain.best_path), expected)
+    assert not equal(content(plain.state.best_path), expected)
 
 
 def test_the_average_is_that_of_weights_and_running_statistics_step_by_step(tmp_path: Path) -> None:
@@ -123,9 +123,9 @@ def test_the_average_is_evaluated_and_kept_and_the_training_does_not_see_it(tmp_
         )
         trainer.fit(BATCHES, VALID, 2)
     assert all(map(torch.equal, trained[: 2 * STEPS], trained[2 * STEPS :]))
-    kept = content(one.best_path)["dnn.mlp.0.weight"]
+    kept = content(one.state.best_path)["dnn.mlp.0.weight"]
     assert kept.sum().item() == seen[-1] and not torch.equal(kept, trained[-1])
-    assert torch.equal(content(plain.best_path)["dnn.mlp.0.weight"], trained[-1])
+    assert torch.equal(content(plain.state.best_path)["dnn.mlp.0.weight"], trained[-1])
 
 
 def test_the_defaults_are_no_callback_and_change_nothing() -> None:

@@ -73,7 +73,7 @@ def test_an_interrupted_run_with_flipped_bytes_does_not_resume(parts, suffix):
     interrupted(trainer, 8)
     with pytest.raises(Interrupt):
         trainer.fit(train, valid, 2)
-    flip(trainer.best_path.with_suffix(suffix))
+    flip(trainer.state.best_path.with_suffix(suffix))
     with pytest.raises(UserError, match=rf"checkpoint .*Tiny_test\{suffix} is damaged"):
         Trainer(parts()[0]).resume()
 
@@ -84,7 +84,7 @@ def test_an_interrupted_run_without_its_best_weights_does_not_resume(parts):
     interrupted(trainer, 8)
     with pytest.raises(Interrupt):
         trainer.fit(train, valid, 2)
-    trainer.best_path.unlink()
+    trainer.state.best_path.unlink()
     with pytest.raises(UserError, match=r"cannot resume .*: checkpoint .*Tiny_test.model does not exist"):
         Trainer(parts()[0]).resume()
 
@@ -92,13 +92,13 @@ def test_an_interrupted_run_without_its_best_weights_does_not_resume(parts):
 def test_a_run_that_was_killed_before_its_state_was_written_is_told_to_resume(parts, monkeypatch):
     model, train, valid = parts()
     killed = Trainer(model)
-    write = killed._write_state
-    monkeypatch.setattr(killed, "_write_state", lambda: interrupt() if killed.progress.epoch else write())
+    write = killed.state.save
+    monkeypatch.setattr(killed.state, "save", lambda: interrupt() if killed.progress.epoch else write())
     monkeypatch.setattr("dien_fuxictr.experiment.training.trainer.judge", lambda *_: True)
     with pytest.raises(Interrupt):
         killed.fit(train, valid, 2)
     with pytest.raises(UserError, match="--resume goes on with the run"):
-        check_weights(killed.best_path)
+        check_weights(killed.state.best_path)
 
 
 def test_damage_is_one_line_whatever_byte_is_flipped(tmp_path):

@@ -30,7 +30,7 @@ def test_a_resumed_run_keeps_them_too(parts):
     Trainer(parts()[0]).fit(*parts()[1:], 1)
     model, train, valid = parts(seed=8)
     trainer = Trainer(model)
-    old = trainer.best_path.read_bytes()
+    old = trainer.state.best_path.read_bytes()
     interrupted(trainer, 8)
     with pytest.raises(Interrupt):
         trainer.fit(train, valid, 3)
@@ -40,38 +40,42 @@ def test_a_resumed_run_keeps_them_too(parts):
     resumed.resume()
     resumed.model._save_best_only = False  # each evaluation writes weights
     resumed.fit(train, valid, 3)
-    assert resumed.best_path.with_suffix(".previous.model").read_bytes() == old
+    assert resumed.state.best_path.with_suffix(".previous.model").read_bytes() == old
 
 
 def test_a_run_that_is_resumed_before_its_first_weights_keeps_them(parts, monkeypatch):
     Trainer(parts()[0]).fit(*parts()[1:], 1)
     model, train, valid = parts(seed=8)
     trainer = Trainer(model, checkpoint_seconds=0)
-    old = trainer.best_path.read_bytes()
+    old = trainer.state.best_path.read_bytes()
     interrupted(trainer, 3)
     with pytest.raises(Interrupt):
         trainer.fit(train, valid, 1)
-    assert trainer.best_path.read_bytes() == old and trainer.resume_file.path.exists()
+    assert trainer.state.best_path.read_bytes() == old and trainer.state.file.path.exists()
     model, train, valid = parts(seed=8)
     resumed = Trainer(model)
     resumed.resume()
     resumed.fit(train, valid, 1)
-    assert resumed.best_path.with_suffix(".previous.model").read_bytes() == old != resumed.best_path.read_bytes()
+    assert (
+        resumed.state.best_path.with_suffix(".previous.model").read_bytes()
+        == old
+        != resumed.state.best_path.read_bytes()
+    )
 
 
 def test_the_checkpoint_is_there_while_its_successor_is_written(parts, monkeypatch):
     Trainer(parts()[0]).fit(*parts()[1:], 1)
     model, train, valid = parts(seed=8)
     trainer = Trainer(model)
-    old, seen = trainer.best_path.read_bytes(), []
+    old, seen = trainer.state.best_path.read_bytes(), []
     replace = os.replace
 
     def watched(new, path):
-        if path == trainer.best_path:
+        if path == trainer.state.best_path:
             seen.append(path.read_bytes())
         replace(new, path)
 
     monkeypatch.setattr(os, "replace", watched)
     scripted(trainer, monkeypatch, [0.7])
     trainer.fit(train, valid, 1)
-    assert seen == [old] and torch.load(trainer.best_path, weights_only=True)
+    assert seen == [old] and torch.load(trainer.state.best_path, weights_only=True)

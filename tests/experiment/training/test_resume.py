@@ -20,8 +20,8 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(parts, at, every):
     whole.fit(train, valid, 3)
     expected, stopping = weights(model), whole.progress.stopping_steps
     generators = (torch.rand(3), np.random.rand(3), random.random())
-    whole.best_path.unlink()
-    whole.resume_file.path.unlink()
+    whole.state.best_path.unlink()
+    whole.state.file.path.unlink()
 
     model, train, valid = parts(**settings)
     trainer = Trainer(model, checkpoint_seconds=every)
@@ -31,7 +31,7 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(parts, at, every):
 
     model, train, valid = parts(**settings, seed=99)
     resumed = Trainer(model, checkpoint_seconds=every)
-    if not resumed.resume_file.path.exists():
+    if not resumed.state.file.path.exists():
         assert every > 0 and at <= 3
         return
     resumed.resume()
@@ -64,7 +64,7 @@ def test_finished_run_leaves_a_small_mark_and_its_weights(parts):
     trainer = Trainer(model)
     trainer.fit(train, valid, 1)
     expected = weights(model)
-    mark = torch.load(trainer.resume_file.path, weights_only=True)
+    mark = torch.load(trainer.state.file.path, weights_only=True)
     assert set(mark) == {"finished", "config", "progress"}
     rows = trainer.progress.train_rows
     model, train, valid = parts(seed=3)
@@ -102,7 +102,7 @@ def test_a_state_that_is_none_is_one_line(parts, change, message):
     interrupted(interrupting, 8)
     with pytest.raises(Interrupt):
         interrupting.fit(train, valid, 2)
-    path = interrupting.resume_file.path
+    path = interrupting.state.file.path
     torch.save({**torch.load(path, weights_only=True), **change}, path)
     with pytest.raises(UserError, match=message):
         Trainer(parts()[0]).resume()
@@ -122,8 +122,8 @@ def test_weights_that_are_newer_than_the_state_are_still_this_runs(parts, monkey
     killed = Trainer(model)
     with monkeypatch.context() as patch:
         scripted(killed, patch, [0.6, 0.7])
-        write = killed._write_state
-        patch.setattr(killed, "_write_state", lambda: interrupt() if killed.progress.epoch else write())
+        write = killed.state.save
+        patch.setattr(killed.state, "save", lambda: interrupt() if killed.progress.epoch else write())
         with pytest.raises(Interrupt):
             killed.fit(train, valid, 9)
     model, train, valid = parts(early_stop_patience=1)
@@ -140,10 +140,10 @@ def test_an_older_runs_state_is_gone_before_new_weights_are_there(parts, monkeyp
     Trainer(model).fit(train, valid, 1)
     model, train, valid = parts()
     killed = Trainer(model)
-    monkeypatch.setattr(killed, "_write_state", interrupt)
+    monkeypatch.setattr(killed.state, "save", interrupt)
     with pytest.raises(Interrupt):
         killed.fit(train, valid, 1)
-    assert killed.best_path.exists() and not killed.resume_file.path.exists()
+    assert killed.state.best_path.exists() and not killed.state.file.path.exists()
 
 
 def test_fresh_run_removes_the_old_resume_state_only_at_its_first_write(parts):
@@ -155,11 +155,11 @@ def test_fresh_run_removes_the_old_resume_state_only_at_its_first_write(parts):
     interrupted(second, 5)
     with pytest.raises(Interrupt):
         second.fit(train, valid, 1)
-    assert first.resume_file.path.exists() and first.best_path.exists()
+    assert first.state.file.path.exists() and first.state.best_path.exists()
     model, train, valid = parts(fault="nan_evaluation", early_stop_patience=1)
     with pytest.raises(TrainingError):
         Trainer(model).fit(train, valid, 1)
-    assert not torch.load(first.resume_file.path, weights_only=True)["finished"]
+    assert not torch.load(first.state.file.path, weights_only=True)["finished"]
 
 
 def test_zoo_parquet_loader_warns_on_resume(parts, caplog, monkeypatch):

@@ -14,7 +14,7 @@ from made_training import assert_equal
 from dien_fuxictr import open_experiment
 from dien_fuxictr.common.signals import Terminated, sigterm_raises
 from dien_fuxictr.experiment.report import Report, read_curve
-from dien_fuxictr.experiment.training import checkpoint, trainer
+from dien_fuxictr.experiment.training import checkpoint, run_state, trainer
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = {"eval_steps": 5, "learning_rate": 0.1, "net_dropout": 0.4}
@@ -119,7 +119,7 @@ def test_an_evaluation_is_broken_off_and_done_again(workspace, whole, monkeypatc
 
 def test_as_the_next_epoch_begins(workspace, whole, monkeypatch):
     run = open_experiment("Tiny_test", set=SETTINGS)
-    order, epochs = trainer.Trainer._standing_still, []
+    order, epochs = run_state.RunState.paused, []
 
     def began(self):
         epochs.append(self.progress.epoch)
@@ -128,7 +128,7 @@ def test_as_the_next_epoch_begins(workspace, whole, monkeypatch):
         return order(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Trainer, "_standing_still", began)
+        patch.setattr(run_state.RunState, "paused", began)
         with pytest.raises(Terminated):
             run.fit()
     assert steps_saved(workspace) == (7, 2)
@@ -149,13 +149,13 @@ def test_while_the_zoo_makes_the_optimizer(workspace, monkeypatch):
 def test_before_the_first_step_nothing_is_saved_and_an_earlier_runs_files_stay(workspace, monkeypatch):
     open_experiment("Tiny_test", set=SETTINGS).fit()
     files = {path: path.read_bytes() for path in workspace.file(".model").parent.iterdir()}
-    allowed = trainer.DeferredSignals.allowed
+    allowed = run_state.DeferredSignals.allowed
 
     def signalled(self):
         os.kill(os.getpid(), signal.SIGTERM)
         return allowed(self)
 
-    monkeypatch.setattr(trainer.DeferredSignals, "allowed", signalled)
+    monkeypatch.setattr(run_state.DeferredSignals, "allowed", signalled)
     with pytest.raises(Terminated) as ended:
         open_experiment("Tiny_test", set=SETTINGS).fit()
     assert str(ended.value) == ""
@@ -172,14 +172,15 @@ def test_a_second_signal_while_the_state_is_saved(workspace, whole, monkeypatch,
             os.kill(os.getpid(), second)
         replace(source, target)
 
-    class Watched(trainer.Trainer):
-        def _write_state(self):
-            run.progress_of_now = lambda: self.progress
-            super()._write_state()
+    save = run_state.RunState.save
+
+    def watched(self):
+        run.progress_of_now = lambda: self.progress
+        save(self)
 
     run = open_experiment("Tiny_test", set=SETTINGS)
     with monkeypatch.context() as patch:
-        patch.setattr("dien_fuxictr.experiment.experiment.Trainer", Watched)
+        patch.setattr(run_state.RunState, "save", watched)
         patch.setattr(os, "replace", signalled)
         with pytest.raises(KeyboardInterrupt) as ended:
             run.fit(observers=[At(signal.SIGTERM, 8)])
@@ -248,7 +249,7 @@ def test_all_processes_of_a_command(workspace, number, code):
 
 def test_a_loader_that_fails_between_steps_after_a_signal(workspace, whole, monkeypatch):
     """As torch's does that waits for a batch of a process that the signal has ended."""
-    fetched = trainer.Trainer._fetched
+    fetched = run_state.RunState._fetched
 
     def fails(self, batches):
         def failing():
@@ -261,7 +262,7 @@ def test_a_loader_that_fails_between_steps_after_a_signal(workspace, whole, monk
         return fetched(self, failing())
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Trainer, "_fetched", fails)
+        patch.setattr(run_state.RunState, "_fetched", fails)
         with pytest.raises(Terminated):
             open_experiment("Tiny_test", set=SETTINGS).fit()
     assert steps_saved(workspace) == (2, 2)

@@ -93,7 +93,7 @@ def test_without_save_best_only_every_finite_evaluation_is_saved(parts, monkeypa
     model, train, valid = parts(early_stop_patience=3, save_best_only=False)
     trainer, saved = Trainer(model), []
     scripted(trainer, monkeypatch, [0.7, 0.6, math.nan, 0.5])
-    monkeypatch.setattr(trainer, "_write_weights", lambda: saved.append(trainer.progress.total_steps // 7))
+    monkeypatch.setattr(trainer.state, "save_weights", lambda: saved.append(trainer.progress.total_steps // 7))
     with pytest.raises(TrainingError):  # nothing was written here
         trainer.fit(train, valid, 9)
     assert saved == [1, 2, 4]
@@ -105,8 +105,8 @@ def test_nan_metric_is_no_improvement_and_never_replaces_the_best(parts, monkeyp
     trainer = Trainer(model)
     scripted(trainer, monkeypatch, [0.7, math.nan, math.nan])
     best = {}
-    write = trainer._write_weights
-    monkeypatch.setattr(trainer, "_write_weights", lambda: (best.update(weights(model)), write()))
+    write = trainer.state.save_weights
+    monkeypatch.setattr(trainer.state, "save_weights", lambda: (best.update(weights(model)), write()))
     trainer.fit(train, valid, 9)
     assert trainer.progress.best_metric == 0.7 and trainer.progress.stopping_steps == 2
     assert_equal(weights(model), best)
@@ -117,7 +117,7 @@ def test_nan_metric_is_no_improvement_and_never_replaces_the_best(parts, monkeyp
 def test_never_a_finite_monitor_is_an_error_and_not_an_older_files_weights(parts, monkeypatch, mode):
     model, train, valid = parts()
     Trainer(model).fit(train, valid, 1)
-    old = Trainer(model).best_path
+    old = Trainer(model).state.best_path
     content = old.read_bytes()
     model, train, valid = parts(monitor_mode=mode, early_stop_patience=2)
     trainer = Trainer(model)
@@ -147,7 +147,7 @@ def test_not_finite_stops_before_the_optimizer_moves(parts, monkeypatch, fault, 
     parameters = dict(model.named_parameters())
     last = seen[-1] if seen else initial
     assert all(torch.equal(parameters[name], last[name]) for name in parameters)
-    assert not Trainer(model).best_path.exists()
+    assert not Trainer(model).state.best_path.exists()
 
 
 def test_regularisation_that_overflows_is_named(parts):

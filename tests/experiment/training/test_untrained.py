@@ -139,7 +139,7 @@ def test_the_warning_comes_once_at_the_second_evaluation(parts, monkeypatch, cap
         asked.append(caplog.text.count("The model has learnt nothing so far: all is dark"))
         return "all is dark"
 
-    monkeypatch.setattr("dien_fuxictr.experiment.training.trainer.nothing_learnt", dark)
+    monkeypatch.setattr("dien_fuxictr.experiment.training.untrained.nothing_learnt", dark)
     trainer.fit(train, valid, 4)
     assert asked == [0, 0, 1, 1]
 
@@ -150,7 +150,7 @@ def test_a_model_that_has_learnt_once_is_asked_no_more(parts, monkeypatch, caplo
     scripted(trainer, monkeypatch, [0.5, 0.7, 0.5, 0.5])
     said = iter(["dark", ""])
     monkeypatch.setattr(
-        "dien_fuxictr.experiment.training.trainer.nothing_learnt", lambda *_: asked.append(1) or next(said)
+        "dien_fuxictr.experiment.training.untrained.nothing_learnt", lambda *_: asked.append(1) or next(said)
     )
     trainer.fit(train, valid, 4)
     assert len(asked) == 2 and "learnt nothing" not in caplog.text

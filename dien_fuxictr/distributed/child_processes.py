@@ -1,0 +1,21 @@
+"""What holds for all processes that a command starts: how often they start again, and that none outlives it."""
+
+import ctypes
+import signal
+import sys
+
+RESTARTS = 3
+"""How often a process starts again that was killed, or whose machine was lost."""
+_PR_SET_PDEATHSIG = 1
+# Looked up here: between fork and exec, in a process that may have threads, as little as possible should happen.
+_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+HAS_PARENT_SIGNAL = _PRCTL is not None
+
+
+def end_with_parent(number: signal.Signals) -> None:
+    """Let this process get a signal once its parent is gone; on Linux alone.
+
+    A command that is killed outright takes its processes along, or the next one would start them twice.
+    """
+    if _PRCTL:
+        _PRCTL(_PR_SET_PDEATHSIG, number)
