@@ -112,6 +112,24 @@ def test_runs_agree_in_every_bit(backend, kind, threads):
             assert torch.equal(again, first[name]), name
 
 
+@pytest.mark.parametrize("given", [torch.float32, torch.bfloat16])
+def test_autocast_leaves_the_recurrence_as_it_is(backend, given):
+    """Layers before it leave their results in either type."""
+    if backend == "compiled" and given != torch.float32:
+        pytest.skip("auto is torch for such inputs")
+    c = case(torch.float32, 6, 5, 4)
+    c |= {name: c[name].bfloat16().float() for name in ("inputs", "attention", "state")}
+    expected = attentional_gru(**c, backend=backend)
+    weight = c["weight_hh"].requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        lowered = {name: c[name].to(given) for name in ("inputs", "attention", "state")}
+        got = attentional_gru(**{**c, **lowered}, backend=backend)
+    for one, right in zip(got, expected, strict=True):
+        assert torch.equal(one, right)
+    gradient = torch.autograd.grad(got[0].sum(), weight)[0]
+    assert torch.equal(gradient, torch.autograd.grad(attentional_gru(**c, backend=backend)[0].sum(), weight)[0])
+
+
 def test_second_derivatives_are_refused(backend):
     c = case(torch.float64, 4, 3, 2)
     x = c["inputs"].requires_grad_()

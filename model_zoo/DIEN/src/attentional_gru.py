@@ -45,7 +45,7 @@ def attentional_gru(
         ValueError: unknown kind or backend, a backend without the kind, or no attention for a kind that needs it.
         RuntimeError: the machine lacks what the backend needs.
     """
-    recurrence = choose(RECURRENCE, backend, inputs, kind)
+    recurrence = choose(RECURRENCE, backend, inputs, kind, weight_hh.size(1))
     if attention is None:
         if KINDS[kind].attends:
             raise ValueError(f"kind={kind!r} needs attention")
@@ -100,7 +100,7 @@ class AttentionalGRU(nn.Module):
         """
         if attention is None:
             attention = inputs.new_ones(len(inputs), len(state))
-        evolve = choose(EVOLVE_CANDIDATES, self.backend, inputs, self.kind)
+        evolve = choose(EVOLVE_CANDIDATES, self.backend, inputs, self.kind, self.weight_hh.size(1))
         return evolve(inputs, attention, state, self.weight_ih, self.weight_hh, self.bias, self.kind)
 
     def update_gate(self, inputs: Tensor, packing: Packing, states: Tensor, attention: Tensor | None = None) -> Tensor:

@@ -62,7 +62,8 @@ def evolve(
     if len(lengths) == 1:
         steps = int(lengths)
         inputs, start = states[:steps, 0].contiguous(), states.new_zeros(len(row), weight_hh.size(1))
-        return choose(EVOLVE_CANDIDATES, "auto", states, kind)(inputs, attention[:steps], start, *weights, kind)
+        evolve_candidates = choose(EVOLVE_CANDIDATES, "auto", states, kind, weight_hh.size(1))
+        return evolve_candidates(inputs, attention[:steps], start, *weights, kind)
     packing = Packing.of_lengths(lengths[row])
     inputs = states[packing.place, row[packing.row]]
     return attentional_gru(inputs, packing, *weights, attention[packing.place, packing.row], kind=kind)[1]

@@ -14,9 +14,10 @@ from torch import Tensor
 from ..layers.packing import Packing
 from . import cpu, in_torch, reference, triton
 from .cpu import library, native_step_mlp
+from .triton.kernel_launch import precision
+from .verification import TF32_TOLERANCE, Recurrence, find_fault
 
 Operation = TypeVar("Operation", bound=Callable[..., Any])
-Recurrence = Callable[[Tensor, Packing, Tensor, Tensor, Tensor, Tensor, Tensor, str], tuple[Tensor, Tensor]]
 
 Backend = Literal["auto", "reference", "torch", "compiled", "triton"]
 BACKENDS = get_args(Backend)[1:]
@@ -91,11 +92,14 @@ NEXT_BEHAVIOUR_LOSS = {
 }
 
 
-def choose(operation: dict[str, Operation], backend: str, inputs: Tensor, kind: str | None = None) -> Operation:
+def choose(
+    operation: dict[str, Operation], backend: str, inputs: Tensor, kind: str | None = None, hidden: int = 0
+) -> Operation:
     """Return a backend's entry in the table of an operation; for `auto` that of the fastest for such tensors.
 
     Args:
         kind: of a recurrence, which not every backend has: `auto` falls to the next one.
+        hidden: H, of a recurrence: kernels in Triton are compared with torch once before `auto` uses them.
 
     Raises:
         ValueError: unknown backend or kind, or a named backend that lacks the kind.
@@ -103,7 +107,11 @@ def choose(operation: dict[str, Operation], backend: str, inputs: Tensor, kind: 
     if kind is not None:
         check_kind(backend, kind)
     if backend == "auto":
-        backend = automatic(inputs) if kind is None else _with_kind(automatic(inputs), kind)
+        backend = automatic(inputs)
+        if kind is not None:
+            backend = _with_kind(backend, kind)
+            if backend == "triton" and not _agrees(kind, hidden, _dtype(inputs), inputs.device):
+                backend = _with_kind("torch", kind)
     if backend not in operation:
         raise ValueError(f"backend={backend!r} is unknown; allowed: auto, {', '.join(operation)}")
     return operation[backend]
@@ -125,6 +133,40 @@ def _with_kind(fastest: str, kind: str) -> str:
     if able != fastest:
         logging.warning("recurrence_backend auto is %s for %s, which is slower: %s lacks it", able, kind, fastest)
     return able
+
+
+def _dtype(inputs: Tensor) -> torch.dtype:
+    """Return the type that Triton's recurrence computes in: under autocast that of autocast."""
+    if torch.is_autocast_enabled(inputs.device.type) and inputs.dtype != torch.float64:
+        return torch.get_autocast_dtype(inputs.device.type)
+    return inputs.dtype
+
+
+def _agrees(kind: str, hidden: int, dtype: torch.dtype, device: torch.device) -> bool:
+    """Return whether Triton's recurrence computes here what torch's does."""
+    return _agrees_in(precision(dtype), kind, hidden, dtype, device)
+
+
+# What torch.compiler.assume_constant_result sets, without its import of the compiler: a graph has the result alone.
+vars(_agrees)["_dynamo_marked_constant"] = True
+
+_DISTRUSTED: set[torch.dtype] = set()
+"""The types in which a Triton kernel has failed or differed."""
+
+
+@lru_cache
+def _agrees_in(products: str, kind: str, hidden: int, dtype: torch.dtype, device: torch.device) -> bool:
+    if dtype in _DISTRUSTED:
+        return False
+    tolerance = TF32_TOLERANCE if products == "tf32" else None
+    fault = find_fault(RECURRENCE["triton"], RECURRENCE["torch"], kind, hidden, dtype, device, tolerance)
+    if fault:
+        _DISTRUSTED.add(dtype)
+        logging.warning(
+            "recurrence_backend auto is torch here, which is slower. The Triton kernels of %s with H = %d in %s %s",
+            *(kind, hidden, dtype, fault),
+        )
+    return not fault
 
 
 def automatic(inputs: Tensor) -> str:

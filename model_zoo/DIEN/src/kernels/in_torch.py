@@ -52,7 +52,14 @@ def recurrence(
     bias: Tensor,
     kind: str,
 ) -> tuple[Tensor, Tensor]:
-    """Arguments and results as in `attentional_gru.attentional_gru`; differentiable once."""
+    """Arguments and results as in `attentional_gru.attentional_gru`; differentiable once.
+
+    Under autocast it computes in the type of its weights: the loop is in place, where autocast casts nothing.
+    """
+    if torch.is_autocast_enabled(inputs.device.type):
+        inputs, attention, state = (x.to(weight_hh.dtype) for x in (inputs, attention, state))
+        with torch.autocast(inputs.device.type, enabled=False):
+            return recurrence(inputs, packing, attention, state, weight_ih, weight_hh, bias, kind)
     if kind == "AIGRU":
         inputs = inputs * attention.unsqueeze(1)  # (9)
     return _Recurrence.apply(inputs, attention, state, weight_ih, weight_hh, bias, packing.by_time, GATES[kind])
