@@ -200,8 +200,8 @@ NOT_RUN = {
     "writes the log into the project; tests/dataset/test_generate_log.py makes it elsewhere": [
         "python -m dien_fuxictr.dataset.generate_log"
     ],
-    "makes logs of millions of behaviours; tests/dataset/loading/test_flat.py runs it on less": [
-        "python -m pytest -m full -rP tests/dataset/loading/test_flat.py -k memory"
+    "makes logs of millions of behaviours; tests/dataset/loading/test_memory_mapped.py runs it on less": [
+        "python -m pytest -m full -rP tests/dataset/loading/test_memory_mapped.py -k memory"
     ],
     "stands for any folder": ["python audit_dataset.py FOLDER"],
     "reads what an experiment on Beauty has built": [

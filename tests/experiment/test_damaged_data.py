@@ -303,14 +303,14 @@ FLAT: dict[str, tuple[str, Damage, str]] = {
         "negative_test.bin holds",
     ),
     "long lengths": (
-        "length.bin",
+        "history_length.bin",
         lambda file: (np.fromfile(file, np.int32) + 10**6).tofile(file),
-        "length.bin holds",
+        "history_length.bin holds",
     ),
     "negative lengths": (
-        "length.bin",
+        "history_length.bin",
         lambda file: (-1 - np.fromfile(file, np.int32)).tofile(file),
-        "length.bin holds",
+        "history_length.bin holds",
     ),
     "fewer items": ("item_id.bin", lambda file: file.write_bytes(file.read_bytes()[:-4]), "item_id.bin has"),
     "unknown words": (

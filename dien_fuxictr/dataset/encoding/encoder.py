@@ -16,7 +16,7 @@ from ..samples.ranges import coverage
 from ..samples.samples import latest_kept
 from .encoded import LAYOUT, EncodedHistory, EncodedSplit, assemble, require_equal_lengths
 from .raw import RawHistory, RawSplit, Tokens
-from .reading import DTYPES, SplitReader, fill_of, form_of, reserved
+from .reading import SplitReader, form_of, reserved
 from .stored import read_json
 
 FILE_NAME = "encoder.json"
@@ -183,11 +183,14 @@ class Encoder:
         return columns, histories
 
     def of_words(self, column: dict, words: pl.Series) -> np.ndarray:
-        """Ids of the words of a categorical, meta or sequence column, (V,); unseen ones are not counted."""
-        if column["type"] == "sequence":
-            return self._ids_of_tokens(column, Tokens(words, np.arange(len(words))))
-        words = words.cast(DTYPES[column["dtype"]]).fill_null(fill_of(column))
-        return self._ids(column, words) if "vocabulary" in column else _integers(column, words)
+        """Return the ids of the words of a sequence column, (V,); unseen ones are not counted."""
+        return self._ids_of_tokens(column, Tokens(words, np.arange(len(words))))
+
+    def of_values(self, column: dict, values: pl.Series) -> np.ndarray:
+        """Return what values of a column that is no sequence become, (V,); unseen ones are not counted."""
+        if column["type"] in ("categorical", "meta") and "vocabulary" in column:
+            return self._ids(column, values)
+        return self._encode_scalar(column, values)
 
     def _encode_scalar(self, column: dict, values: pl.Series) -> np.ndarray:
         if column["type"] == "embedding":

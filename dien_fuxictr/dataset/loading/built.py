@@ -12,10 +12,10 @@ from ..encoding.behaviour_catalogue import FOLDER
 from ..encoding.encoded import LAYOUT, EncodedSplit
 from ..encoding.encoder import Encoder
 from ..encoding.fit import check_fit
-from ..encoding.flat import COLUMN, FlatSplit
+from ..encoding.mapped_split import COLUMN, LABELS, VARYING, MappedSplit
 from ..encoding.stored import read_arrays, read_json, require_integers, require_range
-from ..samples.disk import Disk, chunks
-from ..samples.flat import AT_ONCE
+from ..samples.arrays import Disk, chunks
+from ..samples.coded_samples import AT_ONCE
 
 
 def check_split(where: str, folder: Path, split: EncodedSplit, feature_map: FeatureMap) -> None:
@@ -67,7 +67,7 @@ def check_histories(folder: Path, split: EncodedSplit, feature_map: FeatureMap) 
                 require_ids(f"{file}: {name}", ids, feature_map, name)
 
 
-def check_flat(feature_map: FeatureMap, path: Path, split: str) -> None:
+def check_mapped(feature_map: FeatureMap, path: Path, split: str) -> None:
     """Check the mapped files of one split: whatever names rows of the log names some that are there.
 
     Args:
@@ -78,27 +78,59 @@ def check_flat(feature_map: FeatureMap, path: Path, split: str) -> None:
     Raises:
         UserError: as of `check_split`.
     """
-    flat, disk = FlatSplit.load(path), Disk(path.parent)
-    rows, samples = len(flat.length), len(flat.positives)
-    if not samples:
+    mapped, disk = MappedSplit.load(path), Disk(path.parent)
+    arrays = mapped.samples.arrays
+    length, positives = mapped.samples.lengths, mapped.samples.positives(split)
+    rows = len(length)
+    if not len(positives):
         raise UserError(f"{split} data ({path}): no rows")
-    for name, values in (f"rows_{split}", flat.positives), (f"negative_{split}", flat.negatives):
-        require_integers(f"{disk.path(name)}", values, samples)
+    lists = {f"rows_{split}": len(positives)}
+    lists |= {} if mapped.samples.has_labels else {f"negative_{split}": len(positives)}
+    for name, size in lists.items():
+        values = arrays.open(name, np.int64)
+        require_integers(f"{disk.path(name)}", values, size)
         require_range(f"{disk.path(name)}", values, 0, rows - 1, f"the log has {rows} rows")
+    behaviours = rows
+    for name, lowest in ("behaviour_history", 0), ("unclicked_history", -1):
+        if arrays.has(name):
+            values = arrays.open(name, np.int64)
+            behaviours = len(values)
+            require_range(f"{disk.path(name)}", values, lowest, rows - 1, f"the log has {rows} rows")
+    places = behaviours
+    if arrays.has("order_history"):
+        values = arrays.open("order_history", np.int64)
+        places = len(values)
+        require_range(f"{disk.path('order_history')}", values, 0, behaviours - 1, f"there are {behaviours} behaviours")
+    if mapped.samples.has_labels:
+        label = arrays.open("label", np.int8)
+        require_integers(f"{disk.path('label')}", label, rows)
+        require_range(f"{disk.path('label')}", label, 0, 1, "a label is 0 or 1")
+    if arrays.has("history_start"):
+        start = arrays.open("history_start", np.int64)
+        require_integers(f"{disk.path('history_start')}", start, rows)
+        require_range(f"{disk.path('history_start')}", start, 0, places, f"there are {places} behaviours")
     for part in chunks(rows, AT_ONCE):
-        length = flat.length[part]
-        wrong = length[(length < 0) | (length > np.arange(part.start, part.stop))]
+        begin = arrays.open("history_start", np.int64)[part] if arrays.has("history_start") else 0
+        end = places if arrays.has("history_start") else np.arange(part.start, part.stop)
+        wrong = length[part][(length[part] < 0) | (begin + length[part] > end)]
         if len(wrong):
-            raise UserError(f"{disk.path('length')} holds {wrong[0]}; a history lies in the rows before its own")
-    columns = flat.columns | flat.sequences
+            file = disk.path("history_length" if arrays.has("history_length") else "length")
+            raise UserError(f"{file} holds {wrong[0]}; a history lies in the rows before its own")
+    columns = mapped.columns | mapped.sequences
     if missing := [name for name in feature_map.features if name not in columns]:
         raise UserError(f"{disk.folder / LAYOUT}: column {missing[0]} is missing")
     for name, column in columns.items():
-        file, source = disk.folder / f"ids_{name}.npy", disk.path(flat.layout[COLUMN][name])
-        require_integers(f"{file}: {name}", column.ids)
-        require_integers(f"{source}", column.codes, rows)
+        varies = name in mapped.layout[VARYING]
+        source = mapped.layout[COLUMN].get(name) or mapped.layout[LABELS][name]
+        file, source = disk.folder / f"ids_{name}.npy", disk.path(f"{source}_{split}_history" if varies else source)
+        kind = feature_map.features.get(name, {}).get("type", "numeric" if name in mapped.layout[LABELS] else "meta")
+        if kind == "numeric":
+            _require_numbers(f"{file}: {name}", column.ids, len(column.ids), 1)
+        else:
+            require_integers(f"{file}: {name}", column.ids)
+        require_integers(f"{source}", column.codes, len(mapped) if varies else rows)
         require_range(f"{source}", column.codes, 0, len(column.ids) - 1, f"{file} has {len(column.ids)} ids")
-        if name in feature_map.features and feature_map.features[name]["type"] != "meta":
+        if kind in ("categorical", "sequence"):
             require_ids(f"{file}: {name}", column.ids, feature_map, name)
 
 

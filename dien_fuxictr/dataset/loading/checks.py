@@ -13,9 +13,9 @@ from dien_fuxictr.common.errors import UserError
 from ..encoding.encoded import EncodedSplit, load_layout, load_split
 from ..encoding.stored import UNREADABLE
 from ..samples.protocols import SPLITS
-from .built import check_beside, check_flat, check_histories, check_split, require_ids
-from .flat import MemoryMappedDataLoader
+from .built import check_beside, check_histories, check_mapped, check_split, require_ids
 from .loader import InMemoryDataLoader
+from .memory_mapped import MemoryMappedDataLoader
 
 
 def check_encoded(feature_map: FeatureMap, params: dict) -> None:
@@ -34,7 +34,7 @@ def check_encoded(feature_map: FeatureMap, params: dict) -> None:
     paths = {split: path for split in SPLITS if (path := params.get(f"{split}_data"))}
     if params.get("data_loader") is MemoryMappedDataLoader:  # its samples are of both labels and of one length in a row
         for split, path in paths.items():
-            check_flat(feature_map, Path(path), split)
+            check_mapped(feature_map, Path(path), split)
         _check_padding(load_layout(Path(params["train_data"]).parent), params)
         check_beside(feature_map, Path(params["train_data"]).parents[1], params)
         return

@@ -19,7 +19,7 @@ from ..samples.build_options import RAW_FILES
 from ..samples.build_samples import build_samples, raw_files
 from ..samples.protocols import SPLITS
 from .fingerprint import Fingerprint, flatten
-from .flat import build_flat
+from .memory_mapped import build_memory_mapped
 
 DATA_FORMATS = ("csv", "parquet", "npz")
 LOADERS = ("in_memory", "memory_mapped", "zoo")
@@ -200,7 +200,7 @@ class DatasetEntry:
         if self.loader == "zoo":
             self._build_by_fuxictr(folder)
         elif self.loader == "memory_mapped":
-            build_flat(self.params, self.params_for(folder), folder)
+            build_memory_mapped(self.params, self.params_for(folder), folder)
         else:
             self._build_in_process(folder)
 

@@ -18,8 +18,8 @@ from ..samples.protocols import SPLITS
 from ..samples.raw_table import has_more_rows
 from .entry import DatasetEntry
 from .fingerprint import Fingerprint
-from .flat import MemoryMappedDataLoader, check_can_build
 from .loader import InMemoryDataLoader
+from .memory_mapped import MemoryMappedDataLoader, check_can_build
 from .publish import FEATURE_MAP, build_and_publish
 
 MAPPED_ABOVE = 20_000_000

@@ -17,7 +17,7 @@ from .times import Times, read_times
 
 RESERVED = re.compile(
     r"label|target|(neg_)?(user|item|cate)(_id)?|session|day|time|request|tie|event_(time|tie)|sample|"
-    r"history_(start|length)|.*_history|neg_.*"
+    r"history_(start|length)|.*_history|neg_.*|(rows|negative)_(train|valid|test|left_out)"
 )
 """Names that the samples or their making use."""
 
@@ -66,7 +66,12 @@ def read_log(
             fields than the header, a name is taken, a value is no time or no label.
     """
     columns = _columns(path, user, item, category, time, label, request, target, side, context)
-    raw = _with_items(path, columns, items, context, skip_bad_lines)
+    table = RawTable.scan(path, skip_bad_lines)
+    known, own = _known_items(table, columns, items, context, skip_bad_lines)
+    raw = _joined(table.take(own), known, columns)
+    if known is not None:
+        ids = raw["item_id"].unique()
+        logging.info(f"{ids.is_in(known['item_id'].implode()).sum()} of {ids.len()} items are in {items}")
     log, kept, times = _checked(path, raw, columns, time_unit, time_format, skip_bad_lines)
     repeated = kept & ~raw.select(pl.struct(pl.all()).is_first_distinct()).to_series()
     if repeated.any():
@@ -76,8 +81,7 @@ def read_log(
     if log.is_empty():
         raise UserError(f"{path} has no rows")
     _say_what_was_read(path, time, times, log.height, log["time"].min(), log["time"].max())
-    flags = {"label": label, "target": target}
-    return log.with_columns(clicks(log[ours], path, name, ours) for ours, name in flags.items() if name)
+    return _with_flags(log, path, label, target)
 
 
 def read_log_in_batches(
@@ -86,15 +90,19 @@ def read_log_in_batches(
     item: str,
     category: str | None,
     time: str,
+    label: str | None = None,
+    request: str | None = None,
+    target: str | None = None,
     side: tuple[str, ...] = (),
     context: tuple[str, ...] = (),
+    items: Path | None = None,
     time_unit: str | None = None,
     time_format: str | None = None,
     skip_bad_lines: bool = False,
     *,
     rows: int,
 ) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
-    """As `read_log` of behaviours, about so many rows at a time, rows that equal an earlier one included.
+    """Read a log as `read_log` does, about so many rows at a time, rows that equal an earlier one included.
 
     Yields:
         The rows, and a number of each that rows share where they are equal.
@@ -102,25 +110,33 @@ def read_log_in_batches(
     Raises:
         UserError: as `read_log`; or times of one batch look like another kind than those of the first.
     """
-    columns = _columns(path, user, item, category, time, None, None, None, side, context)
-    known: Times | None = None
+    columns = _columns(path, user, item, category, time, label, request, target, side, context)
+    table = RawTable.scan(path, skip_bad_lines)
+    known, own = _known_items(table, columns, items, context, skip_bad_lines)
+    first: Times | None = None
     total, moments = 0, []
-    for raw in RawTable.scan(path, skip_bad_lines).batches(columns, rows):
+    for batch in table.batches(own, rows):
+        raw = _joined(batch, known, columns)
         log, kept, times = _checked(path, raw, columns, time_unit, time_format, skip_bad_lines)
-        known = known or times
-        if times.read_as != known.read_as:
+        first = first or times
+        if times.read_as != first.read_as:
             raise UserError(
-                f"{path}: column {time!r} holds {known.read_as} at first, then {times.read_as}; --time-unit or "
+                f"{path}: column {time!r} holds {first.read_as} at first, then {times.read_as}; --time-unit or "
                 "--time-format says what they are"
             )
         log = log.filter(kept)
         if log.height:
             total += log.height
             moments += [log["time"].min(), log["time"].max()]
-            yield log, raw.filter(kept).hash_rows()
-    if known is None or not total:
+            yield _with_flags(log, path, label, target), raw.filter(kept).hash_rows()
+    if first is None or not total:
         raise UserError(f"{path} has no rows")
-    _say_what_was_read(path, time, known, total, min(moments), max(moments))
+    _say_what_was_read(path, time, first, total, min(moments), max(moments))
+
+
+def _with_flags(log: pl.DataFrame, path: Path, label: str | None, target: str | None) -> pl.DataFrame:
+    flags = {"label": label, "target": target}
+    return log.with_columns(clicks(log[ours], path, name, ours) for ours, name in flags.items() if name)
 
 
 def _say_what_was_read(path: Path, time: str, times: Times, rows: int, first: Any, last: Any) -> None:
@@ -191,24 +207,24 @@ def _checked(
     return log, kept, times
 
 
-def _with_items(
-    path: Path, columns: dict[str, str], items: Path | None, context: tuple[str, ...], skip_bad_lines: bool
-) -> pl.DataFrame:
-    """The named columns of the log under the builders' names; properties that it lacks from the file of items."""
-    log = RawTable.scan(path, skip_bad_lines)
+def _known_items(
+    table: RawTable, columns: dict[str, str], items: Path | None, context: tuple[str, ...], skip_bad_lines: bool
+) -> tuple[pl.DataFrame | None, dict[str, str]]:
+    """Return the properties that a log lacks, from the file of items, and the columns that it has."""
     if items is None:
-        return log.take(columns)
+        return None, columns
     of_behaviour = ("user_id", "item_id", "time", "label", "request", "target", *context)
     properties = {ours: name for ours, name in columns.items() if ours not in of_behaviour}
-    lacking = {ours: name for ours, name in properties.items() if name not in log.names}
+    lacking = {ours: name for ours, name in properties.items() if name not in table.names}
     known = read_items(items, columns["item_id"], lacking, skip_bad_lines)
     for ours, name in lacking.items():
         if ours not in known.columns:
-            raise UserError(f"neither {path} nor {items} has a column {name!r}")
-    raw = log.take({ours: name for ours, name in columns.items() if ours not in lacking})
-    ids = raw["item_id"].unique()
-    logging.info(f"{ids.is_in(known['item_id'].implode()).sum()} of {ids.len()} items are in {items}")
-    return raw.join(known, on="item_id", how="left", maintain_order="left").select(*columns)
+            raise UserError(f"neither {table.path} nor {items} has a column {name!r}")
+    return known, {ours: name for ours, name in columns.items() if ours not in lacking}
+
+
+def _joined(raw: pl.DataFrame, known: pl.DataFrame | None, columns: dict[str, str]) -> pl.DataFrame:
+    return raw if known is None else raw.join(known, on="item_id", how="left", maintain_order="left").select(*columns)
 
 
 def leave_out(path: Path, bad: pl.Series, reason: Callable[[int], str], skip: bool) -> None:

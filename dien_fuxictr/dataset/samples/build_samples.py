@@ -13,15 +13,16 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import require_room
 
 from .amazon import read_amazon
-from .behaviour_log import read_log
+from .behaviour_log import read_log, read_log_in_batches
 from .build_options import RAW_FILES, TABLES, check_options
+from .coded_samples import AT_ONCE
 from .columns import column_of
 from .complete_rows import names_of
 from .leak_audit import audit, say
 from .parts import Part, missing, parts_of
 from .protocols import SPLITS
 from .samples import LEFT_OUT, SPLITTER, save_info
-from .sampling import make_samples
+from .sampling import Batches, make_samples, whole
 
 FILES = {"samples.json", "behaviours.parquet"} | {
     f"{name}.{form}" for name in (*SPLITS, LEFT_OUT) for form in ("parquet", "csv")
@@ -59,10 +60,7 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
     options = check_options(options)
     out_dir = Path(out_dir)
     check_vacant(out_dir, rebuild)
-    for name, parts in raw_files(options).items():
-        if not parts:
-            hint = f"; to get it: {' '.join(options['raw_from'].split())}" if options["raw_from"] else ""
-            raise UserError(f"{missing(Path(options[name]))}{hint}")
+    require_raw_files(options)
     log = read_raw(options, verbose)
     logging.info(f"Making samples: protocol {options['protocol']}")
     samples = make_samples(log, options)
@@ -70,9 +68,8 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
     if options["format"] != "parquet":
         histories = samples.behaviours.select(samples.history_columns)
         require_splittable(histories, dict.fromkeys(histories.columns, SPLITTER), options, "--format parquet")
-    for split, rows in samples.splits.items():
-        if rows["label"].n_unique() < 2:
-            raise UserError(f"the {split} split has {rows.height} samples, all of label {rows['label'][0]}: no AUC")
+    for split in samples.splits:
+        require_both_labels(split, samples.info["counts"][split])
     logging.info("Auditing")
     samples.info["audit"] = audit(samples)
     with published(out_dir) as folder:
@@ -96,6 +93,31 @@ def read_raw(options: dict, verbose: bool = True) -> pl.DataFrame:
         **{name: options[name] for name in LOG_COLUMNS},
         skip_bad_lines=options["skip_bad_lines"],
     )
+
+
+def batches_of(options: dict, verbose: bool = True) -> Batches:
+    """Return a reader of the raw files of a build, some rows at a time; Amazon's are read at once."""
+    if options["source"] == "amazon":
+        return whole(read_raw(options, verbose))
+    named = {name: options[name] for name in LOG_COLUMNS if name != "duplicates"}
+    items = Path(options["items"]) if options["items"] else None
+    skip = options["skip_bad_lines"]
+    return lambda: read_log_in_batches(Path(options["input"]), **named, items=items, skip_bad_lines=skip, rows=AT_ONCE)
+
+
+def require_raw_files(options: dict) -> None:
+    """Raise UserError where a file that a build reads does not exist."""
+    for name, parts in raw_files(options).items():
+        if not parts:
+            hint = f"; to get it: {' '.join(options['raw_from'].split())}" if options["raw_from"] else ""
+            raise UserError(f"{missing(Path(options[name]))}{hint}")
+
+
+def require_both_labels(split: str, counts: dict) -> None:
+    """Raise UserError where the samples of a split, by their counts, are of one label only."""
+    if counts["positives"] in (0, counts["rows"]):
+        only = int(counts["positives"] > 0)
+        raise UserError(f"the {split} split has {counts['rows']} samples, all of label {only}: no AUC")
 
 
 def check_vacant(out_dir: Path, rebuild: bool) -> None:

@@ -122,26 +122,6 @@ def _differing(log: pl.DataFrame, values: pl.DataFrame) -> dict[str, float]:
     }
 
 
-def with_one_value(log: pl.DataFrame, roles: Roles, options: dict) -> pl.DataFrame:
-    """Return the log with each property that does not vary at its item's commonest known value.
-
-    Args:
-        log: of behaviours, without labels.
-        roles: of its columns.
-        options: of the build, for messages.
-
-    Raises:
-        UserError: a property differs from its item's commonest value in more than 1 % of the rows.
-    """
-    names = [name for name in roles.properties if name not in roles.varying]
-    values = at_items(log["item_id"], commonest(log, names))
-    for name, share in _differing(log, values).items():
-        require_property(name, share, options)
-    changed = {name: int((values[name].fill_null(UNKNOWN) != log[name]).sum()) for name in names}
-    say_changed(changed, options)
-    return log.with_columns(values.fill_null(UNKNOWN))
-
-
 def require_property(name: str, share: float, options: dict) -> None:
     """Raise UserError where a column differs from its item's commonest value in too large a share of the rows."""
     if share > LIMIT:
@@ -200,22 +180,25 @@ def shown(name: str, options: dict) -> str:
     return str(options.get("category")) if name == "cate_id" and options.get("category") else name
 
 
-def latest_before(log: pl.DataFrame, names: list[str], item: pl.Series, time: np.ndarray) -> pl.DataFrame:
+def latest_before(
+    log: pl.DataFrame, names: list[str], item: pl.Series, time: np.ndarray, unknown: str | int = UNKNOWN
+) -> pl.DataFrame:
     """Return the latest known value of items' properties strictly before some times.
 
     Args:
-        log: item_id, time (seconds) and the named columns (String), rows of one time in their order.
+        log: item_id, time (seconds) and the named columns, rows of one time in their order.
         names: the properties.
-        item: (N,) String.
+        item: (N,) as in the log.
         time: (N,) in seconds.
+        unknown: what stands for an unknown value.
 
     Returns:
-        (N,) String each; "unknown" where no earlier row knows a value.
+        (N,) each; `unknown` where no earlier row knows a value.
     """
     wanted = pl.DataFrame({"item_id": item, "time": time.astype(np.int64)}).with_row_index("row").sort("time", "row")
     for name in names:
-        known = log.select("item_id", "time", name).filter(pl.col(name) != UNKNOWN).sort("time", maintain_order=True)
+        known = log.select("item_id", "time", name).filter(pl.col(name) != unknown).sort("time", maintain_order=True)
         wanted = wanted.join_asof(
             known, on="time", by="item_id", strategy="backward", allow_exact_matches=False, check_sortedness=False
         )
-    return wanted.sort("row").select(pl.col(names).fill_null(UNKNOWN))
+    return wanted.sort("row").select(pl.col(names).fill_null(unknown))

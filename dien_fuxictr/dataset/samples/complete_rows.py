@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from dien_fuxictr.common.errors import UserError
 
 from .amazon import UNKNOWN
-from .columns import LIMIT, at_items, commonest, latest_before, roles_of, varying_in, with_one_value
-from .sampling import behaviour_table, preceding, shuffled, sort_log, stream
+from .arrays import Arrays
+from .columns import LIMIT, at_items, commonest, latest_before, roles_of, varying_in
+from .sampling import SPAN, code_table, preceding, shuffled, stream, whole
 from .times import read_times
 
 _OPTIONS = {"user_id": "user", "item_id": "item", "time": "time", "cate_id": "category"}
@@ -87,12 +89,11 @@ def complete(
         the rows. What nobody knows is "unknown".
     """
     roles = roles_of(log.columns, options)
-    log = sort_log(log, options["ties"], stream(options, "ties"))
+    varying = roles.varying
     if "label" in log.columns:
         varying = [name for name, share in varying_in(log, roles.properties).items() if share > LIMIT]
-    else:
-        varying, log = roles.varying, with_one_value(log, roles, options)
-    behaviours = behaviour_table(log, options)
+    table, _ = code_table(whole(log), options, Arrays(), log.height)
+    log, behaviours = table.log_table(varying), table.behaviour_table()
     users = behaviours.select("user_id").unique(maintain_order=True).with_row_index("number")
     number = rows.join(users, on="user_id", how="left", maintain_order="left")["number"].cast(pl.Int64)
     start, length = preceding(
@@ -117,5 +118,10 @@ def complete(
         history_length=pl.Series(length),
     )
     if options["history_order"] == "shuffled":
-        behaviours, (samples,) = shuffled(behaviours, [samples], stream(options, "histories"))
+        places = samples.select(SPAN).unique().sort(SPAN)
+        spans = [places[name].to_numpy().astype(np.int64) for name in SPAN]
+        behaviour, first = shuffled(spans[0], spans[1], stream(options, "histories"))
+        behaviours = behaviours[behaviour].with_columns(behaviour=behaviour)
+        moved = samples.join(places.with_columns(first=first), on=SPAN, how="left", maintain_order="left")
+        samples = moved.with_columns(history_start="first").drop("first")
     return samples, behaviours

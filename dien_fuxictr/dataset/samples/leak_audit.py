@@ -6,15 +6,16 @@ positive's. Where one is off .5, in either direction, a model can read the same 
 know a little of interests. Below them stands how often an item lies in its sample's own history: where that differs
 between positives and negatives, a model can read it too.
 
-Samples are read as numbers of words, a part of the rows at a time, so that those in files (`flat_audit.py`) have the
+Samples are read as numbers of words, a part of the rows at a time, so that those in files (`coded_audit.py`) have the
 same rules as those in memory.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -83,9 +84,9 @@ class Table:
     """
 
     words: dict[str, pl.Series]
-    behaviours: dict[str, np.ndarray]
+    behaviours: Mapping[str, Any]
     parts: Callable[[str], Iterator[Rows]]
-    within: Callable[[np.ndarray], Within]
+    within: Callable[[Any], Within]
     frequency: dict[str, np.ndarray]
     is_seen: np.ndarray
     of_users: set[str]
@@ -120,8 +121,10 @@ class Counts:
         for part in table.parts("test"):
             _count(counts.of_word, part)
             counts._count_histories(table, part, ranks, within)
-            counts.length = _sum(counts.length, _by_label(part.label, part.length, int(part.length.max(initial=0)) + 1))
-            counts.odd += _by_label(part.label, part.place % 2, 2)
+            counts.length = add_counts(
+                counts.length, by_label(part.label, part.length, int(part.length.max(initial=0)) + 1)
+            )
+            counts.odd += by_label(part.label, part.place % 2, 2)
             counts.places += [int(part.place[part.label == label].sum()) for label in (0, 1)]
         return counts
 
@@ -136,21 +139,23 @@ class Counts:
             above[some] = np.sign(rank[target[some]] - rank[codes[latest]])
             equal[some] = target[some] == codes[latest]
             found = within[name].within(target, part.start, part.length)
-            self.above[name] += _by_label(part.label, above + 1, 3)
-            self.equal[name] += _by_label(part.label, equal, 2)
-            self.seen[name] += _by_label(part.label, found, 2)
+            self.above[name] += by_label(part.label, above + 1, 3)
+            self.equal[name] += by_label(part.label, equal, 2)
+            self.seen[name] += by_label(part.label, found, 2)
 
 
 def _count(counts: dict[str, np.ndarray], part: Rows) -> None:
     for name, of_column in counts.items():
-        of_column += _by_label(part.label, part.values[name], of_column.shape[1])
+        of_column += by_label(part.label, part.values[name], of_column.shape[1])
 
 
-def _by_label(label: np.ndarray, values: np.ndarray, many: int) -> np.ndarray:
+def by_label(label: np.ndarray, values: np.ndarray, many: int) -> np.ndarray:
+    """Return how many samples of each label, (2, many), have each value."""
     return np.bincount(label.astype(np.int64) * many + values, minlength=2 * many).reshape(2, many)
 
 
-def _sum(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def add_counts(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the sum of counts of (2, S), of which one may know more values."""
     wide = np.zeros((2, max(one.shape[1], other.shape[1])), np.int64)
     for each in (one, other):
         wide[:, : each.shape[1]] += each

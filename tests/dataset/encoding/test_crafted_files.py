@@ -8,7 +8,7 @@ import pytest
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.encoded import load_layout
-from dien_fuxictr.dataset.encoding.flat import COLUMN, FlatSplit
+from dien_fuxictr.dataset.encoding.mapped_split import COLUMN, MappedSplit
 from dien_fuxictr.experiment.models import load_feature_map
 
 
@@ -23,7 +23,7 @@ def test_sequences_are_names(name: str, tmp_path: Path) -> None:
 def test_columns_of_flat_sets_are_names(columns: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "layout.json").write_text(json.dumps({COLUMN: columns, "tables": [], "padding": {}, "truncated": {}}))
     with pytest.raises(UserError, match=r"column in .*layout.json '../secret' must be a name, without /"):
-        FlatSplit.load(tmp_path / "rows_train.bin")
+        MappedSplit.load(tmp_path / "rows_train.bin")
 
 
 @pytest.mark.parametrize(

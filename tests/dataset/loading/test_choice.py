@@ -11,8 +11,8 @@ from made_data import FEATURE_COLS, entry
 from dien_fuxictr.common.csv_lines import count_lines
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.loading import prepare
-from dien_fuxictr.dataset.loading.flat import MemoryMappedDataLoader
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
+from dien_fuxictr.dataset.loading.memory_mapped import MemoryMappedDataLoader
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.dataset.samples.parts import parts_of
 from dien_fuxictr.dataset.samples.raw_table import has_more_rows
@@ -67,8 +67,8 @@ def test_a_set_that_is_built_keeps_its_loader(params: dict, monkeypatch: pytest.
     ("change", "reason"),
     [
         (
-            {"build": {"label": "clicked"}},
-            "data_loader: memory_mapped cannot build with label; data_loader: in_memory can",
+            {"build": {"format": "csv"}},
+            "data_loader: memory_mapped cannot build with format: csv; data_loader: in_memory can",
         ),
         ({"build": {"max_len": 7}}, "column item_history: data_loader: memory_mapped needs a max_len of 7 or more"),
         ({"bucket_by_length": True}, "bucket_by_length: data_loader: memory_mapped cannot sort rows by length"),

@@ -180,12 +180,7 @@ def test_an_older_set_warns_of_a_users_column(
     named = {"user": "user_id", "item": "item_id", "category": "cate_id", "time": "time", "side": "brand,device"}
     build = {"source": "log", "input": str(tmp_path / "log.parquet"), **named}
     params = entry(tmp_path, tmp_path, "parquet", feature_cols=columns, build=build, data_loader=loader)
-    for module in ("columns", "flat"):
-        monkeypatch.setattr(f"dien_fuxictr.dataset.samples.{module}.require_property", lambda *_: None)
-    if loader == "memory_mapped":
-        monkeypatch.setattr("dien_fuxictr.dataset.samples.flat._values_of_items", lambda *_: {})
-    else:
-        monkeypatch.setattr("dien_fuxictr.dataset.samples.sampling.with_one_value", lambda log, *_: log)
+    monkeypatch.setattr("dien_fuxictr.dataset.samples.sampling._values_of_items", lambda *_: {})
     prepare_dataset(params)
     assert "is no property of the item" not in caplog.text
     as_before(tmp_path / "made" / "samples")

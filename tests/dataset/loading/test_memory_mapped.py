@@ -13,15 +13,24 @@ import pytest
 import torch
 from fuxictr.features import FeatureMap
 from made_data import FEATURE_COLS, entry
+from made_raw import write_raw
 from pages import ROOT
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.audit import main
-from dien_fuxictr.dataset.loading import checks
-from dien_fuxictr.dataset.loading.flat import MemoryMappedDataLoader
+from dien_fuxictr.dataset.loading import checks, memory_mapped
+from dien_fuxictr.dataset.loading.memory_mapped import MemoryMappedDataLoader
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
-from dien_fuxictr.dataset.samples import flat, flat_audit, leak_audit, ranges, sample_negatives
-from dien_fuxictr.dataset.samples.disk import Disk
+from dien_fuxictr.dataset.samples import (
+    build_samples,
+    coded_audit,
+    coded_samples,
+    leak_audit,
+    ranges,
+    sample_negatives,
+    sampling,
+)
+from dien_fuxictr.dataset.samples.arrays import Disk
 
 MAX_LEN = 12
 FULL = pytest.mark.full
@@ -65,6 +74,36 @@ def built(folder: Path, log: pl.DataFrame, loader: str, more: dict | None = None
     build = {"source": "log", "input": str(folder / "log.parquet"), **NAMES, "side": "brand", "max_len": MAX_LEN}
     params = {"feature_cols": columns(), "build": build | options, "data_loader": loader, "min_categr_count": 2}
     return prepare_dataset(entry(folder, folder / loader, "parquet", **(params | (more or {}))))
+
+
+def made_exposures(rows: int, users: int, items: int) -> pl.DataFrame:
+    """Clicks and other exposures of requests, a price that changes, a user's device and what is in histories only."""
+    rng = np.random.default_rng(1)
+    return made_log(rows, users, items).with_columns(
+        click=pl.Series(rng.integers(0, 5, rows + rows // 50) < 2).cast(pl.Int8),
+        target=pl.Series(rng.integers(0, 5, rows + rows // 50) > 0).cast(pl.Int8),
+        request=pl.col("ts") // 7200,
+        price=(pl.col("iid") % 50 + pl.Series(rng.integers(0, 3, rows + rows // 50))).cast(pl.String),
+        device=pl.Series(rng.choice(["a", "b", ""], rows + rows // 50)),
+    )
+
+
+def columns_of(side: str = "brand", context: str = "", remembered: str = "", labelled: bool = False) -> list[dict]:
+    """Feature columns for all columns of such a log."""
+    item = copy.deepcopy(FEATURE_COLS[2]) | {"max_len": MAX_LEN}
+    tokens = {key: value for key, value in item.items() if key != "share_embedding"}
+    names = {"item_history": "item_id", "cate_history": "cate_id"}
+    names |= {f"{name}_history": name for name in f"{side},{remembered}".split(",") if name}
+    if labelled:
+        names |= {f"neg_{name}": own for name, own in names.items() if own != remembered}
+    scalars = ["item_id", "cate_id", *(name for name in f"{side},{context}".split(",") if name)]
+    return [
+        FEATURE_COLS[0],
+        {**FEATURE_COLS[1], "name": scalars},
+        *({**item, "name": name, "share_embedding": own} for name, own in names.items()),
+        {**tokens, "name": "session_history"},
+        {**tokens, "name": "day_history"},
+    ]
 
 
 def feature_map_of(params: dict) -> FeatureMap:
@@ -124,20 +163,117 @@ TIMES = {"protocol": "time", "valid_from": "2023-12-20", "test_from": "2024-01-0
     ids=str,
 )
 def test_the_rows_are_those_in_memory(options: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flat, "PART_ROWS", 700)
-    monkeypatch.setattr(flat, "AT_ONCE", 333)
+    monkeypatch.setattr(memory_mapped, "PART_ROWS", 700)
+    for module in (build_samples, coded_samples, sampling):
+        monkeypatch.setattr(module, "AT_ONCE", 333)
     monkeypatch.setattr(sample_negatives, "AT_ONCE", 501)
     monkeypatch.setattr(ranges, "AT_ONCE", 101)
-    monkeypatch.setattr(flat_audit, "AT_ONCE", 37)
+    monkeypatch.setattr(coded_audit, "AT_ONCE", 37)
     monkeypatch.setattr(leak_audit, "KNN_ROWS", 120)
-    monkeypatch.setattr(flat_audit, "KNN_ENTRIES", 60)
+    monkeypatch.setattr(coded_audit, "KNN_ENTRIES", 60)
     log = made_log(4000, 150, 400)
     assert_the_same_set(*(built(tmp_path, log, loader, **options) for loader in ("in_memory", "memory_mapped")))
 
 
+LABELS = {"label": "click"}
+REQUESTS = {**LABELS, "request": "request"}
+VARIES = {"side": "brand,price", "side_varies": "price"}
+CONTEXT = {"context": "device", "context_history": "device"}
+WINDOW = {"protocol": "window", "target_days": 20, "history_days": 7}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        VARIES,
+        {**VARIES, **TIMES, "negatives": "popularity"},
+        {**VARIES, "targets_per_user": 2, "min_history": 0},
+        {"history_order": "shuffled", "exclude_history": True},
+        {"history_order": "shuffled", "targets_per_user": 2, **CONTEXT},
+        {"target": "target", **CONTEXT},
+        {**LABELS, **VARIES, "duplicates": "keep"},
+        {**LABELS, **CONTEXT, "targets_per_user": 2},
+        {**REQUESTS, "ties": "file"},
+        {**REQUESTS, **CONTEXT, **TIMES},
+        {**REQUESTS, "protocol": "last", "folds": 4},
+        {**REQUESTS, **WINDOW, "min_history": 2, "target": "target"},
+        {**REQUESTS, "history_order": "shuffled", **VARIES},
+    ],
+    ids=str,
+)
+def test_all_options_have_the_rows_in_memory(options: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_mapped, "PART_ROWS", 700)
+    for module in (build_samples, coded_samples, sampling):
+        monkeypatch.setattr(module, "AT_ONCE", 333)
+    monkeypatch.setattr(coded_audit, "AT_ONCE", 37)
+    monkeypatch.setattr(leak_audit, "KNN_ROWS", 120)
+    log = made_exposures(4000, 150, 400)
+    named = {name: options.get(name, "") for name in ("context", "context_history")}
+    cols = columns_of(
+        options.get("side", "brand"), named["context"], named["context_history"], labelled="label" in options
+    )
+    more = {"feature_cols": cols}
+    sets = [built(tmp_path, log, loader, more, **options) for loader in ("in_memory", "memory_mapped")]
+    assert_the_same_set(*sets)
+    checks.check_encoded(feature_map_of(sets[1]), sets[1])
+
+
+@pytest.mark.parametrize("form", ["csv", "amazon"])
+def test_other_sources_have_the_rows_in_memory(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_mapped, "PART_ROWS", 700)
+    monkeypatch.setattr(build_samples, "AT_ONCE", 333)
+    log = made_log(3000, 150, 300)
+    cols = columns_of("")
+    if form == "csv":
+        cols = columns_of("brand")
+        log.drop("brand").write_csv(tmp_path / "log.csv")
+        pl.DataFrame({"iid": range(250), "brand": [f"b{item % 9}" for item in range(250)]}).write_csv(
+            tmp_path / "items.csv"
+        )
+        paths = {name: str(tmp_path / f"{name}.csv") for name in ("log", "items")}
+        build = {"source": "log", "input": paths["log"], "items": paths["items"], **NAMES, "side": "brand"}
+    else:
+        reviews, meta = write_raw(
+            tmp_path, log.select("uid", "iid", "ts").rows(), {f"{item}": ["all", f"c{item % 9}"] for item in range(300)}
+        )
+        build = {"source": "amazon", "reviews": str(reviews), "meta": str(meta)}
+    more = {"feature_cols": cols, "build": build | {"max_len": MAX_LEN}}
+    assert_the_same_set(*(built(tmp_path, log, loader, more) for loader in ("in_memory", "memory_mapped")))
+
+
+def test_columns_may_have_the_names_of_arrays(tmp_path: Path) -> None:
+    names = ["row", "hash", "order", "rank", "length", "used", "start"]
+    log = made_log(2000, 100, 200).with_columns(pl.col("brand").alias(name) for name in names)
+    more = {"feature_cols": columns_of(",".join(names))}
+    assert_the_same_set(*(built(tmp_path, log, each, more, side=names) for each in ("in_memory", "memory_mapped")))
+
+
+def test_numbers_and_further_labels(tmp_path: Path) -> None:
+    log = made_log(3000, 150, 300).with_columns(
+        price=pl.when(pl.col("iid") % 5 > 0).then(pl.col("iid") / 7), seconds=pl.col("ts") // 3600 % 90
+    )
+    numeric = {"active": True, "dtype": "float", "type": "numeric", "normalizer": "StandardScaler"}
+    cols = [*columns_of(""), {**numeric, "name": "price", "fill_na": 1.5}]
+    labels = [{"name": "label", "dtype": "float"}, {"name": "seconds", "dtype": "float"}]
+    more = {"feature_cols": cols, "label_col": labels, "task": "regression"}
+    sets = [
+        built(tmp_path, log, loader, more, side="price", context="seconds") for loader in ("in_memory", "memory_mapped")
+    ]
+    for split in ("train", "valid", "test"):
+        batches = [next(iter(loader_of(params, split, batch_size=9_999, shuffle=False))) for params in sets]
+        ordered = []
+        for batch in batches:
+            names = ["user_id", "item_id", "label", "seconds", "price"]
+            rows = np.stack([batch[name].numpy().astype(np.float64) for name in names], 1)
+            ordered.append(rows[np.lexsort(rows.T[:4])])
+        assert np.allclose(*ordered, rtol=1e-5)
+        assert len(np.unique(ordered[0][:, 4])) > 20 and len(np.unique(ordered[0][:, 3])) > 20
+    checks.check_encoded(feature_map_of(sets[1]), sets[1])
+
+
 def test_the_last_day_is_that_of_all_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also of those who are sorted in a part whose own last day is another one."""
-    monkeypatch.setattr(flat, "PART_ROWS", 700)
+    monkeypatch.setattr(memory_mapped, "PART_ROWS", 700)
     log = made_log(4000, 150, 400).with_columns(ts=pl.col("ts") - 86_400 * (pl.col("uid") % 3 + pl.col("uid") // 30))
     options = {"protocol": "window", "target_days": 20, "history_days": 7}
     assert_the_same_set(*(built(tmp_path, log, loader, **options) for loader in ("in_memory", "memory_mapped")))
@@ -153,7 +289,7 @@ def test_rare_items_are_not_in_the_catalogue(tmp_path: Path) -> None:
 
 
 def test_a_log_of_100_000_behaviours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flat, "PART_ROWS", 30_000)
+    monkeypatch.setattr(memory_mapped, "PART_ROWS", 30_000)
     log = made_log(100_000, 4000, 3000)
     assert_the_same_set(*(built(tmp_path, log, loader) for loader in ("in_memory", "memory_mapped")))
 
@@ -182,12 +318,19 @@ def test_a_set_of_the_loader_s_former_name_is_used(small: dict, caplog: pytest.L
     file = folder / "fingerprint.json"
     stored = file.read_text()
     assert stored.count('"data_loader": "memory_mapped"') == 1
-    file.write_text(stored.replace('"data_loader": "memory_mapped"', '"data_loader": "flat"'))
+    older = stored.replace('"data_loader": "memory_mapped"', '"data_loader": "flat"')
+    file.write_text(older.replace("encoded/history_length.bin", "encoded/length.bin"))
+    lengths = folder / "encoded" / "history_length.bin"
+    lengths.rename(lengths.with_name("length.bin"))
     log = pl.read_parquet(folder.parents[1] / "log.parquet")
     with caplog.at_level("INFO"):
         again = built(folder.parents[1], log, "memory_mapped")
     assert again["train_data"] == small["train_data"] and "Building" not in caplog.text
+    names, rows = rows_of(again, "train")
+    checks.check_encoded(feature_map_of(again), again)
+    lengths.with_name("length.bin").rename(lengths)
     file.write_text(stored)
+    assert names == rows_of(small, "train")[0] and np.array_equal(rows, rows_of(small, "train")[1])
 
 
 def test_batches_are_as_long_as_their_longest_history(small: dict) -> None:
@@ -214,8 +357,7 @@ def test_one_side_of_padding_is_checked(tmp_path: Path) -> None:
     ("more", "options", "message"),
     [
         ({"build": None, "train_data": "log.parquet"}, {}, "data_loader: memory_mapped needs a build section"),
-        ({}, {"label": "brand"}, "data_loader: memory_mapped cannot build with label; data_loader: in_memory can"),
-        ({}, {"history_order": "shuffled"}, "data_loader: memory_mapped cannot build with history_order: shuffled"),
+        ({}, {"label": "brand"}, "column 'brand' has the value"),
         ({}, {"format": "csv"}, "data_loader: memory_mapped cannot build with format: csv"),
         ({}, {"input": "gone.parquet"}, "raw file gone.parquet does not exist"),
         ({}, {"max_len": 13}, "column item_history: data_loader: memory_mapped needs a max_len of 13 or more"),
@@ -255,7 +397,7 @@ def test_the_audit_of_the_build_is_shown_again(small: dict, tmp_path: Path, caps
 def test_a_build_ends_with_its_audit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         built(tmp_path, made_log(2000, 100, 200), "memory_mapped", negatives="uniform")
-    rows = Disk(tmp_path / "memory_mapped" / "made" / "encoded").open("length", np.int32).size
+    rows = Disk(tmp_path / "memory_mapped" / "made" / "encoded").open("history_length", np.int32).size
     assert f"Made samples of {rows} behaviours\nAUC of rules without a model on 200 test samples:" in caplog.text
     assert "WARNING" in caplog.text and "leak: the rule 'training popularity' scores" in caplog.text
 
@@ -266,7 +408,7 @@ def test_rows_sorted_by_length_are_refused(small: dict) -> None:
 
 
 def test_times_that_change_their_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flat, "AT_ONCE", 100)
+    monkeypatch.setattr(build_samples, "AT_ONCE", 100)
     log = made_log(300, 10, 20).with_row_index()
     log = log.with_columns(ts=pl.when(pl.col("index") < 200).then("ts").otherwise(pl.col("ts") * 1000))
     with pytest.raises(UserError, match=r"'ts' holds numbers in s by their range at first, then numbers in ms"):
@@ -282,7 +424,7 @@ PEAK = """
 import itertools, json, sys, threading, time
 sys.path[:0] = {paths}
 from pathlib import Path
-from test_flat import built_from, loader_of
+from test_memory_mapped import built_from, loader_of
 taken = []
 def watch():
     while True:
@@ -317,7 +459,7 @@ def test_memory_does_not_grow_with_the_log(few: int, many: int, batches: int, tm
         for part in range(0, rows, few):
             log = made_log(few, 10_000, 500).with_columns(ts=pl.col("ts") + part)
             log.write_parquet(folder / "log" / f"{part}.parquet", row_group_size=50_000)
-        paths = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
+        paths = [str(ROOT), str(ROOT / "tests" / "support"), str(Path(__file__).parent)]
         code = PEAK.format(paths=paths, batches=batches)
         command = [sys.executable, "-c", code, str(folder)]
         run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=many // 10_000)

@@ -5,38 +5,43 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import torch
 from fuxictr.features import FeatureMap
 
 from dien_fuxictr.common.errors import UserError
 
 from ..encoding.encoded import HistoryTable
-from ..encoding.flat import SHARED, FlatFeatureProcessor, FlatSplit, check_flat, encode_flat
+from ..encoding.mapped_split import (
+    LABELS,
+    SHARED,
+    VARYING,
+    MappedFeatureProcessor,
+    MappedSplit,
+    check_columns_of_log,
+    encode_coded,
+)
 from ..encoding.schema import active_columns, label_columns
-from ..samples import flat
-from ..samples.behaviour_log import read_log_in_batches
+from ..samples.arrays import Disk
 from ..samples.build_options import check_options
-from ..samples.build_samples import raw_files
+from ..samples.build_samples import batches_of, require_both_labels, require_raw_files
+from ..samples.coded_audit import audit_coded
 from ..samples.columns import roles_of
-from ..samples.disk import Disk
-from ..samples.flat_audit import audit_flat, counts_of
 from ..samples.leak_audit import say
-from ..samples.parts import missing
+from ..samples.protocols import SPLITS
 from ..samples.samples import save_info
+from ..samples.sampling import code_samples
 from .loader import InMemoryDataLoader, Permutation, padded
 
-READ = ("user", "item", "category", "time", "side", "context", "time_unit", "time_format", "skip_bad_lines")
-ONLY = {"label": None, "target": None, "items": None, "side_varies": (), "history_order": "time", "format": "parquet"}
-"""Options that have this value only."""
+PART_ROWS = 200_000
+"""About so many rows of a log are sorted at once."""
 UNSORTED = "bucket_by_length: data_loader: memory_mapped cannot sort rows by length; set it to False"
 
 
-def build_flat(params: dict, placed: dict, folder: Path) -> None:
+def build_memory_mapped(params: dict, placed: dict, folder: Path) -> None:
     """Build a set of a log in bounded memory.
 
     Args:
-        params: of the experiment, with a `build` section of a log of behaviours.
+        params: of the experiment, with a `build` section.
         placed: the same, for a feature processor that writes into `folder`.
         folder: of the data set.
 
@@ -44,32 +49,26 @@ def build_flat(params: dict, placed: dict, folder: Path) -> None:
         UserError: what `data_loader: memory_mapped` cannot build, or wrong input.
     """
     options = check_can_build(params)
-    for name, parts in raw_files(options).items():
-        if not parts:
-            raise UserError(missing(Path(options[name])))
+    require_raw_files(options)
     disk = Disk(folder / "encoded")
     disk.folder.mkdir()
     logging.info(f"Making samples in files: protocol {options['protocol']}")
-    arguments = {name: options[name] for name in READ}
-
-    def batches() -> Iterator[tuple[pl.DataFrame, pl.Series]]:
-        return read_log_in_batches(Path(options["input"]), **arguments, rows=flat.AT_ONCE)
-
-    samples = flat.make_flat_samples(batches, options, disk)
-    info = {"options": options, "counts": counts_of(samples)}
+    samples = code_samples(batches_of(options, params.get("verbose", 1) > 0), options, disk, PART_ROWS)
+    info = {"options": options, "counts": samples.counts()}
     logging.info(str(info["counts"]))
+    for split in SPLITS:
+        require_both_labels(split, info["counts"][split])
     logging.info("Auditing")
-    info["audit"] = audit_flat(samples, options)
+    info["audit"] = audit_coded(samples, options)
     (folder / "samples").mkdir()
     save_info(info, folder / "samples")
-    say(f"Made samples of {samples.rows} behaviours", info["audit"])
-    encode_flat(FlatFeatureProcessor(**placed), samples, options["max_len"], folder)
-    for scratch in ("used", "rank"):
-        disk.path(scratch).unlink(missing_ok=True)
+    say(f"Made samples of {samples.behaviours} behaviours", info["audit"])
+    encode_coded(MappedFeatureProcessor(**placed), samples, options["max_len"], folder)
+    disk.remove("used_history", "time")
 
 
 def check_can_build(params: dict) -> dict:
-    """The options of the build.
+    """Return the options of the build.
 
     Raises:
         UserError: what `data_loader: memory_mapped` cannot build, or a wrong option.
@@ -77,16 +76,16 @@ def check_can_build(params: dict) -> dict:
     if not params.get("build"):
         raise UserError("data_loader: memory_mapped needs a build section: it makes samples of a log by itself")
     options = check_options(params["build"])
-    if options["source"] != "log":
+    if options["format"] != "parquet":
         raise UserError(
-            f"data_loader: memory_mapped cannot build from source {options['source']}; data_loader: in_memory can"
+            f"data_loader: memory_mapped cannot build with format: {options['format']}; data_loader: in_memory can"
         )
-    for name, only in ONLY.items():
-        if options[name] != only:
-            what = name if not only else f"{name}: {options[name]}"
-            raise UserError(f"data_loader: memory_mapped cannot build with {what}; data_loader: in_memory can")
-    roles = roles_of(flat.columns_of(options), options)
-    check_flat(active_columns(params["feature_cols"]), label_columns(params["label_col"]), roles, options["max_len"])
+    is_amazon = options["source"] == "amazon"
+    category = ["cate_id"] if is_amazon or options["category"] else []
+    names = ["user_id", "item_id", *category, *options.get("side", ()), *options.get("context", ())]
+    columns, labels = active_columns(params["feature_cols"]), label_columns(params["label_col"])
+    has_labels = bool(options.get("label"))
+    check_columns_of_log(columns, labels, roles_of(names, options), has_labels, options["max_len"])
     if params.get("bucket_by_length"):
         raise UserError(UNSORTED)
     return options
@@ -113,8 +112,8 @@ class MemoryMappedDataLoader(InMemoryDataLoader):
     ) -> None:
         if bucket_by_length:
             raise UserError(UNSORTED)
-        self._flat = FlatSplit.load(Path(data_path))
-        self._set_batches(feature_map, len(self._flat), batch_size, shuffle, trim_histories, gpu)
+        self._mapped = MappedSplit.load(Path(data_path))
+        self._set_batches(feature_map, len(self._mapped), batch_size, shuffle, trim_histories, gpu)
 
     def _rows_of_batches(self) -> Iterator[np.ndarray]:
         order = None
@@ -129,20 +128,21 @@ class MemoryMappedDataLoader(InMemoryDataLoader):
         return batches()
 
     def _batch(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        flat, features = self._flat, self.feature_map.features
-        many = len(flat.positives)
-        place, is_positive = rows % many, rows < many
-        positive = flat.positives[place]
-        target = np.where(is_positive, positive, flat.negatives[place])
-        arrays: dict[str, np.ndarray] = {"label": is_positive.astype(np.float32)}
-        for name, column in flat.columns.items():
-            if name in features:
-                is_shared = name in flat.layout[SHARED]
-                arrays[name] = column.take(positive if is_shared else target).astype(np.int64)
-        length = flat.length[positive].astype(np.int64)
-        for table in flat.layout["tables"]:
+        mapped, features = self._mapped, self.feature_map.features
+        chosen = mapped.samples.choose(mapped.split, rows)
+        arrays: dict[str, np.ndarray] = {}
+        for name in self.feature_map.labels:
+            arrays[name] = chosen.label.astype(np.float32)
+        for name, column in mapped.columns.items():
+            if name in features or name in mapped.layout[LABELS]:
+                row = chosen.row if name in mapped.layout[SHARED] else chosen.target
+                values = column.take(chosen.sample if name in mapped.layout[VARYING] else row)
+                dtype = np.int64 if np.issubdtype(values.dtype, np.integer) else np.float32
+                arrays[name] = values.astype(dtype, copy=False)
+        start, length = mapped.samples.spans(chosen.row)
+        for table in mapped.layout["tables"]:
             widths = {name: features[name]["max_len"] for name in table if name in features}
             if widths:
-                spans = HistoryTable(flat.sequences, positive - length, length, flat.layout["padding"][table[0]])
+                spans = HistoryTable(mapped.sequences, start, length, mapped.layout["padding"][table[0]])
                 arrays |= padded(spans, widths, np.arange(len(rows)), self._trim_histories)
         return self._as_tensors(arrays)
