@@ -79,7 +79,7 @@ def test_the_ablation_has_each_variant_with_and_without_auxiliary_loss(dataset: 
     )
     assert without["aux_loss_alpha"] == 0 < with_loss["aux_loss_alpha"]
     assert without == {**with_loss, "aux_loss_alpha": 0} == {**paper, "gru_type": gru_type, "aux_loss_alpha": 0}
-    assert dien == (paper | {"augru_sign": "code"} if dataset == "movielens" else paper)
+    assert dien == (paper | {"augru_gate": "tensorflow"} if dataset == "movielens" else paper)
 
 
 @pytest.mark.parametrize("name", suite_files(CONFIG))

@@ -79,10 +79,10 @@ class DistributedGroup(ProcessGroup):
         self.follow({})
 
     def follow(self, params: Mapping[str, Any]) -> None:
-        """By `aux_pool`, which is `worker` for more than `LARGE` of them by default, and `batch_statistics`."""
-        default = "batch" if self.count <= LARGE else "worker"
-        self._own_pool = params.get("aux_pool", default) == "worker"
-        self._own_statistics = params.get("batch_statistics", "all") == "worker"
+        """By `aux_negative_scope`, by default `shard` for more than `LARGE` processes, and `sync_batch_norm`."""
+        default = "batch" if self.count <= LARGE else "shard"
+        self._own_pool = params.get("aux_negative_scope", default) == "shard"
+        self._own_statistics = not params.get("sync_batch_norm", True)
 
     def shard(self, batch: Batch, rows: int) -> BatchShard:
         """A slice of its rows, as even as can be; of fewer rows than workers all of it: everyone does the same."""

@@ -29,6 +29,7 @@ from dien_fuxictr.common.optional_packages import needed
 from dien_fuxictr.common.suggestions import require_name
 from dien_fuxictr.dataset.encoding.encoder import FILES, PARAMS, Encoder
 from dien_fuxictr.dataset.encoding.fit import check_fit
+from dien_fuxictr.experiment.configuration.changed_keys import with_current_keys
 from dien_fuxictr.experiment.configuration.yaml_files import read_yaml
 from dien_fuxictr.experiment.contract import check_configuration
 from dien_fuxictr.experiment.models import build_model, find_model, load_feature_map
@@ -197,7 +198,7 @@ def _open(folder: Path, manifest: Manifest, gpu: int, earlier: Bundle | None) ->
     about, examples, titles = map(content, (ABOUT, EXAMPLES, TITLES))
     golden = content(GOLDEN) if GOLDEN in manifest.files else []
     _ABOUT.check(about, lambda key: f"{ABOUT} of bundle {folder}")
-    params = read_yaml(folder / CONFIG)
+    params = with_current_keys(read_yaml(folder / CONFIG))
     if names := [key for key in NO_KEYS if params.get(key) is not None]:
         raise UserError(
             f"bundle {folder}: {names[0]} = {params[names[0]]!r} in {CONFIG} is refused: no bundle has code or places"

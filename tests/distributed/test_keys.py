@@ -1,4 +1,4 @@
-"""`aux_pool` and `batch_statistics`: what each worker has for itself, and what stays the same for all."""
+"""`aux_negative_scope` and `sync_batch_norm`: what each worker has for itself, and what stays the same for all."""
 
 import pytest
 import torch
@@ -22,8 +22,8 @@ ROWS = 5
 @pytest.mark.parametrize(
     ("params", "large", "own"),
     [
-        ({"aux_pool": "batch"}, 1, False),
-        ({"aux_pool": "worker"}, 16, True),
+        ({"aux_negative_scope": "batch"}, 1, False),
+        ({"aux_negative_scope": "shard"}, 16, True),
         ({}, 2, False),
         ({}, 1, True),  # by default for more workers than are large
     ],
@@ -54,7 +54,7 @@ def test_each_worker_normalises_by_its_own_rows(tmp_path):
         sums = []
         real = dist.all_reduce
         dist.all_reduce = lambda *values: sums.append(real(*values))  # in this fork
-        workers.follow({"batch_statistics": "worker"})
+        workers.follow({"sync_batch_norm": False})
         layer = torch.nn.BatchNorm1d(3)
         shard = workers.shard({"x": x, "label": torch.ones(ROWS)}, ROWS)
         with shard.computed():
@@ -80,7 +80,7 @@ def test_workers_with_rows_of_their_own_stay_equal(tmp_path):
     write_catalogues(tmp_path)
 
     def trained(workers: ProcessGroup) -> dict[str, torch.Tensor]:
-        workers.follow({"aux_pool": "worker", "batch_statistics": "worker"})
+        workers.follow({"aux_negative_scope": "shard", "sync_batch_norm": False})
         model = made(tmp_path, attention_dropout=0.2)
         trainer = Trainer(model, max_gradient_norm=1.0, store=WeightStore(model, workers))
         model.train()
@@ -95,7 +95,7 @@ def test_workers_with_rows_of_their_own_stay_equal(tmp_path):
 
 
 def test_both_are_keys_of_an_entry(workspace, bad):
-    workspace.write_configs({"X": {"aux_pool": "worker", "batch_statistics": "worker", "epochs": 1}})
+    workspace.write_configs({"X": {"aux_negative_scope": "shard", "sync_batch_norm": False, "epochs": 1}})
     assert workspace.run(expid="X") == 0
-    assert "aux_pool = 'all'" in bad("--set", "aux_pool=all", expid="X")
-    assert "must be all or worker" in bad("--set", "batch_statistics=batch", expid="X")
+    assert "aux_negative_scope = 'all'" in bad("--set", "aux_negative_scope=all", expid="X")
+    assert "must be True or False" in bad("--set", "sync_batch_norm=batch", expid="X")

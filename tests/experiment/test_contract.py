@@ -212,6 +212,9 @@ def test_good_values(changes):
         ),
         ({"aux_loss_alpha": [1, 0]}, "aux_loss_alpha = [1, 0] in a.yaml [X] must be a finite number, 0 or more"),
         ({"aux_pretrain_epochs": 1}, "aux_pretrain_epochs in a.yaml [X] is gone"),
+        ({"augru_sign": "code"}, "augru_sign in a.yaml [X] is now augru_gate; its value code is now tensorflow"),
+        ({"aux_pool": "batch"}, "aux_pool in a.yaml [X] is now aux_negative_scope; its value worker is now shard"),
+        ({"batch_statistics": "all"}, "batch_statistics in a.yaml [X] is now sync_batch_norm: True for all, False for"),
         ({"aux_num_negatives": 10**9}, "aux_num_negatives = 1000000000"),
         (
             {"dnn_hidden_units": [8, 4], "dnn_activations": ["ReLU"]},

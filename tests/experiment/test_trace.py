@@ -19,7 +19,7 @@ MODELS: list[dict[str, Any]] = [
     {"gru_type": "AIGRU"},
     {"gru_type": "AGRU"},
     {"gru_type": "AUGRU"},
-    {"augru_sign": "code", "attention_type": "din_attention"},
+    {"augru_gate": "tensorflow", "attention_type": "din_attention"},
     {"use_attention_softmax": False},
     {"enable_sum_pooling": True, "attention_type": "dot_attention"},
     TWO,

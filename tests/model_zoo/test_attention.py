@@ -50,7 +50,7 @@ def test_attention_against_a_loop(attention_type, softmax, target_size, backend,
 
 
 @pytest.mark.parametrize("attention_type", ATTENTION_TYPES)
-@pytest.mark.parametrize("kind", ["AIGRU", "AGRU", "AUGRU", "AUGRU-code"])
+@pytest.mark.parametrize("kind", ["AIGRU", "AGRU", "AUGRU", "AUGRU-tensorflow"])
 @pytest.mark.parametrize("activation", ["Dice", "Sigmoid"])
 def test_gradients_of_every_gru_type_and_attention_type(kind, attention_type, activation, double):
     torch.manual_seed(1)

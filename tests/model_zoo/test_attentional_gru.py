@@ -63,7 +63,7 @@ def transcription(c, kind):
                 h = (1 - score) * h + score * new
             elif kind == "AUGRU":
                 h = (1 - score * update) * h + score * update * new
-            elif kind == "AUGRU-code":
+            elif kind == "AUGRU-tensorflow":
                 keep = (1 - score) * (1 - update)
                 h = keep * h + (1 - keep) * new
             else:
@@ -103,7 +103,7 @@ def test_limits(backend):
     for kind in ("AUGRU", "AIGRU"):  # a = 1: the plain GRU
         for got, expected in zip(attentional_gru(**one, kind=kind, backend=backend), plain, strict=True):
             torch.testing.assert_close(got, expected)
-    for kind in ("AGRU", "AUGRU-code"):  # a = 1: the bare candidate
+    for kind in ("AGRU", "AUGRU-tensorflow"):  # a = 1: the bare candidate
         states, _ = attentional_gru(**one, kind=kind, backend=backend)
         before = torch.where((c["packing"].place == 0).unsqueeze(1), c["packing"].spread(c["state"]), states.roll(1, 0))
         _, W_r, W_h = c["weight_ih"].chunk(3)
@@ -116,7 +116,7 @@ def test_limits(backend):
         states, final = attentional_gru(**zero, kind=kind, backend=backend)
         assert torch.equal(final, c["state"])
         assert torch.equal(states, c["packing"].spread(c["state"]))
-    for got, expected in zip(attentional_gru(**zero, kind="AUGRU-code", backend=backend), plain, strict=True):
+    for got, expected in zip(attentional_gru(**zero, kind="AUGRU-tensorflow", backend=backend), plain, strict=True):
         torch.testing.assert_close(got, expected)
     blind = attentional_gru(**{**c, "inputs": 0 * c["inputs"]}, kind="GRU", backend=backend)
     for got, expected in zip(attentional_gru(**zero, kind="AIGRU", backend=backend), blind, strict=True):

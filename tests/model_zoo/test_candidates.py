@@ -24,7 +24,7 @@ MODELS = [
     {"gru_type": "AIGRU"},
     {"gru_type": "AGRU"},
     {"gru_type": "AUGRU"},
-    {"gru_type": "AUGRU", "augru_sign": "code"},
+    {"gru_type": "AUGRU", "augru_gate": "tensorflow"},
 ]
 
 

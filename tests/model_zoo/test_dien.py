@@ -38,7 +38,7 @@ def test_trains_and_every_parameter_learns(make_dien, gru_type, attention_type, 
     [
         {},
         {"use_attention_softmax": False},
-        {"augru_sign": "code"},
+        {"augru_gate": "tensorflow"},
         {"gru_hidden_size": 5, "attention_type": "din_attention"},
         {"gru_hidden_size": 5, "attention_type": "dot_attention"},
         {"gru_hidden_size": 5, "attention_type": "din_dense_attention"},

@@ -13,17 +13,17 @@ GRU_TYPES = ["GRU", "AIGRU", "AGRU", "AUGRU"]
 LENGTHS = [6, 0, 1, 3, 2]
 
 
-def test_augru_signs_differ_and_agree_with_the_operator(make_dien):
-    paper, code = make_dien(augru_sign="paper").eval(), make_dien(augru_sign="code").eval()
+def test_augru_gates_differ_and_agree_with_the_operator(make_dien):
+    paper, code = make_dien(augru_gate="paper").eval(), make_dien(augru_gate="tensorflow").eval()
     code.load_state_dict(paper.state_dict())
     batch = make_batch(LENGTHS)
-    assert paper.sequences[0].evolution.kind == "AUGRU" and code.sequences[0].evolution.kind == "AUGRU-code"
+    assert paper.sequences[0].evolution.kind == "AUGRU" and code.sequences[0].evolution.kind == "AUGRU-tensorflow"
     assert not torch.allclose(paper(batch)["logits"], code(batch)["logits"])
 
 
 @pytest.mark.parametrize("gru_type", ["GRU", "AIGRU", "AGRU"])
 def test_only_augru_has_two_signs(make_dien, gru_type):
-    paper, code = (make_dien(gru_type=gru_type, augru_sign=sign).eval() for sign in ("paper", "code"))
+    paper, code = (make_dien(gru_type=gru_type, augru_gate=sign).eval() for sign in ("paper", "tensorflow"))
     assert code.sequences[0].evolution.kind == gru_type
     assert torch.equal(paper(make_batch(LENGTHS))["logits"], code(make_batch(LENGTHS))["logits"])
 
@@ -99,6 +99,8 @@ def test_an_unused_sequence_is_said(make_dien, caplog):
         ({"gru_type": "LSTM"}, "gru_type = 'LSTM' must be GRU, AIGRU, AGRU or AUGRU"),
         ({"aux_loss_alpha": [1, 0]}, r"aux_loss_alpha = \[1, 0\] must be a finite number, 0 or more"),
         ({"aux_pretrain_epochs": 1}, "aux_pretrain_epochs is gone: every epoch trains"),
+        ({"augru_sign": "code"}, "augru_sign is now augru_gate; its value code is now tensorflow"),
+        ({"augru_gate": "code"}, "augru_gate = 'code' must be paper or tensorflow"),
         ({"aux_num_negatives": 0}, "aux_num_negatives = 0 must be a whole number from 1 to 10000"),
         (
             {"aux_fixed_negatives": True, "aux_loss_alpha": 1},

@@ -22,7 +22,7 @@ pytestmark = compiled
 SHAPES = [(0, 1), (0, 33), (1, 31), (63, 33), (100, 1000), (63, 1)]
 """Behaviours and candidates."""
 KINDS: list[dict[str, Any]] = [{"gru_type": kind} for kind in ("GRU", "AIGRU", "AGRU", "AUGRU")]
-KINDS += [{"augru_sign": "code"}]
+KINDS += [{"augru_gate": "tensorflow"}]
 ACTIVATIONS = ["Dice", "PReLU", "ReLU", "Sigmoid", "Tanh", ["Sigmoid", "PReLU"]]
 DNN_ACTIVATIONS = ["ReLU", "Dice", "PReLU", "Sigmoid", ["Tanh", "ReLU"]]
 FORMS = [

@@ -69,7 +69,7 @@ def test_empty_rows(kind, hidden, lengths):
 def test_limits_of_attention(hidden):
     arguments = case("GRU", [3, 0, 1], hidden)
     plain = recurrence(**arguments)
-    for value, kind in ((1, "AUGRU"), (1, "AIGRU"), (0, "AUGRU-code")):
+    for value, kind in ((1, "AUGRU"), (1, "AIGRU"), (0, "AUGRU-tensorflow")):
         got = recurrence(**{**arguments, "attention": torch.full_like(arguments["attention"], value), "kind": kind})
         torch.testing.assert_close(got, plain)
     for kind in ("AGRU", "AUGRU"):

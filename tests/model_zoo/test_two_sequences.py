@@ -12,7 +12,7 @@ MODELS = [
     {"gru_type": "AIGRU"},
     {"gru_type": "AGRU", "attention_type": "din_attention"},
     {"gru_type": "AUGRU"},
-    {"gru_type": "AUGRU", "augru_sign": "code", "use_attention_softmax": False},
+    {"gru_type": "AUGRU", "augru_gate": "tensorflow", "use_attention_softmax": False},
 ]
 HIDDEN = 5
 

@@ -15,6 +15,7 @@ from dien_fuxictr import Experiment, open_experiment
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
+from dien_fuxictr.experiment.configuration.yaml_files import read_yaml, write_config
 from dien_fuxictr.experiment.evaluation.evaluate import predict
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.serving import write
@@ -294,3 +295,20 @@ def test_a_bundle_of_49f06ef_gives_its_golden_scores() -> None:
     assert len(golden) > 20 and max(golden) - min(golden) > 0.1
     difference = check(bundle)
     assert difference is not None and difference < 1e-5
+
+
+@pytest.mark.parametrize(("value", "kind"), [("paper", "AUGRU"), ("code", "AUGRU-tensorflow")])
+def test_a_bundle_with_keys_of_an_earlier_version_opens(value: str, kind: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(Path(__file__).with_name("bundle_of_49f06ef"), tmp_path / "bundle")
+    keys = {"augru_sign": value, "aux_pool": "worker", "batch_statistics": "worker", "data_loader": "flat"}
+    gone = {"aux_pretrain_epochs": 0, "behaviour_dropout": 0.1, "embedding_reinit": "epoch", "aux_loss_alpha": [0, 0]}
+    write_config(folder / "config.yaml", {**read_yaml(folder / "config.yaml"), **keys, **gone})
+    write_manifest(folder)
+    bundle = open_bundle(folder)
+    assert bundle.model.sequences[0].evolution.kind == kind
+    expected = {"aux_negative_scope": "shard", "sync_batch_norm": False, "data_loader": "memory_mapped"}
+    assert expected.items() <= bundle.params.items() and bundle.params["aux_loss_alpha"] == 0
+    assert not {"augru_sign", "aux_pool", "batch_statistics", "behaviour_dropout"} & bundle.params.keys()
+    if value == "paper":
+        difference = check(bundle)
+        assert difference is not None and difference < 1e-5

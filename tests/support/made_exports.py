@@ -18,7 +18,7 @@ KEYWORDS: list[dict[str, Any]] = [
     {"gru_type": "GRU"},
     {"gru_type": "AIGRU", "attention_type": "din_attention", "attention_activation": "Sigmoid"},
     {"gru_type": "AGRU", "attention_type": "dot_attention", "gru_hidden_size": 5},
-    {"augru_sign": "code", "attention_type": "din_attention", "enable_sum_pooling": True, "batch_norm": False},
+    {"augru_gate": "tensorflow", "attention_type": "din_attention", "enable_sum_pooling": True, "batch_norm": False},
     {"attention_type": "din_dense_attention", "attention_activation": ["PReLU", "ReLU"], "dnn_activations": "Dice"},
     {**TWO, "gru_type": "AIGRU", "use_attention_softmax": False, "enable_sum_pooling": True},
 ]

@@ -61,7 +61,7 @@ def transcription(x, offsets, attention, state, weight_ih, weight_hh, bias, kind
             u = torch.sigmoid(W_u @ i + U_u @ h + b_u)
             r = torch.sigmoid(W_r @ i + U_r @ h + b_r)
             candidate = torch.tanh(W_h @ i + r * (U_h @ h) + b_h)
-            gate = {"AGRU": a, "AUGRU": a * u, "AUGRU-code": a + u - a * u}.get(kind, u)
+            gate = {"AGRU": a, "AUGRU": a * u, "AUGRU-tensorflow": a + u - a * u}.get(kind, u)
             h = (1 - gate) * h + gate * candidate
             states.append(h.unsqueeze(0))
         final.append(h.unsqueeze(0))

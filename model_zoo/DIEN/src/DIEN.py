@@ -68,7 +68,7 @@ class DIEN(BaseModel):
         embedding_regularizer: keywords.EmbeddingRegularizer = None,
         net_regularizer: keywords.NetRegularizer = None,
         gru_hidden_size: keywords.GruHiddenSize = None,
-        augru_sign: keywords.AugruSign = "paper",
+        augru_gate: keywords.AugruGate = "paper",
         aux_scorer: keywords.AuxScorer = "net",
         aux_negatives: keywords.AuxNegatives = None,
         aux_num_negatives: keywords.AuxNumNegatives = 1,
@@ -91,7 +91,7 @@ class DIEN(BaseModel):
         )
         if gpu >= 0 and self.device.type == "cpu":
             logging.warning("gpu: %s: no CUDA device is available, running on the CPU", gpu)
-        kind = evolution_kind(gru_type, augru_sign)
+        kind = evolution_kind(gru_type, augru_gate)
         has_auxiliary = aux_loss_alpha > 0
         features = feature_map.features
         every = sequence_fields(features, dien_target_field, dien_sequence_field, dien_neg_seq_field)
@@ -287,6 +287,6 @@ class DIEN(BaseModel):
         return zip(self.sequences, *(without if part is None else part for part in parts), strict=True)
 
 
-def evolution_kind(gru_type: str, augru_sign: str) -> str:
-    """Return the kind of the second layer, as `attentional_gru` names it; only AUGRU has two signs."""
-    return "AUGRU-code" if (gru_type, augru_sign) == ("AUGRU", "code") else gru_type
+def evolution_kind(gru_type: str, augru_gate: str) -> str:
+    """Return the kind of the second layer, as `attentional_gru` names it; only AUGRU has two gates."""
+    return "AUGRU-tensorflow" if (gru_type, augru_gate) == ("AUGRU", "tensorflow") else gru_type

@@ -35,7 +35,7 @@ def attentional_gru(
         weight_ih: (3H, I). weight_hh: (3H, H). bias: (3H,).
         attention: (N,), not used by the plain GRU.
         state: (B, H), where the rows stand before the first step; zeros if None.
-        kind: one of `kernels.reference.KINDS`; `AUGRU-code` has the sign of the authors' program.
+        kind: one of `kernels.reference.KINDS`; `AUGRU-tensorflow` is that of the authors' program.
         backend: one of `kernels.backends.BACKENDS`, or `auto`: the fastest that this machine has for these tensors.
 
     Returns:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 CHANGED_KEYWORDS: dict[str, str] = {
+    "augru_sign": "is now augru_gate; its value code is now tensorflow",
     "aux_pretrain_epochs": "is gone: every epoch trains L_target + aux_loss_alpha * L_aux",
 }
 """Keyword -> the rest of the sentence that refuses it."""

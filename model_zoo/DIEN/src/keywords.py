@@ -77,10 +77,11 @@ DienNegSeqField = Annotated[
 
 GruType = Annotated[reference.GruType, Help("second recurrent layer: GRU, AIGRU (9), AGRU (10) or AUGRU (11)-(12)")]
 GruHiddenSize = Annotated[Size | None, Help("size of the states of both layers; null: the size of a behaviour")]
-AugruSign = Annotated[
-    Literal["paper", "code"],
+AugruGate = Annotated[
+    Literal["paper", "tensorflow"],
     Help(
-        "gate that attention scales: the paper's, or with `code` the one of the authors' program, which keeps the state"
+        "gate that attention scales: the paper's, or with `tensorflow` the one of the authors' program, which keeps "
+        "the state"
     ),
 ]
 RecurrenceBackend = Annotated[

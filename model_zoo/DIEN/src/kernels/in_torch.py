@@ -37,7 +37,7 @@ GATES = {
     "AIGRU": _GRU,  # (9): attention scales the input
     "AGRU": Gate(lambda u, a: a.expand_as(u), lambda a: 0, lambda u: 1),  # (10)
     "AUGRU": Gate(lambda u, a: a * u, lambda a: a, lambda u: u),  # (11)
-    "AUGRU-code": Gate(lambda u, a: a + u - a * u, lambda a: 1 - a, lambda u: 1 - u),
+    "AUGRU-tensorflow": Gate(lambda u, a: a + u - a * u, lambda a: 1 - a, lambda u: 1 - u),
 }
 """The recurrences that are here: all that their gate alone sets apart."""
 

@@ -36,7 +36,7 @@ KINDS = {
     "AGRU": Kind(gate=lambda u, a: a),  # (10)
     "AUGRU": Kind(gate=lambda u, a: a * u),  # (11)
     # The authors' program: the gate that is scaled, by 1 - a, is the one that *keeps* the old state.
-    "AUGRU-code": Kind(gate=lambda u, a: 1 - (1 - a) * (1 - u)),
+    "AUGRU-tensorflow": Kind(gate=lambda u, a: 1 - (1 - a) * (1 - u)),
 }
 """Every recurrence, by its name."""
 

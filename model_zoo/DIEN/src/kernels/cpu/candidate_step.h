@@ -32,7 +32,7 @@ public:
             case AIGRU: advance<AIGRU>(vectors, inputs, attention, gates, h); break;
             case AGRU: advance<AGRU>(vectors, inputs, attention, gates, h); break;
             case AUGRU: advance<AUGRU>(vectors, inputs, attention, gates, h); break;
-            case AUGRU_CODE: advance<AUGRU_CODE>(vectors, inputs, attention, gates, h); break;
+            case AUGRU_TENSORFLOW: advance<AUGRU_TENSORFLOW>(vectors, inputs, attention, gates, h); break;
         }
     }
 

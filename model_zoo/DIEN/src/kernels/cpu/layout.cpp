@@ -40,7 +40,7 @@ const Line LINES[] = {
     NUMBER("Kind.AIGRU", AIGRU),
     NUMBER("Kind.AGRU", AGRU),
     NUMBER("Kind.AUGRU", AUGRU),
-    NUMBER("Kind.AUGRU-code", AUGRU_CODE),
+    NUMBER("Kind.AUGRU-tensorflow", AUGRU_TENSORFLOW),
     SIZE(Problem),
     FIELD(Problem, rows),
     FIELD(Problem, inputs),

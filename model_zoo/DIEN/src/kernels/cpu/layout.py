@@ -7,7 +7,7 @@ import ctypes
 from typing import Any
 
 LANES = 32
-KINDS = ("GRU", "AIGRU", "AGRU", "AUGRU", "AUGRU-code")
+KINDS = ("GRU", "AIGRU", "AGRU", "AUGRU", "AUGRU-tensorflow")
 """The recurrences that the kernels have, in the order of the C++ sources."""
 ACTIVATION_KINDS = ("none", "sigmoid", "relu", "tanh", "prelu", "dice")
 POOLINGS = ("not pooled", "sum", "mean")

@@ -9,7 +9,7 @@
 #include "threads.h"
 
 // Mirrored by layout.py. AIGRU is a GRU where each row has inputs of its own: they come scaled.
-enum Kind : int64_t { GRU, AIGRU, AGRU, AUGRU, AUGRU_CODE };
+enum Kind : int64_t { GRU, AIGRU, AGRU, AUGRU, AUGRU_TENSORFLOW };
 
 // Mirrored by gru.py. B rows of N steps in all; weights and bias are stacked as [u, r, candidate].
 template <class Real>
@@ -86,7 +86,7 @@ Vector<Real> scaled_gate(Kind kind, Vector<Real> u, Vector<Real> a) {
     switch (kind) {
         case AGRU: return a;                    // (10)
         case AUGRU: return a * u;               // (11)
-        case AUGRU_CODE: return a + u - a * u;  // 1 - (1 - a) (1 - u)
+        case AUGRU_TENSORFLOW: return a + u - a * u;  // 1 - (1 - a) (1 - u)
         default: return u;
     }
 }

@@ -133,7 +133,7 @@ void differentiate(const Problem<Real>& p, int running, const Real* kept, Backwa
             if constexpr (KIND == AGRU) {
                 da += d_gate;
             } else {
-                const Vector<Real> d_u = KIND == AUGRU ? a * d_gate : KIND == AUGRU_CODE ? (one - a) * d_gate : d_gate;
+                const Vector<Real> d_u = KIND == AUGRU ? a * d_gate : KIND == AUGRU_TENSORFLOW ? (one - a) * d_gate : d_gate;
                 da += d_gate * (KIND == AUGRU ? u : one - u);
                 store<Real>(d_gates + 2 * H + i, runs ? d_u * u * (one - u) : zero);
             }
@@ -176,7 +176,7 @@ void backward_block(const Problem<Real>& p, const Block& block, const Outcome<Re
             case GRU: differentiate<Real, GRU>(p, running, kept_here, memory, d_attention); break;
             case AGRU: differentiate<Real, AGRU>(p, running, kept_here, memory, d_attention); break;
             case AUGRU: differentiate<Real, AUGRU>(p, running, kept_here, memory, d_attention); break;
-            case AUGRU_CODE: differentiate<Real, AUGRU_CODE>(p, running, kept_here, memory, d_attention); break;
+            case AUGRU_TENSORFLOW: differentiate<Real, AUGRU_TENSORFLOW>(p, running, kept_here, memory, d_attention); break;
         }
         for (int lane = 0; gradients.attention && lane < running; ++lane) {
             gradients.attention[step(lane)] = d_attention[lane];

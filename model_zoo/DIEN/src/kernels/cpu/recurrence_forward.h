@@ -95,7 +95,7 @@ void forward_block(const Problem<Real>& p, const Block& block, const ForwardWeig
             case GRU: activate<Real, GRU>(p, running, attention, gates, h, kept_here); break;
             case AGRU: activate<Real, AGRU>(p, running, attention, gates, h, kept_here); break;
             case AUGRU: activate<Real, AUGRU>(p, running, attention, gates, h, kept_here); break;
-            case AUGRU_CODE: activate<Real, AUGRU_CODE>(p, running, attention, gates, h, kept_here); break;
+            case AUGRU_TENSORFLOW: activate<Real, AUGRU_TENSORFLOW>(p, running, attention, gates, h, kept_here); break;
         }
         for (int lane = 0; lane < running; ++lane) rows[lane] = states + (block.first[lane] + t) * p.hidden;
         from_lanes(h, p.hidden, running, rows);

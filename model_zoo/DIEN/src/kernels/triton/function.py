@@ -5,7 +5,7 @@ from torch import Tensor
 
 from . import triton_operators
 
-KINDS = ("GRU", "AIGRU", "AGRU", "AUGRU", "AUGRU-code")
+KINDS = ("GRU", "AIGRU", "AGRU", "AUGRU", "AUGRU-tensorflow")
 """The recurrences that the kernels have."""
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 

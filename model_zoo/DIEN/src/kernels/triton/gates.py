@@ -46,7 +46,7 @@ def scaled(u, attention, KIND: tl.constexpr):
         return attention
     elif KIND == "AUGRU":
         return attention * u
-    elif KIND == "AUGRU-code":
+    elif KIND == "AUGRU-tensorflow":
         return attention + u - attention * u
     else:
         return u
@@ -72,7 +72,7 @@ def derivatives(dh, u, r, candidate, q, h, attention, KIND: tl.constexpr):
     elif KIND == "AUGRU":
         du = dgate * attention * slope
         dattention = dgate * u
-    elif KIND == "AUGRU-code":
+    elif KIND == "AUGRU-tensorflow":
         du = dgate * (1 - attention) * slope
         dattention = dgate * (1 - u)
     else:
