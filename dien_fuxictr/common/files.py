@@ -1,11 +1,13 @@
-"""Files that are, at every moment, the old one or the whole new one, and digests that tell them apart."""
+"""Files and folders that are written whole or not at all, and digests that tell files apart."""
 
 import contextlib
 import hashlib
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -45,6 +47,55 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             temporary.unlink()
         if reason := _reason(error):
             raise UserError(f"cannot write {path}: {reason}") from error
+        raise
+
+
+@contextmanager
+def folder_beside(path: Path, is_locked: bool = False) -> Iterator[Path]:
+    """Give the block an empty folder to write, which `replace_folder` then puts at a path.
+
+    It has the path's name, and lies in a hidden folder beside the path, which is removed when the block ends.
+
+    Args:
+        path: its folder is made.
+        is_locked: no other process writes there: what killed processes have left is removed.
+
+    Raises:
+        OSError: the folder cannot be made. An error in the block about the hidden folder names the path instead.
+    """
+    prefix, hidden = f".{path.name}.building-", None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for stale in path.parent.iterdir() if is_locked else ():
+            if stale.name.startswith(prefix):
+                shutil.rmtree(stale, ignore_errors=True)
+        hidden = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+        new = hidden / path.name
+        new.mkdir()
+        yield new
+    except OSError as error:
+        if prefix in str(error.filename):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+    finally:
+        if hidden:  # on NFS a file that a process of this machine has open stays in its folder until it is closed
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Put a folder of `folder_beside` at its path; one that is there goes, and comes back if that fails.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    old = new.with_name(f"{new.name}.old")
+    if path.exists():
+        os.rename(path, old)
+    try:
+        os.rename(new, path)
+    except OSError:
+        if old.exists():
+            os.rename(old, path)
         raise
 
 

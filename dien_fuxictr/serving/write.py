@@ -1,15 +1,13 @@
 """A trained experiment -> its bundle, written whole or not at all."""
 
 import json
-import os
 import shutil
-import tempfile
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.files import digest
+from dien_fuxictr.common.files import digest, folder_beside, replace_folder
 from dien_fuxictr.common.optional_packages import needed
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.loading.entry import DatasetEntry
@@ -71,13 +69,7 @@ def write_bundle(experiment: Experiment, folder: Path, examples: list[dict[str, 
         raise UserError(f"{folder} is in the way of the bundle: it is none itself; move it away")
     experiment.load()
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # On NFS a file that a server of this machine holds stays in its folder until the server lets go of it.
-        with tempfile.TemporaryDirectory(
-            prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True
-        ) as parent:
-            new, old = Path(parent, "new"), Path(parent, "old")
-            new.mkdir()
+        with folder_beside(folder) as new:
             _write(experiment, new, examples)
             _write_golden(new, examples, folder)
             digest = write_manifest(new)
@@ -90,7 +82,7 @@ def write_bundle(experiment: Experiment, folder: Path, examples: list[dict[str, 
                         f"bundle {folder} is in use: running servers answer with model {earlier}, the checkpoint is "
                         f"model {digest}; --publish makes these servers take up the checkpoint"
                     )
-                _replace(folder, new, old)
+                replace_folder(new, folder)
     except OSError as error:
         raise UserError(f"cannot write bundle {folder}: {error.strerror or error}") from error
     return digest
@@ -101,17 +93,6 @@ def _digest_of(folder: Path) -> str:
         return read_manifest(folder).digest
     except UserError:
         return "(damaged)"
-
-
-def _replace(folder: Path, new: Path, old: Path) -> None:
-    if folder.exists():
-        os.rename(folder, old)
-    try:
-        os.rename(new, folder)
-    except OSError:
-        if old.exists():
-            os.rename(old, folder)
-        raise
 
 
 def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]]) -> None:

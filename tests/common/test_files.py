@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.files import require_writable, write_atomic
+from dien_fuxictr.common.files import folder_beside, replace_folder, require_writable, write_atomic
 
 FRAME = pl.DataFrame({"score": np.arange(50_000)})
 
@@ -99,3 +99,52 @@ def test_a_link_to_nothing_cannot_be_written(tmp_path: Path) -> None:
 def test_errors_of_a_writer_are_not_those_of_the_disk(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         write_atomic(tmp_path / "file", lambda _: {}["absent"])
+
+
+def put(path: Path, content: str) -> None:
+    with folder_beside(path) as new:
+        assert new.name == path.name and not list(new.iterdir())
+        (new / "file").write_text(content)
+        replace_folder(new, path)
+
+
+def test_a_folder_is_replaced_by_a_whole_one(tmp_path):
+    path = tmp_path / "no" / "folder"
+    for content in ("one", "two"):
+        put(path, content)
+        assert (path / "file").read_text() == content and [*path.parent.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_a_folder_that_is_not_whole_leaves_the_old_one(tmp_path, error):
+    path = tmp_path / "folder"
+    put(path, "old")
+    before = state(tmp_path)
+    with pytest.raises(type(error)), folder_beside(path) as new:
+        (new / "file").write_text("half")
+        raise error
+    assert state(tmp_path) == before
+
+
+def test_an_old_folder_comes_back_if_the_new_one_is_refused(tmp_path, monkeypatch):
+    path, rename = tmp_path / "folder", os.rename
+    put(path, "old")
+
+    def refused(source: Path, target: Path) -> None:
+        if (source / "file").read_text() == "new":
+            raise PermissionError(13, "Permission denied", str(source))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refused)
+    with pytest.raises(PermissionError) as refusal:
+        put(path, "new")
+    assert refusal.value.filename == str(path), "the hidden folder means nothing to a user"
+    assert (path / "file").read_text() == "old" and [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("is_locked", [True, False])
+def test_what_a_killed_process_has_left_goes_under_a_lock(tmp_path, is_locked):
+    left = tmp_path / ".folder.building-x"
+    left.mkdir()
+    with folder_beside(tmp_path / "folder", is_locked=is_locked):
+        assert left.exists() != is_locked

@@ -2,14 +2,13 @@
 
 import errno
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.files import folder_beside, replace_folder
 
 from .fingerprint import FILE_NAME as FINGERPRINT
 from .fingerprint import Fingerprint
@@ -34,33 +33,24 @@ def build_and_publish(
     Raises:
         UserError: the build fails on input, or the disk is full; nothing of it remains.
     """
-    prefix = f".{data_dir.name}.building-"
-    for stale in data_dir.parent.iterdir():
-        if stale.name.startswith(prefix):  # the lock is ours: its builder is dead
-            shutil.rmtree(stale, ignore_errors=True)
     try:
-        parent = Path(tempfile.mkdtemp(prefix=prefix, dir=data_dir.parent))
-        try:
-            folder = parent / data_dir.name
-            folder.mkdir()
+        with folder_beside(data_dir, is_locked=True) as folder:
             build(folder)
             fingerprint.files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
             fingerprint.save(folder)
             _publish(folder, data_dir, fingerprint, old)
-        finally:
-            shutil.rmtree(parent, ignore_errors=True)
     except (OSError, pl.exceptions.PolarsError) as error:
         if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
             raise UserError(f"the disk is full: cannot build {data_dir}; what was written is removed") from error
         if isinstance(error, OSError):
-            is_ours = prefix in str(error.filename)  # the temporary folder means nothing to a user
-            raise UserError(f"cannot build {data_dir}: {error.strerror if is_ours else error}") from error
+            reason = error.strerror if error.filename == str(data_dir) else error
+            raise UserError(f"cannot build {data_dir}: {reason}") from error
         raise
 
 
 def _publish(folder: Path, data_dir: Path, fingerprint: Fingerprint, old: Fingerprint | None) -> None:
     if not data_dir.exists():
-        os.rename(folder, data_dir)
+        replace_folder(folder, data_dir)
         return
     replaceable = {*old.files, FINGERPRINT} if old else set()
     for name in fingerprint.files:

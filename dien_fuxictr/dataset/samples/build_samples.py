@@ -1,8 +1,6 @@
 """Raw files -> a folder of samples: reads, makes samples, audits them and writes all or nothing."""
 
 import logging
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.files import require_room
+from dien_fuxictr.common.files import folder_beside, replace_folder, require_room
 
 from .amazon import read_amazon
 from .behaviour_log import read_log, read_log_in_batches
@@ -163,19 +161,12 @@ def require_splittable(behaviours: pl.DataFrame, splitters: dict[str, str], opti
 
 @contextmanager
 def published(out_dir: Path) -> Iterator[Path]:
-    """A temporary folder beside `out_dir` that takes its name, and its place, when the block ends without error."""
-    folder, former = (out_dir.with_name(f".{out_dir.name}.{os.getpid()}.{part}") for part in ("new", "old"))
-    shutil.rmtree(folder, ignore_errors=True)
+    """Give the block a folder to write samples into, which is put at `out_dir` when it ends without error."""
     try:
-        folder.mkdir(parents=True)
-        yield folder
-        if out_dir.exists():
-            out_dir.rename(former)
-        folder.rename(out_dir)
-        shutil.rmtree(former, ignore_errors=True)
+        with folder_beside(out_dir) as folder:
+            yield folder
+            replace_folder(folder, out_dir)
     except pl.exceptions.PolarsError as error:  # its form of an OSError such as a full disk
         raise OSError(f"cannot write {out_dir}: {error}") from error
     except OSError as error:  # the temporary folder means nothing to a user
         raise OSError(error.errno, error.strerror, str(out_dir)) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
