@@ -76,7 +76,7 @@ def moved(config: Path, expid: str, folder: Path, settings: dict[str, Any] | Non
         "verbose": 0,
         "early_stop_patience": sys.maxsize,
     }
-    experiment = open_experiment(expid, config, set={**(settings or {}), **own})
+    experiment = open_experiment(expid, config, overrides={**(settings or {}), **own})
     params = experiment.params
     inputs, names = (params["build"], RAW_FILES) if params.get("build") else (params, [f"{s}_data" for s in SPLITS])
     inputs |= {name: str(Path(inputs[name]).absolute()) for name in names if inputs.get(name)}
@@ -107,7 +107,7 @@ def timed_run(params: dict[str, Any], epochs: int) -> tuple[float, float]:
 def bare_times(experiment: Experiment, rounds: int) -> tuple[dict[str, list[float]], int]:
     """Seconds of the training steps of an epoch and of its loader alone, and the number of batches."""
     trainer = experiment.trainer()
-    loader, _ = experiment.train_loaders()
+    loader, _ = experiment.prepare().train_loaders(experiment.model.feature_map)
     batches = list(loader)
     experiment.model.train()
 

@@ -1,4 +1,7 @@
-"""What the layers of a model compute over a batch's rows, where each worker has a part of them."""
+"""What the layers of a model compute over a batch's rows, where each worker has a part of them.
+
+Not run yet: processes on GPUs. Tests run gloo, on the CPU of one machine.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

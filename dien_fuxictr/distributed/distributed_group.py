@@ -1,4 +1,7 @@
-"""Several processes that train a model together, each with its slice of every batch."""
+"""Several processes that train a model together, each with its slice of every batch.
+
+Not run yet: processes on GPUs, whose gradients go by NCCL. Tests run gloo, on the CPU of one machine.
+"""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence

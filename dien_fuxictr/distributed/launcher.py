@@ -1,4 +1,7 @@
-"""`--workers`: torchrun's launcher inside a command, which starts itself so many times."""
+"""`--workers`: torchrun's launcher inside a command, which starts itself so many times.
+
+Not run yet: with GPUs. Tests start processes on the CPU.
+"""
 
 import logging
 import os

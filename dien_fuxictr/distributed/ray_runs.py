@@ -1,4 +1,7 @@
-"""The runs of a study as tasks of a Ray cluster, whose machines share the study's folder."""
+"""The runs of a study as tasks of a Ray cluster, whose machines share the study's folder.
+
+Not run yet: on a cluster of several machines, or with GPUs. Tests have a cluster of one machine.
+"""
 
 import os
 import signal

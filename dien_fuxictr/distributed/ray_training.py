@@ -1,4 +1,7 @@
-"""`--cluster`: the workers of a command on the machines of a Ray cluster, by Ray Train."""
+"""`--cluster`: the workers of a command on the machines of a Ray cluster, by Ray Train.
+
+Not run yet: on a cluster of several machines, or with GPUs. Tests have a cluster of one machine.
+"""
 
 import io
 import os

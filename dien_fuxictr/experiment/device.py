@@ -1,4 +1,7 @@
-"""Where a model runs, and its memory there."""
+"""Where a model runs, and its memory there.
+
+Not run yet: training on a GPU.
+"""
 
 import ctypes
 import os

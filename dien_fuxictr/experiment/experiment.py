@@ -9,36 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
-from fuxictr.pytorch.dataloaders import RankDataLoader
 from fuxictr.pytorch.models import BaseModel
 from fuxictr.pytorch.torch_utils import seed_everything
-from fuxictr.utils import print_to_json
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.lock import held
 from dien_fuxictr.common.outputs import require_output
 from dien_fuxictr.common.package_data import find_config
-from dien_fuxictr.common.ray_loopback import fuxictrs_ray
-from dien_fuxictr.dataset.loading.checks import check_encoded
 from dien_fuxictr.dataset.loading.entry import DatasetEntry
-from dien_fuxictr.dataset.loading.fingerprint import Fingerprint
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
 from .configuration.config import Config, load_config
 from .configuration.paths import resolve_paths
 from .contract import check_configuration
 from .device import device_index, keep_freed_memory
-from .evaluation.evaluate import Evaluation, evaluate, require_finite, require_finite_scores
-from .evaluation.new_rows import predict_rows
+from .evaluation.evaluate import Evaluation
 from .models import build_model, find_model, load_feature_map
+from .prepared_data import PreparedData
 from .process_group import SINGLE_PROCESS, ProcessGroup
+from .trained_model import TrainedModel
 from .training.checkpoint import require_intact
 from .training.observer import Observer
-from .training.resume import DATA_CONTENT, Progress, check_weights, read_mark
+from .training.resume import DATA_CONTENT, check_weights, read_mark
 from .training.trainer import Trainer
-from .training.untrained import nothing_learnt
 from .training.weight_store import WeightStore
 from .training_setup import prepare_training
 
@@ -47,11 +41,13 @@ def open_experiment(
     expid: str = "DIEN_amazon",
     config: str | Path = "./config/",
     gpu: int = -1,
-    set: dict[str, Any] | None = None,
+    overrides: dict[str, Any] | None = None,
+    *,
+    set: None = None,
 ) -> "Experiment":
     """Open an experiment of a configuration folder; nothing is built or written yet.
 
-        run = open_experiment("DIEN_amazon", set={"epochs": 3})
+        run = open_experiment("DIEN_amazon", overrides={"epochs": 3})
         run.fit()
         run.evaluate()["test"].metrics
         run.predict(frame)
@@ -61,22 +57,26 @@ def open_experiment(
         config: folder of model_config and dataset_config; for ./config/, where there is none, the one that comes with
             the code.
         gpu: index of the GPU, -1 for the CPU.
-        set: key -> what takes the place of the configuration's value, as `--set` of the command lines.
+        overrides: key -> value that replaces the configuration's, as `--set` of the command lines.
+        set: the former name of `overrides`, refused.
 
     Raises:
         UserError: no such folder, experiment, data set, model, input file or GPU; a key or value that is not allowed.
     """
-    experiment = Experiment(load_config(find_config(config), expid, set), gpu)
+    if set is not None:
+        raise UserError("open_experiment(set=...) is unknown; it is named overrides=... now")
+    experiment = Experiment(load_config(find_config(config), expid, overrides), gpu)
     for warning in experiment.warnings:
         logging.warning(warning)
     return experiment
 
 
 class Experiment:
-    """A checked configuration with the data set, model and weights that belong to it.
+    """A checked configuration, and the way from it to data and to a trained model.
 
-    Paths are the zoo's: weights are `<model_root>/<dataset_id>/<expid>.model`. Opening sets the process's number of
-    threads to the configuration's `num_threads`, where it has one.
+    `prepare` gives the data, `fit` or `load` the trained model; `evaluate` and `predict` take the last one, or that of
+    the checkpoint. Paths are the zoo's: weights are `<model_root>/<dataset_id>/<expid>.model`. Opening sets the
+    process's number of threads to the configuration's `num_threads`, where it has one.
 
     Args:
         config: of `load_config`.
@@ -90,10 +90,9 @@ class Experiment:
     Attributes:
         config: as it was read.
         model_class: of the model.
-        params: all keys, paths resolved; once the data set is prepared with its encoded files and loader.
+        params: all keys, paths resolved.
         warnings: what the user should know.
         folder: where the run's files are.
-        progress: of the last `fit`.
     """
 
     def __init__(
@@ -110,11 +109,9 @@ class Experiment:
         if not group.leads:
             self.params["verbose"] = 0
         self.folder = Path(self.params["model_root"], self.params["dataset_id"])
-        self.progress: Progress | None = None
-        self._prepared = False
+        self._data: PreparedData | None = None
         self._store: WeightStore | None = None
-        self._has_weights = False
-        self._valid_loader: Any = None
+        self._trained: TrainedModel | None = None
         keep_freed_memory()
         if self.params.get("num_threads"):
             torch.set_num_threads(self.params["num_threads"])
@@ -132,17 +129,9 @@ class Experiment:
     @property
     def model(self) -> BaseModel:
         """The model; before `fit` and `load` with the initial weights of the configuration's seed."""
-        return self.store.model
+        return self._initial_or_trained().model
 
-    @property
-    def store(self) -> WeightStore:
-        """The store of the model's weights."""
-        if self._store is None:
-            self.prepare()
-            self._store = self._build_store()
-        return self._store
-
-    def prepare(self, rebuild: bool = False) -> None:
+    def prepare(self, rebuild: bool = False) -> PreparedData:
         """Build the data set if need be, and check what is there.
 
         Args:
@@ -151,21 +140,18 @@ class Experiment:
         Raises:
             UserError: anything wrong with the data; a set that was built from something else.
         """
-        if self._prepared:
-            return
-        with self.group.leader_first():
-            self.params = prepare_dataset(self.params, rebuild=rebuild and self.group.leads)
-        feature_map = load_feature_map(self.params)
-        check_encoded(feature_map, self.params)
-        logging.info("Feature specs: " + print_to_json(feature_map.features))
-        self._prepared = True
+        if self._data is None:
+            with self.group.leader_first():
+                params = prepare_dataset(self.params, rebuild=rebuild and self.group.leads)
+            self._data = PreparedData(params)
+        return self._data
 
     def fit(
         self,
         resume: bool = False,
         observers: Sequence[Observer] = (),
         on_start: Callable[[], None] = lambda: None,
-    ) -> None:
+    ) -> TrainedModel:
         """Train from the seed's initial weights on, and end with the best ones by validation.
 
         Args:
@@ -183,13 +169,12 @@ class Experiment:
             trainer = self.trainer(on_start=on_start, observers=observers)
             if resume:
                 trainer.resume()
-            train_loader, valid_loader = self.train_loaders()
-            if valid_loader is None:
-                raise UserError(f"data set {self.params['dataset_id']} has no valid_data: training needs validation")
+            train_loader, valid_loader = self.prepare().train_loaders(trainer.model.feature_map)
             trainer.fit(train_loader, valid_loader, epochs=self.params.get("epochs", 1))
         for observer in observers:
             observer.close()
-        self.progress, self._valid_loader, self._has_weights = trainer.progress, valid_loader, True
+        self._trained = TrainedModel(trainer.store, self.params, trainer.progress, valid_loader)
+        return self._trained
 
     def require_finished(self, allow_unfinished: bool = False) -> None:
         """Check that the training which wrote the checkpoint has finished; a warning says where that is unknown.
@@ -222,7 +207,7 @@ class Experiment:
         if not self.checkpoint.is_file():
             raise UserError(f"checkpoint {self.checkpoint} does not exist; run_expid.py --expid {self.expid} trains it")
 
-    def load(self) -> None:
+    def load(self) -> TrainedModel:
         """Take the weights of the checkpoint; the built data set suffices, its inputs may be gone.
 
         Raises:
@@ -236,63 +221,29 @@ class Experiment:
             store = self._build_store(sharded=not is_alone)
         store.read_weights(self.checkpoint)
         store.model.eval()
-        self._store, self._has_weights = store, True
+        self._store, self._trained = store, TrainedModel(store, self.params)
+        return self._trained
 
     def evaluate(self) -> dict[str, Evaluation]:
-        """Metrics of the trained model, or of the checkpoint's: `valid` and `test`, of those that the data set has.
+        """Return the metrics of `valid` and `test`, of those that the data set has.
 
         Raises:
-            UserError: as of `prepare` and `load`; a metric by group that the labels do not have.
+            UserError: as of `prepare`, `load` and `TrainedModel.evaluate`.
             TrainingError: a score is not finite.
         """
-        if not self._has_weights:
+        if self._trained is None:
             self.require_checkpoint()
-        self.prepare()
-        if not self._has_weights:
-            self.load()
-        evaluations = {}
-        if self._valid_loader is None:
-            _, self._valid_loader = self.train_loaders()
-        if self._valid_loader is not None:
-            logging.info("****** Validation evaluation ******")
-            evaluations["valid"] = self._evaluate(self._valid_loader)
-            require_finite("valid", evaluations["valid"])
-        if self.params.get("test_data"):
-            logging.info("******** Test evaluation ********")
-            evaluations["test"] = self._evaluate(self.test_loader())
-            require_finite("test", evaluations["test"])
-        return evaluations
-
-    def nothing_learnt(self, valid: Evaluation) -> str:
-        """Return why the trained model is no better than no model, with the likely cause; empty if it is better.
-
-        Args:
-            valid: of `evaluate`, after `fit`.
-        """
-        return nothing_learnt(valid, self.store, self.progress or Progress(), self.config.params)
+        data = self.prepare()
+        return (self._trained or self.load()).evaluate(data)
 
     def predict(self, rows: Any) -> np.ndarray:
-        """Scores of new rows by the trained model, or by the checkpoint's; no label is needed.
-
-        Args:
-            rows: a pandas or polars frame, or the path of a CSV or Parquet file, in the form of the training data.
-
-        Returns:
-            (N,) float64, in the order of the rows.
+        """Return scores of new rows; see `TrainedModel.predict`.
 
         Raises:
-            UserError: no checkpoint, no such file, a missing column, or a data set without a fitted encoder.
+            UserError: as of `load` and `TrainedModel.predict`.
             TrainingError: a score is not finite.
         """
-        if not self._has_weights:
-            self.load()
-        if isinstance(rows, (str, Path)):
-            rows = Path(rows)
-        elif not isinstance(rows, pl.DataFrame):
-            rows = pl.from_pandas(rows)
-        scores = predict_rows(self.model, rows, self.params)
-        require_finite_scores(scores)
-        return scores
+        return (self._trained or self.load()).predict(rows)
 
     def require_output(self, option: str, path: Path, inputs: Mapping[str, Path] | None = None) -> None:
         """Check that a user may have a file or folder written, of this experiment or of its data, that they name.
@@ -318,53 +269,40 @@ class Experiment:
         require_output(option, path, read | dict(inputs or {}), kept)
 
     def trainer(self, **options: Any) -> Trainer:
-        """A trainer of the model, which begins with the seed's initial weights; `fit` is its usual use.
+        """Return a trainer of the model, which begins with the seed's initial weights; `fit` is its usual use.
 
         Args:
             options: `on_start` and `observers` of `Trainer`.
         """
-        if self._has_weights:
-            self._store, self._has_weights = None, False
-        callback = prepare_training(self.store, self.params)
+        if self._trained:
+            self._store = self._trained = None
+        store = self._initial_or_trained()
         return Trainer(
-            self.model,
-            callback=callback,
+            store.model,
+            callback=prepare_training(store, self.params),
             max_gradient_norm=self.params.get("max_gradient_norm", 10.0),
-            config={**self.config.params, DATA_CONTENT: self._data_content()},
-            store=self.store,
+            config={**self.config.params, DATA_CONTENT: self.prepare().digests()},
+            store=store,
             **options,
         )
 
-    def train_loaders(self) -> tuple[Any, Any]:
-        """Batches of the training data and of the validation data, None where there are none."""
-        with fuxictrs_ray():
-            loaders: Any = RankDataLoader(self.model.feature_map, stage="train", **self.params)
-        return loaders
-
-    def test_loader(self) -> Any:
-        """Batches of the test data."""
-        with fuxictrs_ray():
-            loader: Any = RankDataLoader(self.model.feature_map, stage="test", **self.params)
-        return loader
+    def _initial_or_trained(self) -> WeightStore:
+        if self._store is None:
+            self.prepare()
+            self._store = self._build_store()
+        return self._store
 
     def _build_store(self, sharded: bool = True) -> WeightStore:
         """Build the model; its tables have row shards where the configuration says so, unless `sharded` is False."""
-        booster = self.params.get("booster_checkpoint")
+        params = self._data.params if self._data else self.params
+        booster = params.get("booster_checkpoint")
         if isinstance(booster, str) and Path(booster).is_file():  # the model says what else is wrong with it
             require_intact(Path(booster))
             check_weights(Path(booster))
-        seed_everything(seed=self.params["seed"])
-        build = partial(build_model, self.model_class, load_feature_map(self.params), self.params)
-        if sharded and self.params.get("embedding_sharding") == "rows":
+        seed_everything(seed=params["seed"])
+        build = partial(build_model, self.model_class, load_feature_map(params), params)
+        if sharded and params.get("embedding_sharding") == "rows":
             from dien_fuxictr.distributed.row_shards.sharded_weight_store import build_store
 
             return build_store(build, self.group)
         return WeightStore(build(), self.group)
-
-    def _evaluate(self, loader: Any) -> Evaluation:
-        return evaluate(self.model, loader, self.params["metrics"], self.group, self.store.is_collective)
-
-    def _data_content(self) -> dict[str, str]:
-        """Digests of the files that the data set was built from: a run cannot be resumed on other data."""
-        fingerprint = Fingerprint.load(Path(self.params["data_root"], self.params["dataset_id"]))
-        return {role: seen["blake2b"] for role, seen in fingerprint.inputs.items()} if fingerprint else {}

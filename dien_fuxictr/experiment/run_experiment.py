@@ -58,11 +58,11 @@ def _work(options: argparse.Namespace, read: Callable[[], Config], log: RunLog, 
         log.append_if_possible()
     elif options.eval_only:
         experiment.require_checkpoint()
-        experiment.prepare(rebuild=options.rebuild)
-        experiment.load()
+        data = experiment.prepare(rebuild=options.rebuild)
+        trained = experiment.load()
         if group.leads:
             log.append_if_possible()
-        experiment.evaluate()
+        trained.evaluate(data)
     else:
         _train(options, experiment, log, group)
     return 0
@@ -84,19 +84,18 @@ def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog, gro
     if options.tensorboard and group.leads:
         events = experiment.folder / f"{options.expid}.tensorboard" / datetime.now().strftime("%Y%m%d-%H%M%S")
         observers.append(TensorBoard(events))
-    experiment.prepare(rebuild=options.rebuild)
+    data = experiment.prepare(rebuild=options.rebuild)
     resume = options.resume or goes_on(experiment.folder / f"{options.expid}.resume")
     open_log = partial(log.open_file, append=resume) if group.leads else lambda: None
-    experiment.fit(resume, observers, on_start=open_log)
+    trained = experiment.fit(resume, observers, on_start=open_log)
     try:
         open_log()  # a resumed run that had finished took no step
-        evaluations = experiment.evaluate()
+        evaluations = trained.evaluate(data)
         valid = evaluations["valid"]  # `fit` has asked for it
-        untrained = experiment.nothing_learnt(valid)
+        untrained = trained.nothing_learnt(valid, experiment.config.params)
         if report:
-            assert experiment.progress
             test = evaluations.get("test")
-            report.save(experiment.model, experiment.config.params, experiment.progress, valid, test, untrained)
+            report.save(trained.model, experiment.config.params, trained.progress, valid, test, untrained)
         if group.leads:
             append_result(results, options.expid, experiment.params["dataset_id"], evaluations)
         if untrained:

@@ -270,7 +270,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _experiment(options: argparse.Namespace) -> Experiment:
-    experiment = open_experiment(options.expid, options.config or "./config/", set=dict(options.settings))
+    experiment = open_experiment(options.expid, options.config or "./config/", overrides=dict(options.settings))
     experiment.require_finished(options.allow_unfinished)
     return experiment
 

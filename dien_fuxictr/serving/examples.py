@@ -13,7 +13,6 @@ from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.encoding.raw import RawHistory, RawSplit
 from dien_fuxictr.dataset.encoding.reading import SplitReader, source_of
 from dien_fuxictr.dataset.item_names import shortened, titles_of
-from dien_fuxictr.experiment.configuration.paths import resolve_paths
 from dien_fuxictr.experiment.experiment import Experiment
 
 from .log import shows_progress
@@ -61,13 +60,6 @@ def with_unknown_ids(encoder: Encoder, request: dict[str, Any]) -> dict[str, Any
     return changed
 
 
-def raw_params(experiment: Experiment) -> dict[str, Any]:
-    """Return the parameters of an experiment with the paths of raw files, which it loses once it is prepared."""
-    params = deepcopy(experiment.config.params)
-    resolve_paths(params, experiment.config.folder)
-    return params
-
-
 def users_of_test(experiment: Experiment, count: int) -> list[dict[str, Any]]:
     """Raw requests of the first users of the test data, each with the candidates of all his rows of one history.
 
@@ -80,7 +72,7 @@ def users_of_test(experiment: Experiment, count: int) -> list[dict[str, Any]]:
     Raises:
         UserError: the data set has no fitted encoder.
     """
-    params = raw_params(experiment)
+    params = experiment.params
     data_dir = Path(params["data_root"], params["dataset_id"])
     encoder, form = Encoder.load(data_dir, params), params["data_format"]
     made = data_dir / "samples" / f"test.{form}"
@@ -102,7 +94,7 @@ def titles_in(examples: list[dict[str, Any]], params: dict[str, Any]) -> dict[st
 
     Args:
         examples: requests.
-        params: of a prepared experiment; metadata are those that its data set was built from.
+        params: of an experiment; metadata are those that its data set was built from.
 
     Raises:
         UserError: the metadata are broken.

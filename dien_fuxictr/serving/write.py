@@ -36,7 +36,7 @@ from .bundle import (
     distinct_weights,
     read_bundle,
 )
-from .examples import raw_params, titles_in
+from .examples import titles_in
 from .golden import golden_requests, is_nearly
 from .hold import unless_held
 from .item_sides import catalogue_of
@@ -109,7 +109,7 @@ def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]])
     (folder / "encoded").mkdir()
     _write_json(folder / "encoded" / "layout.json", {"tables": encoder.tables})
 
-    config = deepcopy(experiment.config.params)  # once it is prepared, the experiment's own have a loader's class
+    config = deepcopy(experiment.config.params)  # as it was read, with the paths of the user
     kept = {key: value for key, value in config.items() if key not in NO_KEYS}
     kind, weights = type(model), model.state_dict()
     if isinstance(model, DIENLight):
@@ -122,7 +122,7 @@ def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]])
     names = dict.fromkeys(distinct_weights(served).values())
     (folder / WEIGHTS).write_bytes(save({name: weights[name].cpu().contiguous().clone() for name in names}))
     write_config(folder / CONFIG, kept)
-    samples = DatasetEntry(raw_params(experiment)).samples_dir
+    samples = DatasetEntry(params).samples_dir
     about = {
         "expid": experiment.expid,
         **_of_training(experiment),

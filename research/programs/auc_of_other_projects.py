@@ -55,12 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
     torch.set_num_threads(1)
-    experiment = open_experiment(options.expid, options.config, set=dict(options.settings))
-    experiment.prepare()
-    params = experiment.params
-    sizes = _sizes(experiment.model.feature_map, params)
-    train, valid = experiment.train_loaders()
-    test = experiment.test_loader()
+    experiment = open_experiment(options.expid, options.config, overrides=dict(options.settings))
+    data, params, feature_map = experiment.prepare(), experiment.params, experiment.model.feature_map
+    sizes = _sizes(feature_map, params)
+    train, valid = data.train_loaders(feature_map)
+    test = data.test_loader(feature_map)
     prepare = partial(_prepared, sizes=sizes)
     rows: list[Row] = []
     notes: list[str] = []

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     experiment = open_experiment(options.expid, options.config)
     trainer = experiment.trainer()
-    loader, _ = experiment.train_loaders()
+    loader, _ = experiment.prepare().train_loaders(experiment.model.feature_map)
     experiment.model.train()
     loading = seconds_of_each(loader, options.steps, lambda batch: None)
     training = seconds_of_each(loader, options.steps, trainer.train_step)

@@ -43,7 +43,7 @@ def test_each_copy_is_the_samples_under_other_names(folder: Path, capsys: pytest
 def test_an_experiment_trains_on_them(folder: Path) -> None:
     out = Path("data/amazon_beauty_last_copies")
     assert copy_samples.main([str(folder / "samples"), "--copies", "2", "--out", str(out)]) == 0
-    run = open_experiment("DIN_amazon_beauty_last", "config", set={"dataset_id": out.name})
+    run = open_experiment("DIN_amazon_beauty_last", "config", overrides={"dataset_id": out.name})
     run.fit()
     assert 0 < run.evaluate()["test"].metrics["AUC"] < 1
     one = json.loads((folder / "feature_map.json").read_text())["total_features"]

@@ -109,15 +109,15 @@ def test_a_bug_after_the_first_step_is_below_what_the_run_has_logged(workspace, 
 @pytest.mark.parametrize(
     ("place", "line"),
     [
-        ("prepare_dataset", "interrupted; nothing was saved"),
-        ("evaluate", "interrupted after training; --resume evaluates its weights"),
+        ("experiment.prepare_dataset", "interrupted; nothing was saved"),
+        ("trained_model.evaluate", "interrupted after training; --resume evaluates its weights"),
     ],
 )
 def test_signals_outside_of_training(workspace, capsys, monkeypatch, number, code, place, line):
     usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may be started with SIGINT ignored
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(f"dien_fuxictr.experiment.experiment.{place}", lambda *_, **__: os.kill(os.getpid(), number))
+            patch.setattr(f"dien_fuxictr.experiment.{place}", lambda *_, **__: os.kill(os.getpid(), number))
             assert workspace.run() == code
     finally:
         signal.signal(signal.SIGINT, usual)

@@ -25,13 +25,13 @@ def test_fit_and_evaluate_are_the_command_lines(trained, capsys):
     result = (trained.folder / "config.csv").read_text()
     trained.file(".model").unlink()
     run = open_experiment("Tiny_test")
-    run.fit()
+    trained_model = run.fit()
     evaluations = run.evaluate()
     assert all(torch.equal(weights[name], value) for name, value in run.model.state_dict().items())
     for split, name in (("valid", "val"), ("test", "test")):
         written = result.split(f"[{name}] ")[1].split(",")[0].strip()
         assert " - ".join(f"{name}: {value:.6f}" for name, value in evaluations[split].metrics.items()) == written
-    assert run.progress and run.progress.total_steps > 0
+    assert trained_model.model is run.model and trained_model.progress.total_steps > 0
     again = torch.load(run.checkpoint, weights_only=True)
     assert run.checkpoint.resolve() == trained.file(".model") and torch.equal(
         again["dnn.mlp.0.weight"], weights["dnn.mlp.0.weight"]
@@ -70,7 +70,7 @@ def test_frames_that_do_not_fit(trained):
 
 
 def test_the_model_before_training_is_that_of_the_seed(workspace):
-    first, second = open_experiment("Tiny_test").model, open_experiment("Tiny_test", set={"seed": 8}).model
+    first, second = open_experiment("Tiny_test").model, open_experiment("Tiny_test", overrides={"seed": 8}).model
     torch.rand(3)
     same = open_experiment("Tiny_test").model
     weights = [model.state_dict()["dnn.mlp.0.weight"] for model in (first, second, same)]
@@ -80,7 +80,7 @@ def test_the_model_before_training_is_that_of_the_seed(workspace):
 def test_settings_win_over_all_files(workspace, caplog):
     workspace.write_configs({"Tiny_test": {"embedding_dim": 4, "remark": "x"}}, {"batch_size": 3})
     with caplog.at_level(logging.WARNING):
-        run = open_experiment("Tiny_test", set={"embedding_dim": 6, "batch_size": 30, "net_regularizer": 1})
+        run = open_experiment("Tiny_test", overrides={"embedding_dim": 6, "batch_size": 30, "net_regularizer": 1})
     assert (run.params["embedding_dim"], run.params["batch_size"], run.params["net_regularizer"]) == (6, 30, 1.0)
     assert run.config.origin["batch_size"] == "--set"
     assert run.model.state_dict()["dnn.mlp.0.weight"].shape[1] == 6
@@ -110,12 +110,26 @@ def test_no_checkpoint(workspace):
 )
 def test_settings_that_are_wrong(workspace, settings, message):
     with pytest.raises(UserError) as error:
-        open_experiment("Tiny_test", set=settings)
+        open_experiment("Tiny_test", overrides=settings)
     assert message in str(error.value)
 
 
+def test_the_former_name_of_overrides_is_refused(workspace):
+    with pytest.raises(UserError, match=r"set=\.\.\..* is named overrides=\.\.\. now"):
+        open_experiment("Tiny_test", set={"seed": 8})  # pyright: ignore[reportArgumentType]
+
+
+def test_data_are_prepared_once_and_params_stay(workspace):
+    workspace.use_csv()
+    run = open_experiment("Tiny_test")
+    params = dict(run.params)
+    data = run.prepare()
+    assert run.prepare() is data and data.has_test and data.params["test_data"] != run.params["test_data"]
+    assert run.params == params
+
+
 def test_a_keyword_that_a_constructor_names_is_known(workspace):
-    assert open_experiment("Tiny_test", set={"fault": "slow"}).params["fault"] == "slow"
+    assert open_experiment("Tiny_test", overrides={"fault": "slow"}).params["fault"] == "slow"
 
 
 def test_set_on_the_command_line(workspace, bad, capsys):

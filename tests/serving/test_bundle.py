@@ -205,7 +205,7 @@ def test_without_a_checkpoint(project: Path, tmp_path: Path) -> None:
 
 
 def test_metrics_are_those_of_the_run_that_wrote_the_checkpoint(project: Path, tmp_path: Path) -> None:
-    experiment = open_experiment("WideDeep_amazon", set={"model_root": str(tmp_path)})
+    experiment = open_experiment("WideDeep_amazon", overrides={"model_root": str(tmp_path)})
     shutil.copytree(project / "checkpoints" / "amazon", experiment.folder)
     weights = checkpoint.load(experiment.checkpoint)
     checkpoint.save({name: value + 1 for name, value in weights.items()}, experiment.checkpoint)

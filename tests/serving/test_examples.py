@@ -25,7 +25,7 @@ FIELDS = (("user", "item_history"), ("candidates", "item_id"))
 
 def opened(params: dict) -> Any:
     """An experiment as far as its examples need it."""
-    return SimpleNamespace(config=SimpleNamespace(params=params, folder=Path()))
+    return SimpleNamespace(params=params)
 
 
 def test_users_of_the_test_data(experiment: Experiment, project: Path) -> None:

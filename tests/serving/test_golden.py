@@ -158,7 +158,7 @@ def test_scores_that_are_not_finite_are_refused(has_golden: bool, copy: Path) ->
 
 
 def test_a_model_of_scores_that_are_not_finite_is_not_written(project: Path, tmp_path: Path) -> None:
-    experiment = open_experiment("DIEN_amazon", set={"model_root": str(tmp_path)})
+    experiment = open_experiment("DIEN_amazon", overrides={"model_root": str(tmp_path)})
     experiment.folder.mkdir()
     weights = checkpoint.load(project / "checkpoints" / "amazon" / "DIEN_amazon.model")
     checkpoint.save(all_nan(weights), experiment.checkpoint)

@@ -67,7 +67,7 @@ def test_a_start_leaves_the_model_of_a_running_server(
 ) -> None:
     folder, of_models = bundle_of(models), ("--model-root", str(models))
     if ways == ["--bundle"]:
-        write_bundle(open_experiment(set={"model_root": str(models)}), folder, [])
+        write_bundle(open_experiment(overrides={"model_root": str(models)}), folder, [])
         (tmp_path / "link").symlink_to(folder)
         server = start("--bundle", str(tmp_path / "link"))
     else:

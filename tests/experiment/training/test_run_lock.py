@@ -77,6 +77,6 @@ class Overwrites:
 
 
 def test_overwritten_weights_are_not_taken_for_this_runs(workspace):
-    run = open_experiment("Tiny_test", set={"epochs": 1})
+    run = open_experiment("Tiny_test", overrides={"epochs": 1})
     with pytest.raises(TrainingError, match=r"Tiny_test.model has been overwritten: it does not hold the best weights"):
         run.fit(observers=[Overwrites(run.checkpoint)])

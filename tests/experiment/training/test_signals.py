@@ -34,7 +34,7 @@ def usual_handler():
 @pytest.fixture
 def whole(workspace) -> dict[str, torch.Tensor]:
     """Weights of a run that nothing has ended; its files are gone."""
-    open_experiment("Tiny_test", set=SETTINGS).fit()
+    open_experiment("Tiny_test", overrides=SETTINGS).fit()
     weights = checkpoint.load(workspace.file(".model"))
     for path in workspace.file(".model").parent.iterdir():
         path.unlink()
@@ -60,7 +60,7 @@ class At:
 
 
 def weights_of_the_resumed(workspace) -> dict[str, torch.Tensor]:
-    open_experiment("Tiny_test", set=SETTINGS).fit(resume=True)
+    open_experiment("Tiny_test", overrides=SETTINGS).fit(resume=True)
     return checkpoint.load(workspace.file(".model"))
 
 
@@ -83,7 +83,7 @@ def steps_saved(workspace) -> tuple[int, int]:
 )
 def test_a_resumed_run_equals_a_whole_one(workspace, whole, number, error, step, evaluation, saved):
     with pytest.raises(KeyboardInterrupt, match="the state is saved, --resume goes on with it") as ended:
-        open_experiment("Tiny_test", set=SETTINGS).fit(observers=[At(number, step, evaluation)])
+        open_experiment("Tiny_test", overrides=SETTINGS).fit(observers=[At(number, step, evaluation)])
     assert type(ended.value) is error and steps_saved(workspace) == saved
     assert_equal(weights_of_the_resumed(workspace), whole)
 
@@ -92,7 +92,7 @@ def test_a_resumed_run_equals_a_whole_one(workspace, whole, number, error, step,
 def test_an_evaluation_is_broken_off_and_done_again(workspace, whole, monkeypatch, at_the_end_of_an_epoch):
     settings = SETTINGS | ({"eval_steps": 7} if at_the_end_of_an_epoch else {})
     if at_the_end_of_an_epoch:
-        open_experiment("Tiny_test", set=settings).fit()
+        open_experiment("Tiny_test", overrides=settings).fit()
         whole = checkpoint.load(workspace.file(".model"))
     report = Report(workspace.folder / "report")
     evaluate, calls = trainer.evaluate, []
@@ -107,10 +107,10 @@ def test_an_evaluation_is_broken_off_and_done_again(workspace, whole, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "evaluate", interrupted)
         with pytest.raises(Terminated):
-            open_experiment("Tiny_test", set=settings).fit(observers=[report])
+            open_experiment("Tiny_test", overrides=settings).fit(observers=[report])
     steps = settings["eval_steps"]
     assert steps_saved(workspace) == (2 * steps, steps)
-    open_experiment("Tiny_test", set=settings).fit(resume=True, observers=[Report(workspace.folder / "report")])
+    open_experiment("Tiny_test", overrides=settings).fit(resume=True, observers=[Report(workspace.folder / "report")])
     assert_equal(checkpoint.load(workspace.file(".model")), whole)
     curve = read_curve(workspace.folder / "report" / "curve.jsonl")
     assert [point["step"] for point in curve] == list(range(steps, 22, steps))
@@ -118,7 +118,7 @@ def test_an_evaluation_is_broken_off_and_done_again(workspace, whole, monkeypatc
 
 
 def test_as_the_next_epoch_begins(workspace, whole, monkeypatch):
-    run = open_experiment("Tiny_test", set=SETTINGS)
+    run = open_experiment("Tiny_test", overrides=SETTINGS)
     order, epochs = run_state.RunState.paused, []
 
     def began(self):
@@ -143,11 +143,11 @@ def test_while_the_zoo_makes_the_optimizer(workspace, monkeypatch):
 
     monkeypatch.setattr(torch.optim, "Adam", Late)
     with sigterm_raises(), pytest.raises(Terminated):
-        open_experiment("Tiny_test", set=SETTINGS).fit()
+        open_experiment("Tiny_test", overrides=SETTINGS).fit()
 
 
 def test_before_the_first_step_nothing_is_saved_and_an_earlier_runs_files_stay(workspace, monkeypatch):
-    open_experiment("Tiny_test", set=SETTINGS).fit()
+    open_experiment("Tiny_test", overrides=SETTINGS).fit()
     files = {path: path.read_bytes() for path in workspace.file(".model").parent.iterdir()}
     allowed = run_state.DeferredSignals.allowed
 
@@ -157,7 +157,7 @@ def test_before_the_first_step_nothing_is_saved_and_an_earlier_runs_files_stay(w
 
     monkeypatch.setattr(run_state.DeferredSignals, "allowed", signalled)
     with pytest.raises(Terminated) as ended:
-        open_experiment("Tiny_test", set=SETTINGS).fit()
+        open_experiment("Tiny_test", overrides=SETTINGS).fit()
     assert str(ended.value) == ""
     assert {path: path.read_bytes() for path in workspace.file(".model").parent.iterdir()} == files
 
@@ -178,7 +178,7 @@ def test_a_second_signal_while_the_state_is_saved(workspace, whole, monkeypatch,
         run.progress_of_now = lambda: self.progress
         save(self)
 
-    run = open_experiment("Tiny_test", set=SETTINGS)
+    run = open_experiment("Tiny_test", overrides=SETTINGS)
     with monkeypatch.context() as patch:
         patch.setattr(run_state.RunState, "save", watched)
         patch.setattr(os, "replace", signalled)
@@ -194,7 +194,7 @@ def test_a_handler_of_the_program_stays(workspace):
     came = []
     signal.signal(signal.SIGTERM, lambda *_: came.append(True))
     try:
-        open_experiment("Tiny_test", set=SETTINGS).fit(observers=[At(signal.SIGTERM, 2)])
+        open_experiment("Tiny_test", overrides=SETTINGS).fit(observers=[At(signal.SIGTERM, 2)])
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     assert came == [True]
@@ -264,7 +264,7 @@ def test_a_loader_that_fails_between_steps_after_a_signal(workspace, whole, monk
     with monkeypatch.context() as patch:
         patch.setattr(run_state.RunState, "_fetched", fails)
         with pytest.raises(Terminated):
-            open_experiment("Tiny_test", set=SETTINGS).fit()
+            open_experiment("Tiny_test", overrides=SETTINGS).fit()
     assert steps_saved(workspace) == (2, 2)
     assert_equal(weights_of_the_resumed(workspace), whole)
 
