@@ -1,4 +1,4 @@
-"""What the layers of a model compute over a batch's rows, where each worker has a part of them.
+"""Batch-wide operations of a model's layers, where each process has a part of the batch.
 
 Not run yet: processes on GPUs. Tests run gloo, on the CPU of one machine.
 """
@@ -31,7 +31,7 @@ _DROPOUTS = (
 
 
 class Sum(Function):
-    """The sum over all workers; so is its gradient, as the workers' losses are summed."""
+    """The sum over all processes; so is its gradient, as the losses of the processes are summed."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -60,13 +60,13 @@ class Part(batch_scope.FullBatch):
         self.weight, self.own_pool = weight, own_pool
 
     def divisor(self, count: int) -> float:
-        """The sum of `count` over the workers, times the weight."""
+        """Return the sum of `count` over the processes, times the weight."""
         total = torch.tensor(count)
         dist.all_reduce(total)
         return max(int(total), 1) * self.weight
 
     def drawn(self, ids: Tensor, draw: batch_scope.Draw) -> tuple[Tensor, Tensor]:
-        """As one process draws, for the columns of all workers in their order, of which this one takes its own."""
+        """Draw as one process does for the columns of all processes; this process takes its own."""
         if self.own_pool:
             with _own_generator():
                 return draw(ids)
@@ -78,7 +78,7 @@ class Part(batch_scope.FullBatch):
 
 
 def gathered(rows: Tensor) -> list[Tensor]:
-    """The rows (N, ...) of each worker, as many as each has."""
+    """Return the rows (N, ...) of each process, as many as each has."""
     sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(dist.get_world_size())]
     dist.all_gather(sizes, torch.tensor([len(rows)]))
     counts = [int(size) for size in sizes]
@@ -90,16 +90,16 @@ def gathered(rows: Tensor) -> list[Tensor]:
 
 
 class AllRows(TorchFunctionMode):
-    """Within, batch normalisation has the statistics of all workers' rows, and each worker its own dropout masks.
+    """Within, batch normalisation has the statistics of all rows, and each process its own dropout masks.
 
-    Whatever calls them: torch's layers, the zoo's, a user's. The common generators move alike for all workers.
+    Whatever calls them: torch's layers, the zoo's, a user's. The common generators move alike on all processes.
 
     Args:
-        own_statistics: whether each worker normalises by its own rows instead.
+        own_statistics: whether each process normalises by its own rows instead.
 
     Attributes:
         normalised: what batch normalisation has returned; see `tied`.
-        running: statistics that a worker has moved by its own rows; see `agree`.
+        running: statistics that this process has moved by its own rows; see `agree`.
     """
 
     def __init__(self, own_statistics: bool) -> None:
@@ -119,15 +119,15 @@ class AllRows(TorchFunctionMode):
         return function(*args, **kwargs)
 
     def tied(self, loss: Tensor) -> Tensor:
-        """The same loss, on which all normalised rows depend.
+        """Return the same loss, on which all normalised rows depend.
 
-        A worker whose rows lead nowhere, as those of empty histories do, must still take part in each sum of the
+        A process whose rows lead nowhere, as those of empty histories do, must still take part in each sum of the
         backward pass: the others wait for it.
         """
         return sum((y[:0].sum() for y in self.normalised), loss)
 
     def agree(self, weight: float) -> None:
-        """Let running statistics be the mean over the workers, weighed by their rows, where each has its own."""
+        """Let running statistics be the mean over the processes, weighed by rows, where each has its own."""
         if self.running:
             flat = weight * torch.cat([statistics.flatten().double() for statistics in self.running])
             dist.all_reduce(flat)
@@ -156,7 +156,7 @@ class AllRows(TorchFunctionMode):
 
 
 def _draws(function: Any, args: Any, kwargs: Any) -> bool:
-    """Whether there are masks to draw: the same for all workers, also for one whose rows have no behaviours."""
+    """Return whether there are masks to draw: the same on all processes, also where no row has behaviours."""
     if function is F.scaled_dot_product_attention:
         return (args[4] if len(args) > 4 else kwargs.get("dropout_p", 0)) > 0
     bound = signature(function).bind(*args, **kwargs)
@@ -167,7 +167,7 @@ def _draws(function: Any, args: Any, kwargs: Any) -> bool:
 
 @contextmanager
 def _own_generator() -> Iterator[None]:
-    """Within, each worker draws from a generator of its own; the common one has moved by one number for all of them."""
+    """Within, each process draws from its own generator; the common one moves by one number on all processes."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     seed = int(torch.randint(2**40, ())) * dist.get_world_size() + dist.get_rank()
     with torch.random.fork_rng(devices):

@@ -21,23 +21,23 @@ from .batch_wide import AllRows, Part, gathered
 from .launcher import STORE
 
 LARGE = 16
-"""Of more workers each draws negatives from its own rows: the time to draw for all of them grows with their number."""
+"""Of more processes each draws negatives from its own rows: the time to draw for all grows with their number."""
 PATIENCE = timedelta(hours=6)
-"""How long workers wait for the leader to build a data set; that one of them has ended they see at once."""
+"""How long processes wait for the leader to build a data set; they see at once that one of them has ended."""
 
 
 def run_in_group(run: Callable[[ProcessGroup], int], gpu: int) -> int:
-    """Run a command on each of the workers that torchrun or Ray Train has started, or alone.
+    """Run a command in this process, as one of those that torchrun or Ray Train has started, or alone.
 
     Args:
         run: returns an exit code.
-        gpu: this worker's, whose gradients go by NCCL; -1 for the CPU, by gloo.
+        gpu: of this process, whose gradients go by NCCL; -1 for the CPU, by gloo.
 
     Returns:
-        Its code. What all workers refuse alike the leader says; the others only return the code.
+        Its code. The leader prints the error of an input that all processes refuse; the others only return the code.
 
     Raises:
-        TrainingError: another worker has ended, too.
+        TrainingError: another process has ended.
     """
     if not is_worker():
         return run(SINGLE_PROCESS)
@@ -70,7 +70,7 @@ def run_in_group(run: Callable[[ProcessGroup], int], gpu: int) -> int:
 
 
 def is_worker() -> bool:
-    """Whether torchrun has started this process, as one of several."""
+    """Return whether torchrun has started this process, as one of several."""
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
@@ -82,35 +82,36 @@ class DistributedGroup(ProcessGroup):
         self.follow({})
 
     def follow(self, params: Mapping[str, Any]) -> None:
-        """By `aux_negative_scope`, by default `shard` for more than `LARGE` processes, and `sync_batch_norm`."""
+        """Take `aux_negative_scope`, by default `shard` for more than `LARGE` processes, and `sync_batch_norm`."""
         default = "batch" if self.count <= LARGE else "shard"
         self._own_pool = params.get("aux_negative_scope", default) == "shard"
         self._own_statistics = not params.get("sync_batch_norm", True)
 
     def shard(self, batch: Batch, rows: int) -> BatchShard:
-        """A slice of its rows, as even as can be; of fewer rows than workers all of it: everyone does the same."""
+        """Return a slice of the rows, or all of them if there are fewer than processes."""
         statistics = AllRows(self._own_statistics)
         if rows < self.count:
-            return _Slice(batch, 1 / self.count, statistics)
+            return _Slice(batch=batch, weight=1 / self.count, rows=statistics)
         first, last = (rows * number // self.count for number in (self.rank, self.rank + 1))
         weight = (last - first) / rows
         part = {name: values[first:last] for name, values in batch.items()}
-        return _Slice(part, weight, statistics, Part(weight, self._own_pool))
+        scope = Part(weight=weight, own_pool=self._own_pool)
+        return _Slice(batch=part, weight=weight, rows=statistics, part=scope)
 
     def sum(self, values: Tensor) -> Tensor:
-        """By an all-reduce."""
+        """Return the sum, by an all-reduce."""
         total = values.clone()
         dist.all_reduce(total)
         return total
 
     def largest(self, number: int) -> int:
-        """By an all-reduce."""
+        """Return the largest number, by an all-reduce."""
         found = torch.tensor(number)
         dist.all_reduce(found, dist.ReduceOp.MAX)
         return int(found)
 
     def exchange(self, rows: Tensor, counts: list[int]) -> tuple[Tensor, list[int]]:
-        """By two all-to-alls."""
+        """Exchange rows, by two all-to-alls."""
         sent = torch.tensor(counts)
         received = torch.empty_like(sent)
         dist.all_to_all_single(received, sent)
@@ -120,7 +121,7 @@ class DistributedGroup(ProcessGroup):
         return arrived, numbers
 
     def wait(self) -> None:
-        """At a barrier."""
+        """Wait at a barrier."""
         self.largest(0)
 
 
@@ -129,10 +130,9 @@ class _Slice(BatchShard):
 
     Args:
         batch: its rows.
-        weight: by which its losses are weighed, so that those of all workers sum up to that of the batch.
+        weight: by which its losses are weighed, so that those of all processes sum up to that of the batch.
         rows: what batch normalisation and dropout do.
-        part: for the layers that ask; None where all workers have the same rows, all of the batch, and know what they
-            must.
+        part: for the layers that ask; None where all processes have all rows of the batch.
     """
 
     def __init__(self, batch: Batch, weight: float, rows: AllRows, part: Part | None = None) -> None:
@@ -141,7 +141,7 @@ class _Slice(BatchShard):
 
     @contextmanager
     def computed(self) -> Iterator[None]:
-        """Layers have what they need of the other workers' rows."""
+        """Layers have what they need of the other processes' rows."""
         if self._part is None:
             yield
         else:
@@ -149,9 +149,9 @@ class _Slice(BatchShard):
                 yield
 
     def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> None:
-        """Gradients are summed over the workers, sparse ones by their rows, the others in one message a type.
+        """Sum gradients over the processes: sparse ones by their rows, the others in one message per type.
 
-        A parameter has a gradient where it has one on any worker. Row shards are not among them.
+        A parameter has a gradient where it has one on any process. Row shards are not among them.
         """
         (self._rows.tied(loss) * self._weight).backward()
         self._rows.agree(self._weight)
@@ -170,7 +170,7 @@ class _Slice(BatchShard):
                 parameter.grad = _sum_sparse(parameter)
 
     def mean(self, losses: Tensor) -> Tensor:
-        """The weighed sum over the workers."""
+        """Return the weighed sum over the processes."""
         total = losses * self._weight
         dist.all_reduce(total)
         return total
@@ -184,7 +184,7 @@ def _sum_dense(gradients: list[Tensor]) -> None:
 
 
 def _sum_sparse(table: nn.Parameter) -> Tensor:
-    """Each worker sends the rows that it has."""
+    """Return the sum of the gradients of all processes, each of which sends the rows that it has."""
     own = table.grad.coalesce() if table.grad is not None else None
     rows = table.new_zeros(0, dtype=torch.int64) if own is None else own.indices()[0]
     values = table.new_zeros(0, table.size(1)) if own is None else own.values()

@@ -65,7 +65,7 @@ def open_experiment(
     """
     if set is not None:
         raise UserError("open_experiment(set=...) is unknown; it is named overrides=... now")
-    experiment = Experiment(load_config(find_config(config), expid, overrides), gpu)
+    experiment = Experiment(config=load_config(find_config(config), expid, overrides), gpu=gpu)
     for warning in experiment.warnings:
         logging.warning(warning)
     return experiment
@@ -173,7 +173,9 @@ class Experiment:
             trainer.fit(train_loader, valid_loader, epochs=self.params.get("epochs", 1))
         for observer in observers:
             observer.close()
-        self._trained = TrainedModel(trainer.store, self.params, trainer.progress, valid_loader)
+        self._trained = TrainedModel(
+            store=trainer.store, params=self.params, progress=trainer.progress, valid_loader=valid_loader
+        )
         return self._trained
 
     def require_finished(self, allow_unfinished: bool = False) -> None:
@@ -221,7 +223,7 @@ class Experiment:
             store = self._build_store(sharded=not is_alone)
         store.read_weights(self.checkpoint)
         store.model.eval()
-        self._store, self._trained = store, TrainedModel(store, self.params)
+        self._store, self._trained = store, TrainedModel(store=store, params=self.params)
         return self._trained
 
     def evaluate(self) -> dict[str, Evaluation]:
@@ -305,4 +307,4 @@ class Experiment:
             from dien_fuxictr.distributed.row_shards.sharded_weight_store import build_store
 
             return build_store(build, self.group)
-        return WeightStore(build(), self.group)
+        return WeightStore(model=build(), group=self.group)

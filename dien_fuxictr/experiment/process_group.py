@@ -1,4 +1,4 @@
-"""Those who train a model together: one process alone, which all others are to equal, or several."""
+"""The processes that train a model together, as training knows them; here it is one process alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ Batch = dict[str, Tensor]
 
 
 class BatchShard:
-    """What a worker has of a step: all of it.
+    """A process's part of a batch: here all of it.
 
     Args:
-        batch: its rows.
+        batch: the rows of this process.
     """
 
     def __init__(self, batch: Batch) -> None:
@@ -28,71 +28,71 @@ class BatchShard:
         """Leave the gradients of the whole batch's loss in the parameters.
 
         Args:
-            loss: of this share.
+            loss: of this shard.
             parameters: of the model, without row shards.
         """
         loss.backward()
 
     def mean(self, losses: Tensor) -> Tensor:
-        """Of the whole batch. losses: (K,) float64, each a mean over this share."""
+        """Return means over the whole batch. losses: (K,) float64, each a mean over this shard."""
         return losses
 
 
 class ProcessGroup:
-    """One process, which has everything to itself: every method gives back what it is given, and waits for nobody.
+    """A single process: every method returns its argument, and none waits. `DistributedGroup` has several processes.
 
-    All workers run the same program, and come to the same decisions. They have the same weights, optimizer and random
-    generators all the time, so that what one of them writes resumes any number of them.
+    All processes run the same program and make the same decisions. Their weights, optimizers and random generators are
+    equal at every step, so that the state that one process writes resumes any number of processes.
 
     Attributes:
-        rank: number of this worker, from 0. count: how many there are.
+        rank: number of this process, from 0. count: number of processes.
     """
 
     rank, count = 0, 1
 
     @property
     def leads(self) -> bool:
-        """Whether it is this one that writes and speaks for all."""
+        """Whether this process writes files and prints for all."""
         return self.rank == 0
 
     def follow(self, params: Mapping[str, Any]) -> None:
-        """Take what a configuration says of several workers."""
+        """Take the keys of a configuration that are for several processes."""
 
     def shard(self, batch: Batch, rows: int) -> BatchShard:
-        """This worker's share of a step.
+        """Return this process's part of a batch.
 
         Args:
-            batch: the whole batch, the same for all.
+            batch: the whole batch, the same on all processes.
             rows: how many it has.
         """
         return BatchShard(batch)
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum of all workers' values, the same for all."""
+        """Return the sum of the values of all processes."""
         return values
 
     def largest(self, number: int) -> int:
-        """Of the numbers that the workers have."""
+        """Return the largest of the numbers of all processes."""
         return number
 
     def exchange(self, rows: Tensor, counts: list[int]) -> tuple[Tensor, list[int]]:
-        """Send each worker its rows.
+        """Send rows to each process, and return the rows that arrive.
 
         Args:
-            rows: (N, ...), first those for the first worker.
-            counts: how many are for each.
+            rows: (N, ...), sorted by the process that they are for.
+            counts: number of rows for each process.
 
         Returns:
-            What the workers have sent to this one, first that of the first, and how many rows each.
+            The rows for this process, sorted by the process that has sent them, and the number of rows of each.
         """
         return rows, counts
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes are here."""
 
     @contextmanager
     def leader_first(self) -> Iterator[None]:
-        """The leader has left this block when the others enter it."""
+        """The leader leaves this block before the other processes enter it."""
         if not self.leads:
             self.wait()
         yield

@@ -27,11 +27,11 @@ from .training.tensorboard import TensorBoard
 
 
 def run_experiment(options: argparse.Namespace, read: Callable[[], Config], log: RunLog) -> int:
-    """Run an experiment in this process, alone or as one of several workers.
+    """Run an experiment in this process, alone or as one of several.
 
     Args:
         options: of the command line.
-        read: returns the configuration; called once the workers have found each other.
+        read: returns the configuration; called once the processes have found each other.
         log: has been started.
 
     Returns:
@@ -45,7 +45,7 @@ def run_experiment(options: argparse.Namespace, read: Callable[[], Config], log:
 
 
 def _work(options: argparse.Namespace, read: Callable[[], Config], log: RunLog, group: ProcessGroup) -> int:
-    experiment = Experiment(read(), device_of_worker(options.gpu), options.strict, group)
+    experiment = Experiment(config=read(), gpu=device_of_worker(options.gpu), strict=options.strict, group=group)
     log.path = experiment.folder / f"{options.expid}.log"
     for warning in experiment.warnings:
         logging.warning(warning)

@@ -12,7 +12,7 @@ from .training.weight_store import WeightStore
 
 
 def check_combinations(params: dict[str, Any]) -> None:
-    """Raises UserError where two of the keys do not go together."""
+    """Raise UserError where two of the keys cannot be combined."""
     if params.get("embedding_sharding") == "rows" and params.get("embedding_updates") != "sparse":
         raise UserError("embedding_sharding: rows trains the rows of a batch alone; it needs embedding_updates: sparse")
 
@@ -33,7 +33,7 @@ def prepare_training(store: WeightStore, params: dict[str, Any]) -> CallbackList
         update_sparsely(store)
     parts: list[Callback] = []
     if regularizer:
-        parts.append(MiniBatchAwareRegularizer(store.model, regularizer))
+        parts.append(MiniBatchAwareRegularizer(model=store.model, regularizer=regularizer))
     if params.get("weight_averaging") == "ema":
-        parts.append(WeightAverage(store, params.get("weight_averaging_decay", 0.999)))
+        parts.append(WeightAverage(store=store, decay=params.get("weight_averaging_decay", 0.999)))
     return CallbackList(parts)

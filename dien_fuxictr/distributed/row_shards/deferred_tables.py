@@ -101,7 +101,9 @@ class DeferredTables(TorchDispatchMode):
                     table.weight[padding_idx].zero_()
             table.weight.requires_grad_(not freeze)
             vocabulary, _ = layer.load_feature_vocab(vocab_path, feature_name)
-            self.filling(table.weight).vectors = PretrainedRows(pretrain_path, pretrain_dim, vocabulary)
+            self.filling(table.weight).vectors = PretrainedRows(
+                path=pretrain_path, dim=pretrain_dim, vocabulary=vocabulary
+            )
             return table
 
         return load
@@ -112,7 +114,7 @@ class DeferredTables(TorchDispatchMode):
             return function(*args, **{**kwargs, "device": "cpu"})  # a value that is set must be known
         if function is _aten.empty.memory_format and str(kwargs.get("device")) == "meta" and len(args[0]) == 2:
             made = function(*args, **kwargs)
-            self._note(made, Filling(made.size(1), made.dtype))
+            self._note(made, Filling(dim=made.size(1), dtype=made.dtype))
             return made
         table = args[0] if args and isinstance(args[0], Tensor) and self._is_noted(args[0]) else None
         if table is None:
@@ -122,7 +124,7 @@ class DeferredTables(TorchDispatchMode):
         if function is _aten._to_copy.default:
             moved = function(table, **{**kwargs, "device": "meta"})
             filling = self.filling(table)
-            self._note(moved, Filling(filling.dim, moved.dtype, filling.steps, filling.vectors))
+            self._note(moved, Filling(dim=filling.dim, dtype=moved.dtype, steps=filling.steps, vectors=filling.vectors))
             return moved
         if _name(function).endswith("_"):
             self._change(function, table, args[1:], kwargs)

@@ -161,7 +161,7 @@ def build_store(build: Callable[[], BaseModel], group: ProcessGroup) -> WeightSt
 
 def store_of(model: BaseModel, group: ProcessGroup) -> WeightStore:
     """Return the store of a model's weights, whether it has row shards or not."""
-    return ShardedWeightStore(model, group) if row_shards(model) else WeightStore(model, group)
+    return (ShardedWeightStore if row_shards(model) else WeightStore)(model=model, group=group)
 
 
 def _folder(state: Path, name: str) -> Path:

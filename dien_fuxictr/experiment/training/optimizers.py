@@ -43,7 +43,9 @@ def update_sparsely(store: WeightStore) -> None:
         terms = get_regularizer(model._embedding_regularizer if of_embedding else model._net_regularizer)
         finish[table] = partial(_finish_gradient, name, terms, store)
     model.regularization_loss = partial(_regularization_of_the_rest, model.regularization_loss, [*tables.values()])
-    model.optimizer = JointOptimizer(model.optimizer, finish, [table for table in finish if store.is_shard(table)])
+    model.optimizer = JointOptimizer(
+        optimizer=model.optimizer, tables=finish, shards=[table for table in finish if store.is_shard(table)]
+    )
 
 
 class JointOptimizer:
@@ -65,7 +67,7 @@ class JointOptimizer:
         taken = set(map(id, tables))
         for group in optimizer.param_groups:
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in taken]
-        self.dense, self.lazy = optimizer, LazyAdam(tables, optimizer.param_groups[0]["lr"], shards=shards)
+        self.dense, self.lazy = optimizer, LazyAdam(tables=tables, lr=optimizer.param_groups[0]["lr"], shards=shards)
 
     def finish_gradients(self) -> None:
         """Between the backward pass and the step; the gradients are those of the whole batch.

@@ -44,7 +44,7 @@ class RunState:
         model = store.model
         self._store, self._callback, self._group = store, callback, store.group
         self.best_path = Path(model.checkpoint)
-        self.file = ResumeFile(self.best_path.with_suffix(".resume"), config)
+        self.file = ResumeFile(path=self.best_path.with_suffix(".resume"), config=config)
         self.progress = Progress(best_metric=math.inf if model._monitor_mode == "min" else -math.inf)
         self.is_finished = self._owns_files = False
         self._signals = DeferredSignals()

@@ -62,8 +62,10 @@ class Trainer:
         self.observers = observers
         self.callback = callback or Callback()
         self.store = store or WeightStore(model)
-        self.state = RunState(self.store, self.callback, config or {}, checkpoint_seconds)
-        self._learning = LearningCheck(self.store, config or {})
+        self.state = RunState(
+            store=self.store, callback=self.callback, config=config or {}, save_seconds=checkpoint_seconds
+        )
+        self._learning = LearningCheck(store=self.store, config=config or {})
         self._groups = clip_groups(model)  # to walk through all modules takes as long as small kernels
         fuse(model.optimizer)
 
