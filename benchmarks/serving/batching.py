@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from dien_fuxictr.serving.bundle import open_bundle
-from dien_fuxictr.serving.request import Inputs, Limits, RequestReader
-from dien_fuxictr.serving.scorer import scorer_of
+from dien_fuxictr.serving.request import Inputs, Limits, RequestReader, scorer_of
 from model_zoo.DIEN.src import DIEN
 from model_zoo.DIEN.src.interest_sequence import Behaviours, Interests
 from model_zoo.DIEN.src.layers.packing import Packing

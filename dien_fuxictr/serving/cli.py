@@ -17,7 +17,7 @@ from dien_fuxictr.experiment.options import add_experiment_options
 
 from .bundle import INSTALL, open_bundle
 from .examples import users_of_test
-from .export.files import FORMS, check_file, export
+from .export_model import FORMS, check_file, export
 from .golden import check
 from .hold import Hold
 from .log import FORMATS, JSON, TEXT, configure, tell

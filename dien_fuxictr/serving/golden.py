@@ -10,8 +10,7 @@ from dien_fuxictr.dataset.encoding.online import FieldError
 
 from .bundle import GOLDEN, MOST_SCORES, Bundle
 from .examples import made_request, with_unknown_ids
-from .request import CANDIDATES, Limits, RequestReader
-from .scorer import Scorer, scorer_of
+from .request import CANDIDATES, Limits, RequestReader, Scorer, scorer_of
 
 TOLERANCE = 1e-4
 """By how much a score may differ from the written one; another processor or backend rounds by 1e-6 or so."""

@@ -16,8 +16,7 @@ from .examples import made_request
 from .explain import MOST, explain
 from .golden import replay
 from .queueing import Steps
-from .request import CANDIDATES, Limits, RequestReader, TooMany
-from .scorer import scorer_of
+from .request import CANDIDATES, Limits, RequestReader, TooMany, scorer_of
 from .server_metrics import Metrics
 
 BATCH = "requests"

@@ -1,4 +1,4 @@
-"""The form of a request: one user, and candidates by columns, of raw values as in training.
+"""A request and its scores: one user, and candidates by columns, of raw values as in training.
 
     {"user": {"item_history": ["B01", "B02"], "cate_history": ["Books", "Games"], "hour": 17},
      "candidates": {"item_id": ["B03", "B04"], "cate_id": ["Books", "Games"]}}
@@ -8,14 +8,16 @@ one value each, as the caller likes. A missing value is null. What the bundle's 
 say, may be left out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from itertools import filterfalse
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import torch
+from fuxictr.pytorch.models import BaseModel
 
 from dien_fuxictr.common.suggestions import nearest
 from dien_fuxictr.dataset.encoding.online import FieldError, OnlineEncoder
@@ -52,6 +54,9 @@ class Inputs:
     ids: dict[str, int]
     unknown: dict[str, int]
     are_unknown: dict[str, np.ndarray]
+
+
+Scorer = Callable[[Inputs], np.ndarray]
 
 
 class RequestReader:
@@ -215,6 +220,30 @@ class RequestReader:
         start = width - len(ids) if self.online.padding[name] == "pre" else 0
         padded[0, start : start + len(ids)] = ids
         return padded
+
+
+def scorer_of(model: BaseModel) -> Scorer:
+    """Return what scores N candidates, (N,) float32: the model's `scorer`, or else its forward pass on N rows.
+
+    Args:
+        model: in evaluation mode.
+    """
+    if hasattr(model, "scorer"):
+        score = cast(Any, model).scorer()
+        return lambda inputs: score(inputs.user, inputs.candidates, inputs.count)
+    return lambda inputs: _of_any(model, inputs)
+
+
+@torch.inference_mode()
+def _of_any(model: BaseModel, inputs: Inputs) -> np.ndarray:
+    if not inputs.count:
+        return np.zeros(0, np.float32)
+    user, candidates = (
+        {name: torch.from_numpy(values).to(model.device) for name, values in part.items()}
+        for part in (inputs.user, inputs.candidates)
+    )
+    repeated = {name: values.expand(inputs.count, *values.shape[1:]) for name, values in user.items()}
+    return model.forward({**repeated, **candidates})["y_pred"].reshape(-1).cpu().numpy()
 
 
 def _kind(column: dict) -> str:

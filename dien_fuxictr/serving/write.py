@@ -4,7 +4,7 @@ import json
 import shutil
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import digest, folder_beside, replace_folder
@@ -13,13 +13,10 @@ from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.loading.entry import DatasetEntry
 from dien_fuxictr.dataset.samples.columns import columns_of_no_item, leaking_columns
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
-from dien_fuxictr.experiment.contract import constructor_keys
 from dien_fuxictr.experiment.experiment import Experiment
 from dien_fuxictr.experiment.models import build_model
 from dien_fuxictr.experiment.report import PACKAGES, versions
 from dien_fuxictr.experiment.training import checkpoint
-from model_zoo.DIEN.src import DIEN
-from model_zoo.DIENLight.src import DIENLight
 
 from .bundle import (
     ABOUT,
@@ -112,12 +109,8 @@ def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]])
     config = deepcopy(experiment.config.params)  # as it was read, with the paths of the user
     kept = {key: value for key, value in config.items() if key not in NO_KEYS}
     kind, weights = type(model), model.state_dict()
-    if isinstance(model, DIENLight):
-        of_booster = constructor_keys(kind) - constructor_keys(DIEN)
-        kind, weights = DIEN, model.light_state_dict()
-        kept = {key: value for key, value in kept.items() if key not in of_booster} | {"model": kind.__name__}
-    if isinstance(model, DIEN):
-        kept["aux_loss_alpha"] = 0
+    if hasattr(model, "for_serving"):
+        kind, weights, kept = cast(Any, model).for_serving(kept)
     served = build_model(kind, model.feature_map, {**params, **kept})
     names = dict.fromkeys(distinct_weights(served).values())
     (folder / WEIGHTS).write_bytes(save({name: weights[name].cpu().contiguous().clone() for name in names}))

@@ -25,8 +25,7 @@ from dien_fuxictr import open_experiment
 from dien_fuxictr.common.errors import UserError, run_command
 from dien_fuxictr.serving.bundle import Bundle, open_bundle
 from dien_fuxictr.serving.examples import made_request
-from dien_fuxictr.serving.request import Limits, RequestReader
-from dien_fuxictr.serving.scorer import scorer_of
+from dien_fuxictr.serving.request import Limits, RequestReader, scorer_of
 from dien_fuxictr.serving.write import write_bundle
 from dien_fuxictr.studies.comparison.statistics import Scored, paired_difference, score_runs
 

@@ -46,11 +46,11 @@ NOT_RUN = {
     "writes the bundle; tests/serving/test_hold.py does the same": [
         "python run_serve.py --expid DIEN_amazon --publish",
     ],
-    "exports for seconds; tests/serving/export/test_files.py does the same": [
+    "exports for seconds; tests/serving/test_export_model.py does the same": [
         "python run_serve.py --expid DIEN_amazon --export onnx DIEN_amazon.onnx",
         "python run_serve.py --bundle DIEN_amazon.bundle --export torch DIEN_amazon.pt2",
     ],
-    "the same on Ray; tests/serving/test_on_ray.py runs it": [
+    "the same on Ray; tests/serving/test_ray_serve.py runs it": [
         "python run_serve.py --bundle DIEN_amazon.bundle --engine ray --workers 2 --max-workers 8",
     ],
     "needs a database; tests/studies/sweep/test_storage.py has one": [

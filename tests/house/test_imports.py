@@ -21,7 +21,6 @@ FLOORS = [
     {"dien_fuxictr.distributed"},
     {"dien_fuxictr.studies.runs"},
     {"dien_fuxictr.studies.sweep", "dien_fuxictr.studies.comparison", "dien_fuxictr.studies.evolution"},
-    {"dien_fuxictr.serving.export"},
     {"dien_fuxictr.studies", "dien_fuxictr.serving"},
     {"dien_fuxictr"},
     {"benchmarks", "scripts"},
@@ -92,6 +91,15 @@ def test_model_zoo_imports_nothing_else_of_the_project() -> None:
         if name.startswith("model_zoo."):
             tops = {imported.split(".")[0] for imported in module.imports}
             assert not tops & {"dien_fuxictr", "benchmarks", "research", "tests"}, module.file
+
+
+def test_the_package_imports_no_model() -> None:
+    """It asks a model what it offers, never which one it is."""
+    for module in MODULES.values():
+        if module.name.startswith("dien_fuxictr."):
+            assert not [name for name in module.imports if re.fullmatch(r"model_zoo\.(\w+)\.src(\.\1)?", name)], (
+                module.file
+            )
 
 
 def test_dien_is_a_folder_to_drop_into_a_checkout() -> None:

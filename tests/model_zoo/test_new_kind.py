@@ -10,11 +10,10 @@ import torch
 from made_exports import SIZES, by_forward, made_dien, made_inputs
 from made_recurrence import case, compiled, four_steps, outcome
 
-from dien_fuxictr.serving.export import loops
-from dien_fuxictr.serving.export.padded import PaddedDIEN
-from dien_fuxictr.serving.export.trace import trace
+from dien_fuxictr.serving.export_model import inputs_of, trace
 from model_zoo.DIEN.src import DIEN, operators
 from model_zoo.DIEN.src.attentional_gru import AttentionalGRU, attentional_gru
+from model_zoo.DIEN.src.export_module import PaddedDIEN, loop_evolve, loop_extract
 from model_zoo.DIEN.src.kernels import backends, cpu, in_torch, reference, triton
 from model_zoo.DIEN.src.layers.packing import Packing
 
@@ -132,8 +131,8 @@ def test_its_candidates_are_scored_by_torch(real_auto, caplog):
 @torch.no_grad()
 def test_it_is_exported_without_code_of_its_own():
     model = made_dien()
-    program = trace(model, loops).module()
-    padded = PaddedDIEN(model, operators)
+    loops, padded = PaddedDIEN(model, loop_extract, loop_evolve), PaddedDIEN(model, operators.extract, operators.evolve)
+    program = trace(loops, inputs_of(model.feature_map, loops)).module()
     for sizes in SIZES[:4]:
         inputs, row = made_inputs(model, *sizes)
         expected = by_forward(model, inputs, row)

@@ -22,8 +22,7 @@ from dien_fuxictr.serving.asgi import TooLarge
 from dien_fuxictr.serving.bundle import Bundle
 from dien_fuxictr.serving.examples import made_request
 from dien_fuxictr.serving.model_service import ModelService
-from dien_fuxictr.serving.request import Limits, RequestReader
-from dien_fuxictr.serving.scorer import scorer_of
+from dien_fuxictr.serving.request import Limits, RequestReader, scorer_of
 
 ROOT = Path(__file__).parents[2]
 MAX_BODY = 2000

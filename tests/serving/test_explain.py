@@ -14,7 +14,7 @@ from made_asgi import Client, started
 
 from dien_fuxictr import open_experiment
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
-from dien_fuxictr.experiment.trace import principal_components
+from dien_fuxictr.experiment.model_methods import principal_components
 from dien_fuxictr.serving.bundle import Bundle, open_bundle
 from dien_fuxictr.serving.examples import made_request
 from dien_fuxictr.serving.explain import MOST, explain

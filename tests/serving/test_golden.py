@@ -22,8 +22,7 @@ from dien_fuxictr.serving.examples import users_of_test
 from dien_fuxictr.serving.golden import TOLERANCE, check
 from dien_fuxictr.serving.manifest import read_manifest, write_manifest
 from dien_fuxictr.serving.model_service import ModelService
-from dien_fuxictr.serving.request import Limits, RequestReader
-from dien_fuxictr.serving.scorer import scorer_of
+from dien_fuxictr.serving.request import Limits, RequestReader, scorer_of
 from dien_fuxictr.serving.server_metrics import Metrics
 from dien_fuxictr.serving.write import write_bundle
 

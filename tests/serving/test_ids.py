@@ -22,13 +22,11 @@ from dien_fuxictr.experiment.evaluation.new_rows import write_scores
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.serving.bundle import open_bundle
 from dien_fuxictr.serving.examples import users_of_test
-from dien_fuxictr.serving.export import loops
-from dien_fuxictr.serving.export.inputs import inputs_of
-from dien_fuxictr.serving.export.padded import PaddedDIEN
-from dien_fuxictr.serving.request import Limits, RequestReader
-from dien_fuxictr.serving.scorer import scorer_of
+from dien_fuxictr.serving.export_model import inputs_of
+from dien_fuxictr.serving.request import Limits, RequestReader, scorer_of
 from dien_fuxictr.serving.write import write_bundle
 from dien_fuxictr.studies.evolution.words import words_of
+from model_zoo.DIEN.src.export_module import PaddedDIEN, loop_evolve, loop_extract
 
 COLUMNS = [
     META,
@@ -159,14 +157,15 @@ def test_ids_survive_from_log_to_scores(
     write_bundle(experiment, folder / "bundle", users_of_test(experiment, 5))
     bundle = open_bundle(folder / "bundle")
     reader, score = RequestReader(bundle, Limits()), scorer_of(bundle.model)
-    exported = PaddedDIEN(bundle.model, loops)
+    exported = PaddedDIEN(bundle.model, loop_extract, loop_evolve)
+    read = inputs_of(bundle.model.feature_map, exported)
     for user in users:
         of_user = (made["user_id"] == user).to_numpy()
         inputs = reader.read(request_of(made.filter(of_user)))
         np.testing.assert_allclose(score(inputs), scores[of_user], rtol=0, atol=1e-5)
         arrays = {name: torch.as_tensor(values) for name, values in (inputs.user | inputs.candidates).items()}
         with torch.no_grad():
-            got = exported({name: arrays[name] for name in inputs_of(bundle.model)}, torch.zeros(inputs.count).long())
+            got = exported({name: arrays[name] for name in read}, torch.zeros(inputs.count).long())
         np.testing.assert_allclose(got.numpy(), scores[of_user], rtol=0, atol=1e-5)
     assert (loader == "memory_mapped") == (not bundle.examples)
     for request in bundle.examples:

@@ -14,8 +14,7 @@ from made_experiment import made_experiment
 from dien_fuxictr import Experiment
 from dien_fuxictr.serving.bundle import Bundle, open_bundle
 from dien_fuxictr.serving.examples import users_of_test
-from dien_fuxictr.serving.request import Limits, RequestReader
-from dien_fuxictr.serving.scorer import scorer_of
+from dien_fuxictr.serving.request import Limits, RequestReader, scorer_of
 from dien_fuxictr.serving.write import write_bundle
 
 COLUMNS = [

@@ -33,8 +33,7 @@ from dien_fuxictr.serving.examples import made_request
 from dien_fuxictr.serving.manifest import Manifest, read_manifest, stated_digest, write_manifest
 from dien_fuxictr.serving.model_service import ModelService
 from dien_fuxictr.serving.reloader import Accepted, background_thread, bundle_fingerprint, short_turns
-from dien_fuxictr.serving.request import Limits, RequestReader
-from dien_fuxictr.serving.scorer import scorer_of
+from dien_fuxictr.serving.request import Limits, RequestReader, scorer_of
 from dien_fuxictr.serving.server_metrics import Metrics
 from dien_fuxictr.serving.write import write_bundle
 

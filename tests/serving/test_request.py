@@ -14,8 +14,7 @@ from made_rows import requests_of
 from dien_fuxictr import open_experiment
 from dien_fuxictr.dataset.encoding.online import FieldError
 from dien_fuxictr.serving.bundle import Bundle, open_bundle
-from dien_fuxictr.serving.request import Limits, RequestReader
-from dien_fuxictr.serving.scorer import scorer_of
+from dien_fuxictr.serving.request import Limits, RequestReader, scorer_of
 from dien_fuxictr.serving.write import write_bundle
 
 REQUEST: dict[str, Any] = {

@@ -7,8 +7,7 @@ import pytest
 from made_models import MODELS, make_model
 from made_requests import by_forward, made_dien, request, spread
 
-from dien_fuxictr.serving.request import Inputs
-from dien_fuxictr.serving.scorer import scorer_of
+from dien_fuxictr.serving.request import Inputs, scorer_of
 
 
 def inputs_of(steps: int, count: int) -> Inputs:

@@ -24,8 +24,7 @@ from made_server import PATIENCE, Server, begin, has_ended, ready, wait_until
 
 from dien_fuxictr.serving.bundle import WEIGHTS, Bundle, open_bundle
 from dien_fuxictr.serving.examples import made_request
-from dien_fuxictr.serving.request import Limits, RequestReader
-from dien_fuxictr.serving.scorer import scorer_of
+from dien_fuxictr.serving.request import Limits, RequestReader, scorer_of
 
 CLIENTS = 16
 TOTAL = 'requests_total{path="/v1/score",status="200"}'

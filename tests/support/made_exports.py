@@ -8,7 +8,7 @@ from fuxictr.pytorch.models import BaseModel
 from made import DEFAULTS, TWO, features, make_feature_map
 from torch import Tensor
 
-from dien_fuxictr.serving.export.inputs import inputs_of
+from dien_fuxictr.serving.export_model import inputs_of
 from model_zoo.DIEN.src import DIEN
 
 SIZES = [(1, 0, 3), (1, 1, 1), (1, 63, 33), (3, 17, 100), (40, 20, 40), (2, 5, 0)]
@@ -58,7 +58,7 @@ def made_inputs(model: BaseModel, users: int, behaviours: int, candidates: int) 
         real[0] = False
         real[1] = torch.arange(behaviours) >= behaviours // 3
     inputs = {}
-    for name, (shape, _) in inputs_of(model).items():
+    for name, (shape, _) in inputs_of(model.feature_map, model.export_module("torch")).items():
         spec = model.feature_map.features[name]
         if spec["type"] == "numeric":
             inputs[name] = torch.randn(candidates, generator=generator)

@@ -158,8 +158,8 @@ function sequenceSection(sequence, slots, compared, several) {
   const section = make("section", {}, heading, make("p", { class: "hint", text: said }));
   const names = (place) => (place < 0 ? "nothing" : namesOf(user, fields.slice(0, 2), place).join(" · "));
   const history = historyTable(sequence, slots, count, names, unknownIn(fields));
-  if (!movement) {
-    section.append(make("p", { text: "This model has no interests that evolve: there are its scores only." }), history.element);
+  if (!attention && !movement) {
+    section.append(make("p", { text: "This model does not explain its scores." }), history.element);
     return section;
   }
   if (!seen.length) return section;
@@ -168,13 +168,13 @@ function sequenceSection(sequence, slots, compared, several) {
   const readout = make("div", { class: "readout" });
   let cursor = Math.min(shown.step ?? Infinity, seen.length - 1);
   const series = (values) => slots.map((slot, row) => ({ slot, values: values[row] }));
-  const share = sequence.explained_variance.reduce((sum, part) => sum + part, 0);
+  const share = (sequence.explained_variance ?? []).reduce((sum, part) => sum + part, 0);
   const along = (title, note, values) =>
     figure(title, note, "along", (width) => drawSteps(width, { series: series(values), label: title, cursor, choose: move }));
   const figures = [
     attention && along("Attention", "over the behaviours", attention),
-    along("Movement of the state", "how far each behaviour moves it", movement),
-    figure("Path of the state", `two principal components, ${Math.round(100 * share)} % of the variance; the square is its start`, "path",
+    movement && along("Movement of the state", "how far each behaviour moves it", movement),
+    path && figure("Path of the state", `two principal components, ${Math.round(100 * share)} % of the variance; the square is its start`, "path",
       (width) => drawPaths(width, { paths: slots.map((slot, row) => ({ slot, points: path[row] })), label: "Path of the state", cursor })),
   ].filter(Boolean);
 
@@ -184,7 +184,7 @@ function sequenceSection(sequence, slots, compared, several) {
     const name = names(seen[step]);
     slider.setAttribute("aria-valuetext", name);
     const values = slots.map((slot, row) => {
-      const parts = [attention && `attention ${short(attention[row][step])}`, `moves ${short(movement[row][step])}`];
+      const parts = [attention && `attention ${short(attention[row][step])}`, movement && `moves ${short(movement[row][step])}`];
       const said = make("small", { text: parts.filter(Boolean).join(", ") });
       return make("div", { "data-slot": slot }, make("dt", {}, letter(slot)), make("dd", { text: compared[row] }, said));
     });
@@ -201,7 +201,7 @@ function sequenceSection(sequence, slots, compared, several) {
 /** All behaviours of the request, the oldest on top, each with its attention, or with how far it moves the state. */
 function historyTable({ seen, attention, movement }, slots, count, names, unknown) {
   const values = attention ?? movement ?? [];
-  const compared = movement ? slots : [];
+  const compared = values.length ? slots : [];
   const highest = Math.max(...values.flat().map(Math.abs)) || 1;
   const steps = new Map(seen.map((place, step) => [place, step]));
   const rows = Array.from({ length: count }, (_, place) => {

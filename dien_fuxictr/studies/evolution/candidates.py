@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -11,9 +12,15 @@ from fuxictr.features import FeatureMap
 
 from dien_fuxictr.dataset.encoding.encoded import load_split
 from dien_fuxictr.dataset.encoding.encoder import Encoder
-from model_zoo.DIEN.src.fields import SequenceFields, oov_index, vocabulary_of
 
 from .words import find, words_of
+
+
+class Fields(NamedTuple):
+    """The features of a target, the item first, and those of a behaviour."""
+
+    target: tuple[str, ...]
+    behaviours: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ class Candidate:
     why: str
 
 
-def known_items(feature_map: FeatureMap, fields: SequenceFields) -> pl.DataFrame:
+def known_items(feature_map: FeatureMap, fields: Fields) -> pl.DataFrame:
     """The items of the data set, each with its side fields, the most frequent first.
 
     Returns:
@@ -37,15 +44,19 @@ def known_items(feature_map: FeatureMap, fields: SequenceFields) -> pl.DataFrame
         pairs = zip(fields.target, fields.behaviours, strict=False)
         parts.append(pl.DataFrame({target: np.asarray(stored[name][:-1]) for target, name in pairs}))
     item = pl.col(fields.target[0])
-    known = pl.concat(parts).filter((item != 0) & (item != oov_index(feature_map.features, fields.target[0])))
+    spec = feature_map.features[fields.target[0]]
+    unknown = spec.get("oov_idx", spec["vocab_size"] - 1)
+    known = pl.concat(parts).filter((item != 0) & (item != unknown))
     order = pl.col("count"), *map(pl.col, fields.target)
     counts = known.group_by(fields.target).len("count").sort(order, descending=[True, *[False] * len(fields.target)])
     return counts.unique(fields.target[0], keep="first", maintain_order=True)
 
 
-def same_ids(feature_map: FeatureMap, fields: SequenceFields) -> bool:
+def same_ids(feature_map: FeatureMap, fields: Fields) -> bool:
     """Whether a behaviour's first fields have the vocabularies of the target's; it may have more than those."""
-    of_target, of_behaviour = ([vocabulary_of(feature_map.features, name) for name in names] for names in fields[:2])
+    of_target, of_behaviour = (
+        [feature_map.features[name].get("share_embedding") or name for name in names] for names in fields
+    )
     return of_behaviour[: len(of_target)] == of_target
 
 

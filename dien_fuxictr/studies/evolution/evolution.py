@@ -2,21 +2,23 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from torch import Tensor
 
+from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.item_names import readable, titles_of
 from dien_fuxictr.experiment.experiment import Experiment
-from dien_fuxictr.experiment.trace import principal_components, trace
+from dien_fuxictr.experiment.model_methods import ExplainingModel, describe_paths, require_method
 
-from .candidates import Candidate, known_items, named, same_ids, telling
+from .candidates import Candidate, Fields, known_items, named, same_ids, telling
 from .picture import draw, require_matplotlib
 from .sample import choose_sample
-from .trained import load_trained
 from .words import rows_of_words
 
 PICTURE, NUMBERS = "evolution.png", "evolution.json"
@@ -41,7 +43,7 @@ def draw_evolution(
     """
     require_matplotlib()
     model, params = load_trained(experiment), experiment.params
-    feature_map, fields = model.feature_map, model.sequences[0].fields
+    feature_map, fields = experiment.model.feature_map, Fields(*map(tuple, model.explained_fields[0]))
     encoder = Encoder.load(feature_map.data_dir, params)
     sample = choose_sample(feature_map, encoder, params, fields.behaviours, user)
     known = known_items(feature_map, fields)
@@ -54,8 +56,9 @@ def draw_evolution(
     else:
         candidates = telling(known, own, sample.history if same_ids(feature_map, fields) else sample.history[:, :0])
     ids = [candidate.ids for candidate in candidates]
-    traced = trace(model, sample.batch, ids)
-    points, shares = principal_components(traced.states)
+    traced = trace(model, experiment.model.get_inputs(sample.batch), ids)
+    drawn = describe_paths(traced.attention, traced.states)
+    points, shares = drawn["path"], drawn["explained_variance"]
 
     behaviours = rows_of_words(encoder, fields.behaviours[:2], sample.history[:2].T)
     targets = rows_of_words(encoder, fields.target[:2], np.array(ids)[:, :2])
@@ -89,3 +92,60 @@ def draw_evolution(
     }
     write_atomic(out / NUMBERS, lambda file: file.write(json.dumps(numbers, indent=2).encode()))
     return numbers
+
+
+def load_trained(experiment: Experiment) -> ExplainingModel:
+    """Load the experiment's model with the weights of its checkpoint, in evaluation mode.
+
+    Raises:
+        UserError: no data set or checkpoint; a model without `explain`, or one without attention.
+    """
+    require_method(experiment.model_class, "explain", "has no interests to draw")
+    if experiment.params.get("gru_type") == "GRU":
+        raise UserError(
+            f"{experiment.expid} has gru_type: GRU, whose states do not depend on the candidate; those of AIGRU, "
+            "AGRU and AUGRU do"
+        )
+    experiment.load()
+    return cast(ExplainingModel, experiment.model)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a model does with T behaviours of one user, the oldest first, for P candidates and without any.
+
+    Attributes:
+        attention: (P + 1, T); the last row is that without a target, the same for all behaviours.
+        states: (P + 1, T, H), after each behaviour.
+        predictions: (P,) the model's.
+    """
+
+    attention: np.ndarray
+    states: np.ndarray
+    predictions: np.ndarray
+
+
+def trace(model: ExplainingModel, X: dict[str, Tensor], candidates: Sequence[Sequence[float]]) -> Trace:
+    """Trace the first sequence that a model explains; all but the target is the row's for every candidate.
+
+    Args:
+        model: in evaluation mode.
+        X: its inputs of one row, with behaviours.
+        candidates: ids of the target's features.
+
+    Raises:
+        UserError: the model's explanation has no attention, or no states, with and without a candidate.
+    """
+    target, _ = model.explained_fields[0]
+    user = {name: values.cpu().numpy() for name, values in X.items()}
+    ids = zip(target, zip(*candidates, strict=True), strict=True)
+    chosen = {name: np.array(values, dtype=user.pop(name).dtype) for name, values in ids}
+    predictions, (first, *_) = model.explain(user, chosen, len(candidates))
+    attention, states, untargeted = (first.get(name) for name in ("attention", "states", "untargeted"))
+    if attention is None or states is None or untargeted is None:
+        raise UserError(f"the explanation of {type(model).__name__} lacks attention, states or untargeted: no picture")
+    return Trace(
+        attention=np.concatenate([attention, untargeted[0][None]]),
+        states=np.concatenate([states, untargeted[1][None]]),
+        predictions=predictions,
+    )

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from fuxictr.features import FeatureMap
 from torch import Tensor
 
@@ -14,7 +13,6 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.encoded import EncodedSplit, load_split
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
-from model_zoo.DIEN.src.layers.packing import pack
 
 from .words import UNKNOWN, find, words_of
 
@@ -70,11 +68,12 @@ def choose_sample(
     row = rows[np.argmin(abs(length - GOOD_LENGTH)) if user is None else np.argmax(length)]
     loader = InMemoryDataLoader.from_encoded(feature_map, _only(split, row), batch_size=1)
     batch = next(iter(loader))
-    ids, _ = pack([batch[name] for name in behaviours])
+    real = batch[behaviours[0]][0] > 0
+    history = np.stack([batch[name][0][real].numpy() for name in behaviours])
     name = words.get(int(owner[row]), UNKNOWN)
-    if not len(ids[0]):
+    if not history.size:
         raise UserError(f"user {name} of the test data has no behaviours: there is nothing to draw")
-    return Sample(name, bool(clicked[row]), batch, torch.stack(ids).numpy())
+    return Sample(name, bool(clicked[row]), batch, history)
 
 
 def _only(split: EncodedSplit, row: int) -> EncodedSplit:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any, cast
 
+import numpy as np
 import torch
 from fuxictr.pytorch.layers import FeatureEmbeddingDict, MLP_Block
 from fuxictr.pytorch.models import BaseModel
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 
 from . import keywords
 from .aux_negatives import ZOO_COLUMNS, negative_source
-from .candidate_scoring import CandidateScorer, make_scorer
+from .candidate_scoring import Arrays, CandidateScorer, make_scorer
 from .changed_keywords import refuse_changed
+from .explanation import explain
 from .fields import check_pooled_sizes, embedding_sizes, profile_fields, sequence_fields, total_size
 from .interest_sequence import (
     AttentionOptions,
@@ -238,6 +240,42 @@ class DIEN(BaseModel):
         is torch, and one line in the log says why.
         """
         return make_scorer(self)
+
+    @property
+    def explained_fields(self) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+        """The features of the target, and those of a behaviour, of each sequence that `explain` speaks of."""
+        return [(sequence.fields.target, sequence.fields.behaviours) for sequence in self.sequences]
+
+    def explain(self, user: Arrays, candidates: Arrays, count: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
+        """Return the scores of one user's candidates, and where they come from.
+
+        Args:
+            user, candidates, count: as of what `scorer` returns; N candidates, at least one.
+
+        Returns:
+            The scores (N,), and of each sequence, with T real behaviours: `attention` (8), (N, T), None where gru_type:
+            GRU has none; `states`, (N, T, H), h'_1 to h'_T; and, unless gru_type is GRU, `untargeted`: attention (T,)
+            and states (T, H) without a candidate, where all behaviours have the same attention.
+        """
+        return explain(self, user, candidates, count)
+
+    def export_module(self, form: str) -> nn.Module:
+        """Return what `torch.export` takes: the scores of N candidates of B users, over padded rows.
+
+        Args:
+            form: of the file that it is for, `onnx` or `torch`; see `export_module.make_export_module`.
+        """
+        from .export_module import make_export_module  # its loops are of torch's own parts, which no training needs
+
+        return make_export_module(self, form)
+
+    def for_serving(self, params: dict[str, Any]) -> tuple[type[BaseModel], dict[str, Tensor], dict[str, Any]]:
+        """Return the class, weights and keywords of what scores as this model, without what only training needs.
+
+        Args:
+            params: keywords of this model, and further keys of its experiment.
+        """
+        return type(self), self.state_dict(), {**params, "aux_loss_alpha": 0}
 
     def predict_logits(
         self, profile: dict[str, Tensor], targets: list[Tensor], interests: list[Interests], evolved: list[Tensor]

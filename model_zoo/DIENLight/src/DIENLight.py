@@ -1,9 +1,11 @@
 """Rocket Launching (Zhou et al., AAAI 2018, arXiv 1708.04106): a light DIEN trained beside a booster, served alone."""
 
 from contextlib import AbstractContextManager
+from inspect import signature
 from typing import Any, ClassVar
 
 import torch
+from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -126,6 +128,12 @@ class DIENLight(DIEN):
     def light_state_dict(self) -> dict[str, Tensor]:
         """The light net's weights, which a DIEN with the light net's keywords loads."""
         return {name: value for name, value in self.state_dict().items() if not name.startswith("booster.")}
+
+    def for_serving(self, params: dict[str, Any]) -> tuple[type[BaseModel], dict[str, Tensor], dict[str, Any]]:
+        """Return those of the light net, a DIEN; as of DIEN."""
+        of_booster = signature(DIENLight.__init__).parameters.keys() - signature(DIEN.__init__).parameters.keys()
+        kept = {key: value for key, value in params.items() if key not in of_booster}
+        return DIEN, self.light_state_dict(), {**kept, "model": DIEN.__name__, "aux_loss_alpha": 0}
 
     def _shared(self) -> AbstractContextManager[None]:
         return torch.set_grad_enabled(torch.is_grad_enabled() and self.shared_gradient == "both")

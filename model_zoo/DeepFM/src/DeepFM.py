@@ -3,12 +3,13 @@
 from typing import Any
 
 from fuxictr.pytorch.layers import FactorizationMachine
-from torch import Tensor
+from torch import Tensor, nn
 
 from model_zoo.DIEN.src import keywords
 from model_zoo.DIEN.src.validation import check_keywords
 from model_zoo.parts.baseline import PooledMLPModel
 from model_zoo.parts.pooled import check_equal
+from model_zoo.parts.repeated_rows import RepeatedRows
 
 
 class DeepFM(PooledMLPModel):
@@ -43,3 +44,7 @@ class DeepFM(PooledMLPModel):
         fields = self.embedding_layer(X)
         logits = self.fm(X, fields) + self.mlp(fields.flatten(start_dim=1))
         return {"y_pred": self.output_activation(logits)}
+
+    def export_module(self, form: str) -> nn.Module:
+        """Return what `torch.export` takes, the same for every form: the forward pass as it is."""
+        return RepeatedRows(self)

@@ -3,13 +3,14 @@
 from typing import Any
 
 from fuxictr.pytorch.layers import FactorizationMachine
-from torch import Tensor
+from torch import Tensor, nn
 
 from model_zoo.DIEN.src import keywords
 from model_zoo.DIEN.src.validation import check_keywords
 from model_zoo.parts import baseline_keywords as own
 from model_zoo.parts.baseline import PooledModel
 from model_zoo.parts.pooled import check_equal
+from model_zoo.parts.repeated_rows import RepeatedRows
 
 
 class FM(PooledModel):
@@ -51,3 +52,7 @@ class FM(PooledModel):
         """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
         X = self.get_inputs(inputs)
         return {"y_pred": self.output_activation(self.fm(X, self.embedding_layer(X)))}
+
+    def export_module(self, form: str) -> nn.Module:
+        """Return what `torch.export` takes, the same for every form: the forward pass as it is."""
+        return RepeatedRows(self)

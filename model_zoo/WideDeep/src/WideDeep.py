@@ -3,11 +3,12 @@
 from typing import Any
 
 from fuxictr.pytorch.layers import LogisticRegression
-from torch import Tensor
+from torch import Tensor, nn
 
 from model_zoo.DIEN.src import keywords
 from model_zoo.DIEN.src.validation import check_keywords
 from model_zoo.parts.baseline import PooledMLPModel
+from model_zoo.parts.repeated_rows import RepeatedRows
 
 
 class WideDeep(PooledMLPModel):
@@ -40,3 +41,7 @@ class WideDeep(PooledMLPModel):
         X = self.get_inputs(inputs)
         deep = self.dnn(self.embedding_layer(X, flatten_emb=True))
         return {"y_pred": self.output_activation(self.lr_layer(X) + deep)}
+
+    def export_module(self, form: str) -> nn.Module:
+        """Return what `torch.export` takes, the same for every form: the forward pass as it is."""
+        return RepeatedRows(self)

@@ -15,13 +15,12 @@ from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.experiment.models import load_feature_map
 from dien_fuxictr.studies.evolution import sample as sample_module
-from dien_fuxictr.studies.evolution.candidates import Candidate, known_items, named, same_ids, telling
+from dien_fuxictr.studies.evolution.candidates import Candidate, Fields, known_items, named, same_ids, telling
 from dien_fuxictr.studies.evolution.sample import Sample, choose_sample
 from dien_fuxictr.studies.evolution.words import UNKNOWN, rows_of_words
-from model_zoo.DIEN.src.fields import SequenceFields
 
 TARGET, BEHAVIOURS = ("item_id", "cate_id"), ("item_history", "cate_history")
-FIELDS = SequenceFields(TARGET, BEHAVIOURS, ())
+FIELDS = Fields(TARGET, BEHAVIOURS)
 
 
 class Built(NamedTuple):
@@ -211,8 +210,8 @@ def test_items_without_a_category_stand_for_themselves() -> None:
 
 def test_ids_of_behaviours_and_targets(built: Built) -> None:
     assert same_ids(built.feature_map, FIELDS)
-    assert same_ids(built.feature_map, SequenceFields(("item_id",), BEHAVIOURS, ()))
-    assert not same_ids(built.feature_map, SequenceFields(("cate_id",), BEHAVIOURS, ()))
-    assert not same_ids(built.feature_map, SequenceFields(TARGET, ("item_history",), ()))
-    items = known_items(built.feature_map, SequenceFields(("cate_id",), BEHAVIOURS, ()))
+    assert same_ids(built.feature_map, Fields(("item_id",), BEHAVIOURS))
+    assert not same_ids(built.feature_map, Fields(("cate_id",), BEHAVIOURS))
+    assert not same_ids(built.feature_map, Fields(TARGET, ("item_history",)))
+    items = known_items(built.feature_map, Fields(("cate_id",), BEHAVIOURS))
     assert items.height == 4

@@ -9,7 +9,7 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.experiment.trace import principal_components
+from dien_fuxictr.experiment.model_methods import principal_components
 from dien_fuxictr.studies.evolution.picture import CLEARANCE, LETTERS, draw, free_spot, require_matplotlib
 
 

@@ -8,9 +8,8 @@ import pytest
 import torch
 from made_exports import KEYWORDS, SIZES, by_forward, made_dien, made_inputs
 
-from dien_fuxictr.serving.export import loops
-from dien_fuxictr.serving.export.padded import PaddedDIEN
-from model_zoo.DIEN.src import operators
+from model_zoo.DIEN.src import export_module, operators
+from model_zoo.DIEN.src.export_module import PaddedDIEN, loop_evolve, loop_extract
 
 
 def scan(step: Callable, h: Any, every: Any, dim: int) -> tuple[Any, Any]:
@@ -22,13 +21,15 @@ def scan(step: Callable, h: Any, every: Any, dim: int) -> tuple[Any, Any]:
     return h, torch.stack(ys)
 
 
-@pytest.mark.parametrize("recurrences", [loops, operators], ids=["loops", "operators"])
+@pytest.mark.parametrize(
+    "layers", [(loop_extract, loop_evolve), (operators.extract, operators.evolve)], ids=["loops", "operators"]
+)
 @pytest.mark.parametrize("keywords", KEYWORDS, ids=str)
 @torch.no_grad()
-def test_scores(keywords: dict[str, Any], recurrences: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loops, "scan", scan)
+def test_scores(keywords: dict[str, Any], layers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_module, "scan", scan)
     model = made_dien(**keywords)
-    padded = PaddedDIEN(model, recurrences)
+    padded = PaddedDIEN(model, *layers)
     for sizes in SIZES:
         inputs, row = made_inputs(model, *sizes)
         expected = by_forward(model, inputs, row)

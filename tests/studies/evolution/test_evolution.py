@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from made import DEFAULTS, TWO, features, make_batch, make_feature_map, moved
-from sklearn.decomposition import PCA
 
-from dien_fuxictr.experiment.trace import Trace, principal_components, trace
+from dien_fuxictr.studies.evolution import evolution
+from dien_fuxictr.studies.evolution.evolution import Trace
 from model_zoo.DIEN.src import DIEN
 from model_zoo.DIEN.src.kernels import reference
 from model_zoo.DIEN.src.layers.packing import Packing
@@ -38,6 +38,10 @@ def make_model(**keywords: Any) -> DIEN:
     return model.eval()
 
 
+def trace(model: DIEN, batch: dict[str, torch.Tensor], candidates: list[tuple[int, ...]]) -> Trace:
+    return evolution.trace(model, model.get_inputs(batch), candidates)
+
+
 def row_with(batch: dict[str, torch.Tensor], candidate: tuple[int, ...]) -> dict[str, torch.Tensor]:
     return batch | {name: torch.tensor([value]) for name, value in zip(("item_id", "cate_id"), candidate, strict=True)}
 
@@ -56,8 +60,7 @@ def test_predictions_are_the_models_own(keywords: dict[str, Any]) -> None:
 def test_states_follow_from_the_attention_by_the_papers_equations(keywords: dict[str, Any]) -> None:
     model, batch = make_model(**keywords), make_batch([STEPS])
     traced = trace(model, batch, CANDIDATES)
-    assert traced.attention.shape == (4, STEPS) and traced.states.shape[:2] == (4, STEPS + 1)
-    assert not traced.states[:, 0].any()
+    assert traced.attention.shape == (4, STEPS) and traced.states.shape[:2] == (4, STEPS)
     layer, interest = model.sequences[0].evolution, model.extract(model.embed_behaviours(batch))[0]
     with torch.no_grad():
         for attention, states in zip(torch.tensor(traced.attention), torch.tensor(traced.states), strict=True):
@@ -74,7 +77,7 @@ def test_states_follow_from_the_attention_by_the_papers_equations(keywords: dict
                     layer.bias,
                     layer.kind,
                 )
-                torch.testing.assert_close(states[step + 1], state[0], rtol=1e-4, atol=1e-6)
+                torch.testing.assert_close(states[step], state[0], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("keywords", MODELS)
@@ -113,7 +116,7 @@ def test_without_softmax_no_target_is_a_plain_gru() -> None:
     plain.sequences[0].evolution.load_state_dict(weighted.sequences[0].evolution.state_dict())
     interest = weighted.extract(weighted.embed_behaviours(make_batch([STEPS])))[0]
     states, _ = plain.sequences[0].evolution(interest.states, interest.behaviours.packing)
-    np.testing.assert_allclose(traced.states[-1, 1:], states.detach(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(traced.states[-1], states.detach(), rtol=1e-4, atol=1e-6)
 
 
 def test_padding_is_no_step() -> None:
@@ -130,25 +133,3 @@ def test_one_candidate_and_one_behaviour() -> None:
     traced = trace(make_model(), make_batch([1]), [(3, 2)])
     np.testing.assert_array_equal(traced.attention, [[1], [1]])
     np.testing.assert_allclose(traced.states[0], traced.states[1])
-
-
-@pytest.mark.parametrize("hidden", [2, 3, 8])
-def test_principal_components(hidden: int) -> None:
-    states = np.random.default_rng(0).normal(size=(3, 6, hidden)) * np.arange(1, hidden + 1)
-    points, shares = principal_components(states)
-    expected = PCA(2).fit(states.reshape(-1, hidden))
-    np.testing.assert_allclose(shares, expected.explained_variance_ratio_)
-    np.testing.assert_allclose(abs(points.reshape(-1, 2)), abs(expected.transform(states.reshape(-1, hidden))))
-    distances = np.linalg.norm(np.diff(points, axis=1), axis=2)
-    assert (distances <= np.linalg.norm(np.diff(states, axis=1), axis=2) + 1e-9).all()
-    mirrored, _ = principal_components(-states)
-    np.testing.assert_allclose(mirrored, -points)  # the axes do not turn around
-
-
-def test_principal_components_of_one_dimension_and_of_one_point() -> None:
-    states = np.array([[[0.0], [1.0], [3.0]]])
-    points, shares = principal_components(states)
-    np.testing.assert_allclose(points[0, :, 0], states[0, :, 0] - states.mean())
-    assert not points[..., 1].any() and shares.tolist() == [1, 0]
-    points, shares = principal_components(np.ones((2, 3, 4)))
-    assert not points.any() and not shares.any()

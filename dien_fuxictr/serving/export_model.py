@@ -1,0 +1,197 @@
+"""A trained model as one file that runs elsewhere: ONNX, or a program of `torch.export`.
+
+What is exported is the module that a model offers, see `experiment.model_methods`. It takes a sequence once per user,
+(B, T), and any other feature once per candidate, (N,).
+"""
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from fuxictr.features import FeatureMap
+from fuxictr.pytorch.models import BaseModel
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.files import require_writable, write_atomic
+from dien_fuxictr.common.optional_packages import needed
+from dien_fuxictr.experiment.model_methods import require_method
+
+ABOUT = "about.json"
+"""What a program of `torch.export` has beside it, in its file."""
+OUTPUT = "scores"
+_ONNX_LIMIT = 2 << 30
+_ONNX_OPSET = 20
+"""That of the operators which models have of their own."""
+ROW = "row"
+"""The input that says which user a candidate is of."""
+_USERS, _CANDIDATES = "users", "candidates"
+_LARGEST = 1 << 31
+
+
+class Input(NamedTuple):
+    """One input.
+
+    shape: names of what may be any number, and numbers. dtype: int64 of ids, float32 of numbers.
+    """
+
+    shape: tuple[str | int, ...]
+    dtype: torch.dtype
+
+
+def inputs_of(feature_map: FeatureMap, module: nn.Module) -> dict[str, Input]:
+    """Return the features that an exported module reads: of a sequence (B, T), of any other (N,).
+
+    Args:
+        feature_map: of the model.
+        module: of its `export_module`.
+    """
+    specs = {name: spec for name, spec in feature_map.features.items() if spec["type"] != "meta"}
+    together: list[tuple[str, ...]] = getattr(module, "aligned", [])
+    read: Collection[str] = getattr(module, "features", specs.keys())
+    steps: dict[str, str] = {}
+    inputs = {}
+    for names in (*together, *([name] for name in specs)):
+        of_them = next((steps[name] for name in names if name in steps), f"steps_{len(set(steps.values()))}")
+        steps |= {name: of_them for name in names if name in read and specs[name]["type"] == "sequence"}
+    for name in (name for name in specs if name in read):
+        kind = specs[name]["type"]
+        if kind == "sequence":
+            inputs[name] = Input((_USERS, steps[name]), torch.int64)
+        elif kind == "embedding":
+            inputs[name] = Input((_CANDIDATES, specs[name]["pretrain_dim"]), torch.float32)
+        else:
+            inputs[name] = Input((_CANDIDATES,), torch.int64 if kind == "categorical" else torch.float32)
+    return inputs
+
+
+def examples(inputs: dict[str, Input]) -> tuple[dict[str, Tensor], Tensor]:
+    """Arguments of the module: sizes that are to be any number are 2 or more, as torch takes 1 for a constant."""
+    names = {size for each in inputs.values() for size in each.shape if isinstance(size, str)}
+    sizes = {name: 3 + number for number, name in enumerate(sorted(names | {_USERS, _CANDIDATES}))}
+    features = {
+        name: torch.zeros(*(size if isinstance(size, int) else sizes[size] for size in shape), dtype=dtype)
+        for name, (shape, dtype) in inputs.items()
+    }
+    return features, torch.zeros(sizes[_CANDIDATES], dtype=torch.int64)
+
+
+def dynamic_shapes(inputs: dict[str, Input]) -> tuple[dict[str, dict], dict]:
+    """Of these arguments: what may be any number, 0 too."""
+    names = {size for each in inputs.values() for size in each.shape if isinstance(size, str)}
+    dims = {name: torch.export.Dim(name, min=0, max=_LARGEST) for name in names | {_CANDIDATES}}
+    of_features = {
+        name: {axis: dims[size] for axis, size in enumerate(shape) if isinstance(size, str)}
+        for name, (shape, _) in inputs.items()
+    }
+    return of_features, {0: dims[_CANDIDATES]}
+
+
+def check_file(form: str, file: Path) -> None:
+    """Check where a model is to be exported to, before the work.
+
+    Raises:
+        UserError: the name does not end as files of that form do; no such folder; it cannot be written; a package
+            is not installed.
+    """
+    suffix, _ = FORMS[form]
+    if file.suffix != suffix:
+        raise UserError(f"--export {form} {file}: the file's name must end with {suffix}")
+    if not file.absolute().parent.is_dir():
+        raise UserError(f"--export {form} {file}: there is no folder {file.parent}")
+    require_writable(file)
+    if form == "onnx":
+        with needed("--export onnx", "pip install onnxscript"):
+            import onnxscript  # noqa: F401  torch's exporter needs it
+
+
+def export(model: BaseModel, form: str, file: Path, about: dict[str, str]) -> None:
+    """Write a model's scores as one file.
+
+    Args:
+        model: in evaluation mode, on the CPU.
+        form: one of `FORMS`.
+        file: that `check_file` has passed.
+        about: what it is to say of itself, beside its inputs.
+
+    Raises:
+        UserError: the model cannot be exported, or the file cannot be written.
+    """
+    require_method(type(model), "export_module", "cannot be exported")
+    module = cast(Any, model).export_module(form).eval()
+    inputs = inputs_of(model.feature_map, module)
+    if ROW in inputs:
+        raise UserError(f"feature {ROW!r}: the input that says which user a candidate is of has this name; rename it")
+    stated = {name: {"shape": shape, "dtype": str(dtype)[6:]} for name, (shape, dtype) in inputs.items()}
+    _, write = FORMS[form]
+    write(module, inputs, file, {**about, "torch": torch.__version__, "inputs": json.dumps(stated)})
+
+
+def _write_torch(module: nn.Module, inputs: dict[str, Input], file: Path, about: dict[str, str]) -> None:
+    program = trace(module, inputs)
+    write_atomic(file, lambda opened: torch.export.save(program, opened, extra_files={ABOUT: json.dumps(about)}))
+
+
+def _write_onnx(module: nn.Module, inputs: dict[str, Input], file: Path, about: dict[str, str]) -> None:
+    size = sum(value.nbytes for value in module.state_dict().values())
+    if size > _ONNX_LIMIT:
+        raise UserError(f"--export onnx {file}: the weights are {size} bytes; such a file has {_ONNX_LIMIT} at most")
+    from onnxscript import optimizer
+
+    program = count_axes_from_the_front(trace(module, inputs))
+    with torch.no_grad(), quiet():
+        onnx = torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=[*inputs, ROW],
+            output_names=[OUTPUT],
+            opset_version=_ONNX_OPSET,
+            dynamic_shapes=dynamic_shapes(inputs),
+            optimize=False,  # it takes 1e-12, which keeps the mean of no behaviours from 0 / 0, for 0
+            verbose=False,
+        )
+        assert onnx is not None
+        optimizer.fold_constants(onnx.model)
+        optimizer.remove_unused_nodes(onnx.model)
+        onnx.model.metadata_props.update(about)
+        content = onnx.model_proto.SerializeToString()
+    write_atomic(file, lambda opened: opened.write(content))
+
+
+def trace(module: nn.Module, inputs: dict[str, Input]) -> ExportedProgram:
+    """Return the program of a module, for any number of users, behaviours and candidates."""
+    with torch.no_grad(), quiet():
+        return torch.export.export(module.eval(), examples(inputs), dynamic_shapes=dynamic_shapes(inputs))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep back, while the block runs, the notes of torch's exporters on their own parts."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def count_axes_from_the_front(program: ExportedProgram) -> ExportedProgram:
+    """Sums along axis -1 become sums along the last axis: of no rows ONNX Runtime up to 1.26 computes only these."""
+    for node in program.graph.find_nodes(op="call_function", target=torch.ops.aten.sum.dim_IntList):
+        summed, axes, *more = node.args
+        node.args = (summed, [axis % summed.meta["val"].dim() for axis in axes], *more)
+    return program
+
+
+FORMS: dict[str, tuple[str, Callable[[nn.Module, dict[str, Input], Path, dict[str, str]], None]]] = {
+    "onnx": (".onnx", _write_onnx),
+    "torch": (".pt2", _write_torch),
+}
+"""Form -> how its files' names end, and what writes one."""
