@@ -7,8 +7,8 @@ from typing import Any, get_type_hints
 
 from fuxictr.pytorch.models import BaseModel
 
-from dien_fuxictr.common.contract import Contract
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.key_types import Contract
 from dien_fuxictr.common.suggestions import nearest
 from dien_fuxictr.dataset.encoding.schema import COLUMN, LABEL, SPEC, check_mappings
 from dien_fuxictr.dataset.loading.entry import ENTRY

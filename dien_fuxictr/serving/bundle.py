@@ -23,8 +23,8 @@ from typing import Any
 from fuxictr.pytorch.models import BaseModel
 from torch import nn
 
-from dien_fuxictr.common.contract import Contract, described, must
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.key_types import Contract, described, must
 from dien_fuxictr.common.optional_packages import needed
 from dien_fuxictr.common.suggestions import require_name
 from dien_fuxictr.dataset.encoding.encoder import FILES, PARAMS, Encoder

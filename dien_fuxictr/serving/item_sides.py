@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from dien_fuxictr.common.contract import Contract
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.key_types import Contract
 from dien_fuxictr.dataset.encoding.behaviour_catalogue import tuples_of
 from dien_fuxictr.dataset.encoding.encoded import EncodedSplit, load_split
 from dien_fuxictr.dataset.encoding.encoder import Encoder

@@ -9,12 +9,6 @@ from source_code import ROOT, modules
 
 PACKAGE = [module for module in modules("dien_fuxictr")]
 SHARED = {"__init__", "__main__", "cli"}
-STILL_SHARED = {
-    *("attention", "auxiliary", "build", "candidates", "catalogue", "contract", "files", "flat", "launch"),
-    *("on_ray", "operators", "pictures", "progress", "rows", "scorer", "step_mlp"),
-    *("tables", "trace"),
-}
-"""Names that several modules have still; the list becomes shorter only."""
 FOLDERS = sorted({module.folder for module in PACKAGE if module.file.name != "__init__.py"})
 
 
@@ -41,4 +35,4 @@ def test_every_folder_of_tests_has_what_it_tests() -> None:
 
 def test_no_two_modules_have_one_name() -> None:
     names = Counter(module.file.stem for module in modules("dien_fuxictr", "model_zoo"))
-    assert {name for name, count in names.items() if count > 1} <= SHARED | STILL_SHARED
+    assert {name for name, count in names.items() if count > 1} <= SHARED

@@ -9,8 +9,8 @@ import pytest
 from fuxictr.pytorch.models import BaseModel
 from made_models import MODELS
 
-from dien_fuxictr.common.contract import Contract, allowed
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.key_types import Contract, allowed
 from dien_fuxictr.dataset.loading.entry import ENTRY
 from dien_fuxictr.experiment.configuration.training_keys import TRAINING
 from model_zoo.DIEN.src import DIEN, keywords

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from dien_fuxictr.common.contract import SIZE, Contract, described, must, whole
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.key_types import SIZE, Contract, described, must, whole
 
 from .reading import DTYPES, source_of
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 import fuxictr.preprocess
 
-from dien_fuxictr.common.contract import described, must, whole
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.key_types import described, must, whole
 from dien_fuxictr.common.ray_loopback import fuxictrs_ray
 
 from ..encoding.encode_splits import encode_splits

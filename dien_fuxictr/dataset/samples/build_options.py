@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BeforeValidator
 
-from dien_fuxictr.common.contract import Contract, described, whole
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.key_types import Contract, described, whole
 from dien_fuxictr.common.suggestions import nearest
 
 REQUIRED = object()

@@ -8,7 +8,7 @@ import torch
 from fuxictr.pytorch.torch_utils import get_loss, get_optimizer
 from torch import nn
 
-from dien_fuxictr.common.contract import POSITIVE, RATE, described, must, whole
+from dien_fuxictr.common.key_types import POSITIVE, RATE, described, must, whole
 
 _COUNT = whole(1)
 _LOSS_ALIASES = ("bce", "binary_crossentropy")

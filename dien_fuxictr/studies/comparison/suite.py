@@ -6,8 +6,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from dien_fuxictr.common.contract import Contract, described, must, whole
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.key_types import Contract, described, must, whole
 from dien_fuxictr.common.suggestions import nearest, shown
 from dien_fuxictr.experiment.configuration.yaml_files import read_yaml
 

@@ -15,8 +15,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from dien_fuxictr.common.contract import Contract
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.key_types import Contract
 from dien_fuxictr.common.package_data import find_config, is_installed
 from dien_fuxictr.common.suggestions import nearest
 from dien_fuxictr.experiment.configuration.config import Config, merge, merge_model, read_files, section

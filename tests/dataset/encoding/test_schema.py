@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from dien_fuxictr.common.contract import Contract
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.key_types import Contract
 from dien_fuxictr.dataset.encoding.schema import COLUMN, SPEC, active_columns, check_columns, check_mappings
 from dien_fuxictr.dataset.encoding.schema import LABEL as LABEL_KEYS
 

@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 import pytest
 
-from dien_fuxictr.common.contract import POSITIVE, RATE, SIZE, WEIGHT, Contract, allowed, described, must, whole
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.key_types import POSITIVE, RATE, SIZE, WEIGHT, Contract, allowed, described, must, whole
 from dien_fuxictr.common.suggestions import shown
 
 FIELD = str | tuple[str, ...] | list[str | tuple[str, ...]] | None
