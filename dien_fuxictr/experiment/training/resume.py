@@ -176,7 +176,7 @@ class ResumeFile:
             "progress": asdict(progress),
             "model": model.state_dict(),
             "optimizer": model.optimizer.state_dict(),
-            "technique": callback.state_dict(),
+            "technique": callback.state_dict(),  # the callback's name in files
             "rng": rng,
             "epoch_rng": epoch_rng,
         }

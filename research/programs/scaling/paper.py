@@ -97,7 +97,7 @@ def gathered(step: Step, machine: Machine, vocabulary: int, workers: int) -> tup
 
 
 def owned(step: Step, machine: Machine, vocabulary: int, workers: int) -> tuple[float, float]:
-    """`embedding_sharding: rows`: rows are asked of their owners, whose gradients go back to them."""
+    """`embedding_sharding: rows`: rows come from the processes that have them, and gradients go back there."""
     touched = distinct(vocabulary, step.lookups)
     sent = (workers - 1) / workers * touched * (ID + 2 * step.width * FLOAT)
     updated = distinct(vocabulary, workers * step.lookups) / workers

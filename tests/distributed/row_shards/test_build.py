@@ -1,4 +1,4 @@
-"""Tables are made by blocks, with the constructor's distributions and pretrained vectors, for any number alike."""
+"""Tables are made shard by shard, with the constructor's distributions and pretrained vectors, for any number alike."""
 
 import json
 import tracemalloc

@@ -28,7 +28,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def train(workers: ProcessGroup, data_dir, file, steps: int, in_shards: bool, **settings: Any) -> Run:
-    """From the initial weights in `file`, which the first one to train in blocks writes."""
+    """From the initial weights in `file`, which the first one to train in shards writes."""
     settings = {**SPARSE, **settings}
     model = build_in_shards(lambda: made(data_dir, **settings), workers) if in_shards else made(data_dir, **settings)
     store = store_of(model, workers)
