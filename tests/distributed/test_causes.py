@@ -32,8 +32,8 @@ def mean_of_means(patch: pytest.MonkeyPatch) -> None:
 
 
 def equal_weights(patch: pytest.MonkeyPatch) -> None:
-    def init(self: Any, batch: Any, weight: float, *rest: Any) -> None:
-        plain(self, batch, 0.5, *rest)
+    def init(self: Any, **keywords: Any) -> None:
+        plain(self, **{**keywords, "weight": 0.5})
 
     plain = group._Slice.__init__
     patch.setattr(group._Slice, "__init__", init)
