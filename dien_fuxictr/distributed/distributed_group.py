@@ -84,7 +84,7 @@ class DistributedGroup(ProcessGroup):
     def follow(self, params: Mapping[str, Any]) -> None:
         """Take `aux_negative_scope`, by default `shard` for more than `LARGE` processes, and `sync_batch_norm`."""
         default = "batch" if self.count <= LARGE else "shard"
-        self._own_pool = params.get("aux_negative_scope", default) == "shard"
+        self._own_pool = (params.get("aux_negative_scope") or default) == "shard"
         self._own_statistics = not params.get("sync_batch_norm", True)
 
     def shard(self, batch: Batch, rows: int) -> BatchShard:

@@ -19,7 +19,7 @@ from model_zoo.parts import baseline_keywords
 from .configuration.changed_keys import CHANGED_KEYS
 from .configuration.config import SET
 from .configuration.expressions import check_expressions
-from .configuration.training_keys import TRAINING
+from .configuration.training_options import TRAINING, TrainingOptions
 from .evaluation.metrics import REGRESSION_METRICS, check_metric, missing_group, needs_groups
 from .models import find_model
 from .training_setup import check_combinations
@@ -57,6 +57,7 @@ HISTORIC = {
     "pickle_feature_encoder",
     "feature_config",
     "debug",
+    "debug_mode",
     "version",
     "use_hdf5",
     "workers",
@@ -115,7 +116,7 @@ def check_configuration(params: dict[str, Any], where: Callable[[str], str], str
     check_expressions(params, where)
     if params.get("build"):
         check_options(params["build"])
-    check_combinations(params)
+    check_combinations(TrainingOptions.of(params))
     _check_metrics(params)
     _check_layers(params, where)
     listed = ", ".join(unknown)

@@ -22,6 +22,7 @@ from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
 from .configuration.config import Config, load_config
 from .configuration.paths import resolve_paths
+from .configuration.training_options import TrainingOptions
 from .contract import check_configuration
 from .device import device_index, keep_freed_memory
 from .evaluation.evaluate import Evaluation
@@ -90,7 +91,8 @@ class Experiment:
     Attributes:
         config: as it was read.
         model_class: of the model.
-        params: all keys, paths resolved.
+        options: of training and evaluation.
+        params: all keys, for the zoo; paths resolved.
         warnings: what the user should know.
         folder: where the run's files are.
     """
@@ -102,19 +104,20 @@ class Experiment:
         self.group = group
         self.params = deepcopy(config.params)
         self.warnings = [*config.warnings, *check_configuration(self.params, config.where, strict)]
+        self.options = TrainingOptions.of(self.params)
         group.follow(self.params)
-        self.model_class = find_model(self.params["model"], self.params.get("zoo"))
+        self.model_class = find_model(self.options.model, self.options.zoo)
         self.warnings += resolve_paths(self.params, config.folder)
         self.params["gpu"] = device_index(gpu)
         if not group.leads:
             self.params["verbose"] = 0
-        self.folder = Path(self.params["model_root"], self.params["dataset_id"])
+        self.folder = Path(self.options.model_root, self.params["dataset_id"])
         self._data: PreparedData | None = None
         self._store: WeightStore | None = None
         self._trained: TrainedModel | None = None
         keep_freed_memory()
-        if self.params.get("num_threads"):
-            torch.set_num_threads(self.params["num_threads"])
+        if self.options.num_threads:
+            torch.set_num_threads(self.options.num_threads)
 
     @property
     def expid(self) -> str:
@@ -170,7 +173,7 @@ class Experiment:
             if resume:
                 trainer.resume()
             train_loader, valid_loader = self.prepare().train_loaders(trainer.model.feature_map)
-            trainer.fit(train_loader, valid_loader, epochs=self.params.get("epochs", 1))
+            trainer.fit(train_loader, valid_loader, epochs=self.options.epochs)
         for observer in observers:
             observer.close()
         self._trained = TrainedModel(
@@ -260,7 +263,7 @@ class Experiment:
         """
         kept = {
             "--config": self.config.folder,
-            "model_root": self.params["model_root"],
+            "model_root": self.options.model_root,
             "the data set": Path(self.params["data_root"], self.params["dataset_id"]),
         }
         entry = DatasetEntry(self.params)
@@ -281,8 +284,8 @@ class Experiment:
         store = self._initial_or_trained()
         return Trainer(
             store.model,
-            callback=prepare_training(store, self.params),
-            max_gradient_norm=self.params.get("max_gradient_norm", 10.0),
+            callback=prepare_training(store, self.options),
+            max_gradient_norm=self.options.max_gradient_norm,
             config={**self.config.params, DATA_CONTENT: self.prepare().digests()},
             store=store,
             **options,
@@ -301,9 +304,9 @@ class Experiment:
         if isinstance(booster, str) and Path(booster).is_file():  # the model says what else is wrong with it
             require_intact(Path(booster))
             check_weights(Path(booster))
-        seed_everything(seed=params["seed"])
+        seed_everything(seed=self.options.seed)
         build = partial(build_model, self.model_class, load_feature_map(params), params)
-        if sharded and params.get("embedding_sharding") == "rows":
+        if sharded and self.options.embedding_sharding == "rows":
             from dien_fuxictr.distributed.row_shards.sharded_weight_store import build_store
 
             return build_store(build, self.group)

@@ -71,12 +71,12 @@ def _work(options: argparse.Namespace, read: Callable[[], Config], log: RunLog, 
 def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog, group: ProcessGroup) -> None:
     results = results_file(options.config)
     require_writable(results, append=True)
-    zoo = experiment.params.get("zoo")
+    zoo = experiment.options.zoo
     if options.report:
         require_output("--report", options.report, holds_own=True)
     report = Report(options.report, zoo) if options.report and group.leads else None
     observers: list[Observer] = [report] if report else []
-    if options.tensorboard and group.count > 1 and experiment.params.get("embedding_sharding") == "rows":
+    if options.tensorboard and group.count > 1 and experiment.options.embedding_sharding == "rows":
         raise UserError(
             "--tensorboard does not go with embedding_sharding: rows and several workers: one alone cannot look into "
             "the model"

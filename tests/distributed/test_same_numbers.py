@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from made import DEFAULTS, TWO, features, make_batch, make_feature_map
 from made_float64 import SETTINGS, assert_an_ulp_matters_little, assert_same, train
+from made_training import training_options
 from made_workers import together
 
 from dien_fuxictr.distributed.batch_wide import _draws
@@ -65,7 +66,7 @@ def gradients(
     """Of one batch, in float32, its first half without behaviours; and the running statistics."""
     torch.manual_seed(0)
     model = DIEN(make_feature_map(features()), **{**DEFAULTS, **SETTINGS, **REGULARIZED})
-    prepare_training(WeightStore(model), {"embedding_updates": "sparse" if sparse else "dense"})
+    prepare_training(WeightStore(model), training_options({"embedding_updates": "sparse" if sparse else "dense"}))
     batch = make_batch([0 if i < (rows + 1) // 2 else i % 7 for i in range(rows)])
     torch.manual_seed(1)
     shard = workers.shard(batch, rows)

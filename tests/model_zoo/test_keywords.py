@@ -12,7 +12,7 @@ from made_models import MODELS
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.key_types import Contract, allowed
 from dien_fuxictr.dataset.loading.entry import ENTRY
-from dien_fuxictr.experiment.configuration.training_keys import TRAINING
+from dien_fuxictr.experiment.configuration.training_options import TRAINING
 from model_zoo.DIEN.src import DIEN, keywords
 from model_zoo.DIEN.src.validation import Check, Help, Range, fits, words
 from model_zoo.parts import baseline_keywords

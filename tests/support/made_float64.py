@@ -11,6 +11,7 @@ import pytest
 import torch
 from fuxictr.pytorch.models import BaseModel
 from made import DEFAULTS, features, make_batch, make_feature_map
+from made_training import training_options
 
 from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, ProcessGroup
 from dien_fuxictr.experiment.training.callbacks import CallbackList
@@ -71,7 +72,7 @@ def made(data_dir: Path, **settings: Any) -> DIEN:
 
 def prepared(store: WeightStore, settings: dict[str, Any]) -> CallbackList:
     """As `prepare_training`, with `EPSILON`."""
-    callback = prepare_training(store, settings)
+    callback = prepare_training(store, training_options(settings))
     for group in store.model.optimizer.param_groups:
         group["eps"] = EPSILON
     return callback

@@ -1,10 +1,19 @@
 """Trainings that are interrupted, or whose evaluations give what a test wants."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
+from dien_fuxictr.experiment.configuration.training_options import TrainingOptions
 from dien_fuxictr.experiment.evaluation.evaluate import Evaluation
 from dien_fuxictr.experiment.training.trainer import Trainer
+
+
+def training_options(settings: dict[str, Any]) -> TrainingOptions:
+    """The options of a configuration that has these settings and what each must have."""
+    needed = {"model": "DIEN", "loss": "binary_crossentropy", "optimizer": "adam", "metrics": ["AUC"]}
+    return TrainingOptions.of({**needed, **settings})
 
 
 def weights(model) -> dict[str, torch.Tensor]:

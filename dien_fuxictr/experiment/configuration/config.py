@@ -17,9 +17,10 @@ from dien_fuxictr.common.suggestions import nearest, require_name, shown
 
 from .derived import build_options, derived
 from .overrides import PREFIX
+from .training_options import TrainingOptions
 from .yaml_files import ConfigDumper, read_yaml
 
-DEFAULTS = {"model_root": "./checkpoints/", "verbose": 1, "seed": 1029}
+DEFAULTS = {key: getattr(TrainingOptions, key) for key in ("model_root", "verbose", "seed")}
 BASE = "Base"
 SET = "--set"
 """Where a key comes from that the command line, or a caller in Python, has set."""

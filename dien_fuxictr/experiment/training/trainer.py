@@ -12,6 +12,7 @@ from torch import Tensor
 from dien_fuxictr.common.errors import TrainingError
 from dien_fuxictr.common.progress import progress_bar
 
+from ..configuration.training_options import TrainingOptions
 from ..evaluation.evaluate import evaluate
 from .callbacks import Callback
 from .early_stopping import judge
@@ -48,7 +49,7 @@ class Trainer:
     def __init__(
         self,
         model: BaseModel,
-        max_gradient_norm: float = 10.0,
+        max_gradient_norm: float = TrainingOptions.max_gradient_norm,
         config: dict[str, Any] | None = None,
         on_start: Callable[[], None] = lambda: None,
         observers: Sequence[Observer] = (),

@@ -13,6 +13,7 @@ import torch
 from made import DEFAULTS, features, make_batch, make_feature_map
 from made_float64 import BOUND, SETTINGS, batches, prepared
 from made_models import MODELS, make_model
+from made_training import training_options
 from made_workers import together
 from torch import Tensor, nn
 
@@ -126,7 +127,7 @@ def test_a_model_that_does_not_fit_is_refused(kind, said, monkeypatch):
 def test_a_table_that_is_read_whole_is_a_clear_error():
     model = build_in_shards(lambda: make_model("FM"), SINGLE_PROCESS)
     store = store_of(model, SINGLE_PROCESS)
-    callback = prepare_training(store, {"embedding_updates": "sparse"})
+    callback = prepare_training(store, training_options({"embedding_updates": "sparse"}))
     name, table = next(iter(row_shards(model).items()))
     score = model.forward
     model.forward = lambda batch: {"y_pred": score(batch)["y_pred"] * table.weight.mean().sigmoid()}

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from made import features, make_batch, make_feature_map
 from made_models import DEFAULTS
+from made_training import training_options
 from made_workers import together
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -67,7 +68,7 @@ def largest_of(workers: ProcessGroup, folder: Any) -> tuple[dict[str, int], tupl
         model = build_in_shards(build, workers)
         settings = {"embedding_updates": "sparse", "embedding_regularizer": 0.1, "weight_averaging": "ema"}
         store = store_of(model, workers)
-        callback = prepare_training(store, settings)
+        callback = prepare_training(store, training_options(settings))
         trainer = Trainer(model, callback=callback, store=store)
         model.train()
         trainer.train_step(make_batch([3, 0, 6, 2]))

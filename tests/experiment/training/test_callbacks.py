@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from made import DEFAULTS, features, make_batch, make_feature_map
-from made_training import Interrupt, interrupted
+from made_training import Interrupt, interrupted, training_options
 from torch import Tensor
 
 from dien_fuxictr.experiment.training.trainer import Trainer
@@ -33,7 +33,7 @@ def trainer_of(folder: Path, settings: dict[str, Any], **options: Any) -> Any:
     """The `Trainer` of a DIEN with these keys of a configuration."""
     settings = {"early_stop_patience": 9, "eval_steps": 3, "save_best_only": False, **settings}  # the last are kept
     model = make_dien(model_root=str(folder), **settings)
-    return Trainer(model, callback=prepare_training(WeightStore(model), {"seed": 1, **settings}), **options)
+    return Trainer(model, callback=prepare_training(WeightStore(model), training_options(settings)), **options)
 
 
 def content(path: Path) -> dict[str, Tensor]:
@@ -131,5 +131,5 @@ def test_the_average_is_evaluated_and_kept_and_the_training_does_not_see_it(tmp_
 def test_the_defaults_are_no_callback_and_change_nothing() -> None:
     model = make_dien(embedding_regularizer=0.1)
     before = model.regularization_loss
-    assert not prepare_training(WeightStore(model), {"seed": 1, "embedding_regularization": "table"}).parts
+    assert not prepare_training(WeightStore(model), training_options({"embedding_regularization": "table"})).parts
     assert model.regularization_loss == before and len(model.optimizer.param_groups) == 1

@@ -1,0 +1,172 @@
+"""Declare the keys of training and evaluation, each once: its type, its range, its meaning and its default."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Annotated, Any, Literal, get_type_hints
+
+import torch
+from fuxictr.pytorch.torch_utils import get_loss, get_optimizer
+from torch import nn
+
+from model_zoo.DIEN.src.keywords import Rate
+from model_zoo.DIEN.src.validation import Check, Help, Range
+
+_LOSS_ALIASES = ("bce", "binary_crossentropy")
+
+
+@lru_cache
+def _trains(optimizer: str) -> bool:
+    """Whether the zoo can make the optimizer, and take a step with a dense gradient and nothing else."""
+    if optimizer.lower() == "adam":
+        return True  # to make one takes torch seconds, the first time
+    parameters = [nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(2))]
+    try:
+        made = get_optimizer(optimizer, parameters, 1e-3)
+        for parameter in parameters:
+            parameter.grad = torch.ones_like(parameter)
+        made.step()
+    except Exception:  # whatever stops it, training could not use it
+        return False
+    return True
+
+
+@lru_cache
+def _is_loss(name: str) -> bool:
+    """Whether the zoo's call of it is a number that is lower for right predictions than for wrong ones."""
+    if name not in _LOSS_ALIASES and not hasattr(nn.functional, name):
+        return False  # the zoo would evaluate it
+    labels, right = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.1], [0.9]])
+    try:
+        call = get_loss(name)
+        good, bad = (float(call(scores, labels, reduction="mean")) for scores in (right, 1 - right))
+    except Exception:  # functions of other arguments stop in many ways
+        return False
+    return good < bad
+
+
+def _is_monitor(monitor: str | dict[str, float]) -> bool:
+    return bool(monitor) and (isinstance(monitor, str) or all(map(math.isfinite, monitor.values())))
+
+
+_Count = Annotated[int, Range("a whole number, 1 or more", 1, 2**63 - 1)]
+_Positive = Annotated[float, Range("a positive number", 0, without=(0,))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """The keys of `BaseModel.fit`, the zoo's loaders and runner, and of this project's trainer and loader."""
+
+    model: Annotated[
+        str, Check("the name of a class in model_zoo/", str.isidentifier), Help("the model, a class in model_zoo/")
+    ]
+    zoo: Annotated[
+        str | None,
+        Check("the folder of a FuxiCTR checkout", lambda _: True),
+        Help("FuxiCTR checkout that has the model; null: this project"),
+    ] = None
+    model_root: Annotated[str, Help("folder of checkpoints, states and logs")] = "./checkpoints/"
+    seed: Annotated[
+        int, Range("a whole number from 0 to 4294967295", 0, 2**32 - 1), Help("seed of weights, order and draws")
+    ] = 1029
+    verbose: Annotated[int, Range("a whole number, 0 or more", 0, 2**63 - 1), Help("progress bar; 0: none")] = 1
+    num_threads: Annotated[
+        Annotated[int, Range("a whole number from 1 to 4096", 1, 4096)] | None,
+        Help("threads of the CPU; null: torch's choice"),
+    ] = None
+
+    task: Annotated[Literal["binary_classification", "regression"], Help("what the labels are")] = (
+        "binary_classification"
+    )
+    loss: Annotated[
+        str,
+        Check("binary_crossentropy or the name of a loss in torch.nn.functional, e.g. mse_loss", _is_loss),
+        Help("loss on the labels"),
+    ]
+    optimizer: Annotated[
+        str,
+        Check("adam or the name of an optimizer in torch.optim that needs no more than gradients", _trains),
+        Help("optimizer"),
+    ]
+    epochs: Annotated[_Count, Help("epochs at most")] = 1
+    max_gradient_norm: Annotated[_Positive, Help("clip norm of the gradient")] = 10.0
+    batch_size: Annotated[_Count, Help("rows of a step, of all data-parallel processes together")] = 32
+    shuffle: Annotated[bool, Help("train on the rows in a new order in each epoch")] = True
+    trim_histories: Annotated[
+        bool, Help("cut the behaviour sequences of a batch to its longest; False: pad them to `max_len`, as the zoo")
+    ] = True
+    bucket_by_length: Annotated[bool, Help("train on batches of rows with similar numbers of behaviours")] = False
+    num_workers: Annotated[
+        int, Range("a whole number from 0 to 1024", 0, 1024), Help("loader workers of the zoo's loaders")
+    ] = 1
+    buffer_size: Annotated[_Count, Help("rows that the zoo's block loaders shuffle at a time")] = 100_000
+
+    embedding_updates: Annotated[
+        Literal["dense", "sparse"], Help("rows of the embedding tables that a step updates: all, or those of its batch")
+    ] = "dense"
+    embedding_regularization: Annotated[
+        Literal["table", "mini_batch_aware"],
+        Help("what `embedding_regularizer` sums over: all rows in every step, or the rows of the batch, as DIN does"),
+    ] = "table"
+    weight_averaging: Annotated[
+        Literal["none", "ema"], Help("evaluate and keep an exponential moving average of the weights")
+    ] = "none"
+    weight_averaging_decay: Annotated[
+        Rate, Help("decay of the average; in step n it is n / (9 + n) where that is smaller")
+    ] = 0.999
+    embedding_sharding: Annotated[
+        Literal["none", "rows"],
+        Help("share out the rows of the tables among the data-parallel processes; needs `embedding_updates: sparse`"),
+    ] = "none"
+    aux_negative_scope: Annotated[
+        Literal["batch", "shard"] | None,
+        Help(
+            "behaviours that in-batch negatives are drawn from: those of the whole batch, or of the process's shard; "
+            "null: the whole batch for up to 16 processes"
+        ),
+    ] = None
+    sync_batch_norm: Annotated[
+        bool, Help("batch normalization and Dice see the rows of all processes; False: those of the process's shard")
+    ] = True
+
+    metrics: Annotated[
+        list[str], Check("a list of metrics, e.g. [AUC, gAUC, logloss]", bool), Help("metrics of the evaluations")
+    ]
+    monitor: Annotated[
+        str | dict[str, float],
+        Check("a metric or a mapping of metrics to weights, e.g. {AUC: 1, logloss: -1}", _is_monitor),
+        Help("metric, or weighted sum of metrics, on the validation data that chooses the best weights"),
+    ] = "AUC"
+    monitor_mode: Annotated[Literal["max", "min"], Help("whether a higher or a lower monitor is better")] = "max"
+    eval_steps: Annotated[_Count | None, Help("steps between two evaluations; null: an epoch")] = None
+    early_stop_patience: Annotated[_Count, Help("evaluations without a better monitor that end the training")] = 2
+    reduce_lr_on_plateau: Annotated[
+        bool, Help("divide the learning rate by ten after an evaluation without a better monitor")
+    ] = True
+    save_best_only: Annotated[bool, Help("keep the best weights; False: the last")] = True
+
+    use_features: Annotated[
+        list[str] | tuple[str, ...] | None,
+        Check("a list of features, or null for all", lambda _: True),
+        Help("features that the model uses; null: all"),
+    ] = None
+    feature_specs: Annotated[
+        list[dict[str, Any]] | None,
+        Check("a list, each a mapping with name, or null", lambda _: True),
+        Help("changes of `feature_cols` for this model, each with the name of the feature"),
+    ] = None
+    group_id: Annotated[
+        str | None,
+        Check("the name of a feature, or null", lambda name: name != ""),
+        Help("feature that groups the rows of gAUC, MRR, NDCG and HitRate"),
+    ] = None
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> "TrainingOptions":
+        """Return the options of a checked configuration, whose other keys are left out."""
+        return cls(**{field.name: params[field.name] for field in fields(cls) if field.name in params})
+
+
+TRAINING = get_type_hints(TrainingOptions, include_extras=True)
+"""Key -> its type."""
