@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from operator import or_
 from types import MappingProxyType, NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -47,6 +47,13 @@ SIZE = whole(1, 2**16)
 RATE = described(float, "a number from 0 to below 1", Field(ge=0, lt=1))
 WEIGHT = described(float, "a finite number, 0 or more", Field(ge=0, allow_inf_nan=False))
 POSITIVE = described(float, "a positive number", Field(gt=0, allow_inf_nan=False))
+
+
+class Key(NamedTuple):
+    """A key of a mapping: the type of its values, and what it means."""
+
+    kind: Any
+    help: str
 
 
 class Contract:

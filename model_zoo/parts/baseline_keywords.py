@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from model_zoo.DIEN.src.fields import Field
-from model_zoo.DIEN.src.keywords import Activation, Penalty, Size, Weight
+from model_zoo.DIEN.src.keywords import Activation, Activations, Penalty, Size, Weight
 from model_zoo.DIEN.src.validation import Help, Range
 
 TargetField = Annotated[Field, Help("features of the target item, one entry per behaviour sequence")]
@@ -18,14 +18,12 @@ BstTargetField = Annotated[Field, Help("as `target_field`; of the size of a beha
 BstSequenceField = Annotated[Field, Help("as `sequence_field`")]
 
 HiddenUnits = Annotated[list[Size], Help("sizes of the hidden layers of the MLP")]
-HiddenActivations = Annotated[
-    Activation | list[Activation], Help("activation of the MLP: of all layers, or one per layer")
-]
+HiddenActivations = Annotated[Activations, Help("activation of the MLP: of all layers, or one per layer")]
 Regularizer = Annotated[Penalty, Help("regularization of embeddings and linear weights alike")]
 ProductType = Annotated[Literal["inner"], Help("products of the fields")]
 
 AttentionHiddenActivations = Annotated[
-    Activation | list[Activation], Help("activation of the attention unit: of all layers, or one per layer")
+    Activations, Help("activation of the attention unit: of all layers, or one per layer")
 ]
 AttentionOutputActivation = Annotated[Activation | None, Help("activation of the attention unit's output; null: none")]
 DinUseSoftmax = Annotated[

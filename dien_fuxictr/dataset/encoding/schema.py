@@ -3,42 +3,60 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+<<<<<<< HEAD
+=======
+from dien_fuxictr.common.key_types import SIZE, Contract, Key, described, must, whole
+>>>>>>> 1496d10 (The reference of keywords, of feature_cols and of the command lines is generated from the declarations, and a test holds it current)
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.key_types import SIZE, Contract, described, must, whole
 
 from .reading import DTYPES, source_of
 
 _NAMES = Annotated[str | list[str], "the name of a column, or a list of names"]
-_KINDS: dict[str, Any] = {
-    "name": _NAMES,
-    "active": bool,
-    "dtype": described(str | type, " or ".join(DTYPES), must(lambda dtype: _name_of(dtype) in DTYPES)),
-    "type": Literal["categorical", "sequence", "numeric", "embedding", "meta"],
-    "source": str,
-    "splitter": str,
-    "max_len": whole(0, 10**6),
-    "padding": Literal["post", "pre"],
-    "share_embedding": str,
-    "embedding_dim": SIZE,
-    "emb_output_dim": SIZE,
-    "fill_na": str | int | float,
-    "min_categr_count": whole(0),
-    "num_buckets": whole(1),
-    "vocab_size": whole(1, 2**31 - 1),
-    "remap": bool,
-    "preprocess": str,
-    "normalizer": Literal["StandardScaler", "MinMaxScaler"],
-    "pretrained_emb": Annotated[str, "a file .npz, .h5 or .parquet"],
-    "pretrain_dim": SIZE,
-    "pretrain_usage": Literal["init", "sum", "concat"],
-    "freeze_emb": bool,
+KEYS: dict[str, Key] = {
+    "name": Key(_NAMES, "column of the samples; several columns of the same kind may share an entry"),
+    "active": Key(bool, "False: the column is left out (default True)"),
+    "dtype": Key(
+        described(str | type, " or ".join(DTYPES), must(lambda dtype: _name_of(dtype) in DTYPES)), "type of the values"
+    ),
+    "type": Key(
+        Literal["categorical", "sequence", "numeric", "embedding", "meta"],
+        "kind of the feature; `meta` is read, but no model gets it",
+    ),
+    "source": Key(str, "group of features, which FuxiCTR's models may choose by"),
+    "splitter": Key(str, "character between the steps of a sequence in a CSV file"),
+    "max_len": Key(
+        whole(0, 10**6),
+        "steps of a sequence that are kept; 0: as many as the longest sequence of the training rows has",
+    ),
+    "padding": Key(
+        Literal["post", "pre"],
+        "side of a sequence that is padded (default post); a longer sequence is cut at the same side",
+    ),
+    "share_embedding": Key(str, "feature whose vocabulary and embedding this one shares"),
+    "embedding_dim": Key(SIZE, "size of the embedding, instead of the model's"),
+    "emb_output_dim": Key(SIZE, "size that the feature's embedding has after its encoder"),
+    "fill_na": Key(str | int | float, "value of an empty cell"),
+    "min_categr_count": Key(whole(0), "occurrences that a value needs for an embedding of its own"),
+    "num_buckets": Key(whole(1), "buckets of a numeric feature that becomes a categorical one"),
+    "vocab_size": Key(whole(1, 2**31 - 1), "number of ids of a feature that is encoded already"),
+    "remap": Key(bool, "False: values of a `meta` column stay as they are"),
+    "preprocess": Key(str, "function of FuxiCTR's that makes the column"),
+    "normalizer": Key(Literal["StandardScaler", "MinMaxScaler"], "scaling of a numeric feature"),
+    "pretrained_emb": Key(Annotated[str, "a file .npz, .h5 or .parquet"], "file of pretrained embeddings"),
+    "pretrain_dim": Key(SIZE, "size of the pretrained embeddings"),
+    "pretrain_usage": Key(
+        Literal["init", "sum", "concat"], "use of the pretrained embedding: as initial value, added, or put beside"
+    ),
+    "freeze_emb": Key(bool, "True: the pretrained embedding is not trained"),
 }
+"""What each key of a column may hold, and what it means."""
 # Encoders and initialisers are text that the zoo evaluates: the experiment checks it.
 _CHECKED_ELSEWHERE = ("feature_encoder", "embedding_initializer", "category_processor")
 
 
 def _column(*required: str) -> Contract:
-    return Contract({key: [kind] for key, kind in _KINDS.items()}, required, _CHECKED_ELSEWHERE)
+    return Contract({key: [of.kind] for key, of in KEYS.items()}, required, _CHECKED_ELSEWHERE)
 
 
 COLUMN = _column("name", "type", "dtype")
@@ -50,7 +68,7 @@ LABEL = _column("name", "dtype")
 
 
 _STORED = ("type", "vocab_size", "max_len", "embedding_dim", "emb_output_dim", "pretrain_dim")
-_FEATURE = Contract({key: [_KINDS[key]] for key in _STORED}, ["type"])
+_FEATURE = Contract({key: [KEYS[key].kind] for key in _STORED}, ["type"])
 
 
 def check_stored(name: str, spec: dict[str, Any], file: Path) -> None:

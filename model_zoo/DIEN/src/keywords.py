@@ -39,6 +39,10 @@ Size = Annotated[int, Range("a whole number from 1 to 65536", 1, 2**16)]
 Rate = Annotated[float, Range("a number from 0 to below 1", 0, 1, without=(1,))]
 Weight = Annotated[float, Range("a finite number, 0 or more", 0)]
 Activation = Annotated[str, Check("Dice, PReLU or the name of an activation in torch.nn, e.g. ReLU", _is_activation)]
+Activations = Annotated[
+    Activation | list[Activation],
+    Check("Dice, PReLU or the name of an activation in torch.nn, e.g. ReLU; or a list, one per layer", lambda _: True),
+]
 Penalty = Annotated[
     str | float | None, Check("a number, l1(x), l2(x) or l1_l2(x,y), none of them below 0", _regularizes)
 ]
@@ -53,9 +57,7 @@ EmbeddingRegularizer = Annotated[
 NetRegularizer = Annotated[Penalty, Help("regularization of all other weights, as `embedding_regularizer`")]
 
 DnnHiddenUnits = Annotated[list[Size], Help("sizes of the hidden layers of the MLP that ends the model")]
-DnnActivations = Annotated[
-    Activation | list[Activation], Help("activation of the MLP: of all layers, or one per layer")
-]
+DnnActivations = Annotated[Activations, Help("activation of the MLP: of all layers, or one per layer")]
 NetDropout = Annotated[Rate, Help("dropout rate of the MLP; in DIEN also of the auxiliary network")]
 BatchNorm = Annotated[bool, Help("batch normalization before each activation of the MLP")]
 
@@ -103,9 +105,7 @@ AttentionType = Annotated[
     ),
 ]
 AttentionHiddenUnits = Annotated[list[Size], Help("sizes of the hidden layers of DIN's attention unit")]
-AttentionActivation = Annotated[
-    Activation | list[Activation], Help("activation of DIN's attention unit, as for the MLP")
-]
+AttentionActivation = Annotated[Activations, Help("activation of DIN's attention unit, as for the MLP")]
 AttentionDropout = Annotated[Rate, Help("dropout rate of the attention unit")]
 UseAttentionSoftmax = Annotated[
     bool,
@@ -121,7 +121,7 @@ AuxScorer = Annotated[
     Help("σ of (6): a network on [h, e] as in the authors' program, or the paper's inner product"),
 ]
 AuxHiddenUnits = Annotated[list[Size], Help("sizes of the hidden layers of the auxiliary network")]
-AuxActivation = Annotated[Activation | list[Activation], Help("activation of the auxiliary network, as for the MLP")]
+AuxActivation = Annotated[Activations, Help("activation of the auxiliary network, as for the MLP")]
 AuxNegatives = Annotated[
     aux_negatives.Source | None,
     Help(

@@ -1,0 +1,188 @@
+"""Write the pages of the reference from the declarations of keys and options: `python -m docs.reference.generate`."""
+
+import argparse
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from unittest import mock
+
+from fuxictr.pytorch.models import BaseModel
+
+from dien_fuxictr.common.key_types import allowed
+from dien_fuxictr.dataset import audit
+from dien_fuxictr.dataset.encoding.schema import KEYS
+from dien_fuxictr.experiment import build_dataset, cli
+from dien_fuxictr.experiment.configuration.training_options import TRAINING, TrainingOptions
+from dien_fuxictr.experiment.models import find_model, own_models
+from dien_fuxictr.serving import cli as serving
+from dien_fuxictr.studies.comparison import cli as comparison
+from dien_fuxictr.studies.evolution import cli as evolution
+from dien_fuxictr.studies.sweep import cli as sweep
+from model_zoo.DIEN.src.validation import Help
+
+FOLDER = Path(__file__).parent
+NOTE = "<!-- python -m docs.reference.generate writes this page; edit the declarations instead. -->"
+COMMANDS: tuple[Callable[[list[str]], object], ...] = (
+    cli.parse_arguments,
+    build_dataset.main,
+    audit.main,
+    comparison.parse_arguments,
+    sweep.parse_arguments,
+    serving.parse_arguments,
+    evolution.parse_arguments,
+)
+
+
+class _Parsed(BaseException):
+    """Carries the parser of a command."""
+
+
+def keywords() -> str:
+    """Return the page of the keywords of training and of every model."""
+    training = [
+        (field.name, TRAINING[field.name], "required" if field.default is MISSING else field.default)
+        for field in fields(TrainingOptions)
+    ]
+    lines = [
+        "# Keywords",
+        NOTE,
+        "Keys of an experiment in `config/model_config/`, and of `--set KEY=VALUE`. Numbers in brackets are equations "
+        "of the paper. [The model](../model.md) and [running](../running.md) explain more.",
+        "## Training, evaluation and batches",
+        "Every model has these keys.",
+        _table(training),
+    ]
+    models = ["DIEN", *(name for name in own_models() if name != "DIEN")]
+    for name in models:
+        lines += [f"## {name}", _first_sentence(find_model(name)), _table(_of_model(find_model(name)))]
+    return "\n\n".join(lines) + "\n"
+
+
+def feature_cols() -> str:
+    """Return the page of the keys of columns."""
+    rows = ((key, allowed(declared.kind), declared.help) for key, declared in KEYS.items())
+    lines = [
+        "# Keys of `feature_cols`",
+        NOTE,
+        "Keys of the columns of a data set in `config/dataset_config/`; `label_col` and an experiment's "
+        "`feature_specs` have them, too. `feature_encoder` and `embedding_initializer` name a layer and an initializer "
+        "like `layers.MaskedSumPooling()`. [Data](../data.md) has examples.",
+        _rows(("key", "values", "meaning"), rows),
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def command_lines() -> str:
+    """Return the page of the options of every command."""
+    lines = [
+        "# Command lines",
+        NOTE,
+        "Options of the commands, as `--help` shows them. Options of `build_dataset.py` are keys of a data set's "
+        "`build` section, too, with `_` instead of `-`.",
+    ]
+    for command in COMMANDS:
+        lines += _sections(_parser(command))
+    return "\n\n".join(lines) + "\n"
+
+
+PAGES = {"keywords.md": keywords, "feature_cols.md": feature_cols, "command_lines.md": command_lines}
+
+
+def _of_model(model: type[BaseModel]) -> list[tuple[str, Any, Any]]:
+    """Return the keywords of a model that `TrainingOptions` does not have: name, type, default."""
+    found: dict[str, tuple[str, Any, Any]] = {}
+    for cls in model.__mro__:
+        if cls is BaseModel:
+            break
+        if "__init__" not in vars(cls):
+            continue
+        hints = get_type_hints(vars(cls)["__init__"], include_extras=True)
+        for name, parameter in inspect.signature(vars(cls)["__init__"]).parameters.items():
+            if _help(hints.get(name)) and name not in ("model_id", "gpu"):
+                found.setdefault(name, (name, hints[name], parameter.default))
+    return [*found.values()]
+
+
+def _first_sentence(model: type) -> str:
+    return (model.__doc__ or "").strip().splitlines()[0]
+
+
+def _table(keys: Iterable[tuple[str, Any, Any]]) -> str:
+    rows = ((name, allowed(kind), _default(default), _help(kind)) for name, kind, default in keys)
+    return _rows(("key", "values", "default", "meaning"), rows)
+
+
+def _default(value: Any) -> str:
+    return value if value == "required" else "null" if value is None else f"`{value}`"
+
+
+def _help(kind: Any) -> str:
+    """Return the help in a type or in one of its parts."""
+    if isinstance(kind, Help):
+        return kind.text
+    parts = reversed(get_args(kind)) if get_origin(kind) is Annotated else get_args(kind)  # its own help comes first
+    return next((text for part in parts if (text := _help(part))), "")
+
+
+def _parser(command: Callable[[list[str]], object]) -> argparse.ArgumentParser:
+    def stop(parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        raise _Parsed(parser)
+
+    with mock.patch.object(argparse.ArgumentParser, "parse_args", stop):
+        try:
+            command([])
+        except _Parsed as parsed:
+            return parsed.args[0]
+    raise AssertionError(f"{command} parses nothing")
+
+
+def _sections(parser: argparse.ArgumentParser) -> list[str]:
+    """Return the heading, the description and the options of a command and its subcommands."""
+    own = [action for action in parser._actions if not isinstance(action, argparse._SubParsersAction)]
+    commands = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    lines = [f"## {parser.prog}", _plain(parser.description or "")]
+    helps = {action: _plain((action.help or "") % {**vars(action), "prog": parser.prog}) for action in own}
+    if rows := [(_flags(action), text) for action, text in helps.items() if action.dest != "help"]:
+        lines.append(_rows(("option", "meaning"), rows))
+    if parser.epilog and not commands:
+        lines.append("```text\n" + parser.epilog.replace("%(prog)s", parser.prog).strip("\n") + "\n```")
+    for action in commands:
+        for sub in action.choices.values():
+            lines += _sections(sub)
+    return lines
+
+
+def _flags(action: argparse.Action) -> str:
+    named = ", ".join(action.option_strings) or str(action.metavar or action.dest)
+    if action.nargs == 0:
+        return named
+    if action.choices is not None:
+        value = "|".join(map(str, action.choices))
+    elif isinstance(action.metavar, tuple):
+        value = " ".join(action.metavar)
+    else:
+        value = str(action.metavar or action.dest.upper())
+    return f"{named} {value}" if action.option_strings else named
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Return a table whose first column is code."""
+    lines = [" | ".join(head), " | ".join("---" for _ in head)]
+    lines += [" | ".join(_cell(text, is_code=not number) for number, text in enumerate(row)) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _cell(text: str, is_code: bool) -> str:
+    text = text.replace("|", "\\|")
+    return f"`{text}`" if is_code else text
+
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(page(), encoding="utf-8")
