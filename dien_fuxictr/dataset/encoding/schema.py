@@ -3,12 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-<<<<<<< HEAD
-=======
-from dien_fuxictr.common.key_types import SIZE, Contract, Key, described, must, whole
->>>>>>> 1496d10 (The reference of keywords, of feature_cols and of the command lines is generated from the declarations, and a test holds it current)
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.key_types import SIZE, Contract, described, must, whole
+from dien_fuxictr.common.key_types import SIZE, Contract, Key, described, must, whole
 
 from .reading import DTYPES, source_of
 
