@@ -224,7 +224,7 @@ def no_compiler(monkeypatch, tmp_path):
 def test_without_a_compiler_the_error_says_what_to_install(no_compiler, make_dien, monkeypatch):
     with pytest.raises(RuntimeError, match=r"needs a C\+\+ compiler, .* not found. Install one .*apt install g\+\+"):
         attentional_gru(**case(torch.float32, 2, 3, 4), backend="compiled")
-    with pytest.raises(ValueError, match=r"recurrence_backend='compiled': .*apt install g\+\+"):
+    with pytest.raises(ValueError, match=r"recurrence_backend = 'compiled': .*apt install g\+\+"):
         make_dien(recurrence_backend="compiled")
     monkeypatch.setenv("CXX", "mine++ -v")
     with pytest.raises(RuntimeError, match=r"CXX='mine\+\+' is not found"):

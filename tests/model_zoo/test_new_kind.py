@@ -70,7 +70,7 @@ def test_auto_falls_to_the_reference_with_one_line(real_auto, caplog):
 
 @pytest.mark.parametrize("backend", ["torch", "compiled", "triton"])
 def test_a_named_backend_that_lacks_it_raises(backend, make_dien):
-    message = f"recurrence_backend='{backend}' has no {KIND}; those that have it: auto, reference"
+    message = f"recurrence_backend = '{backend}' has no {KIND}; those that have it: auto, reference"
     with pytest.raises(ValueError, match=message):
         attentional_gru(**case(torch.float32, 2, 3, 4), kind=KIND, backend=backend)
     with pytest.raises(ValueError, match=message):

@@ -80,10 +80,10 @@ def test_without_a_gpu_the_error_says_so(monkeypatch):
 def test_a_model_refuses_triton_where_it_cannot_run(monkeypatch, make_dien):
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=r"recurrence_backend='triton': .* NVIDIA GPU"):
+    with pytest.raises(ValueError, match=r"recurrence_backend = 'triton': .* NVIDIA GPU"):
         make_dien(recurrence_backend="triton")
     monkeypatch.setitem(sys.modules, "triton", None)
-    with pytest.raises(ValueError, match=r"recurrence_backend='triton': .* pip install triton"):
+    with pytest.raises(ValueError, match=r"recurrence_backend = 'triton': .* pip install triton"):
         make_dien(recurrence_backend="triton")
 
 

@@ -123,7 +123,7 @@ def check_kind(backend: str, kind: str) -> None:
         raise ValueError(f"kind={kind!r} is unknown; allowed: {', '.join(reference.KINDS)}")
     if backend in KINDS and kind not in KINDS[backend]:
         others = ", ".join(name for name in BACKENDS if kind in KINDS[name])
-        raise ValueError(f"recurrence_backend={backend!r} has no {kind}; those that have it: auto, {others}")
+        raise ValueError(f"recurrence_backend = {backend!r} has no {kind}; those that have it: auto, {others}")
 
 
 @lru_cache

@@ -69,7 +69,8 @@ def _outcome(
 ) -> dict[str, Tensor]:
     """States, final states, and the gradient of each tensor, zero where there is none."""
     leaves = [tensor.clone().requires_grad_() for tensor in tensors]
-    results = recurrence(leaves[0], packing, *leaves[1:], kind)
+    inputs, attention, state, weight_ih, weight_hh, bias = leaves
+    results = recurrence(inputs, packing, attention, state, weight_ih, weight_hh, bias, kind)
     gradients = torch.autograd.grad(results, leaves, weights, allow_unused=True)
     names = ("inputs", "attention", "state", "weight_ih", "weight_hh", "bias")
     return dict(zip(("states", "final"), results, strict=True)) | {
