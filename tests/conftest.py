@@ -4,12 +4,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 import warm_start
 
 from model_zoo.DIEN.src.kernels import backends
 
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 pytest_plugins = ["made_cluster", "made_workspace"]
 
 if not torch.cuda.is_available():

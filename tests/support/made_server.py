@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 import signal
 import socket
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
+
+from warm_start import COLD
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 600
@@ -32,7 +35,11 @@ class Server:
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         command = [sys.executable, str(ROOT / "run_serve.py"), "--port", "0", *arguments]
-        self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # Workers are found by the ids of their processes, which a starter has others of.
+        environment = os.environ | ({COLD: "1"} if "--workers" in arguments else {})
+        self.process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         assert self.process.stdout
         limit = threading.Timer(PATIENCE, self.process.kill)
         limit.start()
