@@ -44,7 +44,8 @@ def use_fonts_for(text: str) -> dict[int, str]:
     if not missing:
         return {}
     # "Last Resort" has a box for every character. Fonts of symbols have symbols at the codes of control characters.
-    fonts = {font.name: font.fname for font in font_manager.fontManager.ttflist if "Last Resort" not in font.name}
+    names = {font.name for font in font_manager.fontManager.ttflist if "Last Resort" not in font.name}
+    fonts = {name: font_manager.findfont(font_manager.FontProperties(family=[name])) for name in names}  # upright
     drawable = {character for character in missing if character.isprintable()}
     found = {name: drawable & _characters(file) for name, file in fonts.items()}
     families = list(matplotlib.rcParams["font.family"])
