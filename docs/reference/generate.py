@@ -184,5 +184,6 @@ def _cell(text: str, is_code: bool) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m docs.reference.generate", description=__doc__).parse_args()
     for name, page in PAGES.items():
         (FOLDER / name).write_text(page(), encoding="utf-8")
