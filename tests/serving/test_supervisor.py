@@ -21,7 +21,7 @@ from dien_fuxictr.serving import supervisor
 from dien_fuxictr.serving.settings import Settings
 from dien_fuxictr.serving.supervisor import Supervisor, WorkerDied
 
-TESTS = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FAKE = "made_worker_of_server"
 
 
@@ -57,7 +57,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(supervisor, "WORKER", FAKE)
     monkeypatch.setattr(supervisor, "_FIRST_PAUSE", 0.1)
     monkeypatch.setattr(supervisor, "_LONGEST_PAUSE", 0.2)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(TESTS.parent)]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "tests" / "support"), str(ROOT)]))
     return Site(tmp_path)
 
 
@@ -67,7 +67,12 @@ def supervised(site: Site, scenario: Callable[[], Awaitable[object]]) -> float:
     async def run() -> float:
         supervisor = Supervisor(site.settings, str(site.folder), site.listener)
         running = asyncio.create_task(supervisor.run())
-        await scenario()
+        acting = asyncio.create_task(scenario())
+        await asyncio.wait([running, acting], return_when=asyncio.FIRST_COMPLETED)
+        if not acting.done():  # the supervisor has ended by itself
+            acting.cancel()
+            await running
+        await acting
         start = time.monotonic()
         await running
         return time.monotonic() - start
