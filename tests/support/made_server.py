@@ -18,7 +18,7 @@ from urllib.request import urlopen
 from warm_start import COLD
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 600
+PATIENCE = 180
 """Seconds; what takes longer hangs, also where others keep all cores busy."""
 
 
