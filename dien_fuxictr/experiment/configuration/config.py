@@ -17,10 +17,10 @@ from dien_fuxictr.common.suggestions import nearest, require_name, shown
 
 from .derived import build_options, derived
 from .overrides import PREFIX
-from .training_options import TrainingOptions
 from .yaml_files import ConfigDumper, read_yaml
 
-DEFAULTS = {key: getattr(TrainingOptions, key) for key in ("model_root", "verbose", "seed")}
+DEFAULTS: dict[str, Any] = {"model_root": "./checkpoints/", "verbose": 1, "seed": 1029}
+"""Of keys that are read before torch is imported, and of keys that the zoo takes from `params` in any case."""
 BASE = "Base"
 SET = "--set"
 """Where a key comes from that the command line, or a caller in Python, has set."""

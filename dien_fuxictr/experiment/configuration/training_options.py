@@ -13,6 +13,8 @@ from torch import nn
 from model_zoo.DIEN.src.keywords import Rate
 from model_zoo.DIEN.src.validation import Check, Help, Range
 
+from .config import DEFAULTS
+
 _LOSS_ALIASES = ("bce", "binary_crossentropy")
 
 
@@ -66,11 +68,13 @@ class TrainingOptions:
         Check("the folder of a FuxiCTR checkout", lambda _: True),
         Help("FuxiCTR checkout that has the model; null: this project"),
     ] = None
-    model_root: Annotated[str, Help("folder of checkpoints, states and logs")] = "./checkpoints/"
+    model_root: Annotated[str, Help("folder of checkpoints, states and logs")] = DEFAULTS["model_root"]
     seed: Annotated[
         int, Range("a whole number from 0 to 4294967295", 0, 2**32 - 1), Help("seed of weights, order and draws")
-    ] = 1029
-    verbose: Annotated[int, Range("a whole number, 0 or more", 0, 2**63 - 1), Help("progress bar; 0: none")] = 1
+    ] = DEFAULTS["seed"]
+    verbose: Annotated[int, Range("a whole number, 0 or more", 0, 2**63 - 1), Help("progress bar; 0: none")] = DEFAULTS[
+        "verbose"
+    ]
     num_threads: Annotated[
         Annotated[int, Range("a whole number from 1 to 4096", 1, 4096)] | None,
         Help("threads of the CPU; null: torch's choice"),
