@@ -34,8 +34,8 @@ examples:
     python build_dataset.py apply --log clicks.parquet --rows candidates.parquet --dataset my_clicks --out rows.parquet
 
 A build writes a folder with samples.json (options, counts, audit) and behaviours.parquet, train/valid/test.parquet
-or, with --format csv, train/valid/test.csv with the histories joined by "^"; docs/data.md has their form. It ends with
-an audit (audit_dataset.py --help).
+or, with --format csv, train/valid/test.csv with the histories joined by "^"; docs/guides/data.md has their form. It
+ends with an audit (audit_dataset.py --help).
 """
 
 import argparse

@@ -49,7 +49,7 @@ def keywords() -> str:
         "# Keywords",
         NOTE,
         "Keys of an experiment in `config/model_config/`, and of `--set KEY=VALUE`. Numbers in brackets are equations "
-        "of the paper. [The model](../model.md) and [running](../running.md) explain more.",
+        "of the paper. [The model](model.md) and [training](../guides/training.md) explain more.",
         "## Training, evaluation and batches",
         "Every model has these keys.",
         _table(training),
@@ -68,7 +68,7 @@ def feature_cols() -> str:
         NOTE,
         "Keys of the columns of a data set in `config/dataset_config/`; `label_col` and an experiment's "
         "`feature_specs` have them, too. `feature_encoder` and `embedding_initializer` name a layer and an initializer "
-        "like `layers.MaskedSumPooling()`. [Data](../data.md) has examples.",
+        "like `layers.MaskedSumPooling()`. [Data](../guides/data.md) has examples.",
         _rows(("key", "values", "meaning"), rows),
     ]
     return "\n\n".join(lines) + "\n"

@@ -26,7 +26,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         uid="user_id", iid="item_id", cid="cate_id", ts=pl.col("time") + start, brand=pl.col("item_id").str.slice(0, 2)
     )
     log.write_parquet(folder / "clicks.parquet")
-    (rows,) = [block for block in blocks(ROOT / "docs" / "data.md") if block.language == "csv"]
+    (rows,) = [block for block in blocks(ROOT / "docs" / "guides" / "data.md") if block.language == "csv"]
     (folder / "candidates.csv").write_text(rows.text)
     return folder
 

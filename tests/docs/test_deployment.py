@@ -1,4 +1,4 @@
-"""The configurations of docs/deployment.md agree with the server that they are for."""
+"""The configurations of docs/guides/deployment.md agree with the server that they are for."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ from dien_fuxictr.serving.queueing import DEADLINE
 from dien_fuxictr.serving.settings import Settings
 from dien_fuxictr.serving.worker import GRACE
 
-NGINX, ENVOY, _, KUBERNETES = (block.text for block in blocks(ROOT / "docs" / "deployment.md"))
+NGINX, ENVOY, _, KUBERNETES = (block.text for block in blocks(ROOT / "docs" / "guides" / "deployment.md"))
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from dien_fuxictr.experiment.experiment import Experiment
 from dien_fuxictr.experiment.models import find_model, own_models
 
 TEXT = {
-    "docs/architecture.md": "run_expid.py, build_dataset.py",
-    "docs/data.md": "raw reviews, or any behaviour log  ->",
-    "docs/model.md": "L_aux = - mean_t",
+    "docs/developer/architecture.md": "run_expid.py, build_dataset.py",
+    "docs/guides/data.md": "raw reviews, or any behaviour log  ->",
+    "docs/reference/model.md": "L_aux = - mean_t",
 }
 """Page -> how a block begins that is neither commands nor YAML nor Python."""
 SECTIONS = [

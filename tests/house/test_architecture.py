@@ -1,11 +1,11 @@
-"""docs/architecture.md names files, and what is in them, that exist."""
+"""docs/developer/architecture.md names files, and what is in them, that exist."""
 
 import re
 
 import pytest
 from source_code import ROOT
 
-PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "developer" / "architecture.md").read_text(encoding="utf-8")
 WHERE = re.findall(r"^\| (.+) \| `(.+)` \| (`.+`) \|$", PAGE, re.MULTILINE)
 ASKED = (
     "a sample's negative is drawn",

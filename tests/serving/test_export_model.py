@@ -83,15 +83,15 @@ def check_elsewhere(program: str, without: list[str], model: BaseModel, folder: 
 
 
 def example(call: str) -> dict[str, Any]:
-    """The names that the example of docs/serving.md with this call leaves, run here."""
-    (code,) = (block.text for block in blocks(ROOT / "docs" / "serving.md") if call in block.text)
+    """The names that the example of docs/guides/export.md with this call leaves, run here."""
+    (code,) = (block.text for block in blocks(ROOT / "docs" / "guides" / "export.md") if call in block.text)
     names: dict[str, Any] = {}
     exec(code, names)
     return names
 
 
 def test_onnx(bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As docs/serving.md has it."""
+    """As docs/guides/export.md has it."""
     digest = other_bundle(bundle_folder, tmp_path / "DIEN_amazon.bundle", 1)
     monkeypatch.chdir(tmp_path)
     Path("DIEN_amazon.onnx").write_bytes(b"an earlier one")

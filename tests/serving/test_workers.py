@@ -271,7 +271,7 @@ def test_a_worker_starts_again_with_the_accepted_bundle(
 @pytest.fixture
 def switching() -> list[str]:
     """The commands of the page: to another bundle, and back to the one before."""
-    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "guides" / "serving.md").read_text()
     return re.findall(r"^    (.* mv -T current.tmp current)$", page, re.M)
 
 

@@ -36,7 +36,7 @@ files (OUT: --out, default comparisons/DATASET or comparisons/SUITE):
 {describe_runs("a comparison", "OUT")}
 
 A suite names experiments, seeds or folds, what varies, and a file for a row of results of each finished run; its keys
-are in docs/comparison.md. A fold, or another option of a build, makes a data set of its own, DATASET_fold_1.
+are in docs/guides/comparing.md. A fold, or another option of a build, makes a data set of its own, DATASET_fold_1.
 
 A row is ranked against the base only where the 95 % interval of the difference of AUC, which has the noise of the test
 users and of the seeds, does not hold 0, and among others only where their intervals do not overlap: else its place is
