@@ -5,6 +5,7 @@ are strict: a bool is no number and 'yes' is no bool; only text that reads as a 
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from types import MappingProxyType, NoneType, UnionType
@@ -21,10 +22,35 @@ _HIGHEST = 2**63 - 1
 """What libraries take for a number."""
 
 
+@dataclass(frozen=True)
+class Help:
+    """The meaning of a key, in its type."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Whole:
+    """In the type of a key: whole numbers from `low` to `high`, both included."""
+
+    low: int
+    high: int = _HIGHEST
+
+    @property
+    def words(self) -> str:
+        """What is allowed."""
+        return (
+            f"a whole number{f', {self.low} or more' if self.high == _HIGHEST else f' from {self.low} to {self.high}'}"
+        )
+
+    def holds(self, value: int) -> bool:
+        """Return whether a number is one of them."""
+        return self.low <= value <= self.high
+
+
 def whole(low: int, high: int = _HIGHEST) -> Any:
     """The type of whole numbers from `low` to `high`, both included."""
-    allowed = f", {low} or more" if high == _HIGHEST else f" from {low} to {high}"
-    return described(int, f"a whole number{allowed}", Field(ge=low, le=high))
+    return Annotated[int, Whole(low, high)]
 
 
 def described(kind: Any, description: str, *checks: Any) -> Any:
@@ -161,7 +187,7 @@ def _strict(kind: Any) -> Any:
         return Annotated[kind, BeforeValidator(_number)]
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        # A model's own metadata have a test and words of their own: its folder does without pydantic.
+        # Metadata have a test and words of their own: a model's folder does without pydantic.
         checks = (must(part.holds) if hasattr(part, "holds") else part for part in arguments[1:])
         return Annotated[(_strict(arguments[0]), *checks)]
     if origin in (Union, UnionType):

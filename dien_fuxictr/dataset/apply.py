@@ -19,7 +19,7 @@ from .encoding.schema import active_columns
 from .loading.entry import DatasetEntry
 from .loading.fingerprint import Fingerprint
 from .samples.amazon import read_categories
-from .samples.build_options import check_options
+from .samples.build_options import BuildOptions
 from .samples.build_samples import raw_files, read_raw, require_splittable
 from .samples.complete_rows import check_rows, complete, item_properties, names_of
 from .samples.ranges import coverage
@@ -40,9 +40,9 @@ def with_log(params: dict, log: Path) -> dict:
     build = params.get("build")
     if not isinstance(build, dict):
         raise UserError(f"data set {params['dataset_id']} has no build section, which says how a log becomes its rows")
-    option = LOG_OPTION[check_options(build)["source"]]
+    option = LOG_OPTION[BuildOptions.of(build).source]
     build = {**build, option: str(log)}
-    if not raw_files(build)[option]:
+    if not raw_files(BuildOptions.of(build))[option]:
         raise UserError(f"--log {log}: no such file")
     return {**params, "build": build}
 
@@ -67,7 +67,7 @@ def apply_build(params: dict, rows: Path, out: Path, verbose: bool = True) -> No
         raise UserError(f"--out {out} exists; name a new file")
     is_parquet = form_of(out) == "parquet"
     require_writable(out)
-    options = check_options(params["build"])
+    options = BuildOptions.of(params["build"])
     _require_same_options(DatasetEntry(params))
     raw = _read(rows)
     candidates = check_rows(raw, rows, options)
@@ -107,15 +107,15 @@ def apply_build(params: dict, rows: Path, out: Path, verbose: bool = True) -> No
     )
 
 
-def _properties_beside_log(options: dict, new: set[str], verbose: bool) -> pl.DataFrame | None:
+def _properties_beside_log(options: BuildOptions, new: set[str], verbose: bool) -> pl.DataFrame | None:
     """item_id, the category and side columns of items that the log does not have, where a file of items has them."""
-    if options["source"] == "amazon":
-        return read_categories(Path(options["meta"]), new, options["form"], options["skip_bad_lines"], verbose)
-    if not options["items"]:
+    if options.source == "amazon":
+        return read_categories(Path(options.meta), new, options.form, options.skip_bad_lines, verbose)
+    if not options.items:
         return None
-    others = ("user_id", "item_id", "time", *options["context"])
+    others = ("user_id", "item_id", "time", *options.context)
     properties = {ours: name for ours, name in names_of(options).items() if ours not in others}
-    items = read_items(Path(options["items"]), options["item"], properties, options["skip_bad_lines"])
+    items = read_items(Path(options.items), options.item, properties, options.skip_bad_lines)
     return items.filter(pl.col("item_id").is_in(new))
 
 

@@ -47,7 +47,7 @@ from typing import Any
 from dien_fuxictr.common.errors import UserError, run_command
 from dien_fuxictr.common.outputs import require_output
 from dien_fuxictr.common.signals import starting
-from dien_fuxictr.dataset.samples.build_options import RAW_FILES, REQUIRED, options_of
+from dien_fuxictr.dataset.samples.build_options import REQUIRED, BuildOptions, options_of
 
 from .options import add_config_option
 
@@ -92,18 +92,19 @@ def parser() -> argparse.ArgumentParser:
         )
         for name, option in options_of(source).items():
             flag = f"--{name.replace('_', '-')}"
-            default = "required" if option.default is REQUIRED else f"default {option.default}"
+            default = "required" if option.default == REQUIRED else f"default {option.default}"
             default = f" ({default})" if option.default not in (None, ()) else ""
-            belongs = f"protocol {option.protocol}: " if option.protocol else ""
-            help_text = option.help.replace("%", "%%")
-            if option.kind is bool:
+            protocol = option.meaning.protocol
+            belongs = f"protocol {protocol}: " if protocol else ""
+            help_text = option.meaning.text.replace("%", "%%")
+            if option.is_flag:
                 command.add_argument(flag, action="store_true", default=None, help=belongs + help_text)
             else:
                 command.add_argument(
                     flag,
                     type=int if option.is_number else str,
                     choices=option.choices or None,
-                    required=option.default is REQUIRED and option.protocol is None,
+                    required=option.default == REQUIRED and protocol is None,
                     help=belongs + help_text + default,
                 )
         command.add_argument("--out", required=True, type=Path, help="folder to write (required)")
@@ -155,9 +156,10 @@ def _run(options: dict[str, Any]) -> int:
             _apply(**{name: value for name, value in options.items() if name != "source"})
         else:
             out_dir, rebuild = options.pop("out"), options.pop("rebuild")
-            inputs = {f"--{name}": options[name] for name in RAW_FILES if options.get(name)}
+            build = BuildOptions.of(options)
+            inputs = {f"--{name}": Path(path) for name, path in build.raw.items()}
             require_output("--out", out_dir, inputs, holds_own=True)
-            build_samples(options, out_dir, rebuild=rebuild)
+            build_samples(build, out_dir, rebuild=rebuild)
     except OSError as error:
         raise UserError(str(error)) from error
     return 0

@@ -12,7 +12,7 @@ from dien_fuxictr.common.key_types import Contract
 from dien_fuxictr.common.suggestions import nearest
 from dien_fuxictr.dataset.encoding.schema import COLUMN, LABEL, SPEC, check_mappings
 from dien_fuxictr.dataset.loading.entry import ENTRY
-from dien_fuxictr.dataset.samples.build_options import check_options
+from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from model_zoo.DIEN.src import keywords
 from model_zoo.parts import baseline_keywords
 
@@ -115,7 +115,7 @@ def check_configuration(params: dict[str, Any], where: Callable[[str], str], str
         _check_overrides(model_class, key, params, where)
     check_expressions(params, where)
     if params.get("build"):
-        check_options(params["build"])
+        BuildOptions.of(params["build"])
     check_combinations(TrainingOptions.of(params))
     _check_metrics(params)
     _check_layers(params, where)

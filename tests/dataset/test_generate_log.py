@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from dien_fuxictr.dataset.generate_log import CATEGORIES, HISTORY_DAYS, PLACES, START, World, generate, main
+from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.dataset.samples.build_samples import build_samples
 from dien_fuxictr.dataset.samples.protocols import DAY
 from dien_fuxictr.dataset.samples.samples import Samples
@@ -118,7 +119,8 @@ def test_the_log_builds_and_passes_the_audit(tmp_path: Path) -> None:
     main(["--users", "150", "--exposures", "5", "--out", str(tmp_path / "again.parquet")])
     assert (tmp_path / "log.parquet").read_bytes() == (tmp_path / "again.parquet").read_bytes()
     assert not generate(7, World(users=5)).equals(generate(8, World(users=5)))
-    build_samples({**BUILD, "input": str(tmp_path / "log.parquet")}, tmp_path / "out", verbose=False)
+    options = BuildOptions.of({**BUILD, "input": str(tmp_path / "log.parquet")})
+    build_samples(options, tmp_path / "out", verbose=False)
     samples = Samples.load(tmp_path / "out")
     assert samples.info["audit"]["warnings"] == []
     assert samples.info["audit"]["untrained"]["category seen in history"] > 0.55

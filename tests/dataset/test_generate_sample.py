@@ -10,7 +10,7 @@ import yaml
 
 from dien_fuxictr.dataset.generate_sample import BRANDS, TOPICS, World, generate, main
 from dien_fuxictr.dataset.samples.amazon import read_amazon
-from dien_fuxictr.dataset.samples.build_options import check_options
+from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.dataset.samples.protocols import DAY
 from dien_fuxictr.dataset.samples.sampling import make_samples
 
@@ -46,8 +46,8 @@ def test_the_sample_comes_out_again(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_size() -> None:
     assert sum(path.stat().st_size for path in SAMPLE.iterdir()) <= 1.5e6
     entry = yaml.safe_load((ROOT / "config" / "dataset_config" / "amazon.yaml").read_text())["amazon"]
-    options = check_options(entry["build"])
-    log = read_amazon(ROOT / options["reviews"], ROOT / options["meta"], verbose=False)
+    options = BuildOptions.of(entry["build"])
+    log = read_amazon(ROOT / options.reviews, ROOT / options.meta, verbose=False)
     samples = make_samples(log, options)
     assert 10_000 <= samples.splits["train"].height <= 15_000
     assert samples.splits["test"].height == 2 * World.users

@@ -8,6 +8,7 @@ from typing import Any
 
 from dien_fuxictr.dataset import generate_log
 from dien_fuxictr.dataset.generate_sample import World, generate, write_lines
+from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.dataset.samples.build_samples import build_samples
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +60,8 @@ def _write_atomic(reviews: list[dict], items: list[dict], folder: Path) -> None:
 def _publish(raw: Path, folder: Path) -> None:
     """CSV files in the form of BARS', whose ids are numbers."""
     files = {"reviews": raw / "reviews_Books_5.json.gz", "meta": raw / "meta_Books.json.gz"}
-    build_samples({"source": "amazon", **files, "protocol": "leave_one_out", "format": "csv"}, folder, verbose=False)
+    options = BuildOptions.of({"source": "amazon", **files, "protocol": "leave_one_out", "format": "csv"})
+    build_samples(options, folder, verbose=False)
     for split in ("train", "test"):
         file = folder / f"{split}.csv"
         file.write_text(file.read_text().replace("A00", "100").replace("SYNTH", ""))

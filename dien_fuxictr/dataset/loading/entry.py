@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,7 @@ from ..encoding.encode_splits import encode_splits
 from ..encoding.processor import InProcessFeatureProcessor
 from ..encoding.reading import SplitReader, expand_path, left_out_beside
 from ..encoding.schema import active_columns, check_columns, label_columns
-from ..samples.build_options import RAW_FILES
+from ..samples.build_options import RAW_FILES, BuildOptions
 from ..samples.build_samples import build_samples, raw_files
 from ..samples.protocols import SPLITS
 from .fingerprint import Fingerprint, flatten
@@ -88,6 +89,11 @@ class DatasetEntry:
             if not self.params.get(key):
                 raise UserError(f"data set {self.params.get('dataset_id')}: {key} is missing")
 
+    @cached_property
+    def options(self) -> BuildOptions | None:
+        """Of the build that makes the samples; None where they are files."""
+        return BuildOptions.of(build) if (build := self.params.get("build")) else None
+
     @property
     def data_dir(self) -> Path:
         """The folder of the built set."""
@@ -157,8 +163,8 @@ class DatasetEntry:
             for column in active_columns(self.params["feature_cols"])
             if "pretrained_emb" in column
         }
-        if build := self.params.get("build"):
-            for i, parts in enumerate(raw_files(build).values(), 1):
+        if self.options:
+            for i, parts in enumerate(raw_files(self.options).values(), 1):
                 files |= {f"build file {i}" + (f", {part.name}" if part.name else ""): part.path for part in parts}
         else:
             if required:
@@ -211,8 +217,8 @@ class DatasetEntry:
     def _build_in_process(self, folder: Path) -> None:
         """Raw files -> samples (where the entry says `build`) -> encoded files."""
         paths: dict[str, str | Path] = {**self.splits}
-        if options := self.params.get("build"):
-            build_samples(options, folder / "samples", verbose=self.params.get("verbose", 1) > 0)
+        if self.options:
+            build_samples(self.options, folder / "samples", verbose=self.params.get("verbose", 1) > 0)
             paths = {split: folder / "samples" / f"{split}.{self.data_format}" for split in SPLITS}
         processor = InProcessFeatureProcessor(**self.params_for(folder))
         try:

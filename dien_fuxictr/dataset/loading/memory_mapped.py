@@ -22,7 +22,7 @@ from ..encoding.mapped_split import (
 )
 from ..encoding.schema import active_columns, label_columns
 from ..samples.arrays import Disk
-from ..samples.build_options import check_options
+from ..samples.build_options import BuildOptions
 from ..samples.build_samples import batches_of, require_both_labels, require_raw_files
 from ..samples.coded_audit import audit_coded
 from ..samples.columns import roles_of
@@ -52,9 +52,9 @@ def build_memory_mapped(params: dict, placed: dict, folder: Path) -> None:
     require_raw_files(options)
     disk = Disk(folder / "encoded")
     disk.folder.mkdir()
-    logging.info(f"Making samples in files: protocol {options['protocol']}")
+    logging.info(f"Making samples in files: protocol {options.protocol}")
     samples = code_samples(batches_of(options, params.get("verbose", 1) > 0), options, disk, PART_ROWS)
-    info = {"options": options, "counts": samples.counts()}
+    info = {"options": options.stated(), "counts": samples.counts()}
     logging.info(str(info["counts"]))
     for split in SPLITS:
         require_both_labels(split, info["counts"][split])
@@ -63,11 +63,11 @@ def build_memory_mapped(params: dict, placed: dict, folder: Path) -> None:
     (folder / "samples").mkdir()
     save_info(info, folder / "samples")
     say(f"Made samples of {samples.behaviours} behaviours", info["audit"])
-    encode_coded(MappedFeatureProcessor(**placed), samples, options["max_len"], folder)
+    encode_coded(MappedFeatureProcessor(**placed), samples, options.max_len, folder)
     disk.remove("used_history", "time")
 
 
-def check_can_build(params: dict) -> dict:
+def check_can_build(params: dict) -> BuildOptions:
     """Return the options of the build.
 
     Raises:
@@ -75,17 +75,17 @@ def check_can_build(params: dict) -> dict:
     """
     if not params.get("build"):
         raise UserError("data_loader: memory_mapped needs a build section: it makes samples of a log by itself")
-    options = check_options(params["build"])
-    if options["format"] != "parquet":
+    options = BuildOptions.of(params["build"])
+    if options.format != "parquet":
         raise UserError(
-            f"data_loader: memory_mapped cannot build with format: {options['format']}; data_loader: in_memory can"
+            f"data_loader: memory_mapped cannot build with format: {options.format}; data_loader: in_memory can"
         )
-    is_amazon = options["source"] == "amazon"
-    category = ["cate_id"] if is_amazon or options["category"] else []
-    names = ["user_id", "item_id", *category, *options.get("side", ()), *options.get("context", ())]
+    is_amazon = options.source == "amazon"
+    category = ["cate_id"] if is_amazon or options.category else []
+    names = ["user_id", "item_id", *category, *options.side, *options.context]
     columns, labels = active_columns(params["feature_cols"]), label_columns(params["label_col"])
-    has_labels = bool(options.get("label"))
-    check_columns_of_log(columns, labels, roles_of(names, options), has_labels, options["max_len"])
+    has_labels = bool(options.label)
+    check_columns_of_log(columns, labels, roles_of(names, options), has_labels, options.max_len)
     if params.get("bucket_by_length"):
         raise UserError(UNSORTED)
     return options

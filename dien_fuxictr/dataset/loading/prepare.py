@@ -11,7 +11,7 @@ from dien_fuxictr.common.lock import held
 
 from ..encoding.encoded import load_layout
 from ..encoding.encoder import warn_truncated
-from ..samples.build_options import check_options
+from ..samples.build_options import BuildOptions
 from ..samples.build_samples import raw_files
 from ..samples.columns import leaking_columns
 from ..samples.protocols import SPLITS
@@ -81,12 +81,10 @@ def choose_loader(params: dict, built: Fingerprint | None) -> str:
         return "memory_mapped" if built.entry.get("data_loader") == "memory_mapped" else "in_memory"
     if not params.get("build"):
         return "in_memory"
-    options = check_options(params["build"])
-    if options["source"] != "log" or not has_more_rows(
-        Path(options["input"]), raw_files(options)["input"], MAPPED_ABOVE
-    ):
+    options = BuildOptions.of(params["build"])
+    if options.source != "log" or not has_more_rows(Path(options.input), raw_files(options)["input"], MAPPED_ABOVE):
         return "in_memory"
-    size = f"{options['input']} has more than {MAPPED_ABOVE:,} rows"
+    size = f"{options.input} has more than {MAPPED_ABOVE:,} rows"
     try:
         check_can_build(params)
     except UserError as error:

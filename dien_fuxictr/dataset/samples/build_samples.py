@@ -12,7 +12,7 @@ from dien_fuxictr.common.files import folder_beside, replace_folder, require_roo
 
 from .amazon import read_amazon
 from .behaviour_log import read_log, read_log_in_batches
-from .build_options import RAW_FILES, TABLES, check_options
+from .build_options import TABLES, BuildOptions
 from .coded_samples import AT_ONCE
 from .columns import column_of
 from .complete_rows import names_of
@@ -41,29 +41,27 @@ LOG_COLUMNS = (
 )
 
 
-def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: bool = False) -> None:
+def build_samples(options: BuildOptions, out_dir: Path, verbose: bool = True, rebuild: bool = False) -> None:
     """Read the raw files, make samples, audit them, and write the folder `out_dir`, whole or not at all.
 
     Args:
-        options: as in a data set's `build:` section: source ("amazon" or "log") and the options of
-            `build_options.py`.
+        options: of the build.
         out_dir: must not exist or be empty unless `rebuild`.
         verbose: show progress bars.
         rebuild: replace a folder of samples that exists.
 
     Raises:
-        UserError: an option is unknown or wrong, a raw file is missing or broken, a split is empty or has labels
-            of one kind only, or `out_dir` holds files.
+        UserError: a raw file is missing or broken, a split is empty or has labels of one kind only, or `out_dir`
+            holds files.
     """
-    options = check_options(options)
     out_dir = Path(out_dir)
     check_vacant(out_dir, rebuild)
     require_raw_files(options)
     log = read_raw(options, verbose)
-    logging.info(f"Making samples: protocol {options['protocol']}")
+    logging.info(f"Making samples: protocol {options.protocol}")
     samples = make_samples(log, options)
     logging.info(str(samples.info["counts"]))
-    if options["format"] != "parquet":
+    if options.format != "parquet":
         histories = samples.behaviours.select(samples.history_columns)
         require_splittable(histories, dict.fromkeys(histories.columns, SPLITTER), options, "--format parquet")
     for split in samples.splits:
@@ -71,44 +69,42 @@ def build_samples(options: dict, out_dir: Path, verbose: bool = True, rebuild: b
     logging.info("Auditing")
     samples.info["audit"] = audit(samples)
     with published(out_dir) as folder:
-        if options["format"] != "csv":
+        if options.format != "csv":
             samples.save(folder)
-        if options["format"] != "parquet":
+        if options.format != "parquet":
             samples.save_csv(folder, verbose)
         save_info(samples.info, folder)
     say(f"Wrote {out_dir}", samples.info["audit"])
 
 
-def read_raw(options: dict, verbose: bool = True) -> pl.DataFrame:
-    """The log of a build; its checked options say where it is and what its columns are."""
-    if options["source"] == "amazon":
-        return read_amazon(
-            Path(options["reviews"]), Path(options["meta"]), options["form"], options["skip_bad_lines"], verbose
-        )
+def read_raw(options: BuildOptions, verbose: bool = True) -> pl.DataFrame:
+    """Return the log of a build."""
+    if options.source == "amazon":
+        return read_amazon(Path(options.reviews), Path(options.meta), options.form, options.skip_bad_lines, verbose)
     return read_log(
-        Path(options["input"]),
-        items=Path(options["items"]) if options["items"] else None,
-        **{name: options[name] for name in LOG_COLUMNS},
-        skip_bad_lines=options["skip_bad_lines"],
+        Path(options.input),
+        items=Path(options.items) if options.items else None,
+        **{name: getattr(options, name) for name in LOG_COLUMNS},
+        skip_bad_lines=options.skip_bad_lines,
     )
 
 
-def batches_of(options: dict, verbose: bool = True) -> Batches:
+def batches_of(options: BuildOptions, verbose: bool = True) -> Batches:
     """Return a reader of the raw files of a build, some rows at a time; Amazon's are read at once."""
-    if options["source"] == "amazon":
+    if options.source == "amazon":
         return whole(read_raw(options, verbose))
-    named = {name: options[name] for name in LOG_COLUMNS if name != "duplicates"}
-    items = Path(options["items"]) if options["items"] else None
-    skip = options["skip_bad_lines"]
-    return lambda: read_log_in_batches(Path(options["input"]), **named, items=items, skip_bad_lines=skip, rows=AT_ONCE)
+    named = {name: getattr(options, name) for name in LOG_COLUMNS if name != "duplicates"}
+    items = Path(options.items) if options.items else None
+    skip = options.skip_bad_lines
+    return lambda: read_log_in_batches(Path(options.input), **named, items=items, skip_bad_lines=skip, rows=AT_ONCE)
 
 
-def require_raw_files(options: dict) -> None:
+def require_raw_files(options: BuildOptions) -> None:
     """Raise UserError where a file that a build reads does not exist."""
     for name, parts in raw_files(options).items():
         if not parts:
-            hint = f"; to get it: {' '.join(options['raw_from'].split())}" if options["raw_from"] else ""
-            raise UserError(f"{missing(Path(options[name]))}{hint}")
+            hint = f"; to get it: {' '.join(options.raw_from.split())}" if options.raw_from else ""
+            raise UserError(f"{missing(Path(options.raw[name]))}{hint}")
 
 
 def require_both_labels(split: str, counts: dict) -> None:
@@ -133,26 +129,26 @@ def check_vacant(out_dir: Path, rebuild: bool) -> None:
         raise UserError(f"{out_dir} exists and is not empty; --rebuild replaces it")
 
 
-def raw_files(options: dict) -> dict[str, list[Part]]:
+def raw_files(options: BuildOptions) -> dict[str, list[Part]]:
     """The input files of a build: option -> the files that it names, none where they do not exist."""
-    paths = {name: Path(options[name]) for name in RAW_FILES if options.get(name)}
+    paths = {name: Path(path) for name, path in options.raw.items()}
     return {name: parts_of(path) if path.is_file() or name in TABLES else [] for name, path in paths.items()}
 
 
-def require_splittable(behaviours: pl.DataFrame, splitters: dict[str, str], options: dict, remedy: str) -> None:
+def require_splittable(behaviours: pl.DataFrame, splitters: dict[str, str], options: BuildOptions, remedy: str) -> None:
     """Raise UserError for a value that would be several in a CSV file, which joins histories by splitters.
 
     Args:
         behaviours: the history columns.
         splitters: history column -> what joins it.
-        options: of the build, checked.
+        options: of the build.
         remedy: what to give instead of CSV.
     """
     for name, splitter in splitters.items():
         values = behaviours[name]
         if len(held := values.filter(values.str.contains(splitter, literal=True))):
             ours = column_of(name)
-            files = " or ".join(str(options[option]) for option in RAW_FILES if options.get(option))
+            files = " or ".join(options.raw.values())
             raise UserError(
                 f"a value holds {splitter!r}, which joins the histories of a CSV file: "
                 f"{names_of(options).get(ours, ours)} = {held[0]!r} in {files}; {remedy} keeps every value"

@@ -9,6 +9,7 @@ from scipy import sparse
 
 from . import leak_audit
 from .arrays import chunks
+from .build_options import BuildOptions
 from .coded_samples import CodedSamples
 from .columns import history_of
 from .leak_audit import Rows, Table, auc, auc_of_counts, audit_result
@@ -37,7 +38,7 @@ class _Stored:
         return self.number[self.samples.codes_at(history_of(self.name), places)]
 
 
-def audit_coded(samples: CodedSamples, options: dict) -> dict:
+def audit_coded(samples: CodedSamples, options: BuildOptions) -> dict:
     """Return what `leak_audit.audit` does, by the options that the samples were made with."""
     roles = samples.roles
     owned = _longest(samples, options)
@@ -84,7 +85,7 @@ def _known(samples: CodedSamples, name: str) -> np.ndarray:
     return known
 
 
-def _parts(samples: CodedSamples, options: dict, split: str, numbers: dict[str, np.ndarray]) -> Iterator[Rows]:
+def _parts(samples: CodedSamples, options: BuildOptions, split: str, numbers: dict[str, np.ndarray]) -> Iterator[Rows]:
     """Yield the rows of a split; training rows, whose places no rule reads, have none.
 
     Args:
@@ -114,7 +115,7 @@ def _baskets(samples: CodedSamples, owned: np.ndarray, name: str) -> tuple[np.nd
     return np.concatenate([codes, targets]), np.concatenate([number, np.arange(len(owned))])
 
 
-def _longest(samples: CodedSamples, options: dict) -> np.ndarray:
+def _longest(samples: CodedSamples, options: BuildOptions) -> np.ndarray:
     """Return the (U,) positive of each training user's longest history; of several the one whose sample comes last."""
     users, many = samples.column("user_id"), samples.size("train")
     order = samples.shuffled_rows("train", stream(options, "order", SPLITS.index("train")))
@@ -169,7 +170,7 @@ def _copies(samples: CodedSamples) -> float:
     return auc_of_counts(counts)
 
 
-def _item_knn(samples: CodedSamples, options: dict, owned: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _item_knn(samples: CodedSamples, options: BuildOptions, owned: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return label and score of the test samples that `leak_audit.audit` takes; `owned`: of `_longest`."""
     items, many = len(samples.words["item_id"]), samples.size("test")
     drawn = np.arange(many)

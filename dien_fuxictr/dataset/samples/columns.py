@@ -16,6 +16,7 @@ import polars as pl
 from dien_fuxictr.common.errors import UserError
 
 from .amazon import UNKNOWN
+from .build_options import BuildOptions
 from .samples import options_in
 
 ROWS = 1_000_000
@@ -63,21 +64,21 @@ class Roles:
         return ["item_id", *self.properties, *self.context]
 
 
-def roles_of(names: list[str], options: dict) -> Roles:
+def roles_of(names: list[str], options: BuildOptions) -> Roles:
     """Return the roles of a log's columns under the builders' names.
 
     Args:
         names: columns of the log as it was read or sorted.
         options: of the build.
     """
-    context = [name for name in options.get("context", ()) if name in names]
+    context = [name for name in options.context if name in names]
     known = ("user_id", "item_id", "time", "label", "request", "target", "event_time", *context)
-    named = {options.get("category"): "cate_id"}
+    named = {options.category: "cate_id"}
     return Roles(
         [name for name in names if name not in known],
-        [name for name in (named.get(each, each) for each in options.get("side_varies", ())) if name in names],
+        [name for name in (named.get(each, each) for each in options.side_varies) if name in names],
         context,
-        list(options.get("context_history", ())),
+        list(options.context_history),
     )
 
 
@@ -122,7 +123,7 @@ def _differing(log: pl.DataFrame, values: pl.DataFrame) -> dict[str, float]:
     }
 
 
-def require_property(name: str, share: float, options: dict) -> None:
+def require_property(name: str, share: float, options: BuildOptions) -> None:
     """Raise UserError where a column differs from its item's commonest value in too large a share of the rows."""
     if share > LIMIT:
         name = shown(name, options)
@@ -141,8 +142,8 @@ def columns_of_no_item(folder: Path) -> set[str]:
         folder: of samples, or of none.
     """
     options = options_in(folder)
-    roles = roles_of(["cate_id", *options.get("side", ()), *options.get("context", ())], options)
-    return {*roles.varying, *roles.context, *leaking_columns(folder)}
+    varying = ("cate_id" if name == options.get("category") else name for name in options.get("side_varies", ()))
+    return {*varying, *options.get("context", ()), *leaking_columns(folder)}
 
 
 def leaking_columns(folder: Path) -> list[str]:
@@ -167,7 +168,7 @@ def leaking_columns(folder: Path) -> list[str]:
     return [name for name, share in varying_in(log, names).items() if share > LIMIT]
 
 
-def say_changed(changed: dict[str, int], options: dict) -> None:
+def say_changed(changed: dict[str, int], options: BuildOptions) -> None:
     """Log how many values were replaced by the item's commonest one."""
     for name, many in changed.items():
         if many:
@@ -175,9 +176,9 @@ def say_changed(changed: dict[str, int], options: dict) -> None:
             logging.info(f"{column}: {many} values were missing or not the item's commonest; they are now")
 
 
-def shown(name: str, options: dict) -> str:
+def shown(name: str, options: BuildOptions) -> str:
     """Return a column's name in the log."""
-    return str(options.get("category")) if name == "cate_id" and options.get("category") else name
+    return str(options.category) if name == "cate_id" and options.category else name
 
 
 def latest_before(

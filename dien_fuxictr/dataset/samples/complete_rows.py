@@ -9,6 +9,7 @@ from dien_fuxictr.common.errors import UserError
 
 from .amazon import UNKNOWN
 from .arrays import Arrays
+from .build_options import BuildOptions
 from .columns import LIMIT, at_items, commonest, latest_before, roles_of, varying_in
 from .sampling import SPAN, code_table, preceding, shuffled, stream, whole
 from .times import read_times
@@ -16,16 +17,16 @@ from .times import read_times
 _OPTIONS = {"user_id": "user", "item_id": "item", "time": "time", "cate_id": "category"}
 
 
-def names_of(options: dict) -> dict[str, str]:
+def names_of(options: BuildOptions) -> dict[str, str]:
     """Column of the samples -> column of the rows: for a log the log's own, for Amazon reviews the samples'."""
-    is_log = options["source"] == "log"
-    names = {name: options[option] if is_log else name for name, option in _OPTIONS.items()}
+    is_log = options.source == "log"
+    names = {name: getattr(options, option) if is_log else name for name, option in _OPTIONS.items()}
     return {name: theirs for name, theirs in names.items() if theirs} | {
-        name: name for name in (*options.get("side", ()), *options.get("context", ()))
+        name: name for name in (*options.side, *options.context)
     }
 
 
-def check_rows(raw: pl.DataFrame, path: Path, options: dict) -> pl.DataFrame:
+def check_rows(raw: pl.DataFrame, path: Path, options: BuildOptions) -> pl.DataFrame:
     """The rows in the builders' form.
 
     Args:
@@ -41,7 +42,7 @@ def check_rows(raw: pl.DataFrame, path: Path, options: dict) -> pl.DataFrame:
         UserError: a column is missing, or a row has no user, no item or no readable time.
     """
     names = names_of(options)
-    needed = [names[name] for name in ("user_id", "item_id", "time", *options.get("context", ()))]
+    needed = [names[name] for name in ("user_id", "item_id", "time", *options.context)]
     missing = [name for name in needed if name not in raw.columns]
     if missing:
         raise UserError(
@@ -50,7 +51,7 @@ def check_rows(raw: pl.DataFrame, path: Path, options: dict) -> pl.DataFrame:
         )
     texts = [name for name, theirs in names.items() if name != "time" and theirs in raw.columns]
     try:
-        times = read_times(raw[names["time"]], options.get("time_unit"), options.get("time_format"))
+        times = read_times(raw[names["time"]], options.time_unit, options.time_format)
     except pl.exceptions.PolarsError as error:
         raise UserError(f"{path}: column {names['time']!r} holds no times: {str(error).splitlines()[0]}") from error
     rows = raw.select(pl.col(names[name]).cast(pl.String).alias(name) for name in texts).select(
@@ -60,19 +61,19 @@ def check_rows(raw: pl.DataFrame, path: Path, options: dict) -> pl.DataFrame:
         if rows[name].null_count():
             row = int(rows[name].is_null().arg_max() or 0)
             raise UserError(f"{path}: row {row + 1} has no usable {names[name]} ({raw[names[name]][row]!r})")
-    if options.get("time_unit") is None and (outside := times.outside()).any():
+    if options.time_unit is None and (outside := times.outside()).any():
         row = int(outside.arg_max() or 0)
         raise UserError(f"{path}: row {row + 1}: {names['time']} {times.of_year(row)}")
     return rows
 
 
-def item_properties(log: pl.DataFrame, options: dict) -> pl.DataFrame:
+def item_properties(log: pl.DataFrame, options: BuildOptions) -> pl.DataFrame:
     """Return item_id, cate_id and the side columns of each item, the commonest value of each in the log."""
     return commonest(log, roles_of(log.columns, options).properties)
 
 
 def complete(
-    rows: pl.DataFrame, log: pl.DataFrame, items: pl.DataFrame, options: dict
+    rows: pl.DataFrame, log: pl.DataFrame, items: pl.DataFrame, options: BuildOptions
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Give rows their histories, strictly before their times, and what they do not say of their items.
 
@@ -117,7 +118,7 @@ def complete(
         history_start=pl.Series(start),
         history_length=pl.Series(length),
     )
-    if options["history_order"] == "shuffled":
+    if options.history_order == "shuffled":
         places = samples.select(SPAN).unique().sort(SPAN)
         spans = [places[name].to_numpy().astype(np.int64) for name in SPAN]
         behaviour, first = shuffled(spans[0], spans[1], stream(options, "histories"))

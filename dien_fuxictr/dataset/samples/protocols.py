@@ -10,6 +10,8 @@ import numpy as np
 
 from dien_fuxictr.common.errors import UserError
 
+from .build_options import BuildOptions
+
 TRAIN, VALID, TEST, UNUSED = 0, 1, 2, 3
 SPLITS = ("train", "valid", "test")
 DAY = 86_400
@@ -92,7 +94,7 @@ def history_ranges(
     return start, end - start
 
 
-def empty_split(split: str, users: int, rows: int, span: tuple[int, int], options: dict) -> UserError:
+def empty_split(split: str, users: int, rows: int, span: tuple[int, int], options: BuildOptions) -> UserError:
     """Return the error of a split without samples.
 
     Args:
@@ -101,32 +103,28 @@ def empty_split(split: str, users: int, rows: int, span: tuple[int, int], option
         span: its first and last time, in seconds.
         options: of the build.
     """
-    if options["protocol"] != "time":
+    if options.protocol != "time":
         return UserError(
-            f"the {split} split is empty: {users} users and {rows} rows are too few for protocol {options['protocol']} "
+            f"the {split} split is empty: {users} users and {rows} rows are too few for protocol {options.protocol} "
             "with these options"
         )
-    cuts = {name: f"{name} = {options[name]}" for name in ("valid_from", "test_from")}
-    where = {
-        "train": f"before {cuts['valid_from']}",
-        "valid": f"from {cuts['valid_from']} until {cuts['test_from']}",
-        "test": f"from {cuts['test_from']} on",
-    }
+    valid, test = f"valid_from = {options.valid_from}", f"test_from = {options.test_from}"
+    where = {"train": f"before {valid}", "valid": f"from {valid} until {test}", "test": f"from {test} on"}
     begin, end = (np.datetime64(time, "s") for time in span)
     return UserError(
         f"the {split} split is empty: no row {where[split]} is a sample; the log has times from {begin} to {end}"
     )
 
 
-def cut_offs(options: dict) -> tuple[int, int]:
+def cut_offs(options: BuildOptions) -> tuple[int, int]:
     """Return the first times of validation and of the test, in seconds, by the options of protocol time.
 
     Raises:
         UserError: one is no time, or they are not in this order.
     """
-    valid_from, test_from = (parse_time(options[name], name) for name in ("valid_from", "test_from"))
+    valid_from, test_from = (parse_time(getattr(options, name), name) for name in ("valid_from", "test_from"))
     if valid_from >= test_from:
-        raise UserError(f"valid_from = {options['valid_from']} must be before test_from = {options['test_from']}")
+        raise UserError(f"valid_from = {options.valid_from} must be before test_from = {options.test_from}")
     return valid_from, test_from
 
 

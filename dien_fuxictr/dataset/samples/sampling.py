@@ -14,6 +14,7 @@ import polars as pl
 from . import protocols, sample_negatives
 from .amazon import UNKNOWN
 from .arrays import Arrays, chunks
+from .build_options import BuildOptions
 from .coded_samples import AT_ONCE, TOKENS, CodedSamples
 from .columns import latest_before, require_property, roles_of, say_changed
 from .distinct_values import Numbers, Words
@@ -34,8 +35,8 @@ Batches = Callable[[], Iterator[tuple[pl.DataFrame, pl.Series]]]
 """Reads the log again: checked rows, and a number of each that equal rows share."""
 
 
-def make_samples(log: pl.DataFrame, options: dict) -> Samples:
-    """Return the samples of a log as tables, by the options of `build_options.py`.
+def make_samples(log: pl.DataFrame, options: BuildOptions) -> Samples:
+    """Return the samples of a log as tables.
 
     Without labels each row is a behaviour, the sample of a behaviour is positive and gets one sampled negative of the
     same history. With labels (1 clicked, 0 not) the exposures themselves are the samples, and a history holds the
@@ -44,7 +45,7 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
     Args:
         log: user_id, item_id, cate_id where there are categories (String), time (Int64), any side and context columns
             (String) and, if known, label, target (Int8) and request (String), in file order.
-        options: checked.
+        options: of the build.
 
     Raises:
         UserError: a split is left without samples, an option does not fit the data, or a side column is no property
@@ -52,7 +53,7 @@ def make_samples(log: pl.DataFrame, options: dict) -> Samples:
     """
     samples = code_samples(whole(log), options, Arrays(), log.height)
     orders = {name: samples.shuffled_rows(name, stream(options, "order", n)) for n, name in enumerate(SPLITS)}
-    return samples.as_frames({"options": options, "counts": samples.counts()}, orders)
+    return samples.as_frames({"options": options.stated(), "counts": samples.counts()}, orders)
 
 
 def whole(log: pl.DataFrame) -> Batches:
@@ -60,12 +61,12 @@ def whole(log: pl.DataFrame) -> Batches:
     return lambda: iter([(log, pl.Series(np.arange(log.height, dtype=np.uint64)))])
 
 
-def code_samples(batches: Batches, options: dict, arrays: Arrays, part_rows: int) -> CodedSamples:
+def code_samples(batches: Batches, options: BuildOptions, arrays: Arrays, part_rows: int) -> CodedSamples:
     """Make samples of a log, as `make_samples` does.
 
     Args:
         batches: reads the log.
-        options: checked.
+        options: of the build.
         arrays: empty.
         part_rows: about so many rows are sorted at once.
     """
@@ -74,12 +75,14 @@ def code_samples(batches: Batches, options: dict, arrays: Arrays, part_rows: int
     for name in samples.roles.varying if not samples.has_labels else ():
         for split in (*SPLITS, LEFT_OUT):
             _add_varying(samples, name, split, -(-samples.rows // part_rows))
-    if options["history_order"] == "shuffled":
+    if options.history_order == "shuffled":
         _shuffle(samples, stream(options, "histories"))
     return samples
 
 
-def code_table(batches: Batches, options: dict, arrays: Arrays, part_rows: int) -> tuple[CodedSamples, tuple[int, int]]:
+def code_table(
+    batches: Batches, options: BuildOptions, arrays: Arrays, part_rows: int
+) -> tuple[CodedSamples, tuple[int, int]]:
     """Sort a log and give each of its rows its history and split, as `code_samples` does.
 
     Returns:
@@ -99,7 +102,7 @@ def code_table(batches: Batches, options: dict, arrays: Arrays, part_rows: int) 
     )
     parts = -(-rows // part_rows)
     span = _cut(batches, samples.words, record, parts, arrays)
-    kept = _drop_repeated(record, parts, rows, options.get("duplicates", "keep"), arrays)
+    kept = _drop_repeated(record, parts, rows, options.duplicates, arrays)
     total = rows if kept is None else int(kept[-1])
     of_item = {} if samples.has_labels else _values_of_items(samples, record, parts, total, options)
     tie = _ties(total, options, arrays)
@@ -112,7 +115,7 @@ def code_table(batches: Batches, options: dict, arrays: Arrays, part_rows: int) 
         return sort_log(pl.DataFrame({name: log[name] for name in ("time", *coded, *dict(flags))} | {"tie": tie[row]}))
 
     latest = span[1]
-    if options["protocol"] == "window" and "request" in coded:
+    if options.protocol == "window" and "request" in coded:
         latest = max(int(sorted_part(part)["event_time"].to_numpy().max()) for part in range(parts))
     exposures = stream(options, "exposures")
     for part in range(parts):
@@ -123,9 +126,9 @@ def code_table(batches: Batches, options: dict, arrays: Arrays, part_rows: int) 
     return samples, span
 
 
-def stream(options: dict, name: str, number: int = 0) -> np.random.Generator:
+def stream(options: BuildOptions, name: str, number: int = 0) -> np.random.Generator:
     """Return random numbers for one purpose: one option does not change what another draws."""
-    return np.random.default_rng((options["seed"], STREAMS[name], number))
+    return np.random.default_rng((options.seed, STREAMS[name], number))
 
 
 def _words(batches: Batches) -> tuple[dict[str, pl.Series], list[str], int]:
@@ -194,7 +197,7 @@ def _drop_repeated(record: np.dtype, parts: int, rows: int, duplicates: str, arr
 
 
 def _values_of_items(
-    samples: CodedSamples, record: np.dtype, parts: int, rows: int, options: dict
+    samples: CodedSamples, record: np.dtype, parts: int, rows: int, options: BuildOptions
 ) -> dict[str, np.ndarray]:
     """Return, for each property that does not vary, the (V,) number of the commonest known value of each item."""
     found, changed = {}, {}
@@ -223,11 +226,11 @@ def _values_of_items(
     return found
 
 
-def _ties(rows: int, options: dict, arrays: Arrays) -> np.ndarray:
+def _ties(rows: int, options: BuildOptions, arrays: Arrays) -> np.ndarray:
     tie = arrays.new("tie", np.int64, rows)
     for part in chunks(rows, AT_ONCE):
         tie[part] = np.arange(part.start, part.stop)
-    if options["ties"] == "random":
+    if options.ties == "random":
         stream(options, "ties").shuffle(tie)
     return tie
 
@@ -249,7 +252,7 @@ def sort_log(log: pl.DataFrame) -> pl.DataFrame:
 
 
 def _add_part(
-    samples: CodedSamples, log: pl.DataFrame, latest: int, exposures: np.random.Generator, options: dict
+    samples: CodedSamples, log: pl.DataFrame, latest: int, exposures: np.random.Generator, options: BuildOptions
 ) -> None:
     """Write what can be said of the rows of some users, sorted, without the others."""
     arrays, base, first = samples.arrays, samples.rows, samples.behaviours
@@ -262,13 +265,13 @@ def _add_part(
     user, event, events = event_places(log)
     start, length = histories(log, behaviours, options)
     split = _splits(log, event, events, latest, len(samples.words["user_id"]), options)
-    split = np.where(length >= options["min_history"], split, UNUSED)
+    split = np.where(length >= options.min_history, split, UNUSED)
     if "target" in log.columns:
         split = np.where(log["target"].to_numpy() == 1, split, UNUSED)
     for name in ("user_id", *samples.roles.of_samples):
         arrays.append(name, log[name].to_numpy())
     arrays.append("time", log["time"].to_numpy())
-    tokens = time_tokens(behaviours, options["session_gap"])
+    tokens = time_tokens(behaviours, options.session_gap)
     for name, column in TOKENS.items():
         token = np.zeros(log.height, np.int8)
         token[clicked] = (tokens[column].cast(pl.Int8) - 1).to_numpy()
@@ -283,8 +286,8 @@ def _add_part(
     for number, name in enumerate(SPLITS):
         arrays.append(f"rows_{name}", base + np.flatnonzero(split == number))
     trained = split == SPLITS.index("train")
-    if options.get("targets_per_user"):
-        arrays.append("rank_history", target_ranks(event, events, options["test_last"])[trained])
+    if options.targets_per_user:
+        arrays.append("rank_history", target_ranks(event, events, options.test_last)[trained])
     held = coverage(start[trained], length[trained], len(clicked))
     arrays.append("used_history", held > 0)
     samples.rows, samples.behaviours = base + log.height, first + len(clicked)
@@ -298,7 +301,7 @@ def _add_part(
 
 
 def _splits(
-    log: pl.DataFrame, event: np.ndarray, events: np.ndarray, latest: int, users: int, options: dict
+    log: pl.DataFrame, event: np.ndarray, events: np.ndarray, latest: int, users: int, options: BuildOptions
 ) -> np.ndarray:
     """Return the split of each row of some users, by the protocol.
 
@@ -309,17 +312,17 @@ def _splits(
         users: of the whole log.
         options: of the build.
     """
-    protocol, time = options["protocol"], log["event_time"].to_numpy()
+    protocol, time = options.protocol, log["event_time"].to_numpy()
     if protocol == "last":
         every = np.arange(users)
         rng = stream(options, "users")
-        of_user = protocols.last(every, 0 * every, 0 * every + 1, options["folds"], options["fold"], rng)
+        of_user = protocols.last(every, 0 * every, 0 * every + 1, options.folds, options.fold, rng)
         return np.where(event == events - 1, of_user[log["user_id"].to_numpy()], UNUSED)
     if protocol == "leave_one_out":
-        return protocols.leave_one_out(event, events, options["test_last"])
+        return protocols.leave_one_out(event, events, options.test_last)
     if protocol == "time":
         return protocols.by_time(time, *protocols.cut_offs(options))
-    days = options["target_days"], options["valid_days"], options["test_days"]
+    days = options.target_days, options.valid_days, options.test_days
     return protocols.window(np.append(time, latest), *days)[:-1]
 
 
@@ -352,7 +355,7 @@ def user_bounds(user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return first, np.append(first[1:], len(user)) - 1
 
 
-def histories(log: pl.DataFrame, behaviours: pl.DataFrame, options: dict) -> tuple[np.ndarray, np.ndarray]:
+def histories(log: pl.DataFrame, behaviours: pl.DataFrame, options: BuildOptions) -> tuple[np.ndarray, np.ndarray]:
     """Start and length of the history of each row of a sorted log, as a range of the behaviours."""
     user, _ = event_numbers(log)
     time = log["event_time"].to_numpy()
@@ -368,7 +371,7 @@ def preceding(
     behaviour_user: np.ndarray,
     user: np.ndarray,
     time: np.ndarray,
-    options: dict,
+    options: BuildOptions,
     end: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Start and length of the history of each user at each time, as a range of the behaviours.
@@ -389,15 +392,15 @@ def preceding(
     keys = key(behaviour_user, behaviours["time"].to_numpy())
     first = earliest = np.searchsorted(behaviour_user, user)
     end = np.searchsorted(keys, key(user, time)) if end is None else end
-    if options["protocol"] == "window":
-        earliest = np.searchsorted(keys, key(user, time - options["history_days"] * DAY))
-    return protocols.history_ranges(first, end, earliest, options["max_len"])
+    if options.protocol == "window":
+        earliest = np.searchsorted(keys, key(user, time - options.history_days * DAY))
+    return protocols.history_ranges(first, end, earliest, options.max_len)
 
 
-def _fill_splits(samples: CodedSamples, span: tuple[int, int], options: dict) -> None:
+def _fill_splits(samples: CodedSamples, span: tuple[int, int], options: BuildOptions) -> None:
     """Draw the negatives of each split, and take the rows out of training that `targets_per_user` leaves out."""
     arrays = samples.arrays
-    many = options.get("targets_per_user") or 0
+    many = options.targets_per_user or 0
     for number, name in enumerate(SPLITS):
         rows = samples.positives(name)
         if not len(rows):
@@ -419,22 +422,24 @@ def _fill_splits(samples: CodedSamples, span: tuple[int, int], options: dict) ->
     arrays.remove("rank_history")
 
 
-def _negatives(samples: CodedSamples, split: str, number: int, rank: np.ndarray | None, options: dict) -> np.ndarray:
+def _negatives(
+    samples: CodedSamples, split: str, number: int, rank: np.ndarray | None, options: BuildOptions
+) -> np.ndarray:
     """Return the row that is the negative of each positive of a split."""
     arrays, item, rows = samples.arrays, samples.column("item_id"), samples.positives(split)
     start, length = (arrays.scratch(len(rows)) for _ in range(2))
     for part in chunks(len(rows), AT_ONCE):
         start[part], length[part] = samples.spans(rows[part])
     within = None
-    if options["exclude_history"]:
+    if options.exclude_history:
         within = RangeReader(item) if arrays.on_disk else Occurrences(item.astype(np.int64))
     forbidden = sample_negatives.Forbidden(item, rows, start, length, within)
-    if rank is None or options["negatives"] != "matched":
-        sampler = sample_negatives.SAMPLERS[options["negatives"]]
+    if rank is None or options.targets_per_user is None or options.negatives != "matched":
+        sampler = sample_negatives.SAMPLERS[options.negatives]
         return sampler(forbidden, stream(options, "negatives", number), arrays.scratch)
     strata = arrays.scratch(len(rows))
     for part in chunks(len(rows), AT_ONCE):
-        strata[part] = rank_strata(rank[part], options["targets_per_user"])
+        strata[part] = rank_strata(rank[part], options.targets_per_user)
     return sample_negatives.matched_within(
         strata, forbidden, lambda stratum: stream(options, "negatives", len(SPLITS) + stratum), arrays.scratch
     )

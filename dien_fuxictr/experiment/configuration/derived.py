@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.samples.build_options import check_options
+from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 
 from .overrides import PREFIX
@@ -37,7 +37,7 @@ def derived(params: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(build, dict):
         key = f"{PREFIX}{next(iter(options))}"
         raise UserError(f"{key}: data set {dataset_id} has no build section, whose option it would be")
-    before, after = check_options(build), check_options({**build, **options})
+    before, after = (BuildOptions.of(section).stated() for section in (build, {**build, **options}))
     different = {name: value for name, value in after.items() if name in options and before.get(name) != value}
     if not different:
         return {}

@@ -17,6 +17,7 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.encoding.online import OnlineEncoder
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
+from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.dataset.samples.build_samples import build_samples
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 
@@ -98,7 +99,7 @@ def test_fewer_targets_a_user_change_the_training_rows_and_nothing_else(form: st
         samples, root = tmp_path / f"samples{targets}", tmp_path / f"root{targets}"
         options = {**build, "targets_per_user": targets, "format": form}
         if form == "csv":
-            build_samples(options, samples, verbose=False)
+            build_samples(BuildOptions.of(options), samples, verbose=False)
         params = entry(samples, root, form, **({} if form == "csv" else {"build": options}))
         data_dir, encoded = prepared_arrays(params)
         sizes.append(len(encoded.pop("train")["label"]))

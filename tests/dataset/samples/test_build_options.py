@@ -4,7 +4,7 @@ import pytest
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.samples.amazon import META_FIELDS
-from dien_fuxictr.dataset.samples.build_options import REQUIRED, check_options, options_of
+from dien_fuxictr.dataset.samples.build_options import REQUIRED, BuildOptions, options_of
 from dien_fuxictr.dataset.samples.sample_negatives import SAMPLERS
 from dien_fuxictr.dataset.samples.times import UNITS
 
@@ -14,8 +14,8 @@ LOG = {"source": "log", "input": "l", "user": "u", "item": "i", "category": "c",
 
 
 def test_defaults() -> None:
-    options = check_options(AMAZON)
-    assert options == {
+    options = BuildOptions.of(AMAZON)
+    assert options.stated() == {
         "source": "amazon",
         "reviews": "r",
         "meta": "m",
@@ -35,7 +35,7 @@ def test_defaults() -> None:
         "format": "parquet",
         "raw_from": None,
     }
-    assert check_options(options) == options
+    assert BuildOptions.of(options.stated()) == options
 
 
 @pytest.mark.parametrize(
@@ -50,17 +50,17 @@ def test_options_of_a_protocol(protocol: str, added: dict) -> None:
     given = {**AMAZON, "protocol": protocol}
     if protocol == "time":
         given |= {"valid_from": dt.date(2024, 1, 1), "test_from": 1_400_000_000}
-    of_others = {name for name, option in options_of("amazon").items() if option.protocol == "leave_one_out"}
-    common = {name: value for name, value in check_options(AMAZON).items() if name not in of_others}
-    assert len(of_others) == 2 and check_options(given) == {**common, "protocol": protocol, **added}
+    of_others = {name for name, option in options_of("amazon").items() if option.meaning.protocol == "leave_one_out"}
+    common = {name: value for name, value in BuildOptions.of(AMAZON).stated().items() if name not in of_others}
+    assert len(of_others) == 2 and BuildOptions.of(given).stated() == {**common, "protocol": protocol, **added}
 
 
 def test_values_as_the_command_line_and_as_yaml_give_them() -> None:
-    assert check_options({**AMAZON, "form": 2014, "max_len": 7})["form"] == "2014"
+    assert BuildOptions.of({**AMAZON, "form": 2014, "max_len": 7}).form == "2014"
     for side in ("brand, price", ["brand", "price"], ("brand", "price")):
-        assert check_options({**LOG, "side": side})["side"] == ("brand", "price")
-    assert check_options({**LOG, "user": 0})["user"] == "0"
-    assert check_options({**AMAZON, "folds": None, "max_len": None})["max_len"] == 100
+        assert BuildOptions.of({**LOG, "side": side}).side == ("brand", "price")
+    assert BuildOptions.of({**LOG, "user": 0}).user == "0"
+    assert BuildOptions.of({**AMAZON, "folds": None, "max_len": None}).max_len == 100
 
 
 @pytest.mark.parametrize(
@@ -122,17 +122,22 @@ def test_values_as_the_command_line_and_as_yaml_give_them() -> None:
 )
 def test_wrong_options(options: dict, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        check_options(options)
+        BuildOptions.of(options)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_every_option_is_explained_and_its_default_is_allowed() -> None:
     for source, needed in (("amazon", AMAZON), ("log", LOG)):
         for name, option in options_of(source).items():
-            assert option.help
+            assert option.meaning.text
             if option.default not in (REQUIRED, None, ()):
-                assert check_options(
-                    {**needed, "protocol": option.protocol, name: option.default, **TIMES[option.protocol]}
+                assert BuildOptions.of(
+                    {
+                        **needed,
+                        "protocol": option.meaning.protocol,
+                        name: option.default,
+                        **TIMES[option.meaning.protocol],
+                    }
                 )
 
 

@@ -9,7 +9,7 @@ import pytest
 from made_raw import random_reviews, review_line, write_lines
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.samples.build_options import options_of
+from dien_fuxictr.dataset.samples.build_options import BuildOptions, options_of
 from dien_fuxictr.dataset.samples.build_samples import build_samples, published
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 from dien_fuxictr.dataset.samples.samples import Samples
@@ -81,7 +81,7 @@ def test_the_largest_numbers_make_samples_or_a_line(
     option: str, raw: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     known = options_of("amazon")[option]
-    given = [f"--{option.replace('_', '-')}", str(2**63 - 1), "--protocol", known.protocol or "window"]
+    given = [f"--{option.replace('_', '-')}", str(2**63 - 1), "--protocol", known.meaning.protocol or "window"]
     if main([*raw, *given, "--min-history", "0", "--out", str(tmp_path / "out")]):
         error = capsys.readouterr().err.splitlines()[-1]
         lines = (
@@ -206,7 +206,7 @@ def test_folders_of_others(name: str, raw: list[str], tmp_path: Path, capsys: py
 @pytest.mark.parametrize("out", [".", "..", "/"])
 def test_a_folder_without_a_name(out: str, raw: list[str]) -> None:
     with pytest.raises(UserError, match="is no name for a new folder"):
-        build_samples({"source": "amazon", "reviews": raw[2], "meta": raw[4]}, Path(out))
+        build_samples(BuildOptions.of({"source": "amazon", "reviews": raw[2], "meta": raw[4]}), Path(out))
 
 
 def test_a_folder_below_a_file(raw: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

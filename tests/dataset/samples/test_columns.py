@@ -11,7 +11,7 @@ from made_data import FEATURE_COLS, entry
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
-from dien_fuxictr.dataset.samples.build_options import check_options
+from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.dataset.samples.columns import latest_before, leaking_columns
 from dien_fuxictr.dataset.samples.complete_rows import check_rows, complete, item_properties
 from dien_fuxictr.dataset.samples.leak_audit import audit
@@ -42,7 +42,7 @@ def shop(users: int = 300, items: int = 40, each: int = 8) -> pl.DataFrame:
 
 
 def made(log: pl.DataFrame, **given) -> Samples:
-    return make_samples(log, check_options(NAMED | given))
+    return make_samples(log, BuildOptions.of(NAMED | given))
 
 
 def test_a_column_of_the_user_is_refused_as_side() -> None:
@@ -128,12 +128,12 @@ def test_latest_value_is_strictly_before() -> None:
 )
 def test_options_that_contradict_each_other(given: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        check_options(NAMED | given)
+        BuildOptions.of(NAMED | given)
 
 
 def test_a_log_without_categories() -> None:
     log = shop().drop("cate_id", "brand", "price", "device")
-    samples = make_samples(log, check_options({**NAMED, "category": None}))
+    samples = make_samples(log, BuildOptions.of({**NAMED, "category": None}))
     assert samples.splits["test"].columns == ["label", "user_id", "item_id", "history_start", "history_length"]
     assert samples.history_columns == ["item_history", "session_history", "day_history"]
     result = audit(samples)
@@ -142,7 +142,7 @@ def test_a_log_without_categories() -> None:
 
 
 def test_new_rows_need_their_context() -> None:
-    options = check_options(
+    options = BuildOptions.of(
         NAMED | {"side": "brand,price", "side_varies": "price", "context": "device", "context_history": "device"}
     )
     raw = pl.DataFrame({"u": ["u1", "u2"], "i": ["i1", "i1"], "t": [10 * DAY + 10**9, 40 * DAY + 10**9]})

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dien_fuxictr.dataset.samples.build_options import check_options
+from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.dataset.samples.complete_rows import complete, item_properties
 from dien_fuxictr.dataset.samples.protocols import DAY
 
@@ -37,7 +37,7 @@ def test_histories_are_what_is_strictly_before(
 ) -> None:
     named = {"input": "", "user": "u", "item": "i", "category": "c", "time": "t", "side": "place"}
     varies = {} if labelled else {"side_varies": "place"}  # of a log with labels the values say it
-    options = check_options({"source": "log", **named, **varies, "max_len": 3, "ties": "file", **protocol})
+    options = BuildOptions.of({"source": "log", **named, **varies, "max_len": 3, "ties": "file", **protocol})
     number = pl.int_range(pl.len()).cast(pl.String)
     label = {"label": pl.Series([row["label"] for row in log], dtype=pl.Int8)} if labelled else {}
     read = frame(log, cate_id="c" + pl.col("item_id"), place=number, **label)

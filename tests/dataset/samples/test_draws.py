@@ -9,7 +9,7 @@ import pytest
 from made_raw import as_log, random_reviews
 from sklearn.metrics import roc_auc_score
 
-from dien_fuxictr.dataset.samples.build_options import check_options
+from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.dataset.samples.protocols import DAY, SPLITS
 from dien_fuxictr.dataset.samples.samples import Samples
 from dien_fuxictr.dataset.samples.sampling import make_samples
@@ -17,8 +17,8 @@ from dien_fuxictr.dataset.samples.sampling import make_samples
 REVIEWS = as_log(random_reviews())
 
 
-def options(**given) -> dict:
-    return check_options({"source": "amazon", "reviews": "", "meta": "", **given})
+def options(**given) -> BuildOptions:
+    return BuildOptions.of({"source": "amazon", "reviews": "", "meta": "", **given})
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from made_raw import as_log, random_reviews
 
-from dien_fuxictr.dataset.samples.build_options import check_options
+from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.dataset.samples.leak_audit import audit
 from dien_fuxictr.dataset.samples.samples import Samples
 from dien_fuxictr.dataset.samples.sampling import make_samples
@@ -29,7 +29,7 @@ def made(order: str, log: pl.DataFrame = REVIEWS, **more) -> Samples:
         "side": "colour",
         "side_varies": "colour",
     }
-    return make_samples(log, check_options({**given, "max_len": 6, "history_order": order, **more}))
+    return make_samples(log, BuildOptions.of({**given, "max_len": 6, "history_order": order, **more}))
 
 
 def parts_of(samples: Samples) -> list[pl.DataFrame]:

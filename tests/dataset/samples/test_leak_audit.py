@@ -10,7 +10,7 @@ import pytest
 from made_raw import as_log, random_reviews
 
 from dien_fuxictr.dataset.audit import main
-from dien_fuxictr.dataset.samples.build_options import check_options
+from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.dataset.samples.leak_audit import PRIOR, audit, order_of, read_csv, table
 from dien_fuxictr.dataset.samples.protocols import DAY
 from dien_fuxictr.dataset.samples.samples import Samples
@@ -20,7 +20,7 @@ KINDS = (("positives", 1), ("negatives", 0))
 
 
 def samples_of(log: pl.DataFrame, **given) -> Samples:
-    return make_samples(log, check_options({"source": "amazon", "reviews": "r", "meta": "m", **given}))
+    return make_samples(log, BuildOptions.of({"source": "amazon", "reviews": "r", "meta": "m", **given}))
 
 
 def plain_rows(samples: Samples, split: str) -> list[dict]:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dien_fuxictr.dataset.samples.build_options import check_options
+from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.dataset.samples.columns import roles_of
 from dien_fuxictr.dataset.samples.leak_audit import audit
 from dien_fuxictr.dataset.samples.protocols import DAY
@@ -36,7 +36,7 @@ def log() -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def clean() -> Samples:
-    return make_samples(log().drop("device"), check_options({**NAMED, "side": "brand"}))
+    return make_samples(log().drop("device"), BuildOptions.of({**NAMED, "side": "brand"}))
 
 
 def test_nothing_is_found_where_nothing_is_planted(clean: Samples) -> None:
@@ -107,7 +107,7 @@ def duplicated_row(samples: Samples) -> Samples:
 
 
 def popularity_of_a_side_value(_: Samples) -> Samples:
-    return make_samples(log().drop("device"), check_options({**NAMED, "side": "brand", "negatives": "uniform"}))
+    return make_samples(log().drop("device"), BuildOptions.of({**NAMED, "side": "brand", "negatives": "uniform"}))
 
 
 def category(samples: Samples) -> Samples:
@@ -146,10 +146,10 @@ def test_a_planted_leak_is_named(plant, clean: Samples) -> None:
 def test_a_property_of_the_item_is_no_leak() -> None:
     """A brand that users keep to is an interest: it is shown, without a warning."""
     own = log().with_columns(brand=pl.col("device"), item_id=pl.format("{}{}", "item_id", "device")).drop("device")
-    result = audit(make_samples(own, check_options({**NAMED, "side": "brand"})))
+    result = audit(make_samples(own, BuildOptions.of({**NAMED, "side": "brand"})))
     assert result["untrained"]["brand seen in history"] > 0.8 and result["warnings"] == []
 
 
 def test_roles_without_options_are_those_of_the_item() -> None:
-    roles = roles_of(log().columns, {})
+    roles = roles_of(log().columns, BuildOptions.of({"source": "amazon", "reviews": "r", "meta": "m"}))
     assert roles.properties == ["cate_id", "brand", "device"] and not roles.context

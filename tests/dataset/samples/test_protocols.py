@@ -6,6 +6,7 @@ import pytest
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.samples import protocols
+from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.dataset.samples.protocols import DAY, TEST, TRAIN, UNUSED, VALID
 
 
@@ -67,9 +68,10 @@ def test_leave_more_than_one_out() -> None:
 def test_cut_offs_in_time() -> None:
     time = np.array([0, 99, 100, 199, 200, 10_000])
     assert protocols.by_time(time, 100, 200).tolist() == [TRAIN, TRAIN, VALID, VALID, TEST, TEST]
+    given = {"source": "amazon", "reviews": "r", "meta": "m", "protocol": "time"}
     for valid_from, test_from in (("2024-03-08", "2024-03-01"), ("2024-03-01", "20240301")):
         with pytest.raises(UserError, match=f"valid_from = {valid_from} must be before test_from = {test_from}$"):
-            protocols.cut_offs({"valid_from": valid_from, "test_from": test_from})
+            protocols.cut_offs(BuildOptions.of(given | {"valid_from": valid_from, "test_from": test_from}))
 
 
 def test_window_counts_whole_days_from_the_last() -> None:

@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -8,14 +9,14 @@ from made_raw import as_log, random_reviews
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.reading import SplitReader
-from dien_fuxictr.dataset.samples.build_options import check_options
+from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 from dien_fuxictr.dataset.samples.samples import Samples, latest_kept, save_info
 from dien_fuxictr.dataset.samples.sampling import make_samples
 
 TOKENS = ["session_history", "day_history"]
 LEADING = ["label", "user_id", "item_id", "cate_id", "item_history", "cate_history"]
-OPTIONS = check_options({"source": "amazon", "reviews": "r", "meta": "m", "max_len": 5})
+OPTIONS = BuildOptions.of({"source": "amazon", "reviews": "r", "meta": "m", "max_len": 5})
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_side_columns_negatives_and_empty_histories_in_csv(tmp_path: Path) -> No
         colour=pl.format('quoted, "{}"', pl.int_range(pl.len()) % 7),
         label=(pl.int_range(pl.len()) % 3 > 0).cast(pl.Int8),
     )
-    samples = make_samples(log, {**OPTIONS, "min_history": 0})
+    samples = make_samples(log, replace(OPTIONS, min_history=0))
     samples.save_csv(tmp_path, verbose=False)
     for split in SPLITS:
         header, rows = read(tmp_path / f"{split}.csv")
@@ -86,7 +87,7 @@ def test_side_columns_negatives_and_empty_histories_in_csv(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("max_len", [3, 5])
 def test_csv_and_parquet_are_read_as_the_same(max_len: int, tmp_path: Path) -> None:
-    samples = make_samples(as_log(random_reviews()), {**OPTIONS, "max_len": max_len})
+    samples = make_samples(as_log(random_reviews()), replace(OPTIONS, max_len=max_len))
     samples.save(tmp_path)
     samples.save_csv(tmp_path, verbose=False)
     columns = [{"name": name, "type": "categorical", "dtype": "str"} for name in ("user_id", "item_id", "cate_id")]
@@ -134,7 +135,7 @@ def test_no_folder_of_samples(missing: str, samples: Samples, tmp_path: Path) ->
 
 def test_what_a_build_kept_of_a_history(tmp_path: Path) -> None:
     assert latest_kept(tmp_path) is None
-    save_info({"options": check_options(OPTIONS | {"max_len": 7})}, tmp_path)
+    save_info({"options": replace(OPTIONS, max_len=7).stated()}, tmp_path)
     assert latest_kept(tmp_path) == 7
     for content in ("{", "{}", "[]"):
         (tmp_path / "samples.json").write_text(content)

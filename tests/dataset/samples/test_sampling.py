@@ -7,7 +7,7 @@ from made_raw import as_log, random_reviews
 from plain_samples import transcription
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.samples.build_options import check_options
+from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.dataset.samples.protocols import DAY, SPLITS
 from dien_fuxictr.dataset.samples.samples import Samples
 from dien_fuxictr.dataset.samples.sampling import make_samples
@@ -34,9 +34,9 @@ def name_of(protocol: dict) -> str:
     return "-".join(map(str, protocol.values()))
 
 
-def options(**given) -> dict:
+def options(**given) -> BuildOptions:
     named = {"input": "", "user": "u", "item": "i", "category": "c", "time": "t"}
-    return check_options({"source": "log", **named, "side": "colour", "side_varies": "colour", **given})
+    return BuildOptions.of({"source": "log", **named, "side": "colour", "side_varies": "colour", **given})
 
 
 def log_of(rows: list[dict], *more: str) -> pl.DataFrame:
@@ -72,10 +72,10 @@ def written(samples: Samples, split: str) -> list[tuple]:
     return rows
 
 
-def compare(rows: list[dict], given: dict, labelled: bool = False, requests: bool = False) -> int:
+def compare(rows: list[dict], given: BuildOptions, labelled: bool = False, requests: bool = False) -> int:
     """The number of samples that were compared, 0 where a split is empty."""
     log = log_of(rows, *(["label"] if labelled else []), *(["request"] if requests else []))
-    expected = transcription(rows, given, labelled, requests)
+    expected = transcription(rows, given.stated(), labelled, requests)
     splits = {split for split, *_ in expected}
     if splits != {"any"} and (splits != set(SPLITS) or (not labelled and log["item_id"].n_unique() == 1)):
         with pytest.raises(UserError, match=r"split is empty: (\d+ users|no row)|no negative is left"):
@@ -94,7 +94,7 @@ def compare(rows: list[dict], given: dict, labelled: bool = False, requests: boo
     return len(made)
 
 
-def given_for(protocol: dict, **more) -> dict:
+def given_for(protocol: dict, **more) -> BuildOptions:
     return options(**protocol, negatives="uniform", ties="file", **more)
 
 
@@ -157,7 +157,7 @@ def test_the_industrial_window() -> None:
         for time in rng.integers(0, 80 * DAY, 500)
     ]
     given = options(protocol="window", ties="file")
-    assert given["target_days"] == 49 and given["history_days"] == 14 and given["max_len"] == 50
+    assert given.target_days == 49 and given.history_days == 14 and given.max_len == 50
     samples = make_samples(log_of(rows), given)
     lengths = np.concatenate([part["history_length"].to_numpy() for part in samples.splits.values()])
     assert lengths.max() == 50

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from made_raw import as_log, random_reviews
 
-from dien_fuxictr.dataset.samples.build_options import check_options
+from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.dataset.samples.samples import Samples
 from dien_fuxictr.dataset.samples.sampling import make_samples, rank_strata
 
@@ -19,7 +19,7 @@ COUNTS = (1, 2, 3, 4, 64, None)
 
 def made(targets: int | None, log: pl.DataFrame = REVIEWS, **more) -> Samples:
     given = {"source": "amazon", "reviews": "", "meta": "", "max_len": 3, "targets_per_user": targets, **more}
-    return make_samples(log, check_options(given))
+    return make_samples(log, BuildOptions.of(given))
 
 
 def rows_of(frame: pl.DataFrame) -> Counter:
