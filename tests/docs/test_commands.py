@@ -21,7 +21,6 @@ NOT_RUN = {
         "python3 -m venv .venv",
         ".venv/bin/pip install -q -r requirements.txt",
         ".venv/bin/pip install -q -r requirements-test.txt",
-        ".venv/bin/pip install -q -r requirements-serve.txt",
         'pip install "uvicorn[standard]" orjson prometheus-client safetensors',
         "pip install matplotlib",
         "pip install optuna",
@@ -38,7 +37,6 @@ NOT_RUN = {
     ],
     "tests/test_readme.py runs it": [".venv/bin/python run_expid.py --expid DIEN_amazon"],
     "serves until a signal comes; tests/serving/test_cli.py runs it": [
-        ".venv/bin/python run_serve.py --expid DIEN_amazon --port 8080",
         "python run_serve.py --expid DIEN_amazon --port 8080",
         "python run_serve.py --bundle DIEN_amazon.bundle",
         "python run_serve.py --bundle DIEN_amazon.bundle --workers 4",
@@ -150,7 +148,6 @@ NOT_RUN = {
     ],
     "measures a FuxiCTR checkout too": [
         "python -m benchmarks.serving --zoo ZOO --seconds 10",
-        "python -m benchmarks.train_step --batch-size 128 1024 --rounds 8 --memory 1024 --zoo FuxiCTR",
         "python -m benchmarks.train_step --batch-size 128 1024 --rounds 8 --memory 1024 --zoo ZOO "
         "--json train_step.json",
         "python -m benchmarks.inference --rounds 5 --zoo ZOO --json inference.json",
