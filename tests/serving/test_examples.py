@@ -106,3 +106,10 @@ def test_a_made_up_request_is_known_in_every_field(tmp_path: Path) -> None:
             assert len(got) == 3 and (name == "price" or online.oov[name] not in got)
     (history,) = online.encode_histories(request["user"]).values()
     assert len(history) == 4 and online.oov["item_history"] not in history
+
+
+def test_a_made_up_request_has_vectors_of_the_right_width() -> None:
+    encoder = Encoder([{"name": "image", "dtype": "float", "type": "embedding", "pretrain_dim": 3}], [], {})
+    request = made_request(encoder, 4, 2)
+    assert request == {"user": {}, "candidates": {"image": [[0.0] * 3] * 2}}
+    assert OnlineEncoder(encoder).encode_scalars("image", request["candidates"]["image"])["image"].shape == (2, 3)

@@ -21,3 +21,8 @@ def test_a_seed_is_an_order_and_orders_look_random() -> None:
         assert abs(np.corrcoef(order[1:], order[:-1])[0, 1]) < 0.03
     # Neighbours of a batch are spread as random ones: expected distance a third of the range.
     assert abs(np.abs(np.diff(one)).mean() / size - 1 / 3) < 0.01
+
+
+def test_the_order_of_a_seed_stays() -> None:
+    """A run that is taken up by a later version sees the rows that are left."""
+    assert Permutation(1000, 1)[np.arange(8)].tolist() == [841, 169, 627, 482, 941, 392, 16, 501]

@@ -10,6 +10,7 @@ from dien_fuxictr.dataset.samples.sample_negatives import (
     SAMPLERS,
     Forbidden,
     behaviour_negatives,
+    first_rows,
     matched,
     popularity,
     swap,
@@ -124,6 +125,12 @@ def test_how_often_an_item_is_drawn(sampler, by_reviews: bool) -> None:
     drawn = frequencies(sampler(forbidden, np.random.default_rng(0)), item)
     deviation = np.sqrt(expected * (1 - expected) / len(positive))
     assert (np.abs(drawn - expected) <= 5 * deviation).all() and drawn[5] == 0
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 7])
+def test_first_rows_are_found_a_part_at_a_time(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dien_fuxictr.dataset.samples.sample_negatives.AT_ONCE", at_once)
+    assert first_rows(np.array([2, 0, 2, 0, 1, 3, 1])).tolist() == [1, 4, 0, 5]
 
 
 def test_drawing_goes_on_until_the_last_allowed_item(monkeypatch: pytest.MonkeyPatch) -> None:
