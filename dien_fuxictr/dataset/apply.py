@@ -47,14 +47,14 @@ def with_log(params: dict, log: Path) -> dict:
     return {**params, "build": build}
 
 
-def apply_build(params: dict, rows: Path, out: Path, verbose: bool = True) -> None:
+def apply_build(entry: DatasetEntry, rows: Path, out: Path, verbose: bool = True) -> None:
     """Write rows with what the data set's build makes of the log for each: see `complete`.
 
     Written are, in the rows' order, the columns of samples, histories as lists or in CSV as text, and those columns of
     `rows` whose names are not taken.
 
     Args:
-        params: the data set's entry, of `with_log`, paths resolved.
+        entry: of the data set, its log that of `with_log`.
         rows: .csv, .csv.gz or .parquet; `names_of` says which columns.
         out: likewise; must not exist.
         verbose: show progress bars.
@@ -67,8 +67,9 @@ def apply_build(params: dict, rows: Path, out: Path, verbose: bool = True) -> No
         raise UserError(f"--out {out} exists; name a new file")
     is_parquet = form_of(out) == "parquet"
     require_writable(out)
-    options = BuildOptions.of(params["build"])
-    _require_same_options(DatasetEntry(params))
+    options = entry.options
+    assert options is not None, "see with_log"
+    _require_same_options(entry)
     raw = _read(rows)
     candidates = check_rows(raw, rows, options)
     log = read_raw(options, verbose)
@@ -77,9 +78,7 @@ def apply_build(params: dict, rows: Path, out: Path, verbose: bool = True) -> No
     if new and (further := _properties_beside_log(options, new, verbose)) is not None:
         items = pl.concat([items, further], how="diagonal")
     samples, behaviours = complete(candidates, log, items, options)
-    splitters = {
-        source_of(column): column.get("splitter", SPLITTER) for column in active_columns(params["feature_cols"])
-    }
+    splitters = {source_of(column): column.get("splitter", SPLITTER) for column in active_columns(entry.feature_cols)}
     joined = {name: splitters.get(name, SPLITTER) for name in behaviours.columns if name.endswith("_history")}
     histories = behaviours.select(*joined)
     if not is_parquet:
@@ -99,7 +98,7 @@ def apply_build(params: dict, rows: Path, out: Path, verbose: bool = True) -> No
                 yield part.drop(RANGE).hstack(lists if is_parquet else text).hstack(more)
                 progress.update(part.height)
 
-    _write(parts(), out, params.get("sep", ","))
+    _write(parts(), out, entry.sep)
     users = samples.group_by("user_id").agg(pl.col("history_length").max())
     logging.info(
         f"Wrote {out}: {samples.height} rows of {users.height} users, {(users['history_length'] == 0).sum()} of them "

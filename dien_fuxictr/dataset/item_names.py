@@ -2,30 +2,23 @@
 
 import html
 from pathlib import Path
-from typing import Any
 
 from dien_fuxictr.dataset.samples.amazon import read_titles
+from dien_fuxictr.dataset.samples.build_options import BuildOptions
 
 TITLE, CATEGORY = 34, 24
 """Longest title and category, in characters."""
 
 
-def titles_of(params: dict[str, Any], items: set[str]) -> dict[str, str]:
-    """Item -> title, of those items that have one in the metadata that the data set's `build:` section names.
+def titles_of(options: BuildOptions | None, items: set[str], verbose: bool = True) -> dict[str, str]:
+    """Item -> title, of those items that have one in the metadata that a data set was built from.
 
     Raises:
         UserError: the metadata are broken.
     """
-    build = params.get("build") or {}
-    if build.get("source") != "amazon" or not Path(build["meta"]).is_file():
+    if options is None or options.source != "amazon" or not Path(options.meta).is_file():
         return {}
-    return read_titles(
-        Path(build["meta"]),
-        items,
-        build.get("form", "auto"),
-        build.get("skip_bad_lines", False),
-        verbose=params["verbose"] > 0,
-    )
+    return read_titles(Path(options.meta), items, options.form, options.skip_bad_lines, verbose)
 
 
 def readable(words: tuple[str, ...], titles: dict[str, str]) -> str:

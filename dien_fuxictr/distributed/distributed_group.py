@@ -4,10 +4,9 @@ Not run yet: processes on GPUs, whose gradients go by NCCL. Tests run gloo, on t
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -79,13 +78,13 @@ class DistributedGroup(ProcessGroup):
 
     def __init__(self) -> None:
         self.rank, self.count = dist.get_rank(), dist.get_world_size()
-        self.follow({})
+        self.follow(aux_negative_scope=None, sync_batch_norm=True)
 
-    def follow(self, params: Mapping[str, Any]) -> None:
-        """Take `aux_negative_scope`, by default `shard` for more than `LARGE` processes, and `sync_batch_norm`."""
+    def follow(self, aux_negative_scope: str | None, sync_batch_norm: bool) -> None:
+        """Take two keys; without `aux_negative_scope` it is `shard` for more than `LARGE` processes."""
         default = "batch" if self.count <= LARGE else "shard"
-        self._own_pool = (params.get("aux_negative_scope") or default) == "shard"
-        self._own_statistics = not params.get("sync_batch_norm", True)
+        self._own_pool = (aux_negative_scope or default) == "shard"
+        self._own_statistics = not sync_batch_norm
 
     def shard(self, batch: Batch, rows: int) -> BatchShard:
         """Return a slice of the rows, or all of them if there are fewer than processes."""

@@ -134,6 +134,7 @@ def _add_apply(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _apply(config: Path, dataset: str, log: Path, rows: Path, out: Path) -> None:
     with starting():
         from dien_fuxictr.dataset.apply import apply_build, with_log
+        from dien_fuxictr.dataset.loading.entry import DatasetEntry
 
         from .configuration.config import load_dataset
         from .configuration.paths import resolve_paths
@@ -145,7 +146,7 @@ def _apply(config: Path, dataset: str, log: Path, rows: Path, out: Path) -> None
     params = with_log(entry.params, log)
     resolve_paths(params, config)
     require_output("--out", out, {"--log": log, "--rows": rows}, {"--config": config})
-    apply_build(params, rows, out)
+    apply_build(DatasetEntry.of(params), rows, out)
 
 
 def _run(options: dict[str, Any]) -> int:

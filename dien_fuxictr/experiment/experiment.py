@@ -92,6 +92,7 @@ class Experiment:
         config: as it was read.
         model_class: of the model.
         options: of training and evaluation.
+        entry: of the data set, paths resolved.
         params: all keys, for the zoo; paths resolved.
         warnings: what the user should know.
         folder: where the run's files are.
@@ -105,13 +106,14 @@ class Experiment:
         self.params = deepcopy(config.params)
         self.warnings = [*config.warnings, *check_configuration(self.params, config.where, strict)]
         self.options = TrainingOptions.of(self.params)
-        group.follow(self.params)
+        group.follow(self.options.aux_negative_scope, self.options.sync_batch_norm)
         self.model_class = find_model(self.options.model, self.options.zoo)
         self.warnings += resolve_paths(self.params, config.folder)
         self.params["gpu"] = device_index(gpu)
         if not group.leads:
             self.params["verbose"] = 0
-        self.folder = Path(self.options.model_root, self.params["dataset_id"])
+        self.entry = DatasetEntry.of(self.params)
+        self.folder = Path(self.options.model_root, self.entry.dataset_id)
         self._data: PreparedData | None = None
         self._store: WeightStore | None = None
         self._trained: TrainedModel | None = None
@@ -145,8 +147,8 @@ class Experiment:
         """
         if self._data is None:
             with self.group.leader_first():
-                params = prepare_dataset(self.params, rebuild=rebuild and self.group.leads)
-            self._data = PreparedData(params)
+                prepared = prepare_dataset(self.entry, rebuild=rebuild and self.group.leads)
+            self._data = PreparedData(self.params | prepared)
         return self._data
 
     def fit(
@@ -264,13 +266,12 @@ class Experiment:
         kept = {
             "--config": self.config.folder,
             "model_root": self.options.model_root,
-            "the data set": Path(self.params["data_root"], self.params["dataset_id"]),
+            "the data set": self.entry.data_dir,
         }
-        entry = DatasetEntry(self.params)
-        if entry.is_encoded:
-            read = {f"{split}_data": Path(file) for split, file in entry.splits.items()}
+        if self.entry.is_encoded:
+            read = {f"{split}_data": Path(file) for split, file in self.entry.splits.items()}
         else:
-            read = entry.files(required=False)
+            read = self.entry.files(required=False)
         require_output(option, path, read | dict(inputs or {}), kept)
 
     def trainer(self, **options: Any) -> Trainer:

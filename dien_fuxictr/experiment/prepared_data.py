@@ -20,7 +20,7 @@ class PreparedData:
     """Encoded files and the loaders that read them.
 
     Args:
-        params: of the experiment, as `prepare_dataset` has returned them.
+        params: of the experiment, with the keys that `prepare_dataset` has returned.
 
     Raises:
         UserError: the files do not fit the experiment.

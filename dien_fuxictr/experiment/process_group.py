@@ -1,8 +1,7 @@
 """The processes that train a model together, as training knows them; here it is one process alone."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -55,8 +54,8 @@ class ProcessGroup:
         """Whether this process writes files and prints for all."""
         return self.rank == 0
 
-    def follow(self, params: Mapping[str, Any]) -> None:
-        """Take the keys of a configuration that are for several processes."""
+    def follow(self, aux_negative_scope: str | None, sync_batch_norm: bool) -> None:
+        """Take the keys of a configuration that are for several processes; see `TrainingOptions`."""
 
     def shard(self, batch: Batch, rows: int) -> BatchShard:
         """Return this process's part of a batch.

@@ -13,6 +13,7 @@ from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.encoding.raw import RawHistory, RawSplit
 from dien_fuxictr.dataset.encoding.reading import SplitReader, source_of
 from dien_fuxictr.dataset.item_names import shortened, titles_of
+from dien_fuxictr.dataset.loading.entry import DatasetEntry
 from dien_fuxictr.experiment.experiment import Experiment
 
 from .log import shows_progress
@@ -89,12 +90,12 @@ def users_of_test(experiment: Experiment, count: int) -> list[dict[str, Any]]:
     return _requests(columns, raw, user, count)
 
 
-def titles_in(examples: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, str]:
+def titles_in(examples: list[dict[str, Any]], entry: DatasetEntry) -> dict[str, str]:
     """Item -> title, of those items of the examples that have one in the raw metadata, where they still are.
 
     Args:
         examples: requests.
-        params: of an experiment; metadata are those that its data set was built from.
+        entry: of the data set; metadata are those that it was built from.
 
     Raises:
         UserError: the metadata are broken.
@@ -103,8 +104,8 @@ def titles_in(examples: list[dict[str, Any]], params: dict[str, Any]) -> dict[st
     items = {value for values in lists if values for value in values if isinstance(value, str)}
     if not items:
         return {}
-    shown = params if shows_progress() else {**params, "verbose": 0}
-    return {item: shortened(title, _TITLE) for item, title in sorted(titles_of(shown, items).items())}
+    titles = titles_of(entry.options, items, shows_progress() and entry.verbose > 0)
+    return {item: shortened(title, _TITLE) for item, title in sorted(titles.items())}
 
 
 def _requests(columns: list[dict], raw: RawSplit, user: str, count: int) -> list[dict[str, Any]]:

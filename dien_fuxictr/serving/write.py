@@ -10,7 +10,6 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import digest, folder_beside, replace_folder
 from dien_fuxictr.common.optional_packages import needed
 from dien_fuxictr.dataset.encoding.encoder import Encoder
-from dien_fuxictr.dataset.loading.entry import DatasetEntry
 from dien_fuxictr.dataset.samples.columns import columns_of_no_item, leaking_columns
 from dien_fuxictr.experiment.configuration.yaml_files import write_config
 from dien_fuxictr.experiment.experiment import Experiment
@@ -115,7 +114,7 @@ def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]])
     names = dict.fromkeys(distinct_weights(served).values())
     (folder / WEIGHTS).write_bytes(save({name: weights[name].cpu().contiguous().clone() for name in names}))
     write_config(folder / CONFIG, kept)
-    samples = DatasetEntry(params).samples_dir
+    samples = experiment.entry.samples_dir
     about = {
         "expid": experiment.expid,
         **_of_training(experiment),
@@ -126,7 +125,7 @@ def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]])
     catalogue = catalogue_of(encoder, model.feature_map.features, data_dir, columns_of_no_item(samples))
     _write_json(folder / CATALOGUE, catalogue._asdict())
     _write_json(folder / EXAMPLES, examples)
-    _write_json(folder / TITLES, titles_in(examples, params))
+    _write_json(folder / TITLES, titles_in(examples, experiment.entry))
 
 
 def _copy_features(data_dir: Path, folder: Path) -> None:

@@ -3,16 +3,18 @@
 import argparse
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from unittest import mock
 
 from fuxictr.pytorch.models import BaseModel
 
+from dien_fuxictr.common import key_types
 from dien_fuxictr.common.key_types import allowed
 from dien_fuxictr.dataset import audit
 from dien_fuxictr.dataset.encoding.schema import KEYS
+from dien_fuxictr.dataset.loading.entry import ENTRY, DatasetEntry
 from dien_fuxictr.experiment import build_dataset, cli
 from dien_fuxictr.experiment.configuration.training_options import TRAINING, TrainingOptions
 from dien_fuxictr.experiment.models import find_model, own_models
@@ -23,6 +25,7 @@ from dien_fuxictr.studies.sweep import cli as sweep
 from model_zoo.DIEN.src.validation import Help
 
 FOLDER = Path(__file__).parent
+HELP = (Help, key_types.Help)  # the model's folder has its own
 NOTE = "<!-- python -m docs.reference.generate writes this page; edit the declarations instead. -->"
 COMMANDS: tuple[Callable[[list[str]], object], ...] = (
     cli.parse_arguments,
@@ -41,10 +44,7 @@ class _Parsed(BaseException):
 
 def keywords() -> str:
     """Return the page of the keywords of training and of every model."""
-    training = [
-        (field.name, TRAINING[field.name], "required" if field.default is MISSING else field.default)
-        for field in fields(TrainingOptions)
-    ]
+    training = [(each.name, TRAINING[each.name], _given(each)) for each in fields(TrainingOptions)]
     lines = [
         "# Keywords",
         NOTE,
@@ -57,6 +57,20 @@ def keywords() -> str:
     models = ["DIEN", *(name for name in own_models() if name != "DIEN")]
     for name in models:
         lines += [f"## {name}", _first_sentence(find_model(name)), _table(_of_model(find_model(name)))]
+    return "\n\n".join(lines) + "\n"
+
+
+def data_sets() -> str:
+    """Return the page of the keys of a data set's entry."""
+    keys = [(each.name, ENTRY[each.name], _given(each)) for each in fields(DatasetEntry) if each.name in ENTRY]
+    lines = [
+        "# Keys of a data set",
+        NOTE,
+        "Keys of a data set in `config/dataset_config/`. Those of its columns are [another page](feature_cols.md), the "
+        "options of `build` those of [`build_dataset.py`](command_lines.md), with `_` instead of `-`. "
+        "[Data](../guides/data.md) has examples.",
+        _table(keys),
+    ]
     return "\n\n".join(lines) + "\n"
 
 
@@ -87,7 +101,12 @@ def command_lines() -> str:
     return "\n\n".join(lines) + "\n"
 
 
-PAGES = {"keywords.md": keywords, "feature_cols.md": feature_cols, "command_lines.md": command_lines}
+PAGES = {
+    "keywords.md": keywords,
+    "data_sets.md": data_sets,
+    "feature_cols.md": feature_cols,
+    "command_lines.md": command_lines,
+}
 
 
 def _of_model(model: type[BaseModel]) -> list[tuple[str, Any, Any]]:
@@ -114,13 +133,18 @@ def _table(keys: Iterable[tuple[str, Any, Any]]) -> str:
     return _rows(("key", "values", "default", "meaning"), rows)
 
 
+def _given(field: Field[Any]) -> Any:
+    """Return the default of a field."""
+    return "required" if field.default is MISSING else field.default
+
+
 def _default(value: Any) -> str:
     return value if value == "required" else "null" if value is None else f"`{value}`"
 
 
 def _help(kind: Any) -> str:
     """Return the help in a type or in one of its parts."""
-    if isinstance(kind, Help):
+    if isinstance(kind, HELP):
         return kind.text
     parts = reversed(get_args(kind)) if get_origin(kind) is Annotated else get_args(kind)  # its own help comes first
     return next((text for part in parts if (text := _help(part))), "")

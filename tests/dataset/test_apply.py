@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from made_data import FEATURE_COLS, entry
+from made_data import FEATURE_COLS, entry, prepare_entry
 from made_raw import as_log, random_reviews, write_raw
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.apply import apply_build, with_log
 from dien_fuxictr.dataset.encoding.encoder import Encoder
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
+from dien_fuxictr.dataset.loading.entry import DatasetEntry
 
 START = 1_704_067_200
 """2024-01-01, in seconds."""
@@ -44,7 +44,7 @@ def built(folder: Path, log: pl.DataFrame, **options) -> dict:
     columns[1]["name"].append("brand")
     build = {"source": "log", "input": str(folder / "log.parquet"), **NAMES, "max_len": 5, **options}
     params = entry(folder, folder / "root", "parquet", feature_cols=columns, build=build)
-    prepare_dataset(params)
+    prepare_entry(params)
     return params
 
 
@@ -53,9 +53,18 @@ def samples_of(params: dict) -> tuple[pl.DataFrame, pl.DataFrame]:
     return pl.read_parquet(folder / "test.parquet"), pl.read_parquet(folder / "behaviours.parquet")
 
 
+def entry_with(params: dict, log: Path) -> DatasetEntry:
+    return DatasetEntry.of(with_log(params, log))
+
+
 def applied(params: dict, rows: pl.DataFrame, folder: Path, name: str = "rows.parquet") -> pl.DataFrame:
     rows.write_parquet(folder / "candidates.parquet")
-    apply_build(with_log(params, folder / "log.parquet"), folder / "candidates.parquet", folder / name, verbose=False)
+    apply_build(
+        entry_with(params, folder / "log.parquet"),
+        folder / "candidates.parquet",
+        folder / name,
+        verbose=False,
+    )
     return pl.read_parquet(folder / name) if name.endswith("parquet") else pl.read_csv(folder / name)
 
 
@@ -176,7 +185,7 @@ def test_items_without_reviews_are_looked_up_in_the_metadata(tmp_path: Path) -> 
     params = entry(tmp_path, tmp_path / "root", "parquet", build=build)
     rows = pl.DataFrame({"user_id": "u1", "item_id": ["i07", "unreviewed", "bare", "other"], "time": "2025-01-01"})
     rows.write_csv(tmp_path / "rows.csv")
-    apply_build(with_log(params, files[0]), tmp_path / "rows.csv", tmp_path / "out.csv", verbose=False)
+    apply_build(entry_with(params, files[0]), tmp_path / "rows.csv", tmp_path / "out.csv", verbose=False)
     made = pl.read_csv(tmp_path / "out.csv")
     assert made["cate_id"].to_list() == ["ci07", "c9", "unknown", "unknown"]
     assert made["time"].to_list() == ["2025-01-01"] * 4
@@ -223,13 +232,13 @@ def test_all_forms_of_the_output_are_encoded_alike(tmp_path: Path, monkeypatch: 
     params = built(tmp_path, click_log()) | {"sep": ";"}
     for column in params["feature_cols"][2:]:
         column["splitter"] = "/"
-    prepare_dataset(params, rebuild=True)
+    prepare_entry(params, rebuild=True)
     rows = click_log().select("uid", "iid", "ts")
     encoder = Encoder.load(tmp_path / "root" / "made", params)
     encoded = []
     for name in ("a.csv", "a.csv.gz", "a.parquet"):
         rows.write_csv(tmp_path / "candidates.csv")
-        apply_build(with_log(params, tmp_path / "log.parquet"), tmp_path / "candidates.csv", tmp_path / name)
+        apply_build(entry_with(params, tmp_path / "log.parquet"), tmp_path / "candidates.csv", tmp_path / name)
         encoded.append(encoder.encode_rows(tmp_path / name))
     for other in encoded[1:]:
         for name, column in encoded[0].columns.items():
@@ -241,7 +250,7 @@ def test_all_forms_of_the_output_are_encoded_alike(tmp_path: Path, monkeypatch: 
     # Of a nested column there is no CSV.
     rows.with_columns(list=pl.lit([1])).write_parquet(tmp_path / "nested.parquet")
     with pytest.raises(UserError, match=r"cannot write .*/n\.csv: CSV format does not support nested data"):
-        apply_build(with_log(params, tmp_path / "log.parquet"), tmp_path / "nested.parquet", tmp_path / "n.csv")
+        apply_build(entry_with(params, tmp_path / "log.parquet"), tmp_path / "nested.parquet", tmp_path / "n.csv")
     assert not (tmp_path / "n.csv").exists()
 
 
@@ -263,7 +272,7 @@ def test_rows_that_are_refused(rows: list[dict], message: str, tmp_path: Path) -
     params = built(tmp_path, click_log())
     pl.DataFrame(rows or {name: [] for name in ROW}).write_csv(tmp_path / "c.csv")
     with pytest.raises(UserError, match=message):
-        apply_build(with_log(params, tmp_path / "log.parquet"), tmp_path / "c.csv", tmp_path / "out.csv")
+        apply_build(entry_with(params, tmp_path / "log.parquet"), tmp_path / "c.csv", tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 
 
@@ -285,7 +294,7 @@ def test_files_and_entries_that_are_refused(tmp_path: Path) -> None:
     def failure(**given) -> str:
         with pytest.raises(UserError) as caught:
             given = {"params": params, "log": log, "rows": rows, "out": tmp_path / "out.csv"} | given
-            apply_build(with_log(given["params"], given["log"]), given["rows"], given["out"])
+            apply_build(entry_with(given["params"], given["log"]), given["rows"], given["out"])
         return str(caught.value)
 
     content = rows.read_bytes()

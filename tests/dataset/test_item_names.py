@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from made_raw import write_lines
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.item_names import CATEGORY, TITLE, readable, shortened, titles_of
 from dien_fuxictr.dataset.samples.amazon import META_FIELDS, read_titles
+from dien_fuxictr.dataset.samples.build_options import BuildOptions
 
 ITEMS = {"a": "A Lens", "b": "It's 5\" &amp; long", "none": None, "empty": " "}
 
@@ -36,11 +38,13 @@ def test_titles_of_each_published_form(form: str, tmp_path: Path) -> None:
 
 def test_titles_come_from_the_metadata_of_the_build(tmp_path: Path) -> None:
     meta = str(write_meta(tmp_path, "2018"))
-    params = {"verbose": 0, "build": {"source": "amazon", "meta": meta}}
-    assert titles_of(params, {"a"}) == {"a": "A Lens"}
-    assert titles_of({"verbose": 0, "build": {"source": "amazon", "meta": f"{tmp_path}/moved"}}, {"a"}) == {}
-    assert titles_of({"verbose": 0, "build": {"source": "log", "input": meta}}, {"a"}) == {}
-    assert titles_of({"verbose": 0}, {"a"}) == {}
+    options = BuildOptions.of({"source": "amazon", "reviews": "r", "meta": meta})
+    assert titles_of(options, {"a"}, verbose=False) == {"a": "A Lens"}
+    assert titles_of(replace(options, meta=f"{tmp_path}/moved"), {"a"}) == {}
+    assert (
+        titles_of(BuildOptions.of({"source": "log", "input": meta, "user": "u", "item": "i", "time": "t"}), {"a"}) == {}
+    )
+    assert titles_of(None, {"a"}) == {}
 
 
 def test_readable() -> None:

@@ -8,8 +8,8 @@ import torch
 from fuxictr.pytorch.layers import MLP_Block
 from fuxictr.pytorch.models import BaseModel
 from fuxictr.pytorch.torch_utils import seed_everything
+from made_data import prepare_entry
 
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.experiment.configuration.config import load_config
 from dien_fuxictr.experiment.models import build_model, find_model, load_feature_map
 from dien_fuxictr.studies.comparison.plan import experiment_ids
@@ -51,7 +51,7 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def build(params: dict[str, Any]) -> tuple[BaseModel, list[torch.Tensor]]:
     """The model after a fixed seed, and what its MLPs get of the first batch."""
-    prepared = prepare_dataset(params)
+    prepared = prepare_entry(params)
     feature_map = load_feature_map(prepared)
     seed_everything(prepared["seed"])
     model = build_model(find_model(prepared["model"]), feature_map, prepared).eval()
@@ -79,5 +79,5 @@ def test_other_entries_do_not_see_them(expid: str, roots: tuple[Path, Path]) -> 
 @pytest.mark.parametrize("expid", [expid for expid in EXPIDS if expid in READERS])
 def test_readers_see_one(expid: str, roots: tuple[Path, Path]) -> None:
     params = params_of(expid, roots[0])
-    assert TOKENS & set(load_feature_map(prepare_dataset(params)).features) == READERS[expid]
+    assert TOKENS & set(load_feature_map(prepare_entry(params)).features) == READERS[expid]
     assert not [name for name, _ in build(params)[0].named_parameters() if "session_history" in name or "day_" in name]

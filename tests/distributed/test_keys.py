@@ -33,7 +33,7 @@ def test_negatives_are_of_the_batch_or_of_the_workers_own_rows(tmp_path, monkeyp
 
     def drawn(workers: ProcessGroup) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         torch.manual_seed(1)
-        workers.follow(params)
+        workers.follow(params.get("aux_negative_scope"), sync_batch_norm=True)
         ids = torch.arange(3).unsqueeze(0) + 10 * workers.rank
         with workers.shard({"label": torch.ones(ROWS)}, ROWS).computed():
             found, valid = batch_scope.batch().drawn(ids, lambda ids: draw_against(BatchPool(ids), ids[0], 50))
@@ -54,7 +54,7 @@ def test_each_worker_normalises_by_its_own_rows(tmp_path):
         sums = []
         real = dist.all_reduce
         dist.all_reduce = lambda *values: sums.append(real(*values))  # in this fork
-        workers.follow({"sync_batch_norm": False})
+        workers.follow(None, sync_batch_norm=False)
         layer = torch.nn.BatchNorm1d(3)
         shard = workers.shard({"x": x, "label": torch.ones(ROWS)}, ROWS)
         with shard.computed():
@@ -80,7 +80,7 @@ def test_workers_with_rows_of_their_own_stay_equal(tmp_path):
     write_catalogues(tmp_path)
 
     def trained(workers: ProcessGroup) -> dict[str, torch.Tensor]:
-        workers.follow({"aux_negative_scope": "shard", "sync_batch_norm": False})
+        workers.follow("shard", sync_batch_norm=False)
         model = made(tmp_path, attention_dropout=0.2)
         trainer = Trainer(model, max_gradient_norm=1.0, store=WeightStore(model, workers))
         model.train()

@@ -2,19 +2,19 @@
 
 import ast
 import gzip
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from made_columns import META, categorical, numeric, sequence, write_rows
-from made_data import as_csv, entry, write_samples
+from made_data import as_csv, entry, prepare_entry, write_samples
 from made_rows import requests_of
 
 from dien_fuxictr import Experiment
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.encoding.online import OnlineEncoder
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.serving import examples as examples_module
 from dien_fuxictr.serving.bundle import open_bundle
 from dien_fuxictr.serving.examples import made_request, titles_in, users_of_test
@@ -46,13 +46,13 @@ def test_users_of_the_test_data(experiment: Experiment, project: Path) -> None:
 def test_titles_of_their_items(experiment: Experiment, project: Path, tmp_path: Path) -> None:
     examples = users_of_test(experiment, 3)
     items = {item for example in examples for part, name in FIELDS for item in example[part][name]}
-    titles = titles_in(examples, experiment.params)
+    titles = titles_in(examples, experiment.entry)
     assert titles.keys() == items, "the sample's metadata have a title of each item"
     meta = project / "data" / "amazon_sample" / "meta_Sample.json.gz"
     lines = gzip.decompress(meta.read_bytes()).decode().splitlines()
     for record in map(ast.literal_eval, lines):
         assert titles.get(record["asin"], record["title"]) == record["title"]
-    assert titles_in([], experiment.params) == {}
+    assert titles_in([], experiment.entry) == {}
     write_bundle(experiment, tmp_path / "bundle", examples)
     assert open_bundle(tmp_path / "bundle").titles == titles
 
@@ -60,11 +60,11 @@ def test_titles_of_their_items(experiment: Experiment, project: Path, tmp_path: 
 def test_titles_are_read_without_progress_in_a_log(
     experiment: Experiment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    examples, params = users_of_test(experiment, 1), {**experiment.params, "verbose": 1}
-    assert titles_in(examples, params)
+    examples, loud = users_of_test(experiment, 1), replace(experiment.entry, verbose=1)
+    assert titles_in(examples, loud)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(examples_module, "shows_progress", lambda: True)
-    assert titles_in(examples, params)
+    assert titles_in(examples, loud)
     assert "meta_Sample.json.gz: 100%" in capsys.readouterr().err
 
 
@@ -74,7 +74,7 @@ def test_of_text_they_are_those_of_samples(tmp_path: Path) -> None:
     found = []
     for form, folder in files.items():
         params = entry(folder, tmp_path / form, form)
-        prepare_dataset(params)
+        prepare_entry(params)
         found.append(users_of_test(opened(params), 100))
     assert found[0] == found[1] and len(found[0]) == 12
 
@@ -82,7 +82,7 @@ def test_of_text_they_are_those_of_samples(tmp_path: Path) -> None:
 def test_where_the_test_data_are_gone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     samples = write_samples(tmp_path / "in")
     params = entry(samples, tmp_path, "parquet")
-    prepare_dataset(params)
+    prepare_entry(params)
     (samples / "test.parquet").unlink()
     assert users_of_test(opened(params), 5) == []
     assert "the bundle has no example users: " in caplog.text
@@ -96,7 +96,7 @@ def test_a_made_up_request_is_known_in_every_field(tmp_path: Path) -> None:
         numeric("price"),
         sequence("item_history", share_embedding="item_id"),
     ]
-    params = prepare_dataset(entry(write_rows(tmp_path / "in"), tmp_path, feature_cols=columns))
+    params = prepare_entry(entry(write_rows(tmp_path / "in"), tmp_path, feature_cols=columns))
     encoder = Encoder.load(tmp_path / "made", params)
     request = made_request(encoder, 4, 3)
     assert request["user"].keys() == {"item_history"} and request["candidates"]["price"] == [0, 0, 0]

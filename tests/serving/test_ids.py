@@ -18,6 +18,7 @@ from dien_fuxictr import Experiment
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.apply import apply_build, with_log
 from dien_fuxictr.dataset.encoding.encoder import Encoder
+from dien_fuxictr.dataset.loading.entry import DatasetEntry
 from dien_fuxictr.experiment.evaluation.new_rows import write_scores
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.serving.bundle import open_bundle
@@ -117,7 +118,7 @@ def test_ids_survive_from_log_to_scores(
     rows = rows.with_columns(ts=pl.lit(START + DAY * 50))
     rows.write_parquet(folder / "rows.parquet")
     params = with_log(experiment.config.params | {"data_root": str(folder / "data")}, file)
-    apply_build(params, folder / "rows.parquet", folder / "made.parquet", verbose=False)
+    apply_build(DatasetEntry.of(params), folder / "rows.parquet", folder / "made.parquet", verbose=False)
     made = pl.read_parquet(folder / "made.parquet")
     assert made["user_id"].to_list() == rows["uid"].to_list() and made["item_id"].to_list() == rows["iid"].to_list()
     for user in users:
@@ -147,10 +148,10 @@ def test_ids_survive_from_log_to_scores(
     # A CSV file holds the same rows, or is refused by the name of an id that it cannot hold.
     if several := [word for word in {*log["iid"], *log["cid"]} if "^" in word]:
         with pytest.raises(UserError) as refused:
-            apply_build(params, folder / "rows.parquet", folder / "made.csv", verbose=False)
+            apply_build(DatasetEntry.of(params), folder / "rows.parquet", folder / "made.csv", verbose=False)
         assert any(f"id = {word!r} in {file}; --out FILE" in str(refused.value) for word in several)
     else:
-        apply_build(params, folder / "rows.parquet", folder / "made.csv", verbose=False)
+        apply_build(DatasetEntry.of(params), folder / "rows.parquet", folder / "made.csv", verbose=False)
         np.testing.assert_array_equal(experiment.predict(folder / "made.csv"), scores)
 
     # A server, and what is exported of its bundle, give the same scores.

@@ -7,13 +7,12 @@ from typing import Any
 import polars as pl
 import pytest
 from made_columns import META, categorical, sequence, write_rows
-from made_data import entry
+from made_data import entry, prepare_entry
 from made_rows import requests_of
 
 from dien_fuxictr import Experiment
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.encoding.online import FieldError
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.experiment.models import load_feature_map
 from dien_fuxictr.serving.bundle import Bundle
 from dien_fuxictr.serving.item_sides import Catalogue, Sides, catalogue_of
@@ -77,7 +76,7 @@ def test_what_differs_for_one_item_is_no_side_field(tmp_path: Path) -> None:
         sequence("item_history", share_embedding="item_id"),
         sequence("cate_history", share_embedding="cate_id"),
     ]
-    params = prepare_dataset(entry(write_rows(tmp_path / "in"), tmp_path, feature_cols=columns))
+    params = prepare_entry(entry(write_rows(tmp_path / "in"), tmp_path, feature_cols=columns))
     encoder, features = Encoder.load(tmp_path / "made", params), load_feature_map(params).features
     assert catalogue_of(encoder, features, tmp_path / "made") == Catalogue({}, {})
 
@@ -96,7 +95,7 @@ def catalogue_with(rows: list[tuple[str, str | None, str, str]], folder: Path) -
         sequence("item_history", share_embedding="item_id"),
         sequence("cate_history", share_embedding="cate_id"),
     ]
-    params = prepare_dataset(entry(folder / "in", folder, feature_cols=columns))
+    params = prepare_entry(entry(folder / "in", folder, feature_cols=columns))
     encoder = Encoder.load(folder / "made", params)
     return catalogue_of(encoder, load_feature_map(params).features, folder / "made"), encoder
 

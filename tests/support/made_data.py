@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from fuxictr.features import FeatureMap
 
+from dien_fuxictr.dataset.loading.entry import DatasetEntry
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.dataset.samples.protocols import SPLITS
@@ -110,9 +111,14 @@ def entry(data: Path, root: Path, data_format: str = "csv", **overrides) -> dict
     }
 
 
+def prepare_entry(params: dict, rebuild: bool = False) -> dict:
+    """The params of an experiment whose data set is prepared."""
+    return params | prepare_dataset(DatasetEntry.of(params), rebuild)
+
+
 def prepared_arrays(params: dict) -> tuple[Path, dict[str, dict[str, np.ndarray]]]:
     """The folder of the prepared set, and its splits as the loader gives them, padded to max_len."""
-    prepared = prepare_dataset(params)
+    prepared = prepare_entry(params)
     data_dir = Path(params["data_root"], params["dataset_id"])
     feature_map = FeatureMap(params["dataset_id"], str(data_dir))
     feature_map.load(str(data_dir / "feature_map.json"), prepared)

@@ -1,81 +1,106 @@
-"""A data set's entry: which files and keys a build of it depends on, and how it is built."""
+"""A data set's entry: its keys, and which files and keys a build of it depends on."""
 
-import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import fuxictr.preprocess
+from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.common.key_types import described, must, whole
-from dien_fuxictr.common.ray_loopback import fuxictrs_ray
+from dien_fuxictr.common.key_types import Help, Whole, must
 
-from ..encoding.encode_splits import encode_splits
-from ..encoding.processor import InProcessFeatureProcessor
-from ..encoding.reading import SplitReader, expand_path, left_out_beside
-from ..encoding.schema import active_columns, check_columns, label_columns
+from ..encoding.reading import expand_path, left_out_beside
+from ..encoding.schema import active_columns, label_columns
 from ..samples.build_options import RAW_FILES, BuildOptions
-from ..samples.build_samples import build_samples, raw_files
+from ..samples.build_samples import raw_files
 from ..samples.protocols import SPLITS
 from .fingerprint import Fingerprint, flatten
-from .memory_mapped import build_memory_mapped
 
-DATA_FORMATS = ("csv", "parquet", "npz")
-LOADERS = ("in_memory", "memory_mapped", "zoo")
-
-_PATH = str | None
-_COLUMNS = Annotated[list[dict[str, Any]], "a list, each a mapping with name, type and dtype"]
-
-ENTRY: dict[str, Any] = {
-    "data_root": str,
-    "dataset_id": str,
-    "data_format": Literal[DATA_FORMATS],
-    "train_data": _PATH,
-    "valid_data": _PATH,
-    "test_data": _PATH,
-    "raw_from": _PATH,
-    "valid_size": float,
-    "test_size": float,
-    "split_type": Literal["random", "sequential"],
-    "build": described(dict[str, Any] | None, "a mapping of options, e.g. source: amazon"),
-    "feature_cols": _COLUMNS,
-    "label_col": Annotated[dict[str, Any] | list[dict[str, Any]], "a mapping with name and dtype, or a list of such"],
-    "min_categr_count": whole(0),
-    "num_buckets": whole(1),
-    "data_block_size": int,
-    "sep": described(str, "one ASCII character", must(lambda sep: len(sep) == 1 and sep.isascii())),
-    "n_rows": whole(1) | None,
-    "rebuild_dataset": bool,
-    "data_loader": Annotated[Literal[(*LOADERS, None)], "in_memory, memory_mapped (earlier: flat), zoo or None"],
-}
-"""Keys that the zoo's `FeatureProcessor` and `build_dataset` read, and our builder's."""
-
-_KEYS = {"sep": ",", "n_rows": None, "min_categr_count": 1}
-_ZOO_KEYS = {"num_buckets": 10, "data_block_size": 0}
+_OF_BUILD = ("sep", "n_rows", "min_categr_count")
+_OF_ZOO = ("num_buckets", "data_block_size")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DatasetEntry:
-    """What a configuration says of its data set.
-
-    Attributes:
-        params: of the experiment, paths resolved.
+    """What a configuration says of its data set, paths resolved.
 
     Raises:
-        UserError: a key is missing, or has a value that is not allowed.
+        UserError: values that contradict each other.
     """
 
-    params: dict
+    data_root: Annotated[str, Help("folder of built data sets, each in one of its name")]
+    dataset_id: Annotated[str, Help("name of the data set: of its section, and a key of an experiment")]
+    data_format: Annotated[
+        Literal["csv", "parquet", "npz"],
+        Help("form of the files, or of the samples that a build makes; npz is encoded already"),
+    ]
+    train_data: Annotated[
+        str | None, Help("training rows: a file, a folder or a pattern; with `build` they are made")
+    ] = None
+    valid_data: Annotated[str | None, Help("validation rows, likewise")] = None
+    test_data: Annotated[str | None, Help("test rows, likewise")] = None
+    raw_from: Annotated[str | None, Help("command that gets the files, shown when one is missing")] = None
+    valid_size: Annotated[
+        float, Help("FuxiCTR's share of training rows for validation: refused, name `valid_data`")
+    ] = 0.0
+    test_size: Annotated[float, Help("likewise for the test")] = 0.0
+    split_type: Annotated[Literal["random", "sequential"], Help("FuxiCTR's way to split, which goes with the two")] = (
+        "sequential"
+    )
+    build: Annotated[
+        dict[str, Any] | None,
+        "a mapping of options, e.g. source: amazon",
+        Help("options of the build that makes the samples of raw files, those of `build_dataset.py`"),
+    ] = None
+    feature_cols: Annotated[
+        list[dict[str, Any]], "a list, each a mapping with name, type and dtype", Help("the columns of features")
+    ] = field(default_factory=list)
+    label_col: Annotated[
+        dict[str, Any] | list[dict[str, Any]],
+        "a mapping with name and dtype, or a list of such",
+        Help("the column of the label, or several"),
+    ] = field(default_factory=list)
+    min_categr_count: Annotated[int, Whole(0), Help("occurrences that a value needs for an embedding of its own")] = 1
+    num_buckets: Annotated[int, Whole(1), Help("buckets of numeric features that FuxiCTR makes categorical")] = 10
+    data_block_size: Annotated[int, Help("rows of each file that FuxiCTR's build writes; 0: one file a split")] = 0
+    sep: Annotated[
+        str,
+        "one ASCII character",
+        must(lambda sep: len(sep) == 1 and sep.isascii()),
+        Help("character between the fields of a CSV file"),
+    ] = ","
+    n_rows: Annotated[Annotated[int, Whole(1)] | None, Help("read so many rows of each file; null: all")] = None
+    rebuild_dataset: Annotated[bool, Help("False: the Parquet files hold ids already")] = True
+    data_loader: Annotated[
+        Literal["in_memory", "memory_mapped", "zoo"] | None,
+        "in_memory, memory_mapped (earlier: flat), zoo or None",
+        Help("who encodes and loads: this project in memory, or from mapped files, or FuxiCTR; null: by the files"),
+    ] = None
+
+    # Keys of the experiment that reads it, where it has one: `TrainingOptions` and the models say what they are.
+    group_id: str | None = None
+    task: str = "binary_classification"
+    verbose: int = 1
+    bucket_by_length: bool = False
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> "DatasetEntry":
+        """Return the entry in a checked configuration, whose other keys are left out.
+
+        Raises:
+            UserError: a key is missing, or values contradict each other.
+        """
+        for key in ("data_root", "dataset_id", "data_format"):
+            if not params.get(key):
+                raise UserError(f"data set {params.get('dataset_id')}: {key} is missing")
+        return cls(**{each.name: params[each.name] for each in fields(cls) if each.name in params})
 
     def __post_init__(self) -> None:
-        self.require("data_root", "dataset_id", "data_format")
         for key in ("valid_size", "test_size"):
-            if self.params.get(key):
+            if size := getattr(self, key):
                 raise UserError(
-                    f"{key}={self.params[key]}: FuxiCTR cannot split what it reads lazily; split the file yourself "
-                    "and name valid_data and test_data"
+                    f"{key}={size}: FuxiCTR cannot split what it reads lazily; split the file yourself and name "
+                    "valid_data and test_data"
                 )
         if self.is_encoded and self.loader != "zoo":
             raise UserError(
@@ -86,66 +111,59 @@ class DatasetEntry:
     def require(self, *keys: str) -> None:
         """Raise UserError for the first of the keys that has no value."""
         for key in keys:
-            if not self.params.get(key):
-                raise UserError(f"data set {self.params.get('dataset_id')}: {key} is missing")
+            if not getattr(self, key):
+                raise UserError(f"data set {self.dataset_id}: {key} is missing")
 
     @cached_property
     def options(self) -> BuildOptions | None:
         """Of the build that makes the samples; None where they are files."""
-        return BuildOptions.of(build) if (build := self.params.get("build")) else None
+        return BuildOptions.of(self.build) if self.build else None
 
     @property
     def data_dir(self) -> Path:
         """The folder of the built set."""
-        return Path(self.params["data_root"], self.params["dataset_id"])
+        return Path(self.data_root, self.dataset_id)
 
     @property
     def samples_dir(self) -> Path:
         """The folder of the samples that the set is made of."""
-        if self.params.get("build"):
-            return self.data_dir / "samples"
-        return Path(self.params.get("train_data") or "").parent
-
-    @property
-    def data_format(self) -> str:
-        """Form of the splits: csv | parquet | npz."""
-        return self.params["data_format"]
+        return self.data_dir / "samples" if self.build else Path(self.train_data or "").parent
 
     @property
     def splits(self) -> dict[str, str]:
         """Split -> the path that the entry gives; those it does not have are left out."""
-        paths = {split: self.params.get(f"{split}_data") for split in SPLITS}
-        return {split: path for split, path in paths.items() if path}
+        return {split: path for split in SPLITS if (path := getattr(self, f"{split}_data"))}
 
     @property
     def is_encoded(self) -> bool:
         """Whether the splits hold ids already: there is nothing to build."""
-        return self.data_format == "npz" or (
-            self.data_format == "parquet" and self.params.get("rebuild_dataset") is False
-        )
+        return self.data_format == "npz" or (self.data_format == "parquet" and not self.rebuild_dataset)
 
     @property
     def loader(self) -> str:
         """Who encodes and loads: in_memory | memory_mapped | zoo."""
-        return self.params.get("data_loader") or ("zoo" if self.is_encoded else "in_memory")
+        return self.data_loader or ("zoo" if self.is_encoded else "in_memory")
+
+    def for_zoo(self, folder: Path | None = None) -> dict[str, Any]:
+        """Return the keys for the zoo's classes; with `folder` those of a build that writes into it."""
+        keys = {each.name: getattr(self, each.name) for each in fields(self)}
+        return keys | ({"data_root": str(folder.parent), "dataset_id": folder.name} if folder else {})
 
     def keys(self) -> dict[str, object]:
         """The keys that a build depends on, flat; paths are left out, the content of their files counts."""
-        params, build = self.params, self.params.get("build") or {}
         columns = [
             {key: value for key, value in column.items() if key != "pretrained_emb"}
-            for column in active_columns(params["feature_cols"])
+            for column in active_columns(self.feature_cols)
         ]
-        defaults = _KEYS | _ZOO_KEYS if self.loader == "zoo" else _KEYS
-        kept: dict = {key: params.get(key, default) for key, default in defaults.items()}
-        if not build:
+        kept: dict = {key: getattr(self, key) for key in (*_OF_BUILD, *(_OF_ZOO if self.loader == "zoo" else ()))}
+        if not self.build:
             kept["splits"] = list(self.splits)
-        kept["build"] = {key: value for key, value in build.items() if key not in ("raw_from", *RAW_FILES)}
+        kept["build"] = {key: value for key, value in (self.build or {}).items() if key not in ("raw_from", *RAW_FILES)}
         kept |= {
             "data_format": self.data_format,
             "data_loader": self.loader,
             "feature_cols": columns,
-            "label_col": label_columns(params["label_col"]),
+            "label_col": label_columns(self.label_col),
         }
         return {k: v for key, value in kept.items() for k, v in flatten(key, value).items()}
 
@@ -160,7 +178,7 @@ class DatasetEntry:
         """
         files = {
             f"pretrained_emb of {column['name']}": Path(column["pretrained_emb"])
-            for column in active_columns(self.params["feature_cols"])
+            for column in active_columns(self.feature_cols)
             if "pretrained_emb" in column
         }
         if self.options:
@@ -185,7 +203,7 @@ class DatasetEntry:
         except UserError as error:
             if not required:
                 return []
-            hint = f"; to get it: {self.params['raw_from']}" if self.params.get("raw_from") else ""
+            hint = f"; to get it: {self.raw_from}" if self.raw_from else ""
             raise UserError(f"{split}_data: {error}{hint}") from error
 
     def fingerprint(self, known: Fingerprint | None, required: bool) -> Fingerprint:
@@ -197,57 +215,7 @@ class DatasetEntry:
         """
         return Fingerprint.take(self.keys(), self.files(required), known)
 
-    def build(self, folder: Path) -> None:
-        """Build the set in a folder of its name.
 
-        Raises:
-            UserError: wrong columns or input files.
-        """
-        if self.loader == "zoo":
-            self._build_by_fuxictr(folder)
-        elif self.loader == "memory_mapped":
-            build_memory_mapped(self.params, self.params_for(folder), folder)
-        else:
-            self._build_in_process(folder)
-
-    @property
-    def _is_binary(self) -> bool:
-        return self.params.get("task") != "regression"
-
-    def _build_in_process(self, folder: Path) -> None:
-        """Raw files -> samples (where the entry says `build`) -> encoded files."""
-        paths: dict[str, str | Path] = {**self.splits}
-        if self.options:
-            build_samples(self.options, folder / "samples", verbose=self.params.get("verbose", 1) > 0)
-            paths = {split: folder / "samples" / f"{split}.{self.data_format}" for split in SPLITS}
-        processor = InProcessFeatureProcessor(**self.params_for(folder))
-        try:
-            raw = {
-                split: processor.reader.read(path, self.data_format, to_fit=split == "train", is_binary=self._is_binary)
-                for split, path in paths.items()
-            }
-        except UserError as error:  # the temporary folder means nothing to a user
-            raise UserError(str(error).replace(f"{folder}{os.sep}", "")) from error
-        encode_splits(processor, raw, folder)
-
-    def _build_by_fuxictr(self, folder: Path) -> None:
-        """FuxiCTR's own build, through Ray."""
-        if "build" in self.params:
-            raise UserError(
-                "data_loader: zoo cannot read samples that share histories; build them with format csv by "
-                "`python build_dataset.py`, and name the files in train_data, valid_data and test_data"
-            )
-        columns, labels = active_columns(self.params["feature_cols"]), label_columns(self.params["label_col"])
-        check_columns(columns, labels)
-        separator = self.params.get("sep", ",")
-        for path in self.splits.values():
-            reader = SplitReader([], labels, separator)  # FuxiCTR would take an empty label for 0
-            reader.read(path, self.data_format, is_binary=self._is_binary)
-            SplitReader(columns, labels, separator).require_tokens_of_zoo(path, self.data_format)
-        params: dict[str, Any] = self.params_for(folder) | {"feature_cols": columns, "label_col": labels}
-        with fuxictrs_ray():
-            fuxictr.preprocess.build_dataset(fuxictr.preprocess.FeatureProcessor(**params), **params)
-
-    def params_for(self, folder: Path) -> dict[str, Any]:
-        """Return the parameters of a build that writes into a folder."""
-        return {**self.params, "data_root": str(folder.parent), "dataset_id": folder.name}
+_HINTS = get_type_hints(DatasetEntry, include_extras=True)
+ENTRY = {key: kind for key, kind in _HINTS.items() if get_origin(kind) is Annotated}
+"""Key -> its type, of the keys that a data set's entry has."""

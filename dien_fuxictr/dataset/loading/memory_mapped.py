@@ -30,6 +30,7 @@ from ..samples.leak_audit import say
 from ..samples.protocols import SPLITS
 from ..samples.samples import save_info
 from ..samples.sampling import code_samples
+from .entry import DatasetEntry
 from .loader import InMemoryDataLoader, Permutation, padded
 
 PART_ROWS = 200_000
@@ -37,23 +38,18 @@ PART_ROWS = 200_000
 UNSORTED = "bucket_by_length: data_loader: memory_mapped cannot sort rows by length; set it to False"
 
 
-def build_memory_mapped(params: dict, placed: dict, folder: Path) -> None:
-    """Build a set of a log in bounded memory.
-
-    Args:
-        params: of the experiment, with a `build` section.
-        placed: the same, for a feature processor that writes into `folder`.
-        folder: of the data set.
+def build_memory_mapped(entry: DatasetEntry, folder: Path) -> None:
+    """Build a set of a log in bounded memory, in a folder of its name.
 
     Raises:
         UserError: what `data_loader: memory_mapped` cannot build, or wrong input.
     """
-    options = check_can_build(params)
+    options = check_can_build(entry)
     require_raw_files(options)
     disk = Disk(folder / "encoded")
     disk.folder.mkdir()
     logging.info(f"Making samples in files: protocol {options.protocol}")
-    samples = code_samples(batches_of(options, params.get("verbose", 1) > 0), options, disk, PART_ROWS)
+    samples = code_samples(batches_of(options, entry.verbose > 0), options, disk, PART_ROWS)
     info = {"options": options.stated(), "counts": samples.counts()}
     logging.info(str(info["counts"]))
     for split in SPLITS:
@@ -63,19 +59,19 @@ def build_memory_mapped(params: dict, placed: dict, folder: Path) -> None:
     (folder / "samples").mkdir()
     save_info(info, folder / "samples")
     say(f"Made samples of {samples.behaviours} behaviours", info["audit"])
-    encode_coded(MappedFeatureProcessor(**placed), samples, options.max_len, folder)
+    encode_coded(MappedFeatureProcessor(**entry.for_zoo(folder)), samples, options.max_len, folder)
     disk.remove("used_history", "time")
 
 
-def check_can_build(params: dict) -> BuildOptions:
+def check_can_build(entry: DatasetEntry) -> BuildOptions:
     """Return the options of the build.
 
     Raises:
-        UserError: what `data_loader: memory_mapped` cannot build, or a wrong option.
+        UserError: what `data_loader: memory_mapped` cannot build.
     """
-    if not params.get("build"):
+    options = entry.options
+    if options is None:
         raise UserError("data_loader: memory_mapped needs a build section: it makes samples of a log by itself")
-    options = BuildOptions.of(params["build"])
     if options.format != "parquet":
         raise UserError(
             f"data_loader: memory_mapped cannot build with format: {options.format}; data_loader: in_memory can"
@@ -83,10 +79,10 @@ def check_can_build(params: dict) -> BuildOptions:
     is_amazon = options.source == "amazon"
     category = ["cate_id"] if is_amazon or options.category else []
     names = ["user_id", "item_id", *category, *options.side, *options.context]
-    columns, labels = active_columns(params["feature_cols"]), label_columns(params["label_col"])
+    columns, labels = active_columns(entry.feature_cols), label_columns(entry.label_col)
     has_labels = bool(options.label)
     check_columns_of_log(columns, labels, roles_of(names, options), has_labels, options.max_len)
-    if params.get("bucket_by_length"):
+    if entry.bucket_by_length:
         raise UserError(UNSORTED)
     return options
 

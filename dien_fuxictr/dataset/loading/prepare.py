@@ -2,7 +2,9 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import fuxictr.preprocess
 
@@ -11,11 +13,11 @@ from dien_fuxictr.common.lock import held
 
 from ..encoding.encoded import load_layout
 from ..encoding.encoder import warn_truncated
-from ..samples.build_options import BuildOptions
 from ..samples.build_samples import raw_files
 from ..samples.columns import leaking_columns
 from ..samples.protocols import SPLITS
 from ..samples.raw_table import has_more_rows
+from .build_set import build_set
 from .entry import DatasetEntry
 from .fingerprint import Fingerprint
 from .loader import InMemoryDataLoader
@@ -26,36 +28,35 @@ MAPPED_ABOVE = 20_000_000
 """A log of more rows is not held in memory."""
 
 
-def prepare_dataset(params: dict, rebuild: bool = False) -> dict:
-    """Make sure that the data set of an experiment is built, and say how to read it.
+def prepare_dataset(entry: DatasetEntry, rebuild: bool = False) -> dict[str, Any]:
+    """Make sure that a data set is built, and say how the zoo reads it.
 
     A folder data_root/dataset_id with feature_map.json and fingerprint.json is reused if its inputs and entry are the
     same; one without fingerprint.json was built by FuxiCTR and is read by its loaders.
 
     Args:
-        params: of the experiment, paths resolved. `data_loader: in_memory` encodes in this process, `memory_mapped`
-            too, some users at a time; `zoo` (default for npz, and for parquet with `rebuild_dataset: False`) leaves it
-            to FuxiCTR. Else the default is that which the set was built with, or what `choose_loader` says.
+        entry: `data_loader: in_memory` encodes in this process, `memory_mapped` too, some users at a time; `zoo`
+            (default for npz, and for parquet with `rebuild_dataset: False`) leaves it to FuxiCTR. Else the default is
+            that which the set was built with, or what `choose_loader` says.
         rebuild: build again although a set is there; what stands is replaced only when the new one is whole.
 
     Returns:
-        params with train_data, valid_data and test_data (None where the entry has none) naming encoded files, and
-        data_loader the class `InMemoryDataLoader` or `MemoryMappedDataLoader`, or absent for the zoo's own loaders.
+        The keys that take the place of the entry's: train_data, valid_data and test_data (None where it has none)
+        name encoded files, data_loader is the class `InMemoryDataLoader` or `MemoryMappedDataLoader`, None for the
+        zoo's own loaders.
 
     Raises:
         UserError: anything wrong with the entry or its files; a set that was built from other inputs or keys.
     """
-    entry = DatasetEntry(params)
-    prepared = {key: value for key, value in params.items() if key != "data_loader"}
     if entry.is_encoded:
         _ensure_feature_map(entry)
-        return prepared
+        return {"data_loader": None}
     if _is_built(entry) and Fingerprint.load(entry.data_dir) is None:
         _use_as_it_is(entry, rebuild)
-        return prepared if entry.data_format == "parquet" else prepared | _files_of_fuxictr(entry)
-    if not params.get("data_loader"):
+        return {"data_loader": None} if entry.data_format == "parquet" else _files_of_fuxictr(entry)
+    if not entry.data_loader:
         stays = Fingerprint.load(entry.data_dir) if _is_built(entry) and not rebuild else None
-        entry = DatasetEntry({**params, "data_loader": choose_loader(params, stays)})
+        entry = replace(entry, data_loader=choose_loader(entry, stays))
     _ensure_built(entry, rebuild)
     for column in leaking_columns(entry.samples_dir):
         logging.warning(
@@ -64,29 +65,29 @@ def prepare_dataset(params: dict, rebuild: bool = False) -> dict:
             "--context or --side-varies"
         )
     files = {"zoo": _files_of_fuxictr, "memory_mapped": _files_on_disk, "in_memory": _files_in_memory}
-    return prepared | files[entry.loader](entry)
+    return files[entry.loader](entry)
 
 
-def choose_loader(params: dict, built: Fingerprint | None) -> str:
+def choose_loader(entry: DatasetEntry, built: Fingerprint | None) -> Literal["in_memory", "memory_mapped"]:
     """in_memory | memory_mapped: that of the set that is there, else by the number of rows of the log.
 
     Args:
-        params: of an experiment whose splits are not encoded.
+        entry: whose splits are not encoded.
         built: of the set that is there and is not to be replaced.
 
     Raises:
-        UserError: a wrong option of the build, or a log that cannot be read.
+        UserError: a log that cannot be read.
     """
     if built:
         return "memory_mapped" if built.entry.get("data_loader") == "memory_mapped" else "in_memory"
-    if not params.get("build"):
+    options = entry.options
+    if options is None or options.source != "log":
         return "in_memory"
-    options = BuildOptions.of(params["build"])
-    if options.source != "log" or not has_more_rows(Path(options.input), raw_files(options)["input"], MAPPED_ABOVE):
+    if not has_more_rows(Path(options.input), raw_files(options)["input"], MAPPED_ABOVE):
         return "in_memory"
     size = f"{options.input} has more than {MAPPED_ABOVE:,} rows"
     try:
-        check_can_build(params)
+        check_can_build(entry)
     except UserError as error:
         logging.warning(f"{size}, which are all held in memory: {error}")
         return "in_memory"
@@ -104,11 +105,11 @@ def _is_built(entry: DatasetEntry) -> bool:
 def _ensure_feature_map(entry: DatasetEntry) -> None:
     """Files that are encoded already: all that may be missing is the feature map of parquet, made from the entry."""
     if entry.data_format == "parquet" and not _is_built(entry):
-        processor = fuxictr.preprocess.FeatureProcessor(**entry.params)
+        processor = fuxictr.preprocess.FeatureProcessor(**entry.for_zoo())
         try:
             processor.fit(None, rebuild_dataset=False)
         except ValueError as error:
-            raise UserError(f"data set {entry.params['dataset_id']}: {error}") from error
+            raise UserError(f"data set {entry.dataset_id}: {error}") from error
     if not _is_built(entry):
         raise UserError(
             f"{entry.data_dir / FEATURE_MAP} does not exist: npz files need the feature map that they were encoded with"
@@ -117,7 +118,7 @@ def _ensure_feature_map(entry: DatasetEntry) -> None:
 
 def _use_as_it_is(entry: DatasetEntry, rebuild: bool) -> None:
     """A set that FuxiCTR built itself."""
-    if rebuild or "build" in entry.params:
+    if rebuild or entry.build is not None:
         raise UserError(
             f"{entry.data_dir} has a feature_map.json but no fingerprint.json: it was not built here and is "
             "never deleted; move it away to build it again"
@@ -136,7 +137,7 @@ def _ensure_built(entry: DatasetEntry, rebuild: bool) -> None:
         if known and known != before and _is_built(entry):  # built while this process waited for the lock
             return _check_unchanged(entry, known)
         logging.info(f"Building data set {entry.data_dir}")
-        build_and_publish(entry.data_dir, entry.build, entry.fingerprint(known, required=True), known)
+        build_and_publish(entry.data_dir, partial(build_set, entry), entry.fingerprint(known, required=True), known)
         logging.info(f"Built data set {entry.data_dir}")
 
 
@@ -174,7 +175,6 @@ def _files_on_disk(entry: DatasetEntry) -> dict:
 
 def _files_of_fuxictr(entry: DatasetEntry) -> dict:
     """The files that FuxiCTR's build_dataset has written."""
-    suffix = "" if entry.params.get("data_block_size", 0) > 0 else ".parquet"
-    return {
-        f"{split}_data": str(entry.data_dir / f"{split}{suffix}") if split in entry.splits else None for split in SPLITS
-    }
+    suffix = "" if entry.data_block_size > 0 else ".parquet"
+    files = {split: str(entry.data_dir / f"{split}{suffix}") for split in entry.splits}
+    return {**{f"{split}_data": files.get(split) for split in SPLITS}, "data_loader": None}

@@ -62,7 +62,8 @@ def draw_evolution(
 
     behaviours = rows_of_words(encoder, fields.behaviours[:2], sample.history[:2].T)
     targets = rows_of_words(encoder, fields.target[:2], np.array(ids)[:, :2])
-    titles = titles_of(params, {words[0] for words in behaviours + targets})
+    shown = {words[0] for words in behaviours + targets}
+    titles = titles_of(experiment.entry.options, shown, experiment.options.verbose > 0)
     steps = [{"item": words[0], "name": readable(words, titles)} for words in behaviours]
     paths = [
         {"item": words[0], "name": readable(words, titles), "why": candidate.why, "prediction": float(prediction)}

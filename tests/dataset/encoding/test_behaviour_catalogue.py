@@ -2,11 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from made_data import entry, write_samples
+from made_data import entry, prepare_entry, write_samples
 
 from dien_fuxictr.dataset.encoding.behaviour_catalogue import observed_tuples, tuples_of
 from dien_fuxictr.dataset.encoding.encoded import EncodedHistory
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
 
 def history(ids: list[int], start: list[int], length: list[int]) -> EncodedHistory:
@@ -41,7 +40,7 @@ def test_items_that_were_not_clicked_are_tuples_of_their_own() -> None:
 
 def test_written_beside_the_feature_map(tmp_path: Path) -> None:
     samples = write_samples(tmp_path / "in")
-    prepare_dataset(entry(samples, tmp_path, data_format="parquet"))
+    prepare_entry(entry(samples, tmp_path, data_format="parquet"))
     rows = pl.read_parquet(samples / "train.parquet")
     used = set()
     for start, length in rows.select("history_start", "history_length").iter_rows():

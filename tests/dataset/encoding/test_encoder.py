@@ -9,14 +9,13 @@ import polars as pl
 import pytest
 import torch
 from fuxictr.features import FeatureMap
-from made_data import as_csv, entry, write_samples
+from made_data import as_csv, entry, prepare_entry, write_samples
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.encoded import load_split
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.encoding.reading import SplitReader
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def samples(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def params(samples: Path, tmp_path: Path) -> dict:
-    return prepare_dataset(entry(samples, tmp_path, data_format="parquet"))
+    return prepare_entry(entry(samples, tmp_path, data_format="parquet"))
 
 
 @pytest.fixture
@@ -188,7 +187,7 @@ LONG = [f"i{k}" for k in range(9)]
 
 def encode_long(samples: Path, folder: Path, **changes) -> tuple[list[str], Encoder]:
     """The items that are left of a history of nine, in a set whose columns hold six."""
-    params = prepare_dataset(entry(samples, folder, data_format="parquet"))
+    params = prepare_entry(entry(samples, folder, data_format="parquet"))
     state = json.loads((folder / "made" / "encoder.json").read_text()) | changes
     (folder / "made" / "encoder.json").write_text(json.dumps({k: v for k, v in state.items() if v != "absent"}))
     encoder = Encoder.load(folder / "made", params)
@@ -244,7 +243,7 @@ def test_integer_vocabularies_come_back_as_integers(samples: Path, tmp_path: Pat
         {"name": "age", "dtype": "int", "type": "categorical"},
         {"name": "score", "dtype": "float", "type": "numeric", "normalizer": "StandardScaler"},
     ]
-    params = prepare_dataset(entry(csv, tmp_path, dataset_id="numbers", feature_cols=columns))
+    params = prepare_entry(entry(csv, tmp_path, dataset_id="numbers", feature_cols=columns))
     encoder = Encoder.load(tmp_path / "numbers", params)
     split = encoder.encode_rows(csv / "test.csv")
     with np.load(params["test_data"]) as stored:
@@ -261,7 +260,7 @@ def test_vectors(tmp_path: Path) -> None:
         {"name": "item_id", "dtype": "str", "type": "categorical"},
         {"name": "image", "dtype": "float", "type": "embedding", "pretrain_dim": 2},
     ]
-    params = prepare_dataset(entry(tmp_path, tmp_path, data_format="parquet", feature_cols=columns, group_id=None))
+    params = prepare_entry(entry(tmp_path, tmp_path, data_format="parquet", feature_cols=columns, group_id=None))
     split = Encoder.load(tmp_path / "made", params).encode_rows(tmp_path / "test.parquet")
     assert split.columns["image"].tolist() == [[0.5, 1], [2, 3], [4, 5]]
     frame.with_columns(image=pl.Series([[1.0, 2], [1], [1, 2]])).write_parquet(tmp_path / "ragged.parquet")

@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_columns import META, categorical, numeric, sequence, write_rows
-from made_data import entry
+from made_data import entry, prepare_entry
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.encoded import EncodedSplit
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.encoding.online import FieldError, OnlineEncoder
 from dien_fuxictr.dataset.encoding.reading import DTYPES
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
 WORDS = ["", "a", "b", "c", "5", "-1", "ä", "new", "a^b", "^", "__OOV__", "__PAD__", "none"]
 VALUES: dict[str, st.SearchStrategy] = {
@@ -153,7 +152,7 @@ COLUMNS = [
 
 def test_every_row_of_a_built_set(tmp_path: Path) -> None:
     """With the encoder as a build stores it."""
-    params = prepare_dataset(entry(write_rows(tmp_path / "in"), tmp_path, feature_cols=COLUMNS))
+    params = prepare_entry(entry(write_rows(tmp_path / "in"), tmp_path, feature_cols=COLUMNS))
     encoder = Encoder.load(tmp_path / "made", params)
     online = OnlineEncoder(encoder)
     assert online.scalars["item_id"] == ["item_id", "copied"] and "user_id" not in online.scalars

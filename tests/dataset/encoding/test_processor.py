@@ -13,9 +13,8 @@ from fuxictr.preprocess.tokenizer import Tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_columns import META, categorical, numeric, sequence, write_rows
-from made_data import as_csv, entry, prepared_arrays, write_samples
+from made_data import as_csv, entry, prepare_entry, prepared_arrays, write_samples
 
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 
 SHARED = [
@@ -154,7 +153,7 @@ def test_pretrained_embeddings_expand_the_vocabulary_as_in_the_zoo(suffix: str, 
     # Its content is part of the fingerprint, not its path.
     moved = file.rename(tmp_path / f"elsewhere.{suffix}")
     columns[0]["pretrained_emb"] = str(moved)
-    prepare_dataset(params)
+    prepare_entry(params)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -188,7 +187,7 @@ def test_a_column_takes_the_values_of_those_that_share_its_embedding(
             build_vocab(tokenizer, counts)
 
     params = entry(rows, tmp_path / "ours", feature_cols=columns)
-    prepare_dataset(params)
+    prepare_entry(params)
     with pytest.raises(IndexError):
         zoo_arrays(params, tmp_path / "wheel")
     monkeypatch.setattr(Tokenizer, "build_vocab", as_in_a_checkout)

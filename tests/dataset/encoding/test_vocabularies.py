@@ -10,13 +10,12 @@ import polars as pl
 import pytest
 from fuxictr.preprocess.tokenizer import Tokenizer
 from made_columns import META, categorical, sequence, write_rows
-from made_data import entry, prepared_arrays, write_samples
+from made_data import entry, prepare_entry, prepared_arrays, write_samples
 from made_raw import random_reviews, write_raw
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.encoding.online import OnlineEncoder
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.dataset.samples.build_samples import build_samples
 from dien_fuxictr.dataset.samples.protocols import SPLITS
@@ -133,7 +132,7 @@ def test_the_order_of_histories_changes_no_vocabulary_and_no_count(tmp_path: Pat
     with pytest.raises(
         UserError, match="item_history: histories in a random order cannot be cut to the latest max_len"
     ):
-        prepare_dataset(params)
+        prepare_entry(params)
 
 
 def test_integer_keys_of_pretrained_embeddings(rows: Path, tmp_path: Path) -> None:
@@ -175,7 +174,7 @@ def test_unmapped_ids(rows: Path, tmp_path: Path) -> None:
 )
 def test_columns_that_cannot_be_fitted(columns: list[dict], message: str, rows: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        prepare_dataset(entry(rows, tmp_path / "ours", feature_cols=columns))
+        prepare_entry(entry(rows, tmp_path / "ours", feature_cols=columns))
     assert not (tmp_path / "ours" / "made").exists()
 
 
@@ -198,13 +197,13 @@ def test_a_reserved_word_in_a_log_is_rejected(raw: str, word: str, loader: str, 
     column = {"item": "item_id", "cate": "cate_id", "user": "user_id"}[raw]
     message = f"a value is reserved for padding or unknown values: {column} = '{word}' in the rows of the data set; "
     with pytest.raises(UserError, match=f"^{message}"):
-        prepare_dataset(params)
+        prepare_entry(params)
     assert not (tmp_path / "made").exists()
 
 
 def test_reserved_words_of_new_rows_are_unknown_values(tmp_path: Path) -> None:
     samples = write_samples(tmp_path / "samples")
-    encoder = Encoder.load(tmp_path / "made", prepare_dataset(entry(samples, tmp_path, data_format="parquet")))
+    encoder = Encoder.load(tmp_path / "made", prepare_entry(entry(samples, tmp_path, data_format="parquet")))
     words = ["__PAD__", "__OOV__"]
     row = {"item_id": words[:1], "cate_id": words[1:], "item_history": [words], "cate_history": [["c1", *words[:1]]]}
     split = encoder.encode_rows(pl.DataFrame(row))
@@ -226,7 +225,7 @@ def test_reserved_words_of_new_rows_are_unknown_values(tmp_path: Path) -> None:
 def test_a_missing_value_may_count_as_padding(tmp_path: Path) -> None:
     """Where the entry says so with `fill_na`."""
     params = entry(write_rows(tmp_path / "in"), tmp_path, feature_cols=[META, categorical("brand", fill_na="__PAD__")])
-    encoder = Encoder.load(tmp_path / "made", prepare_dataset(params))
+    encoder = Encoder.load(tmp_path / "made", prepare_entry(params))
     rows = pl.DataFrame({"brand": [None, "__OOV__"]})
     expected = [0, encoder.vocabularies["brand"]["__OOV__"]]
     assert encoder.encode_rows(rows).columns["brand"].tolist() == expected

@@ -5,11 +5,10 @@ import numpy as np
 import polars as pl
 import pytest
 from fuxictr.features import FeatureMap
-from made_data import as_csv, entry, write_samples
+from made_data import as_csv, entry, prepare_entry, write_samples
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.loading.checks import check_encoded
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
 
 @pytest.fixture
@@ -18,7 +17,7 @@ def csv(tmp_path: Path) -> Path:
 
 
 def check(params: dict) -> None:
-    params = prepare_dataset(params)
+    params = prepare_entry(params)
     data_dir = Path(params["data_root"], params["dataset_id"])
     feature_map = FeatureMap(params["dataset_id"], str(data_dir))
     feature_map.load(str(data_dir / "feature_map.json"), params)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from made_data import FEATURE_COLS, entry
+from made_data import FEATURE_COLS, entry, prepare_entry
 
 from dien_fuxictr.common.csv_lines import count_lines
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.loading import prepare
+from dien_fuxictr.dataset.loading.entry import DatasetEntry
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
 from dien_fuxictr.dataset.loading.memory_mapped import MemoryMappedDataLoader
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.dataset.samples.parts import parts_of
 from dien_fuxictr.dataset.samples.raw_table import has_more_rows
 
@@ -36,7 +36,7 @@ def test_a_log_of_more_rows_is_read_from_files(
 ) -> None:
     monkeypatch.setattr(prepare, "MAPPED_ABOVE", ROWS - 1)
     with caplog.at_level(logging.INFO):
-        assert prepare_dataset(params)["data_loader"] is MemoryMappedDataLoader
+        assert prepare_entry(params)["data_loader"] is MemoryMappedDataLoader
     (line,) = [text for text in caplog.messages if "more than" in text]
     assert line == (
         f"{params['build']['input']} has more than {ROWS - 1} rows: they are built and read from mapped files "
@@ -47,20 +47,20 @@ def test_a_log_of_more_rows_is_read_from_files(
     monkeypatch.setattr(prepare, "MAPPED_ABOVE", ROWS)
     small = {**params, "dataset_id": "small"}
     for given in (own, small):
-        assert prepare_dataset(given)["data_loader"] is InMemoryDataLoader
+        assert prepare_entry(given)["data_loader"] is InMemoryDataLoader
     assert "more than" not in caplog.text
 
 
 def test_a_set_that_is_built_keeps_its_loader(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert prepare_dataset(params)["data_loader"] is InMemoryDataLoader
+    assert prepare_entry(params)["data_loader"] is InMemoryDataLoader
     monkeypatch.setattr(prepare, "MAPPED_ABOVE", ROWS - 1)
-    assert prepare_dataset(params)["data_loader"] is InMemoryDataLoader
+    assert prepare_entry(params)["data_loader"] is InMemoryDataLoader
     with pytest.raises(UserError, match=r"\(data_loader: in_memory -> memory_mapped\); --rebuild builds it again"):
-        prepare_dataset({**params, "data_loader": "memory_mapped"})
-    assert prepare_dataset(params, rebuild=True)["data_loader"] is MemoryMappedDataLoader
+        prepare_entry({**params, "data_loader": "memory_mapped"})
+    assert prepare_entry(params, rebuild=True)["data_loader"] is MemoryMappedDataLoader
     monkeypatch.setattr(prepare, "MAPPED_ABOVE", ROWS)
-    assert prepare_dataset(params)["data_loader"] is MemoryMappedDataLoader
-    assert prepare_dataset(params, rebuild=True)["data_loader"] is InMemoryDataLoader
+    assert prepare_entry(params)["data_loader"] is MemoryMappedDataLoader
+    assert prepare_entry(params, rebuild=True)["data_loader"] is InMemoryDataLoader
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ def test_what_cannot_be_built_in_files_is_held_in_memory(
 ) -> None:
     monkeypatch.setattr(prepare, "MAPPED_ABOVE", ROWS - 1)
     params |= {**change, "build": params["build"] | change.get("build", {})}
-    assert prepare.choose_loader(params, None) == "in_memory"
+    assert prepare.choose_loader(DatasetEntry.of(params), None) == "in_memory"
     assert f"more than {ROWS - 1} rows, which are all held in memory: {reason}" in caplog.text
     with pytest.raises(UserError, match=reason.split(";")[0]):
-        prepare_dataset({**params, "data_loader": "memory_mapped"})
+        prepare_entry({**params, "data_loader": "memory_mapped"})
 
 
 def test_rows_of_parts_are_counted(params: dict, tmp_path: Path) -> None:

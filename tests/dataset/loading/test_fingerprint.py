@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from made_data import prepare_entry
 from made_raw import write_raw
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.loading.entry import DatasetEntry
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
 STORED = json.loads((Path(__file__).parent / "fingerprints.json").read_text())
 
@@ -76,7 +76,7 @@ def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict]:
 
 @pytest.mark.parametrize("kind", STORED)
 def test_an_entry_has_the_fingerprint_that_was_stored(kind: str, entries: dict, tmp_path: Path) -> None:
-    present = DatasetEntry(entries[kind]).fingerprint(None, required=True)
+    present = DatasetEntry.of(entries[kind]).fingerprint(None, required=True)
     stored = STORED[kind]
     assert present.entry == {key: value for key, value in stored["entry"].items() if key not in PATHS}
     assert list(present.inputs) == list(stored["inputs"])
@@ -91,26 +91,26 @@ def test_an_entry_has_the_fingerprint_that_was_stored(kind: str, entries: dict, 
 @pytest.mark.parametrize("kind", ["csv", "build", "relative"])
 def test_a_set_that_was_stored_is_used_without_a_rebuild(kind: str, entries: dict, tmp_path: Path) -> None:
     params, file = entries[kind], tmp_path / "root" / kind / "fingerprint.json"
-    prepared = prepare_dataset(params)
+    prepared = prepare_entry(params)
     now, stored = json.loads(file.read_text()), STORED[kind]
     assert now["files"] == stored["files"] and now.keys() == stored.keys()
     file.write_text(json.dumps(stored))
-    assert prepare_dataset(params) == prepared
+    assert prepare_entry(params) == prepared
     # Its inputs are now known by the places and times at which they have been found.
     assert json.loads(file.read_text()) == stored | {"inputs": now["inputs"], "entry": now["entry"]}
     with pytest.raises(UserError, match=r"min_categr_count: \d -> 9"):
-        prepare_dataset(params | {"min_categr_count": 9})
+        prepare_entry(params | {"min_categr_count": 9})
 
 
 def test_raw_files_may_be_named_in_another_way(entries: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From another working directory the same entry has other paths."""
     params = entries["relative"]
-    prepared = prepare_dataset(params)
+    prepared = prepare_entry(params)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     for prefix in ("..", "../elsewhere/..", str(tmp_path)):
         moved = {name: f"{prefix}/{params['build'][name]}" for name in ("reviews", "meta")}
-        again = prepare_dataset(params | {"build": params["build"] | moved})
+        again = prepare_entry(params | {"build": params["build"] | moved})
         assert again["train_data"] == prepared["train_data"]
 
 
@@ -119,7 +119,7 @@ def test_build_options_that_an_entry_does_not_name_do_not_count() -> None:
     build = {"source": "log", "input": "log.csv", "user": "u", "item": "i", "category": "c", "time": "t"}
     params = {"data_root": "data", "dataset_id": "made", "data_format": "parquet", "feature_cols": FEATURE_COLS}
     params |= {"label_col": {"name": "label", "dtype": "float"}, "build": build}
-    kept = {key: value for key, value in DatasetEntry(params).keys().items() if key.startswith("build.")}
+    kept = {key: value for key, value in DatasetEntry.of(params).keys().items() if key.startswith("build.")}
     assert kept == {f"build.{name}": value for name, value in build.items() if name != "input"}
-    added = DatasetEntry({**params, "build": {**build, "time_unit": "s"}}).keys()
-    assert added == {**DatasetEntry(params).keys(), "build.time_unit": "s"}
+    added = DatasetEntry.of({**params, "build": {**build, "time_unit": "s"}}).keys()
+    assert added == {**DatasetEntry.of(params).keys(), "build.time_unit": "s"}

@@ -11,11 +11,10 @@ import torch
 from fuxictr.features import FeatureMap
 from fuxictr.pytorch.dataloaders import RankDataLoader
 from fuxictr.pytorch.dataloaders.npz_dataloader import NpzDataLoader
-from made_data import entry, write_samples
+from made_data import entry, prepare_entry, write_samples
 
 from dien_fuxictr.dataset.encoding.encoded import EncodedSplit, HistoryTable
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader, prefetched
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
 LENGTHS = np.array([3, 0, 1, 2, 5])
 
@@ -211,7 +210,7 @@ def test_prefetching_keeps_order_and_errors_and_ends_with_its_caller() -> None:
 
 
 def test_the_zoo_hands_it_over(tmp_path: Path) -> None:
-    params = prepare_dataset(entry(write_samples(tmp_path / "in"), tmp_path, data_format="parquet"))
+    params = prepare_entry(entry(write_samples(tmp_path / "in"), tmp_path, data_format="parquet"))
     feature_map = FeatureMap("made", str(tmp_path / "made"))
     feature_map.load(str(tmp_path / "made" / "feature_map.json"), params)
     loaders = RankDataLoader(feature_map, stage="both", **params)

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 import torch
 from fuxictr.features import FeatureMap
-from made_data import FEATURE_COLS, entry
+from made_data import FEATURE_COLS, entry, prepare_entry
 from made_raw import write_raw
 from pages import ROOT
 
@@ -20,7 +20,6 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.audit import main
 from dien_fuxictr.dataset.loading import checks, memory_mapped
 from dien_fuxictr.dataset.loading.memory_mapped import MemoryMappedDataLoader
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.dataset.samples import (
     build_samples,
     coded_audit,
@@ -73,7 +72,7 @@ def built(folder: Path, log: pl.DataFrame, loader: str, more: dict | None = None
     log.write_parquet(folder / "log.parquet")
     build = {"source": "log", "input": str(folder / "log.parquet"), **NAMES, "side": "brand", "max_len": MAX_LEN}
     params = {"feature_cols": columns(), "build": build | options, "data_loader": loader, "min_categr_count": 2}
-    return prepare_dataset(entry(folder, folder / loader, "parquet", **(params | (more or {}))))
+    return prepare_entry(entry(folder, folder / loader, "parquet", **(params | (more or {}))))
 
 
 def made_exposures(rows: int, users: int, items: int) -> pl.DataFrame:
@@ -443,7 +442,7 @@ print(json.dumps([max(taken[:built]), max(taken[built:])]))
 def built_from(folder: Path) -> dict:
     build = {"source": "log", "input": str(folder / "log"), **NAMES, "side": "brand", "max_len": MAX_LEN}
     params = {"feature_cols": columns(), "build": build, "data_loader": "memory_mapped", "verbose": 0}
-    return prepare_dataset(entry(folder, folder / "memory_mapped", "parquet", **params))
+    return prepare_entry(entry(folder, folder / "memory_mapped", "parquet", **params))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

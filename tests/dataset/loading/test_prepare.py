@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 from fuxictr.features import FeatureMap
 from fuxictr.pytorch.dataloaders import RankDataLoader
-from made_data import as_csv, entry, write_samples
+from made_data import as_csv, entry, prepare_entry, write_samples
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.loading.loader import InMemoryDataLoader
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
+from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 
 
@@ -41,7 +41,7 @@ def stamp(params: dict) -> int:
 
 def test_a_missing_set_is_built_and_then_reused(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     before = dict(params)
-    prepared = prepare_dataset(params)
+    prepared = prepare_entry(params)
     assert params == before
     assert prepared["data_loader"] is InMemoryDataLoader
     assert all(Path(prepared[f"{split}_data"]).is_file() for split in SPLITS)
@@ -50,16 +50,16 @@ def test_a_missing_set_is_built_and_then_reused(params: dict, monkeypatch: pytes
         "dien_fuxictr.dataset.loading.fingerprint.digest",
         lambda *_, **__: pytest.fail("an unchanged file was read again"),
     )
-    assert prepare_dataset(params) == prepared
+    assert prepare_entry(params) == prepared
     assert stamp(params) == built
     assert [path.name for path in Path(params["data_root"]).iterdir() if path.name != ".made.lock"] == ["made"]
 
 
 def test_splits_that_an_entry_does_not_have(params: dict) -> None:
-    prepared = prepare_dataset({**params, "test_data": None})
+    prepared = prepare_entry({**params, "test_data": None})
     assert prepared["test_data"] is None and prepared["valid_data"]
     with pytest.raises(UserError, match=r"splits: .*train.*valid.* -> .*test.*; test_data file 1: .*test\.csv is new"):
-        prepare_dataset(params)
+        prepare_entry(params)
 
 
 def test_building_from_raw_reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,41 +75,41 @@ def test_building_from_raw_reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (tmp_path / name).touch()
     shown = []
 
-    def build(given: dict, out: Path, verbose: bool) -> None:
+    def build(given: BuildOptions, out: Path, verbose: bool) -> None:
         shown.append(verbose)
         write_samples(out)
 
-    monkeypatch.setattr("dien_fuxictr.dataset.loading.entry.build_samples", build)
+    monkeypatch.setattr("dien_fuxictr.dataset.loading.build_set.build_samples", build)
     params = entry(tmp_path / "absent", tmp_path / "root", data_format="parquet", build=options)
-    prepared = prepare_dataset(params)
-    prepare_dataset({**params, "verbose": 1}, rebuild=True)
+    prepared = prepare_entry(params)
+    prepare_entry({**params, "verbose": 1}, rebuild=True)
     assert shown == [False, True]
     assert (tmp_path / "root" / "made" / "samples" / "behaviours.parquet").is_file()
     _, (train, _, _) = load(prepared)
     assert train.num_samples == pl.read_parquet(tmp_path / "root" / "made" / "samples" / "train.parquet").height
     (tmp_path / "reviews").rename(tmp_path / "moved")
     moved = {**options, "reviews": str(tmp_path / "moved"), "raw_from": "elsewhere"}
-    prepare_dataset({**params, "build": moved})
+    prepare_entry({**params, "build": moved})
     with pytest.raises(UserError, match=r"build.max_len: 6 -> 5\); --rebuild"):
-        prepare_dataset({**params, "build": {**moved, "max_len": 5}})
+        prepare_entry({**params, "build": {**moved, "max_len": 5}})
     with pytest.raises(UserError, match="data_loader: zoo cannot read samples that share histories"):
-        prepare_dataset({**params, "dataset_id": "other", "build": moved, "data_loader": "zoo"})
+        prepare_entry({**params, "dataset_id": "other", "build": moved, "data_loader": "zoo"})
 
 
 def test_missing_files(params: dict, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"valid_data: .*absent\.csv: no such csv file.*; to get it: ask the owner"):
-        prepare_dataset({**params, "valid_data": str(tmp_path / "absent.csv"), "raw_from": "ask the owner"})
+        prepare_entry({**params, "valid_data": str(tmp_path / "absent.csv"), "raw_from": "ask the owner"})
     with pytest.raises(UserError, match="train_data is missing"):
-        prepare_dataset({**params, "train_data": None})
+        prepare_entry({**params, "train_data": None})
     assert not (tmp_path / "root" / "made").exists()
 
 
 def test_a_built_set_outlives_its_raw_files(params: dict, csv: Path, caplog: pytest.LogCaptureFixture) -> None:
-    prepared = prepare_dataset(params)
+    prepared = prepare_entry(params)
     for split in SPLITS:
         (csv / f"{split}.csv").unlink()
     with caplog.at_level(logging.INFO):
-        assert prepare_dataset(params) == prepared
+        assert prepare_entry(params) == prepared
     assert sum("are gone, it is used as it is" in record.getMessage() for record in caplog.records) == 1
 
 
@@ -123,68 +123,68 @@ def test_a_built_set_outlives_its_raw_files(params: dict, csv: Path, caplog: pyt
     ],
 )
 def test_changed_keys(change: dict, message: str, params: dict) -> None:
-    prepare_dataset(params)
+    prepare_entry(params)
     built = stamp(params)
     with pytest.raises(UserError, match=f"was built from something else .*{message}.*; --rebuild builds it again"):
-        prepare_dataset({**params, **change})
+        prepare_entry({**params, **change})
     assert stamp(params) == built
 
 
 def test_changed_columns_are_named(params: dict) -> None:
-    prepare_dataset(params)
+    prepare_entry(params)
     params["feature_cols"][2]["max_len"] = 3
     with pytest.raises(UserError, match=r"\(feature_cols.item_history.max_len: 6 -> 3\)"):
-        prepare_dataset(params)
+        prepare_entry(params)
     params["feature_cols"][2] |= {"max_len": 6, "active": False}
     with pytest.raises(UserError, match=r"feature_cols.item_history.type: sequence -> \(absent\)"):
-        prepare_dataset(params)
+        prepare_entry(params)
 
 
 def test_keys_that_do_not_influence_the_build(params: dict, csv: Path, tmp_path: Path) -> None:
-    prepared = prepare_dataset(params)
+    prepared = prepare_entry(params)
     (tmp_path / "moved").mkdir()
     for split in SPLITS:
         (csv / f"{split}.csv").rename(tmp_path / "moved" / f"{split}.csv")
         params[f"{split}_data"] = str(tmp_path / "moved" / f"{split}.csv")
-    again = prepare_dataset({**params, "batch_size": 99, "model": "DIN", "data_block_size": 7, "rebuild_dataset": True})
+    again = prepare_entry({**params, "batch_size": 99, "model": "DIN", "data_block_size": 7, "rebuild_dataset": True})
     assert again["train_data"] == prepared["train_data"]
 
 
 def test_changed_files(params: dict, csv: Path) -> None:
-    prepare_dataset(params)
+    prepare_entry(params)
     file = csv / "train.csv"
     content = file.read_text()
     os.utime(file, ns=(1, 1))
-    prepare_dataset(params)  # the same content at another time
+    prepare_entry(params)  # the same content at another time
     file.write_text(content + content.splitlines()[-1] + "\n")
     with pytest.raises(UserError, match=r"train_data file 1: the content of .*train\.csv changed"):
-        prepare_dataset(params)
-    rebuilt = prepare_dataset(params, rebuild=True)
+        prepare_entry(params)
+    rebuilt = prepare_entry(params, rebuild=True)
     assert load(rebuilt)[1][0].num_samples == len(content.splitlines())
-    prepare_dataset(params)
+    prepare_entry(params)
 
 
 def test_changed_behaviours_beside_the_samples(tmp_path: Path) -> None:
     samples = write_samples(tmp_path / "samples")
     params = entry(samples, tmp_path / "root", data_format="parquet")
-    prepared = prepare_dataset(params)
+    prepared = prepare_entry(params)
     (samples / "behaviours.parquet").unlink()
-    assert prepare_dataset(params) == prepared
+    assert prepare_entry(params) == prepared
     write_samples(samples, seed=1)
     with pytest.raises(UserError, match=r"behaviours of train_data: the content of .*behaviours\.parquet changed"):
-        prepare_dataset(params)
+        prepare_entry(params)
 
 
 def test_rebuilding_keeps_what_the_build_did_not_write(params: dict, tmp_path: Path) -> None:
     data_dir = tmp_path / "root" / "made"
     data_dir.mkdir(parents=True)
     (data_dir / "mine.csv").write_text("mine")
-    prepare_dataset(params)
+    prepare_entry(params)
     (data_dir / "encoded" / "mine.npz").write_text("mine")
     built = stamp(params)
     for column in params["feature_cols"]:
         column["max_len"] = 2
-    prepare_dataset(params, rebuild=True)
+    prepare_entry(params, rebuild=True)
     assert stamp(params) > built
     assert (data_dir / "mine.csv").read_text() == (data_dir / "encoded" / "mine.npz").read_text() == "mine"
 
@@ -195,21 +195,21 @@ def test_a_wrong_label_is_reported_of_the_users_file(params: dict, csv: Path, lo
     rows = pl.read_csv(file).with_row_index()
     rows.with_columns(label=pl.when(pl.col("index") == 4).then(2).otherwise("label")).drop("index").write_csv(file)
     with pytest.raises(UserError) as caught:
-        prepare_dataset({**params, "data_loader": loader})
+        prepare_entry({**params, "data_loader": loader})
     assert str(caught.value) == f"{file}: row 5: label = 2 must be 0 or 1, unless task: regression"
     assert not Path(params["data_root"], params["dataset_id"]).exists()
     if loader == "in_memory":
-        prepare_dataset({**params, "data_loader": loader, "task": "regression"})
+        prepare_entry({**params, "data_loader": loader, "task": "regression"})
 
 
 def test_a_failing_rebuild_leaves_the_old_set(params: dict, csv: Path) -> None:
-    prepared = prepare_dataset(params)
+    prepared = prepare_entry(params)
     text = (csv / "test.csv").read_text()
     (csv / "test.csv").write_text(text.replace("label", "other"))
     with pytest.raises(UserError, match="column label is missing"):
-        prepare_dataset(params, rebuild=True)
+        prepare_entry(params, rebuild=True)
     (csv / "test.csv").write_text(text)
-    assert prepare_dataset(params) == prepared
+    assert prepare_entry(params) == prepared
     assert not list(Path(params["data_root"]).glob("*building*"))
 
 
@@ -218,7 +218,7 @@ def test_a_file_in_the_way_is_not_overwritten(params: dict, tmp_path: Path) -> N
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
     with pytest.raises(UserError, match=r"train\.npz is in the way of the data set's own file"):
-        prepare_dataset(params)
+        prepare_entry(params)
     assert mine.read_text() == "mine" and not (tmp_path / "root" / "made" / "feature_map.json").exists()
 
 
@@ -229,15 +229,15 @@ def test_a_full_disk(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(np, "save", full)
         with pytest.raises(UserError, match=r"the disk is full: cannot build .*made; what was written is removed"):
-            prepare_dataset(params)
+            prepare_entry(params)
     assert {path.name for path in Path(params["data_root"]).iterdir()} <= {".made.lock"}
-    prepare_dataset(params)
+    prepare_entry(params)
 
 
 def test_a_folder_that_cannot_be_written(params: dict, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot lock .*file"):
-        prepare_dataset({**params, "data_root": str(tmp_path / "file")})
+        prepare_entry({**params, "data_root": str(tmp_path / "file")})
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_a_folder_that_cannot_be_written(params: dict, tmp_path: Path) -> None:
 )
 def test_wrong_entries(change: dict, message: str, params: dict) -> None:
     with pytest.raises(UserError, match=message):
-        prepare_dataset({**params, **change})
+        prepare_entry({**params, **change})
 
 
 def test_dropped_behaviours_are_warned_of_once_a_run(params: dict, caplog: pytest.LogCaptureFixture) -> None:
@@ -261,7 +261,7 @@ def test_dropped_behaviours_are_warned_of_once_a_run(params: dict, caplog: pytes
     for _ in range(2):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            prepare_dataset(params)
+            prepare_entry(params)
         messages = [record.getMessage() for record in caplog.records if "drops the newest" in record.getMessage()]
         rows = sum(
             pl.read_csv(params[f"{split}_data"])["item_history"].str.count_matches(r"\^").gt(1).sum()
@@ -274,12 +274,12 @@ def test_a_set_that_fuxictr_built(params: dict, tmp_path: Path) -> None:
     data_dir = tmp_path / "root" / "made"
     data_dir.mkdir(parents=True)
     (data_dir / "feature_map.json").write_text("{}")
-    prepared = prepare_dataset(params)
-    assert "data_loader" not in prepared and prepared["train_data"] == str(data_dir / "train.parquet")
-    assert prepare_dataset({**params, "data_block_size": 5})["valid_data"] == str(data_dir / "valid")
+    prepared = prepare_entry(params)
+    assert prepared["data_loader"] is None and prepared["train_data"] == str(data_dir / "train.parquet")
+    assert prepare_entry({**params, "data_block_size": 5})["valid_data"] == str(data_dir / "valid")
     encoded = {**params, "data_format": "parquet", "train_data": "x.parquet"}
-    assert prepare_dataset(encoded)["train_data"] == "x.parquet"
+    assert prepare_entry(encoded)["train_data"] == "x.parquet"
     for change, rebuild in (({}, True), ({"build": {}}, False)):
         with pytest.raises(UserError, match=r"has a feature_map\.json but no fingerprint\.json"):
-            prepare_dataset({**params, **change}, rebuild=rebuild)
+            prepare_entry({**params, **change}, rebuild=rebuild)
     assert (data_dir / "feature_map.json").read_text() == "{}"

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from made_data import as_csv, entry, write_samples
+from made_data import as_csv, entry, prepare_entry, write_samples
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.loading import prepare
 from dien_fuxictr.dataset.loading.fingerprint import Fingerprint
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.dataset.loading.publish import build_and_publish
 
 ROOT = Path(__file__).parents[3]
@@ -26,6 +25,7 @@ import json, logging, sys, time
 from pathlib import Path
 from dien_fuxictr.dataset.encoding import encode_splits
 from dien_fuxictr.dataset.loading import prepare
+from dien_fuxictr.dataset.loading.entry import DatasetEntry
 
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
 params, marker, pause = json.loads(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
@@ -37,7 +37,7 @@ def slow_save(*args):
     time.sleep(pause)
 
 encode_splits.save_catalogues = slow_save
-print(prepare.prepare_dataset(params)["train_data"])
+print(prepare.prepare_dataset(DatasetEntry.of(params))["train_data"])
 """
 
 
@@ -82,7 +82,7 @@ def test_a_killed_build_does_not_count_and_another_process_takes_over(params: di
     assert waiting.returncode == 0 and output.count("Building data set") == 1
     assert output.splitlines()[-1] == str(data_dir / "encoded" / "train.npz")
     assert {path.name for path in (tmp_path / "root").iterdir()} <= {"made", ".made.lock"}
-    prepare_dataset(params)
+    prepare_entry(params)
 
 
 def test_two_processes_on_a_missing_set_build_once(params: dict, tmp_path: Path) -> None:
@@ -108,26 +108,26 @@ def test_killed_while_publishing_into_a_folder(params: dict, tmp_path: Path, mon
     with monkeypatch.context() as patch:
         patch.setattr("dien_fuxictr.dataset.loading.publish.os.replace", killed)
         with pytest.raises(KeyboardInterrupt):
-            prepare_dataset(params)
+            prepare_entry(params)
     assert (data_dir / "fingerprint.json").exists() and not (data_dir / "feature_map.json").exists()
-    prepare_dataset(params)
+    prepare_entry(params)
     assert (data_dir / "feature_map.json").exists() and (data_dir / "mine.csv").exists()
 
 
 def test_a_rebuild_that_another_process_just_finished_is_not_repeated(
     params: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare_dataset(params)
+    prepare_entry(params)
     held, builds, data_dir = prepare.held, [], Path(params["data_root"], "made")
 
     def after_the_other(*args, **kwargs):
         monkeypatch.setattr("dien_fuxictr.dataset.loading.prepare.held", held)
-        prepare_dataset(params, rebuild=True)
+        prepare_entry(params, rebuild=True)
         builds.append(Fingerprint.load(data_dir))
         return held(*args, **kwargs)
 
     monkeypatch.setattr("dien_fuxictr.dataset.loading.prepare.held", after_the_other)
-    prepare_dataset(params, rebuild=True)
+    prepare_entry(params, rebuild=True)
     assert builds == [Fingerprint.load(data_dir)]
 
 
@@ -167,7 +167,7 @@ def test_other_errors_pass_through(tmp_path: Path) -> None:
 
 
 def test_a_damaged_fingerprint(params: dict) -> None:
-    prepare_dataset(params)
+    prepare_entry(params)
     Path(params["data_root"], "made", "fingerprint.json").write_text("{")
     with pytest.raises(UserError, match=r"fingerprint\.json is damaged .*; move the folder away to build it again"):
-        prepare_dataset(params)
+        prepare_entry(params)

@@ -11,11 +11,10 @@ import pytest
 import ray
 from fuxictr.features import FeatureMap
 from fuxictr.pytorch.dataloaders import RankDataLoader
-from made_data import as_csv, entry, write_samples
+from made_data import as_csv, entry, prepare_entry, write_samples
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.loading.checks import check_encoded
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.dataset.samples.protocols import SPLITS
 
 
@@ -43,11 +42,11 @@ def test_building_through_the_zoo(params: dict, tmp_path: Path, monkeypatch: pyt
         )
 
     monkeypatch.setattr(sys.modules["fuxictr.preprocess.build_dataset"], "transform", transform)
-    prepared = prepare_dataset({**params, "data_loader": "zoo"})
+    prepared = prepare_entry({**params, "data_loader": "zoo"})
     data_dir = tmp_path / "root" / "made"
-    assert "data_loader" not in prepared and prepared["train_data"] == str(data_dir / "train.parquet")
-    assert prepare_dataset({**params, "data_loader": "zoo"}) == prepared
-    in_process = prepare_dataset({**params, "data_root": str(tmp_path / "other")})
+    assert prepared["data_loader"] is None and prepared["train_data"] == str(data_dir / "train.parquet")
+    assert prepare_entry({**params, "data_loader": "zoo"}) == prepared
+    in_process = prepare_entry({**params, "data_root": str(tmp_path / "other")})
     other = Path(in_process["data_root"], "made")
     assert (data_dir / "feature_map.json").read_text() == (other / "feature_map.json").read_text()
     feature_map = FeatureMap("made", str(data_dir))
@@ -60,7 +59,7 @@ def test_the_zoo_is_given_no_empty_labels(params: dict) -> None:
     valid = pl.read_csv(params["valid_data"]).with_columns(label=pl.when(pl.int_range(pl.len()) != 4).then("label"))
     valid.write_csv(params["valid_data"])
     with pytest.raises(UserError, match=r"valid\.csv: row 5 has no label"):
-        prepare_dataset({**params, "data_loader": "zoo"})
+        prepare_entry({**params, "data_loader": "zoo"})
 
 
 @pytest.mark.parametrize("word", ["__OOV__", "SKU^0044"])
@@ -84,7 +83,7 @@ def test_the_zoo_is_given_no_value_that_it_loses(
     what = "is a reserved word" if word == "__OOV__" else r"holds '\^'"
     expected = rf"loses a value that {what}: {name} = '{re.escape(word)}' in .*test\.{form}; "
     with pytest.raises(UserError if is_lost else pytest.fail.Exception, match=expected if is_lost else "was called"):
-        prepare_dataset({**params, "data_loader": "zoo", "data_format": form})
+        prepare_entry({**params, "data_loader": "zoo", "data_format": form})
 
 
 def encode_as(data_format: str, prepared: dict, folder: Path) -> dict:
@@ -103,10 +102,10 @@ def encode_as(data_format: str, prepared: dict, folder: Path) -> dict:
 
 
 def test_npz_through_the_zoo(params: dict, tmp_path: Path) -> None:
-    prepared = prepare_dataset(params)
+    prepared = prepare_entry(params)
     paths = encode_as("npz", prepared, tmp_path / "npz")
-    npz = prepare_dataset({**params, **paths, "data_format": "npz", "num_workers": 0})
-    assert "data_loader" not in npz
+    npz = prepare_entry({**params, **paths, "data_format": "npz", "num_workers": 0})
+    assert npz["data_loader"] is None
     feature_map, (train, _, _) = load(npz)
     check_encoded(feature_map, npz)
     _, (ours, _, _) = load({**prepared, "trim_histories": False})
@@ -115,22 +114,22 @@ def test_npz_through_the_zoo(params: dict, tmp_path: Path) -> None:
             name: values.tolist() for name, values in expected.items()
         }
     with pytest.raises(UserError, match=r"feature_map\.json does not exist: npz files need the feature map"):
-        prepare_dataset({**npz, "dataset_id": "absent"})
+        prepare_entry({**npz, "dataset_id": "absent"})
 
 
 def test_encoded_parquet_through_the_zoo(params: dict, tmp_path: Path) -> None:
-    prepared = prepare_dataset(params)
+    prepared = prepare_entry(params)
     paths = encode_as("parquet", prepared, tmp_path / "parquet")
     encoded = {**params, **paths, "data_format": "parquet", "rebuild_dataset": False, "dataset_id": "encoded"}
     with pytest.raises(UserError, match="item_id: vocab_size is required"):
-        prepare_dataset(encoded)
+        prepare_entry(encoded)
     for column in encoded["feature_cols"]:
         column["vocab_size"] = 50
-    encoded = prepare_dataset(encoded)
+    encoded = prepare_entry(encoded)
     feature_map, (train, _, _) = load(encoded)
     try:
         check_encoded(feature_map, encoded)
-        assert "data_loader" not in encoded and feature_map.features["item_id"]["vocab_size"] == 50
+        assert encoded["data_loader"] is None and feature_map.features["item_id"]["vocab_size"] == 50
         assert next(iter(train))["item_history"].shape == (8, 6)
     finally:
         ray.shutdown()

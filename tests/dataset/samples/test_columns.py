@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from made_data import FEATURE_COLS, entry
+from made_data import FEATURE_COLS, entry, prepare_entry
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.dataset.samples.columns import latest_before, leaking_columns
 from dien_fuxictr.dataset.samples.complete_rows import check_rows, complete, item_properties
@@ -181,10 +180,10 @@ def test_an_older_set_warns_of_a_users_column(
     build = {"source": "log", "input": str(tmp_path / "log.parquet"), **named}
     params = entry(tmp_path, tmp_path, "parquet", feature_cols=columns, build=build, data_loader=loader)
     monkeypatch.setattr("dien_fuxictr.dataset.samples.sampling._values_of_items", lambda *_: {})
-    prepare_dataset(params)
+    prepare_entry(params)
     assert "is no property of the item" not in caplog.text
     as_before(tmp_path / "made" / "samples")
-    prepare_dataset(params)
+    prepare_entry(params)
     assert caplog.text.count("is no property of the item") == 1 and "side column 'device'" in caplog.text
 
 
@@ -197,7 +196,7 @@ def test_a_number_that_is_missing_is_its_fill(form: str, tmp_path: Path) -> None
     named = {"user": "user_id", "item": "item_id", "category": "cate_id", "time": "time"}
     varies = {"side": "price", "side_varies": "price", "min_history": 0, "format": form}
     build = {"source": "log", "input": str(tmp_path / "log.parquet"), **named, **varies}
-    prepare_dataset(entry(tmp_path, tmp_path, form, feature_cols=columns, build=build))
+    prepare_entry(entry(tmp_path, tmp_path, form, feature_cols=columns, build=build))
     with np.load(tmp_path / "made" / "encoded" / "train.npz") as arrays:
         price = arrays["column/price"]
     folder = tmp_path / "made" / "samples"

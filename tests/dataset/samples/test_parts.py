@@ -6,12 +6,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from made_data import FEATURE_COLS, entry
+from made_data import FEATURE_COLS, entry, prepare_entry
 from made_raw import as_log, random_reviews
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.apply import with_log
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.dataset.samples.behaviour_log import read_log
 from dien_fuxictr.experiment.build_dataset import main
 
@@ -132,13 +131,13 @@ def test_a_data_set_of_parts_knows_them(tmp_path: Path) -> None:
     in_folder(parts)
     build = {"source": "log", "input": str(parts), **COLUMNS, "max_len": 6}
     params = entry(tmp_path, tmp_path / "root", "parquet", feature_cols=FEATURE_COLS, build=build)
-    prepared = prepare_dataset(params)
+    prepared = prepare_entry(params)
     assert with_log(params, parts)["build"]["input"] == str(parts)
     put(LOG[:3], parts / "day=5/new.parquet")
     with pytest.raises(UserError, match=r"build file 1, day=5/new\.parquet: .* is new\); --rebuild"):
-        prepare_dataset(params)
+        prepare_entry(params)
     parts.rename(tmp_path / "gone")
-    assert prepare_dataset(params) == prepared
+    assert prepare_entry(params) == prepared
     moved = {**build, "input": str(tmp_path / "gone" / "deeper")}
     with pytest.raises(UserError, match="is new"):
-        prepare_dataset({**params, "build": moved})
+        prepare_entry({**params, "build": moved})

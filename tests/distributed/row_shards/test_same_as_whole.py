@@ -79,7 +79,7 @@ def test_an_ulp_in_the_weights_matters_little(case, data_dir):
 
 def test_beside_what_a_worker_does_by_its_own_rows(tmp_path, data_dir):
     def work(workers: ProcessGroup) -> list[Any]:
-        workers.follow({"aux_negative_scope": "shard", "sync_batch_norm": False})
+        workers.follow("shard", sync_batch_norm=False)
         return [
             train(workers, data_dir, tmp_path / "model", 12, in_shards, net_dropout=0.5) for in_shards in (True, False)
         ]

@@ -3,9 +3,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from made_data import entry, write_samples
+from made_data import entry, prepare_entry, write_samples
 
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.studies.comparison.slices import slice_test_rows, split_by_value
 
 
@@ -29,7 +28,7 @@ def test_few_values() -> None:
 def test_slices_of_a_data_set_against_its_samples(tmp_path: Path) -> None:
     samples = write_samples(tmp_path / "samples", users=60)
     params = entry(samples, tmp_path / "root", data_format="parquet")
-    prepare_dataset(params)
+    prepare_entry(params)
     length, clicks = slice_test_rows(tmp_path / "root" / "made")
     train, test = (pl.read_parquet(samples / f"{split}.parquet") for split in ("train", "test"))
     counts = train.filter(pl.col("label") == 1)["item_id"].value_counts()

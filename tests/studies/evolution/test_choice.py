@@ -8,11 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 from fuxictr.features import FeatureMap
-from made_data import as_csv, entry, write_samples
+from made_data import as_csv, entry, prepare_entry, write_samples
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.dataset.encoding.encoder import Encoder
-from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 from dien_fuxictr.experiment.models import load_feature_map
 from dien_fuxictr.studies.evolution import sample as sample_module
 from dien_fuxictr.studies.evolution.candidates import Candidate, Fields, known_items, named, same_ids, telling
@@ -43,7 +42,7 @@ class Built(NamedTuple):
 
 def build(samples: Path, root: Path, data_format: str = "parquet") -> Built:
     given = entry(samples, root, data_format)
-    params = prepare_dataset(given)
+    params = prepare_entry(given)
     return Built(samples, load_feature_map(params), Encoder.load(root / "made", params), params)
 
 
@@ -145,7 +144,7 @@ def test_integer_users_that_are_not_encoded(tmp_path: Path) -> None:
         rows.with_columns(pl.col("user_id").str.replace("u", "10")).write_csv(file)
     given = entry(files, tmp_path)
     given["feature_cols"][0] |= {"dtype": "int", "remap": False}
-    params = prepare_dataset(given)
+    params = prepare_entry(given)
     encoder = Encoder.load(tmp_path / "made", params)
     assert choose_sample(load_feature_map(params), encoder, params, BEHAVIOURS, "107").user == "107"
 
