@@ -39,7 +39,9 @@ ends with an audit (audit_dataset.py --help).
 """
 
 import argparse
+import json
 import logging
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -107,8 +109,22 @@ def parser() -> argparse.ArgumentParser:
                     required=option.default == REQUIRED and protocol is None,
                     help=belongs + help_text + default,
                 )
-        command.add_argument("--out", required=True, type=Path, help="folder to write (required)")
-        command.add_argument("--rebuild", action="store_true", help="replace the folder that an earlier build wrote")
+        made = command.add_mutually_exclusive_group(required=True)
+        made.add_argument("--out", type=Path, metavar="DIR", help="write the samples alone, into this folder")
+        made.add_argument(
+            "--entry",
+            metavar="ID",
+            help="build the data set ID and write its configuration: columns, and experiments with DIEN, DIN and sum "
+            "pooling whose settings suit these samples; prints the next commands",
+        )
+        command.add_argument(
+            "--config",
+            type=Path,
+            default=Path("config"),
+            metavar="DIR",
+            help="folder that --entry writes to, as dataset_config/ID.yaml and model_config/ID.yaml; default ./config/",
+        )
+        command.add_argument("--rebuild", action="store_true", help="replace what an earlier build wrote")
     _add_apply(sources)
     return main_parser
 
@@ -149,6 +165,34 @@ def _apply(config: Path, dataset: str, log: Path, rows: Path, out: Path) -> None
     apply_build(DatasetEntry.of(params), rows, out)
 
 
+def _add_entry(config: Path, dataset: str, given: dict[str, Any], rebuild: bool) -> None:
+    """Build a data set and write its configuration, or nothing of both."""
+    with starting():
+        from dien_fuxictr.dataset.loading.prepare import prepare_dataset
+
+        from .configuration import new_entry
+        from .configuration.paths import resolve_paths
+        from .configuration.yaml_files import parse_yaml
+        from .contract import check_entry
+    files = new_entry.files_of(config, dataset)
+    build = BuildOptions.of(given)
+    text = new_entry.dataset_text(dataset, build, given)
+    params = {**parse_yaml(text)[dataset], "dataset_id": dataset}
+    check_entry(params, lambda key: f"{key} of the new entry {dataset}")
+    resolve_paths(params, config)
+    prepare_dataset(params, rebuild=rebuild)
+    counts = json.loads(Path(params["data_root"], dataset, "samples", "samples.json").read_text())["counts"]
+    new_entry.write_entry(files, text, new_entry.models_text(dataset, build, counts))
+    folder = "" if config == Path("config") else f" --config {shlex.quote(str(config))}"
+    first = shlex.quote(f"DIEN_GRU_{dataset}")
+    print(
+        f"Wrote {files[0]} and {files[1]}. Next:\n"
+        f"  python run_expid.py{folder} --expid {first}\n"
+        f"  python run_comparison.py{folder} --dataset {shlex.quote(dataset)} --seeds 3\n"
+        f"  python run_serve.py{folder} --expid {first}"
+    )
+
+
 def _run(options: dict[str, Any]) -> int:
     with starting():
         from dien_fuxictr.dataset.samples.build_samples import build_samples  # after `--help`, which needs none of it
@@ -156,7 +200,11 @@ def _run(options: dict[str, Any]) -> int:
         if options["source"] == "apply":
             _apply(**{name: value for name, value in options.items() if name != "source"})
         else:
-            out_dir, rebuild = options.pop("out"), options.pop("rebuild")
+            out_dir, entry, config, rebuild = map(options.pop, ("out", "entry", "config", "rebuild"))
+            if entry is not None:
+                given = {name: value for name, value in options.items() if value is not None}
+                _add_entry(config, entry, given, rebuild)
+                return 0
             build = BuildOptions.of(options)
             inputs = {f"--{name}": Path(path) for name, path in build.raw.items()}
             require_output("--out", out_dir, inputs, holds_own=True)

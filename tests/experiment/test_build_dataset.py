@@ -22,7 +22,9 @@ NAMED = ["amazon", "--reviews", "r", "--meta", "m", "--out", "x"]
 
 def test_help_lists_every_option_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:
     flags = {
-        source: {f"--{name.replace('_', '-')}" for name in [*options_of(source), "out", "rebuild", "help"]}
+        source: {
+            f"--{name.replace('_', '-')}" for name in [*options_of(source), "out", "entry", "config", "rebuild", "help"]
+        }
         for source in ("amazon", "log")
     }
     for source, own in flags.items():
@@ -46,7 +48,9 @@ def test_help_lists_every_option_and_no_other(capsys: pytest.CaptureFixture[str]
     [
         ([], "the following arguments are required: source"),
         (["csv"], "argument source: invalid choice: 'csv'"),
-        (["amazon"], "the following arguments are required: --reviews, --meta, --out"),
+        (["amazon"], "the following arguments are required: --reviews, --meta"),
+        (NAMED[:5], "one of the arguments --out --entry is required"),
+        ([*NAMED, "--entry", "y"], "argument --entry: not allowed with argument --out"),
         (["log", "--out", "x"], "the following arguments are required: --input, --user, --item, --time"),
         ([*NAMED, "--ties", "stable"], "argument --ties: invalid choice: 'stable'"),
         ([*NAMED, "--seed", "one"], "argument --seed: invalid int value: 'one'"),

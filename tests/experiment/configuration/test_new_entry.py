@@ -1,0 +1,104 @@
+"""`build_dataset.py ... --entry`: a data set and its experiments, from a log in one command."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from dien_fuxictr import open_experiment
+from dien_fuxictr.experiment.build_dataset import main
+from dien_fuxictr.experiment.cli import main as run_expid
+from dien_fuxictr.experiment.configuration.new_entry import recommend
+
+NAMED = ["log", "--input", "clicks.parquet", "--user", "uid", "--item", "a: b", "--category", "yes", "--time", "ts"]
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pl.DataFrame:
+    """60 users with 12 clicks each on 40 items; columns have names that YAML would misread."""
+    draw = np.random.default_rng(1)
+    items = draw.integers(0, 40, 720)
+    clicks = pl.DataFrame(
+        {
+            "uid": np.repeat(np.arange(60), 12),
+            "a: b": items,
+            "yes": items // 5,
+            "brand": [f"b{item % 7}" for item in items],
+            "device": draw.choice(["phone", "desk"], 720),
+            "ts": 1_700_000_000 + 3_600 * np.arange(720),
+        }
+    )
+    clicks.write_parquet(tmp_path / "clicks.parquet")
+    monkeypatch.chdir(tmp_path)
+    return clicks
+
+
+def test_an_entry_trains_compares_and_predicts(log: pl.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main([*NAMED, "--side", "brand", "--context", "device", "--context-history", "device", "--entry", "1e3"]) == 0
+    )
+    printed = capsys.readouterr().out
+    assert "  python run_expid.py --expid DIEN_GRU_1e3\n" in printed
+    names = ("item_id", "cate_id", "brand")
+    for expid, field in (("DIEN_GRU_1e3", "dien_target_field"), ("DIN_1e3", "din_target_field")):
+        run = open_experiment(expid, overrides={"epochs": 1, "verbose": 0})
+        assert run.warnings == [] and run.params[field] == names
+        assert run.params["build"] | {"input": "clicks.parquet"} == {
+            "source": "log", "input": "clicks.parquet", "user": "uid", "item": "a: b", "category": "yes", "time": "ts",
+            "side": ["brand"], "context": ["device"], "context_history": ["device"],
+        }  # fmt: skip
+        run.fit()
+        assert set(run.model.feature_map.features) >= {*names, "device", "device_history", "item_history"}
+    assert open_experiment("DIEN_1e3").params["gru_type"] == "AUGRU"
+    assert open_experiment("EmbeddingMLP_1e3").params["model"] == "EmbeddingMLP"
+    log.sample(9, seed=1).select("uid", "a: b", "ts", "device").write_csv("new.csv")
+    arguments = ["apply", "--log", "clicks.parquet", "--rows", "new.csv", "--dataset", "1e3", "--out", "rows.parquet"]
+    assert main(arguments) == 0
+    assert run_expid(["--expid", "DIN_1e3", "--predict", "rows.parquet", "--out", "scores.csv"]) == 0
+    assert pl.read_csv("scores.csv").height == 9
+
+
+def test_a_log_without_categories(log: pl.DataFrame) -> None:
+    arguments = [value for value in NAMED if value not in ("--category", "yes")]
+    assert main([*arguments, "--entry", "plain", "--config", "other"]) == 0
+    run = open_experiment("DIEN_plain", config="other")
+    assert run.params["dien_target_field"] == ("item_id",) and run.model_class.__name__ == "DIEN"
+
+
+def test_nothing_is_overwritten(log: pl.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
+    file = Path("config/model_config/taken.yaml")
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    single = Path("single/dataset_config.yaml")
+    single.parent.mkdir()
+    single.touch()
+    before = sorted(Path().rglob("*"))
+    for arguments, message in (
+        (["--entry", "taken"], f"--entry taken: {file} already exists; move it away, or choose another id"),
+        (["--entry", "a/b"], "--entry 'a/b' must be a name, without / or \\, as files are called by it"),
+        (["--entry", "new", "--config", "single"], f"all entries are in {single}"),
+        (["--entry", "new", "--max-len", "0"], "max_len"),
+        (["--entry", "new", "--side", "nowhere"], "nowhere"),
+    ):
+        assert main([*NAMED, *arguments]) == 2
+        assert message in capsys.readouterr().err
+    assert [path for path in sorted(Path().rglob("*")) if "data" not in path.parts] == before
+    assert file.read_text() == "mine" and not Path("config/dataset_config").exists()
+
+
+@pytest.mark.parametrize(
+    ("users", "positives", "steps", "few"),
+    [(1000, 900, 9.0, True), (1000, 4000, 100.0, True), (1000, 9000, 9.0, False), (1000, 100_000, 50.0, False)],
+)
+def test_few_labels_get_a_strong_auxiliary_loss(users: int, positives: int, steps: float, few: bool) -> None:
+    train = {"rows": 2 * positives, "positives": positives, "mean_history": steps}
+    settings = recommend({"users": users, "items": 500, "train": train})
+    assert settings.has_few_labels == few
+    assert 64 <= settings.batch_size <= 1024 and settings.batch_size.bit_count() == 1
+    assert 1 <= settings.regularizer <= settings.aux_regularizer <= 300
+
+
+def test_settings_of_a_log_without_history() -> None:
+    settings = recommend({"users": 3, "items": 2, "train": {"rows": 2, "positives": 1, "mean_history": 0.0}})
+    assert settings.batch_size == 64 and settings.regularizer >= 1
