@@ -168,6 +168,7 @@ def _apply(config: Path, dataset: str, log: Path, rows: Path, out: Path) -> None
 def _add_entry(config: Path, dataset: str, given: dict[str, Any], rebuild: bool) -> None:
     """Build a data set and write its configuration, or nothing of both."""
     with starting():
+        from dien_fuxictr.dataset.loading.entry import DatasetEntry
         from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
         from .configuration import new_entry
@@ -180,7 +181,7 @@ def _add_entry(config: Path, dataset: str, given: dict[str, Any], rebuild: bool)
     params = {**parse_yaml(text)[dataset], "dataset_id": dataset}
     check_entry(params, lambda key: f"{key} of the new entry {dataset}")
     resolve_paths(params, config)
-    prepare_dataset(params, rebuild=rebuild)
+    prepare_dataset(DatasetEntry.of(params), rebuild=rebuild)
     counts = json.loads(Path(params["data_root"], dataset, "samples", "samples.json").read_text())["counts"]
     new_entry.write_entry(files, text, new_entry.models_text(dataset, build, counts))
     folder = "" if config == Path("config") else f" --config {shlex.quote(str(config))}"
