@@ -90,8 +90,8 @@ Base:
 {aux_loss}
     embedding_regularizer: {aux_regularizer:g}  # higher, as the auxiliary loss adds labels
 
-# The paper's model.
-{dien}: {{<<: *DIEN, gru_type: AUGRU}}
+# The paper's recurrence, with the gate of the authors' program, which also trains on long histories.
+{dien}: {{<<: *DIEN, gru_type: AUGRU, augru_gate: tensorflow}}
 
 {din}:
     model: DIN
