@@ -1,8 +1,9 @@
 """Commands of the project start as forks of a process that has imported torch, the zoo and the like.
 
 The import takes seconds, and the tests start some hundred commands. `sys.executable` of the tests is a *starter*: it
-hands its arguments, environment, folder and standard streams to the forking process, passes signals on, and ends as the
-fork ends. Nothing of the project is imported before the fork. Other Python programs start as ever, and so does
+hands its arguments, environment, folder and standard streams to the forking process, tells it of signals, and ends as
+the fork ends. The forking process alone sends signals to a fork: it has not waited for the fork yet, so nobody else has
+its id. Nothing of the project is imported before the fork. Other Python programs start as ever, and so does
 everything where the environment variable `COLD` is set.
 """
 
@@ -63,7 +64,6 @@ def start() -> None:
     server.sendall(what)
     for stream in range(3):
         os.close(stream)
-    fork = int(server.recv(8))
     events = DefaultSelector()
     events.register(server, EVENT_READ)
     events.register(woken, EVENT_READ)
@@ -71,9 +71,8 @@ def start() -> None:
         for key, _ in events.select():
             if key.fileobj is server:
                 _end(int(server.recv(8) or b"1"))
-            for number in woken.recv(64):
-                with suppress(ProcessLookupError):
-                    os.kill(fork, number)
+            with suppress(OSError):  # the fork has ended
+                server.sendall(woken.recv(64))
 
 
 def _is_command(arguments: list[str]) -> bool:
@@ -132,9 +131,13 @@ def serve() -> None:
                 events.unregister(starter)
             starter.close()
         for fork, starter in forks.items():
-            if starter in ready:  # it was killed
-                events.unregister(starter)
-                os.killpg(fork, signal.SIGKILL)
+            if starter in ready:
+                numbers = _numbers(starter)
+                for number in numbers:
+                    os.kill(fork, number)
+                if not numbers:  # it was killed
+                    events.unregister(starter)
+                    _kill(fork)
         if listener in ready:
             for name in HEAVY:  # once somebody asks
                 __import__(name)
@@ -147,11 +150,25 @@ def serve() -> None:
                 _become(*process, streams)
             for stream in streams:
                 os.close(stream)
-            starter.sendall(b"%8d" % fork)
             forks[fork] = starter
             events.register(starter, EVENT_READ)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for fork in forks:
+        _kill(fork)
+
+
+def _numbers(starter: socket.socket) -> bytes:
+    """Return the signals that a starter has got; none where it is gone."""
+    try:
+        return starter.recv(64)
+    except ConnectionError:
+        return b""
+
+
+def _kill(fork: int) -> None:
+    """Kill a fork that nobody has waited for, and the processes of its session, which it may not have begun yet."""
+    os.kill(fork, signal.SIGKILL)
+    with suppress(ProcessLookupError):
         os.killpg(fork, signal.SIGKILL)
 
 
