@@ -38,7 +38,7 @@ def run_in_group(run: Callable[[ProcessGroup], int], gpu: int) -> int:
     Raises:
         TrainingError: another process has ended.
     """
-    if not is_worker():
+    if not is_one_of_several():
         return run(SINGLE_PROCESS)
     rank = int(os.environ["RANK"])
     on_gpu = gpu >= 0 and torch.cuda.is_available()
@@ -58,17 +58,17 @@ def run_in_group(run: Callable[[ProcessGroup], int], gpu: int) -> int:
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error):
             if rank == 0:
-                raise TrainingError("another worker has ended") from error
+                raise TrainingError("another process has ended") from error
             return 1
         if rank == 0 or not isinstance(error, TrainingError):
             raise
-        raise TrainingError(f"worker {rank}: {error}") from error
+        raise TrainingError(f"process {rank}: {error}") from error
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()  # the others see that this one has ended
 
 
-def is_worker() -> bool:
+def is_one_of_several() -> bool:
     """Return whether torchrun has started this process, as one of several."""
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 

@@ -20,7 +20,7 @@ from .child_processes import RESTARTS, end_with_parent
 GRACE_SECONDS = 120
 LAUNCHED = "DIEN_WORKERS_LAUNCHED"
 STORE = "DIEN_WORKERS_STORE"
-"""Where the workers that `launch` has started meet, for torch's `init_process_group`."""
+"""Where the processes that `launch` has started meet, for torch's `init_process_group`."""
 
 
 def launch(count: int, run: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
@@ -35,17 +35,17 @@ def launch(count: int, run: Callable[[Sequence[str]], int], arguments: Sequence[
         arguments: of the command.
 
     Returns:
-        The exit code: that of the first worker that has one but 0.
+        The exit code: that of the first process that has one but 0.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.disable()  # the launcher's own; workers say what there is to say
+    logging.disable()  # the launcher's own; the processes say what there is to say
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does
     os.environ[LAUNCHED] = repr(time.time())
     os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(GRACE_SECONDS)  # torch 2.10 waits for 30 s
-    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else the launcher opens one for the workers
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else the launcher opens one for the processes
     try:
         with tempfile.TemporaryDirectory(prefix="run_expid-") as folder:
             config = LaunchConfig(
@@ -64,7 +64,10 @@ def launch(count: int, run: Callable[[Sequence[str]], int], arguments: Sequence[
         return 128 + error.sigval
     except ChildFailedError as error:
         rank, failure = next(iter(error.failures.items()))
-        print(f"error: worker {rank} was ended by {failure.signal_name()}, after {RESTARTS} restarts", file=sys.stderr)
+        print(
+            f"error: process {rank} was ended by {failure.signal_name()}, after {RESTARTS} restarts",
+            file=sys.stderr,
+        )
         return 1
     finally:
         logging.disable(logging.NOTSET)
@@ -76,7 +79,7 @@ def _work(run: Callable[[Sequence[str]], int], arguments: Sequence[str], launche
     end_with_parent(signal.SIGTERM)
     loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
     os.environ |= {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
-    # A file for each start: the last one's says where a dead worker was.
+    # A file for each start: the last one's says where a dead process was.
     os.environ[STORE] = f"file://{folder}/{os.environ['TORCHELASTIC_RESTART_COUNT']}"
     code = run(arguments) if os.getppid() == launcher else 1
     if code in (130, 143):
@@ -85,7 +88,7 @@ def _work(run: Callable[[Sequence[str]], int], arguments: Sequence[str], launche
 
 
 def goes_on(state: Path) -> bool:
-    """Whether the workers have been started again, and this launch has written the state."""
+    """Return whether the processes have been started again, and this launch has written the state."""
     is_first = os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0"
     launched = os.environ.get(LAUNCHED)
     return not is_first and launched is not None and state.exists() and state.stat().st_mtime > float(launched)
@@ -109,5 +112,5 @@ def is_launched() -> bool:
 
 
 def is_leader() -> bool:
-    """Return whether this process is the first of several workers, or works alone."""
+    """Return whether this process is the first of several processes, or works alone."""
     return os.environ.get("RANK", "0") == "0"

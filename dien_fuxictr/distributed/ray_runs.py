@@ -1,4 +1,4 @@
-"""The runs of a study as tasks of a Ray cluster, whose machines share the study's folder.
+"""The runs of a comparison or a sweep as tasks of a Ray cluster, whose machines share its folder.
 
 Not run yet: on a cluster of several machines, or with GPUs. Tests have a cluster of one machine.
 """
@@ -27,12 +27,12 @@ _POLL_SECONDS = 0.1
 
 @contextmanager
 def pool_of(cluster: str | None, gpus: list[int]) -> Iterator[Pool]:
-    """Those who run a study's jobs.
+    """Start what runs the jobs of a comparison or a sweep.
 
     Args:
         cluster: of `--cluster`; None: this machine.
-        gpus: a worker each, -1 the CPU; on a cluster any GPU for each index. None at all: one, on the CPU; on a
-            cluster as many as it has CPUs.
+        gpus: one run at a time on each, -1 the CPU; on a cluster any GPU for each index. Empty: one run at a time on
+            the CPU; on a cluster as many as it has CPUs.
 
     Raises:
         UserError: there is no such cluster.
@@ -87,7 +87,7 @@ class _Task:
         """As of `Process`.
 
         Raises:
-            UserError: the machine that it has come to does not see the study's folder.
+            UserError: the machine that it has come to does not see the folder of the runs.
         """
         import ray
         from ray.exceptions import RayError, RayTaskError, TaskCancelledError
@@ -138,7 +138,7 @@ def _run(command: list[str], folder: str, log: str, mark: str) -> tuple[int, str
     if not os.path.exists(os.path.join(folder, mark)):
         return 2, (
             f"{Path(folder, log).parent} is not seen by the machine {socket.gethostname()} of the cluster, which must "
-            "share the working directory and the folders of the study, data sets and checkpoints, at the same paths"
+            "share the working directory and the folders of the runs, data sets and checkpoints, at the same paths"
         )
     os.chdir(folder)
     with open(log, "ab") as output:

@@ -1,4 +1,4 @@
-"""`--cluster`: the workers of a command on the machines of a Ray cluster, by Ray Train.
+"""`--cluster`: the data-parallel processes of a command on the machines of a Ray cluster, by Ray Train.
 
 Not run yet: on a cluster of several machines, or with GPUs. Tests have a cluster of one machine.
 """
@@ -40,11 +40,11 @@ def launch_on_ray(
         arguments: of the command.
 
     Returns:
-        The exit code of the first worker, whose last line has been printed.
+        The exit code of the first process, whose last line has been printed.
 
     Raises:
         UserError: there is no such cluster, or it is too small, or a machine of it does not see the working directory.
-        TrainingError: workers were lost too often.
+        TrainingError: processes were lost too often.
     """
     what = "GPU" if gpu >= 0 else "CPU"
     with joined(cluster, _PACKAGE, count, shows_output=True) as name:
@@ -64,15 +64,15 @@ def launch_on_ray(
             try:
                 code, line = _fit(config, count, gpu >= 0)
             except TrainingFailedError as error:
-                raise TrainingError(f"workers were lost, after {RESTARTS} restarts: {error}") from error
+                raise TrainingError(f"processes were lost, after {RESTARTS} restarts: {error}") from error
             except RayActorError as error:
-                raise TrainingError(f"Ray has lost the process that starts the workers: {error}") from error
+                raise TrainingError(f"Ray has lost the process that starts the others: {error}") from error
     print(line, end="", file=sys.stderr)
     return code
 
 
 def _fit(config: dict[str, Any], count: int, on_gpus: bool) -> tuple[int, str]:
-    """What the first worker returns; a signal is told to all, which end after the same step."""
+    """Return what the first process returns; a signal is told to all, which end after the same step."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -108,7 +108,7 @@ def _fit(config: dict[str, Any], count: int, on_gpus: bool) -> tuple[int, str]:
 
 
 def _work(config: dict[str, Any]) -> tuple[int, str]:
-    """In a worker: the exit code of the command, and the line that it ends with."""
+    """Run the command in a data-parallel process; return its exit code, and the line that it ends with."""
     import torch
 
     shared = Path(config["shared"])
@@ -145,7 +145,7 @@ class _Heard(io.TextIOBase):
 
 
 def _heed(shared: Path) -> None:
-    """A worker's command is not in the main thread, which signals come to; they come as files."""
+    """Here the command is not in the main thread, which signals come to; they come as files."""
     while shared.is_dir():
         for name, error in ((_INTERRUPTED, KeyboardInterrupt), (_TERMINATED, Terminated)):
             if (shared / name).exists():

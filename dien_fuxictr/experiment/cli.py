@@ -58,9 +58,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=int,
         metavar="N",
         help="train one model in N processes of this machine, with the numbers of one: on the CPU, or on the GPUs "
-        "from --gpu on, one each; a worker that is killed resumes",
+        "from --gpu on, one each; a process that is killed resumes",
     )
-    add_cluster_option(parser, "the workers are", "ray[train]")
+    add_cluster_option(parser, "the processes of --workers are", "ray[train]")
     parser.add_argument("--rebuild", action="store_true", help="build the data set anew where its inputs have changed")
     parser.add_argument(
         "--tensorboard", action="store_true", help="log losses, metrics, attention and gates beside the checkpoint"
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tell(message: str, code: int) -> int:
-    """Print how the command has ended; the first of several workers says for all that they were told to end."""
+    """Print how the command has ended; the first of several processes says for all that they were told to end."""
     return code if code in (130, 143) and not is_leader() else fail(message, code)
 
 
@@ -128,7 +128,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str], log: RunLog) -> 
 
     read = cache(lambda: load_config(options.config, options.expid, dict(options.settings)))
     if is_leader():
-        config = read()  # what is wrong there is said at once, and by one of several workers
+        config = read()  # what is wrong there is said at once, and by one of several processes
         if options.show_config:
             print(config.render())
             for warning in config.warnings:

@@ -59,26 +59,26 @@ def devices_of_runs(gpus: Sequence[int], workers: int | None, cluster: str | Non
     return [device_index(gpu) for gpu in gpus]
 
 
-def device_of_worker(gpu: int) -> int:
-    """The GPU of a worker: its number on the machine is added to that of the first one's; -1 is the CPU for all."""
+def device_of_process(gpu: int) -> int:
+    """Return the GPU of a data-parallel process: that of the first one plus its rank on the machine; -1 is the CPU."""
     return gpu + int(os.environ.get("LOCAL_RANK", "0")) if gpu >= 0 else gpu
 
 
-def require_devices(gpu: int, workers: int | None) -> None:
-    """Check that so many workers of this machine have a GPU each.
+def require_devices(gpu: int, processes: int | None) -> None:
+    """Check that so many processes of this machine have a GPU each.
 
     Args:
         gpu: of the first one; -1 for the CPU.
-        workers: how many; None: as many as torchrun has started.
+        processes: how many; None: as many as torchrun has started.
 
     Raises:
         UserError: there are too few.
     """
     device_index(gpu)
-    workers = workers or int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if gpu >= 0 and workers > 1 and gpu + workers > torch.cuda.device_count():
+    processes = processes or int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if gpu >= 0 and processes > 1 and gpu + processes > torch.cuda.device_count():
         raise UserError(
-            f"{workers} workers from --gpu {gpu} on need a GPU each, but there are {torch.cuda.device_count()}, "
+            f"{processes} processes from --gpu {gpu} on need a GPU each, but there are {torch.cuda.device_count()}, "
             "numbered from 0"
         )
 

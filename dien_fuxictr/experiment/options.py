@@ -51,6 +51,17 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def positive_count(text: str) -> int:
+    """Return a number of the command line, the `type` of an option that counts.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not a whole number, or below 1.
+    """
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text} must be a whole number, 1 or more")
+    return int(text)
+
+
 def add_cluster_option(parser: argparse.ArgumentParser, what: str, package: str = "ray") -> None:
     """Add `--cluster`; `package` is what it needs."""
     parser.add_argument(

@@ -15,7 +15,7 @@ from dien_fuxictr.distributed.distributed_group import run_in_group
 from dien_fuxictr.distributed.launcher import goes_on
 
 from .configuration.config import Config
-from .device import device_of_worker, require_devices
+from .device import device_of_process, require_devices
 from .evaluation.new_rows import output_path, write_scores
 from .experiment import Experiment
 from .logs import RunLog
@@ -41,11 +41,11 @@ def run_experiment(options: argparse.Namespace, read: Callable[[], Config], log:
         UserError, TrainingError: as the steps of `Experiment`.
     """
     require_devices(options.gpu, None)
-    return run_in_group(partial(_work, options, read, log), device_of_worker(options.gpu))
+    return run_in_group(partial(_work, options, read, log), device_of_process(options.gpu))
 
 
 def _work(options: argparse.Namespace, read: Callable[[], Config], log: RunLog, group: ProcessGroup) -> int:
-    experiment = Experiment(config=read(), gpu=device_of_worker(options.gpu), strict=options.strict, group=group)
+    experiment = Experiment(config=read(), gpu=device_of_process(options.gpu), strict=options.strict, group=group)
     log.path = experiment.folder / f"{options.expid}.log"
     for warning in experiment.warnings:
         logging.warning(warning)
@@ -78,8 +78,8 @@ def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog, gro
     observers: list[Observer] = [report] if report else []
     if options.tensorboard and group.count > 1 and experiment.options.embedding_sharding == "rows":
         raise UserError(
-            "--tensorboard does not go with embedding_sharding: rows and several workers: one alone cannot look into "
-            "the model"
+            "--tensorboard does not go with embedding_sharding: rows and several processes: no process has the "
+            "whole model"
         )
     if options.tensorboard and group.leads:
         events = experiment.folder / f"{options.expid}.tensorboard" / datetime.now().strftime("%Y%m%d-%H%M%S")

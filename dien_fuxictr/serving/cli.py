@@ -13,7 +13,7 @@ from dien_fuxictr.common.optional_packages import needed
 from dien_fuxictr.common.outputs import require_output
 from dien_fuxictr.experiment.device import device_index
 from dien_fuxictr.experiment.experiment import Experiment, open_experiment
-from dien_fuxictr.experiment.options import add_experiment_options
+from dien_fuxictr.experiment.options import add_experiment_options, positive_count
 
 from .bundle import INSTALL, open_bundle
 from .examples import users_of_test
@@ -110,7 +110,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--workers",
-        type=_positive,
+        type=positive_count,
         default=1,
         metavar="N",
         help="processes on the port, each with the model and one thread for it; default 1; more need Linux",
@@ -124,7 +124,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--max-workers",
-        type=_positive,
+        type=positive_count,
         metavar="N",
         help="with --engine ray: up to so many, when more than two requests are in flight in each; default --workers",
     )
@@ -138,7 +138,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     ):
         default = getattr(Settings, name.replace("-", "_"))
         parser.add_argument(
-            f"--{name}", type=_positive, default=default, metavar="N", help=f"{what}; default {default}"
+            f"--{name}", type=positive_count, default=default, metavar="N", help=f"{what}; default {default}"
         )
     for name, what in (
         ("header-timeout", "that a client has to send a request's headers, from its connection on; then 408"),
@@ -278,12 +278,6 @@ def _experiment(options: argparse.Namespace) -> Experiment:
 def _write(experiment: Experiment, options: argparse.Namespace) -> tuple[Path, str]:
     folder = experiment.folder / f"{experiment.expid}.bundle"
     return folder, write_bundle(experiment, folder, users_of_test(experiment, options.examples), options.publish)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be a whole number, 1 or more")
-    return int(text)
 
 
 def _seconds(text: str) -> float:

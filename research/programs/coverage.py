@@ -1,9 +1,9 @@
 """How often the 95 % intervals of `run_comparison.py` hold the truth, in simulated studies.
 
 A simulated study has normal AUC of runs, and what each test user moves them by. A run has noise of its seed, and luck
-with each user, of which a part is shared by the runs of its system. `seeds / users` is the noise of the seed in
+with each user, of which a part is shared by the runs of its model. `seeds / users` is the noise of the seed in
 multiples of the noise of the test users: standard deviations of the AUC of one run. With folds, each run has test
-users of its own, and some folds are harder for both systems. The rows `scores` draw labels and scores instead.
+users of its own, and some folds are harder for both models. The rows `scores` draw labels and scores instead.
 
 A cell is the share of studies whose interval holds the truth; an interval that is refused ("too few runs") stands for
 all values, and holds it. The second table is the mean width, refused ones left out, in multiples of 2 x 1.96 standard
@@ -31,7 +31,7 @@ AUC = 0.75
 ONE_RUN = 0.0002
 """Standard deviation of the AUC of a run by its test users."""
 SHARED = 0.8
-"""What runs of a system have in common of the variance of their luck with users."""
+"""What runs of a model have in common of the variance of their luck with users."""
 SEEDS = (0, 0.5, 1, 2, 8)
 
 
@@ -50,36 +50,36 @@ class Study:
     shared: float = SHARED
 
     def difference(self, runs: int, rng: np.random.Generator) -> Interval | None:
-        """Compare two systems of equal quality."""
-        return paired_difference(*(self._system(seeds, runs, rng) for seeds in (self.base_seeds, self.seeds)))
+        """Compare two models of equal quality."""
+        return paired_difference(*(self._of_model(seeds, runs, rng) for seeds in (self.base_seeds, self.seeds)))
 
     def mean(self, runs: int, rng: np.random.Generator) -> Interval:
-        """Take the mean of a system, minus the truth."""
-        return mean_auc(self._system(self.seeds, runs, rng))
+        """Take the mean of a model, minus the truth."""
+        return mean_auc(self._of_model(self.seeds, runs, rng))
 
     def on_folds(self, runs: int, rng: np.random.Generator) -> Interval | None:
-        """Compare two systems of equal quality on folds."""
+        """Compare two models of equal quality on folds."""
         hard = ONE_RUN * rng.normal(size=runs)
-        systems = []
+        models = []
         for seeds in (self.base_seeds, self.seeds):
             luck = rng.normal(0, ONE_RUN / USERS**0.5, (runs, USERS))
             auc = AUC + hard + ONE_RUN * seeds * rng.normal(size=runs) + luck.sum(axis=1)
-            systems.append(Scored(auc, tuple(luck - luck.mean(axis=1, keepdims=True)), tuple(range(runs))))
-        return paired_difference(*systems)
+            models.append(Scored(auc, tuple(luck - luck.mean(axis=1, keepdims=True)), tuple(range(runs))))
+        return paired_difference(*models)
 
     def of_scores(self, runs: int, rng: np.random.Generator) -> Interval | None:
-        """Compare two systems of equal quality by their scores: a click and another row of each user."""
+        """Compare two models of equal quality by their scores: a click and another row of each user."""
         margin, deviation = _margin_of_scores()
         label, user = np.tile([1, 0], USERS), np.repeat(np.arange(USERS), 2)
-        systems = []
+        models = []
         for seeds in (self.base_seeds, self.seeds):
             luck = self.shared**0.5 * rng.normal(size=2 * USERS)
             quality = margin + seeds * deviation * rng.normal(size=(runs, 1))
             scores = label * quality + luck + (1 - self.shared) ** 0.5 * rng.normal(size=(runs, 2 * USERS))
-            systems.append(score_runs([{"label": label, "group": user, "score": score} for score in scores]))
-        return paired_difference(*systems)
+            models.append(score_runs([{"label": label, "group": user, "score": score} for score in scores]))
+        return paired_difference(*models)
 
-    def _system(self, seeds: float, runs: int, rng: np.random.Generator) -> Scored:
+    def _of_model(self, seeds: float, runs: int, rng: np.random.Generator) -> Scored:
         luck = self.shared**0.5 * rng.normal(size=USERS) + (1 - self.shared) ** 0.5 * rng.normal(size=(runs, USERS))
         luck *= ONE_RUN / USERS**0.5
         auc = AUC + ONE_RUN * seeds * rng.normal(size=runs) + luck.sum(axis=1)
@@ -126,13 +126,13 @@ def simulate(study: Simulated, truth: float, runs: int, studies: int, seed: int)
     """Simulate studies and compare their intervals with the truth.
 
     Args:
-        study: simulates one. truth: what its interval should hold. runs: of each system.
+        study: simulates one. truth: what its interval should hold. runs: of each model.
     """
     rng = np.random.default_rng(seed)
     held, half_widths, means = [], [], []
     for _ in range(studies):
         found = study(runs, rng)
-        assert found, "both systems are on the same rows"
+        assert found, "both models are on the same rows"
         means.append(found.mean)
         if found.low is None or found.high is None:
             held.append(True)
@@ -154,12 +154,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--studies", type=int, default=2000, metavar="N", help="simulated for each cell; default 2000")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the simulation; default 0")
     parser.add_argument(
-        "--runs", type=int, nargs="+", default=list(RUNS), metavar="N", help="of each system; default 2 3 5 10"
+        "--runs", type=int, nargs="+", default=list(RUNS), metavar="N", help="of each model; default 2 3 5 10"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     options = parser.parse_args(arguments)
     if options.studies < 1 or min(options.runs) < 2:
-        parser.error("at least one study, and two runs of each system, are needed")
+        parser.error("at least one study, and two runs of each model, are needed")
     cells = [(case, seeds, runs) for case in CASES for seeds in CASES[case][2] for runs in options.runs]
     outcomes = {}
     for case, seeds, runs in tqdm(cells, unit="cell", file=sys.stderr, disable=None):

@@ -125,7 +125,7 @@ def test_what_all_workers_refuse_is_said_once(workspace, tmp_path, capfd):
     ("arguments", "said"),
     [
         (["--workers", "0"], "error: --workers 0: at least 1"),
-        (["--workers", "3", "--gpu", "0"], "3 workers from --gpu 0 on need a GPU each, but there are 2"),
+        (["--workers", "3", "--gpu", "0"], "3 processes from --gpu 0 on need a GPU each, but there are 2"),
     ],
 )
 def test_bad_numbers_of_workers_are_refused(bad, monkeypatch, arguments, said):

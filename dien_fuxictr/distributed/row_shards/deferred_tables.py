@@ -145,7 +145,7 @@ class DeferredTables(TorchDispatchMode):
         if not known or not whole:
             raise UserError(
                 f"embedding_sharding: rows does not fit the model: its constructor fills an embedding table by "
-                f"{_name(function)}, of which one worker would need all rows"
+                f"{_name(function)}, of which one process would need all rows"
             )
         first = int(rows.storage_offset()) // filling.dim
         count = rows.size(0) if rows.dim() == 2 else 1

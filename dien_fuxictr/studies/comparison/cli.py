@@ -8,9 +8,9 @@ from pathlib import Path
 
 from dien_fuxictr.common.errors import run_command
 from dien_fuxictr.common.signals import starting
-from dien_fuxictr.experiment.options import add_config_option, add_settings_options
+from dien_fuxictr.experiment.options import add_config_option, add_settings_options, positive_count
 
-from ..runs.run_options import add_run_options, count_of_runs, describe_runs
+from ..runs.run_options import add_run_options, describe_runs
 
 EPILOG = f"""
 examples:
@@ -83,7 +83,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="MODEL",
         help="models of the checkout to add, as zoo_MODEL_DATASET, with the budget of the base",
     )
-    parser.add_argument("--seeds", type=count_of_runs, metavar="N", help="runs of each experiment; default 1")
+    parser.add_argument("--seeds", type=positive_count, metavar="N", help="runs of each experiment; default 1")
     add_run_options(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results")
     parser.add_argument(

@@ -2,7 +2,7 @@
 
 import argparse
 
-from dien_fuxictr.experiment.options import add_cluster_option
+from dien_fuxictr.experiment.options import add_cluster_option, positive_count
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -10,7 +10,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--workers",
-        type=count_of_runs,
+        type=positive_count,
         metavar="N",
         help="runs at a time on the CPU; default 1, or as many as the CPUs of --cluster",
     )
@@ -26,27 +26,16 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add_cluster_option(parser, "each run is a task")
 
 
-def describe_runs(study: str, folder: str) -> str:
+def describe_runs(command: str, folder: str) -> str:
     """Return the part of a command's help that is about its runs.
 
     Args:
-        study: what the command runs, a comparison or a sweep.
+        command: what the command runs, a comparison or a sweep.
         folder: what its help calls the folder of its files.
     """
-    return f"""Run again, {study} skips the runs whose result.json is of the same configuration, and goes on with those
-that were interrupted. To train a finished run anew, delete {folder}/runs/ID. While runs train, stderr shows the last
-epoch and the best value of the monitor of each.
+    return f"""Run again, {command} skips the runs whose result.json is of the same configuration, and goes on with
+those that were interrupted. To train a finished run anew, delete {folder}/runs/ID. While runs train, stderr shows the
+last epoch and the best value of the monitor of each.
 
 On a cluster all machines share the working directory, {folder} and the folders of data sets and checkpoints, at the
 same paths. A run whose task is killed, or whose machine is lost, goes on from its state elsewhere."""
-
-
-def count_of_runs(text: str) -> int:
-    """Return a number of the command line, the `type` of an option that counts.
-
-    Raises:
-        argparse.ArgumentTypeError: it is not a whole number, or below 1.
-    """
-    if not (text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text} must be a whole number, 1 or more")
-    return int(text)

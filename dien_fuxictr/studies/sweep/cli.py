@@ -7,9 +7,9 @@ from pathlib import Path
 
 from dien_fuxictr.common.errors import run_command
 from dien_fuxictr.common.signals import starting
-from dien_fuxictr.experiment.options import add_settings_options
+from dien_fuxictr.experiment.options import add_settings_options, positive_count
 
-from ..runs.run_options import add_run_options, count_of_runs, describe_runs
+from ..runs.run_options import add_run_options, describe_runs
 
 MANY = 10_000
 """Combinations above which a grid needs --yes."""
@@ -91,7 +91,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--trials",
-        type=count_of_runs,
+        type=positive_count,
         metavar="N",
         help="number of trials of --search tpe, those of earlier calls included; default 20",
     )

@@ -97,7 +97,7 @@ class TpeSweep:
             resolve_paths(deepcopy(params), tuner.folder)
 
     def run(self, pool: Pool) -> list[str]:
-        """Run what is left of the trials, one at a time on each worker.
+        """Run what is left of the trials, one at a time on each device.
 
         Returns:
             Ids of the failed runs.

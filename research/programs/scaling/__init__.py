@@ -1,1 +1,1 @@
-"""What a training step costs on several workers: on paper, and measured on this machine."""
+"""What a training step costs on several processes: on paper, and measured on this machine."""

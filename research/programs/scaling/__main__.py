@@ -1,4 +1,4 @@
-"""What a training step costs on several workers.
+"""What a training step costs on several processes.
 
 paper     its time by a model of the communication, from 2 to 1,024 workers and from 10^4 to 10^9 items, of three ways
           to keep embedding tables equal: gradients of whole tables are summed (dense), each worker gets the rows that
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
     """Compute, measure and print; returns an exit code. `sizes` other than the default are for trying out."""
     parser = make_parser("research.programs.scaling", __doc__ or "", rounds=5)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="default: both")
-    parser.add_argument("--rows", type=int, default=1024, metavar="N", help="of a worker's batch; default 1024")
+    parser.add_argument("--rows", type=int, default=1024, metavar="N", help="of a process's batch; default 1024")
     options = parser.parse_args(arguments)
     if options.rows < 2:
         parser.error(f"--rows {options.rows}: at least 2, one for each worker")

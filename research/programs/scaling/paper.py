@@ -15,10 +15,10 @@ FLOAT, ID = 4, 8
 
 @dataclass(frozen=True)
 class Step:
-    """What a worker has to do in a step, and with what tables; by default DIEN on Amazon Electronics.
+    """What a process has to do in a step, and with what tables; by default DIEN on Amazon Electronics.
 
     Attributes:
-        rows: of a worker. behaviours: a row. width: floats of an item's row, its category's included.
+        rows: per process. behaviours: per row. width: floats of an item's row, its category's included.
         net_weights: outside of the tables. sums: synchronised ones, of batch normalisations and Dice, both passes.
     """
 
@@ -30,18 +30,18 @@ class Step:
 
     @property
     def lookups(self) -> int:
-        """Of a worker: behaviours, a negative for each, and the target."""
+        """Return the ids of a process: behaviours, a negative for each, and the target."""
         return self.rows * (2 * self.behaviours + 1)
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A worker and the network between workers.
+    """A process and the network between processes.
 
     Attributes:
-        bandwidth: bytes a second that a worker sends while it receives as many.
-        hop: seconds of one of the 2 log2(workers) turns of a collective.
-        message: of one more message to another worker.
+        bandwidth: bytes a second that a process sends while it receives as many.
+        hop: seconds of one of the 2 log2(processes) turns of a collective.
+        message: of one more message to another process.
         memory: bytes for tables, their moments and gradients.
         compute: seconds of a step without tables.
         update: of Adam on a row, where all are updated. touch: of lazy Adam on a row that was touched.
@@ -143,7 +143,7 @@ def cost_rows(step: Step, machine: Machine) -> list[Row]:
             seconds = machine.compute + besides[0] + fitting[best] if best else None
             row["efficiency, %"] = 100 * machine.compute / (seconds + besides[1]) if seconds else None
             row["its own negatives, %"] = 100 * machine.compute / seconds if seconds else None
-            row["GiB a worker"] = costs[best][1] / GIB if best else None
+            row["GiB per process"] = costs[best][1] / GIB if best else None
             rows.append(row)
     return rows
 

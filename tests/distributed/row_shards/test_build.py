@@ -112,7 +112,7 @@ class Odd(DIN):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("whole", "fills an embedding table by copy_, of which one worker would need all rows"),
+        ("whole", "fills an embedding table by copy_, of which one process would need all rows"),
         ("truncated", "truncated normal"),
         ("tied", "output.weight is tied to an embedding table"),
     ],

@@ -44,7 +44,7 @@ def test_a_signal_ends_all_and_another_number_goes_on(workspace, tmp_path, capfd
 def test_several_workers_have_no_tensorboard(workspace, tmp_path, capfd):
     workspace.write_configs({"X": ROWS})
     assert together(2, tmp_path, lambda w: as_torchrun(w, lambda: workspace.run("--tensorboard", expid="X"))) == [2, 2]
-    assert "--tensorboard does not go with embedding_sharding: rows and several workers" in capfd.readouterr().err
+    assert "--tensorboard does not go with embedding_sharding: rows and several processes" in capfd.readouterr().err
 
 
 def test_one_process_trains_in_blocks_too(workspace):
