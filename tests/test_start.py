@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = sorted(file.stem for file in ROOT.glob("*.py") if file.stem != "run_serve")
+COMMANDS = sorted(file.stem for file in ROOT.glob("*.py"))
 HEAVY = ("torch", "fuxictr", "ray", "sklearn", "pandas", "polars")
 
 

@@ -2,30 +2,16 @@
 
 import argparse
 import math
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import fields
-from importlib import import_module
 from pathlib import Path
 
 from dien_fuxictr.common.errors import run_command
-from dien_fuxictr.common.optional_packages import needed
-from dien_fuxictr.common.outputs import require_output
-from dien_fuxictr.experiment.device import device_index
-from dien_fuxictr.experiment.experiment import Experiment, open_experiment
+from dien_fuxictr.common.signals import starting
 from dien_fuxictr.experiment.options import add_experiment_options, positive_count
 
-from .bundle import INSTALL, open_bundle
-from .examples import users_of_test
-from .export_model import FORMS, check_file, export
-from .golden import check
-from .hold import Hold
-from .log import FORMATS, JSON, TEXT, configure, tell
-from .manifest import read_manifest
-from .port import LOCAL, listen
-from .settings import SILENT, Settings
-from .worker import serve_alone
-from .write import write_bundle
+from .log import FORMATS, JSON, TEXT, tell
+from .port import LOCAL
+from .settings import EXPORT_FORMS, SILENT, Settings
 
 EPILOG = """
 examples:
@@ -158,8 +144,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     options = parser.parse_args(arguments)
     if options.export:
-        if options.export[0] not in FORMS:
-            parser.error(f"--export {options.export[0]} is unknown; allowed: {', '.join(FORMS)}")
+        if options.export[0] not in EXPORT_FORMS:
+            parser.error(f"--export {options.export[0]} is unknown; allowed: {', '.join(EXPORT_FORMS)}")
         _require_only(_OF_EXPORT, "--export", options, parser)
     if options.publish:
         _require_only(_OF_PUBLISH, "--publish", options, parser)
@@ -203,81 +189,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code, see `run_command`.
     """
     options = parse_arguments(arguments)
-    if options.export:
-        return run_command(lambda: _export(options), "interrupted; nothing was written")
-    if options.publish:
-        return run_command(lambda: _publish(options), "interrupted; nothing was written")
+    if options.export or options.publish:
+        return run_command(lambda: _run(options), "interrupted; nothing was written")
     return run_command(lambda: _run(options), "interrupted; nothing was served", tell=tell)
 
 
-def _export(options: argparse.Namespace) -> int:
-    form, file = options.export[0], Path(options.export[1])
-    check_file(form, file)
-    if options.bundle:
-        require_output(f"--export {form}", file, {"--bundle": options.bundle})
-        bundle = open_bundle(options.bundle)
-    else:
-        experiment = _experiment(options)
-        experiment.require_output(f"--export {form}", file)
-        with tempfile.TemporaryDirectory(prefix=".export.", dir=experiment.folder) as folder:
-            write_bundle(experiment, Path(folder, "bundle"), users_of_test(experiment, options.examples))
-            bundle = open_bundle(Path(folder, "bundle"))
-    check(bundle)
-    export(bundle.model, form, file, {"model": bundle.digest, "expid": bundle.expid})
-    print(f"{bundle.expid}, model {bundle.digest}: {file}")
-    return 0
-
-
-def _publish(options: argparse.Namespace) -> int:
-    experiment = _experiment(options)
-    folder, digest = _write(experiment, options)
-    print(f"{experiment.expid}, model {digest}: {folder}")
-    return 0
-
-
 def _run(options: argparse.Namespace) -> int:
-    configure(options.log_format)
-    for name in ("uvicorn", "orjson", "prometheus_client"):
-        with needed("serving", INSTALL):
-            import_module(name)
-    from .supervisor import become_supervisor
-
-    gpu = device_index(options.gpu)
-    listen(options.host, options.port).close()  # taken: before a bundle is written
-    folder = options.bundle or _write(_experiment(options), options)[0]
-    read_manifest(folder)
-    hold = Hold(folder)
-    if not options.bundle:
-        hold.renew()  # until this process ends: what it wrote is not replaced before the servers hold it
-    settings = Settings(
-        bundle=str(folder),
-        gpu=gpu,
-        **{
-            field.name: getattr(options, field.name)
-            for field in fields(Settings)
-            if field.name not in ("bundle", "gpu", "accepted")
-        },
-    )
-    if options.engine == "ray":
-        from .ray_serve import serve_on_ray
-
-        serve_on_ray(settings, options.max_workers)
-    elif settings.workers > 1:
-        become_supervisor(settings)
-    else:
-        serve_alone(settings)
-    return 0
-
-
-def _experiment(options: argparse.Namespace) -> Experiment:
-    experiment = open_experiment(options.expid, options.config or "./config/", overrides=dict(options.settings))
-    experiment.require_finished(options.allow_unfinished)
-    return experiment
-
-
-def _write(experiment: Experiment, options: argparse.Namespace) -> tuple[Path, str]:
-    folder = experiment.folder / f"{experiment.expid}.bundle"
-    return folder, write_bundle(experiment, folder, users_of_test(experiment, options.examples), options.publish)
+    with starting():
+        from .run_serve import export_to_file, publish, serve  # torch takes seconds: after `--help`
+    return (export_to_file if options.export else publish if options.publish else serve)(options)
 
 
 def _seconds(text: str) -> float:

@@ -23,6 +23,8 @@ from dien_fuxictr.common.files import require_writable, write_atomic
 from dien_fuxictr.common.optional_packages import needed
 from dien_fuxictr.experiment.model_methods import require_method
 
+from .settings import EXPORT_FORMS
+
 ABOUT = "about.json"
 """What a program of `torch.export` has beside it, in its file."""
 OUTPUT = "scores"
@@ -100,7 +102,7 @@ def check_file(form: str, file: Path) -> None:
         UserError: the name does not end as files of that form do; no such folder; it cannot be written; a package
             is not installed.
     """
-    suffix, _ = FORMS[form]
+    suffix = EXPORT_FORMS[form]
     if file.suffix != suffix:
         raise UserError(f"--export {form} {file}: the file's name must end with {suffix}")
     if not file.absolute().parent.is_dir():
@@ -116,7 +118,7 @@ def export(model: BaseModel, form: str, file: Path, about: dict[str, str]) -> No
 
     Args:
         model: in evaluation mode, on the CPU.
-        form: one of `FORMS`.
+        form: one of `EXPORT_FORMS`.
         file: that `check_file` has passed.
         about: what it is to say of itself, beside its inputs.
 
@@ -129,8 +131,7 @@ def export(model: BaseModel, form: str, file: Path, about: dict[str, str]) -> No
     if ROW in inputs:
         raise UserError(f"feature {ROW!r}: the input that says which user a candidate is of has this name; rename it")
     stated = {name: {"shape": shape, "dtype": str(dtype)[6:]} for name, (shape, dtype) in inputs.items()}
-    _, write = FORMS[form]
-    write(module, inputs, file, {**about, "torch": torch.__version__, "inputs": json.dumps(stated)})
+    _WRITERS[form](module, inputs, file, {**about, "torch": torch.__version__, "inputs": json.dumps(stated)})
 
 
 def _write_torch(module: nn.Module, inputs: dict[str, Input], file: Path, about: dict[str, str]) -> None:
@@ -190,8 +191,7 @@ def count_axes_from_the_front(program: ExportedProgram) -> ExportedProgram:
     return program
 
 
-FORMS: dict[str, tuple[str, Callable[[nn.Module, dict[str, Input], Path, dict[str, str]], None]]] = {
-    "onnx": (".onnx", _write_onnx),
-    "torch": (".pt2", _write_torch),
+_WRITERS: dict[str, Callable[[nn.Module, dict[str, Input], Path, dict[str, str]], None]] = {
+    "onnx": _write_onnx,
+    "torch": _write_torch,
 }
-"""Form -> how its files' names end, and what writes one."""

@@ -16,7 +16,7 @@ def nothing_is_served(monkeypatch):
     def serve(*_):
         raise AssertionError("it serves")
 
-    monkeypatch.setattr("dien_fuxictr.serving.cli.serve_alone", serve)
+    monkeypatch.setattr("dien_fuxictr.serving.run_serve.serve_alone", serve)
 
 
 @pytest.fixture
