@@ -2,7 +2,7 @@
 
 import sys
 
-from dien_fuxictr.dataset.audit import main
+from dien_fuxictr.commands import audit_dataset as main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from dien_fuxictr.experiment.build_dataset import main
+from dien_fuxictr.commands import build_dataset as main
 
 if __name__ == "__main__":
     sys.exit(main())

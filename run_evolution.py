@@ -2,7 +2,7 @@
 
 import sys
 
-from dien_fuxictr.studies.evolution.cli import main
+from dien_fuxictr.commands import run_evolution as main
 
 if __name__ == "__main__":
     sys.exit(main())

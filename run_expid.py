@@ -2,7 +2,7 @@
 
 import sys
 
-from dien_fuxictr.experiment.cli import main
+from dien_fuxictr.commands import run_expid as main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from dien_fuxictr.studies.sweep.cli import main
+from dien_fuxictr.commands import run_param_tuner as main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,6 +10,25 @@ import pytest
 ROOT = Path(__file__).parents[1]
 COMMANDS = sorted(file.stem for file in ROOT.glob("*.py"))
 HEAVY = ("torch", "fuxictr", "ray", "sklearn", "pandas", "polars")
+ARGUMENTS = {
+    "run_param_tuner": ["--config", str(ROOT / "config" / "tuner" / "DIEN_amazon.yaml")],
+    "run_comparison": ["--expids", "DIEN_amazon"],
+    "build_dataset": ["amazon", "--reviews", "reviews.json.gz", "--meta", "meta.json.gz", "--out", "built"],
+    "audit_dataset": ["built"],
+}
+"""Enough of them for the command to import what it needs."""
+# A Ctrl-C as a module is about to be imported.
+INTERRUPTED = """
+import os, signal, sys
+class Interrupt:
+    def find_spec(name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupt)
+from {command} import main
+main({arguments})
+"""
 
 
 def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -26,6 +45,18 @@ def test_help_imports_nothing_heavy(command: str, tmp_path: Path) -> None:
         tmp_path,
     )
     assert done.stdout.startswith("usage: ") and done.stdout.endswith("\n[] 0\n"), done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("is_late", [False, True])
+def test_ctrl_c_while_it_starts_is_one_line(command: str, is_late: bool, tmp_path: Path) -> None:
+    heavy = "polars" if command.endswith("_dataset") else "torch"
+    code = INTERRUPTED.format(
+        module=heavy if is_late else "argparse", command=command, arguments=ARGUMENTS.get(command, [])
+    )
+    done = python(code, tmp_path)
+    assert done.stderr.splitlines()[-1] == "error: interrupted while starting; nothing was written"
+    assert done.returncode == 130 and "Traceback" not in done.stderr
 
 
 def without_torch(expid: str, folder: Path) -> subprocess.CompletedProcess[str]:

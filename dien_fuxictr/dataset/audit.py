@@ -36,8 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("path", nargs="+", type=Path, help="a folder, or the training and the test CSV file")
-    paths = parser.parse_args(arguments).path
-    return run_command(lambda: _run(paths), "interrupted")
+    return run_command(lambda: _run(parser.parse_args(arguments).path), "interrupted")
 
 
 def _run(paths: list[Path]) -> int:

@@ -2,7 +2,10 @@
 
 import sys
 
-from .cli import main
+from dien_fuxictr.common.signals import starting
+
+with starting():
+    from .cli import main
 
 if __name__ == "__main__":
     sys.argv[0] = "-m dien_fuxictr.experiment"  # the line of results names the command

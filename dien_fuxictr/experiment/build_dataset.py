@@ -217,6 +217,5 @@ def _run(options: dict[str, Any]) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line; exit code 2 on wrong input, see `run_command`."""
-    options = vars(parser().parse_args(arguments))
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s")
-    return run_command(lambda: _run(options), "interrupted; nothing was written")
+    return run_command(lambda: _run(vars(parser().parse_args(arguments))), "interrupted; nothing was written")

@@ -113,9 +113,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code, see `run_command`.
     """
-    options, log = parse_arguments(arguments), RunLog()
-    given = sys.argv[1:] if arguments is None else arguments
-    return run_command(lambda: _run(options, given, log), "interrupted; nothing was saved", lambda: log.path, _tell)
+    given, log = sys.argv[1:] if arguments is None else arguments, RunLog()
+    return run_command(
+        lambda: _run(parse_arguments(given), given, log), "interrupted; nothing was saved", lambda: log.path, _tell
+    )
 
 
 def _tell(message: str, code: int) -> int:

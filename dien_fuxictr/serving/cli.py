@@ -188,7 +188,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code, see `run_command`.
     """
-    options = parse_arguments(arguments)
+    with starting():
+        options = parse_arguments(arguments)
     if options.export or options.publish:
         return run_command(lambda: _run(options), "interrupted; nothing was written")
     return run_command(lambda: _run(options), "interrupted; nothing was served", tell=tell)

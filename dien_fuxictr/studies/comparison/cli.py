@@ -110,9 +110,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 1 if a run failed, else see `run_command`.
     """
-    options = parse_arguments(arguments)
     command = shlex.join(["python", "run_comparison.py", *(sys.argv[1:] if arguments is None else arguments)])
-    return run_command(lambda: _run(options, command), "interrupted; the same command goes on with what is left")
+    return run_command(
+        lambda: _run(parse_arguments(arguments), command), "interrupted; the same command goes on with what is left"
+    )
 
 
 def _run(options: argparse.Namespace, command: str) -> int:

@@ -58,8 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code, see `run_command`.
     """
-    options = parse_arguments(arguments)
-    return run_command(lambda: _run(options), "interrupted; nothing was written")
+    return run_command(lambda: _run(parse_arguments(arguments)), "interrupted; nothing was written")
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -122,8 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 1 if a run failed, else see `run_command`.
     """
-    options = parse_arguments(arguments)
-    return run_command(lambda: _run(options), "interrupted; the same command goes on with what is left")
+    return run_command(
+        lambda: _run(parse_arguments(arguments)), "interrupted; the same command goes on with what is left"
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
