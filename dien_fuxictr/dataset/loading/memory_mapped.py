@@ -1,6 +1,5 @@
 """Data sets that need not fit in memory: built a part of the users at a time, and read from mapped files."""
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,13 +22,10 @@ from ..encoding.mapped_split import (
 from ..encoding.schema import active_columns, label_columns
 from ..samples.arrays import Disk
 from ..samples.build_options import BuildOptions
-from ..samples.build_samples import batches_of, require_both_labels, require_raw_files
-from ..samples.coded_audit import audit_coded
+from ..samples.build_samples import audited_samples, batches_of, require_raw_files
 from ..samples.columns import roles_of
 from ..samples.leak_audit import say
-from ..samples.protocols import SPLITS
 from ..samples.samples import save_info
-from ..samples.sampling import code_samples
 from .entry import DatasetEntry
 from .loader import InMemoryDataLoader, Permutation, padded
 
@@ -48,14 +44,8 @@ def build_memory_mapped(entry: DatasetEntry, folder: Path) -> None:
     require_raw_files(options)
     disk = Disk(folder / "encoded")
     disk.folder.mkdir()
-    logging.info(f"Making samples in files: protocol {options.protocol}")
-    samples = code_samples(batches_of(options, entry.verbose > 0), options, disk, PART_ROWS)
-    info = {"options": options.stated(), "counts": samples.counts()}
-    logging.info(str(info["counts"]))
-    for split in SPLITS:
-        require_both_labels(split, info["counts"][split])
-    logging.info("Auditing")
-    info["audit"] = audit_coded(samples, options)
+    batches = batches_of(options, entry.verbose > 0)
+    samples, info = audited_samples(batches, options, disk, PART_ROWS)
     (folder / "samples").mkdir()
     save_info(info, folder / "samples")
     say(f"Made samples of {samples.behaviours} behaviours", info["audit"])

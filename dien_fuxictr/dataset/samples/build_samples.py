@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -11,16 +12,17 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import folder_beside, replace_folder, require_room
 
 from .amazon import read_amazon
+from .arrays import Arrays
 from .behaviour_log import read_log, read_log_in_batches
 from .build_options import TABLES, BuildOptions
-from .coded_samples import AT_ONCE
+from .coded_samples import AT_ONCE, CodedSamples
 from .columns import column_of
 from .complete_rows import names_of
-from .leak_audit import audit, say
+from .leak_audit import audit_coded, say
 from .parts import Part, missing, parts_of
 from .protocols import SPLITS
 from .samples import LEFT_OUT, SPLITTER, save_info
-from .sampling import Batches, make_samples, whole
+from .sampling import Batches, code_samples, order_of_files, whole
 
 FILES = {"samples.json", "behaviours.parquet"} | {
     f"{name}.{form}" for name in (*SPLITS, LEFT_OUT) for form in ("parquet", "csv")
@@ -58,16 +60,11 @@ def build_samples(options: BuildOptions, out_dir: Path, verbose: bool = True, re
     check_vacant(out_dir, rebuild)
     require_raw_files(options)
     log = read_raw(options, verbose)
-    logging.info(f"Making samples: protocol {options.protocol}")
-    samples = make_samples(log, options)
-    logging.info(str(samples.info["counts"]))
+    coded, info = audited_samples(whole(log), options, Arrays(), log.height)
+    samples = coded.as_frames(info, order_of_files(coded, options))
     if options.format != "parquet":
         histories = samples.behaviours.select(samples.history_columns)
         require_splittable(histories, dict.fromkeys(histories.columns, SPLITTER), options, "--format parquet")
-    for split in samples.splits:
-        require_both_labels(split, samples.info["counts"][split])
-    logging.info("Auditing")
-    samples.info["audit"] = audit(samples)
     with published(out_dir) as folder:
         if options.format != "csv":
             samples.save(folder)
@@ -75,6 +72,31 @@ def build_samples(options: BuildOptions, out_dir: Path, verbose: bool = True, re
             samples.save_csv(folder, verbose)
         save_info(samples.info, folder)
     say(f"Wrote {out_dir}", samples.info["audit"])
+
+
+def audited_samples(
+    batches: Batches, options: BuildOptions, arrays: Arrays, part_rows: int
+) -> tuple[CodedSamples, dict[str, Any]]:
+    """Make samples of a log and audit them; arguments are those of `code_samples`.
+
+    Returns:
+        The samples, and their samples.json.
+
+    Raises:
+        UserError: as `make_samples`; or a split has labels of one kind only.
+    """
+    logging.info(f"Making samples: protocol {options.protocol}")
+    samples = code_samples(batches, options, arrays, part_rows)
+    info = {"options": options.stated(), "counts": samples.counts()}
+    logging.info(str(info["counts"]))
+    for split in SPLITS:
+        counts = info["counts"][split]
+        if counts["positives"] in (0, counts["rows"]):
+            only = int(counts["positives"] > 0)
+            raise UserError(f"the {split} split has {counts['rows']} samples, all of label {only}: no AUC")
+    logging.info("Auditing")
+    info["audit"] = audit_coded(samples, order_of_files(samples, options), set(samples.roles.context))
+    return samples, info
 
 
 def read_raw(options: BuildOptions, verbose: bool = True) -> pl.DataFrame:
@@ -105,13 +127,6 @@ def require_raw_files(options: BuildOptions) -> None:
         if not parts:
             hint = f"; to get it: {' '.join(options.raw_from.split())}" if options.raw_from else ""
             raise UserError(f"{missing(Path(options.raw[name]))}{hint}")
-
-
-def require_both_labels(split: str, counts: dict) -> None:
-    """Raise UserError where the samples of a split, by their counts, are of one label only."""
-    if counts["positives"] in (0, counts["rows"]):
-        only = int(counts["positives"] > 0)
-        raise UserError(f"the {split} split has {counts['rows']} samples, all of label {only}: no AUC")
 
 
 def check_vacant(out_dir: Path, rebuild: bool) -> None:

@@ -18,6 +18,7 @@ and tie.
 - `<column>_<split>_history` (int32): values of samples whose property varies over time, positives first.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -214,7 +215,7 @@ class CodedSamples:
             order[part] = place + is_negative * np.where(is_left_out, len(left_out), len(positive))
         return order
 
-    def as_frames(self, info: dict, order_of: "dict[str, np.ndarray]") -> Samples:
+    def as_frames(self, info: dict, order_of: Callable[[str], np.ndarray]) -> Samples:
         """Return the samples as tables.
 
         Args:
@@ -222,7 +223,8 @@ class CodedSamples:
             order_of: split -> as `shuffled_rows` returns it.
         """
         splits, left_out = {}, None
-        for split, order in order_of.items():
+        for split in SPLITS:
+            order = order_of(split)
             splits[split] = self._table(split, order[order < self.size(split)])
             if (beyond := order[order >= self.size(split)] - self.size(split)).size:
                 left_out = self._table(LEFT_OUT, beyond)

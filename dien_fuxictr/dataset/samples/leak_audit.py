@@ -6,16 +6,15 @@ positive's. Where one is off .5, in either direction, a model can read the same 
 know a little of interests. Below them stands how often an item lies in its sample's own history: where that differs
 between positives and negatives, a model can read it too.
 
-Samples are read as numbers of words, a part of the rows at a time, so that those in files (`coded_audit.py`) have the
-same rules as those in memory.
+Samples are read as numbers of words: those in memory at once, those in files a part of the rows at a time. What grows
+with the log is counted or mapped.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -26,79 +25,85 @@ from dien_fuxictr.common.csv_lines import scan_csv
 from dien_fuxictr.common.errors import UserError
 
 from .amazon import UNKNOWN
+from .arrays import Arrays, chunks
 from .behaviour_log import clicks
-from .columns import LIMIT, history_of
-from .ranges import Occurrences, coverage, members
-from .sample_negatives import Within
+from .coded_samples import CodedSamples
+from .columns import LIMIT, Roles, history_of
+from .ranges import Occurrences, RangeReader, coverage, members
 from .samples import Samples
+from .sampling import SPAN
 from .times import read_times
 
 TOLERANCE = 0.02
 """A trivial rule within it of .5 is no leak, however many samples there are."""
 SIGNIFICANCE = 0.001
 """A trivial rule is a leak only beyond this level, shared among all trivial rules (Bonferroni)."""
+AT_ONCE = 10_000
+"""So many histories, or users, in files are looked at together."""
 KNN_ROWS = 50_000
 KNN_ENTRIES = 20_000_000
 """Entries of the sparse intermediate of item-kNN held at once, 8 bytes each."""
+KNN_ENTRIES_IN_FILES = 2_000_000
+"""The same of samples in files."""
 BINS, WORDS, PRIOR = 20, 50, 10
 """Numbers of more than `WORDS` distinct values are cut into `BINS`; a rate starts from `PRIOR` average rows."""
 NAMES = {"item_id": "item", "cate_id": "category"}
+TABLES = ("train", "test")
+
+Order = Callable[[str], np.ndarray]
+"""Split -> numbers of its samples in the order of its file; numbers beyond its size are of no sample."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Samples of a split as arrays.
+    """Some samples of a split as arrays.
 
     Attributes:
+        sample: (N,) their numbers.
         label: (N,) 0 or 1.
         values: column -> (N,) number of the target's value among the column's words.
-        start, length: (N,) range of the behaviours that are its history.
-        place: (N,) place in the split's file.
+        start, length: (N,) range of the places that are its history.
     """
 
+    sample: np.ndarray
     label: np.ndarray
     values: dict[str, np.ndarray]
     start: np.ndarray
     length: np.ndarray
-    place: np.ndarray
 
-    def take(self, rows: np.ndarray) -> "Rows":
-        """Return some of the samples."""
-        values = {name: each[rows] for name, each in self.values.items()}
-        return Rows(self.label[rows], values, self.start[rows], self.length[rows], self.place[rows])
+    @classmethod
+    def of(cls, samples: CodedSamples, split: str, sample: np.ndarray) -> "Rows":
+        """Return samples of a split by their numbers."""
+        chosen = samples.choose(split, sample)
+        values = {name: samples.values(name, split, chosen) for name in samples.roles.of_samples}
+        return cls(sample, chosen.label, values, *samples.spans(chosen.row))
+
+    @classmethod
+    def all_of(cls, samples: CodedSamples, split: str) -> "Iterator[Rows]":
+        """Yield the samples of a split, in the order of their numbers, a part at a time."""
+        for part in _chunks(samples, samples.size(split)):
+            yield cls.of(samples, split, np.arange(part.start, part.stop))
 
 
 @dataclass(frozen=True)
-class Table:
-    """Samples as the rules read them.
+class Stored:
+    """The values of a column at places of histories, read when they are taken."""
 
-    Attributes:
-        words: column of the samples -> its distinct values (String).
-        behaviours: column that histories hold too -> (M,) number of each stored behaviour's value.
-        parts: the rows of a split, a part at a time.
-        within: answers whether values stand in ranges of such an array.
-        frequency: column -> (V,) how often each word occurs in training.
-        is_seen: (V,) whether an item is in a training sample.
-        of_users: columns that are constant within users rather than within items.
-        is_sampled: whether negatives are sampled, not observed.
-    """
+    samples: CodedSamples
+    name: str
 
-    words: dict[str, pl.Series]
-    behaviours: Mapping[str, Any]
-    parts: Callable[[str], Iterator[Rows]]
-    within: Callable[[Any], Within]
-    frequency: dict[str, np.ndarray]
-    is_seen: np.ndarray
-    of_users: set[str]
-    is_sampled: bool
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        return self.samples.codes_at(history_of(self.name), places)
+
+    def whole(self) -> np.ndarray:
+        """Return the values at all places, (M,)."""
+        return self[np.arange(self.samples.places)].astype(np.int64)
 
 
 @dataclass
 class Counts:
-    """How many test samples, (negatives, positives), have each score of a rule; and how training labels each word."""
+    """How many test samples, (negatives, positives), have each score of a rule."""
 
-    of_word: dict[str, np.ndarray]
-    of_training: dict[str, np.ndarray]
     above: dict[str, np.ndarray] = field(default_factory=dict)
     equal: dict[str, np.ndarray] = field(default_factory=dict)
     seen: dict[str, np.ndarray] = field(default_factory=dict)
@@ -107,46 +112,41 @@ class Counts:
     places: np.ndarray = field(default_factory=lambda: np.zeros(2, np.int64))
 
     @classmethod
-    def of(cls, table: Table) -> "Counts":
-        """Count the samples of a table."""
-        empty = {name: np.zeros((2, len(words)), np.int64) for name, words in table.words.items()}
-        counts = cls(empty, {name: each.copy() for name, each in empty.items()})
-        for part in table.parts("train"):
-            _count(counts.of_training, part)
-        for name in table.behaviours:
-            counts.above[name] = np.zeros((2, 3), np.int64)
-            counts.equal[name], counts.seen[name] = np.zeros((2, 2), np.int64), np.zeros((2, 2), np.int64)
-        ranks = {name: order_of(table.words[name]) for name in table.behaviours}
-        within = {name: table.within(codes) for name, codes in table.behaviours.items()}
-        for part in table.parts("test"):
-            _count(counts.of_word, part)
-            counts._count_histories(table, part, ranks, within)
-            counts.length = add_counts(
-                counts.length, by_label(part.label, part.length, int(part.length.max(initial=0)) + 1)
+    def of(cls, samples: CodedSamples, order: Order, ranks: dict[str, np.ndarray]) -> "Counts":
+        """Count the test samples.
+
+        Args:
+            samples: of all splits.
+            order: of their files.
+            ranks: column that histories hold -> (V,) place of each word.
+        """
+        counts, on_disk = cls(), samples.arrays.on_disk
+        for name in ranks:
+            counts.above[name], counts.equal[name], counts.seen[name] = (
+                np.zeros((2, many), np.int64) for many in (3, 2, 2)
             )
-            counts.odd += by_label(part.label, part.place % 2, 2)
-            counts.places += [int(part.place[part.label == label].sum()) for label in (0, 1)]
+        stored = {name: Stored(samples, name) for name in ranks}
+        within = {name: RangeReader(each) if on_disk else Occurrences(each.whole()) for name, each in stored.items()}
+        places, in_file = samples.arrays.scratch(samples.size("test")), order("test")
+        for part in _chunks(samples, len(places)):
+            places[in_file[part]] = np.arange(part.start, part.stop)
+        for rows in Rows.all_of(samples, "test"):
+            some = rows.length > 0
+            latest = rows.start[some] + rows.length[some] - 1
+            for name, rank in ranks.items():
+                target, last = rows.values[name], stored[name][latest]
+                above, equal = (np.zeros(len(target), np.int64) for _ in range(2))
+                above[some] = np.sign(rank[target[some]] - rank[last])
+                equal[some] = target[some] == last
+                counts.above[name] += by_label(rows.label, above + 1, 3)
+                counts.equal[name] += by_label(rows.label, equal, 2)
+                counts.seen[name] += by_label(rows.label, within[name].within(target, rows.start, rows.length), 2)
+            longest = int(rows.length.max(initial=0))
+            counts.length = add_counts(counts.length, by_label(rows.label, rows.length, longest + 1))
+            place = places[rows.sample]
+            counts.odd += by_label(rows.label, place % 2, 2)
+            counts.places += [int(place[rows.label == label].sum()) for label in (0, 1)]
         return counts
-
-    def _count_histories(
-        self, table: Table, part: Rows, ranks: dict[str, np.ndarray], within: dict[str, Within]
-    ) -> None:
-        some = part.length > 0
-        latest = part.start[some] + part.length[some] - 1
-        for name, codes in table.behaviours.items():
-            target, rank = part.values[name], ranks[name]
-            above, equal = np.zeros(len(target), np.int64), np.zeros(len(target), np.int64)
-            above[some] = np.sign(rank[target[some]] - rank[codes[latest]])
-            equal[some] = target[some] == codes[latest]
-            found = within[name].within(target, part.start, part.length)
-            self.above[name] += by_label(part.label, above + 1, 3)
-            self.equal[name] += by_label(part.label, equal, 2)
-            self.seen[name] += by_label(part.label, found, 2)
-
-
-def _count(counts: dict[str, np.ndarray], part: Rows) -> None:
-    for name, of_column in counts.items():
-        of_column += by_label(part.label, part.values[name], of_column.shape[1])
 
 
 def by_label(label: np.ndarray, values: np.ndarray, many: int) -> np.ndarray:
@@ -163,114 +163,114 @@ def add_counts(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def audit(samples: Samples) -> dict:
-    """Return the test AUC of each rule, and the shares of samples whose item lies in their own history.
-
-    Item-kNN is the sum, over the items of the history, of the cosine between the sets of training users who have the
-    two items; on more than 50,000 test rows it takes a random 50,000. Training histories are never written out: memory
-    follows the numbers of behaviours and samples.
-
-    Returns:
-        {"test_rows": int, "trivial": {rule: AUC}, "untrained": {rule: AUC},
-        "in_own_history": {"positives": share, "negatives": share}, "left_out": [str], "warnings": [str]}.
+    """Return what `audit_coded` does, of tables: those of a folder, or of CSV files.
 
     Raises:
         UserError: the test split has labels of one kind only.
     """
-    behaviours, splits = samples.behaviours, {name: samples.splits[name] for name in ("train", "test")}
-    test = splits["test"]
+    test = samples.splits["test"]
     if test["label"].n_unique() < 2:
         raise UserError(f"the test split has {test.height} samples, all of label {test['label'].first()}: no AUC")
-    words: dict[str, pl.Series] = {}
-    stored: dict[str, np.ndarray] = {}
-    of_split: dict[str, dict[str, np.ndarray]] = {name: {} for name in splits}
-    for name in test.columns:
-        if name in ("label", "user_id", "history_start", "history_length"):
-            continue
-        held = [behaviours[history_of(name)]] if history_of(name) in behaviours.columns else []
-        values = [column.cast(pl.String).fill_null("") for column in (*held, *(rows[name] for rows in splits.values()))]
-        words[name], (*codes, of_split["train"][name], of_split["test"][name]) = to_codes(values)
-        if held:
-            stored[name] = codes[0]
-    rows = {
-        split: Rows(
-            table["label"].to_numpy(),
-            of_split[split],
-            table["history_start"].to_numpy(),
-            table["history_length"].to_numpy().astype(np.int64),
-            np.arange(table.height),
-        )
-        for split, table in splits.items()
-    }
-    item = stored["item_id"]
-    users = splits["train"]["user_id"] if "user_id" in splits["train"].columns else None
-    basket, behaviour, target = baskets(rows["train"], users)
-    frequency = {}
-    for name in words:
-        held = [stored[name][behaviour], rows["train"].values[name][target]] if name in stored else []
-        of_words = np.concatenate(held) if held else rows["train"].values[name]
-        frequency[name] = np.bincount(of_words, minlength=len(words[name]))
-    seen = np.zeros(len(words["item_id"]), bool)
-    seen[rows["train"].values["item_id"]] = True
-    seen[item[coverage(rows["train"].start, rows["train"].length, len(item)) > 0]] = True
-    options = samples.info.get("options", {})
-    label = rows["test"].label
-    table = Table(
-        words,
-        stored,
-        lambda split: iter([rows[split]]),
-        Occurrences,
-        frequency,
-        seen,
-        set(options["context"]) if "context" in options else _of_users(stored, rows["test"]),
-        2 * int(label.sum()) == len(label),
+    coded, options = coded_of(samples), samples.info.get("options", {})
+    of_users = set(options["context"]) if "context" in options else _of_users(coded)
+    return audit_coded(coded, lambda split: np.arange(coded.size(split)), of_users)
+
+
+def coded_of(samples: Samples) -> CodedSamples:
+    """Return the training and the test samples of tables as numbers; their rows stand behind those of the behaviours.
+
+    Users are numbered by row where the tables do not name them, and are no words then.
+    """
+    behaviours, tables = samples.behaviours, [samples.splits[name] for name in TABLES]
+    arrays, words, none = Arrays(), {}, behaviours.height
+    held = [name for name in tables[1].columns if history_of(name) in behaviours.columns]
+    names = [name for name in tables[1].columns if name not in ("label", "user_id", *SPAN)]
+    for name in [*names, *(["user_id"] if all("user_id" in table.columns for table in tables) else [])]:
+        first = [behaviours[history_of(name)]] if name in held else []
+        values = [column.cast(pl.String).fill_null("") for column in (*first, *(table[name] for table in tables))]
+        words[name], codes = to_codes(values)
+        for each in codes if first else [np.zeros(none), *codes]:
+            arrays.append(name, each.astype(np.int32))
+    rows = none + sum(table.height for table in tables)
+    if "user_id" not in words:
+        arrays.append("user_id", np.arange(rows, dtype=np.int32))
+    for name, dtype in {"label": np.int8, "history_start": np.int64, "history_length": np.int32}.items():
+        for each in (np.zeros(none), *(table[name].to_numpy() for table in tables)):
+            arrays.append(name, each.astype(dtype))
+    arrays.append("behaviour_history", np.arange(none))
+    for name, end, table in zip(TABLES, (none + tables[0].height, rows), tables, strict=True):
+        arrays.append(f"rows_{name}", np.arange(end - table.height, end))
+    roles = Roles(
+        [name for name in held if name != "item_id"], [], [name for name in names if name not in (*held, "item_id")], []
     )
-    drawn = np.sort(np.random.default_rng(0).permutation(len(label))[:KNN_ROWS])
-    basket_item = np.concatenate([item[behaviour], rows["train"].values["item_id"][target]])
-    knn = item_knn(rows["test"].take(drawn), item, basket, basket_item, frequency["item_id"])
-    return audit_result(table, _copies(splits, of_split), auc(label[drawn], knn))
+    return CodedSamples(arrays, roles, words, True, rows, none)
 
 
-def audit_result(table: Table, copies: float, knn: float) -> dict:
-    """Return what `audit` does.
+def audit_coded(samples: CodedSamples, order: Order, of_users: set[str]) -> dict:
+    """Return the test AUC of each rule, and the shares of samples whose item lies in their own history.
+
+    Item-kNN is the sum, over the items of the history, of the cosine between the sets of training users who have the
+    two items; on more than 50,000 test rows it takes a random 50,000. Training histories are never written out: memory
+    follows the numbers of behaviours and samples or, of samples in files, that of the words.
 
     Args:
-        table: the samples.
-        copies: AUC of the number of copies that a row has.
-        knn: AUC of item-kNN.
+        samples: of training and test.
+        order: of their files.
+        of_users: columns that are constant within users rather than within items.
+
+    Returns:
+        {"test_rows": int, "trivial": {rule: AUC}, "untrained": {rule: AUC},
+        "in_own_history": {"positives": share, "negatives": share}, "left_out": [str], "warnings": [str]}.
     """
-    counts = Counts.of(table)
+    held = samples.roles.of_behaviours
+    names = [name for name in samples.words if name in samples.roles.of_samples]
+    trained, tested = (_by_word(samples, split, names) for split in TABLES)
+    known, words, rank = {}, {}, {}
+    for name in names:
+        known[name] = (trained[name] + tested[name]).sum(axis=0) > 0
+        for part in _chunks(samples, samples.places if name in held else 0):
+            known[name][Stored(samples, name)[np.arange(part.start, part.stop)]] = True
+        words[name], rank[name] = samples.words[name], np.zeros(len(known[name]), np.int64)
+        words[name] = words[name].filter(pl.Series(known[name]))
+        rank[name][known[name]] = order_of(words[name])
+    counts = Counts.of(samples, order, {name: rank[name] for name in names if name in held})
     negatives, positives = counts.odd.sum(axis=1)
     mean_place = counts.places[1] - positives * (positives - 1) / 2
+    owned = _longest(samples, order("train"))
+    frequency = {
+        name: _frequency(samples, name, owned) if name in held else trained[name].sum(axis=0) for name in names
+    }
     trivial = {
-        "training popularity": auc_of_scores(counts.of_word["item_id"], table.frequency["item_id"]),
-        "item unseen in training": auc_of_scores(counts.of_word["item_id"], ~table.is_seen),
+        "training popularity": auc_of_scores(tested["item_id"], frequency["item_id"]),
+        "item unseen in training": auc_of_scores(tested["item_id"], ~_seen(samples, trained["item_id"])),
         "id above the last one's": auc_of_counts(counts.above["item_id"]),
         "history length": auc_of_counts(counts.length),
         "row number": round(float(mean_place / (positives * negatives)), 4),
         "row number odd": auc_of_counts(counts.odd),
-        "copies of the row": copies,
+        "copies of the row": _copies(samples),
     }
     untrained: dict[str, float] = {}
-    for name, words in table.words.items():
-        of_word, shown = counts.of_word[name], NAMES.get(name, name)
-        missing = words.is_in(["", UNKNOWN]).to_numpy()
+    rated = trivial if positives == negatives else untrained  # negatives are sampled
+    for name in names:
+        shown = NAMES.get(name, name)
+        of_word, of_training = (each[name][:, known[name]] for each in (tested, trained))
+        missing = words[name].is_in(["", UNKNOWN]).to_numpy()
         if name != "item_id":
-            trivial[f"{shown} frequency"] = auc_of_scores(of_word, table.frequency[name])
+            trivial[f"{shown} frequency"] = auc_of_scores(tested[name], frequency[name])
             if missing.any():
                 trivial[f"{shown} missing"] = auc_of_scores(of_word, missing)
-        rank = order_of(words)
-        trivial[f"{shown} order"] = auc_of_scores(of_word, rank)
-        rated = trivial if table.is_sampled else untrained
-        rated[f"{shown} positive rate"] = auc_of_scores(of_word, _rates(counts.of_training[name], _bins(words, rank)))
-        if (hours := _hours(words)) is not None:
-            trivial[f"{shown} hour of day"] = auc_of_scores(of_word, _rates(counts.of_training[name], hours))
-        if name in table.behaviours:
+        trivial[f"{shown} order"] = auc_of_scores(tested[name], rank[name])
+        bins = _bins(words[name], rank[name][known[name]])
+        rated[f"{shown} positive rate"] = auc_of_scores(of_word, _rates(of_training, bins))
+        if (hours := _hours(words[name])) is not None:
+            trivial[f"{shown} hour of day"] = auc_of_scores(of_word, _rates(of_training, hours))
+        if name in held:
             if name != "item_id":
                 trivial[f"{shown} above the last one's"] = auc_of_counts(counts.above[name])
-            kind = trivial if name in table.of_users else untrained
+            kind = trivial if name in of_users else untrained
             kind[f"{shown} seen in history"] = auc_of_counts(counts.seen[name])
             kind[f"{shown} equal to the last"] = auc_of_counts(counts.equal[name])
-    untrained["item-kNN"] = knn
+    untrained["item-kNN"] = auc(*_item_knn(samples, order, owned, frequency["item_id"]))
     threshold = max(TOLERANCE, _half_width(int(positives), int(negatives), len(trivial)))
     warnings = [
         f"leak: the rule '{rule}' scores {value:.3f} on the test split; a rule that knows nothing of "
@@ -285,7 +285,7 @@ def audit_result(table: Table, copies: float, knn: float) -> dict:
         "untrained": untrained,
         "in_own_history": {"positives": round(float(own[1]), 6), "negatives": round(float(own[0]), 6)},
         "threshold": round(threshold, 4),
-        "left_out": [] if "cate_id" in table.words else ["all rules of the category: the samples have none"],
+        "left_out": [] if "cate_id" in names else ["all rules of the category: the samples have none"],
         "warnings": warnings,
     }
 
@@ -344,19 +344,160 @@ def _rates(of_training: np.ndarray, bins: np.ndarray) -> np.ndarray:
     return ((positive + PRIOR * base) / (negative + positive + PRIOR)).round(12)[bins]
 
 
-def _of_users(stored: dict[str, np.ndarray], test: Rows) -> set[str]:
+def _chunks(samples: CodedSamples, size: int) -> Iterator[slice]:
+    """Return slices that cover `size`: one of samples in memory."""
+    return chunks(size, AT_ONCE if samples.arrays.on_disk else max(size, 1))
+
+
+def _by_word(samples: CodedSamples, split: str, names: list[str]) -> dict[str, np.ndarray]:
+    """Return how many samples of each label, (2, V), have each word of some columns."""
+    counts = {name: np.zeros((2, len(samples.words[name])), np.int64) for name in names}
+    for rows in Rows.all_of(samples, split):
+        for name, of_column in counts.items():
+            of_column += by_label(rows.label, rows.values[name], of_column.shape[1])
+    return counts
+
+
+def _frequency(samples: CodedSamples, name: str, owned: np.ndarray) -> np.ndarray:
+    """Return how often baskets hold each word of a column, (V,)."""
+    counts = np.zeros(len(samples.words[name]), np.int64)
+    for part in _chunks(samples, len(owned)):
+        codes, _ = _baskets(samples, owned[part], name)
+        counts += np.bincount(codes, minlength=len(counts))
+    return counts
+
+
+def _baskets(samples: CodedSamples, owned: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values in the history and the target of training samples, and the number of the basket of each."""
+    chosen = samples.choose("train", owned)
+    place, number = members(*samples.spans(chosen.row))
+    targets = samples.values(name, "train", chosen)
+    codes = samples.codes_at(history_of(name), place)
+    return np.concatenate([codes, targets]), np.concatenate([number, np.arange(len(owned))])
+
+
+def _longest(samples: CodedSamples, order: np.ndarray) -> np.ndarray:
+    """Return the (U,) positive of each training user's longest history, what they are known to have chosen.
+
+    Of several the one that comes last counts; users whose shortest history is shorter, or comes earlier, come first.
+    """
+    users, many = samples.column("user_id"), samples.size("train")
+    size = len(samples.words["user_id"]) if "user_id" in samples.words else samples.rows
+    last, first = np.full(size, -1), np.full(size, np.iinfo(np.int64).max)
+    for part in _chunks(samples, len(order)):
+        place = part.start + np.flatnonzero(order[part] < many)
+        chosen = samples.choose("train", order[place])
+        positive = chosen.label == 1
+        row = chosen.row[positive]
+        key = samples.spans(row)[1] * len(order) + place[positive]
+        np.maximum.at(last, users[row], key)
+        np.minimum.at(first, users[row], key)
+    owners = np.flatnonzero(last >= 0)
+    return order[last[owners[np.argsort(first[owners])]] % max(len(order), 1)]
+
+
+def _seen(samples: CodedSamples, of_targets: np.ndarray) -> np.ndarray:
+    """Return whether each item is in a training sample, (V,), by (2, V) how many have it as their own."""
+    seen = of_targets.sum(axis=0) > 0
+    rows = samples.positives("train")
+    for part in _chunks(samples, len(rows)):
+        start, length = samples.spans(rows[part])
+        base = int(start.min())
+        held = coverage(start - base, length, int((start + length).max()) - base)
+        seen[samples.codes_at("item_history", base + np.flatnonzero(held))] = True
+    return seen
+
+
+def _copies(samples: CodedSamples) -> float:
+    """Return the AUC of how often a test row stands in the test and the training file, labels apart."""
+    if not (samples.has_labels or samples.is_shuffled):
+        return 0.5  # a positive and its negative have a history of their own
+
+    def hashes(split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for rows in Rows.all_of(samples, split):
+            columns = {"start": rows.start, "length": rows.length} | rows.values
+            if "user_id" in samples.words:
+                columns["user_id"] = samples.column("user_id")[samples.choose(split, rows.sample).row]
+            yield rows.label, pl.DataFrame(columns).hash_rows().to_numpy().view(np.int64)
+
+    every, done = samples.arrays.scratch(sum(map(samples.size, TABLES))), 0
+    for split in TABLES:
+        for _, some in hashes(split):
+            every[done : done + len(some)] = some
+            done += len(some)
+    every.sort()
+    counts = np.zeros((2, 1), np.int64)
+    for label, some in hashes("test"):
+        copies = np.searchsorted(every, some, "right") - np.searchsorted(every, some)
+        counts = add_counts(counts, by_label(label, copies, int(copies.max()) + 1))
+    return auc_of_counts(counts)
+
+
+def _item_knn(
+    samples: CodedSamples, order: Order, owned: np.ndarray, popularity: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return label and score of test samples, by the items of baskets.
+
+    The items' matrix of co-occurrences is never formed: it need not fit in memory.
+
+    Args:
+        samples: of training and test.
+        order: of their files.
+        owned: the samples that are baskets.
+        popularity: (V,) how often baskets hold each item.
+    """
+    many = samples.size("test")
+    place = samples.arrays.scratch(many)
+    for part in _chunks(samples, many):
+        place[part] = np.arange(part.start, part.stop)
+    np.random.default_rng(0).shuffle(place)
+    drawn = order("test")[np.sort(place[:KNN_ROWS])]
+    rows = Rows.of(samples, "test", drawn)
+    place, number = members(rows.start, rows.length)
+    item = Stored(samples, "item_id")[place]
+    history = sparse.csr_matrix(
+        (np.ones(len(item), np.float32), (number, item)), shape=(len(drawn), len(samples.words["item_id"]))
+    )
+    entries = np.bincount(number, weights=popularity[item], minlength=len(drawn))
+    part_of = np.cumsum(entries) // (KNN_ENTRIES_IN_FILES if samples.arrays.on_disk else KNN_ENTRIES)
+    parts = np.split(np.arange(len(drawn)), np.flatnonzero(np.diff(part_of)) + 1)
+    owners = np.zeros(len(popularity), np.int64)
+    for part in _chunks(samples, len(owned)):
+        owners += np.diff(_incidence(samples, owned[part]).indptr)
+    scale = sparse.diags_array(1 / np.sqrt(np.maximum(owners, 1)).astype(np.float32), dtype=np.float32).tocsr()
+    scores = np.zeros(len(drawn), np.float32)
+    for part in _chunks(samples, len(owned)):
+        incidence = scale @ _incidence(samples, owned[part])
+        for some in parts:
+            neighbours = sparse.csr_matrix(history[some] @ incidence)
+            both = neighbours.multiply(incidence[rows.values["item_id"][some]])
+            scores[some] += np.asarray(both.sum(axis=1)).ravel()
+    return rows.label, scores.round(4)  # equal sums stay equal, in whatever order they were added
+
+
+def _incidence(samples: CodedSamples, owned: np.ndarray) -> sparse.csr_matrix:
+    """Return (V, U) ones where a basket holds an item."""
+    codes, number = _baskets(samples, owned, "item_id")
+    ones = np.ones(len(codes), np.float32)
+    incidence = sparse.csr_matrix((ones, (codes, number)), shape=(len(samples.words["item_id"]), len(owned)))
+    incidence.data[:] = 1  # an item that a basket holds twice
+    return incidence
+
+
+def _of_users(samples: CodedSamples) -> set[str]:
     """Return the columns of behaviours that belong to the user rather than to the item.
 
     They are no property of the item, and two behaviours of one history have the same value more often than two of one
     item.
     """
-    spans = np.unique(np.stack([test.start, test.length]), axis=1)
+    spans = np.unique(np.stack(samples.spans(samples.positives("test"))), axis=1)
     behaviour, history = members(*spans)
-    item, found = stored["item_id"], set()
-    for name, codes in stored.items():
+    item, found = Stored(samples, "item_id").whole(), set()
+    for name in samples.roles.properties:
+        codes = Stored(samples, name).whole()
         of_item = _group_counts(item, codes)
         commonest = of_item.group_by("group").agg(pl.col("len").max())["len"].sum()
-        if name != "item_id" and commonest < (1 - LIMIT) * len(codes):
+        if commonest < (1 - LIMIT) * len(codes):
             of_history = _group_counts(history, codes[behaviour])
             if _alike(of_history) > _alike(of_item):
                 found.add(name)
@@ -379,19 +520,6 @@ def _alike(counts: pl.DataFrame) -> float:
     return alike / pairs if pairs else 0.0
 
 
-def _copies(splits: dict[str, pl.DataFrame], values: dict[str, dict[str, np.ndarray]]) -> float:
-    """Return the AUC of how often a test row stands in the test and the training file, labels apart."""
-    spans = ["history_start", "history_length"]
-    rows = {
-        split: rows.select(*spans, *(["user_id"] if "user_id" in rows.columns else [])).with_columns(**values[split])
-        for split, rows in splits.items()
-    }
-    of_test, every = rows["test"].hash_rows(), pl.concat([part.hash_rows() for part in rows.values()])
-    counts = every.value_counts(name="copies")
-    copies = of_test.to_frame("row").join(counts, left_on="row", right_on=every.name, maintain_order="left")["copies"]
-    return auc(splits["test"]["label"].to_numpy(), copies.to_numpy())
-
-
 def auc(label: np.ndarray, score: np.ndarray) -> float:
     """AUC to four digits."""
     return round(float(roc_auc_score(label, score)), 4)
@@ -408,47 +536,6 @@ def auc_of_scores(counts: np.ndarray, score: np.ndarray) -> float:
     """AUC to four digits; counts: (2, V) negatives and positives of each word, score: (V,)."""
     values, number = np.unique(score, return_inverse=True)
     return auc_of_counts(np.stack([np.bincount(number, each, len(values)).astype(np.int64) for each in counts]))
-
-
-def baskets(train: Rows, users: pl.Series | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what each training user is known to have chosen: the longest history with its positive.
-
-    Returns:
-        The basket's number of each entry, the behaviours and then the training rows that are the entries. Without user
-        ids every history is a basket.
-    """
-    positive = pl.DataFrame({"row": np.flatnonzero(train.label == 1)})
-    rows = positive.with_columns(
-        user=users.gather(positive["row"]) if users is not None else positive["row"],
-        length=train.length[positive["row"]],
-    )
-    longest = rows.sort("length", "row").group_by("user", maintain_order=True).last()["row"].to_numpy()
-    behaviour, number = members(train.start[longest], train.length[longest])
-    return np.concatenate([number, np.arange(len(longest))]), behaviour, longest
-
-
-def item_knn(
-    rows: Rows, item: np.ndarray, basket: np.ndarray, basket_item: np.ndarray, popularity: np.ndarray
-) -> np.ndarray:
-    """Score of each row, with the items' matrix of co-occurrences never formed: it need not fit in memory."""
-    incidence = sparse.csr_matrix(
-        (np.ones(len(basket), np.float32), (basket_item, basket)), shape=(len(popularity), basket.max(initial=0) + 1)
-    )
-    incidence.data[:] = 1  # an item that a basket holds twice
-    norms = np.sqrt(np.maximum(np.diff(incidence.indptr), 1)).astype(np.float32)
-    incidence = sparse.diags_array(1 / norms, dtype=np.float32).tocsr() @ incidence
-    behaviour, number = members(rows.start, rows.length)
-    entries = np.bincount(number, weights=popularity[item[behaviour]], minlength=len(rows.label))
-    part = np.cumsum(entries) // KNN_ENTRIES
-    scores = []
-    for chunk in np.split(np.arange(len(rows.label)), np.flatnonzero(np.diff(part)) + 1):
-        behaviour, number = members(rows.start[chunk], rows.length[chunk])
-        history = sparse.csr_matrix(
-            (np.ones(len(number), np.float32), (number, item[behaviour])), shape=(len(chunk), len(popularity))
-        )
-        neighbours = sparse.csr_matrix(history @ incidence)
-        scores.append(np.asarray(neighbours.multiply(incidence[rows.values["item_id"][chunk]]).sum(axis=1)).ravel())
-    return np.concatenate(scores).round(4)  # equal sums stay equal, in whatever order they were added
 
 
 def table(result: dict) -> str:

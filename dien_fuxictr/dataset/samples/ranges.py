@@ -1,5 +1,7 @@
 """Ranges [start, start + length) of a table's rows: how histories are stored."""
 
+from typing import Any
+
 import numpy as np
 
 AT_ONCE = 10_000
@@ -37,8 +39,8 @@ class Occurrences:
 class RangeReader:
     """Tells the same without an index, by reading the ranges: for values in a file and ranges that are short."""
 
-    def __init__(self, values: np.ndarray) -> None:
-        """`values`: (M,) of the table's rows."""
+    def __init__(self, values: Any) -> None:
+        """`values`: (M,) of the table's rows, an array or what is indexed as one."""
         self.values = values
 
     def within(self, value: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:

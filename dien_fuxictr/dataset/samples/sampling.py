@@ -52,8 +52,14 @@ def make_samples(log: pl.DataFrame, options: BuildOptions) -> Samples:
             of the item (see `require_property`).
     """
     samples = code_samples(whole(log), options, Arrays(), log.height)
-    orders = {name: samples.shuffled_rows(name, stream(options, "order", n)) for n, name in enumerate(SPLITS)}
-    return samples.as_frames({"options": options.stated(), "counts": samples.counts()}, orders)
+    return samples.as_frames(
+        {"options": options.stated(), "counts": samples.counts()}, order_of_files(samples, options)
+    )
+
+
+def order_of_files(samples: CodedSamples, options: BuildOptions) -> Callable[[str], np.ndarray]:
+    """Return what tells the numbers of the samples of a split in the order of its file, as `shuffled_rows` does."""
+    return lambda split: samples.shuffled_rows(split, stream(options, "order", SPLITS.index(split)))
 
 
 def whole(log: pl.DataFrame) -> Batches:

@@ -22,7 +22,6 @@ from dien_fuxictr.dataset.loading import checks, memory_mapped
 from dien_fuxictr.dataset.loading.memory_mapped import MemoryMappedDataLoader
 from dien_fuxictr.dataset.samples import (
     build_samples,
-    coded_audit,
     coded_samples,
     leak_audit,
     ranges,
@@ -167,9 +166,9 @@ def test_the_rows_are_those_in_memory(options: dict, tmp_path: Path, monkeypatch
         monkeypatch.setattr(module, "AT_ONCE", 333)
     monkeypatch.setattr(sample_negatives, "AT_ONCE", 501)
     monkeypatch.setattr(ranges, "AT_ONCE", 101)
-    monkeypatch.setattr(coded_audit, "AT_ONCE", 37)
+    monkeypatch.setattr(leak_audit, "AT_ONCE", 37)
     monkeypatch.setattr(leak_audit, "KNN_ROWS", 120)
-    monkeypatch.setattr(coded_audit, "KNN_ENTRIES", 60)
+    monkeypatch.setattr(leak_audit, "KNN_ENTRIES_IN_FILES", 60)
     log = made_log(4000, 150, 400)
     assert_the_same_set(*(built(tmp_path, log, loader, **options) for loader in ("in_memory", "memory_mapped")))
 
@@ -204,7 +203,7 @@ def test_all_options_have_the_rows_in_memory(options: dict, tmp_path: Path, monk
     monkeypatch.setattr(memory_mapped, "PART_ROWS", 700)
     for module in (build_samples, coded_samples, sampling):
         monkeypatch.setattr(module, "AT_ONCE", 333)
-    monkeypatch.setattr(coded_audit, "AT_ONCE", 37)
+    monkeypatch.setattr(leak_audit, "AT_ONCE", 37)
     monkeypatch.setattr(leak_audit, "KNN_ROWS", 120)
     log = made_exposures(4000, 150, 400)
     named = {name: options.get(name, "") for name in ("context", "context_history")}
