@@ -214,8 +214,8 @@ COMMANDS = list(dict.fromkeys(command for block in BLOCKS for command in block.c
 OWN = re.compile(r"(\.venv/bin/)?python (?!-m (venv|pytest))")
 
 
-class Parsed(Exception):
-    """The command line has passed its parser."""
+class Parsed(BaseException):
+    """The command line has passed its parser; not an Exception, which a command reports as an error of the program."""
 
 
 def run(command: str, monkeypatch: pytest.MonkeyPatch) -> int:
