@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from string import Template
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from dien_fuxictr.dataset.encoding.online import FieldError
+from dien_fuxictr.experiment.explanation_page import read_page
 
 from .asgi import (
     ACCEPTED,
@@ -43,8 +43,6 @@ from .settings import Settings
 
 _MOST_HELD = 16
 """Bodies of the largest size that may be in memory at a time; what is more is refused."""
-_PAGE = Path(__file__).with_name("page")
-_SCRIPTS = ("charts.js", "page.js")
 
 
 class BadQuery(ValueError):
@@ -333,23 +331,18 @@ class Page(NamedTuple):
 
 def load_page() -> Page:
     """Return the page for a person with its style and script in it; all that it shows it asks of the API."""
-    style, script = _text("page.css"), "".join(map(_text, _SCRIPTS))
+    page = read_page(Path(__file__).with_name("page"))
     allowed = {
         "default-src": "'none'",
         "connect-src": "'self'",
         "img-src": "data:",
-        "style-src": _hash(style),
-        "script-src": _hash(script),
+        "style-src": _hash(page.style),
+        "script-src": _hash(page.script),
         "base-uri": "'none'",
         "form-action": "'none'",
         "frame-ancestors": "'none'",
     }
-    html = Template(_text("page.html")).substitute(style=style, script=script)
-    return Page(html.encode(), "; ".join(" ".join(rule) for rule in allowed.items()))
-
-
-def _text(name: str) -> str:
-    return (_PAGE / name).read_text(encoding="utf-8")
+    return Page(page.fill().encode(), "; ".join(" ".join(rule) for rule in allowed.items()))
 
 
 def _hash(text: str) -> str:

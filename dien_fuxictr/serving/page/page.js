@@ -34,7 +34,6 @@ async function attempt(action) {
 
 const nameOf = (value) => (value === null || value === undefined ? "nothing" : (page.titles[value] ?? String(value)));
 const namesOf = (columns, fields, row) => fields.filter((field) => columns[field]).map((field) => nameOf(columns[field][row]));
-const plural = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
 const lengthOf = (columns) => Math.max(0, ...Object.values(columns).map((values) => (Array.isArray(values) ? values.length : 0)));
 
 /** Of a candidate: its item's fields, or the first two that it has. */
@@ -116,7 +115,7 @@ function rank() {
   $("rest").textContent = order.length > ROWS ? `... and ${order.length - ROWS} with lower scores` : "";
 }
 
-/** Shows a candidate, or no longer; one stays, and the ninth takes the place of the first. */
+/** Shows a candidate, or no longer; one stays, and one too many takes the place of the first. */
 function choose(row) {
   const { chosen } = shown;
   if (chosen.has(row)) {
@@ -149,83 +148,23 @@ async function explain() {
 const unknownIn = (fields) => Object.entries(shown.unknown.behaviours).find(([name]) => fields.includes(name))?.[1] ?? [];
 
 function sequenceSection(sequence, slots, compared, several) {
-  const { fields, seen, attention, movement, path } = sequence;
+  const { fields, seen } = sequence;
   const { user } = shown.scored;
   const count = lengthOf(Object.fromEntries(fields.map((field) => [field, user[field]])));
   const heading = make("h2", { text: several ? `History: ${fields.join(", ")}` : "History" });
   const cut = count - new Set(seen.filter((place) => place >= 0)).size;
   const said = `${plural(count, "behaviour")}${cut ? `, of which the model does not see ${cut}: cut, or gaps` : ""}.`;
-  const section = make("section", {}, heading, make("p", { class: "hint", text: said }));
-  const names = (place) => (place < 0 ? "nothing" : namesOf(user, fields.slice(0, 2), place).join(" · "));
-  const history = historyTable(sequence, slots, count, names, unknownIn(fields));
-  if (!attention && !movement) {
-    section.append(make("p", { text: "This model does not explain its scores." }), history.element);
-    return section;
-  }
-  if (!seen.length) return section;
-
-  const slider = make("input", { type: "range", class: "steps", min: 1, max: seen.length, "aria-label": "Behaviour" });
-  const readout = make("div", { class: "readout" });
-  let cursor = Math.min(shown.step ?? Infinity, seen.length - 1);
-  const series = (values) => slots.map((slot, row) => ({ slot, values: values[row] }));
-  const share = (sequence.explained_variance ?? []).reduce((sum, part) => sum + part, 0);
-  const along = (title, note, values) =>
-    figure(title, note, "along", (width) => drawSteps(width, { series: series(values), label: title, cursor, choose: move }));
-  const figures = [
-    attention && along("Attention", "over the behaviours", attention),
-    movement && along("Movement of the state", "how far each behaviour moves it", movement),
-    path && figure("Path of the state", `two principal components, ${Math.round(100 * share)} % of the variance; the square is its start`, "path",
-      (width) => drawPaths(width, { paths: slots.map((slot, row) => ({ slot, points: path[row] })), label: "Path of the state", cursor })),
-  ].filter(Boolean);
-
-  function move(step) {
-    shown.step = cursor = step;
-    slider.value = step + 1;
-    const name = names(seen[step]);
-    slider.setAttribute("aria-valuetext", name);
-    const values = slots.map((slot, row) => {
-      const parts = [attention && `attention ${short(attention[row][step])}`, movement && `moves ${short(movement[row][step])}`];
-      const said = make("small", { text: parts.filter(Boolean).join(", ") });
-      return make("div", { "data-slot": slot }, make("dt", {}, letter(slot)), make("dd", { text: compared[row] }, said));
-    });
-    readout.replaceChildren(make("strong", { text: `${step + 1} of ${seen.length}: ${name}` }), make("dl", {}, ...values));
-    for (const each of figures) each.redraw();
-    history.choose(step);
-  }
-  slider.addEventListener("input", () => move(Number(slider.value) - 1));
-  section.append(make("div", { class: "charts" }, ...figures.map(({ element }) => element)), slider, readout, history.element);
-  move(cursor);
-  return section;
-}
-
-/** All behaviours of the request, the oldest on top, each with its attention, or with how far it moves the state. */
-function historyTable({ seen, attention, movement }, slots, count, names, unknown) {
-  const values = attention ?? movement ?? [];
-  const compared = values.length ? slots : [];
-  const highest = Math.max(...values.flat().map(Math.abs)) || 1;
-  const steps = new Map(seen.map((place, step) => [place, step]));
-  const rows = Array.from({ length: count }, (_, place) => {
-    const step = steps.get(place);
-    const cells = compared.map((slot, row) => {
-      if (step === undefined) return make("td", { class: "number", text: "–" });
-      const cell = make("td", { class: "heat", "data-slot": slot, text: short(values[row][step]) });
-      cell.style.setProperty("--share", Math.abs(values[row][step]) / highest);
-      return cell;
-    });
-    return make("tr", { class: step === undefined ? "cut" : "" }, make("td", { text: step === undefined ? "" : step + 1 }), make("th", { scope: "row" }, names(place), " ", ...mark(unknown[place])), ...cells);
+  const unknown = unknownIn(fields);
+  const drawn = explanation(sequence, {
+    slots,
+    compared,
+    count,
+    name: (place) => (place < 0 ? "nothing" : namesOf(user, fields.slice(0, 2), place).join(" · ")),
+    marks: (place) => mark(unknown[place]),
+    start: shown.step,
+    moved: (step) => (shown.step = step),
   });
-  const heads = compared.map((slot) => make("th", { scope: "col", class: "number", "data-slot": slot }, letter(slot)));
-  const caption = attention ? "behaviour, its attention" : movement ? "behaviour, its movement" : "behaviour";
-  const head = make("tr", {}, make("th", { scope: "col", text: "#" }), make("th", { scope: "col", text: caption }), ...heads);
-  const table = make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
-  const element = make("div", { class: "scroll history", tabindex: 0, role: "region", "aria-label": "History" }, table);
-  const choose = (step) => {
-    for (const row of rows) row.classList.remove("chosen");
-    const row = rows[seen[step]];
-    row?.classList.add("chosen");
-    requestAnimationFrame(() => (element.scrollTop = (row?.offsetTop ?? 0) - element.clientHeight / 2));
-  };
-  return { element, choose };
+  return make("section", {}, heading, make("p", { class: "hint", text: said }), ...drawn);
 }
 
 function userButton(request, name, latest) {

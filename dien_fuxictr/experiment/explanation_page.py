@@ -1,0 +1,34 @@
+"""A page that draws an explanation in a browser: one HTML file, which needs no network.
+
+The server has one, which asks the API; `run_evolution.py` writes one with its numbers in it. What they draw by,
+explanation.js and explanation.css, lies here.
+"""
+
+from pathlib import Path
+from string import Template
+from typing import NamedTuple
+
+_HERE = Path(__file__).parent
+
+
+class ExplanationPage(NamedTuple):
+    """Attributes: html: where `$style`, `$script` and more are to stand. style, script: with the shared ones."""
+
+    html: str
+    style: str
+    script: str
+
+    def fill(self, **texts: str) -> str:
+        """Return the page, with further texts in it."""
+        return Template(self.html).substitute(style=self.style, script=self.script, **texts)
+
+
+def read_page(folder: Path) -> ExplanationPage:
+    """Read the page.html of a folder, its page.css and its page.js."""
+    html, own_style, own_script = (_read(folder / f"page.{kind}") for kind in ("html", "css", "js"))
+    style, script = (_read(_HERE / f"explanation.{kind}") for kind in ("css", "js"))
+    return ExplanationPage(html, style + own_style, script + own_script)
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
