@@ -4,7 +4,7 @@
   name as NumPy arrays, the user's (1,) or of sequences (1, T), the candidates' (N,), and N. It returns (N,) float32. A
   server uses the forward pass of a model without it.
 - `explain(user, candidates, count)` says where these scores come from: it returns the scores and, of each sequence that
-  `explained_fields` names, a `SequenceExplanation`. A model without it has no pictures.
+  `explained_fields` names, a `SequenceExplanation`. A model without it has nothing to draw.
 - `export_module(form)` returns what `torch.export` takes, for a file of that form, `onnx` or `torch`: a module with
   `forward(inputs, row)`. `inputs` has the features of B users and N candidates by name, and `row`, (N,) int64, the user
   of each candidate; the result are the scores, (N,). The module may say which features it reads, `features`, and which
@@ -69,7 +69,7 @@ def require_method(model_class: type[BaseModel], name: str, lack: str) -> None:
 
 
 def describe_paths(attention: np.ndarray | None, states: np.ndarray | None) -> dict[str, Any]:
-    """Return what is drawn of an explanation, in the server's page and in the picture of `run_evolution.py`.
+    """Return what is drawn of an explanation, on the page of the server and on that of `run_evolution.py`.
 
     Args:
         attention: (P, T). states: (P, T, H), of P paths.

@@ -22,7 +22,6 @@ NOT_RUN = {
         ".venv/bin/pip install -q -r requirements.txt",
         ".venv/bin/pip install -q -r requirements-test.txt",
         'pip install "uvicorn[standard]" orjson prometheus-client safetensors',
-        "pip install matplotlib",
         "pip install optuna",
         'pip install "ray[serve]"',
         "git clone https://github.com/reczoo/FuxiCTR",

@@ -1,4 +1,4 @@
-"""The target items of the picture: those that are named, or a few that differ in what the history says of them."""
+"""The target items of the page: those that are named, or a few that differ in what the history says of them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Fields(NamedTuple):
 
 @dataclass(frozen=True)
 class Candidate:
-    """Attributes: ids: of the target's fields, the item first. why: it is in the picture."""
+    """Attributes: ids: of the target's fields, the item first. why: it is on the page."""
 
     ids: tuple[float, ...]
     why: str

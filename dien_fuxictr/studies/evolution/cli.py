@@ -8,14 +8,14 @@ from dien_fuxictr.common.errors import run_command
 from dien_fuxictr.common.signals import starting
 from dien_fuxictr.experiment.options import add_experiment_options
 
-from .picture import LETTERS
-
+MOST = 10
+"""Candidates on one page, each with its letter and colour."""
 EPILOG = """
 examples:
   run_expid.py --expid DIEN_amazon                           first train: the data set and the checkpoint are used
   run_evolution.py --expid DIEN_amazon                       a user and candidates that show something
   run_evolution.py --expid DIEN_amazon --user A00040SYNTH    a user of the test data
-  run_evolution.py --expid DIEN_amazon --user A00040SYNTH --items B3355SYNTH B9961SYNTH --out pictures
+  run_evolution.py --expid DIEN_amazon --user A00040SYNTH --items B3355SYNTH B9961SYNTH --out pages
 
 without --user: the clicked test row whose history is nearest to 20 behaviours, the first of them in the file; of a user
 that is named, the clicked test row with the longest history.
@@ -24,7 +24,7 @@ frequent one of a category that is not in it.
 Everything but the target is the row's for each candidate. Of several behaviour sequences the first is drawn.
 
 files (OUT: --out, default <model_root>/<dataset_id>/ID.evolution beside the checkpoint):
-  OUT/evolution.png      paths of the second layer's state in two principal components, and the attention
+  OUT/evolution.html     a page for a browser: paths of the second layer's state in two principal components, attention
   OUT/evolution.json     the numbers in it, and the model's prediction for each candidate
 
 exit code: 0 done; 2 bad input (one line on stderr, nothing overwritten); 130 after Ctrl-C
@@ -42,10 +42,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add_experiment_options(parser, "a trained DIEN")
     parser.add_argument("--user", metavar="ID", help="a user of the test data")
     parser.add_argument("--items", nargs="+", metavar="ID", help="candidates")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the picture")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the page")
     options = parser.parse_args(arguments)
-    if len(options.items or []) > len(LETTERS):
-        parser.error(f"--items: {len(options.items)} are too many for a picture; up to {len(LETTERS)}")
+    if len(options.items or []) > MOST:
+        parser.error(f"--items: {len(options.items)} are too many for one page; up to {MOST}")
     return options
 
 
@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
     with starting():
         from dien_fuxictr.experiment.experiment import open_experiment
 
-        from .evolution import NUMBERS, PICTURE, draw_evolution  # torch takes seconds: after `--help`
+        from .evolution import NUMBERS, PAGE, draw_evolution  # torch takes seconds: after `--help`
     experiment = open_experiment(options.expid, options.config, options.gpu, dict(options.settings))
     out = options.out or experiment.folder / f"{options.expid}.evolution"
     if options.out:
@@ -74,6 +74,6 @@ def _run(options: argparse.Namespace) -> int:
     steps, candidates = len(numbers["behaviours"]), len(numbers["paths"]) - 1
     print(
         f"user {numbers['user']}, {steps} behaviour{'s' * (steps != 1)}, {candidates} candidates: "
-        f"{out / PICTURE}, {out / NUMBERS}"
+        f"{out / PAGE}, {out / NUMBERS}"
     )
     return 0

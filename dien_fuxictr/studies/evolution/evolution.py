@@ -1,4 +1,4 @@
-"""One user's picture: a row of the test data, candidates, the trace of the model, names that a person can read."""
+"""One user's page: a row of the test data, candidates, the trace of the model, names that a person can read."""
 
 import json
 from collections.abc import Sequence
@@ -14,34 +14,34 @@ from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 from dien_fuxictr.dataset.item_names import readable, titles_of
 from dien_fuxictr.experiment.experiment import Experiment
+from dien_fuxictr.experiment.explanation_page import read_page
 from dien_fuxictr.experiment.model_methods import ExplainingModel, describe_paths, require_method
 
 from .candidates import Candidate, Fields, known_items, named, same_ids, telling
-from .picture import draw, require_matplotlib
 from .sample import choose_sample
 from .words import rows_of_words
 
-PICTURE, NUMBERS = "evolution.png", "evolution.json"
+PAGE, NUMBERS = "evolution.html", "evolution.json"
 
 
 def draw_evolution(
     experiment: Experiment, out: Path, user: str | None = None, items: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Write the picture of one user of the test data, and the numbers in it.
+    """Write a page that draws one user of the test data, and the numbers in it.
 
     Args:
         experiment: with a checkpoint, of a DIEN with attention.
-        out: folder of evolution.png and evolution.json.
+        out: folder of evolution.html and evolution.json.
         user: None: one with about twenty behaviours.
         items: candidates; none: the row's own target and items that are near to the history and far from it.
 
     Returns:
-        The numbers: `user`, `behaviours`, and of each candidate a path with `prediction` and `attention`.
+        The numbers: `user`, `behaviours`, and of each candidate a path with `prediction` and `attention`; the last path
+        is that without a target.
 
     Raises:
-        UserError: matplotlib or the checkpoint is missing, another model, an unknown user or item.
+        UserError: the checkpoint is missing, another model, an unknown user or item.
     """
-    require_matplotlib()
     model, params = load_trained(experiment), experiment.params
     feature_map, fields = experiment.model.feature_map, Fields(*map(tuple, model.explained_fields[0]))
     encoder = Encoder.load(feature_map.data_dir, params)
@@ -58,7 +58,6 @@ def draw_evolution(
     ids = [candidate.ids for candidate in candidates]
     traced = trace(model, experiment.model.get_inputs(sample.batch), ids)
     drawn = describe_paths(traced.attention, traced.states)
-    points, shares = drawn["path"], drawn["explained_variance"]
 
     behaviours = rows_of_words(encoder, fields.behaviours[:2], sample.history[:2].T)
     targets = rows_of_words(encoder, fields.target[:2], np.array(ids)[:, :2])
@@ -69,29 +68,25 @@ def draw_evolution(
         {"item": words[0], "name": readable(words, titles), "why": candidate.why, "prediction": float(prediction)}
         for words, candidate, prediction in zip(targets, candidates, traced.predictions, strict=True)
     ]
-    count = f"{len(steps)} behaviour{'s' * (len(steps) != 1)}"
-    draw(
-        traced.attention,
-        points,
-        shares,
-        behaviours=[step["name"] for step in steps],
-        candidates=[f"{path['name']}\n{path['why']}; predicted {path['prediction']:.3f}" for path in paths],
-        title=f"{experiment.expid}: how the interest of user {sample.user} evolves over {count}",
-        file=out / PICTURE,
-    )
     numbers = {
         "expid": experiment.expid,
         "user": sample.user,
-        "explained_variance": shares.tolist(),
+        "explained_variance": drawn["explained_variance"].tolist(),
         "behaviours": steps,
         "paths": [
-            {**path, "attention": attention.tolist(), "states_in_two_dimensions": path_points.tolist()}
-            for path, attention, path_points in zip(
-                [*paths, {"item": None, "name": "no target"}], traced.attention, points, strict=True
-            )
+            path
+            | {
+                "attention": drawn["attention"][place].tolist(),
+                "movement": drawn["movement"][place].tolist(),
+                "states_in_two_dimensions": drawn["path"][place].tolist(),
+            }
+            for place, path in enumerate([*paths, {"item": None, "name": "no target"}])
         ],
     }
-    write_atomic(out / NUMBERS, lambda file: file.write(json.dumps(numbers, indent=2).encode()))
+    text = json.dumps(numbers, indent=2)
+    page = read_page(Path(__file__).parent).fill(numbers=text.replace("<", r"\u003c"))  # a name may hold a tag
+    write_atomic(out / PAGE, lambda file: file.write(page.encode()))
+    write_atomic(out / NUMBERS, lambda file: file.write(text.encode()))
     return numbers
 
 

@@ -1,38 +1,64 @@
 """The command line on a small data set with a trained model."""
 
 import json
-import sys
+import re
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from matplotlib.image import imread
+from made_browser import run_page, text_of, with_class
 
+from dien_fuxictr.experiment import explanation_page
 from dien_fuxictr.experiment.cli import main as run_expid
-from dien_fuxictr.studies.evolution.cli import main
+from dien_fuxictr.studies.evolution import evolution
+from dien_fuxictr.studies.evolution.cli import MOST, main
 
 ITEMS = Path("data/tiny/samples/test.parquet")
 
 
 def drawn(out: Path) -> dict:
-    picture = imread(out / "evolution.png")[..., :3]
-    assert picture.std() > 0.1 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 100
-    return json.loads((out / "evolution.json").read_text())
+    """The numbers, which the page has, too: it shows each candidate, each behaviour, the paths and the attention."""
+    numbers = json.loads((out / "evolution.json").read_text())
+    page = run_page((out / "evolution.html").read_text())
+    *candidates, untargeted = numbers["paths"]
+    entries = [text_of(entry) for entry in page.iter("li")]
+    equal = f"no targetthe same attention, {untargeted['attention'][0]:.3g}, for every behaviour"
+    assert entries == [
+        *(
+            f"{letter}{path['name']}{path['why']}; predicted {path['prediction']:.3f}"
+            for letter, path in zip("ABCDEFGHIJ", candidates, strict=False)
+        ),
+        equal,
+    ]
+    rows = [[text_of(cell) for cell in row] for row in page.findall(".//tbody/tr")]
+    assert [row[:2] for row in rows] == [[f"{n}", step["name"]] for n, step in enumerate(numbers["behaviours"], 1)]
+    assert [row[2:] for row in rows] == [
+        [f"{value:.3f}" for value in values] for values in np.transpose([path["attention"] for path in candidates])
+    ]
+    assert [svg.get("aria-label") for svg in page.iter("svg")] == [
+        "Attention",
+        "Movement of the state",
+        "Path of the state",
+    ]
+    dots = [dot for dot in with_class(page, "dot") if dot.get("r") == "2"]
+    assert len(dots) == len(numbers["paths"]) * (len(rows) + 1)
+    return numbers
 
 
-def test_a_picture_and_its_numbers(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_page_and_its_numbers(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--expid", "trained"]) == 0
     out = Path("checkpoints/tiny/trained.evolution")
     numbers = drawn(out)
     shown = capsys.readouterr()
-    assert str(out / "evolution.png") in shown.out and shown.err == ""
+    assert str(out / "evolution.html") in shown.out and shown.err == ""
     steps = len(numbers["behaviours"])
     own, dominant, foreign, untargeted = numbers["paths"]
     assert untargeted["name"] == "no target" and untargeted["attention"] == pytest.approx([1 / steps] * steps)
     for path in numbers["paths"]:
         assert sum(path["attention"]) == pytest.approx(1, abs=1e-5)
         assert np.shape(path["states_in_two_dimensions"]) == (steps + 1, 2)
+        assert len(path["movement"]) == steps and min(path["movement"]) >= 0
     assert 0 < sum(numbers["explained_variance"]) <= 1
 
     samples = pl.read_parquet(ITEMS).filter((pl.col("user_id") == numbers["user"]) & (pl.col("label") == 1))
@@ -62,7 +88,7 @@ def test_named_user_and_items_twice_the_same(workspace: Path) -> None:
     user, items = test["user_id"][3], test["item_id"].unique().sort().head(4).to_list()
     for out in ("a", "b"):
         assert main(["--expid", "AGRU", "--user", user, "--items", *items, "--out", out]) == 0
-    assert Path("a/evolution.png").read_bytes() == Path("b/evolution.png").read_bytes()
+    assert Path("a/evolution.html").read_bytes() == Path("b/evolution.html").read_bytes()
     assert Path("a/evolution.json").read_bytes() == Path("b/evolution.json").read_bytes()
     numbers = drawn(Path("a"))
     assert numbers["user"] == user and [path["item"] for path in numbers["paths"]] == [*items, None]
@@ -98,7 +124,7 @@ def test_bad_input_overwrites_nothing(
 ) -> None:
     out = workspace / "kept"
     out.mkdir(exist_ok=True)
-    for name in ("evolution.png", "evolution.json"):
+    for name in ("evolution.html", "evolution.json"):
         (out / name).write_text("old")
     assert main([*arguments, "--out", "kept"]) == 2
     shown = capsys.readouterr()
@@ -115,19 +141,32 @@ def test_a_data_set_that_is_not_built(workspace: Path, capsys: pytest.CaptureFix
     assert "feature_map.json does not exist" in capsys.readouterr().err
 
 
-def test_without_matplotlib(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert main(["--expid", "trained", "--out", "none"]) == 2
-    shown = capsys.readouterr().err
-    assert shown.count("\n") == 1 and "pip install matplotlib" in shown and not Path("none").exists()
+def test_a_name_is_no_markup(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evil = "</script><script>alert(1)</script><b>$script 雨"
+    monkeypatch.setattr(evolution, "readable", lambda words, titles: evil)
+    assert main(["--expid", "trained", "--out", "evil"]) == 0
+    assert {step["name"] for step in drawn(Path("evil"))["behaviours"]} == {evil}
+    html = Path("evil/evolution.html").read_text()
+    assert "alert" in html and "<script>alert" not in html and html.count("</script>") == 2
+
+
+def test_the_page_needs_nothing_beside_it(workspace: Path) -> None:
+    assert main(["--expid", "trained", "--out", "alone"]) == 0
+    html = Path("alone/evolution.html").read_text()
+    assert set(re.findall(r"""https?://[^"'\s]*""", html)) == {"http://www.w3.org/2000/svg"}, "the namespace alone"
+    assert re.findall(r"""\b(?:src|href)=["'][^"']*""", html) == ['href="data:,']
+    assert not re.findall(r"@import|\burl\(|\bimport\(|innerHTML|outerHTML|insertAdjacentHTML|document\.write", html)
+
+
+def test_each_item_has_a_letter() -> None:
+    script = Path(explanation_page.__file__).with_name("explanation.js").read_text()
+    assert re.findall(r'const LETTERS = "(\w+)"', script) == ["ABCDEFGHIJ"[:MOST]]
 
 
 def test_too_many_items(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_code:
         main(["--items", *"abcdefghijk"])
-    assert exit_code.value.code == 2 and "--items: 11 are too many for a picture; up to 10" in capsys.readouterr().err
+    assert exit_code.value.code == 2 and "--items: 11 are too many for one page; up to 10" in capsys.readouterr().err
 
 
 def test_help_teaches_by_examples(capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,11 +180,11 @@ def test_help_teaches_by_examples(capsys: pytest.CaptureFixture[str]) -> None:
     ("out", "reason"),
     [
         ("checkpoints/tiny", "lies in model_root = "),
-        ("config/pictures", "lies in --config = config"),
+        ("config/pages", "lies in --config = config"),
         ("data/tiny/samples", "lies in the data set = "),
     ],
 )
-def test_pictures_go_to_no_folder_of_runs(
+def test_pages_go_to_no_folder_of_runs(
     workspace: Path, capsys: pytest.CaptureFixture[str], out: str, reason: str
 ) -> None:
     assert main(["--expid", "trained", "--out", out]) == 2
