@@ -38,3 +38,15 @@ def test_evolve(kind: str, lengths: list[int]) -> None:
     arguments = states, torch.tensor(lengths), rows, attention, *weights, kind
     torch.testing.assert_close(torch.ops.dien.evolve(*arguments), layer(*steps)[1])
     torch.library.opcheck(operators.evolve, arguments)
+
+
+def test_evolve_of_an_earlier_export() -> None:
+    """A .pt2 file of `augru_sign: code` names the kind as it was called then."""
+    _, weights = made("AUGRU", 5)
+    for lengths, row in (([4, 2], [0, 1, 1]), ([4], [0, 0, 0])):
+        states, attention = torch.randn(5, len(lengths), 5), torch.rand(5, 3)
+        arguments = states, torch.tensor(lengths), torch.tensor(row), attention, *weights
+        then, now, paper = (
+            torch.ops.dien.evolve(*arguments, kind) for kind in ("AUGRU-code", "AUGRU-tensorflow", "AUGRU")
+        )
+        assert torch.equal(then, now) and not torch.allclose(now, paper)

@@ -11,6 +11,9 @@ from .attentional_gru import attentional_gru
 from .kernels.backends import EVOLVE_CANDIDATES, choose
 from .layers.packing import Packing
 
+_KIND = {"AUGRU-code": "AUGRU-tensorflow"}
+"""Name of a kind in files that were exported when `augru_gate` was `augru_sign` -> its name now."""
+
 
 @torch.library.custom_op("dien::extract", mutates_args=())
 def extract(inputs: Tensor, lengths: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
@@ -58,7 +61,7 @@ def evolve(
     Returns:
         (N, H), the states after the last real step; zero where there is none.
     """
-    weights = weight_ih, weight_hh, bias
+    weights, kind = (weight_ih, weight_hh, bias), _KIND.get(kind, kind)
     if len(lengths) == 1:
         steps = int(lengths)
         inputs, start = states[:steps, 0].contiguous(), states.new_zeros(len(row), weight_hh.size(1))
