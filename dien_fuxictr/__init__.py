@@ -6,15 +6,17 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .common.version import __version__
+
 if TYPE_CHECKING:
     from .experiment.experiment import Experiment, open_experiment
 
-__all__ = ["Experiment", "open_experiment"]
+__all__ = ["Experiment", "__version__", "open_experiment"]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is asked for: command lines answer before torch is imported."""
-    if name not in __all__:
+    if name not in ("Experiment", "open_experiment"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .experiment import experiment
 

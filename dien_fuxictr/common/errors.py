@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from .command_parser import as_called
 from .signals import Terminated, sigterm_raises
 from .traceback_file import keep_traceback, summary
 
@@ -26,7 +27,7 @@ class TrainingError(RuntimeError):
 
 def fail(message: str, code: int) -> int:
     """Print the line; returns `code`."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {as_called(' '.join(message.split()))}", file=sys.stderr)
     return code
 
 

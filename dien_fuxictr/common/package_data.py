@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_IS_INSTALLED = (_PACKAGE / "shipped").is_dir()
-TOP = _PACKAGE / "shipped" if _IS_INSTALLED else _PACKAGE.parent
+IS_INSTALLED = (_PACKAGE / "shipped").is_dir()
+TOP = _PACKAGE / "shipped" if IS_INSTALLED else _PACKAGE.parent
 CONFIG = TOP / "config"
 SAMPLE = TOP / "data" / "amazon_sample"
 
 
 def is_installed(path: Path) -> bool:
     """Whether a path lies in the installed package."""
-    return _IS_INSTALLED and path.resolve().is_relative_to(_PACKAGE)
+    return IS_INSTALLED and path.resolve().is_relative_to(_PACKAGE)
 
 
 def find_config(path: str | Path = "./config/") -> Path:

@@ -12,11 +12,11 @@ Below them stands how often an item lies in its sample's own history: where that
 negatives, a model can read it too.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
+from dien_fuxictr.common.command_parser import command_parser
 from dien_fuxictr.common.errors import UserError, run_command
 from dien_fuxictr.common.signals import starting
 
@@ -30,11 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         Exit code, see `run_command`.
     """
-    parser = argparse.ArgumentParser(
-        prog="audit_dataset.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("audit_dataset.py", __doc__)
     parser.add_argument("path", nargs="+", type=Path, help="a folder, or the training and the test CSV file")
     return run_command(lambda: _run(parser.parse_args(arguments).path), "interrupted")
 

@@ -7,12 +7,12 @@ training's settings score on many copies and on one says whether they carry over
 properties are common to all.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 import polars as pl
 
+from dien_fuxictr.common.command_parser import command_parser
 from dien_fuxictr.common.errors import UserError, run_command
 from dien_fuxictr.common.outputs import require_output
 
@@ -64,11 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         Exit code, see `run_command`.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m dien_fuxictr.dataset.copy_samples",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("python -m dien_fuxictr.dataset.copy_samples", __doc__)
     parser.add_argument("folder", type=Path, help="a built data set, or samples")
     parser.add_argument("--copies", type=int, default=8, metavar="N", help="default %(default)s")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new folder, for its samples/")

@@ -26,7 +26,6 @@ No person, product or shop in it is real. The model, with the parameters evoluti
   chosen at random; those of fewer are among those of more. All other clicks are in histories only.
 """
 
-import argparse
 from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
@@ -34,6 +33,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from dien_fuxictr.common.command_parser import command_parser
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.common.outputs import require_output
@@ -146,11 +146,7 @@ def generate(seed: int, world: World | None = None) -> pl.DataFrame:
 
 def main(arguments: list[str] | None = None) -> None:
     """Write the log as Parquet."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dien_fuxictr.dataset.generate_log",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("python -m dien_fuxictr.dataset.generate_log", __doc__)
     for field in fields(World):
         kind, default = int if isinstance(field.default, int) else float, field.default
         parser.add_argument(

@@ -20,7 +20,6 @@ No person, product or review in it is real. It exists so that the whole pipeline
   ties is lost, as in the real files.
 """
 
-import argparse
 import gzip
 import json
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dien_fuxictr.common.command_parser import command_parser
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.outputs import require_output
 
@@ -147,11 +147,7 @@ def write_lines(path: Path, lines: list[str]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Write reviews_Sample_5.json.gz and meta_Sample.json.gz."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dien_fuxictr.dataset.generate_sample",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("python -m dien_fuxictr.dataset.generate_sample", __doc__)
     parser.add_argument("--seed", type=int, default=2019, help="default %(default)s")
     parser.add_argument(
         "--out", type=Path, default=Path("data", "amazon_sample"), help="folder to write; default %(default)s"

@@ -46,6 +46,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dien_fuxictr.common.command_parser import command_parser
 from dien_fuxictr.common.errors import UserError, run_command
 from dien_fuxictr.common.outputs import require_output
 from dien_fuxictr.common.signals import starting
@@ -76,9 +77,7 @@ item's commonest value in the log, where it varies its latest before the row's t
 def parser() -> argparse.ArgumentParser:
     """One subcommand a source, with its options as flags, and one for new rows."""
     form = argparse.RawDescriptionHelpFormatter
-    main_parser = argparse.ArgumentParser(
-        prog="build_dataset.py", description=__doc__, epilog=PROTOCOLS, formatter_class=form
-    )
+    main_parser = command_parser("build_dataset.py", __doc__, PROTOCOLS)
     sources = main_parser.add_subparsers(dest="source", required=True)
     for source, help_line in (
         ("amazon", "raw Amazon reviews and metadata (2014, 2018 or 2023)"),

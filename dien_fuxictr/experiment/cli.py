@@ -8,6 +8,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from dien_fuxictr.common.command_parser import command_parser
 from dien_fuxictr.common.errors import fail, run_command
 from dien_fuxictr.common.signals import starting
 from dien_fuxictr.distributed.launcher import check_launch, is_launched, is_leader, launch
@@ -24,7 +25,7 @@ examples:
   run_expid.py --expid DIEN_amazon --workers 2          the same model, trained by two processes
   run_expid.py --expid DIEN_amazon --workers 16 --cluster 10.0.0.1:6379
                                                         the same on the machines of a Ray cluster, which share a disk
-  torchrun --nproc-per-node 2 run_expid.py --expid DIEN_amazon
+  torchrun --nproc-per-node 2 -m dien_fuxictr.experiment --expid DIEN_amazon
                                                         the same, by your own launcher
   run_expid.py --expid DIEN_amazon --eval-only          metrics of the stored checkpoint
   run_expid.py --expid DIEN_amazon --predict new.csv --out scores.csv
@@ -45,12 +46,7 @@ after SIGTERM: the state of a training is saved, --resume goes on with it
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; exits with code 2 on a wrong one."""
-    parser = argparse.ArgumentParser(
-        prog="run_expid.py",
-        description="Trains and evaluates one experiment of the zoo.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("run_expid.py", "Trains and evaluates one experiment of the zoo.", EPILOG)
     add_experiment_options(parser)
     parser.add_argument("--strict", action="store_true", help="an unknown key in the configuration is an error")
     parser.add_argument(

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dien_fuxictr.common.command_parser import command_parser
 from dien_fuxictr.common.errors import run_command
 from dien_fuxictr.common.signals import starting
 from dien_fuxictr.experiment.options import add_experiment_options, positive_count
@@ -44,11 +45,8 @@ _OF_EXPORT = ("expid", "config", "settings", "bundle", "examples", "export", "al
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; exits with code 2 on a wrong one."""
-    parser = argparse.ArgumentParser(
-        prog="run_serve.py",
-        description="Serves the best checkpoint of an experiment over HTTP; trains nothing.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "run_serve.py", "Serves the best checkpoint of an experiment over HTTP; trains nothing.", EPILOG
     )
     add_experiment_options(parser, "a trained experiment")
     parser.set_defaults(config=None)  # a bundle needs none: nothing is to be said of where it was looked for

@@ -93,8 +93,8 @@ def command_lines() -> str:
     lines = [
         "# Command lines",
         NOTE,
-        "Options of the commands, as `--help` shows them. Options of `build_dataset.py` are keys of a data set's "
-        "`build` section, too, with `_` instead of `-`.",
+        "Options of the commands, as `--help` shows them; `--version` prints the version. Options of "
+        "`build_dataset.py` are keys of a data set's `build` section, too, with `_` instead of `-`.",
     ]
     for command in COMMANDS:
         lines += _sections(_parser(command))
@@ -168,7 +168,7 @@ def _sections(parser: argparse.ArgumentParser) -> list[str]:
     commands = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     lines = [f"## {parser.prog}", _plain(parser.description or "")]
     helps = {action: _plain((action.help or "") % {**vars(action), "prog": parser.prog}) for action in own}
-    if rows := [(_flags(action), text) for action, text in helps.items() if action.dest != "help"]:
+    if rows := [(_flags(action), text) for action, text in helps.items() if action.dest not in ("help", "version")]:
         lines.append(_rows(("option", "meaning"), rows))
     if parser.epilog and not commands:
         lines.append("```text\n" + parser.epilog.replace("%(prog)s", parser.prog).strip("\n") + "\n```")

@@ -9,9 +9,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from made_recurrence import COMPILER
 
+from dien_fuxictr import __version__
+
 ROOT = Path(__file__).parents[2]
+DIST_INFO = f"dien_fuxictr-{__version__}.dist-info"
 
 
 def run(*command: object, cwd: Path, **variables: str) -> subprocess.CompletedProcess:
@@ -49,7 +53,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_has_no_generic_top_level_names(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names} == {"dien_fuxictr", "model_zoo", "dien_fuxictr-0.1.0.dist-info"}
+    assert {name.split("/")[0] for name in names} == {"dien_fuxictr", "model_zoo", DIST_INFO}
     assert not [name for name in names if {"research", "benchmarks"} & set(name.split("/"))]
     assert "model_zoo/__init__.py" not in names, "it would hide the zoo's own model_zoo"
 
@@ -74,18 +78,34 @@ def test_the_wheel_holds_all_files_of_both_packages_the_configuration_and_the_sa
 
 
 @pytest.mark.parametrize(
-    ("file", "extra"),
+    ("files", "extra"),
     [
         ("requirements.txt", ""),
-        ("requirements-optional.txt", "; extra == 'all'"),
+        ("requirements-optional.txt requirements-serve.txt", "; extra == 'all'"),
         ("requirements-serve.txt", "; extra == 'serve'"),
     ],
 )
-def test_what_the_wheel_requires(wheel: Path, file: str, extra: str) -> None:
-    metadata = zipfile.ZipFile(wheel).read("dien_fuxictr-0.1.0.dist-info/METADATA").decode()
-    lines = [line for line in (ROOT / file).read_text().splitlines() if not line.startswith("#")]
+def test_what_the_wheel_requires(wheel: Path, files: str, extra: str) -> None:
+    metadata = zipfile.ZipFile(wheel).read(f"{DIST_INFO}/METADATA").decode()
+    lines = [line for file in files.split() for line in (ROOT / file).read_text().splitlines() if line[0] != "#"]
     required = re.findall(rf"^Requires-Dist: ([^<>=;]+)[^;\n]*{extra}$", metadata, re.MULTILINE)
     assert required and sorted(required) == sorted(re.split("[<>=]", line)[0].lower() for line in lines)
+
+
+def test_the_wheel_says_what_it_is(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    metadata = archive.read(f"{DIST_INFO}/METADATA").decode()
+    for line in ("License-Expression: Apache-2.0", "Author: the DIEN-FuxiCTR developers", f"Version: {__version__}"):
+        assert f"\n{line}\n" in metadata
+    assert archive.read(f"{DIST_INFO}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+
+
+def test_the_citation_names_the_software_and_the_paper() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert citation["license"] == "Apache-2.0" and "version" not in citation, "the version has one home"
+    (paper,) = citation["references"]
+    assert paper["type"] == "conference-paper" and paper["doi"] and len(paper["authors"]) == 8
 
 
 PROGRAM = """
@@ -109,7 +129,7 @@ def test_commands_models_and_the_process_of_a_run_are_those_installed(installed:
     assert all((installed / name).is_file() for name in commands)
     assert Path(dien).is_relative_to(installed.parent) and Path(dien).is_file()
     help_of_a_run = run(installed / "python", "-m", "dien_fuxictr.experiment", "--help", cwd=tmp_path).stdout
-    assert help_of_a_run.startswith("usage: run_expid.py")
+    assert help_of_a_run.startswith("usage: run_expid [-h] [--version]")
 
 
 def test_an_empty_folder_suffices(installed: Path, tmp_path: Path) -> None:

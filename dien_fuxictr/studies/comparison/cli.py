@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dien_fuxictr.common.command_parser import as_called, command_parser
 from dien_fuxictr.common.errors import run_command
 from dien_fuxictr.common.signals import starting
 from dien_fuxictr.experiment.options import add_config_option, add_settings_options, positive_count
@@ -50,11 +51,8 @@ exit code: 0 all runs finished; 1 some failed (the table has the rest) or have l
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; exit with code 2 on a wrong one."""
-    parser = argparse.ArgumentParser(
-        prog="run_comparison.py",
-        description="Trains experiments over seeds and compares them on the test set.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "run_comparison.py", "Trains experiments over seeds and compares them on the test set.", EPILOG
     )
     add_config_option(parser)
     parser.add_argument(
@@ -110,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 1 if a run failed, else see `run_command`.
     """
-    command = shlex.join(["python", "run_comparison.py", *(sys.argv[1:] if arguments is None else arguments)])
+    given = sys.argv[1:] if arguments is None else arguments
+    command = " ".join([as_called("python run_comparison.py"), *map(shlex.quote, given)])
     return run_command(
         lambda: _run(parse_arguments(arguments), command), "interrupted; the same command goes on with what is left"
     )

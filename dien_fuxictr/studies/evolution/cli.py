@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from dien_fuxictr.common.command_parser import command_parser
 from dien_fuxictr.common.errors import run_command
 from dien_fuxictr.common.signals import starting
 from dien_fuxictr.experiment.options import add_experiment_options
@@ -33,11 +34,10 @@ exit code: 0 done; 2 bad input (one line on stderr, nothing overwritten); 130 af
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; exits with code 2 on a wrong one."""
-    parser = argparse.ArgumentParser(
-        prog="run_evolution.py",
-        description="Draws how a user's interest evolves towards candidate items in a trained DIEN, step by step.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "run_evolution.py",
+        "Draws how a user's interest evolves towards candidate items in a trained DIEN, step by step.",
+        EPILOG,
     )
     add_experiment_options(parser, "a trained DIEN")
     parser.add_argument("--user", metavar="ID", help="a user of the test data")

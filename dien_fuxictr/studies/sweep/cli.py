@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from dien_fuxictr.common.command_parser import command_parser
 from dien_fuxictr.common.errors import run_command
 from dien_fuxictr.common.signals import starting
 from dien_fuxictr.experiment.options import add_settings_options, positive_count
@@ -65,11 +66,8 @@ stderr); 130 after Ctrl-C, 143 after SIGTERM: no run goes on, their states are s
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; exit with code 2 on a wrong one."""
-    parser = argparse.ArgumentParser(
-        prog="run_param_tuner.py",
-        description="Trains the combinations of a tuner file and ranks them by validation.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "run_param_tuner.py", "Trains the combinations of a tuner file and ranks them by validation.", EPILOG
     )
     parser.add_argument(
         "--config",

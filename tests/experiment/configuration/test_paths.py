@@ -140,7 +140,7 @@ def test_nothing_is_built_in_the_installed_package(project, monkeypatch):
     resolve_paths(params, package / "shipped" / "config")
     assert params["data_root"] == str(package / "shipped" / "data"), "an ordinary folder is looked in"
     monkeypatch.setattr(package_data, "_PACKAGE", package)
-    monkeypatch.setattr(package_data, "_IS_INSTALLED", True)
+    monkeypatch.setattr(package_data, "IS_INSTALLED", True)
     params = entry()
     resolve_paths(params, package / "shipped" / "config")
     assert params["data_root"] == "./data/"

@@ -129,7 +129,7 @@ def test_without_config_the_base_comes_with_the_code(tmp_path, monkeypatch):
 
 def test_a_tuner_file_of_the_installed_package_is_to_be_copied(write_tuner, monkeypatch):
     file = write_tuner({"embedding_dim": [1]})
-    monkeypatch.setattr(package_data, "_IS_INSTALLED", True)
+    monkeypatch.setattr(package_data, "IS_INSTALLED", True)
     monkeypatch.setattr(package_data, "_PACKAGE", file.resolve().parent)
     with pytest.raises(UserError, match="copy it out of the installed package"):
         read_tuner(file)
