@@ -39,7 +39,7 @@ def test_help_lists_every_option_and_no_other(capsys: pytest.CaptureFixture[str]
     assert set(re.findall(r"--\w[\w-]*", capsys.readouterr().out)) == apply | {"--predict"}
     with pytest.raises(SystemExit):
         main(["--help"])
-    known = flags["amazon"] | flags["log"] | apply | {"--predict"}
+    known = flags["amazon"] | flags["log"] | apply | {"--predict", "--version"}
     assert set(re.findall(r"--\w[\w-]*", capsys.readouterr().out)) <= known
 
 
