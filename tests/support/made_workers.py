@@ -7,6 +7,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,16 @@ def together(count: int, folder: Path, work: Callable[[ProcessGroup], Any]) -> l
     for process in processes:
         process.start()
     deadline = time.monotonic() + TIMEOUT
+    while any(process.is_alive() for process in processes) and time.monotonic() < deadline:
+        if any(process.exitcode and not answer.exists() for process, answer in zip(processes, answers, strict=True)):
+            break  # one has died, for which the others would wait
+        wait([process.sentinel for process in processes if process.is_alive()], timeout=1)
+    ends = ["has not come to an end" if process.is_alive() else f"{process.exitcode}" for process in processes]
     for process in processes:
-        process.join(max(0, deadline - time.monotonic()))
-    hang = [process for process in processes if process.is_alive()]
-    for process in hang:
         process.kill()
-    for rank, answer in enumerate(answers):
-        if not answer.exists():
-            pytest.fail(f"worker {rank} of {count} has {'not come to an end' if hang else 'died'}")
+        process.join()
+    if missing := [rank for rank, answer in enumerate(answers) if not answer.exists()]:
+        pytest.fail(f"no answer of the workers {missing} of {count}; exit codes: {', '.join(ends)}")
     every = [pickle.loads(answer.read_bytes()) for answer in answers]
     for ok, value in every:
         if not ok:
