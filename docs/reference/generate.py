@@ -1,7 +1,10 @@
 """Write the pages of the reference from the declarations of keys and options: `python -m docs.reference.generate`."""
 
 import argparse
+import ast
 import inspect
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
@@ -17,7 +20,11 @@ from dien_fuxictr.dataset.encoding.schema import KEYS
 from dien_fuxictr.dataset.loading.entry import ENTRY, DatasetEntry
 from dien_fuxictr.experiment import build_dataset, cli
 from dien_fuxictr.experiment.configuration.training_options import TRAINING, TrainingOptions
+from dien_fuxictr.experiment.evaluation.evaluate import Evaluation
+from dien_fuxictr.experiment.experiment import Experiment, open_experiment
 from dien_fuxictr.experiment.models import find_model, own_models
+from dien_fuxictr.experiment.prepared_data import PreparedData
+from dien_fuxictr.experiment.trained_model import TrainedModel
 from dien_fuxictr.serving import cli as serving
 from dien_fuxictr.studies.comparison import cli as comparison
 from dien_fuxictr.studies.evolution import cli as evolution
@@ -101,12 +108,38 @@ def command_lines() -> str:
     return "\n\n".join(lines) + "\n"
 
 
+def python_api() -> str:
+    """Return the page of what `dien_fuxictr` offers to programs, each with its docstring."""
+    lines = [
+        "# Python API",
+        NOTE,
+        "`dien_fuxictr.open_experiment` is the way in; the other classes are what its methods return. "
+        "[A notebook](../notebook.ipynb) uses them from the data to pictures.",
+    ]
+    for offered in (open_experiment, Experiment, PreparedData, TrainedModel, Evaluation):
+        lines += [f"## {offered.__name__}", f"```python\n{_stub(offered)}```"]
+    return "\n\n".join(lines) + "\n"
+
+
 PAGES = {
     "keywords.md": keywords,
     "data_sets.md": data_sets,
     "feature_cols.md": feature_cols,
     "command_lines.md": command_lines,
+    "python_api.md": python_api,
 }
+
+
+def _stub(offered: Any) -> str:
+    """Return a function, or a class with its public members, as declarations with docstrings."""
+    tree = ast.parse(inspect.getsource(offered))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            del node.body[1:]
+        elif isinstance(node, ast.ClassDef):
+            node.body = [each for each in node.body if not getattr(each, "name", "").startswith("_")]
+    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", __file__, "-"]
+    return subprocess.run(command, input=ast.unparse(tree), capture_output=True, text=True, check=True).stdout
 
 
 def _of_model(model: type[BaseModel]) -> list[tuple[str, Any, Any]]:

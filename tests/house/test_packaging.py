@@ -100,6 +100,15 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     assert archive.read(f"{DIST_INFO}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
 
 
+def test_the_description_on_an_index_has_no_links_of_the_repository(wheel: Path) -> None:
+    metadata = zipfile.ZipFile(wheel).read(f"{DIST_INFO}/METADATA").decode()
+    description = metadata.split("\n\n", 1)[1]
+    assert description.startswith("# DIEN for FuxiCTR") and "Which settings for which data?" in description
+    links = re.findall(r"\]\(([^)]*)\)", description)
+    assert links and all(link.startswith("https://") for link in links)
+    assert "![" not in description
+
+
 def test_the_citation_names_the_software_and_the_paper() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
