@@ -1,1 +1,4 @@
-"""What the models compared with DIEN share: how they read histories, pooled features, and the MLP."""
+"""Parts that the models compared with DIEN share.
+
+They read histories and pooled features, and provide the final MLP.
+"""

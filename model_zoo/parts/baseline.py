@@ -1,4 +1,4 @@
-"""What the models compared with DIEN share: embeddings first, layers of their own, and an MLP at the end."""
+"""Base classes of the models compared with DIEN: embeddings first, an MLP last."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -19,17 +19,17 @@ from .score_mlp import ScoreMLP
 
 
 class HistoryModel(BaseModel):
-    """A model that reads behaviour sequences step by step.
+    """Base of a model that reads behaviour sequences step by step.
 
-    The constructor of a subclass calls this one, builds the layers of the model, and calls `finish` last: the weights
-    are drawn in this order.
+    The constructor of a subclass calls this one, builds the layers of the model, and calls `finish` last: the initial
+    weights are drawn in this order.
 
     Args:
         feature_map: the zoo's FeatureMap.
         fields: the features of targets, behaviours and time tokens.
 
     Raises:
-        ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
+        ValueError: the value of a keyword is not allowed, or fields do not match the data set.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class HistoryModel(BaseModel):
         self._training = kwargs["optimizer"], kwargs["loss"], learning_rate
 
     def finish(self, part_size: int) -> None:
-        """Add the MLP, draw the weights, and make the optimizer.
+        """Add the MLP, draw the initial weights, and create the optimizer.
 
         Args:
-            part_size: size of all parts that `score` gets, without the profile.
+            part_size: total size of the parts that `score` gets, without the profile.
         """
         self.dnn = ScoreMLP(part_size + self.embedding_layer.profile_size, *self._mlp)
         self.compile(*self._training)
@@ -81,10 +81,10 @@ class HistoryModel(BaseModel):
 
 
 class PooledModel(BaseModel):
-    """A model of one embedding per feature: feature encoders pool its sequences.
+    """Base of a model with one embedding per feature, whose sequences are pooled.
 
-    The constructor of a subclass calls this one, builds the layers of the model, and calls `finish` last: the weights
-    are drawn in this order.
+    The constructor of a subclass calls this one, builds the layers of the model, and calls `finish` last: the initial
+    weights are drawn in this order.
 
     Args:
         feature_map: the zoo's FeatureMap.
@@ -93,7 +93,7 @@ class PooledModel(BaseModel):
         sizes: the embedding size of each field.
 
     Raises:
-        ValueError: a keyword's value that is not allowed, or a sequence that is not pooled.
+        ValueError: the value of a keyword is not allowed, or a sequence is not pooled.
     """
 
     def __init__(
@@ -122,10 +122,10 @@ class PooledModel(BaseModel):
         self._training = kwargs["optimizer"], kwargs["loss"], learning_rate
 
     def finish(self, linear: nn.Module | None = None) -> None:
-        """Draw the weights, and make the optimizer.
+        """Draw the initial weights, and create the optimizer.
 
         Args:
-            linear: a linear part of the model, whose weights start small.
+            linear: a linear part of the model, whose initial weights are small.
         """
         self.compile(*self._training)
         self.reset_parameters()
@@ -135,7 +135,7 @@ class PooledModel(BaseModel):
 
 
 class PooledMLPModel(PooledModel):
-    """A `PooledModel` that has an MLP.
+    """Base of a `PooledModel` that has an MLP.
 
     Args:
         feature_map: the zoo's FeatureMap.
@@ -158,5 +158,5 @@ class PooledMLPModel(PooledModel):
         self._mlp = hidden_units, hidden_activations, net_dropout, batch_norm
 
     def make_mlp(self, input_size: int) -> ScoreMLP:
-        """Build the MLP, of the keywords of the constructor."""
+        """Build the MLP from the keywords of the constructor."""
         return ScoreMLP(input_size, *self._mlp)

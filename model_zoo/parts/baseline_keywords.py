@@ -1,4 +1,7 @@
-"""Declare the keywords that DIEN lacks, each once: its type, its range and its meaning; see `keywords` of DIEN."""
+"""Declare each keyword that DIEN lacks once: its type, range and meaning.
+
+See also `keywords` of DIEN.
+"""
 
 from typing import Annotated, Any, Literal
 

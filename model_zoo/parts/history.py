@@ -1,4 +1,4 @@
-"""Targets and behaviours as embeddings, for models that read histories step by step."""
+"""Embeddings of targets and behaviours, for models that read histories stepwise."""
 
 from typing import NamedTuple
 
@@ -20,10 +20,13 @@ from model_zoo.DIEN.src.layers.packing import Packing, pack
 
 
 class HistoryFields(NamedTuple):
-    """The features that a model reads, in the zoo's notation.
+    """Features that a model reads, in the zoo's notation.
 
-    target, sequence: fields in pairs. prefix: of these two keywords' names, for messages. times: a sequence of time
-    tokens for each of the sequences; read, not embedded.
+    Attributes:
+        target: features of the targets.
+        sequence: features of the behaviours, paired with `target`.
+        prefix: prefix of the names of these two keywords, for messages.
+        times: one sequence of time tokens per behaviour sequence; read, not embedded.
     """
 
     target: Field
@@ -35,8 +38,11 @@ class HistoryFields(NamedTuple):
 class History(NamedTuple):
     """One behaviour sequence of a batch and its target item; N real steps of B rows.
 
-    target: (B, D_a). behaviours: (N, D). packing: where the steps lie. times: (N,), the time tokens, 0 where the model
-    reads none.
+    Attributes:
+        target: (B, D_a).
+        behaviours: (N, D).
+        packing: places of the steps.
+        times: (N,), the time tokens; 0 if the model reads none.
     """
 
     target: Tensor
@@ -45,29 +51,32 @@ class History(NamedTuple):
     times: Tensor
 
     def sum_pooling(self) -> Tensor:
-        """[Σe_t, e_a * Σe_t], (B, 2D)."""
+        """Return [Σe_t, e_a * Σe_t], (B, 2D)."""
         pooled = self.packing.sum(self.behaviours)
         return torch.cat([pooled, self.target * pooled], dim=-1)
 
     def padded(self) -> tuple[Tensor, Tensor]:
-        """Behaviours (B, T, D), zero at padding, and the mask (B, T) of real steps, which come first."""
+        """Return behaviours (B, T, D), zero at padding, and their mask (B, T).
+
+        Real steps come first.
+        """
         return self.packing.pad(self.behaviours), self.packing.mask()
 
 
 class HistoryEmbedding(nn.Module):
-    """Embeds every feature: histories step by step, all else as the profile.
+    """Layer that embeds all features: histories step by step, the rest as profile.
 
     Args:
         feature_map: the zoo's FeatureMap.
-        embedding_dim: of a feature without its own.
+        embedding_dim: embedding size of a feature without its own.
         fields: the features of targets, behaviours and time tokens.
 
     Attributes:
         target_sizes, behaviour_sizes: D_a and D of each sequence.
-        profile_size: P, size of all features that have one value a row, targets among them.
+        profile_size: P, total size of all features that have one vector per row, including targets.
 
     Raises:
-        ValueError: fields that do not exist, do not pair up, or are pooled by their feature encoder.
+        ValueError: fields do not exist, do not pair up, or are pooled by their feature encoder.
     """
 
     def __init__(self, feature_map: FeatureMap, embedding_dim: int, fields: HistoryFields) -> None:
@@ -92,7 +101,11 @@ class HistoryEmbedding(nn.Module):
         self.behaviour_sizes = [total_size(sizes, fields.behaviours) for fields in self.sequences]
 
     def forward(self, X: dict[str, Tensor]) -> tuple[list[History], Tensor]:
-        """X: the zoo's batch, each (B,) or (B, T). Returns a History a sequence, and the profile (B, P)."""
+        """Return one History per sequence, and the profile (B, P).
+
+        Args:
+            X: the zoo's batch, each (B,) or (B, T).
+        """
         profile = self.embedding_layer({name: X[name] for name in self.profile_fields})
         histories = []
         for i, (target, behaviours, _) in enumerate(self.sequences):
@@ -105,10 +118,10 @@ class HistoryEmbedding(nn.Module):
         return histories, torch.cat([profile[name] for name in self.profile_fields], dim=-1)
 
     def sum_pooling_size(self) -> int:
-        """Size of every sequence's `History.sum_pooling` together.
+        """Return the total size of `History.sum_pooling` over all sequences.
 
         Raises:
-            ValueError: a target cannot be multiplied with its behaviours.
+            ValueError: a target and its behaviours have different sizes.
         """
         for fields, target, behaviour in zip(self.sequences, self.target_sizes, self.behaviour_sizes, strict=True):
             if target != behaviour:

@@ -1,24 +1,27 @@
-"""Rows of like length together, for layers that work on padded histories."""
+"""Groups of rows of similar length, for layers that work on padded histories."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-GROUP_ROWS = 64  # measured on histories of 9 on average, 100 at most; fewer cost calls, more cost padding
+# measured on histories of length 9 on average, 100 at most; fewer rows cost calls, more rows cost padding
+GROUP_ROWS = 64
 
 
 def in_length_groups(
     layer: Callable[..., Tensor], mask: Tensor, steps: Sequence[Tensor], rows: Sequence[Tensor] = ()
 ) -> Tensor:
-    """The layer's rows, computed in groups that are as long as their own longest row, not the batch's.
+    """Return the layer's rows, computed in groups of similar length.
 
-    The layer must treat each row by itself. On a GPU all rows are one group: there launches cost more than padding.
+    A group is padded to its own longest row instead of the batch's. The layer must treat each row independently. On a
+    GPU all rows are one group, since launches cost more than padding.
 
     Args:
         layer: takes the mask, each of the steps and each of the rows, and returns (B, D).
         mask: (B, T) bool, real steps first.
-        steps: each (B, T, ...). rows: each (B, ...).
+        steps: each (B, T, ...).
+        rows: each (B, ...).
 
     Returns:
         (B, D).

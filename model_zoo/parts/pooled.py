@@ -1,4 +1,4 @@
-"""For models of one value a feature, whose histories the zoo's feature encoders pool."""
+"""Helpers of models whose histories are pooled by the zoo's feature encoders."""
 
 import torch
 from fuxictr.features import FeatureMap
@@ -9,10 +9,10 @@ from model_zoo.DIEN.src.fields import embedding_sizes
 
 
 def pooled_sizes(feature_map: FeatureMap, layer: FeatureEmbedding) -> list[int]:
-    """Embedding size of each field of `layer`.
+    """Return the embedding size of each field of `layer`.
 
     Raises:
-        ValueError: a sequence that no feature encoder pools.
+        ValueError: no feature encoder pools a sequence.
     """
     sizes = embedding_sizes(feature_map.features, layer.embedding_layer)
     for name, size in sizes.items():
@@ -27,20 +27,20 @@ def pooled_sizes(feature_map: FeatureMap, layer: FeatureEmbedding) -> list[int]:
 
 
 def check_equal(sizes: list[int]) -> None:
-    """Inner products need fields of one size.
+    """Check that all fields have equal sizes, which inner products need.
 
     Raises:
-        ValueError: they differ.
+        ValueError: the sizes differ.
     """
     if len(set(sizes)) > 1:
         raise ValueError(f"embedding_dim: the fields' sizes {sizes} differ, but inner products need equal ones")
 
 
 def start_linear_weights_small(linear: nn.Module) -> None:
-    """Gives a linear part the zoo's initial values of embeddings.
+    """Draw small initial weights for a linear part, like the zoo's embeddings.
 
-    The zoo leaves out features that share an embedding, although its linear part shares none: a history's weights start
-    as N(0, 1), and their sum drowns everything else.
+    The zoo leaves out features that share an embedding, although its linear part shares none: the weights of a history
+    would start as N(0, 1), and their sum would dominate all other terms.
     """
     for layer in linear.modules():
         if isinstance(layer, nn.Embedding):

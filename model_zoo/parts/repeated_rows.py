@@ -1,14 +1,16 @@
-"""What exports the models whose forward pass needs no other form for it."""
+"""Export of models whose forward pass can be exported unchanged."""
 
 from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
 
 class RepeatedRows(nn.Module):
-    """The forward pass of a model as it is, on one row per candidate: for a model in which no size depends on values.
+    """Forward pass of a model on one row per candidate.
+
+    No size in the model may depend on values.
 
     Args:
-        model: in evaluation mode.
+        model: a model in evaluation mode.
     """
 
     def __init__(self, model: BaseModel) -> None:
@@ -19,7 +21,7 @@ class RepeatedRows(nn.Module):
         """Score N candidates of B users.
 
         Args:
-            inputs: of each sequence (B, T); of any other feature (N,).
+            inputs: features by name: sequences (B, T), others (N,).
             row: (N,) int64, the user of each candidate.
 
         Returns:

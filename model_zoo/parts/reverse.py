@@ -1,14 +1,15 @@
-"""Histories from the last behaviour back to the first."""
+"""Histories in reverse order, the newest behaviour first."""
 
 import torch
 from torch import Tensor
 
 
 def reverse_steps(x: Tensor, mask: Tensor) -> Tensor:
-    """The real steps of each row, last first; padding stays behind them, as zeros.
+    """Reverse the real steps of each row; padding stays at the end, as zeros.
 
     Args:
-        x: (B, T, D), real steps first. mask: (B, T) bool.
+        x: (B, T, D), real steps first.
+        mask: (B, T) bool.
 
     Returns:
         (B, T, D).

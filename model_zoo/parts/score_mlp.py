@@ -1,4 +1,4 @@
-"""The MLP that ends the models compared with DIEN."""
+"""The final MLP of the models compared with DIEN."""
 
 from fuxictr.pytorch.layers import MLP_Block
 from torch import Tensor
@@ -7,17 +7,17 @@ from model_zoo.DIEN.src.layers.batch_norm import running_statistics
 
 
 class ScoreMLP(MLP_Block):
-    """The zoo's MLP with one output, which trains on a batch of one row too.
+    """The zoo's MLP with one output, which also trains on a batch of one row.
 
     Args:
         input_size: F.
         hidden_units: sizes of the hidden layers.
         activations: a name for all of them, or one each.
         dropout: rate after every hidden layer, or one each.
-        batch_norm: batch normalisation before every activation.
+        batch_norm: whether batch normalisation precedes every activation.
 
     Raises:
-        ValueError: not as many activations as hidden layers.
+        ValueError: the numbers of activations and hidden layers differ.
     """
 
     def __init__(
@@ -40,6 +40,6 @@ class ScoreMLP(MLP_Block):
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """inputs: (B, F). Returns logits (B, 1)."""
+        """Return logits (B, 1) of inputs (B, F)."""
         with running_statistics(self, when=self.training and len(inputs) == 1):
             return super().forward(inputs)

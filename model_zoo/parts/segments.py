@@ -1,4 +1,4 @@
-"""Sessions or days: runs of behaviours that have one time token."""
+"""Sessions or days: runs of behaviours with equal time tokens."""
 
 from typing import NamedTuple
 
@@ -7,22 +7,25 @@ from torch import Tensor
 
 
 class Segments(NamedTuple):
-    """How a batch of histories falls into segments.
+    """Segments of a batch of histories.
 
-    segment: (B, T), number of the segment that each step is in, from 0. mask: (B, K) bool, real segments first.
+    Attributes:
+        segment: (B, T), number of the segment of each step, from 0.
+        mask: (B, K) bool, real segments first.
     """
 
     segment: Tensor
     mask: Tensor
 
     def mean(self, steps: Tensor, real: Tensor) -> Tensor:
-        """The mean of each segment's steps.
+        """Return the mean of each segment's steps.
 
         Args:
-            steps: (B, T, D). real: (B, T) bool.
+            steps: (B, T, D).
+            real: (B, T) bool.
 
         Returns:
-            (B, K, D), zero where there is no segment.
+            (B, K, D), zero for padding.
         """
         steps = steps.masked_fill(~real.unsqueeze(-1), 0)
         total = self._empty(steps, 0).scatter_add(1, self._places(steps), steps)
@@ -30,7 +33,7 @@ class Segments(NamedTuple):
         return total / count.clamp(min=1).unsqueeze(-1)
 
     def max(self, steps: Tensor, real: Tensor) -> Tensor:
-        """The largest value of each segment's steps; as `mean`."""
+        """Return the largest value of each segment's steps; shapes as in `mean`."""
         lowest = torch.finfo(steps.dtype).min
         steps = steps.masked_fill(~real.unsqueeze(-1), lowest)
         largest = self._empty(steps, lowest).scatter_reduce(1, self._places(steps), steps, "amax")
@@ -44,13 +47,15 @@ class Segments(NamedTuple):
 
 
 def segments_of(times: Tensor, mask: Tensor) -> Segments:
-    """A segment ends where the token of the next step is another.
+    """Build segments that end where the token changes.
 
     Args:
-        times: (B, T) tokens. mask: (B, T) bool, real steps first.
+        times: (B, T) tokens.
+        mask: (B, T) bool, real steps first.
 
     Returns:
-        Segments whose K is T, but on a CPU, where looking costs nothing, the largest number of a row; 1 at least.
+        Segments. K is the largest number of segments in a row, at least 1; on a GPU it is T, since reading the number
+        would make the host wait.
     """
     begins = mask.clone()
     begins[:, 1:] &= times[:, 1:] != times[:, :-1]

@@ -1,4 +1,4 @@
-"""The transformer layer of BST (Chen et al., DLP-KDD 2019, section 2.2), which DSIN's is too."""
+"""The transformer layer of BST (Chen et al., DLP-KDD 2019, 2.2) and DSIN."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,12 +7,14 @@ from torch import Tensor, nn
 class TransformerBlock(nn.Module):
     """Self-attention and feed-forward, each with residual, dropout and layer norm.
 
-    MH(E) = Concat(head_1, ..., head_h) W^O with head_i = softmax(E W^Q (E W^K)^T / sqrt(d)) E W^V, then
-    S = LayerNorm(E + Dropout(MH(E))), F = LayerNorm(S + Dropout(LeakyReLU(S W_1 + b_1) W_2 + b_2)).
+    MH(E) = Concat(head_1, ..., head_h) W^O with head_i = softmax(E W^Q (E W^K)^T / sqrt(d)) E W^V, then S = LayerNorm(E
+    + Dropout(MH(E))), F = LayerNorm(S + Dropout(LeakyReLU(S W_1 + b_1) W_2 + b_2)).
 
     Args:
-        size: D. num_heads: divides D.
-        attention_dropout: of the attention's weights. dropout: of the two outputs.
+        size: D.
+        num_heads: number of heads; must divide D.
+        attention_dropout: dropout of the attention weights.
+        dropout: dropout of the two outputs.
         layer_norm, use_residual: False leaves them out.
     """
 
@@ -31,7 +33,12 @@ class TransformerBlock(nn.Module):
         self.output_norm = nn.LayerNorm(size) if layer_norm else nn.Identity()
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
-        """x: (B, L, D). visible: (B, L, L) bool, which steps (last) each step sees: one at least. Returns (B, L, D)."""
+        """Return (B, L, D).
+
+        Args:
+            x: (B, L, D).
+            visible: (B, L, L) bool, which steps (last axis) each step attends to; at least one.
+        """
         s = self.attention_norm(self._add(x, self._attend(x, visible)))
         return self.output_norm(self._add(s, self.feed_forward(s)))
 
@@ -48,7 +55,13 @@ class TransformerBlock(nn.Module):
 
 
 def check_heads(num_heads: int, size: int, what: str) -> None:
-    """Raises ValueError where the heads cannot share the `size` values of `what`."""
+    """Raise ValueError if the number of heads does not divide `size`.
+
+    Args:
+        num_heads: number of heads.
+        size: number of values.
+        what: name of the values, for the message.
+    """
     if size % num_heads:
         allowed = ", ".join(str(n) for n in range(1, size + 1) if size % n == 0)
         raise ValueError(f"num_heads={num_heads} does not divide the {size} values of {what}; allowed: {allowed}")

@@ -1,4 +1,4 @@
-"""Behavior Sequence Transformer for E-commerce Recommendation in Alibaba (Chen et al., DLP-KDD 2019, 1905.06874)."""
+"""Behavior Sequence Transformer (Chen et al., DLP-KDD 2019, arXiv 1905.06874)."""
 
 from typing import Any
 
@@ -19,28 +19,30 @@ from .transformer import BehaviorTransformer
 
 
 class BST(HistoryModel):
-    """The target joins its behaviours in a transformer, whose outputs go into the MLP beside the profile.
+    """Model with a transformer over the target and its behaviours, and an MLP.
 
-    Every keyword of the zoo's BST has its meaning and default. The position of a step is its distance from the target:
-    0 is the target, 1 the newest behaviour. The paper's is a distance from the target too, in time:
-    pos(v_i) = t(v_t) - t(v_i). It does not change with the padding of a row, nor with the batch that it stands in,
-    as a place counted from the oldest behaviour or from the row's end would. The zoo counts places of the padded row,
-    which is the same order where rows are pre-padded, and starts their embeddings as sinusoids.
+    The MLP also gets the profile. Every keyword of the zoo's BST keeps its meaning and default.
+
+    The position of a step is its distance from the target: 0 is the target, 1 the newest behaviour. The paper also
+    counts from the target, but in time: pos(v_i) = t(v_t) - t(v_i). A distance from the target depends neither on the
+    padding of a row nor on its batch; a place counted from the oldest behaviour, or from the end of the row, would. The
+    zoo counts places of the padded row, which gives an equal order for pre-padded rows, and initialises their
+    embeddings with sinusoids.
 
     Args:
         feature_map: the zoo's FeatureMap.
-        num_heads, stacked_transformer_layers: heads of a block, and blocks.
-        attention_dropout: of the attention's weights; `net_dropout` is the blocks' other dropout too.
-        layer_norm, use_residual: of the blocks.
-        bst_target_field, bst_sequence_field: target item and behaviours, of one size; fields as in DIEN.
-        seq_pooling_type: what the MLP gets of the steps: `mean`, `sum`, the `target`'s, or `concat`, all of
-            them by position.
-        use_position_emb: puts an embedding of the position, of size embedding_dim, beside each step's.
-        use_causal_mask: a step sees itself and what is older.
+        num_heads, stacked_transformer_layers: attention heads per block, and number of blocks.
+        attention_dropout: dropout of the attention weights; `net_dropout` is the other dropout of the blocks, too.
+        layer_norm, use_residual: whether the blocks have layer normalisation and residual connections.
+        bst_target_field, bst_sequence_field: target item and behaviours, of equal size; fields as in DIEN.
+        seq_pooling_type: how the MLP gets the steps: their `mean`, their `sum`, the step of the `target`, or `concat`,
+            every step at its position.
+        use_position_emb: concatenates an embedding of the position, of size embedding_dim, to each step.
+        use_causal_mask: lets a step attend only to itself and older steps.
         the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
-        ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
+        ValueError: the value of a keyword is not allowed, or fields do not match the data set.
     """
 
     def __init__(
@@ -110,7 +112,7 @@ class BST(HistoryModel):
         self.finish(part_size)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
+        """Score a batch of the zoo's loaders; return `y_pred` (B, 1)."""
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
         parts = []
         for history, transformer in zip(histories, self.transformers, strict=True):

@@ -1,4 +1,4 @@
-"""Where the zoo finds `BST`: it imports `src` and takes the class that an entry calls its model."""
+"""Export `BST`: FuxiCTR imports `src` and looks up the class of an experiment."""
 
 from .BST import BST
 

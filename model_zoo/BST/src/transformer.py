@@ -8,15 +8,17 @@ from model_zoo.parts.transformer_block import TransformerBlock
 
 
 class BehaviorTransformer(nn.Module):
-    """Transformer blocks over a sequence whose place 0 is the target, 1 the newest behaviour, and so on.
+    """Transformer over a sequence: position 0 is the target, 1 the newest behaviour.
 
     Args:
-        input_size: of a step. position_size: of a position's embedding, put beside each step; 0 for none. They start
-            as small as the zoo's embeddings do; sinusoids outweigh these in the first layer norm, and validate worse.
-        max_steps: steps that a row can have, the target among them.
-        num_blocks: how many TransformerBlocks. num_heads: divides D = input_size + position_size.
-        attention_dropout, dropout, layer_norm, use_residual: of a block.
-        use_causal_mask: a step sees itself and what is older.
+        input_size: size of a step.
+        position_size: size of a position's embedding, which is concatenated to each step; 0 for none. These embeddings
+            start as small as the zoo's; sinusoids outweigh them in the first layer norm and validate worse.
+        max_steps: largest number of steps in a row, including the target.
+        num_blocks: number of TransformerBlocks.
+        num_heads: number of attention heads; must divide D = input_size + position_size.
+        attention_dropout, dropout, layer_norm, use_residual: settings of each block.
+        use_causal_mask: lets a step attend only to itself and older steps.
         pooling: `mean`, `sum`, `target` or `concat`.
 
     Attributes:
@@ -50,7 +52,12 @@ class BehaviorTransformer(nn.Module):
         )
 
     def forward(self, mask: Tensor, steps: Tensor) -> Tensor:
-        """mask: (B, L) bool, True at place 0, steps: (B, L, input_size). Returns (B, output_size)."""
+        """Return the pooled output of the transformer, (B, output_size).
+
+        Args:
+            mask: (B, L) bool, True for real steps; always True at position 0.
+            steps: (B, L, input_size).
+        """
         if self.positions is not None:
             positions = self.positions[: steps.size(1)].expand(len(steps), -1, -1)
             steps = torch.cat([steps, positions], dim=-1)
@@ -66,7 +73,10 @@ class BehaviorTransformer(nn.Module):
         return total / mask.sum(dim=1, keepdim=True) if self.pooling == "mean" else total
 
     def visible(self, mask: Tensor) -> Tensor:
-        """(B, L) to (B, L, L): real steps see real steps; padding sees only itself, and nobody sees it."""
+        """Return which steps attend to which, (B, L, L) bool, from a mask (B, L).
+
+        Real steps attend to real steps. Padding attends only to itself, and no real step attends to padding.
+        """
         real = mask.unsqueeze(1) & mask.unsqueeze(2)
         if self.use_causal_mask:
             real = real.triu()

@@ -1,4 +1,4 @@
-"""Deep Interest Evolution Network (Zhou et al., AAAI 2019, arXiv 1809.03672) for the CTR model zoo FuxiCTR."""
+"""Deep Interest Evolution Network (Zhou et al., AAAI 2019, arXiv 1809.03672)."""
 
 import logging
 from collections.abc import Iterator
@@ -29,18 +29,20 @@ from .validation import check_backend, check_keywords, check_layers
 
 
 class DIEN(BaseModel):
-    """Interests are extracted from the behaviours by a GRU, and evolve towards the target item in a second one.
+    """Model of interests: one GRU extracts them, a second evolves them to the target.
 
-    Every keyword of the zoo's DIEN has its meaning and default; those from `gru_hidden_size` on are new.
+    Every keyword of the zoo's DIEN keeps its meaning and default; the keywords from `gru_hidden_size` on are new.
+
     Fields are a feature's name, a tuple of names (one behaviour of several fields), or a list of either (several
-    sequences, each with its own target tuple and its own auxiliary loss). What has one part a sequence comes in lists.
+    sequences, each with its own target tuple and its own auxiliary loss). Methods take and return lists with one entry
+    per sequence.
 
     Args:
         feature_map: the zoo's FeatureMap.
         the keywords: see `keywords`.
 
     Raises:
-        ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
+        ValueError: the value of a keyword is not allowed, or fields do not match the data set.
     """
 
     def __init__(
@@ -157,7 +159,7 @@ class DIEN(BaseModel):
         self.model_to_device()
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Any]:
-        """Scores a batch of the zoo's loaders.
+        """Score a batch of the zoo's loaders.
 
         Returns:
             `y_pred` (B, 1), `logits` (B, 1), and in training with α > 0 the scalar `aux_loss`.
@@ -176,101 +178,124 @@ class DIEN(BaseModel):
         return result
 
     def embed_profile(self, X: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Embeddings of all that has one value a row: target, user, context, pooled sequences; each (B, size)."""
+        """Return embeddings (B, size) of all features that have one vector per row.
+
+        These are the target, user and context features, and pooled sequences.
+        """
         return self.embedding_layer({name: X[name] for name in self.profile_fields})
 
     def embed_targets(self, profile: dict[str, Tensor]) -> list[Tensor]:
-        """Target embeddings e_a, one (B, D) a sequence, out of the profile."""
+        """Return the target embeddings e_a from the profile, one (B, D) per sequence."""
         return [torch.cat([profile[name] for name in sequence.fields.target], dim=-1) for sequence in self.sequences]
 
     def embed_behaviours(self, X: dict[str, Tensor], with_negatives: bool = False) -> list[Behaviours]:
-        """Embeddings e_t of the real steps, one a sequence.
+        """Embed the real steps e_t of each sequence.
 
         Args:
             X: the sequence features, each (B, T).
-            with_negatives: draws what `auxiliary_loss` needs, too; of a model with α > 0.
+            with_negatives: also draws the negatives that `auxiliary_loss` needs; only for a model with α > 0.
         """
         return [sequence.embed(X, self.embedding_layer, with_negatives) for sequence in self.sequences]
 
     def extract(self, behaviours: list[Behaviours], states: list[Tensor] | None = None) -> list[Interests]:
-        """Interest extractor, (2)-(5), one a sequence: needs no target, so once a user is enough.
+        """Extract the interests of each sequence, (2)-(5).
+
+        The result does not depend on a target, so that one call per user is enough for many candidates.
 
         Args:
-            states: where to go on, one (B, H) a sequence: the `final` of the interests that came before.
+            behaviours: embedded behaviours, one per sequence.
+            states: initial states, one (B, H) per sequence: the `final` of the interests of earlier steps; zeros if
+                None.
         """
         return [sequence.extract(*parts) for sequence, *parts in self._each(behaviours, states)]
 
     def trace(
         self, interests: list[Interests], targets: list[Tensor], states: list[Tensor] | None = None
     ) -> list[Evolution]:
-        """Interest evolution towards the target with all its steps, (8)-(12), one a sequence.
+        """Evolve the interests of each sequence towards the target, (8)-(12).
 
         Args:
-            interests: of B users, or of one user for B candidates.
-            targets: target embeddings, one (B, D) a sequence.
-            states: where to go on, one (B, H) a sequence: the `final` of the steps before. Only without a softmax, or
-                with the plain GRU, is that the evolution over all steps: a softmax over the later ones is another.
+            interests: interests of B users, or of one user for B candidates.
+            targets: target embeddings, one (B, D) per sequence.
+            states: initial states, one (B, H) per sequence: the `final` of earlier steps; zeros if None. The result
+                equals the evolution over all steps only without a softmax or with the plain GRU, since a softmax over
+                the later steps alone gives other weights.
         """
         return [sequence.trace(*parts) for sequence, *parts in self._each(interests, targets, states)]
 
     def evolve(
         self, interests: list[Interests], targets: list[Tensor], states: list[Tensor] | None = None
     ) -> list[Tensor]:
-        """The final states h'_T of `trace`, one (B, H) a sequence."""
+        """Return the final states h'_T of `trace`, one (B, H) per sequence.
+
+        Args:
+            interests: see `trace`.
+            targets: see `trace`.
+            states: see `trace`.
+        """
         return [evolution.final for evolution in self.trace(interests, targets, states)]
 
     def evolve_candidates(
         self, interests: list[Interests], targets: list[Tensor], states: list[Tensor] | None = None
     ) -> list[Tensor]:
-        """`evolve` for one user's interests and B candidates, which share what does not depend on them.
+        """Return the final states for one user's interests and B candidates.
 
-        Without gradients.
+        The result is that of `evolve`. Terms that do not depend on the candidate are computed once. There are no
+        gradients.
         """
         return [sequence.evolve_candidates(*parts) for sequence, *parts in self._each(interests, targets, states)]
 
     def scorer(self) -> CandidateScorer:
-        """What scores one user's candidates by the forward pass in evaluation, within 1e-5.
+        """Return a function that scores one user's candidates as `forward` does.
 
-        It takes the user's features by name, (1,) or of sequences (1, T), the candidates', (N,), all NumPy arrays, and
-        N; a feature of one value may be the user's or the candidates'. It returns (N,) float32. An id without an
-        embedding is an IndexError.
+        Scores agree within 1e-5.
 
-        On a CPU with the `compiled` backend it is one native call in one thread. Its weights are packed here: they are
-        those of now, but for the embeddings, which it shares with the model. Where the native call lacks something, it
-        is torch, and one line in the log says why.
+        The function takes the user's features by name, (1,) or for sequences (1, T), the candidates' features, (N,),
+        all as NumPy arrays, and N. A feature with one value per row may be the user's or the candidates'. The function
+        returns (N,) float32, and raises IndexError for an id without an embedding.
+
+        On a CPU with the `compiled` backend it is one native call in one thread. It uses a copy of the current weights,
+        except for the embeddings, which it shares with the model. If the native call does not support the model, torch
+        scores, and one log line says why.
         """
         return make_scorer(self)
 
     @property
     def explained_fields(self) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-        """The features of the target, and those of a behaviour, of each sequence that `explain` speaks of."""
+        """Return the target features and behaviour features of each explained sequence."""
         return [(sequence.fields.target, sequence.fields.behaviours) for sequence in self.sequences]
 
     def explain(self, user: Arrays, candidates: Arrays, count: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
         """Return the scores of one user's candidates, and where they come from.
 
         Args:
-            user, candidates, count: as of what `scorer` returns; N candidates, at least one.
+            user: features of the user by name, as for the function that `scorer` returns.
+            candidates: features of the candidates by name, each (N,).
+            count: N, at least 1.
 
         Returns:
-            The scores (N,), and of each sequence, with T real behaviours: `attention` (8), (N, T), None where gru_type:
-            GRU has none; `states`, (N, T, H), h'_1 to h'_T; and, unless gru_type is GRU, `untargeted`: attention (T,)
-            and states (T, H) without a candidate, where all behaviours have the same attention.
+            The scores (N,), and one dict per sequence with T real behaviours: `attention` (8), (N, T), None for
+            gru_type GRU; `states`, (N, T, H), h'_1 to h'_T; and, unless gru_type is GRU, `untargeted`: attention (T,)
+            and states (T, H) without a candidate, with equal attention for all behaviours.
         """
         return explain(self, user, candidates, count)
 
     def export_module(self, form: str) -> nn.Module:
-        """Return what `torch.export` takes: the scores of N candidates of B users, over padded rows.
+        """Return a module for `torch.export` that scores N candidates of B users.
+
+        The module reads padded rows.
 
         Args:
-            form: of the file that it is for, `onnx` or `torch`; see `export_module.make_export_module`.
+            form: file format that it is exported to, `onnx` or `torch`; see `export_module.make_export_module`.
         """
-        from .export_module import make_export_module  # its loops are of torch's own parts, which no training needs
+        from .export_module import make_export_module  # imported here: no training needs the loops of the export
 
         return make_export_module(self, form)
 
     def for_serving(self, params: dict[str, Any]) -> tuple[type[BaseModel], dict[str, Tensor], dict[str, Any]]:
-        """Return the class, weights and keywords of what scores as this model, without what only training needs.
+        """Return a class, weights and keywords that score as this model does.
+
+        They leave out what only training needs.
 
         Args:
             params: keywords of this model, and further keys of its experiment.
@@ -280,7 +305,10 @@ class DIEN(BaseModel):
     def predict_logits(
         self, profile: dict[str, Tensor], targets: list[Tensor], interests: list[Interests], evolved: list[Tensor]
     ) -> Tensor:
-        """The MLP on final interests, pooled behaviours (optional) and profile. Returns (B, 1)."""
+        """Return the logits (B, 1) of the MLP.
+
+        Its input is the final interests, the pooled behaviours (with enable_sum_pooling) and the profile.
+        """
         parts = []
         for target, interest, final in zip(targets, interests, evolved, strict=True):
             parts.append(final)
@@ -292,10 +320,11 @@ class DIEN(BaseModel):
             return self.dnn(features)
 
     def auxiliary_loss(self, interests: list[Interests], evolutions: list[Evolution] | None = None) -> Tensor:
-        """L_aux of (6), summed over the sequences; of behaviours embedded with negatives.
+        """Return L_aux of (6), summed over the sequences.
 
         Args:
-            evolutions: towards the target; needed where its attention weighs the steps.
+            interests: interests of behaviours that were embedded with negatives.
+            evolutions: evolutions towards the target; required if target attention weights the steps.
         """
         each = self._each(interests, evolutions)
         return torch.stack([sequence.next_behaviour_loss(*parts) for sequence, *parts in each]).sum()
@@ -309,7 +338,10 @@ class DIEN(BaseModel):
 
     @torch.no_grad()
     def diagnostics(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Attention and update gates at the real steps of a batch, each flat, named after the sequence."""
+        """Return attention and update gates at the real steps of a batch.
+
+        Each value is flat; the key ends with the name of the sequence.
+        """
         X = self.get_inputs(inputs)
         interests = self.extract(self.embed_behaviours(X))
         evolutions = self.trace(interests, self.embed_targets(self.embed_profile(X)))
@@ -320,11 +352,14 @@ class DIEN(BaseModel):
         return values
 
     def _each(self, *parts: list[Any] | None) -> Iterator[tuple[Any, ...]]:
-        """Each sequence with its own of the parts, None where there are none."""
+        """Yield each sequence with its entries of the lists; None for a missing list."""
         without = [None] * len(self.sequences)
         return zip(self.sequences, *(without if part is None else part for part in parts), strict=True)
 
 
 def evolution_kind(gru_type: str, augru_gate: str) -> str:
-    """Return the kind of the second layer, as `attentional_gru` names it; only AUGRU has two gates."""
+    """Return the kind of the second layer under its name in `attentional_gru`.
+
+    Only AUGRU has two gates.
+    """
     return "AUGRU-tensorflow" if (gru_type, augru_gate) == ("AUGRU", "tensorflow") else gru_type

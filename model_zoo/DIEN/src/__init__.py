@@ -1,6 +1,6 @@
-"""Where the zoo finds `DIEN`: it imports `src` and takes the class that an entry calls its model.
+"""Export `DIEN`: FuxiCTR imports `src` and looks up the class of an experiment.
 
-With it come the operators `dien::extract` and `dien::evolve` of torch, which exported models have in them.
+The import also registers the torch operators `dien::extract` and `dien::evolve`, which exported models contain.
 """
 
 from . import operators

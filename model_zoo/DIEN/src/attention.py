@@ -1,4 +1,4 @@
-"""How much each behaviour matters to the target item: equation (8) of the DIEN paper and other scores."""
+"""Attention of each behaviour to the target item: equation (8) and other scores."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -16,27 +16,31 @@ ATTENTION_TYPES = get_args(AttentionType)
 
 
 class InterestAttention(nn.Module):
-    """How much each interest state matters for the target item, a_t = softmax_t(score(h_t, e_a)).
+    """Attention of interest states to the target, a_t = softmax_t(score(h_t, e_a)).
+
+    The score is one of
 
         bilinear_attention:  h_t W e_a, eq. (8)
         dot_attention:       h_t q,                                 q = e_a
         din_attention:       net([q, h_t, q - h_t, q * h_t]),       q = e_a
         din_dense_attention: net([q, h_t, q - h_t, q * h_t]),       q = PReLU(W e_a + b)
 
-    The net is the unit of Deep Interest Network (Zhou et al., KDD 2018). The last one is the authors' program, whose
-    PReLU(x) = max(0, x) + α min(0, x) has an α for each of the H units, which starts at 0.1. Where dot_attention and
-    din_attention meet sizes that differ, q = W e_a.
+    where net is the attention unit of Deep Interest Network (Zhou et al., KDD 2018). `din_dense_attention` is the score
+    of the authors' program; its PReLU(x) = max(0, x) + α min(0, x) has an α for each of the H units, which starts at
+    0.1. If H and D differ, dot_attention and din_attention use q = W e_a.
 
     Args:
-        interest_size: H. target_size: D.
-        hidden_units, activation, dropout: of DIN's unit.
-        use_softmax: False leaves the scores as they are.
-        output_activation: of DIN's unit, before the softmax.
-        backend: as of the recurrence; `compiled` has DIN's unit with sigmoid or ReLU, and where no gradients are asked
-            for with tanh, PReLU and, in evaluation, Dice; all else is torch's.
+        interest_size: H.
+        target_size: D.
+        attention_type: name of the score.
+        hidden_units, activation, dropout: settings of the attention unit.
+        use_softmax: False returns the scores without a softmax.
+        output_activation: activation of the attention unit's output, before the softmax.
+        backend: backend as for the recurrence. `compiled` has the attention unit with sigmoid or ReLU and, if no
+            gradients are needed, with tanh, PReLU and, in evaluation, Dice; torch computes everything else.
 
     Raises:
-        ValueError: unknown attention type or activation.
+        ValueError: the attention type or activation is unknown.
     """
 
     def __init__(
@@ -72,29 +76,39 @@ class InterestAttention(nn.Module):
             self.unit = StepMLP(4 * interest_size, hidden_units, activation, dropout, output_activation)
 
     def forward(self, interests: Tensor, target: Tensor, packing: Packing) -> Tensor:
-        """interests: (N, H), target: (B, D), packing: of B rows with N steps in all. Returns (N,)."""
+        """Return the attention (N,) of packed interest states.
+
+        Args:
+            interests: (N, H).
+            target: (B, D).
+            packing: of B rows with N steps in all.
+        """
         query = self.query(target)
         if self.unit is not None:
             scores = choose(ATTENTION_SCORES, self.backend, interests)(interests, packing, query, self.unit)
         else:
             scores = (interests * packing.spread(query)).sum(dim=1)
-        scores = scores.to(interests.dtype)  # under autocast they have its own
+        scores = scores.to(interests.dtype)  # autocast gives the scores a dtype of its own
         return packing.softmax(scores) if self.use_softmax else scores
 
     @torch.no_grad()
     def for_candidates(self, interests: Tensor, targets: Tensor) -> Tensor:
-        """Of one row's interests for many targets, without gradients.
+        """Return the attention (T, B) of one row's interests to many targets.
 
-        interests: (T, H), targets: (B, D). Returns (T, B).
+        There are no gradients.
+
+        Args:
+            interests: (T, H).
+            targets: (B, D).
         """
         queries = self.query(targets)
         if self.unit is not None:
             scores = choose(CANDIDATE_SCORES, self.backend, interests)(interests, queries, self.unit)
         else:
             scores = interests @ queries.T
-        scores = scores.to(interests.dtype)  # under autocast they have its own
+        scores = scores.to(interests.dtype)  # autocast gives the scores a dtype of its own
         return scores.softmax(dim=0) if self.use_softmax else scores
 
     def query(self, target: Tensor) -> Tensor:
-        """q of each target. target: (B, D). Returns (B, H)."""
+        """Return the query q (B, H) of each target (B, D)."""
         return target @ self.weight.T if self.attention_type == "bilinear_attention" else self.project(target)

@@ -1,6 +1,7 @@
-"""The recurrence of DIEN as one operator: GRU, AIGRU, AGRU and AUGRU, over packed rows, in and out with a state.
+"""The recurrence of DIEN as one operator over packed rows, with an initial state.
 
-`reference` has the equations; the other backends compute the same, faster.
+Its kinds are GRU, AIGRU, AGRU and AUGRU. `reference` has the equations; the other backends compute the same values
+faster.
 """
 
 import math
@@ -24,25 +25,28 @@ def attentional_gru(
     kind: str = "AUGRU",
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """Runs an (attentional) GRU over packed rows.
+    """Run an (attentional) GRU over packed rows.
 
-    Gates are stacked as [u, r, candidate]; the update gate u weighs the *new* candidate, as in the paper
+    Gates are stacked as [u, r, candidate]. The update gate u weights the *new* candidate, as in the paper
     (`torch.nn.GRU` has z = 1 - u).
 
     Args:
         inputs: (N, I).
         packing: of B rows with N steps in all.
-        weight_ih: (3H, I). weight_hh: (3H, H). bias: (3H,).
-        attention: (N,), not used by the plain GRU.
-        state: (B, H), where the rows stand before the first step; zeros if None.
-        kind: one of `kernels.reference.KINDS`; `AUGRU-tensorflow` is that of the authors' program.
-        backend: one of `kernels.backends.BACKENDS`, or `auto`: the fastest that this machine has for these tensors.
+        weight_ih: (3H, I).
+        weight_hh: (3H, H).
+        bias: (3H,).
+        attention: (N,); not used by the plain GRU.
+        state: (B, H), state of each row before its first step; zeros if None.
+        kind: one of `kernels.reference.KINDS`; `AUGRU-tensorflow` has the gate of the authors' program.
+        backend: one of `kernels.backends.BACKENDS`, or `auto`: the fastest on this machine for these tensors.
 
     Returns:
-        states: (N, H). final: (B, H), the state after each row's last step; `state` where it has none.
+        states: (N, H). final: (B, H), the state after each row's last step; `state` for a row without steps.
 
     Raises:
-        ValueError: unknown kind or backend, a backend without the kind, or no attention for a kind that needs it.
+        ValueError: the kind or backend is unknown, the backend lacks the kind, or the kind needs attention and has
+            none.
         RuntimeError: the machine lacks what the backend needs.
     """
     recurrence = choose(RECURRENCE, backend, inputs, kind, weight_hh.size(1))
@@ -58,13 +62,15 @@ def attentional_gru(
 
 
 class AttentionalGRU(nn.Module):
-    """The operator with its weights.
+    """Layer with the weights of `attentional_gru`.
 
     Args:
-        input_size: I. hidden_size: H. kind, backend: as in `attentional_gru`.
+        input_size: I.
+        hidden_size: H.
+        kind, backend: as in `attentional_gru`.
 
     Raises:
-        ValueError: unknown kind, or a backend without it.
+        ValueError: the kind is unknown, or the backend lacks it.
     """
 
     def __init__(self, input_size: int, hidden_size: int, kind: str = "AUGRU", backend: str = "auto") -> None:
@@ -82,18 +88,19 @@ class AttentionalGRU(nn.Module):
     def forward(
         self, inputs: Tensor, packing: Packing, attention: Tensor | None = None, state: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Shapes as in `attentional_gru`."""
+        """Return (states, final); shapes as in `attentional_gru`."""
         return attentional_gru(
             inputs, packing, self.weight_ih, self.weight_hh, self.bias, attention, state, self.kind, self.backend
         )
 
     @torch.no_grad()
     def for_candidates(self, inputs: Tensor, attention: Tensor | None, state: Tensor) -> Tensor:
-        """Runs the same inputs for each of many candidates, without gradients.
+        """Run equal inputs for each of many candidates, without gradients.
 
         Args:
-            inputs: (T, I). attention: (T, B), not used by the plain GRU.
-            state: (B, H), where the candidates stand before the first step.
+            inputs: (T, I).
+            attention: (T, B); not used by the plain GRU.
+            state: (B, H), state of each candidate before the first step.
 
         Returns:
             (B, H), the states after the last step.
@@ -104,14 +111,15 @@ class AttentionalGRU(nn.Module):
         return evolve(inputs, attention, state, self.weight_ih, self.weight_hh, self.bias, self.kind)
 
     def update_gate(self, inputs: Tensor, packing: Packing, states: Tensor, attention: Tensor | None = None) -> Tensor:
-        """The gate u of (2), before attention acts on it; AGRU, which has none, does not use what (2) gives there.
+        """Return the gate u of (2), (N, H), before attention acts on it.
+
+        AGRU has no such gate: its recurrence does not use the value.
 
         Args:
-            inputs, packing, attention: as the recurrence ran on them, from zeros on.
-            states: (N, H), which it led to.
-
-        Returns:
-            (N, H).
+            inputs: (N, I), inputs of the recurrence, which started from zeros.
+            packing: of N steps.
+            states: (N, H), states that the recurrence returned.
+            attention: (N,), attention of the recurrence; only needed by AIGRU.
         """
         if KINDS[self.kind].scales_input:
             assert attention is not None

@@ -1,4 +1,4 @@
-"""Where the auxiliary loss finds behaviours that the user did not choose."""
+"""Negatives for the auxiliary loss: behaviours that a user did not choose."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,10 +21,12 @@ _EVERY, _HARD, _WHICH = range(3)
 
 
 def negative_source(aux_negatives: Source | None, fields: SequenceFields, dien_neg_seq_field: Field) -> str:
-    """The keyword's value, or what None stands for: the columns of `fields` where there are any, else the batch.
+    """Return the source of the negatives, resolving None.
+
+    None is `column` if `fields` has negative columns, else `in_batch`.
 
     Raises:
-        ValueError: columns that do not exist; those of the zoo's default need not.
+        ValueError: columns are named that do not exist; the columns of the zoo's default need not exist.
     """
     source = aux_negatives or ("column" if fields.negatives else "in_batch")
     if not fields.negatives and (
@@ -38,22 +40,23 @@ def negative_source(aux_negatives: Source | None, fields: SequenceFields, dien_n
 
 
 class NegativeSampler(nn.Module):
-    """Finds negatives for the behaviours of one sequence.
+    """Source of negatives for the behaviours of one sequence.
 
     Args:
-        source: `column`, the columns of `fields.negatives`, one negative a step; else where to draw from:
-            `in_batch`, or the data set's behaviour catalogue by `popularity` or `uniform`, or by popularity among
-            those of the behaviour's second field (`category`), or from either with a probability of one half (`mixed`).
-        samples: K, negatives a step, where they are drawn.
-        fixed: a behaviour has the same negatives whenever it comes behind the same behaviour, as if a column of the
-            data set held them; only from the catalogue.
+        source: `column` reads the columns of `fields.negatives`, one negative per step. The others draw: `in_batch`
+            from the batch; `popularity` or `uniform` from the data set's behaviour catalogue; `category` by popularity
+            among behaviours with an equal second field; `mixed` from the catalogue by popularity or within the
+            category, with a probability of one half each.
+        samples: K, number of drawn negatives per step.
+        fixed: gives a behaviour equal negatives whenever it follows the same behaviour, as if a column of the data set
+            held them; only for sources that draw from the catalogue.
 
     Attributes:
-        columns: the features that are negatives; none where they are drawn.
+        columns: the features that hold negatives; empty if negatives are drawn.
 
     Raises:
-        ValueError: the data set has no catalogue of these behaviours, they have no second field, or what is drawn from
-            a batch is to be fixed.
+        ValueError: the data set has no catalogue of these behaviours, they have no second field, or `fixed` is set for
+            draws from a batch.
     """
 
     def __init__(
@@ -89,13 +92,14 @@ class NegativeSampler(nn.Module):
             self.catalogue = Catalogue(known, counts)
 
     def forward(self, ids: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Negatives of N steps.
+        """Return negatives of N steps.
 
         Args:
-            ids: (F, N), the behaviours. columns: those of `columns` beside them, (F, N) or (0, N).
+            ids: (F, N), the behaviours.
+            columns: (F, N), the features `self.columns` at these steps; (0, N) if negatives are drawn.
 
         Returns:
-            ids: (F, N, K). valid: (N, K) bool, which of them are negatives.
+            ids: (F, N, K). valid: (N, K) bool, True for negatives.
         """
         if self.columns:
             valid = (columns[0] > 0) & self._known(columns)
@@ -120,11 +124,11 @@ class NegativeSampler(nn.Module):
         return torch.where(has_hard, hard, others), found | has_hard
 
     def _chances(self, items: Tensor, purpose: int) -> Tensor:
-        """(N, K) float64 in [0, 1)."""
+        """Return pseudo-random numbers (N, K) float64 in [0, 1)."""
         shape = len(items), self.samples
         if not self.fixed:
             return torch.rand(shape, dtype=torch.float64, device=items.device)
-        # The first step of a row, which nothing comes before, is no step of the loss.
+        # The loss skips the first step of a row, so its hash, of the last item of the row before, is never used.
         transition = hashed(hashed(items.roll(1)) + items)
         number = 3 * torch.arange(self.samples, device=items.device) + purpose
         return (hashed(transition.unsqueeze(1) + number) >> 11 & (1 << 53) - 1).double() * 2**-53
@@ -134,7 +138,10 @@ class NegativeSampler(nn.Module):
 
 
 def hashed(numbers: Tensor) -> Tensor:
-    """The finalizer of SplitMix64 (Steele et al., OOPSLA 2014): int64 to int64 without a pattern, the same anywhere."""
+    """Return int64 hashes of int64 numbers, equal on every machine.
+
+    The function is the finalizer of SplitMix64 (Steele et al., OOPSLA 2014).
+    """
     x = numbers - 0x61C8864680B583EB
     x = (x ^ (x >> 30 & (1 << 34) - 1)) * -0x40A7B892E31B1A47
     x = (x ^ (x >> 27 & (1 << 37) - 1)) * -0x6B2FB644ECCEEE15
@@ -142,15 +149,17 @@ def hashed(numbers: Tensor) -> Tensor:
 
 
 def draw_against(pool: "BatchPool | Catalogue", positives: Tensor, samples: int) -> tuple[Tensor, Tensor]:
-    """Draws `samples` behaviours for each step, never the step's own.
+    """Draw behaviours for each step that differ from the step's own behaviour.
 
-    A draw that hits the step's own behaviour (the same first field) is repeated at most `REDRAWS` times.
+    A draw that hits the step's own behaviour (by its first field) is repeated at most `REDRAWS` times.
 
     Args:
-        pool: where to draw from. positives: (N,), ids of the first field.
+        pool: where to draw from.
+        positives: (N,), ids of the first field.
+        samples: K, number of draws per step.
 
     Returns:
-        ids: (F, N, K), whole observed tuples. valid: (N, K) bool, False where no draw was a negative.
+        ids: (F, N, K), whole observed tuples. valid: (N, K) bool, False if no draw was a negative.
     """
     own = positives.unsqueeze(1).expand(-1, samples)
     ids, observed = pool.draw(own.shape)
@@ -163,7 +172,7 @@ def draw_against(pool: "BatchPool | Catalogue", positives: Tensor, samples: int)
 
 
 class BatchPool:
-    """The behaviours of one batch, each as often as it occurs.
+    """Pool of the behaviours of one batch, each as often as it occurs.
 
     Args:
         ids: (F, P), the behaviours that may be drawn.
@@ -173,7 +182,7 @@ class BatchPool:
         self.ids = ids
 
     def draw(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Ids (F, *shape) of behaviours of the batch, and whether there was one to draw."""
+        """Return ids (F, *shape) of behaviours of the batch, and whether it has any."""
         size = self.ids.size(1)
         if size == 0:
             return none(self.ids, shape)
@@ -181,17 +190,18 @@ class BatchPool:
 
 
 def read_catalogue(data_dir: str | Path, fields: Sequence[str], oov: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Reads the catalogue that lies beside the feature map of a data set.
+    """Read the catalogue in the folder of a data set's feature map.
 
     Args:
-        data_dir: the folder of feature_map.json. fields: sequence features that make up a behaviour.
-        oov: the id of each field that stands for unknown values; behaviours with it are left out.
+        data_dir: the folder of feature_map.json.
+        fields: sequence features that form a behaviour.
+        oov: id of each field for unknown values; behaviours with this id are left out.
 
     Returns:
         ids: (F, N), distinct behaviours in ascending order. counts: (N,) int64, how often each occurs.
 
     Raises:
-        ValueError: no catalogue there has these fields.
+        ValueError: no catalogue in the folder has these fields.
     """
     folder = Path(data_dir) / "behaviour_catalogue"
     for file in sorted(folder.glob("*.npz")):
@@ -212,12 +222,14 @@ def read_catalogue(data_dir: str | Path, fields: Sequence[str], oov: Sequence[in
 
 
 class Catalogue(nn.Module):
-    """The distinct behaviours of the training histories, drawn uniformly or as often as they occurred.
+    """Pool of the distinct behaviours of the training histories.
 
-    The authors' program draws from all reviews, those of the test set among them.
+    Behaviours are drawn uniformly or as often as they occurred. The authors' program draws from all reviews, including
+    those of the test set.
 
     Args:
-        ids: (F, N), N distinct behaviours. weights: (N,), how often each is drawn.
+        ids: (F, N), N distinct behaviours.
+        weights: (N,), relative frequency of each draw.
     """
 
     def __init__(self, ids: Tensor, weights: Tensor) -> None:
@@ -228,7 +240,7 @@ class Catalogue(nn.Module):
         self.register_buffer("cumulative", weights.double().cumsum(0), persistent=False)
 
     def draw(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Ids (F, *shape), and whether there was one to draw."""
+        """Return drawn ids (F, *shape), and whether the catalogue has any."""
         size = self.cumulative.numel()
         if size == 0:
             return none(self.ids, shape)
@@ -238,15 +250,17 @@ class Catalogue(nn.Module):
 
 
 class Alternatives(nn.Module):
-    """Draws from a group of behaviours any but one's own, each by its count; one draw is enough.
+    """Pool that draws any other behaviour of a group by its count, in a single draw.
 
     Args:
-        ids: (F, N), distinct behaviours. counts: (N,) int64, 1 or more. groups: (N,) int64, 0 or more.
+        ids: (F, N), distinct behaviours.
+        counts: (N,) int64, 1 or more.
+        groups: (N,) int64, 0 or more.
     """
 
     def __init__(self, ids: Tensor, counts: Tensor, groups: Tensor) -> None:
         super().__init__()
-        self.span = int(ids[0].max()) + 2 if ids.numel() else 2  # the last place of a group's stays empty
+        self.span = int(ids[0].max()) + 2 if ids.numel() else 2  # the last place of each group stays empty
         keys = groups * self.span + ids[0]
         order = keys.argsort(stable=True)
         self.ids: Tensor
@@ -258,13 +272,15 @@ class Alternatives(nn.Module):
         self.register_buffer("before", before, persistent=False)
 
     def draw(self, own: Tensor, groups: Tensor, chances: Tensor) -> tuple[Tensor, Tensor]:
-        """Behaviours of each step's group whose first field is not its own.
+        """Draw behaviours of each step's group whose first field differs from the step's.
 
         Args:
-            own: (N,), ids of the first field. groups: (N,). chances: (N, K) float64 in [0, 1).
+            own: (N,), ids of the first field.
+            groups: (N,), group of each step.
+            chances: (N, K) float64 in [0, 1), random numbers.
 
         Returns:
-            ids: (F, N, K). found: (N, K) bool, False where the group has no other.
+            ids: (F, N, K). found: (N, K) bool, False if the group has no other behaviour.
         """
         if not self.keys.numel():
             return none(self.ids, chances.shape)
@@ -279,5 +295,5 @@ class Alternatives(nn.Module):
 
 
 def none(ids: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Ids (F, *shape) that are padding, none of them found."""
+    """Return ids (F, *shape) of padding, and False for each."""
     return ids.new_zeros(len(ids), *shape), ids.new_zeros(shape, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Supervision of the interest states by the next behaviour: equation (6) of the DIEN paper."""
+"""Supervision of the interest states by the next behaviour: equation (6)."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -17,27 +17,30 @@ WEIGHTINGS = get_args(Weighting)
 
 
 class AuxiliaryLoss(nn.Module):
-    """The next behaviour supervises each interest state, eq. (6):
+    """Loss in which the next behaviour supervises each interest state, eq. (6).
 
-        L_aux = - mean_t [ log σ(h_t, e_{t+1}) + log(1 - σ(h_t, ê_{t+1})) ]
+            L_aux = - mean_t [ log σ(h_t, e_{t+1}) + log(1 - σ(h_t, ê_{t+1})) ]
 
-    over every step whose next behaviour is real and has a negative (the paper sums over steps and divides by
-    sequences). With several negatives a step their terms are averaged. Steps may have weights, see `relevance`;
-    they change training alone.
+    The mean is over every step whose next behaviour is real and has a negative (the paper sums over steps and divides
+    by sequences). Terms of several negatives per step are averaged. Steps may have weights, see `relevance`; these
+    change only the training.
 
-    The authors' net starts with a batch normalisation that TensorFlow leaves in inference mode, so that it never
-    normalises: an affine map that the first layer here absorbs. Their two-way softmax is the sigmoid of a difference.
+    The authors' network starts with a batch normalisation that TensorFlow leaves in inference mode, so that it never
+    normalises: it is an affine map, which the first layer here absorbs. Their two-way softmax is the sigmoid of a
+    difference.
 
     Args:
-        interest_size: H. behaviour_size: D.
+        interest_size: H.
+        behaviour_size: D.
         scorer: `net` on [h, e] (the authors' program) or `inner_product` (the paper's text; needs H = D).
-        hidden_units, activation, dropout: of the net.
-        weighting: of the steps, `uniform`, by `target_attention`, or the `newest` of each row alone: where each prefix
-            of a history is a row, each behaviour supervises once.
-        backend: as of the recurrence; `compiled` has the net with sigmoid or ReLU, all else is torch's.
+        hidden_units, activation, dropout: settings of the network.
+        backend: backend as for the recurrence; `compiled` has the network with sigmoid or ReLU, torch computes all
+            else.
+        weighting: weights of the steps: `uniform`, by `target_attention`, or only the `newest` step of each row: if
+            each prefix of a history is a row, each behaviour then supervises once.
 
     Raises:
-        ValueError: unknown scorer or weighting, or an inner product of unequal sizes.
+        ValueError: the scorer or weighting is unknown, or an inner product has unequal sizes.
     """
 
     def __init__(
@@ -76,19 +79,18 @@ class AuxiliaryLoss(nn.Module):
         has_negative: Tensor,
         attention: Tensor | None = None,
     ) -> Tensor:
-        """Loss of one batch of sequences.
+        """Return the loss of one batch of sequences, a scalar; 0 if no step counts.
 
         Args:
-            interests: (N, H), states h_t. behaviours: (N, D), e_t. packing: of N steps.
-            negatives: (N, K, D), non-clicked behaviours to set against e_t.
+            interests: (N, H), states h_t.
+            behaviours: (N, D), e_t.
+            packing: of N steps.
+            negatives: (N, K, D), behaviours that were not chosen, to contrast with e_t.
             has_negative: (N, K) bool.
-            attention: (N,), a_t of the target, 0 or more; read by the weighting `target_attention` alone.
-
-        Returns:
-            A scalar; 0 where no step counts.
+            attention: (N,), a_t of the target, 0 or more; only used by the weighting `target_attention`.
 
         Raises:
-            ValueError: no attention to weigh by.
+            ValueError: the weighting needs attention and there is none.
         """
         loss = choose(NEXT_BEHAVIOUR_LOSS, self.backend, interests)
         weight = None
@@ -103,20 +105,22 @@ class AuxiliaryLoss(nn.Module):
 
 @torch.no_grad()
 def relevance(attention: Tensor, has_negative: Tensor, packing: Packing) -> Tensor:
-    """How much the behaviour that supervises an interest state has to do with the target.
+    """Return how much each behaviour matters to the target when it supervises.
 
     The term of step t, in which e_{t+1} supervises h_t, has the weight
 
-        w_t = a_{t+1} / mean_s a_{s+1}
+            w_t = a_{t+1} / mean_s a_{s+1}
 
-    with the mean over the steps of its row that count, so that their weights have the mean 1. The weights are numbers:
-    the loss does not train the attention.
+    with the mean over the steps of its row that count, so that these weights have the mean 1. The weights have no
+    gradient: the loss does not train the attention.
 
     Args:
-        attention: (N,), a_t of (8), 0 or more. has_negative: (N,) bool. packing: of N steps.
+        attention: (N,), a_t of (8), 0 or more.
+        has_negative: (N,) bool.
+        packing: of N steps.
 
     Returns:
-        (N,), the weight of the step that each behaviour supervises; 0 where none counts.
+        (N,), the weight of the step that each behaviour supervises; 0 for behaviours that do not count.
     """
     counts = has_negative & (packing.place > 0)
     mass = attention * counts

@@ -1,4 +1,4 @@
-"""Scores of one user's candidates: in one native call, or in torch where that lacks something."""
+"""Scores of one user's candidates: in one native call, or in torch."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +26,7 @@ _POOLINGS: dict[type[nn.Module], str] = {MaskedSumPooling: "sum", MaskedAverageP
 
 
 def make_scorer(model: Any) -> CandidateScorer:
-    """The native one of a DIEN; where that lacks something torch's, and a line in the log that says what."""
+    """Return the native scorer of a DIEN, or torch's with a log line that says why."""
     lacking = list(_lacking(model))
     if not lacking:
         return _Native(model)
@@ -36,8 +36,11 @@ def make_scorer(model: Any) -> CandidateScorer:
 
 @torch.inference_mode()
 def _in_torch(model: Any, user: Arrays, candidates: Arrays, count: int) -> np.ndarray:
-    """The user's features are looked up once, and interests (2)-(5) extracted once; they evolve, (8)-(12), towards
-    each candidate."""
+    """Return the scores (N,) of one user's candidates, computed by torch.
+
+    The user's features are looked up once and their interests extracted once, (2)-(5); the interests evolve towards
+    each candidate, (8)-(12).
+    """
     if not count:
         return np.zeros(0, np.float32)
     of_user, of_candidates = (
@@ -56,7 +59,7 @@ def _in_torch(model: Any, user: Arrays, candidates: Arrays, count: int) -> np.nd
 
 
 def _lacking(model: Any) -> Iterator[str]:
-    """What the model has and the native scorer has not."""
+    """Yield what the model has that the native scorer does not support."""
     first = next(model.parameters())
     if first.device.type != "cpu" or first.dtype != torch.float32:
         yield f"{first.dtype} on {first.device}"
@@ -86,7 +89,7 @@ def _kinds(layers: "nn.ModuleList | list[nn.Module]") -> str:
 
 
 def _features(model: Any) -> list[str]:
-    """The profile's, in the MLP's order, and those that are read step by step."""
+    """Return the profile's features, in the MLP's order, then the stepwise features."""
     stepwise = (name for sequence in model.sequences for name in sequence.fields.behaviours)
     return [*model.profile_fields, *dict.fromkeys(stepwise)]
 
@@ -104,7 +107,7 @@ def _elementwise(layer: nn.Module) -> Elementwise | None:
 
 @torch.no_grad()
 def _table(model: Any, name: str) -> Table | None:
-    """A feature's embeddings; None where they are more than a row an id."""
+    """Return a feature's embeddings; None unless it has one row per id."""
     embedding, kind = model.embedding_layer, model.feature_map.features[name]["type"]
     layer, pooling = embedding.embedding_layers[name], "not pooled"
     if name in embedding.feature_encoders:
@@ -145,7 +148,7 @@ def _query(attention: InterestAttention) -> Query:
 
 
 class _Native:
-    """The native call with features by name."""
+    """Native call that takes features by name."""
 
     def __init__(self, model: Any) -> None:
         names = _features(model)
@@ -197,6 +200,6 @@ class _Native:
         return values
 
     def _unknown(self, arrays: dict[str, np.ndarray]) -> str:
-        """The features that have ids without a row."""
+        """Return the names of features with ids that have no row."""
         ids = {name: arrays[name] for name, rows in self._rows.items() if rows}
         return ", ".join(name for name, each in ids.items() if ((each < 0) | (each >= self._rows[name])).any())

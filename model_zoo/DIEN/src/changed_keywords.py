@@ -1,4 +1,7 @@
-"""Refuse keywords of earlier versions and say what to write instead: a swallowed one would train another model."""
+"""Refuse keywords of earlier versions and name their replacement.
+
+A keyword that is silently ignored would train a different model.
+"""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Where the scores of one user's candidates come from: attention, and the states of the second layer."""
+"""Explanation of candidate scores: attention, and states of the second layer."""
 
 from typing import Any
 
@@ -10,10 +10,13 @@ from .candidate_scoring import Arrays
 
 @torch.inference_mode()
 def explain(model: Any, user: Arrays, candidates: Arrays, count: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Return what `DIEN.explain` is to return.
+    """Return the result of `DIEN.explain`.
 
     Args:
         model: a DIEN in evaluation mode.
+        user: features of the user by name.
+        candidates: features of the candidates by name, each (N,).
+        count: N, at least 1.
     """
     of_user, of_candidates = (
         {name: torch.as_tensor(values).to(model.device) for name, values in part.items()} for part in (user, candidates)
@@ -36,7 +39,10 @@ def explain(model: Any, user: Arrays, candidates: Arrays, count: int) -> tuple[n
 
 
 def _untargeted(sequence: Any, interest: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Without a target each of T behaviours has attention 1 / T, or 1 where attention is not normalised."""
+    """Return attention (T,) and states (T, H) of the second layer without a target.
+
+    Each of T behaviours has attention 1 / T, or 1 if attention is not normalised.
+    """
     steps = len(interest.states)
     attention = interest.states.new_full((steps,), 1 / max(steps, 1) if sequence.attention.use_softmax else 1)
     states, _ = sequence.evolution(interest.states, interest.behaviours.packing, attention)

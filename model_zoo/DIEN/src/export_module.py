@@ -1,8 +1,9 @@
-"""DIEN's forward pass over padded rows, any number of users, behaviours and candidates, as `torch.export` takes it.
+"""DIEN's forward pass over padded rows, in a form that `torch.export` accepts.
 
-The model's own forward pass packs the real steps of a batch, and how many there are depends on the data. Here the
-recurrences are those of `operators`, or loops over time that `torch.export` keeps as loops. A step of a loop is that of
-the reference, so that a new kind is exported without a change here.
+The numbers of users, behaviours and candidates are dynamic. The model's own forward pass packs the real steps of a
+batch, whose number depends on the data. Here the recurrences are operators of `operators`, or loops over time that
+`torch.export` keeps as loops. A step of a loop calls the reference, so that a new kind is exported without a change
+here.
 """
 
 from collections.abc import Callable
@@ -23,13 +24,13 @@ ONNX_OPSET = 20
 
 
 def make_export_module(model: Any, form: str) -> "PaddedDIEN":
-    """Return the module that `DIEN.export_module` is to return.
+    """Return the module that `DIEN.export_module` returns.
 
     Args:
         model: a DIEN in evaluation mode.
-        form: `onnx`: with the GRU of ONNX, and loops for what it has no operator for. `torch`: with torch's operators
-            `dien::extract` and `dien::evolve`; with loops where the model's backend is `torch` or `reference`, so that
-            a program needs torch alone.
+        form: `onnx` has the GRU of ONNX, and loops for kinds that ONNX lacks. `torch` has torch's operators
+            `dien::extract` and `dien::evolve`, or loops if the model's backend is `torch` or `reference`, so that a
+            program needs only torch.
     """
     if form == "onnx":
         return PaddedDIEN(model, onnx_extract, loop_evolve)
@@ -39,15 +40,15 @@ def make_export_module(model: Any, form: str) -> "PaddedDIEN":
 
 
 class PaddedDIEN(nn.Module):
-    """The scores of N candidates of B users, as of the model's `forward` in evaluation.
+    """Module that scores N candidates of B users as `forward` does in evaluation.
 
     Args:
         model: a DIEN in evaluation mode.
-        extract, evolve: what runs the two layers, with arguments and results as of `operators`.
+        extract, evolve: functions that run the two layers, with arguments and results as in `operators`.
 
     Attributes:
-        features: what it reads.
-        aligned: the features of each sequence, which have one length.
+        features: names of the features that it reads.
+        aligned: the features of each sequence, which have equal lengths.
     """
 
     def __init__(self, model: Any, extract: Callable[..., Tensor], evolve: Callable[..., Tensor]) -> None:
@@ -58,14 +59,11 @@ class PaddedDIEN(nn.Module):
         self.features: set[str] = {*model.profile_fields, *(name for names in self.aligned for name in names)}
 
     def forward(self, inputs: dict[str, Tensor], row: Tensor) -> Tensor:
-        """Scores.
+        """Return the scores (N,), after the output activation.
 
         Args:
-            inputs: of each sequence (B, T), padding 0 wherever it is; of any other feature (N,).
+            inputs: features by name: sequences (B, T), with padding 0 at any place, and others (N,).
             row: (N,) int64, the user of each candidate.
-
-        Returns:
-            (N,), after the output activation.
         """
         model = self.model
         profile = model.embed_profile(inputs)
@@ -77,15 +75,18 @@ class PaddedDIEN(nn.Module):
         return model.output_activation(model.dnn(features)).squeeze(1)
 
     def _of_candidates(self, name: str, embedded: Tensor, row: Tensor) -> Tensor:
-        """A pooled sequence is the user's."""
+        """Return the embedding per candidate; a pooled sequence belongs to the user."""
         return embedded[row] if self.model.feature_map.features[name]["type"] == "sequence" else embedded
 
     def _sequence(
         self, sequence: InterestSequence, inputs: dict[str, Tensor], target: Tensor, row: Tensor
     ) -> list[Tensor]:
-        """What one sequence adds to the MLP's input: final states, and with sum pooling the pooled behaviours."""
+        """Return what one sequence adds to the MLP's input.
+
+        This is the final states and, with sum pooling, the pooled behaviours.
+        """
         ids = _real_steps_first([inputs[name] for name in sequence.fields.behaviours])
-        real = ids[0] > 0  # (T, B)
+        real = ids[0] > 0  # real: (T, B)
         lengths = real.sum(dim=0)
         embedded = self.model.embedding_layer(dict(zip(sequence.fields.behaviours, ids, strict=True)))
         behaviours = torch.cat([embedded[name] for name in sequence.fields.behaviours], dim=-1)
@@ -105,7 +106,10 @@ class PaddedDIEN(nn.Module):
 
 
 def _real_steps_first(ids: list[Tensor]) -> list[Tensor]:
-    """Each (B, T) as (T + 1, B): real steps in their order, then padding, of which there is always one."""
+    """Return each (B, T) as (T + 1, B): real steps in order, then padding.
+
+    There is always at least one step of padding.
+    """
     padded = [F.pad(x, (0, 1)) for x in ids]
     steps = padded[0].size(1)
     number = torch.arange(steps, device=padded[0].device)
@@ -114,12 +118,12 @@ def _real_steps_first(ids: list[Tensor]) -> list[Tensor]:
 
 
 def _attention(layer: InterestAttention, states: Tensor, target: Tensor, real: Tensor, row: Tensor) -> Tensor:
-    """a_t of (8), (T, N); 0 behind the ends."""
+    """Return a_t of (8), (T, N); 0 beyond the end of a row."""
     query = layer.query(target)
     steps = states[:, row]
     if layer.unit is None:
         scores = (steps * query).sum(dim=2)
-    else:  # as `in_torch.attention_scores` takes it apart
+    else:  # split in four terms, as in `in_torch.attention_scores`
         W_1, W_2, W_3, W_4 = layer.unit.first.weight.chunk(4, dim=1)
         of_query = F.linear(query, W_1 + W_3, layer.unit.first.bias)
         units = F.linear(states, W_2 - W_3)[:, row] + F.linear(query * steps, W_4) + of_query
@@ -135,15 +139,16 @@ def _weights(layer: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def onnx_extract(inputs: Tensor, lengths: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
-    """Run the first layer as a GRU of ONNX, as `operators.extract`; what is behind the rows' ends means nothing.
+    """Run the first layer as ONNX's GRU, with the interface of `operators.extract`.
 
-    The gate z of ONNX weighs the old state: with u = 1 - z, its weights are those of u with the other sign.
+    Values beyond the ends of rows are undefined. The gate z of ONNX weights the old state: with u = 1 - z, the weights
+    of z are those of u with the opposite sign.
     """
     steps, rows, _ = inputs.shape
     size = weight_hh.size(1)
 
     def gates(weight: Tensor) -> Tensor:
-        """[u, r, candidate] -> [z, r, candidate], with a leading axis for directions."""
+        """Turn [u, r, candidate] into [z, r, candidate], with an axis for directions."""
         return torch.cat([-weight[:size], weight[size:]]).unsqueeze(0)
 
     both_biases = torch.cat([gates(bias), torch.zeros_like(bias).unsqueeze(0)], dim=1)
@@ -159,7 +164,10 @@ def onnx_extract(inputs: Tensor, lengths: Tensor, weight_ih: Tensor, weight_hh: 
 
 
 def loop_extract(inputs: Tensor, lengths: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
-    """Run the first layer as a loop, as `operators.extract`; what is behind the rows' ends means nothing."""
+    """Run the first layer as a loop, with the interface of `operators.extract`.
+
+    Values beyond the ends of rows are undefined.
+    """
 
     def step(h: Tensor, now: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         x, real = now
@@ -180,7 +188,7 @@ def loop_evolve(
     bias: Tensor,
     kind: str,
 ) -> Tensor:
-    """Run the second layer as a loop, as `operators.evolve`."""
+    """Run the second layer as a loop, with the interface of `operators.evolve`."""
     x = (states @ weight_ih.T)[:, row]
     real, a = _real(states, lengths)[:, row], attention.unsqueeze(2)
     if KINDS[kind].scales_input:
@@ -194,11 +202,20 @@ def loop_evolve(
 
 
 def _next(h: Tensor, x: Tensor, a: Tensor, weight_hh: Tensor, bias: Tensor, kind: str) -> Tensor:
-    """Return h' after one step. h: (N, H). x: (N, 3H), W i. a: (N, 1), attention."""
+    """Return h' after one step.
+
+    Args:
+        h: (N, H), the state before the step.
+        x: (N, 3H), W i.
+        a: (N, 1), attention.
+        weight_hh: (3H, H).
+        bias: (3H,).
+        kind: one of `kernels.reference.KINDS`.
+    """
     return next_state(kind, a, h, x.chunk(3, dim=1), (h @ weight_hh.T).chunk(3, dim=1), bias.chunk(3))
 
 
 def _real(steps: Tensor, lengths: Tensor) -> Tensor:
-    """(T, B, 1) bool."""
+    """Return which steps are real, (T, B, 1) bool."""
     number = torch.arange(steps.size(0), device=steps.device)
     return (number.unsqueeze(1) < lengths).unsqueeze(2)

@@ -1,4 +1,4 @@
-"""Which features of the data set form behaviours, targets and negatives, checked against its feature map."""
+"""Features that form behaviours, targets and negatives, and their checks."""
 
 import difflib
 import logging
@@ -17,7 +17,7 @@ Field = Annotated[
 
 
 class SequenceFields(NamedTuple):
-    """One behaviour sequence: the features of a target, of its behaviours, and of negatives given by columns."""
+    """Features of one sequence: target, behaviours and columns of negatives."""
 
     target: tuple[str, ...]
     behaviours: tuple[str, ...]
@@ -25,7 +25,10 @@ class SequenceFields(NamedTuple):
 
 
 def as_tuples(field: Field) -> list[tuple[str, ...]]:
-    """The zoo's notation (a name, a tuple of names, or a list of either) as a list of tuples."""
+    """Return fields in the zoo's notation as a list of tuples of names.
+
+    The zoo's notation is a name, a tuple of names, or a list of either.
+    """
     entries = field if isinstance(field, list) else [field]
     return [tuple(entry) if isinstance(entry, (tuple, list)) else (entry,) for entry in entries if entry]
 
@@ -33,17 +36,21 @@ def as_tuples(field: Field) -> list[tuple[str, ...]]:
 def sequence_fields(
     features: dict[str, dict[str, Any]], target: Field, sequence: Field, negative: Field, prefix: str = "dien_"
 ) -> list[SequenceFields]:
-    """Pairs the three keywords of a YAML entry.
+    """Pair the three fields of an experiment, one per sequence.
 
-    Negative columns count only where all of them exist: the zoo's entries keep a default that names columns which
-    hardly any data set has. A target and a behaviour of unlike numbers of features are a caution in the log.
+    Negative columns count only if all of them exist: the zoo's default names columns that few data sets have. A target
+    and a behaviour with different numbers of features are logged as a warning.
 
     Args:
-        prefix: of the keywords' names, for errors.
+        features: features of the data set by name.
+        target: value of the keyword `target_field`.
+        sequence: value of the keyword `sequence_field`.
+        negative: value of the keyword `neg_seq_field`.
+        prefix: first part of the keywords' names, for error messages.
 
     Raises:
-        ValueError: a feature that does not exist or is of the wrong type, entries that do not pair up, or features
-            whose shared embeddings say that they are in another order than their partners.
+        ValueError: a feature does not exist or has the wrong type, entries do not pair up, or shared embeddings show
+            that features are in a different order than their partners.
     """
     targets, sequences, negatives = as_tuples(target), as_tuples(sequence), as_tuples(negative)
     if not sequences:
@@ -84,10 +91,16 @@ def _check_order(
     keyword: str,
     partners_keyword: str,
 ) -> None:
-    """Raise ValueError where a feature's partner has the embedding of another one, and another one has its own.
+    """Raise ValueError if two entries list their fields in different orders.
+
+    Orders differ if a feature's partner has the embedding of another feature, whose partner in turn does not.
 
     Args:
-        entries, partners: of the two keywords; features at the same place belong together.
+        features: features of the data set by name.
+        entries: features of the first keyword.
+        partners: features of the second keyword; features at equal places belong together.
+        keyword: name of the first keyword.
+        partners_keyword: name of the second keyword.
     """
     pairs = [pair for entry in zip(entries, partners, strict=True) for pair in zip(*entry, strict=False)]
     first = {vocabulary_of(features, name) for name, _ in pairs}
@@ -108,7 +121,7 @@ def _check_spelling(missing: list[str], others: Iterable[str], prefix: str) -> N
 
 
 def check_feature(features: dict[str, dict[str, Any]], name: str, keyword: str, sequential: bool) -> None:
-    """Raises ValueError where a keyword names no feature, or one of the wrong type."""
+    """Raise ValueError if a keyword names no feature, or one of the wrong type."""
     if name not in features:
         near = difflib.get_close_matches(name, features, n=3) or list(features)
         raise ValueError(
@@ -121,18 +134,24 @@ def check_feature(features: dict[str, dict[str, Any]], name: str, keyword: str, 
 
 
 def oov_index(features: dict[str, dict[str, Any]], name: str) -> int:
-    """The id that stands for unknown values: the zoo keeps it last, before ids that only a pretrained file has."""
+    """Return the id for unknown values.
+
+    The zoo gives it the last place, before ids that only a pretrained file has.
+    """
     return features[name].get("oov_idx", features[name]["vocab_size"] - 1)
 
 
 def vocabulary_of(features: dict[str, dict[str, Any]], name: str) -> str:
-    """The feature whose vocabulary `name` uses."""
+    """Return the feature whose vocabulary `name` uses."""
     return features[name].get("share_embedding") or name
 
 
 @torch.no_grad()
 def embedding_sizes(features: dict[str, dict[str, Any]], embedding_layer: nn.Module) -> dict[str, torch.Size]:
-    """Shape of each feature's embedding, from a row of padding: feature encoders may change or pool it."""
+    """Return the shape of each feature's embedding, measured on a row of padding.
+
+    Feature encoders may change the shape or pool steps.
+    """
     row = {}
     for name, spec in features.items():
         if spec["type"] != "meta":
@@ -145,7 +164,7 @@ def embedding_sizes(features: dict[str, dict[str, Any]], embedding_layer: nn.Mod
 
 
 def total_size(sizes: dict[str, torch.Size], names: Iterable[str]) -> int:
-    """Of the embeddings of these features, side by side."""
+    """Return the size of these features' embeddings, concatenated."""
     return sum(sizes[name][-1] for name in names)
 
 
@@ -155,13 +174,18 @@ def profile_fields(
     sequences: list[SequenceFields],
     column_negatives: bool,
 ) -> list[str]:
-    """The features that have one value a row: target, user, context, pooled sequences.
+    """Return the features that have one vector per row.
+
+    These are the target, user and context features, and pooled sequences.
 
     Args:
-        sizes: of `embedding_sizes`. column_negatives: the columns with negatives are read, step by step.
+        features: features of the data set by name.
+        sizes: result of `embedding_sizes`.
+        sequences: sequences that the model reads step by step.
+        column_negatives: whether the columns with negatives are read step by step.
 
     Raises:
-        ValueError: a sequence that is read step by step is pooled by its feature encoder.
+        ValueError: a feature encoder pools a sequence that is read step by step.
     """
     negatives = {name for fields in sequences for name in fields.negatives}
     stepwise = {name for fields in sequences for name in fields.behaviours}
@@ -181,7 +205,7 @@ def profile_fields(
 
 
 def check_pooled_sizes(fields: SequenceFields, item: int, behaviour: int) -> None:
-    """Raises ValueError where e_a and Σe_t cannot be multiplied."""
+    """Raise ValueError if e_a and Σe_t have different sizes."""
     if item != behaviour:
         raise ValueError(
             f"enable_sum_pooling multiplies {'+'.join(fields.target)} (size {item}) with "

@@ -1,4 +1,4 @@
-"""One behaviour sequence of DIEN with all that is its own; packed rows as in `layers.packing`."""
+"""One behaviour sequence of DIEN with its layers; packed rows as in `packing`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +20,13 @@ from .layers.packing import Packing, pack
 
 
 class Behaviours(NamedTuple):
-    """The real steps of B rows, N in all.
+    """Real steps of B rows, N in all.
 
-    embedded: (N, D), e_t. packing: where the steps lie.
-    negatives: (N, K, D), ê_t; None where none were drawn. valid: (N, K) bool, which of them are negatives.
+    Attributes:
+        embedded: (N, D), e_t.
+        packing: places of the steps.
+        negatives: (N, K, D), ê_t; None if none were drawn.
+        valid: (N, K) bool, True for negatives.
     """
 
     embedded: Tensor
@@ -32,15 +35,17 @@ class Behaviours(NamedTuple):
     valid: Tensor | None = None
 
     def sum(self) -> Tensor:
-        """Σe_t, (B, D)."""
+        """Return Σe_t, (B, D)."""
         return self.packing.sum(self.embedded)
 
 
 class Interests(NamedTuple):
-    """What the behaviours tell before any target is known.
+    """Interests in the behaviours, independent of any target.
 
-    behaviours: that they come from. states: (N, H), interest states h_t. final: (B, H), the extractor's state after the
-    last behaviour.
+    Attributes:
+        behaviours: behaviours that the interests come from.
+        states: (N, H), interest states h_t.
+        final: (B, H), the extractor's state after the last behaviour.
     """
 
     behaviours: Behaviours
@@ -49,9 +54,12 @@ class Interests(NamedTuple):
 
 
 class Evolution(NamedTuple):
-    """How the interests evolve towards a target.
+    """Evolution of the interests towards a target.
 
-    attention: (N,); None for the plain GRU. states: (N, H), h'_t. final: (B, H), h'_T.
+    Attributes:
+        attention: (N,); None for the plain GRU.
+        states: (N, H), h'_t.
+        final: (B, H), h'_T.
     """
 
     attention: Tensor | None
@@ -61,7 +69,7 @@ class Evolution(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionOptions:
-    """How the target attends to the interests, (8): DIEN's keywords `attention_*` and `use_attention_softmax`."""
+    """Settings of the attention (8): `attention_*`, `use_attention_softmax`."""
 
     attention_type: AttentionType
     hidden_units: Sequence[int]
@@ -72,7 +80,7 @@ class AttentionOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AuxiliaryOptions:
-    """The auxiliary loss (6) and its negatives: DIEN's keywords `aux_*`, and `net_dropout`."""
+    """Settings of the auxiliary loss (6): `aux_*` and `net_dropout`."""
 
     scorer: Scorer
     hidden_units: Sequence[int]
@@ -85,17 +93,18 @@ class AuxiliaryOptions:
 
 
 class InterestSequence(nn.Module):
-    """Interests of one behaviour sequence: extracted, and evolving towards its target.
+    """Layers of one behaviour sequence, which extract and evolve its interests.
 
     Args:
         fields: the features of behaviours, target and negatives.
         extractor: the first layer, (2)-(5).
-        attention: (8); None where the second layer is a plain GRU.
+        attention: (8); None if the second layer is a plain GRU.
         evolution: the second layer, (9)-(12).
-        auxiliary_loss, negatives: (6), and what draws ê_t for it; None without an auxiliary loss.
+        auxiliary_loss: (6); None without an auxiliary loss.
+        negatives: source of ê_t; None without an auxiliary loss.
 
     Raises:
-        ValueError: the auxiliary loss is weighed by attention, of which there is none, or by scores without a softmax.
+        ValueError: the auxiliary loss is weighted by attention, but there is none, or it has no softmax.
     """
 
     def __init__(
@@ -140,10 +149,15 @@ class InterestSequence(nn.Module):
         """Build the layers of one sequence.
 
         Args:
-            behaviour_size, target_size: of their embeddings. hidden_size: H, of both layers' states.
-            kind: of the second layer, as in `kernels.reference.KINDS`.
-            auxiliary: None without an auxiliary loss.
-            backend: of all layers.
+            feature_map: the zoo's FeatureMap.
+            fields: the features of behaviours, target and negatives.
+            behaviour_size: size of a behaviour's embedding.
+            target_size: size of the target's embedding.
+            hidden_size: H, size of the states of both layers.
+            kind: kind of the second layer, one of `kernels.reference.KINDS`.
+            attention: settings of the attention.
+            auxiliary: settings of the auxiliary loss; None without it.
+            backend: backend of all layers.
         """
         extractor = AttentionalGRU(input_size=behaviour_size, hidden_size=hidden_size, kind="GRU", backend=backend)
         unit = loss = sampler = None
@@ -187,14 +201,15 @@ class InterestSequence(nn.Module):
         )
 
     def embed(self, X: dict[str, Tensor], layer: FeatureEmbeddingDict, with_negatives: bool = False) -> Behaviours:
-        """Embeddings of the real steps; those of negatives are looked up together with them.
+        """Embed the real steps, together with their negatives if these are drawn.
 
         Args:
             X: the sequence features, each (B, T).
-            with_negatives: draws them for each step.
+            layer: the zoo's embedding layer.
+            with_negatives: draws negatives for each step.
 
         Raises:
-            ValueError: negatives of a sequence without an auxiliary loss.
+            ValueError: negatives are requested of a sequence without an auxiliary loss.
         """
         names = self.fields.behaviours
         if not with_negatives:
@@ -211,11 +226,17 @@ class InterestSequence(nn.Module):
         return Behaviours(embedded, packing, negatives, valid)
 
     def extract(self, behaviours: Behaviours, state: Tensor | None = None) -> Interests:
-        """state: (B, H), where to go on."""
+        """Extract the interests, (2)-(5), starting from state (B, H), or zeros if None."""
         return Interests(behaviours, *self.extractor(behaviours.embedded, behaviours.packing, state=state))
 
     def trace(self, interests: Interests, target: Tensor, state: Tensor | None = None) -> Evolution:
-        """interests: of B rows, or of one for all. target: (B, D). state: (B, H), where to go on."""
+        """Evolve the interests towards the target, (8)-(12).
+
+        Args:
+            interests: interests of B rows, or of one row for all targets.
+            target: (B, D).
+            state: (B, H), initial state; zeros if None.
+        """
         hidden, packing = interests.states, interests.behaviours.packing
         if len(target) != len(interests.final):
             hidden, packing = hidden.repeat(len(target), 1), packing.repeat(len(target))
@@ -223,7 +244,16 @@ class InterestSequence(nn.Module):
         return Evolution(attention, *self.evolution(hidden, packing, attention, state))
 
     def evolve_candidates(self, interests: Interests, targets: Tensor, state: Tensor | None = None) -> Tensor:
-        """interests: of one row. targets: (B, D), candidates. state: (B, H), where to go on. Returns h'_T, (B, H)."""
+        """Return h'_T (B, H) for one row's interests and B candidates.
+
+        Args:
+            interests: interests of one row.
+            targets: (B, D), candidates.
+            state: (B, H), initial state; zeros if None.
+
+        Raises:
+            ValueError: the interests are those of several rows.
+        """
         if len(interests.final) != 1:
             raise ValueError(f"evolve_candidates takes the interests of one user, got those of {len(interests.final)}")
         attention = self.attention and self.attention.for_candidates(interests.states, targets)
@@ -232,10 +262,11 @@ class InterestSequence(nn.Module):
         return self.evolution.for_candidates(interests.states, attention, state)
 
     def next_behaviour_loss(self, interests: Interests, evolution: Evolution | None = None) -> Tensor:
-        """L_aux of (6), a scalar.
+        """Return L_aux of (6), a scalar.
 
         Args:
-            evolution: towards the target, whose attention may weigh the steps.
+            interests: interests of behaviours that were embedded with negatives.
+            evolution: evolution towards the target, whose attention may weight the steps.
 
         Raises:
             ValueError: the behaviours were embedded without negatives.
@@ -247,7 +278,7 @@ class InterestSequence(nn.Module):
         return self.auxiliary_loss(interests.states, embedded, packing, negatives, valid, attention)
 
     def diagnostics(self, interests: Interests, evolution: Evolution) -> dict[str, Tensor]:
-        """Attention (N,) and update gates (N * H,) at the real steps."""
+        """Return attention (N,) and update gates (N * H,) at the real steps."""
         gate = self.evolution.update_gate(
             interests.states, interests.behaviours.packing, evolution.states, evolution.attention
         )

@@ -1,7 +1,7 @@
-"""Declare the keywords of DIEN, each once: its type, its range and its meaning.
+"""Declare each keyword of DIEN once: its type, range and meaning.
 
-The keyword `gru_hidden_size` has the type `GruHiddenSize`, and each of the others is named in the same way. Baselines
-take the types of the keywords that they share with DIEN from here. Defaults are in the signature of each model.
+The keyword `gru_hidden_size` has the type `GruHiddenSize`; the others are named likewise. Baselines import the types of
+the keywords that they share with DIEN. Defaults are in the signature of each model.
 """
 
 import math
@@ -23,7 +23,7 @@ def _is_activation(name: str) -> bool:
     """Return whether the zoo's MLP and the networks over steps have the activation."""
     try:
         return all(make(name, 2).eval()(torch.ones(2, 2)).shape == (2, 2) for make in (activation, get_activation))
-    except Exception:  # of the many names in torch.nn only activations pass
+    except Exception:  # names in torch.nn that are not activations raise various errors
         return False
 
 

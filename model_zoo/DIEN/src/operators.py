@@ -1,7 +1,7 @@
-"""The recurrences as operators that torch knows by name, `dien::extract` and `dien::evolve`: `torch.export` keeps them.
+"""The recurrences as the torch operators `dien::extract` and `dien::evolve`.
 
-For inference: they have no gradients, and run on the fastest backend that the machine has. Rows are padded, the real
-steps first, in the order of time.
+`torch.export` keeps these operators. They are for inference: they have no gradients, and run on the fastest backend of
+the machine. Rows are padded, the real steps first, in the order of time.
 """
 
 import torch
@@ -17,14 +17,17 @@ _KIND = {"AUGRU-code": "AUGRU-tensorflow"}
 
 @torch.library.custom_op("dien::extract", mutates_args=())
 def extract(inputs: Tensor, lengths: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
-    """Interest extractor, (2)-(5).
+    """Extract the interests, (2)-(5).
 
     Args:
-        inputs: (T, B, D). lengths: (B,) int64, real steps of each row.
-        weight_ih, weight_hh, bias: as in `attentional_gru.attentional_gru`.
+        inputs: (T, B, D).
+        lengths: (B,) int64, real steps of each row.
+        weight_ih: as in `attentional_gru.attentional_gru`.
+        weight_hh: as in `attentional_gru.attentional_gru`.
+        bias: as in `attentional_gru.attentional_gru`.
 
     Returns:
-        (T, B, H), zero behind the rows' ends.
+        (T, B, H), zero beyond the end of a row.
     """
     packing = Packing.of_lengths(lengths)
     steps = packing.place, packing.row
@@ -50,16 +53,20 @@ def evolve(
     bias: Tensor,
     kind: str,
 ) -> Tensor:
-    """Interest evolution of B users towards N candidates, (9)-(12).
+    """Evolve the interests of B users towards N candidates, (9)-(12).
 
     Args:
-        states: (T, B, H). lengths: (B,) int64, real steps of each user.
+        states: (T, B, H).
+        lengths: (B,) int64, real steps of each user.
         row: (N,) int64, the user of each candidate.
-        attention: (T, N), not used by the plain GRU.
-        weight_ih, weight_hh, bias, kind: as in `attentional_gru.attentional_gru`.
+        attention: (T, N); not used by the plain GRU.
+        weight_ih: as in `attentional_gru.attentional_gru`.
+        weight_hh: as in `attentional_gru.attentional_gru`.
+        bias: as in `attentional_gru.attentional_gru`.
+        kind: as in `attentional_gru.attentional_gru`.
 
     Returns:
-        (N, H), the states after the last real step; zero where there is none.
+        (N, H), the states after the last real step; zero for a user without steps.
     """
     weights, kind = (weight_ih, weight_hh, bias), _KIND.get(kind, kind)
     if len(lengths) == 1:

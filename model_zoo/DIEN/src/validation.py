@@ -19,7 +19,7 @@ class Help:
 
 @dataclass(frozen=True)
 class Check:
-    """A test that a value of a type must pass, and in words what passes it."""
+    """A test of a value, and the words that describe what passes it."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -27,10 +27,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Range:
-    """The finite numbers from `low` to `high`, without those bounds that `without` has.
+    """The finite numbers from `low` to `high`, except the bounds in `without`.
 
     Attributes:
-        words: what the range holds, for messages.
+        words: description of the range, for messages.
+        low: lower bound.
+        high: upper bound.
+        without: bounds that are excluded.
     """
 
     words: str
@@ -44,14 +47,14 @@ class Range:
 
 
 def check_keywords(constructor: Callable[..., Any], values: Mapping[str, Any]) -> None:
-    """Check arguments by the types of a constructor.
+    """Check arguments against the types of a constructor.
 
     Args:
         constructor: its parameters have types, `Annotated` with `Range`, `Check` and `Help`.
-        values: parameter -> argument, the constructor's `locals()`; others are ignored.
+        values: parameter -> argument, the constructor's `locals()`; other names are ignored.
 
     Raises:
-        ValueError: names the keyword, its value and what is allowed.
+        ValueError: a value does not match its type; the message names the keyword, its value and what is allowed.
     """
     for keyword, kind in _types(constructor).items():
         if keyword in values and not fits(values[keyword], kind):
@@ -64,7 +67,10 @@ def _types(constructor: Callable[..., Any]) -> dict[str, Any]:
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Return whether a value is of a type; True is no number, a whole number is a float, and a tuple is a list."""
+    """Return whether a value matches a type.
+
+    A boolean is not a number, a whole number is a float, and a tuple is a list.
+    """
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return fits(value, arguments[0]) and all(
@@ -106,13 +112,13 @@ def _or(parts: Iterable[str]) -> str:
 
 
 def check_layers(keyword: str, value: Any, units: list[int]) -> None:
-    """Raise ValueError where a list does not have an entry for each layer."""
+    """Raise ValueError if a list does not have one entry per layer."""
     if isinstance(value, (list, tuple)) and len(value) != len(units):
         raise ValueError(f"{keyword} = {value!r} must be one value, or one for each of the {len(units)} layers {units}")
 
 
 def check_backend(recurrence_backend: str) -> None:
-    """Raise ValueError where this machine lacks what the backend needs."""
+    """Raise ValueError if this machine lacks what the backend needs."""
     try:
         require(recurrence_backend)
     except RuntimeError as error:

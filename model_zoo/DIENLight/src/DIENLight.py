@@ -1,4 +1,7 @@
-"""Rocket Launching (Zhou et al., AAAI 2018, arXiv 1708.04106): a light DIEN trained beside a booster, served alone."""
+"""Rocket Launching (Zhou et al., AAAI 2018, arXiv 1708.04106) with DIEN.
+
+A light DIEN is trained together with a booster, and served alone.
+"""
 
 from contextlib import AbstractContextManager
 from inspect import signature
@@ -18,25 +21,27 @@ from .booster import KEYWORDS, check_booster, load_frozen
 
 
 class DIENLight(DIEN):
-    """The light net and its booster read the same embeddings, and the light net learns the booster's logits, too.
+    """DIEN with a light network that is trained with a booster and served alone.
 
-        L = L(light) + L(booster) + λ mean (z_light - z_booster)²
+    Both networks read the same embeddings, and the light network also learns the booster's logits:
 
-    with L of a net as DIEN has it, (7) of its paper, and z the logits. No gradient of the hint, the last term, reaches
-    the booster. This model is the light net: it alone is evaluated, and the monitor, early stopping and the learning
-    rate's plateau follow it. In training it draws its dropout and negatives apart, so that with `shared_gradient:
-    booster` the booster is the DIEN that it would be alone, bit for bit.
+            L = L(light) + L(booster) + λ mean (z_light - z_booster)²
+
+    with L of a network as in DIEN, (7) of its paper, and z the logits. No gradient of the hint, the last term, reaches
+    the booster. This model is the light network: only the light network is evaluated, and the monitor, early stopping
+    and the learning rate's plateau follow it. In training the light network draws its dropout and negatives separately,
+    so that with `shared_gradient: booster` the booster equals a DIEN that is trained alone, bit for bit.
 
     Args:
         feature_map: the zoo's FeatureMap.
-        booster: one of `KEYWORDS` -> the booster's value.
-        booster_checkpoint: with it the booster and its embeddings stay as they are, and the light net is distilled:
-            L = L(light) + λ mean (z_light - z_booster)².
-        kwargs: all of DIEN's keywords, for the light net.
+        booster: keywords of `KEYWORDS` -> the booster's value.
+        booster_checkpoint: weights of a trained booster. The booster and its embeddings then stay unchanged, and the
+            light network is distilled: L = L(light) + λ mean (z_light - z_booster)².
+        kwargs: all of DIEN's keywords, for the light network.
 
     Raises:
-        ValueError: a keyword's value that is not allowed, fields that do not fit the data set, or a checkpoint that
-            does not fit the booster.
+        ValueError: the value of a keyword is not allowed, fields do not match the data set, or a checkpoint does not
+            match the booster.
     """
 
     overrides: ClassVar[dict[str, frozenset[str]]] = {"booster": KEYWORDS}
@@ -62,7 +67,7 @@ class DIENLight(DIEN):
             )
         of_both = {"model_id": model_id, "learning_rate": learning_rate}
         large = DIEN(feature_map, **of_both, **{**kwargs, **(booster or {})})
-        with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU
+        with torch.random.fork_rng(devices=[]):  # initial weights are drawn on the CPU
             super().__init__(feature_map, **of_both, **kwargs)
         self.hint_loss_weight = hint_loss_weight
         self.shared_gradient = shared_gradient
@@ -74,17 +79,17 @@ class DIENLight(DIEN):
         self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
 
     def train(self, mode: bool = True) -> "DIENLight":
-        """As of any module; a frozen booster stays in evaluation."""
+        """Set the mode of all modules; a frozen booster stays in evaluation mode."""
         super().train(mode)
         if self.is_distilled:
             self.booster.eval()
         return self
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Any]:
-        """Scores a batch of the zoo's loaders by the light net.
+        """Score a batch of the zoo's loaders by the light network.
 
         Returns:
-            As of DIEN; in training beside it the booster's, each named `booster_...`.
+            The outputs of DIEN; in training also the booster's, each named `booster_...`.
         """
         if not self.training:
             return super().forward(inputs)
@@ -93,17 +98,26 @@ class DIENLight(DIEN):
             return super().forward(inputs) | of_booster
 
     def embed_profile(self, X: dict[str, Tensor]) -> dict[str, Tensor]:
-        """As of DIEN; the light net moves no embedding unless `shared_gradient` is `both`."""
+        """Return what `DIEN.embed_profile` returns.
+
+        The light network changes no embedding unless `shared_gradient` is `both`.
+        """
         with self._shared():
             return super().embed_profile(X)
 
     def embed_behaviours(self, X: dict[str, Tensor], with_negatives: bool = False) -> list[Behaviours]:
-        """As of DIEN; the light net moves no embedding unless `shared_gradient` is `both`."""
+        """Return what `DIEN.embed_behaviours` returns.
+
+        The light network changes no embedding unless `shared_gradient` is `both`.
+        """
         with self._shared():
             return super().embed_behaviours(X, with_negatives)
 
     def add_loss(self, return_dict: dict[str, Any], y_true: Tensor) -> Tensor:
-        """Return the class's loss without regularisation; of outputs in evaluation the light net's."""
+        """Return the class's loss without regularisation.
+
+        For outputs in evaluation it is the loss of the light network.
+        """
         loss = super().add_loss(return_dict, y_true)
         of_booster = {
             name.removeprefix("booster_"): value for name, value in return_dict.items() if name.startswith("booster_")
@@ -116,9 +130,9 @@ class DIENLight(DIEN):
         return loss + self.hint_loss_weight * hint
 
     def clip_groups(self) -> list[list[nn.Parameter]]:
-        """The light net's parameters and the booster's, embeddings among them.
+        """Return the light network's parameters and the booster's, with the embeddings.
 
-        One norm over both would let the light net scale the booster's gradient.
+        With a single norm over both, the light network would scale the booster's gradient.
         """
         booster = list(self.booster.parameters())
         shared = set(map(id, booster))
@@ -126,11 +140,11 @@ class DIENLight(DIEN):
         return [light] if self.is_distilled else [light, booster]
 
     def light_state_dict(self) -> dict[str, Tensor]:
-        """The light net's weights, which a DIEN with the light net's keywords loads."""
+        """Return the light network's weights, for a DIEN with its keywords."""
         return {name: value for name, value in self.state_dict().items() if not name.startswith("booster.")}
 
     def for_serving(self, params: dict[str, Any]) -> tuple[type[BaseModel], dict[str, Tensor], dict[str, Any]]:
-        """Return those of the light net, a DIEN; as of DIEN."""
+        """Return class, weights and keywords of the light network, a DIEN."""
         of_booster = signature(DIENLight.__init__).parameters.keys() - signature(DIEN.__init__).parameters.keys()
         kept = {key: value for key, value in params.items() if key not in of_booster}
         return DIEN, self.light_state_dict(), {**kept, "model": DIEN.__name__, "aux_loss_alpha": 0}

@@ -1,4 +1,4 @@
-"""Where the zoo finds `DIENLight`: it imports `src` and takes the class that an entry calls its model."""
+"""Export `DIENLight`: FuxiCTR imports `src` and looks up an experiment's class."""
 
 from .DIENLight import DIENLight
 

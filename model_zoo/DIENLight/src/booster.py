@@ -1,4 +1,4 @@
-"""The booster's keywords, and a booster that has been trained before."""
+"""Keywords of the booster, and loading of a trained booster."""
 
 import difflib
 import inspect
@@ -16,10 +16,10 @@ KEYWORDS = frozenset(inspect.signature(DIEN.__init__).parameters) - {*_OF_BOTH, 
 
 
 def check_booster(keywords: dict[str, Any]) -> None:
-    """Each is one of `KEYWORDS`; their values are DIEN's to check.
+    """Check that each keyword is one of `KEYWORDS`; DIEN checks the values.
 
     Raises:
-        ValueError: one is not; names the nearest.
+        ValueError: a keyword is unknown; the message names the nearest.
     """
     for name in keywords:
         if name in _OF_BOTH:
@@ -31,17 +31,17 @@ def check_booster(keywords: dict[str, Any]) -> None:
 
 
 def load_frozen(booster: DIEN, file: str) -> None:
-    """Give the booster a checkpoint's weights, and let nothing move them.
+    """Load a checkpoint's weights into the booster, and freeze it.
 
     Raises:
-        ValueError: no such file, or it does not fit.
+        ValueError: the file does not exist, or does not match the booster.
     """
     try:
         booster.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     except pickle.UnpicklingError as error:
         reason = "broken, or it holds more than tensors and numbers"
         raise ValueError(f"booster_checkpoint={file!r} is refused: {reason}") from error
-    except Exception as error:  # a file that is no checkpoint fails in many ways
+    except Exception as error:  # a file that is not a checkpoint fails in many ways
         lines = [line.strip() for line in str(error).splitlines() if not line.startswith("Error(s) in loading")]
         raise ValueError(f"booster_checkpoint={file!r} does not load: {(lines or [''])[0][:200]}") from error
     booster.requires_grad_(False)

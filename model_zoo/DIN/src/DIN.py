@@ -1,4 +1,4 @@
-"""Deep Interest Network for Click-Through Rate Prediction (Zhou et al., KDD 2018, arXiv 1706.06978)."""
+"""Deep Interest Network (Zhou et al., KDD 2018, arXiv 1706.06978)."""
 
 from typing import Any
 
@@ -13,22 +13,23 @@ from model_zoo.parts.history import HistoryFields
 
 
 class DIN(HistoryModel):
-    """The user, seen from the target: v_U(A) = Σ_t a(e_t, e_a) e_t, eq. (3), with a an MLP on [q, h, q-h, q*h].
+    """Model that weights the behaviours by the target: v_U(A) = Σ_t a(e_t, e_a) e_t.
 
-    Every keyword of the zoo's DIN has its meaning and default; `enable_sum_pooling` is new. The attention unit's
-    Dice leaves padding out of its statistics.
+    This is eq. (3), with a an MLP on [q, h, q-h, q*h]. Every keyword of the zoo's DIN keeps its meaning and default;
+    `enable_sum_pooling` is new. The attention unit's Dice leaves padding out of its statistics.
 
     Args:
         feature_map: the zoo's FeatureMap.
         din_target_field, din_sequence_field: target item and behaviours; fields as in DIEN.
-        attention_hidden_units, attention_hidden_activations, attention_output_activation, attention_dropout: of a.
-        din_use_softmax: weights that sum to 1 over the real steps; the paper has none, which keeps an interest's
-            intensity.
+        attention_hidden_units, attention_hidden_activations, attention_output_activation, attention_dropout: settings
+        of a.
+        din_use_softmax: makes the weights sum to 1 over the real steps; the paper does not, which keeps the intensity
+            of an interest.
         enable_sum_pooling: adds Σe_t and e_a * Σe_t to the MLP's input, as in DIEN.
         the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
-        ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
+        ValueError: the value of a keyword is not allowed, or fields do not match the data set.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class DIN(HistoryModel):
         self.finish(sum(behaviour_sizes) + (self.embedding_layer.sum_pooling_size() if enable_sum_pooling else 0))
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
+        """Score a batch of the zoo's loaders; return `y_pred` (B, 1)."""
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
         parts = []
         for history, attend in zip(histories, self.attention_layers, strict=True):

@@ -1,4 +1,4 @@
-"""Where the zoo finds `DIN`: it imports `src` and takes the class that an entry calls its model."""
+"""Export `DIN`: FuxiCTR imports `src` and looks up the class of an experiment."""
 
 from .DIN import DIN
 

@@ -1,4 +1,7 @@
-"""DMN+ of Dynamic Memory Networks for Visual and Textual Question Answering (Xiong et al., ICML 2016, 1603.01417)."""
+"""DMN+ of Xiong et al. (ICML 2016, arXiv 1603.01417), applied to behaviours.
+
+The paper is "Dynamic Memory Networks for Visual and Textual Question Answering".
+"""
 
 from typing import Any
 
@@ -15,23 +18,24 @@ from .memory import EpisodicMemory, InputFusion
 
 
 class DMNPlus(HistoryModel):
-    """The history answers a question, the target: its behaviours are facts, read in several passes into a memory.
+    """Model that reads the history in several passes into a memory, given the target.
 
-    DIEN takes AGRU from here; there it runs once, weighed by the target alone. The paper's sentences are behaviours'
-    embeddings here, and its question's GRU, which would read one word, is q = tanh(W_q e_a + b_q). The answer is the
-    MLP's, from the last memory beside the profile (the target in it).
+    In the paper's words the target is a question, the behaviours are facts, and the MLP gives the answer. DIEN takes
+    AGRU from this paper; there it runs once, weighted by the target alone. The paper's sentences are behaviours'
+    embeddings here, and its question's GRU, which would read one word, is q = tanh(W_q e_a + b_q). The MLP reads the
+    last memory and the profile, which includes the target.
 
     Args:
         feature_map: the zoo's FeatureMap.
         target_field, sequence_field: target item and behaviours; fields as in DIEN.
-        num_passes: over the history; the paper has 3.
-        gate_hidden_size: of the attention gate's hidden layer; None is the facts'.
-        gru_hidden_size: of facts, question and memory; None is the behaviours'.
+        num_passes: number of passes over the history; the paper has 3.
+        gate_hidden_size: size of the attention gate's hidden layer; None is the size of the facts.
+        gru_hidden_size: size of facts, question and memory; None is the size of the behaviours.
         recurrence_backend: as in DIEN.
         the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
-        ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
+        ValueError: the value of a keyword is not allowed, or fields do not match the data set.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class DMNPlus(HistoryModel):
         self.finish(part_size)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
+        """Score a batch of the zoo's loaders; return `y_pred` (B, 1)."""
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
         parts = []
         for i, history in enumerate(histories):

@@ -1,4 +1,4 @@
-"""Where the zoo finds `DMNPlus`: it imports `src` and takes the class that an entry calls its model."""
+"""Export `DMNPlus`: FuxiCTR imports `src` and looks up an experiment's class."""
 
 from .DMNPlus import DMNPlus
 

@@ -1,4 +1,7 @@
-"""A Dynamic Recurrent Model for Next Basket Recommendation (Yu et al., SIGIR 2016)."""
+"""DREAM, a dynamic recurrent model (Yu et al., SIGIR 2016).
+
+The paper is "A Dynamic Recurrent Model for Next Basket Recommendation".
+"""
 
 from typing import Any
 
@@ -13,21 +16,21 @@ from model_zoo.parts.segments import segments_of
 
 
 class DREAM(HistoryModel):
-    """An RNN reads a user's baskets; its last state is the user, who meets the target in a product.
+    """Model in which an RNN reads a user's baskets, and its last state is the user.
 
     With b_k the pooled behaviours of basket k, h_k = tanh(C b_k + R h_{k-1} + c), and the MLP gets h, h * e_a and the
-    profile. The paper scores by the inner product <h, e_a> alone, and its states are sigmoids: the same recurrence, but
-    for shift and scale of the states, since sigmoid(2x) = (tanh(x) + 1) / 2.
+    profile. The paper scores only by the inner product <h, e_a>, and its states are sigmoids. The recurrences are equal
+    up to shift and scale of the states, since sigmoid(2x) = (tanh(x) + 1) / 2.
 
     Args:
         feature_map: the zoo's FeatureMap.
         target_field, sequence_field: target item and behaviours; fields as in DIEN.
-        time_field: the builders' `day_history`, one a sequence: a basket ends where the token changes.
-        basket_pooling: of a basket's behaviours, `max` or `mean`.
+        time_field: the builders' `day_history`, one per sequence: a basket ends where the token changes.
+        basket_pooling: pooling of a basket's behaviours, `max` or `mean`.
         the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
-        ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
+        ValueError: the value of a keyword is not allowed, or fields do not match the data set.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class DREAM(HistoryModel):
         self.finish(2 * sum(self.embedding_layer.target_sizes))
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
+        """Score a batch of the zoo's loaders; return `y_pred` (B, 1)."""
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
         parts = []
         for history, rnn in zip(histories, self.rnns, strict=True):
@@ -62,7 +65,7 @@ class DREAM(HistoryModel):
         return self.score(parts, profile)
 
     def user(self, history: History, rnn: nn.Module) -> Tensor:
-        """The state after the last basket, (B, D_a); zero for a user without any."""
+        """Return the state after the last basket, (B, D_a); zero without baskets."""
         behaviours, mask = history.padded()
         baskets = segments_of(history.packing.pad(history.times), mask)
         pool = baskets.max if self.basket_pooling == "max" else baskets.mean

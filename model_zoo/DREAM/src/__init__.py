@@ -1,4 +1,4 @@
-"""Where the zoo finds `DREAM`: it imports `src` and takes the class that an entry calls its model."""
+"""Export `DREAM`: FuxiCTR imports `src` and looks up the class of an experiment."""
 
 from .DREAM import DREAM
 

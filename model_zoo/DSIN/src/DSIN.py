@@ -1,4 +1,4 @@
-"""Deep Session Interest Network for Click-Through Rate Prediction (Feng et al., IJCAI 2019, arXiv 1905.06482)."""
+"""Deep Session Interest Network (Feng et al., IJCAI 2019, arXiv 1905.06482)."""
 
 from typing import Any
 
@@ -16,20 +16,22 @@ from .sessions import SessionInterests
 
 
 class DSIN(HistoryModel):
-    """Behaviours are alike inside a session and differ between sessions: interests are extracted session by session.
+    """Model that extracts interests session by session.
 
-    The paper keeps the latest sessions of a user, each of some behaviours at most; here the whole history is read.
+    Behaviours are similar within a session and differ between sessions. The paper keeps the latest sessions of a user
+    and a limited number of behaviours per session; this model reads the whole history.
 
     Args:
         feature_map: the zoo's FeatureMap.
         target_field, sequence_field: target item and behaviours; fields as in DIEN.
-        time_field: the builders' `session_history`, one a sequence: a session ends where the token changes.
-        num_heads: of the self-attention; divides the behaviour's size.
-        attention_dropout: of the self-attention's weights; `net_dropout` is the block's other dropout too.
+        time_field: the builders' `session_history`, one per sequence: a session ends where the token changes.
+        num_heads: number of heads of the self-attention; must divide the size of a behaviour.
+        attention_dropout: dropout of the self-attention's weights; `net_dropout` is the other dropout of the block,
+            too.
         the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
-        ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
+        ValueError: the value of a keyword is not allowed, or fields do not match the data set.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class DSIN(HistoryModel):
         self.finish(part_size)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
+        """Score a batch of the zoo's loaders; return `y_pred` (B, 1)."""
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
         parts = []
         for history, sessions in zip(histories, self.sessions, strict=True):

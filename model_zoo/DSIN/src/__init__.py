@@ -1,4 +1,4 @@
-"""Where the zoo finds `DSIN`: it imports `src` and takes the class that an entry calls its model."""
+"""Export `DSIN`: FuxiCTR imports `src` and looks up the class of an experiment."""
 
 from .DSIN import DSIN
 

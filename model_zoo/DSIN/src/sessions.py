@@ -11,12 +11,14 @@ from model_zoo.parts.transformer_block import TransformerBlock
 
 
 class BiasEncoding(nn.Module):
-    """BE_(k,t,c) = w^K_k + w^T_t + w^C_c: k the session, t the place in it, c the value of the embedding.
+    """Encoding BE_(k,t,c) = w^K_k + w^T_t + w^C_c of sessions, places and values.
 
-    Both are counted back from the newest, so that they mean the same in long and short histories.
+    k is the session, t the place in it, and c the index of the embedding's value. Sessions and places are counted back
+    from the newest, so that they mean the same in long and short histories.
 
     Args:
-        max_steps: T, behaviours that a row can have. size: D.
+        max_steps: T, largest number of behaviours in a row.
+        size: D.
     """
 
     def __init__(self, max_steps: int, size: int) -> None:
@@ -26,9 +28,15 @@ class BiasEncoding(nn.Module):
         self.values = nn.Parameter(1e-4 * torch.randn(size))
 
     def forward(self, sessions: Segments, mask: Tensor) -> Tensor:
-        """mask: (B, T) bool. Returns (B, T, D), for real steps."""
+        """Return the encoding of real steps, (B, T, D).
+
+        Args:
+            sessions: sessions of the steps.
+            mask: (B, T) bool.
+        """
         session = (sessions.mask.sum(dim=1, keepdim=True) - 1 - sessions.segment).clamp(min=0)
-        # Of each step the number of real ones up to it, and of its session the number up to its last step.
+        # `number` counts the real steps up to each step; below, the real steps up to the end of its session are
+        # counted.
         number = mask.cumsum(dim=1)
         last = torch.zeros_like(sessions.mask, dtype=number.dtype).scatter_reduce(1, sessions.segment, number, "amax")
         place = last.gather(1, sessions.segment) - number
@@ -36,11 +44,13 @@ class BiasEncoding(nn.Module):
 
 
 class SessionInterests(nn.Module):
-    """Self-attention inside each session, Bi-LSTM over the sessions, and the target's attention to both.
+    """Self-attention in sessions, Bi-LSTM over sessions, and target attention.
 
     Args:
-        size: D of the behaviours. target_size: D_a. max_steps: behaviours that a row can have.
-        num_heads, attention_dropout, dropout: of the transformer block.
+        size: D of the behaviours.
+        target_size: D_a.
+        max_steps: largest number of behaviours in a row.
+        num_heads, attention_dropout, dropout: settings of the transformer block.
 
     Attributes:
         output_size: 3D.
@@ -59,7 +69,14 @@ class SessionInterests(nn.Module):
         self.output_size = 3 * size
 
     def forward(self, mask: Tensor, behaviours: Tensor, times: Tensor, target: Tensor) -> Tensor:
-        """mask: (B, T), behaviours: (B, T, D), times: (B, T), target: (B, D_a). Returns [U^I, U^H], (B, 3D)."""
+        """Return [U^I, U^H], (B, 3D).
+
+        Args:
+            mask: (B, T) bool.
+            behaviours: (B, T, D).
+            times: (B, T), session tokens.
+            target: (B, D_a).
+        """
         sessions = segments_of(times, mask)
         steps = self.block(behaviours + self.bias_encoding(sessions, mask), self.visible(sessions, mask))
         interests = sessions.mean(steps, mask)
@@ -72,13 +89,22 @@ class SessionInterests(nn.Module):
         return torch.cat(attended, dim=-1)
 
     def visible(self, sessions: Segments, mask: Tensor) -> Tensor:
-        """(B, T, T): real steps see those of their session; padding sees only itself, and nobody sees it."""
+        """Return which steps attend to which, (B, T, T) bool.
+
+        Real steps attend to real steps of their session. Padding attends only to itself, and no real step attends to
+        padding.
+        """
         same = sessions.segment.unsqueeze(1) == sessions.segment.unsqueeze(2)
         real = same & mask.unsqueeze(1) & mask.unsqueeze(2)
         return real | torch.eye(mask.size(1), dtype=torch.bool, device=mask.device)
 
     def interact(self, interests: Tensor, mask: Tensor) -> Tensor:
-        """Bi-LSTM: interests (B, K, D), mask (B, K), real sessions first. Returns (B, K, 2D)."""
+        """Run the Bi-LSTM over sessions; return (B, K, 2D).
+
+        Args:
+            interests: (B, K, D), interests of the sessions.
+            mask: (B, K) bool, real sessions first.
+        """
         before, _ = self.forwards(interests)
         after, _ = self.backwards(reverse_steps(interests, mask))
         return torch.cat([before, reverse_steps(after, mask)], dim=-1)

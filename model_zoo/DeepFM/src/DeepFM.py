@@ -1,4 +1,7 @@
-"""DeepFM: A Factorization-Machine based Neural Network (Guo et al., IJCAI 2017, arXiv 1703.04247)."""
+"""DeepFM (Guo et al., IJCAI 2017, arXiv 1703.04247).
+
+The paper is "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction".
+"""
 
 from typing import Any
 
@@ -13,16 +16,16 @@ from model_zoo.parts.repeated_rows import RepeatedRows
 
 
 class DeepFM(PooledMLPModel):
-    """σ(y_FM + y_DNN), eq. (1): a factorization machine and an MLP on the same embeddings.
+    """Model σ(y_FM + y_DNN), eq. (1): a factorization machine and an MLP.
 
-    Every keyword of the zoo's DeepFM has its meaning and default.
+    Both parts read the same embeddings. Every keyword of the zoo's DeepFM keeps its meaning and default.
 
     Args:
         feature_map: the zoo's FeatureMap; feature encoders pool its sequences.
         the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
-        ValueError: a keyword's value that is not allowed, a sequence that is not pooled, or fields of unequal size.
+        ValueError: the value of a keyword is not allowed, a sequence is not pooled, or fields have unequal sizes.
     """
 
     def __init__(
@@ -39,12 +42,12 @@ class DeepFM(PooledMLPModel):
         self.finish(linear=self.fm)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
+        """Score a batch of the zoo's loaders; return `y_pred` (B, 1)."""
         X = self.get_inputs(inputs)
         fields = self.embedding_layer(X)
         logits = self.fm(X, fields) + self.mlp(fields.flatten(start_dim=1))
         return {"y_pred": self.output_activation(logits)}
 
     def export_module(self, form: str) -> nn.Module:
-        """Return what `torch.export` takes, the same for every form: the forward pass as it is."""
+        """Return a module for `torch.export`: the forward pass, for every form."""
         return RepeatedRows(self)

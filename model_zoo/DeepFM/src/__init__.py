@@ -1,4 +1,4 @@
-"""Where the zoo finds `DeepFM`: it imports `src` and takes the class that an entry calls its model."""
+"""Export `DeepFM`: FuxiCTR imports `src` and looks up an experiment's class."""
 
 from .DeepFM import DeepFM
 

@@ -1,4 +1,7 @@
-"""BaseModel of the experiments of DIEN (Zhou et al., AAAI 2019, section 4.2): embedding, sum pooling, MLP."""
+"""BaseModel of DIEN's experiments (Zhou et al., AAAI 2019, section 4.2).
+
+It consists of embeddings, sum pooling and an MLP.
+"""
 
 from typing import Any
 
@@ -12,16 +15,16 @@ from model_zoo.parts.history import HistoryFields
 
 
 class EmbeddingMLP(HistoryModel):
-    """MLP([Σe_t, e_a, profile]): the history is the sum of its behaviours.
+    """Model MLP([Σe_t, e_a, profile]): the history is the sum of its behaviours.
 
     Args:
         feature_map: the zoo's FeatureMap.
         target_field, sequence_field: target item and behaviours; fields as in DIEN.
-        enable_target_product: adds e_a * Σe_t, which DIEN's `enable_sum_pooling` has too.
+        enable_target_product: adds e_a * Σe_t to the MLP's input, like DIEN's `enable_sum_pooling`.
         the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
-        ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
+        ValueError: the value of a keyword is not allowed, or fields do not match the data set.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class EmbeddingMLP(HistoryModel):
         self.finish(embeddings.sum_pooling_size() if enable_target_product else sum(embeddings.behaviour_sizes))
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
+        """Score a batch of the zoo's loaders; return `y_pred` (B, 1)."""
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
         pooled = [
             history.sum_pooling() if self.enable_target_product else history.packing.sum(history.behaviours)

@@ -1,4 +1,4 @@
-"""Where the zoo finds `EmbeddingMLP`: it imports `src` and takes the class that an entry calls its model."""
+"""Export `EmbeddingMLP`: FuxiCTR imports `src` and looks up the model's class."""
 
 from .EmbeddingMLP import EmbeddingMLP
 

@@ -14,16 +14,16 @@ from model_zoo.parts.repeated_rows import RepeatedRows
 
 
 class FM(PooledModel):
-    """σ(w_0 + Σ_i w_i x_i + Σ_{i<j} <v_i, v_j> x_i x_j), eq. (1): a history's field is its pooled embedding.
+    """Model σ(w_0 + Σ_i w_i x_i + Σ_{i<j} <v_i, v_j> x_i x_j), eq. (1).
 
-    Every keyword of the zoo's FM has its meaning and default.
+    The field of a history is its pooled embedding. Every keyword of the zoo's FM keeps its meaning and default.
 
     Args:
         feature_map: the zoo's FeatureMap; feature encoders pool its sequences.
         the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
-        ValueError: a keyword's value that is not allowed, a sequence that is not pooled, or fields of unequal size.
+        ValueError: the value of a keyword is not allowed, a sequence is not pooled, or fields have unequal sizes.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class FM(PooledModel):
         self.finish(linear=self.fm)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
+        """Score a batch of the zoo's loaders; return `y_pred` (B, 1)."""
         X = self.get_inputs(inputs)
         return {"y_pred": self.output_activation(self.fm(X, self.embedding_layer(X)))}
 
     def export_module(self, form: str) -> nn.Module:
-        """Return what `torch.export` takes, the same for every form: the forward pass as it is."""
+        """Return a module for `torch.export`: the forward pass, for every form."""
         return RepeatedRows(self)

@@ -1,4 +1,4 @@
-"""Where the zoo finds `FM`: it imports `src` and takes the class that an entry calls its model."""
+"""Export `FM`: FuxiCTR imports `src` and looks up the class of an experiment."""
 
 from .FM import FM
 

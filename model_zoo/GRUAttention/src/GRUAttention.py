@@ -1,4 +1,7 @@
-"""Two layers of GRU with attention, the closest baseline of DIEN (Zhou et al., AAAI 2019, section 4.2)."""
+"""Two-layer GRU with attention (Zhou et al., AAAI 2019, section 4.2).
+
+It is the baseline closest to DIEN.
+"""
 
 from typing import Any
 
@@ -14,19 +17,20 @@ from model_zoo.parts.history import HistoryFields
 
 
 class GRUAttention(HistoryModel):
-    """h = GRU(e), h' = GRU(h), and the target's attention (8) pools the second layer: Σ_t a_t h'_t.
+    """Model of two GRUs whose second layer is pooled by attention: Σ_t a_t h'_t.
 
-    DIEN without auxiliary loss differs in one thing: attention acts after the second recurrence, not inside it.
+    With h = GRU(e), h' = GRU(h), and the target's attention (8). DIEN without auxiliary loss differs in one point: its
+    attention acts inside the second recurrence, here it acts after it.
 
     Args:
         feature_map: the zoo's FeatureMap.
         target_field, sequence_field: target item and behaviours; fields as in DIEN.
         enable_sum_pooling, attention_type, attention_hidden_units, attention_activation, attention_dropout,
-            use_attention_softmax, gru_hidden_size, recurrence_backend: as in DIEN.
+        use_attention_softmax, gru_hidden_size, recurrence_backend: as in DIEN.
         the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
-        ValueError: a keyword's value that is not allowed, or fields that do not fit the data set.
+        ValueError: the value of a keyword is not allowed, or fields do not match the data set.
     """
 
     def __init__(
@@ -73,7 +77,7 @@ class GRUAttention(HistoryModel):
         self.finish(part_size)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
+        """Score a batch of the zoo's loaders; return `y_pred` (B, 1)."""
         histories, profile = self.embedding_layer(self.get_inputs(inputs))
         parts = []
         for i, history in enumerate(histories):

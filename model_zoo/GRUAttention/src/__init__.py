@@ -1,4 +1,4 @@
-"""Where the zoo finds `GRUAttention`: it imports `src` and takes the class that an entry calls its model."""
+"""Export `GRUAttention`: FuxiCTR imports `src` and looks up the model's class."""
 
 from .GRUAttention import GRUAttention
 

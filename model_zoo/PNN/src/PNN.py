@@ -1,4 +1,4 @@
-"""Product-based Neural Networks for User Response Prediction (Qu et al., ICDM 2016, arXiv 1611.00144), IPNN."""
+"""Product-based Neural Network, IPNN (Qu et al., ICDM 2016, arXiv 1611.00144)."""
 
 from typing import Any
 
@@ -14,9 +14,10 @@ from model_zoo.parts.pooled import check_equal
 
 
 class PNN(PooledMLPModel):
-    """MLP([f_1, ..., f_N, <f_i, f_j> for i < j]): the fields' embeddings and their inner products.
+    """Model MLP([f_1, ..., f_N, <f_i, f_j> for i < j]).
 
-    Every keyword of the zoo's PNN has its meaning and default.
+    The MLP reads the fields' embeddings and their inner products. Every keyword of the zoo's PNN keeps its meaning and
+    default.
 
     Args:
         feature_map: the zoo's FeatureMap; feature encoders pool its sequences.
@@ -24,7 +25,7 @@ class PNN(PooledMLPModel):
         the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
-        ValueError: a keyword's value that is not allowed, a sequence that is not pooled, or fields of unequal size.
+        ValueError: the value of a keyword is not allowed, a sequence is not pooled, or fields have unequal sizes.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class PNN(PooledMLPModel):
         self.finish()
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
+        """Score a batch of the zoo's loaders; return `y_pred` (B, 1)."""
         X = self.get_inputs(inputs)
         fields = self.embedding_layer(X)
         features = torch.cat([fields.flatten(start_dim=1), self.inner_product_layer(fields)], dim=-1)

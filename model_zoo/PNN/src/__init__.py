@@ -1,4 +1,4 @@
-"""Where the zoo finds `PNN`: it imports `src` and takes the class that an entry calls its model."""
+"""Export `PNN`: FuxiCTR imports `src` and looks up the class of an experiment."""
 
 from .PNN import PNN
 

@@ -1,4 +1,4 @@
-"""Wide & Deep Learning for Recommender Systems (Cheng et al., DLRS 2016, arXiv 1606.07792)."""
+"""Wide & Deep learning (Cheng et al., DLRS 2016, arXiv 1606.07792)."""
 
 from typing import Any
 
@@ -12,16 +12,17 @@ from model_zoo.parts.repeated_rows import RepeatedRows
 
 
 class WideDeep(PooledMLPModel):
-    """σ(w·x + MLP(v)), eq. (3): x the ids, v their embeddings; a history is wide as the sum of its ids' weights.
+    """Model σ(w·x + MLP(v)), eq. (3): x are the ids, v their embeddings.
 
-    Every keyword of the zoo's WideDeep has its meaning and default.
+    The wide part of a history is the sum of its ids' weights. Every keyword of the zoo's WideDeep keeps its meaning and
+    default.
 
     Args:
         feature_map: the zoo's FeatureMap; feature encoders pool its sequences.
         the keywords: see `DIEN.src.keywords` and `parts.baseline_keywords`.
 
     Raises:
-        ValueError: a keyword's value that is not allowed, or a sequence that is not pooled.
+        ValueError: the value of a keyword is not allowed, or a sequence is not pooled.
     """
 
     def __init__(
@@ -37,11 +38,11 @@ class WideDeep(PooledMLPModel):
         self.finish(linear=self.lr_layer)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores a batch of the zoo's loaders. Returns `y_pred` (B, 1)."""
+        """Score a batch of the zoo's loaders; return `y_pred` (B, 1)."""
         X = self.get_inputs(inputs)
         deep = self.dnn(self.embedding_layer(X, flatten_emb=True))
         return {"y_pred": self.output_activation(self.lr_layer(X) + deep)}
 
     def export_module(self, form: str) -> nn.Module:
-        """Return what `torch.export` takes, the same for every form: the forward pass as it is."""
+        """Return a module for `torch.export`: the forward pass, for every form."""
         return RepeatedRows(self)

@@ -1,4 +1,4 @@
-"""Where the zoo finds `WideDeep`: it imports `src` and takes the class that an entry calls its model."""
+"""Export `WideDeep`: FuxiCTR imports `src` and looks up an experiment's class."""
 
 from .WideDeep import WideDeep
 

@@ -1,1 +1,4 @@
-"""The code that runs DIEN's operations: the paper's equations, PyTorch, C++ for CPUs, Triton for GPUs; torch alone."""
+"""Implementations of DIEN's operations, which import only torch.
+
+They are the paper's equations, PyTorch, C++ for CPUs and Triton for GPUs.
+"""

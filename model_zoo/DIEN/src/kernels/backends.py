@@ -1,6 +1,7 @@
-"""Which code runs each operation: one table an operation, one entry a backend.
+"""Choice of the code for each operation, with one table per operation.
 
-A kernel for another device is an entry of its operation. A backend without one of its own has another's as its entry.
+A kernel for another device is a new entry of its operation's table. A backend without a kernel of its own lists the
+kernel of another backend.
 """
 
 import logging
@@ -41,7 +42,7 @@ _FASTEST = {
 
 
 def _by_offsets(kernel: Callable[..., tuple[Tensor, Tensor]]) -> Recurrence:
-    """With a kernel that finds rows by their offsets alone."""
+    """Adapt a kernel that finds rows by offsets to the interface of `Recurrence`."""
 
     def recurrence(inputs: Tensor, packing: Packing, *rest: Any) -> tuple[Tensor, Tensor]:
         return kernel(inputs, packing.offsets, *rest)
@@ -50,7 +51,7 @@ def _by_offsets(kernel: Callable[..., tuple[Tensor, Tensor]]) -> Recurrence:
 
 
 def _as_rows(recurrence: Recurrence) -> Callable[..., Tensor]:
-    """With candidates as the rows of a batch, each of which gets the inputs that all share."""
+    """Adapt a recurrence to candidates: each is a row with the shared inputs."""
 
     def evolve_candidates(inputs: Tensor, attention: Tensor, state: Tensor, *rest: Any) -> Tensor:
         steps, candidates = attention.shape
@@ -95,14 +96,17 @@ NEXT_BEHAVIOUR_LOSS = {
 def choose(
     operation: dict[str, Operation], backend: str, inputs: Tensor, kind: str | None = None, hidden: int = 0
 ) -> Operation:
-    """Return a backend's entry in the table of an operation; for `auto` that of the fastest for such tensors.
+    """Return the entry of a backend in the table of an operation.
 
     Args:
-        kind: of a recurrence, which not every backend has: `auto` falls to the next one.
-        hidden: H, of a recurrence: kernels in Triton are compared with torch once before `auto` uses them.
+        operation: table of the operation.
+        backend: name of an entry, or `auto`: the fastest for these tensors.
+        inputs: a tensor of the operation, for its device and dtype.
+        kind: kind of a recurrence; `auto` falls back to the next backend if the fastest one lacks it.
+        hidden: H of a recurrence: `auto` compares kernels in Triton with torch once before it uses them.
 
     Raises:
-        ValueError: unknown backend or kind, or a named backend that lacks the kind.
+        ValueError: the backend or kind is unknown, or a named backend lacks the kind.
     """
     if kind is not None:
         check_kind(backend, kind)
@@ -118,7 +122,7 @@ def choose(
 
 
 def check_kind(backend: str, kind: str) -> None:
-    """Raise ValueError for an unknown recurrence, or one that a named backend lacks."""
+    """Raise ValueError if the recurrence is unknown, or a named backend lacks it."""
     if kind not in reference.KINDS:
         raise ValueError(f"kind={kind!r} is unknown; allowed: {', '.join(reference.KINDS)}")
     if backend in KINDS and kind not in KINDS[backend]:
@@ -128,7 +132,7 @@ def check_kind(backend: str, kind: str) -> None:
 
 @lru_cache
 def _with_kind(fastest: str, kind: str) -> str:
-    """Return the fastest backend, or the next one that has the kind, with a line in the log."""
+    """Return the fastest backend, or the next one that has the kind and a log line."""
     able = next(name for name in (fastest, "torch", "reference") if kind in KINDS[name])
     if able != fastest:
         logging.warning("recurrence_backend auto is %s for %s, which is slower: %s lacks it", able, kind, fastest)
@@ -136,18 +140,19 @@ def _with_kind(fastest: str, kind: str) -> str:
 
 
 def _dtype(inputs: Tensor) -> torch.dtype:
-    """Return the type that Triton's recurrence computes in: under autocast that of autocast."""
+    """Return the dtype that Triton's recurrence computes in, autocast's if it is on."""
     if torch.is_autocast_enabled(inputs.device.type) and inputs.dtype != torch.float64:
         return torch.get_autocast_dtype(inputs.device.type)
     return inputs.dtype
 
 
 def _agrees(kind: str, hidden: int, dtype: torch.dtype, device: torch.device) -> bool:
-    """Return whether Triton's recurrence computes here what torch's does."""
+    """Return whether Triton's recurrence agrees with torch's on this device."""
     return _agrees_in(precision(dtype), kind, hidden, dtype, device)
 
 
-# What torch.compiler.assume_constant_result sets, without its import of the compiler: a graph has the result alone.
+# This is what torch.compiler.assume_constant_result sets, without importing the compiler: a graph contains only the
+# result.
 vars(_agrees)["_dynamo_marked_constant"] = True
 
 _DISTRUSTED: set[torch.dtype] = set()
@@ -170,13 +175,13 @@ def _agrees_in(products: str, kind: str, hidden: int, dtype: torch.dtype, device
 
 
 def automatic(inputs: Tensor) -> str:
-    """What `auto` stands for: the fastest backend that this machine has for such tensors."""
+    """Return the backend that `auto` stands for: the fastest for these tensors."""
     fastest = _FASTEST.get((inputs.device.type, inputs.dtype), "torch")
     return fastest if _has(fastest) else "torch"
 
 
 def require(backend: str) -> None:
-    """Prepares what a backend needs.
+    """Prepare what a backend needs.
 
     Raises:
         RuntimeError: the machine lacks it.

@@ -1,12 +1,12 @@
 """Every operation in PyTorch, for every device.
 
-The recurrence: rows advance together, the ones that have ended leave. What can be is one product over all steps, and
-the loop over time does the rest in place. The backward pass is written by hand: with d the gradient of a state h', that
-of a pre-activation is d times a factor of what the forward pass left.
+The recurrence: rows advance together, and rows that have ended leave. Products that do not depend on the state are
+computed once over all steps; the loop over time does the rest in place. The backward pass is written by hand: with d
+the gradient of a state h', the gradient of a pre-activation is d times a factor of values that the forward pass keeps.
 
-DIN's attention unit: its first layer [W_1, W_2, W_3, W_4] on [q, h, q-h, q*h] is taken apart.
+DIN's attention unit: its first layer [W_1, W_2, W_3, W_4] on [q, h, q-h, q*h] is split into products with q and h.
 
-The auxiliary loss: over the pairs of states and behaviours that there are.
+The auxiliary loss: computed only over the existing pairs of states and behaviours.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from ..layers.step_mlp import StepMLP
 
 
 class Gate(NamedTuple):
-    """What weighs the candidate, of update gate u and attention a; its derivatives with respect to u and to a."""
+    """Weight of the candidate, for update gate u and attention a; its derivatives."""
 
     value: Callable[[Tensor, Tensor], Tensor]
     of_update_gate: Callable[[Tensor], Tensor | int]
@@ -52,9 +52,10 @@ def recurrence(
     bias: Tensor,
     kind: str,
 ) -> tuple[Tensor, Tensor]:
-    """Arguments and results as in `attentional_gru.attentional_gru`; differentiable once.
+    """Run the recurrence; arguments and results as in `attentional_gru`.
 
-    Under autocast it computes in the type of its weights: the loop is in place, where autocast casts nothing.
+    It is differentiable once. Under autocast it computes in the dtype of its weights: the loop works in place, where
+    autocast casts nothing.
     """
     if torch.is_autocast_enabled(inputs.device.type):
         inputs, attention, state = (x.to(weight_hh.dtype) for x in (inputs, attention, state))
@@ -68,7 +69,7 @@ def recurrence(
 def evolve_candidates(
     inputs: Tensor, attention: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor, kind: str
 ) -> Tensor:
-    """Arguments and result as in `attentional_gru.AttentionalGRU.for_candidates`."""
+    """Return final states; arguments as in `AttentionalGRU.for_candidates`."""
     size = state.size(1)
     U_ur, U_h = weight_hh[: 2 * size].T, weight_hh[2 * size :].T
     gate = GATES[kind].value
@@ -81,7 +82,10 @@ def evolve_candidates(
 
 
 class _Recurrence(Function):
-    """All of its (N, ...) tensors are in the order of time; a step's previous states are B rows back or less."""
+    """Recurrence whose (N, ...) tensors are in the order of time.
+
+    The previous state of a step is at most B rows before it.
+    """
 
     @staticmethod
     def forward(
@@ -101,7 +105,7 @@ class _Recurrence(Function):
         candidate = torch.addmm(bias[2 * size :], x, weight_ih[2 * size :].T)
         U_h_h = torch.empty_like(candidate)
         U_ur, U_h = weight_hh[: 2 * size].T.contiguous(), weight_hh[2 * size :].T.contiguous()
-        every = state.new_empty(len(state) + len(x), size)  # the states before the first step, then those of each time
+        every = state.new_empty(len(state) + len(x), size)  # first the initial states, then the states after each time
         every[: len(state)] = state.index_select(0, time.order)
         for now, before, after in _times(time):
             h, ur, c = every[before], gates[now], candidate[now]
@@ -131,7 +135,7 @@ class _Recurrence(Function):
         keep = 1 - gate
         of_gate = candidate - previous
         of_candidate = gate * (1 - candidate.square())
-        # The pre-activations' gradients over d, [u, r, U_h h], which the loop multiplies by d.
+        # Gradients of the pre-activations divided by d, [u, r, U_h h]; the loop multiplies them by d.
         d_hidden = torch.empty(steps, 3, size, dtype=every.dtype, device=every.device)
         torch.mul(of_gate * weighs.of_update_gate(a), u * (1 - u), out=d_hidden[:, 0])
         torch.mul(of_candidate * U_h_h, r * (1 - r), out=d_hidden[:, 1])
@@ -166,7 +170,10 @@ class _Recurrence(Function):
 
 
 def _times(time: ByTime) -> list[tuple[slice, slice, slice]]:
-    """Of each time: its steps, and which of the B + N states come before and after them."""
+    """Return per time the slices of its steps and of the states before and after.
+
+    The slices of states index the B + N states.
+    """
     rows = len(time.order)
     times, step, before = [], 0, 0
     for running in time.running:
@@ -177,16 +184,18 @@ def _times(time: ByTime) -> list[tuple[slice, slice, slice]]:
 
 
 def attention_scores(states: Tensor, packing: Packing, query: Tensor, net: StepMLP) -> Tensor:
-    """How well each step matches its row's query: the net on [q, h, q-h, q*h].
+    """Return how well each step matches its row's query: the net on [q, h, q-h, q*h].
 
     Args:
-        states: (N, H). packing: of B rows with N steps in all. query: (B, H).
-        net: of 4H inputs.
+        states: (N, H).
+        packing: of B rows with N steps in all.
+        query: (B, H).
+        net: network with 4H inputs.
 
     Returns:
         (N,).
     """
-    # (W_1 + W_3) q, once a row, and (W_2 - W_3) h + W_4 (q*h).
+    # The first layer is (W_1 + W_3) q, once per row, and (W_2 - W_3) h + W_4 (q*h).
     W_1, W_2, W_3, W_4 = net.first.weight.chunk(4, dim=1)
     of_query = packing.spread(F.linear(query, W_1 + W_3, net.first.bias))
     of_step = torch.cat([states, packing.spread(query) * states], dim=1)
@@ -194,15 +203,17 @@ def attention_scores(states: Tensor, packing: Packing, query: Tensor, net: StepM
 
 
 def candidate_scores(states: Tensor, query: Tensor, net: StepMLP) -> Tensor:
-    """How well each of the same steps matches each query.
+    """Return how well each of the shared steps matches each query.
 
     Args:
-        states: (T, H). query: (B, H). net: as in `attention_scores`.
+        states: (T, H).
+        query: (B, H).
+        net: as in `attention_scores`.
 
     Returns:
         (T, B).
     """
-    # A step's own weights of q are W_1 + W_3 + W_4 diag(h).
+    # The weights of q at a step are W_1 + W_3 + W_4 diag(h).
     W_1, W_2, W_3, W_4 = net.first.weight.chunk(4, dim=1)
     of_query = W_1 + W_3 + W_4 * states.unsqueeze(1)
     of_step = F.linear(states, W_2 - W_3, net.first.bias).unsqueeze(1)
@@ -219,16 +230,21 @@ def next_behaviour_loss(
     net: StepMLP | None,
     weight: Tensor | None = None,
 ) -> Tensor:
-    """The auxiliary loss (6); arguments and result as in `auxiliary_loss.AuxiliaryLoss.forward`.
+    """Return the auxiliary loss (6), as `AuxiliaryLoss.forward`.
 
     Args:
-        net: on [h, e]; None for the inner product of h and e.
-        weight: (N,), of the step that each behaviour supervises; None: 1.
+        states: (N, H), states h_t.
+        behaviours: (N, D), e_t.
+        packing: of N steps.
+        negatives: (N, K, D).
+        has_negative: (N, K) bool.
+        net: network on [h, e]; None for the inner product of h and e.
+        weight: (N,), the weight of the step that each behaviour supervises; None: 1.
     """
     following = (has_negative.any(dim=1) & (packing.place > 0)).nonzero().squeeze(1)
     h, e = states.index_select(0, following - 1), behaviours.index_select(0, following)
     e_hat, present = negatives.index_select(0, following), has_negative.index_select(0, following)
-    # All pairs that there are, the click first among those of a step.
+    # The existing pairs; the click is the first pair of each step.
     pairs = F.pad(present, (1, 0), value=True).flatten().nonzero().squeeze(1)
     choices = 1 + present.size(1)
     step, clicked = torch.div(pairs, choices, rounding_mode="floor"), pairs % choices == 0
@@ -242,10 +258,17 @@ def next_behaviour_loss(
 
 
 def _logits(h: Tensor, step: Tensor, chosen: Tensor, net: StepMLP | None) -> Tensor:
-    """h: (M, H), step: (P,), the h of each pair, chosen: (P, D). Returns (P,)."""
+    """Return the logit of each pair, (P,).
+
+    Args:
+        h: (M, H), states.
+        step: (P,), index of the state of each pair.
+        chosen: (P, D), behaviour of each pair.
+        net: network on [h, e]; None for the inner product.
+    """
     if net is None:
         return (h.index_select(0, step) * chosen).sum(1)
-    # The first layer's part of h is the same for the click and all that stands against it.
+    # The first layer's product with h is shared by the click and its negatives.
     W_h, W_e = net.first.weight.split([h.size(1), chosen.size(1)], dim=1)
     of_h = F.linear(h, W_h, net.first.bias).index_select(0, step)
     return net.after_first(torch.addmm(of_h, chosen, W_e.T))

@@ -1,4 +1,7 @@
-"""The recurrences of DIEN in the paper's equations (Zhou et al., AAAI 2019): short, slow, right."""
+"""The recurrences of DIEN as equations of the paper (Zhou et al., AAAI 2019).
+
+The code is short and slow; other backends are tested against it.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +18,13 @@ GRU_TYPES = get_args(GruType)
 
 @dataclass(frozen=True)
 class Kind:
-    """One recurrence: where it departs from the GRU (2)-(5).
+    """A recurrence, declared by its differences from the GRU (2)-(5).
 
     Attributes:
-        gate: the gate that weighs the candidate, of the update gate u and the attention a.
-        candidate: (4), of W_h i, U_h h, b_h and the reset gate r.
+        gate: weight of the candidate, a function of the update gate u and the attention a.
+        candidate: (4), a function of W_h i, U_h h, b_h and the reset gate r.
         scales_input: whether attention scales the input i, (9).
-        attends: whether attention acts on it at all.
+        attends: whether attention has any effect.
     """
 
     gate: Callable[[Tensor, Tensor], Tensor] = lambda u, a: u
@@ -35,7 +38,7 @@ KINDS = {
     "AIGRU": Kind(scales_input=True),  # (9)
     "AGRU": Kind(gate=lambda u, a: a),  # (10)
     "AUGRU": Kind(gate=lambda u, a: a * u),  # (11)
-    # The authors' program: the gate that is scaled, by 1 - a, is the one that *keeps* the old state.
+    # In the authors' program, attention 1 - a scales the gate that *keeps* the old state.
     "AUGRU-tensorflow": Kind(gate=lambda u, a: 1 - (1 - a) * (1 - u)),
 }
 """Every recurrence, by its name."""
@@ -51,7 +54,7 @@ def recurrence(
     bias: Tensor,
     kind: str,
 ) -> tuple[Tensor, Tensor]:
-    """Take one step of all rows after the other; arguments and results as in `attentional_gru.attentional_gru`."""
+    """Run all rows step by step; arguments and results as in `attentional_gru`."""
     W_u, W_r, W_h = weight_ih.chunk(3)
     U_u, U_r, U_h = weight_hh.chunk(3)
     states = inputs.new_zeros(len(inputs), state.size(1))
@@ -75,8 +78,12 @@ def next_state(
     """Return the states h' after one step of B rows.
 
     Args:
-        a: (B, 1), attention. h: (B, H), the states before the step.
-        Wi, Uh: (B, H) each, W i and U h of the update gate, the reset gate and the candidate. b: (H,) each, likewise.
+        kind: a key of `KINDS`.
+        a: (B, 1), attention.
+        h: (B, H), the states before the step.
+        Wi: (B, H) each, W i of the update gate, the reset gate and the candidate.
+        Uh: (B, H) each, U h in that order.
+        b: (H,) each, biases in that order.
     """
     u = torch.sigmoid(Wi[0] + Uh[0] + b[0])  # (2)
     r = torch.sigmoid(Wi[1] + Uh[1] + b[1])  # (3)

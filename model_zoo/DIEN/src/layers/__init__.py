@@ -1,1 +1,4 @@
-"""What DIEN is made of. Nothing here needs more than torch: with this folder's parent on the path, it stands alone."""
+"""Layers of DIEN, which need only torch.
+
+The folder can be used alone, with its parent folder on the path.
+"""

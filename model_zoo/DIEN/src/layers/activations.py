@@ -1,4 +1,4 @@
-"""Activations by the names that the zoo's YAML gives them."""
+"""Activations by their names in the zoo's YAML files."""
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +10,12 @@ from . import batch_scope
 class Dice(nn.Module):
     """Data-adaptive activation of DIN (Zhou et al., KDD 2018, eq. 3).
 
-    Fewer than two rows have no statistics, and use the running ones.
+    A batch of fewer than two rows has no statistics, and uses the running ones.
 
     Args:
         units: C, the number of channels.
+        eps: added to the variance.
+        momentum: weight of a batch in the running statistics.
     """
 
     def __init__(self, units: int, eps: float = 1e-9, momentum: float = 0.01) -> None:
@@ -27,7 +29,7 @@ class Dice(nn.Module):
         self.register_buffer("running_var", torch.ones(units))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (N, C). Returns (N, C)."""
+        """Return the activations (N, C) of x (N, C)."""
         own = self.training and (len(x) > 1 or batch_scope.batch().is_shard)
         p = torch.sigmoid(
             F.batch_norm(x, self.running_mean, self.running_var, training=own, momentum=self.momentum, eps=self.eps)
@@ -36,10 +38,12 @@ class Dice(nn.Module):
 
 
 def activation(name: str, units: int) -> nn.Module:
-    """The activation that the zoo's YAML names: Dice, PReLU, or any of `torch.nn` (case does not matter for these).
+    """Return the activation of a name: Dice, PReLU, or any of `torch.nn`.
+
+    Case does not matter.
 
     Raises:
-        ValueError: no such activation.
+        ValueError: the name is unknown.
     """
     if name.lower() == "dice":
         return Dice(units)

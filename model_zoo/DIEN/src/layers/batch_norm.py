@@ -1,4 +1,4 @@
-"""Batch normalisation of a batch of one row, which has no variance."""
+"""Batch normalisation for a batch of one row, which has no variance."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,14 @@ from . import batch_scope
 
 @contextmanager
 def running_statistics(module: nn.Module, when: bool) -> Iterator[None]:
-    """One row has no batch statistics, unless others have more: batch normalisations use their running ones instead."""
+    """Make batch normalisations use their running statistics within the context.
+
+    One row has no statistics of its own, unless other processes have more rows of the batch.
+
+    Args:
+        module: module that contains the batch normalisations.
+        when: whether the batch has one row; False changes nothing.
+    """
     norms = [
         m
         for m in module.modules()

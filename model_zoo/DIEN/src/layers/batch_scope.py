@@ -1,6 +1,6 @@
-"""Batch-wide operations under data parallelism, where each process has a shard of the batch.
+"""Batch-wide operations under data parallelism: each process has a shard.
 
-The trainer names the shard by `use_shard`; everywhere else a process has its whole batch.
+The trainer sets the shard by `use_shard`; elsewhere a process has the whole batch.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ Draw = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class FullBatch:
-    """All rows of the batch are here.
+    """Batch of which all rows are in this process.
 
     Attributes:
         is_shard: whether other processes have other rows of the batch.
@@ -22,14 +22,15 @@ class FullBatch:
     is_shard = False
 
     def divisor(self, count: int) -> float:
-        """What a sum over `count` terms is divided by to be the batch's mean, 1 or more.
+        """Return the divisor, 1 or more, that turns a sum of `count` terms into a mean.
 
-        For a shard, whose loss is weighed by its share of the rows: so that the weighed sum is the mean over all terms.
+        The loss of a shard is weighted by its share of the rows. Its divisor is chosen such that the weighted sum over
+        shards is the mean over all terms of the batch.
         """
         return max(count, 1)
 
     def drawn(self, ids: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-        """What is drawn for the columns (F, N): of as many of them as are to be looked at together."""
+        """Return the draws for the columns (F, N), looking at as many rows as needed."""
         return draw(ids)
 
 
@@ -37,13 +38,16 @@ _current = FullBatch()
 
 
 def batch() -> FullBatch:
-    """The batch that is computed now, or this process's shard of it."""
+    """Return the current batch, or this process's shard of it."""
     return _current
 
 
 @contextmanager
 def use_shard(shard: FullBatch) -> Iterator[None]:
-    """Within, a batch is this shard of what several processes have together; each computes the same on its own."""
+    """Make a batch mean this shard of a larger batch within the context.
+
+    Each process computes the result for its own shard.
+    """
     global _current
     before, _current = _current, shard
     try:

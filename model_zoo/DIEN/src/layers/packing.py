@@ -1,4 +1,4 @@
-"""Packed rows: the real steps of a batch of sequences, one row behind the other, without padding."""
+"""Packed rows: the real steps of a batch, row after row, without padding."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Packing:
-    """Where the N steps of B rows lie.
+    """Places of the N steps of B rows.
 
     Attributes:
         offsets: (B + 1,) int64; row b has the steps offsets[b] to offsets[b + 1].
@@ -21,78 +21,81 @@ class Packing:
 
     @classmethod
     def of_lengths(cls, lengths: Tensor) -> "Packing":
-        """lengths: (B,) int64, steps of each row."""
+        """Build a packing from lengths (B,) int64, the number of steps of each row."""
         return cls(_offsets(lengths), torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths))
 
     @classmethod
     def of_mask(cls, mask: Tensor) -> "Packing":
-        """mask: (B, T) bool, real steps first."""
+        """Build a packing from a mask (B, T) bool, with real steps first."""
         return cls.of_lengths(mask.sum(dim=1))
 
     @cached_property
     def lengths(self) -> Tensor:
-        """(B,) int64."""
+        """Return the number of steps of each row, (B,) int64."""
         return self.offsets.diff()
 
     @cached_property
     def place(self) -> Tensor:
-        """(N,) int64, the number of each step in its row."""
+        """Return the number of each step in its row, from 0, (N,) int64."""
         return torch.arange(len(self.row), device=self.row.device) - self.offsets[self.row]
 
     @cached_property
     def reverse(self) -> Tensor:
-        """(N,) int64, the steps that are read from the last of a row to its first."""
+        """Return the index (N,) int64 that reverses the steps of each row."""
         return self.offsets[1:][self.row] - 1 - self.place
 
     @cached_property
     def by_time(self) -> "ByTime":
-        """The same steps in the order in which a recurrence takes them."""
+        """Return the steps in the order in which a recurrence takes them."""
         return ByTime.of(self)
 
     def mask(self) -> Tensor:
-        """(B, T) bool, real steps first; T is the longest row."""
+        """Return the mask (B, T) bool, real steps first; T is the longest row."""
         longest = int(self.lengths.max()) if len(self.lengths) else 0
         return torch.arange(longest, device=self.row.device) < self.lengths.unsqueeze(1)
 
     def pad(self, steps: Tensor) -> Tensor:
-        """steps: (N, ...). Returns (B, T, ...), zero behind the rows' ends; T is the longest row."""
+        """Return steps (N, ...) as (B, T, ...), zero beyond the end of a row.
+
+        T is the longest row.
+        """
         mask = self.mask()
         padded = steps.new_zeros(mask.numel(), *steps.shape[1:])
         padded = padded.index_copy(0, self.row * mask.size(1) + self.place, steps)
         return padded.view(*mask.shape, *steps.shape[1:])
 
     def spread(self, rows: Tensor) -> Tensor:
-        """Gives each step what its row has. rows: (B, ...). Returns (N, ...)."""
+        """Return per step, (N, ...), the value of its row, (B, ...)."""
         return rows.index_select(0, self.row)
 
     def sum(self, steps: Tensor) -> Tensor:
-        """Over each row. steps: (N, ...). Returns (B, ...), zero for rows without steps."""
+        """Return the sum over each row, (B, ...), of steps (N, ...); zero without steps."""
         return steps.new_zeros(len(self.lengths), *steps.shape[1:]).index_add(0, self.row, steps)
 
     def softmax(self, scores: Tensor) -> Tensor:
-        """Over each row. scores: (N,). Returns (N,)."""
+        """Return the softmax over each row, (N,), of scores (N,)."""
         lowest = torch.finfo(scores.dtype).min
         largest = scores.new_full(self.lengths.shape, lowest).scatter_reduce(0, self.row, scores.detach(), "amax")
         weights = torch.exp(scores - self.spread(largest))
         return weights / self.spread(self.sum(weights))
 
     def repeat(self, times: int) -> "Packing":
-        """All rows, and all of them again, so many times in all."""
+        """Return a packing of all rows, repeated a number of times."""
         return Packing.of_lengths(self.lengths.repeat(times))
 
 
 @dataclass(frozen=True, eq=False)
 class ByTime:
-    """Steps of packed rows in the order of time, and those of one time from the longest row to the shortest.
+    """Steps of packed rows in the order of time, at each time the longest row first.
 
-    A recurrence in this order has B + N states: those before the first step, then those after each.
+    A recurrence in this order has B + N states: the states before the first step, then those after each step.
 
     Attributes:
         order: (B,) int64, rows, the longest first.
         step: (N,) int64, the packed steps in the order of time.
-        running: how many rows have a step at each time.
-        previous: (N,) int64, which of the states comes before each step.
-        last: (B,) int64, which of the states is the last one of each row of `order`.
+        running: number of rows that have a step at each time.
+        previous: (N,) int64, index of the state before each step.
+        last: (B,) int64, index of the last state of each row of `order`.
     """
 
     order: Tensor
@@ -103,13 +106,14 @@ class ByTime:
 
     @classmethod
     def of(cls, packing: Packing) -> "ByTime":
+        """Build the order of time of a packing."""
         rows = len(packing.lengths)
         order = packing.lengths.argsort(descending=True, stable=True)
         number = torch.arange(rows, device=order.device)
         rank = torch.empty_like(order).scatter_(0, order, number)[packing.row]
         step = (packing.place * rows + rank).argsort()
         running = torch.bincount(packing.place)
-        # The first state of each time, which is before the first step at time 0.
+        # Index of the first state at each time; at time 0, of the state before the first step.
         first = torch.cat([running.new_zeros(1), rows + running.cumsum(0) - running])
         return cls(
             order, step, running.tolist(), (first[packing.place] + rank)[step], first[packing.lengths[order]] + number
@@ -121,15 +125,15 @@ def _offsets(lengths: Tensor) -> Tensor:
 
 
 def pack(ids: list[Tensor]) -> tuple[list[Tensor], Packing]:
-    """Takes the real steps out of padded rows, in their order.
+    """Pack the real steps of padded rows, in their order.
 
-    A step is real where the first field's id is not 0, so that pre-padding, post-padding and gaps mean the same.
+    A step is real if the first field's id is not 0, so that pre-padding, post-padding and gaps are equivalent.
 
     Args:
-        ids: one (B, T) tensor a field; what belongs to the same behaviours is taken along with the first.
+        ids: one (B, T) tensor per field; steps of all fields are selected by the first field.
 
     Returns:
-        The packed ids, one (N,) a field, and where they lie.
+        The packed ids, one (N,) per field, and their packing.
     """
     real = ids[0] > 0
     place = real.flatten().nonzero().squeeze(1)

@@ -1,4 +1,4 @@
-"""A small MLP on every packed behaviour."""
+"""A small MLP that is applied to every packed behaviour."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from .activations import activation
 
 
 class StepMLP(nn.Module):
-    """Hidden layers and one output, for the steps of packed rows.
+    """MLP with one output for the steps of packed rows.
 
     Args:
         input_size: F.
@@ -19,7 +19,7 @@ class StepMLP(nn.Module):
         output_activation: a name, or None.
 
     Raises:
-        ValueError: an unknown activation, or not as many as hidden layers.
+        ValueError: an activation is unknown, or there are not as many as hidden layers.
     """
 
     def __init__(
@@ -48,17 +48,20 @@ class StepMLP(nn.Module):
 
     @property
     def first(self) -> nn.Linear:
-        """The first layer: who feeds a concatenation can multiply its parts one by one, each as often as it differs."""
+        """Return the first layer.
+
+        A caller that feeds a concatenation can multiply its parts separately, each as often as it differs.
+        """
         layer = self.layers[0]
         assert isinstance(layer, nn.Linear)
         return layer
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (N, F). Returns (N,)."""
+        """Return the outputs (N,) of x (N, F)."""
         return self.after_first(F.linear(x, self.first.weight, self.first.bias))
 
     def after_first(self, x: Tensor) -> Tensor:
-        """x: (N, units), what the first layer yields. Returns (N,)."""
+        """Return the outputs (N,) of the first layer's results x (N, units)."""
         for layer in self.layers[1:]:
             x = layer(x)
         return x.squeeze(1)

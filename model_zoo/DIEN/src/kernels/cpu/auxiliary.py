@@ -15,7 +15,7 @@ from .net import Net, NetGradients, check, check_net, make_gradients, make_net
 
 
 class AuxiliaryProblem(Structure):
-    """As in auxiliary.h."""
+    """Structure of auxiliary.h."""
 
     _fields_ = (
         [(name, ctypes.c_int64) for name in ("steps", "state_size", "behaviour_size", "negatives", "threads")]
@@ -25,7 +25,7 @@ class AuxiliaryProblem(Structure):
 
 
 class AuxiliaryGradients(Structure):
-    """As in auxiliary.h."""
+    """Structure of auxiliary.h."""
 
     _fields_ = [(name, ctypes.c_void_p) for name in ("states", "clicks", "others")] + [("net", NetGradients)]
 
@@ -40,28 +40,30 @@ def next_behaviour_loss(
     biases: Sequence[Tensor],
     activation: str,
 ) -> Tensor:
-    """How badly each state tells the next behaviour from others, DIEN (Zhou et al., AAAI 2019), eq. (6), weighed:
+    """Return the weighted loss of DIEN's eq. (6) (Zhou et al., AAAI 2019).
 
-        sum_i [ w_i softplus(-f(h_{i-1}, e_i)) + sum_k v_ik softplus(f(h_{i-1}, ê_ik)) ]
+            sum_i [ w_i softplus(-f(h_{i-1}, e_i)) + sum_k v_ik softplus(f(h_{i-1}, ê_ik)) ]
 
-    where -log σ(f) is softplus(-f), and f is a net on [h, e]. A behaviour of weight 0 is not read and may be NaN. The
-    gradients are computed along with the loss, differentiable once; a loss whose own gradient is 1 passes them on
-    without a copy. With the same number of threads, runs agree in every bit.
+    where -log σ(f) is softplus(-f), and f is a network on [h, e]. A behaviour of weight 0 is not read and may be NaN.
+    The gradients are computed along with the loss, differentiable once; if the loss's own gradient is 1, they are
+    passed on without a copy. With equal numbers of threads, runs agree in every bit.
 
     Args:
-        states: (N, H), packed rows, float32 or float64 on a CPU, as are all.
-        behaviours: (N, D), e. negatives: (N, K, D), ê.
-        positive_weight: (N,), w. negative_weight: (N, K), v. Both are 0 at the first step of each row, which has no
-            state before it; they get no gradient.
-        weights: of each hidden layer and the output, as in `nn.Linear`: (n_1, H + D), (n_2, n_1), ..., (1, n_L).
+        states: (N, H), packed rows, float32 or float64 on a CPU, like all other tensors.
+        behaviours: (N, D), e.
+        negatives: (N, K, D), ê.
+        positive_weight: (N,), w; 0 at the first step of each row, which has no state before it; has no gradient.
+        negative_weight: (N, K), v; 0 at the first step of each row; has no gradient.
+        weights: one matrix per hidden layer and output, as in `nn.Linear`: (n_1, H + D), (n_2, n_1), ..., (1, n_L).
         biases: (n_1,), (n_2,), ..., (1,).
-        activation: of every hidden layer, "sigmoid" or "relu".
+        activation: activation of every hidden layer, "sigmoid" or "relu".
 
     Returns:
         A scalar, summed in float64.
 
     Raises:
-        ValueError: a tensor of another shape, dtype or device; weights that make no net; an unknown activation.
+        ValueError: a tensor has the wrong shape, dtype or device, weights do not form a network, or the activation is
+            unknown.
         RuntimeError: there is no compiler.
     """
     if states.dtype not in (torch.float32, torch.float64):

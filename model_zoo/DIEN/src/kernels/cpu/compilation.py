@@ -1,6 +1,7 @@
-"""Compiles the kernels with the system's C++ compiler: once for a machine, on first use, into the user's cache.
+"""Compile the kernels with the system's C++ compiler, once per machine.
 
-A library of the cache runs with all that the user may do, so nobody else may be able to write there.
+This happens on first use. The result is kept in the user's cache. A library of the cache runs with the permissions of
+the user, so no other user may be able to write there.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ from pathlib import Path
 from filelock import FileLock
 
 SOURCES = sorted(path for path in Path(__file__).parent.iterdir() if path.suffix in (".cpp", ".h"))
-# Not -ffast-math: a library linked with it turns denormal numbers off in the whole process.
+# Not -ffast-math: a library linked with it turns off denormal numbers in the whole process.
 FLAGS = [
     "-O3",
     "-std=c++17",
@@ -33,15 +34,15 @@ OPENMP = "-fopenmp"
 
 
 def build() -> Path:
-    """The library for this machine, compiled if the cache has none that is whole.
+    """Return the library for this machine, compiled unless the cache has it.
 
     `CXX` names the compiler, else it is c++, g++ or clang++; `DIEN_CXXFLAGS` adds to its flags.
 
     Raises:
-        RuntimeError: there is no compiler, it fails, or there is no cache folder that only this user can write to.
+        RuntimeError: there is no compiler, it fails, or no cache folder is writable by this user alone.
     """
     command = [*_compiler(), *FLAGS, *shlex.split(os.environ.get("DIEN_CXXFLAGS", ""))]
-    # The macros that a compiler defines tell its version, and what -march=native stands for here.
+    # The macros that a compiler defines identify its version, and what -march=native means on this machine.
     macros = _run([*command, "-dM", "-E", "-x", "c++", os.devnull])
     cache = _cache()
     library = _find(cache, _key(command, macros, OPENMP))
@@ -57,13 +58,13 @@ def build() -> Path:
 
 
 def _cache() -> Path:
-    """The folder of the libraries, made if it is not there.
+    """Return the folder of the libraries, and create it if it does not exist.
 
     Raises:
-        RuntimeError: it cannot be made, or others may put files there.
+        RuntimeError: it cannot be created, or other users may write to it.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    if not base.is_absolute():  # ~ stays where there is no home
+    if not base.is_absolute():  # without a home directory, ~ is not expanded
         raise RuntimeError(f"Compiled kernels are not kept in {base}: XDG_CACHE_HOME must be an absolute path.")
     cache = base / "dien-fuxictr"
     try:
@@ -82,7 +83,7 @@ def _cache() -> Path:
 
 
 def _is_own(path: Path) -> bool:
-    """Whether it is no link, belongs to this user, and nobody else may write to it."""
+    """Return whether only this user may write to the path, and it is not a link."""
     status = path.lstat()
     mine = not hasattr(os, "getuid") or status.st_uid == os.getuid()
     return mine and not stat.S_ISLNK(status.st_mode) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
@@ -112,7 +113,7 @@ def _content(path: Path) -> str:
 
 
 def _find(cache: Path, key: str) -> Path | None:
-    # The name ends with a digest of the file: half a library can end the process that loads it.
+    # The name ends with a digest of the file: an incomplete library can crash the process that loads it.
     own = filter(_is_own, cache.glob(f"{key}-*.so"))
     whole = (path for path in own if path.stem == f"{key}-{_content(path)}")
     return next(whole, None)
@@ -134,7 +135,7 @@ def _compile(command: list[str], cache: Path, key: str) -> Path:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(lambda source, to: _run([*command, "-c", str(source), "-o", to]), sources, objects))
         _run([*command, *objects, "-o", str(new)])
-        new.chmod(0o700)  # whatever the umask is: what others may write is not loaded
+        new.chmod(0o700)  # independent of the umask: a file that others may write is never loaded
         return new.replace(cache / f"{key}-{_content(new)}.so")
 
 

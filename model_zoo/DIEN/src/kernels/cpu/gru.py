@@ -16,7 +16,7 @@ _pool = Pool()
 
 
 class Problem(Structure):
-    """As in recurrence.h."""
+    """Structure of recurrence.h."""
 
     _fields_ = [
         (name, ctypes.c_int64) for name in ("rows", "inputs", "hidden", "kind", "threads", "blocks", "rows_per_block")
@@ -27,13 +27,13 @@ class Problem(Structure):
 
 
 class Outcome(Structure):
-    """As in recurrence_backward.h."""
+    """Structure of recurrence_backward.h."""
 
     _fields_ = tuple((name, ctypes.c_void_p) for name in ("states", "kept", "d_states", "d_final"))
 
 
 class Gradients(Structure):
-    """As in recurrence_backward.h."""
+    """Structure of recurrence_backward.h."""
 
     _fields_ = tuple((name, ctypes.c_void_p) for name in ("x", "attention", "state", "weight_ih", "weight_hh", "bias"))
 
@@ -48,23 +48,26 @@ def recurrence(
     bias: Tensor,
     kind: str,
 ) -> tuple[Tensor, Tensor]:
-    """Runs rows that lie one after the other, without padding.
+    """Run the recurrence over consecutive rows without padding.
 
-    The backward pass is written by hand and differentiable once. With the same number of threads, runs agree in every
+    The backward pass is written by hand and differentiable once. With equal numbers of threads, runs agree in every
     bit.
 
     Args:
-        x: (N, I), float32 or float64 on a CPU, as are all but `offsets`.
+        x: (N, I), float32 or float64 on a CPU, like all tensors but `offsets`.
         offsets: (B + 1,) int64: row b has the steps offsets[b] to offsets[b + 1].
         attention: (N,), or None for the GRU.
-        state: (B, H). weight_ih: (3H, I). weight_hh: (3H, H). bias: (3H,).
+        state: (B, H).
+        weight_ih: (3H, I).
+        weight_hh: (3H, H).
+        bias: (3H,).
         kind: as in `attentional_gru.attentional_gru`.
 
     Returns:
-        states: (N, H). final: (B, H), the state after a row's last step; `state` where it has none.
+        states: (N, H). final: (B, H), the state after a row's last step; `state` for a row without steps.
 
     Raises:
-        ValueError: a tensor of another shape, dtype or device.
+        ValueError: a tensor has the wrong shape, dtype or device.
         RuntimeError: there is no compiler.
     """
     hidden = state.size(-1)
@@ -135,7 +138,7 @@ class _Recurrence(Function):
         d_states, d_final = (d if d is None else d.contiguous() for d in (d_states, d_final))
         needed = ctx.needs_input_grad[:6]
         wanted = [*needed[:3], *[any(needed[3:])] * 3]
-        # AGRU does not use the weights of u.
+        # AGRU does not use the weights of u, so their gradient is zero.
         new = [torch.empty_like, torch.empty_like, torch.empty_like, *[torch.zeros_like] * 3]
         gradients = [make(t) if want else None for make, t, want in zip(new, tensors, wanted, strict=True)]
         library.call(
@@ -149,14 +152,15 @@ class _Recurrence(Function):
 
 
 def _plan(offsets: Tensor, steps: int) -> tuple[Tensor, Tensor, int]:
-    """Sorts rows by length, and divides them into blocks.
+    """Sort rows by length, and divide them into blocks.
 
     Args:
         offsets: (B + 1,) int64, contiguous.
+        steps: N.
 
     Returns:
-        order: (B,), the longest row first. first_step: (blocks + 1,), where each block's steps begin, and their sum.
-        rows_per_block: of each but the last.
+        order: (B,), the longest row first. first_step: (blocks + 1,), the first step of each block, and the sum of
+            steps. rows_per_block: number of rows of each block but the last.
 
     Raises:
         ValueError: `offsets` do not rise from 0 to `steps`.

@@ -1,4 +1,7 @@
-"""Stacks of layers at inference, as the compiled functions take them: one net, whose statistics stand still."""
+"""Stacks of layers at inference, as the compiled functions take them.
+
+A stack is one network, whose statistics are constant.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -19,7 +22,7 @@ KINDS: dict[type[nn.Module], str] = {
 
 
 class Layers(NamedTuple):
-    """Of each hidden layer and the output: weights, biases, and what follows."""
+    """Weights, biases and activation of each hidden layer and the output."""
 
     weights: list[Tensor]
     biases: list[Tensor]
@@ -27,7 +30,10 @@ class Layers(NamedTuple):
 
 
 def elementwise(layer: nn.Module) -> Elementwise | None:
-    """The activation at inference, where Dice has its running statistics; None of a layer that the kernels lack."""
+    """Return the activation at inference; None for a layer that the kernels lack.
+
+    Dice uses its running statistics.
+    """
     if type(layer) is Dice:
         return dice(layer.alpha, layer.running_mean, layer.running_var, layer.eps)
     if type(layer) is nn.PReLU:
@@ -37,7 +43,7 @@ def elementwise(layer: nn.Module) -> Elementwise | None:
 
 @torch.no_grad()
 def dice(alpha: Tensor, mean: Tensor, variance: Tensor, eps: float) -> Elementwise:
-    """alpha, mean, variance: (units,)."""
+    """Return Dice with these parameters, each (units,)."""
     scale = (variance + eps).rsqrt()
     return Elementwise("dice", alpha.detach(), scale, -mean * scale)
 
@@ -45,13 +51,16 @@ def dice(alpha: Tensor, mean: Tensor, variance: Tensor, eps: float) -> Elementwi
 def at_inference(
     layers: Iterable[nn.Module], activation: Callable[[nn.Module], Elementwise | None] = elementwise
 ) -> Layers | None:
-    """Linear layers, each with batch normalisation, an activation and dropout behind it or without.
+    """Return linear layers as one network, with batch normalisation folded in.
+
+    Each linear layer may be followed by batch normalisation, an activation and dropout.
 
     Args:
-        activation: as `elementwise`.
+        layers: the layers, in order.
+        activation: maps a layer to its activation, like `elementwise`.
 
     Returns:
-        The net, batch normalisation folded into its weights; None of other layers, or without a hidden one.
+        The network; None if it has other layers, or no hidden layer.
     """
     net = Layers([], [], [])
     for layer in layers:
@@ -72,7 +81,7 @@ def at_inference(
 
 @torch.no_grad()
 def _folded(weight: Tensor, bias: Tensor, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
-    """Of a layer with the normalisation behind it, computed in float64."""
+    """Return weight and bias with the following normalisation, computed in float64."""
     assert norm.running_mean is not None and norm.running_var is not None
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     if norm.weight is not None:

@@ -1,6 +1,6 @@
-"""What Python and the C++ sources both write down, compared when the library is loaded.
+"""Declarations that Python and the C++ sources share, compared on load.
 
-A field in the wrong place would corrupt memory in silence.
+A field in the wrong place would silently corrupt memory.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ _structures: list[type[ctypes.Structure]] = []
 
 
 class Structure(ctypes.Structure):
-    """One of the C++ sources, by its name there."""
+    """Structure of the C++ sources; the class has its name there."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -35,10 +35,13 @@ class Structure(ctypes.Structure):
 
 
 def compare(library: str) -> None:
-    """Compares what a library tells by its function `layout` with what is written here.
+    """Compare the layout that a library reports with the declarations in Python.
+
+    Args:
+        library: result of the library's function `layout`.
 
     Raises:
-        RuntimeError: they differ; it names the structure and the field.
+        RuntimeError: they differ; the message names the structure and the field.
     """
     there = dict(line.split("\t") for line in library.splitlines())
     here = _written_here()

@@ -1,4 +1,4 @@
-"""The compiled library's functions."""
+"""Calls of the compiled library's functions."""
 
 import ctypes
 import os
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-import torch  # before the library: both then run on the OpenMP that torch brought
+import torch  # before the library: both then use the OpenMP that comes with torch
 from torch import Tensor
 
 from .compilation import build
@@ -16,37 +16,44 @@ _NAMES = {torch.float32: "float", torch.float64: "double"}
 
 
 def address(tensor: Tensor | None) -> int | None:
+    """Return the address of a tensor's data; None for None."""
     return None if tensor is None else tensor.data_ptr()
 
 
 def addresses(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
+    """Return the addresses of the tensors' data as a C array."""
     return array_type(ctypes.c_void_p, len(tensors))(*map(address, tensors))
 
 
 @lru_cache
 def array_type(of: Any, size: int) -> Any:
-    """ctypes makes the type anew, which is slow, once nothing refers to it."""
+    """Return an array type of ctypes; the cache keeps it, since creating it is slow."""
     return of * size
 
 
 def call(name: str, *arguments: Any, dtype: torch.dtype | None = None) -> None:
-    """Runs a function.
+    """Call a function of the library.
 
     Args:
-        name: its name, but for that of `dtype` if this is given.
-        arguments: tensors and None as pointers, structures as pointers to them, int as int64_t, the rest as it is.
+        name: its name, without the suffix for `dtype` if this is given.
+        arguments: tensors and None are passed as pointers, structures as pointers to them, int as int64_t, the rest
+            unchanged.
+        dtype: floating-point type of the function.
 
     Raises:
-        RuntimeError: the library cannot be built, or is not what Python takes it for.
-        MemoryError: it gets no memory.
-        ValueError: offsets that do not rise from 0 to the number of steps.
-        IndexError: an id that its table does not have.
+        RuntimeError: the library cannot be built, or its layout differs from the one in Python.
+        MemoryError: there is not enough memory.
+        ValueError: offsets do not rise from 0 to the number of steps.
+        IndexError: a table lacks an id.
     """
     call_of(_library(), name, *arguments, dtype=dtype)
 
 
 def call_of(library: ctypes.CDLL, name: str, *arguments: Any, dtype: torch.dtype | None = None) -> None:
-    """`call` of a library that was `require`d: for what lives in its memory."""
+    """Call a function of a library that `require` returned.
+
+    An object that lives in the library's memory needs that library.
+    """
     function = getattr(library, name if dtype is None else f"{name}_{_NAMES[dtype]}")
     status = function(*map(_pass, arguments))
     if status == NO_MEMORY:
@@ -58,10 +65,10 @@ def call_of(library: ctypes.CDLL, name: str, *arguments: Any, dtype: torch.dtype
 
 
 def require() -> ctypes.CDLL:
-    """Builds and loads the library, and returns it.
+    """Build and load the library, and return it.
 
     Raises:
-        RuntimeError: it cannot be built or loaded, or is not what Python takes it for.
+        RuntimeError: it cannot be built or loaded, or its layout differs from the one in Python.
     """
     return _library()
 
@@ -85,7 +92,7 @@ def _load(*_environment: str | None) -> ctypes.CDLL:
     path = build()
     try:
         library = ctypes.CDLL(str(path))
-    except OSError as error:  # of a file system that executes nothing, say
+    except OSError as error:  # for example on a file system that executes nothing
         raise RuntimeError(f"The compiled kernels cannot be loaded: {error}.") from error
     library.layout.restype = ctypes.c_char_p
     compare(library.layout().decode())

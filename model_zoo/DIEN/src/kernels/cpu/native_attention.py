@@ -15,7 +15,7 @@ from .net import Activations, Net, NetGradients, check, check_net, make_gradient
 
 
 class AttentionProblem(Structure):
-    """As in attention.h."""
+    """Structure of attention.h."""
 
     _fields_ = (
         [(name, ctypes.c_int64) for name in ("rows", "size", "threads", "shared")]
@@ -25,7 +25,7 @@ class AttentionProblem(Structure):
 
 
 class AttentionGradients(Structure):
-    """As in attention.h."""
+    """Structure of attention.h."""
 
     _fields_ = (("states", ctypes.c_void_p), ("query", ctypes.c_void_p), ("net", NetGradients))
 
@@ -38,27 +38,25 @@ def attention_scores(
     biases: Sequence[Tensor],
     activation: Activations,
 ) -> Tensor:
-    """How well each step matches its row's query: a net on [q, h, q - h, q * h].
+    """Return how well each step matches its row's query, (N,).
 
-    The unit of Deep Interest Network (Zhou et al., KDD 2018), without its softmax. The net's first layer is taken
-    apart, so that the query's share is computed once a row. The backward pass computes the forward pass again, keeps
-    nothing but the arguments and is differentiable once. With the same number of threads, runs agree in every bit.
+    The score is a network on [q, h, q - h, q * h]: the attention unit of Deep Interest Network (Zhou et al., KDD 2018),
+    without its softmax. The product with the query in the first layer is computed once per row. The backward pass
+    computes the forward pass again, keeps only the arguments and is differentiable once. With equal numbers of threads,
+    runs agree in every bit.
 
     Args:
-        states: (N, H), float32 or float64 on a CPU, as are all but `offsets`.
+        states: (N, H), float32 or float64 on a CPU, like all tensors but `offsets`.
         offsets: (B + 1,) int64: row b has the steps offsets[b] to offsets[b + 1].
         query: (B, H).
-        weights: of each hidden layer and the output, as in `nn.Linear`: (n_1, 4H), (n_2, n_1), ..., (1, n_L).
+        weights: one matrix per hidden layer and output, as in `nn.Linear`: (n_1, 4H), (n_2, n_1), ..., (1, n_L).
         biases: (n_1,), (n_2,), ..., (1,).
-        activation: of every hidden layer, "sigmoid" or "relu"; without gradients any that the kernels know, one a
-            layer, the output's last.
-
-    Returns:
-        (N,).
+        activation: activation of every hidden layer, "sigmoid" or "relu"; without gradients one of the kernels'
+            activations per layer, the output's last.
 
     Raises:
-        ValueError: a tensor of another shape, dtype or device; weights that make no net; an unknown activation, or
-            gradients of one that has none.
+        ValueError: a tensor has the wrong shape, dtype or device, weights do not form a network, or the activation is
+            unknown or has no gradients where they are needed.
         RuntimeError: there is no compiler.
     """
     _check(states, query, len(offsets) - 1, weights, biases, activation)
@@ -71,17 +69,18 @@ def attention_scores(
 def candidate_scores(
     states: Tensor, query: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: Activations
 ) -> Tensor:
-    """How well each of the same steps matches each query, without gradients.
+    """Return how well each step matches each query, (T, B), without gradients.
 
     Args:
-        states: (T, H). query: (B, H).
-        weights, biases, activation: as in `attention_scores`.
-
-    Returns:
-        (T, B).
+        states: (T, H).
+        query: (B, H).
+        weights: as in `attention_scores`.
+        biases: as in `attention_scores`.
+        activation: as in `attention_scores`.
 
     Raises:
-        ValueError, RuntimeError: as in `attention_scores`.
+        ValueError: as in `attention_scores`.
+        RuntimeError: as in `attention_scores`.
     """
     _check(states, query, len(query), weights, biases, activation)
     # There are more queries than steps: each step is a row, and the queries are the states that all rows share.
@@ -94,7 +93,7 @@ def candidate_scores(
 
 
 def of_queries(first: Tensor) -> Tensor:
-    """The weights [W_1, W_2, W_3, W_4] of the first layer where queries and states change places."""
+    """Return the first layer's weights with the roles of query and state exchanged."""
     W_1, W_2, W_3, W_4 = first.chunk(4, dim=1)
     return torch.cat([W_2, W_1, -W_3, W_4], dim=1)
 

@@ -11,7 +11,7 @@ from .net import check
 
 
 class Candidates(Structure):
-    """As in candidates.h."""
+    """Structure of candidates.h."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ("rows", "steps", "hidden", "kind", "threads")] + [
         (name, ctypes.c_void_p) for name in ("inputs", "attention", "state", "weight_hh", "bias")
@@ -21,19 +21,22 @@ class Candidates(Structure):
 def evolve_candidates(
     inputs: Tensor, attention: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor, kind: str
 ) -> Tensor:
-    """Runs the same inputs for each candidate, with the candidate's attention.
+    """Run equal inputs for each candidate, with the candidate's attention.
 
     Args:
-        inputs: (T, I), float32 or float64 on a CPU, as are all.
-        attention: (T, B), not used by the plain GRU.
-        state: (B, H). weight_ih: (3H, I). weight_hh: (3H, H). bias: (3H,).
+        inputs: (T, I), float32 or float64 on a CPU, like all tensors.
+        attention: (T, B); not used by the plain GRU.
+        state: (B, H).
+        weight_ih: (3H, I).
+        weight_hh: (3H, H).
+        bias: (3H,).
         kind: as in `attentional_gru.attentional_gru`.
 
     Returns:
         (B, H), the states after the last step.
 
     Raises:
-        ValueError: a tensor of another shape, dtype or device.
+        ValueError: a tensor has the wrong shape, dtype or device.
         RuntimeError: there is no compiler.
     """
     rows, hidden = state.shape
@@ -50,7 +53,7 @@ def evolve_candidates(
         },
         inputs.dtype,
     )
-    # With `out`, autocast leaves the dtype alone.
+    # With `out`, autocast does not change the dtype.
     of_inputs = torch.mm(inputs, weight_ih.T, out=inputs.new_empty(len(inputs), 3 * hidden))
     tensors = [tensor.contiguous() for tensor in (of_inputs, attention, state, weight_hh, bias)]
     final = torch.empty_like(tensors[2])

@@ -18,13 +18,13 @@ from .net import Activation, Elementwise, Net, check, check_net, make_activation
 
 
 class Feature(Structure):
-    """As in scorer.h."""
+    """Structure of scorer.h."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ("rows", "size", "pooling")] + [("table", ctypes.c_void_p)]
 
 
 class SequenceWeights(Structure):
-    """As in scorer.h."""
+    """Structure of scorer.h."""
 
     _fields_ = (
         [
@@ -43,7 +43,7 @@ class SequenceWeights(Structure):
 
 
 class ScorerWeights(Structure):
-    """As in scorer.h."""
+    """Structure of scorer.h."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ("features", "profile", "sequences", "sum_pooling")] + [
         ("of_features", ctypes.POINTER(Feature)),
@@ -53,7 +53,7 @@ class ScorerWeights(Structure):
 
 
 class Column(Structure):
-    """As in scorer.h."""
+    """Structure of scorer.h."""
 
     _fields_ = (
         ("count", ctypes.c_int64),
@@ -64,19 +64,19 @@ class Column(Structure):
 
 
 class Request(Structure):
-    """As in scorer.h."""
+    """Structure of scorer.h."""
 
     _fields_ = (("candidates", ctypes.c_int64), ("columns", ctypes.POINTER(Column)))
 
 
 @dataclass(frozen=True)
 class Table:
-    """A feature's embeddings.
+    """Embeddings of a feature.
 
     Attributes:
-        rows: (vocabulary, size) float32 on a CPU; of a number the one row (1, size) that it is multiplied with.
-        is_number: it has no ids.
-        pooling: of `POOLINGS`, over the steps of a sequence.
+        rows: (vocabulary, size) float32 on a CPU; for a number the single row (1, size) that it is multiplied with.
+        is_number: whether the feature is a number, which has no ids.
+        pooling: one of `POOLINGS`, over the steps of a sequence.
     """
 
     rows: Tensor
@@ -85,7 +85,7 @@ class Table:
 
 
 class Recurrence(NamedTuple):
-    """Of inputs I and H states."""
+    """Weights of a recurrence with I inputs and H states."""
 
     weight_ih: Tensor  # (3H, I)
     weight_hh: Tensor  # (3H, H)
@@ -93,7 +93,7 @@ class Recurrence(NamedTuple):
 
 
 class Query(NamedTuple):
-    """What makes the query of a target (D,); it is the target itself where there is no weight."""
+    """Layer that maps a target (D,) to its query; without a weight, the identity."""
 
     weight: Tensor | None = None  # (H, D)
     bias: Tensor | None = None  # (H,)
@@ -102,13 +102,15 @@ class Query(NamedTuple):
 
 @dataclass(frozen=True)
 class SequenceLayers:
-    """One behaviour sequence.
+    """Layers of one behaviour sequence.
 
     Attributes:
-        behaviours, targets: their features, by number among the tables.
-        kind: of the evolution, one of `KINDS`.
-        softmax: over the scores.
-        unit: DIN's, on [q, h, q - h, q * h]; None: the score is q h.
+        behaviours, targets: their features, as indices of the tables.
+        extractor, evolution: the two recurrences.
+        kind: kind of the evolution, one of `KINDS`.
+        softmax: whether the scores go through a softmax.
+        query: maps the target to the query.
+        unit: DIN's attention unit on [q, h, q - h, q * h]; None: the score is q h.
     """
 
     behaviours: Sequence[int]
@@ -122,21 +124,22 @@ class SequenceLayers:
 
 
 class NativeScorer:
-    """Scores candidates; calls wait for each other.
+    """Scorer of candidates in one native call; concurrent calls wait for each other.
+
+    Weights are copied, tables are not: after further training, build a new scorer.
 
     Args:
-        tables: of each feature, those of the profile first, in the order in which the MLP takes them.
-        profile: how many these are.
-        sequences: with layers of their own.
-        mlp: on [h', and with sum_pooling Σe and e_a * Σe, of each sequence; profile], its output activation included.
-        sum_pooling: as above.
-
-    Weights are copied, tables are not: what is trained on needs another scorer.
+        tables: one per feature, first those of the profile in the order of the MLP's input.
+        profile: number of tables of the profile.
+        sequences: layers of each sequence.
+        mlp: network on [h', with sum_pooling also Σe and e_a * Σe, of each sequence; profile], including its output
+            activation.
+        sum_pooling: whether the MLP gets the pooled behaviours.
 
     Raises:
-        ValueError: layers of another shape, dtype or device.
+        ValueError: a layer has the wrong shape, dtype or device.
         RuntimeError: there is no compiler.
-        MemoryError: there is no memory.
+        MemoryError: there is not enough memory.
     """
 
     def __init__(
@@ -161,7 +164,7 @@ class NativeScorer:
         if sum_pooling and any(each.size != each.target_size for each in weights):
             raise ValueError("sum pooling multiplies targets and behaviours, whose sizes must agree")
         inputs = sum(sizes[:profile]) + sum(each.hidden + 2 * each.size * sum_pooling for each in weights)
-        self._weights = ScorerWeights(  # the kernels keep pointers into it
+        self._weights = ScorerWeights(  # kept as an attribute: the kernels hold pointers into it
             len(features),
             profile,
             len(weights),
@@ -176,16 +179,17 @@ class NativeScorer:
         free.atexit = False
 
     def __call__(self, columns: Sequence[tuple[int, bool, int | None, int | None]], count: int, scores: int) -> None:
-        """Scores `count` candidates.
+        """Score candidates.
 
         Args:
-            columns: of each feature how many values there are, whether they are the user's, and where they lie: ids,
-                int64, or else numbers, float32.
-            scores: where they go, (count,) float32.
+            columns: one tuple per feature: the number of values, whether they are the user's, the address of ids,
+                int64, and the address of numbers, float32; one of the addresses is None.
+            count: number of candidates.
+            scores: address of the result, (count,) float32.
 
         Raises:
-            IndexError: an id that its table does not have.
-            MemoryError: there is no memory.
+            IndexError: a table lacks an id.
+            MemoryError: there is not enough memory.
         """
         request = Request(count, library.array_type(Column, len(columns))(*columns))
         with self._calls:

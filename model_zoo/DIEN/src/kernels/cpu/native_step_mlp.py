@@ -1,4 +1,4 @@
-"""The operations that run a `StepMLP`: in C++ where the kernels have such nets, in torch where they do not."""
+"""Operations that run a `StepMLP`, in C++ if the kernels support it, else in torch."""
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,10 @@ _TRAINED = (nn.Sigmoid, nn.ReLU)
 
 
 def plain(net: StepMLP) -> tuple[list[Tensor], list[Tensor], str] | None:
-    """Weights, biases and the activation, where the net is now no more than that; None where it is."""
+    """Return weights, biases and activation of a net; None if it has anything else.
+
+    Dropout counts only in training.
+    """
     if net.training and any(isinstance(layer, nn.Dropout) for layer in net.layers):
         return None
     linear = [layer for layer in net.layers if isinstance(layer, nn.Linear)]
@@ -25,19 +28,19 @@ def plain(net: StepMLP) -> tuple[list[Tensor], list[Tensor], str] | None:
 
 
 def _without_gradients(net: StepMLP) -> Layers | None:
-    """Where none are asked for, and statistics stand still."""
+    """Return the net for inference; None in training or if gradients are needed."""
     return None if net.training or torch.is_grad_enabled() else at_inference(net.layers)
 
 
 def attention_scores(states: Tensor, packing: Packing, query: Tensor, net: StepMLP) -> Tensor:
-    """Arguments and result as in `in_torch.attention_scores`."""
-    if kernels := plain(net) or _without_gradients(net):  # under autocast the query has its type
+    """Score each step; arguments and result as in `in_torch.attention_scores`."""
+    if kernels := plain(net) or _without_gradients(net):  # autocast gives the query a dtype of its own
         return native_attention.attention_scores(states, packing.offsets, query.to(states.dtype), *kernels)
     return in_torch.attention_scores(states, packing, query, net)
 
 
 def candidate_scores(states: Tensor, query: Tensor, net: StepMLP) -> Tensor:
-    """Arguments and result as in `in_torch.candidate_scores`."""
+    """Score each step; arguments and result as in `in_torch.candidate_scores`."""
     if kernels := plain(net) or _without_gradients(net):
         return native_attention.candidate_scores(states, query.to(states.dtype), *kernels)
     return in_torch.candidate_scores(states, query, net)
@@ -52,7 +55,7 @@ def next_behaviour_loss(
     net: StepMLP | None,
     weight: Tensor | None = None,
 ) -> Tensor:
-    """Arguments and result as in `in_torch.next_behaviour_loss`."""
+    """Return the loss; arguments as in `in_torch.next_behaviour_loss`."""
     if net is None or not (kernels := plain(net)):
         return in_torch.next_behaviour_loss(states, behaviours, packing, negatives, has_negative, net, weight)
     counts = has_negative.any(dim=1) & (packing.place > 0)

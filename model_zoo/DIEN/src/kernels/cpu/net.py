@@ -1,4 +1,4 @@
-"""Nets of hidden layers and one output, as the compiled functions take them."""
+"""Networks of hidden layers and one output, as the compiled functions take them."""
 
 import ctypes
 from collections.abc import Sequence
@@ -15,9 +15,13 @@ _DIFFERENTIABLE = ("sigmoid", "relu")
 
 
 class Elementwise(NamedTuple):
-    """An activation at inference: one of `ACTIVATION_KINDS`, and the numbers (units,) that it has, contiguous.
+    """Activation at inference with its parameters, (units,) each and contiguous.
 
-    slope: of PReLU for x < 0, and Dice's α. scale, shift: of Dice, x (α + (1 - α) σ(scale x + shift)).
+    Attributes:
+        kind: one of `ACTIVATION_KINDS`.
+        slope: slope of PReLU for x < 0, or α of Dice.
+        scale: scale of Dice, x (α + (1 - α) σ(scale x + shift)).
+        shift: shift of Dice.
     """
 
     kind: str = "none"
@@ -31,13 +35,13 @@ Activations = str | Sequence[Elementwise]
 
 
 class Activation(Structure):
-    """As in net.h."""
+    """Structure of net.h."""
 
     _fields_ = (("kind", ctypes.c_int64), *((name, ctypes.c_void_p) for name in ("slope", "scale", "shift")))
 
 
 class Net(Structure):
-    """As in net.h."""
+    """Structure of net.h."""
 
     _fields_ = (
         ("layers", ctypes.c_int64),
@@ -49,18 +53,18 @@ class Net(Structure):
 
 
 class NetGradients(Structure):
-    """As in net.h."""
+    """Structure of net.h."""
 
     _fields_ = (("weights", _POINTERS), ("biases", _POINTERS))
 
 
 def make_activation(activation: Elementwise) -> Activation:
-    """Refers to its numbers."""
+    """Return the structure, which holds pointers to the parameters of the activation."""
     return Activation(ACTIVATION_KINDS.index(activation.kind), *map(library.address, activation[1:]))
 
 
 def make_net(weights: Sequence[Tensor], biases: Sequence[Tensor], activations: Activations) -> Net:
-    """Refers to the tensors, which are contiguous."""
+    """Return the structure, which holds pointers to the contiguous tensors."""
     units = [len(weight) for weight in weights[:-1]]
     followed = [make_activation(each) for each in _one_a_layer(activations, len(weights))]
     return Net(
@@ -79,7 +83,7 @@ def _one_a_layer(activations: Activations, layers: int) -> Sequence[Elementwise]
 
 
 def make_gradients(tensors: Sequence[Tensor | None]) -> NetGradients:
-    """Of weights and then of biases: all, or None."""
+    """Return the structure for gradients of weights and then of biases: all, or None."""
     given = [tensor for tensor in tensors if tensor is not None]
     layers = len(given) // 2
     return (
@@ -88,10 +92,10 @@ def make_gradients(tensors: Sequence[Tensor | None]) -> NetGradients:
 
 
 def check(shapes: dict[str, tuple[Tensor, tuple[int, ...]]], dtype: torch.dtype) -> None:
-    """Compares tensors with what they must be.
+    """Compare tensors with their required shapes and dtype.
 
     Raises:
-        ValueError: a tensor of another shape or dtype, or not on a CPU.
+        ValueError: a tensor has the wrong shape or dtype, or is not on a CPU.
     """
     for name, (tensor, shape) in shapes.items():
         if tensor.shape != shape or tensor.dtype != dtype or tensor.device.type != "cpu":
@@ -103,10 +107,17 @@ def check(shapes: dict[str, tuple[Tensor, tuple[int, ...]]], dtype: torch.dtype)
 def check_net(
     inputs: int, weights: Sequence[Tensor], biases: Sequence[Tensor], activations: Activations, dtype: torch.dtype
 ) -> None:
-    """Compares weights, biases and activations with a net of `inputs` and one output.
+    """Check that weights, biases and activations form a network with one output.
+
+    Args:
+        inputs: size of the input.
+        weights: one matrix per layer.
+        biases: one vector per layer.
+        activations: activation of every hidden layer, or one activation per layer.
+        dtype: dtype of all tensors.
 
     Raises:
-        ValueError: they are none, or an activation is unknown.
+        ValueError: they do not form a network, or an activation is unknown.
     """
     if len(weights) < 2 or len(weights) != len(biases):
         raise ValueError(

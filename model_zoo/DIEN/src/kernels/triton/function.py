@@ -1,4 +1,4 @@
-"""The recurrence over packed rows: what it takes, and in which precision."""
+"""The recurrence over packed rows: checks of arguments and choice of precision."""
 
 import torch
 from torch import Tensor
@@ -20,28 +20,32 @@ def recurrence(
     bias: Tensor,
     kind: str,
 ) -> tuple[Tensor, Tensor]:
-    """Runs rows that lie one after the other, without padding; the host never waits for the device.
+    """Run consecutive rows without padding; the host never waits for the device.
 
-    GRU (2)-(5), AIGRU (9), AGRU (10) and AUGRU (11)-(12) of Zhou et al., AAAI 2019. The backward pass is written by
-    hand and differentiable once. For 16-bit tensors, sums and the state from step to step are in float32. Products of
-    float32 with weight_hh are in TF32 where `torch.backends.cuda.matmul` allows it, else each is made of three such,
-    which comes near to float32. Under autocast, tensors other than float64 are cast to its type, as torch.nn.GRU's are.
+    The kinds are GRU (2)-(5), AIGRU (9), AGRU (10) and AUGRU (11)-(12) of Zhou et al., AAAI 2019. The backward pass is
+    written by hand and differentiable once. For 16-bit tensors, sums and the state between steps are in float32.
+    Products of float32 with weight_hh are in TF32 if `torch.backends.cuda.matmul` allows it; otherwise each is computed
+    as three TF32 products, which is close to float32. Under autocast, tensors other than float64 are cast to its dtype,
+    like those of torch.nn.GRU.
 
     Args:
-        x: (N, I), on an NVIDIA GPU, or a CPU under Triton's interpreter; float32, bfloat16, float16 or float64, as are
-            all but `offsets`.
-        offsets: (B + 1,) int64: row b has the steps offsets[b] to offsets[b + 1]. They must rise from 0 to N, which is
-            not checked, as the host would have to wait for it.
+        x: (N, I), on an NVIDIA GPU, or a CPU under Triton's interpreter; float32, bfloat16, float16 or float64, like
+            all tensors but `offsets`.
+        offsets: (B + 1,) int64: row b has the steps offsets[b] to offsets[b + 1]. They must rise from 0 to N; this is
+            not checked, since the host would have to wait for the device.
         attention: (N,), or None for the GRU.
-        state: (B, H). weight_ih: (3H, I). weight_hh: (3H, H). bias: (3H,).
+        state: (B, H).
+        weight_ih: (3H, I).
+        weight_hh: (3H, H).
+        bias: (3H,).
         kind: as in `attentional_gru.attentional_gru`.
 
     Returns:
-        states: (N, H). final: (B, H), the state after a row's last step; `state` where it has none.
+        states: (N, H). final: (B, H), the state after a row's last step; `state` for a row without steps.
 
     Raises:
-        ValueError: unknown kind, or a tensor of another shape, dtype or device.
-        RuntimeError: there is no triton.
+        ValueError: the kind is unknown, or a tensor has the wrong shape, dtype or device.
+        RuntimeError: triton is not installed.
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r} is unknown; allowed: {', '.join(KINDS)}")
@@ -81,5 +85,5 @@ def recurrence(
 
 
 def _lower(tensor: Tensor) -> Tensor:
-    """In the type of autocast."""
+    """Cast a tensor to autocast's dtype, unless it is float64."""
     return tensor if tensor.dtype == torch.float64 else tensor.to(torch.get_autocast_dtype(tensor.device.type))

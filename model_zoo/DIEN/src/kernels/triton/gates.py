@@ -6,12 +6,14 @@ import triton.language as tl
 
 @triton.jit
 def sigmoid(z):
+    """Return the sigmoid of z."""
     return 1 / (1 + tl.exp(-z))
 
 
 @triton.jit
 def tanh(z):
-    # There is no tl.tanh, and the interpreter has no libdevice. Off by 1e-7 at most in float32.
+    """Return the hyperbolic tangent of z."""
+    # There is no tl.tanh, and the interpreter has no libdevice. The error is at most 1e-7 in float32.
     return 2 * sigmoid(2 * z) - 1
 
 
@@ -20,7 +22,10 @@ INTERPRETED = tl.constexpr(not isinstance(sigmoid, triton.JITFunction))
 
 @triton.jit
 def read(base, index, mask):
-    """What lies at `index` from `base`; zero where `mask` is False, or if there is no `base`."""
+    """Return the values at `index` from `base`; zero where `mask` is False.
+
+    Without a `base` all values are zero.
+    """
     if base is None:
         return tl.zeros(mask.shape, tl.float32)
     else:
@@ -29,18 +34,19 @@ def read(base, index, mask):
 
 @triton.jit
 def product(a, b, PRECISION: tl.constexpr):
-    """`a` times `b`, as numbers of b's type."""
+    """Return `a` times `b`, with `a` cast to b's dtype."""
     a = a.to(b.dtype)
-    if INTERPRETED and b.dtype == tl.bfloat16:  # numpy has no such numbers: their bits would be multiplied
+    if INTERPRETED and b.dtype == tl.bfloat16:  # numpy lacks bfloat16: the bits would be multiplied
         a, b = a.to(tl.float32), b.to(tl.float32)
     return tl.dot(a, b, input_precision=PRECISION)
 
 
 @triton.jit
 def scaled(u, attention, KIND: tl.constexpr):
-    """The gate that weighs the candidate: (5) of the paper, (10) of AGRU, (11) of AUGRU, that of its authors' program.
+    """Return the weight of the candidate: (5), (10) of AGRU, or (11) of AUGRU.
 
-    `u` is not used by AGRU, `attention` (rows, 1) not by the GRU.
+    `AUGRU-tensorflow` has the weight of the authors' program. AGRU does not use `u`, and the GRU does not use
+    `attention` (rows, 1).
     """
     if KIND == "AGRU":
         return attention
@@ -54,13 +60,20 @@ def scaled(u, attention, KIND: tl.constexpr):
 
 @triton.jit
 def derivatives(dh, u, r, candidate, q, h, attention, KIND: tl.constexpr):
-    """Of one step, given the gradient of the state that it led to.
+    """Return the gradients of one step, given the gradient of its resulting state.
 
     Args:
-        dh, u, r, candidate: (rows, columns). q: U_h h. h: the state before the step. attention: (rows, 1).
+        dh: (rows, columns), gradient of the state after the step.
+        u: (rows, columns), update gate.
+        r: (rows, columns), reset gate.
+        candidate: (rows, columns).
+        q: (rows, columns), U_h h.
+        h: (rows, columns), the state before the step.
+        attention: (rows, 1).
+        KIND: kind of the recurrence.
 
     Returns:
-        Gradients of the pre-activations of u, r and the candidate, of q, of h where no matrix comes in between, and of
+        Gradients of the pre-activations of u, r and the candidate, of q, of h except through the matrices, and of
         attention, column by column.
     """
     gate = scaled(u, attention, KIND)

@@ -1,4 +1,4 @@
-"""Which kernel runs, and with how many rows and threads to a program."""
+"""Choice of the kernel, and of the rows and threads per program."""
 
 import os
 from types import ModuleType
@@ -7,16 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# U may take so much on chip, in order that two programs share the 227 KiB of an H100's multiprocessor; and what is left
-# must hold what threads exchange. On GPUs with less memory that is what counts.
+# U may take this much memory on chip, so that two programs share the 227 KiB of an H100's multiprocessor. The rest must
+# hold what threads exchange, which is the limit on GPUs with less memory.
 RESIDENT_BYTES = 96 * 1024
 EXCHANGE_BYTES = 24 * 1024
-# The fewest rows that tl.dot takes: a step waits more than it works, so many small programs are best. 4096 rows give
-# each of the 132 multiprocessors of an H100 about two; with more than 4 warps its registers suffice for one.
+# BLOCK_ROWS is the smallest that tl.dot takes: steps wait more than they compute, so many small programs are best. 4096
+# rows give each of the 132 multiprocessors of an H100 about two programs; with more than 4 warps, its registers suffice
+# for only one.
 RESIDENT = {"BLOCK_ROWS": 16, "num_warps": 4}
-# Here each program reads all of U at each step, so they are half as many. Two stages of tiles fit on every GPU.
+# Each program reads all of U at each step, so there are half as many programs. Two stages of tiles fit on every GPU.
 TILED = {"BLOCK_ROWS": 32, "num_warps": 8, "num_stages": 2}
-TILE_BYTES = 256  # of a tile's row, but 64 numbers at most
+TILE_BYTES = 256  # per row of a tile, which has at most 64 numbers
 
 
 def forward(
@@ -29,7 +30,7 @@ def forward(
     order: Tensor,
     kind: str,
 ) -> tuple[Tensor, Tensor]:
-    """Arguments as in the kernels, all contiguous.
+    """Launch the forward kernel; arguments as in the kernels, all contiguous.
 
     Returns:
         states: (N, H). final: (B, H).
@@ -77,7 +78,7 @@ def backward(
     wants_gates: bool,
     wants_attention: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor]:
-    """Arguments as in the kernels, all contiguous.
+    """Launch the backward kernel; arguments as in the kernels, all contiguous.
 
     Returns:
         d_gates: (N, 4H) and d_attention: (N,), each None if it is not wanted. d_state: (B, H).
@@ -128,10 +129,10 @@ def backward(
 
 
 def require() -> None:
-    """Looks for what the kernels need.
+    """Check that the kernels can run.
 
     Raises:
-        RuntimeError: there is no triton, or nothing that it could run on.
+        RuntimeError: triton is not installed, or there is no device for it.
     """
     try:
         import triton  # noqa: F401
@@ -153,12 +154,12 @@ def _kernels(device: torch.device) -> tuple[ModuleType, ModuleType]:
 
 
 def is_resident(weight_hh: Tensor) -> bool:
-    """Whether U stays on chip."""
+    """Return whether U stays on chip."""
     limit = RESIDENT_BYTES
     if weight_hh.is_cuda:
         memory = torch.cuda.get_device_properties(weight_hh.device).shared_memory_per_block_optin
         limit = min(limit, memory - EXCHANGE_BYTES)
-    copies = 2 if precision(weight_hh.dtype) == "tf32x3" else 1  # float32 in two parts
+    copies = 2 if precision(weight_hh.dtype) == "tf32x3" else 1  # float32 is stored as two parts
     return 3 * _block(weight_hh.size(1)) ** 2 * weight_hh.element_size() * copies <= limit
 
 
@@ -189,9 +190,10 @@ def _block(hidden: int) -> int:
 
 
 def precision(dtype: torch.dtype) -> str:
-    """Of products, as tl.dot takes it. float32 is in TF32 where torch's own may be, else near to exact in three of it.
+    """Return the precision of products, an argument of tl.dot.
 
-    Exact products would leave the tensor cores unused.
+    float32 is computed in TF32 if torch's products may be, else as three TF32 products, which is nearly exact. Exact
+    products would leave the tensor cores unused.
     """
     if dtype != torch.float32:
         return "ieee"

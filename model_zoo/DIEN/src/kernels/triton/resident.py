@@ -1,14 +1,16 @@
-"""Kernels that hold the state, its gradient and U on chip from a row's first step to its last.
+"""Kernels that keep the state, its gradient and U on chip for all steps of a row.
 
-A program has BLOCK_ROWS rows of about the same length, since `order` has the longest row first, and as many steps as
-the longest of them. What a step reads does not depend on the step before, so it is loaded while that one is computed.
+A program has BLOCK_ROWS rows of similar length, since `order` starts with the longest row, and as many steps as the
+longest of these rows. The data that a step reads does not depend on the step before, so it is loaded while that step is
+computed.
 
-What the way back needs is kept: the gates, in place of the projected inputs, U_h h and the old state. By memory
-traffic, which costs most, a training step is a sixth more than if the gates were recomputed. But that would take a
-second product a step and U a second time, transposed, after which two programs do not fit on a multiprocessor.
+The forward pass keeps what the backward pass needs: the gates, which replace the projected inputs, U_h h and the old
+state. Measured in memory traffic, which costs most, a training step is a sixth more expensive than with recomputed
+gates. Recomputing would need a second product per step and a second, transposed copy of U, and then two programs do not
+fit on a multiprocessor.
 """
 
-# In some versions of Triton a kernel has the type of a function that never returns.
+# Some versions of Triton type a kernel as a function that never returns.
 # pyright: reportGeneralTypeIssues=false
 
 from typing import Any
@@ -21,7 +23,10 @@ from .gates import derivatives, product, read, scaled, sigmoid, tanh
 
 @triton.jit
 def place(offsets, order, rows, BLOCK_ROWS: tl.constexpr) -> Any:
-    """Of a program's rows: number, whether there is one, first step, length, and the longest length."""
+    """Return row, existence, first step and length of a program's rows.
+
+    The last value is the longest length.
+    """
     slot = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     there = slot < rows
     row = tl.load(order + slot, there, other=0)
@@ -49,15 +54,26 @@ def forward(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_H: tl.constexpr,
 ):
-    """All steps.
+    """Run all steps.
 
     Args:
-        gates: (N, 3H), the projected inputs W x + b; if `kept`, u, r and the candidate are left there, but no u of
-            AGRU, which has no use for it.
+        gates: (N, 3H), the projected inputs W x + b; if `kept` is given, u, r and the candidate replace them, except u
+            of AGRU, which does not use it.
         kept: None, or (N, 2H) for U_h h and the state before the step.
-        attention: (N,), or None for the GRU. state: (rows, H). weight_hh: (3H, H).
-        offsets: (rows + 1,). order: (rows,). states: (N, H) and final: (rows, H) are written.
-        FLOAT: what is computed in.
+        attention: (N,), or None for the GRU.
+        state: (rows, H).
+        weight_hh: (3H, H).
+        offsets: (rows + 1,).
+        order: (rows,).
+        states: (N, H), written.
+        final: (rows, H), written.
+        rows: number of rows.
+        H: size of the state.
+        KIND: kind of the recurrence.
+        PRECISION: precision of products, an argument of tl.dot.
+        FLOAT: dtype of the computation.
+        BLOCK_ROWS: rows per program.
+        BLOCK_H: H, rounded up to a power of two.
     """
     row, there, begin, length, longest = place(offsets, order, rows, BLOCK_ROWS)
     j = tl.arange(0, BLOCK_H)
@@ -129,13 +145,27 @@ def backward(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_H: tl.constexpr,
 ):
-    """All steps, the last one first.
+    """Run all steps, the last one first.
 
     Args:
-        d_states: (N, H) or None. d_final: (rows, H).
-        gates, kept: as `forward` left them. attention, weight_hh, offsets, order: as there.
+        d_states: (N, H) or None.
+        d_final: (rows, H).
+        gates: as `forward` wrote them.
+        kept: as `forward` wrote it.
+        attention: as in `forward`.
+        weight_hh: as in `forward`.
+        offsets: as in `forward`.
+        order: as in `forward`.
         d_gates: (N, 4H), written: gradients of U_h h and of the pre-activations of u, r and the candidate; or None.
-        d_attention: (N,), written, or None. d_state: (rows, H), written.
+        d_attention: (N,), written, or None.
+        d_state: (rows, H), written.
+        rows: as in `forward`.
+        H: as in `forward`.
+        KIND: as in `forward`.
+        PRECISION: as in `forward`.
+        FLOAT: as in `forward`.
+        BLOCK_ROWS: as in `forward`.
+        BLOCK_H: as in `forward`.
     """
     row, there, begin, length, longest = place(offsets, order, rows, BLOCK_ROWS)
     j = tl.arange(0, BLOCK_H)

@@ -1,10 +1,10 @@
-"""Kernels for a U that does not fit on chip: each step reads it again, tile by tile, from the device's cache.
+"""Kernels for a U that does not fit on chip.
 
-Rows are as in `resident`. The state, and backwards its gradient, goes from a step to the next through memory, since
-a program cannot pick a tile of what it holds.
+Each step reads U again, tile by tile, from the device's cache. Rows are as in `resident`. The state, and in the
+backward pass its gradient, goes from step to step through memory, since a program cannot index a tile in its registers.
 """
 
-# In some versions of Triton a kernel has the type of a function that never returns.
+# Some versions of Triton type a kernel as a function that never returns.
 # pyright: reportGeneralTypeIssues=false
 
 import triton
@@ -33,10 +33,10 @@ def forward(
     BLOCK_ROWS: tl.constexpr,
     TILE: tl.constexpr,
 ):
-    """As `resident.forward`, but for
+    """Run all steps; other arguments as in `resident.forward`.
 
-    hold: (2, rows, H) of FLOAT. The first half has the state that rows start from; the two take turns.
-    final: (rows, H), which has it too, and is written where a row has steps.
+    `hold`, (2, rows, H) of FLOAT, starts with the initial state in its first half; steps read one half and write the
+    other. `final`, (rows, H), also starts with the initial state, and is written for rows that have steps.
     """
     row, _, begin, length, longest = place(offsets, order, rows, BLOCK_ROWS)
     for t in range(longest):
@@ -100,9 +100,9 @@ def backward(
     BLOCK_ROWS: tl.constexpr,
     TILE: tl.constexpr,
 ):
-    """As `resident.backward`, but for
+    """Run all steps backwards; other arguments as in `resident.backward`.
 
-    hold: (rows, H) of FLOAT, the gradient of final before and that of state afterwards.
+    `hold`, (rows, H) of FLOAT, starts as the gradient of `final` and ends as the gradient of the initial state.
     """
     row, _, begin, length, longest = place(offsets, order, rows, BLOCK_ROWS)
     spot = hold + row[:, None] * H
@@ -136,7 +136,7 @@ def backward(
             scores += some_scores
         if d_attention is not None:
             tl.store(d_attention + n, tl.sum(scores, 1), running)
-        tl.debug_barrier()  # what comes reads what other threads have written
+        tl.debug_barrier()  # the loop below reads what other threads have written
         for first in range(0, H, TILE):
             j = (first + tl.arange(0, TILE))[None, :]
             here = running[:, None] & (j < H)

@@ -1,4 +1,4 @@
-"""The recurrence as operators of torch, so that torch.compile and autograd see through it."""
+"""The recurrence as torch operators, for torch.compile and autograd."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch.library import custom_op
 
 from . import kernel_launch
 
-# A program may hold two copies of this package under two names, and an operator's name is the process's.
+# A process may import two copies of this package under two names, but has only one operator per name.
 _NAMESPACE = __name__.replace(".", "_")
 
 
@@ -24,11 +24,13 @@ def forward(
     kind: str,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Arguments as in `function.recurrence`, without AIGRU; `keep` what the backward pass needs.
+    """Run the recurrence without AIGRU; arguments as in `function.recurrence`.
+
+    `keep` makes it return what the backward pass needs.
 
     Returns:
-        states: (N, H). final: (B, H). gates: (N, 3H), kept: (N, 2H) and order: (B,), as in the kernels, the first two
-        empty if they are not to be kept.
+        states: (N, H). final: (B, H). gates: (N, 3H), kept: (N, 2H) and order: (B,), as in the kernels; the first two
+            are empty unless `keep` is set.
     """
     steps, hidden = len(x), state.size(1)
     attention = None if attention is None else attention.contiguous()
@@ -78,11 +80,11 @@ def backward(
     wants_gates: bool,
     wants_attention: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of what the loop reads, given those of its results.
+    """Return gradients of what the loop reads, given gradients of its results.
 
     Returns:
-        d_gates: (N, 4H), of U_h h and of the pre-activations of u, r and the candidate. d_attention: (N,). d_state:
-        (B, H). The first two are empty if they are not wanted.
+        d_gates: (N, 4H), of U_h h and of the pre-activations of u, r and the candidate. d_attention: (N,). d_state: (B,
+            H). The first two are empty if they are not wanted.
     """
     hidden = weight_hh.size(1)
     d_states = None if d_states is None else d_states.contiguous()
@@ -162,7 +164,8 @@ def _gradients(ctx: Any, d_states: Tensor | None, d_final: Tensor | None, *unuse
         d_attention if wants_attention else None,
         d_state if wants_state else None,
         d_projected.t() @ x if wants_ih else None,
-        # U_h h comes first in d_gates, so that these rows of it lie together; in weight_hh it is the last.
+        # U_h h comes first in d_gates, so that its rows and those of the gates are contiguous; in weight_hh it is the
+        # last.
         (d_products.t() @ kept[:, hidden:]).roll(-hidden, 0) if wants_hh else None,
         d_projected.sum(0) if wants_bias else None,
         None,
