@@ -5,6 +5,7 @@ import itertools
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -251,11 +252,20 @@ def test_parses(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if set(block.commands) - set(LISTED)], ids=str)
 def test_runs(block: Block, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    before = files_of(project)
     for command in block.commands:
         if command in LISTED:
             continue
         assert OWN.match(command), f"{command}: say in NOT_RUN why it is not run"
         assert run(command, monkeypatch) == 0, capsys.readouterr().err
+    written = {file for file in files_of(project) - before if not file.startswith("config/")}
+    ask = ["git", "check-ignore", "--no-index", "--stdin"]
+    ignored = subprocess.run(ask, cwd=ROOT, input="\n".join(written), capture_output=True, text=True)
+    assert ignored.returncode == 128 or written == set(ignored.stdout.splitlines()), "not in .gitignore"
+
+
+def files_of(folder: Path) -> set[str]:
+    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
 
 
 def test_what_is_not_run_is_on_a_page_once_in_the_list() -> None:
