@@ -4,6 +4,7 @@ import shutil
 from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from made_project import make_project
@@ -23,9 +24,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(folder / "data" / "AmazonElectronics_x1" / f"{split}.csv", folder)
     start = int(datetime(2024, 2, 10, tzinfo=timezone.utc).timestamp())
     log = as_log(random_reviews(days=33)).select(
-        uid="user_id", iid="item_id", cid="cate_id", ts=pl.col("time") + start, brand=pl.col("item_id").str.slice(0, 2)
+        uid="user_id",
+        iid="item_id",
+        cid="cate_id",
+        ts=pl.col("time") + start,
+        brand=pl.col("item_id").str.slice(0, 2),
+        price=pl.col("item_id").hash(1) % 50 / 10,
+        genres=pl.col("item_id").str.slice(0, 2) + "|" + pl.col("cate_id"),
+        device=pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit("phone")).otherwise(pl.lit("desk")),
+        age=pl.col("user_id").hash(3) % 60 + 18,
+        languages=pl.concat_str("user_id", pl.lit("|en")),
     )
     log.write_parquet(folder / "clicks.parquet")
+    np.savez(folder / "vectors.npz", key=["i00", "i01"], value=[[0.1, 0.2], [0.3, 0.4]])
     rows = next(block for block in blocks(ROOT / "docs" / "guides" / "data.md") if block.text.startswith("user_id,"))
     (folder / "candidates.csv").write_text(rows.text)
     return folder

@@ -200,7 +200,6 @@ NOT_RUN = {
     "makes logs of millions of behaviours; tests/dataset/loading/test_memory_mapped.py runs it on less": [
         "python -m pytest -m full -rP tests/dataset/loading/test_memory_mapped.py -k memory"
     ],
-    "stands for any folder": ["python audit_dataset.py FOLDER"],
     "reads what an experiment on Beauty has built": [
         "python audit_dataset.py data/amazon_beauty",
         "python -m dien_fuxictr.dataset.copy_samples data/amazon_beauty_last --copies 8 "

@@ -18,7 +18,6 @@ from dien_fuxictr.experiment.models import find_model, own_models
 
 TEXT = {
     "docs/developer/architecture.md": "run_expid.py, build_dataset.py",
-    "docs/guides/data.md": "raw reviews, or any behaviour log  ->",
     "docs/guides/evolution.md": "chromium --headless",
     "docs/reference/model.md": "L_aux = - mean_t",
 }
