@@ -1,4 +1,4 @@
-"""How data comes in: raw reviews or a log of behaviours -> labelled samples -> ids -> batches.
+"""Read raw reviews or a log of behaviours into labelled samples, ids and batches.
 
-Nothing here knows of models or training. `build` and `audit` are the command lines.
+The package knows nothing of models or training. `build` and `audit` are its command lines.
 """

@@ -1,4 +1,7 @@
-"""New rows of a log -> the columns of a data set, histories included: what `--predict` takes."""
+"""Complete new rows of a log with the columns of a data set, for `--predict`.
+
+The columns include the histories.
+"""
 
 import gzip
 import logging
@@ -32,10 +35,10 @@ RANGE = ["history_start", "history_length"]
 
 
 def with_log(params: dict, log: Path) -> dict:
-    """A data set's entry whose build reads another log.
+    """Return a data set's entry whose build reads another log.
 
     Raises:
-        UserError: the log does not exist, or the entry has no build section, or one of no known source.
+        UserError: the log does not exist, the entry has no build section, or its source is unknown.
     """
     build = params.get("build")
     if not isinstance(build, dict):
@@ -48,20 +51,20 @@ def with_log(params: dict, log: Path) -> dict:
 
 
 def apply_build(entry: DatasetEntry, rows: Path, out: Path, verbose: bool = True) -> None:
-    """Write rows with what the data set's build makes of the log for each: see `complete`.
+    """Write rows with the columns that the data set's build derives from the log.
 
-    Written are, in the rows' order, the columns of samples, histories as lists or in CSV as text, and those columns of
-    `rows` whose names are not taken.
+    See `complete`. The output has, in the rows' order, the columns of samples, with histories as lists or in CSV as
+    text, and those columns of `rows` whose names are not taken.
 
     Args:
-        entry: of the data set, its log that of `with_log`.
-        rows: .csv, .csv.gz or .parquet; `names_of` says which columns.
-        out: likewise; must not exist.
+        entry: entry of the data set, with the log of `with_log`.
+        rows: .csv, .csv.gz or .parquet; `names_of` lists its columns.
+        out: file to write, with one of these suffixes; must not exist.
         verbose: show progress bars.
 
     Raises:
-        UserError: `out` exists, a file is missing or broken, an option or a row is wrong, the data set was built
-            with other options, or a value of a history holds the splitter of its column and `out` is CSV.
+        UserError: `out` exists, a file is missing or broken, an option or a row is wrong, the data set was built with
+            other options, or a value of a history contains the splitter of its column and `out` is CSV.
     """
     if out.exists():
         raise UserError(f"--out {out} exists; name a new file")
@@ -107,7 +110,10 @@ def apply_build(entry: DatasetEntry, rows: Path, out: Path, verbose: bool = True
 
 
 def _properties_beside_log(options: BuildOptions, new: set[str], verbose: bool) -> pl.DataFrame | None:
-    """item_id, the category and side columns of items that the log does not have, where a file of items has them."""
+    """Return properties of items that the log lacks, from the file of items.
+
+    The columns are item_id, the category and the side columns. None if there is no such file.
+    """
     if options.source == "amazon":
         return read_categories(Path(options.meta), new, options.form, options.skip_bad_lines, verbose)
     if not options.items:
@@ -119,7 +125,10 @@ def _properties_beside_log(options: BuildOptions, new: set[str], verbose: bool) 
 
 
 def _require_same_options(entry: DatasetEntry) -> None:
-    """Raise UserError where a set that is built was built with other options: its models know other histories."""
+    """Raise UserError if the data set was built with other options.
+
+    Its models know histories of those options.
+    """
     known = Fingerprint.load(entry.data_dir)
     if known:
         then, now = (
@@ -134,7 +143,7 @@ def _require_same_options(entry: DatasetEntry) -> None:
 
 
 def _read(path: Path) -> pl.DataFrame:
-    """A file of rows; CSV as text."""
+    """Return the rows of a file; CSV as text."""
     if not path.is_file():
         raise UserError(f"--rows {path}: no such file")
     try:
@@ -148,7 +157,7 @@ def _read(path: Path) -> pl.DataFrame:
 
 
 def _write(parts: Iterator[pl.DataFrame], path: Path, separator: str) -> None:
-    """Write a file a part at a time: the histories of all rows need not fit in memory."""
+    """Write a file part by part: histories of all rows need not fit in memory."""
 
     def as_parquet(file: IO[bytes]) -> None:
         first = next(parts).to_arrow()

@@ -1,15 +1,16 @@
-"""What rules without a model score on a data set: a leak shows here, and it is what a model has to beat.
+"""Score a data set by rules without a model, to find leaks and give a baseline.
 
-    python audit_dataset.py FOLDER                # a built data set, samples, or train.csv and test.csv; of a set built
-                                                  # with data_loader: memory_mapped, what its build has found
+    python audit_dataset.py FOLDER                # a built data set, samples, or train.csv and test.csv; for a set
+    built
+                                                  # with data_loader: memory_mapped, the audit that its build stored
     python audit_dataset.py train.csv test.csv    # the published form: histories joined by "^"
 
 The *trivial* rules know nothing of interests: how often a value of a column occurs, whether it is missing, the order of
-values and of rows, the hour of a time, what is constant within a user and, where negatives are sampled, how often a
-value is a positive's. Where one is off .5, in either direction, a model can read the same from the data; a warning
-names those that are off by more than .02 and by more than chance. The *untrained* rules know a little of interests.
-Below them stands how often an item lies in its sample's own history: where that differs between positives and
-negatives, a model can read it too.
+values and of rows, the hour of a time, what is constant per user and, where negatives are sampled, how often a value
+belongs to a positive. If the AUC of a trivial rule differs from .5, in either direction, a model can use the same
+information; a warning names the rules that differ by more than .02 and by more than chance. The *untrained* rules use a
+little of the interests. The last part shows how often an item occurs in the history of its own sample: a difference
+between positives and negatives is information for a model, too.
 """
 
 import json
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(paths: list[Path]) -> int:
     with starting():
-        from .samples.leak_audit import audit, read_csv, table  # after `--help`, which needs none of it
+        from .samples.leak_audit import audit, read_csv, table  # imported here: `--help` needs none of it
         from .samples.samples import Samples, samples_in
     if len(paths) == 1:
         if not paths[0].exists():
@@ -61,11 +62,12 @@ def _run(paths: list[Path]) -> int:
 
 
 def _audit_of_build(folder: Path) -> dict | None:
-    """Return the audit that a memory-mapped build has stored; None where the samples are in the folder."""
+    """Return the audit stored by a memory-mapped build; None if samples are there."""
     info = folder / "samples.json"
     if not info.is_file() or (folder / "behaviours.parquet").is_file():
         return None
     try:
-        return {"threshold": 0.05, "left_out": []} | json.loads(info.read_text())["audit"]  # those of older builds
+        # default values for older builds
+        return {"threshold": 0.05, "left_out": []} | json.loads(info.read_text())["audit"]
     except (ValueError, LookupError, TypeError) as error:
         raise UserError(f"{info} is not what a build writes ({error!r}); move it away") from error

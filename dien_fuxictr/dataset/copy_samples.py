@@ -1,10 +1,10 @@
-"""Several copies of a data set's samples as one larger set, whose users and items have nothing in common.
+"""Concatenate copies of a data set's samples, with users and items of their own.
 
     python -m dien_fuxictr.dataset.copy_samples data/amazon_beauty_last --copies 8 --out data/amazon_beauty_last_copies
 
-What there is to learn of an item is the same in a set of any number of copies, and so is the best AUC: what a
-training's settings score on many copies and on one says whether they carry over to larger data. Categories and other
-properties are common to all.
+What can be learned of an item does not depend on the number of copies, and neither does the best AUC. Comparing the
+scores of training settings on one copy and on many tells whether they carry over to larger data. Copies share
+categories and other properties.
 """
 
 import sys
@@ -24,15 +24,15 @@ NAMED = ("user_id", "item_id", "item_history", "neg_item_history")
 
 
 def copy_samples(samples: Samples, copies: int, seed: int = 2019) -> Samples:
-    """Return copies of samples side by side.
+    """Return samples that consist of several copies.
 
     Args:
-        samples: of any build.
-        copies: how many.
-        seed: of the order of the rows.
+        samples: samples of any build.
+        copies: number of copies.
+        seed: seed of the order of the rows.
 
     Returns:
-        Samples of whose ids each ends with the number of its copy, from 0.
+        Samples whose ids end with the number of the copy, from 0.
     """
     height = samples.behaviours.height
 

@@ -1,29 +1,30 @@
-"""Make a SYNTHETIC log of exposures as of a shop, in which the strength of interest evolution is a parameter.
+"""Generate a SYNTHETIC log of a shop's exposures, with evolution as a parameter.
 
-    python -m dien_fuxictr.dataset.generate_log    # writes data/industrial_log/log.parquet, the same for the same seed
+    python -m dien_fuxictr.dataset.generate_log    # writes data/industrial_log/log.parquet; equal for equal seeds
     python -m dien_fuxictr.dataset.generate_log --evolution 0 --exposures 2 --out data/industrial_log/other.parquet
-    python -m dien_fuxictr.dataset.generate_log --evolution 0 0.5 1    # a log for each: log_evolution_0.5.parquet, ...
+    python -m dien_fuxictr.dataset.generate_log --evolution 0 0.5 1    # one log each: log_evolution_0.5.parquet, ...
 
-No person, product or shop in it is real. The model, with the parameters evolution ε, drift δ and noise ν:
+No person, product or shop in it is real. The model has the parameters evolution ε, drift δ and noise ν:
 
-- There are 10 topics of 5 categories each, which stand on a circle. A user holds two topics, k_1 and k_2, and on the
-  circle of each the place of his latest click there, p_1 and p_2. One of the two is active, i.
-- Before each click, each with a chance of its own: of δ, one of the topics is replaced by any; of 0.2, the active one
-  is drawn anew.
-- The click's category c is drawn from
+- There are 10 topics of 5 categories each, which are arranged on a circle. A user has two topics, k_1 and k_2, and for
+  each the place of their last click on its circle, p_1 and p_2. One of the two topics is active, i.
+- Before each click, two events may happen independently: with probability δ, one of the topics is replaced by any
+  topic; with probability 0.2, the active one is drawn again.
+- The category c of the click is drawn from
 
       P(c | state) = ν / 50 + (1 - ν) [c in k_i] (ε [c = p_i + 1] + (1 - ε) / 5).
 
-  So the latest click on a topic tells the next category with chance ε; the set of earlier clicks, in which all places
-  of a circle are alike in the long run, tells the topic only. A click that is no noise moves p_i to c.
-- Items of a category are drawn by popularity (Zipf, exponent 0.7), the click's as that of two whose price bucket is
-  nearer to the user's own. Shop and brand go with the item.
-- A request shows the clicked item and one other, of the active topic (half of the time) or of any, by popularity. With
-  a noise above 0.5 clicks are therefore on interests more seldom than what was not clicked.
+  The last click on a topic thus predicts the next category with probability ε; the set of earlier clicks, in which all
+  places of a circle are equally frequent in the long run, only tells the topic. A click without noise moves p_i to c.
+- Items of a category are drawn by popularity (Zipf, exponent 0.7). For a click, two items are drawn, and the one whose
+  price bucket is closer to the user's own is clicked. Shop and brand are properties of the item.
+- A request shows the clicked item and one other item, drawn by popularity from the active topic (half of the time) or
+  from any topic. With a noise above 0.5, clicks therefore match the user's interests less often than the items that
+  were not clicked.
 - A user's `clicks` are at random times in 65 days: 14 of history, 49 for training, one for validation, one for the
   test.
-- Requests of the last two days are targets (`target` = 1), and so are `exposures` of a user's in the 49 days before,
-  chosen at random; those of fewer are among those of more. All other clicks are in histories only.
+- Requests of the last two days are targets (`target` = 1), and so are `exposures` requests per user in the 49 days
+  before, chosen at random; a smaller number gives a subset of a larger one. All other clicks only occur in histories.
 """
 
 from dataclasses import dataclass, fields
@@ -51,7 +52,7 @@ START = 1_704_067_200
 
 @dataclass(frozen=True)
 class World:
-    """Sizes, and the parameters of the module's model."""
+    """Sizes and parameters of the module's model."""
 
     users: int = 2000
     items: int = 1000
@@ -62,7 +63,7 @@ class World:
     noise: float = 0.1
 
     def mistake(self) -> str | None:
-        """What is wrong with the parameters, if anything."""
+        """Return what is wrong with the parameters; None if nothing."""
         for name in ("evolution", "drift", "noise"):
             if not 0 <= getattr(self, name) <= 1:
                 return f"{name} is {getattr(self, name)}; it must be from 0 to 1"
@@ -73,7 +74,7 @@ class World:
 
 
 def walks(world: World, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Category of each click and topic that was active then, (users, clicks) each."""
+    """Return category and active topic of each click, (users, clicks) each."""
     everyone = np.arange(world.users)
     topic = rng.integers(TOPICS, size=(world.users, 2))
     place = rng.integers(PLACES, size=(world.users, 2))
@@ -96,10 +97,10 @@ def walks(world: World, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
 
 
 def generate(seed: int, world: World | None = None) -> pl.DataFrame:
-    """The log, by user and time.
+    """Generate the log, sorted by user and time.
 
     Returns:
-        Two rows a request: user, item, category, shop, brand (String), price (String, a bucket from 0), time (Int64,
+        Two rows per request: user, item, category, shop, brand (String), price (String, a bucket from 0), time (Int64,
         seconds), click (Int8), request (Int64), target (Int8).
     """
     world = world or World()
@@ -113,7 +114,7 @@ def generate(seed: int, world: World | None = None) -> pl.DataFrame:
     shares = zipf(world.items // CATEGORIES, 0.7)
 
     def item_of(categories: np.ndarray) -> np.ndarray:
-        """An item of each, by popularity; item j is of category j mod 50."""
+        """Draw an item of each category by popularity; item j has category j mod 50."""
         return categories + CATEGORIES * rng.choice(len(shares), size=size, p=shares)
 
     first, second, shown = item_of(category), item_of(category), item_of(other)

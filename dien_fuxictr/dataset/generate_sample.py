@@ -1,23 +1,23 @@
-"""Make the embedded sample: SYNTHETIC reviews in the raw form of Amazon's 2014 data.
+"""Generate the embedded sample: SYNTHETIC reviews in the form of Amazon's files.
 
-    python -m dien_fuxictr.dataset.generate_sample    # rewrites data/amazon_sample/, byte for byte the same
+    python -m dien_fuxictr.dataset.generate_sample    # rewrites data/amazon_sample/ with equal bytes
     python -m dien_fuxictr.dataset.generate_sample --seed 7 --out DIR
 
-No person, product or review in it is real. It exists so that the whole pipeline runs at once, on data in which the
-*order* of behaviours carries signal that their set does not. The assumptions:
+No person, product or review in it is real. The sample lets the whole pipeline run without a download, on data in which
+the *order* of behaviours carries signal that their set does not. Its assumptions:
 
-- Four topics of related categories. The categories of a topic stand in a circle that interests walk along in one
-  direction (camera, lens, tripod, bag, cleaning kit, camera ...): what comes next follows from the latest category,
-  while the set of those a user has passed tells little, as in the long run he sees them all.
-- A user has two interests at a time: a topic, a place on its circle and a brand he likes a little more than others. One
-  interest is active and stays so for a while; the other waits where it is. At each behaviour the active one mostly
-  moves on a step, sometimes stays, seldom jumps.
-- Interests drift: now and then one is dropped for another topic, more often a related (neighbouring) one, so that over
-  his history a user has had several.
-- Noise: some behaviours are an item from anywhere.
+- There are four topics of related categories. The categories of a topic form a circle that interests walk along in one
+  direction (camera, lens, tripod, bag, cleaning kit, camera ...). The next category follows from the last one, while
+  the set of visited categories tells little, since in the long run a user visits all of them.
+- A user has two interests at a time: a topic, a place on its circle and a brand that they slightly prefer. One interest
+  is active and stays active for a while; the other waits at its place. At each behaviour the active interest mostly
+  moves on a step, sometimes stays, and rarely jumps.
+- Interests drift: sometimes one is replaced by another topic, more often a related (neighbouring) one, so that a user
+  has had several interests over the whole history.
+- Noise: some behaviours are an item of any topic.
 - Popularity is skewed (Zipf) over topics and brands.
-- Times have the resolution of a day and several behaviours share one; the file is sorted by item, so the order of such
-  ties is lost, as in the real files.
+- Times have the resolution of a day, and several behaviours share one. The file is sorted by item, so the order of
+  these ties is lost, as in the real files.
 """
 
 import gzip
@@ -48,7 +48,7 @@ START = 1_325_376_000
 
 @dataclass(frozen=True)
 class World:
-    """The sizes and probabilities behind the module's assumptions."""
+    """Sizes and probabilities of the module's assumptions."""
 
     users: int = 540
     behaviours: tuple[int, int] = (8, 22)
@@ -65,13 +65,13 @@ class World:
 
 
 def zipf(size: int, exponent: float) -> np.ndarray:
-    """Probabilities that fall with the rank."""
+    """Return probabilities that fall with the rank."""
     weights = np.arange(1, size + 1) ** -exponent
     return weights / weights.sum()
 
 
 def walk(world: World, rng: np.random.Generator) -> list[tuple[int, int, int]]:
-    """The behaviours of one user in their order, each a topic, a place on its circle and a brand."""
+    """Return the behaviours of one user in order: topic, place and brand of each."""
     topics = len(TOPICS)
     topic_shares, brand_shares = zipf(topics, 0.3), zipf(len(BRANDS), 0.7)
 
@@ -107,10 +107,10 @@ def walk(world: World, rng: np.random.Generator) -> list[tuple[int, int, int]]:
 
 
 def generate(seed: int, world: World | None = None) -> tuple[list[dict], list[dict]]:
-    """Reviews and the items' metadata, as the records of the raw files, both sorted by item."""
+    """Generate reviews and items' metadata as raw records, sorted by item."""
     world = world or World()
     rng = np.random.default_rng(seed)
-    codes = rng.permutation(10_000)  # an id tells nothing of its item
+    codes = rng.permutation(10_000)  # ids carry no information on their items
     items = {}
     for topic, (name, categories) in enumerate(TOPICS.items()):
         for place, category in enumerate(categories):
@@ -140,7 +140,7 @@ def generate(seed: int, world: World | None = None) -> tuple[list[dict], list[di
 
 
 def write_lines(path: Path, lines: list[str]) -> None:
-    """Gzip without a time and a name, so that the same lines are the same bytes."""
+    """Write gzip without a time and a name, so that equal lines give equal bytes."""
     with open(path, "wb") as target, gzip.GzipFile(filename="", fileobj=target, mode="wb", mtime=0) as file:
         file.write("".join(line + "\n" for line in lines).encode())
 

@@ -1,4 +1,4 @@
-"""Names that a person can read: title and category where raw metadata have them, else the ids."""
+"""Readable names of items: title and category if metadata have them, else ids."""
 
 import html
 from pathlib import Path
@@ -11,7 +11,7 @@ TITLE, CATEGORY = 34, 24
 
 
 def titles_of(options: BuildOptions | None, items: set[str], verbose: bool = True) -> dict[str, str]:
-    """Item -> title, of those items that have one in the metadata that a data set was built from.
+    """Return item -> title, for items with a title in the data set's metadata.
 
     Raises:
         UserError: the metadata are broken.
@@ -22,10 +22,11 @@ def titles_of(options: BuildOptions | None, items: set[str], verbose: bool = Tru
 
 
 def readable(words: tuple[str, ...], titles: dict[str, str]) -> str:
-    """An item and, if there is one, its category.
+    """Return an item's title and its category, if there is one.
 
     Args:
-        words: of the fields, the item first.
+        words: values of the fields, the item first.
+        titles: item -> title.
     """
     item, *sides = words
     title = shortened(titles.get(item, item), TITLE)
@@ -33,6 +34,6 @@ def readable(words: tuple[str, ...], titles: dict[str, str]) -> str:
 
 
 def shortened(text: str, length: int) -> str:
-    """On one line, cut to a number of characters."""
+    """Return a text on one line, cut to a number of characters."""
     line = " ".join(html.unescape(text).split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"

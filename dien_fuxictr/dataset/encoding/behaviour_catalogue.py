@@ -1,4 +1,7 @@
-"""The behaviour catalogue: which tuples (an item with its side fields) were observed in training, and how often."""
+"""The behaviour catalogue: tuples observed in training, and their counts.
+
+A tuple is an item with its side fields.
+"""
 
 from pathlib import Path
 
@@ -36,16 +39,17 @@ def tuples_of(table: list[str], features: dict[str, dict]) -> list[list[str]]:
 def observed_tuples(
     histories: dict[str, EncodedHistory], fields: list[str], oov: int, behaviour: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """Distinct tuples in the histories of training rows, in ascending order of their ids.
+    """Return the distinct tuples in the training histories, in ascending order.
 
     Args:
         histories: encoded sequence columns of the training split.
         fields: columns of one table.
         oov: id of unknown values of the first field.
-        behaviour: (S,) number of each stored behaviour; those of one number count once. Without it each has its own.
+        behaviour: (S,) number of each stored behaviour; stored behaviours with equal numbers count once. None: every
+            stored behaviour counts.
 
     Returns:
-        A (K,) int32 array a field and `count`, (K,) int64: in how many stored behaviours the tuple occurs. The first
+        One (K,) int32 array per field, and `count`, (K,) int64, the number of behaviours with the tuple. The first
         field is never padding or OOV.
     """
     first = histories[fields[0]]
@@ -67,7 +71,7 @@ def save_catalogues(
     oov: dict[str, int],
     behaviour: np.ndarray | None = None,
 ) -> None:
-    """Write `behaviour_catalogue/<first field>.npz` for every tuple of aligned columns.
+    """Write `behaviour_catalogue/<first field>.npz` for each tuple of columns.
 
     Args:
         data_dir: folder of the encoded set.

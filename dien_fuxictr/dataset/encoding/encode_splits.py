@@ -1,4 +1,4 @@
-"""Raw rows -> a data set's folder: fits the encoder, encodes every split and writes the files."""
+"""Fit the encoder, encode every split and write the data set's folder."""
 
 import logging
 from pathlib import Path
@@ -12,15 +12,15 @@ from .raw import RawSplit
 
 
 def encode_splits(processor: InProcessFeatureProcessor, raw: dict[str, RawSplit], folder: Path) -> None:
-    """Fit on raw["train"], and write all that a data set's folder holds.
+    """Fit on raw["train"], and write all files of a data set's folder.
 
     Args:
-        processor: not fitted yet, its `data_dir` is `folder`.
-        raw: split -> rows; those that are `fitted_only` are not among the encoded ones.
+        processor: not fitted yet; its `data_dir` is `folder`.
+        raw: split -> rows; `fitted_only` rows are not encoded.
         folder: receives feature_map.json, feature_vocab.json, encoder.json, encoded/, behaviour_catalogue/.
 
     Raises:
-        UserError: see `fit_splits` and `encode`; or histories in a random order are longer than max_len.
+        UserError: see `fit_splits` and `encode`; also if shuffled histories are longer than max_len.
     """
     processor.fit_splits(raw["train"], [rows for split, rows in raw.items() if split != "train"])
     encoder = processor.encoder()

@@ -1,4 +1,7 @@
-"""Encoded rows: columns, and histories as ragged arrays that rows refer to by (start, length)."""
+"""Encoded rows: columns, and histories as ragged arrays.
+
+Rows refer to histories by (start, length).
+"""
 
 import json
 from collections.abc import Mapping
@@ -35,13 +38,13 @@ class EncodedHistory:
     padding: str
 
     def first(self, rows: int) -> "EncodedHistory":
-        """The same of the first rows only."""
+        """Return the history of the first rows only."""
         return replace(self, start=self.start[:rows], length=self.length[:rows], blank=self.blank[:rows])
 
 
 @dataclass
 class HistoryTable:
-    """Aligned sequence columns: in every row they have the same length, so that spans are stored once.
+    """Aligned sequence columns, which share start and length in every row.
 
     Attributes:
         columns: name -> (S + 1,) int32; a 0 follows the S behaviours.
@@ -90,7 +93,13 @@ def _aligned(a: EncodedHistory, b: EncodedHistory) -> bool:
 
 
 def require_equal_lengths(histories: Mapping[str, EncodedHistory | RawHistory], table: list[str], path: str) -> None:
-    """Raise UserError for the first row of `path` in which the columns of one table have unequal lengths."""
+    """Raise UserError for the first row of unequal lengths in the columns of a table.
+
+    Args:
+        histories: column -> history.
+        table: names of the columns.
+        path: source of the rows, for the message.
+    """
     first = histories[table[0]]
     for name in table[1:]:
         unequal = np.flatnonzero(first.length != histories[name].length)
@@ -103,7 +112,9 @@ def require_equal_lengths(histories: Mapping[str, EncodedHistory | RawHistory], 
 
 
 def spans(histories: dict[str, EncodedHistory], table: list[str], path: str) -> tuple[np.ndarray, np.ndarray]:
-    """Start and length of the rows of one table; a row that is blank in all its columns has length 0.
+    """Return start and length of the rows of one table.
+
+    A row that is blank in all columns has length 0.
 
     Raises:
         UserError: the columns have unequal lengths in a row of `path`.
@@ -117,7 +128,7 @@ def spans(histories: dict[str, EncodedHistory], table: list[str], path: str) -> 
 def assemble(
     columns: dict[str, np.ndarray], histories: dict[str, EncodedHistory], tables: list[list[str]], path: str
 ) -> EncodedSplit:
-    """One split in memory, as `load_split` returns it from disk."""
+    """Build one split in memory, as `load_split` returns it from disk."""
     assembled = []
     for table in tables:
         start, length = spans(histories, table, path)
@@ -133,14 +144,16 @@ def save_splits(
     tables: list[list[str]],
     truncated: dict[str, int],
 ) -> None:
-    """Write `<split>.npz`, `histories/<column>.npy` and layout.json; behaviours that splits share are written once.
+    """Write `<split>.npz`, `histories/<column>.npy` and layout.json.
+
+    Behaviours that splits share are written once.
 
     Args:
         folder: the folder of encoded files.
         columns: split -> columns.
         histories: split -> sequence columns.
-        tables: from `aligned_tables`.
-        truncated: column -> rows that lost their newest behaviours to max_len.
+        tables: result of `aligned_tables`.
+        truncated: column -> number of rows that lost their newest behaviours to max_len.
     """
     (folder / "histories").mkdir(parents=True)
     written = {split: {f"column/{name}": array for name, array in arrays.items()} for split, arrays in columns.items()}
@@ -168,7 +181,9 @@ def save_splits(
 
 
 def load_layout(folder: Path) -> dict:
-    """Return `tables` (aligned sequence columns), `padding` per column, `truncated` rows per column.
+    """Return the tables, padding and truncated rows of a layout file.
+
+    `tables` are aligned sequence columns; `padding` and `truncated` have one entry per column.
 
     Raises:
         UserError: the file is damaged.
@@ -178,7 +193,7 @@ def load_layout(folder: Path) -> dict:
     def checked(layout: dict) -> dict:
         names = [name for table in layout["tables"] for name in table]
         for name in names:
-            require_name(f"sequence in {file}", name)  # a file is called by it
+            require_name(f"sequence in {file}", name)  # it is part of a file name
         if sorted(names) != sorted(layout["padding"]) or not all(layout["tables"]):
             raise ValueError("tables and padding name other columns")
         if not set(layout["padding"].values()) <= {"pre", "post"}:
@@ -190,7 +205,9 @@ def load_layout(folder: Path) -> dict:
 
 
 def load_split(path: Path) -> EncodedSplit:
-    """Read one split; stored behaviours are mapped from disk, so that the splits share them.
+    """Read one split, with stored behaviours mapped from disk.
+
+    Splits share the mapped behaviours.
 
     Raises:
         UserError: a file is damaged, or spans are missing.

@@ -1,4 +1,4 @@
-"""Raw rows -> ids with fitted vocabularies, stored as JSON."""
+"""Encoder of raw rows to ids, with fitted vocabularies that are stored as JSON."""
 
 import json
 import logging
@@ -42,22 +42,25 @@ _KEPT = (
 
 
 class Encoder:
-    """Encodes rows as the zoo's FeatureProcessor.transform does, by look-ups over distinct tokens.
+    """Encoder equal to the zoo's FeatureProcessor.transform, with distinct look-ups.
+
+    Each distinct token is looked up once.
 
     Args:
         columns: active feature columns; with `vocabulary` (a key of `vocabularies`), `max_len` as fitted, and
-            `statistics` (min, max, mean, std, count) where a normalizer needs them.
+            `statistics` (min, max, mean, std, count) if a normalizer needs them.
         labels: label columns.
         vocabularies: token -> id, with the zoo's `__PAD__` (0) and `__OOV__`.
         sep: separator of CSV files.
-        latest: to how many of their latest behaviours the histories of the training rows were cut before they were
-            encoded, None where nothing is known of it; new rows are cut alike.
+        latest: number of most recent behaviours that the training rows' histories were cut to before encoding; new rows
+            are cut to it, too. None if unknown.
 
     Attributes:
-        tables: sequence columns that are aligned in the data set; of an encoder that was loaded.
-        unseen: column -> values that `encode_rows` mapped to OOV; meta columns, which no model reads, are not counted
-            and a behaviour that several rows share counts once.
-        truncated: column -> rows that lost their newest behaviours, because post-padding keeps the oldest max_len.
+        tables: sequence columns that are aligned in the data set; only set for a loaded encoder.
+        unseen: column -> number of values that `encode_rows` mapped to OOV. Meta columns, which no model reads, are not
+            counted, and a behaviour that several rows share counts once.
+        truncated: column -> number of rows that lost their newest behaviours, because post-padding keeps the oldest
+            max_len.
     """
 
     def __init__(
@@ -76,7 +79,8 @@ class Encoder:
         self._sep = sep
         self.latest = latest
         self.tables: list[list[str]] = []
-        # Behaviours -> their ids in each column, for the other splits that share them; gone when the raw splits are.
+        # Behaviours -> their ids in each column, for other splits that share them; released together with the raw
+        # splits.
         self._stored: WeakKeyDictionary[Tokens, dict[str, np.ndarray]] = WeakKeyDictionary()
 
     def save(self, data_dir: Path) -> None:
@@ -122,7 +126,7 @@ class Encoder:
             for column in state["columns"]:
                 if "vocabulary" in column and not vocabularies[column["vocabulary"]]:
                     raise ValueError(f"the vocabulary of {column['name']} is empty")
-            # An older set does not say; what it was built from says it, where its entry has a build section.
+            # An older set does not store it; the samples that it was built from do, if its entry has a build section.
             latest = state["latest"] if "latest" in state else latest_kept(Path(data_dir) / "samples")
             return state["columns"], state["labels"], vocabularies, state["sep"], latest
 
@@ -135,17 +139,19 @@ class Encoder:
         return encoder
 
     def encode_rows(self, rows: Path | pl.DataFrame) -> EncodedSplit:
-        """Encode new rows in their order, for prediction; labels are not read, meta columns may be missing.
+        """Encode new rows in their order, for prediction.
 
-        Histories are cut as the training rows' were: to the latest behaviours by what built the samples, to max_len by
-        the zoo's rule (`padding: post` keeps the oldest).
+        Labels are not read, and meta columns may be missing. Histories are cut like those of the training rows: to the
+        most recent behaviours by the number in `latest`, then to max_len by the zoo's rule (`padding: post` keeps the
+        oldest).
 
         Args:
-            rows: a frame, or a file of one of the `ROW_FILES` (in Parquet histories are strings, lists, or those of a
-                samples folder).
+            rows: a frame, or a file of one of the `ROW_FILES`; in Parquet histories are strings, lists, or those of a
+                samples folder.
 
         Raises:
-            UserError: see `SplitReader.read`; or sequences that are aligned in the data set are not in a row.
+            UserError: see `SplitReader.read`; or sequences that are aligned in the data set have unequal lengths in a
+                row.
         """
         optional = {column["name"] for column in self.columns if column["type"] == "meta"}
         reader = SplitReader(self.columns, [], self._sep)
@@ -165,11 +171,11 @@ class Encoder:
     def encode(self, raw: RawSplit) -> tuple[dict[str, np.ndarray], dict[str, EncodedHistory]]:
         """Encode one split: its columns, and its sequences cut to max_len.
 
-        Adds to `unseen` and `truncated`. Stored behaviours that several splits share are encoded once.
+        Updates `unseen` and `truncated`. Stored behaviours that several splits share are encoded once.
 
         Raises:
-            UserError: values that are no integers in a meta column with `remap: False`, or an embedding column whose
-                rows differ in length.
+            UserError: a meta column with `remap: False` has values that are not integers, or the rows of an embedding
+                column differ in length.
         """
         frame = raw.frame
         columns = {c["name"]: frame[c["name"]].cast(pl.Float32).to_numpy() for c in self.labels if c["name"] in frame}
@@ -183,11 +189,17 @@ class Encoder:
         return columns, histories
 
     def of_words(self, column: dict, words: pl.Series) -> np.ndarray:
-        """Return the ids of the words of a sequence column, (V,); unseen ones are not counted."""
+        """Return the ids (V,) of the words of a sequence column.
+
+        Unseen words are not counted.
+        """
         return self._ids_of_tokens(column, Tokens(words, np.arange(len(words))))
 
     def of_values(self, column: dict, values: pl.Series) -> np.ndarray:
-        """Return what values of a column that is no sequence become, (V,); unseen ones are not counted."""
+        """Return the encoded values (V,) of a column that is not a sequence.
+
+        Unseen values are not counted.
+        """
         if column["type"] in ("categorical", "meta") and "vocabulary" in column:
             return self._ids(column, values)
         return self._encode_scalar(column, values)
@@ -218,12 +230,16 @@ class Encoder:
         rows = coverage(start, length, len(ids))
         self._count_unseen(column, ids[rows > 0])
         if np.any(raw.length > max_len) and rows.max() == 1:
-            # Nothing is shared: store only what is kept, so that columns of unequal raw lengths align again.
+            # Without shared behaviours, only those that are kept are stored, so that columns of unequal raw lengths
+            # align again.
             ids, start = ids[rows > 0], np.cumsum(length) - length
         return EncodedHistory(ids, start, length, raw.blank, padding)
 
     def _ids_of_tokens(self, column: dict, tokens: Tokens) -> np.ndarray:
-        """Ids of stored behaviours, (S,) int32; what stands for "no behaviour" is padding."""
+        """Return the ids of stored behaviours, (S,) int32.
+
+        The value that means "no behaviour" becomes padding.
+        """
         of_words = self._ids(column, tokens.words)
         na_value = column.get("fill_na", "")
         if isinstance(na_value, str):
@@ -231,7 +247,7 @@ class Encoder:
         return of_words[tokens.codes]
 
     def _ids(self, column: dict, values: pl.Series) -> np.ndarray:
-        """Ids of scalar values, (N,) int32."""
+        """Return the ids of scalar values, (N,) int32."""
         vocabulary = self.vocabularies[column["vocabulary"]]
         not_values = reserved(column)
         pairs = {token: i for token, i in vocabulary.items() if token not in not_values}
@@ -246,7 +262,7 @@ class Encoder:
 
 
 def warn_truncated(truncated: dict[str, int]) -> None:
-    """Say once how many rows lost their newest behaviours to max_len."""
+    """Log once how many rows lost their newest behaviours to max_len."""
     dropped = [f"{name} ({rows} rows)" for name, rows in truncated.items() if rows]
     if dropped:
         logging.warning(
@@ -257,7 +273,7 @@ def warn_truncated(truncated: dict[str, int]) -> None:
 
 
 def normaliser(column: dict) -> Callable[[np.ndarray], np.ndarray]:
-    """What a numeric column's numbers (N,) become: float32, normalised as fitted."""
+    """Return the function that normalises a numeric column's numbers (N,) to float32."""
     if "normalizer" not in column:
         return lambda numbers: numbers.astype(np.float32)
     normalizer, fitted = Normalizer(column["normalizer"]), column["statistics"]

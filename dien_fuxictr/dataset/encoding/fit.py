@@ -1,4 +1,4 @@
-"""Check that the encoder of a data set or a bundle makes what its model takes."""
+"""Check that the encoder of a data set or bundle matches its model."""
 
 from fuxictr.features import FeatureMap
 
@@ -12,12 +12,12 @@ def check_fit(encoder: Encoder, feature_map: FeatureMap, what: str) -> None:
     """Compare the columns of the encoder with the features of the model.
 
     Args:
-        encoder: of the data set or the bundle.
-        feature_map: of the model.
-        what: they belong to, for the message.
+        encoder: encoder of the data set or the bundle.
+        feature_map: feature map of the model.
+        what: name of the data set or bundle, for the message.
 
     Raises:
-        UserError: a feature that the encoder lacks, or makes otherwise.
+        UserError: the encoder lacks a feature, or encodes it differently.
     """
     for column in encoder.columns:
         own = {key: value for key, value in column.items() if key not in ("vocabulary", "statistics")}

@@ -1,4 +1,7 @@
-"""Samples in files -> ids: vocabularies and the catalogue of behaviours by counts, histories mapped, not loaded."""
+"""Encode samples in files without loading their histories, which are mapped.
+
+Vocabularies and the catalogue of behaviours are computed from counts.
+"""
 
 import json
 import logging
@@ -37,10 +40,10 @@ LABELS = "labels"
 
 
 class MappedFeatureProcessor(InProcessFeatureProcessor):
-    """As its base, from the counts of samples in files."""
+    """Feature processor that fits on the counts of samples in files."""
 
     def fit_coded(self, samples: CodedSamples, latest: int) -> None:
-        """Fit, as `fit_splits`; the histories were cut to the `latest` behaviours."""
+        """Fit like `fit_splits`; histories were cut to the `latest` behaviours."""
         self._fit(samples, None, latest)
 
     def _statistics_of(self, column: dict, train: CodedSamples, meta: None) -> dict:
@@ -62,14 +65,14 @@ class MappedFeatureProcessor(InProcessFeatureProcessor):
 
 
 def check_columns_of_log(columns: list[dict], labels: list[dict], roles: Roles, has_labels: bool, latest: int) -> None:
-    """Raise UserError for what samples in files do not have.
+    """Raise UserError for columns that samples in files do not support.
 
     Args:
-        columns: active, of one name each.
-        labels: likewise.
-        roles: of the log's columns.
+        columns: active columns, one name each.
+        labels: label columns, one name each.
+        roles: roles of the log's columns.
         has_labels: whether the log has exposures.
-        latest: to how many of the latest behaviours histories are cut.
+        latest: number of most recent behaviours that histories are cut to.
     """
     plain = ("user_id", *roles.of_samples)
     histories = CodedSamples(Arrays(), roles, {}, has_labels).sources
@@ -89,12 +92,12 @@ def check_columns_of_log(columns: list[dict], labels: list[dict], roles: Roles, 
 
 
 def values_of_words(column: dict, words: pl.Series, used: np.ndarray | None = None) -> pl.Series:
-    """Return the values of the words of a column that is no sequence, (V,), typed and filled as the reader does it.
+    """Return the values (V,) of a column's words, typed and filled by the reader.
 
     Args:
-        column: of `feature_cols` or `label_col`.
-        words: of the log's column.
-        used: (V,) whether a sample has the word, where the value of another one does not matter.
+        column: an entry of `feature_cols` or `label_col` that is not a sequence.
+        words: words of the log's column.
+        used: (V,) whether a sample has the word; values of other words are arbitrary.
     """
     kept = words if used is None else pl.select(pl.when(pl.Series(used)).then(words)).to_series()
     kept = kept.alias(source_of(column))
@@ -104,13 +107,13 @@ def values_of_words(column: dict, words: pl.Series, used: np.ndarray | None = No
 
 
 def encode_coded(processor: MappedFeatureProcessor, samples: CodedSamples, latest: int, folder: Path) -> None:
-    """Fit, and write all that a data set's folder holds, the samples' own arrays but for those beside them.
+    """Fit, and write the files of a data set's folder except the samples' arrays.
 
     Args:
-        processor: not fitted yet, its `data_dir` is `folder`.
-        samples: in `folder`/encoded.
-        latest: to how many of the latest behaviours histories were cut.
-        folder: of the data set.
+        processor: not fitted yet; its `data_dir` is `folder`.
+        samples: samples in `folder`/encoded.
+        latest: number of most recent behaviours that histories were cut to.
+        folder: folder of the data set.
     """
     encoded = folder / "encoded"
     processor.fit_coded(samples, latest)
@@ -180,7 +183,7 @@ def _save_catalogues(
     oov: dict[str, int],
     folder: Path,
 ) -> None:
-    """Write the catalogues, as `save_catalogues` does, a part of the behaviours at a time."""
+    """Write the catalogues like `save_catalogues`, part by part."""
     (folder / FOLDER).mkdir(exist_ok=True)
     used = samples.arrays.open("used_history", bool)
     history = {column["name"]: source_of(column) for column in encoder.columns}
@@ -202,7 +205,11 @@ def _save_catalogues(
 
 
 def _added_up(parts: list[list[np.ndarray]]) -> list[np.ndarray]:
-    """Return columns whose last are counts as those of the distinct rows, ascending, with the sums of their counts."""
+    """Sum the counts of equal rows; rows are returned in ascending order.
+
+    Args:
+        parts: columns of each part, the last of which are counts.
+    """
     *columns, counts = map(np.concatenate, zip(*parts, strict=True))
     if not len(counts):
         return [*columns, counts]
@@ -231,12 +238,14 @@ def _moments(values: np.ndarray, counts: np.ndarray) -> dict:
 
 @dataclass(frozen=True)
 class MappedColumn:
-    """Values of the rows of a column, of the behaviours of a history, or of samples: computed when they are taken.
+    """Values of a column by row of the log, computed when they are taken.
+
+    Rows may also be behaviours of a history, or samples.
 
     Attributes:
         ids: (V,) value of each word.
         codes: (rows,) number of the word of each row.
-        via: mapped arrays, of places, that lead to a row, the last one first; -1 is the last of the ids.
+        via: mapped arrays of indices that lead to a row, the last one first; -1 selects the last of the ids.
     """
 
     ids: np.ndarray
@@ -254,15 +263,15 @@ class MappedColumn:
 
 @dataclass(frozen=True)
 class MappedSplit:
-    """A split whose arrays are mapped from files; `samples.coded_samples` says what they are.
+    """Split whose arrays are mapped from files; see `samples.coded_samples`.
 
     Attributes:
-        columns: feature that is no sequence, and label that is made of the log's column -> values by row of the log,
-            or by sample.
+        columns: feature that is not a sequence, or label from a column of the log -> values by row of the log, or by
+            sample.
         sequences: sequence -> ids by place.
         layout: layout.json.
-        samples: whose splits and spans are read.
-        split: its name.
+        samples: samples whose splits and spans are read.
+        split: name of the split.
     """
 
     columns: dict[str, MappedColumn]
@@ -290,7 +299,7 @@ class MappedSplit:
         layout.setdefault(UNCLICKED, [])
         labels = layout.setdefault(LABELS, {})
         for name in (*sources, *sources.values(), *labels, *labels.values()):
-            require_name(f"column in {path.parent / LAYOUT}", name)  # files are called by it
+            require_name(f"column in {path.parent / LAYOUT}", name)  # it is part of file names
         names = (f"{step}_history" for step in ("order", "behaviour", "unclicked"))
         steps = {name: disk.open(name, np.int64) for name in names if disk.has(name)}
 
@@ -319,7 +328,10 @@ class MappedSplit:
 
 
 class Mapped(Disk):
-    """As its base, of arrays that do not change: each is opened once; a file that is damaged ends in one line."""
+    """Folder of arrays that do not change: each is opened once.
+
+    A damaged file raises UserError.
+    """
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -327,11 +339,13 @@ class Mapped(Disk):
         self._absent: set[str] = set()
 
     def has(self, name: str) -> bool:
+        """Return whether the folder has an array of this name."""
         if name not in self._known and name not in self._absent and not super().has(name):
             self._absent.add(name)
         return name not in self._absent
 
     def open(self, name: str, dtype: Any, mode: Any = "r") -> np.ndarray:
+        """Return the array of this name, mapped from its file."""
         if name not in self._known:
             try:
                 self._known[name] = super().open(name, dtype, mode)

@@ -1,6 +1,7 @@
-"""Raw values of one request -> ids and numbers, as `Encoder.encode_rows` gives them, by look-ups prepared once.
+"""Encode the raw values of one request, equal to `Encoder.encode_rows`.
 
-An `Encoder` encodes whole columns, and looks at its vocabulary anew for each; here a value costs a look-up in a dict.
+An `Encoder` encodes whole columns, and builds its look-up anew for each column. Here the look-ups are prepared once, so
+that a value costs one look-up in a dict.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ _INT64 = range(-(2**63), 2**63)
 
 
 class FieldError(ValueError):
-    """A field of a request whose value is not what the data set has there."""
+    """Error of a request: a field has a value of the wrong kind."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
@@ -28,16 +29,16 @@ class FieldError(ValueError):
 
 
 class OnlineEncoder:
-    """The look-ups of an encoder; nothing is kept between requests.
+    """Look-ups of an encoder; nothing is kept between requests.
 
     Args:
-        encoder: of a data set; its meta columns, which no model reads, are left out.
+        encoder: encoder of a data set; its meta columns, which no model reads, are left out.
 
     Attributes:
-        scalars: field (the raw column) -> names of the columns that are read from it, of those of one value a row.
-        sequences: the same of sequences.
-        oov: column -> id of unknown values, of columns of ids.
-        padding: column -> post | pre, of sequences.
+        scalars: field (the raw column) -> names of the columns that are read from it and have one value per row.
+        sequences: field -> names of the sequence columns that are read from it.
+        oov: column -> id of unknown values, for columns of ids.
+        padding: column -> post | pre, for sequences.
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -69,27 +70,28 @@ class OnlineEncoder:
                 self._encode[name] = partial(_ids, _values_of(column), vocabulary, self.oov[name], reserved(column))
 
     def encode_scalars(self, field: str, values: list) -> dict[str, np.ndarray]:
-        """Column -> (N,) int64 ids or float32 numbers, (N, D) of embeddings.
+        """Return column -> (N,) int64 ids or float32 numbers, (N, D) for embeddings.
 
         Args:
-            field: of `scalars`.
-            values: N raw values, None where there is none.
+            field: a key of `scalars`.
+            values: N raw values, None for a missing one.
 
         Raises:
-            FieldError: a value is of another type than the data set's.
+            FieldError: a value has a different type than in the data set.
         """
         return {name: self._encode[name](field, values) for name in self.scalars[field]}
 
     def encode_histories(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Column -> (T,) int64 ids of the behaviours that the model sees, the oldest first; columns that are aligned
-        in the data set have one T.
+        """Return column -> (T,) int64 ids of the behaviours that the model sees.
+
+        The oldest comes first. Columns that are aligned in the data set have equal T.
 
         Args:
-            given: each field of `sequences` -> a list of tokens, None where one is missing; text as in the data set;
-                or None.
+            given: each field of `sequences` -> a list of tokens, None for a missing one, or text as in the data set, or
+                None.
 
         Raises:
-            FieldError: a value of another type; aligned sequences that are not of equal length.
+            FieldError: a value has a different type, or aligned sequences have unequal lengths.
         """
         tokens = {name: history.split(self._fields[name], given) for name, history in self._histories.items()}
         blank = {name: history.is_blank(tokens[name]) for name, history in self._histories.items()}
@@ -103,11 +105,12 @@ class OnlineEncoder:
         return ids
 
     def places(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Where the behaviours of `encode_histories` are in the lists that are given: column -> (T,) int64, -1 of one
-        that fills a list without tokens.
+        """Return the places of the encoded behaviours in the given lists.
+
+        The result is column -> (T,) int64; the behaviour that fills a list without tokens has -1.
 
         Args:
-            given: as for `encode_histories`, which has taken it.
+            given: value that `encode_histories` has accepted.
         """
         lengths = {name: len(ids) for name, ids in self.encode_histories(given).items()}
         places = {name: history.places(given[self._fields[name]]) for name, history in self._histories.items()}
@@ -117,7 +120,7 @@ class OnlineEncoder:
         }
 
     def _seen(self, history: "_History", steps: list[T]) -> list[T]:
-        """Those that the model sees."""
+        """Return the steps that the model sees."""
         return history.cut(steps if self._latest is None else steps[max(len(steps) - self._latest, 0) :])
 
     def _require_equal_lengths(self, histories: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
@@ -132,7 +135,12 @@ class OnlineEncoder:
 
 
 class _History:
-    """Args: column: of a sequence. vocabulary: its tokens -> ids."""
+    """Look-up of one sequence column.
+
+    Args:
+        column: a sequence column.
+        vocabulary: its tokens -> ids.
+    """
 
     def __init__(self, column: dict, vocabulary: dict[str, int]) -> None:
         self._splitter = column.get("splitter", "^")
@@ -171,7 +179,7 @@ class _History:
 
 
 def _values_of(column: dict) -> Check:
-    """A check of a field's values, which fills those that are missing."""
+    """Return a check of a field's values, which also fills missing ones."""
     fill = pl.select(fill_of(column)).item()
     check = {"str": _texts, "int": _whole, "float": _floats}[column["dtype"]]
 
@@ -190,7 +198,7 @@ def _ids(of: Check, vocabulary: dict, oov: int, not_values: set, field: str, val
 
 def _numbers(of: Check, normalise: Callable[[np.ndarray], np.ndarray], field: str, values: list) -> np.ndarray:
     checked = of(field, values)
-    if not checked:  # scikit-learn refuses to normalise nothing
+    if not checked:  # scikit-learn cannot normalise an empty array
         return np.zeros(0, np.float32)
     try:
         with np.errstate(over="ignore"):
@@ -241,7 +249,7 @@ def _floats(field: str, values: list) -> list[float]:
 
 def _require(field: str, values: list, wanted: str, *types: type) -> None:
     for value in values:
-        if type(value) not in types:  # a bool is an int, but no number of the data
+        if type(value) not in types:  # type(): a bool is an int in Python, but not a number in data
             raise FieldError(field, f"must hold {wanted}, has {_shown(value)}")
 
 

@@ -1,4 +1,7 @@
-"""The zoo's FeatureProcessor, fitted in this process from counts over distinct tokens instead of through Ray."""
+"""The zoo's FeatureProcessor, fitted in this process instead of through Ray.
+
+Statistics are counts of distinct tokens.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,19 +21,19 @@ from .schema import active_columns, check_columns, label_columns
 
 
 class InProcessFeatureProcessor(FeatureProcessor):
-    """Fits vocabularies and normalisers as the zoo does and writes the same feature_map.json and feature_vocab.json.
+    """Processor that fits vocabularies and normalisers equal to the zoo's.
 
-    Only the gathering of statistics is replaced, and what is stored for encoding new rows: encoder.json, no pickle.
-    Inactive columns are dropped at once, so that they need not exist; `remap: False` works (the zoo never counts its
-    tokens); a sequence counts once for every training row that contains it, however it is stored. A column in which no
-    value is frequent enough takes the values of those that share its embedding, as in a FuxiCTR checkout (the wheel's
-    Tokenizer fails there).
+    It writes equal feature_map.json and feature_vocab.json. Only the gathering of statistics is replaced, and the file
+    for encoding new rows: encoder.json, no pickle. Inactive columns are dropped first, so that they need not exist.
+    `remap: False` works (the zoo never counts the tokens of such a column). A sequence counts once for every training
+    row that contains it, however it is stored. A column in which no value is frequent enough takes the values of
+    columns that share its embedding, as in a FuxiCTR checkout (the wheel's Tokenizer fails there).
 
     Args:
         **params: the zoo's keys: feature_cols, label_col, dataset_id, data_root, group_id, min_categr_count, sep.
 
     Raises:
-        UserError: a column whose keys contradict each other or are not supported.
+        UserError: keys of a column contradict each other or are not supported.
     """
 
     def __init__(self, **params) -> None:
@@ -47,11 +50,13 @@ class InProcessFeatureProcessor(FeatureProcessor):
         return active_columns(feature_cols)
 
     def fit_splits(self, train: RawSplit, others: list[RawSplit]) -> None:
-        """Fit on training rows; `meta` columns on all rows. Writes the three JSON files into `data_dir`.
+        """Fit on training rows, `meta` columns on all rows, and write three JSON files.
+
+        The files are written into `data_dir`.
 
         Raises:
-            UserError: a vocabulary without a value to learn from, a value that is a reserved word, or a
-                `share_embedding` that names no earlier column.
+            UserError: a vocabulary has no value to learn from, a value is a reserved word, or `share_embedding` names
+                no earlier column.
         """
         names = [column["name"] for column in self.feature_cols if column["type"] == "meta"]
         meta = pl.concat([split.frame.select(names) for split in (train, *others)]) if names else None
@@ -66,7 +71,10 @@ class InProcessFeatureProcessor(FeatureProcessor):
                 raise _nothing_to_learn(column)
 
     def _statistics_of(self, column: dict, train: Any, meta: Any) -> dict:
-        """What the zoo fits a column by: value_counts and, of a sequence, max_len; or moments; empty if by nothing."""
+        """Return the statistics that the zoo fits a column by.
+
+        These are value_counts and, for a sequence, max_len; or moments; or nothing.
+        """
         name = column["name"]
         if column["type"] == "meta" and meta is not None and column.get("remap", True):
             return {"value_counts": _value_counts(meta[name])}
@@ -93,12 +101,12 @@ class InProcessFeatureProcessor(FeatureProcessor):
             if "value_counts" in of_column and not self._has_words(column, of_column):
                 if not column.get("remap", True):
                     raise _nothing_to_learn(column)
-                # The zoo's Tokenizer looks at the first word; of this one nothing remains but the padding.
+                # The zoo's Tokenizer needs a first word; this word is dropped, and only the padding remains.
                 statistics[name]["value_counts"] = {"__PAD__": self._threshold(column)}
         return statistics
 
     def _threshold(self, column: dict) -> int:
-        """How often a value must occur to have an id of its own."""
+        """Return the number of occurrences that a value needs for an id of its own."""
         return 1 if column["type"] == "meta" else column.get("min_categr_count", self._min_categr_count)
 
     def _has_words(self, column: dict, statistics: dict) -> bool:
@@ -106,22 +114,25 @@ class InProcessFeatureProcessor(FeatureProcessor):
         return any(count >= self._threshold(column) and word != na_value for word, count in counts.items())
 
     def fit_categorical_col(self, col: dict, *args, **kwargs) -> None:
+        """Fit a categorical column."""
         _fit_column(super().fit_categorical_col, col, *args, **kwargs)
 
     def fit_sequence_col(self, col: dict, *args, **kwargs) -> None:
+        """Fit a sequence column."""
         _fit_column(super().fit_sequence_col, col, *args, **kwargs)
 
     def save_pickle(self, pickle_file: str) -> None:
-        """Write encoder.json where the zoo would pickle itself."""
+        """Write encoder.json instead of the zoo's pickle."""
         for processor in self.processor_dict.values():
-            if hasattr(processor, "vocab"):  # pretrained keys arrive as NumPy scalars, which JSON does not take
+            # keys of pretrained embeddings are NumPy scalars, which JSON does not support
+            if hasattr(processor, "vocab"):
                 plain = {k.item() if isinstance(k, np.generic) else k: int(v) for k, v in processor.vocab.items()}
                 processor.vocab.clear()
                 processor.vocab.update(plain)
         self.encoder().save(Path(self.data_dir))
 
     def encoder(self) -> Encoder:
-        """The fitted encoding of rows."""
+        """Return the fitted encoder."""
         vocabularies, owners, columns = {}, {}, []
         for column in self.feature_cols:
             column = dict(column)

@@ -1,4 +1,4 @@
-"""Raw rows in memory: tokens, not yet ids."""
+"""Raw rows in memory, as tokens that are not encoded yet."""
 
 from dataclasses import dataclass
 
@@ -21,13 +21,13 @@ class Tokens:
 
 @dataclass
 class RawHistory:
-    """One sequence column of a split: row i holds tokens start[i] .. start[i] + length[i].
+    """Sequence column of a split: row i has tokens start[i] .. start[i] + length[i].
 
     Attributes:
         tokens: the stored behaviours; prefixes of one history share them.
         start: (N,) int64.
         length: (N,) int64.
-        blank: (N,) bool, rows that may stand for "no behaviour" (delimited text has one empty token there).
+        blank: (N,) bool, rows that may mean "no behaviour" (delimited text has one empty token there).
     """
 
     tokens: Tokens
@@ -36,7 +36,7 @@ class RawHistory:
     blank: np.ndarray
 
     def last(self, count: int) -> "RawHistory":
-        """The same with the latest `count` behaviours of each row."""
+        """Return the history with the last `count` behaviours of each row."""
         length = np.minimum(self.length, count)
         return RawHistory(self.tokens, self.start + self.length - length, length, self.blank)
 
@@ -46,13 +46,12 @@ class RawSplit:
     """Raw rows in file order.
 
     Attributes:
-        path: where the rows came from (for messages).
-        frame: the columns that are no sequences, nulls filled.
+        path: source of the rows, for messages.
+        frame: the columns that are not sequences, with nulls filled.
         histories: the sequence columns.
-        fitted_only: so many of the last rows are there for vocabularies and the catalogue of behaviours only.
-        behaviour: (S,) number of each stored behaviour, where the histories store one more than once.
-        latest: to how many of their latest behaviours histories were cut by what built the samples, None for other
-            rows.
+        latest: number of most recent behaviours that the build of the samples cut histories to; None for other rows.
+        fitted_only: number of rows at the end that only count for vocabularies and the catalogue of behaviours.
+        behaviour: (S,) number of each stored behaviour, if the histories store one more than once.
     """
 
     path: str

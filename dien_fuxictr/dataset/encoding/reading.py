@@ -1,4 +1,7 @@
-"""One split of raw rows, read from delimited text, Parquet (strings or lists), or a samples folder."""
+"""Read one split of raw rows from CSV, Parquet or a samples folder.
+
+Histories in Parquet are strings or lists.
+"""
 
 import glob
 import re
@@ -24,10 +27,12 @@ _ROWS_A_CHUNK = 200_000
 
 
 def expand_path(path: str | Path, data_format: str) -> list[str]:
-    """Files that a zoo data path names: a file, a pattern, or a folder of `*.<data_format>`, sorted.
+    """Return the files of a data path of the zoo, sorted.
+
+    The path is a file, a pattern, or a folder of `*.<data_format>`.
 
     Raises:
-        UserError: nothing is there.
+        UserError: there is no such file.
     """
     path = str(path)
     if Path(path).is_file():
@@ -40,16 +45,16 @@ def expand_path(path: str | Path, data_format: str) -> list[str]:
 
 
 def left_out_beside(files: list[str], data_format: str) -> list[str]:
-    """The file of training rows that are not trained on, in the folder of these files, if there is one."""
+    """Return the file of left-out training rows in the folder of these files, if any."""
     path = Path(files[0]).with_name(f"{LEFT_OUT}.{data_format}")
     return [str(path)] if path.is_file() and str(path) not in files else []
 
 
 def form_of(path: Path) -> str:
-    """csv | parquet, the form of a file of rows to predict, by its suffix.
+    """Return the form of a file of rows to predict, csv or parquet, by its suffix.
 
     Raises:
-        UserError: another suffix.
+        UserError: the suffix is unknown.
     """
     for suffix, form in ROW_FILES.items():
         if path.name.lower().endswith(suffix):
@@ -58,13 +63,13 @@ def form_of(path: Path) -> str:
 
 
 class SplitReader:
-    """Reads splits of one data set; a behaviours file that several splits share is read once.
+    """Reader of the splits of one data set; a shared behaviours file is read once.
 
     Args:
         columns: active feature columns as in `feature_cols`, one name each.
         labels: label columns as in `label_col`.
         sep: separator of CSV files.
-        n_rows: at most this many rows of a file.
+        n_rows: largest number of rows that are read from a file.
     """
 
     def __init__(self, columns: list[dict], labels: list[dict], sep: str = ",", n_rows: int | None = None) -> None:
@@ -86,16 +91,16 @@ class SplitReader:
         """Read one split.
 
         Args:
-            path: file, pattern or folder, as `expand_path` takes it.
+            path: file, pattern or folder, as `expand_path` accepts it.
             data_format: csv | parquet.
-            optional: columns that are left out when the file lacks them.
-            to_fit: whether an encoder is fitted on it; then the rows of a file `left_out` beside the others are the
-                last ones, as `RawSplit.fitted_only` says.
+            optional: columns that are left out if the file lacks them.
+            to_fit: whether an encoder is fitted on the split; the rows of a file `left_out` in its folder are then
+                appended, see `RawSplit.fitted_only`.
             is_binary: whether labels must be 0 or 1.
 
         Raises:
-            UserError: a missing file or column, a row of CSV with more or fewer fields than the header, a value that
-                its dtype does not admit, a row without a label (unless the label has a `fill_na`), no rows.
+            UserError: a file or column is missing, a row of CSV has more or fewer fields than the header, a value does
+                not match its dtype, a row has no label (unless the label has a `fill_na`), or there are no rows.
         """
         files = expand_path(path, data_format)
         folder = Path(files[0]).parent
@@ -110,14 +115,23 @@ class SplitReader:
         return split
 
     def read_frame(self, frame: pl.DataFrame, optional: Iterable[str] = ()) -> RawSplit:
-        """Rows that are in memory already, histories as text or lists; raises as `read`."""
+        """Return rows that are in memory already, with histories as text or lists.
+
+        Args:
+            frame: the rows.
+            optional: columns that are left out if the frame lacks them.
+
+        Raises:
+            UserError: see `read`.
+        """
         return self._read("the frame", frame.lazy, Path("behaviours.parquet"), optional)
 
     def require_tokens_of_zoo(self, path: str | Path, data_format: str) -> None:
-        """Raise UserError for a text value of a split that FuxiCTR's own loader would take for something else.
+        """Raise UserError for a text value that FuxiCTR's own loader would misread.
 
         Args:
-            path, data_format: as for `read`.
+            path: as for `read`.
+            data_format: as for `read`.
         """
         for file in expand_path(path, data_format):
             rows = self._scan([file], data_format)
@@ -132,7 +146,7 @@ class SplitReader:
                     values = (values if is_list else values.str.split(_splitter(column))).explode(empty_as_null=True)
                 values = values.cast(pl.String)
                 wrong = {"is a reserved word": (values.is_in(list(reserved(column))), "rename it there")}
-                if is_list:  # FuxiCTR joins the tokens by "^" and splits them again
+                if is_list:  # FuxiCTR joins tokens by "^" and splits them again
                     wrong["holds '^'"] = values.str.contains("^", literal=True), "data_loader: in_memory keeps it"
                 for what, (is_wrong, remedy) in wrong.items():
                     found = rows.select(values.filter(is_wrong).head(1)).collect().to_series()
@@ -149,7 +163,7 @@ class SplitReader:
         optional: Iterable[str],
         texts: Iterable[str] = (),
     ) -> RawSplit:
-        """Read the rows that are scanned; `texts` are the CSV files that have them."""
+        """Read the scanned rows; `texts` are the CSV files that contain them."""
         try:
             rows = scan()
             names = rows.collect_schema().names()
@@ -161,7 +175,7 @@ class SplitReader:
             scalars = [column for column in self._scalars if source_of(column) in names]
             read = self._read_samples if is_samples else self._read_delimited
             split = read(source, rows, scalars, behaviours)
-        except (pl.exceptions.PolarsError, OSError) as error:  # the latter of a truncated .gz
+        except (pl.exceptions.PolarsError, OSError) as error:  # a truncated .gz raises OSError
             found = self._text_among_numbers(texts)
             raise UserError(found or f"{source}: {str(error).splitlines()[0]}") from error
         if len(split) == 0:
@@ -169,18 +183,22 @@ class SplitReader:
         return split
 
     def _text_among_numbers(self, files: Iterable[str]) -> str | None:
-        """Return what is wrong with the first value of CSV files that is no number, in a column of numbers."""
+        """Return the message for the first value of CSV files that should be a number.
+
+        Args:
+            files: the CSV files.
+        """
         dtypes = {source_of(column): column["dtype"] for column in self._scalars if column["dtype"] != "str"}
         for file in files:
             try:
                 rows = scan_csv(file, self._sep, self._n_rows)
                 frame = rows.select(name for name in dtypes if name in rows.collect_schema().names()).collect()
             except (pl.exceptions.PolarsError, OSError):
-                return None  # it is not the values that are wrong
+                return None  # the values are not the cause
             wrong = []
             for values in frame:
                 kind = dtypes[values.name]
-                # Blanks around a float are none of its text.
+                # Blanks around a float are ignored.
                 numbers = (values.str.strip_chars() if kind == "float" else values).cast(DTYPES[kind], strict=False)
                 rows_of_text = (numbers.is_null() & ~values.fill_null("").is_in(["", UNKNOWN])).arg_true()
                 wrong += [(int(row), values) for row in rows_of_text.head(1)]
@@ -240,7 +258,7 @@ class SplitReader:
                 )
 
     def _place(self, row: int, files: list[str], data_format: str) -> tuple[str, int]:
-        """The file that holds a row of a split, and which of its rows that is."""
+        """Return the file that contains a row of a split, and the row's number in it."""
         rows = [self._rows_of(file, data_format) for file in files]
         ends = np.cumsum(rows)
         number = int(np.searchsorted(ends, row, side="right"))
@@ -270,10 +288,12 @@ def _numbers_of(behaviours: Path) -> np.ndarray | None:
 
 
 def source_of(column: dict) -> str:
-    """The raw column that a feature is read from: its own name, or that of `preprocess: copy_from(name)`.
+    """Return the raw column that a feature is read from.
+
+    It is the feature's own name, or the column of `preprocess: copy_from(name)`.
 
     Raises:
-        UserError: another `preprocess`.
+        UserError: `preprocess` has another value.
     """
     preprocess = column.get("preprocess")
     if not preprocess:
@@ -295,7 +315,7 @@ def _require(path: str, names: list[str], columns: list[dict]) -> None:
 
 
 def _label(column: dict, schema: pl.Schema) -> pl.Expr:
-    """A label, null where it is empty and no `fill_na` says what it counts as."""
+    """Return a label; an empty one is null unless `fill_na` gives its value."""
     dtype = DTYPES[column["dtype"]]
     return _typed(column, schema).fill_null(pl.lit(column.get("fill_na")).cast(dtype)).alias(column["name"])
 
@@ -307,7 +327,10 @@ def _scalar(column: dict, schema: pl.Schema) -> pl.Expr:
 
 
 def _typed(column: dict, schema: pl.Schema) -> pl.Expr:
-    """The values by their dtype, null where one is empty, or a number that samples do not know."""
+    """Return the values with their dtype; empty and unknown values are null.
+
+    Unknown numbers have a mark in samples.
+    """
     values, kind = pl.col(source_of(column)), column["dtype"]
     if kind != "str" and schema[source_of(column)] == pl.String:
         values = values.replace({UNKNOWN: None, "": None})
@@ -316,24 +339,25 @@ def _typed(column: dict, schema: pl.Schema) -> pl.Expr:
 
 
 def fill_of(column: dict) -> pl.Expr:
-    """What an empty value of a column that is no sequence counts as."""
+    """Return the value that replaces an empty one, in a column without sequences."""
     return pl.lit(column.get("fill_na", _DEFAULT_FILL[column["dtype"]])).cast(DTYPES[column["dtype"]])
 
 
 def reserved(column: dict) -> set:
-    """Return the words of the zoo's vocabularies that are no values of a column, unless its `fill_na` is one."""
+    """Return the zoo's reserved words, except the column's `fill_na`."""
     return {"__PAD__", "__OOV__"} - {column.get("fill_na")}
 
 
 def _history(column: dict, dtype: pl.DataType) -> pl.Expr:
-    """A sequence as lists of tokens, where the file has lists, or as text; none of them null.
+    """Return a sequence as lists of tokens, or as text if the file has text.
 
-    A token that is missing counts as what `fill_na` says, as in stored behaviours: lists that are aligned stay aligned.
+    The result has no nulls. A missing token is replaced by `fill_na`, as in stored behaviours, so that aligned lists
+    stay aligned.
     """
     values, fill = pl.col(source_of(column)), str(column.get("fill_na", ""))
     if isinstance(dtype, (pl.List, pl.Array)):
         tokens = values.cast(pl.List(pl.String)).list.eval(pl.element().fill_null(fill))
-        # An empty list is one empty token, as empty text is.
+        # An empty list is one empty token, like empty text.
         values = pl.when(tokens.list.len() == 0).then(pl.lit([""])).otherwise(tokens)
         return values.fill_null(pl.lit(fill.split(_splitter(column)))).alias(column["name"])
     return values.cast(pl.String).fill_null(fill).alias(column["name"])
@@ -344,9 +368,10 @@ def _splitter(column: dict) -> str:
 
 
 def _tokens_of(values: pl.Series, column: dict) -> RawHistory:
-    """Row by row, a chunk at a time: the tokens of a whole file of text need not fit in memory as strings.
+    """Return the tokens of each row, processed chunk by chunk.
 
-    Text is split; a token of a list may hold the splitter.
+    The tokens of a large text file thus need not fit in memory as strings. Text is split; a token of a list may contain
+    the splitter.
     """
     words, codes, lengths, blanks = [], [], [], []
     na_value, splitter = column.get("fill_na", ""), _splitter(column)

@@ -1,4 +1,4 @@
-"""Checks of `feature_cols`, `feature_specs` and `label_col` before anything is read."""
+"""Check `feature_cols`, `feature_specs` and `label_col` before reading any data."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -47,7 +47,7 @@ KEYS: dict[str, Key] = {
     "freeze_emb": Key(bool, "True: the pretrained embedding is not trained"),
 }
 """What each key of a column may hold, and what it means."""
-# Encoders and initialisers are text that the zoo evaluates: the experiment checks it.
+# Encoders and initialisers are text that the zoo evaluates; the experiment checks them.
 _CHECKED_ELSEWHERE = ("feature_encoder", "embedding_initializer", "category_processor")
 
 
@@ -68,15 +68,15 @@ _FEATURE = Contract({key: [KEYS[key].kind] for key in _STORED}, ["type"])
 
 
 def check_stored(name: str, spec: dict[str, Any], file: Path) -> None:
-    """Check the sizes of a feature of a data set, and the file of its pretrained embedding, which is beside `file`.
+    """Check the sizes of a stored feature, and the file of its pretrained embedding.
 
     Args:
-        name: of the feature.
-        spec: what `file` says of it.
+        name: name of the feature.
+        spec: entry of the feature in `file`.
         file: feature_map.json.
 
     Raises:
-        UserError: a size that is not allowed, or a file elsewhere.
+        UserError: a size is not allowed, or the pretrained file is in another folder.
     """
     place = f"feature {name} of {file}"
     _FEATURE.check({key: spec[key] for key in _FEATURE.keys & spec.keys()}, lambda _: place)
@@ -89,14 +89,15 @@ def check_mappings(contract: Contract, columns: Any, where: str) -> list[str]:
     """Check each column of a list by a contract of this module.
 
     Args:
-        columns: one mapping or a list of them; None is none.
-        where: the key and the file that they come from.
+        contract: the contract.
+        columns: one mapping or a list of them; None is an empty list.
+        where: the key and the file that they come from, for messages.
 
     Returns:
         The unknown keys, each with its place.
 
     Raises:
-        UserError: a key or a value that is not allowed.
+        UserError: a key or a value is not allowed.
     """
     unknown = []
     for column in columns if isinstance(columns, list) else [columns] if columns else []:
@@ -106,7 +107,10 @@ def check_mappings(contract: Contract, columns: Any, where: str) -> list[str]:
 
 
 def active_columns(feature_cols: list[dict]) -> list[dict]:
-    """The active columns, one name each (a column may list several), dtypes by name."""
+    """Return the active columns, one name each, with dtypes as names.
+
+    A column may list several names.
+    """
     columns = [
         named_dtype({"active": True, **column, "name": name})
         for column in feature_cols
@@ -116,12 +120,15 @@ def active_columns(feature_cols: list[dict]) -> list[dict]:
 
 
 def label_columns(label_col: dict | list[dict]) -> list[dict]:
-    """The labels as a list, dtypes by name."""
+    """Return the labels as a list, with dtypes as names."""
     return [named_dtype(label) for label in (label_col if isinstance(label_col, list) else [label_col])]
 
 
 def named_dtype(column: dict) -> dict:
-    """The column with its dtype as a name (`str`), which YAML has and JSON keeps, not as a Python type."""
+    """Return the column with its dtype as a name, such as `str`.
+
+    YAML and JSON have names, not Python types.
+    """
     return {**column, "dtype": _name_of(column["dtype"])}
 
 
@@ -133,8 +140,8 @@ def check_columns(columns: list[dict], labels: list[dict]) -> None:
     """Check active columns, one name each.
 
     Raises:
-        UserError: a key that is not supported, two columns of one name, a pretrained file that does not
-            exist, or an embedding shared by integers and strings.
+        UserError: a key is not supported, two columns have one name, a pretrained file does not exist, or integers and
+            strings share an embedding.
     """
     by_name = {}
     for column in [*labels, *columns]:

@@ -1,4 +1,4 @@
-"""Files of a built data set, as they are read: what is damaged ends in one line."""
+"""Read the files of a built data set; a damaged file raises UserError."""
 
 import json
 import zlib
@@ -17,15 +17,15 @@ T = TypeVar("T")
 
 
 def damaged(path: Path, reason: object) -> UserError:
-    """Return the error of a file that is not what a build wrote."""
+    """Return the error for a file that differs from what a build writes."""
     return UserError(f"{path} is damaged ({reason}); --rebuild builds the data set again")
 
 
 def read_json(path: Path, read: Callable[[Any], T]) -> T:
-    """Return what `read` makes of the content of a file.
+    """Return the result of `read` on the parsed content of a JSON file.
 
     Raises:
-        UserError: it is no JSON, or `read` misses a key or meets another type.
+        UserError: the file is not JSON, or `read` misses a key or finds a wrong type.
         FileNotFoundError: there is no such file.
     """
     try:
@@ -39,7 +39,12 @@ def read_json(path: Path, read: Callable[[Any], T]) -> T:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an .npz file; raises UserError if it is damaged, FileNotFoundError if there is none."""
+    """Return the arrays of an .npz file.
+
+    Raises:
+        UserError: the file is damaged.
+        FileNotFoundError: there is no such file.
+    """
     try:
         with np.load(path) as file:
             return {name: file[name] for name in file.files}
@@ -60,7 +65,13 @@ def read_array(path: Path, mapped: bool = False) -> np.ndarray:
 
 
 def require_integers(where: str, values: np.ndarray, rows: int | None = None) -> None:
-    """Raise UserError unless an array is (rows,) integers; `where` begins the line."""
+    """Raise UserError unless an array has integers of shape (rows,).
+
+    Args:
+        where: place of the array, which begins the message.
+        values: the array.
+        rows: required number of rows; None: any.
+    """
     if values.ndim != 1:
         raise UserError(f"{where} has the shape {values.shape}; it must have one axis")
     if not np.issubdtype(values.dtype, np.integer):
@@ -70,7 +81,18 @@ def require_integers(where: str, values: np.ndarray, rows: int | None = None) ->
 
 
 def require_range(where: str, values: np.ndarray, lowest: int, highest: int, allowed: str, what: str = "") -> None:
-    """Raise UserError unless lowest <= values <= highest, with the first wrong extreme, of what it is."""
+    """Raise UserError unless lowest <= values <= highest.
+
+    The message names the first wrong extreme.
+
+    Args:
+        where: place of the values, which begins the message.
+        values: the values.
+        lowest: smallest allowed value.
+        highest: largest allowed value.
+        allowed: last part of the message.
+        what: name of a value.
+    """
     if values.size:
         least, most = values.min(), values.max()
         if not (least >= lowest and most <= highest):

@@ -1,4 +1,4 @@
-"""Encoded arrays -> batches, and the entry of a data set -> a prepared data set.
+"""Prepare the data set of a configuration, and load batches from encoded arrays.
 
-Here are the loader, and what builds a data set once and finds it again: fingerprint, lock, atomic publication.
+The package has the loader, and builds a data set once and finds it again: fingerprint, lock, atomic publication.
 """

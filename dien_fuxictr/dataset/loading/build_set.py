@@ -1,4 +1,7 @@
-"""Raw files or samples -> a data set's folder, in memory, in files, or by FuxiCTR."""
+"""Build a data set's folder from raw files or samples.
+
+A build runs in memory, in files, or by FuxiCTR.
+"""
 
 import os
 from pathlib import Path
@@ -20,17 +23,17 @@ from .memory_mapped import build_memory_mapped
 
 
 def build_set(entry: DatasetEntry, folder: Path) -> None:
-    """Build the set of an entry in a folder of its name.
+    """Build the data set of an entry in a folder.
 
     Raises:
-        UserError: wrong columns or input files.
+        UserError: columns or input files are wrong.
     """
     builds = {"zoo": _build_by_fuxictr, "memory_mapped": build_memory_mapped, "in_memory": _build_in_memory}
     builds[entry.loader](entry, folder)
 
 
 def _build_in_memory(entry: DatasetEntry, folder: Path) -> None:
-    """Raw files -> samples (where the entry says `build`) -> encoded files."""
+    """Build samples from raw files (if the entry has `build`), then encode them."""
     paths: dict[str, str | Path] = {**entry.splits}
     if entry.options:
         build_samples(entry.options, folder / "samples", verbose=entry.verbose > 0)
@@ -41,13 +44,13 @@ def _build_in_memory(entry: DatasetEntry, folder: Path) -> None:
             split: processor.reader.read(path, entry.data_format, to_fit=split == "train", is_binary=_is_binary(entry))
             for split, path in paths.items()
         }
-    except UserError as error:  # the temporary folder means nothing to a user
+    except UserError as error:  # a user does not know the temporary folder
         raise UserError(str(error).replace(f"{folder}{os.sep}", "")) from error
     encode_splits(processor, raw, folder)
 
 
 def _build_by_fuxictr(entry: DatasetEntry, folder: Path) -> None:
-    """FuxiCTR's own build, through Ray."""
+    """Run FuxiCTR's own build, through Ray."""
     if entry.build is not None:
         raise UserError(
             "data_loader: zoo cannot read samples that share histories; build them with format csv by "
@@ -56,7 +59,7 @@ def _build_by_fuxictr(entry: DatasetEntry, folder: Path) -> None:
     columns, labels = active_columns(entry.feature_cols), label_columns(entry.label_col)
     check_columns(columns, labels)
     for path in entry.splits.values():
-        reader = SplitReader([], labels, entry.sep)  # FuxiCTR would take an empty label for 0
+        reader = SplitReader([], labels, entry.sep)  # FuxiCTR would read an empty label as 0
         reader.read(path, entry.data_format, is_binary=_is_binary(entry))
         SplitReader(columns, labels, entry.sep).require_tokens_of_zoo(path, entry.data_format)
     params: dict[str, Any] = entry.for_zoo(folder) | {"feature_cols": columns, "label_col": labels}

@@ -1,4 +1,4 @@
-"""Check the files of a data set that was built in-process, shapes, types and ranges, in one pass."""
+"""Check shapes, types and ranges in a data set that was built in-process."""
 
 import sys
 from pathlib import Path
@@ -22,14 +22,14 @@ def check_split(where: str, folder: Path, split: EncodedSplit, feature_map: Feat
     """Check the columns and histories of one split.
 
     Args:
-        where: begins the line of an error.
-        folder: of the encoded files.
-        split: as it was read.
-        feature_map: of the experiment.
+        where: place of the split, which begins messages.
+        folder: folder of the encoded files.
+        split: the split.
+        feature_map: feature map of the experiment.
 
     Raises:
-        UserError: a column is missing, or of another shape or type; an id beyond its vocabulary; a span beyond the
-            stored behaviours.
+        UserError: a column is missing or has the wrong shape or type, an id is beyond its vocabulary, or a span is
+            beyond the stored behaviours.
     """
     rows = len(split)
     for name in [*feature_map.labels, *feature_map.features]:
@@ -57,7 +57,10 @@ def check_split(where: str, folder: Path, split: EncodedSplit, feature_map: Feat
 
 
 def check_histories(folder: Path, split: EncodedSplit, feature_map: FeatureMap) -> None:
-    """Check the stored behaviours, which all splits share; arguments and errors are those of `check_split`."""
+    """Check the stored behaviours, which all splits share.
+
+    Arguments and errors are those of `check_split`.
+    """
     for table in split.tables:
         size = max(map(len, table.columns.values()))
         for name, ids in table.columns.items():
@@ -68,15 +71,15 @@ def check_histories(folder: Path, split: EncodedSplit, feature_map: FeatureMap) 
 
 
 def check_mapped(feature_map: FeatureMap, path: Path, split: str) -> None:
-    """Check the mapped files of one split: whatever names rows of the log names some that are there.
+    """Check the mapped files of one split: row numbers must exist in the log.
 
     Args:
-        feature_map: of the experiment.
+        feature_map: feature map of the experiment.
         path: `encoded/rows_<split>.bin`.
-        split: its name.
+        split: name of the split.
 
     Raises:
-        UserError: as of `check_split`.
+        UserError: see `check_split`.
     """
     mapped, disk = MappedSplit.load(path), Disk(path.parent)
     arrays = mapped.samples.arrays
@@ -135,15 +138,15 @@ def check_mapped(feature_map: FeatureMap, path: Path, split: str) -> None:
 
 
 def check_beside(feature_map: FeatureMap, folder: Path, params: dict) -> None:
-    """Check what lies beside the rows: catalogues of behaviours, encoder, vocabularies.
+    """Check the other files: catalogues of behaviours, encoder, vocabularies.
 
     Args:
-        feature_map: of the experiment.
-        folder: of the data set.
-        params: of the experiment.
+        feature_map: feature map of the experiment.
+        folder: folder of the data set.
+        params: settings of the experiment.
 
     Raises:
-        UserError: a file is damaged, or does not fit the feature map.
+        UserError: a file is damaged, or does not match the feature map.
     """
     for file in sorted((folder / FOLDER).glob("*.npz")):
         arrays = read_arrays(file)
@@ -159,7 +162,10 @@ def check_beside(feature_map: FeatureMap, folder: Path, params: dict) -> None:
 
 
 def require_ids(where: str, ids: np.ndarray, feature_map: FeatureMap, name: str) -> None:
-    """Raise UserError for an id beyond the vocabulary of a feature, or of the one whose embedding it shares."""
+    """Raise UserError for an id beyond the vocabulary of a feature.
+
+    A shared embedding has the vocabulary of the feature that owns it.
+    """
     spec = feature_map.features[name]
     size = feature_map.features.get(spec.get("share_embedding"), spec)["vocab_size"]
     require_range(where, ids, 0, size - 1, f"its vocabulary has {size} ids from 0", "the id ")

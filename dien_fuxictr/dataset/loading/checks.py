@@ -1,4 +1,4 @@
-"""Checks of encoded files that cost one pass over their columns, before a model trains on them."""
+"""Check encoded files in one pass over their columns, before training."""
 
 import glob
 from collections.abc import Iterator
@@ -23,16 +23,16 @@ def check_encoded(feature_map: FeatureMap, params: dict) -> None:
 
     Args:
         feature_map: loaded for the experiment.
-        params: as `prepare_dataset` returned them, with the fields of the model (`*_sequence_field`, `*_seq_field`).
+        params: result of `prepare_dataset`, with the fields of the model (`*_sequence_field`, `*_seq_field`).
 
     Raises:
-        UserError: a damaged file; a split without rows, labels that are not 0 or 1 or of one class (unless
-            `task: regression`), a missing column or file, a column of another shape or type, an
-            id beyond its vocabulary; sequences of one field tuple that differ in padding, or in length in a row. The
-            lengths of rows can only be told where histories are ragged, in sets encoded in-process.
+        UserError: a file is damaged; a split has no rows; labels are not 0 or 1, or have one class only (unless `task:
+            regression`); a column or file is missing; a column has the wrong shape or type; an id is beyond its
+            vocabulary; sequences of one field tuple differ in padding, or in length in a row. Lengths can only be
+            checked if histories are ragged, in sets encoded in-process.
     """
     paths = {split: path for split in SPLITS if (path := params.get(f"{split}_data"))}
-    if params.get("data_loader") is MemoryMappedDataLoader:  # its samples are of both labels and of one length in a row
+    if params.get("data_loader") is MemoryMappedDataLoader:  # its samples have both labels, and equal lengths in a row
         for split, path in paths.items():
             check_mapped(feature_map, Path(path), split)
         _check_padding(load_layout(Path(params["train_data"]).parent), params)
@@ -57,7 +57,7 @@ def check_encoded(feature_map: FeatureMap, params: dict) -> None:
 
 
 def _files(path: str, data_format: str) -> list[str]:
-    """The files that the zoo's loaders read."""
+    """Return the files that the zoo's loaders read."""
     suffix = ".npz" if data_format == "npz" else ".parquet"
     if Path(path).is_dir() or (suffix == ".parquet" and not path.endswith(suffix)):
         files = sorted(glob.glob(str(Path(path) / f"*{suffix}")))
@@ -98,7 +98,10 @@ def _check_ids(split: str, files: list[str], feature_map: FeatureMap) -> None:
 
 
 def _columns(split: str, files: list[str], name: str) -> Iterator[tuple[np.ndarray, tuple[int, ...]]]:
-    """Yield one column, per file, and its shape; sequences of Parquet flattened, -1 if rows differ in length."""
+    """Yield one column and its shape, file by file.
+
+    Sequences in Parquet are flattened; their length is -1 if rows differ in length.
+    """
     for file in files:
         where = f"{split} data ({file})"
         try:
@@ -136,7 +139,11 @@ def _check_aligned(split: str, encoded: EncodedSplit, layout: dict, params: dict
 
 
 def _check_padding(layout: dict, params: dict) -> dict[str, str]:
-    """Raise UserError where a field tuple has two sides of padding; returns sequence -> the first one of its table."""
+    """Raise UserError if a field tuple has two sides of padding.
+
+    Returns:
+        Sequence -> the first sequence of its table.
+    """
     table_of = {name: table[0] for table in layout["tables"] for name in table}
     padding = layout["padding"]
     for fields in _field_tuples(params):
@@ -151,7 +158,10 @@ def _check_padding(layout: dict, params: dict) -> dict[str, str]:
 
 
 def _field_tuples(params: dict) -> list[list[str]]:
-    """The sequence columns that must be aligned: those of a field tuple, with those of its negatives' tuple."""
+    """Return the sequence columns that must be aligned.
+
+    These are the columns of a field tuple, and of the tuple of its negatives.
+    """
     tuples = []
     for key, value in params.items():
         if key.endswith("_sequence_field"):
@@ -162,6 +172,9 @@ def _field_tuples(params: dict) -> list[list[str]]:
 
 
 def _as_tuples(value: str | tuple | list | None) -> list[list[str]]:
-    """A field is a name, a tuple of names, or a list of either."""
+    """Return a field as a list of tuples of names.
+
+    A field is a name, a tuple of names, or a list of either.
+    """
     entries = value if isinstance(value, list) else [value]
     return [[entry] if isinstance(entry, str) else list(entry) for entry in entries if entry]

@@ -1,4 +1,4 @@
-"""A data set's entry: its keys, and which files and keys a build of it depends on."""
+"""The entry of a data set: its keys, and the inputs that a build depends on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -22,10 +22,10 @@ _OF_ZOO = ("num_buckets", "data_block_size")
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetEntry:
-    """What a configuration says of its data set, paths resolved.
+    """Keys of a configuration's data set, with resolved paths.
 
     Raises:
-        UserError: values that contradict each other.
+        UserError: values contradict each other.
     """
 
     data_root: Annotated[str, Help("folder of built data sets, each in one of its name")]
@@ -77,7 +77,7 @@ class DatasetEntry:
         Help("who encodes and loads: this project in memory, or from mapped files, or FuxiCTR; null: by the files"),
     ] = None
 
-    # Keys of the experiment that reads it, where it has one: `TrainingOptions` and the models say what they are.
+    # Keys of the experiment that reads the data set, if any: `TrainingOptions` and the models explain them.
     group_id: str | None = None
     task: str = "binary_classification"
     verbose: int = 1
@@ -116,41 +116,48 @@ class DatasetEntry:
 
     @cached_property
     def options(self) -> BuildOptions | None:
-        """Of the build that makes the samples; None where they are files."""
+        """Return the options of the build that makes the samples; None for files."""
         return BuildOptions.of(self.build) if self.build else None
 
     @property
     def data_dir(self) -> Path:
-        """The folder of the built set."""
+        """Return the folder of the built set."""
         return Path(self.data_root, self.dataset_id)
 
     @property
     def samples_dir(self) -> Path:
-        """The folder of the samples that the set is made of."""
+        """Return the folder of the samples that the set is built from."""
         return self.data_dir / "samples" if self.build else Path(self.train_data or "").parent
 
     @property
     def splits(self) -> dict[str, str]:
-        """Split -> the path that the entry gives; those it does not have are left out."""
+        """Return split -> path, for the splits that the entry has."""
         return {split: path for split in SPLITS if (path := getattr(self, f"{split}_data"))}
 
     @property
     def is_encoded(self) -> bool:
-        """Whether the splits hold ids already: there is nothing to build."""
+        """Return whether the splits contain ids already, so that no build is needed."""
         return self.data_format == "npz" or (self.data_format == "parquet" and not self.rebuild_dataset)
 
     @property
     def loader(self) -> str:
-        """Who encodes and loads: in_memory | memory_mapped | zoo."""
+        """Return the loader, which also encodes: in_memory | memory_mapped | zoo."""
         return self.data_loader or ("zoo" if self.is_encoded else "in_memory")
 
     def for_zoo(self, folder: Path | None = None) -> dict[str, Any]:
-        """Return the keys for the zoo's classes; with `folder` those of a build that writes into it."""
+        """Return the keys for the zoo's classes.
+
+        Args:
+            folder: folder that a build writes into; None: the entry's own.
+        """
         keys = {each.name: getattr(self, each.name) for each in fields(self)}
         return keys | ({"data_root": str(folder.parent), "dataset_id": folder.name} if folder else {})
 
     def keys(self) -> dict[str, object]:
-        """The keys that a build depends on, flat; paths are left out, the content of their files counts."""
+        """Return the flat keys that a build depends on.
+
+        Paths are left out, since the content of their files counts.
+        """
         columns = [
             {key: value for key, value in column.items() if key != "pretrained_emb"}
             for column in active_columns(self.feature_cols)
@@ -168,7 +175,7 @@ class DatasetEntry:
         return {k: v for key, value in kept.items() for k, v in flatten(key, value).items()}
 
     def files(self, required: bool) -> dict[str, Path]:
-        """The files that a build reads, role -> path.
+        """Return the files that a build reads, role -> path.
 
         Args:
             required: whether a missing file is an error; else it is left out.
@@ -207,10 +214,10 @@ class DatasetEntry:
             raise UserError(f"{split}_data: {error}{hint}") from error
 
     def fingerprint(self, known: Fingerprint | None, required: bool) -> Fingerprint:
-        """What a build at this moment would depend on.
+        """Return the fingerprint of a build at this moment.
 
         Args:
-            known: of the set that is built; a file that is as it was then is not read again.
+            known: fingerprint of the built set; a file that has not changed since is not read again.
             required: as for `files`.
         """
         return Fingerprint.take(self.keys(), self.files(required), known)

@@ -1,4 +1,4 @@
-"""What a built data set was made from: the content of its input files and the keys of its entry."""
+"""The fingerprint of a built data set: its input files and its entry's keys."""
 
 import json
 import logging
@@ -35,7 +35,7 @@ class Fingerprint:
     built_at: int = field(default_factory=time.time_ns)
 
     def save(self, folder: Path) -> None:
-        """Write fingerprint.json at once or not at all."""
+        """Write fingerprint.json atomically."""
         state = {"entry": self.entry, "inputs": self.inputs, "files": self.files, "built_at": self.built_at}
         temporary = folder / f".{FILE_NAME}.{os.getpid()}"
         temporary.write_text(json.dumps(state, indent=4), encoding="utf-8")
@@ -43,7 +43,7 @@ class Fingerprint:
 
     @classmethod
     def load(cls, folder: Path) -> "Fingerprint | None":
-        """The fingerprint of a folder, None where it has none.
+        """Return the fingerprint of a folder, None if it has none.
 
         Raises:
             UserError: the file is damaged.
@@ -53,10 +53,11 @@ class Fingerprint:
             return None
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
-            # Older sets hold the paths of raw files that were written with ./ too: their content is what counts.
+            # Older sets also store the paths of raw files that were written with ./; only the content of these files
+            # matters.
             entry = {key: value for key, value in state["entry"].items() if key not in _PATHS}
             if entry.get("data_loader") == "flat":
-                entry["data_loader"] = "memory_mapped"  # its name in older sets
+                entry["data_loader"] = "memory_mapped"  # the name in older sets
             for seen in state["inputs"].values():
                 _ = seen["path"], seen["size"], seen["mtime_ns"], seen["blake2b"]
             return cls(entry, state["inputs"], [str(Path(file)) for file in state["files"]], state["built_at"])
@@ -64,10 +65,12 @@ class Fingerprint:
             raise UserError(f"{path} is damaged ({error}); move the folder away to build it again") from error
 
     def check_whole(self, folder: Path) -> None:
-        """Check that the files that the build wrote are there, but for the samples, which are not read any more.
+        """Check that the files that the build wrote exist, except the samples.
+
+        Samples are not read again.
 
         Raises:
-            UserError: one is missing.
+            UserError: a file is missing.
         """
         for name in self.files:
             if Path(name).parts[0] != "samples" and not (folder / name).is_file():
@@ -75,7 +78,9 @@ class Fingerprint:
 
     @classmethod
     def take(cls, entry: dict[str, object], inputs: dict[str, Path], known: "Fingerprint | None") -> "Fingerprint":
-        """Fingerprint of the present state; a file whose size and time are as in `known` is not read again.
+        """Take the fingerprint of the present state.
+
+        A file whose size and time are equal to those in `known` is not read again.
 
         Args:
             entry: flat keys.
@@ -92,7 +97,10 @@ class Fingerprint:
         return cls({"format": FORMAT, **entry}, taken, [])
 
     def changes_since(self, known: "Fingerprint") -> list[str]:
-        """What changed, one text a key or file; an input file that is gone cannot be compared and is logged."""
+        """Return the changes, one text per key or file.
+
+        An input file that no longer exists cannot be compared and is logged.
+        """
         changes = []
         for key in [*known.entry, *(key for key in self.entry if key not in known.entry)]:
             old, new = known.entry.get(key, _ABSENT), self.entry.get(key, _ABSENT)
@@ -110,7 +118,10 @@ class Fingerprint:
 
 
 def flatten(key: str, value: object) -> dict[str, object]:
-    """Nested entry -> dotted keys; lists of named columns are keyed by name, and their order is a key of its own."""
+    """Return a nested entry as dotted keys.
+
+    Lists of named columns are keyed by name, and their order is a key of its own.
+    """
     if isinstance(value, dict):
         return {k: v for name, item in value.items() for k, v in flatten(f"{key}.{name}", item).items()}
     if isinstance(value, list) and value and all(isinstance(item, dict) and "name" in item for item in value):

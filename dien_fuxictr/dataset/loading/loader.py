@@ -1,4 +1,4 @@
-"""Batches from arrays in memory, as a drop-in for the zoo's data loaders."""
+"""Loader of batches from arrays in memory, a replacement for the zoo's loaders."""
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -23,28 +23,29 @@ T = TypeVar("T")
 
 
 class InMemoryDataLoader:
-    """A seeded loader for the zoo's `data_loader` hook.
+    """Seeded loader for the zoo's `data_loader` hook.
 
     A batch is the zoo's dict over `feature_map.features` and labels: ids (B,) and sequences (B, T) int64, numbers and
-    labels (B,) float32. T is the longest history of the batch among the columns of one table, at least 1; or max_len
-    where `trim_histories` is off, which models of a fixed length need. Padding is 0, on the side the data set names.
+    labels (B,) float32. T is the longest history of the batch among the columns of one table, at least 1; without
+    `trim_histories` T is max_len, which models of a fixed length need. Padding is 0, on the side that the data set
+    defines.
 
     When shuffling, each pass draws one number from torch's global generator and permutes the rows with it: restoring
     that generator's state before a pass repeats the pass.
 
-    For a GPU, batches are in pinned memory, and made by a thread while the GPU computes.
+    For a GPU, batches are in pinned memory, and a thread prepares them while the GPU computes.
 
     Args:
-        feature_map: its features (after `use_features`) and labels are what a batch holds.
+        feature_map: its features (after `use_features`) and labels form a batch.
         data_path: `encoded/<split>.npz` as `prepare_dataset` names it.
-        split: train | valid | test; the zoo passes it, rows come in file order unless `shuffle`.
-        batch_size: rows a batch; the last batch may be smaller.
-        shuffle: a new order every pass.
+        split: train | valid | test; passed by the zoo. Rows come in file order unless `shuffle`.
+        batch_size: rows per batch; the last batch may be smaller.
+        shuffle: use a new order in every pass.
         trim_histories: pad to the longest history of the batch instead of max_len.
-        bucket_by_length: when shuffling, gather rows of similar length: among `BUCKET` batches of permuted rows, rows
+        bucket_by_length: when shuffling, gather rows of similar length: within `BUCKET` batches of permuted rows, rows
             are sorted by the number of their behaviours and cut into batches, whose order is permuted again.
         gpu: index of the model's GPU, -1 for the CPU.
-        **kwargs: other keys of the experiment, which the zoo hands to every loader.
+        **kwargs: other keys of the experiment, which the zoo passes to every loader.
     """
 
     num_blocks = 1
@@ -54,7 +55,10 @@ class InMemoryDataLoader:
 
     @classmethod
     def from_encoded(cls, feature_map: FeatureMap, encoded: EncodedSplit, **options) -> "InMemoryDataLoader":
-        """A loader over rows that `Encoder.encode_rows` encoded; columns that it left out are not in the batches."""
+        """Build a loader over rows that `Encoder.encode_rows` encoded.
+
+        Columns that the encoder left out are not in the batches.
+        """
         loader = cls.__new__(cls)
         loader._set_up(feature_map, encoded, **options)
         return loader
@@ -83,7 +87,7 @@ class InMemoryDataLoader:
     def _set_batches(
         self, feature_map: FeatureMap, samples: int, batch_size: int, shuffle: bool, trim_histories: bool, gpu: int
     ) -> None:
-        """How many batches there are, and what becomes of each, wherever their rows are."""
+        """Set the number of batches and their form."""
         self._trim_histories = trim_histories
         self._shuffle = shuffle
         self._pin_memory = gpu >= 0 and torch.cuda.is_available()
@@ -132,7 +136,7 @@ class InMemoryDataLoader:
 
 
 def prefetched(items: Iterator[T], ahead: int = 2) -> Generator[T, None, None]:
-    """The same items, made by a thread that is so many ahead of the caller."""
+    """Yield the items, prepared by a thread that is `ahead` items further."""
     with ThreadPoolExecutor(max_workers=1) as thread:
         pending = deque(thread.submit(next, items, None) for _ in range(ahead))
         while (item := pending.popleft().result()) is not None:
@@ -141,7 +145,10 @@ def prefetched(items: Iterator[T], ahead: int = 2) -> Generator[T, None, None]:
 
 
 def padded(table: HistoryTable, widths: dict[str, int], rows: np.ndarray, trim: bool) -> dict[str, np.ndarray]:
-    """The sequences of some rows, name -> (B, T) int64; only real behaviours are read."""
+    """Return the sequences of some rows, name -> (B, T) int64.
+
+    Only real behaviours are read.
+    """
     start, length = table.start[rows], table.length[rows]
     end = np.cumsum(length)
     source = np.arange(end[-1]) + np.repeat(start - (end - length), length)
@@ -159,16 +166,14 @@ def padded(table: HistoryTable, widths: dict[str, int], rows: np.ndarray, trim: 
 
 
 class Permutation:
-    """A random order of the numbers below n of which any place is computed alone.
+    """Random order of the numbers below n, of which any place is computed separately.
 
-    It is a Feistel network on the smallest even number of bits that holds n - 1.
-
-    Numbers from n on are put in again until they fall below it ("cycle walking": Black and Rogaway, Ciphers with
-    arbitrary finite domains, 2002).
+    It is a Feistel network on the smallest even number of bits that can represent n - 1. Numbers from n on are permuted
+    again until they fall below n ("cycle walking": Black and Rogaway, Ciphers with arbitrary finite domains, 2002).
 
     Args:
         size: n, 1 or more.
-        seed: one seed, one order.
+        seed: determines the order.
     """
 
     def __init__(self, size: int, seed: int) -> None:
@@ -178,7 +183,7 @@ class Permutation:
         self._keys = np.random.default_rng(seed).integers(0, 2**63, ROUNDS, dtype=np.uint64)
 
     def __getitem__(self, places: np.ndarray) -> np.ndarray:
-        """The numbers at some places, int64."""
+        """Return the numbers at some places, int64."""
         numbers = self._once(np.asarray(places).astype(np.uint64))
         while (beyond := numbers >= self.size).any():
             numbers[beyond] = self._once(numbers[beyond])

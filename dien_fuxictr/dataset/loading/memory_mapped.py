@@ -1,4 +1,4 @@
-"""Data sets that need not fit in memory: built a part of the users at a time, and read from mapped files."""
+"""Data sets larger than memory: built in parts, read from mapped files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,10 +35,10 @@ UNSORTED = "bucket_by_length: data_loader: memory_mapped cannot sort rows by len
 
 
 def build_memory_mapped(entry: DatasetEntry, folder: Path) -> None:
-    """Build a set of a log in bounded memory, in a folder of its name.
+    """Build a set from a log in bounded memory, in a folder.
 
     Raises:
-        UserError: what `data_loader: memory_mapped` cannot build, or wrong input.
+        UserError: the entry has something that `data_loader: memory_mapped` cannot build, or the input is wrong.
     """
     options = check_can_build(entry)
     require_raw_files(options)
@@ -57,7 +57,7 @@ def check_can_build(entry: DatasetEntry) -> BuildOptions:
     """Return the options of the build.
 
     Raises:
-        UserError: what `data_loader: memory_mapped` cannot build.
+        UserError: the entry has something that `data_loader: memory_mapped` cannot build.
     """
     options = entry.options
     if options is None:
@@ -78,10 +78,12 @@ def check_can_build(entry: DatasetEntry) -> BuildOptions:
 
 
 class MemoryMappedDataLoader(InMemoryDataLoader):
-    """As its base, of arrays that are mapped; the order of an epoch is computed, never held.
+    """Loader like its base class, but of mapped arrays.
+
+    The order of an epoch is computed row by row and never stored.
 
     Raises:
-        UserError: `bucket_by_length`, which needs the lengths of all rows.
+        UserError: `bucket_by_length` is set, which needs the lengths of all rows.
     """
 
     def __init__(

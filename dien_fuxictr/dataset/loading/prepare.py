@@ -1,4 +1,7 @@
-"""A data set entry -> encoded files and the loader that reads them; missing sets are built, changed ones refused."""
+"""Prepare the data set of an entry: encoded files and the loader that reads them.
+
+A missing set is built, a changed one is refused.
+"""
 
 import logging
 from dataclasses import replace
@@ -29,24 +32,24 @@ MAPPED_ABOVE = 20_000_000
 
 
 def prepare_dataset(entry: DatasetEntry, rebuild: bool = False) -> dict[str, Any]:
-    """Make sure that a data set is built, and say how the zoo reads it.
+    """Build a data set unless it exists, and return how the zoo reads it.
 
-    A folder data_root/dataset_id with feature_map.json and fingerprint.json is reused if its inputs and entry are the
-    same; one without fingerprint.json was built by FuxiCTR and is read by its loaders.
+    A folder data_root/dataset_id with feature_map.json and fingerprint.json is reused if its inputs and entry are
+    unchanged. A folder without fingerprint.json was built by FuxiCTR and is read by its loaders.
 
     Args:
-        entry: `data_loader: in_memory` encodes in this process, `memory_mapped` too, some users at a time; `zoo`
-            (default for npz, and for parquet with `rebuild_dataset: False`) leaves it to FuxiCTR. Else the default is
-            that which the set was built with, or what `choose_loader` says.
-        rebuild: build again although a set is there; what stands is replaced only when the new one is whole.
+        entry: `data_loader: in_memory` encodes in this process; `memory_mapped` does so for some users at a time; `zoo`
+            (default for npz, and for parquet with `rebuild_dataset: False`) leaves it to FuxiCTR. The default for other
+            formats is the loader that the set was built with, or the result of `choose_loader`.
+        rebuild: build again although the set exists; it is replaced only when the new one is complete.
 
     Returns:
-        The keys that take the place of the entry's: train_data, valid_data and test_data (None where it has none)
-        name encoded files, data_loader is the class `InMemoryDataLoader` or `MemoryMappedDataLoader`, None for the
-        zoo's own loaders.
+        The keys that replace those of the entry: train_data, valid_data and test_data (None if absent) name encoded
+        files; data_loader is the class `InMemoryDataLoader` or `MemoryMappedDataLoader`, None for the zoo's own
+        loaders.
 
     Raises:
-        UserError: anything wrong with the entry or its files; a set that was built from other inputs or keys.
+        UserError: the entry or a file is wrong, or the set was built from other inputs or keys.
     """
     if entry.is_encoded:
         _ensure_feature_map(entry)
@@ -69,14 +72,17 @@ def prepare_dataset(entry: DatasetEntry, rebuild: bool = False) -> dict[str, Any
 
 
 def choose_loader(entry: DatasetEntry, built: Fingerprint | None) -> Literal["in_memory", "memory_mapped"]:
-    """in_memory | memory_mapped: that of the set that is there, else by the number of rows of the log.
+    """Return the loader of the existing set, else one chosen by the size of the log.
 
     Args:
-        entry: whose splits are not encoded.
-        built: of the set that is there and is not to be replaced.
+        entry: an entry whose splits are not encoded.
+        built: fingerprint of the existing set, unless it is to be replaced.
+
+    Returns:
+        in_memory | memory_mapped.
 
     Raises:
-        UserError: a log that cannot be read.
+        UserError: the log cannot be read.
     """
     if built:
         return "memory_mapped" if built.entry.get("data_loader") == "memory_mapped" else "in_memory"
@@ -103,7 +109,11 @@ def _is_built(entry: DatasetEntry) -> bool:
 
 
 def _ensure_feature_map(entry: DatasetEntry) -> None:
-    """Files that are encoded already: all that may be missing is the feature map of parquet, made from the entry."""
+    """Create the feature map of encoded Parquet files if it is missing.
+
+    Raises:
+        UserError: npz files have no feature map.
+    """
     if entry.data_format == "parquet" and not _is_built(entry):
         processor = fuxictr.preprocess.FeatureProcessor(**entry.for_zoo())
         try:
@@ -117,7 +127,7 @@ def _ensure_feature_map(entry: DatasetEntry) -> None:
 
 
 def _use_as_it_is(entry: DatasetEntry, rebuild: bool) -> None:
-    """A set that FuxiCTR built itself."""
+    """Check and log the use of a set that FuxiCTR built."""
     if rebuild or entry.build is not None:
         raise UserError(
             f"{entry.data_dir} has a feature_map.json but no fingerprint.json: it was not built here and is "
@@ -149,7 +159,7 @@ def _check_unchanged(entry: DatasetEntry, known: Fingerprint) -> None:
         )
     known.check_whole(entry.data_dir)
     if present.inputs != {role: known.inputs[role] for role in present.inputs}:
-        # Same content, other times: store them so that the next run reads nothing.
+        # The content is unchanged, the times are not: store them so that the next run reads no file.
         try:
             replace(known, inputs=known.inputs | present.inputs).save(entry.data_dir)
         except OSError as error:
@@ -157,7 +167,7 @@ def _check_unchanged(entry: DatasetEntry, known: Fingerprint) -> None:
 
 
 def _files_in_memory(entry: DatasetEntry) -> dict:
-    """The files that `build` has written, and the loader that reads them."""
+    """Return the files that `build` has written, and the loader that reads them."""
     folder = entry.data_dir / "encoded"
     warn_truncated(load_layout(folder)["truncated"])
     files = {f"{split}_data": folder / f"{split}.npz" for split in SPLITS}
@@ -174,7 +184,7 @@ def _files_on_disk(entry: DatasetEntry) -> dict:
 
 
 def _files_of_fuxictr(entry: DatasetEntry) -> dict:
-    """The files that FuxiCTR's build_dataset has written."""
+    """Return the files that FuxiCTR's build_dataset has written."""
     suffix = "" if entry.data_block_size > 0 else ".parquet"
     files = {split: str(entry.data_dir / f"{split}{suffix}") for split in entry.splits}
     return {**{f"{split}_data": files.get(split) for split in SPLITS}, "data_loader": None}

@@ -1,4 +1,4 @@
-"""A folder is built once: under a lock, in a temporary folder beside it, and published when whole."""
+"""Build a folder once: locked, in a temporary folder, published when complete."""
 
 import errno
 import os
@@ -19,19 +19,19 @@ FEATURE_MAP = "feature_map.json"
 def build_and_publish(
     data_dir: Path, build: Callable[[Path], None], fingerprint: Fingerprint, old: Fingerprint | None
 ) -> None:
-    """Build in a temporary folder and publish it as `data_dir`. The caller holds the lock of `data_dir`.
+    """Build in a temporary folder and publish it as `data_dir`.
 
-    What counts as built is a folder with feature_map.json, which comes last and goes first. Files that an earlier build
-    wrote are replaced; anything else in the folder stays.
+    The caller holds the lock of `data_dir`. A folder counts as built if it has feature_map.json, which is added last
+    and removed first. Files of an earlier build are replaced; all other files in the folder stay.
 
     Args:
         data_dir: the data set's folder, which may exist.
-        build: writes all files into the folder that it is given, whose name is that of `data_dir`.
+        build: writes all files into the folder that it is given, which has the name of `data_dir`.
         fingerprint: stored with the set; its `files` are filled in here.
-        old: fingerprint of what is there now.
+        old: fingerprint of the existing set.
 
     Raises:
-        UserError: the build fails on input, or the disk is full; nothing of it remains.
+        UserError: the build fails on its input, or the disk is full; no file of it remains.
     """
     try:
         with folder_beside(data_dir, is_locked=True) as folder:
@@ -59,7 +59,7 @@ def _publish(folder: Path, data_dir: Path, fingerprint: Fingerprint, old: Finger
     if old:
         for name in sorted(old.files, key=lambda name: name != FEATURE_MAP):
             (data_dir / name).unlink(missing_ok=True)
-    # The list of files comes before the files: a build killed here leaves only what the next one may replace.
+    # The list of files is published before the files: after a killed build, the next one may replace all of them.
     ordered = [FINGERPRINT, *(name for name in fingerprint.files if name != FEATURE_MAP), FEATURE_MAP]
     for name in ordered:
         (data_dir / name).parent.mkdir(parents=True, exist_ok=True)

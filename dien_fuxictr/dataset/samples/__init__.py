@@ -1,5 +1,5 @@
-"""Raw reviews or a log of behaviours -> labelled samples.
+"""Make labelled samples of raw reviews or a log of behaviours.
 
-Here are the sources, the protocols that split and label, the negatives, time tokens, what a build writes, and the
-audit of what trivial rules score. Ids are words still: nothing here encodes or batches.
+The package has the sources, the protocols that split and label, the negatives, time tokens, the files of a build, and
+the audit by trivial rules. Ids are still words here; nothing is encoded or batched.
 """

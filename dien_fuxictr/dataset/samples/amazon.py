@@ -1,13 +1,13 @@
-"""Raw Amazon reviews and item metadata, in the three forms in which they were published.
+"""Read raw Amazon reviews and item metadata, in their three published forms.
 
-| form | reviews, one JSON object a line | metadata, one record a line | category leaf |
+| form | reviews, one JSON object per line | metadata, one record per line | category leaf |
 |---|---|---|---|
 | 2014 | reviewerID, asin, unixReviewTime (s) | Python literal: asin, categories | last of the first path |
 | 2018 | reviewerID, asin, unixReviewTime (s) | JSON: asin, category | last |
 | 2023 | user_id, parent_asin, timestamp (ms) | JSON: parent_asin, categories | last |
 
-Only these fields are read, so reduced copies of the files will do; each file may be gzipped or not. The form is seen
-from the first record of each file unless it is forced. Files are read in blocks of lines.
+Only these fields are read, so reduced copies of the files are sufficient; each file may be gzipped or not. The form is
+detected from the first record of each file unless it is given. Files are read in blocks of lines.
 """
 
 import ast
@@ -43,13 +43,13 @@ META_FIELDS = {"2014": ("asin", "categories"), "2018": ("asin", "category"), "20
 def read_amazon(
     reviews: Path, meta: Path, form: str = "auto", skip_bad_lines: bool = False, verbose: bool = True
 ) -> pl.DataFrame:
-    """Reviews joined with the category leaf of their items.
+    """Return reviews joined with the category leaf of their items.
 
     Of several reviews of one item by one user at one time only the first is kept: the 2018 and 2023 files repeat
-    reviews. A review of the same item at another time stays.
+    reviews. A review of the item at another time is kept.
 
     Returns:
-        One row a review, in file order: user_id, item_id, cate_id (String; "unknown" for an item without category),
+        One row per review, in file order: user_id, item_id, cate_id (String; "unknown" for an item without category),
         time (Int64, seconds).
 
     Raises:
@@ -69,11 +69,13 @@ def read_amazon(
 
 
 def read_reviews(path: Path, form: str = "auto", skip_bad_lines: bool = False, verbose: bool = True) -> pl.DataFrame:
-    """user_id, item_id (String) and time (Int64, seconds) of each review, in file order, read in blocks of lines.
+    """Return user_id, item_id (String) and time (Int64, seconds) of each review.
+
+    The file is read in blocks of lines, and rows are in file order.
 
     Raises:
-        UserError: the file is missing, truncated or holds no review; a line is broken (names the line) and
-            `skip_bad_lines` is off.
+        UserError: the file is missing, truncated or contains no review; or a line is broken (the message gives its
+            number) and `skip_bad_lines` is off.
     """
     bad = BadLines(path, skip_bad_lines)
     fields, frames, line_number = None, [], 1
@@ -95,7 +97,7 @@ def read_reviews(path: Path, form: str = "auto", skip_bad_lines: bool = False, v
 
 
 def parse_block(block: bytes, fields: tuple[str, str, str], lines: int) -> pl.DataFrame | None:
-    """A block parsed at once, or None where a line needs a closer look."""
+    """Parse a block in one call; return None if a line needs a closer look."""
     user, item, time = fields
     try:
         frame = pl.read_ndjson(io.BytesIO(block), schema={user: pl.String, item: pl.String, time: pl.Int64})
@@ -106,7 +108,14 @@ def parse_block(block: bytes, fields: tuple[str, str, str], lines: int) -> pl.Da
 
 
 def parse_lines(block: bytes, fields: tuple[str, str, str], line_number: int, bad: "BadLines") -> pl.DataFrame:
-    """The same line by line, to find the broken one."""
+    """Parse a block line by line, to find broken lines.
+
+    Args:
+        block: lines of the file.
+        fields: names of user, item and time.
+        line_number: number of the first line.
+        bad: collects the broken lines.
+    """
     user, item, time = fields
     rows = []
     for number, line in enumerate(block.split(b"\n"), line_number):
@@ -126,7 +135,9 @@ def parse_lines(block: bytes, fields: tuple[str, str, str], line_number: int, ba
 def read_categories(
     path: Path, items: set[str], form: str = "auto", skip_bad_lines: bool = False, verbose: bool = True
 ) -> pl.DataFrame:
-    """item_id and cate_id (String) of those `items` that have a category; an item's first one counts.
+    """Return item_id and cate_id (String) of those `items` that have a category.
+
+    If an item occurs several times, its first category counts.
 
     Raises:
         UserError: as for `read_reviews`.
@@ -147,7 +158,9 @@ def read_categories(
 def read_titles(
     path: Path, items: set[str], form: str = "auto", skip_bad_lines: bool = False, verbose: bool = True
 ) -> dict[str, str]:
-    """Item -> title of those `items` that have one, which reduced metadata may leave out; the first one counts.
+    """Return item -> title of those `items` that have one.
+
+    Reduced metadata may lack titles. If an item occurs several times, its first title counts.
 
     Raises:
         UserError: as for `read_reviews`.
@@ -160,7 +173,7 @@ def read_titles(
 def _of_items(
     path: Path, items: set[str], take: Callable[[dict, str], str], form: str, skip_bad_lines: bool, verbose: bool
 ) -> dict[str, str]:
-    """Item -> the first text that is not empty of what `take` finds in a record of that form."""
+    """Return item -> the first non-empty text that `take` finds in its records."""
     bad = BadLines(path, skip_bad_lines)
     found: dict[str, str] = {}
     known, line_number = "", 1
@@ -172,7 +185,7 @@ def _of_items(
             mentioned = re.compile(rf"""["']{item_field}["']\s*:\s*(["'])([^"'\\]*)\1""".encode())
         for number, line in enumerate(block.split(b"\n"), line_number):
             named = mentioned.findall(line)
-            # Most records are of items that nobody here has reviewed, and a literal is slow to parse.
+            # Most records are of other items, and a Python literal is slow to parse.
             if not line.strip() or (named and not any(item.decode(errors="replace") in items for _, item in named)):
                 continue
             try:
@@ -193,7 +206,10 @@ def _of_items(
 
 
 def leaf_of(categories: list | None, form: str) -> str:
-    """The last of a path of categories, in 2014's form the first of several paths; "" where there is none."""
+    """Return the last of a path of categories; "" without a path.
+
+    The form of 2014 has several paths, of which the first is used.
+    """
     path = (categories or [[]])[0] if form == "2014" else categories or []
     if not isinstance(path, list):
         raise ValueError(f"{path!r} is no list of categories")
@@ -201,12 +217,16 @@ def leaf_of(categories: list | None, form: str) -> str:
 
 
 def text(value: object) -> str:
-    """The value as text, ValueError where UTF-8 cannot hold it (JSON admits halves of surrogate pairs)."""
+    """Return the value as text.
+
+    Raises:
+        ValueError: UTF-8 cannot represent it (JSON permits halves of surrogate pairs).
+    """
     return str(value).encode().decode()
 
 
 def parse_record(line: bytes) -> dict:
-    """A line of any form: JSON or a Python literal."""
+    """Return the record of a line, which is JSON or a Python literal."""
     record = line.decode().strip()
     try:
         return json.loads(record)
@@ -215,7 +235,17 @@ def parse_record(line: bytes) -> dict:
 
 
 def detect_form(path: Path, block: bytes, fields_of_form: dict[str, tuple[str, ...]], form: str) -> str:
-    """The form, one of those allowed by `form`, whose fields the first fitting record of the block has."""
+    """Return the form whose fields the first matching record of the block has.
+
+    Args:
+        path: file, for messages.
+        block: first lines of the file.
+        fields_of_form: form -> its fields.
+        form: the only allowed form, or `auto`.
+
+    Raises:
+        UserError: no record matches.
+    """
     seen = None
     candidates = {name: fields for name, fields in fields_of_form.items() if form in (name, "auto")}
     for line in block.split(b"\n"):
@@ -234,10 +264,12 @@ def detect_form(path: Path, block: bytes, fields_of_form: dict[str, tuple[str, .
 
 
 def line_blocks(path: Path, verbose: bool = True) -> Iterator[bytes]:
-    """A text file, gzipped or not, in blocks of whole lines, with progress over its bytes on disk.
+    """Yield a text file, gzipped or not, in blocks of whole lines.
+
+    A progress bar counts its bytes on disk.
 
     Raises:
-        UserError: the file does not exist or its gzip stream is truncated or damaged.
+        UserError: the file does not exist, or its gzip stream is truncated or damaged.
     """
     if not Path(path).is_file():
         raise UserError(f"raw file {path} does not exist")
@@ -260,19 +292,23 @@ def line_blocks(path: Path, verbose: bool = True) -> Iterator[bytes]:
 
 
 class BadLines:
-    """Counts the broken lines of a file, or stops at the first."""
+    """Counter of the broken lines of a file, which may refuse the first."""
 
     def __init__(self, path: Path, skip: bool) -> None:
         self.path, self.skip, self.count = path, skip, 0
 
     def add(self, number: int, error: Exception) -> None:
-        """Count the line; raises UserError where such lines are not left out."""
+        """Count the line.
+
+        Raises:
+            UserError: broken lines are not skipped.
+        """
         self.count += 1
         if not self.skip:
             reason = f"{error}".splitlines()[0] if f"{error}" else type(error).__name__
             raise UserError(f"{self.path}: line {number} is broken ({reason}); --skip-bad-lines leaves such lines out")
 
     def report(self) -> None:
-        """Warn of the lines that were left out, if any."""
+        """Log a warning about the skipped lines, if any."""
         if self.count:
             logging.warning(f"{self.path}: left out {self.count} broken lines")

@@ -1,4 +1,7 @@
-"""Arrays by name, in memory or in files, whose pages come and go: memory does not grow with the latter."""
+"""Arrays by name, in memory or in files.
+
+Pages of mapped files are loaded on demand, so that their size does not count as memory.
+"""
 
 import itertools
 import os
@@ -19,37 +22,37 @@ class Arrays:
         self._parts: dict[str, list[np.ndarray]] = {}
 
     def append(self, name: str, values: np.ndarray) -> None:
-        """Write further values behind those that are there."""
+        """Append values to an array."""
         self._parts.setdefault(name, []).append(np.array(values))
 
     def has(self, name: str) -> bool:
-        """Return whether an array is there."""
+        """Return whether an array exists."""
         return name in self._parts
 
     def open(self, name: str, dtype: DTypeLike, mode: Literal["r", "r+"] = "r") -> np.ndarray:
-        """Return an array that is there; empty where nothing was written."""
+        """Return an existing array; an empty one if nothing was written."""
         parts = self._parts.get(name, [])
         if len(parts) > 1:
             self._parts[name] = parts = [np.concatenate(parts)]
         return parts[0] if parts else np.zeros(0, dtype)
 
     def new(self, name: str, dtype: DTypeLike, size: int) -> np.ndarray:
-        """Return a new array of zeros; raises OSError where the disk is too full for it."""
+        """Return a new array of zeros; raise OSError if the disk is too full for it."""
         self._parts[name] = [np.zeros(size, dtype)]
         return self._parts[name][0]
 
     def remove(self, *names: str) -> None:
-        """Delete arrays, where they are there."""
+        """Delete arrays, if they exist."""
         for name in names:
             self._parts.pop(name, None)
 
     def rename(self, name: str, new: str) -> None:
-        """Give an array another name, where it is there."""
+        """Rename an array, if it exists."""
         if name in self._parts:
             self._parts[new] = self._parts.pop(name)
 
     def scratch(self, size: int) -> np.ndarray:
-        """Return an int64 array without a name, not filled."""
+        """Return an int64 array without a name and with arbitrary values."""
         return np.empty(size, np.int64)
 
 
@@ -67,34 +70,42 @@ class Disk(Arrays):
         return self.folder / f"{name}.bin"
 
     def append(self, name: str, values: np.ndarray) -> None:
+        """Append values to the file of an array."""
         with open(self.path(name), "ab") as file:
             file.write(np.ascontiguousarray(values).data)
 
     def has(self, name: str) -> bool:
+        """Return whether the file of an array exists."""
         return self.path(name).is_file()
 
     def open(self, name: str, dtype: DTypeLike, mode: Literal["r", "r+"] = "r") -> np.ndarray:
+        """Return an existing array, mapped from its file; empty if nothing was written."""
         path = self.path(name)
         if not path.is_file() or not path.stat().st_size:
             return np.zeros(0, dtype)
         return np.asarray(np.memmap(path, dtype, mode))
 
     def new(self, name: str, dtype: DTypeLike, size: int) -> np.ndarray:
+        """Create a file of zeros, and return it as a mapped array."""
         if not size:
             return np.zeros(0, dtype)
-        with open(self.path(name), "wb") as file:  # a page that cannot be written later would end the process
+        # allocated at once: a page that cannot be written later would kill the process
+        with open(self.path(name), "wb") as file:
             os.posix_fallocate(file.fileno(), 0, size * np.dtype(dtype).itemsize)
         return self.open(name, dtype, "r+")
 
     def remove(self, *names: str) -> None:
+        """Delete the files of arrays, if they exist."""
         for name in names:
             self.path(name).unlink(missing_ok=True)
 
     def rename(self, name: str, new: str) -> None:
+        """Rename the file of an array, if it exists."""
         if self.has(name):
             self.path(name).rename(self.path(new))
 
     def scratch(self, size: int) -> np.ndarray:
+        """Return a mapped int64 array whose file is deleted already."""
         name = f"scratch{next(self._numbers)}_history"
         array = self.new(name, np.int64, size)
         self.remove(name)
@@ -102,5 +113,5 @@ class Disk(Arrays):
 
 
 def chunks(size: int, many: int) -> Iterator[slice]:
-    """Slices of at most `many` that cover `size`."""
+    """Yield slices of at most `many` elements that cover `size`."""
     return (slice(first, min(first + many, size)) for first in range(0, size, many))

@@ -1,4 +1,4 @@
-"""Any log of behaviours, in the columns that the builders work on."""
+"""Read any log of behaviours into the columns that the builders use."""
 
 import logging
 import re
@@ -39,31 +39,37 @@ def read_log(
     duplicates: str = "drop",
     skip_bad_lines: bool = False,
 ) -> pl.DataFrame:
-    """A log of one behaviour, or one exposure, a row.
+    """Read a log with one behaviour or one exposure per row.
 
     Args:
-        path: a .csv (or .csv.gz, with a header line), .parquet, or .inter file, RecBole's; or several, as `parts_of`
-            says, which are read as one that has their rows one after the other.
-        user, item, category, time: names of its columns; `category` is None where the log has none.
-        label: column that is 1 or true for a click and 0 or false for an exposure without one; without it every row
-            is a behaviour.
+        path: a .csv (or .csv.gz, with a header line), .parquet, or RecBole .inter file; or several, see `parts_of`,
+            whose rows are concatenated.
+        user: name of the user's column.
+        item: name of the item's column.
+        category: name of the category's column; None if the log has no categories.
+        time: name of the time's column.
+        label: column that is 1 or true for a click and 0 or false for an exposure without one; without it every row is
+            a behaviour.
         request: column that is equal for the exposures that were shown together.
         target: column that is 1 or true for rows that become samples; without it all do.
-        side, context: columns of further properties of the item, and of the user or request; they keep their names.
-        items: file with a row an item, of the item's column and of the category and side columns that the log lacks.
-        time_unit, time_format: how to read times, see `read_times`. Without a unit they must be from 1990 to 2100.
-        duplicates: "drop" leaves rows out that equal an earlier one in all of these columns.
-        skip_bad_lines: leave rows without user, item, request or readable time, and those with more or fewer fields
-            than the header, out instead of stopping at the first.
+        side: columns of further properties of the item; they keep their names.
+        context: columns of further properties of the user or request; they keep their names.
+        items: file with one row per item, which has the item's column and the category and side columns that the log
+            lacks.
+        time_unit: unit of numeric times, see `read_times`; without a unit they must be from 1990 to 2100.
+        time_format: format of times as text, see `read_times`.
+        duplicates: "drop" leaves out rows that equal an earlier one in all of these columns.
+        skip_bad_lines: skip rows without user, item, request or readable time, and rows with more or fewer fields than
+            the header, instead of stopping at the first.
 
     Returns:
         In the order of the files: user_id, item_id (String), time (Int64, seconds), the side and context columns
-        (String) and, where named, cate_id (String), label, target (Int8) and request (String). A category, side or
-        context value that is missing is "unknown".
+        (String) and, if named, cate_id (String), label, target (Int8) and request (String). A missing category, side or
+        context value is "unknown".
 
     Raises:
         UserError: the file or a column is missing, the file cannot be read or has no rows, a row has more or fewer
-            fields than the header, a name is taken, a value is no time or no label.
+            fields than the header, a name is taken, or a value is not a time or label.
     """
     columns = _columns(path, user, item, category, time, label, request, target, side, context)
     table = RawTable.scan(path, skip_bad_lines)
@@ -102,13 +108,15 @@ def read_log_in_batches(
     *,
     rows: int,
 ) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
-    """Read a log as `read_log` does, about so many rows at a time, rows that equal an earlier one included.
+    """Read a log like `read_log`, about `rows` rows at a time.
+
+    Rows that equal an earlier one are included.
 
     Yields:
-        The rows, and a number of each that rows share where they are equal.
+        The rows, and a number per row, which is equal for equal rows.
 
     Raises:
-        UserError: as `read_log`; or times of one batch look like another kind than those of the first.
+        UserError: as `read_log`; or times of a batch seem to be in another unit or form than those of the first.
     """
     columns = _columns(path, user, item, category, time, label, request, target, side, context)
     table = RawTable.scan(path, skip_bad_lines)
@@ -156,7 +164,7 @@ def _columns(
     side: tuple[str, ...],
     context: tuple[str, ...],
 ) -> dict[str, str]:
-    """The builders' names of the columns -> the log's."""
+    """Return the builders' names of the columns -> the log's names."""
     columns = {"user_id": user, "item_id": item} | ({"cate_id": category} if category else {}) | {"time": time}
     columns |= {"label": label} if label else {}
     columns |= {"request": request} if request else {}
@@ -179,7 +187,7 @@ def _checked(
     time_format: str | None,
     skip_bad_lines: bool,
 ) -> tuple[pl.DataFrame, pl.Series, Times]:
-    """Rows in the builders' form, whether each is usable, and what their times were taken for."""
+    """Return rows in the builders' form, whether each is usable, and their times."""
     time, flags = columns["time"], ("time", "label", "target")
     try:
         times = read_times(raw["time"], time_unit, time_format)
@@ -210,7 +218,7 @@ def _checked(
 def _known_items(
     table: RawTable, columns: dict[str, str], items: Path | None, context: tuple[str, ...], skip_bad_lines: bool
 ) -> tuple[pl.DataFrame | None, dict[str, str]]:
-    """Return the properties that a log lacks, from the file of items, and the columns that it has."""
+    """Return the properties from the file of items, and the columns that the log has."""
     if items is None:
         return None, columns
     of_behaviour = ("user_id", "item_id", "time", "label", "request", "target", *context)
@@ -228,7 +236,17 @@ def _joined(raw: pl.DataFrame, known: pl.DataFrame | None, columns: dict[str, st
 
 
 def leave_out(path: Path, bad: pl.Series, reason: Callable[[int], str], skip: bool) -> None:
-    """Warn of how many rows are `bad`, if any, and why the first one is; raises UserError where none may be."""
+    """Warn how many rows are `bad`, if any, and why the first one is.
+
+    Args:
+        path: file, for messages.
+        bad: (N,) whether each row is bad.
+        reason: returns the reason of a row.
+        skip: whether bad rows are allowed.
+
+    Raises:
+        UserError: a row is bad and `skip` is False.
+    """
     if bad.any():
         first = reason(int(bad.to_numpy().argmax()))
         if not skip:
@@ -237,7 +255,7 @@ def leave_out(path: Path, bad: pl.Series, reason: Callable[[int], str], skip: bo
 
 
 def clicks(label: pl.Series, path: Path, column: str, what: str = "label") -> pl.Series:
-    """Labels, or whether rows are targets, as 1 or 0."""
+    """Return labels, or whether rows are targets, as 1 or 0."""
     values = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "true": 1, "false": 0}
     mapped = label.str.to_lowercase().replace_strict(values, default=None, return_dtype=pl.Int8)
     if mapped.null_count():

@@ -1,4 +1,4 @@
-"""The options of a build: the keys of a data set's `build:` section and the flags of `python build_dataset.py`."""
+"""Options of a build: keys of a `build:` section and flags of `build_dataset.py`."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -24,7 +24,10 @@ _BY_PROTOCOL: Any = None
 
 
 def _as_text(value: Any) -> Any:
-    """A number (a column's name, a year) or a date as text, which YAML does not read as such."""
+    """Return a number (a column's name, a year) or a date as text.
+
+    YAML parses these as numbers and dates.
+    """
     return str(value) if isinstance(value, (int, dt.date)) and not isinstance(value, bool) else value
 
 
@@ -44,7 +47,7 @@ _Number = Annotated[int, Whole(0)]
 
 @dataclass(frozen=True)
 class Meaning(Help):
-    """What an option means, and the source and the protocol that alone have it; None: all do."""
+    """Meaning of an option, and the source and protocol that have it; None: all."""
 
     source: str | None = None
     protocol: str | None = None
@@ -58,7 +61,7 @@ _last, _leave_one_out, _time, _window = (
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """The options of a build; those that its source or its protocol does not have are at their defaults."""
+    """Options of a build; options that its source or protocol lacks have defaults."""
 
     source: Source
     reviews: Annotated[_File, _amazon("raw reviews, one JSON object a line, gzipped or not")] = REQUIRED
@@ -198,10 +201,11 @@ class BuildOptions:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "BuildOptions":
-        """Return the options of a `build` section or of flags; None stands for an option that is not given.
+        """Return the options of a `build` section or of flags; None means not given.
 
         Raises:
-            UserError: an option is unknown (names the nearest), missing, of a wrong value, or of another protocol.
+            UserError: an option is unknown (the message names the nearest), is missing, has a wrong value, or belongs
+                to another protocol.
         """
         given = {name: value for name, value in given.items() if value is not None}
         Contract({"source": [Source]}, ["source"], given).check(given, lambda _: "the build")
@@ -225,7 +229,7 @@ class BuildOptions:
         return options
 
     def _check_roles(self, place: str) -> None:
-        """Raise UserError where the options that name columns contradict each other."""
+        """Raise UserError if the options that name columns contradict each other."""
         for name in self.context:
             if name in self.side:
                 raise UserError(
@@ -241,18 +245,18 @@ class BuildOptions:
 
     @property
     def raw(self) -> dict[str, str]:
-        """Option -> the raw file that it names, or the folder or pattern of such."""
+        """Return option -> the raw file, folder or pattern that it names."""
         return {name: value for name in RAW_FILES if (value := getattr(self, name))}
 
     def stated(self) -> dict[str, Any]:
-        """Return the options that the source and the protocol have, as samples.json keeps them."""
+        """Return the options of the source and the protocol, as in samples.json."""
         known = options_of(self.source).items()
         names = ["source", *(name for name, option in known if option.meaning.protocol in (None, self.protocol))]
         return {name: getattr(self, name) for name in names}
 
 
 class Option(NamedTuple):
-    """An option as YAML and flags give it: its type, of which None is none, its default and its meaning."""
+    """Option as in YAML and flags: its type (None: no type), default and meaning."""
 
     kind: Any
     default: Any
@@ -260,17 +264,17 @@ class Option(NamedTuple):
 
     @property
     def is_flag(self) -> bool:
-        """Whether it is True or False."""
+        """Return whether the option is True or False."""
         return get_args(self.kind)[0] is bool
 
     @property
     def is_number(self) -> bool:
-        """Whether it is a whole number."""
+        """Return whether the option is a whole number."""
         return get_args(self.kind)[0] is int
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The values that it may have, where it lists them."""
+        """Return the allowed values, if they are listed."""
         bare = get_args(self.kind)[0]
         return get_args(bare) if get_origin(bare) is Literal else ()
 

@@ -1,4 +1,4 @@
-"""Raw files -> a folder of samples: reads, makes samples, audits them and writes all or nothing."""
+"""Build a folder of samples: read raw files, make samples, audit and write them."""
 
 import logging
 from collections.abc import Iterator
@@ -44,17 +44,17 @@ LOG_COLUMNS = (
 
 
 def build_samples(options: BuildOptions, out_dir: Path, verbose: bool = True, rebuild: bool = False) -> None:
-    """Read the raw files, make samples, audit them, and write the folder `out_dir`, whole or not at all.
+    """Build the folder `out_dir` of samples from raw files, complete or not at all.
 
     Args:
-        options: of the build.
+        options: options of the build.
         out_dir: must not exist or be empty unless `rebuild`.
         verbose: show progress bars.
-        rebuild: replace a folder of samples that exists.
+        rebuild: replace an existing folder of samples.
 
     Raises:
-        UserError: a raw file is missing or broken, a split is empty or has labels of one kind only, or `out_dir`
-            holds files.
+        UserError: a raw file is missing or broken, a split is empty or has labels of one class only, or `out_dir`
+            contains files.
     """
     out_dir = Path(out_dir)
     check_vacant(out_dir, rebuild)
@@ -83,7 +83,7 @@ def audited_samples(
         The samples, and their samples.json.
 
     Raises:
-        UserError: as `make_samples`; or a split has labels of one kind only.
+        UserError: as `make_samples`; or a split has labels of one class only.
     """
     logging.info(f"Making samples: protocol {options.protocol}")
     samples = code_samples(batches, options, arrays, part_rows)
@@ -112,7 +112,10 @@ def read_raw(options: BuildOptions, verbose: bool = True) -> pl.DataFrame:
 
 
 def batches_of(options: BuildOptions, verbose: bool = True) -> Batches:
-    """Return a reader of the raw files of a build, some rows at a time; Amazon's are read at once."""
+    """Return a reader of a build's raw files in batches of rows.
+
+    Amazon's files are read as one batch.
+    """
     if options.source == "amazon":
         return whole(read_raw(options, verbose))
     named = {name: getattr(options, name) for name in LOG_COLUMNS if name != "duplicates"}
@@ -122,7 +125,7 @@ def batches_of(options: BuildOptions, verbose: bool = True) -> Batches:
 
 
 def require_raw_files(options: BuildOptions) -> None:
-    """Raise UserError where a file that a build reads does not exist."""
+    """Raise UserError if a file that a build reads does not exist."""
     for name, parts in raw_files(options).items():
         if not parts:
             hint = f"; to get it: {' '.join(options.raw_from.split())}" if options.raw_from else ""
@@ -130,7 +133,7 @@ def require_raw_files(options: BuildOptions) -> None:
 
 
 def check_vacant(out_dir: Path, rebuild: bool) -> None:
-    """Raise UserError where a build cannot write, or would overwrite what it may not."""
+    """Raise UserError if a build cannot write, or would overwrite other files."""
     if out_dir.name in ("", ".."):
         raise UserError(f"{out_dir} is no name for a new folder")
     require_room(out_dir)
@@ -145,19 +148,21 @@ def check_vacant(out_dir: Path, rebuild: bool) -> None:
 
 
 def raw_files(options: BuildOptions) -> dict[str, list[Part]]:
-    """The input files of a build: option -> the files that it names, none where they do not exist."""
+    """Return the input files of a build, option -> existing files."""
     paths = {name: Path(path) for name, path in options.raw.items()}
     return {name: parts_of(path) if path.is_file() or name in TABLES else [] for name, path in paths.items()}
 
 
 def require_splittable(behaviours: pl.DataFrame, splitters: dict[str, str], options: BuildOptions, remedy: str) -> None:
-    """Raise UserError for a value that would be several in a CSV file, which joins histories by splitters.
+    """Raise UserError for a value that contains the splitter of its CSV column.
+
+    CSV files join histories by splitters.
 
     Args:
         behaviours: the history columns.
-        splitters: history column -> what joins it.
-        options: of the build.
-        remedy: what to give instead of CSV.
+        splitters: history column -> its splitter.
+        options: options of the build.
+        remedy: alternative to CSV, for the message.
     """
     for name, splitter in splitters.items():
         values = behaviours[name]
@@ -172,12 +177,12 @@ def require_splittable(behaviours: pl.DataFrame, splitters: dict[str, str], opti
 
 @contextmanager
 def published(out_dir: Path) -> Iterator[Path]:
-    """Give the block a folder to write samples into, which is put at `out_dir` when it ends without error."""
+    """Yield a folder to write samples into, which becomes `out_dir` on success."""
     try:
         with folder_beside(out_dir) as folder:
             yield folder
             replace_folder(folder, out_dir)
-    except pl.exceptions.PolarsError as error:  # its form of an OSError such as a full disk
+    except pl.exceptions.PolarsError as error:  # the form in which polars raises an OSError such as a full disk
         raise OSError(f"cannot write {out_dir}: {error}") from error
-    except OSError as error:  # the temporary folder means nothing to a user
+    except OSError as error:  # a user does not know the temporary folder
         raise OSError(error.errno, error.strerror, str(out_dir)) from error

@@ -1,20 +1,20 @@
-"""Samples as numbers in arrays, in memory or in files: what sampling makes, and audit, encoder and loader read.
+"""Samples as numbers in arrays, in memory or in files.
 
-An array is named after what it holds, by names that no column of a log may have; rows are sorted by user, event, time
-and tie.
+Sampling writes them; audit, encoder and loader read them. An array is named after its content, with names that no
+column of a log may have. Rows are sorted by user, event, time and tie.
 
-- `<column>` (int32) of item_id, cate_id, the side columns, the context and user_id, by row of the log: number of the
-  value in `words[column]`, which ascend; session and day tokens likewise, as `session` and `day` (int8).
-- `history_length` (int32; `length` in older sets), by row: so many behaviours are its history, from `history_start`
-  (int64) on; without that array they are the rows before it.
-- `behaviour_history` (int64): row of the log of each behaviour; without it each row is one. `order_history` (int64), of
-  histories in a random order: behaviour at each place of them. `unclicked_history` (int64): row that each behaviour was
-  preferred to, -1 where there is none.
-- `label` (int8), by row, of a log of exposures.
-- `used_history` (bool), by behaviour: whether the history of a training sample holds it.
-- `rows_<split>` (int64): rows that are samples, of a log of exposures, or positives; `negative_<split>` (int64): the
-  rows that are their negatives. `rows_left_out`, `negative_left_out`: likewise, of training rows that
-  `targets_per_user` leaves out.
+- `<column>` (int32) for item_id, cate_id, the side columns, the context and user_id, by row of the log: index of the
+  value in the ascending `words[column]`. Session and day tokens are stored likewise, as `session` and `day` (int8).
+- `history_length` (int32; `length` in older sets), by row: number of behaviours in its history, which starts at
+  `history_start` (int64). Without `history_start`, the history ends just before the row.
+- `behaviour_history` (int64): row of the log of each behaviour; without it each row is a behaviour. `order_history`
+  (int64), for shuffled histories: behaviour at each place of the histories. `unclicked_history` (int64): row of the
+  item that was shown but not chosen for each behaviour, -1 if none.
+- `label` (int8), by row, for a log of exposures.
+- `used_history` (bool), by behaviour: whether it is in the history of a training sample.
+- `rows_<split>` (int64): rows that are samples, for a log of exposures, else positives; `negative_<split>` (int64): the
+  rows of their negatives. `rows_left_out` and `negative_left_out` are the training rows that `targets_per_user` leaves
+  out.
 - `<column>_<split>_history` (int32): values of samples whose property varies over time, positives first.
 """
 
@@ -40,9 +40,9 @@ class Chosen:
 
     Attributes:
         label: (N,) 0 or 1.
-        sample: (N,) their numbers.
-        row: (N,) row of the log whose user, time and history a sample has.
-        target: (N,) row of the log whose item it has.
+        sample: (N,) numbers of the samples.
+        row: (N,) row of the log that gives the sample's user, time and history.
+        target: (N,) row of the log that gives the sample's item.
     """
 
     label: np.ndarray
@@ -56,14 +56,14 @@ class CodedSamples:
     """Samples in arrays.
 
     Attributes:
-        arrays: as the module says.
-        roles: of the columns.
+        arrays: see the module.
+        roles: roles of the columns.
         words: column -> its distinct values, ascending.
-        has_labels: whether labels are those of the log: its exposures are the samples.
-        rows: of the sorted log.
-        behaviours: rows that histories are made of.
-        history_counts: history column -> (V,) how often each word occurs in the histories of training samples; those of
-            items that were not clicked have a last entry for no item.
+        has_labels: whether labels are those of the log, whose exposures are the samples.
+        rows: number of rows of the sorted log.
+        behaviours: number of rows that form histories.
+        history_counts: history column -> (V,) number of occurrences of each word in the histories of training samples;
+            for items that were not clicked there is a last entry for no item.
     """
 
     arrays: Arrays
@@ -91,7 +91,7 @@ class CodedSamples:
         return len(self.positives(split)) * (1 if self.has_labels else 2)
 
     def choose(self, split: str, sample: np.ndarray) -> Chosen:
-        """Return samples of a split by their numbers: those below the number of positives are positives."""
+        """Return samples of a split by number: positives come first."""
         rows = self.positives(split)
         row = rows[sample % max(len(rows), 1)]
         if self.has_labels:
@@ -101,7 +101,7 @@ class CodedSamples:
         return Chosen(is_positive.astype(np.int8), sample, row, target)
 
     def values(self, name: str, split: str, chosen: Chosen) -> np.ndarray:
-        """Return the numbers of the values that samples have of a column."""
+        """Return the indices of the values that samples have in a column."""
         if name in self.roles.varying and not self.has_labels:
             return self.arrays.open(f"{name}_{split}_history", np.int32)[chosen.sample]
         is_shared = name == "user_id" or name in self.roles.context
@@ -109,7 +109,7 @@ class CodedSamples:
 
     @property
     def lengths(self) -> np.ndarray:
-        """The length of the history of each row of the log."""
+        """Return the length of the history of each row of the log."""
         return self.arrays.open("history_length" if self.arrays.has("history_length") else "length", np.int32)
 
     def spans(self, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,20 +121,23 @@ class CodedSamples:
 
     @property
     def is_shuffled(self) -> bool:
-        """Whether histories are in a random order: each then has places of its own."""
+        """Return whether histories are shuffled; each history then has its own places."""
         return self.arrays.has("order_history")
 
     @property
     def places(self) -> int:
-        """The number of places that histories refer to."""
+        """Return the number of places that histories refer to."""
         return len(self.arrays.open("order_history", np.int64)) if self.is_shuffled else self.behaviours
 
     def codes_at(self, history: str, place: np.ndarray, in_order: bool = True) -> np.ndarray:
-        """Return the numbers of the words of a history column at places; -1 where no item was preferred to.
+        """Return the indices of a history column's words at places.
+
+        The index is -1 if no other item was shown.
 
         Args:
             history: name of the column of the samples.
-            place: (N,) places, or numbers of behaviours where not `in_order`.
+            place: (N,) places, or numbers of behaviours if not `in_order`.
+            in_order: whether `place` counts in the order of histories.
         """
         behaviour = self.arrays.open("order_history", np.int64)[place] if in_order and self.is_shuffled else place
         name = self.sources[history]
@@ -147,7 +150,7 @@ class CodedSamples:
 
     @property
     def sources(self) -> dict[str, str]:
-        """The history columns of the samples -> the column of the log whose values each holds."""
+        """Return history column of the samples -> column of the log with its values."""
         own = {history_of(name): name for name in self.roles.of_behaviours}
         if self.has_labels:
             own |= {f"neg_{history_of(name)}": name for name in ("item_id", *self.roles.properties)}
@@ -163,7 +166,7 @@ class CodedSamples:
         return counts
 
     def target_labels(self, split: str) -> tuple[int, int]:
-        """Return how many samples of a split are negative and positive."""
+        """Return the numbers of negative and positive samples of a split."""
         rows, positives = self.positives(split), len(self.positives(split))
         if self.has_labels:
             labels = self.arrays.open("label", np.int8)
@@ -171,7 +174,7 @@ class CodedSamples:
         return self.size(split) - positives, positives
 
     def counts(self) -> dict:
-        """Return the counts that samples.json has."""
+        """Return the counts for samples.json."""
         found: dict = {"users": len(self.words["user_id"]), "items": len(self.words["item_id"])}
         if "cate_id" in self.words:
             used = np.zeros(len(self.words["cate_id"]), bool)
@@ -200,7 +203,7 @@ class CodedSamples:
         rng.shuffle(order)
         if not len(left_out):
             return order
-        # Both are drawn from one order of all rows of training.
+        # Left-out samples and others are drawn from one order of all training rows.
         number = self.arrays.scratch(many)
         for part in chunks(len(positive), AT_ONCE):
             number[np.arange(part.start, part.stop) + np.searchsorted(left_out, positive[part])] = np.arange(
@@ -220,7 +223,7 @@ class CodedSamples:
 
         Args:
             info: samples.json.
-            order_of: split -> as `shuffled_rows` returns it.
+            order_of: split -> order of its samples, see `shuffled_rows`.
         """
         splits, left_out = {}, None
         for split in SPLITS:
@@ -231,7 +234,7 @@ class CodedSamples:
         return Samples(self.behaviour_table(), splits, info, left_out)
 
     def behaviour_table(self) -> pl.DataFrame:
-        """Return what histories are made of, a row a place."""
+        """Return the behaviours of the histories, one row per place."""
         place = np.arange(self.places)
         behaviour = self.arrays.open("order_history", np.int64)[place] if self.is_shuffled else place
         row = self.arrays.open("behaviour_history", np.int64)[behaviour] if self.has_labels else behaviour

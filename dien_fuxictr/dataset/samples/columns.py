@@ -1,9 +1,9 @@
-"""Columns of a log: whether they belong to the item or to the user, and which value of a column a sample has.
+"""Roles of a log's columns, and the value of a column that a sample gets.
 
-A property of the item, its category or brand, has one value wherever the item occurs. A property that varies, its
-price, has the latest value before the sample's time. Context, the device or the hour, is of the user or the request: a
-positive and its sampled negative share it. A column of the user that is treated as a property of the item gives the
-negatives away: each carries the value of another user's row.
+A property of the item, its category or brand, has one value wherever the item occurs. For a property that varies, such
+as the price, a sample gets the last value before its time. Context, such as the device or the hour, belongs to the user
+or the request: a positive and its sampled negative share it. If a column of the user were treated as a property of the
+item, it would give the negatives away, since each would carry the value of another user's row.
 """
 
 import logging
@@ -27,25 +27,28 @@ HISTORIES = {"item_id": "item_history", "cate_id": "cate_history"}
 
 
 def history_of(column: str) -> str:
-    """Return the name of the history column that holds a column's values at the behaviours."""
+    """Return the name of the history column for a column."""
     return HISTORIES.get(column, f"{column}_history")
 
 
 def column_of(history: str) -> str:
-    """Return the column whose values a history column holds, that of clicks or of items that were not clicked."""
+    """Return the column whose values a history column contains.
+
+    The history column may be of clicks or of items that were not clicked.
+    """
     short = history.removeprefix("neg_").removesuffix("_history")
     return next((column for column, name in HISTORIES.items() if name == f"{short}_history"), short)
 
 
 @dataclass(frozen=True)
 class Roles:
-    """The columns of a log beside its user, item, time and labels.
+    """Columns of a log other than user, item, time and labels.
 
     Attributes:
-        properties: of the item: cate_id, where the log has categories, and the side columns.
-        varying: those of the properties whose value changes with time.
-        context: of the user or the request.
-        remembered: those of the context that histories hold too.
+        properties: properties of the item: cate_id, if the log has categories, and the side columns.
+        varying: those properties whose value changes with time.
+        context: columns of the user or the request.
+        remembered: those columns of the context that are also in histories.
     """
 
     properties: list[str]
@@ -55,21 +58,21 @@ class Roles:
 
     @property
     def of_behaviours(self) -> list[str]:
-        """Columns that histories hold."""
+        """Return the columns that histories have."""
         return ["item_id", *self.properties, *self.remembered]
 
     @property
     def of_samples(self) -> list[str]:
-        """Columns that samples have beside their label, user and history."""
+        """Return the columns that samples have besides label, user and history."""
         return ["item_id", *self.properties, *self.context]
 
 
 def roles_of(names: list[str], options: BuildOptions) -> Roles:
-    """Return the roles of a log's columns under the builders' names.
+    """Return the roles of a log's columns, which have the builders' names.
 
     Args:
         names: columns of the log as it was read or sorted.
-        options: of the build.
+        options: options of the build.
     """
     context = [name for name in options.context if name in names]
     known = ("user_id", "item_id", "time", "label", "request", "target", "event_time", *context)
@@ -83,13 +86,16 @@ def roles_of(names: list[str], options: BuildOptions) -> Roles:
 
 
 def commonest(log: pl.DataFrame, names: list[str]) -> pl.DataFrame:
-    """Return the commonest known value of each property of each item, the smallest where several are as common.
+    """Return the most frequent known value of each property of each item.
+
+    Of equally frequent values the smallest is returned.
 
     Args:
         log: item_id and the named columns (String).
+        names: columns of the properties.
 
     Returns:
-        item_id and the named columns, one row per item in their order of appearance; null where no row knows a value.
+        item_id and the named columns, one row per item in order of appearance; null if no row has a known value.
     """
     items = log.select(pl.col("item_id").unique(maintain_order=True))
     for name in names:
@@ -102,7 +108,7 @@ def commonest(log: pl.DataFrame, names: list[str]) -> pl.DataFrame:
 
 
 def at_items(item: pl.Series, items: pl.DataFrame) -> pl.DataFrame:
-    """Return the properties of some items, (N,) each, null where there are none.
+    """Return the properties of some items, (N,) each, null for unknown ones.
 
     Args:
         item: (N,) item_id.
@@ -112,7 +118,10 @@ def at_items(item: pl.Series, items: pl.DataFrame) -> pl.DataFrame:
 
 
 def varying_in(log: pl.DataFrame, names: list[str]) -> dict[str, float]:
-    """Return the share of rows whose known value is not the item's commonest, of each of the named properties."""
+    """Return per property the share of rows that differ from the item's usual value.
+
+    The usual value is the most frequent one; unknown values do not count.
+    """
     return _differing(log, at_items(log["item_id"], commonest(log, names)))
 
 
@@ -124,7 +133,7 @@ def _differing(log: pl.DataFrame, values: pl.DataFrame) -> dict[str, float]:
 
 
 def require_property(name: str, share: float, options: BuildOptions) -> None:
-    """Raise UserError where a column differs from its item's commonest value in too large a share of the rows."""
+    """Raise UserError if a column differs too often from the item's usual value."""
     if share > LIMIT:
         name = shown(name, options)
         raise UserError(
@@ -136,10 +145,12 @@ def require_property(name: str, share: float, options: BuildOptions) -> None:
 
 
 def columns_of_no_item(folder: Path) -> set[str]:
-    """Return the columns of samples of which an item has no value of its own: context, properties that vary, leaks.
+    """Return the columns of samples in which an item has no value of its own.
+
+    These are context, properties that vary, and leaking columns.
 
     Args:
-        folder: of samples, or of none.
+        folder: a folder of samples, or any other.
     """
     options = options_in(folder)
     varying = ("cate_id" if name == options.get("category") else name for name in options.get("side_varies", ()))
@@ -147,10 +158,12 @@ def columns_of_no_item(folder: Path) -> set[str]:
 
 
 def leaking_columns(folder: Path) -> list[str]:
-    """Return the properties in samples that give their negatives away: an older build took them for the item's.
+    """Return the properties in samples that give their negatives away.
+
+    An older build treated columns of the user as properties of the item.
 
     Args:
-        folder: of samples; one that holds none, or whose build knew of contexts, has none.
+        folder: folder of samples; without samples, or with those of a newer build, the result is empty.
     """
     options = options_in(folder)
     if options.get("source") != "log" or options.get("label") or "context" in options:
@@ -169,7 +182,7 @@ def leaking_columns(folder: Path) -> list[str]:
 
 
 def say_changed(changed: dict[str, int], options: BuildOptions) -> None:
-    """Log how many values were replaced by the item's commonest one."""
+    """Log the number of values that were replaced by the item's most frequent one."""
     for name, many in changed.items():
         if many:
             column = shown(name, options)
@@ -184,17 +197,17 @@ def shown(name: str, options: BuildOptions) -> str:
 def latest_before(
     log: pl.DataFrame, names: list[str], item: pl.Series, time: np.ndarray, unknown: str | int = UNKNOWN
 ) -> pl.DataFrame:
-    """Return the latest known value of items' properties strictly before some times.
+    """Return the last known value of items' properties strictly before some times.
 
     Args:
-        log: item_id, time (seconds) and the named columns, rows of one time in their order.
+        log: item_id, time (seconds) and the named columns; rows of equal times are in their order.
         names: the properties.
-        item: (N,) as in the log.
+        item: (N,) item_id.
         time: (N,) in seconds.
-        unknown: what stands for an unknown value.
+        unknown: mark of an unknown value.
 
     Returns:
-        (N,) each; `unknown` where no earlier row knows a value.
+        (N,) each; `unknown` if no earlier row has a known value.
     """
     wanted = pl.DataFrame({"item_id": item, "time": time.astype(np.int64)}).with_row_index("row").sort("time", "row")
     for name in names:

@@ -1,4 +1,7 @@
-"""New rows, each a user, an item and a time -> what a build would make of them: history, properties of the item."""
+"""Complete new rows of user, item and time with history and properties.
+
+The result equals what a build would make of these rows.
+"""
 
 from pathlib import Path
 
@@ -18,7 +21,10 @@ _OPTIONS = {"user_id": "user", "item_id": "item", "time": "time", "cate_id": "ca
 
 
 def names_of(options: BuildOptions) -> dict[str, str]:
-    """Column of the samples -> column of the rows: for a log the log's own, for Amazon reviews the samples'."""
+    """Return column of the samples -> column of the rows.
+
+    For a log these are the log's own names, for Amazon reviews the samples' names.
+    """
     is_log = options.source == "log"
     names = {name: getattr(options, option) if is_log else name for name, option in _OPTIONS.items()}
     return {name: theirs for name, theirs in names.items() if theirs} | {
@@ -27,16 +33,16 @@ def names_of(options: BuildOptions) -> dict[str, str]:
 
 
 def check_rows(raw: pl.DataFrame, path: Path, options: BuildOptions) -> pl.DataFrame:
-    """The rows in the builders' form.
+    """Return the rows in the builders' form.
 
     Args:
-        raw: columns as `names_of` says; that of the category and the side columns may be missing.
-        path: for messages.
-        options: of the build.
+        raw: rows with the columns of `names_of`; the category and the side columns may be missing.
+        path: file, for messages.
+        options: options of the build.
 
     Returns:
-        In their order: user_id, item_id (String), time (Int64, seconds), the context and, of the category and the side
-        columns, those that there are (String, null where empty).
+        In the order of `raw`: user_id, item_id (String), time (Int64, seconds), the context and those of the category
+        and side columns that exist (String, null if empty).
 
     Raises:
         UserError: a column is missing, or a row has no user, no item or no readable time.
@@ -68,26 +74,26 @@ def check_rows(raw: pl.DataFrame, path: Path, options: BuildOptions) -> pl.DataF
 
 
 def item_properties(log: pl.DataFrame, options: BuildOptions) -> pl.DataFrame:
-    """Return item_id, cate_id and the side columns of each item, the commonest value of each in the log."""
+    """Return item_id and the most frequent cate_id and side values of each item."""
     return commonest(log, roles_of(log.columns, options).properties)
 
 
 def complete(
     rows: pl.DataFrame, log: pl.DataFrame, items: pl.DataFrame, options: BuildOptions
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Give rows their histories, strictly before their times, and what they do not say of their items.
+    """Add histories, strictly before the rows' times, and properties of items.
 
     Args:
-        rows: of `check_rows`.
-        log: as it was read.
-        items: of `item_properties`, and items that the log does not have.
-        options: of the build.
+        rows: result of `check_rows`.
+        log: the log as it was read.
+        items: result of `item_properties`, and items that the log lacks.
+        options: options of the build.
 
     Returns:
-        The rows as samples, user_id, item_id, cate_id, the side columns, the context, history_start and
-        history_length, and the behaviours that they refer to. A property that varies has the item's latest value before
-        the row's time, as in training; in a log with labels one varies that is not the commonest in more than 1 % of
-        the rows. What nobody knows is "unknown".
+        The rows as samples: user_id, item_id, cate_id, the side columns, the context, history_start and history_length,
+        and the behaviours that they refer to. A property that varies has the item's last value before the row's time,
+        as in training; in a log with labels, a property varies if it differs from the most frequent value in more than
+        1 % of the rows. An unknown value is "unknown".
     """
     roles = roles_of(log.columns, options)
     varying = roles.varying

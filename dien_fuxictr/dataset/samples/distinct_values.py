@@ -1,4 +1,4 @@
-"""The distinct values of a column that is read a part at a time, and their numbers."""
+"""Distinct values of a column that is read in parts, and their indices."""
 
 import itertools
 
@@ -10,28 +10,30 @@ SPARE = 100_000
 
 
 class Words:
-    """Gathers the distinct values of a column."""
+    """Collector of the distinct values of a column."""
 
     def __init__(self) -> None:
         self._parts: list[pl.Series] = []
 
     def add(self, values: pl.Series) -> None:
-        """Values of the column, or further ones."""
+        """Add values of the column."""
         self._parts.append(values.unique())
         first, *others = map(len, self._parts)
         if sum(others) > first + SPARE:
             self._parts = [pl.concat(self._parts).unique()]
 
     def sorted(self) -> pl.Series:
-        """Those that there are, ascending."""
+        """Return the distinct values, ascending."""
         return pl.concat(self._parts).unique().sort()
 
 
 class Numbers:
-    """The place of each value among some, by their hashes: a table of all is made once, not for each part.
+    """Index of each of some values, found by their hashes.
+
+    The table of hashes is built once instead of per part.
 
     Args:
-        words: distinct.
+        words: distinct values.
     """
 
     def __init__(self, words: pl.Series) -> None:
@@ -43,7 +45,7 @@ class Numbers:
                 break
 
     def of(self, values: pl.Series) -> np.ndarray:
-        """(N,) places of values that are all among the words."""
+        """Return the indices (N,) of values that are all among the words."""
         hashes = values.hash(self._seed).to_numpy()
         order = np.argsort(hashes)  # neighbours are found in the same part of the table
         places = np.empty(len(hashes), np.int64)

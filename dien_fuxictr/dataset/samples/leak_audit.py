@@ -1,13 +1,13 @@
-"""What rules without a model score on a data set: a leak shows here, and it is what a model has to beat.
+"""Score samples by rules without a model, to find leaks and give a baseline.
 
 The *trivial* rules know nothing of interests: how often a value occurs, whether it is missing, the order of values and
-of rows, the hour of a time, what is constant within a user and, where negatives are sampled, how often a value is a
-positive's. Where one is off .5, in either direction, a model can read the same from the data. The *untrained* rules
-know a little of interests. Below them stands how often an item lies in its sample's own history: where that differs
-between positives and negatives, a model can read it too.
+of rows, the hour of a time, what is constant per user and, where negatives are sampled, how often a value belongs to a
+positive. If the AUC of a trivial rule differs from .5, in either direction, a model can use the same information. The
+*untrained* rules use a little of the interests. The last part is how often an item occurs in the history of its own
+sample: a difference between positives and negatives is information for a model, too.
 
-Samples are read as numbers of words: those in memory at once, those in files a part of the rows at a time. What grows
-with the log is counted or mapped.
+Samples are read as indices of words: samples in memory at once, samples in files in parts. What grows with the log is
+counted or mapped.
 """
 
 import logging
@@ -177,9 +177,10 @@ def audit(samples: Samples) -> dict:
 
 
 def coded_of(samples: Samples) -> CodedSamples:
-    """Return the training and the test samples of tables as numbers; their rows stand behind those of the behaviours.
+    """Return the training and test samples of tables as coded samples.
 
-    Users are numbered by row where the tables do not name them, and are no words then.
+    Their rows follow those of the behaviours. If the tables do not name users, users are numbered by row and have no
+    words.
     """
     behaviours, tables = samples.behaviours, [samples.splits[name] for name in TABLES]
     arrays, words, none = Arrays(), {}, behaviours.height
@@ -207,20 +208,20 @@ def coded_of(samples: Samples) -> CodedSamples:
 
 
 def audit_coded(samples: CodedSamples, order: Order, of_users: set[str]) -> dict:
-    """Return the test AUC of each rule, and the shares of samples whose item lies in their own history.
+    """Return the test AUC of each rule, and how often items are in their own history.
 
     Item-kNN is the sum, over the items of the history, of the cosine between the sets of training users who have the
-    two items; on more than 50,000 test rows it takes a random 50,000. Training histories are never written out: memory
-    follows the numbers of behaviours and samples or, of samples in files, that of the words.
+    two items; with more than 50,000 test rows it uses a random 50,000. Training histories are never written out: memory
+    grows with the numbers of behaviours and samples or, for samples in files, with the number of words.
 
     Args:
-        samples: of training and test.
-        order: of their files.
+        samples: samples of training and test.
+        order: order of the rows of their files.
         of_users: columns that are constant within users rather than within items.
 
     Returns:
-        {"test_rows": int, "trivial": {rule: AUC}, "untrained": {rule: AUC},
-        "in_own_history": {"positives": share, "negatives": share}, "left_out": [str], "warnings": [str]}.
+        {"test_rows": int, "trivial": {rule: AUC}, "untrained": {rule: AUC}, "in_own_history": {"positives": share,
+        "negatives": share}, "left_out": [str], "warnings": [str]}.
     """
     held = samples.roles.of_behaviours
     names = [name for name in samples.words if name in samples.roles.of_samples]
@@ -291,20 +292,26 @@ def audit_coded(samples: CodedSamples, order: Order, of_users: set[str]) -> dict
 
 
 def _half_width(positives: int, negatives: int, rules: int) -> float:
-    """Return how far from .5 the AUCs of so many rules without an effect may be, by Mann and Whitney's variance."""
+    """Return how far from .5 the AUCs of rules without an effect may be.
+
+    The variance is that of Mann and Whitney, corrected for the number of rules.
+    """
     deviation = ((positives + negatives + 1) / (12 * positives * negatives)) ** 0.5
     return NormalDist().inv_cdf(1 - SIGNIFICANCE / (2 * rules)) * deviation
 
 
 def to_codes(values: list[pl.Series]) -> tuple[pl.Series, list[np.ndarray]]:
-    """Return the distinct values of some columns, ascending as text, and the number of each value."""
+    """Return the distinct values of columns, ascending as text, and their indices."""
     words = pl.concat([column.rename("value") for column in values]).unique().sort()
     kind = pl.Enum(words)
     return words, [column.cast(kind).to_physical().to_numpy().astype(np.int64) for column in values]
 
 
 def order_of(words: pl.Series) -> np.ndarray:
-    """Return the place of each word, (V,), missing ones first: by number where all are numbers, else as text."""
+    """Return the rank of each word, (V,), missing ones first.
+
+    Words are ordered as numbers if all are numbers, else as text.
+    """
     known = ~words.is_in(["", UNKNOWN])
     whole = words.cast(pl.Int64, strict=False)
     numbers = whole if whole.filter(known).null_count() == 0 else words.cast(pl.Float64, strict=False)
@@ -314,7 +321,10 @@ def order_of(words: pl.Series) -> np.ndarray:
 
 
 def _bins(words: pl.Series, rank: np.ndarray) -> np.ndarray:
-    """Return which words count as one for a rate, (V,): neighbours, of numbers with many values."""
+    """Return the bin of each word for a rate, (V,).
+
+    Neighbours share a bin if there are many words and all are numbers.
+    """
     numbers = words.filter(~words.is_in(["", UNKNOWN])).cast(pl.Float64, strict=False)
     if len(words) <= WORDS or numbers.null_count():
         return np.arange(len(words))
@@ -322,10 +332,13 @@ def _bins(words: pl.Series, rank: np.ndarray) -> np.ndarray:
 
 
 def _hours(words: pl.Series) -> np.ndarray | None:
-    """Return the hour (UTC) of each word, (V,), 24 where it is missing; None of a column that holds no times of day."""
+    """Return the hour (UTC) of each word, (V,), 24 if missing.
+
+    The result is None for a column without times of day.
+    """
     known = ~words.is_in(["", UNKNOWN])
     seconds = pl.Series(dtype=pl.Int64)
-    for some in (words.filter(known).head(100), words.filter(known)):  # most columns are told by a few words
+    for some in (words.filter(known).head(100), words.filter(known)):  # a few words are enough to reject most columns
         times = read_times(some)
         seconds = times.seconds
         if not len(seconds) or seconds.null_count() or times.outside().any():
@@ -338,7 +351,10 @@ def _hours(words: pl.Series) -> np.ndarray | None:
 
 
 def _rates(of_training: np.ndarray, bins: np.ndarray) -> np.ndarray:
-    """Return the share of positives in training of each word's bin, (V,), drawn towards the base rate."""
+    """Return the share of positives of each word's bin in training, (V,).
+
+    Shares of rare bins are shrunk towards the base rate.
+    """
     negative, positive = (np.bincount(bins, each) for each in of_training)
     base = of_training[1].sum() / of_training.sum()
     return ((positive + PRIOR * base) / (negative + positive + PRIOR)).round(12)[bins]
@@ -368,7 +384,10 @@ def _frequency(samples: CodedSamples, name: str, owned: np.ndarray) -> np.ndarra
 
 
 def _baskets(samples: CodedSamples, owned: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values in the history and the target of training samples, and the number of the basket of each."""
+    """Return the values in histories and targets of training samples, with baskets.
+
+    The second array is the number of the basket, the sample, of each value.
+    """
     chosen = samples.choose("train", owned)
     place, number = members(*samples.spans(chosen.row))
     targets = samples.values(name, "train", chosen)
@@ -377,9 +396,10 @@ def _baskets(samples: CodedSamples, owned: np.ndarray, name: str) -> tuple[np.nd
 
 
 def _longest(samples: CodedSamples, order: np.ndarray) -> np.ndarray:
-    """Return the (U,) positive of each training user's longest history, what they are known to have chosen.
+    """Return the positive of each training user's longest history, (U,).
 
-    Of several the one that comes last counts; users whose shortest history is shorter, or comes earlier, come first.
+    Its history and target are what the user is known to have chosen. Of several, the last one counts; users whose
+    shortest history is shorter, or comes earlier, come first.
     """
     users, many = samples.column("user_id"), samples.size("train")
     size = len(samples.words["user_id"]) if "user_id" in samples.words else samples.rows
@@ -397,7 +417,12 @@ def _longest(samples: CodedSamples, order: np.ndarray) -> np.ndarray:
 
 
 def _seen(samples: CodedSamples, of_targets: np.ndarray) -> np.ndarray:
-    """Return whether each item is in a training sample, (V,), by (2, V) how many have it as their own."""
+    """Return whether each item is in a training sample, (V,).
+
+    Args:
+        samples: the samples.
+        of_targets: (2, V) number of training samples that have the item as target.
+    """
     seen = of_targets.sum(axis=0) > 0
     rows = samples.positives("train")
     for part in _chunks(samples, len(rows)):
@@ -409,9 +434,12 @@ def _seen(samples: CodedSamples, of_targets: np.ndarray) -> np.ndarray:
 
 
 def _copies(samples: CodedSamples) -> float:
-    """Return the AUC of how often a test row stands in the test and the training file, labels apart."""
+    """Return the AUC of a test row's number of copies in test and training files.
+
+    Labels are ignored when rows are compared.
+    """
     if not (samples.has_labels or samples.is_shuffled):
-        return 0.5  # a positive and its negative have a history of their own
+        return 0.5  # a positive and its negative have different histories
 
     def hashes(split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for rows in Rows.all_of(samples, split):
@@ -485,10 +513,10 @@ def _incidence(samples: CodedSamples, owned: np.ndarray) -> sparse.csr_matrix:
 
 
 def _of_users(samples: CodedSamples) -> set[str]:
-    """Return the columns of behaviours that belong to the user rather than to the item.
+    """Return the columns of behaviours that belong to the user, not to the item.
 
-    They are no property of the item, and two behaviours of one history have the same value more often than two of one
-    item.
+    Such a column is not constant per item, and two behaviours of one history have equal values more often than two of
+    one item.
     """
     spans = np.unique(np.stack(samples.spans(samples.positives("test"))), axis=1)
     behaviour, history = members(*spans)
@@ -514,7 +542,7 @@ def _group_counts(group: np.ndarray, value: np.ndarray) -> pl.DataFrame:
 
 
 def _alike(counts: pl.DataFrame) -> float:
-    """Return the share of pairs of a group that have one value; 0 where no group has two members."""
+    """Return the share of pairs in a group with equal values; 0 without pairs."""
     sizes = counts.group_by("group").agg(pl.col("len").sum())
     alike, pairs = (int((each["len"] * (each["len"] - 1)).to_numpy().sum()) for each in (counts, sizes))
     return alike / pairs if pairs else 0.0
@@ -526,20 +554,29 @@ def auc(label: np.ndarray, score: np.ndarray) -> float:
 
 
 def auc_of_counts(counts: np.ndarray) -> float:
-    """AUC to four digits; counts: (2, S) negatives and positives of each score, ascending."""
+    """Return the AUC, rounded to four digits.
+
+    Args:
+        counts: (2, S) negatives and positives of each score, ascending.
+    """
     negative, positive = counts
     below = np.cumsum(negative) - negative
     return round(int((positive * (2 * below + negative)).sum()) / (2 * int(positive.sum()) * int(negative.sum())), 4)
 
 
 def auc_of_scores(counts: np.ndarray, score: np.ndarray) -> float:
-    """AUC to four digits; counts: (2, V) negatives and positives of each word, score: (V,)."""
+    """Return the AUC, rounded to four digits.
+
+    Args:
+        counts: (2, V) negatives and positives of each word.
+        score: (V,).
+    """
     values, number = np.unique(score, return_inverse=True)
     return auc_of_counts(np.stack([np.bincount(number, each, len(values)).astype(np.int64) for each in counts]))
 
 
 def table(result: dict) -> str:
-    """The result for people."""
+    """Return the result as text."""
     lines = [f"AUC of rules without a model on {result['test_rows']} test samples:"]
     width = max(map(len, (*result["trivial"], *result["untrained"])))
     for kind in ("trivial", "untrained"):

@@ -1,4 +1,4 @@
-"""The files of a table that is one file, a folder of Parquet parts, or what a pattern matches."""
+"""Files of a table: one file, a folder of Parquet parts, or matches of a pattern."""
 
 from dataclasses import dataclass
 from glob import glob, has_magic
@@ -25,11 +25,11 @@ class Part:
 
 
 def parts_of(path: Path) -> list[Part]:
-    """The files that a path names, in the order of their paths; none where there is none.
+    """Return the files of a path, sorted by path; empty if there is none.
 
     Args:
-        path: a file; a folder, whose files *.parquet are taken at any depth, but for names that begin with "_" or ".";
-            or a pattern, in which ** stands for folders at any depth.
+        path: a file; a folder, whose files *.parquet are found at any depth, except names that begin with "_" or ".";
+            or a pattern, in which ** matches folders at any depth.
     """
     if path.is_file():
         return [Part(path, "", {})]

@@ -1,7 +1,7 @@
-"""Which rows of a log are predicted, in which split, and which behaviours are their history.
+"""Protocols: rows of a log that are predicted, their splits and their histories.
 
-All functions work on the whole log at once. Its rows are sorted by user and time; an *event* is what happens to a user
-at once: one behaviour or, in a log of exposures, one request with all that it showed.
+All functions work on the whole log at once. Its rows are sorted by user and time. An *event* is what happens to a user
+at one moment: one behaviour or, in a log of exposures, one request with all exposures.
 """
 
 import datetime as dt
@@ -22,15 +22,18 @@ VALID_SHARE = 0.1
 def last(
     user: np.ndarray, event: np.ndarray, events: np.ndarray, folds: int, fold: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """The paper's: the last event of each user; test users are in no other split.
+    """Return the splits of the paper's protocol: the last event of each user.
 
-    The users are put in a random order and cut into `folds` parts. Part `fold` is for the test, a tenth of the
-    other users for validation.
+    Test users are in no other split. The users are shuffled and cut into `folds` parts. Part `fold` is for the test, a
+    tenth of the other users for validation.
 
     Args:
-        user: (N,) number of the row's user, from 0 without gaps.
+        user: (N,) index of the row's user, from 0 without gaps.
         event: (N,) place of the row's event among its user's, from 0.
         events: (N,) number of its user's events.
+        folds: number of parts.
+        fold: part for the test, from 0.
+        rng: random numbers for the order of users.
     """
     if not 0 <= fold < folds or folds < 2:
         raise UserError(f"fold {fold} of {folds} folds: there must be 2 folds or more, numbered from 0")
@@ -46,28 +49,30 @@ def last(
 
 
 def leave_one_out(event: np.ndarray, events: np.ndarray, test_last: int = 1) -> np.ndarray:
-    """The last `test_last` events for the test, as many before them for validation, every earlier one for training.
+    """Return the splits of leave-one-out: last `test_last` events for the test.
 
-    The test comes first: a user of no more than `test_last` events is in it alone.
+    As many before them are for validation, and all earlier ones for training. The test has priority: a user with at
+    most `test_last` events is only in the test.
     """
     from_end = events - 1 - event
     return np.array([TEST, VALID, TRAIN])[np.minimum(from_end // test_last, 2)]
 
 
 def by_time(time: np.ndarray, valid_from: int, test_from: int) -> np.ndarray:
-    """Events before `valid_from` for training, later ones before `test_from` for validation, the rest for the test.
+    """Return the splits by time.
 
-    Both are in seconds.
+    Events before `valid_from` are for training, later ones before `test_from` for validation, and the rest for the
+    test. Both times are in seconds.
     """
     return np.where(time < valid_from, TRAIN, np.where(time < test_from, VALID, TEST))
 
 
 def window(time: np.ndarray, target_days: int, valid_days: int, test_days: int) -> np.ndarray:
-    """The paper's industrial setting: the events of the log's last `target_days` days (UTC).
+    """Return the splits of the paper's industrial setting.
 
-    The last `test_days` of them are for the test, the `valid_days` before those for validation, the rest for
-    training. (The paper trains on 49 days and tests on the next one, so with one day of validation its sizes are
-    target_days = 51.)
+    Samples are the events of the log's last `target_days` days (UTC). The last `test_days` of them are for the test,
+    the `valid_days` before those for validation, the rest for training. (The paper trains on 49 days and tests on the
+    next one, so with one day of validation its sizes are target_days = 51.)
     """
     if min(valid_days, test_days) < 1 or target_days <= valid_days + test_days:
         raise UserError(
@@ -80,12 +85,15 @@ def window(time: np.ndarray, target_days: int, valid_days: int, test_days: int) 
 def history_ranges(
     first: np.ndarray, end: np.ndarray, earliest: np.ndarray, max_len: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The history of each row, as a range of behaviours: the latest `max_len` of those before the row.
+    """Return the history of each row as a range of at most `max_len` behaviours.
+
+    These are the most recent behaviours before the row.
 
     Args:
         first: (N,) the first behaviour of the row's user.
         end: (N,) one beyond the last behaviour that precedes the row.
-        earliest: (N,) the first behaviour recent enough (`first` where any age will do).
+        earliest: (N,) the first behaviour that is recent enough (`first` if any age is allowed).
+        max_len: largest length.
 
     Returns:
         start and length, (N,) each.
@@ -95,13 +103,14 @@ def history_ranges(
 
 
 def empty_split(split: str, users: int, rows: int, span: tuple[int, int], options: BuildOptions) -> UserError:
-    """Return the error of a split without samples.
+    """Return the error for a split without samples.
 
     Args:
         split: train | valid | test.
-        users, rows: of the log.
-        span: its first and last time, in seconds.
-        options: of the build.
+        users: number of users of the log.
+        rows: number of rows of the log.
+        span: first and last time of the log, in seconds.
+        options: options of the build.
     """
     if options.protocol != "time":
         return UserError(
@@ -117,10 +126,10 @@ def empty_split(split: str, users: int, rows: int, span: tuple[int, int], option
 
 
 def cut_offs(options: BuildOptions) -> tuple[int, int]:
-    """Return the first times of validation and of the test, in seconds, by the options of protocol time.
+    """Return the first times of validation and of the test, in seconds.
 
     Raises:
-        UserError: one is no time, or they are not in this order.
+        UserError: a value is not a time, or they are not in this order.
     """
     valid_from, test_from = (parse_time(getattr(options, name), name) for name in ("valid_from", "test_from"))
     if valid_from >= test_from:
@@ -129,10 +138,10 @@ def cut_offs(options: BuildOptions) -> tuple[int, int]:
 
 
 def parse_time(value: str | int | dt.date, option: str) -> int:
-    """A point in time, given in seconds or as an ISO date (UTC), in seconds."""
+    """Return a point in time, given in seconds or as an ISO date (UTC), in seconds."""
     text = str(value)
     try:
-        if text.lstrip("-").isdigit() and len(text) != 8:  # of 8 digits: 20140131
+        if text.lstrip("-").isdigit() and len(text) != 8:  # 8 digits are a date such as 20140131
             return int(text)
         moment = dt.datetime.fromisoformat(text)
     except ValueError as error:

@@ -9,7 +9,7 @@ AT_ONCE = 10_000
 
 
 def members(start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of the ranges, one range after the other, and the number of the range that each is in."""
+    """Return the rows of all ranges, and the number of the range of each row."""
     length = length.astype(np.int64)
     number = np.repeat(np.arange(len(start)), length)
     offset = np.cumsum(length) - length
@@ -23,7 +23,10 @@ def coverage(start: np.ndarray, length: np.ndarray, size: int) -> np.ndarray:
 
 
 class Occurrences:
-    """Tells whether a value stands in a range, in logarithmic time, by the sorted places of each value."""
+    """Index that tells in logarithmic time whether a value occurs in a range.
+
+    It has the sorted places of each value.
+    """
 
     def __init__(self, values: np.ndarray) -> None:
         """`values`: (M,) numbers from 0 of the table's rows."""
@@ -31,20 +34,23 @@ class Occurrences:
         self.places = np.sort(values * self.rows + np.arange(self.rows))
 
     def within(self, value: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
-        """Whether each `value` occurs in its range; shapes broadcast."""
+        """Return whether each `value` occurs in its range; shapes broadcast."""
         first = value * self.rows + start
         return np.searchsorted(self.places, first + length) > np.searchsorted(self.places, first)
 
 
 class RangeReader:
-    """Tells the same without an index, by reading the ranges: for values in a file and ranges that are short."""
+    """Reader that tells whether a value occurs in a range, without an index.
+
+    It reads the ranges, for values in a file and short ranges.
+    """
 
     def __init__(self, values: Any) -> None:
         """`values`: (M,) of the table's rows, an array or what is indexed as one."""
         self.values = values
 
     def within(self, value: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
-        """As `Occurrences.within`."""
+        """Return the result of `Occurrences.within`."""
         shape = np.broadcast_shapes(*map(np.shape, (value, start, length)))
         value, start, length = (np.broadcast_to(each, shape).ravel() for each in (value, start, length))
         found = np.zeros(len(value), bool)

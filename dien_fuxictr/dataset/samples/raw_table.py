@@ -1,4 +1,7 @@
-"""Tables with a row a behaviour or a row an item: CSV, Parquet, and RecBole's atomic files; of one file or several."""
+"""Read tables with one row per behaviour or item from one or several files.
+
+Formats are CSV, Parquet, and RecBole's atomic files.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,12 +25,12 @@ SKIP_HINT = "; --skip-bad-lines leaves such rows out"
 
 @dataclass(frozen=True)
 class RawTable:
-    """A file, or several with the same columns, that are read when columns of them are taken.
+    """One or several files with equal columns, read when columns are taken.
 
     Attributes:
-        path: for messages.
-        parts: the files, each with its rows, of text where the file is text.
-        names: of the columns.
+        path: path of the table, for messages.
+        parts: the files with their rows; text files have text.
+        names: names of the columns.
     """
 
     path: Path
@@ -36,15 +39,17 @@ class RawTable:
 
     @classmethod
     def scan(cls, path: Path, skip_bad_lines: bool) -> "RawTable":
-        """Look at .parquet, .inter or .item files, or at those of CSV with a header line, .gz or not.
+        """Open .parquet, .inter or .item files, or CSV files with a header line.
+
+        CSV files may be gzipped.
 
         Args:
-            path: of a file, a folder of Parquet files or a pattern, as `parts_of` says. What the names of folders say,
-                as in `day=2024-01-31`, are columns of text.
-            skip_bad_lines: leave rows of text that have more or fewer fields than the header out.
+            path: a file, a folder of Parquet files or a pattern, see `parts_of`. Keys in names of folders, as in
+                `day=2024-01-31`, become columns of text.
+            skip_bad_lines: skip rows of text that have more or fewer fields than the header.
 
         Raises:
-            UserError: no file is there, one cannot be read, a row has more or fewer fields than the header and
+            UserError: there is no file, a file cannot be read, a row has more or fewer fields than the header and
                 `skip_bad_lines` is off, or two files differ in their columns.
         """
         parts = parts_of(Path(path))
@@ -76,7 +81,7 @@ class RawTable:
             return taken.collect(engine="streaming")
 
     def batches(self, columns: dict[str, str], many: int) -> Iterator[pl.DataFrame]:
-        """The same as `take`, about so many rows at a time."""
+        """Yield the result of `take` in batches of about `many` rows."""
         self._require(list(columns.values()))
         for part, rows in self.parts:
             with _readable(part.path):
@@ -94,7 +99,10 @@ class RawTable:
         self._require_one_type(names)
 
     def _require_one_type(self, columns: list[str]) -> None:
-        """An item 7 in one part and 7.0 in another would be two."""
+        """Raise UserError if a column has different types in two parts.
+
+        An item 7 in one part and 7.0 in another would become two items.
+        """
         (first, types), *others = ((part.name, rows.collect_schema()) for part, rows in self.parts)
         for other, of_other in others:
             for column in columns:
@@ -133,7 +141,7 @@ def _under_new_names(columns: dict[str, str]) -> list[pl.Expr]:
 
 
 def _of_parquet(part: Part, names: list[str], many: int) -> Iterator[pl.DataFrame]:
-    """polars' batches of Parquet would grow with the file."""
+    """Yield batches of a Parquet file; those of polars would grow with the file."""
     own = [name for name in dict.fromkeys(names) if name not in part.keys]
     with pq.ParquetFile(part.path, pre_buffer=False) as file:
         for batch in file.iter_batches(many, columns=own):
@@ -141,11 +149,14 @@ def _of_parquet(part: Part, names: list[str], many: int) -> Iterator[pl.DataFram
 
 
 def has_more_rows(path: Path, parts: list[Part], many: int) -> bool:
-    """Whether a table has more than so many rows: Parquet says it, lines of text are counted until it is known.
+    """Return whether a table has more than `many` rows.
+
+    Parquet stores the number; lines of text are counted until the answer is known.
 
     Args:
-        path: for messages.
+        path: path of the table, for messages.
         parts: its files.
+        many: the number of rows to compare with.
 
     Raises:
         UserError: a file cannot be read.
@@ -163,16 +174,18 @@ def has_more_rows(path: Path, parts: list[Part], many: int) -> bool:
 
 
 def read_items(path: Path, item: str, properties: dict[str, str], skip_bad_lines: bool) -> pl.DataFrame:
-    """What a file says of items; of several rows of an item the first counts.
+    """Return the properties of items in a file.
+
+    If an item has several rows, the first counts.
 
     Args:
-        path: of one of the forms that `RawTable.scan` takes.
+        path: a file in one of the formats of `RawTable.scan`.
         item: column of the item.
-        properties: column of the samples -> column of the file, if it has it.
-        skip_bad_lines: leave rows of more or fewer fields than the header out.
+        properties: column of the samples -> column of the file, which may lack it.
+        skip_bad_lines: skip rows with more or fewer fields than the header.
 
     Returns:
-        item_id and those of `properties` that there are (String, null where empty), a row an item.
+        item_id and the existing `properties` (String, null if empty), one row per item.
 
     Raises:
         UserError: the file or the item's column is missing, or the file cannot be read.
@@ -185,7 +198,7 @@ def read_items(path: Path, item: str, properties: dict[str, str], skip_bad_lines
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """What polars and the system say of a file they cannot read, as UserError."""
+    """Raise UserError for errors of polars, pyarrow and the system on a file."""
     try:
         yield
     except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:

@@ -23,19 +23,21 @@ Array = Callable[[int], np.ndarray]
 
 
 def in_memory(size: int) -> np.ndarray:
-    """An array of int64, not filled."""
+    """Return an int64 array with arbitrary values."""
     return np.empty(size, np.int64)
 
 
 @dataclass(frozen=True)
 class Forbidden:
-    """Which items may not stand beside a positive: its own and, with `histories`, those of its history.
+    """Items that may not be the negative of a positive.
+
+    These are its own item and, with `histories`, those of its history.
 
     Attributes:
-        item: (M,) item number of each behaviour, from 0 without gaps.
+        item: (M,) index of the item of each behaviour, from 0 without gaps.
         positive: (N,) behaviour that is the positive of a sample.
         start, length: (N,) range of the behaviours that are its history.
-        occurrences: of the items among the behaviours; None if histories do not matter.
+        occurrences: occurrences of the items among the behaviours; None if histories do not matter.
     """
 
     item: np.ndarray
@@ -48,21 +50,24 @@ class Forbidden:
     def build(
         cls, item: np.ndarray, positive: np.ndarray, start: np.ndarray, length: np.ndarray, histories: bool
     ) -> "Forbidden":
-        """As the attributes say; `histories`: whether they are forbidden too."""
+        """Build from the attributes; `histories` forbids the items of histories, too."""
         return cls(item, positive, start, length, Occurrences(item) if histories else None)
 
     def among(self, negative: np.ndarray) -> np.ndarray:
-        """The samples whose `negative`, (N,) behaviours, is forbidden."""
+        """Return the samples whose `negative`, (N,) behaviours, is forbidden."""
         parts = (np.arange(first, min(first + AT_ONCE, len(negative))) for first in range(0, len(negative), AT_ONCE))
         return np.concatenate([part[self(part, negative[part])] for part in parts])
 
     def take(self, samples: np.ndarray, array: "Array") -> "Forbidden":
-        """The same for some of the samples."""
+        """Return the forbidden items of some samples."""
         positive, start, length = (gathered(each, samples, array) for each in (self.positive, self.start, self.length))
         return Forbidden(self.item, positive, start, length, self.occurrences)
 
     def __call__(self, sample: np.ndarray | int, negative: np.ndarray) -> np.ndarray:
-        """Whether each `negative` (a behaviour) is forbidden for its `sample`; shapes broadcast."""
+        """Return whether each `negative` (a behaviour) is forbidden for its `sample`.
+
+        Shapes broadcast.
+        """
         item = self.item[negative]
         forbidden = item == self.item[self.positive[sample]]
         if self.occurrences is not None:
@@ -71,15 +76,15 @@ class Forbidden:
 
 
 class Within(Protocol):
-    """What tells whether an item stands in a range: `Occurrences` by an index."""
+    """Test whether an item occurs in a range, such as `Occurrences`."""
 
     def within(self, value: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
-        """Whether each `value` occurs in its range; shapes broadcast."""
+        """Return whether each `value` occurs in its range; shapes broadcast."""
         ...
 
 
 def gathered(values: np.ndarray, places: np.ndarray, array: "Array") -> np.ndarray:
-    """The values at some places."""
+    """Return the values at some places."""
     taken = array(len(places))
     for first in range(0, len(places), AT_ONCE):
         taken[first : first + AT_ONCE] = values[places[first : first + AT_ONCE]]
@@ -87,11 +92,12 @@ def gathered(values: np.ndarray, places: np.ndarray, array: "Array") -> np.ndarr
 
 
 def matched(forbidden: Forbidden, rng: np.random.Generator, array: Array = in_memory) -> np.ndarray:
-    """The positives in another order, so that no rule on the item alone tells the two apart: its AUC is exactly .5.
+    """Return the positives in another order, as negatives.
 
-    A random permutation in which each forbidden pair is mended by a swap. Without histories that always succeeds
-    unless one item makes up more than half of the positives; a sample that no swap can mend gets a random allowed
-    positive, the marginals differ by that much, and a warning says so.
+    No rule on the item alone can then tell positives from negatives: its AUC is exactly .5. It is a random permutation
+    in which each forbidden pair is repaired by a swap. Without histories the repair always succeeds unless one item
+    makes up more than half of the positives. A sample that no swap can repair gets a random allowed positive; the
+    marginals then differ by these samples, and a warning reports them.
 
     Returns:
         (N,) the behaviour that is the negative of each sample.
@@ -137,7 +143,14 @@ def matched_within(
     rng_of: Callable[[int], np.random.Generator],
     array: Array = in_memory,
 ) -> np.ndarray:
-    """As `matched`, within each stratum by itself; `strata` is (N,), of whole numbers."""
+    """Return `matched` negatives, permuted within each stratum.
+
+    Args:
+        strata: (N,) whole numbers.
+        forbidden: forbidden items.
+        rng_of: stratum -> its random numbers.
+        array: makes an array of a size.
+    """
     negative = array(len(strata))
     for stratum in np.unique(strata):
         samples = array(int(np.count_nonzero(strata == stratum)))
@@ -153,9 +166,10 @@ def matched_within(
 
 
 def swap(forbidden: Forbidden, negative: np.ndarray, bad: np.ndarray, partner: np.ndarray, pair: np.ndarray) -> None:
-    """Exchange the negatives of `bad` samples and their partners, in place, where that leaves both allowed.
+    """Exchange the negatives of `bad` samples and partners if both are then allowed.
 
-    `pair`, (N,), is overwritten: a sample that several pairs want belongs to one of them.
+    The exchange is in place. `pair`, (N,), is overwritten: a sample that several pairs contain takes part in one of
+    them.
     """
     number = np.arange(len(bad))
     pair[bad] = number
@@ -168,7 +182,10 @@ def swap(forbidden: Forbidden, negative: np.ndarray, bad: np.ndarray, partner: n
 
 
 def popularity(forbidden: Forbidden, rng: np.random.Generator, array: Array = in_memory) -> np.ndarray:
-    """Drawn from all behaviours, as DIEN's authors do: an item as often as it occurs. Returns as `matched`."""
+    """Draw from all behaviours, like DIEN's authors: items by their frequency.
+
+    The result is as of `matched`.
+    """
     pool = array(len(forbidden.item))
     for first in range(0, len(pool), AT_ONCE):
         pool[first : first + AT_ONCE] = np.arange(first, min(first + AT_ONCE, len(pool)))
@@ -181,7 +198,11 @@ def uniform(forbidden: Forbidden, rng: np.random.Generator, array: Array = in_me
 
 
 def first_rows(item: np.ndarray) -> np.ndarray:
-    """The first behaviour of each item, in the order of the items; (M,) numbers from 0 without gaps."""
+    """Return the first behaviour of each item, in the order of the items.
+
+    Args:
+        item: (M,) indices from 0 without gaps.
+    """
     first = np.zeros(0, np.int64)
     for begin in range(0, len(item), AT_ONCE):
         items, rows = np.unique(item[begin : begin + AT_ONCE], return_index=True)
@@ -192,7 +213,7 @@ def first_rows(item: np.ndarray) -> np.ndarray:
 
 
 def draw(forbidden: Forbidden, pool: np.ndarray, rng: np.random.Generator, array: Array = in_memory) -> np.ndarray:
-    """A member of the pool for each sample, forbidden ones redrawn."""
+    """Draw a member of the pool for each sample; forbidden ones are drawn again."""
     negative = array(len(forbidden.positive))
     for first in range(0, len(negative), AT_ONCE):
         negative[first : first + AT_ONCE] = rng.choice(pool, size=min(AT_ONCE, len(negative) - first))
@@ -221,15 +242,20 @@ def behaviour_negatives(
     request: np.ndarray | None,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """For each click an exposure that was not clicked: of the same request if there is one, else the nearest before.
+    """Return an exposure that was not clicked for each click.
+
+    It is of the click's request if there is one, else the nearest before.
 
     Args:
         row: (M,) the exposures that are clicks.
-        item, clicked, user, request: (N,) of each exposure; the log is sorted by user and time. `item` and
-            `request` are int64; `request` is None where the log has none.
+        item: (N,) int64 of each exposure; the log is sorted by user and time.
+        clicked: (N,) bool.
+        user: (N,) index of the user.
+        request: (N,) int64; None if the log has no requests.
+        rng: random numbers for choices within a request.
 
     Returns:
-        (M,) an exposure, of another item than the click; -1 where there is none.
+        (M,) an exposure, of another item than the click; -1 if there is none.
     """
     passed = np.flatnonzero(~clicked)
     nearest = np.searchsorted(passed, row) - 1  # in `passed`

@@ -1,21 +1,21 @@
-"""Labelled samples whose histories are ranges of one table of behaviours, and their form on disk.
+"""Labelled samples whose histories are ranges of one table of behaviours.
 
-A folder of samples holds
+A folder of samples contains
 
-- `behaviours.parquet`: one row a behaviour, sorted by user, time and tie; `item_history`, `cate_history` where the log
-  has categories, a `<name>_history` for each side column and each column of the context that histories hold and, for a
-  log of exposures, `neg_<history column>` of the item (that was shown and not clicked; empty where there is none),
-  `session_history` and `day_history` (see `time_tokens`), all String; `time` (Int64, seconds), `user_id` (String).
-  With `history_order: shuffled` each history has behaviours of its own, and `behaviour` (Int64) says which of them are
-  one.
+- `behaviours.parquet`: one row per behaviour, sorted by user, time and tie; `item_history`, `cate_history` if the log
+  has categories, a `<name>_history` for each side column and each column of the context that histories contain and, for
+  a log of exposures, `neg_<history column>` of the item that was shown and not clicked (empty if there is none),
+  `session_history` and `day_history` (see `time_tokens`), all String; `time` (Int64, seconds), `user_id` (String). With
+  `history_order: shuffled` each history has its own behaviours, and equal values of `behaviour` (Int64) mark copies of
+  one behaviour.
 - `train.parquet`, `valid.parquet`, `test.parquet`: `label` (Int8), `user_id`, `item_id`, `cate_id`, the side columns
   and the context (String), `history_start` (Int64, row of behaviours.parquet), `history_length` (Int32). The rows of a
   split are in a seeded random order.
-- `left_out.parquet`, likewise: training rows that `targets_per_user` leaves out, where it leaves out any. Vocabularies
-  and the catalogue of behaviours learn from them too, so that these do not depend on the number of targets.
+- `left_out.parquet`, likewise: training rows that `targets_per_user` leaves out, if any. Vocabularies and the catalogue
+  of behaviours also count these rows, so that they do not depend on the number of targets.
 - `samples.json`: the options, counts and audit of the build.
 
-Each behaviour is stored once, however many histories it is part of.
+Each behaviour is stored once, whatever the number of histories that contain it.
 """
 
 import json
@@ -47,16 +47,16 @@ def save_info(info: dict, folder: Path) -> None:
 
 
 def samples_in(folder: Path) -> Path:
-    """The samples of a built data set's folder; any other folder itself."""
+    """Return the samples folder of a built data set; any other folder itself."""
     samples = folder / "samples"
     return samples if samples.is_dir() else folder
 
 
 def options_in(folder: Path) -> dict:
-    """Return the options of the build that made the samples of a folder; empty where no build did.
+    """Return the options of the build of a samples folder; empty without a build.
 
     Raises:
-        UserError: samples.json is no build's.
+        UserError: samples.json is not from a build.
     """
     path = folder / "samples.json"
     if not path.is_file():
@@ -70,10 +70,12 @@ def options_in(folder: Path) -> dict:
 
 
 def latest_kept(folder: Path) -> int | None:
-    """Return to how many of its latest behaviours a build cut each history of a folder; None where no build did.
+    """Return the number of most recent behaviours that a build cut histories to.
+
+    The result is None for a folder without a build.
 
     Raises:
-        UserError: samples.json is no build's.
+        UserError: samples.json is not from a build.
     """
     return options_in(folder).get("max_len")
 
@@ -96,7 +98,7 @@ class Samples:
 
     @property
     def history_columns(self) -> list[str]:
-        """The columns of a behaviour that a CSV file joins to a history."""
+        """Return the columns of a behaviour that a CSV file joins to a history."""
         return [name for name in self.behaviours.columns if name.endswith("_history")]
 
     def save(self, folder: Path) -> None:
@@ -132,9 +134,10 @@ class Samples:
         )
 
     def save_csv(self, folder: Path, verbose: bool = True) -> None:
-        """Write train.csv, valid.csv and test.csv in the form of the published AmazonElectronics_x1.
+        """Write train, valid and test.csv in the form of AmazonElectronics_x1.
 
-        A row is a sample, the behaviours of its history are joined by "^"; `build_samples` refuses values that hold it.
+        A row is a sample, with the behaviours of its history joined by "^"; `build_samples` refuses values that contain
+        it.
         """
         for name, rows in self._tables_of_rows().items():
             with (
@@ -161,10 +164,11 @@ def as_lists(behaviours: pl.DataFrame, start: np.ndarray, length: np.ndarray) ->
 
     Args:
         behaviours: columns of the table.
-        start, length: (N,) each, of the ranges.
+        start: (N,) first behaviour of each range.
+        length: (N,) number of behaviours of each range.
 
     Returns:
-        (N,) List(String) in each of the columns, empty where there is no history.
+        (N,) List(String) in each of the columns, empty for an empty history.
     """
     flat, sample = members(start, length)
     histories = behaviours[flat].with_columns(sample=sample)

@@ -1,7 +1,7 @@
-"""From a log to samples: order it, choose what is predicted, give each sample its history and a label.
+"""Make samples of a log: order it, choose targets, add histories and labels.
 
-The log is read twice, a part at a time, and sorted some users at a time; what must look at all users, or at all rows of
-an item, is drawn or joined afterwards, in arrays that need not be in memory. The draws do not depend on the parts.
+The log is read twice, in parts, and sorted for some users at a time. What depends on all users, or on all rows of an
+item, is drawn or joined afterwards, in arrays that need not be in memory. The draws do not depend on the parts.
 """
 
 import itertools
@@ -58,7 +58,10 @@ def make_samples(log: pl.DataFrame, options: BuildOptions) -> Samples:
 
 
 def order_of_files(samples: CodedSamples, options: BuildOptions) -> Callable[[str], np.ndarray]:
-    """Return what tells the numbers of the samples of a split in the order of its file, as `shuffled_rows` does."""
+    """Return the function that orders the samples of a split as in its file.
+
+    See `shuffled_rows`.
+    """
     return lambda split: samples.shuffled_rows(split, stream(options, "order", SPLITS.index(split)))
 
 
@@ -89,7 +92,7 @@ def code_samples(batches: Batches, options: BuildOptions, arrays: Arrays, part_r
 def code_table(
     batches: Batches, options: BuildOptions, arrays: Arrays, part_rows: int
 ) -> tuple[CodedSamples, tuple[int, int]]:
-    """Sort a log and give each of its rows its history and split, as `code_samples` does.
+    """Sort a log and give each row its history and split, like `code_samples`.
 
     Returns:
         Samples without negatives, and the first and the last time of the log.
@@ -133,7 +136,10 @@ def code_table(
 
 
 def stream(options: BuildOptions, name: str, number: int = 0) -> np.random.Generator:
-    """Return random numbers for one purpose: one option does not change what another draws."""
+    """Return random numbers for one purpose.
+
+    They do not depend on what is drawn for other purposes.
+    """
     return np.random.default_rng((options.seed, STREAMS[name], number))
 
 
@@ -175,7 +181,11 @@ def _cut(
 
 
 def _drop_repeated(record: np.dtype, parts: int, rows: int, duplicates: str, arrays: Arrays) -> np.ndarray | None:
-    """Leave rows out that equal an earlier one; returns how many rows up to each are kept, None where all are."""
+    """Remove rows that equal an earlier one.
+
+    Returns:
+        How many rows up to each are kept; None if all are.
+    """
     kept = arrays.new("kept_history", np.int64, rows)
     dropped = 0
     for part in range(parts):
@@ -205,7 +215,10 @@ def _drop_repeated(record: np.dtype, parts: int, rows: int, duplicates: str, arr
 def _values_of_items(
     samples: CodedSamples, record: np.dtype, parts: int, rows: int, options: BuildOptions
 ) -> dict[str, np.ndarray]:
-    """Return, for each property that does not vary, the (V,) number of the commonest known value of each item."""
+    """Return the usual value of each item, (V,), per property that does not vary.
+
+    It is the index of the most frequent known value.
+    """
     found, changed = {}, {}
     for name in (name for name in samples.roles.properties if name not in samples.roles.varying):
         words = samples.words[name]
@@ -242,10 +255,10 @@ def _ties(rows: int, options: BuildOptions, arrays: Arrays) -> np.ndarray:
 
 
 def sort_log(log: pl.DataFrame) -> pl.DataFrame:
-    """Return a log by user and time, with the time at which its event began as `event_time`.
+    """Return a log sorted by user and time, with the start of events, `event_time`.
 
-    Rows of a user and time are in the order of `tie`: random, or that of the file. The review files are sorted by item:
-    a model that sees tied reviews in file order can tell the next item by its id.
+    Rows of equal user and time are in the order of `tie`: random, or that of the file. The review files are sorted by
+    item: a model that sees tied reviews in file order can tell the next item by its id.
     """
     if "request" not in log.columns:
         return log.sort("user_id", "time", "tie").drop("tie").with_columns(event_time="time")
@@ -313,10 +326,11 @@ def _splits(
 
     Args:
         log: their rows, sorted.
-        event, events: of `event_places`.
+        event: places of the events, see `event_places`.
+        events: numbers of the user's events, see `event_places`.
         latest: time of the log's last event.
-        users: of the whole log.
-        options: of the build.
+        users: number of users of the whole log.
+        options: options of the build.
     """
     protocol, time = options.protocol, log["event_time"].to_numpy()
     if protocol == "last":
@@ -341,14 +355,20 @@ def _unclicked(log: pl.DataFrame, clicked: np.ndarray, user: np.ndarray, rng: np
 
 
 def event_numbers(log: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the user and of the event of each row of a sorted log, from 0 without gaps."""
+    """Return the numbers of user and event of each row, from 0 without gaps.
+
+    The rows are those of a sorted log.
+    """
     event = pl.struct("user_id", "request").rle_id() if "request" in log.columns else pl.int_range(pl.len())
     numbers = log.select(user=pl.col("user_id").rle_id().cast(pl.Int64), event=event.cast(pl.Int64))
     return numbers["user"].to_numpy(), numbers["event"].to_numpy()
 
 
 def event_places(log: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each row of a sorted log: number of the user, place of the event among the user's, number of these."""
+    """Return user, place of the event and number of events for each row.
+
+    The rows are those of a sorted log; places and numbers count the events of the row's user.
+    """
     user, number = event_numbers(log)
     first_row, last_row = user_bounds(user)
     first = number[first_row[user]]
@@ -362,7 +382,10 @@ def user_bounds(user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def histories(log: pl.DataFrame, behaviours: pl.DataFrame, options: BuildOptions) -> tuple[np.ndarray, np.ndarray]:
-    """Start and length of the history of each row of a sorted log, as a range of the behaviours."""
+    """Return start and length of each row's history, as a range of the behaviours.
+
+    The rows are those of a sorted log.
+    """
     user, _ = event_numbers(log)
     time = log["event_time"].to_numpy()
     if "label" not in log.columns:
@@ -380,14 +403,17 @@ def preceding(
     options: BuildOptions,
     end: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Start and length of the history of each user at each time, as a range of the behaviours.
+    """Return start and length of the history of each user at each time.
+
+    A history is a range of the behaviours.
 
     Args:
         behaviours: (M,) sorted by user and time.
         behaviour_user: (M,) number of its user, ascending.
-        user: (N,) numbers likewise.
+        user: (N,) numbers of users.
         time: (N,) in seconds.
-        end: (N,) one beyond the last behaviour of the history; without it that is the last one before the time.
+        options: options of the build.
+        end: (N,) one beyond the last behaviour of the history; None: the history ends before the time.
     """
     moments = np.unique(behaviours["time"].to_numpy())
 
@@ -404,7 +430,7 @@ def preceding(
 
 
 def _fill_splits(samples: CodedSamples, span: tuple[int, int], options: BuildOptions) -> None:
-    """Draw the negatives of each split, and take the rows out of training that `targets_per_user` leaves out."""
+    """Draw the negatives of each split, and apply `targets_per_user` in training."""
     arrays = samples.arrays
     many = options.targets_per_user or 0
     for number, name in enumerate(SPLITS):
@@ -452,7 +478,10 @@ def _negatives(
 
 
 def _add_varying(samples: CodedSamples, name: str, split: str, parts: int) -> None:
-    """Write the latest value of a property before each sample of a split, some items at a time."""
+    """Write the last value of a property before each sample of a split.
+
+    The samples are processed for some items at a time.
+    """
     arrays, item, codes = samples.arrays, samples.column("item_id"), samples.column(name)
     time, size = arrays.open("time", np.int64), samples.size(split)
     unknown = int(samples.words[name].search_sorted(UNKNOWN))
@@ -472,7 +501,7 @@ def _add_varying(samples: CodedSamples, name: str, split: str, parts: int) -> No
 
 
 def _places_between(values: np.ndarray, first: int, end: int) -> np.ndarray:
-    """Return where an array has values from `first` to below `end`, a part of it at a time."""
+    """Return the places of values from `first` to below `end`, found part by part."""
     parts = chunks(len(values), AT_ONCE)
     found = [part.start + np.flatnonzero((values[part] >= first) & (values[part] < end)) for part in parts]
     return np.concatenate([np.zeros(0, np.int64), *found])
@@ -510,14 +539,16 @@ def _shuffle(samples: CodedSamples, rng: np.random.Generator) -> None:
 
 
 def time_tokens(behaviours: pl.DataFrame, session_gap: int) -> pl.DataFrame:
-    """The session and the day (UTC) of each behaviour among its user's, counted 1, 2, ..., 10, 1, 2, ...
+    """Return session and day (UTC) of each behaviour, as numbers from 1 to 10.
+
+    Both are counted per user: 1, 2, ..., 10, 1, 2, ...
 
     Args:
         behaviours: user_id, time (seconds), sorted by both.
-        session_gap: a session ends where the next behaviour is more than this many seconds later.
+        session_gap: a session ends if the next behaviour is more than this many seconds later.
 
     Returns:
-        `session_history` and `day_history` (String), a row a behaviour.
+        `session_history` and `day_history` (String), one row per behaviour.
     """
     ends = {"session_history": pl.col("time").diff() > session_gap, "day_history": (pl.col("time") // DAY).diff() > 0}
     return behaviours.select(
@@ -527,39 +558,43 @@ def time_tokens(behaviours: pl.DataFrame, session_gap: int) -> pl.DataFrame:
 
 
 def shuffled(start: np.ndarray, length: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return distinct histories one after the other, each in an order of its own.
+    """Return distinct histories one after the other, each shuffled.
 
-    What a model then still scores, it does not owe to the order of histories.
+    A score that a model keeps on shuffled histories does not come from their order.
 
     Args:
-        start, length: (N,) ranges, ascending.
-        rng: of the orders.
+        start: (N,) first behaviour of each range, ascending.
+        length: (N,) number of behaviours of each range.
+        rng: random numbers of the orders.
 
     Returns:
-        The members of the ranges, and (N,) where each range begins among them.
+        The members of the ranges, and (N,) the place of each range's first member.
     """
     rows, history = members(start, length)
     return rows[np.lexsort((rng.random(len(rows)), history))], np.cumsum(length) - length
 
 
 def target_ranks(event: np.ndarray, events: np.ndarray, test_last: int) -> np.ndarray:
-    """Return the rank of each training event of leave_one_out among its user's, the latest first, from 1.
+    """Return the rank of each training event of leave_one_out, the latest first.
+
+    Ranks are counted per user, from 1.
 
     Args:
-        event: (N,) place of the row's event among all of its user's, from 0.
+        event: (N,) place of the row's event among all events of its user, from 0.
         events: (N,) number of its user's events.
-        test_last: so many events are for the test, and as many for validation.
+        test_last: number of events for the test, and for validation.
     """
     return events - event - 2 * test_last
 
 
 def rank_strata(rank: np.ndarray, targets: int) -> np.ndarray:
-    """Return the stratum of each training row, from 0; ranks beyond that of `targets` share one.
+    """Return the stratum of each training row, from 0.
 
-    The rows that `targets_per_user` leaves out are kept beside the others, for the vocabularies and the catalogue of
-    behaviours: these must not depend on the number of targets. Matched negatives are permuted within strata of the
-    events' ranks, 1, 2, 3 to 4, 5 to 8 and so on. A row that two numbers of targets share then has the same negative
-    in both, and where that number is a power of two the items of the rows that stay are still matched exactly.
-    Permuted over all rows they would not be: the latest behaviours are of later items than the others.
+    Ranks beyond that of `targets` share a stratum. The rows that `targets_per_user` leaves out are kept separately, for
+    the vocabularies and the catalogue of behaviours, which must not depend on the number of targets. Matched negatives
+    are permuted within strata of the events' ranks, 1, 2, 3 to 4, 5 to 8 and so on. A row that two numbers of targets
+    share then has the same negative in both, and if that number is a power of two, the items of the remaining rows are
+    still matched exactly. With a permutation over all rows they would not be, since the latest behaviours are of later
+    items than the others.
     """
     return np.ceil(np.log2(np.minimum(rank, 2 * min(targets, int(rank.max()))))).astype(np.int64)

@@ -1,4 +1,7 @@
-"""Times of a log -> whole seconds: numbers of some unit, days such as 20240131, dates."""
+"""Convert times of a log to whole seconds.
+
+Times are numbers of some unit, days such as 20240131, or dates.
+"""
 
 from dataclasses import dataclass
 
@@ -36,7 +39,7 @@ class Times:
     wanted: str = ACCEPTED
 
     def outside(self) -> pl.Series:
-        """Whether each is a time, but before 1990 or after 2100."""
+        """Return whether each is a time, but before 1990 or after 2100."""
         return ~self.seconds.is_between(EARLIEST, END - 1).fill_null(True)
 
     def of_year(self, row: int) -> str:
@@ -49,18 +52,18 @@ class Times:
 
 
 def read_times(raw: pl.Series, unit: str | None = None, form: str | None = None) -> Times:
-    """Times of numbers, of dates, or of text that is one or the other, whichever fits more of its values.
+    """Return times from numbers, dates, or text of either kind.
 
-    A column of numbers that are all days such as 20240131 is one of dates: as seconds they would be in August 1970.
+    Text is read as the kind that matches more of its values. If all numbers of a column are days such as 20240131, they
+    are dates: as seconds they would be in August 1970.
 
     Args:
         raw: a column of any type.
-        unit: what numbers are, one of `UNITS`; without it that in which their median is from 1990 to 2100, else "s".
-        form: of the values as text, in strptime's notation as polars takes it. Without it, dates are those that begin
-            with the year.
+        unit: unit of numbers, one of `UNITS`; None: the unit in which their median is from 1990 to 2100, else "s".
+        form: format of text, in strptime's notation of polars; None: dates begin with the year.
 
     Raises:
-        polars.exceptions.PolarsError: the type holds no times.
+        polars.exceptions.PolarsError: the type cannot be read as times.
     """
     if raw.dtype.is_temporal():
         return Times(raw, _epoch(raw), "dates")
@@ -82,7 +85,7 @@ def read_times(raw: pl.Series, unit: str | None = None, form: str | None = None)
 
 
 def guess_unit(numbers: pl.Series) -> str:
-    """The unit in which the median is from 1990 to 2100; "s" where there is none."""
+    """Return the unit in which the median is from 1990 to 2100; "s" if there is none."""
     values = numbers.cast(pl.Float64).drop_nulls().drop_nans().to_numpy()
     median = np.median(values) if len(values) else 0.0
     return next((unit for unit, many in UNITS.items() if EARLIEST <= median / many < END), "s")
@@ -103,7 +106,10 @@ def _dates(text: pl.Series) -> pl.Series:
 
 
 def _of_one_kind(text: pl.Series) -> pl.Series:
-    """Those that have a zone or those that have none, whichever comes first: polars takes no mix of the two."""
+    """Return the dates with a zone, or those without, whichever kind comes first.
+
+    polars does not accept a mix of the two.
+    """
     try:
         return text.str.to_datetime(strict=False, time_zone="UTC")
     except pl.exceptions.ComputeError:  # no value looks like a date
