@@ -37,7 +37,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     log.write_parquet(folder / "clicks.parquet")
     np.savez(folder / "vectors.npz", key=["i00", "i01"], value=[[0.1, 0.2], [0.3, 0.4]])
-    np.savez(folder / "vectors.npz", key=["i00", "i01"], value=[[0.1, 0.2], [0.3, 0.4]])
     rows = next(block for block in blocks(ROOT / "docs" / "guides" / "data.md") if block.text.startswith("user_id,"))
     (folder / "candidates.csv").write_text(rows.text)
     return folder
