@@ -1,4 +1,5 @@
-"""What every floor uses and no floor owns: errors and exit codes, files, CSV, names, Markdown, progress.
+"""Share code that all other packages use.
 
-Nothing here knows of data sets, models or runs.
+It covers errors and exit codes, files, CSV, names, Markdown and progress, and knows nothing of data sets, models or
+runs.
 """

@@ -19,8 +19,9 @@ def command_parser(program: str, description: str | None, epilog: str | None = N
     """Return a parser with `--help` and `--version`.
 
     Args:
-        program: how a checkout calls the command, `run_expid.py` say.
-        description, epilog: for `--help`, with their line breaks.
+        program: name of the command in a checkout, for example `run_expid.py`.
+        description: text for `--help`, with its line breaks.
+        epilog: last text of `--help`, with its line breaks.
     """
     parser = _Parser(
         prog=as_called(program),
@@ -33,10 +34,12 @@ def command_parser(program: str, description: str | None, epilog: str | None = N
 
 
 def as_called(text: str) -> str:
-    """Return a text with the commands named as this process was called: `run_expid` where it is installed.
+    """Return a text in which commands have the name that this process was called by.
+
+    An installed command is `run_expid`.
 
     Args:
-        text: names the commands by their files in a checkout, `run_expid.py` say.
+        text: text that names commands by their files in a checkout, for example `run_expid.py`.
     """
     called = Path(sys.argv[0])
     is_script = called.suffix != ".py" and called.stem in _NAMES
@@ -44,7 +47,7 @@ def as_called(text: str) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose help, and that of its subcommands, names commands as they were called."""
+    """Parser whose help names commands as they were called, also in subcommands."""
 
     def format_help(self) -> str:
         return as_called(super().format_help())

@@ -29,21 +29,21 @@ csv.field_size_limit(2**31 - 1)  # a history is one field
 def scan_csv(
     path: str | Path, separator: str = ",", n_rows: int | None = None, skip_bad_lines: bool = False, hint: str = ""
 ) -> pl.LazyFrame:
-    """Return the rows of a file, plain or compressed, as text, all of which have as many fields as its header.
+    """Return the rows of a file as text, with as many fields as its header.
 
-    Empty lines are left out; in a file of one column they are missing values.
+    The file may be compressed. Empty lines are left out; in a file of one column they are missing values.
 
     Args:
-        path: has a header line; a value that holds the separator or a line break, or begins with a quote, is in double
-            quotes, those in it doubled.
+        path: file with a header line; a value that contains the separator or a line break, or begins with a quote, is
+            in double quotes, and quotes in it are doubled.
         separator: one byte.
-        n_rows: look at so many rows only.
-        skip_bad_lines: leave rows of another number of fields out, with a warning that counts them.
-        hint: what the error's line ends with.
+        n_rows: largest number of rows to read.
+        skip_bad_lines: skip rows with another number of fields, with a warning that counts them.
+        hint: end of the error's line.
 
     Raises:
-        UserError: a row has another number of fields, a quote encloses no whole value or is never closed (names the
-            line), or the header has a name twice.
+        UserError: a row has another number of fields, a quote does not enclose a whole value or is never closed (the
+            message gives the line), or the header has a name twice.
         OSError: the file cannot be read.
     """
     rows = _rows(path, separator)
@@ -102,13 +102,17 @@ def line_of(path: str | Path, separator: str, row: int) -> int:
     """Return the line of the file, from 1, on which a row of `scan_csv` begins.
 
     Args:
-        row: its number, from 0; all rows have as many fields as the header.
+        path: the file.
+        separator: one byte.
+        row: number of the row, from 0; all rows have as many fields as the header.
     """
     return next(islice(_rows(path, separator), row + 1, None))[0]
 
 
 def count_lines(path: str | Path, enough: int) -> int:
-    """Return the lines of a file, plain or compressed; at least `enough` where it has more: the rest is not read.
+    """Return the number of lines of a file, which may be compressed.
+
+    Counting stops at `enough` lines.
 
     Raises:
         OSError: the file cannot be read.
@@ -121,7 +125,7 @@ def count_lines(path: str | Path, enough: int) -> int:
 
 
 def _rows(path: str | Path, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the header and the rows that are no empty lines, each with the line of the file on which it begins."""
+    """Yield the header and the non-empty rows, each with the line where it begins."""
     with _opened(path) as stream, io.TextIOWrapper(stream, "utf-8-sig", newline="") as text:
         rows = csv.reader(text, delimiter=separator, strict=True)
         width, line = 0, 1

@@ -1,4 +1,4 @@
-"""What ends a command with one clear line, and the exit codes."""
+"""Errors that end a command with one clear line, and exit codes."""
 
 import errno
 import os
@@ -12,16 +12,17 @@ from .traceback_file import keep_traceback, summary
 
 
 class UserError(ValueError):
-    """A wrong input: one line that says what, where, which value, and what is allowed.
+    """Error of a wrong input, in one line: what, where, which value, what is allowed.
 
     Entry scripts print it to stderr as `error: ...` and exit with code 2, without a traceback.
     """
 
 
 class TrainingError(RuntimeError):
-    """The input was fine and training still cannot go on: a non-finite loss or gradient, or no checkpoint to end with.
+    """Error of a training that cannot continue although its input was valid.
 
-    The entry script prints the message as one line and exits with code 1.
+    Examples are a non-finite loss or gradient, or no checkpoint at the end. The entry script prints the message as one
+    line and exits with code 1.
     """
 
 

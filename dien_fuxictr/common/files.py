@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, and digests that tell files apart."""
+"""Files and folders that are written completely or not at all, and their digests."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ from .errors import UserError
 
 
 def digest(path: Path, size: int = 16) -> str:
-    """Of a file's content, BLAKE2b in so many bytes."""
+    """Return the BLAKE2b digest of a file's content, `size` bytes in hexadecimal."""
     content = hashlib.blake2b(digest_size=size)
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -52,16 +52,16 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 @contextmanager
 def folder_beside(path: Path, is_locked: bool = False) -> Iterator[Path]:
-    """Give the block an empty folder to write, which `replace_folder` then puts at a path.
+    """Yield an empty folder to fill, which `replace_folder` then moves to a path.
 
-    It has the path's name, and lies in a hidden folder beside the path, which is removed when the block ends.
+    It has the path's name, and is in a hidden folder next to the path, which is removed when the block ends.
 
     Args:
-        path: its folder is made.
-        is_locked: no other process writes there: what killed processes have left is removed.
+        path: its parent folder is created.
+        is_locked: no other process writes to the path, so that leftovers of killed processes are removed.
 
     Raises:
-        OSError: the folder cannot be made. An error in the block about the hidden folder names the path instead.
+        OSError: the folder cannot be created. An error in the block about the hidden folder names the path instead.
     """
     prefix, hidden = f".{path.name}.building-", None
     try:
@@ -83,7 +83,9 @@ def folder_beside(path: Path, is_locked: bool = False) -> Iterator[Path]:
 
 
 def replace_folder(new: Path, path: Path) -> None:
-    """Put a folder of `folder_beside` at its path; one that is there goes, and comes back if that fails.
+    """Move a folder of `folder_beside` to its path, and replace an existing folder.
+
+    The existing folder is restored if the move fails.
 
     Raises:
         OSError: the system refuses.
@@ -111,14 +113,14 @@ def _reason(error: BaseException) -> str | None:
 
 
 def require_writable(path: Path, append: bool = False) -> None:
-    """Check that a file can be written, before the work that it is for; nothing is changed or left there.
+    """Check that a file can be written, before the work for it; change nothing.
 
     Args:
         path: the file; its folder need not exist.
-        append: it will be added to; else `write_atomic` will write it.
+        append: whether it will be appended to; else `write_atomic` will write it.
 
     Raises:
-        UserError: it cannot, or something that is no file has its name.
+        UserError: it cannot be written, or its name belongs to something that is not a file.
     """
     try:
         if path.is_symlink() and not path.exists():
@@ -134,7 +136,7 @@ def require_writable(path: Path, append: bool = False) -> None:
 
 
 def require_room(path: Path) -> None:
-    """Check that a file or folder can be put at a path, or replaced there; nothing is changed or left there.
+    """Check that a file or folder can be created or replaced; change nothing.
 
     Args:
         path: its folder need not exist.

@@ -1,7 +1,7 @@
-"""What a key may hold: the types that its readers declare, checked by pydantic before anything is built.
+"""Types of keys, declared by their readers and checked by pydantic.
 
 Readers are a model's constructor, the loaders, the trainer, a data set's entry and columns, a build and a sweep. Types
-are strict: a bool is no number and 'yes' is no bool; only text that reads as a number is one where a number is wanted.
+are strict: a bool is not a number and 'yes' is not a bool; only text that reads as a number counts as a number.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -31,14 +31,14 @@ class Help:
 
 @dataclass(frozen=True)
 class Whole:
-    """In the type of a key: whole numbers from `low` to `high`, both included."""
+    """Range of whole numbers from `low` to `high`, inclusive, for the type of a key."""
 
     low: int
     high: int = _HIGHEST
 
     @property
     def words(self) -> str:
-        """What is allowed."""
+        """Return the description of what is allowed."""
         return (
             f"a whole number{f', {self.low} or more' if self.high == _HIGHEST else f' from {self.low} to {self.high}'}"
         )
@@ -49,17 +49,17 @@ class Whole:
 
 
 def whole(low: int, high: int = _HIGHEST) -> Any:
-    """The type of whole numbers from `low` to `high`, both included."""
+    """Return the type of whole numbers from `low` to `high`, inclusive."""
     return Annotated[int, Whole(low, high)]
 
 
 def described(kind: Any, description: str, *checks: Any) -> Any:
-    """A type with more checks of pydantic's, and with words of its own for what is allowed."""
+    """Return a type with more checks of pydantic, and its own description."""
     return Annotated[(kind, description, *checks)]
 
 
 def must(holds: Callable[[Any], Any]) -> AfterValidator:
-    """A check for `described`: what the value, of its type already, must pass."""
+    """Return a check for `described`: a test of a value that has its type already."""
 
     def check(value: Any) -> Any:
         if not holds(value):
@@ -137,10 +137,10 @@ class Contract:
         return unknown
 
     def checked(self, key: str, value: Any, where: str) -> Any:
-        """The value, as a number where it is text that stands for one.
+        """Return the value; text that represents a number becomes the number.
 
         Raises:
-            UserError: it is not allowed.
+            UserError: the value is not allowed.
         """
         kinds = self._kinds[key]
         if key not in self._adapters:
@@ -155,7 +155,7 @@ class Contract:
 
 
 def allowed(kind: Any) -> str:
-    """A type in words."""
+    """Return the description of a type."""
     words = {int: "a whole number", float: "a number", bool: "True or False", str: "text", NoneType: "null"}
     if kind in words:
         return words[kind]
@@ -182,12 +182,12 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def _strict(kind: Any) -> Any:
-    """The type with text that reads as a number taken for one."""
+    """Return the type, in which text that reads as a number is accepted."""
     if kind in (int, float):
         return Annotated[kind, BeforeValidator(_number)]
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        # Metadata have a test and words of their own: a model's folder does without pydantic.
+        # Metadata have their own test and description, since a model's folder does not use pydantic.
         checks = (must(part.holds) if hasattr(part, "holds") else part for part in arguments[1:])
         return Annotated[(_strict(arguments[0]), *checks)]
     if origin in (Union, UnionType):

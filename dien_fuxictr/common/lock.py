@@ -14,15 +14,15 @@ from .errors import UserError
 
 @contextmanager
 def held(file: Path, what: str, wait: bool = False) -> Iterator[None]:
-    """Hold a lock until the block ends, however it ends; a process that is killed lets go of it.
+    """Hold a lock until the block ends; a process that is killed releases it.
 
     Args:
-        file: the lock; beside it is FILE.owner, who holds it.
-        what: is held, for the message to the second one.
-        wait: the second one waits, with a log line; else it is refused.
+        file: the lock; FILE.owner next to it tells the owner.
+        what: name of what is locked, for the message to a second process.
+        wait: a second process waits, with a log line; otherwise it is refused.
 
     Raises:
-        UserError: another process holds it, or the folder cannot be written.
+        UserError: another process holds the lock, or the folder cannot be written.
     """
     owner = file.with_name(f"{file.name}.owner")
     lock = FileLock(file)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def padded_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table that reads well in a terminal too: its columns are padded."""
+    """Return a Markdown table with padded columns, which terminals show well, too."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     padded = [
         " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))

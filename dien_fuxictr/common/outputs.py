@@ -1,4 +1,7 @@
-"""Files and folders that a user names for a command to write: what commands work with is never overwritten."""
+"""Checks that commands do not overwrite their own inputs and data.
+
+They apply to files and folders that a user names as output.
+"""
 
 import os
 from collections.abc import Mapping
@@ -22,18 +25,19 @@ def require_output(
     kept: Mapping[str, Path | str] | None = None,
     holds_own: bool = False,
 ) -> None:
-    """Check that a user may have a file or folder written, or overwritten, that they name.
+    """Check that a command may write, or overwrite, a path that a user names.
 
     Args:
-        option: that names it, for the message.
+        option: option that names it, for the message.
         path: the file or folder; need not exist.
-        inputs: what the command reads, by what names it.
-        kept: folders that hold nothing that a user names, by what names them.
-        holds_own: an earlier folder of this name holds what this command writes, and is checked by who writes it.
+        inputs: name -> file or folder that the command reads.
+        kept: name -> folder in which users may not name outputs.
+        holds_own: whether an existing folder of this name contains earlier output of the command, which the writer
+            checks.
 
     Raises:
-        UserError: it is an input; it is or lies in a folder of `kept`, a built data set or a bundle, or beside
-            configurations; it is a checkpoint; it is a link to nothing.
+        UserError: the path is an input; is or lies in a folder of `kept`, a built data set or a bundle, or next to
+            configurations; is a checkpoint; or is a link to nothing.
     """
     if path.is_symlink() and not path.exists():
         raise UserError(f"{option} {path} is a link to {os.readlink(path)}, which does not exist; name another path")

@@ -1,6 +1,6 @@
-"""What comes with the code: experiments and the embedded sample.
+"""Data that comes with the code: experiments and the embedded sample.
 
-A checkout has them at its top. The installed package has them in its folder `shipped`, where nothing is written.
+A checkout has them at its top level. The installed package has them in its folder `shipped`, which is never written to.
 """
 
 import sys
@@ -14,14 +14,14 @@ SAMPLE = TOP / "data" / "amazon_sample"
 
 
 def is_installed(path: Path) -> bool:
-    """Whether a path lies in the installed package."""
+    """Return whether a path is in the installed package."""
     return IS_INSTALLED and path.resolve().is_relative_to(_PACKAGE)
 
 
 def find_config(path: str | Path = "./config/") -> Path:
-    """Return the folder of the configuration: `path`, or the one that comes with the code if there is no `./config/`.
+    """Return the folder of the configuration.
 
-    A line on stderr says when it is the latter.
+    It is `path`, or the one that comes with the code if there is no `./config/`; a line on stderr reports the latter.
     """
     folder = Path(path)
     if folder != Path("config") or folder.exists():

@@ -9,10 +9,12 @@ from .errors import UserError
 
 @contextmanager
 def default_style(settings: dict[str, Any] | None = None) -> Iterator[None]:
-    """Matplotlib's default style, whatever a user or a library has set (Optuna does); that is back at the end.
+    """Use Matplotlib's default style within the context, and restore the style after.
+
+    A user or a library (such as Optuna) may have set another style.
 
     Args:
-        settings: what differs from it.
+        settings: differences from the default style.
 
     Raises:
         UserError: matplotlib is not installed.

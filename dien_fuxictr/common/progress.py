@@ -8,5 +8,5 @@ from tqdm import tqdm
 
 
 def progress_bar(loader: Iterable[Any], verbose: int, **options: Any) -> Iterable[Any]:
-    """The loader with the zoo's progress bar; bare with `verbose: 0`."""
+    """Return the loader with the zoo's progress bar; without a bar for `verbose: 0`."""
     return tqdm(loader, file=sys.stdout, **options) if verbose > 0 else loader

@@ -1,4 +1,4 @@
-"""Where the Ray that FuxiCTR or a command starts on this machine listens."""
+"""Restrict the Ray that FuxiCTR or a command starts to this machine's loopback."""
 
 import os
 from collections.abc import Iterator
@@ -9,12 +9,15 @@ _SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 @contextmanager
 def on_loopback() -> Iterator[None]:
-    """Let a Ray cluster that is started within listen on the loopback alone, as it does on macOS and Windows."""
+    """Make a Ray cluster that is started in the context listen only on the loopback.
+
+    This is Ray's default on macOS and Windows.
+    """
     from ray._private import ray_constants
 
     before = os.environ.get(_SWITCH), ray_constants.ENABLE_RAY_CLUSTER
     os.environ[_SWITCH] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False  # of this process, in which FuxiCTR has imported Ray already
+    ray_constants.ENABLE_RAY_CLUSTER = False  # for this process, in which FuxiCTR has already imported Ray
     try:
         yield
     finally:
@@ -25,5 +28,8 @@ def on_loopback() -> Iterator[None]:
 
 
 def fuxictrs_ray() -> AbstractContextManager[None]:
-    """Where FuxiCTR starts Ray by itself: on the loopback, unless RAY_ADDRESS names a cluster that it joins."""
+    """Return the context for Ray that FuxiCTR starts: on the loopback.
+
+    If RAY_ADDRESS names a cluster, FuxiCTR joins it and the context does nothing.
+    """
     return nullcontext() if os.environ.get("RAY_ADDRESS") else on_loopback()

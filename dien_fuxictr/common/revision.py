@@ -5,10 +5,13 @@ from pathlib import Path
 
 
 def revision(folder: Path) -> str | None:
-    """The commit that is checked out, with "+changes" where tracked files of the folder differ from it.
+    """Return the commit that is checked out, with "+changes" if files differ from it.
+
+    Only tracked files of the folder count.
 
     Returns:
-        None where git is missing or does not track the folder: an unpacked archive, or one inside another repository.
+        None if git is missing or does not track the folder, as in an unpacked archive, even one inside another
+        repository.
     """
     try:
         _git(folder, "ls-files", "--error-unmatch", ".")

@@ -1,4 +1,7 @@
-"""Ctrl-C, and SIGTERM, by which Slurm and Kubernetes end a program, as exceptions that come when it can take them."""
+"""Ctrl-C and SIGTERM as exceptions, raised when the program can handle them.
+
+Slurm and Kubernetes end a program by SIGTERM.
+"""
 
 import os
 import signal
@@ -22,7 +25,10 @@ def _terminate(*_: object) -> NoReturn:
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Within, the first SIGTERM raises `Terminated`, and those after it do nothing. Only in the main thread."""
+    """Make the first SIGTERM raise `Terminated` in the context; ignore further ones.
+
+    This only works in the main thread.
+    """
     if not _is_main_thread():
         yield
         return
@@ -35,12 +41,13 @@ def sigterm_raises() -> Iterator[None]:
 
 @contextmanager
 def starting(tells: bool = True) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the process at once, within: an exception may get lost in an import.
+    """Make Ctrl-C and SIGTERM end the process at once within the context.
 
-    This holds only in the main thread, and where no program has set handlers of its own.
+    An exception may get lost in an import. The context only acts in the main thread, and on signals for which no
+    program has set its own handlers.
 
     Args:
-        tells: the process ends with one line.
+        tells: whether the process prints one line before it ends.
     """
 
     def end(number: int, _: FrameType | None) -> NoReturn:
@@ -57,20 +64,23 @@ def starting(tells: bool = True) -> Iterator[None]:
 
 
 def _usual() -> list[signal.Signals]:
-    """Return those of Ctrl-C and SIGTERM whose handlers no program has set; none outside the main thread."""
+    """Return those of Ctrl-C and SIGTERM that have default handlers.
+
+    The list is empty outside the main thread.
+    """
     usual = {signal.SIGINT: (signal.default_int_handler,), signal.SIGTERM: (signal.SIG_DFL, _terminate)}
     return [number for number, handlers in usual.items() if _is_main_thread() and signal.getsignal(number) in handlers]
 
 
 class DeferredSignals:
-    """Within the block Ctrl-C and SIGTERM wait for a moment in which nothing is half done.
+    """Context in which Ctrl-C and SIGTERM wait for a consistent state.
 
-    The first one comes as an exception in a block of `allowed`. More of SIGTERM do nothing; a second Ctrl-C does not
-    wait. Handlers that a program has set by itself stay, and in other threads than the main one nothing changes.
+    The first signal is raised as an exception in a block of `allowed`. Further SIGTERMs are ignored; a second Ctrl-C
+    does not wait. Handlers that a program has set itself stay, and other threads than the main one are not affected.
 
     Attributes:
-        received: what is waiting, as an exception.
-        asked: what `agree` takes for received, of a program that hears of signals in another way.
+        received: the waiting exception.
+        asked: exception that `agree` treats as received, for a program that receives signals in another way.
     """
 
     asked: type[KeyboardInterrupt] | None = None
@@ -91,7 +101,7 @@ class DeferredSignals:
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
-        """A signal in this block, or one that has waited for it, is raised.
+        """Raise a waiting signal, or one that comes in this block.
 
         Raises:
             KeyboardInterrupt: Ctrl-C.
@@ -110,14 +120,14 @@ class DeferredSignals:
             raise self.received
 
     def agree(self, largest: Callable[[int], int]) -> None:
-        """Let all of several processes have received what one of them has: they end at the same moment.
+        """Make all processes receive what one has received, so that they end together.
 
         Args:
-            largest: gives each of them the largest of their numbers.
+            largest: returns the largest number of all processes.
         """
         every = (None, KeyboardInterrupt, Terminated)
         found = every[largest(every.index(self.received or DeferredSignals.asked))]
-        if found:  # else one may have come in the meantime, and stays
+        if found:  # otherwise keep a signal that has come in the meantime
             self.received = found
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:

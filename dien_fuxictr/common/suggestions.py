@@ -15,13 +15,14 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> list[str]:
 
 
 def require_name(what: str, name: str) -> str:
-    """A name that files are called by; returned as it is.
+    """Return a name unchanged if it can be used in file names.
 
     Args:
         what: the kind of thing, for the message.
+        name: the name.
 
     Raises:
-        UserError: it is empty, a path, or holds characters that no file name has.
+        UserError: it is empty, a path, or contains characters that file names cannot have.
     """
     if name in ("", ".", "..") or any(character in "/\\" or not character.isprintable() for character in name):
         raise UserError(f"{what} {name!r} must be a name, without / or \\, as files are called by it")

@@ -1,4 +1,4 @@
-"""An error that nobody has foreseen: one line for the user, and a file that has the traceback."""
+"""Report an unexpected error: a line for the user, and a file with the traceback."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ _OWN = [Path(__file__).resolve().parents[2] / name for name in ("dien_fuxictr", 
 
 
 def summary(error: Exception) -> str:
-    """What has happened, and in which function of this project."""
+    """Return what has happened, and in which function of this project."""
     text = " ".join(str(error).split())[:300]
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame.name for frame in frames if any(Path(frame.filename).is_relative_to(folder) for folder in _OWN)]
@@ -53,7 +53,10 @@ def keep_traceback(error: Exception, log: Path | None) -> str:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Of Python and NumPy, of a GPU, or of torch on the CPU, which has no error of its own for it."""
+    """Return whether the error is a lack of memory, in Python, NumPy, a GPU or torch.
+
+    On the CPU torch has no error class for it.
+    """
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

@@ -1,3 +1,3 @@
-"""The version of this project; the package's metadata and `--version` take it from here."""
+"""The version of this project, used by the package's metadata and `--version`."""
 
 __version__ = "0.1.0"

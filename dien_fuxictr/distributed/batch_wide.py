@@ -1,4 +1,4 @@
-"""Batch-wide operations of a model's layers, where each process has a part of the batch.
+"""Batch-wide operations of layers, if each process has a part of the batch.
 
 Not run yet: processes on GPUs. Tests run gloo, on the CPU of one machine.
 """
@@ -31,16 +31,21 @@ _DROPOUTS = (
 
 
 class Sum(Function):
-    """The sum over all processes; so is its gradient, as the losses of the processes are summed."""
+    """Sum over all processes.
+
+    The gradient is also a sum, as the losses of the processes are summed.
+    """
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
+        """Return the sum over all processes."""
         total = values.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
     def backward(ctx: Any, d_total: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the sum of the gradients over all processes."""
         d_values = d_total.clone()
         dist.all_reduce(d_values)
         return d_values
@@ -66,7 +71,7 @@ class Part(batch_scope.FullBatch):
         return max(int(total), 1) * self.weight
 
     def drawn(self, ids: Tensor, draw: batch_scope.Draw) -> tuple[Tensor, Tensor]:
-        """Draw as one process does for the columns of all processes; this process takes its own."""
+        """Draw for all processes' columns as one process does; keep this one's part."""
         if self.own_pool:
             with _own_generator():
                 return draw(ids)
@@ -90,16 +95,17 @@ def gathered(rows: Tensor) -> list[Tensor]:
 
 
 class AllRows(TorchFunctionMode):
-    """Within, batch normalisation has the statistics of all rows, and each process its own dropout masks.
+    """Mode in which batch normalisation uses the statistics of all rows.
 
-    Whatever calls them: torch's layers, the zoo's, a user's. The common generators move alike on all processes.
+    Each process draws its own dropout masks. The mode covers layers of torch, the zoo and users alike. The common
+    generators advance equally on all processes.
 
     Args:
         own_statistics: whether each process normalises by its own rows instead.
 
     Attributes:
-        normalised: what batch normalisation has returned; see `tied`.
-        running: statistics that this process has moved by its own rows; see `agree`.
+        normalised: results of batch normalisation; see `tied`.
+        running: statistics that this process has updated by its own rows; see `agree`.
     """
 
     def __init__(self, own_statistics: bool) -> None:
@@ -127,7 +133,7 @@ class AllRows(TorchFunctionMode):
         return sum((y[:0].sum() for y in self.normalised), loss)
 
     def agree(self, weight: float) -> None:
-        """Let running statistics be the mean over the processes, weighed by rows, where each has its own."""
+        """Average running statistics that each process has, weighted by rows."""
         if self.running:
             flat = weight * torch.cat([statistics.flatten().double() for statistics in self.running])
             dist.all_reduce(flat)
@@ -156,7 +162,10 @@ class AllRows(TorchFunctionMode):
 
 
 def _draws(function: Any, args: Any, kwargs: Any) -> bool:
-    """Return whether there are masks to draw: the same on all processes, also where no row has behaviours."""
+    """Return whether masks are drawn; the answer is equal on all processes.
+
+    This includes processes in which no row has behaviours.
+    """
     if function is F.scaled_dot_product_attention:
         return (args[4] if len(args) > 4 else kwargs.get("dropout_p", 0)) > 0
     bound = signature(function).bind(*args, **kwargs)
@@ -167,7 +176,10 @@ def _draws(function: Any, args: Any, kwargs: Any) -> bool:
 
 @contextmanager
 def _own_generator() -> Iterator[None]:
-    """Within, each process draws from its own generator; the common one moves by one number on all processes."""
+    """Draw from this process's own generator within the context.
+
+    The common generator advances by one number on all processes.
+    """
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     seed = int(torch.randint(2**40, ())) * dist.get_world_size() + dist.get_rank()
     with torch.random.fork_rng(devices):
@@ -185,9 +197,10 @@ def _normalised(
     eps: float,
     total: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """`F.batch_norm` in training over all rows that `total` sums; over fewer than two, by the running statistics.
+    """Return `F.batch_norm` in training over all rows that `total` sums.
 
-    One sum of count, Σx and Σx², in float64, where their difference loses nothing that float32 has.
+    Fewer than two rows are normalised by the running statistics. Count, Σx and Σx² take one sum, in float64, in which
+    their difference keeps the precision of float32.
     """
     others = [0, *range(2, x.dim())]
     wide = x.double()

@@ -1,4 +1,4 @@
-"""What holds for all processes that a command starts: how often they start again, and that none outlives it."""
+"""Common rules for processes that a command starts: restarts, and ending with it."""
 
 import ctypes
 import signal

@@ -1,4 +1,4 @@
-"""Several processes that train a model together, each with its slice of every batch.
+"""Group of processes that train one model, each with a slice of every batch.
 
 Not run yet: processes on GPUs, whose gradients go by NCCL. Tests run gloo, on the CPU of one machine.
 """
@@ -26,14 +26,16 @@ PATIENCE = timedelta(hours=6)
 
 
 def run_in_group(run: Callable[[ProcessGroup], int], gpu: int) -> int:
-    """Run a command in this process, as one of those that torchrun or Ray Train has started, or alone.
+    """Run a command in this process, alone or as part of a group.
+
+    torchrun or Ray Train have started the processes of a group.
 
     Args:
         run: returns an exit code.
-        gpu: of this process, whose gradients go by NCCL; -1 for the CPU, by gloo.
+        gpu: GPU of this process, whose gradients go by NCCL; -1 for the CPU, by gloo.
 
     Returns:
-        Its code. The leader prints the error of an input that all processes refuse; the others only return the code.
+        The exit code. The leader prints an input error that all processes raise; the others only return the code.
 
     Raises:
         TrainingError: another process has ended.
@@ -45,7 +47,7 @@ def run_in_group(run: Callable[[ProcessGroup], int], gpu: int) -> int:
     if on_gpu:
         torch.cuda.set_device(gpu)
     try:
-        if not dist.is_initialized():  # by Ray Train
+        if not dist.is_initialized():  # Ray Train has initialised it already
             backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
             size = int(os.environ["WORLD_SIZE"])
             store = os.environ.get(STORE)  # None: where torchrun says
@@ -81,7 +83,10 @@ class DistributedGroup(ProcessGroup):
         self.follow(aux_negative_scope=None, sync_batch_norm=True)
 
     def follow(self, aux_negative_scope: str | None, sync_batch_norm: bool) -> None:
-        """Take two keys; without `aux_negative_scope` it is `shard` for more than `LARGE` processes."""
+        """Apply two keys; `aux_negative_scope` is `shard` by default above `LARGE`.
+
+        `LARGE` is a number of processes.
+        """
         default = "batch" if self.count <= LARGE else "shard"
         self._own_pool = (aux_negative_scope or default) == "shard"
         self._own_statistics = not sync_batch_norm
@@ -148,9 +153,9 @@ class _Slice(BatchShard):
                 yield
 
     def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> None:
-        """Sum gradients over the processes: sparse ones by their rows, the others in one message per type.
+        """Sum gradients over the processes: sparse ones by rows, others in one message.
 
-        A parameter has a gradient where it has one on any process. Row shards are not among them.
+        There is one message per dtype. A parameter gets a gradient if any process has one. Row shards are left out.
         """
         (self._rows.tied(loss) * self._weight).backward()
         self._rows.agree(self._weight)
@@ -183,7 +188,7 @@ def _sum_dense(gradients: list[Tensor]) -> None:
 
 
 def _sum_sparse(table: nn.Parameter) -> Tensor:
-    """Return the sum of the gradients of all processes, each of which sends the rows that it has."""
+    """Return the sum of the sparse gradients of all processes, which exchange rows."""
     own = table.grad.coalesce() if table.grad is not None else None
     rows = table.new_zeros(0, dtype=torch.int64) if own is None else own.indices()[0]
     values = table.new_zeros(0, table.size(1)) if own is None else own.values()

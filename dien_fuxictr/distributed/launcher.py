@@ -1,4 +1,4 @@
-"""`--workers`: torchrun's launcher inside a command, which starts itself so many times.
+"""`--workers`: torchrun's launcher in a command, which starts the processes.
 
 Not run yet: with GPUs. Tests start processes on the CPU.
 """
@@ -24,27 +24,27 @@ STORE = "DIEN_WORKERS_STORE"
 
 
 def launch(count: int, run: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
-    """Run a command in several processes that find each other; one of them that is killed lets all start again.
+    """Run a command in several processes; if one is killed, all start again.
 
-    They meet in files of a folder that only this user may open, and talk over the loopback: torch's own stores listen
-    on all interfaces, ask nobody who they are, and hold pickles of the launcher.
+    The processes meet in files of a folder that only this user may open, and communicate over the loopback: torch's own
+    stores listen on all interfaces without authentication, and contain pickles of the launcher.
 
     Args:
-        count: of processes, on this machine.
-        run: the command; a function of a module. What it returns is not tried again.
-        arguments: of the command.
+        count: number of processes, on this machine.
+        run: the command; a function of a module. A process that returns is not started again.
+        arguments: arguments of the command.
 
     Returns:
-        The exit code: that of the first process that has one but 0.
+        The exit code of the first process with a code other than 0, else 0.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.disable()  # the launcher's own; the processes say what there is to say
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does
+    logging.disable()  # the launcher's own log; the processes report what matters
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the default of torchrun
     os.environ[LAUNCHED] = repr(time.time())
-    os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(GRACE_SECONDS)  # torch 2.10 waits for 30 s
+    os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(GRACE_SECONDS)  # the default of torch 2.10 is 30 s
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else the launcher opens one for the processes
     try:
         with tempfile.TemporaryDirectory(prefix="run_expid-") as folder:
@@ -88,7 +88,7 @@ def _work(run: Callable[[Sequence[str]], int], arguments: Sequence[str], launche
 
 
 def goes_on(state: Path) -> bool:
-    """Return whether the processes have been started again, and this launch has written the state."""
+    """Return whether the processes were restarted after this launch wrote the state."""
     is_first = os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0"
     launched = os.environ.get(LAUNCHED)
     return not is_first and launched is not None and state.exists() and state.stat().st_mtime > float(launched)
@@ -107,7 +107,7 @@ def check_launch(count: int) -> None:
 
 
 def is_launched() -> bool:
-    """Whether `launch` or `launch_on_ray` has started this process."""
+    """Return whether `launch` or `launch_on_ray` has started this process."""
     return LAUNCHED in os.environ and "RANK" in os.environ
 
 

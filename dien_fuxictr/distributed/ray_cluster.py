@@ -1,4 +1,4 @@
-"""The Ray cluster that a command works on: one that is there, or one that it starts on this machine and ends."""
+"""The Ray cluster of a command: an existing one, or one that it starts and ends."""
 
 import logging
 import os
@@ -26,16 +26,18 @@ _PATIENCE_SECONDS = 5
 
 @contextmanager
 def joined(address: str, package: str = "ray", cpus: int | None = None, shows_output: bool = False) -> Iterator[str]:
-    """Within, this process works on a cluster, whose processes find this code as it does.
+    """Connect this process to a cluster within the context.
+
+    The cluster's processes can import this code.
 
     Args:
-        address: HOST:PORT of its first machine; `auto`: see `add_cluster_option`; `local`: it is started here.
-        package: what of Ray is needed, as pip names it.
-        cpus: of a cluster that is started, where processes for as many CPUs run at a time; None: as there are.
-        shows_output: what the cluster's processes print is shown.
+        address: HOST:PORT of its first machine; `auto`: see `add_cluster_option`; `local`: start one on this machine.
+        package: the part of Ray that is needed, as pip names it.
+        cpus: number of CPUs of a started cluster, which limits parallel processes; None: as many as the machine has.
+        shows_output: whether output of the cluster's processes is shown.
 
     Yields:
-        What it is called in messages.
+        The name of the cluster for messages.
 
     Raises:
         UserError: Ray is not installed, or there is no cluster.
@@ -83,7 +85,10 @@ def missing(error: ImportError, package: str) -> str:
 
 
 def _found() -> str:
-    """Of a cluster that is there; one whose machine has been switched off may have left its address."""
+    """Return the address of an existing cluster, else `local`.
+
+    A machine that was switched off may have left an address, so that the cluster is asked.
+    """
     if address := os.environ.get("RAY_ADDRESS"):
         return address
     file = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()), "ray", "ray_current_cluster")

@@ -1,4 +1,4 @@
-"""The runs of a comparison or a sweep as tasks of a Ray cluster, whose machines share its folder.
+"""Runs of a comparison or sweep as tasks of a Ray cluster with a shared folder.
 
 Not run yet: on a cluster of several machines, or with GPUs. Tests have a cluster of one machine.
 """
@@ -84,10 +84,10 @@ class _Task:
         self._ref = self._task.remote(command, os.getcwd(), str(job.log), str(self._mark))
 
     def poll(self) -> int | None:
-        """As of `Process`.
+        """Return the exit code, or None while the run goes on; like `Process.poll`.
 
         Raises:
-            UserError: the machine that it has come to does not see the folder of the runs.
+            UserError: the machine of the task does not see the folder of the runs.
         """
         import ray
         from ray.exceptions import RayError, RayTaskError, TaskCancelledError
@@ -116,7 +116,7 @@ class _Task:
         return code
 
     def terminate(self) -> None:
-        """A task that waits ends at once."""
+        """Cancel the task; a waiting one ends at once."""
         import ray
 
         self._restarts = 0

@@ -1,4 +1,4 @@
-"""`--cluster`: the data-parallel processes of a command on the machines of a Ray cluster, by Ray Train.
+"""`--cluster`: data-parallel processes of a command on a cluster, by Ray Train.
 
 Not run yet: on a cluster of several machines, or with GPUs. Tests have a cluster of one machine.
 """
@@ -30,20 +30,20 @@ _INTERRUPTED, _TERMINATED = "interrupted", "terminated"
 def launch_on_ray(
     cluster: str, count: int, gpu: int, run: Callable[[Sequence[str]], int], arguments: Sequence[str]
 ) -> int:
-    """Run a command in several processes of a cluster that find each other; where one is lost, all start again.
+    """Run a command in several processes of a cluster; if one is lost, all restart.
 
     Args:
-        cluster: of `--cluster`.
-        count: of processes.
-        gpu: -1 for the CPU; else each has a GPU of its own, whichever.
-        run: the command; a function of a module. What it returns is not tried again.
-        arguments: of the command.
+        cluster: value of `--cluster`.
+        count: number of processes.
+        gpu: -1 for the CPU; else each process gets any GPU of its own.
+        run: the command; a function of a module. A process that returns is not started again.
+        arguments: arguments of the command.
 
     Returns:
         The exit code of the first process, whose last line has been printed.
 
     Raises:
-        UserError: there is no such cluster, or it is too small, or a machine of it does not see the working directory.
+        UserError: there is no such cluster, it is too small, or one of its machines does not see the working directory.
         TrainingError: processes were lost too often.
     """
     what = "GPU" if gpu >= 0 else "CPU"
@@ -72,7 +72,10 @@ def launch_on_ray(
 
 
 def _fit(config: dict[str, Any], count: int, on_gpus: bool) -> tuple[int, str]:
-    """Return what the first process returns; a signal is told to all, which end after the same step."""
+    """Return the result of the first process; forward signals to all processes.
+
+    They end after the same step.
+    """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -108,7 +111,7 @@ def _fit(config: dict[str, Any], count: int, on_gpus: bool) -> tuple[int, str]:
 
 
 def _work(config: dict[str, Any]) -> tuple[int, str]:
-    """Run the command in a data-parallel process; return its exit code, and the line that it ends with."""
+    """Run the command in a data-parallel process; return exit code and last line."""
     import torch
 
     shared = Path(config["shared"])
@@ -128,7 +131,10 @@ def _work(config: dict[str, Any]) -> tuple[int, str]:
 
 
 class _Heard(io.TextIOBase):
-    """What is printed goes on to stderr, but for the line of an error, which the command on the first machine says."""
+    """Stream that forwards output to stderr, except the line of an error.
+
+    The command on the first machine prints that line.
+    """
 
     def __init__(self, stderr: TextIO) -> None:
         self._stderr = stderr
@@ -145,7 +151,7 @@ class _Heard(io.TextIOBase):
 
 
 def _heed(shared: Path) -> None:
-    """Here the command is not in the main thread, which signals come to; they come as files."""
+    """Read signals from files, since the command is not in the main thread here."""
     while shared.is_dir():
         for name, error in ((_INTERRUPTED, KeyboardInterrupt), (_TERMINATED, Terminated)):
             if (shared / name).exists():

@@ -1,4 +1,4 @@
-"""The server as an ASGI application, without a framework, and its page for a person."""
+"""The server as an ASGI application, without a framework, and its web page."""
 
 import asyncio
 import base64
@@ -50,7 +50,7 @@ class BadQuery(ValueError):
 
 
 def _says_unknown(query: bytes) -> bool:
-    """Whether an answer says what is unknown; `?unknown=0` leaves it out."""
+    """Return whether an answer lists unknown ids; `?unknown=0` leaves them out."""
     values = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("unknown", ["1"]) if query else ["1"]
     if values not in (["0"], ["1"]):
         raise BadQuery(f"unknown = {', '.join(values)[:20]!r} in the query must be 0 or 1")
@@ -135,7 +135,7 @@ class App:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI calls it."""
+        """Answer an ASGI scope."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
@@ -150,16 +150,18 @@ class App:
                 self.metrics.took("request", time.monotonic() - began)
 
     def check_now(self) -> None:
-        """Check at once whether there is another bundle; from a signal's handler or any thread."""
+        """Check for another bundle at once; can be called from any thread or handler."""
         if self._loop:
             self._loop.call_soon_threadsafe(self._reloader.check_now)
 
     def refusal(self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]], began: float) -> Answer | None:
-        """Return the answer to a request that is refused before its body comes; None: it may go on.
+        """Return the answer to a request that is refused before its body; None: go on.
 
         Args:
-            method, url, headers: of the request.
-            began: when its first byte came.
+            method: method of the request.
+            url: URL of the request.
+            headers: headers of the request.
+            began: time at which its first byte came.
         """
         path = url.partition(b"?")[0].decode("latin-1")
         scores = method == b"POST" and path in self._routes and "POST" in self._routes[path][0]
@@ -268,7 +270,10 @@ class App:
         packed: bool,
         unknown: bool,
     ) -> bytes | Steps:
-        """Unpack and answer in the model's thread, where what takes long holds up no health check."""
+        """Unpack and answer in the model's thread.
+
+        Work that takes long thus does not delay health checks.
+        """
         self.metrics.took("queue", time.perf_counter() - queued)
         return answer(served, unpacked(body, self._max_body) if packed else body, unknown)
 
@@ -323,14 +328,19 @@ class App:
 
 
 class Page(NamedTuple):
-    """Attributes: html: UTF-8. policy: Content-Security-Policy, by which nothing but its own style and script runs."""
+    """The web page.
+
+    Attributes:
+        html: UTF-8.
+        policy: Content-Security-Policy, which only permits the page's own style and script.
+    """
 
     html: bytes
     policy: str
 
 
 def load_page() -> Page:
-    """Return the page for a person with its style and script in it; all that it shows it asks of the API."""
+    """Return the web page with its style and script; it gets all data from the API."""
     page = read_page(Path(__file__).with_name("page"))
     allowed = {
         "default-src": "'none'",
@@ -350,12 +360,12 @@ def _hash(text: str) -> str:
 
 
 def make_app(settings: Settings, took: Callable[[str], None] | None = None, **more: Any) -> App:
-    """The application that settings describe.
+    """Build the application from settings.
 
     Args:
-        settings: of the server.
-        took: of a worker, as of `Accepted`.
-        more: as of `App`.
+        settings: settings of the server.
+        took: callback of a worker, see `Accepted`.
+        more: further arguments of `App`.
     """
     folder = Path(settings.bundle)
     hold, load_there = Hold(folder), BundleLoader(folder, settings.gpu)

@@ -1,4 +1,4 @@
-"""HTTP as the server speaks it over ASGI: the types, answers as messages, bodies that are packed by gzip."""
+"""HTTP over ASGI: types, answers as messages, and bodies compressed by gzip."""
 
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
@@ -20,7 +20,7 @@ _STEP = 1 << 14
 
 
 class Answer(NamedTuple):
-    """What is sent back."""
+    """Answer to a request."""
 
     status: int
     body: bytes
@@ -34,7 +34,7 @@ class Answer(NamedTuple):
 
 
 def error(status: int, message: str, headers: tuple[tuple[bytes, bytes], ...] = (), **more: str) -> Answer:
-    """An answer that says what is wrong."""
+    """Return an answer that describes an error."""
     return Answer(status, orjson.dumps({"error": message, **more}), _JSON, headers)
 
 
@@ -54,7 +54,7 @@ class BadGzip(ValueError):
 
 
 class TooLarge(Exception):
-    """What is unpacked is larger than allowed."""
+    """Error of an unpacked body that is larger than allowed."""
 
 
 def is_packed(headers: Iterable[tuple[bytes, bytes]]) -> bool:

@@ -1,14 +1,16 @@
-"""All that serving a model needs, in one folder: no data set, no training, nothing that runs when it is read.
+"""Bundle: everything that serving a model needs, in one folder.
+
+It needs no data set and no training, and no code runs when it is read.
 
 manifest.json         the digest of every other file, and of them together
 about.json            experiment id, metrics of training, versions
 config.yaml           the experiment's keys, without paths
-weights.safetensors   of the model as it scores: without what only training needs, such as a light net's booster
-feature_map.json      of the data set, with feature_vocab.json and pretrained embeddings where it has them
+weights.safetensors   weights that scoring needs, without those of training only, such as a booster
+feature_map.json      of the data set, with feature_vocab.json and pretrained embeddings if it has them
 encoder.json          vocabularies and normalisers, with encoded/layout.json: which sequences are aligned
 examples.json         requests of users of the test set
-titles.json           of the items in them, where the raw metadata have titles
-golden.json           requests with the scores that they had when the bundle was written; older bundles have none
+titles.json           titles of their items, if the raw metadata have titles
+golden.json           requests with the scores that they had when the bundle was written; not in older bundles
 """
 
 import logging
@@ -126,7 +128,7 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        """Of all files."""
+        """Return the digest of all files."""
         return self.manifest.digest
 
 
@@ -142,21 +144,21 @@ class BundleLoader:
         self._last: Bundle | None = None
 
     def __call__(self) -> Bundle:
-        """The bundle that is there now; raises as `open_bundle`."""
+        """Return the current bundle; raises as `open_bundle`."""
         self._last = open_bundle(self._folder, self._gpu, self._last)
         return self._last
 
 
 def open_bundle(folder: str | Path, gpu: int = -1, earlier: Bundle | None = None) -> Bundle:
-    """Read what `write_bundle` wrote; its golden requests are not replayed (see `golden.check`).
+    """Read a bundle; its golden requests are not replayed (see `golden.check`).
 
     Args:
         folder: the bundle; a symlink to it is followed once.
         gpu: index of the GPU, -1 for the CPU.
-        earlier: another bundle; vocabularies and catalogue that are the same are its own, and not read again.
+        earlier: another bundle; equal vocabularies and catalogue are taken from it instead of read again.
 
     Raises:
-        UserError: a file is missing or not what was written, or the parts do not fit each other.
+        UserError: a file is missing or was changed, or the parts are inconsistent.
     """
     folder = Path(folder).resolve()
     bundle = read_bundle(folder, read_manifest(folder), gpu, earlier)
@@ -172,7 +174,7 @@ def read_bundle(folder: Path, manifest: Manifest, gpu: int = -1, earlier: Bundle
 
 @contextmanager
 def fitting(bundle: str) -> Iterator[None]:
-    """Around what reads parts of a bundle: what stops on them is a UserError that names the bundle."""
+    """Turn errors of reading a bundle's parts into a UserError that names the bundle."""
     try:
         yield
     except (LookupError, TypeError, AttributeError, ValueError, OSError, AssertionError, RecursionError) as error:
@@ -253,7 +255,10 @@ def _open(folder: Path, manifest: Manifest, gpu: int, earlier: Bundle | None) ->
 
 
 def _warn_of_leaks(bundle: Bundle) -> None:
-    """Warn of side columns of which a sampled negative had another user's value; an older bundle does not say."""
+    """Warn of side columns in which sampled negatives had another user's value.
+
+    An older bundle does not store them.
+    """
     if bundle.leaking:
         logging.warning(
             f"bundle {bundle.folder}: negatives of its training had another user's {', '.join(bundle.leaking)}, and "
@@ -274,7 +279,10 @@ def _same(manifest: Manifest, earlier: Bundle, *names: str) -> bool:
 
 
 def distinct_weights(model: nn.Module) -> dict[str, str]:
-    """The name of each weight -> the first name of the same tensor: features that share an embedding have one."""
+    """Return the name of each weight -> the first name of its tensor.
+
+    Features that share an embedding have one tensor.
+    """
     first: dict[tuple[int, tuple[int, ...]], str] = {}
     return {
         name: first.setdefault((value.data_ptr(), tuple(value.shape)), name) if value.numel() else name

@@ -44,12 +44,12 @@ _OF_EXPORT = ("expid", "config", "settings", "bundle", "examples", "export", "al
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; exits with code 2 on a wrong one."""
+    """Return the parsed command line; exit with code 2 on a wrong one."""
     parser = command_parser(
         "run_serve.py", "Serves the best checkpoint of an experiment over HTTP; trains nothing.", EPILOG
     )
     add_experiment_options(parser, "a trained experiment")
-    parser.set_defaults(config=None)  # a bundle needs none: nothing is to be said of where it was looked for
+    parser.set_defaults(config=None)  # a bundle needs no configuration, so that no message on its folder is printed
     parser.add_argument(
         "--bundle",
         type=Path,

@@ -1,7 +1,7 @@
-"""The HTTP server: uvicorn's, with limits on what a client costs before its request is whole.
+"""The HTTP server: uvicorn's, with limits on the cost of incomplete requests.
 
-uvicorn has no limit on the bytes of headers, nor on the time that headers, a body or the first request take. It takes a
-protocol class for that, `uvicorn.Config(http=...)`.
+uvicorn does not limit the bytes of headers, nor the time that headers, a body or the first request take. It accepts a
+protocol class for this, `uvicorn.Config(http=...)`.
 """
 
 import asyncio
@@ -33,21 +33,23 @@ _TOO_LARGE_HEAD = 431, f"the headers are larger than {_MOST_HEAD} bytes"
 
 @dataclass
 class Clients:
-    """What clients may cost, and those that the server waits for.
+    """Limits on clients, and the connections that the server waits for.
 
     Attributes:
         head_timeout: seconds from a connection, or the first byte of a later request, to the end of the headers.
-        body_timeout: seconds from there to the end of the body, and for a client to take an answer.
+        body_timeout: seconds from the end of the headers to the end of the body, and for a client to read an answer.
         idle_timeout: seconds between an answer and the next request.
         max_body: bytes.
-        max_connections: at a time. At one more, that connection is closed whose client is waited for longest.
-        refused: called with the status of each request that the application does not hear of.
-        is_full: whether a request would be refused now; a new connection is read after a rest then.
-        refusal: returns the answer to a request that is refused when its headers have come, from its method, URL,
-            headers and `began`; None: the application gets it.
-        waited_for: connections without a whole request, in the order of time.
-        resting: connections that are not read for a while.
-        to_close: connections that are to be closed after the next answers, as another process has less to do.
+        max_connections: number of simultaneous connections. One more closes the connection whose client is waited for
+            longest.
+        refused: called with the status of each request that does not reach the application.
+        is_full: whether a request would be refused now; a new connection is then read after a pause.
+        refusal: returns the answer to a request that is refused after its headers, from its method, URL, headers and
+            `began`; None: the application gets it.
+        waited_for: connections without a complete request, in the order of time.
+        resting: number of connections that are not read for a while.
+        to_close: number of connections that are closed after their next answers, because another process has less to
+            do.
     """
 
     head_timeout: float
@@ -63,7 +65,7 @@ class Clients:
     to_close: int = 0
 
     def close(self, count: int) -> None:
-        """Close so many connections after the next answers, and no others that earlier calls asked for."""
+        """Close `count` connections after their next answers; replaces earlier calls."""
         self.to_close = count
 
 
@@ -93,6 +95,7 @@ class Connection(HttpToolsProtocol):
         self._is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Register the connection; close another one if there are too many."""
         super().connection_made(transport)
         clients = self._clients
         clients.waited_for[self] = None
@@ -100,9 +103,10 @@ class Connection(HttpToolsProtocol):
             next(iter(clients.waited_for)).transport.abort()
         self._time_part()
         if clients.is_full():
-            self._rest(_REST)  # not longer: it may be a probe
+            self._rest(_REST)  # briefly: it may be a probe
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Release the timers and the place of the connection."""
         self._part = None
         self._time_part()
         self.resume_writing()
@@ -110,11 +114,12 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Parse received bytes, within the limits."""
         if self._is_refused:
             return
         if self._held is not None:
             self._held += data
-            self.flow.pause_reading()  # not before: the end of a connection is read, too
+            self.flow.pause_reading()  # only now, so that the end of a connection is noticed
             return
         self._unset_keepalive_if_required()
         self._bytes += len(data)
@@ -133,40 +138,46 @@ class Connection(HttpToolsProtocol):
             self._time_part()
 
     def on_message_begin(self) -> None:
+        """Start to time and count the headers of a request."""
         super().on_message_begin()
         self.scope["began"] = time.monotonic()  # pyright: ignore[reportGeneralTypeIssues]
         self._part = _HEAD
         self._bytes = self._head_bytes = 0
 
     def on_url(self, url: bytes) -> None:
+        """Count the bytes of the URL."""
         self._count_head(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Count the bytes of a header."""
         self._count_head(len(name) + len(value) + len(b": \r\n"))
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        """Decide whether the request is refused before its body."""
         self._part = _BODY
-        is_first = self.cycle is None or self.cycle.response_complete  # not one that waits for answers to others
+        is_first = self.cycle is None or self.cycle.response_complete  # not a request that waits for answers to others
         if is_first and self._held is None and not self.expect_100_continue:
             method: bytes = self.parser.get_method()  # pyright: ignore[reportOptionalMemberAccess]
             began = self.scope["began"]  # pyright: ignore[reportTypedDictNotRequiredAccess, reportGeneralTypeIssues]
             self._refusal = self._clients.refusal(method, self.url, self.headers, began)
         if self._refusal:
-            return  # there is no task for it
+            return  # there is no task to pass it to
         super().on_headers_complete()
         if self._clients.to_close and self.cycle.keep_alive:
             self._clients.to_close -= 1
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
+        """Collect the body, within its limit."""
         if not self._refusal and not self.cycle.response_complete:
             self.cycle.body += body
-            if len(self.cycle.body) > HIGH_WATER_LIMIT:  # else the application hears of the body when it is whole
+            if len(self.cycle.body) > HIGH_WATER_LIMIT:  # otherwise the application gets the body when it is complete
                 super().on_body(b"")
 
     def on_message_complete(self) -> None:
+        """Answer a refused request; pass on any other."""
         self._part = None
         self._clients.waited_for.pop(self, None)
         if self._refusal:
@@ -175,6 +186,7 @@ class Connection(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        """Wait for the next request of the connection."""
         refused = self.cycle.scope.get("refused")
         super().on_response_complete()
         if self.cycle.response_complete and self._part is None and not self.transport.is_closing():
@@ -183,15 +195,18 @@ class Connection(HttpToolsProtocol):
             self._rest_longer()
 
     def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection."""
         if self.transport.get_write_buffer_size():
-            self.transport.abort()  # it takes no answer, so that `close` would wait for it
+            self.transport.abort()  # the client does not read its answer, so that `close` would wait for it
         super().timeout_keep_alive_handler()
 
     def pause_writing(self) -> None:
+        """Stop writing to a slow client, for a limited time."""
         super().pause_writing()
         self._write_timer = self.loop.call_later(self._clients.body_timeout, self.transport.abort)
 
     def resume_writing(self) -> None:
+        """Write again to a client that has read."""
         super().resume_writing()
         if self._write_timer:
             self._write_timer.cancel()
@@ -229,11 +244,11 @@ class Connection(HttpToolsProtocol):
             self._rest_longer()
 
     def _refuse(self, status: int, message: str) -> None:
-        """Close the connection after a rest, with an answer unless that would come into another one."""
+        """Close the connection after a pause, with an answer unless another is under way."""
         if self.transport.is_closing() or self._is_refused:
             return
         if self.headers is None:  # pyright: ignore[reportUnnecessaryComparison]
-            self.transport.close()  # nobody has asked anything
+            self.transport.close()  # there is no request to answer
             return
         self._clients.refused(status)
         if self.cycle and self.cycle.response_started and not self.cycle.response_complete:
@@ -297,6 +312,7 @@ class Server(uvicorn.Server):
         self._connecting: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen, and report it."""
         await super().startup(sockets)
         self.started_up()
 

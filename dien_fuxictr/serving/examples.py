@@ -1,4 +1,4 @@
-"""Requests that work: of users of the test set, and made up from the vocabularies."""
+"""Valid example requests: of test users, or generated from the vocabularies."""
 
 import logging
 from copy import deepcopy
@@ -25,7 +25,13 @@ _RESERVED = ("", "__PAD__", "__OOV__")
 
 
 def made_request(encoder: Encoder, behaviours: int, candidates: int) -> dict[str, Any]:
-    """A request of known tokens, so many of each; they mean nothing."""
+    """Return a request of known tokens, without meaning.
+
+    Args:
+        encoder: encoder of the model.
+        behaviours: number of behaviours.
+        candidates: number of candidates.
+    """
     request: dict[str, Any] = {USER: {}, CANDIDATES: {}}
     for column in encoder.columns:
         field, kind = source_of(column), column["type"]
@@ -49,7 +55,7 @@ def _tokens(encoder: Encoder, column: dict) -> list:
 
 
 def with_unknown_ids(encoder: Encoder, request: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of a request whose first behaviour and first candidate have ids that the vocabularies lack."""
+    """Return a copy of a request with unknown ids in first behaviour and candidate."""
     changed = deepcopy(request)
     for column in encoder.columns:
         if "vocabulary" in column and column["type"] != "meta":
@@ -62,13 +68,14 @@ def with_unknown_ids(encoder: Encoder, request: dict[str, Any]) -> dict[str, Any
 
 
 def users_of_test(experiment: Experiment, count: int) -> list[dict[str, Any]]:
-    """Raw requests of the first users of the test data, each with the candidates of all his rows of one history.
+    """Return raw requests of the first users of the test data.
 
-    None where the raw test data are gone, with a caution in the log.
+    Each has the candidates of all rows of the user with one history. The list is empty, with a warning in the log, if
+    the raw test data no longer exist.
 
     Args:
-        experiment: whose data set is built in-process.
-        count: at most so many.
+        experiment: experiment whose data set is built in-process.
+        count: largest number of requests.
 
     Raises:
         UserError: the data set has no fitted encoder.
@@ -91,11 +98,13 @@ def users_of_test(experiment: Experiment, count: int) -> list[dict[str, Any]]:
 
 
 def titles_in(examples: list[dict[str, Any]], entry: DatasetEntry) -> dict[str, str]:
-    """Item -> title, of those items of the examples that have one in the raw metadata, where they still are.
+    """Return item -> title, for items of the examples with a title in raw metadata.
+
+    The result is empty if the metadata no longer exist.
 
     Args:
         examples: requests.
-        entry: of the data set; metadata are those that it was built from.
+        entry: entry of the data set, which names the metadata.
 
     Raises:
         UserError: the metadata are broken.

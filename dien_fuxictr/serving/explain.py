@@ -1,4 +1,4 @@
-"""Why a candidate has its score: attention over the behaviours, and how the state of the second layer moves."""
+"""Explain a candidate's score: attention, and the second layer's states."""
 
 from typing import Any, cast
 
@@ -15,16 +15,19 @@ MOST = 50
 
 
 def explain(bundle: Bundle, inputs: Inputs, places: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Return what a model does with each sequence of behaviours; of a model without `explain`, what it has read.
+    """Return what a model does with each sequence of behaviours.
+
+    For a model without `explain`, return only what it has read.
 
     Args:
-        bundle: of the model.
-        inputs: of one user and N candidates, at least one.
-        places: of `RequestReader.places`.
+        bundle: bundle of the model.
+        inputs: one user and N candidates, at least one.
+        places: result of `RequestReader.places`.
 
     Returns:
-        Of each sequence, with the T behaviours that the model has read, the oldest first: `fields`, those of a
-        behaviour; `seen`, (T,) places in the request's lists; and what `describe_paths` returns, one path a candidate.
+        One dict per sequence, with the T behaviours that the model has read, the oldest first: `fields`, the fields of
+        a behaviour; `seen`, (T,) places in the request's lists; and the result of `describe_paths`, one path per
+        candidate.
     """
     field_of = {column["name"]: source_of(column) for column in bundle.encoder.columns}
 

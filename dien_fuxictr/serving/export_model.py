@@ -1,6 +1,6 @@
-"""A trained model as one file that runs elsewhere: ONNX, or a program of `torch.export`.
+"""Export a trained model as one file: ONNX, or a program of `torch.export`.
 
-What is exported is the module that a model offers, see `experiment.model_methods`. It takes a sequence once per user,
+The exported module is the one that a model offers, see `experiment.model_methods`. It reads a sequence once per user,
 (B, T), and any other feature once per candidate, (N,).
 """
 
@@ -48,11 +48,13 @@ class Input(NamedTuple):
 
 
 def inputs_of(feature_map: FeatureMap, module: nn.Module) -> dict[str, Input]:
-    """Return the features that an exported module reads: of a sequence (B, T), of any other (N,).
+    """Return the features that an exported module reads: (B, T) or (N,).
+
+    Sequences have one row per user, others one value per candidate.
 
     Args:
-        feature_map: of the model.
-        module: of its `export_module`.
+        feature_map: feature map of the model.
+        module: result of the model's `export_module`.
     """
     specs = {name: spec for name, spec in feature_map.features.items() if spec["type"] != "meta"}
     together: list[tuple[str, ...]] = getattr(module, "aligned", [])
@@ -74,7 +76,10 @@ def inputs_of(feature_map: FeatureMap, module: nn.Module) -> dict[str, Input]:
 
 
 def examples(inputs: dict[str, Input]) -> tuple[dict[str, Tensor], Tensor]:
-    """Arguments of the module: sizes that are to be any number are 2 or more, as torch takes 1 for a constant."""
+    """Return example arguments of the module.
+
+    Dynamic sizes are 2 or more, since torch treats 1 as a constant.
+    """
     names = {size for each in inputs.values() for size in each.shape if isinstance(size, str)}
     sizes = {name: 3 + number for number, name in enumerate(sorted(names | {_USERS, _CANDIDATES}))}
     features = {
@@ -85,7 +90,7 @@ def examples(inputs: dict[str, Input]) -> tuple[dict[str, Tensor], Tensor]:
 
 
 def dynamic_shapes(inputs: dict[str, Input]) -> tuple[dict[str, dict], dict]:
-    """Of these arguments: what may be any number, 0 too."""
+    """Return which sizes of the arguments are dynamic; they may be 0."""
     names = {size for each in inputs.values() for size in each.shape if isinstance(size, str)}
     dims = {name: torch.export.Dim(name, min=0, max=_LARGEST) for name in names | {_CANDIDATES}}
     of_features = {
@@ -166,14 +171,17 @@ def _write_onnx(module: nn.Module, inputs: dict[str, Input], file: Path, about: 
 
 
 def trace(module: nn.Module, inputs: dict[str, Input]) -> ExportedProgram:
-    """Return the program of a module, for any number of users, behaviours and candidates."""
+    """Return the program of a module, with dynamic sizes.
+
+    These are the numbers of users, behaviours and candidates.
+    """
     with torch.no_grad(), quiet():
         return torch.export.export(module.eval(), examples(inputs), dynamic_shapes=dynamic_shapes(inputs))
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep back, while the block runs, the notes of torch's exporters on their own parts."""
+    """Silence notes of torch's exporters on their own parts within the context."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
@@ -184,7 +192,10 @@ def quiet() -> Iterator[None]:
 
 
 def count_axes_from_the_front(program: ExportedProgram) -> ExportedProgram:
-    """Sums along axis -1 become sums along the last axis: of no rows ONNX Runtime up to 1.26 computes only these."""
+    """Rewrite sums along axis -1 as sums along the last axis, counted from 0.
+
+    For zero rows ONNX Runtime up to 1.26 only computes the latter.
+    """
     for node in program.graph.find_nodes(op="call_function", target=torch.ops.aten.sum.dim_IntList):
         summed, axes, *more = node.args
         node.args = (summed, [axis % summed.meta["val"].dim() for axis in axes], *more)

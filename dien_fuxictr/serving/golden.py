@@ -1,4 +1,4 @@
-"""Golden requests: a bundle has the scores that it had when it was written, and they must come out again."""
+"""Golden requests: a bundle stores their scores, which must be reproduced."""
 
 from math import isnan
 from typing import Any
@@ -63,10 +63,12 @@ def golden_requests(bundle: Bundle, examples: list[dict[str, Any]]) -> list[dict
 
 
 def is_nearly(golden: Any, other: list[dict[str, Any]]) -> bool:
-    """Return whether the content of a `golden.json` has the requests of another one, and their scores within 1e-5.
+    """Return whether two contents of `golden.json` have equal requests and scores.
+
+    Scores may differ by 1e-5.
 
     Raises:
-        TypeError, LookupError, ValueError: it is no such content.
+        TypeError, LookupError, ValueError: the content is wrong.
     """
     return [each["request"] for each in golden] == [each["request"] for each in other] and all(
         np.allclose(one["scores"], two["scores"], rtol=0, atol=_NEARLY) for one, two in zip(golden, other, strict=True)

@@ -1,7 +1,7 @@
-"""Which bundles are being served: every server holds a shared lock on its own, and writers look for one.
+"""Locks that tell which bundles are being served.
 
-The lock is of the manifest, which every bundle has: nothing is added to a bundle, nor to the folder beside it. A server
-may hold a bundle that it cannot write to.
+A server holds a shared lock on the manifest of its bundle, and writers look for a lock. Every bundle has a manifest, so
+that no file is added to a bundle or its folder. A server may hold a bundle that it cannot write to.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ from .manifest import MANIFEST
 
 
 class Hold:
-    """A shared lock on what is in a bundle's folder; it ends with the process, however that ends.
+    """Shared lock on a bundle's folder, which ends with the process in any case.
 
     Args:
         folder: the bundle, or a symlink to it.
@@ -27,14 +27,14 @@ class Hold:
         self._file: IO[bytes] | None = None
 
     def renew(self) -> None:
-        """Hold what is there now instead of what was there before; what is no bundle is not held."""
+        """Lock the current bundle instead of the earlier one; lock nothing without one."""
         earlier, self._file = self._file, None
         try:
             self._file = open(self._folder / MANIFEST, "rb")  # noqa: SIM115 - it is open as long as it is held
-            fcntl.flock(self._file, fcntl.LOCK_SH)  # a writer that holds it has done with it at once
-            os.set_inheritable(self._file.fileno(), True)  # the supervisor takes the place of this process by exec
+            fcntl.flock(self._file, fcntl.LOCK_SH)  # a writer only holds the lock for a moment
+            os.set_inheritable(self._file.fileno(), True)  # the supervisor replaces this process by exec
         except FileNotFoundError:
-            pass  # whoever reads the bundle says so
+            pass  # the reader of the bundle reports it
         except OSError as error:
             logging.warning(f"bundle {self._folder} is served without a lock, any command may replace it: {error}")
         if earlier:
@@ -43,13 +43,16 @@ class Hold:
 
 @contextmanager
 def unless_held(folder: Path) -> Iterator[bool]:
-    """Keep servers from taking a bundle while the block runs; yields False where one has it already.
+    """Prevent servers from opening a bundle within the context.
+
+    Yields:
+        False if a server has it already.
 
     Raises:
         OSError: the file system has no locks, or the bundle is not writable.
     """
     try:
-        file = open(folder / MANIFEST, "r+b")  # noqa: SIM115 - not to write: NFS needs it for an exclusive lock
+        file = open(folder / MANIFEST, "r+b")  # noqa: SIM115 - r+ without writing: NFS needs it for an exclusive lock
     except FileNotFoundError:
         yield True
         return

@@ -1,7 +1,6 @@
-"""Side fields of items, the category of an item say, for requests that leave them out.
+"""Side fields of items, such as the category, for requests that leave them out.
 
-A side field lies beside an item. Its value is known of the items that have a single one wherever they occur in the data
-set.
+A side field's value is known for items that have a single value everywhere in the data set.
 """
 
 import logging
@@ -25,11 +24,11 @@ _STORED = Contract({"words": [dict[str, dict[str, str | None]]], "fields": [dict
 
 
 class Sides(NamedTuple):
-    """Where a field that is left out comes from.
+    """Source of a field that is left out.
 
     Attributes:
-        item: the field beside it that names the items.
-        side: whose words in `Catalogue.words` it takes.
+        item: the field that names the items.
+        side: side field in `Catalogue.words` with the values.
     """
 
     item: str
@@ -37,11 +36,11 @@ class Sides(NamedTuple):
 
 
 class Catalogue(NamedTuple):
-    """What is known of the items of a data set.
+    """Known side fields of the items of a data set.
 
     Attributes:
-        words: side field -> item -> its value; None where it has several. Items without a value are left out.
-        fields: field that a request may leave out -> where it comes from.
+        words: side field -> item -> its value; None if it has several. Items without a value are left out.
+        fields: field that a request may leave out -> its source.
     """
 
     words: dict[str, dict[str, str | None]]
@@ -49,7 +48,11 @@ class Catalogue(NamedTuple):
 
     @classmethod
     def of(cls, content: dict[str, Any], place: str) -> "Catalogue":
-        """What `_asdict` has written to a file; raises UserError where it is something else."""
+        """Return the catalogue in the content of a file that `_asdict` has produced.
+
+        Raises:
+            UserError: the content is wrong.
+        """
         _STORED.check(content, lambda _: place)
         fields = {field: Sides(*sides) for field, sides in content["fields"].items()}
         for field, (_, side) in fields.items():
@@ -58,15 +61,15 @@ class Catalogue(NamedTuple):
         return cls(content["words"], fields)
 
     def complete(self, parts: dict[str, dict[str, Any]]) -> None:
-        """Add to the parts of a request the side fields that none of them has, beside their items.
+        """Add side fields that a request leaves out to its parts with the items.
 
-        An item that the data set has no value of is out of vocabulary in this field, too.
+        An item without a known value is out of vocabulary in this field, too.
 
         Args:
             parts: name -> fields.
 
         Raises:
-            FieldError: of an item that has several values in the data set.
+            FieldError: an item has several values in the data set.
         """
         for field, (item, side) in self.fields.items():
             if any(field in part for part in parts.values()):
@@ -84,22 +87,26 @@ class Catalogue(NamedTuple):
 
 
 def _side(item: Any, words: dict[str, str | None]) -> str | None:
-    """Nothing, and a gap in a history, stay what they are; what is no item is refused where items are read."""
+    """Return the value of an item; missing items and gaps stay unchanged.
+
+    A value that is not an item is refused where items are read.
+    """
     return item if item is None or item == "" else words.get(str(item), _UNKNOWN)
 
 
 def catalogue_of(
     encoder: Encoder, features: dict[str, dict[str, Any]], data_dir: Path, of_no_item: Collection[str] = ()
 ) -> Catalogue:
-    """The side fields of a data set that was built in-process; the log says of how many items they are not known.
+    """Return the side fields of a data set that was built in-process.
 
-    A behaviour's fields are those of a target item where they share its vocabularies.
+    The log reports how many items have no known value. The fields of a behaviour are those of a target item if they
+    share its vocabularies.
 
     Args:
-        encoder: of the data set.
+        encoder: encoder of the data set.
         features: `feature_map.features`.
         data_dir: its folder.
-        of_no_item: columns of which an item has no value of its own; a request must have them.
+        of_no_item: columns in which an item has no value of its own; a request must have them.
     """
     splits = [load_split(file) for file in sorted((data_dir / "encoded").glob("*.npz"))]
     words: dict[str, dict[str, str | None]] = {}
@@ -116,7 +123,11 @@ def catalogue_of(
 
 
 def side_columns(encoder: Encoder, features: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
-    """Yield the fields of an item and of another of its columns: target item, history, target column, its history."""
+    """Yield the fields of an item with those of each of its side columns.
+
+    Yields:
+        Target item, history, target column, history of the column.
+    """
     plain = {
         column["name"]: column
         for column in encoder.columns
@@ -135,13 +146,17 @@ def side_columns(encoder: Encoder, features: dict[str, dict[str, Any]]) -> Itera
 
 
 def _sides(encoder: Encoder, splits: list[EncodedSplit], histories: dict[str, str]) -> dict[str, str | None]:
-    """Item -> its value, None where it has several; nothing where no item has one alone, or no splits are given.
+    """Return item -> its value, None if it has several.
+
+    The result is empty if no item has a single value, or without splits.
 
     Args:
-        histories: item field and side field -> the sequence of each.
+        encoder: encoder of the data set.
+        splits: splits of the data set.
+        histories: item field and side field -> sequence of each.
     """
     item, side = histories
-    if not splits:  # of a set in files, whose rows are not read
+    if not splits:  # the rows of a set in files are not read
         return {}
     pairs = [{name: split.columns[name] for name in histories} for split in splits]
     for split in splits:

@@ -1,8 +1,8 @@
-"""The bundle that workers have accepted: a worker that starts again loads it, whatever the folder holds by then.
+"""The accepted bundle, kept for workers that restart.
 
-The supervisor holds its files open. They stay where the folder is replaced or removed, and neither a copy is needed nor
-a place to write one to. A folder of links, `/proc/<supervisor>/fd/<number>` by the names of the files, is a bundle to
-whoever reads it.
+A restarted worker loads it, even if the folder has changed. The supervisor holds its files open, so that they stay
+available when the folder is replaced or removed, without a copy or a place to write one. A folder of links,
+`/proc/<supervisor>/fd/<number>` with the names of the files, can be read as a bundle.
 """
 
 import logging
@@ -16,13 +16,13 @@ from .manifest import stated_digest
 
 
 class Kept:
-    """What is kept of one server's bundle.
+    """Kept bundle of one server.
 
     Args:
-        folder: for the links; it is there, and its owner removes it.
+        folder: folder for the links; it exists, and its owner removes it.
 
     Attributes:
-        link: leads to the kept bundle; to nothing until there is one.
+        link: path of the kept bundle; dangling until there is one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -61,7 +61,7 @@ class Kept:
 
 
 def _hold(bundle: Path, links: Path, files: ExitStack) -> None:
-    """Open all files of the folder that is there now, also where another one takes its place meanwhile."""
+    """Open all files of the current folder, even if it is replaced meanwhile."""
     folder = os.open(bundle, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for place, _, names, there in os.fwalk(".", dir_fd=folder):

@@ -1,4 +1,4 @@
-"""The server's log, lines of text or one JSON object a line, and the id of the request that is in each of them."""
+"""The server's log: lines of text or JSON objects, each with its request's id."""
 
 import json
 import logging
@@ -40,7 +40,7 @@ class JsonLines(logging.Formatter):
     """A record as a JSON object in one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return it with the id of the request that is being answered, and the traceback, where there are any."""
+        """Return the record with the id of its request and its traceback, if any."""
         time = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
         line = {
             "time": time.replace("+00:00", "Z"),
@@ -84,7 +84,7 @@ def tell(message: str, code: int) -> int:
 
 
 def shows_progress() -> bool:
-    """Return whether stderr may have progress bars: it is a terminal, and the log is text."""
+    """Return whether stderr shows progress bars: a terminal, and a log in text."""
     return sys.stderr.isatty() and not _is_json()
 
 

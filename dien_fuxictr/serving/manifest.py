@@ -15,12 +15,12 @@ _FORMAT = 1
 
 
 class Manifest(NamedTuple):
-    """What a bundle is made of.
+    """Files of a bundle.
 
     Attributes:
-        digest: of all files together.
+        digest: digest of all files together.
         files: name, relative to the bundle -> digest.
-        written: when, in seconds since 1970.
+        written: time of writing, in seconds since 1970.
     """
 
     digest: str
@@ -29,7 +29,7 @@ class Manifest(NamedTuple):
 
 
 def write_manifest(folder: Path) -> str:
-    """Write the digests of all files of a bundle; returns the digest of them together."""
+    """Write the digests of a bundle's files; return the digest of all together."""
     files = [file for file in folder.rglob("*") if file.is_file() and file != folder / MANIFEST]
     digests = {file.relative_to(folder).as_posix(): digest(file) for file in sorted(files)}
     content = {"format": _FORMAT, "digest": _together(digests), "written": int(time.time()), "files": digests}
@@ -38,10 +38,11 @@ def write_manifest(folder: Path) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The digests of a bundle, all of whose files are as they were written.
+    """Return the manifest of a bundle, after comparing all files with it.
 
     Raises:
-        UserError: it is no bundle, of another version, a file is missing or another one, or there are further files.
+        UserError: the folder is not a bundle or has another version, a file is missing or changed, or there are further
+            files.
     """
     file = folder / MANIFEST
     if not file.is_file():
@@ -49,7 +50,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         form, together, digests = content["format"], content["digest"], dict(content["files"])
-        # An older bundle does not say: the file's time, which a copy may change.
+        # An older bundle does not store it: use the file's time, which a copy may change.
         written = float(content["written"] if "written" in content else file.stat().st_mtime)
     except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
         raise UserError(f"bundle {folder}: {MANIFEST} is damaged") from error
@@ -70,8 +71,10 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def stated_digest(folder: Path) -> str:
-    """Return the digest that a bundle's manifest states, read without a look at the files; empty where none can be
-    read."""
+    """Return the digest in a bundle's manifest; empty if it cannot be read.
+
+    The files of the bundle are not compared with it.
+    """
     try:
         content = json.loads((folder / MANIFEST).read_bytes())
         digest = content["digest"]

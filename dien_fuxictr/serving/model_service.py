@@ -1,4 +1,4 @@
-"""One version of a model as a server has it: the bundle, what reads requests to it, what scores them."""
+"""One version of a model in a server: bundle, reader of requests, and scorer."""
 
 import logging
 import time
@@ -84,7 +84,7 @@ class ModelService:
             )
 
     def answer_one(self, body: bytes, unknown: bool = True) -> bytes:
-        """The scores of one user's candidates; as `answer_batch`."""
+        """Return the scores of one user's candidates; see `answer_batch`."""
         request = self._json(body)
         with self._metrics.stage("encode"):
             inputs = self._reader.read(request)
@@ -95,15 +95,15 @@ class ModelService:
         return self._with_digest(scores, **more)
 
     def answer_batch(self, body: bytes, unknown: bool = True) -> Steps:
-        """Return the scores of several users, each with their own candidates, after a step for each of them.
+        """Return the scores of several users' candidates, in one step per user.
 
         Args:
             body: JSON.
-            unknown: say, too, what `RequestReader.unknown_fields` says.
+            unknown: whether to include the result of `RequestReader.unknown_fields`.
 
         Raises:
-            Malformed: the body is no JSON.
-            FieldError: what it says is wrong.
+            Malformed: the body is not JSON.
+            FieldError: its content is wrong.
         """
         batch = self._json(body)
         if not isinstance(batch, dict) or batch.keys() != {BATCH} or not isinstance(batch[BATCH], list):
@@ -139,7 +139,10 @@ class ModelService:
         return self._with_digest(scores, **({"unknown": of_each} if unknown else {}))
 
     def answer_explained(self, body: bytes, unknown: bool = True) -> bytes:
-        """The scores of one user's candidates and what they come from; as `answer_batch`."""
+        """Return the scores of one user's candidates and their explanation.
+
+        See `answer_batch`.
+        """
         request = self._json(body)
         inputs = self._reader.read(request)
         if not 0 < inputs.count <= MOST:
@@ -150,7 +153,7 @@ class ModelService:
         return self._with_digest(self._score(inputs), **more, sequences=sequences)
 
     def examples(self) -> bytes:
-        """The bundle's example users, the titles of their items, and the fields that an item has."""
+        """Return the bundle's example users, item titles, and fields of an item."""
         bundle, scalars = self._bundle, self._reader.online.scalars
         of_items = [
             name for field, (item, _) in bundle.catalogue.fields.items() if field in scalars for name in (item, field)
@@ -165,7 +168,7 @@ class ModelService:
         )
 
     def describe(self) -> bytes:
-        """What is served, and an example request that works."""
+        """Return what is served, with a valid example request."""
         bundle = self._bundle
         features = [
             {"name": source_of(column), "is": column["type"], "values": column["dtype"], "in": _places(column)}
@@ -186,10 +189,10 @@ class ModelService:
         )
 
     def _working_example(self) -> dict[str, Any]:
-        """A user of the test set whose request the limits admit, or else one that is made up.
+        """Return a test user's request within the limits, else a generated one.
 
         Raises:
-            UserError: one of the bundle's examples is no request to its model.
+            UserError: an example of the bundle is not a valid request.
         """
         working = []
         for number, example in enumerate(self._bundle.examples):

@@ -1,4 +1,4 @@
-"""The queue before the model: how many are let in, in which order, and who is refused before their turn comes."""
+"""The queue in front of the model: admission, order, and refusal in time."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ class BadDeadline(ValueError):
 
 
 class Full(Exception):
-    """As many are in flight as may be."""
+    """Error of a request above the largest number in flight."""
 
 
 class Late(Exception):
@@ -38,14 +38,14 @@ class Gone(Exception):
 
 
 def deadline_of(headers: Mapping[bytes, bytes], began: float) -> float | None:
-    """Return when nobody will wait any more, in seconds of `time.monotonic`; None: never.
+    """Return the deadline of a request in seconds of `time.monotonic`; None: none.
 
     Args:
-        headers: of the request.
-        began: when its first byte came.
+        headers: headers of the request.
+        began: time at which its first byte came.
 
     Raises:
-        BadDeadline: the header has another value than whole milliseconds, 1 or more.
+        BadDeadline: the header is not a positive whole number of milliseconds.
     """
     value = headers.get(DEADLINE.encode())
     if value is None:
@@ -76,10 +76,12 @@ class _Turns:
         return self.mean + 2 * self._deviation
 
     def took(self, asked: float) -> None:
-        """Measure a turn that has ended now, with the way into the thread and back, which others wait for too.
+        """Measure a turn that has just ended.
+
+        Its time includes the way into the thread and back, since other requests wait for that, too.
 
         Args:
-            asked: when it was to begin, unless another one was before it.
+            asked: time at which it should begin, if no other turn came before it.
         """
         now = time.monotonic()
         seconds, self._last = now - max(asked, self._last), now
@@ -106,7 +108,7 @@ class Queue:
 
     @property
     def is_full(self) -> bool:
-        """Whether there is no place."""
+        """Return whether there is no place."""
         return self._in_flight >= self._most
 
     @property
@@ -125,10 +127,10 @@ class Queue:
             raise Full(f"{self._in_flight} requests are being answered, as many as allowed")
 
     def require_time(self, deadline: float | None) -> float | None:
-        """Return the seconds within which a turn must begin that is asked for now; None: any.
+        """Return the seconds within which a turn must begin; None: no limit.
 
         Raises:
-            Late: what is before it in the queue, and its own turn, will not be done by the deadline.
+            Late: the queue before the turn and the turn itself will end after the deadline.
         """
         if deadline is None:
             return None
@@ -139,7 +141,7 @@ class Queue:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place of one request.
+        """Take the place of one request within the context.
 
         Raises:
             Full: there is none.
@@ -234,7 +236,10 @@ def _some(steps: Steps) -> bytes | None:
 
 
 def _end_of(job: "Future[Any]") -> "asyncio.Future[None]":
-    """Done when the job is; `asyncio.wrap_future` does more, which each request would pay for."""
+    """Return a future that is done when the job is.
+
+    `asyncio.wrap_future` does more, at a cost per request.
+    """
     loop = asyncio.get_running_loop()
     ended = loop.create_future()
 

@@ -1,4 +1,7 @@
-"""The same application as a deployment of Ray Serve: replicas behind a proxy, on this machine or a cluster."""
+"""The application as a deployment of Ray Serve: replicas behind a proxy.
+
+They run on this machine or a cluster.
+"""
 
 import logging
 import os
@@ -37,14 +40,14 @@ _NAME = "run_serve"
 
 
 def serve_on_ray(settings: Settings, most: int) -> None:
-    """Serve until a signal comes, on the cluster that RAY_ADDRESS names, or else one that is started and ended here.
+    """Serve until a signal comes, on the cluster of RAY_ADDRESS or a started one.
 
     Args:
-        settings: of each replica; there are `workers` of them, or more.
-        most: replicas, where more than two requests are in flight in each.
+        settings: settings of each replica; there are `workers` of them, or more.
+        most: largest number of replicas, which are added above two requests in flight per replica.
 
     Raises:
-        UserError: Ray Serve is not installed or runs already, the bundle does not fit itself, or the port is taken.
+        UserError: Ray Serve is not installed or runs already, the bundle is inconsistent, or the port is taken.
     """
     os.environ.update({flag: value for flag, value in FLAGS.items() if flag not in os.environ})
     with needed("serving", INSTALL):
@@ -99,7 +102,11 @@ def _deployment(settings: Settings, most: int, counts: str | None) -> Any:
 
 @contextmanager
 def _cluster(replicas: int) -> Iterator[str | None]:
-    """Joined, or started with a CPU for each replica; yields the folder in which replicas of one machine count."""
+    """Join a cluster, or start one with a CPU per replica, within the context.
+
+    Yields:
+        The folder in which replicas of one machine count.
+    """
     import ray
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""The version of a model that answers, and its successors: each is loaded beside it, then takes its place."""
+"""The model that answers, and successors that are loaded before they replace it."""
 
 import asyncio
 import gc
@@ -35,9 +35,9 @@ _UNKNOWN = "unknown"
 
 
 def bundle_fingerprint(folder: Path) -> object:
-    """Return what differs where another bundle is in the folder, also while it is written.
+    """Return a value that changes when the folder's bundle changes or is written.
 
-    It has where the folder leads to, and the inodes, sizes and times of the files in it.
+    It contains the resolved path of the folder, and names, inodes, sizes and times of its files.
     """
     target = os.path.realpath(folder)
     try:
@@ -102,12 +102,14 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Accepted:
-    """What the workers of one server have accepted last, as their supervisor keeps it; nothing without a supervisor.
+    """Bundle that the workers of a server accepted last; kept by their supervisor.
+
+    Without a supervisor there is none.
 
     Attributes:
-        digest: of the bundle; empty where there is none.
-        load: reads it.
-        took: told the digest of what a worker answers with from now on.
+        digest: digest of the bundle; empty without one.
+        load: reads the bundle.
+        took: called with the digest of the bundle that a worker answers with from now on.
     """
 
     digest: Callable[[], str]
@@ -116,20 +118,20 @@ class Accepted:
 
 
 class Reloader:
-    """What is in a bundle's folder, now and later.
+    """Current and later bundles of a folder.
 
     Args:
         load: reads the folder.
-        serve: makes what answers of a bundle; it has warmed up then.
-        fingerprint: of the folder; it is read again where this differs.
-        stated: the digest that the folder's bundle states, read or not; empty where it states none.
-        metrics: told which model answers, and of each reload.
-        accepted: by all workers.
-        allow_new_fields: take up a bundle whose requests have other fields, too.
+        serve: builds and warms up the service of a bundle.
+        fingerprint: fingerprint of the folder; when it changes, the folder is read again.
+        stated: digest that the folder's bundle states, read or not; empty if none.
+        metrics: records the model that answers, and each reload.
+        accepted: bundle that all workers have accepted.
+        allow_new_fields: also accept a bundle whose requests have other fields.
 
     Attributes:
-        current: what answers; None until the first is loaded. What is replaced is free when its last request is
-            answered.
+        current: the service that answers; None until the first is loaded. A replaced service is released after its last
+            request.
     """
 
     def __init__(
@@ -151,8 +153,10 @@ class Reloader:
         self.current: ModelService | None = None
 
     async def first(self, others: Callable[[], Awaitable[None]]) -> None:
-        """Load what is there or, where workers have accepted something else, that; answer with it when `others` have
-        loaded too. Raises what loading raises."""
+        """Load the current bundle, or the one that workers have accepted instead.
+
+        Answer with it when `others` have loaded, too. Raises the errors of loading.
+        """
         attempt = Attempt("", "start", self._metrics)
         served = None
         if await self._has_been_accepted() and self._seen != await self._in_thread(self._stated):
@@ -167,7 +171,10 @@ class Reloader:
         self._take(served)
 
     async def watch(self) -> None:
-        """Put what is new there in its place, without end; what cannot be loaded is refused until it changes."""
+        """Watch the bundle and swap in each new version, without end.
+
+        A bundle that fails to load is skipped until it changes.
+        """
         while True:
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), _EVERY)
@@ -193,7 +200,7 @@ class Reloader:
         return self.current.digest if self.current else ""
 
     async def _has_been_accepted(self) -> bool:
-        """Whether workers have accepted something since the last call."""
+        """Return whether workers have accepted a bundle since the last call."""
         before, self._seen = self._seen, await self._in_thread(self._accepted.digest) if self._accepted else ""
         return self._seen not in ("", before)
 
@@ -212,7 +219,10 @@ class Reloader:
             self._accepted.took(served.digest)
 
     async def _there(self, attempt: Attempt) -> ModelService:
-        """Load what is there; once more where the folder has changed meanwhile: it may be a mixture, or half of one."""
+        """Load the current bundle; again if the folder has changed meanwhile.
+
+        It may have been a mixture, or incomplete.
+        """
         while True:
             self._read = await self._in_thread(self._fingerprint)
             try:

@@ -1,11 +1,11 @@
-"""A request and its scores: one user, and candidates by columns, of raw values as in training.
+"""A request and its scores: one user, and candidates by columns of raw values.
 
     {"user": {"item_history": ["B01", "B02"], "cate_history": ["Books", "Games"], "hour": 17},
      "candidates": {"item_id": ["B03", "B04"], "cate_id": ["Books", "Games"]}}
 
-Sequences are the user's. A feature of one value is in `user`, once for all candidates, or in `candidates`, a list of
-one value each, as the caller likes. A missing value is null. What the bundle's catalogue knows of an item, its category
-say, may be left out.
+Values are raw as in training. Sequences belong to the user. A feature with a single value is in `user`, once for all
+candidates, or in `candidates`, a list with one value per candidate. A missing value is null. Fields of an item that the
+bundle's catalogue knows, such as its category, may be left out.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,15 +37,15 @@ class TooMany(FieldError):
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the model takes.
+    """Inputs of the model.
 
     Attributes:
-        user: column -> (1,) or, of sequences, (1, T).
+        user: column -> (1,) or, for sequences, (1, T).
         candidates: column -> (N,).
         count: N.
-        ids: column -> how many ids were looked up.
-        unknown: column -> how many of them are out of the vocabulary, or missing.
-        are_unknown: column, of those with unknown ids -> which ids are, (1,), (N,) or (T,) bool.
+        ids: column -> number of ids that were looked up.
+        unknown: column -> number of ids that are out of vocabulary or missing.
+        are_unknown: column with unknown ids -> which ids are, (1,), (N,) or (T,) bool.
     """
 
     user: dict[str, np.ndarray]
@@ -94,10 +94,10 @@ class RequestReader:
         return {name: " and ".join(sorted(kind)) for name, kind in kinds.items()}
 
     def read(self, request: Any) -> Inputs:
-        """The model's inputs.
+        """Return the model's inputs.
 
         Raises:
-            FieldError: anything that is wrong; names the field.
+            FieldError: a field is wrong; the message names it.
         """
         user, candidates, count = self._parts(request)
         arrays: dict[str, dict[str, np.ndarray]] = {USER: {}, CANDIDATES: {}}
@@ -118,10 +118,12 @@ class RequestReader:
         return Inputs(arrays[USER], arrays[CANDIDATES], count, ids, unknown, are_unknown)
 
     def places(self, request: Any) -> dict[str, np.ndarray]:
-        """Where the steps of `read`'s sequences are in the request's lists: column -> (1, T), padded as they are.
+        """Return the places of the sequences' steps in the request's lists.
+
+        The result is column -> (1, T), padded like the sequences.
 
         Args:
-            request: which `read` has taken.
+            request: a request that `read` has accepted.
         """
         user, _, _ = self._parts(request)
         return {name: self._padded(name, places) for name, places in self.online.places(user).items()}
@@ -214,7 +216,10 @@ class RequestReader:
         return count
 
     def _padded(self, name: str, ids: np.ndarray) -> np.ndarray:
-        """As the loader pads a batch of one row: (1, T), T at least 1, or max_len where histories are not trimmed."""
+        """Return the ids padded like the loader's batch of one row, (1, T).
+
+        T is at least 1, or max_len if histories are not trimmed.
+        """
         width = max(len(ids), 1) if self._trim else self._features[name]["max_len"]
         padded = np.zeros((1, width), dtype=np.int64)
         start = width - len(ids) if self.online.padding[name] == "pre" else 0
@@ -223,10 +228,12 @@ class RequestReader:
 
 
 def scorer_of(model: BaseModel) -> Scorer:
-    """Return what scores N candidates, (N,) float32: the model's `scorer`, or else its forward pass on N rows.
+    """Return the function that scores N candidates, (N,) float32.
+
+    It is the model's `scorer`, or its forward pass on N rows.
 
     Args:
-        model: in evaluation mode.
+        model: a model in evaluation mode.
     """
     if hasattr(model, "scorer"):
         score = cast(Any, model).scorer()

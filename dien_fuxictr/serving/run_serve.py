@@ -1,4 +1,4 @@
-"""What `run_serve.py` does: a server, the bundle of a trained experiment, or a file of its model."""
+"""`run_serve.py`: serve, or write a bundle or an exported model."""
 
 import argparse
 import tempfile

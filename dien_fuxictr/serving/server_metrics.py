@@ -1,7 +1,7 @@
-"""What a server counts, in the text form of Prometheus.
+"""Metrics of a server, in the text format of Prometheus.
 
-Workers count in files of a folder that PROMETHEUS_MULTIPROC_DIR names before `prometheus_client` is imported;
-whichever of them is asked adds up all. What a dead one has counted stays, its gauges go (`mark_process_dead`).
+Workers count in files of the folder PROMETHEUS_MULTIPROC_DIR, which is set before `prometheus_client` is imported; the
+worker that is asked adds up all files. Counters of a dead worker stay, its gauges are removed (`mark_process_dead`).
 """
 
 import os
@@ -38,7 +38,7 @@ NO_PATH, NO_REQUEST = "(none of these)", "(no HTTP request)"
 
 
 class Metrics:
-    """Of one server; a registry of its own."""
+    """Metrics of one server, with a registry of their own."""
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
@@ -93,7 +93,10 @@ class Metrics:
         self._requests(path, status).inc()
 
     def refused_by_http(self, status: int) -> None:
-        """Count an answer to what is no HTTP request, which the application does not hear of."""
+        """Count an answer to an invalid HTTP request.
+
+        The application does not get the request.
+        """
         self._requests(NO_REQUEST, status).inc()
 
     def scored(self, inputs: Inputs) -> None:
@@ -104,12 +107,18 @@ class Metrics:
             self._unknown(field).inc(inputs.unknown[field])
 
     def serves(self, digest: str, expid: str, written: float) -> None:
-        """Name the model that answers from now on; `written` is when its bundle was, in seconds since 1970."""
+        """Set the model that answers from now on.
+
+        Args:
+            digest: digest of its bundle.
+            expid: experiment id.
+            written: time at which its bundle was written, in seconds since 1970.
+        """
         if self._serving:
             self._model.labels(*self._serving).set(0)
         self._serving = digest, expid
         self._model.labels(digest, expid).set(1)
-        if not self._written:  # a worker that has no model yet would have 0, the oldest
+        if not self._written:  # a worker without a model would otherwise report 0, the oldest time
             self._written = Gauge(
                 "serve_bundle_written_timestamp_seconds",
                 "When the bundle that answers was written; the oldest one of all workers",
@@ -119,7 +128,13 @@ class Metrics:
         self._written.set(written)
 
     def reloaded(self, result: str, seconds: float, **of: str) -> None:
-        """Count another bundle that was loaded, or refused; `of` as the labels of `serve_reload_seconds`."""
+        """Count a bundle that was loaded or refused.
+
+        Args:
+            result: the result.
+            seconds: duration.
+            of: further labels of `serve_reload_seconds`.
+        """
         self._reloads.labels(result).inc()
         self._each_reload.labels(result=result, **of).set(seconds)
 
@@ -133,10 +148,10 @@ class Metrics:
 
 
 class _Counted(Collector):
-    """What all workers have counted.
+    """Collector of the counts of all workers.
 
-    A worker's file is empty at first, and stays so where the worker is killed just then; the `collect` of
-    `MultiProcessCollector` fails at such a file (https://github.com/prometheus/client_python/issues/1199).
+    A worker's file is empty at first, and stays empty if the worker is killed just then; the `collect` of
+    `MultiProcessCollector` fails on an empty file (https://github.com/prometheus/client_python/issues/1199).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -152,12 +167,12 @@ class _Counted(Collector):
 
 
 class _Processes(Collector):
-    """CPU time, memory, open files and start of each process that counts, by `pid`; nothing where there is no /proc.
+    """Collector of CPU time, memory, open files and start of each process, by `pid`.
 
-    `ProcessCollector` alone tells of the process that is asked only, another one each time.
+    It needs /proc. `ProcessCollector` only reports the process that is asked, a different one each time.
 
     Args:
-        folder: in which workers count, each in files with its number; None: this process is alone.
+        folder: folder in which workers count, each in files with its number; None: this process is alone.
     """
 
     def __init__(self, folder: Path | None) -> None:

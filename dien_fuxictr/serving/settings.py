@@ -1,4 +1,4 @@
-"""What a process that serves is told, also on the command line of a worker."""
+"""Settings of a serving process, also as a worker's command line."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -20,16 +20,16 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settings:
-    """As the options of `run_serve.py`.
+    """Settings that the options of `run_serve.py` set.
 
     Attributes:
         bundle: the folder.
         gpu: index of the GPU, -1 for the CPU.
-        port: one that is free to be listened on.
-        workers: processes.
+        port: a free port to listen on.
+        workers: number of processes.
         log_format: one of `log.FORMATS`.
-        allow_new_fields: take up a bundle whose requests have other fields than those of the one that is served.
-        accepted: a link to the bundle that workers have accepted, where a supervisor keeps it.
+        allow_new_fields: accept a new bundle whose requests have other fields than the served one.
+        accepted: link to the bundle that workers have accepted, kept by a supervisor.
     """
 
     bundle: str
@@ -52,10 +52,10 @@ class Settings:
     accepted: str = ""
 
     def to_json(self) -> str:
-        """What `from_json` reads."""
+        """Return the settings as text for `from_json`."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Settings":
-        """What `to_json` wrote."""
+        """Return the settings in a text of `to_json`."""
         return cls(**json.loads(text))

@@ -1,9 +1,9 @@
-"""Several workers on one port: starts them, starts them again when they die, ends them.
+"""Supervisor of several workers on one port: starts, restarts and ends them.
 
-It loads no model, nor torch, and does not hear of a request. uvicorn has a supervisor too, but it puts all workers on
-one socket, from which the first to wake takes all that waits (of 64 connections under load, four workers got 59, 4, 1
-and 0), restarts them all at SIGHUP, starts one that dies at once again without end, kills one whose
-imports take longer than its health check, and leaves them behind when it is killed itself.
+It loads neither a model nor torch, and does not see requests. uvicorn has a supervisor, too, but it puts all workers on
+one socket, from which the first to wake takes all waiting connections (of 64 connections under load, four workers got
+59, 4, 1 and 0). It also restarts all workers at SIGHUP, restarts a worker that dies at once without end, kills a worker
+whose imports take longer than its health check, and leaves workers behind when it is killed.
 """
 
 import asyncio
@@ -43,7 +43,10 @@ _IDLE = 0.1
 
 
 def become_supervisor(settings: Settings) -> None:
-    """Serve with several workers, in the place of this process: what it has imported is 280 MB that nobody needs."""
+    """Replace this process by the supervisor of several workers.
+
+    The imports of this process, 280 MB, are not needed any more.
+    """
     sys.stdout.flush()
     path = os.pathsep.join(filter(None, [str(_TOP), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
@@ -94,7 +97,7 @@ class _Worker:
         return self._open + self._given - self._taken
 
     def work(self) -> float:
-        """Return the seconds that its model has worked since this was asked for the last time."""
+        """Return the seconds that its model has worked since the last call."""
         seen, self._seen = self._seen, self._worked
         return self._worked - seen
 
@@ -103,7 +106,7 @@ class _Worker:
         return 0.0 if self._asked is None else time.monotonic() - self._asked
 
     def hangs_for(self) -> float:
-        """Return the seconds for which it has not answered, or its model has not come to an end."""
+        """Return the seconds without an answer, or of a turn that has not ended."""
         return max(self.silent_for(), self._turn) if self.has_loaded else 0.0
 
     def ask(self) -> None:
@@ -175,12 +178,12 @@ class WorkerDied(RuntimeError):
 
 
 class Supervisor:
-    """Keeps workers running, and gives each connection to the one that has least to do.
+    """Supervisor that keeps workers running, and distributes connections by load.
 
     Args:
-        settings: of each.
-        metrics: the folder in which they count.
-        listener: where connections come.
+        settings: settings of each worker.
+        metrics: the folder in which workers count.
+        listener: socket of new connections.
     """
 
     def __init__(self, settings: Settings, metrics: str, listener: socket.socket) -> None:
@@ -242,7 +245,7 @@ class Supervisor:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _beat(self) -> None:
-        """Ask the workers whether they are alive, without end; one that is silent for too long is killed."""
+        """Ask the workers whether they are alive, without end; kill silent ones."""
         for beat in itertools.count():
             for worker in self._workers.values():
                 worker.ask()
@@ -255,7 +258,10 @@ class Supervisor:
             await asyncio.sleep(_BEAT)
 
     def _takers(self) -> list[_Worker]:
-        """Return the workers that take a connection, the best first; those that have loaded a model, if any."""
+        """Return the workers that accept connections, the best first.
+
+        If any has loaded a model, the others are left out.
+        """
         answering = [worker for worker in self._workers.values() if worker.is_up and worker.silent_for() < SILENT]
         loaded = [worker for worker in answering if worker.has_loaded]
         return sorted(loaded or answering, key=lambda worker: (worker.silent_for() > _BEAT, worker.load))
@@ -282,9 +288,10 @@ class Supervisor:
             any(worker.give(connection) for worker in takers)
 
     def _even_out(self) -> None:
-        """Have a worker that has more to do than its share close some connections after its next answers.
+        """Make a worker with more than its share of work close some connections.
 
-        Connections differ: a client may use the same one again and again, and keep others for rushes.
+        It closes them after its next answers. Connections differ: a client may reuse one again and again, and keep
+        others for peaks.
         """
         takers = self._takers()
         work = [worker.work() for worker in takers]

@@ -1,4 +1,7 @@
-"""One process that serves, alone or as a worker of a supervisor: `python -m dien_fuxictr.serving.worker`."""
+"""One serving process, alone or as a supervisor's worker.
+
+The command is `python -m dien_fuxictr.serving.worker`.
+"""
 
 import asyncio
 import os
@@ -155,7 +158,12 @@ def _serve(settings: Settings, listeners: list[socket.socket], link: SupervisorL
 
 
 def main(arguments: list[str], link: SupervisorLink) -> int:
-    """Serve as a worker; `arguments` are the settings, `link` leads to the supervisor."""
+    """Serve as a worker.
+
+    Args:
+        arguments: the settings.
+        link: link to the supervisor.
+    """
     settings = Settings.from_json(arguments[0])
     configure(settings.log_format)
     try:

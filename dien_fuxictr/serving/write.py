@@ -129,7 +129,7 @@ def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]])
 
 
 def _copy_features(data_dir: Path, folder: Path) -> None:
-    """The feature map, and what the zoo reads where it builds pretrained embeddings."""
+    """Copy the feature map, and the files of pretrained embeddings."""
     feature_map = json.loads((data_dir / FEATURE_MAP).read_text(encoding="utf-8"))
     specs = [spec for entry in feature_map["features"] for spec in entry.values()]
     pretrained = [spec["pretrained_emb"] for spec in specs if "pretrained_emb" in spec]
@@ -154,8 +154,10 @@ def _write_golden(new: Path, examples: list[dict[str, Any]], earlier: Path) -> N
 
 
 def _of_training(experiment: Experiment) -> dict[str, Any]:
-    """The validation that chose the checkpoint, and when it was written, where the mark of the run that wrote it
-    tells."""
+    """Return the validation metric of the checkpoint, and the time of its writing.
+
+    They are read from the resume state, if it belongs to the checkpoint.
+    """
     state, monitor = experiment.folder / f"{experiment.expid}.resume", experiment.params.get("monitor", "AUC")
     progress = checkpoint.load(state).get("progress", {}) if state.is_file() else {}
     if progress.get("weights") != digest(experiment.checkpoint):

@@ -1,7 +1,7 @@
-"""`embedding_sharding: rows`: embedding tables larger than a device, of which each process holds some rows.
+"""`embedding_sharding: rows`: each process stores some rows of embedding tables.
 
-Here is how a model is built without whole tables, how rows get their first values, how a look-up finds them, and how
-they get to files and back. Training reaches all of it by the interface `WeightStore`.
+Tables may then be larger than a device. The package builds a model without whole tables, initialises rows, finds them
+in a look-up, and moves them to files and back. Training uses all of it by the interface `WeightStore`.
 
 Not run yet: processes on GPUs, or on several machines. Tests run gloo, on the CPU of one machine.
 """

@@ -1,4 +1,7 @@
-"""A model's constructor is run without memory for its embedding tables: what would have filled them is noted."""
+"""Run a model's constructor without memory for its embedding tables.
+
+The operations that would have filled them are recorded.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,13 +23,13 @@ _RANDOM = ("normal_", "uniform_")
 
 @dataclass
 class Filling:
-    """What fills a table, one thing after the other.
+    """Recorded operations that fill a table, in order.
 
     Attributes:
         dim: size of a row.
-        dtype: of the table.
+        dtype: dtype of the table.
         steps: functions that change rows in place, each with the first id, the one after the last, and its arguments.
-        vectors: pretrained ones, for whose ids they come last.
+        vectors: pretrained vectors, which replace the rows of their ids at the end.
     """
 
     dim: int
@@ -44,17 +47,18 @@ class Filling:
         return rows
 
     def pretrained(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """As of `PretrainedRows.rows`."""
+        """Yield ids and vectors like `PretrainedRows.rows`."""
         yield from self.vectors.rows() if self.vectors else ()
 
 
 class DeferredTables(TorchDispatchMode):
-    """Within, `nn.Embedding` has its weight on the meta device, also where the model is moved to another one.
+    """Mode in which `nn.Embedding` keeps its weight on the meta device.
 
-    Each function that changes some of its rows in place, and each row for itself, is noted. A look-up is zeros.
+    The weight stays there even if the model is moved. Each function that changes rows in place, independently per row,
+    is recorded. A look-up returns zeros.
 
     Raises:
-        UserError: a table is filled by something that sees all of it.
+        UserError: a table is filled by an operation on all of its rows.
     """
 
     def __init__(self) -> None:
@@ -62,12 +66,12 @@ class DeferredTables(TorchDispatchMode):
         self._fillings: dict[int, tuple[torch.UntypedStorage, Filling]] = {}
 
     def filling(self, weight: Tensor) -> Filling:
-        """What fills a table that was made within."""
+        """Return what fills a table that was created in this mode."""
         return self._fillings[weight.untyped_storage()._cdata][1]
 
     @contextmanager
     def construct(self) -> Iterator[None]:
-        """The constructor is run in this block."""
+        """Record the constructor that runs in this block."""
         with ExitStack() as stack:
             stack.enter_context(_replaced(nn.Embedding, "__init__", self._without_memory))
             stack.enter_context(_replaced(PretrainedEmbedding, "load_pretrained_embedding", self._pretrained))
@@ -82,7 +86,10 @@ class DeferredTables(TorchDispatchMode):
         return deferred
 
     def _pretrained(self, _: Callable[..., nn.Embedding]) -> Callable[..., nn.Embedding]:
-        """As the zoo's, whose matrix has the vectors of the file and else small random ones, or zeros where frozen."""
+        """Record the zoo's pretrained matrix.
+
+        It has the vectors of the file; its other rows are small random numbers, or zeros if frozen.
+        """
 
         def load(
             layer: PretrainedEmbedding,

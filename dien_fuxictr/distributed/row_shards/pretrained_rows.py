@@ -20,7 +20,7 @@ _ROWS = 4096
 
 @dataclass
 class PretrainedRows:
-    """Of the words of a file .npz, .h5 or .parquet, with the arrays `key` and `value`.
+    """Vectors of words in a file .npz, .h5 or .parquet with `key` and `value`.
 
     Args:
         path: the file.
@@ -33,10 +33,12 @@ class PretrainedRows:
     vocabulary: dict[str, int]
 
     def rows(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Ids (N,), that differ, and vectors (N, D), float32, of the words that have an id, some at a time.
+        """Yield distinct ids (N,) and vectors (N, D), float32, in parts.
+
+        Words without an id are left out.
 
         Raises:
-            UserError: vectors of another size, or an array that has no rows one after the other in the file.
+            UserError: vectors have another size, or an array is not stored row by row.
         """
         for words, vectors in _chunks(Path(self.path)):
             if vectors.shape[1:] != (self.dim,):
@@ -62,7 +64,7 @@ def _chunks(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _of_array(file: Any, path: Path) -> Iterator[np.ndarray]:
-    """The rows of an array in NumPy's format."""
+    """Yield the rows of an array in NumPy's format."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, by_column, dtype = read(file)

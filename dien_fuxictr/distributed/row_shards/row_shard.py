@@ -1,4 +1,4 @@
-"""A process's rows of an embedding table, that looks up all: rows of other processes are asked for."""
+"""A process's rows of an embedding table; other rows are requested on look-up."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ class Initial(Protocol):
         ...
 
     def pretrained(self) -> Iterable[tuple[Tensor, Tensor]]:
-        """Ids (N,), which differ, and the rows (N, D) that they have instead, some at a time."""
+        """Yield distinct ids (N,) and the rows (N, D) that replace theirs, in parts."""
         ...
 
 
@@ -84,7 +84,7 @@ class RowShard(nn.Embedding):
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Give all rows their initial values, which follow from the seed: those of one id are the same anywhere."""
+        """Initialise all rows from the seed, with values that sharding does not change."""
         end = self.first + len(self.weight)
         for start in range(self.first // _GROUP * _GROUP, end, _GROUP):
             places = torch.arange(start, min(start + _GROUP, self.num_embeddings))
@@ -103,10 +103,10 @@ class RowShard(nn.Embedding):
         self.weight[places[mine]] = rows[mine].to(self.weight)
 
     def forward(self, input: Tensor) -> Tensor:
-        """The rows (..., D) of ids (...).
+        """Return the rows (..., D) of ids (...).
 
         Raises:
-            IndexError: an id that the table does not have.
+            IndexError: the table lacks an id.
         """
         flat = input.reshape(-1)
         if len(flat) and not 0 <= int(flat.min()) <= int(flat.max()) < self.num_embeddings:
@@ -121,9 +121,9 @@ class RowShard(nn.Embedding):
 
     @torch.no_grad()
     def gather_gradient(self) -> None:
-        """Give this shard, after a backward pass, the sparse gradient that all processes have for its rows.
+        """Set this shard's sparse gradient to the sum over all processes.
 
-        It stays None where no process has any. All processes call this.
+        It is called by all processes after a backward pass, and leaves None if no process has a gradient.
         """
         looked_up, self._looked_up = self._looked_up, []
         found = [(places, rows.grad) for places, rows in looked_up if rows.grad is not None]
@@ -154,7 +154,10 @@ class RowShard(nn.Embedding):
 
 
 def row_shards(model: nn.Module) -> dict[str, RowShard]:
-    """Return the shards of a model by the name of their weight, each under its first name."""
+    """Return the shards of a model by the name of their weight.
+
+    A shard with several names has the first.
+    """
     return {f"{name}.weight": module for name, module in model.named_modules() if isinstance(module, RowShard)}
 
 

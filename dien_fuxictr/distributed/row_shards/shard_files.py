@@ -1,7 +1,7 @@
-"""Rows of tables in files: each process writes one safetensors file, and any number of processes reads them.
+"""Rows of tables in files: each process writes a file, any number reads them.
 
-By torch.distributed.checkpoint, of whose storages this is the one that neither writes nor reads a pickle: a shard's
-place in the whole is in the header of its file.
+The files are safetensors files of torch.distributed.checkpoint. Of its storages this is the one that neither writes nor
+reads a pickle: the place of a shard in the table is in the header of its file.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ Rows = dict[str, tuple[Tensor, tuple[int, int]]]
 
 
 def require_safetensors() -> None:
-    """Raises UserError where it is not installed."""
+    """Raise UserError if safetensors is not installed."""
     try:
         import safetensors  # noqa: F401
     except ImportError as error:
@@ -39,8 +39,9 @@ def write(rows: Rows, folder: Path, group: ProcessGroup) -> None:
     """Write the rows of all processes, which call this together.
 
     Args:
-        rows: of this process.
+        rows: rows of this process.
         folder: new or empty.
+        group: the processes.
 
     Raises:
         UserError: the folder cannot be written.
@@ -57,11 +58,12 @@ def read(rows: Rows, folder: Path, group: ProcessGroup) -> None:
     """Read the rows of all processes, in place; they call this together.
 
     Args:
-        rows: of this process.
-        folder: of `write`, by any number of group.
+        rows: rows of this process.
+        folder: folder that `write` has written, with any number of processes.
+        group: the processes.
 
     Raises:
-        UserError: a shard is missing or broken, or is of another table.
+        UserError: a shard is missing or broken, or belongs to another table.
     """
     storage = HuggingFaceStorageReader(str(folder))
     _check({name: shape for name, (_, shape) in rows.items()}, storage, folder)
@@ -73,7 +75,7 @@ def read(rows: Rows, folder: Path, group: ProcessGroup) -> None:
 
 
 def _check(shapes: dict[str, tuple[int, int]], storage: Any, folder: Path) -> None:
-    """Whether the shards are of these tables, and all are there."""
+    """Raise UserError unless all shards exist and belong to these tables."""
     from safetensors import SafetensorError
 
     if not folder.is_dir():
@@ -101,7 +103,7 @@ def _check(shapes: dict[str, tuple[int, int]], storage: Any, folder: Path) -> No
 
 
 def _of_all(rows: Rows, group: ProcessGroup) -> dict[str, Tensor]:
-    """As torch knows a tensor of which each process has some rows."""
+    """Return the rows as tensors of torch that are distributed over the processes."""
     if group.count == 1:
         return {name: own for name, (own, _) in rows.items()}
     from torch.distributed.device_mesh import init_device_mesh

@@ -1,4 +1,4 @@
-"""A model of whose embedding tables each process has some rows; no table is ever whole anywhere."""
+"""Build a model whose embedding tables are stored in shards, never as a whole."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,7 @@
-"""The weights of a model whose tables are row shards: one file of all weights, and shards beside a resume state."""
+"""The weights of a model whose tables are row shards.
+
+Checkpoints are one file with all weights; a resume state is accompanied by shards.
+"""
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,7 +58,7 @@ class ShardedWeightStore(WeightStore):
         return id(parameter) in self._by_weight
 
     def complete_gradient(self, table: nn.Parameter) -> None:
-        """Give a shard the gradient that all processes have for its rows; all processes call it."""
+        """Set a shard's gradient to the sum over all processes; they call it together."""
         if self.is_shard(table) and table.grad is None:
             self._by_weight[id(table)].gather_gradient()
 
@@ -76,7 +79,10 @@ class ShardedWeightStore(WeightStore):
         return whole + (float(self.group.sum(torch.stack(shards).sum())) if shards else 0.0)
 
     def write_weights(self, path: Path) -> None:
-        """Write all weights: the processes give the leader their rows, which it keeps in a file until all are there."""
+        """Write all weights to one file.
+
+        The processes send their rows to the leader, which collects them in a file.
+        """
         files = {name: path.with_name(f".{path.name}.{i}.rows") for i, name in enumerate(self._shards)}
         try:
             for name, shard in self._shards.items():
@@ -142,7 +148,7 @@ class ShardedWeightStore(WeightStore):
                     rows.write(shard(ids.to(shard.weight.device)).cpu().numpy().tobytes())
 
     def _rows(self, averages: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, tuple[int, int]]]:
-        """Return what this process's file of shards has: rows, and the shape of their table."""
+        """Return the content of this process's file of shards: rows and table shapes."""
         optimizer = self.model.optimizer
         moments = optimizer.lazy.state if isinstance(optimizer, JointOptimizer) else {}
         every = {}
@@ -155,7 +161,7 @@ class ShardedWeightStore(WeightStore):
 
 
 def build_store(build: Callable[[], BaseModel], group: ProcessGroup) -> WeightStore:
-    """Build a model whose embedding tables are row shards, and the store of its weights."""
+    """Build a model whose embedding tables are row shards, and its weight store."""
     return store_of(build_in_shards(build, group), group)
 
 
