@@ -19,7 +19,6 @@ from dien_fuxictr.experiment.models import find_model, own_models
 TEXT = {
     "docs/developer/architecture.md": "run_expid.py, build_dataset.py",
     "docs/guides/evolution.md": "chromium --headless",
-    "docs/reference/model.md": "L_aux = - mean_t",
 }
 """Page -> how a block begins that is neither commands nor YAML nor Python."""
 SECTIONS = [
