@@ -27,7 +27,8 @@ REGULARIZER = 75
 REGULARIZER_RANGE = 1, 300
 STEPS = 200
 """Steps of an epoch."""
-BATCH_RANGE = 64, 1024
+BATCH_RANGE = 32, 1024
+EPOCHS = 30
 
 _DATASET = """\
 # The data set {id}, written by `build_dataset.py {source} --entry {id}`. docs/guides/data.md explains the keys; after a
@@ -57,12 +58,12 @@ Base:
     metrics: [AUC, gAUC, logloss]
     monitor: AUC
     monitor_mode: max
-    early_stop_patience: 3
+    early_stop_patience: 3{evaluation}
     optimizer: adam
     learning_rate: 4.0e-3
     num_threads: 1  # of the CPU; more pay off with large batches
     batch_size: {batch_size}  # about {epoch_steps} steps per epoch
-    epochs: 30  # at most
+    epochs: {epochs}  # at most
     seed: 2019
     embedding_dim: 18
     weight_averaging: ema
@@ -109,6 +110,8 @@ Base:
     sequence_field: *history
     enable_target_product: True
 """
+_EVALUATION = """
+    eval_steps: {steps}  # between two evaluations, as epochs are short"""
 _FEW = """\
     aux_loss_alpha: 3  # few labels: every behaviour becomes one
     aux_loss_weighting: uniform
@@ -128,6 +131,9 @@ class Recommended:
         steps: behaviours per history of a training sample.
         has_few_labels: the auxiliary loss is strong, and supervises every behaviour of every sample.
         batch_size: rows.
+        epochs: at most.
+        eval_steps: steps between two evaluations; None: an epoch. In epochs of few steps, early stopping would end the
+            training before it has left its first plateau.
         regularizer: λ of models without auxiliary loss.
         aux_regularizer: λ of DIEN with it.
     """
@@ -136,6 +142,8 @@ class Recommended:
     steps: float
     has_few_labels: bool
     batch_size: int
+    epochs: int
+    eval_steps: int | None
     regularizer: float
     aux_regularizer: float
 
@@ -150,6 +158,9 @@ def recommend(counts: Mapping[str, Any]) -> Recommended:
     rows, steps = train["rows"], max(train["mean_history"], 1)
     labels = train["positives"] / max(counts["users"], 1)
     few = labels < FEW_LABELS * steps
+    batch_size = int(_within(2 ** round(math.log2(max(rows / STEPS, 1))), BATCH_RANGE))
+    epoch_steps = math.ceil(rows / batch_size)
+    is_short = epoch_steps < STEPS / 2
 
     def regularizer(supervised: float) -> float:
         return float(f"{_within(REGULARIZER * supervised / (items * steps), REGULARIZER_RANGE):.2g}")
@@ -158,7 +169,9 @@ def recommend(counts: Mapping[str, Any]) -> Recommended:
         labels=labels,
         steps=steps,
         has_few_labels=few,
-        batch_size=int(_within(2 ** round(math.log2(max(rows / STEPS, 1))), BATCH_RANGE)),
+        batch_size=batch_size,
+        epochs=math.ceil(EPOCHS * STEPS / epoch_steps) if is_short else EPOCHS,
+        eval_steps=STEPS if is_short else None,
         regularizer=regularizer(rows),
         aux_regularizer=regularizer(rows * steps if few else 2 * rows),
     )
@@ -230,6 +243,8 @@ def models_text(dataset_id: str, build: BuildOptions, counts: Mapping[str, Any])
         labels=recommended.labels,
         steps=recommended.steps,
         batch_size=recommended.batch_size,
+        epochs=recommended.epochs,
+        evaluation=_EVALUATION.format(steps=recommended.eval_steps) if recommended.eval_steps else "",
         epoch_steps=math.ceil(counts["train"]["rows"] / recommended.batch_size),
         regularizer=recommended.regularizer,
         aux_regularizer=recommended.aux_regularizer,
