@@ -142,6 +142,7 @@ NOT_RUN = {
     "measures for minutes; tests/benchmarks/test_programs.py runs it on less": [
         "python -m benchmarks.serving --parts attacks overload --seconds 8",
     ],
+    "trains for hours; tests/research/test_own_log.py runs it on less": ["python -m research.programs.own_log"],
     "simulates for minutes; tests/research/programs/test_coverage.py runs it on less": [
         "python -m research.programs.coverage",
         "python -m research.programs.coverage --studies 4000",
