@@ -15,7 +15,7 @@ __all__ = ["Experiment", "__version__", "open_experiment"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is asked for: command lines answer before torch is imported."""
+    """Import a public name on first use, so that commands start without torch."""
     if name not in ("Experiment", "open_experiment"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .experiment import experiment

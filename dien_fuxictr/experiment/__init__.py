@@ -1,4 +1,4 @@
-"""One run: configuration -> data -> model -> training -> checkpoint -> evaluation and prediction.
+"""Run one experiment: data, model, training, checkpoint, evaluation, prediction.
 
-What needs several runs is in `studies`.
+Code for several runs is in `studies`.
 """

@@ -1,40 +1,42 @@
-"""Make samples of raw data: labelled, split into train, valid and test, each with its history; or rows to predict.
+r"""Build samples from raw data, or rows to predict.
 
-examples:
-  The embedded sample (raw Amazon reviews of 2014's form), every prefix of a user's history a training sample:
-    python build_dataset.py amazon --reviews data/amazon_sample/reviews_Sample_5.json.gz \\
+Samples are labelled, split into train, valid and test, and have their histories.
+
+Examples:
+  The embedded sample (raw Amazon reviews in the form of 2014); every prefix of a user's history is a training sample:
+    python build_dataset.py amazon --reviews data/amazon_sample/reviews_Sample_5.json.gz \
         --meta data/amazon_sample/meta_Sample.json.gz --protocol leave_one_out --out data/sample_built
 
-  The paper's protocol: a user's last review and one negative, test users unseen; the second of ten folds:
-    python build_dataset.py amazon --reviews reviews_Books_5.json.gz --meta meta_Books.json.gz \\
+  The paper's protocol, the last review of each user and one negative, unseen test users; the second of ten folds:
+    python build_dataset.py amazon --reviews reviews_Books_5.json.gz --meta meta_Books.json.gz \
         --protocol last --negatives popularity --fold 1 --out data/books_last
 
   Your own log of clicks, in the paper's industrial setting (the last 49 days, 14 days of history before each click):
-    python build_dataset.py log --input clicks.parquet --user uid --item iid --category cid --time ts \\
+    python build_dataset.py log --input clicks.parquet --user uid --item iid --category cid --time ts \
         --protocol window --out data/my_clicks
 
-  The same with the item's brand, its price, which changes, and the user's device:
-    python build_dataset.py log --input clicks.parquet --user uid --item iid --category cid --time ts \\
+  The log with the item's brand, its price, which changes, and the user's device:
+    python build_dataset.py log --input clicks.parquet --user uid --item iid --category cid --time ts \
         --side brand,price --side-varies price --context device --out data/my_contexts
 
-  Your own log of exposures, whose labels take the place of sampled negatives; every click gets a negative too:
-    python build_dataset.py log --input shown.csv --user uid --item iid --category cid --time ts --label clicked \\
-        --request request_id --side brand,price_band --protocol time --valid-from 2024-03-01 --test-from 2024-03-08 \\
+  Your own log of exposures, whose labels replace sampled negatives; every click of a history gets a negative, too:
+    python build_dataset.py log --input shown.csv --user uid --item iid --category cid --time ts --label clicked \
+        --request request_id --side brand,price_band --protocol time --valid-from 2024-03-01 --test-from 2024-03-08 \
         --format csv --out data/my_exposures
 
-  A log in parts, each day in a folder of its own, whose name is a column:
-    python build_dataset.py log --input 'log/day=2024-*/*.parquet' --user uid --item iid --category cid --time day \\
+  A log in parts, with one folder per day, whose name is a column:
+    python build_dataset.py log --input 'log/day=2024-*/*.parquet' --user uid --item iid --category cid --time day \
         --session-gap 604800 --out data/my_days
 
-  RecBole's atomic files (tabs, a header of name:type), here its MovieLens-100k, the last ten ratings of a user tested:
-    python build_dataset.py log --input ml-100k.inter --items ml-100k.item --user user_id --item item_id \\
+  RecBole's atomic files (tabs, a header of name:type), here MovieLens-100k; the last ten ratings per user are the test:
+    python build_dataset.py log --input ml-100k.inter --items ml-100k.item --user user_id --item item_id \
         --category class --time timestamp --test-last 10 --session-gap 3600 --out data/movielens_samples
 
-  New rows of a log, histories included, for run_expid.py --predict; each is a user, an item and a time:
+  New rows of a log with their histories, for run_expid.py --predict; each row is a user, an item and a time:
     python build_dataset.py apply --log clicks.parquet --rows candidates.parquet --dataset my_clicks --out rows.parquet
 
 A build writes a folder with samples.json (options, counts, audit) and behaviours.parquet, train/valid/test.parquet
-or, with --format csv, train/valid/test.csv with the histories joined by "^"; docs/guides/data.md has their form. It
+or, with --format csv, train/valid/test.csv with the histories joined by "^"; docs/guides/data.md describes them. It
 ends with an audit (audit_dataset.py --help).
 """
 

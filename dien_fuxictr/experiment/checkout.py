@@ -1,7 +1,7 @@
-"""Models of a FuxiCTR checkout: where they are, the entries that come with them, their classes.
+"""Models of a FuxiCTR checkout: their places, experiments and classes.
 
-A class is imported by the path of its `src` folder; the checkout's root never gets on `sys.path`, where its `fuxictr`
-would shadow the installed one.
+A class is imported by the path of its `src` folder. The checkout's root is never added to `sys.path`, where its
+`fuxictr` would shadow the installed one.
 """
 
 import importlib.util
@@ -52,10 +52,10 @@ class Checkout:
             raise UserError(f"{path} is no FuxiCTR checkout: there is no model in its model_zoo/")
 
     def source(self, name: str) -> Path:
-        """The `src` folder of a model.
+        """Return the `src` folder of a model.
 
         Raises:
-            UserError: an unknown model, with the nearest names, or one of several tasks.
+            UserError: the model is unknown (the message has the nearest names), or has several tasks.
         """
         if name in self._multi_task:
             raise UserError(f"model {name!r} of {self.path} has several tasks, but the runner trains one")
@@ -66,23 +66,26 @@ class Checkout:
         return self.sources[name]
 
     def model_class(self, name: str) -> type[BaseModel]:
-        """The class of a model.
+        """Return the class of a model.
 
         Raises:
             UserError: as `source`, or the class cannot be imported.
         """
         source = self.source(name)
-        # In the name, so that models of two checkouts do not meet in sys.modules.
+        # The name contains the path, so that models of two checkouts do not collide in sys.modules.
         package = re.sub(r"\W", "_", str(source))
         try:
             return getattr(sys.modules.get(package) or _import_package(package, source), name)
-        except Exception as error:  # the checkout's code may raise anything
+        except Exception as error:  # the checkout's code may raise any error
             raise UserError(
                 f"model {name!r} cannot be imported from {source}: {type(error).__name__}: {error}"
             ) from error
 
     def entry(self, name: str) -> dict[str, Any]:
-        """The merged entry `<name>_default`, or else the first one of the model, or else nothing."""
+        """Return the merged experiment `<name>_default`, or the first one of the model.
+
+        The result is empty if the model has none.
+        """
         folder = self.source(name).parent / "config"
         file = folder / "model_config.yaml"
         if not file.is_file():

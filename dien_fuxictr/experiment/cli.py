@@ -45,7 +45,7 @@ after SIGTERM: the state of a training is saved, --resume goes on with it
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; exits with code 2 on a wrong one."""
+    """Return the parsed command line; exit with code 2 on a wrong one."""
     parser = command_parser("run_expid.py", "Trains and evaluates one experiment of the zoo.", EPILOG)
     add_experiment_options(parser)
     parser.add_argument("--strict", action="store_true", help="an unknown key in the configuration is an error")
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tell(message: str, code: int) -> int:
-    """Print how the command has ended; the first of several processes says for all that they were told to end."""
+    """Print how the command has ended; of several processes only the leader prints."""
     return code if code in (130, 143) and not is_leader() else fail(message, code)
 
 

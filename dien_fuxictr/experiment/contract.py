@@ -1,4 +1,4 @@
-"""The check of a whole configuration, by the types that its readers declare, before anything is built or written."""
+"""Check a whole configuration by its readers' types, before building or writing."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -126,14 +126,14 @@ def check_configuration(params: dict[str, Any], where: Callable[[str], str], str
 
 
 def check_entry(params: dict[str, Any], where: Callable[[str], str]) -> None:
-    """Check the keys of a data set's entry, without an experiment; raises as `check_configuration`."""
+    """Check the keys of a data set alone; raise as `check_configuration`."""
     _ENTRY.check({key: params[key] for key in ENTRY.keys() & params.keys()}, where)
     for key, contract in (("feature_cols", COLUMN), ("label_col", LABEL)):
         check_mappings(contract, params[key], f"{key} in {where(key)}")
 
 
 def _unread(key: str, model_class: type, params: dict[str, Any]) -> str:
-    """What to say of a key of `--set` that nothing reads."""
+    """Return the message for a key of `--set` that nothing reads."""
     close = nearest(key, known_keys(model_class), cutoff=0.6)
     hint = f"did you mean {close[0]!r}?" if close else "--show-config lists the keys of the experiment"
     if params.get("zoo"):
@@ -142,12 +142,15 @@ def _unread(key: str, model_class: type, params: dict[str, Any]) -> str:
 
 
 def known_keys(model_class: type) -> set[str]:
-    """Every key that the model, its training, the loaders, the data set or the tuner reads, and the historic ones."""
+    """Return every key that a run reads, and the historic ones.
+
+    Readers are the model, its training, the loaders, the data set and the tuner.
+    """
     return set(_contract(model_class).keys)
 
 
 def constructor_keys(model_class: type) -> set[str]:
-    """The keywords of a model's constructor and of those it inherits."""
+    """Return the keywords of a model's constructor, including inherited ones."""
     return {name for constructor in _constructors(model_class) for name in _keywords(constructor)}
 
 
@@ -189,7 +192,7 @@ def _check_metrics(params: dict[str, Any]) -> None:
 
 
 def _check_overrides(model_class: Any, key: str, params: dict[str, Any], where: Callable[[str], str]) -> None:
-    """A keyword whose mapping overrides others for a second net of the model."""
+    """Check a keyword whose mapping overrides others for a second network."""
     names, given, place = model_class.overrides[key], params.get(key) or {}, f"{key} of {where(key)}"
     kinds = _kinds(model_class)
     if unknown := Contract({name: kinds[name] for name in names}).check(given, lambda _: place):
@@ -200,7 +203,7 @@ def _check_overrides(model_class: Any, key: str, params: dict[str, Any], where: 
 
 
 def _check_layers(params: dict[str, Any], where: Callable[[str], str]) -> None:
-    """What is given a layer is given to each."""
+    """Check lists that must have one value per layer."""
     for key, units in params.items():
         part = key.removesuffix("hidden_units")
         if part == key or not isinstance(units, list):

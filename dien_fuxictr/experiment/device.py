@@ -1,4 +1,4 @@
-"""Where a model runs, and its memory there.
+"""The device of a model, and its memory.
 
 Not run yet: training on a GPU.
 """
@@ -16,13 +16,13 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def device_index(gpu: int) -> int:
-    """Return the zoo's index of a device: that of a GPU of this machine, or -1 for the CPU.
+    """Return the zoo's index of a device: a GPU of this machine, or -1 for the CPU.
 
     Args:
-        gpu: of the command line.
+        gpu: value of the command line.
 
     Raises:
-        UserError: a number below -1, or a GPU that this machine does not have.
+        UserError: a number below -1, or a GPU that this machine lacks.
     """
     check_index(gpu)
     if gpu == -1:
@@ -35,16 +35,17 @@ def device_index(gpu: int) -> int:
 
 
 def devices_of_runs(gpus: Sequence[int], workers: int | None, cluster: str | None) -> list[int]:
-    """Return the device of each of the runs that go on at a time; none: as many on the CPU as the default is.
+    """Return the device of each parallel run; an empty list means the default number.
 
-    On a machine without a GPU all are on the CPU, with a note.
+    Runs are on the CPU then. On a machine without a GPU all runs are on the CPU, with a note.
 
     Args:
-        gpus, workers: of the command line.
-        cluster: of the command line; there any GPU stands for each index.
+        gpus: GPUs of the command line.
+        workers: number of parallel runs of the command line.
+        cluster: cluster of the command line; there an index stands for any GPU.
 
     Raises:
-        UserError: as `device_index`, but for a machine without a GPU; the CPU among several devices.
+        UserError: as `device_index`, except on a machine without a GPU; or the CPU is among several devices.
     """
     for gpu in gpus:
         check_index(gpu)
@@ -60,7 +61,10 @@ def devices_of_runs(gpus: Sequence[int], workers: int | None, cluster: str | Non
 
 
 def device_of_process(gpu: int) -> int:
-    """Return the GPU of a data-parallel process: that of the first one plus its rank on the machine; -1 is the CPU."""
+    """Return the GPU of a data-parallel process; -1 is the CPU.
+
+    It is the GPU of the first process plus the rank on the machine.
+    """
     return gpu + int(os.environ.get("LOCAL_RANK", "0")) if gpu >= 0 else gpu
 
 
@@ -94,12 +98,12 @@ def check_index(gpu: int) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what this process frees, so that a step finds the memory of the one before.
+    """Make glibc keep memory that this process frees, for the next step.
 
-    By default it returns large blocks to the kernel at once, which then clears the same pages anew in every step.
-    Nothing happens with another C library.
+    By default it returns large blocks to the kernel at once, which then clears the same pages again in every step.
+    Other C libraries are not changed.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mallopt(_MMAP_MAX, 0)  # all blocks come from the heap
-        mallopt(_TRIM_THRESHOLD, -1)  # which never shrinks
+        mallopt(_MMAP_MAX, 0)  # allocate all blocks on the heap
+        mallopt(_TRIM_THRESHOLD, -1)  # never shrink the heap

@@ -1,4 +1,4 @@
-"""One experiment from its configuration to predictions: what `run_expid.py` does, for Python."""
+"""One experiment from configuration to predictions: `run_expid.py` for Python."""
 
 import contextlib
 import logging
@@ -123,17 +123,17 @@ class Experiment:
 
     @property
     def expid(self) -> str:
-        """The experiment id."""
+        """Return the experiment id."""
         return self.params["model_id"]
 
     @property
     def checkpoint(self) -> Path:
-        """The file of the best weights."""
+        """Return the file of the best weights."""
         return self.folder / f"{self.expid}.model"
 
     @property
     def model(self) -> BaseModel:
-        """The model; before `fit` and `load` with the initial weights of the configuration's seed."""
+        """Return the model; before `fit` and `load` with the seed's initial weights."""
         return self._initial_or_trained().model
 
     def prepare(self, rebuild: bool = False) -> PreparedData:
@@ -157,17 +157,17 @@ class Experiment:
         observers: Sequence[Observer] = (),
         on_start: Callable[[], None] = lambda: None,
     ) -> TrainedModel:
-        """Train from the seed's initial weights on, and end with the best ones by validation.
+        """Train from the seed's initial weights, and load the best by validation.
 
         Args:
-            resume: go on with an interrupted run instead.
+            resume: continue an interrupted run instead.
             observers: watch losses and evaluations.
             on_start: called after the first step.
 
         Raises:
-            TrainingError: a loss or gradient that is not finite, or no evaluation whose monitor is a number.
-            UserError: another process trains this experiment; no validation data, nothing to resume, or a file that
-                cannot be written.
+            TrainingError: a loss or gradient is not finite, or no evaluation has a number as monitor.
+            UserError: another process trains this experiment, there is no validation data or nothing to resume, or a
+                file cannot be written.
         """
         lock = held(self.folder / f".{self.expid}.lock", f"expid {self.expid}")
         with lock if self.group.leads else contextlib.nullcontext():
@@ -184,13 +184,13 @@ class Experiment:
         return self._trained
 
     def require_finished(self, allow_unfinished: bool = False) -> None:
-        """Check that the training which wrote the checkpoint has finished; a warning says where that is unknown.
+        """Check that the training of the checkpoint has finished; warn if unknown.
 
         Args:
-            allow_unfinished: an unfinished training is a warning, too.
+            allow_unfinished: only warn of an unfinished training, too.
 
         Raises:
-            UserError: no checkpoint, or one of an unfinished training.
+            UserError: there is no checkpoint, or its training is unfinished.
         """
         self.require_checkpoint()
         mark = read_mark(self.checkpoint)
@@ -215,11 +215,13 @@ class Experiment:
             raise UserError(f"checkpoint {self.checkpoint} does not exist; run_expid.py --expid {self.expid} trains it")
 
     def load(self) -> TrainedModel:
-        """Take the weights of the checkpoint; the built data set suffices, its inputs may be gone.
+        """Load the weights of the checkpoint, with the built data set only.
+
+        The inputs of the data set may no longer exist.
 
         Raises:
-            UserError: no data set or no checkpoint, one that does not fit the model, or one that is not the file which
-                the training wrote.
+            UserError: there is no data set or no checkpoint, or the checkpoint does not match the model or was changed
+                after training.
         """
         self.require_checkpoint()
         check_weights(self.checkpoint)
@@ -253,15 +255,17 @@ class Experiment:
         return (self._trained or self.load()).predict(rows)
 
     def require_output(self, option: str, path: Path, inputs: Mapping[str, Path] | None = None) -> None:
-        """Check that a user may have a file or folder written, of this experiment or of its data, that they name.
+        """Check that a command may write, or overwrite, a path that a user names.
+
+        The path must not belong to this experiment or its data.
 
         Args:
-            option: that names it, for the message.
+            option: option that names it, for the message.
             path: the file or folder; need not exist.
-            inputs: what the command reads besides, by what names it.
+            inputs: name -> further files that the command reads.
 
         Raises:
-            UserError: it is an input of the experiment, or among what it and others work with.
+            UserError: it is an input of the experiment, or belongs to files that experiments work with.
         """
         kept = {
             "--config": self.config.folder,
@@ -275,7 +279,9 @@ class Experiment:
         require_output(option, path, read | dict(inputs or {}), kept)
 
     def trainer(self, **options: Any) -> Trainer:
-        """Return a trainer of the model, which begins with the seed's initial weights; `fit` is its usual use.
+        """Return a trainer of the model with the seed's initial weights.
+
+        Most callers use `fit` instead.
 
         Args:
             options: `on_start` and `observers` of `Trainer`.
@@ -299,10 +305,14 @@ class Experiment:
         return self._store
 
     def _build_store(self, sharded: bool = True) -> WeightStore:
-        """Build the model; its tables have row shards where the configuration says so, unless `sharded` is False."""
+        """Build the model, with row shards if configured.
+
+        Args:
+            sharded: False builds whole tables in any case.
+        """
         params = self._data.params if self._data else self.params
         booster = params.get("booster_checkpoint")
-        if isinstance(booster, str) and Path(booster).is_file():  # the model says what else is wrong with it
+        if isinstance(booster, str) and Path(booster).is_file():  # the model reports other errors of the value
             require_intact(Path(booster))
             check_weights(Path(booster))
         seed_everything(seed=self.options.seed)

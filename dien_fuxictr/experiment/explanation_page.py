@@ -1,7 +1,7 @@
-"""A page that draws an explanation in a browser: one HTML file, which needs no network.
+"""Draw an explanation in a browser: one HTML file, which needs no network.
 
-The server has one, which asks the API; `run_evolution.py` writes one with its numbers in it. What they draw by,
-explanation.js and explanation.css, lies here.
+The server has such a page, which reads from the API; `run_evolution.py` writes one that contains its numbers. Their
+common explanation.js and explanation.css are in this folder.
 """
 
 from pathlib import Path
@@ -12,7 +12,13 @@ _HERE = Path(__file__).parent
 
 
 class ExplanationPage(NamedTuple):
-    """Attributes: html: where `$style`, `$script` and more are to stand. style, script: with the shared ones."""
+    """Parts of a page.
+
+    Attributes:
+        html: HTML with `$style`, `$script` and more as placeholders.
+        style: CSS, including the common one.
+        script: JavaScript, including the common one.
+    """
 
     html: str
     style: str

@@ -1,6 +1,7 @@
-"""The zoo's log: the console at once, `<model_root>/<dataset_id>/<expid>.log` only when the run really starts.
+"""The zoo's log: on the console at once, in a file once the run has started.
 
-A run that ends in bad input must leave the log of the earlier run alone, so records wait in memory until then.
+The file is `<model_root>/<dataset_id>/<expid>.log`. A run that ends in bad input must not change the log of an earlier
+run, so records wait in memory until then.
 """
 
 import logging
@@ -14,7 +15,10 @@ FORMAT = "%(asctime)s P%(process)d %(levelname)s %(message)s"
 
 
 class _LogFile(logging.FileHandler):
-    """A log file whose failed write (a full disk) ends the run instead of printing a traceback a line."""
+    """Log file whose failed write, on a full disk for example, ends the run.
+
+    The default is a traceback per line.
+    """
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
@@ -24,7 +28,7 @@ class _LogFile(logging.FileHandler):
 
 
 class RunLog:
-    """Console log and, from `open_file` on, the log file with everything since `start`.
+    """Console log and, after `open_file`, a log file with all records since `start`.
 
     Attributes:
         path: the file, once it is known.
@@ -63,7 +67,7 @@ class RunLog:
         self._handlers.append(file)
 
     def append_if_possible(self) -> None:
-        """`open_file` for a command that has another output: it goes on without, with a caution."""
+        """Open the file for appending; on failure warn and go on without it."""
         try:
             self.open_file(append=True)
         except UserError as error:

@@ -1,15 +1,17 @@
-"""What a model may offer beyond the methods of the zoo. Other code asks a model for it, and never which class it is.
+"""Optional methods of a model beyond those of the zoo.
 
-- `scorer()` returns what scores one user's candidates, `score(user, candidates, count)`. It takes encoded features by
-  name as NumPy arrays, the user's (1,) or of sequences (1, T), the candidates' (N,), and N. It returns (N,) float32. A
-  server uses the forward pass of a model without it.
-- `explain(user, candidates, count)` says where these scores come from: it returns the scores and, of each sequence that
-  `explained_fields` names, a `SequenceExplanation`. A model without it has nothing to draw.
-- `export_module(form)` returns what `torch.export` takes, for a file of that form, `onnx` or `torch`: a module with
+Other code asks a model for these methods, never for its class.
+
+- `scorer()` returns a function that scores one user's candidates, `score(user, candidates, count)`. It takes encoded
+  features by name as NumPy arrays, the user's (1,) or for sequences (1, T), the candidates' (N,), and N. It returns
+  (N,) float32. Without this method, a server uses the model's forward pass.
+- `explain(user, candidates, count)` returns the scores and, for each sequence in `explained_fields`, a
+  `SequenceExplanation`. A model without it has no explanation to draw.
+- `export_module(form)` returns a module for `torch.export`, for a file of that form, `onnx` or `torch`. The module has
   `forward(inputs, row)`. `inputs` has the features of B users and N candidates by name, and `row`, (N,) int64, the user
-  of each candidate; the result are the scores, (N,). The module may say which features it reads, `features`, and which
-  sequences have one length, `aligned`. A model without it cannot be exported.
-- `for_serving(params)` returns what a bundle holds in place of the model: a class, weights and keywords. A model
+  of each candidate; the result is the scores, (N,). The module may have an attribute `features`, the features that it
+  reads, and `aligned`, the sequences of equal length. A model without it cannot be exported.
+- `for_serving(params)` returns what a bundle contains instead of the model: a class, weights and keywords. A model
   without it is served as it was trained.
 """
 
@@ -25,11 +27,12 @@ from .models import find_model, own_models
 
 
 class SequenceExplanation(TypedDict, total=False):
-    """What a model does with the T behaviours of one sequence that it has read, the oldest first, for N candidates.
+    """Explanation of one sequence: T behaviours, the oldest first, and N candidates.
 
-    attention: (N, T); None, or missing, where there is none.
-    states: (N, T, H), of a recurrence after each behaviour, which starts from zeros.
-    untargeted: attention (T,) and states (T, H) of the recurrence without any candidate.
+    Attributes:
+        attention: (N, T); None, or missing, without attention.
+        states: (N, T, H), states of a recurrence after each behaviour, starting from zeros.
+        untargeted: attention (T,) and states (T, H) of the recurrence without a candidate.
     """
 
     attention: np.ndarray | None
@@ -45,11 +48,15 @@ class ExplainingModel(Protocol):
     """
 
     @property
-    def explained_fields(self) -> Sequence[tuple[Sequence[str], Sequence[str]]]: ...
+    def explained_fields(self) -> Sequence[tuple[Sequence[str], Sequence[str]]]:
+        """Return the target features and behaviour features of each explained sequence."""
+        ...
 
     def explain(
         self, user: dict[str, np.ndarray], candidates: dict[str, np.ndarray], count: int
-    ) -> tuple[np.ndarray, Sequence[SequenceExplanation]]: ...
+    ) -> tuple[np.ndarray, Sequence[SequenceExplanation]]:
+        """Return the scores (N,), and one explanation per sequence."""
+        ...
 
 
 def require_method(model_class: type[BaseModel], name: str, lack: str) -> None:
@@ -69,15 +76,16 @@ def require_method(model_class: type[BaseModel], name: str, lack: str) -> None:
 
 
 def describe_paths(attention: np.ndarray | None, states: np.ndarray | None) -> dict[str, Any]:
-    """Return what is drawn of an explanation, on the page of the server and on that of `run_evolution.py`.
+    """Return the data of a drawn explanation, for the server and `run_evolution.py`.
 
     Args:
-        attention: (P, T). states: (P, T, H), of P paths.
+        attention: (P, T), for P paths.
+        states: (P, T, H), for P paths.
 
     Returns:
-        What is known of `attention`; `movement`, (P, T), how far each behaviour moves the state; `path`, (P, T + 1, 2),
-        the states from the zeros before the first behaviour on, in two principal components of all paths together;
-        `explained_variance`, (2,), of them.
+        `attention`, if known; `movement`, (P, T), how far each behaviour moves the state; `path`, (P, T + 1, 2), the
+        states from the zeros before the first behaviour on, in two principal components of all paths together;
+        `explained_variance`, (2,), of these components.
     """
     if states is None:
         return {"attention": attention}

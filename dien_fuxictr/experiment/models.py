@@ -18,14 +18,14 @@ from .configuration.expressions import check_features
 
 
 def find_model(name: str, zoo: str | None = None) -> type[BaseModel]:
-    """The class `name` of `model_zoo.<name>.src`.
+    """Return the class `name` of `model_zoo.<name>.src`.
 
     Args:
-        name: of the class.
+        name: name of the class.
         zoo: a FuxiCTR checkout that has it, instead of this project.
 
     Raises:
-        UserError: there is no such model; names those there are.
+        UserError: there is no such model; the message has the known names.
     """
     if zoo is not None:
         return Checkout(Path(zoo)).model_class(name)
@@ -49,14 +49,16 @@ def own_models() -> list[str]:
 
 
 def load_feature_map(params: dict[str, Any], data_dir: Path | None = None) -> FeatureMap:
-    """The data set's feature map, with the experiment's `use_features`, `feature_specs` and `group_id`.
+    """Return the data set's feature map, with the experiment's settings.
+
+    These are `use_features`, `feature_specs` and `group_id`.
 
     Args:
-        params: of the experiment.
-        data_dir: its folder; None: data_root/dataset_id.
+        params: settings of the experiment.
+        data_dir: folder of the data set; None: data_root/dataset_id.
 
     Raises:
-        UserError: no feature map; a feature that the data set does not have.
+        UserError: there is no feature map, or the data set lacks a feature.
     """
     data_dir = data_dir or Path(params["data_root"], params["dataset_id"])
     file = data_dir / "feature_map.json"
@@ -84,7 +86,7 @@ def load_feature_map(params: dict[str, Any], data_dir: Path | None = None) -> Fe
 
 
 def _described(stored: dict[str, Any], file: Path) -> dict[str, Any]:
-    """Return the content of feature_map.json if it says of each feature what a model and a loader need."""
+    """Return the content of feature_map.json, checked for models and loaders."""
     features = {name: spec for entry in stored["features"] for name, spec in entry.items()}
     if not all(isinstance(label, str) for label in stored["labels"]) or not stored["labels"]:
         raise ValueError(f"labels are {stored['labels']}")

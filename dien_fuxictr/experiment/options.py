@@ -24,9 +24,10 @@ def add_experiment_options(parser: argparse.ArgumentParser, expid_help: str = "e
 
 
 def add_settings_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--set`, and `--data-root` and `--model-root`, which set what their names say.
+    """Add `--set`, `--data-root` and `--model-root`.
 
-    A folder of theirs is below the working directory; one of the configuration is looked for beside it too.
+    A relative folder of the two options is in the working directory; a folder of the configuration is also searched for
+    next to it.
     """
     add_set_option(parser)
     for key, what in (("data_root", "built data sets"), ("model_root", "checkpoints, states and logs")):

@@ -1,4 +1,4 @@
-"""The built data set of an experiment, as its training and its evaluation read it."""
+"""The built data set of an experiment, for its training and evaluation."""
 
 import logging
 from pathlib import Path
@@ -60,7 +60,10 @@ class PreparedData:
         return self._loaders("test", feature_map)
 
     def digests(self) -> dict[str, str]:
-        """Return digests of the files that the data set was built from: a run cannot be resumed on other data."""
+        """Return digests of the files that the data set was built from.
+
+        A run cannot be resumed on other data.
+        """
         fingerprint = Fingerprint.load(Path(self.params["data_root"], self.params["dataset_id"]))
         return {role: seen["blake2b"] for role, seen in fingerprint.inputs.items()} if fingerprint else {}
 

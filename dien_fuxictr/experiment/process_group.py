@@ -1,4 +1,4 @@
-"""The processes that train a model together, as training knows them; here it is one process alone."""
+"""The interface of processes that train a model together, for one process."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ class BatchShard:
 
     @contextmanager
     def computed(self) -> Iterator[None]:
-        """The forward pass and the loss are computed in this block."""
+        """Compute the forward pass and the loss in this block."""
         yield
 
     def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> None:
@@ -33,29 +33,38 @@ class BatchShard:
         loss.backward()
 
     def mean(self, losses: Tensor) -> Tensor:
-        """Return means over the whole batch. losses: (K,) float64, each a mean over this shard."""
+        """Return means over the whole batch.
+
+        Args:
+            losses: (K,) float64, each a mean over this shard.
+        """
         return losses
 
 
 class ProcessGroup:
-    """A single process: every method returns its argument, and none waits. `DistributedGroup` has several processes.
+    """Single process: each method returns its argument, and none waits.
 
-    All processes run the same program and make the same decisions. Their weights, optimizers and random generators are
-    equal at every step, so that the state that one process writes resumes any number of processes.
+    `DistributedGroup` has several processes. All processes run the same program and make the same decisions. Their
+    weights, optimizers and random generators are equal at every step, so that the state that one process writes can
+    resume any number of processes.
 
     Attributes:
-        rank: number of this process, from 0. count: number of processes.
+        rank: number of this process, from 0.
+        count: number of processes.
     """
 
     rank, count = 0, 1
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes files and prints for all."""
+        """Return whether this process writes files and prints for all."""
         return self.rank == 0
 
     def follow(self, aux_negative_scope: str | None, sync_batch_norm: bool) -> None:
-        """Take the keys of a configuration that are for several processes; see `TrainingOptions`."""
+        """Apply the keys of a configuration for several processes.
+
+        See `TrainingOptions`.
+        """
 
     def shard(self, batch: Batch, rows: int) -> BatchShard:
         """Return this process's part of a batch.
@@ -91,7 +100,7 @@ class ProcessGroup:
 
     @contextmanager
     def leader_first(self) -> Iterator[None]:
-        """The leader leaves this block before the other processes enter it."""
+        """Run this block in the leader before the other processes enter it."""
         if not self.leads:
             self.wait()
         yield

@@ -1,4 +1,4 @@
-"""`--report`: a run as files: curve.jsonl while it trains, then predictions.npz and result.json."""
+"""`--report`: a run as files: curve.jsonl, and then predictions.npz, result.json."""
 
 import contextlib
 import json
@@ -28,14 +28,17 @@ CURVE, PREDICTIONS, RESULT = "curve.jsonl", "predictions.npz", "result.json"
 
 
 def cpu_name() -> str:
-    """The processor, in its maker's words where the system has them."""
+    """Return the name of the processor, the maker's if the system knows it."""
     cpuinfo = Path("/proc/cpuinfo")
     named = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.is_file() else None
     return named[1] if named else platform.processor() or platform.machine()
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Of Python and of those packages that are installed; torch's names its build, as its metadata need not."""
+    """Return the versions of Python and of those packages that are installed.
+
+    torch's version has its build, which its metadata may lack.
+    """
     found = {"python": platform.python_version()}
     for name in packages:
         with contextlib.suppress(PackageNotFoundError):
@@ -44,30 +47,30 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 
 
 def read_curve(file: Path) -> list[dict[str, float]]:
-    """The evaluations in curve.jsonl so far; a line that is being written, or whose writer was killed, is none yet.
+    """Return the evaluations in curve.jsonl so far; incomplete lines are left out.
 
     Args:
         file: need not exist.
 
     Returns:
-        A point an evaluation: its `step` and `epoch` (from 1); means since the last evaluation, or since the run was
+        One point per evaluation: its `step` and `epoch` (from 1); means since the last evaluation, or since the run was
         resumed (none if that was at the evaluation), of `loss/train`, `loss/target`, which is without auxiliary loss
-        and regularisation, and, if the model has one, `loss/auxiliary`; `validation/METRIC`, and `monitor`, what the
-        run is judged by.
+        and regularisation, and, if the model has one, `loss/auxiliary`; `validation/METRIC`, and `monitor`, the value
+        that decides on the run.
     """
     lines = file.read_bytes().split(b"\n")[:-1] if file.is_file() else []
     return [json.loads(line) for line in lines]
 
 
 class Report:
-    """Observer of a training run that writes its learning curves while it trains, and what has come of it.
+    """Observer that writes learning curves during a training, and its result.
 
-    A fresh run begins curve.jsonl anew at its first step. A resumed one goes on with it; what it will evaluate again is
-    removed.
+    A fresh run starts a new curve.jsonl at its first step. A resumed run continues it; evaluations that it will repeat
+    are removed.
 
     Args:
         folder: receives the files.
-        zoo: the FuxiCTR checkout that the model is from, if it is from one.
+        zoo: the FuxiCTR checkout of the model, if any.
 
     Raises:
         UserError: the files cannot be written.

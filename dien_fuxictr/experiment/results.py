@@ -21,9 +21,10 @@ def append_result(file: Path, expid: str, dataset_id: str, evaluations: dict[str
     """Append a run's line, in the zoo's form.
 
     Args:
-        file: of `results_file`.
-        expid, dataset_id: of the run.
-        evaluations: `valid` and `test`, of those there are.
+        file: result of `results_file`.
+        expid: experiment id.
+        dataset_id: id of the data set.
+        evaluations: `valid` and `test`, if they exist.
 
     Raises:
         UserError: the file cannot be written.

@@ -61,22 +61,24 @@ class TrainedModel:
         return evaluations
 
     def nothing_learnt(self, valid: Evaluation, config: Mapping[str, Any]) -> str:
-        """Return why the model is no better than no model, with the likely cause; empty if it is better.
+        """Return why the model is no better than no model, and a likely cause.
+
+        The result is empty if the model is better.
 
         Args:
-            valid: of `evaluate`.
-            config: of the experiment.
+            valid: result of `evaluate`.
+            config: configuration of the experiment.
         """
         return nothing_learnt(valid, self._store, self.progress, config)
 
     def predict(self, rows: Any) -> np.ndarray:
-        """Return scores of new rows, (N,) float64, in the order of the rows; no label is needed.
+        """Return scores (N,) float64 of new rows in their order; labels are not needed.
 
         Args:
             rows: a pandas or polars frame, or the path of a CSV or Parquet file, in the form of the training data.
 
         Raises:
-            UserError: no such file, a missing column, or a data set without a fitted encoder.
+            UserError: there is no such file, a column is missing, or the data set has no fitted encoder.
             TrainingError: a score is not finite.
         """
         if isinstance(rows, (str, Path)):

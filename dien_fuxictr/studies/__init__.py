@@ -1,5 +1,5 @@
-"""Many runs: sweeps over hyper-parameters, comparisons over seeds, pictures of trained models.
+"""Run many experiments: sweeps, comparisons over seeds, pictures of trained models.
 
-A folder per kind, each with its command line in `cli`; `runs` is what they share. These folders start runs and read
-their reports; how one run trains is in `experiment`.
+There is one folder per kind, each with its command line in `cli`; `runs` is what they share. These folders start runs
+and read their reports; a single run is trained in `experiment`.
 """

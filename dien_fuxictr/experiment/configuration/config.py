@@ -1,9 +1,9 @@
-"""Experiment configuration as the zoo reads it, with the file that each key comes from.
+"""The zoo's experiment configuration, with the file that each key comes from.
 
-Reading order, the later wins: `Base` of the file that has the experiment id < the experiment id < its data set. A
-folder holds `model_config.yaml` and `dataset_config.yaml`, or folders `model_config/` and `dataset_config/` of such
-files. A file without a `Base` of its own gets the first other file's, with a warning: as in the zoo, but never one that
-names another data set than the experiment.
+Files are read in this order, and later ones win: `Base` of the file that has the experiment id < the experiment id <
+its data set. A folder contains `model_config.yaml` and `dataset_config.yaml`, or folders `model_config/` and
+`dataset_config/` with such files. A file without its own `Base` gets the first other file's, with a warning: as in the
+zoo, but never a `Base` that names another data set than the experiment.
 """
 
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class Config:
     warnings: list[str] = field(default_factory=list)
 
     def where(self, key: str) -> str:
-        """Where a key comes from, or would have to come from."""
+        """Return where a key comes from, or would have to come from."""
         return self.origin.get(key, f"{self.params.get('model_id', self.params['dataset_id'])} of {self.folder}")
 
     def merge(self, settings: dict[str, Any], file: Path, name: str) -> None:
@@ -59,7 +59,7 @@ class Config:
             self.origin[key] = SET
 
     def render(self) -> str:
-        """The merged configuration as YAML, each key with the file and section it comes from."""
+        """Return the merged configuration as YAML, each key with its file and section."""
         lines = []
         for key, value in sorted(self.params.items()):
             flow = None if isinstance(value, (dict, list, tuple)) else False
@@ -91,11 +91,14 @@ def merge(
     expid: str,
     settings: dict[str, Any] | None = None,
 ) -> Config:
-    """`load_config` of files that are read already.
+    """Merge the configuration of files that are already read, like `load_config`.
 
     Args:
-        models, datasets: of `read_files`.
-        folder: named in messages.
+        models: model files of `read_files`.
+        datasets: data set files of `read_files`.
+        folder: folder of the files, for messages.
+        expid: experiment id.
+        settings: values of `--set`.
     """
     settings = settings or {}
     if "model_id" in settings:
@@ -111,10 +114,10 @@ def merge(
 
 
 def load_dataset(folder: Path, dataset_id: str) -> Config:
-    """A data set's entry without an experiment.
+    """Return a data set's configuration without an experiment.
 
     Raises:
-        UserError: no such folder, file or data set (the nearest are named); broken YAML.
+        UserError: there is no such folder, file or data set (the message has the nearest), or YAML is broken.
     """
     config = Config({"dataset_id": require_name("dataset_id", dataset_id)}, {"dataset_id": "--dataset"}, folder)
     datasets = read_files(folder, "dataset_config")
@@ -124,15 +127,17 @@ def load_dataset(folder: Path, dataset_id: str) -> Config:
 
 
 def merge_model(models: dict[Path, dict[str, Any]], folder: Path, expid: str) -> Config:
-    """`Base` and the experiment of already read files, without the data set.
+    """Merge `Base` and the experiment of files that are already read.
+
+    The data set is left out.
 
     Args:
         models: file -> section -> content.
-        folder: named in messages.
+        folder: folder of the files, for messages.
         expid: experiment id.
 
     Raises:
-        UserError: no such experiment, or a section that is no mapping.
+        UserError: there is no such experiment, or a section is not a mapping.
     """
     require_name("expid", expid)
     config = Config(dict(DEFAULTS), dict.fromkeys(DEFAULTS, "default"), folder)
@@ -171,10 +176,12 @@ def _merge_dataset(config: Config, datasets: dict[Path, dict[str, Any]]) -> None
 
 
 def read_files(folder: Path, kind: str) -> dict[Path, dict[str, Any]]:
-    """`kind`.yaml, or the sorted files of the folder `kind`, each as section -> content.
+    """Return the files of a kind, each as section -> content.
+
+    They are `kind`.yaml, or the sorted files of the folder `kind`.
 
     Raises:
-        UserError: no such folder or file, or broken YAML.
+        UserError: there is no such folder or file, or YAML is broken.
     """
     if not folder.is_dir():
         raise UserError(f"--config {folder}: no such folder")
@@ -186,10 +193,10 @@ def read_files(folder: Path, kind: str) -> dict[Path, dict[str, Any]]:
 
 
 def section(content: dict[str, Any], name: str, file: Path) -> dict[str, Any]:
-    """The mapping `name` of a file's content.
+    """Return the mapping `name` of a file's content.
 
     Raises:
-        UserError: it is no mapping.
+        UserError: it is not a mapping.
     """
     settings = content[name]
     if not isinstance(settings, dict):
@@ -212,7 +219,7 @@ def _find(files: dict[Path, dict[str, Any]], name: str, what: str, folder: Path,
 
 
 def _find_base(models: dict[Path, dict[str, Any]], file: Path, dataset_id: Any, warnings: list[str]) -> Path | None:
-    """The file whose `Base` an experiment of `file` gets; None if there is no fitting one."""
+    """Return the file whose `Base` an experiment of `file` gets; None without one."""
     if BASE in models[file]:
         return file
     named = {
@@ -226,7 +233,7 @@ def _find_base(models: dict[Path, dict[str, Any]], file: Path, dataset_id: Any, 
 
 
 def _coerce(key: str, value: Any) -> Any:
-    """The zoo ignores a regularizer that is an int: make it a float."""
+    """Return a regularizer as float, since the zoo ignores an int."""
     if str(key).endswith("regularizer") and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value

@@ -1,6 +1,6 @@
-"""Derived data sets: an entry with other options of its build, for settings like `build.fold`.
+"""Derived data sets: other build options, for settings like `build.fold`.
 
-A derived set has an id of its own, hence its own folder, and is built like any set that is missing.
+A derived set has its own id and thus its own folder, and is built like any set that is missing.
 """
 
 import re
@@ -15,20 +15,20 @@ from .overrides import PREFIX
 
 
 def build_options(settings: dict[str, Any]) -> dict[str, Any]:
-    """The options of a build among settings, without their prefix."""
+    """Return the options of a build among settings, without their prefix."""
     return {key.removeprefix(PREFIX): value for key, value in settings.items() if key.startswith(PREFIX)}
 
 
 def derived(params: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """What a configuration has instead when its data set is built with other options.
+    """Return the keys that change when the data set is built with other options.
 
     Args:
         params: the merged configuration.
-        options: of the build. Those that the entry has already, or that are the default, change nothing.
+        options: options of the build. Options that the data set has already, or that are the default, change nothing.
 
     Returns:
-        `dataset_id`, the entry's followed by `_OPTION_VALUE` for each that differs, sorted; `build`, and the splits
-        that the entry names. Empty where none differs.
+        `dataset_id`, followed by `_OPTION_VALUE` for each different option, sorted; `build`, and the splits that the
+        data set names. Empty if none differs.
 
     Raises:
         UserError: the data set has no build section, or an option or value is not allowed.
@@ -52,5 +52,5 @@ def derived(params: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_name(value: Any) -> str:
-    """A value as part of a file's name."""
+    """Return a value as part of a file's name."""
     return re.sub(r"[^\w.+-]+", "_", str(value)).strip("_") or "none"

@@ -1,7 +1,8 @@
-"""Text of a configuration that the zoo evaluates as Python: only what builds a layer or an initialiser may reach it.
+"""Check text of a configuration that the zoo evaluates as Python.
 
-The zoo calls `eval` on `feature_encoder`, on `embedding_initializer` and, in its own build, on a column's `dtype`,
-which must be one of three names (`dataset.encoding.schema`).
+Only text that builds a layer or an initialiser is accepted. The zoo calls `eval` on `feature_encoder`, on
+`embedding_initializer` and, in its own build, on a column's `dtype`, which must be one of three names
+(`dataset.encoding.schema`).
 """
 
 import ast
@@ -58,7 +59,7 @@ def check_features(columns: Iterable[dict[str, Any]], where: str) -> None:
 
 
 def check_initializer(text: Any, what: str) -> None:
-    """Raises UserError where it is neither None nor an initialiser of torch."""
+    """Raise UserError unless the text is None or an initialiser of torch."""
     if text is not None and not (isinstance(text, str) and _is_initializer(text)):
         raise UserError(f"{what} = {text!r} must be {INITIALIZERS}")
 

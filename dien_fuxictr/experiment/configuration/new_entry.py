@@ -1,4 +1,4 @@
-"""The configuration of a new log: its data set, and experiments with the recommended settings.
+"""Write the configuration of a new log: data set and recommended experiments.
 
 docs/settings.md explains the settings, and research/own_log.md has the measurements that they come from.
 """
@@ -182,7 +182,7 @@ def _within(value: float, bounds: tuple[float, float]) -> float:
 
 
 def files_of(config: Path, dataset_id: str) -> tuple[Path, Path]:
-    """Return the files of a new data set and of its experiments, neither of which exists.
+    """Return the files of a new data set and its experiments, which do not exist.
 
     Raises:
         UserError: the id is no name, a file exists, or the folder has its entries in single files.
@@ -227,12 +227,12 @@ def dataset_text(dataset_id: str, build: BuildOptions, given: Mapping[str, Any])
 
 
 def models_text(dataset_id: str, build: BuildOptions, counts: Mapping[str, Any]) -> str:
-    """Return the YAML of the experiments on a data set: DIEN, DIEN with a GRU, DIN and sum pooling.
+    """Return the YAML of the experiments: DIEN, DIEN with GRU, DIN, sum pooling.
 
     Args:
-        dataset_id: of the data set.
+        dataset_id: id of the data set.
         build: options of the build.
-        counts: of samples.json.
+        counts: counts of samples.json.
     """
     recommended = recommend(counts)
     targets = _target(build)
@@ -266,7 +266,7 @@ def write_entry(files: tuple[Path, Path], dataset: str, models: str) -> None:
 
 
 def _target(build: BuildOptions) -> list[str]:
-    """The columns of the target item."""
+    """Return the columns of the target item."""
     has_categories = build.source == "amazon" or build.category
     return ["item_id", *(["cate_id"] if has_categories else []), *build.side]
 

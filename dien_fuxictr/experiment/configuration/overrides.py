@@ -1,4 +1,4 @@
-"""`--set KEY=VALUE`: what a command line puts in the place of a configuration's values."""
+"""`--set KEY=VALUE`: values of a command line that replace configured ones."""
 
 import argparse
 from typing import Any
@@ -29,10 +29,10 @@ def add_set_option(parser: argparse.ArgumentParser) -> None:
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """A key and its value, which is read as YAML.
+    """Return a key and its value, which is read as YAML.
 
     Raises:
-        argparse.ArgumentTypeError: no key, no `=`, or broken YAML.
+        argparse.ArgumentTypeError: there is no key or no `=`, or YAML is broken.
     """
     key, separator, value = text.partition("=")
     if not key.removeprefix(PREFIX).isidentifier() or not separator:
@@ -44,7 +44,7 @@ def setting(text: str) -> tuple[str, Any]:
 
 
 def as_arguments(settings: dict[str, Any]) -> list[str]:
-    """The settings as arguments of a command line, none for none."""
+    """Return the settings as arguments of a command line; none if empty."""
     texts = [f"{key}={_as_text(value)}" for key, value in settings.items()]
     return ["--set", *texts] if texts else []
 

@@ -1,4 +1,7 @@
-"""Where a configuration is, and where a relative path in it: the working directory first, then its folder's parents."""
+"""Find a configuration, and resolve its relative paths.
+
+The working directory is tried first, then the configuration's folder and its parents.
+"""
 
 import glob
 from pathlib import Path
@@ -12,7 +15,9 @@ SPLITS = ("train_data", "valid_data", "test_data")
 
 
 def resolve_paths(params: dict[str, Any], config_folder: Path, must_exist: bool = True) -> list[str]:
-    """Resolve the relative paths of a configuration in place; the working directory never changes.
+    """Resolve the relative paths of a configuration in place.
+
+    The working directory never changes.
 
     A path is taken from the first place where it exists: the working directory (it then stays as written), the config
     folder, the config folder's parents, nearest first. `data_root` may not exist yet; it is then below the working
@@ -84,5 +89,8 @@ def _in_sample(path: str) -> str | None:
 
 
 def _exists(path: Path, data_format: str) -> bool:
-    """A file, a folder, a glob pattern, or a path without the suffix that the zoo's loaders add."""
+    """Return whether a path exists: a file, a folder or a glob pattern.
+
+    The suffix that the zoo's loaders add may be missing.
+    """
     return path.exists() or bool(glob.glob(str(path))) or path.with_name(f"{path.name}.{data_format}").exists()

@@ -1,4 +1,4 @@
-"""Declare the keys of training and evaluation, each once: its type, its range, its meaning and its default."""
+"""Declare each key of training and evaluation once: type, meaning and default."""
 
 import math
 from collections.abc import Mapping
@@ -20,9 +20,9 @@ _LOSS_ALIASES = ("bce", "binary_crossentropy")
 
 @lru_cache
 def _trains(optimizer: str) -> bool:
-    """Whether the zoo can make the optimizer, and take a step with a dense gradient and nothing else."""
+    """Return whether the zoo can build the optimizer and step with a dense gradient."""
     if optimizer.lower() == "adam":
-        return True  # to make one takes torch seconds, the first time
+        return True  # building one takes torch seconds, the first time
     parameters = [nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(2))]
     try:
         made = get_optimizer(optimizer, parameters, 1e-3)
@@ -36,14 +36,17 @@ def _trains(optimizer: str) -> bool:
 
 @lru_cache
 def _is_loss(name: str) -> bool:
-    """Whether the zoo's call of it is a number that is lower for right predictions than for wrong ones."""
+    """Return whether the zoo can use the loss.
+
+    Its value must be a number that is lower for right predictions than for wrong ones.
+    """
     if name not in _LOSS_ALIASES and not hasattr(nn.functional, name):
-        return False  # the zoo would evaluate it
+        return False  # the zoo would evaluate it as code
     labels, right = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.1], [0.9]])
     try:
         call = get_loss(name)
         good, bad = (float(call(scores, labels, reduction="mean")) for scores in (right, 1 - right))
-    except Exception:  # functions of other arguments stop in many ways
+    except Exception:  # functions with other arguments fail in many ways
         return False
     return good < bad
 
@@ -58,7 +61,7 @@ _Positive = Annotated[float, Range("a positive number", 0, without=(0,))]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """The keys of `BaseModel.fit`, the zoo's loaders and runner, and of this project's trainer and loader."""
+    """Keys of `BaseModel.fit`, the zoo's loaders and runner, trainer and loader."""
 
     model: Annotated[
         str, Check("the name of a class in model_zoo/", str.isidentifier), Help("the model, a class in model_zoo/")

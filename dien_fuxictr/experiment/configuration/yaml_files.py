@@ -1,4 +1,4 @@
-"""YAML as configurations have it: safe, with tuples and 1e-3 as a number, and no key twice."""
+"""Read YAML safely, with tuples, 1e-3 as a number, and no duplicate keys."""
 
 import math
 import re
@@ -20,14 +20,14 @@ _LARGEST = 1_000_000
 
 
 class ConfigLoader(SafeLoader):
-    """Plain YAML, `!!python/tuple` (BARS's configurations use it) and 1e-3 as a number.
+    """Loader of YAML with `!!python/tuple` (for BARS's files) and 1e-3 as a number.
 
-    A safe loader: `yaml.FullLoader`, the zoo's, also builds other Python objects that no configuration needs. A key
-    that stands twice in one mapping is an error, where YAML takes the last.
+    It is safe: `yaml.FullLoader`, the zoo's, also builds other Python objects that no configuration needs. A duplicate
+    key in a mapping is an error; plain YAML takes the last value.
     """
 
     def get_single_node(self) -> yaml.Node | None:
-        """The document, before `<<` merges mappings into others."""
+        """Return the document before `<<` merges mappings, checked for duplicate keys."""
         node = super().get_single_node()
         left, known = [node], set()
         while left:
@@ -66,6 +66,7 @@ class ConfigDumper(yaml.SafeDumper):
     """Writes what `ConfigLoader` reads."""
 
     def ignore_aliases(self, data: Any) -> bool:
+        """Return True: values are written out instead of as aliases."""
         return True
 
 
@@ -76,10 +77,10 @@ ConfigDumper.add_representer(
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """A YAML file that maps names to settings.
+    """Return the content of a YAML file that maps names to settings.
 
     Raises:
-        UserError: it cannot be read, or is something else.
+        UserError: it cannot be read, or has another form.
     """
     try:
         content = parse_yaml(file.read_text(encoding="utf-8"))
@@ -91,16 +92,17 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str) -> Any:
-    """What a configuration's YAML stands for.
+    """Return the content of a configuration's YAML.
 
     Raises:
-        ValueError: it is broken, nested too deeply, or has aliases that stand for themselves or for too much.
+        ValueError: it is broken, nested too deeply, or its aliases refer to themselves or expand to too many values.
     """
     try:
         content = yaml.load(text, Loader=ConfigLoader)
         size = _size(content, {})
     except (yaml.YAMLError, RecursionError) as error:
-        is_deep = isinstance(error, RecursionError) or "nesting depth" in str(error)  # of Python, of libyaml
+        # the first is Python's error, the second libyaml's
+        is_deep = isinstance(error, RecursionError) or "nesting depth" in str(error)
         raise ValueError("it is nested too deeply" if is_deep else str(error)) from error
     if size > _LARGEST:
         raise ValueError(f"its aliases stand for {size:.2g} values")
@@ -108,7 +110,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def _size(content: Any, sizes: dict[int, float]) -> float:
-    """How many values the content has, each alias counted as what it stands for; infinite where that is itself."""
+    """Return the number of values, with aliases expanded; infinite if recursive."""
     parts = [*content.keys(), *content.values()] if isinstance(content, dict) else content
     if not isinstance(parts, (list, tuple)):
         return 1

@@ -1,8 +1,8 @@
-"""Metrics of the zoo, vectorised over groups: no process pool, no loop over groups, no eval of a metric's name.
+"""Metrics of the zoo, vectorised over groups, without processes or eval.
 
-AUC, logloss, gAUC and avgAUC equal the zoo's (`fuxictr.metrics`). MRR and NDCG do so where no scores tie inside a
-group; where some do, the zoo's value depends on the order of the rows and ours is the expectation over all orders of
-the tied rows, so that a constant score earns what a random order would. MSE, RMSE and MAE are for `task: regression`.
+AUC, logloss, gAUC and avgAUC equal the zoo's (`fuxictr.metrics`). MRR and NDCG are equal if no scores tie inside a
+group. With ties the zoo's value depends on the order of the rows; here it is the expectation over all orders of the
+tied rows, so that a constant score gets the value of a random order. MSE, RMSE and MAE are for `task: regression`.
 """
 
 import re
@@ -52,7 +52,7 @@ class _Ranking:
         return np.add.reduceat(values, self.group_start)
 
     def expected_sum(self, gains: np.ndarray, discount: np.ndarray) -> np.ndarray:
-        """Per group, the expectation of sum(gain * discount[rank]) when tied rows are in random order.
+        """Return per group the expected sum(gain * discount[rank]) over orders of ties.
 
         Args:
             gains: (N,) gain of each sorted row.
@@ -144,12 +144,12 @@ def check_metric(name: object) -> None:
 
 
 def needs_groups(name: str) -> bool:
-    """Whether the metric is taken per group (`group_id`)."""
+    """Return whether the metric is computed per group (`group_id`)."""
     return name not in _OF_ROWS
 
 
 def missing_group(name: str) -> str:
-    """What to tell a user whose metric per group has no groups."""
+    """Return the message for a metric per group without groups."""
     return f"metric {name} needs group_id: name the column that groups the rows, e.g. group_id: user_id"
 
 

@@ -20,7 +20,9 @@ from .evaluate import predict
 
 
 def output_path(out: Path | None, expid: str) -> Path:
-    """Where predictions go: `--out`, else `<expid>_predictions.csv` in the working directory.
+    """Return the file of predictions.
+
+    It is `--out`, else `<expid>_predictions.csv` in the working directory.
 
     Args:
         out: `--out`.

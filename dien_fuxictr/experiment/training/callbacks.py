@@ -1,4 +1,4 @@
-"""What changes a training beyond the optimizer's steps."""
+"""Callbacks, which change a training beyond the optimizer's steps."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,15 +22,15 @@ class Callback:
         """
 
     def before_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The batch that the step takes instead."""
+        """Return the batch for the step, which may replace the given one."""
         return batch
 
     def after_step(self) -> None:
-        """The optimizer has moved."""
+        """Act after the optimizer's step."""
 
     @contextmanager
     def evaluated(self) -> Iterator[None]:
-        """The model has the weights that are evaluated and kept in this block."""
+        """Give the model the weights to evaluate and keep, within the context."""
         yield
 
     def state_dict(self) -> dict[str, Any]:
@@ -38,7 +38,7 @@ class Callback:
         return {}
 
     def averages_of_shards(self) -> dict[str, Tensor]:
-        """Return averages of parameters that are shards, by their names; the weight store saves them with the rows."""
+        """Return averages of sharded parameters by name; they are saved with the rows."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -52,7 +52,7 @@ class CallbackList(Callback):
         self.parts = parts
 
     def before_training(self, batches: Iterable[dict[str, Tensor]]) -> None:
-        """Of each."""
+        """Call each callback before the training."""
         for part in self.parts:
             part.before_training(batches)
 
@@ -63,7 +63,7 @@ class CallbackList(Callback):
         return batch
 
     def after_step(self) -> None:
-        """Of each."""
+        """Call each callback after a step."""
         for part in self.parts:
             part.after_step()
 
@@ -76,7 +76,7 @@ class CallbackList(Callback):
             yield
 
     def state_dict(self) -> dict[str, Any]:
-        """By the name of each one's class."""
+        """Return the state of each callback by the name of its class."""
         return {type(part).__name__: part.state_dict() for part in self.parts}
 
     def averages_of_shards(self) -> dict[str, Tensor]:
@@ -84,6 +84,6 @@ class CallbackList(Callback):
         return {name: rows for part in self.parts for name, rows in part.averages_of_shards().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Of each; a KeyError where there is none."""
+        """Load the state of each callback; raise KeyError if one is missing."""
         for part in self.parts:
             part.load_state_dict(state[type(part).__name__])

@@ -1,6 +1,7 @@
-"""Checkpoints that a crash cannot break: written whole or not at all, read without running what is in them.
+"""Checkpoints that a crash cannot break, and that run no code when read.
 
-`<expid>.model` holds the best weights, a plain state_dict in the zoo's place; see `resume` for `<expid>.resume`.
+They are written completely or not at all. `<expid>.model` contains the best weights, a plain state_dict at the zoo's
+place; see `resume` for `<expid>.resume`.
 """
 
 import os
@@ -28,12 +29,12 @@ def save(content: Any, path: Path) -> None:
 
 
 def keep_previous(weights: Path) -> None:
-    """Keep the checkpoint of an earlier run as `<expid>.previous.model`, before another one replaces it.
+    """Keep the checkpoint of an earlier run as `<expid>.previous.model`.
 
-    A second name of the file: `<expid>.model` is there at every moment.
+    It becomes a second name of the file, so that `<expid>.model` exists at every moment.
 
     Raises:
-        UserError: the copy cannot be written, where the file system has no second names.
+        UserError: a copy is needed, because the file system has no hard links, and cannot be written.
     """
     if not weights.exists():
         return
@@ -49,14 +50,14 @@ def keep_previous(weights: Path) -> None:
 
 
 def load(path: Path, mapped: bool = False) -> dict[str, Any]:
-    """Read a checkpoint on the CPU; only tensors and plain values are accepted, never code.
+    """Read a checkpoint on the CPU; only tensors and plain values are accepted.
 
     Args:
-        path: of the file.
-        mapped: tensors stay in the file until they are read.
+        path: the file.
+        mapped: whether tensors stay in the file until they are read.
 
     Raises:
-        UserError: no such file, a broken file, or one that holds anything else.
+        UserError: there is no such file, or it is broken or contains anything else.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
@@ -72,14 +73,14 @@ def load(path: Path, mapped: bool = False) -> dict[str, Any]:
 
 
 def require_intact(path: Path) -> None:
-    """Check the checksums in a file of `torch.save`, which `torch.load` does not read.
+    """Check the checksums in a file of `torch.save`, which `torch.load` ignores.
 
     Raises:
-        UserError: the content is not what was written.
+        UserError: the content has changed.
     """
     try:
         if not zipfile.is_zipfile(path):
-            return  # `load` reads torch's older form, which has no checksums, and refuses all else
+            return  # `load` reads torch's older form, which has no checksums, and refuses everything else
         with zipfile.ZipFile(path) as file:
             directories = (entry.filename for entry in file.infolist() if entry.external_attr & _DIRECTORY)
             damaged = file.testzip() or next(directories, None)
@@ -125,14 +126,17 @@ def fit_weights(model: nn.Module, weights: dict[str, Any], path: Path) -> None:
 
 
 def _form(value: Any) -> str:
-    """The shape of a tensor, of whichever kind it is; of anything else its type."""
+    """Return the shape of a tensor of any kind; the type of any other value."""
     if not isinstance(value, Tensor):
         return f"no tensor but of type {type(value).__name__}"
     return f"{'' if value.layout == torch.strided else 'sparse '}{tuple(value.shape)}"
 
 
 def rng_state() -> dict[str, Any]:
-    """States of the global generators of torch, CUDA, NumPy and Python, as tensors and plain numbers."""
+    """Return states of the generators of torch, CUDA, NumPy and Python.
+
+    The states are tensors and plain numbers.
+    """
     numpy_state = np.random.get_state(legacy=False)
     version, internal, gauss_next = random.getstate()
     return {
@@ -160,5 +164,5 @@ def set_rng_state(state: dict[str, Any]) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """Of what an error says."""
+    """Return the first line of an error."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

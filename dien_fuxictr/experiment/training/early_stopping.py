@@ -1,4 +1,4 @@
-"""What an evaluation of the monitor means for the run: best weights, the learning rate, its end."""
+"""Decide after an evaluation: best weights, learning rate, end of the run."""
 
 import logging
 import math
@@ -11,15 +11,17 @@ MIN_DELTA = 1e-6
 
 
 def judge(model: BaseModel, place: Progress, value: float) -> bool:
-    """Take note of a value of the monitor, as `BaseModel.checkpoint_and_earlystop`; NaN is no improvement.
+    """Process a value of the monitor, like `BaseModel.checkpoint_and_earlystop`.
+
+    NaN is not an improvement.
 
     Args:
-        model: has mode, patience and optimizer; on a plateau its learning rates fall.
-        place: best value, count and stop change.
-        value: of the monitor.
+        model: has mode, patience and optimizer; on a plateau its learning rates are reduced.
+        place: best value, count and stop are updated.
+        value: value of the monitor.
 
     Returns:
-        Whether the weights are to be kept.
+        Whether the weights are kept.
     """
     mode = model._monitor_mode
     better = value <= place.best_metric - MIN_DELTA if mode == "min" else value >= place.best_metric + MIN_DELTA

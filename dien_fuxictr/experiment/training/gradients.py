@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 
 def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """Return the total norm of the gradients, a scalar still on the device; sparse gradients are coalesced."""
+    """Return the total norm of the gradients, a scalar on the device.
+
+    Sparse gradients are coalesced.
+    """
     gradients = []
     for parameter in parameters:
         if parameter.grad is not None and parameter.grad.is_sparse:
@@ -20,10 +23,14 @@ def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float, norm: float) -> None:
-    """Scale the gradients to a total norm of at most `max_norm`; as `clip_grad_norm_`, but sparse ones work too.
+    """Scale the gradients to a total norm of at most `max_norm`.
+
+    Unlike `clip_grad_norm_` it accepts sparse gradients.
 
     Args:
-        norm: from `gradient_norm`; apart, so that it can be checked before it spoils every gradient.
+        parameters: parameters with gradients.
+        max_norm: largest total norm.
+        norm: result of `gradient_norm`; an argument, so that it can be checked before it changes every gradient.
     """
     if norm + 1e-6 <= max_norm:  # all would be multiplied by 1
         return
@@ -50,7 +57,7 @@ def loss_cause(model: BaseModel, return_dict: dict[str, Any], y_true: Tensor) ->
 
 
 def output_cause(return_dict: dict[str, Any]) -> str | None:
-    """The first of a forward pass's outputs that is not finite; None where all are."""
+    """Return which output of a forward pass is not finite; None if all are."""
     for name, value in return_dict.items():
         if isinstance(value, Tensor) and not _finite(value):
             said = {"y_pred": "a prediction is not finite", "aux_loss": f"the auxiliary loss is {value.flatten()[0]}"}
@@ -59,7 +66,7 @@ def output_cause(return_dict: dict[str, Any]) -> str | None:
 
 
 def gradient_cause(model: nn.Module) -> str:
-    """The first parameter whose gradient is not finite."""
+    """Return which parameter's gradient is not finite, the first one."""
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and not _finite(_values(parameter.grad)):
             return f"the gradient of {name} is not finite"

@@ -1,4 +1,4 @@
-"""`embedding_regularization: mini_batch_aware`: each row is regularised in the steps that look it up."""
+"""`embedding_regularization: mini_batch_aware`: regularise the batch's rows only."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -14,26 +14,28 @@ from .checkpoint import rng_state, set_rng_state
 
 
 def take_regularizer(model: BaseModel) -> str | float | None:
-    """The model's `embedding_regularizer`, which it then no longer has."""
+    """Return the model's `embedding_regularizer`, and remove it from the model."""
     regularizer, model._embedding_regularizer = model._embedding_regularizer, None
     return regularizer
 
 
 class MiniBatchAwareRegularizer(Callback):
-    """Adds to the mean loss of a batch of B samples, for each embedding table,
+    """Regularizer of the embedding rows that a batch of B samples looks up.
 
-        λ/p 1/B Σ_r n_r / f_r |w_r|_p^p
+    For each embedding table it adds to the mean loss
 
-    with n_r how often the batch has the id r, and f_r how often all the training data have it, in all features that
-    share the table; padding is no id. It is the mini-batch aware regularisation of DIN (Zhou et al., KDD 2018,
-    equations (4) and (5)), with λ against the sum of the samples' losses: over an epoch every row that occurs
-    has λ/p |w_r|_p^p once, a prior that is the same for tables, batches and data of any size. The zoo's sum over all
-    rows takes from a row in every step, however rarely the loss gives to it. Weights of the embedding layer
-    beside the tables, such as those of numeric features, are shared out over the samples.
+            λ/p 1/B Σ_r n_r / f_r |w_r|_p^p
+
+    with n_r the number of occurrences of id r in the batch, and f_r in all training data, in all features that share
+    the table; padding is not an id. This is the mini-batch aware regularisation of DIN (Zhou et al., KDD 2018,
+    equations (4) and (5)), with λ relative to the sum of the samples' losses: over an epoch every row that occurs
+    contributes λ/p |w_r|_p^p once, a prior that does not depend on the size of tables, batches and data. The zoo's sum
+    over all rows reduces a row in every step, however rarely the loss trains it. Weights of the embedding layer outside
+    of tables, such as those of numeric features, are distributed over the samples.
 
     Args:
-        model: without an embedding regularizer of its own; `regularization_loss` gains the sum.
-        regularizer: in the zoo's form.
+        model: model without an embedding regularizer of its own; the sum is added to its `regularization_loss`.
+        regularizer: regularizer in the zoo's form.
     """
 
     def __init__(self, model: BaseModel, regularizer: str | float | None) -> None:
@@ -74,7 +76,7 @@ class MiniBatchAwareRegularizer(Callback):
         return batch
 
     def loss(self) -> Any:
-        """Of the batch that the step takes: a scalar, or 0."""
+        """Return the loss of the step's batch: a scalar, or 0."""
         total: Any = sum(weight / p * other.norm(p) ** p for other in self.others for p, weight in self.terms)
         total = total / self.samples
         for table, ids in self._ids(self._batch):
@@ -88,7 +90,7 @@ class MiniBatchAwareRegularizer(Callback):
         return len(batch[self.model.feature_map.labels[0]])
 
     def _ids(self, batch: dict[str, Tensor]) -> Iterator[tuple[nn.Embedding, Tensor]]:
-        """Of each table that the batch looks anything up in: (number of ids,)."""
+        """Yield each table that the batch looks up, with the ids (number of ids,)."""
         X = self.model.get_inputs(batch)
         for table, names in self.features.items():
             ids = torch.cat([X[name].flatten().long() for name in names if name in X])

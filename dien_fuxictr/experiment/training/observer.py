@@ -1,4 +1,4 @@
-"""What watches a training run: reports, TensorBoard."""
+"""Observers of a training, such as reports and TensorBoard."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -21,7 +21,10 @@ class Observer(Protocol):
     def evaluation(
         self, step: int, epoch: int, metrics: dict[str, float], model: BaseModel, loader: Iterable[Any]
     ) -> None:
-        """After each evaluation on the validation `loader`, in an epoch from 1; must leave the random state alone."""
+        """Act after each evaluation on the validation `loader`.
+
+        It must not change the random state. Epochs are counted from 1.
+        """
 
     def close(self) -> None:
         """Once the run is over."""

@@ -1,7 +1,7 @@
-"""How a model's optimizer is set up: fused steps, and `embedding_updates: sparse`.
+"""Set up a model's optimizer: fused steps, and `embedding_updates: sparse`.
 
-With sparse updates nothing in a training step has the size of an embedding table. Tables get sparse gradients,
-regularised where they have rows, and a lazy Adam; all else is trained as configured.
+With sparse updates no operation of a training step has the size of an embedding table. Tables get sparse gradients,
+regularised in their non-zero rows, and a lazy Adam; other parameters are trained as configured.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,14 +20,14 @@ from .weight_store import WeightStore
 
 
 def update_sparsely(store: WeightStore) -> None:
-    """Let each step update only the rows of the embedding tables that its batch looks up.
+    """Make each step update only the embedding rows that its batch looks up.
 
-    Tables are the trained weights of `nn.Embedding`, however many features share one, or this process's rows of them.
-    Frozen ones, the linear maps of numeric features, and weights tied to another layer stay as they are.
+    Tables are the trained weights of `nn.Embedding`, whatever the number of features that share one, or this process's
+    rows of them. Frozen tables, the linear maps of numeric features, and weights tied to another layer are not changed.
 
     Args:
-        store: of a compiled model, before its first step. The model's optimizer, its regularisation and its tables'
-            gradients change.
+        store: store of a compiled model, before its first step. The model's optimizer, its regularisation and its
+            tables' gradients change.
     """
     model = store.model
     tables = embedding_tables(model)
@@ -49,11 +49,11 @@ def update_sparsely(store: WeightStore) -> None:
 
 
 class JointOptimizer:
-    """A model's optimizer without its tables, and a lazy Adam for these, handled as one.
+    """A model's optimizer without its tables, combined with a lazy Adam for them.
 
     Args:
-        optimizer: has taken no step; the tables are taken out of it.
-        tables: parameters with sparse gradients, each with what finishes its gradient after a backward pass.
+        optimizer: has taken no step; the tables are removed from it.
+        tables: parameters with sparse gradients -> function that completes the gradient after a backward pass.
         shards: see `LazyAdam`.
     """
 
@@ -70,16 +70,16 @@ class JointOptimizer:
         self.dense, self.lazy = optimizer, LazyAdam(tables=tables, lr=optimizer.param_groups[0]["lr"], shards=shards)
 
     def finish_gradients(self) -> None:
-        """Between the backward pass and the step; the gradients are those of the whole batch.
+        """Complete the gradients between backward pass and step.
 
-        Shards of tables get theirs here, and all processes call it.
+        They are then those of the whole batch. Shards of tables get theirs here, and all processes call it.
         """
         for table, finish in self._tables.items():
             finish(table)
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of both: a learning rate that is set there is set."""
+        """Return the groups of both optimizers, whose learning rates can be set."""
         return self.dense.param_groups + self.lazy.param_groups
 
     def zero_grad(self) -> None:
@@ -88,12 +88,12 @@ class JointOptimizer:
         self.lazy.zero_grad()
 
     def step(self) -> None:
-        """A step of both."""
+        """Take a step of both optimizers."""
         self.dense.step()
         self.lazy.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of both, for `load_state_dict`."""
+        """Return the states of both optimizers, for `load_state_dict`."""
         return {"dense": self.dense.state_dict(), "lazy": self.lazy.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -103,21 +103,23 @@ class JointOptimizer:
 
 
 class LazyAdam(Optimizer):
-    """Adam on the rows that have a gradient; all others keep their weights and their moments.
+    """Adam on rows with a gradient; other rows keep their weights and moments.
 
     With g the row's gradient and t the table's number of steps, whether they touched the row or not:
-        m = β_1 m + (1 - β_1) g,  v = β_2 v + (1 - β_2) g²
-        w = w - lr m / (1 - β_1^t) / (sqrt(v / (1 - β_2^t)) + ε)
-    Where every step touches every row, this is `torch.optim.Adam`.
 
-    `torch.optim.SparseAdam` is not: it adds ε to sqrt(v) instead, as if ε were thirty times as large in the first step,
-    and tables that start near zero have gradients no larger than that. Its sparse sums also take four times as long.
+            m = β_1 m + (1 - β_1) g,  v = β_2 v + (1 - β_2) g²
+            w = w - lr m / (1 - β_1^t) / (sqrt(v / (1 - β_2^t)) + ε)
+
+    If every step touches every row, this is `torch.optim.Adam`. `torch.optim.SparseAdam` is not: it adds ε to sqrt(v)
+    instead, as if ε were thirty times as large in the first step, and gradients of tables that start near zero are no
+    larger than that. Its sparse sums also take four times as long.
 
     Args:
         tables: (V, D) each, with sparse gradients.
         lr: learning rate.
-        betas: β_1, β_2. eps: ε.
-        shards: the tables whose moments the state dict lacks, as each process has those of its rows.
+        betas: β_1, β_2.
+        eps: ε.
+        shards: tables whose moments are left out of the state dict, since each process has those of its rows.
     """
 
     def __init__(
@@ -173,12 +175,13 @@ class LazyAdam(Optimizer):
 
 
 def fuse(optimizer: Optimizer | JointOptimizer) -> None:
-    """Let Adam and AdamW move all parameters in one call; the weights are the same but for rounding.
+    """Make Adam and AdamW update all parameters in one call.
 
-    Others stay as they are: Adagrad has made its state before, and SGD may get sparse gradients.
+    Weights only differ by rounding. Other optimizers are not changed: Adagrad has already created its state, and SGD
+    may get sparse gradients.
 
     Args:
-        optimizer: has taken no step. A state that it loads afterwards brings its own choice along.
+        optimizer: has taken no step. A state that it loads later has its own choice.
     """
     dense = optimizer.dense if isinstance(optimizer, JointOptimizer) else optimizer
     if isinstance(dense, Adam):
@@ -187,7 +190,7 @@ def fuse(optimizer: Optimizer | JointOptimizer) -> None:
 
 
 def embedding_tables(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The trained parameters, by name, that embeddings alone hold."""
+    """Return the trained parameters, by name, that only embeddings use."""
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     others = (module for module in model.modules() if not isinstance(module, nn.Embedding))
     held = {id(module.weight) for module in embeddings} - {id(p) for m in others for p in m.parameters(recurse=False)}
@@ -195,13 +198,15 @@ def embedding_tables(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _finish_gradient(name: str, terms: list[tuple[int, float]], store: WeightStore, table: nn.Parameter) -> None:
-    """After a backward pass: one gradient for each row that was looked up, with its share of the regularisation.
+    """Turn a table's gradient into one per looked-up row, with its regularisation.
+
+    It is called after a backward pass.
 
     Args:
-        name: of the table.
+        name: name of the table.
         terms: (p, λ) of the zoo's (λ / p) ||w||_p^p, p 1 or 2.
-        store: of the model's weights.
-        table: its gradient is complete, of all features that share it.
+        store: store of the model's weights.
+        table: its gradient is complete, over all features that share it.
 
     Raises:
         UserError: the gradient is dense.
@@ -223,7 +228,10 @@ def _finish_gradient(name: str, terms: list[tuple[int, float]], store: WeightSto
 
 
 def _regularization_of_the_rest(regularization_loss: Any, tables: list[nn.Parameter]) -> Any:
-    """The zoo's sum over all parameters that have a gradient, without the tables: it would read every row."""
+    """Return the zoo's regularisation of all parameters except the tables.
+
+    For a table it would read every row.
+    """
     for table in tables:
         table.requires_grad_(False)
     try:

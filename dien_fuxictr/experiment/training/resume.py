@@ -1,4 +1,4 @@
-"""The resume state beside the best weights: all that an interrupted run needs to go on as if nothing had happened."""
+"""The resume state next to the best weights, which continues a run exactly."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -21,12 +21,15 @@ DATA_CONTENT = "content of the data set"
 
 
 def as_text(config: dict[str, Any]) -> dict[str, str]:
-    """A configuration as files keep it, to be compared."""
+    """Return a configuration as text for files, to be compared."""
     return {key: repr(value) for key, value in config.items()}
 
 
 def is_same(saved: dict[str, str], config: dict[str, Any]) -> bool:
-    """Whether what a file has kept by `as_text` is this configuration, but for `FREE_KEYS` and the data's content."""
+    """Return whether a result of `as_text` is this configuration.
+
+    `FREE_KEYS` and the data's content may differ.
+    """
     other, ignored = as_text(config), {*FREE_KEYS, DATA_CONTENT}
     return all(saved.get(key) == other.get(key) for key in (saved.keys() | other.keys()) - ignored)
 
@@ -80,17 +83,17 @@ class Progress:
         self.batches_done = 0
 
     def evaluation_is_due(self, eval_steps: int) -> bool:
-        """Return whether every `eval_steps` steps one evaluation is due, and this one has not been done."""
+        """Return whether an evaluation is due every `eval_steps` steps and not done yet."""
         return self.loss_steps > 0 and self.total_steps % eval_steps == 0
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What the file beside a checkpoint says of the training that wrote the checkpoint.
+    """Content of the file next to a checkpoint, about the training that wrote it.
 
     Attributes:
         finished: whether the training has ended by itself.
-        weights: digest of the checkpoint; empty where it was not written yet.
+        weights: digest of the checkpoint; empty before it is written.
     """
 
     finished: bool
@@ -119,10 +122,10 @@ def read_mark(weights: Path) -> Mark | None:
 
 
 def check_weights(weights: Path) -> None:
-    """Check a checkpoint by the digest that `<expid>.resume` has of it, if there is one.
+    """Compare a checkpoint with the digest in `<expid>.resume`, if there is one.
 
     Raises:
-        UserError: it is another file, or `<expid>.resume` is broken.
+        UserError: the checkpoint has changed, or `<expid>.resume` is broken.
     """
     mark = read_mark(weights)
     if not mark or not mark.weights or digest(weights) == mark.weights:
@@ -201,14 +204,18 @@ class ResumeFile:
             raise UserError(f"{self.path} does not fit the optimizer: {checkpoint.first_line(error)}") from error
 
     def mark_finished(self, progress: Progress) -> None:
-        """Replace the state by a small mark that the run has ended; its best weights are in `<expid>.model`."""
+        """Replace the state by a small mark that the run has ended.
+
+        Its best weights are in `<expid>.model`.
+        """
         checkpoint.save({"finished": True, "config": self._config, "progress": asdict(progress)}, self.path)
 
     def load(self) -> dict[str, Any]:
-        """The state as saved, its progress as `Progress`.
+        """Return the saved state, its progress as `Progress`.
 
         Raises:
-            UserError: no state, a broken one, or one of another configuration (the differing keys are named).
+            UserError: there is no state, or it is broken or belongs to another configuration (the message has the keys
+                that differ).
         """
         if not self.path.exists():
             raise UserError(f"nothing to resume: {self.path} does not exist")

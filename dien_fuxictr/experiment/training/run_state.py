@@ -1,4 +1,4 @@
-"""A running training as `--resume` sees it: its place, its random generators, and the files that it owns."""
+"""State of a running training: place, random generators, and files of its own."""
 
 import math
 import time
@@ -22,20 +22,20 @@ from .weight_store import WeightStore
 
 
 class RunState:
-    """What an interrupted run goes on from, and when it may be interrupted.
+    """State from which an interrupted run continues; it also times interruptions.
 
-    While it runs, Ctrl-C and SIGTERM wait for `heed_signals` or a block of `paused`; then the state is saved. All
-    processes of a group end at the same step.
+    While the run is active, Ctrl-C and SIGTERM wait for `heed_signals` or a block of `paused`; then the state is saved.
+    All processes of a group end at the same step.
 
     Args:
-        store: of the model's weights.
-        callback: has a state of its own.
-        config: of the run; it is resumed with the same one only.
-        save_seconds: the longest time between two states.
+        store: store of the model's weights.
+        callback: its state is saved, too.
+        config: configuration of the run; only an equal one can resume it.
+        save_seconds: longest time between two states.
 
     Attributes:
         best_path: file of the best weights.
-        file: of the resume state.
+        file: file of the resume state.
         progress: place in the training.
         is_finished: whether the run has ended by itself.
     """
@@ -79,12 +79,15 @@ class RunState:
 
     @property
     def is_saved(self) -> bool:
-        """Whether this run has a resume state to go on from."""
+        """Return whether this run has a saved resume state."""
         return self._owns_files and self.file.path.exists()
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether a resumed run has yet to get back to its place, by `begin_epoch` or `batches`."""
+        """Return whether a resumed run still has to return to its place.
+
+        `begin_epoch` or `batches` does so.
+        """
         return self._generators is not None
 
     def begin_epoch(self) -> None:
@@ -95,15 +98,15 @@ class RunState:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """The run takes its steps in this block."""
+        """Take the steps of the run in this block."""
         self._saved = time.monotonic()
         with self._signals:
             yield
 
     def batches(self, loader: Any) -> Iterator[dict[str, Tensor]]:
-        """Return the batches of the epoch that are left, in the order that the whole epoch has or had.
+        """Return the remaining batches of the epoch, in the order of the whole epoch.
 
-        A loader draws its order from the generators as its iterator starts, which is at once.
+        A loader draws its order from the generators when its iterator starts, which is at once.
         """
         resumed = self._generators
         if resumed is None:
@@ -127,9 +130,10 @@ class RunState:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """The run takes no step in this block: a signal ends it here, with the state of the block's beginning saved.
+        """Run a block without steps, in which a signal ends the run.
 
-        Where one process alone cannot save, a signal that comes within the block waits for the next one.
+        The state of the block's beginning is then saved. If one process alone cannot save, a signal in the block waits
+        for the next block.
         """
         self._generators, can_save = self._generators or checkpoint.rng_state(), True
         try:
@@ -175,7 +179,10 @@ class RunState:
         self._saved = time.monotonic()
 
     def save_weights(self) -> None:
-        """Write the best weights; all processes call it. Those of an earlier run are kept under another name."""
+        """Write the best weights; all processes call it.
+
+        Weights of an earlier run are kept under another name.
+        """
         self._take_files()
         if self._group.leads and not self.progress.saved_best:
             checkpoint.keep_previous(self.best_path)
@@ -184,10 +191,10 @@ class RunState:
         self.progress.saved_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
 
     def finish(self) -> None:
-        """Load the best weights, and replace the resume state by a mark that the run has ended.
+        """Load the best weights, and replace the resume state by a mark of the end.
 
         Raises:
-            TrainingError: something else has overwritten the best weights.
+            TrainingError: the best weights were overwritten.
         """
         if self.progress.weights and digest(self.best_path) != self.progress.weights:
             raise TrainingError(f"{self.best_path} has been overwritten: it does not hold the best weights of this run")
@@ -197,7 +204,7 @@ class RunState:
             self._store.remove(self.file.path)
 
     def _take_files(self) -> None:
-        """Remove the resume state of an earlier run before a fresh run writes: two runs would be mixed."""
+        """Remove the resume state of an earlier run before a fresh run writes."""
         if not self._owns_files and self._group.leads:
             self.file.path.unlink(missing_ok=True)
             self._store.remove(self.file.path)

@@ -1,4 +1,4 @@
-"""One optimizer step, which a loss or gradient that is not finite stops before anything has moved."""
+"""One optimizer step, stopped by a non-finite loss or gradient before any change."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,10 @@ from .weight_store import WeightStore
 
 
 def clip_groups(model: BaseModel) -> list[list[nn.Parameter]]:
-    """The parameters, in groups that are clipped each alone: those that a model names, else all in one."""
+    """Return the parameters in groups that are clipped separately.
+
+    A model may name the groups; by default there is one.
+    """
     groups = getattr(model, "clip_groups", None)
     return [list(model.parameters())] if groups is None else groups()
 

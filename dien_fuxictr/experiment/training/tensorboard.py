@@ -1,4 +1,7 @@
-"""`--tensorboard`: curves of losses, metrics and learning rate, histograms of attention and update gates."""
+"""`--tensorboard`: curves of losses, metrics and learning rate, and histograms.
+
+Histograms show attention and update gates.
+"""
 
 from collections.abc import Iterable
 from functools import cached_property, partial
@@ -43,7 +46,10 @@ class TensorBoard:
     def evaluation(
         self, step: int, epoch: int, metrics: dict[str, float], model: BaseModel, loader: Iterable[Any]
     ) -> None:
-        """Validation metrics, and histograms of `model.diagnostics(batch)` on one validation batch, where it exists."""
+        """Write validation metrics, and histograms of `model.diagnostics(batch)`.
+
+        The histograms are of one validation batch, if the model has the method.
+        """
         for name, value in metrics.items():
             self._writer.add_scalar(f"validation/{name}", value, step)
         diagnostics = getattr(model, "diagnostics", None)

@@ -1,4 +1,7 @@
-"""The zoo's training loop around any zoo model, with checks, atomic checkpoints and exact resumption."""
+"""The zoo's training loop with checks, atomic checkpoints and exact resumption.
+
+It trains any model of the zoo.
+"""
 
 import logging
 import time
@@ -26,24 +29,24 @@ from .weight_store import WeightStore
 
 
 class Trainer:
-    """Fits a zoo model; the loop, the log lines and the keys are those of `BaseModel.fit`.
+    """Trainer with the loop, log lines and keys of `BaseModel.fit`.
 
-    Unlike the zoo: a loss or gradient that is not finite stops the run before the optimizer moves; a NaN metric is no
-    improvement; `eval_steps` beyond the training evaluates at its end; an interrupted run can be resumed, bit for bit;
-    weights of an earlier run are never taken for this one's; Adam's steps are fused.
+    Differences from the zoo: a non-finite loss or gradient stops the run before the optimizer changes weights; a NaN
+    metric is not an improvement; `eval_steps` beyond the training evaluates at its end; an interrupted run can be
+    resumed, bit for bit; weights of an earlier run are never mistaken for those of this run; Adam's steps are fused.
 
     Args:
         model: a compiled zoo model that has taken no step.
-        max_gradient_norm: clip norm of the gradient; of each of the groups that the model's `clip_groups` names.
+        max_gradient_norm: clip norm of the gradient; applied to each group of the model's `clip_groups`.
         config: the configuration, compared when a run is resumed, and named in warnings.
         on_start: called after the first step, when the run has really started.
         observers: watch losses and evaluations.
         callback: changes the training beyond the optimizer's steps.
-        checkpoint_seconds: the longest time between two resume states.
-        store: of the model's weights, with the processes that train it; by default this process alone.
+        checkpoint_seconds: longest time between two resume states.
+        store: store of the model's weights, with the processes that train it; default: this process alone.
 
     Attributes:
-        state: what `--resume` goes on from.
+        state: state that `--resume` continues from.
     """
 
     def __init__(
@@ -72,14 +75,16 @@ class Trainer:
 
     @property
     def progress(self) -> Progress:
-        """The place in the training."""
+        """Return the place in the training."""
         return self.state.progress
 
     def resume(self) -> None:
-        """Take up an interrupted run; `fit` then does what is left, for a finished run only the loading of its weights.
+        """Restore an interrupted run; `fit` then does what is left.
+
+        For a finished run it only loads the weights.
 
         Raises:
-            UserError: as of `RunState.restore`.
+            UserError: see `RunState.restore`.
         """
         self.state.restore()
 
@@ -87,15 +92,16 @@ class Trainer:
         """Train, then load the best weights of this run.
 
         Args:
-            train_loader, valid_loader: zoo loaders; `len` is the number of batches.
-            epochs: at most so many.
+            train_loader: a loader of the zoo; `len` is the number of batches.
+            valid_loader: a loader of the zoo.
+            epochs: largest number of epochs.
 
         Raises:
-            TrainingError: a loss or gradient that is not finite, no evaluation whose monitor is a number, or best
-                weights that something else has overwritten.
+            TrainingError: a loss or gradient is not finite, no evaluation has a number as monitor, or the best weights
+                were overwritten.
             UserError: a checkpoint cannot be written.
-            KeyboardInterrupt: Ctrl-C, or `Terminated` after SIGTERM, once the state is saved; it says so. A run that
-                has taken no step saves none.
+            KeyboardInterrupt: Ctrl-C, or `Terminated` after SIGTERM, once the state is saved, which the message says. A
+                run that has taken no step saves none.
         """
         try:
             if self.state.is_finished:

@@ -1,4 +1,4 @@
-"""Trainings that learn nothing: how they are told from others, and what the cause may be."""
+"""Detect trainings that learn nothing, and name a likely cause."""
 
 import logging
 from collections.abc import Mapping
@@ -29,22 +29,22 @@ _GROWN = 100
 
 
 def nothing_learnt(evaluation: Evaluation, store: WeightStore, progress: Progress, config: Mapping[str, Any]) -> str:
-    """Return in words that the scores tell nothing, and the likely cause; empty if they do tell something.
+    """Return that the scores carry no information, with a likely cause, or "".
 
-    The scores tell nothing if they are constant, or if all of these hold:
+    The scores carry none if they are constant, or if all of these conditions are true:
 
-    - AUC lies within the 95 % interval that random scores have, .5 ± 1.96 sqrt((P + N + 1) / (12 P N)) for P positives
-      and N negatives (Mann and Whitney), which must not hold every AUC;
+    - AUC is within the 95 % interval of random scores, .5 ± 1.96 sqrt((P + N + 1) / (12 P N)) for P positives and N
+      negatives (Mann and Whitney), and this interval does not contain every AUC;
     - the log loss is not below that of the base rate by more than 1.96 standard errors of the rows' differences;
-    - the rows or the scores show that there is no more: the interval is narrower than ± .02, or after 100 steps the
-      scores vary too little to win 1e-4 of log loss, even if they were calibrated: a spread s around the base rate p
-      wins s² / (2 p (1 - p)).
+    - more information can be excluded: the interval is narrower than ± .02, or after 100 steps the scores vary too
+      little to gain 1e-4 of log loss, even if they were calibrated: a spread s around the base rate p gains s² / (2 p
+      (1 - p)).
 
     Args:
-        evaluation: of the validation rows.
-        store: of the model that was evaluated.
-        progress: of the training.
-        config: of the experiment.
+        evaluation: evaluation of the validation rows.
+        store: store of the model that was evaluated.
+        progress: progress of the training.
+        config: configuration of the experiment.
     """
     found = _of_scores(evaluation.label, evaluation.score, progress.total_steps)
     if not found:
@@ -66,7 +66,7 @@ class LearningCheck:
         self._evaluations = 0
 
     def check(self, evaluation: Evaluation, progress: Progress) -> None:
-        """Warn at the second evaluation in which the model tells nothing, if it never has before."""
+        """Warn at the second evaluation without information, if there was none before."""
         if self._has_learnt:
             return
         found = nothing_learnt(evaluation, self._store, progress, self._config)
@@ -77,7 +77,7 @@ class LearningCheck:
 
 
 def embedding_norm(store: WeightStore) -> float:
-    """Return the Frobenius norm of all trained embedding tables; all processes call it."""
+    """Return the Frobenius norm of all trained tables; all processes call it."""
     return store.squared_norm(list(embedding_tables(store.model).values())) ** 0.5
 
 

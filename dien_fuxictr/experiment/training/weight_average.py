@@ -1,4 +1,4 @@
-"""`weight_averaging: ema`: what is evaluated and kept is a running average of the weights."""
+"""`weight_averaging: ema`: evaluate and keep a running average of the weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,17 +13,18 @@ from .weight_store import WeightStore
 
 
 class WeightAverage(Callback):
-    """An exponential moving average of trained weights and of running statistics; the training does not see it.
+    """Exponential moving average of trained weights and of running statistics.
 
-    After step n, from 1, with the weights w:
-        d = min(decay, n / (9 + n)),  average = d average + (1 - d) w
-    so that the first weights, which are random, are soon forgotten, as in TensorFlow's ExponentialMovingAverage.
+    The training itself does not use it. After step n, from 1, with the weights w:
 
-    `torch.optim.swa_utils.AveragedModel` would copy a whole model of the zoo, optimizer and all, and rounds the
+            d = min(decay, n / (9 + n)),  average = d average + (1 - d) w
+
+    so that the initial random weights are soon forgotten, as in TensorFlow's ExponentialMovingAverage.
+    `torch.optim.swa_utils.AveragedModel` would copy a whole model of the zoo, including its optimizer, and rounds the
     whole numbers among its buffers.
 
     Args:
-        store: of the model; its other state, such as counts, is evaluated and kept as it is.
+        store: store of the model; its other state, such as counts, is evaluated and kept unchanged.
         decay: from 0 to below 1.
     """
 
@@ -51,7 +52,7 @@ class WeightAverage(Callback):
 
     @contextmanager
     def evaluated(self) -> Iterator[None]:
-        """The model has the average."""
+        """Give the model the average within the context."""
         self._exchange()
         try:
             yield
@@ -66,7 +67,7 @@ class WeightAverage(Callback):
             self._averages[name].copy_(kept)
 
     def state_dict(self) -> dict[str, Any]:
-        """The average, and of how many steps."""
+        """Return the average, and its number of steps."""
         return {"steps": self.steps, "averages": {n: a for n, a in self._averages.items() if n not in self._of_shards}}
 
     def averages_of_shards(self) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""How training reaches a model's weights: in gradients and norms, and on their way to files and back."""
+"""The interface of training to a model's weights: gradients, norms and files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,26 +34,35 @@ class WeightStore:
 
     @property
     def is_collective(self) -> bool:
-        """Whether what looks up, reads or writes weights needs all processes at once."""
+        """Return whether using weights needs all processes at once.
+
+        This applies to look-ups, reading and writing.
+        """
         return self.is_sharded and self.group.count > 1
 
     def is_shard(self, parameter: Tensor) -> bool:
-        """Return whether a parameter has only some rows of a table, and other processes the rest."""
+        """Return whether a parameter has only some rows of a table.
+
+        Other processes have the rest.
+        """
         return False
 
     def complete_gradient(self, table: nn.Parameter) -> None:
-        """Give a table the gradient that all processes have for its rows; all processes call it after a backward pass.
+        """Set a table's gradient to the sum over all processes.
 
-        A whole table has it from `BatchShard.backward`.
+        All processes call it after a backward pass. A whole table has this gradient from `BatchShard.backward`.
         """
 
     def gradient_norm(self, parameters: Sequence[nn.Parameter]) -> Tensor:
-        """Return the total norm of the gradients, a scalar still on the device; sparse gradients are coalesced."""
+        """Return the total norm of the gradients, a scalar on the device.
+
+        Sparse gradients are coalesced.
+        """
         return gradient_norm(parameters)
 
     @torch.no_grad()
     def squared_norm(self, tables: Sequence[Tensor]) -> float:
-        """Return the squared Frobenius norm of all tables together; all processes call it."""
+        """Return the squared Frobenius norm of all tables; all processes call it."""
         return float(sum(float(torch.linalg.vector_norm(table).double().square()) for table in tables))
 
     def write_weights(self, path: Path) -> None:
@@ -63,7 +72,7 @@ class WeightStore:
         self.group.wait()
 
     def read_weights(self, path: Path) -> None:
-        """Load what `write_weights` has written; raises UserError as `checkpoint.load_weights`."""
+        """Load weights of `write_weights`; raise UserError as `checkpoint.load_weights`."""
         checkpoint.load_weights(self.model, path)
 
     def write_state(self, state: Path, averages: Mapping[str, Tensor]) -> str:
@@ -79,7 +88,11 @@ class WeightStore:
         return ""
 
     def read_state(self, state: Path, name: str, averages: Mapping[str, Tensor]) -> None:
-        """Load, in place, what was written by that name; raises UserError where it is missing or does not fit."""
+        """Load, in place, the state that was written under a name.
+
+        Raises:
+            UserError: it is missing or does not match.
+        """
 
     def remove(self, state: Path, kept: str = "") -> None:
         """Remove what was written beside a resume state, except what is kept."""

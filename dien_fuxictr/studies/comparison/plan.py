@@ -134,14 +134,14 @@ class ComparedModel:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison runs, and how its table is made.
+    """The runs of a comparison, and the form of its table.
 
     Attributes:
         title: heading of the report.
-        models: in the order of the configuration.
-        base, against: experiments that the others are compared with; `against` may be none.
+        models: models in the order of the configuration.
+        base, against: experiments that the others are compared with; `against` is optional.
         is_suite: whether a suite file describes it; then its base need not have finished.
-        x: the key that varies along the x axis of the suite's picture.
+        x: the key on the x axis of the suite's picture.
     """
 
     title: str
@@ -258,9 +258,10 @@ def _run(expid: str, params: dict[str, Any], seed: int, out: Path, name: str, se
 
 
 def write_runs(runs: Sequence[Run]) -> None:
-    """Write the configuration folder of the runs, an entry each, with their data sets.
+    """Write the configuration folder of the runs, one experiment per run.
 
-    The folder names the CSV in the working directory to which the runs append the zoo's lines of results.
+    It includes their data sets, and names the CSV in the working directory to which the runs append the zoo's lines of
+    results.
     """
     folder = runs[0].config
     entries = {run.expid: {key: value for key, value in run.params.items() if key != "model_id"} for run in runs}

@@ -98,9 +98,10 @@ def draw_report(
     """Draw test AUC, also by slices, learning curves and calibration.
 
     Args:
-        rows: of the table.
-        colors: of `choose_colors`; all but the first picture show these rows only.
-        results, predictions: as of `results_table.make_rows`.
+        rows: rows of the table.
+        colors: result of `choose_colors`; all pictures but the first show only these rows.
+        results: as for `results_table.make_rows`.
+        predictions: as for `results_table.make_rows`.
         slices: partitions of the test rows.
 
     Raises:
@@ -160,10 +161,11 @@ def draw_curve(name: str, colors: Mapping[str, str], results: Results) -> Pictur
 
 
 def calibration(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean prediction and share of clicks in equally large bins, (BINS,) each.
+    """Return mean prediction and share of clicks in bins of equal size, (BINS,) each.
 
     Args:
-        label: (N,) 0 or 1. score: (N,) predicted probabilities.
+        label: (N,) 0 or 1.
+        score: (N,) predicted probabilities.
     """
     bins = np.array_split(np.argsort(score, kind="stable"), BINS)
     return np.array([score[rows].mean() for rows in bins]), np.array([label[rows].mean() for rows in bins])

@@ -94,13 +94,14 @@ def make_rows(
     against: Mapping[str, str] | None = None,
     test_rows: Mapping[str, Sequence[int]] | None = None,
 ) -> list[Row]:
-    """Build the rows, those on the same test rows together, best AUC first.
+    """Build the rows, those on equal test rows together, best AUC first.
 
     Args:
-        results: name -> result.json of each of its runs. predictions: name -> predictions.npz of the same runs.
+        results: name -> result.json of each of its runs.
+        predictions: name -> predictions.npz of each of its runs.
         base: the name that the others are compared with, or for each name its own base.
-        against: name -> a second base, of those that have one.
-        test_rows: name -> a number for the test rows of each run; None: all runs are on the same.
+        against: name -> a second base, for names that have one.
+        test_rows: name -> a number that identifies the test rows of each run; None: all runs have equal test rows.
     """
     bases = dict.fromkeys(results, base) if isinstance(base, str) else base
     scored = {name: score_runs(runs, (test_rows or {}).get(name)) for name, runs in predictions.items()}
@@ -168,7 +169,7 @@ def _difference(scored: Mapping[str, Scored], base: str | None, name: str) -> In
 
 
 def _rank_rows(rows: list[Row]) -> list[Row]:
-    """Set the places that the intervals allow each row; without noise of the runs, all."""
+    """Set the ranks that the intervals allow each row; without runs' noise, all ranks."""
     wide = [0 if row.is_base or (row.low is not None and row.holds_runs) else np.inf for row in rows]
     lows = np.array([row.low or 0 for row in rows]) - wide
     highs = np.array([row.high or 0 for row in rows]) + wide
@@ -206,7 +207,8 @@ def header(rows: Sequence[Row], against: str | None = None) -> tuple[str, ...]:
     """Return the columns of a table of these rows.
 
     Args:
-        against: what the second difference is to.
+        rows: rows of the table.
+        against: the second base of differences.
     """
     names: list[str] = list(HEADER)
     if against:

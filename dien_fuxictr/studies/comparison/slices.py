@@ -27,9 +27,10 @@ class Slices:
 
 
 def split_by_value(title: str, values: np.ndarray) -> Slices:
-    """Split rows into parts of about equal size; rows of one value stay together.
+    """Split rows into parts of about equal size; rows of equal value stay together.
 
     Args:
+        title: title of the partition.
         values: (N,) whole numbers.
     """
     inner = np.unique(np.quantile(values, np.arange(1, PARTS) / PARTS, method="lower"))

@@ -1,33 +1,33 @@
-"""Whether two models differ: intervals with the noise of test users and runs.
+"""Intervals of the difference of two models, with the noise of test users and runs.
 
-A run's AUC has two kinds of noise. One is shared by the runs of a model: all of them meet the same test users. The
-other is the run's own: its seed, and its luck with each user.
+A run's AUC has two kinds of noise. One is shared by the runs of a model: all of them are tested on the same users. The
+other is the run's own: its seed, and its deviation for each user.
 
-**Shared, V.** The derivative of an AUC with respect to the weight of a user says what the user moves it by. The sum of
-the products of two runs' derivatives over the users is the covariance of their AUC (DeLong, DeLong & Clarke-Pearson,
-Biometrics 44, 1988; a user has several rows: Obuchowski, Biometrics 53, 1997). It is exact arithmetic, not a bootstrap,
-so the same predictions always give the same interval. The mean covariance of two runs of a model, that of two runs of
-the other, minus twice the one between the models, is V. Test users are many, so V counts as known.
+**Shared, V.** The derivative of an AUC with respect to the weight of a user is the user's influence. The sum of the
+products of two runs' derivatives over the users is the covariance of their AUC (DeLong, DeLong & Clarke-Pearson,
+Biometrics 44, 1988; for several rows per user: Obuchowski, Biometrics 53, 1997). It is exact arithmetic, not a
+bootstrap, so that equal predictions always give equal intervals. V is the mean covariance of two runs of one model,
+plus that of two runs of the other, minus twice that between the models. Test users are many, so V counts as known.
 
-**Own, S.** Own noise is what the n runs of a model differ by: s²/n for the mean, with n - 1 degrees of freedom. For a
-difference S is the sum of s²/n over both models. Its degrees of freedom m are Satterthwaite's, (sum of s²/n)² /
-sum((s²/n)²/(n - 1)) (Biometrics Bulletin 2, 1946). If a model has two runs these intervals are too wide where
-both models are equally noisy. Then runs are paired in their order, which gives S exactly n - 1 degrees of freedom
-whatever the two variances are (Scheffé, Annals of Mathematical Statistics 14, 1943).
+**Own, S.** Own noise is the difference between the n runs of a model: s²/n for the mean, with n - 1 degrees of freedom.
+For a difference S is the sum of s²/n over both models. Its degrees of freedom m are Satterthwaite's, (sum of s²/n)² /
+sum((s²/n)²/(n - 1)) (Biometrics Bulletin 2, 1946). If a model has two runs these intervals are too wide when both
+models are equally noisy. In this case runs are paired in their order, which gives S exactly n - 1 degrees of freedom
+for any two variances (Scheffé, Annals of Mathematical Statistics 14, 1943).
 
 **The interval** is `difference ± sqrt(c (V + S))`. If runs had no noise of their own, c would be the square of the
-normal quantile z; if users had none, the square of Student's quantile t for m degrees of freedom. Between them
-`c = z² + (t² - z²) g(q)` with q = S / (V + S), the share of the runs as estimated. Satterthwaite's degrees of freedom
-for the whole variance, m / q², are too many where S came out small by chance: coverage falls to .92 with three runs and
-.87 with two. `g(q) = q^1.5` keeps it between .941 and .965 for two models of n >= 3 runs each, whatever the variances
-of users and runs are. For one degree of freedom `g(q) = min(1, (4 q)^5)` keeps it there. `python -m
-research.programs.coverage` simulates it.
+normal quantile z; if users had none, the square of Student's quantile t for m degrees of freedom. Between these cases
+`c = z² + (t² - z²) g(q)` with q = S / (V + S), the estimated share of the runs. Satterthwaite's degrees of freedom for
+the whole variance, m / q², are too many if S is small by chance: coverage falls to .92 with three runs and .87 with
+two. `g(q) = q^1.5` keeps it between .941 and .965 for two models of n >= 3 runs each, for any variances of users and
+runs. For one degree of freedom `g(q) = min(1, (4 q)^5)` keeps it there. `python -m research.programs.coverage`
+simulates it.
 
 Runs on folds have test users of their own. All of their noise is in s², V is 0, and the interval is Student's. The
 training sets of folds overlap, which no term accounts for.
 
-With one run nothing is known of its own noise: the interval is that of the test users alone, and says so. An interval
-wider than `WIDEST` is none.
+With one run its own noise is unknown: the interval is that of the test users alone, and is marked accordingly. An
+interval wider than `WIDEST` is not reported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ class Scored:
 
     @property
     def has_folds(self) -> bool:
-        """Whether each run is on test rows of its own."""
+        """Return whether each run has its own test rows."""
         return len(set(self.rows)) > 1
 
     def on(self, rows: Sequence[int]) -> "Scored":
@@ -101,14 +101,16 @@ def auc_by_users(label: np.ndarray, user: np.ndarray, score: np.ndarray) -> tupl
     """Return the AUC and its derivative by the weight of each user; ties count half.
 
     Args:
-        label: (N,) 0 or 1. user: (N,) whose each row is; what a user is called does not matter. score: (N,).
+        label: (N,) 0 or 1.
+        user: (N,) user of each row, of any type.
+        score: (N,).
 
     Returns:
-        The AUC; (U,) the derivatives, in the order in which users first appear. NaN where a class is missing.
+        The AUC; (U,) the derivatives, in the order in which users first appear. NaN if a class is missing.
     """
     is_positive = label == 1
     ranks, sizes = stats.rankdata(score), np.array([len(label) - is_positive.sum(), is_positive.sum()])
-    won = np.empty(len(label))  # the share of the other class that each row is on the right side of
+    won = np.empty(len(label))  # share of the other class that each row is ranked correctly against
     with np.errstate(divide="ignore", invalid="ignore"):
         for of_class, others in ((is_positive, sizes[0]), (~is_positive, sizes[1])):
             won[of_class] = (ranks[of_class] - stats.rankdata(score[of_class])) / others
@@ -162,10 +164,11 @@ def paired_difference(base: Scored, other: Scored) -> Interval | None:
 
 
 def _of_folds(values: np.ndarray, influence: Sequence[np.ndarray]) -> Interval:
-    """Of the mean of values whose test users are others each.
+    """Return the interval of the mean of values with different test users.
 
     Args:
-        values: (n,) an AUC or a difference. influence: of each value.
+        values: (n,) an AUC or a difference.
+        influence: influence of the users on each value.
     """
     mean, n = float(values.mean()), len(values)
     users = sum(map(_variance, influence)) / n**2
@@ -195,11 +198,14 @@ def _of_users(mean: float, users: float) -> Interval:
 
 
 def _with_runs(mean: float, users: float, shared: float, own: float, freedom: float) -> Interval:
-    """By the formulas at the top of this module.
+    """Return the interval by the formulas of this module's docstring.
 
     Args:
-        users: variance by the test users, of the mean of these runs.
-        shared: V. own: S. freedom: m.
+        mean: the mean of these runs.
+        users: variance of this mean by the test users.
+        shared: V.
+        own: S.
+        freedom: m.
     """
     variance = shared + own
     normal, student = stats.norm.ppf(0.975) ** 2, stats.t.ppf(0.975, freedom) ** 2
@@ -218,7 +224,7 @@ def _within_widest(mean: float, half: float, users: float, holds_runs: bool) -> 
 
 
 def _variance(influence: np.ndarray) -> float:
-    """Of an AUC, or of a difference, by its test users; NaN of a single one."""
+    """Return the variance of an AUC or difference by its test users; NaN for one user."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return len(influence) / np.float64(len(influence) - 1) * float(influence @ influence)
 

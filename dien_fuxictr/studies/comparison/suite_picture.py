@@ -60,8 +60,9 @@ def build_panels(comparison: Comparison, rows: Sequence[Row], results: Results) 
     """Build the panels: validation, test, and with `against` the training time.
 
     Args:
-        rows: of the comparison's table.
-        results: of its finished runs.
+        comparison: the comparison.
+        rows: rows of its table.
+        results: results of its finished runs.
     """
     first = comparison.models[0].runs[0]
     sign = -1 if first.is_minimised else 1
@@ -127,8 +128,9 @@ def draw_suite(comparison: Comparison, panels: Sequence[Panel], folder: Path) ->
     """Write suite.png and suite.svg.
 
     Args:
-        comparison: with an `x`.
-        panels: side by side; see `build_panels`.
+        comparison: a comparison with an `x`.
+        panels: panels, drawn side by side; see `build_panels`.
+        folder: receives the files.
 
     Returns:
         The files.
@@ -220,7 +222,7 @@ def _are_crowded(values: Sequence[float]) -> bool:
 
 
 def _beginning(values: Sequence[Any]) -> str:
-    """Return the common start of file names: `noise_` of noise_0.1.csv, noise_0.3.csv."""
+    """Return the common start of file names: `noise_` for noise_0.1, noise_0.3.csv."""
     found = {"".join(_text(value).rpartition("_")[:2]) if "/" in str(value) else "" for value in values}
     return found.pop() if len(found) == 1 else ""
 

@@ -1,4 +1,4 @@
-"""Entries for models of a FuxiCTR checkout with the budget of a comparison's base.
+"""Experiments for models of a FuxiCTR checkout with the budget of a base.
 
 A model's own keywords come from the checkout's entry. All else comes from the base: data set, task, metrics, optimizer,
 learning rate, regularizers, batches, epochs, seed, threads, embedding size, and the MLP, whatever the model calls it.

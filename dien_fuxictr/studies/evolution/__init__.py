@@ -1,4 +1,4 @@
-"""Figure 3 of the DIEN paper for a trained model: how a user's interest evolves towards candidate items.
+"""Draw Figure 3 of the DIEN paper for a trained model: evolution of interest.
 
-Here are the choice of user and candidates, and the page that draws them; what is traced in the model is `experiment`'s.
+The package chooses user and candidates, and draws their page; the trace of the model is in `experiment`.
 """

@@ -1,4 +1,7 @@
-"""The target items of the page: those that are named, or a few that differ in what the history says of them."""
+"""The target items of the page: named ones, or a few with different histories.
+
+The chosen items differ in what the history tells about them.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -25,17 +28,22 @@ class Fields(NamedTuple):
 
 @dataclass(frozen=True)
 class Candidate:
-    """Attributes: ids: of the target's fields, the item first. why: it is on the page."""
+    """Target item.
+
+    Attributes:
+        ids: ids of the target's fields, the item first.
+        why: why it is on the page.
+    """
 
     ids: tuple[float, ...]
     why: str
 
 
 def known_items(feature_map: FeatureMap, fields: Fields) -> pl.DataFrame:
-    """The items of the data set, each with its side fields, the most frequent first.
+    """Return the items of the data set with their side fields, most frequent first.
 
     Returns:
-        A column a target field, and `count`: of targets and, where their ids mean the same, of behaviours.
+        One column per target field, and `count`: occurrences as target and, if their ids mean the same, as behaviour.
     """
     splits = [load_split(file) for file in sorted(Path(feature_map.data_dir, "encoded").glob("*.npz"))]
     parts = [pl.DataFrame({name: split.columns[name] for name in fields.target}) for split in splits]
@@ -53,7 +61,10 @@ def known_items(feature_map: FeatureMap, fields: Fields) -> pl.DataFrame:
 
 
 def same_ids(feature_map: FeatureMap, fields: Fields) -> bool:
-    """Whether a behaviour's first fields have the vocabularies of the target's; it may have more than those."""
+    """Return whether a behaviour's first fields have the target's vocabularies.
+
+    It may have more fields.
+    """
     of_target, of_behaviour = (
         [feature_map.features[name].get("share_embedding") or name for name in names] for names in fields
     )
@@ -61,10 +72,10 @@ def same_ids(feature_map: FeatureMap, fields: Fields) -> bool:
 
 
 def named(items: pl.DataFrame, encoder: Encoder, wanted: Sequence[str]) -> list[Candidate]:
-    """The items that a user named, each once.
+    """Return the items that a user named, each once.
 
     Raises:
-        UserError: an item that the data set does not have, or that training has never seen.
+        UserError: the data set lacks an item, or training has never seen it.
     """
     item = items.columns[0]
     words = words_of(encoder, item, items[item].to_numpy())
@@ -73,16 +84,19 @@ def named(items: pl.DataFrame, encoder: Encoder, wanted: Sequence[str]) -> list[
 
 
 def telling(items: pl.DataFrame, own: Candidate, history: np.ndarray) -> list[Candidate]:
-    """The row's own target; the most frequent item of the category that dominates the history; the most frequent one
-    of a category that is not in it. Without a category field items stand for themselves.
+    """Return three telling items: the row's own target and two others.
+
+    The others are the most frequent item of the category that dominates the history, and the most frequent one of a
+    category that the history lacks. Without a category field each item counts as a category.
 
     Args:
-        items: of `known_items`. own: the row's target.
-        history: (F, T) ids of the behaviours' fields; (F, 0) where they are not those of targets.
+        items: result of `known_items`.
+        own: the row's target.
+        history: (F, T) ids of the behaviours' fields; (F, 0) if they differ from those of targets.
     """
     side = min(1, len(own.ids) - 1)
     group = pl.col(items.columns[side])
-    counts = Counter(history[side, ::-1].tolist())  # of equally frequent ones the latest
+    counts = Counter(history[side, ::-1].tolist())  # of equally frequent ones the last counts
     others = items.filter(pl.col(items.columns[0]) != own.ids[0])
     what = ("category", "item")[side == 0]
     chosen = [own]

@@ -33,7 +33,7 @@ exit code: 0 done; 2 bad input (one line on stderr, nothing overwritten); 130 af
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; exits with code 2 on a wrong one."""
+    """Return the parsed command line; exit with code 2 on a wrong one."""
     parser = command_parser(
         "run_evolution.py",
         "Draws how a user's interest evolves towards candidate items in a trained DIEN, step by step.",

@@ -1,4 +1,4 @@
-"""One user's page: a row of the test data, candidates, the trace of the model, names that a person can read."""
+"""The page of one user: a row of test data, candidates, trace and readable names."""
 
 import json
 from collections.abc import Sequence
@@ -91,10 +91,10 @@ def draw_evolution(
 
 
 def load_trained(experiment: Experiment) -> ExplainingModel:
-    """Load the experiment's model with the weights of its checkpoint, in evaluation mode.
+    """Load the experiment's trained model, in evaluation mode.
 
     Raises:
-        UserError: no data set or checkpoint; a model without `explain`, or one without attention.
+        UserError: there is no data set or checkpoint, or the model has no `explain` or no attention.
     """
     require_method(experiment.model_class, "explain", "has no interests to draw")
     if experiment.params.get("gru_type") == "GRU":
@@ -108,12 +108,14 @@ def load_trained(experiment: Experiment) -> ExplainingModel:
 
 @dataclass(frozen=True)
 class Trace:
-    """What a model does with T behaviours of one user, the oldest first, for P candidates and without any.
+    """Trace of T behaviours of one user for P candidates, and without a candidate.
+
+    The oldest behaviour comes first.
 
     Attributes:
-        attention: (P + 1, T); the last row is that without a target, the same for all behaviours.
+        attention: (P + 1, T); the last row is without a target, equal for all behaviours.
         states: (P + 1, T, H), after each behaviour.
-        predictions: (P,) the model's.
+        predictions: (P,) predictions of the model.
     """
 
     attention: np.ndarray
@@ -122,15 +124,17 @@ class Trace:
 
 
 def trace(model: ExplainingModel, X: dict[str, Tensor], candidates: Sequence[Sequence[float]]) -> Trace:
-    """Trace the first sequence that a model explains; all but the target is the row's for every candidate.
+    """Trace the first sequence that a model explains.
+
+    All inputs except the target are those of the row, for every candidate.
 
     Args:
-        model: in evaluation mode.
+        model: a model in evaluation mode.
         X: its inputs of one row, with behaviours.
         candidates: ids of the target's features.
 
     Raises:
-        UserError: the model's explanation has no attention, or no states, with and without a candidate.
+        UserError: the model's explanation lacks attention or states, with or without a candidate.
     """
     target, _ = model.explained_fields[0]
     user = {name: values.cpu().numpy() for name, values in X.items()}

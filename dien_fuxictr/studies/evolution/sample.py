@@ -22,11 +22,13 @@ GOOD_LENGTH = 20
 
 @dataclass(frozen=True)
 class Sample:
-    """Attributes:
-    user: as in the raw data.
-    clicked: its label.
-    batch: as the loader gives it, one row.
-    history: (F, T) ids of the behaviours, the oldest first.
+    """Row of the test data.
+
+    Attributes:
+        user: id in the raw data.
+        clicked: its label.
+        batch: the loader's batch of this row.
+        history: (F, T) ids of the behaviours, the oldest first.
     """
 
     user: str
@@ -38,17 +40,20 @@ class Sample:
 def choose_sample(
     feature_map: FeatureMap, encoder: Encoder, params: dict[str, Any], behaviours: Sequence[str], user: str | None
 ) -> Sample:
-    """A row of the test data, one that was clicked where there is one.
+    """Return a row of the test data, a clicked one if there is any.
 
-    Of a user that is named, the row with the longest history; else of all rows the one whose history is nearest to
-    `GOOD_LENGTH`. Of several such rows the first in the file.
+    For a named user it is the row with the longest history, else the row whose history is closest to `GOOD_LENGTH`. Of
+    several such rows the first in the file is returned.
 
     Args:
+        feature_map: feature map of the data set.
+        encoder: encoder of the data set.
+        params: settings of the experiment.
         behaviours: the columns of a behaviour.
-        user: None: any.
+        user: id of a user; None: any.
 
     Raises:
-        UserError: no test data, no column of the user, no such user, or one without behaviours.
+        UserError: there is no test data, no column of the user, or no such user, or the user has no behaviours.
     """
     file = Path(feature_map.data_dir, "encoded", "test.npz")
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""Encoded ids back to the words of the raw data, and the words that a user may name."""
+"""Decode ids to the words of the raw data, and find words that a user names."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,10 @@ UNKNOWN = "unknown in training"
 
 
 def words_of(encoder: Encoder, column: str, ids: np.ndarray) -> dict[int, str]:
-    """Each distinct id of a column -> its word; padding and values that the vocabulary does not have are left out."""
+    """Return each distinct id of a column -> its word.
+
+    Padding and values that the vocabulary lacks are left out.
+    """
     vocabulary = next(spec for spec in encoder.columns if spec["name"] == column).get("vocabulary")
     distinct = np.unique(ids).tolist()
     if vocabulary is None:
@@ -27,16 +30,16 @@ def words_of(encoder: Encoder, column: str, ids: np.ndarray) -> dict[int, str]:
 
 
 def rows_of_words(encoder: Encoder, columns: Sequence[str], ids: np.ndarray) -> list[tuple[str, ...]]:
-    """The words of rows of ids, (N, F) of F columns."""
+    """Return the words of rows of ids, (N, F) for F columns."""
     words = [words_of(encoder, name, ids[:, place]) for place, name in enumerate(columns)]
     return [tuple(of.get(value, UNKNOWN) for of, value in zip(words, row, strict=True)) for row in ids.tolist()]
 
 
 def find(words: dict[int, str], word: str, option: str, what: str) -> int:
-    """The id of a word that a user gave.
+    """Return the id of a word that a user gave.
 
     Raises:
-        UserError: it is none of the words; names the nearest, or a few.
+        UserError: the word is unknown; the message has the nearest words, or a few.
     """
     for value, known in words.items():
         if known == word:

@@ -1,4 +1,4 @@
-"""Runs of comparisons and sweeps: their files, their progress, and the options of both commands.
+"""Runs of comparisons and sweeps: files, progress, and options of both commands.
 
-Nothing here knows why a run is made.
+Nothing here knows the purpose of a run.
 """

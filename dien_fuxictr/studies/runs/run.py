@@ -133,14 +133,14 @@ def check_monitor(expid: str, params: dict[str, Any]) -> None:
 
 
 def require_inputs(runs: Iterable[Run], folder: Path) -> None:
-    """Check that the files are there which the runs' data sets are read or built from.
+    """Check that the files exist that the runs' data sets are read or built from.
 
     Args:
-        runs: that are about to start.
-        folder: the configuration folder that the user named; relative paths are looked for beside it, too.
+        runs: runs that are about to start.
+        folder: the configuration folder that the user named; relative paths are also searched for next to it.
 
     Raises:
-        UserError: one is not; lists what was tried.
+        UserError: a file is missing; the message lists the tried paths.
     """
     for run in runs:
         resolve_paths(deepcopy(run.params), folder)

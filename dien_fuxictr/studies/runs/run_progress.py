@@ -184,6 +184,7 @@ class TerminalDisplay(LineDisplay):
         self._refreshed = monotonic()
 
     def show(self, expid: str, text: str) -> None:
+        """Show the state of a run on a line of its own."""
         if expid not in self._rows:
             taken = [place for place, _ in self._rows.values()]
             place = next(place for place in count(1) if place not in taken)
@@ -191,6 +192,7 @@ class TerminalDisplay(LineDisplay):
         self._rows[expid][1].set_description_str(f"  {expid}: {text}"[: self._bar.format_dict["ncols"]])
 
     def end(self, expid: str, how: str, finished: int, notes: dict[str, object]) -> None:
+        """Remove the line of a run, and advance the bar."""
         self._rows.pop(expid)[1].close()
         self.notes |= notes
         self._bar.set_postfix(self.notes, refresh=False)
@@ -198,14 +200,17 @@ class TerminalDisplay(LineDisplay):
         self._bar.refresh()
 
     def write(self, text: str) -> None:
+        """Print a line above the bar."""
         self._bar.write(text, file=sys.stderr)
 
     def tick(self) -> None:
-        if monotonic() > self._refreshed + 1:  # the bar's clock goes on between the ends of runs
+        """Refresh the bar's clock."""
+        if monotonic() > self._refreshed + 1:  # the clock also advances while no run ends
             self._refreshed = monotonic()
             self._bar.refresh()
 
     def close(self) -> None:
+        """Close the bar and all lines."""
         for _, row in self._rows.values():
             row.close()
         self._bar.close()

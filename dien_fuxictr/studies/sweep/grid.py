@@ -157,7 +157,7 @@ def write_grid(tuner: Tuner, at_most: float = math.inf) -> None:
 
 
 def _base(tuner: dict[str, Any], file: Path, settings: dict[str, Any]) -> tuple[Config, dict[str, Any], str]:
-    """Return base experiment, its data set's entry, and what the runs' ids start with."""
+    """Return base experiment, its data set's entry, and the prefix of the runs' ids."""
     folder = _base_folder(tuner, file)
 
     def files(kind: str) -> dict[Path, dict[str, Any]]:

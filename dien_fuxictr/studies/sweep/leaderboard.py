@@ -16,15 +16,15 @@ _WIDEST = 32  # a longer value, a data set's columns say, is in the CSV only
 
 
 def build_leaderboard(runs: list[Run], results: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
-    """Build the table, a row per finished run, best validation first and NaN last.
+    """Build the table, one row per finished run, best validation first, NaN last.
 
     Args:
-        runs: of the sweep.
-        results: experiment id -> result.json of those that have finished.
+        runs: runs of the sweep.
+        results: experiment id -> result.json of finished runs.
 
     Returns:
-        Rows with the same columns: rank, expid, `untrained` where models have learnt nothing, every key in which the
-        runs differ, the monitor where it is a sum of metrics, and the metrics of validation and test.
+        Rows with equal columns: rank, expid, `untrained` if models have learnt nothing, every key in which the runs
+        differ, the monitor if it is a sum of metrics, and the metrics of validation and test.
     """
 
     names = dict.fromkeys(key for run in runs for key in run.params if key != "model_id")
@@ -47,7 +47,7 @@ def build_leaderboard(runs: list[Run], results: dict[str, dict[str, Any]]) -> li
 
 
 def rank_runs(runs: list[Run], results: dict[str, dict[str, Any]]) -> list[Run]:
-    """Return the finished runs, best validation first; arguments as of `build_leaderboard`."""
+    """Return the finished runs, best validation first; see `build_leaderboard`."""
 
     def order(run: Run) -> tuple[bool, float]:
         value = run.monitor.get_value(results[run.expid]["valid"])

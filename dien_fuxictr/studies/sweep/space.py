@@ -1,4 +1,4 @@
-"""What a tuner file lets vary: choices per key, or for TPE `{low, high, log}`."""
+"""Search space of a tuner file: choices per key, or for TPE `{low, high, log}`."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -156,7 +156,7 @@ class TpeSweep:
                 yield job
 
     def _claim(self) -> tuple[Trial, FileLock] | None:
-        """Return an interrupted trial, or a new one, with its lock; None if all are there."""
+        """Return an interrupted or new trial with its lock; None if there is none left."""
         with self._mutex:
             for trial in self._trials():
                 if trial.state == TrialState.RUNNING and trial.user_attrs.get("disk") == self._disk:
@@ -178,7 +178,7 @@ class TpeSweep:
             return trial, lock
 
     def _own_values(self) -> dict[str, Any]:
-        """Return the experiment's own values where the space allows them: the first trial."""
+        """Return the experiment's own values within the space, for the first trial."""
         own, space = self.tuner.base.params, self.tuner.space
         return {key: _label(own[key]) for key, allowed in space.items() if key in own and _allows(allowed, own[key])}
 
