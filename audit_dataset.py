@@ -1,4 +1,4 @@
-"""Prints what trivial rules score on a data set: `python audit_dataset.py data/amazon`."""
+"""Print the AUC of trivial rules: `python audit_dataset.py data/amazon`."""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""Makes samples, or rows to predict, of raw reviews or a log of behaviours: `python build_dataset.py log --help`."""
+"""Build samples, or rows to predict: `python build_dataset.py log --help`.
+
+The raw data are reviews or a log of behaviours.
+"""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Compares experiments over seeds: `python run_comparison.py --expids DIEN_amazon DIN_amazon --seeds 5`."""
+"""Compare experiments over seeds: `python run_comparison.py --expids ID ID`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Draws how a user's interest evolves towards candidate items: `python run_evolution.py --expid DIEN_amazon`."""
+"""Draw the evolution of a user's interest: `python run_evolution.py --expid ID`."""
 
 import sys
 

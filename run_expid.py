@@ -1,4 +1,4 @@
-"""Trains and evaluates one experiment of the zoo: `python run_expid.py --config DIR --expid ID --gpu N`."""
+"""Train and evaluate one experiment: `python run_expid.py --expid ID --gpu N`."""
 
 import sys
 

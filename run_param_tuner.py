@@ -1,4 +1,4 @@
-"""Sweeps the hyper-parameters of an experiment: `python run_param_tuner.py --config config/tuner/X.yaml --gpu 0 1`."""
+"""Sweep hyper-parameters: `python run_param_tuner.py --config FILE --gpu 0 1`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Serves a trained experiment over HTTP: `python run_serve.py --expid DIEN_amazon`."""
+"""Serve a trained experiment over HTTP: `python run_serve.py --expid ID`."""
 
 import sys
 

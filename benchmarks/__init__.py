@@ -1,1 +1,4 @@
-"""Programs that measure, each run as `python -m benchmarks.NAME`; none of them asserts a time."""
+"""Programs that measure, each run as `python -m benchmarks.NAME`.
+
+None of them asserts a time.
+"""

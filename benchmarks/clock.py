@@ -37,10 +37,14 @@ def interleaved(
 def on_best_threads(
     timers: Mapping[Key, Callable[[int, int], float]], threads: Sequence[int], rounds: int
 ) -> dict[Key, Best]:
-    """The best of each task, which takes turns with the others on every number of threads.
+    """Return the best time of each task over the numbers of threads.
+
+    Tasks take turns on every number of threads.
 
     Args:
-        timers: given a number of threads and one of calls, seconds of a call; see `seconds_on`.
+        timers: functions of the numbers of threads and of calls that return seconds per call; see `seconds_on`.
+        threads: numbers of threads.
+        rounds: number of rounds.
     """
     times = take_turns(
         {(key, number): partial(timer, number) for key, timer in timers.items() for number in threads}, rounds
@@ -82,7 +86,7 @@ def take_turns(
 
 
 def seconds_of(task: Callable[[], Any], calls: int = 1) -> float:
-    """Of a call, the mean of so many; what a GPU in use has not finished is waited for."""
+    """Return the mean seconds of a call, including unfinished work of a GPU in use."""
     wait = torch.cuda.synchronize if torch.cuda.is_initialized() else None
     start = time.perf_counter()
     for _ in range(calls):

@@ -19,7 +19,7 @@ from .worker import Worker
 def make_comparison_parser(
     program: str, description: str, batch_sizes: list[int], rounds: int = 3
 ) -> argparse.ArgumentParser:
-    """A command line with the options of programs that compare systems."""
+    """Return a parser with the options of programs that compare systems."""
     parser = make_parser(program, description, rounds)
     add_threads(parser)
     parser.add_argument(
@@ -68,24 +68,27 @@ def add_zoo(parser: argparse.ArgumentParser) -> None:
 
 
 def conditions_of(options: argparse.Namespace) -> Conditions:
-    """Of `make_comparison_parser`."""
+    """Return the conditions in options of `make_comparison_parser`."""
     return Conditions(options.trim, options.malloc, options.threads, options.rounds)
 
 
 def batches(options: argparse.Namespace, sizes: Sizes) -> Iterator[tuple[int, str, MakeBatch]]:
-    """Rows, lengths, and what makes the batch of those, for all that `make_comparison_parser` is asked for."""
+    """Yield rows, lengths and batch builder for options of `make_comparison_parser`."""
     for rows in options.batch_size:
         for kind in options.lengths:
             yield rows, kind, partial(make_batch, sizes, make_lengths(kind, rows, sizes.max_len))
 
 
 def compare(found: Sequence[tuple[Entry, Act]], sizes: Sizes, make: MakeBatch, conditions: Conditions) -> list[Row]:
-    """A row a system; each has a process of its own, and only one of them works at a time.
+    """Return one row per system, with its best number of threads.
 
-    Each is measured on every number of threads and reported with its best.
+    Each system has its own process, and only one of them works at a time. Each is measured on every number of threads.
 
     Args:
-        found: systems, and what they do. make: the batch.
+        found: systems, and what they do.
+        sizes: sizes of the data set and the model.
+        make: builds the batch.
+        conditions: conditions of the comparison.
     """
     with ExitStack() as stack:
         workers = [

@@ -1,7 +1,7 @@
-"""Pictures of what the other programs wrote with --json: FOLDER/NAME.png for each, NAME the program's.
+"""Draw results of other programs, written with --json, as FOLDER/NAME.png.
 
-There are pictures of train_step and inference (samples/s), vocabulary (time and memory) and serving (p99 against the
-rate of requests).
+NAME is the program's. There are pictures of train_step and inference (samples/s), vocabulary (time and memory) and
+serving (p99 against the rate of requests).
 """
 
 import argparse
@@ -24,14 +24,14 @@ STYLE = {"font.size": 8, "axes.titlesize": 9, "axes.titleweight": "bold"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw; returns an exit code, 2 for a file that is no benchmark's, or without matplotlib."""
+    """Draw; return an exit code, 2 for a wrong file or without matplotlib."""
     return draw("benchmarks.draw", __doc__ or "", PICTURES, arguments)
 
 
 def draw(
     program: str, description: str, pictures: Mapping[str, Callable[[Tables], Any]], arguments: Sequence[str] | None
 ) -> int:
-    """Run a program that draws what other programs have written; return its exit code.
+    """Run a program that draws results of other programs; return its exit code.
 
     Args:
         program: its module.
@@ -75,14 +75,17 @@ def read(file: Path, pictures: Collection[str]) -> tuple[str, Tables]:
 
 
 def color(number: int) -> tuple[float, float, float, float]:
-    """Of what comes in that place, the same in every panel."""
+    """Return the colour of a place, equal in every panel."""
     from matplotlib import colormaps
 
-    return colormaps["tab20"]((2 * number + number // 10) % 20)  # its dark shades first
+    return colormaps["tab20"]((2 * number + number // 10) % 20)  # the dark shades come first
 
 
 def panels(count: int, height: float) -> tuple[Any, Any]:
-    """A figure and its axes, two beside each other; without the upper and right side of a frame, which values touch."""
+    """Return a figure and its axes, two side by side.
+
+    Frames have no upper and right side, which values touch.
+    """
     from matplotlib.figure import Figure
 
     rows = -(-count // 2)
@@ -97,7 +100,10 @@ def panels(count: int, height: float) -> tuple[Any, Any]:
 
 
 def draw_rates(tables: Tables) -> Any:
-    """Samples/s of each system, a panel for each batch, in it the systems that compute the same below each other."""
+    """Draw samples/s of each system, with one panel per batch.
+
+    Systems that compute equal work are grouped.
+    """
     races = {title: rows for title, rows in tables.items() if "system" in rows[0] and "samples/s" in rows[0]}
     works = list(dict.fromkeys(row["work"] for rows in races.values() for row in rows))
     longest = max(len(rows) for rows in races.values())
@@ -126,12 +132,15 @@ def draw_rates(tables: Tables) -> Any:
 
 
 def _of_system(name: str) -> Any:
-    """This project's is blue, light where it repeats the history for each candidate; others are grey."""
+    """Return the colour of a system: blue for this project's, grey for others.
+
+    The blue is light if the system repeats the history for each candidate.
+    """
     return color(0) if name.startswith(OURS) else color(10) if OURS in name else "0.65"
 
 
 def draw_vocabulary(tables: Tables) -> Any:
-    """A step's time and the peak memory against the number of items, dense and sparse."""
+    """Draw step time and peak memory against the number of items, dense and sparse."""
     (rows,) = tables.values()
     figure, axes = panels(2, 3.8)
     for place, column in zip(axes, ("step, ms", "peak memory, GB"), strict=True):
@@ -147,7 +156,7 @@ def draw_vocabulary(tables: Tables) -> Any:
 
 
 def draw_serving(tables: Tables) -> Any:
-    """p99 against the rate of requests, of each that is served, a panel for each kind of times."""
+    """Draw p99 against the rate of requests, with one panel per kind of times."""
     rows = tables["Latency against the rate"]
     names, kinds = (list(dict.fromkeys(row[key] for row in rows)) for key in ("served", "times"))
     figure, axes = panels(len(kinds), 3.4)

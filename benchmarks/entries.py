@@ -39,7 +39,10 @@ class Entry(NamedTuple):
 
 
 def build_own(sizes: Sizes, work: Work, backend: str) -> System:
-    """This project's DIEN, trained as by `run_expid.py`; its negatives are columns of the batch, as the peers' are."""
+    """Build this project's DIEN, trained as by `run_expid.py`.
+
+    Its negatives are columns of the batch, as for the other projects.
+    """
     own: dict[str, Any] = {"recurrence_backend": backend, "dien_neg_seq_field": []}
     if work.aux_scorer:
         own |= {
@@ -55,9 +58,9 @@ def build_own(sizes: Sizes, work: Work, backend: str) -> System:
 
 
 def own_backends(device: str = "cpu") -> tuple[list[str], list[str]]:
-    """Backends of the recurrence that this machine has for a device, the fastest first, and why it lacks others.
+    """Return the backends of a device, the fastest first, and why others are missing.
 
-    The reference, the last, is the equations: no match for the others, and slow.
+    The reference comes last; it evaluates the equations, slowly.
     """
     names, notes = [], []
     for name in BACKENDS[device]:
@@ -85,12 +88,14 @@ def add_backends(parser: argparse.ArgumentParser) -> list[str]:
 def entries(
     zoo: Path | None = None, device: str = "cpu", works: Sequence[Work] = (NET, NO_AUX, INNER_PRODUCT)
 ) -> tuple[list[Entry], list[str]]:
-    """What can be measured here, this project's first, without its reference, and notes on what is left out.
+    """Return what can be measured here, and notes on what is left out.
+
+    This project's systems come first, without the reference.
 
     Args:
-        zoo: a FuxiCTR checkout, whose DIEN joins.
-        device: where all is measured, `cpu` or `cuda`.
-        works: what is to be computed.
+        zoo: a FuxiCTR checkout whose DIEN is included.
+        device: device of all systems, `cpu` or `cuda`.
+        works: work that the systems compute.
     """
     backends, notes = own_backends(device)
     found = [
@@ -111,7 +116,10 @@ def entries(
 
 
 def installed(peers: Mapping[str, T], notes: list[str]) -> Iterator[tuple[str, T]]:
-    """`PACKAGE VERSION` and the value of each PyPI package that is installed; the notes get a line on each other."""
+    """Yield `PACKAGE VERSION` and value of each installed PyPI package.
+
+    The notes get a line for each other package.
+    """
     for package, peer in peers.items():
         try:
             yield f"{package} {version(package)}", peer

@@ -1,9 +1,9 @@
-"""What an epoch costs beside its training steps, and how long a run takes to its first one.
+"""Measure the cost of an epoch besides its training steps, and a run's start.
 
 `run_expid.py` trains the experiment for one epoch and for two, in a temporary folder with a data set built there
-before: the difference is a whole epoch (loading, steps, validation with its metrics, checkpoint, state to resume from).
-In this process the same steps run on batches made beforehand, and the loader alone. The first step of a run is over
-when its log appears.
+before: the difference is a whole epoch (loading, steps, validation with its metrics, checkpoint, resume state). In
+this process equal steps run on prepared batches, and the loader runs alone. The start ends with the first step, at
+which the log of the run appears.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
 
 
 def moved(config: Path, expid: str, folder: Path, settings: dict[str, Any] | None = None) -> Experiment:
-    """The experiment with all that it writes below `folder`, and inputs where they are."""
+    """Return the experiment with its outputs below `folder`, and inputs unchanged."""
     own = {
         "data_root": str(folder / "data"),
         "model_root": str(folder / "checkpoints"),
@@ -105,7 +105,7 @@ def timed_run(params: dict[str, Any], epochs: int) -> tuple[float, float]:
 
 
 def bare_times(experiment: Experiment, rounds: int) -> tuple[dict[str, list[float]], int]:
-    """Seconds of the training steps of an epoch and of its loader alone, and the number of batches."""
+    """Return seconds of an epoch's steps and of its loader, and the batch count."""
     trainer = experiment.trainer()
     loader, _ = experiment.prepare().train_loaders(experiment.model.feature_map)
     batches = list(loader)
@@ -125,10 +125,14 @@ def bare_times(experiment: Experiment, rounds: int) -> tuple[dict[str, list[floa
 def epoch_rows(
     runs: Sequence[tuple[tuple[float, float], tuple[float, float]]], bare: dict[str, list[float]], batches: int
 ) -> list[Row]:
-    """Whole epoch, steps, loader, start; the epoch is the best two-epoch run less the best of one.
+    """Return rows of epoch, steps, loader and start.
+
+    The epoch is the best run of two epochs minus the best run of one.
 
     Args:
-        runs: of each round, `timed_run` of one epoch and of two. bare, batches: of `bare_times`.
+        runs: per round the `timed_run` of one epoch and of two.
+        bare: times of `bare_times`.
+        batches: number of batches of `bare_times`.
     """
     (starts, rests), (starts_of_two, rests_of_two) = (zip(*which, strict=True) for which in zip(*runs, strict=True))
 
@@ -143,7 +147,7 @@ def epoch_rows(
 
 
 def ratios(rows: Sequence[Row]) -> Row:
-    """Of `epoch_rows`."""
+    """Return the ratios of times in `epoch_rows`."""
     seconds = {row[""]: row["s"] for row in rows}
     steps = seconds[STEPS]
     return {"epoch / bare steps": seconds[EPOCH] / steps, "bare steps / loader": steps / seconds[LOADER]}

@@ -1,8 +1,9 @@
-"""Scoring without gradients, in samples per second, on the systems, sizes and batches of `benchmarks.train_step`.
+"""Measure scoring without gradients, in samples per second.
 
-The second kind of table is one user before many candidates: this project computes the user's interests once and
-evolves them towards each candidate; `expanded` rows are of a batch that repeats the history. The last tables set this
-project's DIEN beside the others. No system computes an auxiliary loss but torch-rechub's, which always does.
+Systems, sizes and batches are those of `benchmarks.train_step`. The second kind of table is one user with many
+candidates: this project computes the user's interests once and evolves them towards each candidate; `expanded` rows
+are for a batch that repeats the history. The last tables compare this project's DIEN with the others. No system
+computes an auxiliary loss except torch-rechub's, which always does.
 """
 
 import argparse
@@ -66,7 +67,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Si
 
 
 def one_user(sizes: Sizes, length: int, candidates: int) -> dict[str, Tensor]:
-    """A batch of candidates for one history."""
+    """Return a batch of candidates for one history."""
     batch = make_batch(sizes, torch.full((candidates,), length).numpy())
     return {name: x[:1].expand_as(x).contiguous() if name in SEQUENCES else x for name, x in batch.items()}
 
@@ -82,14 +83,14 @@ def score_candidates(model: DIEN, user: dict[str, Tensor], candidates: dict[str,
 
 
 def from_interests(system: System, batch: dict[str, Tensor]) -> Callable[[], Tensor]:
-    """Scores of this project's DIEN for the candidates of the one user that is in the batch."""
+    """Return the scores of this project's DIEN for candidates of the batch's user."""
     system.model.eval()
     user = {name: batch[name][:1] for name in HISTORIES}
     return partial(score_candidates, cast(DIEN, system.model), user, batch)
 
 
 def candidate_rows(found: Sequence[Entry], sizes: Sizes, make: MakeBatch, conditions: Conditions) -> list[Row]:
-    """A row for each of this project's systems, and one for every system on the expanded batch."""
+    """Return one row per own system, and one per system on the expanded batch."""
     racing: list[tuple[Entry, Act]] = []
     for entry in found:
         if entry.name.startswith(OURS):

@@ -17,7 +17,7 @@ STATUS = Path("/proc/self/status")
 
 
 def memory_rows(found: Sequence[Entry], sizes: Sizes, rows: int, conditions: Conditions) -> list[Row]:
-    """A row a system: the peak of its first step on a batch whose histories are all full."""
+    """Return one row per system: peak memory of the first step on full histories."""
     make = partial(make_batch, sizes, make_lengths("full", rows, sizes.max_len))
     measured = []
     for entry in tqdm(found, "peak memory", leave=False, disable=None):
@@ -28,9 +28,10 @@ def memory_rows(found: Sequence[Entry], sizes: Sizes, rows: int, conditions: Con
 
 
 def peak_of_step(runner: Runner) -> int:
-    """Bytes that the first step, with the optimizer's state, adds to the memory of this process.
+    """Return the bytes that the first step adds to the memory of this process.
 
-    It is the highest resident size during the step (VmHWM, which Linux lets a process reset) less the one before.
+    They include the optimizer's state. The value is the highest resident size during the step (VmHWM, which Linux lets
+    a process reset) minus the size before.
     """
     torch.set_num_threads(1)
     Path("/proc/self/clear_refs").write_text("5")
@@ -40,8 +41,8 @@ def peak_of_step(runner: Runner) -> int:
 
 
 def resident_bytes(name: str) -> int:
-    """Of this process: `VmRSS`, now in memory, or `VmHWM`, the most so far.
+    """Return the bytes of this process: `VmRSS`, now in memory, or `VmHWM`, the peak.
 
-    `getrusage` does not do: its maximum begins with that of the process that started this one.
+    `getrusage` does not work: its maximum starts with that of the parent process.
     """
     return 1024 * next(int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))

@@ -1,4 +1,4 @@
-"""This project's figures as multiples of others', from the rows of one comparison."""
+"""Ratios of this project's figures to those of others, in one comparison's rows."""
 
 from collections.abc import Collection, Sequence
 
@@ -10,11 +10,15 @@ from .systems import Work
 def beside_peers(
     rows: Sequence[Row], value: str, work: Work, peers: Collection[Work], best_first: bool = True
 ) -> list[Row]:
-    """A row a peer: its value, and this project's over it, backend by backend.
+    """Return one row per other project: its value, and this project's ratios to it.
+
+    There is one ratio per backend.
 
     Args:
-        rows: of systems, with `system`, `work` and the value. value: its header.
-        work: what this project's systems compute. peers: what a peer may compute to stand beside them.
+        rows: rows of systems, with `system`, `work` and the value.
+        value: header of the value.
+        work: work of this project's systems.
+        peers: works of other projects that are compared with it.
         best_first: whether the largest value is the best and comes first; else the smallest.
     """
     ours = {

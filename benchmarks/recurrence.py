@@ -1,8 +1,8 @@
-"""The recurrence alone, forward and backward with every gradient: this project's backends over packed rows, and nn.GRU.
+"""Measure the recurrence alone: this project's backends and nn.GRU.
 
-nn.GRU gets a packed sequence that was made beforehand. The share is that of the rate of a product of two 1024 x 1024
-float32 matrices by torch, measured in turn; of a backend's work only the products of real steps count, 18 N H (I + H)
-FLOP.
+Times are of forward and backward with every gradient, over packed rows. nn.GRU gets a packed sequence that was made
+beforehand. The share is relative to the rate of a product of two 1024 x 1024 float32 matrices by torch, measured in
+turn; only products of real steps count as work, 18 N H (I + H) FLOP.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None, max_len: int = AMAZON.max_len) 
 def measure(
     kind: str, rows: int, lengths: str, hidden: int, max_len: int, backends: Sequence[str], rounds: int
 ) -> list[Row]:
-    """The matrix product, then a row a backend."""
+    """Return the row of the matrix product, then one row per backend."""
     counts = torch.from_numpy(make_lengths(lengths, rows, max_len))
     tasks = make_tasks(kind, counts, hidden, backends)
     flops = dict.fromkeys(tasks, 18 * int(counts.sum()) * hidden * 2 * hidden)
@@ -78,10 +78,13 @@ def measure(
 
 
 def make_tasks(kind: str, lengths: Tensor, hidden: int, backends: Sequence[str]) -> dict[str, Callable[[], Any]]:
-    """Name -> one forward and backward pass.
+    """Return name -> function that runs one forward and backward pass.
 
     Args:
-        lengths: (B,), of rows.
+        kind: kind of the recurrence.
+        lengths: (B,), lengths of the rows.
+        hidden: size of inputs and states.
+        backends: names of the backends.
     """
     torch.manual_seed(0)
     packing = Packing.of_lengths(lengths)

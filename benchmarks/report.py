@@ -1,4 +1,4 @@
-"""What every benchmark prints and writes: tables, notes, the machine, the versions."""
+"""Common output of benchmarks: tables, notes, the machine, the versions."""
 
 import argparse
 import json
@@ -25,11 +25,11 @@ Row = dict[str, Any]
 
 
 def make_parser(program: str, description: str, rounds: int) -> argparse.ArgumentParser:
-    """A command line with the options that every benchmark has.
+    """Return a parser with the options of every benchmark.
 
     Args:
         program: its module, e.g. benchmarks.epoch.
-        description: for --help.
+        description: text for --help.
         rounds: default of --rounds.
     """
     parser = argparse.ArgumentParser(
@@ -63,7 +63,7 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 
 
 def new_json(path: str) -> Path:
-    """The file of `--json`, for argparse."""
+    """Return the file of `--json`, for argparse."""
     try:
         require_output("--json", Path(path))
     except UserError as error:
@@ -122,7 +122,7 @@ def machine_line(about: dict[str, Any]) -> str:
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """The table of all that is not for the JSON alone."""
+    """Return the table without the values that are only for JSON."""
     header = [name for name, value in rows[0].items() if not isinstance(value, (list, dict))]
     return padded_table(header, [[_cell(row[name]) for name in header] for row in rows])
 

@@ -22,7 +22,7 @@ Act = Callable[[System, Any], Callable[[], Any]]
 
 
 class Conditions(NamedTuple):
-    """What a comparison is held under; the values of the options of the same names."""
+    """Conditions of a comparison: values of the options of these names."""
 
     trim: str
     malloc: str
@@ -31,11 +31,14 @@ class Conditions(NamedTuple):
 
 
 class Runner(NamedTuple):
-    """What is in the process.
+    """System in a process, with its batch.
 
     Attributes:
-        batch: as the system takes it. task: what is measured.
-        rows: of the batch. width: what its histories are padded to.
+        system: the system.
+        batch: batch in the form of the system.
+        task: what is measured.
+        rows: number of rows of the batch.
+        width: length that its histories are padded to.
     """
 
     system: System
@@ -45,15 +48,19 @@ class Runner(NamedTuple):
     width: int
 
     def seconds(self, threads: int, calls: int) -> float:
-        """Of a call of the task, on so many threads."""
+        """Return the seconds per call of the task, on a number of threads."""
         return seconds_on(self.task, threads, calls)
 
 
 def get_ready(entry: Entry, sizes: Sizes, make: MakeBatch, conditions: Conditions, act: Act) -> Runner:
-    """Builds the system, in a process that was started for it.
+    """Build the system, in a process that was started for it.
 
     Args:
-        make: the batch. act: what is measured.
+        entry: entry of the system.
+        sizes: sizes of the data set and the model.
+        make: builds the batch.
+        conditions: conditions of the comparison.
+        act: what is measured.
     """
     if conditions.malloc == "kept" or (conditions.malloc == "own" and entry.keeps_freed):
         keep_freed_memory()
@@ -64,7 +71,7 @@ def get_ready(entry: Entry, sizes: Sizes, make: MakeBatch, conditions: Condition
 
 
 def padded_for(system: System, batch: dict[str, Tensor], trim: str) -> dict[str, Tensor]:
-    """The batch as a system gets it, see `--trim`."""
+    """Return the batch padded for a system, see `--trim`."""
     fits = {"own": system.trims, "all": system.trims or system.trimmable, "none": False}
     return trimmed(batch) if fits[trim] else batch
 

@@ -1,4 +1,4 @@
-"""Feature maps and batches in the sizes of the paper's Amazon data, for every benchmark alike."""
+"""Feature maps and batches of all benchmarks, in the sizes of the paper's data."""
 
 from dataclasses import dataclass
 
@@ -16,12 +16,13 @@ SEQUENCES = (*HISTORIES, *NEGATIVES)
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of a data set and of the model on it; by default the authors' on Amazon Electronics.
+    """Sizes of a data set and its model; by default the authors' Amazon Electronics.
 
     Attributes:
-        items, categories, contexts: vocabularies, with padding (0) and unknown (the last id).
-        embedding: of an id; a behaviour, an item with its category, has two of them.
-        attention_units, aux_units, mlp_units: hidden layers of DIN's unit, of the auxiliary net and of the MLP.
+        items, categories, contexts: sizes of vocabularies, with padding (0) and unknown (the last id).
+        embedding: size of an id's embedding; a behaviour, an item with its category, has two of them.
+        attention_units, aux_units, mlp_units: hidden layers of DIN's attention unit, of the auxiliary network and of
+        the MLP.
         max_len: longest history of the data set.
     """
 
@@ -41,6 +42,7 @@ class Sizes:
 
     @property
     def vocabularies(self) -> dict[str, int]:
+        """Return feature -> size of its vocabulary."""
         return {"item_id": self.items, "cate_id": self.categories, "context": self.contexts}
 
 
@@ -48,7 +50,12 @@ AMAZON = Sizes()
 
 
 def make_feature_map(sizes: Sizes, negatives: bool) -> FeatureMap:
-    """Target item and category, a context field, their histories and, if asked for, columns of negatives."""
+    """Return the feature map of target, context and histories.
+
+    Args:
+        sizes: sizes of the vocabularies.
+        negatives: whether it has columns of negatives.
+    """
     feature_map = FeatureMap("made", "")
     for name, size in sizes.vocabularies.items():
         feature_map.features[name] = {"source": "", "type": "categorical", "padding_idx": 0, "vocab_size": size}
@@ -69,10 +76,13 @@ def make_feature_map(sizes: Sizes, negatives: bool) -> FeatureMap:
 
 
 def make_lengths(kind: str, rows: int, max_len: int, seed: int = 0) -> np.ndarray:
-    """Numbers of behaviours, (rows,).
+    """Return numbers of behaviours, (rows,).
 
     Args:
         kind: `full`, all of them max_len; or `amazon`, 1 + geometric with mean 9 in all, cut at max_len.
+        rows: number of rows.
+        max_len: largest number.
+        seed: seed of the draws.
     """
     if kind == "full":
         return np.full(rows, max_len)
@@ -80,7 +90,10 @@ def make_lengths(kind: str, rows: int, max_len: int, seed: int = 0) -> np.ndarra
 
 
 def make_batch(sizes: Sizes, lengths: np.ndarray, seed: int = 0) -> dict[str, Tensor]:
-    """A batch of the zoo's loaders, histories padded behind to max_len; ids are uniform, a category is its item's."""
+    """Return a batch of the zoo's loaders, post-padded to max_len.
+
+    Ids are uniform; a category is that of its item.
+    """
     generator = torch.Generator().manual_seed(seed)
     rows = len(lengths)
     mask = torch.arange(sizes.max_len) < torch.from_numpy(lengths).view(-1, 1)
@@ -105,6 +118,6 @@ def make_batch(sizes: Sizes, lengths: np.ndarray, seed: int = 0) -> dict[str, Te
 
 
 def trimmed(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The batch padded to its longest history only, as `InMemoryDataLoader` does."""
+    """Return the batch padded to its longest history, like `InMemoryDataLoader`."""
     longest = int((batch["item_history"] > 0).sum(dim=1).max())
     return {name: x[:, :longest].contiguous() if name in SEQUENCES else x for name, x in batch.items()}

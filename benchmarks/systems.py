@@ -18,11 +18,14 @@ MAX_GRADIENT_NORM = 10.0
 
 @dataclass(frozen=True)
 class Work:
-    """What a model computes besides two GRU layers (the second AUGRU) and the MLP; only equal work is compared.
+    """Work of a model besides two GRU layers (the second AUGRU) and the MLP.
+
+    Only equal work is compared.
 
     Attributes:
-        name: for tables. attention, aux_scorer: as the keywords of DIEN; no scorer is no auxiliary loss.
-        activation: of the MLP.
+        name: name for tables.
+        attention, aux_scorer: as the keywords of DIEN; no scorer means no auxiliary loss.
+        activation: activation of the MLP.
     """
 
     name: str
@@ -66,7 +69,7 @@ class System:
         return sum(weight.numel() for weight in self.model.parameters() if id(weight) not in tables)
 
     def step(self, batch: Any) -> None:
-        """A whole training step on a prepared batch."""
+        """Take a whole training step on a prepared batch."""
         self.optimizer.zero_grad()
         self.loss(batch).backward()
         self.update()
@@ -82,14 +85,17 @@ class System:
         return self.score(batch)
 
     def to(self, device: str) -> "System":
-        """The same on a device, before its first step: the model, and the batches that `prepare` gives."""
+        """Return the system on a device, before its first step.
+
+        The model and the batches of `prepare` are moved.
+        """
         model: Any = self.model.to(device)
-        model.device = torch.device(device)  # where models of the zoo's kind bring their inputs
+        model.device = torch.device(device)  # models of the zoo move their inputs to this device
         return replace(self, prepare=lambda batch: self.prepare({name: x.to(device) for name, x in batch.items()}))
 
 
 def zoo_system(model: BaseModel, trims: bool) -> System:
-    """A system around a model of the zoo's kind."""
+    """Return a system with a model of the zoo's kind."""
     names = [*model.feature_map.features, *model.feature_map.labels]
 
     def loss(batch: dict[str, Tensor]) -> Tensor:
@@ -106,7 +112,7 @@ def zoo_system(model: BaseModel, trims: bool) -> System:
 
 
 def keywords(sizes: Sizes, work: Work) -> dict[str, Any]:
-    """Of DIEN, the zoo's and this project's alike."""
+    """Return the keywords of DIEN, for the zoo's and this project's alike."""
     return {
         "optimizer": "adam",
         "loss": "binary_crossentropy",

@@ -1,10 +1,11 @@
-"""Whole training steps, in samples per second: this project's DIEN and others on the same batches and sizes.
+"""Measure whole training steps, in samples per second, of DIEN implementations.
 
-A step is forward, loss, backward, clipping and optimizer; making the batch is not timed. All have embeddings of
-18 + 18, hidden states of 36, AUGRU, an MLP of 200-80 with batch normalisation, Adam, histories up to 100, 63,001 items
-and 801 categories. `work` is what they compute besides, `weights` are those outside of embedding tables. The tables of
-multiples set this project's DIEN beside each peer: with the auxiliary net where the peer has an auxiliary loss, without
-where it has none. Peers: pip install -r requirements-bench.txt, and --zoo.
+This project's DIEN and others run on equal batches and sizes. A step is forward, loss, backward, clipping and
+optimizer; building the batch is not timed. All have embeddings of 18 + 18, hidden states of 36, AUGRU, an MLP of
+200-80 with batch normalisation, Adam, histories up to 100, 63,001 items and 801 categories. `work` is what they compute
+besides, `weights` counts those outside of embedding tables. The tables of ratios compare this project's DIEN with each
+other one: with the auxiliary network if the other has an auxiliary loss, else without. Other projects: pip install -r
+requirements-bench.txt, and --zoo.
 """
 
 import argparse
@@ -58,7 +59,10 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Si
 
 
 def beside_all(rows: Sequence[Row], labels: dict[str, Any], value: str, best_first: bool = True) -> list[Row]:
-    """`beside_peers` with the auxiliary loss, then without; each row begins with the labels."""
+    """Return rows of `beside_peers` with the auxiliary loss, then without.
+
+    Each row begins with the labels.
+    """
     pairs = (("on", NET, (NET, INNER_PRODUCT)), ("off", NO_AUX, (NO_AUX,)))
     return [
         {**labels, "auxiliary loss": name, **row}

@@ -1,7 +1,7 @@
-"""What the vocabulary costs in training: step time and peak memory of DIEN, its tables updated densely and sparsely.
+"""Measure step time and peak memory of DIEN against the size of the vocabulary.
 
-Each case is the experiment DIEN_amazon in a process of its own, for its peak memory. They take turns, a step each, on
-batches as long as Amazon's, of items that are popular by Zipf's law.
+Tables are updated densely and sparsely. Each case is the experiment DIEN_amazon in its own process, for its peak
+memory. The cases take turns, one step each, on batches as long as Amazon's, of items that are popular by Zipf's law.
 """
 
 import argparse
@@ -37,7 +37,10 @@ BATCHES = 8
 
 
 class Case(NamedTuple):
-    """What one process trains: a vocabulary's size, `embedding_updates`, rows a batch, whether items are alike."""
+    """Training of one process.
+
+    It has the size of a vocabulary, `embedding_updates`, rows per batch, and whether items are equally popular.
+    """
 
     items: int
     updates: str
@@ -63,11 +66,11 @@ class Training:
         self._next = itertools.cycle(self._batches)
 
     def seconds(self, calls: int) -> float:
-        """Of a training step, the mean of so many."""
+        """Return the mean seconds of a training step."""
         return seconds_of(lambda: self._trainer.train_step(next(self._next)), calls)
 
     def peak_bytes(self) -> float:
-        """Of all that the process ever held; NaN without /proc."""
+        """Return the peak memory of the process in bytes; NaN without /proc."""
         return resident_bytes("VmHWM") if STATUS.is_file() else math.nan
 
     def item_rows(self) -> float:
@@ -77,7 +80,7 @@ class Training:
 
 
 def batch_of(sizes: Sizes, case: Case, seed: int) -> dict[str, Tensor]:
-    """A batch with Amazon's lengths, trimmed, its items as the case has them."""
+    """Return a trimmed batch with Amazon's lengths and the items of the case."""
     batch = make_batch(sizes, make_lengths("amazon", case.rows, sizes.max_len, seed), seed)
     columns = {name: column for name, column in batch.items() if not name.startswith("neg_")}
     if not case.uniform:
@@ -87,16 +90,17 @@ def batch_of(sizes: Sizes, case: Case, seed: int) -> dict[str, Tensor]:
 
 
 def popular(ids: Tensor, known: int) -> Tensor:
-    """Ids from 1 to `known`, all as frequent, become ids as frequent as 1 / id; padding, 0, stays.
+    """Map equally frequent ids from 1 to `known` to ids as frequent as 1 / id.
 
-    The logarithm of such an id is uniform, nearly: that needs no table of all ids, which would be in the peak memory.
+    Padding, 0, stays. The logarithm of a mapped id is nearly uniform, which needs no table of all ids that would count
+    in the peak memory.
     """
     ranks = ((ids - 0.5) / known * math.log(known + 1)).double().exp().long().clamp(max=known)
     return torch.where(ids > 0, ranks, 0)
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; exits with code 2 on a wrong one."""
+    """Return the parsed command line; exit with code 2 on a wrong one."""
     parser = make_parser("benchmarks.vocabulary", __doc__ or "", rounds=5)
     parser.add_argument(
         "--items",

@@ -1,4 +1,4 @@
-"""Processes of their own for what is measured: each has a heap to itself, and the allocator as it is to be."""
+"""Processes for measurements: each has its own heap, and a chosen allocator."""
 
 import signal
 import sys
@@ -20,18 +20,18 @@ R = TypeVar("R")
 
 
 class Worker(Generic[T]):
-    """A process that makes something, and calls functions with it when it is asked to.
+    """Process that builds an object, and calls functions with it on request.
 
-    To be used by `with`, after which the process has ended, whatever happened. Functions, arguments and results travel
-    by pickle. What is raised there is raised here; what is printed there goes to stderr.
+    It is used by `with`, after which the process has ended in any case. Functions, arguments and results are pickled.
+    An error in the process is raised here; its output goes to stderr.
 
     Args:
-        make: makes what the functions get; called at once.
-        fresh: whether the process imports everything itself, so that its memory is that of a program of its own.
-            Others begin as copies of one that has, where there can be such: that takes no time.
+        make: builds the first argument of the functions; called at once.
+        fresh: whether the process imports everything itself, so that its memory is that of a separate program. Other
+            processes start as copies of one that has, if the system supports it, which takes no time.
 
     Raises:
-        TrainingError: from `ask` and at the start, where the process has ended by itself.
+        TrainingError: from `ask` and at the start, if the process has ended by itself.
     """
 
     def __init__(self, make: Callable[[], T], fresh: bool = False) -> None:
@@ -57,8 +57,11 @@ class Worker(Generic[T]):
         self._pipe.close()
 
     def ask(self, function: Callable[..., R], *arguments: Any) -> R:
-        """What the function returns in the process, given what was made there and the arguments."""
-        with suppress(ConnectionError):  # `_answer` finds out
+        """Return the result of the function in the process.
+
+        Its arguments are the object built there and the given ones.
+        """
+        with suppress(ConnectionError):  # `_answer` reports it
             self._pipe.send((function, arguments))
         return self._answer()
 
@@ -74,7 +77,10 @@ class Worker(Generic[T]):
 
 
 def _copies() -> Any:
-    """Of a process that has imported what takes long, or new ones where that cannot be."""
+    """Return the context of processes that are copies with slow imports done.
+
+    Without such a context the processes are new ones.
+    """
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
@@ -93,7 +99,7 @@ def _serve(pipe: Connection, make: Callable[[], Any]) -> None:
 
 
 def _outcome(function: Callable[..., Any], *arguments: Any) -> tuple[Any, Exception | None, str]:
-    """The result, or else the error and where it was raised."""
+    """Return the result, or the error and its traceback."""
     try:
         return function(*arguments), None, ""
     except Exception as error:

@@ -1,6 +1,7 @@
-"""Settings of the site: `python -m sphinx -W -c docs . site` builds it from the repository's pages, without network.
+"""Settings of the site: `python -m sphinx -W -c docs . site` builds it.
 
-Pages keep their places, so that their relative links work in the repository and on the site.
+The site consists of the repository's pages and needs no network. Pages keep their places, so that their relative links
+work in the repository and on the site.
 """
 
 import shutil
@@ -36,7 +37,7 @@ def setup(app: Sphinx) -> None:
 
 
 def add_navigation(app: Sphinx, page: str, source: list[str]) -> None:
-    """Put `CONTENTS` at the end of the first page, and leave pointers to moved pages out of the navigation."""
+    """Add `CONTENTS` to the first page; leave moved pages out of the navigation."""
     if page == root_doc:
         for caption, pages in CONTENTS.items():
             source[0] += "\n".join(

@@ -1,1 +1,1 @@
-"""What was measured with this project, and how: studies, suites, searches, rows of results, programs."""
+"""Measurements of this project: studies, suites, searches, results, programs."""

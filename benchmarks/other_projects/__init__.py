@@ -1,1 +1,4 @@
-"""DIEN of other projects, at the sizes of `benchmarks.synthetic_batches`; each is imported when it is built."""
+"""DIEN of other projects, at the sizes of `benchmarks.synthetic_batches`.
+
+Each project is imported when its model is built.
+"""

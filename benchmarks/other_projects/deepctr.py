@@ -1,4 +1,4 @@
-"""DIEN of deepctr-torch: packed `nn.GRU`, DIN's unit, the auxiliary net of the authors' program."""
+"""DIEN of deepctr-torch: packed `nn.GRU`, DIN's unit, the authors' auxiliary net."""
 
 from typing import Any
 
@@ -10,9 +10,10 @@ from ..systems import System, Work
 
 
 def build(sizes: Sizes, work: Work) -> System:
-    """Its regularisation of embeddings is off, its Adam torch's fused one; ids are floats, as its `fit` wants them.
+    """Build the system, without regularisation of embeddings and with a fused Adam.
 
-    As it is imported it looks for newer versions on PyPI, in a thread, and prints a line where it cannot.
+    Ids are floats, as its `fit` expects. On import the package looks for newer versions on PyPI, in a thread, and
+    prints a line on failure.
     """
     from deepctr_torch.inputs import SparseFeat, VarLenSparseFeat  # pyright: ignore[reportMissingImports]
     from deepctr_torch.models import DIEN  # pyright: ignore[reportMissingImports]

@@ -1,4 +1,4 @@
-"""DIEN of torch-rechub: packed `nn.GRU`, bilinear attention, auxiliary loss by inner products."""
+"""DIEN of torch-rechub: packed `nn.GRU`, bilinear attention, inner-product loss."""
 
 from dataclasses import replace
 from typing import Any
@@ -32,7 +32,7 @@ def build(sizes: Sizes, work: Work) -> System:
 
 
 def build_by_field(sizes: Sizes) -> System:
-    """As its documentation has it: item and category as they are, and a GRU for each."""
+    """Build the system of its documentation: item and category with a GRU each."""
     return _build(sizes, {"item_id": sizes.items, "cate_id": sizes.categories}, sizes.embedding)
 
 

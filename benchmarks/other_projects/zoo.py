@@ -10,7 +10,13 @@ from ..systems import NO_AUX, System, keywords, zoo_system
 
 
 def build(sizes: Sizes, zoo: Path, fused: bool) -> System:
-    """Args: zoo: the checkout. fused: whether its Adam is torch's fused one, which it does not choose by itself."""
+    """Build the zoo's DIEN.
+
+    Args:
+        sizes: sizes of the data set and the model.
+        zoo: the checkout.
+        fused: whether its Adam is torch's fused one, which the zoo does not use by itself.
+    """
     model = Checkout(zoo).model_class("DIEN")
     feature_map = make_feature_map(sizes, negatives=False)
     system = zoo_system(model(feature_map, dien_neg_seq_field=[], **keywords(sizes, NO_AUX)), trims=False)

@@ -1,1 +1,1 @@
-"""What a served score costs: paths of the scorer, HTTP around it, and a server under load."""
+"""Measure served scores: paths of the scorer, HTTP, and a server under load."""

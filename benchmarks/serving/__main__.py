@@ -1,17 +1,17 @@
-"""What a served score costs.
+"""Measure the cost of a served score.
 
 paths     one user's candidates scored natively and layer by layer, one thread, no HTTP
 batching  requests that are scored one by one, and several together
-http      where the CPU time of a request goes: JSON, encoding, model, all else
-load      latency against the rate of requests, which leave at given times (open loop): at equal distances, and as those
-          of independent users do (Poisson)
-reload    latency while a bundle takes another's place, with the same vocabularies, and with others, which are read anew
-memory    of the server, under load with reloads
-attacks   what well-behaved clients get, at 60 % of the capacity, while others are slow, silent or greedy
-overload  requests with a deadline of 50 ms, at up to four times what the server can do
+http      CPU time of a request by parts: JSON, encoding, model, everything else
+load      latency against the rate of requests, which leave at given times (open loop): at equal distances, and as from
+          independent users (Poisson)
+reload    latency while a bundle replaces another, with equal vocabularies, and with different ones, which are read
+memory    memory of the server, under load with reloads
+attacks   answers to normal clients, at 60 % of the capacity, while others are slow, silent or greedy
+overload  requests with a deadline of 50 ms, at up to four times the capacity of the server
 
-The server has one core, and whoever asks another one. Weights are random and items uniform: what a score costs does not
-depend on them.
+The server has one core, and the clients have another. Weights are random and items uniform: the cost of a score does
+not depend on them.
 """
 
 import argparse

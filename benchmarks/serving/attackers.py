@@ -1,6 +1,7 @@
-"""Clients that a server should not suffer from: `python -m benchmarks.serving.attackers KIND PORT FOLDER`.
+"""Clients that attack a server: `python -m benchmarks.serving.attackers`.
 
-The folder has `body`, of a usual request, and `batch`, of one with many users. An attacker goes on until it is ended.
+The arguments are KIND PORT FOLDER. The folder has `body`, of a usual request, and `batch`, of one with many users. An
+attacker goes on until it is ended.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ _HEAD = b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
 
 
 class Attack:
-    """What an attacker has to do it with."""
+    """Connection and requests of an attacker."""
 
     def __init__(self, port: int, folder: Path) -> None:
         self._port = port
@@ -22,13 +23,13 @@ class Attack:
         self._batch = _HEAD % (b"/v1/score:batch", len(batch)) + batch
 
     async def silent(self) -> None:
-        """Connects, and says nothing."""
+        """Connect, and send nothing."""
         reader, writer = await self._connect()
         await reader.read()
         writer.close()
 
     async def slow(self) -> None:
-        """Sends the headers of a request, and of its body a byte every half second."""
+        """Send the headers of a request, then its body at one byte per half second."""
         _, writer = await self._connect()
         head = self._request.index(b"\r\n\r\n") + 4
         writer.write(self._request[:head])
@@ -39,7 +40,7 @@ class Attack:
         writer.close()
 
     async def endless(self) -> None:
-        """Sends a header that does not end."""
+        """Send a header that does not end."""
         _, writer = await self._connect()
         writer.write(b"GET / HTTP/1.1\r\na: ")
         while True:
@@ -47,7 +48,7 @@ class Attack:
             await writer.drain()
 
     async def batches(self) -> None:
-        """Sends one batch after the other."""
+        """Send batch after batch."""
         await self._ask(self._batch)
 
     async def storm(self) -> None:

@@ -1,4 +1,4 @@
-"""What well-behaved clients get while others attack the server, and of a server with more to do than it can."""
+"""Measure a server under attack or overload, as normal clients see it."""
 
 import os
 import subprocess
@@ -29,13 +29,13 @@ _CLIENTS, _MANY = 32, 256
 
 
 def attack_rows(server: Server, bodies: Sequence[bytes], users: int, seconds: float) -> list[Row]:
-    """Return what well-behaved clients get with and without each attacker, and what the server answers to all.
+    """Return answers to normal clients with and without each attacker.
 
     Args:
-        server: under attack.
-        bodies: of usual requests.
-        users: of a batch of the attacker who sends such.
-        seconds: of each measurement.
+        server: the server.
+        bodies: bodies of usual requests.
+        users: number of users in a batch of an attacker.
+        seconds: duration of each measurement.
     """
     rows: list[Row] = []
     with TemporaryDirectory() as folder:
@@ -70,7 +70,10 @@ def attack_rows(server: Server, bodies: Sequence[bytes], users: int, seconds: fl
 
 
 def storm_rows(server: Server, bodies: Sequence[bytes], seconds: float, rounds: int) -> list[Row]:
-    """Return what the server answers to as many clients as its queue bears, and to many more, in alternating rounds."""
+    """Return the server's answers to a normal and a very large number of clients.
+
+    Rounds of the two alternate.
+    """
     answers: dict[int, list[float]] = {count: [] for count in (_CLIENTS, _MANY)}
     refusals: dict[int, list[float]] = {count: [] for count in (_CLIENTS, _MANY)}
     for _ in range(rounds):
@@ -91,7 +94,7 @@ def storm_rows(server: Server, bodies: Sequence[bytes], seconds: float, rounds: 
 
 
 def overload_rows(server: Server, bodies: Sequence[bytes], seconds: float) -> list[Row]:
-    """Return what comes of requests with a deadline, at rates below and above what the server can do."""
+    """Return the results of requests with a deadline, at rates around the capacity."""
     rows: list[Row] = []
     for share in (0.5, 1, 2, 4):
         capacity = _capacity(server, bodies, seconds)
@@ -124,7 +127,10 @@ def _median(load: Load) -> float:
 
 
 def _probe(server: Server) -> float:
-    """Return the milliseconds until a probe over a new connection is answered, the longest of ten."""
+    """Return the milliseconds until a probe is answered, the longest of ten.
+
+    Each probe opens a connection.
+    """
     longest = 0.0
     for _ in range(10):
         start = time.monotonic()

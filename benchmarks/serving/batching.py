@@ -1,4 +1,7 @@
-"""Whether requests that come together should be scored together: on a CPU, with one thread."""
+"""Measure whether simultaneous requests should be scored together, on a CPU.
+
+The model has one thread.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,7 +26,7 @@ TOGETHER = (2, 4, 8)
 
 
 def batching_rows(workshop: Workshop, shapes: Sequence[tuple[int, int]], rounds: int) -> list[Row]:
-    """A row a shape: ms of a request that is scored alone, and as one of several in a batch."""
+    """Return one row per shape: ms of a request scored alone, and in a batch."""
     torch.set_num_threads(1)
     bundle = open_bundle(workshop.bundle("H_36"))
     read, native = RequestReader(bundle, Limits()).read, scorer_of(bundle.model)
@@ -52,7 +55,10 @@ def batching_rows(workshop: Workshop, shapes: Sequence[tuple[int, int]], rounds:
 
 
 def as_batch(inputs: Sequence[Inputs]) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-    """Users, all of as many behaviours, their candidates, and the user of each candidate."""
+    """Return the users, their candidates, and the user of each candidate.
+
+    All users have equal numbers of behaviours.
+    """
     users, candidates = (
         {name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in parts[0]}
         for parts in ([each.user for each in inputs], [each.candidates for each in inputs])

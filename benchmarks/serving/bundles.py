@@ -1,4 +1,7 @@
-"""Bundles of untrained models in the sizes of the paper's Amazon data; what scores cost does not depend on weights."""
+"""Bundles of untrained models in the sizes of the paper's Amazon data.
+
+The cost of scores does not depend on weights.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -36,12 +39,12 @@ class Workshop:
         self._write_rows()
 
     def bundle(self, name: str, seed: int = 0, **keys: Any) -> Path:
-        """The folder of a bundle, which is made once.
+        """Return the folder of a bundle, which is built once.
 
         Args:
-            name: of the experiment, another one for other keys.
-            seed: of the weights.
-            keys: of DIEN, or another `model` with its keys, beside those of the sizes.
+            name: experiment id, a different one for different keys.
+            seed: seed of the weights.
+            keys: keys of DIEN, or another `model` with its keys, besides the sizes.
         """
         folder = self._folder / f"{name}_{seed}.bundle"
         if not folder.is_dir():
@@ -91,9 +94,9 @@ class Workshop:
         return open_experiment(name, config)
 
     def _write_rows(self) -> None:
-        """Each token once or more in the training data, and some rows of validation and test."""
+        """Write training rows with each token, and some rows of validation and test."""
         (self._folder / "config").mkdir(parents=True)
-        numbers = np.arange(self._sizes.items - 2)  # a vocabulary also has padding and the unknown
+        numbers = np.arange(self._sizes.items - 2)  # a vocabulary also has padding and the unknown value
         labels = np.arange(len(numbers)) % 2
         words = {name: self.words(name, numbers) for name in _WORDS}
         histories = {name: words[root] for name, root in HISTORIES.items()}
@@ -102,12 +105,12 @@ class Workshop:
             (rows if split == "train" else rows.head(20)).write_parquet(self._folder / f"{split}.parquet")
 
     def words(self, name: str, numbers: np.ndarray) -> list[str]:
-        """Raw values of items that have these numbers: theirs, or those of their category or context."""
+        """Return raw values of items by number: ids, or their categories or contexts."""
         known = self._sizes.vocabularies[name] - 2
         return [_WORDS[name].format(number % known) for number in numbers.tolist()]
 
     def request(self, behaviours: int, candidates: int, rng: np.random.Generator) -> dict[str, Any]:
-        """A request of uniform items, each with its category, and one context for all candidates."""
+        """Return a request of uniform items with categories, and a common context."""
         past, others = (rng.integers(0, self._sizes.items - 2, count) for count in (behaviours, candidates))
         user: dict[str, Any] = {name: self.words(root, past) for name, root in HISTORIES.items()}
         user["context"] = self.words("context", rng.integers(0, self._sizes.contexts, 1))[0]

@@ -1,7 +1,7 @@
-"""An open-loop client: requests leave at given times, whether earlier ones are answered or not.
+"""Open-loop client: requests leave at given times, answered or not.
 
-Whoever waits for an answer before he asks again measures no stall but once. A latency here begins when its request was
-to leave, so that each request that a stall holds up counts with all that it waits.
+A client that waits for an answer before its next request measures a stall only once. Here the latency starts at the
+time at which the request should leave, so that each request that a stall delays counts with its whole delay.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ import uvloop
 
 @dataclass
 class Load:
-    """What came of the requests.
+    """Results of the requests.
 
     Attributes:
-        start: when each was to leave, seconds from the first on.
-        seconds: from then to its answer; of requests without one, infinite.
-        status: of the answer, 0 without one.
-        clock: what `time.monotonic` said at `start` 0.
+        start: time at which each should leave, in seconds after the first.
+        seconds: from then to its answer; infinite without an answer.
+        status: status of the answer, 0 without one.
+        clock: `time.monotonic` at `start` 0.
     """
 
     start: np.ndarray
@@ -35,31 +35,31 @@ class Load:
         return 1000 * float(np.percentile(np.where(self.status == 200, self.seconds, np.inf), which, method="higher"))
 
     def only(self, which: np.ndarray) -> "Load":
-        """Of some of the requests."""
+        """Return the results of some of the requests."""
         return Load(self.start[which], self.seconds[which], self.status[which], self.clock)
 
 
 def poisson_times(rate: float, seconds: float, seed: int) -> np.ndarray:
-    """Times at which independent users ask, `rate` a second on average."""
+    """Return times of independent users' requests, on average `rate` per second."""
     gaps = np.random.default_rng(seed).exponential(1 / rate, int(rate * seconds))
     return np.cumsum(gaps)
 
 
 def even_times(rate: float, seconds: float) -> np.ndarray:
-    """Times at equal distances: no request meets another but where the server is slow."""
+    """Return times at equal distances, at which requests only meet on a slow server."""
     return np.arange(int(rate * seconds)) / rate
 
 
 def send(
     port: int, path: str, bodies: Sequence[bytes], times: np.ndarray, headers: Mapping[str, str] | None = None
 ) -> Load:
-    """Send bodies in turn at these times, each over a connection that is free, or a new one."""
+    """Send bodies in turn at these times, over free or new connections."""
     further = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     return uvloop.run(_send(port, _requests(path, bodies, further), times))
 
 
 def capacity(port: int, path: str, bodies: Sequence[bytes], clients: int, seconds: float) -> float:
-    """Return the answers per second where so many clients send their next request as soon as they are answered."""
+    """Return answers per second to clients that send as soon as they are answered."""
     return uvloop.run(_saturate(port, _requests(path, bodies, ""), clients, seconds)) / seconds
 
 
@@ -128,7 +128,7 @@ class _Connection(asyncio.Protocol):
         self._transport = transport
 
     def ask(self, request: bytes) -> "asyncio.Future[int]":
-        """The status of the answer; raises OSError where the connection ends before."""
+        """Return the status of the answer; raise OSError if the connection ends before."""
         self._answer = asyncio.get_running_loop().create_future()
         if self.closed:
             self.connection_lost(None)

@@ -22,7 +22,7 @@ _STAGES = ("decode", "encode", "model")
 
 
 def cost_rows(name: str, server: Server, bodies: Sequence[bytes], rate: float, seconds: float) -> list[Row]:
-    """Where a request's CPU time goes, at a rate that the server bears easily."""
+    """Return the CPU time of a request by parts, at a low rate."""
     send(server.port, SCORE, bodies, poisson_times(rate, 2, seed=1))
     before = _counted(server)
     answered = int((send(server.port, SCORE, bodies, poisson_times(rate, seconds, seed=2)).status == 200).sum())
@@ -45,7 +45,7 @@ def _counted(server: Server) -> np.ndarray:
 
 
 def rate_rows(name: str, server: Server, bodies: Sequence[bytes], rates: Sequence[float], seconds: float) -> list[Row]:
-    """A row for each rate and kind of times, up to where p99 is a second or more."""
+    """Return one row per rate and kind of times, up to a p99 of a second or more."""
     rows: list[Row] = []
     send(server.port, SCORE, bodies, poisson_times(min(rates), 2, seed=1))
     for kind, times_of in (("even", even_times), ("Poisson", partial(poisson_times, seed=2))):
@@ -72,7 +72,7 @@ def _latencies(load: Load) -> Row:
 
 
 def highest_rates(rows: Sequence[Row]) -> list[Row]:
-    """The highest rate of each that is served and each kind of times, up to which p99 stays below `P99`."""
+    """Return the highest rate with p99 below `P99` per server and kind of times."""
     found: dict[tuple[str, str], float] = {}
     for key in dict.fromkeys((row["served"], row["times"]) for row in rows):
         found[key] = 0
@@ -94,7 +94,10 @@ def reload_rows(
     rate: float,
     seconds: float,
 ) -> list[Row]:
-    """Latencies without reloads, and of requests that are to leave while one goes on between the bundles of a pair."""
+    """Return latencies without reloads, and of requests during reloads.
+
+    Reloads switch between the bundles of a pair.
+    """
     quiet = send(server.port, SCORE, bodies, poisson_times(rate, seconds, seed=3))
     rows: list[Row] = [{"vocabularies": "", "reloads": 0, **_latencies(quiet), "p99 / without": 1.0}]
     for vocabularies, bundles in pairs.items():
@@ -110,9 +113,10 @@ def reload_rows(
 
 @contextmanager
 def reloading(server: Server, link: Path, bundles: Sequence[Path], every: float) -> Iterator[list[tuple[float, float]]]:
-    """The symlink leads to the other bundle again and again, so many seconds after the last one answers.
+    """Switch the symlink to the other bundle again and again within the context.
 
-    Yields when each switch was made and when the first answer was the new one's, by `time.monotonic`, as they happen.
+    A switch follows some seconds after the last bundle answers. The yielded list gets the time of each switch and of
+    the new bundle's first answer, by `time.monotonic`, as they happen.
     """
     ended, reloads = threading.Event(), []
 
@@ -134,7 +138,7 @@ def reloading(server: Server, link: Path, bundles: Sequence[Path], every: float)
 
 
 def switch(link: Path, bundle: Path) -> None:
-    """The symlink leads to the bundle, in one step."""
+    """Point the symlink to the bundle, atomically."""
     new = link.with_name(f"{link.name}.new")
     new.symlink_to(bundle)
     os.replace(new, link)

@@ -1,4 +1,7 @@
-"""Scores of one user's candidates without HTTP: natively, and layer by layer with the same kernels."""
+"""Measure scores of one user's candidates without HTTP, natively and by layers.
+
+The layers use the same kernels.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -32,7 +35,7 @@ Shape = tuple[int, int]
 
 
 def path_rows(workshop: Workshop, shapes: Sequence[Shape], rounds: int) -> list[Row]:
-    """A row for each model, path and shape; with one thread."""
+    """Return one row per model, path and shape; with one thread."""
     torch.set_num_threads(1)
     tasks: dict[tuple[str, str, Shape], Callable[[], object]] = {}
     for name, keys in MODELS.items():
@@ -56,7 +59,7 @@ def path_rows(workshop: Workshop, shapes: Sequence[Shape], rounds: int) -> list[
 
 
 def ratio_rows(rows: Sequence[Row], shapes: Sequence[Shape]) -> list[Row]:
-    """What is compared, of the same run; a row a shape."""
+    """Return ratios of paths in one run, with one row per shape."""
     ms = {(row["behaviours x candidates"], row["model"], row["path"]): row["ms"] for row in rows}
 
     def of(shape: Shape, model: str, path: str) -> float:
@@ -78,7 +81,7 @@ def ratio_rows(rows: Sequence[Row], shapes: Sequence[Shape]) -> list[Row]:
 
 
 def file_name(name: str) -> str:
-    """Of a model's name, an experiment id."""
+    """Return a model's name as an experiment id."""
     return name.replace(",", "").replace(" ", "_")
 
 
@@ -87,7 +90,10 @@ def _text(shape: Shape) -> str:
 
 
 def _tensors(inputs: Inputs) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Of the user and of the candidates, what all candidates share repeated."""
+    """Return features of the user and of the candidates.
+
+    Values that all candidates share are repeated.
+    """
     user, candidates = (
         {name: torch.from_numpy(np.asarray(values)) for name, values in part.items()}
         for part in (inputs.user, inputs.candidates)

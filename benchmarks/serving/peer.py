@@ -1,6 +1,7 @@
-"""What people would write today: the zoo's DIEN in a FastAPI handler, which repeats the user's row for each candidate.
+"""A usual server for comparison: the zoo's DIEN in a FastAPI handler.
 
-Run by `benchmarks.serving`, in a process of its own; needs a FuxiCTR checkout and `pip install fastapi`.
+The handler repeats the user's row for each candidate. `benchmarks.serving` runs it in its own process; it needs a
+FuxiCTR checkout and `pip install fastapi`.
 """
 
 import argparse
@@ -36,7 +37,7 @@ class ScoreAnswer(BaseModel):
 
 
 def application(bundle_folder: Path, zoo: Path) -> FastAPI:
-    """Of the bundle, the vocabularies and sizes."""
+    """Build the application with the vocabularies and sizes of the bundle."""
     bundle = open_bundle(bundle_folder)
     sizes = Sizes(max_len=next(c["max_len"] for c in bundle.encoder.columns if c["type"] == "sequence"))
     model = Checkout(zoo).model_class("DIEN")(

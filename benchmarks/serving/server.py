@@ -17,17 +17,17 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Server:
-    """What runs, seen from outside.
+    """Running server, seen from outside.
 
     Attributes:
-        port: on 127.0.0.1.
+        port: port on 127.0.0.1.
     """
 
     def __init__(self, process: subprocess.Popen[str], port: int) -> None:
         self._process, self.port = process, port
 
     def cpu_seconds(self) -> float:
-        """That its process has taken."""
+        """Return the CPU seconds of its process."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
@@ -36,12 +36,15 @@ class Server:
         return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * _PAGE / 2**20
 
     def get(self, path: str) -> str:
-        """The body of an answer; raises where it is not 200."""
+        """Return the body of an answer; raise an error unless its status is 200."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
             return answer.read().decode()
 
     def metric(self, name: str, default: float | None = None) -> float:
-        """One line of /metrics, its labels in the name; raises where there is none and no default."""
+        """Return a value of /metrics, named with its labels.
+
+        Without a value or a default it raises an error.
+        """
         found = re.findall(rf"^{re.escape(name)} (\S+)$", self.get("/metrics"), re.MULTILINE)
         if not found and default is not None:
             return default
@@ -51,14 +54,14 @@ class Server:
 
 @contextmanager
 def serving(command: Sequence[str], core: int) -> Iterator[Server]:
-    """A server that is ready, until the block ends.
+    """Run a server within the context, which starts when it is ready.
 
     Args:
-        command: what follows the interpreter; prints its address first.
-        core: of the CPU, where all of it runs.
+        command: arguments of the interpreter; the command prints its address first.
+        core: core of the CPU for all of it.
 
     Raises:
-        RuntimeError: it ends instead.
+        RuntimeError: the command ends instead.
     """
     process = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     os.sched_setaffinity(process.pid, {core})
@@ -80,7 +83,10 @@ def serving(command: Sequence[str], core: int) -> Iterator[Server]:
 
 
 def server_and_client_cores() -> tuple[int, int]:
-    """The first two cores of this process, or the one that it has; it keeps the second to itself."""
+    """Return the first two cores of this process, or its only one twice.
+
+    The process keeps the second to itself.
+    """
     first, second = (sorted(os.sched_getaffinity(0)) * 2)[:2]
     os.sched_setaffinity(0, {second})
     return first, second

@@ -1,4 +1,7 @@
-"""Write the pages of the reference from the declarations of keys and options: `python -m docs.reference.generate`."""
+"""Write the pages of the reference: `python -m docs.reference.generate`.
+
+They are generated from the declarations of keys and options, and from docstrings.
+"""
 
 import argparse
 import ast
@@ -109,7 +112,7 @@ def command_lines() -> str:
 
 
 def python_api() -> str:
-    """Return the page of what `dien_fuxictr` offers to programs, each with its docstring."""
+    """Return the page of the Python API, with docstrings."""
     lines = [
         "# Python API",
         NOTE,
@@ -131,7 +134,10 @@ PAGES = {
 
 
 def _stub(offered: Any) -> str:
-    """Return a function, or a class with its public members, as declarations with docstrings."""
+    """Return a function, or a class with its public members, as a stub.
+
+    The stub has declarations with docstrings.
+    """
     tree = ast.parse(inspect.getsource(offered))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
@@ -143,7 +149,10 @@ def _stub(offered: Any) -> str:
 
 
 def _of_model(model: type[BaseModel]) -> list[tuple[str, Any, Any]]:
-    """Return the keywords of a model that `TrainingOptions` does not have: name, type, default."""
+    """Return the keywords of a model that `TrainingOptions` lacks.
+
+    Each is a tuple of name, type and default.
+    """
     found: dict[str, tuple[str, Any, Any]] = {}
     for cls in model.__mro__:
         if cls is BaseModel:
@@ -196,7 +205,7 @@ def _parser(command: Callable[[list[str]], object]) -> argparse.ArgumentParser:
 
 
 def _sections(parser: argparse.ArgumentParser) -> list[str]:
-    """Return the heading, the description and the options of a command and its subcommands."""
+    """Return heading, description and options of a command and its subcommands."""
     own = [action for action in parser._actions if not isinstance(action, argparse._SubParsersAction)]
     commands = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     lines = [f"## {parser.prog}", _plain(parser.description or "")]

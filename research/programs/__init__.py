@@ -1,1 +1,4 @@
-"""Programs behind one table or picture of the pages here, each run as `python -m research.programs.NAME`."""
+"""Programs behind the tables and pictures of research/.
+
+Each is run as `python -m research.programs.NAME`.
+"""

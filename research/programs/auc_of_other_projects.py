@@ -1,8 +1,8 @@
-"""DIEN of other projects on an experiment's own samples: what their AUC is beside its.
+"""Measure the AUC of other projects' DIEN on an experiment's own samples.
 
-Same samples, sizes, batches, patience and highest number of epochs; an auxiliary negative a behaviour, of the batch's,
-as `aux_negatives: in_batch` draws. Their losses, initial weights and regularisation are their own; each learning rate
-in turn. The test set is scored by the weights that validate best.
+Samples, sizes, batches, patience and highest number of epochs are equal, as is the auxiliary loss: one negative per
+behaviour, drawn from the batch like `aux_negatives: in_batch`. Losses, initial weights and regularisation are their
+own; each learning rate is tried. The test set is scored by the weights that validate best.
 """
 
 import argparse
@@ -38,7 +38,7 @@ Batch = dict[str, Tensor]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train and print; returns an exit code, 2 for an experiment that is not there or has other fields."""
+    """Train and print; return an exit code, 2 for a missing or different experiment."""
     parser = argparse.ArgumentParser(
         prog="python -m research.programs.auc_of_other_projects",
         description=__doc__,
@@ -79,7 +79,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
 
 
 def _sizes(feature_map: FeatureMap, params: dict[str, Any]) -> Sizes:
-    """Of the data set, and of the experiment's model."""
+    """Return the sizes of the data set and of the experiment's model."""
     fields = feature_map.features
     if not {*HISTORIES, *HISTORIES.values()} <= fields.keys():
         raise UserError(
@@ -97,7 +97,7 @@ def _sizes(feature_map: FeatureMap, params: dict[str, Any]) -> Sizes:
 
 
 def _prepared(batch: Batch, sizes: Sizes) -> Batch:
-    """With a constant for a context field, histories padded to max_len, and negatives."""
+    """Return the batch with a constant context, padding to max_len, and negatives."""
     own = {name: batch[name] for name in HISTORIES.values()}
     own["label"] = batch["label"].float().view(-1)
     own["context"] = torch.ones(len(own["label"]), dtype=torch.int64)

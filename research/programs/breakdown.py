@@ -1,7 +1,8 @@
-"""Where the time of a training step goes, part by part, forward and backward: in this project's DIEN and in others.
+"""Measure the time of a training step part by part, forward and backward.
 
-Each part has the share that torch's profiler gives it, of the step's time without the profiler. A profiler makes small
-operations dearer, so that loops over time look a little longer than they are. Peers: as of `benchmarks.train_step`.
+This project's DIEN is compared with others. Each part has the share that torch's profiler gives it, of the step's time
+without the profiler. A profiler makes small operations slower, so that loops over time appear slightly longer than they
+are. Other projects: as for `benchmarks.train_step`.
 """
 
 import argparse
@@ -67,7 +68,10 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Si
 
 
 def breakdown(entry: Entry, sizes: Sizes, make: MakeBatch, conditions: Conditions) -> Row:
-    """The row of a system, in ms, on its best number of threads; it has a process of its own."""
+    """Return the row of a system, in ms, on its best number of threads.
+
+    The system has its own process.
+    """
     with Worker(partial(get_ready, entry, sizes, make, conditions, training)) as worker:
         timers = {entry.name: partial(worker.ask, Runner.seconds)}
         best = on_best_threads(timers, conditions.threads, conditions.rounds)[entry.name]
@@ -99,7 +103,7 @@ def shares(runner: Runner, threads: int, steps: int) -> dict[str, float]:
 
 @contextmanager
 def marked(model: nn.Module) -> Iterator[None]:
-    """Calls of the model's parts are in the profile, under the names of the parts."""
+    """Record calls of the model's parts in the profile, under the parts' names."""
     modules = dict(model.named_modules())
     hooks, ranges = [], []
 
@@ -120,10 +124,10 @@ def marked(model: nn.Module) -> Iterator[None]:
 
 
 def self_times(events: Sequence[FunctionEvent]) -> dict[str, float]:
-    """Part -> µs, each event's own time in the part that called it, or whose backward pass it is.
+    """Return part -> µs: each event's own time in the part that called it.
 
-    The operation that makes a node of the graph is the last one with its sequence number; the node's backward pass has
-    the same.
+    An event of a backward pass belongs to the part of its forward pass. The operation that creates a node of the graph
+    is the last one with its sequence number, which the node's backward pass also has.
     """
     time: dict[str, float] = defaultdict(float)
     part_of: dict[int, str] = {}

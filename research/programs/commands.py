@@ -91,7 +91,7 @@ def size_of(folder: Path) -> int:
 
 
 def rows_of(step: Step, folder: Path) -> int:
-    """Of its samples, or those that it says it has."""
+    """Return the number of samples of a step, or the one that it states."""
     if not step.samples:
         return step.rows
     counts = json.loads((folder / step.samples / "samples.json").read_text())["counts"]

@@ -1,13 +1,13 @@
-"""How often the 95 % intervals of `run_comparison.py` hold the truth, in simulated studies.
+"""Simulate how often the 95 % intervals of `run_comparison.py` contain the truth.
 
-A simulated study has normal AUC of runs, and what each test user moves them by. A run has noise of its seed, and luck
-with each user, of which a part is shared by the runs of its model. `seeds / users` is the noise of the seed in
-multiples of the noise of the test users: standard deviations of the AUC of one run. With folds, each run has test
-users of its own, and some folds are harder for both models. The rows `scores` draw labels and scores instead.
+A simulated study has normal AUC of runs, and normal influences of the test users. A run has the noise of its seed, and
+a deviation for each user, of which a part is shared by the runs of its model. `seeds / users` is the noise of the seed
+in multiples of the noise of the test users: standard deviations of the AUC of one run. With folds, each run has its own
+test users, and some folds are harder for both models. The rows `scores` draw labels and scores instead.
 
-A cell is the share of studies whose interval holds the truth; an interval that is refused ("too few runs") stands for
-all values, and holds it. The second table is the mean width, refused ones left out, in multiples of 2 x 1.96 standard
-deviations of what the interval is of.
+A cell is the share of studies whose interval contains the truth; a refused interval ("too few runs") stands for all
+values, and contains it. The second table is the mean width without refused intervals, in multiples of 2 x 1.96 standard
+deviations of the quantity.
 """
 
 import argparse
@@ -37,12 +37,12 @@ SEEDS = (0, 0.5, 1, 2, 8)
 
 @dataclass(frozen=True)
 class Study:
-    """What is simulated.
+    """Simulated studies.
 
     Attributes:
         seeds: standard deviation of a run's AUC by its seed, in multiples of that by the test users.
-        base_seeds: that of the base.
-        shared: as `SHARED`.
+        base_seeds: the standard deviation for the base.
+        shared: see `SHARED`.
     """
 
     seeds: float
@@ -68,7 +68,10 @@ class Study:
         return paired_difference(*models)
 
     def of_scores(self, runs: int, rng: np.random.Generator) -> Interval | None:
-        """Compare two models of equal quality by their scores: a click and another row of each user."""
+        """Compare two models of equal quality by scores of two rows per user.
+
+        One of the rows is a click.
+        """
         margin, deviation = _margin_of_scores()
         label, user = np.tile([1, 0], USERS), np.repeat(np.arange(USERS), 2)
         models = []
@@ -88,9 +91,12 @@ class Study:
 
 @cache
 def _margin_of_scores() -> tuple[float, float]:
-    """What clicks score above other rows for `AUC`, and the deviation of it that is worth the noise of test users."""
+    """Return the mean advantage of clicks' scores for `AUC`, and a deviation of it.
+
+    The deviation gives as much noise as the test users.
+    """
     normal = float(stats.norm.ppf(AUC))
-    both = AUC - 2 * float(owens_t(normal, 3**-0.5))  # probability that two other rows are below a click
+    both = AUC - 2 * float(owens_t(normal, 3**-0.5))  # probability that a click is above two other rows
     by_users = (2 * (both - AUC**2) / USERS) ** 0.5
     return 2**0.5 * normal, 2**0.5 * by_users / float(stats.norm.pdf(normal))
 
@@ -110,11 +116,12 @@ CASES: dict[str, tuple[Callable[[float], Simulated], float, Sequence[float]]] = 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of many studies.
+    """Results of many studies.
 
     Attributes:
-        coverage: share of them whose interval holds the truth. width: see the top of this module.
-        refused: share of them without an interval.
+        coverage: share of studies whose interval contains the truth.
+        width: see the module.
+        refused: share of studies without an interval.
     """
 
     coverage: float
@@ -126,7 +133,11 @@ def simulate(study: Simulated, truth: float, runs: int, studies: int, seed: int)
     """Simulate studies and compare their intervals with the truth.
 
     Args:
-        study: simulates one. truth: what its interval should hold. runs: of each model.
+        study: simulates one study.
+        truth: value that its interval should contain.
+        runs: number of runs of each model.
+        studies: number of studies.
+        seed: seed of the random numbers.
     """
     rng = np.random.default_rng(seed)
     held, half_widths, means = [], [], []

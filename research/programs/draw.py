@@ -1,7 +1,7 @@
-"""Pictures of what this folder's programs wrote with --json: FOLDER/NAME.png for each, NAME the program's.
+"""Draw results of this folder's programs, written with --json.
 
-There are pictures of lengths (cost against max_len and against behaviours), breakdown (where the time goes) and pareto
-(AUC against the time of a request).
+The pictures are FOLDER/NAME.png, NAME the program's. There are pictures of lengths (cost against max_len and against
+behaviours), breakdown (time by parts) and pareto (AUC against the time of a request).
 """
 
 import sys
@@ -17,12 +17,15 @@ from .breakdown import COLUMNS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw; returns an exit code, 2 for a file that is no program's, or without matplotlib."""
+    """Draw; return an exit code, 2 for a wrong file or without matplotlib."""
     return draw("research.programs.draw", __doc__ or "", PICTURES, arguments)
 
 
 def draw_lengths(tables: Tables) -> Any:
-    """A step's time against max_len, of all systems, and against real behaviours, of this project's backends."""
+    """Draw a step's time against max_len, and against the number of behaviours.
+
+    The latter is for this project's backends.
+    """
     figure, (by_max_len, by_behaviours) = panels(2, 4.2)
     *backends, (_, rows) = tables.items()
     for number, name in enumerate(dict.fromkeys((row["system"], row["work"]) for row in rows)):
@@ -52,7 +55,7 @@ def draw_lengths(tables: Tables) -> Any:
 
 
 def draw_breakdown(tables: Tables) -> Any:
-    """The parts of a step's time, a panel for each batch and a bar for each system."""
+    """Draw the parts of a step's time: one panel per batch, one bar per system."""
     figure, axes = panels(len(tables), 3.2)
     for place, (title, rows) in zip(axes, tables.items(), strict=True):
         left = [0.0] * len(rows)
@@ -69,9 +72,10 @@ def draw_breakdown(tables: Tables) -> Any:
 
 
 def draw_pareto(tables: Tables) -> Any:
-    """Test AUC, mean and standard deviation over the seeds, against the time of a request.
+    """Draw test AUC, mean and standard deviation over seeds, against request time.
 
-    Experiments of as many parameters serve the same net: they stand side by side around the least of their times.
+    Experiments with equal numbers of parameters serve equal networks: they are drawn side by side around the lowest of
+    their times.
     """
     figure, axes = panels(len(tables), 3.8)
     for place, (title, rows) in zip(axes, tables.items(), strict=True):

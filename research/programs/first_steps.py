@@ -43,7 +43,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def seconds_of_each(loader: Iterable, steps: int, act: Callable) -> float:
-    """Of a batch of a new epoch, the mean of so many; one comes before them, untimed."""
+    """Return the mean seconds per batch of a new epoch.
+
+    One batch comes before them, untimed.
+    """
     batches = iter(loader)
     act(next(batches))
     start, done = time.perf_counter(), 0

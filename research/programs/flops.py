@@ -28,9 +28,10 @@ def behaviour_flops(sizes: Sizes, auxiliary: bool) -> int:
 
 
 def row_flops(sizes: Sizes, sum_pooling: bool = False) -> int:
-    """FLOPs of a training step for each row: the target's term in the attention unit, H a1, and the MLP.
+    """Return FLOPs of a training step per row: attention to the target, and the MLP.
 
-    The MLP is on h' (H), e_a (D) and the context, and with `enable_sum_pooling` on Σe and e_a * Σe (2 D).
+    The target's term in the attention unit is H a1. The MLP is on h' (H), e_a (D) and the context, and with
+    `enable_sum_pooling` on Σe and e_a * Σe (2 D).
     """
     d = h = sizes.behaviour
     m1, m2 = sizes.mlp_units
@@ -39,5 +40,5 @@ def row_flops(sizes: Sizes, sum_pooling: bool = False) -> int:
 
 
 def step_flops(sizes: Sizes, behaviours: int, rows: int, auxiliary: bool = True) -> int:
-    """FLOPs of the training step on a batch of `rows` with so many real behaviours in all."""
+    """Return FLOPs of the training step on `rows` with `behaviours` in all."""
     return behaviours * behaviour_flops(sizes, auxiliary) + rows * row_flops(sizes)

@@ -1,9 +1,9 @@
-"""From raw files as large as the paper's to an epoch of DIEN: seconds, peak memory and disk of each command.
+"""Measure every command from raw files of the paper's size to an epoch of DIEN.
 
-A synthetic log (`research.programs.raw_reviews`) is written, and the commands of research/reproduce.md run one after
-the other where it is, each with its output in a file beside it; with `--log Taobao` the log is larger than memory, and
-the commands are those of `research.programs.taobao`. A peak is that of the command's largest process; private memory is
-without the pages of files, which the system takes back.
+Seconds, peak memory and disk are measured. A synthetic log (`research.programs.raw_reviews`) is written, and the
+commands of research/reproduce.md run one after the other, each with its output in a file; with `--log Taobao` the log
+is larger than memory, and the commands are those of `research.programs.taobao`. A peak is that of the command's largest
+process; private memory is without the pages of files, which the system can reclaim.
 """
 
 import argparse
@@ -25,7 +25,7 @@ PROTOCOLS = ("last", "leave_one_out")
 
 
 def steps(options: argparse.Namespace) -> list[Step]:
-    """What is measured, in order."""
+    """Return the measured steps, in order."""
     name, data_set = options.log, f"amazon_{options.log.lower()}"
     raw = {"reviews": f"data/raw/reviews_{name}_5.json.gz", "meta": f"data/raw/meta_{name}.json.gz"}
     python, config, expid = sys.executable, str(ROOT / "config"), f"DIEN_{data_set}"
@@ -62,7 +62,7 @@ def steps(options: argparse.Namespace) -> list[Step]:
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; exits with code 2 on a wrong one."""
+    """Return the parsed command line; exit with code 2 on a wrong one."""
     parser = argparse.ArgumentParser(
         prog="python -m research.programs.full_size",
         description=__doc__,

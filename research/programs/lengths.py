@@ -1,8 +1,9 @@
-"""Whether the cost of a training step follows the real behaviours: the same histories padded otherwise, longer ones.
+"""Measure whether the cost of a training step depends on real behaviours only.
 
-Each step is set beside that on histories of 1 + geometric behaviours, mean 9, padded to the longest of the batch, as
-the loader does whatever max_len is. The last table has the same histories in data sets of other max_len, for this
-project's DIEN and others, each with the padding of its own loader. Peers: as of `benchmarks.train_step`.
+Histories are padded differently, or longer. Each step is compared with one on histories of 1 + geometric behaviours,
+mean 9, padded to the longest of the batch, as the loader does for any max_len. The last table has equal histories in
+data sets of different max_len, for this project's DIEN and others, each with the padding of its own loader. Other
+projects: as for `benchmarks.train_step`.
 """
 
 import argparse
@@ -83,7 +84,7 @@ def cases(sizes: Sizes, rows: int) -> dict[str, dict[str, Tensor]]:
 
 
 def length_rows(backend: str, sizes: Sizes, rows: int, threads: Sequence[int], rounds: int) -> list[Row]:
-    """A row a case, with its multiples of the first one's behaviours and time."""
+    """Return one row per case, with behaviours and time relative to the first case."""
     system = build_own(sizes, NET, backend)
     batches = cases(sizes, rows)
     best = on_best_threads(
@@ -107,7 +108,7 @@ def length_rows(backend: str, sizes: Sizes, rows: int, threads: Sequence[int], r
 
 
 def max_len_rows(found: Sequence[Entry], sizes: Sizes, rows: int, threads: Sequence[int], rounds: int) -> list[Row]:
-    """A row a system and max_len, with its multiple of the system's first time."""
+    """Return one row per system and max_len, with time relative to the first."""
     lengths = make_lengths("amazon", rows, sizes.max_len)
     conditions = Conditions("own", "own", threads, rounds)
     raced: list[Row] = []

@@ -1,11 +1,11 @@
-"""Train what `build_dataset.py ... --entry` writes for ten data sets, and add a row of results for each run.
+"""Train what `build_dataset.py ... --entry` writes for ten data sets.
 
     python -m research.programs.own_log                            # all
     python -m research.programs.own_log ml1 --seeds 3 --models DIEN_GRU
 
-Each data set is built in `data/own_SET`, and its entry is written to `data/own_log/config`. The synthetic logs are
-generated; the raw files of Beauty and MovieLens must be where `config/dataset_config` names them. Runs that have a row
-are skipped. research/own_log.md has the results.
+One row of results is added per run. Each data set is built in `data/own_SET`, and its entry is written to
+`data/own_log/config`. The synthetic logs are generated; the raw files of Beauty and MovieLens must be where
+`config/dataset_config` names them. Runs that have a row are skipped. research/own_log.md has the results.
 """
 
 import argparse
@@ -99,7 +99,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _entry(dataset: str, build: str) -> dict[str, Any]:
-    """Build a data set and write its entry, once; return the counts that decide its settings."""
+    """Build a data set and write its entry, once; return its counts.
+
+    The counts determine its settings.
+    """
     if not (CONFIG / "model_config" / f"{dataset}.yaml").exists():
         if str(LOGS) in build:
             _generate(Path(build.split()[2]))
@@ -110,7 +113,7 @@ def _entry(dataset: str, build: str) -> dict[str, Any]:
 
 
 def _generate(file: Path) -> None:
-    """Write a synthetic log of exposures, or of their clicks, of so many users as its name says."""
+    """Write a synthetic log of exposures, or of clicks, named by its users."""
     kind, users = file.stem.split("_")
     exposures = file.with_name(f"exposures_{users}.parquet")
     if not exposures.exists():

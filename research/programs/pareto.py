@@ -1,9 +1,9 @@
-"""The experiments of a comparison by quality and by latency: the front that who serves one of them chooses from.
+"""Compare the experiments of a comparison by quality and by latency.
 
 AUC is the comparison's, on validation and test, with the paired difference of the test AUC to the experiments that
-`--against` names (95 % interval of test users and runs). Parameters and time are those of what is served, the bundle
-of an experiment's first run: a request of one user and his candidates, on one thread, in time of the processor, so
-that other work on the machine counts little. Run it where the comparison was run, which keeps the checkpoints.
+`--against` names (95 % interval of test users and runs). Parameters and time are those of the served model, the bundle
+of an experiment's first run: a request of one user and their candidates, on one thread, in time of the processor, so
+that other work on the machine has little effect. Run it where the comparison was run, which keeps the checkpoints.
 """
 
 import argparse
@@ -33,7 +33,7 @@ Results = dict[str, list[dict[str, Any]]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; returns an exit code, 2 for a folder that is no comparison's."""
+    """Measure and print; return an exit code, 2 for a wrong folder."""
     parser = make_parser("research.programs.pareto", __doc__ or "", rounds=9)
     parser.add_argument("comparisons", type=Path, nargs="+", metavar="FOLDER", help="of a finished run_comparison.py")
     parser.add_argument(
@@ -64,7 +64,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
 
 
 def _rows(comparison: Path, results: Results, options: argparse.Namespace) -> list[Row]:
-    """A row for each experiment, the best AUC first."""
+    """Return one row per experiment, the best AUC first."""
     bundles = {expid: _bundle(comparison, runs[0]) for expid, runs in results.items()}
     timers = {
         expid: partial(cpu_seconds, _request(bundle, options.behaviours, options.candidates))
@@ -91,7 +91,7 @@ def _rows(comparison: Path, results: Results, options: argparse.Namespace) -> li
 
 
 def cpu_seconds(task: Callable[[], Any], calls: int) -> float:
-    """Of a call, the mean of so many: time that the processor gave this process."""
+    """Return the mean processor seconds of a call."""
     start = time.process_time()
     for _ in range(calls):
         task()
@@ -99,7 +99,7 @@ def cpu_seconds(task: Callable[[], Any], calls: int) -> float:
 
 
 def _results(comparison: Path) -> Results:
-    """expid -> result.json of each of its runs."""
+    """Return experiment id -> result.json of each of its runs."""
     file = comparison / "results.json"
     try:
         return json.loads(file.read_text(encoding="utf-8"))["runs"]
@@ -116,7 +116,7 @@ def _bundle(comparison: Path, run: Mapping[str, Any]) -> Bundle:
 
 
 def _request(bundle: Bundle, behaviours: int, candidates: int) -> Callable[[], Any]:
-    """What the model does for a request that has been read."""
+    """Return a function that does the model's work for a request that has been read."""
     inputs = RequestReader(bundle, Limits()).read(made_request(bundle.encoder, behaviours, candidates))
     return partial(scorer_of(bundle.model), inputs)
 

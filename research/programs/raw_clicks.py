@@ -1,10 +1,10 @@
-"""Writes a made log as large as Taobao's: a folder of Parquet files, of which one at a time is in memory.
+"""Write a synthetic log as large as Taobao's, as a folder of Parquet files.
 
     python -m research.programs.raw_clicks data/raw/clicks --share 0.04
 
-The numbers of users, items, categories, behaviours and days are those of its public log. Users are equally active; the
-popularity of items falls with the power 0.6 of their rank, those of categories in number of items with 0.8. All else is
-by chance: nothing is to be learnt from it.
+One file at a time is in memory. The numbers of users, items, categories, behaviours and days are those of the public
+log. Users are equally active; the popularity of items falls with the power 0.6 of their rank, that of categories in
+number of items with 0.8. Everything else is random: nothing can be learned from it.
 """
 
 import argparse
@@ -34,19 +34,23 @@ class Clicks(NamedTuple):
     categories: int = 9_400
 
     def share(self, share: float) -> "Clicks":
-        """A smaller one, of as many behaviours a user and an item."""
+        """Return a smaller log with equal numbers of behaviours per user and per item."""
         users, items, behaviours = (max(1, round(share * number)) for number in self[:3])
         return Clicks(users, items, behaviours, self.categories)
 
 
 def write_clicks(folder: Path, log: Clicks, seed: int) -> None:
-    """part-00000.parquet and so on, with columns user, item, category (text) and time (seconds)."""
+    """Write part-00000.parquet and so on.
+
+    Columns are user, item, category (text) and time (seconds).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     category = rng.choice(log.categories, log.items, p=zipf(log.categories, 0.8))
     for number, first in enumerate(range(0, log.behaviours, CHUNK)):
         rows = min(CHUNK, log.behaviours - first)
-        item = (log.items * rng.random(rows) ** (1 / (1 - POWER))).astype(np.int64)  # the inverse of the distribution
+        # by inversion of the distribution function
+        item = (log.items * rng.random(rows) ** (1 / (1 - POWER))).astype(np.int64)
         part = pl.DataFrame(
             {
                 "user": rng.integers(log.users, size=rows),

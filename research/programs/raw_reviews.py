@@ -1,10 +1,11 @@
-"""Writes a made log as large as one of the paper's, in the form of Amazon's 2014 files.
+"""Write a synthetic log as large as one of the paper's, in Amazon's form of 2014.
 
     python -m research.programs.raw_reviews data/raw --log Electronics
 
 The numbers of users, items, reviews and categories are those of the paper. Users and items have at least five reviews
-each, and the rest by a lognormal law; a user reviews an item once, on one of his days. Reviews are sorted by item. The
-texts are words by Zipf's law, about as long as real ones. All else is by chance: nothing is to be learnt from it.
+each, and further ones by a lognormal law; a user reviews an item once, on one of their days. Reviews are sorted by
+item. The texts are words by Zipf's law, about as long as real ones. Everything else is random: nothing can be learned
+from it.
 """
 
 import argparse
@@ -44,7 +45,10 @@ RELATED = "'B%09d', "
 
 @dataclass(frozen=True)
 class Log:
-    """How much there is: users, items with reviews, reviews, items with metadata, categories; characters of a text."""
+    """Sizes of a log.
+
+    They are users, items with reviews, reviews, items with metadata, categories, and characters of a text.
+    """
 
     users: int
     items: int
@@ -55,7 +59,7 @@ class Log:
     description: int
 
     def share(self, share: float) -> "Log":
-        """A smaller one, with texts as long."""
+        """Return a smaller log with texts of equal length."""
         counts = {field.name: max(1, round(share * getattr(self, field.name))) for field in fields(self)[:5]}
         return Log(**counts, review_text=self.review_text, description=self.description)
 
@@ -100,7 +104,14 @@ def write_log(folder: Path, name: str, log: Log, seed: int) -> None:
 
 
 def review_lines(log: Log, numbers: np.ndarray, texts: Texts, rng: np.random.Generator) -> Iterator[list[str]]:
-    """The lines of the reviews in chunks; `numbers` are the products that have some, ascending."""
+    """Yield the lines of the reviews in chunks.
+
+    Args:
+        log: sizes of the log.
+        numbers: products that have reviews, ascending.
+        texts: source of texts.
+        rng: random numbers.
+    """
     user, item = pairs(log, rng)
     day = days(user, log, rng)
     dates = [LAST - timedelta(days=DAYS - 1 - number) for number in range(DAYS)]
@@ -125,7 +136,7 @@ def review_lines(log: Log, numbers: np.ndarray, texts: Texts, rng: np.random.Gen
 
 
 def item_lines(log: Log, name: str, texts: Texts, rng: np.random.Generator) -> Iterator[list[str]]:
-    """The lines of the metadata in chunks, by number."""
+    """Yield the lines of the metadata in chunks, by number."""
     kind = rng.choice(log.categories, log.products, p=zipf(log.categories, 0.8))
     related = "".join(RELATED % number for number in rng.integers(log.products, size=10_000).tolist())
     width = len(RELATED % 0)
@@ -175,7 +186,10 @@ def counts(size: int, reviews: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def days(user: np.ndarray, log: Log, rng: np.random.Generator) -> np.ndarray:
-    """(reviews,) the day of each, from 0: one of its user's, who has half as many days as reviews, evenly apart."""
+    """Return the day of each review, (reviews,), from 0.
+
+    A user has half as many days as reviews, at equal distances.
+    """
     active = np.minimum(np.bincount(user, minlength=log.users) // 2 + 1, DAYS)
     gap = np.minimum(rng.integers(1, 120, log.users), DAYS // active)
     first = rng.integers(DAYS - gap * (active - 1))

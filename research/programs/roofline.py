@@ -1,8 +1,9 @@
-"""How near a training step comes to the machine's rate of matrix products, for every backend of the recurrence.
+"""Measure a training step relative to the machine's rate of matrix products.
 
-The rate is that of a product of two 2048 x 2048 float32 matrices by torch, measured in turn with the steps. What a
-step needs is counted by one formula (research/programs/flops.py: 273 kFLOP a real behaviour with the auxiliary net,
-222 kFLOP a row), the least that the equations need; where a backend computes more, it does not count.
+This is done for every backend of the recurrence. The rate is that of a product of two 2048 x 2048 float32 matrices by
+torch, measured in turn with the steps. The work of a step is counted by one formula (research/programs/flops.py: 273
+kFLOP per real behaviour with the auxiliary network, 222 kFLOP per row), the least that the equations need; further work
+of a backend does not count.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ SQUARE = 2048
 
 
 def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON, square: int = SQUARE) -> None:
-    """Measure and print; `sizes` and `square` other than the defaults are for trying out."""
+    """Measure and print; other `sizes` and `square` than the defaults are for tests."""
     parser = make_parser("research.programs.roofline", __doc__ or "", rounds=5)
     parser.add_argument("--batch-size", type=int, default=1024, metavar="N", help="rows of a batch; default 1024")
     parser.add_argument(
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON, square: 
 
 
 def roofline(backends: Sequence[str], kind: str, rows: int, sizes: Sizes, square: int, rounds: int) -> list[Row]:
-    """The matrix product, then a row a backend."""
+    """Return the row of the matrix product, then one row per backend."""
     lengths = make_lengths(kind, rows, sizes.max_len)
     batch = trimmed(make_batch(sizes, lengths))
     a, b = torch.rand(square, square), torch.rand(square, square)

@@ -1,4 +1,4 @@
-"""The commands of `research.programs.full_size --log Taobao`: a log larger than memory, beside one that fits.
+"""Commands of `full_size --log Taobao`: a log larger than memory, and a small one.
 
 The log (`research.programs.raw_clicks`) is built and read by `data_loader: memory_mapped`, one of at most 4 million
 behaviours by `in_memory`; DIEN takes its first 1,000 steps on both, and the loader alone makes as many batches.
@@ -24,7 +24,7 @@ LOADERS = ("memory_mapped", "in_memory")
 
 
 def steps(options: argparse.Namespace) -> list[Step]:
-    """What is measured, in order."""
+    """Return the measured steps, in order."""
     python, module = sys.executable, "-m"
     found = []
     for loader, log in zip(LOADERS, logs(options.share), strict=True):
@@ -41,7 +41,7 @@ def steps(options: argparse.Namespace) -> list[Step]:
 
 
 def logs(share: float) -> tuple[Clicks, Clicks]:
-    """The log, and one of its kind that fits in memory."""
+    """Return the log, and a smaller one that fits in memory."""
     return Clicks().share(share), Clicks().share(min(share, FITS / Clicks().behaviours))
 
 

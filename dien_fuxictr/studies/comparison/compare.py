@@ -146,7 +146,7 @@ def find_data_set(run: Run) -> Path:
 
 
 def fingerprint_test_rows(run: Run, predictions: Mapping[str, np.ndarray]) -> int:
-    """Return a number that identifies the test rows: labels, users and items in order.
+    """Return a number that identifies the test rows: labels, users, items, in order.
 
     Histories do not count: models that see different parts or orders of them score equal rows. The items of a data set
     that was not built from raw files are unknown; its rows equal those of no other data set.

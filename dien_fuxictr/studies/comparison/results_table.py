@@ -169,7 +169,7 @@ def _difference(scored: Mapping[str, Scored], base: str | None, name: str) -> In
 
 
 def _rank_rows(rows: list[Row]) -> list[Row]:
-    """Set the ranks that the intervals allow each row; without runs' noise, all ranks."""
+    """Set the ranks that the intervals allow each row; without runs' noise, all."""
     wide = [0 if row.is_base or (row.low is not None and row.holds_runs) else np.inf for row in rows]
     lows = np.array([row.low or 0 for row in rows]) - wide
     highs = np.array([row.high or 0 for row in rows]) + wide

@@ -1,4 +1,4 @@
-"""Intervals of the difference of two models, with the noise of test users and runs.
+"""Intervals of the difference of two models: noise of test users and of runs.
 
 A run's AUC has two kinds of noise. One is shared by the runs of a model: all of them are tested on the same users. The
 other is the run's own: its seed, and its deviation for each user.
@@ -224,7 +224,7 @@ def _within_widest(mean: float, half: float, users: float, holds_runs: bool) -> 
 
 
 def _variance(influence: np.ndarray) -> float:
-    """Return the variance of an AUC or difference by its test users; NaN for one user."""
+    """Return the variance of an AUC or difference by test users; NaN for one user."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return len(influence) / np.float64(len(influence) - 1) * float(influence @ influence)
 

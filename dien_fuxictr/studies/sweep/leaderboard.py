@@ -26,7 +26,6 @@ def build_leaderboard(runs: list[Run], results: dict[str, dict[str, Any]]) -> li
         Rows with equal columns: rank, expid, `untrained` if models have learnt nothing, every key in which the runs
         differ, the monitor if it is a sum of metrics, and the metrics of validation and test.
     """
-
     names = dict.fromkeys(key for run in runs for key in run.params if key != "model_id")
     differing = [name for name in names if len({repr(run.params.get(name)) for run in runs}) > 1]
     some_untrained = any("untrained" in result for result in results.values())

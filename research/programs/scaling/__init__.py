@@ -1,1 +1,1 @@
-"""What a training step costs on several processes: on paper, and measured on this machine."""
+"""Cost of a training step on several processes: by a model, and measured here."""

@@ -1,10 +1,10 @@
-"""What a training step costs on several processes.
+"""Compute and measure the cost of a training step on several processes.
 
-paper     its time by a model of the communication, from 2 to 1,024 workers and from 10^4 to 10^9 items, of three ways
+paper     its time by a model of the communication, from 2 to 1,024 workers and from 10^4 to 10^9 items, for three ways
           to keep embedding tables equal: gradients of whole tables are summed (dense), each worker gets the rows that
           any of them touched (gathered), or each row has an owner (owned)
-measured  steps of one process and of two workers here, which talk by gloo, sums between them, and what the model takes
-          a row of a table and a negative to cost
+measured  steps of one process and of two workers here, which communicate by gloo, sums between them, and the costs per
+          row of a table and per negative that the model uses
 """
 
 import argparse
@@ -22,7 +22,10 @@ PARTS = ("paper", "measured")
 
 
 def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
-    """Compute, measure and print; returns an exit code. `sizes` other than the default are for trying out."""
+    """Compute, measure and print; return an exit code.
+
+    Other `sizes` than the default are for tests.
+    """
     parser = make_parser("research.programs.scaling", __doc__ or "", rounds=5)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="default: both")
     parser.add_argument("--rows", type=int, default=1024, metavar="N", help="of a process's batch; default 1024")

@@ -1,4 +1,4 @@
-"""Training steps of one and of two workers on this machine, and what passes between them."""
+"""Measure training steps of one and of two workers, and their communication."""
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -36,10 +36,12 @@ Task = Callable[[], Any]
 
 
 class Members(NamedTuple):
-    """Who takes a step.
+    """Processes that take a step together.
 
     Attributes:
-        name: for tables. processes: how many; 0 for one without a group. times: rows, as multiples of --rows.
+        name: name for tables.
+        processes: number of processes; 0 for one without a group.
+        times: rows, as multiples of --rows.
     """
 
     name: str
@@ -56,10 +58,14 @@ MEMBERS = (
 
 
 def step_rows(sizes: Sizes, rows: int, rounds: int) -> list[Row]:
-    """Training steps on one thread a process, of each of `MEMBERS` with dense and with sparse updates.
+    """Return training steps with one thread per process, for each of `MEMBERS`.
+
+    Updates are dense and sparse.
 
     Args:
-        rows: of a batch.
+        sizes: sizes of the data set and the model.
+        rows: rows of a batch.
+        rounds: number of rounds.
     """
     tasks = {
         (updates, members): [
@@ -90,7 +96,7 @@ def step_rows(sizes: Sizes, rows: int, rounds: int) -> list[Row]:
 
 
 def sum_rows(rounds: int) -> list[Row]:
-    """Sums over two workers, by the number of floats."""
+    """Return sums over two workers, by the number of floats."""
     tasks = {
         floats: [partial(_summing, floats, rank, port) for rank in range(2)]
         for floats in FLOATS
@@ -104,7 +110,7 @@ def sum_rows(rounds: int) -> list[Row]:
 
 
 def piece_rows(rounds: int) -> list[Row]:
-    """What the model on paper takes a row or a draw to cost, on one thread of this machine."""
+    """Return the costs per row and draw of the model on paper, on one thread here."""
     torch.set_num_threads(1)
     table, touched = (nn.Parameter(torch.randn(TABLE, Step().width)) for _ in range(2))
     table.grad = torch.randn_like(table)
@@ -130,16 +136,20 @@ def piece_rows(rounds: int) -> list[Row]:
 
 
 def _race(tasks: Mapping[Any, Sequence[Callable[[], Task]]], rounds: int) -> dict[Any, list[float]]:
-    """Seconds of a call of each task, a figure a round, while nothing else of them runs.
+    """Return seconds per call of each task, one figure per round.
+
+    Only one task runs at a time.
 
     Args:
-        tasks: name -> what makes the task in each of the processes that do it together.
+        tasks: name -> functions that build the task in each of its processes.
+        rounds: number of rounds.
     """
     with ExitStack() as stack, ThreadPoolExecutor() as threads:
         groups = {}
         for name, makers in tasks.items():
             workers = [Worker(maker) for maker in makers]
-            groups[name] = list(threads.map(stack.enter_context, workers))  # they wait for each other
+            # entered in parallel: they wait for each other
+            groups[name] = list(threads.map(stack.enter_context, workers))
 
         def timer(workers: Sequence[Worker[Task]], calls: int) -> float:
             return max(threads.map(lambda worker: worker.ask(seconds_on, 1, calls), workers))

@@ -1,4 +1,4 @@
-"""The time of a data-parallel training step on paper: three ways to keep embedding tables equal."""
+"""Model of a data-parallel training step, with three ways to keep tables equal."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,11 +15,14 @@ FLOAT, ID = 4, 8
 
 @dataclass(frozen=True)
 class Step:
-    """What a process has to do in a step, and with what tables; by default DIEN on Amazon Electronics.
+    """Work of a process in a step, and its tables; by default DIEN on Electronics.
 
     Attributes:
-        rows: per process. behaviours: per row. width: floats of an item's row, its category's included.
-        net_weights: outside of the tables. sums: synchronised ones, of batch normalisations and Dice, both passes.
+        rows: rows per process.
+        behaviours: behaviours per row.
+        width: floats of an item's row, including its category's.
+        net_weights: number of weights outside of tables.
+        sums: number of synchronised sums, of batch normalisations and Dice, in both passes.
     """
 
     rows: int = 1024
@@ -70,7 +73,10 @@ WORKERS = (2, 8, 64, 1024)
 
 
 def distinct(vocabulary: int, lookups: float) -> float:
-    """Expected number of different items among so many, drawn by Zipf's law of exponent 1."""
+    """Return the expected number of different items in draws by Zipf's law.
+
+    The exponent is 1.
+    """
     rank = np.unique(np.geomspace(1, vocabulary, 4000).astype(np.int64))
     width = np.diff(np.append(rank, vocabulary + 1))
     chance = np.log1p(1 / rank) / np.log(vocabulary + 1)
@@ -78,7 +84,9 @@ def distinct(vocabulary: int, lookups: float) -> float:
 
 
 def dense(step: Step, machine: Machine, vocabulary: int, workers: int) -> tuple[float, float]:
-    """`embedding_updates: dense`: gradients of the size of the tables are summed, and all rows updated.
+    """Return the cost of `embedding_updates: dense`.
+
+    Gradients of the size of the tables are summed, and all rows updated.
 
     Returns:
         Seconds, and bytes of tables, two moments and gradients.
@@ -88,7 +96,10 @@ def dense(step: Step, machine: Machine, vocabulary: int, workers: int) -> tuple[
 
 
 def gathered(step: Step, machine: Machine, vocabulary: int, workers: int) -> tuple[float, float]:
-    """`embedding_updates: sparse`: each worker gets the touched rows of all others, and updates them."""
+    """Return the cost of `embedding_updates: sparse`; see `dense`.
+
+    Each worker gets the touched rows of all others, and updates them.
+    """
     touched = distinct(vocabulary, step.lookups)
     of_all = distinct(vocabulary, workers * step.lookups)
     sent = (workers - 1) * touched * (step.width * FLOAT + ID)
@@ -97,7 +108,10 @@ def gathered(step: Step, machine: Machine, vocabulary: int, workers: int) -> tup
 
 
 def owned(step: Step, machine: Machine, vocabulary: int, workers: int) -> tuple[float, float]:
-    """`embedding_sharding: rows`: rows come from the processes that have them, and gradients go back there."""
+    """Return the cost of `embedding_sharding: rows`; see `dense`.
+
+    Rows come from the processes that own them, and gradients return there.
+    """
     touched = distinct(vocabulary, step.lookups)
     sent = (workers - 1) / workers * touched * (ID + 2 * step.width * FLOAT)
     updated = distinct(vocabulary, workers * step.lookups) / workers
@@ -113,22 +127,28 @@ DESIGNS: dict[str, Callable[[Step, Machine, int, int], tuple[float, float]]] = {
 
 
 def nets(step: Step, machine: Machine, workers: int) -> float:
-    """Seconds of what every design does besides: the nets' gradients and the synchronised sums."""
+    """Return the seconds of work that every design has.
+
+    These are the gradients of the networks and the synchronised sums.
+    """
     sums = step.sums * log2(workers) * machine.hop
     return _sum_over(machine, step.net_weights * FLOAT, workers) + sums
 
 
 def negatives(step: Step, machine: Machine, workers: int) -> float:
-    """Seconds to draw negatives as one process would: everyone gets all behaviours, and draws for all of them."""
+    """Return the seconds to draw negatives as one process would.
+
+    Each worker gets all behaviours, and draws for all of them.
+    """
     behaviours = step.rows * step.behaviours
     return (workers - 1) * behaviours * 2 * ID / machine.bandwidth + workers * behaviours * machine.draw
 
 
 def cost_rows(step: Step, machine: Machine) -> list[Row]:
-    """A row for each number of items and of workers: ms of each design, what fits and is fastest, and its efficiency.
+    """Return one row per number of items and of workers, with the cost of designs.
 
-    Efficiency is one worker's computation over all that the step takes, with negatives of the whole batch or without
-    what these take.
+    A row has the ms of each design, the fastest that fits, and its efficiency. Efficiency is one worker's computation
+    relative to the whole step, with negatives of the whole batch or without their cost.
     """
     rows = []
     for vocabulary in VOCABULARIES:

@@ -1,4 +1,4 @@
-"""Operations that run a `StepMLP`, in C++ if the kernels support it, else in torch."""
+"""Operations that run a `StepMLP`: in C++ if the kernels have it, else in torch."""
 
 import torch
 from torch import Tensor, nn
