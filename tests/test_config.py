@@ -1,4 +1,7 @@
-"""config/: what the zoo makes of it, and that every experiment trains, on made raw files of the form it asks for."""
+"""config/: its form for the zoo, and a training of each experiment.
+
+Raw files are synthetic, in the form that each one needs.
+"""
 
 import re
 import shutil
@@ -30,7 +33,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def fast_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The zoo's loader, parsing in C."""
+    """Use the C parser in the zoo's loader."""
     monkeypatch.setattr(yaml, "FullLoader", getattr(yaml, "CFullLoader", yaml.FullLoader))
 
 

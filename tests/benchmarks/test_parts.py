@@ -1,4 +1,4 @@
-"""What figures of several programs depend on: batches, clocks, processes, systems, the client of a server."""
+"""Parts of several programs: batches, clocks, processes, systems, the client."""
 
 import importlib.util
 import platform

@@ -90,7 +90,10 @@ def test_popular_items_follow_zipfs_law() -> None:
 
 
 def test_epoch(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With one run; the others, which take seconds each to start, are said to take as long as here."""
+    """Run one epoch; further runs, which take seconds to start, are replaced.
+
+    They are reported to take as long as the one run.
+    """
     real, runs = epoch.timed_run, []
 
     def timed_run(params: dict[str, Any], epochs: int) -> tuple[float, float]:

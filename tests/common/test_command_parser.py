@@ -19,7 +19,7 @@ MODULES = [f"dien_fuxictr.dataset.{name}" for name in ("generate_sample", "gener
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     def called(program: str, command: str, *arguments: str) -> str:
-        """What a command prints that was started as `program`."""
+        """Return the output of a command that was started as `program`."""
         monkeypatch.setattr(sys, "argv", [program])
         main = runpy.run_path(str(ROOT / f"{command}.py"))["main"]
         with pytest.raises(SystemExit):

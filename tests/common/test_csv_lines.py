@@ -86,7 +86,7 @@ def test_a_file_that_was_cut(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", [b'i1,"x\ni2,"y', b'i1,"x\n\n"y', b'"x,"y,i1', b'i1,"x" y', b'"i1"2,"x""'])
 def test_quotes_that_enclose_no_whole_value(rows: bytes, tmp_path: Path) -> None:
-    """pyarrow makes one value of what is between them, without a word."""
+    """Raise an error where pyarrow would silently read several rows as one value."""
     path = write(tmp_path / "rows.csv", b'a,b\n"i,0",5"" and 6" x"\n\n' + rows + b"\ni3,z\n")
     for skip_bad_lines in (False, True):  # where it ends nobody knows
         with pytest.raises(UserError, match="line 4 begins a row with a quote that encloses no whole value and hides"):

@@ -68,7 +68,7 @@ def never_ends() -> int:
 
 
 class OutOfMemoryError(RuntimeError):
-    """As of torch for GPUs."""
+    """Error like torch's for GPUs."""
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,10 @@ def test_what_has_a_line_of_its_own_leaves_no_file(capsys, error, code, line):
 
 
 def test_sigterm_ends_a_command_once(capsys):
-    """Slurm sends it to all processes of a job, and a sweep to its runs: the second must not break the first's work."""
+    """Ignore a second SIGTERM, so that it does not break the first one's work.
+
+    Slurm sends it to all processes of a job, and a sweep sends it to its runs.
+    """
     cleaned = []
 
     def run() -> int:

@@ -1,4 +1,4 @@
-"""What is checked before the work that a file is for."""
+"""Checks of a file before the work for it."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Types as a check of values: what passes, what text becomes, and what messages say."""
+"""Types as checks of values: accepted values, converted text, and messages."""
 
 from typing import Any, Literal
 

@@ -1,4 +1,4 @@
-"""What a user may have written, and what they may not."""
+"""Outputs that a user may name, and those that are refused."""
 
 from pathlib import Path
 
@@ -80,6 +80,6 @@ def test_an_own_folder_may_be_written_again(place: Path) -> None:
 
 
 def test_who_stands_among_configurations_may_write(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The zoo's own way: `--config .` in a folder of two files."""
+    """Allow the zoo's own way: `--config .` in a folder of two files."""
     monkeypatch.chdir("other")
     require_output("--out", Path("scores.csv"), kept={"--config": "."})

@@ -1,4 +1,7 @@
-"""Signals while a command starts; those of a training are in tests/experiment/training."""
+"""Signals while a command starts.
+
+Signals in a training are in tests/experiment/training.
+"""
 
 import signal
 import subprocess

@@ -22,7 +22,10 @@ OWN_NAMES = {"user_id": "uid", "item_id": "iid", "time": "ts"}
 
 
 def click_log(labelled: bool = False) -> pl.DataFrame:
-    """Clicks, or exposures in requests of some hours; days on which a user clicks twice are ties."""
+    """Return clicks, or exposures in requests of some hours, with ties.
+
+    A tie is a day with two clicks of a user.
+    """
     log = as_log(random_reviews(days=40)).select(
         uid="user_id", iid="item_id", cid="cate_id", ts=pl.col("time") + START, brand=pl.col("item_id").str.slice(0, 2)
     )
@@ -38,7 +41,7 @@ def click_log(labelled: bool = False) -> pl.DataFrame:
 
 
 def built(folder: Path, log: pl.DataFrame, **options) -> dict:
-    """The entry of a set that is built of the log."""
+    """Return the entry of a set that is built from the log."""
     log.write_parquet(folder / "log.parquet")
     columns = copy.deepcopy(FEATURE_COLS)
     columns[1]["name"].append("brand")
@@ -83,7 +86,10 @@ def histories(test: pl.DataFrame, behaviours: pl.DataFrame, name: str) -> list[l
     ids=lambda options: options["protocol"],
 )
 def test_rows_of_the_test_split_get_the_histories_that_they_have_there(options: dict, tmp_path: Path) -> None:
-    """Where the user did nothing else at the row's time; what is of that very time is before it in the build only."""
+    """Give test rows their histories, if the user did nothing else at their time.
+
+    Behaviours of equal times precede a row only in the build.
+    """
     params = built(tmp_path, click_log(), **options)
     test, behaviours = samples_of(params)
     time = behaviours["time"].gather(test["history_start"] + test["history_length"])  # of the positive
@@ -204,7 +210,7 @@ def test_items_that_the_log_does_not_have_are_looked_up_in_the_file_of_items(tmp
 
 
 def test_ids_with_the_splitter_are_kept_or_rejected(tmp_path: Path) -> None:
-    """In Parquet kept; in CSV only where histories do not hold them."""
+    """Keep ids with the splitter in Parquet; refuse them in histories of CSV."""
     log = click_log().with_columns(pl.col("iid").replace("i03", "SKU^0044"), pl.col("uid").replace("u1", "u^1"))
     params = built(tmp_path, log)
     rows = log.select("uid", "iid", ts=pl.col("ts").max() + 86_400)
@@ -227,7 +233,7 @@ def test_ids_with_the_splitter_are_kept_or_rejected(tmp_path: Path) -> None:
 
 
 def test_all_forms_of_the_output_are_encoded_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In parts, with the separators of the set."""
+    """Write all forms in parts, with the separators of the set."""
     monkeypatch.setattr("dien_fuxictr.dataset.apply.CSV_ROWS", 7)
     params = built(tmp_path, click_log()) | {"sep": ";"}
     for column in params["feature_cols"][2:]:

@@ -29,16 +29,17 @@ BUILD = {
 
 
 def clicks(**world) -> np.ndarray:
-    """The categories that 400 users clicked, (users, clicks)."""
+    """Return the categories that 400 users clicked, (users, clicks)."""
     log = generate(1, World(users=400, **world))
     return log.filter(pl.col("click") == 1)["category"].cast(pl.Int64).to_numpy().reshape(400, -1)
 
 
 def oracles(**world) -> tuple[float, float]:
-    """AUC of a rule that knows the order of the clicks before, and of one that knows their set, on later requests.
+    """Return the AUC of rules that know the order and the set of earlier clicks.
 
-    Both count how many of the latest 10 clicks are of the candidate's topic. The first adds what outweighs the count
-    where the latest click of that topic is one place before the candidate, the second the clicks of its category.
+    Later requests are ranked. Both rules count how many of the last 10 clicks are of the candidate's topic. The first
+    adds a larger amount if the last click of this topic is one place before the candidate, the second adds the clicks
+    of its category.
     """
     log = generate(1, World(users=400, **world))
     shown = log["category"].cast(pl.Int64).to_numpy().reshape(400, -1, 2)  # clicked, not clicked

@@ -81,7 +81,7 @@ def test_popularity_is_skewed(reviews: list[dict], items: dict[str, dict]) -> No
 
 
 def test_order_tells_what_the_set_does_not(reviews: list[dict], items: dict[str, dict]) -> None:
-    """The next category follows the latest on the topic's circle far more often than it follows any other seen."""
+    """Check that the next category follows the last one, not any other seen one."""
     place = {
         category: (topic, number) for topic, categories in TOPICS.items() for number, category in enumerate(categories)
     }

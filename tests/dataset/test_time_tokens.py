@@ -21,7 +21,7 @@ READERS = {"DSIN_amazon": {"session_history"}, "DREAM_amazon": {"day_history"}}
 
 
 def params_of(expid: str, data_root: Path) -> dict[str, Any]:
-    """As run_expid.py merges them, from the project's folder."""
+    """Return the params that run_expid.py merges, from the project's folder."""
     params = load_config(CONFIG, expid).params
     build = {
         key: str(CONFIG.parent / value) if key in ("reviews", "meta") else value
@@ -38,7 +38,7 @@ def params_of(expid: str, data_root: Path) -> dict[str, Any]:
 
 
 def without_tokens(params: dict[str, Any]) -> dict[str, Any]:
-    """The same on a data set that never had them."""
+    """Return the params with a data set that never had time tokens."""
     columns = [column for column in params["feature_cols"] if not TOKENS & set(column["name"])]
     assert len(columns) == len(params["feature_cols"]) - 1
     return {**params, "feature_cols": columns, "use_features": None}
@@ -50,7 +50,10 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def build(params: dict[str, Any]) -> tuple[BaseModel, list[torch.Tensor]]:
-    """The model after a fixed seed, and what its MLPs get of the first batch."""
+    """Build the model from a fixed seed; return it with the input of its MLPs.
+
+    The input is that of the first batch.
+    """
     prepared = prepare_entry(params)
     feature_map = load_feature_map(prepared)
     seed_everything(prepared["seed"])

@@ -1,4 +1,4 @@
-"""What trainings of several workers read."""
+"""Data of trainings with several processes."""
 
 from pathlib import Path
 
@@ -16,5 +16,5 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def cold_start(monkeypatch):
-    """A launcher and its workers know each other by the ids of their processes, which a starter has others of."""
+    """Start processes without the starter: launchers identify workers by process id."""
     monkeypatch.setenv(COLD, "1")

@@ -1,4 +1,4 @@
-"""Each thing that makes several workers one process is needed: without it the losses differ, or the workers hang."""
+"""Each part of data parallelism is needed: without it, losses differ or hang."""
 
 import faulthandler
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`aux_negative_scope` and `sync_batch_norm`: what each worker has for itself, and what stays the same for all."""
+"""`aux_negative_scope` and `sync_batch_norm`: what each process has of its own."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""`--workers` and torchrun as a user starts them: all is said and written once, and a killed worker does not matter."""
+"""`--workers` and torchrun for users: single output, and survival of a kill."""
 
 import os
 import random
@@ -33,7 +33,7 @@ def start(workspace, *arguments: str) -> subprocess.Popen:
 
 
 def end(process: subprocess.Popen) -> tuple[int, str]:
-    """The exit code, and what has been printed; a hang fails."""
+    """Return the exit code and the output; a hang fails."""
     try:
         out, error = process.communicate(timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
@@ -48,7 +48,7 @@ def workers_of(process: subprocess.Popen) -> list[int]:
 
 
 def undisturbed(workspace, tmp_path) -> dict[str, torch.Tensor]:
-    """The weights that two workers train."""
+    """Return the weights that two undisturbed processes train."""
 
     def train(workers) -> dict[str, torch.Tensor]:
         experiment = Experiment(load_config(Path("config"), "Y"), group=workers)
@@ -82,11 +82,11 @@ def test_a_killed_worker_does_not_matter(workspace, tmp_path):
 
 
 def test_torchruns_workers_write_and_speak_once(workspace, tmp_path, capfd):
-    """Forks with the environment that torchrun gives: a training, then its evaluation, as one process has it."""
+    """Train and evaluate in forks with torchrun's environment, like one process."""
     workspace.write_configs({"X": {**SETTINGS, "epochs": 1}})
 
     def run(*arguments: str) -> list[str]:
-        """The metrics that are said."""
+        """Return the metrics in the output."""
         codes = together(
             2, tmp_path, lambda workers: as_torchrun(workers, lambda: workspace.run(*arguments, expid="X"))
         )

@@ -1,4 +1,4 @@
-"""What listens while several processes train on one machine: nothing that another machine can reach."""
+"""Several processes that train on one machine do not listen to others."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""`--workers` on a Ray cluster: the weights of `--workers` on one machine, also where a worker is killed."""
+"""`--workers` on a Ray cluster: weights of one machine, even after a kill."""
 
 import os
 import signal
@@ -57,7 +57,7 @@ def test_a_lost_controller_is_said(workspace, cluster, monkeypatch, capsys):
 
 
 def test_a_worker_ends_after_a_step_where_the_command_was_ended(workspace, monkeypatch):
-    """In a thread, as Ray Train has it."""
+    """Run the command in a thread, like Ray Train."""
     workspace.write_configs({"X": {"fault": "slow", "epochs": 99}})
     shared = workspace.folder / "shared"
     shared.mkdir()

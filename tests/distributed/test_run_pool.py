@@ -54,7 +54,7 @@ def alive(pid: int) -> bool:
 
 @pytest.fixture
 def interrupt() -> Iterator[None]:
-    """Ctrl-C once two children run; also where the tests themselves were started with SIGINT ignored."""
+    """Send Ctrl-C once two children run, even if the tests ignore SIGINT."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def wait_and_kill() -> None:

@@ -63,7 +63,10 @@ def test_an_ulp_in_the_weights_matters_little(case, data_dir):
 def gradients(
     workers: ProcessGroup, rows: int, sparse: bool
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Of one batch, in float32, its first half without behaviours; and the running statistics."""
+    """Return the float32 gradients of one batch, and the running statistics.
+
+    The first half of the batch has no behaviours.
+    """
     torch.manual_seed(0)
     model = DIEN(make_feature_map(features()), **{**DEFAULTS, **SETTINGS, **REGULARIZED})
     prepare_training(WeightStore(model), training_options({"embedding_updates": "sparse" if sparse else "dense"}))
@@ -95,7 +98,10 @@ def test_gradients_of_uneven_batches_in_float32(sparse, tmp_path):
 
 
 def dropped(workers: ProcessGroup) -> tuple[torch.Tensor, torch.Tensor, bool]:
-    """A mask, the common generator after it, and whether dropout of nothing leaves that alone."""
+    """Return a dropout mask, the common generator after it, and whether it moved.
+
+    The last value is for dropout of an empty tensor.
+    """
     torch.manual_seed(1)
     with workers.shard({"label": torch.ones(4)}, 4).computed():
         mask = F.dropout(torch.ones(100), 0.5)

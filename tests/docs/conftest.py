@@ -1,4 +1,7 @@
-"""A project to try the pages in: config/ with what the pages add to it, and small data of every form that they name."""
+"""A project in which the pages are tried, with small data of every form.
+
+Its config/ has what the pages add to it.
+"""
 
 import shutil
 from datetime import datetime, timezone
@@ -44,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory: a copy of its own."""
+    """Change to a copy of the project; return its folder."""
     folder = shutil.copytree(made, tmp_path / "project")
     monkeypatch.chdir(folder)
     return folder

@@ -1,4 +1,7 @@
-"""docs/guides/data.md: an experiment trains with the columns of each kind, changed as the page says."""
+"""docs/guides/data.md: an experiment trains with each kind of column.
+
+The columns are changed as the page says.
+"""
 
 import re
 import shlex

@@ -1,4 +1,7 @@
-"""Every command on the project's pages parses; each that needs no network, GPU or minutes runs, on small made data."""
+"""Every command on the project's pages parses, and most run on small data.
+
+Commands that need network, a GPU or minutes are left out.
+"""
 
 import argparse
 import itertools
@@ -215,11 +218,14 @@ OWN = re.compile(r"(\.venv/bin/)?python (?!-m (venv|pytest))")
 
 
 class Parsed(BaseException):
-    """The command line has passed its parser; not an Exception, which a command reports as an error of the program."""
+    """Signal that the command line has passed its parser.
+
+    It is not an Exception, which a command reports as an error of the program.
+    """
 
 
 def run(command: str, monkeypatch: pytest.MonkeyPatch) -> int:
-    """A program of this project in this process, as the shell would start it; its exit code."""
+    """Run a program of this project in this process; return its exit code."""
     _, *words = shlex.split(command)
     is_module = words[0] == "-m"
     monkeypatch.setattr(sys, "argv", words[is_module:])

@@ -11,7 +11,7 @@ MESSAGES = [line for block in blocks(PAGE) if block.language == "text" for line 
 
 @pytest.fixture(scope="module")
 def texts() -> str:
-    """Every text of the source, one per line; implicitly joined parts of one f-string stand together."""
+    """Return every text of the source, one per line, with joined f-strings."""
     files = [file for folder in ("dien_fuxictr", "model_zoo") for file in (ROOT / folder).rglob("*.py")]
     nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
     return "\n".join(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))

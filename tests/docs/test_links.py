@@ -1,4 +1,4 @@
-"""Links between the project's pages lead somewhere, and source files that they name exist."""
+"""Links between the project's pages work, and named source files exist."""
 
 import re
 from pathlib import Path
@@ -38,7 +38,7 @@ def links(page: Path) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """Of its headings, as GitHub makes them."""
+    """Return the anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -1,4 +1,4 @@
-"""The settings that docs/settings.md recommends are those that `build_dataset.py ... --entry` writes."""
+"""docs/settings.md recommends what `build_dataset.py ... --entry` writes."""
 
 import re
 from typing import Any

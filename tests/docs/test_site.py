@@ -1,4 +1,4 @@
-"""The site of the pages: it builds without a warning, has each page, and loads nothing from elsewhere."""
+"""The site: it builds without a warning, has all pages, and loads nothing else."""
 
 import re
 import subprocess

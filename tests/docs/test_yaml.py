@@ -1,4 +1,4 @@
-"""Every YAML on the project's pages loads; experiments and keys in it pass the checks that a run begins with."""
+"""Every YAML on the project's pages loads, and passes the checks of a run."""
 
 import ast
 import re
@@ -39,7 +39,7 @@ OTHERS = [
 
 
 def is_mapping(block: Block) -> bool:
-    """Whether it is YAML that maps names to something."""
+    """Return whether the block is YAML that maps names to something."""
     try:
         return isinstance(yaml.load(block.text, ConfigLoader), dict)
     except yaml.YAMLError:

@@ -1,4 +1,7 @@
-"""Bad input of a whole run of DIEN, from raw files or CSV: one line, exit code 2, nothing overwritten."""
+"""Bad input of a run of DIEN: one line, exit code 2, nothing overwritten.
+
+The data are raw files or CSV.
+"""
 
 import gzip
 import math

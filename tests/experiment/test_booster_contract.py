@@ -1,4 +1,4 @@
-"""Keywords of a booster, and those of the light net beside it: unknown, of a wrong type or range."""
+"""Unknown keywords and wrong values of a booster and its light network."""
 
 import pytest
 from made_parameters import GOOD

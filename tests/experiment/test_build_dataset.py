@@ -1,4 +1,4 @@
-"""The command line of the builders and of new rows: its help, what it refuses, what it prints."""
+"""The command line of builds and of new rows: help, refusals, output."""
 
 import re
 import subprocess
@@ -83,7 +83,10 @@ def test_the_scripts_say_what_they_do_on_stdout(tmp_path: Path) -> None:
 
 @pytest.fixture
 def reviewed(workspace: Workspace) -> Workspace:
-    """A workspace whose data set is built of reviews of 2023's form, each user's on different days."""
+    """Return a workspace whose data set is built from reviews in the form of 2023.
+
+    Each user's reviews are on different days.
+    """
     days = {}
     for user, item, _ in random_reviews():
         days.setdefault(user, []).append(item)

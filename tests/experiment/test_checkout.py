@@ -13,7 +13,10 @@ from dien_fuxictr.studies.sweep.grid import read_tuner, write_grid
 
 @pytest.fixture
 def zoo(workspace) -> Path:
-    """A checkout whose Tiny has a wider MLP and a keyword of its own, and whose fuxictr must not be imported."""
+    """Return a checkout whose Tiny has a wider MLP and a keyword of its own.
+
+    Its fuxictr must not be imported.
+    """
     ours = (workspace.folder / "model_zoo" / "Tiny" / "src" / "Tiny.py").read_text()
     root = workspace.folder / "FuxiCTR"
     add_model(root, "Tiny", ours.replace("hidden_units=[8]", "hidden_units=[16], flavour=1"))

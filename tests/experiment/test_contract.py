@@ -1,4 +1,4 @@
-"""Keys and values of a whole configuration: unknown, misspelt, of a wrong type or range."""
+"""Keys and values of a configuration: unknown, misspelt, of wrong type or range."""
 
 import inspect
 

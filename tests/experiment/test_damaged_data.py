@@ -1,4 +1,4 @@
-"""A built data set that is damaged: one line, exit code 2, and no file of the experiment is touched."""
+"""A damaged data set: one line, exit code 2, no file of the experiment touched."""
 
 import json
 import shutil
@@ -38,12 +38,15 @@ def flip(file: Path) -> None:
 
 
 def array(change: Callable[[np.ndarray], np.ndarray]) -> Damage:
-    """Of a .npy file."""
+    """Return a function that changes an .npy file."""
     return lambda file: np.save(file, change(np.load(file)))
 
 
 def arrays(**changes: Callable[[np.ndarray], np.ndarray] | None) -> Damage:
-    """Of an .npz file: name -> what becomes of it, None: nothing. `__` stands for a slash."""
+    """Return a function that changes arrays of an .npz file.
+
+    `changes` maps name -> change, None removes the array; `__` stands for a slash.
+    """
 
     def damage(file: Path) -> None:
         content = dict(np.load(file))
@@ -57,7 +60,7 @@ def arrays(**changes: Callable[[np.ndarray], np.ndarray] | None) -> Damage:
 
 
 def keys(change: Callable[[Any], object]) -> Damage:
-    """Of a JSON file, in place."""
+    """Return a function that changes a JSON file in place."""
 
     def damage(file: Path) -> None:
         content = json.loads(file.read_text())
@@ -72,7 +75,7 @@ def a_list(file: Path) -> None:
 
 
 def put(value: object) -> Callable[[np.ndarray], np.ndarray]:
-    """The value in the third place."""
+    """Set the third value."""
 
     def change(old: np.ndarray) -> np.ndarray:
         new = old.copy()
@@ -83,7 +86,7 @@ def put(value: object) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def feature(name: str, **values: object) -> Damage:
-    """Of feature_map.json; None: without the key."""
+    """Change a feature of feature_map.json; None removes a key."""
 
     def change(content: dict) -> None:
         (spec,) = (entry[name] for entry in content["features"] if name in entry)
@@ -202,7 +205,7 @@ DAMAGES: dict[str, tuple[str, Damage, str]] = {
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A project with a built data set and a trained model."""
+    """Return a project with a built data set and a trained model."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -212,7 +215,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def mended(folder: Path) -> Iterator[Path]:
-    """A project in which the test works; its data set is whole again afterwards."""
+    """Yield a project for one test, and restore its data set afterwards."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         shutil.copytree("built", "kept")

@@ -1,4 +1,7 @@
-"""What a page draws of an explanation, by the script that the server's page and that of `run_evolution.py` share."""
+"""Drawings of explanations, by the script of the server's and other pages.
+
+`run_evolution.py` writes such a page, too.
+"""
 
 import json
 import re
@@ -22,7 +25,10 @@ CLEARANCE = 15
 
 
 def explained(steps: int, candidates: int, seed: int = 0) -> dict[str, Any]:
-    """Of random states, as the page of `run_evolution.py` has them: with a path without a target."""
+    """Return an explanation of random states, with a path without a target.
+
+    It has the form of `run_evolution.py`.
+    """
     rng = np.random.default_rng(seed)
     attention = rng.dirichlet(np.ones(steps), candidates + 1)
     drawn = describe_paths(attention, rng.normal(size=(candidates + 1, steps, 4)).cumsum(axis=1))
@@ -32,7 +38,7 @@ def explained(steps: int, candidates: int, seed: int = 0) -> dict[str, Any]:
 
 
 def draw(sequence: dict[str, Any], name: str = "a name", width: int = 800, then: str = "") -> Element:
-    """The body of a page with one sequence's explanation in it."""
+    """Return the body of a page with one sequence's explanation."""
     values = sequence.get("attention") or sequence.get("movement") or []
     given = json.dumps({"slots": list(range(len(values))), "compared": [name] * len(values)})
     options = f"{{...{given}, count: {len(sequence['seen'])}, name: (place) => `{name} ${{place}}`}}"
@@ -50,7 +56,7 @@ def spot(element: Element, names: str = "x y") -> np.ndarray:
 
 
 def places(group: Element) -> list[np.ndarray]:
-    """The states on a path."""
+    """Return the places of the states on a path."""
     return [spot(dot, "cx cy") for dot in with_class(group, "dot") if dot.get("r") == "2"]
 
 

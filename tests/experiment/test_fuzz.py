@@ -1,4 +1,4 @@
-"""Any key of an entry, of a column or of a build, with any value: a run works, or ends in one line."""
+"""Any key of an entry, column or build with any value: a run, or one line."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -60,14 +60,14 @@ def dien(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DienOnCsv]:
 
 
 def one_step(self: Trainer, train_loader: Any, valid_loader: Any, epochs: int = 1) -> None:
-    """What is left of a training when time does not matter."""
+    """Take one step instead of a whole training."""
     self.model.train()
     self.model._max_gradient_norm = 10.0
     self.model.train_step(next(iter(train_loader)))
 
 
 def run(dien: DienOnCsv, model: dict[str, Any], dataset: dict[str, Any]) -> None:
-    """Build the data set, train a step and predict, as a run does, on copies of the settings."""
+    """Build the data set, train a step and predict, on copies of the settings."""
     places = {Path("m.yaml"): {"X": deepcopy(model)}}, {Path("d.yaml"): {"d": deepcopy(dataset)}}
     try:
         experiment = Experiment(merge(*places, dien.folder / "config", "X"))

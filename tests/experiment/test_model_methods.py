@@ -1,4 +1,4 @@
-"""What is drawn of an explanation, and what is said of a model that lacks a method."""
+"""Data of drawn explanations, and messages for models that lack a method."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A checkout that cannot be written: folders of one's own for data and checkpoints, and commands that only read."""
+"""A read-only checkout: other folders for outputs, and commands that only read."""
 
 import os
 import shutil
@@ -20,7 +20,10 @@ def files(folder: Path) -> dict[Path, bytes]:
 
 
 def test_a_run_with_folders_of_its_own(workspace, tmp_path, monkeypatch):
-    """Relative ones are below the working directory, though the configuration's folder has some of that name."""
+    """Use relative folders below the working directory.
+
+    The configuration's folder has folders of these names, too.
+    """
     workspace.use_csv()
     before = files(workspace.folder)
     elsewhere = tmp_path / "elsewhere"
@@ -36,7 +39,10 @@ def test_a_run_with_folders_of_its_own(workspace, tmp_path, monkeypatch):
 
 @pytest.fixture
 def refuse_writes(monkeypatch):
-    """As a file system does that is mounted read-only, also for root: below a folder nothing may be made or opened."""
+    """Refuse to create or open files below a folder, as if mounted read-only.
+
+    This also works for root.
+    """
 
     def start(*folders: Path) -> None:
         def is_below(path: object) -> bool:
@@ -90,7 +96,10 @@ def can_be_nobody() -> bool:
 
 @pytest.mark.skipif(not can_be_nobody(), reason="only root, with setpriv, can become another user")
 def test_a_user_without_a_name_or_a_home(tmp_path):
-    """As `docker run --user 12345` in a checkout of root's: its first command, then one that only reads."""
+    """Run as `docker run --user 12345` in a checkout of root's.
+
+    A first command is followed by one that only reads.
+    """
     if TorchVersion(torch.__version__) < (2, 13):
         pytest.skip("torch before 2.13 makes no optimizer for a user without a name")
     folder = tmp_path / "work"

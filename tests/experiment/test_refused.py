@@ -1,4 +1,4 @@
-"""What a run refuses: one line, exit code 2, and everything left alone."""
+"""Refused runs: one line, exit code 2, and no file changed."""
 
 import json
 import shutil

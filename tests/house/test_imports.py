@@ -41,7 +41,7 @@ DIEN = [module for name, module in MODULES.items() if name.startswith("model_zoo
 
 
 def place(name: str) -> str:
-    """The folder in `FLOORS` that a module belongs to, or the module itself."""
+    """Return the folder in `FLOORS` of a module, or the module itself."""
     top = name.split(".")[0]
     if name in HEIGHT:
         return name
@@ -74,7 +74,7 @@ def test_the_product_imports_neither_benchmarks_nor_research() -> None:
 
 
 def test_experiment_is_imported_without_distributed() -> None:
-    """From Python: what is imported at the top of a module, and not when it is needed."""
+    """Check the imports at the top of modules, for use from Python."""
     top = {name for node in MODULES["dien_fuxictr.experiment.experiment"].tree.body for name in _names(node)}
     assert any(name.startswith("dien_fuxictr.") for name in top)
     assert not {name for name in top if name.startswith("dien_fuxictr.distributed")}
@@ -86,7 +86,10 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 def test_model_zoo_imports_nothing_else_of_the_project() -> None:
-    """Its top has no `__init__`: the zoo's wheel brings a `model_zoo` too, and the two are one namespace."""
+    """Check imports, and that model_zoo has no `__init__`.
+
+    The zoo's wheel has a `model_zoo`, too, and the two form one namespace.
+    """
     assert not (ROOT / "model_zoo" / "__init__.py").exists()
     for name, module in MODULES.items():
         if name.startswith("model_zoo."):
@@ -113,7 +116,10 @@ def test_dien_is_a_folder_to_drop_into_a_checkout() -> None:
 
 
 def test_layers_and_kernels_import_torch_only() -> None:
-    """Not fuxictr, whose models import Ray. The compiled kernels wait for each other with torch's own filelock."""
+    """Exclude fuxictr, whose models import Ray.
+
+    The compiled kernels use filelock, which torch has, too.
+    """
     extra = {"cpu": {"filelock"}, "triton": {"triton"}}
     alone = ("layers", "kernels", "attention", "attentional_gru", "auxiliary_loss", "operators")
     layers = [module for module in DIEN if module.name.split(".")[3:4] and module.name.split(".")[3] in alone]

@@ -1,4 +1,4 @@
-"""`pip install .`: what the wheel holds, and a run from an empty folder without the checkout."""
+"""`pip install .`: content of the wheel, and a run without the checkout."""
 
 import os
 import re
@@ -35,7 +35,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def environment_with(*pip_arguments: object, folder: Path) -> Path:
-    """A virtual environment that sees this one's packages and has one more; returns its folder of programs."""
+    """Create an environment with one more package; return its folder of programs.
+
+    It sees the packages of this environment.
+    """
     run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=ROOT)
     programs = folder / ("Scripts" if os.name == "nt" else "bin")
     (own,) = folder.glob("**/site-packages")
@@ -142,7 +145,7 @@ def test_commands_models_and_the_process_of_a_run_are_those_installed(installed:
 
 
 def test_an_empty_folder_suffices(installed: Path, tmp_path: Path) -> None:
-    """The packaged entry trains on the packaged sample, and nothing is written beside the package."""
+    """Train on the packaged sample; write nothing into the package."""
     (config,) = installed.parent.glob("**/dien_fuxictr/shipped/config")
     packages = config.parents[2]
     before = {path: path.stat().st_mtime_ns for path in packages.rglob("*")}

@@ -1,4 +1,4 @@
-"""The files of requirements name all that is imported, each once, with the reason."""
+"""The files of requirements list all imports, each once, with a reason."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The tree: each folder says what it is for, tests have the same folders, each module has a name of its own."""
+"""The tree: folders have a docstring, tests mirror them, names are unique."""
 
 import ast
 from collections import Counter

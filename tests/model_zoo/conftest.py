@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def make_dien() -> Callable[..., DIEN]:
-    """Builds a small DIEN with embeddings large enough for every part to matter."""
+    """Build a small DIEN with embeddings large enough for every part to matter."""
 
     def make(spec: dict[str, dict] | None = None, data_dir: Path | str = "", seed: int = 0, **keywords: Any) -> DIEN:
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""The operator: against an independent transcription in numpy, gradients, limits, padding, state."""
+"""The operator: a transcription in NumPy, gradients, limits, padding, state."""
 
 import itertools
 

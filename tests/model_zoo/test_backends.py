@@ -15,7 +15,7 @@ H, E, A = torch.ones(3, 4), torch.ones(2, 4), torch.ones(3)
 
 
 def run(table, backend):
-    """The layer's method that asks the table."""
+    """Run the layer's method that looks up the table."""
     gru = AttentionalGRU(4, 4, backend=backend)
     attention = InterestAttention(4, 4, "din_attention", [3], "Sigmoid", backend=backend)
     loss = AuxiliaryLoss(4, 4, "net", [3], "Sigmoid", backend=backend)

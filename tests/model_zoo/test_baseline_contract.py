@@ -1,4 +1,4 @@
-"""YAML entries in the form that the zoo has them for its DIN, BST, WideDeep, PNN, FM and DeepFM, on made data."""
+"""The zoo's YAML for DIN, BST, WideDeep, PNN, FM and DeepFM, on synthetic data."""
 
 from pathlib import Path
 

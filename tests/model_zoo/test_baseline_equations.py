@@ -1,4 +1,4 @@
-"""Each model's scores against its defining equations, one row at a time, in NumPy."""
+"""Scores of each model, compared with its equations in NumPy, row by row."""
 
 import itertools
 
@@ -78,7 +78,7 @@ class Row:
         return [np.concatenate(pair) for pair in pairs]
 
     def runs(self, times):
-        """The behaviours in lists of one time token each."""
+        """Return the behaviours in lists of equal time tokens."""
         tokens = iter(self.values[times])
         return [list(run) for _, run in itertools.groupby(self.behaviours(), key=lambda _: next(tokens))]
 
@@ -106,7 +106,7 @@ def attend(attention, states, target, normalise):
 
 
 def gru(layer, inputs, gates=None):
-    """(2)-(5) of DIEN's paper; gates take the place of u: (10), the attention GRU of DMN+."""
+    """Run (2)-(5) of DIEN's paper; `gates` replace u as in (10), the GRU of DMN+."""
     (W_u, W_r, W_h), (U_u, U_r, U_h), (b_u, b_r, b_h) = (
         np.split(array(x), 3) for x in (layer.weight_ih, layer.weight_hh, layer.bias)
     )
@@ -145,7 +145,7 @@ def transformer_block(block, x, causal=False):
 
 
 def bst(transformer, behaviours, target, pooling, causal):
-    """Oldest behaviour first, the target last; a step's position is its distance from the target."""
+    """Run BST; behaviours come in order, and positions count from the target."""
     steps = [*behaviours, target]
     x = [np.concatenate([e, array(transformer.positions)[len(behaviours) - t]]) for t, e in enumerate(steps)]
     for block in transformer.blocks:
@@ -156,7 +156,7 @@ def bst(transformer, behaviours, target, pooling, causal):
 
 
 def dmn_plus(fusion, question, memory, behaviours, target):
-    """Both directions added, then m^i = ReLU(W^i [m^{i-1}; c^i; q] + b^i) with m^0 = q."""
+    """Add both directions, then m^i = ReLU(W^i [m^{i-1}; c^i; q] + b^i), m^0 = q."""
     backwards = reversed(gru(fusion.backwards, behaviours[::-1]))
     facts = [a + b for a, b in zip(gru(fusion.forwards, behaviours), backwards, strict=True)]
     q = m = np.tanh(array(question.weight) @ target + array(question.bias))
@@ -189,7 +189,7 @@ def bilinear(attention, states, target):
 
 
 def dsin(module, sessions, target):
-    """Bias, self-attention inside each session, its mean, both directions of the LSTM, two attentions."""
+    """Run DSIN: bias, self-attention per session, mean, LSTMs, two attentions."""
     if not sessions:
         return np.zeros(3 * len(target))
     bias, interests = module.bias_encoding, []
@@ -213,7 +213,7 @@ def dsin(module, sessions, target):
 
 
 def dream(rnn, baskets, target, pooling):
-    """h_k = tanh(C b_k + R h_{k-1} + c), then the user beside his product with the target."""
+    """Return h_k = tanh(C b_k + R h_{k-1} + c) and its product with the target."""
     h = np.zeros_like(target)
     for basket in baskets:
         b = np.max(basket, axis=0) if pooling == "max" else np.mean(basket, axis=0)

@@ -1,4 +1,4 @@
-"""What every model compared with DIEN must do: learn from any history, whatever its padding, and refuse clearly."""
+"""Contract of all baselines: learn from any history, and refuse bad input."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""One user before many candidates: what the candidates share changes no result, whichever backend shares it."""
+"""One user with many candidates: shared computation does not change results."""
 
 import itertools
 
@@ -87,7 +87,7 @@ def test_attention_is_that_of_the_expanded_batch(attention_type, activation, sof
 
 
 def one_user(length, candidates, max_len=100):
-    """The history of one user, and that of all rows of a batch."""
+    """Return the history of one user, and of all rows of a batch."""
     batch = make_batch([length] * candidates, max_len)
     user = {name: x[:1] for name, x in batch.items() if name.endswith("_history")}
     return user, batch | {name: x.expand(candidates, -1) for name, x in user.items()}

@@ -1,4 +1,4 @@
-"""The build of the C++ kernels and its cache, mostly with a compiler that writes down its calls and makes one line."""
+"""The build of the C++ kernels and its cache, mostly with a stand-in compiler."""
 
 import logging
 import shutil

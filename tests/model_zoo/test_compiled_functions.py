@@ -1,4 +1,7 @@
-"""exp, sigmoid, tanh and softplus of the kernels beside numpy's in extended precision, over all arguments."""
+"""Functions of the kernels, compared with NumPy's in extended precision.
+
+They are exp, sigmoid, tanh and softplus, over all arguments.
+"""
 
 import ctypes
 import math
@@ -75,7 +78,7 @@ def functions(request, tmp_path_factory):
 
 
 def run(functions, name, type_, x):
-    """Of x as numbers of the type, of which there are whole vectors."""
+    """Return the function of x in a type, computed in whole vectors."""
     x = np.pad(np.asarray(x, TYPES[type_]), (0, -len(x) % 16))
     y = np.empty_like(x)
     getattr(functions, f"{name}_{type_}")(
@@ -107,7 +110,10 @@ def test_error(functions, name, type_):
 
 @pytest.mark.parametrize("type_", TYPES)
 def test_the_series_of_the_logarithm_is_long_enough(functions, type_):
-    """It is shortest for large arguments, and would be too small there; rounding has no sign."""
+    """Check for bias: a series that is too short would be too small.
+
+    The series is shortest for large arguments; rounding has no sign.
+    """
     x, y = run(functions, "log_1_plus", type_, np.random.default_rng(0).uniform(0.9, 1, 64_000))
     assert abs(errors(x, y, np.log1p).mean()) < 0.05
 

@@ -1,4 +1,4 @@
-"""What the compiled recurrence has that the others have not: threads, pooled memory, its checks, its vectors."""
+"""Features of the compiled recurrence alone: threads, memory, checks, vectors."""
 
 import threading
 
@@ -12,7 +12,7 @@ from model_zoo.DIEN.src.kernels.cpu.workspace import Pool
 
 
 def packed(c, kind="AUGRU"):
-    """The arguments of ``recurrence``."""
+    """Return the arguments of ``recurrence``."""
     return {
         "x": c["inputs"],
         "offsets": c["packing"].offsets,

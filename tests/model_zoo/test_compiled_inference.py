@@ -1,4 +1,7 @@
-"""The compiled attention unit without gradients, with activations that it does not train: against torch in float64."""
+"""The compiled attention unit without gradients, compared with torch in float64.
+
+Its activations include those that it does not train.
+"""
 
 import itertools
 
@@ -26,7 +29,7 @@ OUTPUTS = (None, "Sigmoid", "Dice", "PReLU")
 
 
 def made_net(size, layers, activation, output, dropout=0.3):
-    """In evaluation, with statistics and slopes of a net that has been trained."""
+    """Return a net in evaluation mode, with statistics and slopes of a trained net."""
     torch.manual_seed(0)
     names = list(itertools.islice(itertools.cycle(("Dice", "ReLU", "PReLU")), len(layers)))
     net = StepMLP(4 * size, layers, names if activation == "mixed" else activation, dropout, output).double().eval()
@@ -42,7 +45,7 @@ def made_net(size, layers, activation, output, dropout=0.3):
 
 
 def made_inputs(lengths, size):
-    """Steps, rows and where they lie; not contiguous."""
+    """Return steps, rows and their packing; the tensors are not contiguous."""
     packing = Packing.of_lengths(torch.tensor(lengths, dtype=torch.int64))
     draw = [torch.randn(size, rows, dtype=torch.float64).T for rows in (len(packing.row), len(lengths))]
     return draw[0], packing, draw[1]
@@ -72,7 +75,7 @@ def check(lengths, size, layers, activation, output, dtype):
 
 @pytest.fixture
 def kernels_alone(monkeypatch):
-    """Where the kernels would leave a net to torch, that fails."""
+    """Make a net fail if the kernels leave it to torch."""
     monkeypatch.setattr(native_step_mlp, "in_torch", None)
 
 

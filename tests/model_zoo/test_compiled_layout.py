@@ -1,4 +1,4 @@
-"""What Python and C++ both write down is compared when the library is loaded."""
+"""Comparison of declarations in Python and C++ when the library is loaded."""
 
 import ctypes
 

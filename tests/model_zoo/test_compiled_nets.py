@@ -1,4 +1,4 @@
-"""The compiled attention unit and auxiliary loss: against plain torch in float64, at many sizes."""
+"""The compiled attention unit and auxiliary loss, compared with torch in float64."""
 
 import itertools
 
@@ -65,7 +65,7 @@ class Attention:
 
 
 class Auxiliary:
-    """As ``Attention``; what does not count is NaN."""
+    """Case like ``Attention``; values that do not count are NaN."""
 
     function = staticmethod(next_behaviour_loss)
 
@@ -112,7 +112,7 @@ class Auxiliary:
 
 
 def outcome(case, function, dtype):
-    """What the function returns, and the gradient of each leaf."""
+    """Return the function's result, and the gradient of each leaf."""
     leaves = [leaf.to(dtype).detach().requires_grad_() for leaf in case.leaves]
     result = function(*case.arguments(leaves))
     weigh = torch.randn(result.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64).to(dtype)
@@ -236,7 +236,7 @@ def test_what_is_not_finite_stays_in_its_row():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_large_logits(dtype):
-    """softplus of z is z there, and that of -z is 0."""
+    """Check that softplus of z is z, and that of -z is 0."""
     one, h = torch.ones(1, dtype=dtype), torch.zeros(2, 1, dtype=dtype)
     weights = [torch.ones(1, 2, dtype=dtype), 1000 * torch.ones(1, 1, dtype=dtype)]
     for e, loss in ((1, 1000), (0, 2 * torch.tensor(2.0, dtype=dtype).log())):

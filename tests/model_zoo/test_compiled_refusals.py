@@ -1,4 +1,4 @@
-"""The compiled attention unit and auxiliary loss refuse what they cannot compute, each with what is wrong."""
+"""Refusals of the compiled attention unit and auxiliary loss, with reasons."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What keywords make of the model, and which values are refused."""
+"""Effects of keywords on the model, and refused values."""
 
 import inspect
 import logging

@@ -1,4 +1,4 @@
-"""Rocket Launching: what moves the light net, and that nothing of it moves the booster."""
+"""Rocket Launching: what trains the light network, and never the booster."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +39,7 @@ def make_light(**keywords: Any) -> DIENLight:
 
 
 def trained(model: DIEN, sparse: bool = False) -> dict[str, torch.Tensor]:
-    """The weights of a DIEN, or of a light one's booster, after a step on each batch."""
+    """Return the weights of a DIEN or booster after a step on each batch."""
     if sparse:
         update_sparsely(WeightStore(model))
     norms = Norms()
@@ -83,7 +83,7 @@ def test_one_clip_over_both_nets_or_the_light_nets_gradient_changes_the_booster(
 
 
 def test_a_run_trains_the_booster_that_a_run_of_it_alone_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same draws of weights, order, dropout and negatives, by the same command."""
+    """Draw weights, order, dropout and negatives as for the booster alone."""
     monkeypatch.chdir(tmp_path)
     project, weights = DienOnCsv(tmp_path), {}
     booster = {"gru_hidden_size": 7, "dnn_hidden_units": [6, 5]}
@@ -125,7 +125,10 @@ def test_the_hint_moves_the_light_net_alone(shared_gradient: str) -> None:
 
 @pytest.mark.parametrize("weight", [0.5, 10.0])
 def test_the_hint_pulls_each_logit_towards_the_boosters(weight: float) -> None:
-    """The gradient of λ mean (z_light - z_booster)² is 2 λ (z_light - z_booster) / B at the one, 0 at the other."""
+    """Check the gradient of the hint: 2 λ (z_light - z_booster) / B, and 0.
+
+    The hint is λ mean (z_light - z_booster)²; the booster has no gradient.
+    """
     gradients = []
     for hint_loss_weight in (weight, 0.0):
         model = make_light(hint_loss_weight=hint_loss_weight).train()
@@ -174,7 +177,7 @@ def test_evaluation_does_not_run_the_booster(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_light_net_draws_of_its_own() -> None:
-    """Its dropout and negatives differ from step to step, and leave the generator where the booster has left it."""
+    """Draw dropout and negatives of the light network without the generator."""
     model = make_light(**NOISY).train()
     assert len({model(BATCHES[0])["aux_loss"].item() for _ in range(4)}) > 1
     states = []

@@ -1,4 +1,4 @@
-"""The model's folder dropped into a checkout of the zoo, and data encoded there, with the zoo's own loader."""
+"""The model's folder in a checkout of the zoo, with the zoo's own loader."""
 
 import json
 import os
@@ -84,7 +84,7 @@ DIEN_test:
 
 
 def write_tiny_seq(folder: Path) -> None:
-    """Encoded npz files with their feature map; 97 rows leave a last batch of one."""
+    """Write encoded npz files with a feature map; 97 rows leave a batch of one."""
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True)
     (folder / "feature_map.json").write_text(json.dumps(TINY_SEQ))
@@ -129,7 +129,7 @@ def test_dropped_into_a_checkout(tmp_path, script, package):
 
 
 def test_a_gpu_that_is_not_there_is_the_cpu_with_one_line(monkeypatch, caplog):
-    """As the zoo has it, whose scripts pass `--gpu 0`; it says nothing."""
+    """Use the CPU as the zoo does, whose scripts pass `--gpu 0`, but with a log line."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     DIEN(make_feature_map(features()), **{**DEFAULTS, "gpu": -1})
     assert "CUDA" not in caplog.text

@@ -1,4 +1,4 @@
-"""The forward pass over padded rows scores as the model's own, whatever runs its layers."""
+"""The forward pass over padded rows equals the model's own, for any operators."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from model_zoo.DIEN.src.export_module import PaddedDIEN, loop_evolve, loop_extra
 
 
 def scan(step: Callable, h: Any, every: Any, dim: int) -> tuple[Any, Any]:
-    """What `torch.export` has for a loop; by itself it compiles each shape anew, for seconds."""
+    """Loop like torch's `scan`, which compiles each shape anew, for seconds."""
     ys = []
     for now in zip(*every, strict=True):
         h, y = step(h, now)

@@ -1,4 +1,4 @@
-"""Keywords of all models: declared once, refused by the constructor and by the configuration in the same words."""
+"""Keywords of all models: declared once, refused everywhere in equal words."""
 
 import inspect
 import math
@@ -25,7 +25,7 @@ PROBES += [{}, {"a": 1}, {1: 1}, [("a", "b"), "c"], "mean", "booster", object()]
 
 
 def declared(model: type[BaseModel]) -> dict[str, Any]:
-    """The keywords of a model's constructors and their types."""
+    """Return the keywords of a model's constructors and their types."""
     kinds: dict[str, Any] = {}
     for cls in reversed(model.__mro__):
         if issubclass(cls, BaseModel) and cls is not BaseModel and "__init__" in vars(cls):
@@ -119,7 +119,10 @@ def test_invalid_values_are_refused_in_the_same_words(model: type[BaseModel], ke
 
 @pytest.mark.parametrize("kind", [kind for _, _, kind in CASES], ids=[key for _, key, _ in CASES])
 def test_both_checks_allow_the_same_values(kind: Any) -> None:
-    """But for tuples, which the constructor takes for lists, and text that stands for a number."""
+    """Compare both checks, except for tuples and text that represents a number.
+
+    The constructor accepts tuples as lists.
+    """
     contract = Contract({"key": [kind]})
     assert allowed(kind) == words(kind)
     for value in PROBES:

@@ -1,4 +1,4 @@
-"""What the native scorer is asked: ids that no table has, what padding holds, and what is no request."""
+"""Requests to the native scorer: unknown ids, padding, and invalid requests."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The native scorer: scores of the forward pass in every form of the model; what it lacks is torch's."""
+"""The native scorer: scores of the forward pass, or torch for other models."""
 
 import gc
 import itertools
@@ -91,7 +91,10 @@ def test_scores_are_those_of_the_forward_pass(form: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("attention", ATTENTION_TYPES)
 def test_histories_and_candidates_count(attention: str) -> None:
-    """What could not fail would test nothing: another order of the history, and other candidates, score otherwise."""
+    """Check that another order of history or other candidates change the scores.
+
+    Otherwise the comparisons would test nothing.
+    """
     score = native(made_dien(attention_type=attention, attention_activation="ReLU"))
     user, candidates = request(63, 33)
     expected = score(user, candidates, 33)
@@ -222,7 +225,7 @@ def test_weights_are_those_of_when_it_was_made() -> None:
 
 
 def test_requests_leave_nothing_behind() -> None:
-    """Long and short histories, many candidates and few, in one scorer, from several threads."""
+    """Score long and short requests in one scorer, from several threads."""
     score = made_dien(attention_type="din_attention", enable_sum_pooling=True).scorer()
     every = [(*request(steps, count, seed), count) for seed, (steps, count) in enumerate(SHAPES * 4)]
     alone = [made_dien(attention_type="din_attention", enable_sum_pooling=True).scorer()(*each) for each in every[:6]]

@@ -31,7 +31,7 @@ def sampler(
 
 
 def drawn(found: tuple[Tensor, Tensor]) -> set[tuple[int, ...]]:
-    """The behaviours that are negatives."""
+    """Return the behaviours that are negatives."""
     ids, valid = found
     return {tuple(behaviour) for behaviour in ids[:, valid].T.tolist()}
 
@@ -67,7 +67,10 @@ def test_the_catalogue_gives_known_behaviours_as_often_as_the_source_says(tmp_pa
 
 
 def test_draws_at_the_ends_and_borders_of_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A border belongs to the next behaviour; a product that rounds up to the sum of weights, to the last."""
+    """Draw at borders, which belong to the next behaviour, and at the end.
+
+    A product that rounds up to the sum of weights belongs to the last behaviour.
+    """
     monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.tensor([0, 0.25, 0.5, 1], dtype=torch.float64))
     ids, found = Catalogue(torch.tensor([[7, 8, 9]]), torch.tensor([1, 1, 2])).draw((4,))
     assert ids.tolist() == [[7, 8, 9, 9]] and found.all()
@@ -109,7 +112,7 @@ def test_a_draw_that_hits_the_behaviour_itself_is_repeated_four_times() -> None:
 
 
 def write_categories(folder: Path) -> None:
-    """Category 2 has items 1, 3 and 4, category 5 has item 6 alone, category 6 items 8 and 9."""
+    """Write categories 2 (items 1, 3, 4), 5 (item 6) and 6 (items 8, 9)."""
     (folder / "behaviour_catalogue").mkdir()
     np.savez(
         folder / "behaviour_catalogue" / "item_history.npz",
@@ -120,7 +123,7 @@ def write_categories(folder: Path) -> None:
 
 
 def shares(ids: Tensor, valid: Tensor) -> dict[tuple[int, ...], float]:
-    """Of each behaviour among the negatives of one step."""
+    """Return each behaviour's share of the negatives of one step."""
     assert valid.all()
     behaviours, counts = torch.unique(ids, dim=1, return_counts=True)
     return dict(zip(map(tuple, behaviours.T.tolist()), (counts / ids.size(1)).tolist(), strict=True))
@@ -181,7 +184,10 @@ def test_fixed_negatives_of_many_behaviours_are_as_many_draws(tmp_path: Path, so
 
 @pytest.mark.parametrize("source", ["popularity", "uniform", "category", "mixed"])
 def test_fixed_negatives_are_those_of_the_behaviour_and_the_one_before_it(tmp_path: Path, source: str) -> None:
-    """In any batch, at any place, whatever the generators; fewer of them are the first ones."""
+    """Draw equal negatives in any batch and place, for any generator state.
+
+    A smaller number of negatives gives the first ones.
+    """
     write_catalogues(tmp_path)
     draws = sampler(source, 5, tmp_path, fixed=True)
     items = torch.tensor([1, 5, 9, 4, 9, 4, 2, 9])
@@ -198,7 +204,7 @@ def test_fixed_negatives_are_those_of_the_behaviour_and_the_one_before_it(tmp_pa
 
 @pytest.mark.parametrize("before", [(5, 9, 9, 5), (5, 9, 6, 8)], ids=["in turn", "of the same sum"])
 def test_fixed_negatives_of_two_transitions_differ(tmp_path: Path, before: tuple[int, ...]) -> None:
-    """Of 9 behind 5, and of 5 behind 9 or 8 behind 6."""
+    """Compare 9 after 5 with 5 after 9, and 8 after 6."""
     write_catalogues(tmp_path)
     items = torch.tensor(before)
     ids, _ = sampler("uniform", 20, tmp_path, fixed=True)(torch.stack([items, items % 6 + 1]), NONE)
@@ -212,7 +218,7 @@ def test_the_hash_is_split_mix_64() -> None:
 
 
 def test_alternatives_at_the_borders_of_their_groups() -> None:
-    """Chances next to 1 reach the last other one, and never the own one, the next group or the end."""
+    """Draw with chances close to 1: the last other item, never one's own."""
     ids, groups = torch.tensor([[3, 7, 5, 7]]), torch.tensor([1, 1, 2, 2])
     pool = Alternatives(ids, torch.tensor([2, 10**9, 10**9 + 7, 3]), groups)
     chances = torch.tensor([[0.0, 1 - 2**-53]], dtype=torch.float64)

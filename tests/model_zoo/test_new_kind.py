@@ -1,4 +1,4 @@
-"""A recurrence that the reference alone has: what `auto` and named backends do with it, training, scoring, export."""
+"""A recurrence that only the reference has: backends, training, export."""
 
 import logging
 import sys
@@ -22,7 +22,7 @@ KIND = "NRGRU"
 
 @pytest.fixture(autouse=True)
 def new_kind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """AUGRU with a candidate that ignores the reset gate, as `gru_type` of every DIEN."""
+    """Add AUGRU with a candidate that ignores the reset gate, as a `gru_type`."""
     kind = reference.Kind(gate=lambda u, a: a * u, candidate=lambda Wi, Uh, b, r: torch.tanh(Wi + Uh + b))
     monkeypatch.setitem(reference.KINDS, KIND, kind)
     monkeypatch.setattr(sys.modules[DIEN.__module__], "evolution_kind", lambda *_: KIND)

@@ -1,4 +1,4 @@
-"""The recurrences as operators of torch: their shapes are known without running them, and they are the layers' own."""
+"""The recurrences as torch operators: shapes without a run, values of the layers."""
 
 import pytest
 import torch

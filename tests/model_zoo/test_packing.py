@@ -1,4 +1,4 @@
-"""Packing: the real steps of padded rows in order, and what is computed over them."""
+"""Packing: real steps of padded rows in order, and computations over them."""
 
 import torch
 from hypothesis import given

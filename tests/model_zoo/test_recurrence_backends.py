@@ -1,4 +1,4 @@
-"""Every backend of the recurrence against the reference, at many sizes and in every way of use."""
+"""Every backend of the recurrence, compared with the reference at many sizes."""
 
 import copy
 import math

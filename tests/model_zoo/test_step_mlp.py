@@ -1,4 +1,4 @@
-"""The nets of each step: Dice as the zoo has it, activations by the zoo's names, what the kernels run."""
+"""The networks over steps: the zoo's Dice, activations by name, and kernels."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The kernels in Triton as operators of torch: gradients, compiled graphs, autocast."""
+"""The kernels in Triton as torch operators: gradients, graphs, autocast."""
 
 import pytest
 import torch

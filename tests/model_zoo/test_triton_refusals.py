@@ -1,4 +1,4 @@
-"""What the kernels in Triton refuse, and what is said where they cannot run."""
+"""Refusals of the kernels in Triton, and messages if they cannot run."""
 
 import os
 import subprocess

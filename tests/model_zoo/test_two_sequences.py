@@ -1,4 +1,4 @@
-"""A model of two sequences beside models of each of them alone, which have its weights."""
+"""A model of two sequences, compared with models of each that have its weights."""
 
 import pytest
 import torch
@@ -19,7 +19,10 @@ HIDDEN = 5
 
 @pytest.fixture(params=MODELS, ids=str)
 def make_both(make_dien, request):
-    """The model of two sequences, and those of the first and of the second alone; as large states as each other's."""
+    """Return the model of two sequences, and the models of each one.
+
+    States of both sequences have equal sizes.
+    """
 
     def make(**keywords):
         columns = keywords.pop("dien_neg_seq_field", [[], []])
@@ -43,7 +46,7 @@ def states(rows, seed):
 
 
 def check(found, expected):
-    """Of NamedTuples, lists and tensors."""
+    """Compare NamedTuples, lists and tensors."""
     if torch.is_tensor(expected):
         assert torch.equal(found, expected)
     elif isinstance(expected, (tuple, list)):

@@ -1,4 +1,4 @@
-"""On a GPU `auto` compares the Triton kernels with torch once, and takes torch where they differ or fail."""
+"""The comparison of Triton's kernels with torch before `auto` uses them."""
 
 import pytest
 import torch
@@ -12,7 +12,10 @@ from model_zoo.DIEN.src.kernels.verification import find_fault
 
 @pytest.fixture(autouse=True)
 def on_a_gpu(monkeypatch, real_auto):
-    """`auto` is Triton on this device, whose kernels are interpreted where it is a CPU; none was compared yet."""
+    """Make Triton the fastest backend of this device, with no comparison made yet.
+
+    On a CPU the kernels are interpreted.
+    """
     monkeypatch.setattr(backends, "_FASTEST", {(DEVICE.type, dtype): "triton" for dtype in triton.DTYPES})
     monkeypatch.setattr(backends, "_DISTRUSTED", set())
     for cached in (backends._has, backends._with_kind, backends._agrees_in):
@@ -24,7 +27,7 @@ def on_a_gpu(monkeypatch, real_auto):
 
 @pytest.fixture
 def runs(monkeypatch):
-    """The kinds and types that Triton's kernels are run with."""
+    """Record the kinds and dtypes of runs of Triton's kernels."""
     seen, kernel = [], backends.RECURRENCE["triton"]
 
     def counted(inputs, *rest):
@@ -153,7 +156,7 @@ def test_candidates_are_compared_too(monkeypatch, caplog):
 
 
 def test_a_compiled_graph_holds_the_result_alone(caplog, runs):
-    """The comparison runs while torch traces the graph."""
+    """Compare while torch traces the graph."""
     c = arguments()
     packing = c.pop("packing")
 

@@ -1,4 +1,4 @@
-"""A zoo user's entries run unchanged: his configuration, raw files and field names."""
+"""Experiments of a zoo user run unchanged: configuration, raw files, fields."""
 
 from pathlib import Path
 
@@ -145,7 +145,10 @@ PLAIN = """
 
 
 def write_raw(folder: Path) -> None:
-    """Rows of 12 users, some without history; a category and a brand belong to each item."""
+    """Write rows of 12 users, some without history.
+
+    A category and a brand belong to each item.
+    """
     rng = np.random.default_rng(0)
     folder.mkdir()
     for split, rows in (("train", 300), ("test", 120)):

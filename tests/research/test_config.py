@@ -1,4 +1,4 @@
-"""Suites, searches and configurations of research/ are of experiments that there are, with keys that are allowed."""
+"""Suites, searches and configurations of research/ have known ids and keys."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ SEARCHED = (
 
 @pytest.fixture
 def fast_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The zoo's loader, parsing in C."""
+    """Use the C parser in the zoo's loader."""
     monkeypatch.setattr(yaml, "FullLoader", getattr(yaml, "CFullLoader", yaml.FullLoader))
 
 
@@ -44,7 +44,10 @@ def without(params: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 class TestRocketLaunching:
-    """research/rocket_launching/: experiments of data sets in config/ whose comparison there is not to train them."""
+    """Experiments of research/rocket_launching/ on data sets of config/.
+
+    Their comparison must not be trained.
+    """
 
     experiments: ClassVar = {
         expid: load_config(ROCKET, expid)

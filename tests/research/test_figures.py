@@ -1,4 +1,4 @@
-"""Figures in tables of research/results.md and research/studies.md are those of the rows that their section names."""
+"""Figures of research/results.md and research/studies.md match their rows."""
 
 import csv
 import re
@@ -44,9 +44,10 @@ def rows_of(text: str) -> Rows:
 
 
 def figures_of(rows: Rows) -> dict[str, set[str]]:
-    """Experiment -> mean ± standard deviation of each metric over the first two or more runs of each of its variations.
+    """Return the figures of experiments: mean ± standard deviation per metric.
 
-    A run, a seed or fold, may have rows of several commits or settings; which of them a page shows, its text says.
+    A mean is over the first two or more runs of a variation. A run, a seed or fold, may have rows of several commits or
+    settings; the text of a page says which of them it shows.
     """
     variations: dict[tuple[str, ...], dict[tuple[str, ...], Rows]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
@@ -81,7 +82,7 @@ def ranked(table: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("heading", PLACED)
 def test_differences_are_of_the_means(heading: str) -> None:
-    """RI and the paired differences against base and DIN follow from the AUCs, to the rounding of four decimals."""
+    """Derive RI and paired differences from the AUCs, up to rounding."""
     systems = ranked(PLACED[heading])
     means = {system["experiment"]: float(system["AUC"].split(" ± ")[0]) for system in systems}
     base = next(system["experiment"] for system in systems if system["AUC - base, 95 %"] == "base")

@@ -1,4 +1,4 @@
-"""research/own_log.csv has runs of the recommended settings, and research/own_log.md shows them."""
+"""research/own_log.md shows the runs of research/own_log.csv."""
 
 import csv
 from collections import defaultdict

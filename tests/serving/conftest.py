@@ -43,7 +43,7 @@ def bundle(experiment: Experiment, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def bundle_folder(trained_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the DIEN, for tests that change nothing in it."""
+    """Return a bundle of the DIEN, for tests that do not change it."""
     folder = tmp_path_factory.mktemp("bundle") / "DIEN_amazon"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(trained_folder)

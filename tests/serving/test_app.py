@@ -407,7 +407,7 @@ def test_what_http_refuses_is_counted(client: Client) -> None:
 
 
 def test_stages_of_a_request_add_up(client: Client, request_: dict[str, Any]) -> None:
-    """The whole is longer than its parts; neither health checks nor refusals are in it."""
+    """Compare the whole time with its parts, without health checks and refusals."""
     for _ in range(3):
         assert client.post("/v1/score", request_).status == 200
     client.get("/v2/health/live")
@@ -420,7 +420,7 @@ def test_stages_of_a_request_add_up(client: Client, request_: dict[str, Any]) ->
 
 
 def test_the_queue_is_timed_until_the_turn(opened: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two requests the second waits from where both are in the queue to where the first one ends, or longer."""
+    """Time the second of two requests until the first one ends."""
     go_on, ends = threading.Event(), []
 
     def slow(*_: object) -> bytes:

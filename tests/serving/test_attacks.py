@@ -1,4 +1,4 @@
-"""Clients that are slow, silent or greedy, and workers that hang: what others get of a server of two workers."""
+"""Slow, silent and greedy clients, and hanging workers: effects on others."""
 
 import http.client
 import json
@@ -124,7 +124,7 @@ def test_refusals_are_few_and_work_goes_on(server: Server, attack: Any, kind: st
 
 
 def test_a_worker_that_hangs(server: Server, request_: dict[str, Any]) -> None:
-    """Probes and requests over new connections are answered by the other one, and it is replaced."""
+    """Answer probes and new connections by the other worker; replace the hanging one."""
     stopped, other = server.workers()
     os.kill(stopped, signal.SIGSTOP)
 

@@ -1,4 +1,4 @@
-"""A bundle is all that serving needs, written whole or not at all, and refused where it does not fit itself."""
+"""A bundle has everything for serving, is written atomically, and is checked."""
 
 import json
 import os
@@ -270,7 +270,10 @@ def test_of_other_parameters_the_encoder_is_read_again(key: str, bundle: Path) -
 def test_a_bundle_warns_of_leaking_columns(
     leaking: list[str] | None, message: str, bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One that does not say is of an older version: there a side that the catalogue lacks had several values."""
+    """Warn of columns in an older bundle by the sides that its catalogue lacks.
+
+    These sides had several values.
+    """
     folder = tmp_path / "other"
     shutil.copytree(bundle, folder)
     about = json.loads((folder / "about.json").read_text())
@@ -288,7 +291,10 @@ def test_a_bundle_warns_of_leaking_columns(
 
 
 def test_a_bundle_of_49f06ef_gives_its_golden_scores() -> None:
-    """It was written by that commit: --publish of a DIEN of one epoch on a sample of 40 users."""
+    """Score the golden requests of a bundle that commit 49f06ef has written.
+
+    It was written by --publish of a DIEN of one epoch on a sample of 40 users.
+    """
     bundle = open_bundle(Path(__file__).with_name("bundle_of_49f06ef"))
     assert bundle.digest == "b6134b5304d952adfa40bc78af0ae287" and len(bundle.examples) == 10
     golden = [score for each in bundle.golden for score in each["scores"]]

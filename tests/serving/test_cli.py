@@ -1,4 +1,4 @@
-"""`run_serve.py`: bad input is one line; a server scores by HTTP as `--predict` does, and ends when it is told to."""
+"""`run_serve.py`: bad input, scores equal to `--predict`, and its end."""
 
 import re
 import shutil

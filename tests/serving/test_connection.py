@@ -1,4 +1,4 @@
-"""Connections of clients that are slow, silent or greedy, and of those that are not."""
+"""Connections of slow, silent and greedy clients, and of normal ones."""
 
 import json
 import socket
@@ -19,7 +19,7 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with the length of the body; refuses what is asked of /full, and sends much to who asks for /much."""
+    """Answer with the length of the body; refuse /full, and send much for /much."""
     if scope["type"] != "http":
         return
     count, more = 0, True
@@ -55,7 +55,7 @@ class Site:
         wait_until(lambda: self.server.started)
 
     def refusal(self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]], began: float) -> Answer | None:
-        """Of each request to /late or /busy."""
+        """Refuse each request to /late or /busy."""
         self.asked.append((method, url))
         assert set(dict(headers)) <= {b"host", b"content-length", b"connection", b"transfer-encoding", b"upgrade"}
         assert began <= time.monotonic()
@@ -91,7 +91,7 @@ def sites() -> Iterator[Any]:
 
 
 def rest_of(client: socket.socket) -> bytes:
-    """What comes until the server closes the connection."""
+    """Return the bytes until the server closes the connection."""
     got = b""
     while part := client.recv(1 << 16):
         got += part
@@ -105,7 +105,7 @@ def refusal(client: socket.socket) -> tuple[int, str]:
 
 
 def answer(client: socket.socket) -> tuple[int, bytes]:
-    """The next one; its body has one byte."""
+    """Return the status and body of the next answer; its body has one byte."""
     got = b""
     while not got.partition(b"\r\n\r\n")[2]:
         got += client.recv(1)
@@ -141,7 +141,7 @@ def test_headers_without_an_end(sites: Any, before: bytes, sent: bytes) -> None:
 
 
 def test_headers_that_come_one_by_one(sites: Any) -> None:
-    """The time is that of all together."""
+    """Limit the total time of headers."""
     site = sites(head_timeout=0.3)
     client, ended = site.connect(b"GET / HTTP/1.1\r\n"), threading.Event()
 
@@ -260,7 +260,7 @@ def post(path: bytes, *headers: bytes, body: bytes = b"abc") -> bytes:
 
 
 def test_a_request_is_refused_before_its_body(sites: Any) -> None:
-    """The application does not hear of it, and the connection goes on."""
+    """Refuse a request before its body; the connection stays open."""
     site = sites()
     client = site.connect(post(b"/late"))
     assert answer(client) == (504, b"!")

@@ -1,4 +1,4 @@
-"""A bundle from somebody else runs no code, reads no file outside of itself, and has no sizes but its own."""
+"""A bundle of another party runs no code, reads no other files, and is bounded."""
 
 import json
 import shutil
@@ -172,7 +172,7 @@ def column(content: dict[str, Any], name: str) -> dict[str, Any]:
 
 @pytest.fixture
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is refused at once is refused before a model is built."""
+    """Fail if a model is built: refusals at once come before that."""
 
     def build(*_: object, **__: object) -> None:
         raise AssertionError("a model is built")

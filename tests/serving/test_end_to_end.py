@@ -1,4 +1,4 @@
-"""What comes over HTTP is the encoder of the data set and the model's forward pass on as many rows."""
+"""Scores over HTTP equal the data set's encoder and the model's forward pass."""
 
 import copy
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Site(NamedTuple):
 
 @pytest.fixture(scope="module", params=["pre", "post"])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """An experiment with random weights, and a server of its bundle."""
+    """Return an experiment with random weights, and a server of its bundle."""
     folder = tmp_path_factory.mktemp(request.param)
     histories = [
         sequence(name, share_embedding=root, max_len=MAX_LEN, padding=request.param)
@@ -63,7 +63,7 @@ def over_http(site: Site, request: dict[str, Any]) -> np.ndarray:
 
 
 def by_predict(site: Site, request: dict[str, Any]) -> np.ndarray:
-    """A row a candidate, as `--predict` reads them."""
+    """Return the scores of one row per candidate, as `--predict` reads them."""
     count = len(request["candidates"]["item_id"])
     user = {name: "^".join(value) if name in HISTORIES else value for name, value in request["user"].items()}
     rows = {**{name: [value] * count for name, value in user.items()}, **request["candidates"]}
@@ -80,7 +80,7 @@ def test_scores_are_those_of_rows(site: Site, behaviours: int, candidates: int) 
 
 
 def test_order_counts(site: Site) -> None:
-    """The control: another order of behaviours, or of candidates, gives other scores."""
+    """Check that other orders of behaviours or candidates change the scores."""
     request, seen = made(63, 33), np.random.default_rng(1).permutation(63)
     shuffled, swapped = copy.deepcopy(request), copy.deepcopy(request)
     for name in HISTORIES:

@@ -1,4 +1,4 @@
-"""Example users of a bundle are those of the test data, with all that their rows ask."""
+"""Example users of a bundle are those of the test data, with all their rows."""
 
 import ast
 import gzip
@@ -24,7 +24,7 @@ FIELDS = (("user", "item_history"), ("candidates", "item_id"))
 
 
 def opened(params: dict) -> Any:
-    """An experiment as far as its examples need it."""
+    """Return the part of an experiment that its examples need."""
     return SimpleNamespace(params=params)
 
 

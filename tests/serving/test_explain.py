@@ -1,4 +1,4 @@
-"""What a score comes from: attention, and how the state moves, are those of the model's trace."""
+"""Explanations of scores equal the model's trace: attention and states."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +32,10 @@ def client(opened: Bundle) -> Iterator[Client]:
 
 @torch.no_grad()
 def traced(model: DIEN, X: dict[str, Any]) -> list[tuple[np.ndarray | None, np.ndarray]]:
-    """Of rows with one history: attention (N, T) and states (N, T, H) of each sequence, by as many full rows."""
+    """Return attention (N, T) and states (N, T, H) of each sequence.
+
+    They are of N full rows with one history.
+    """
     targets = model.embed_targets(model.embed_profile(X))
     found = []
     for evolution in model.trace(model.extract(model.embed_behaviours(X)), targets):
@@ -59,7 +62,7 @@ def check(sequence: dict[str, Any], attention: np.ndarray | None, states: np.nda
 
 
 def rows_of(bundle: Bundle, request: dict[str, Any]) -> dict[str, Any]:
-    """A full row a candidate, encoded as files are."""
+    """Return one full row per candidate, encoded like files."""
     count = len(request["candidates"]["item_id"])
     histories = {name: [values] * count for name, values in request["user"].items()}
     encoded = bundle.encoder.encode_rows(pl.DataFrame({**histories, **request["candidates"]}))
@@ -83,7 +86,7 @@ def test_attention_and_movement_are_those_of_the_trace(client: Client, opened: B
 
 
 def test_it_tells_which_behaviours_are_seen(client: Client, opened: Bundle) -> None:
-    """The latest 50, of which null is none; an empty token is a gap."""
+    """Report the last 50 behaviours; null is not one, an empty token is a gap."""
     items, cates = made_request(opened.encoder, 54, 1)["user"].values()
     items[3] = cates[3] = None
     items[7] = cates[7] = ""

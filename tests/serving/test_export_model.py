@@ -55,10 +55,10 @@ print(json.dumps([json.loads(about["about.json"]), None]))
 
 
 def check_elsewhere(program: str, without: list[str], model: BaseModel, folder: Path) -> tuple[dict, dict]:
-    """The file in the folder scores as the model, in a process where packages are missing.
+    """Check that the file scores like the model, without some packages.
 
     Returns:
-        What the file says of itself, and its inputs.
+        The metadata of the file, and its inputs.
     """
     cases = [made_inputs(model, *sizes) for sizes in SIZES]
     inputs, row = made_inputs(model, 3, 17, 100)
@@ -83,7 +83,7 @@ def check_elsewhere(program: str, without: list[str], model: BaseModel, folder: 
 
 
 def example(call: str) -> dict[str, Any]:
-    """The names that the example of docs/guides/export.md with this call leaves, run here."""
+    """Run the example of docs/guides/export.md with this call; return its names."""
     (code,) = (block.text for block in blocks(ROOT / "docs" / "guides" / "export.md") if call in block.text)
     names: dict[str, Any] = {}
     exec(code, names)
@@ -91,7 +91,7 @@ def example(call: str) -> dict[str, Any]:
 
 
 def test_onnx(bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As docs/guides/export.md has it."""
+    """Run the example of docs/guides/export.md."""
     digest = other_bundle(bundle_folder, tmp_path / "DIEN_amazon.bundle", 1)
     monkeypatch.chdir(tmp_path)
     Path("DIEN_amazon.onnx").write_bytes(b"an earlier one")
@@ -117,7 +117,10 @@ def test_onnx(bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_onnx_of_means(tmp_path: Path) -> None:
-    """The zoo's mean of no behaviours is 0 / 1e-12; sums of no rows need axes that count from the front."""
+    """Export the zoo's mean of no behaviours, which is 0 / 1e-12.
+
+    Sums of no rows need axes that count from the front.
+    """
     model = with_weights(make_model("FM", pooled_features("Average")))
     export(model, "onnx", tmp_path / "model.onnx", {})
     _, inputs = check_elsewhere(ONNX, ["torch"], model, tmp_path)

@@ -1,4 +1,4 @@
-"""Bodies of every kind are answered, by scores or by what is wrong with them, and what comes after them as ever."""
+"""Bodies of any kind are answered, and later requests are not affected."""
 
 import copy
 import json
@@ -67,7 +67,7 @@ nested = st.integers(1, 3000).map(lambda depth: "[" * depth + "]" * depth)
 
 @st.composite
 def nearly_valid(draw: st.DrawFn) -> str:
-    """The request with values replaced, left out, doubled or deeply nested, a few of them."""
+    """Draw a request with a few values replaced, left out, doubled or nested."""
     request: dict[str, Any] = copy.deepcopy(VALID)
     for _ in range(draw(st.integers(1, 3))):
         part = draw(st.sampled_from([request, *(each for each in request.values() if isinstance(each, dict))]))
@@ -101,7 +101,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 @pytest.fixture
 def ask(client: Client, caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[str, bytes], Reply]]:
-    """Asks, and finds that the valid request has the scores that it had, and that the log has nothing to say."""
+    """Send a body, and check that the valid request still has its scores.
+
+    The log must be empty.
+    """
 
     def ask(path: str, body: bytes) -> Reply:
         reply = client.post(path, body)

@@ -1,4 +1,4 @@
-"""A bundle has the scores of its golden requests, and is not served where other ones come out."""
+"""A bundle stores golden scores, and is not served if they differ."""
 
 import json
 import logging

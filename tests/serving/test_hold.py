@@ -1,4 +1,4 @@
-"""The bundle of a running server is replaced by `--publish` alone, and not by a start that fails."""
+"""Only `--publish` replaces the bundle of a running server."""
 
 import shutil
 import socket
@@ -20,7 +20,7 @@ from dien_fuxictr.serving.write import write_bundle
 
 @pytest.fixture
 def models(project: Path, tmp_path: Path) -> Path:
-    """A model_root of this test's own, with the trained DIEN."""
+    """Return a model_root for this test, with the trained DIEN."""
     shutil.copytree(project / "checkpoints", tmp_path / "models", ignore=shutil.ignore_patterns("*.bundle"))
     return tmp_path / "models"
 

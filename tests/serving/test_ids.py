@@ -1,4 +1,4 @@
-"""Ids keep their characters and their numbers from the log to the scores, on every way that leads there."""
+"""Ids keep characters and numbers from the log to the scores, on every way."""
 
 import json
 from pathlib import Path
@@ -68,7 +68,7 @@ def experiment_of(log: pl.DataFrame, form: str, loader: str, folder: Path) -> tu
 
 
 def request_of(rows: pl.DataFrame) -> dict[str, Any]:
-    """Of the rows of one user, as JSON carries it."""
+    """Return the request of one user's rows, as JSON."""
     request = {
         "user": {name: rows[name][0].to_list() for name in HISTORIES},
         "candidates": {name: rows[name].to_list() for name in ("item_id", "cate_id")},

@@ -40,7 +40,10 @@ def test_every_item_of_the_data_set_has_its_category(opened: Bundle, project: Pa
 
 
 def test_requests_without_categories_are_those_with(opened: Bundle, project: Path) -> None:
-    """But for items that training has not seen, whose category the data set's encoder need not know."""
+    """Compare requests without categories, except for items unknown to training.
+
+    The encoder of the data set need not know their categories.
+    """
     reader, compared = RequestReader(opened, Limits()), 0
     for request in requests_of(project / "data" / "amazon" / "samples"):
         expected = reader.read(request)
@@ -69,7 +72,7 @@ def test_what_is_no_item_is_named(items: Any, opened: Bundle) -> None:
 
 
 def test_what_differs_for_one_item_is_no_side_field(tmp_path: Path) -> None:
-    """Categories follow the item, those of the targets do not: the sequences alone are no proof."""
+    """Refuse a side field if the targets' categories do not follow the item."""
     columns = [
         META,
         categorical(["item_id", "cate_id"]),
@@ -82,7 +85,10 @@ def test_what_differs_for_one_item_is_no_side_field(tmp_path: Path) -> None:
 
 
 def catalogue_with(rows: list[tuple[str, str | None, str, str]], folder: Path) -> tuple[Catalogue, Encoder]:
-    """Of a data set with these rows: item, category, history of items, of categories."""
+    """Return the catalogue of a data set with these rows.
+
+    A row is item, category, history of items, history of categories.
+    """
     names = ("item_id", "cate_id", "item_history", "cate_history")
     frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
     frame = frame.with_columns(label=pl.int_range(pl.len()) % 2, user_id=pl.lit("u"))

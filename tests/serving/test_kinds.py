@@ -1,4 +1,7 @@
-"""Features of every kind, several sequences, pre-padding, pretrained embeddings: HTTP's way scores as `--predict`."""
+"""Features of every kind: scores over HTTP equal `--predict`.
+
+They include several sequences, pre-padding and pretrained embeddings.
+"""
 
 import math
 import shutil
@@ -40,7 +43,7 @@ DTYPES = {"zip": pl.Int64, "age": pl.Int64, "price": pl.Float64, "score": pl.Flo
 
 
 def moved_bundle(experiment: Experiment, folder: Path) -> Bundle:
-    """Opened when the data set, its raw files and the models are gone."""
+    """Return a bundle, opened after data set, raw files and models are deleted."""
     write_bundle(experiment, folder / "bundle", users_of_test(experiment, 100))
     for gone in ("data", "models", "in", "config"):
         shutil.rmtree(folder / gone)
@@ -52,7 +55,7 @@ def tokens(text: str | None) -> list[str] | None:
 
 
 def request_of(row: dict[str, Any]) -> dict[str, Any]:
-    """Of a row of CSV; some features are the user's, some the candidates'."""
+    """Return the request of a CSV row, with features of user and candidates."""
     user = {name: tokens(row[name]) for name in ("item_history", "cate_history", "other_history", "gaps")}
     return {
         "user": {**user, **{name: row[name] for name in ("age", "zip", "user_id")}},

@@ -30,7 +30,7 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 
 class Log:
-    """What this process logs, once it is started."""
+    """Log of this process, once it is started."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
@@ -141,7 +141,10 @@ def test_an_error_of_the_server_is_one_line_with_its_request(
 
 
 def test_all_lines_of_all_processes_are_objects(bundle_folder: Path, tmp_path: Path) -> None:
-    """A supervisor and two workers: what is no HTTP, reloads that succeed and fail, a worker that is killed."""
+    """Check the log of a supervisor and two workers in every situation.
+
+    These are invalid HTTP, reloads that succeed and fail, and a killed worker.
+    """
     shutil.copytree(bundle_folder, tmp_path / "a")
     other_bundle(bundle_folder, tmp_path / "b", 1)
     server = Server(tmp_path, "--bundle", "a", "--workers", "2", "--log-format", "json")

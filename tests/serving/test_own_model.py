@@ -1,4 +1,7 @@
-"""A model of one's own, in a new folder, is trained, served, explained and exported without a change elsewhere."""
+"""A model in a new folder is trained, served, explained and exported.
+
+Nothing else is changed for it.
+"""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The page: one answer that needs nothing beside it, and in which nothing is of the bundle."""
+"""The page: one self-contained answer without data of the bundle."""
 
 import base64
 import hashlib

@@ -26,7 +26,10 @@ from dien_fuxictr.serving.server_metrics import Metrics
 
 
 class Busy:
-    """The model's thread, which goes on with the first request when it is told to; counts what it computes."""
+    """Thread of the model that starts its first request on a signal.
+
+    It counts computed requests.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun, self.go_on, self.computed = threading.Event(), threading.Event(), 0

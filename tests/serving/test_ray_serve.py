@@ -1,4 +1,4 @@
-"""`run_serve.py --engine ray`: replicas answer as one process does, take another bundle, and end."""
+"""`run_serve.py --engine ray`: replicas answer, reload and end like one process."""
 
 import importlib.util
 import json
@@ -51,7 +51,7 @@ def server(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """As a replica has."""
+    """Use one thread, like a replica."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""Another bundle takes the place of the one that is served, and no request fails of it."""
+"""Another bundle replaces the served one without a failed request."""
 
 import asyncio
 import gc
@@ -103,7 +103,7 @@ def cautions(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def reloads(client: Client) -> list[dict[str, str]]:
-    """The labels of each reload's metric, and its value."""
+    """Return the labels and value of each reload's metric."""
     lines = re.findall(r"^serve_reload_seconds{(.*)} (\S+)$", client.get("/metrics").body.decode(), re.M)
     return [{**dict(re.findall(r'(\w+)="([^"]*)"', labels)), "seconds": seconds} for labels, seconds in lines]
 
@@ -384,7 +384,7 @@ def test_scores_that_are_not_finite_are_no_start(site: Site) -> None:
 
 
 def with_fields(folder: Path, *without: str, **changes: dict[str, Any]) -> None:
-    """A bundle of an experiment on these columns, whose weights nobody has trained."""
+    """Write a bundle of an untrained experiment on these columns."""
     columns = [
         META,
         categorical("item_id"),
@@ -463,7 +463,7 @@ def test_new_fields_are_taken_up_where_that_is_allowed(
 
 
 class Others:
-    """What other workers have accepted: one of the site's bundles."""
+    """Bundle that other workers have accepted, one of the site's."""
 
     def __init__(self, site: Site) -> None:
         self.site, self.name = site, ""
@@ -477,7 +477,7 @@ class Others:
 
 
 def test_it_starts_with_what_is_accepted(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    """As a worker does that starts again when the others have refused what the folder holds."""
+    """Start like a worker that restarts after others refused the folder's bundle."""
     others = Others(site)
     others.name = "a"
     site.switch("broken")

@@ -1,4 +1,4 @@
-"""A request's form: what it says is scored as rows of a file are, and what is wrong with it is said by its field."""
+"""The form of a request: scores equal those of rows, errors name the field."""
 
 import copy
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_every_test_row_scores_as_by_predict(expid: str, project: Path, tmp_path
 def test_null_in_a_history_scores_as_by_predict(
     expid: str, items: tuple[int, ...], categories: tuple[int, ...], project: Path, tmp_path: Path
 ) -> None:
-    """In the rows it is null in lists of Parquet, and an empty token in text."""
+    """Score null in a history like null in Parquet lists and empty text tokens."""
     experiment = open_experiment(expid)
     write_bundle(experiment, tmp_path / "bundle", [])
     bundle = open_bundle(tmp_path / "bundle")
@@ -181,7 +181,7 @@ def test_histories_that_are_not_trimmed(padding: str, opened: Bundle) -> None:
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
-    """The request with another value at a path, or without it."""
+    """Return the request with another value at a path, or without it."""
     request = copy.deepcopy(REQUEST)
     *parents, name = path.split(".")
     place = request

@@ -16,7 +16,7 @@ def inputs_of(steps: int, count: int) -> Inputs:
 
 @pytest.mark.parametrize("backend", ["auto", "torch"])
 def test_of_a_dien(backend: str) -> None:
-    """By its own scorer: the user's interests are extracted once."""
+    """Use the model's own scorer, which extracts the user's interests once."""
     model = made_dien(recurrence_backend=backend)
     score = scorer_of(model)
     for steps, count in [(0, 1), (0, 33), (1, 31), (63, 33), (63, 1)]:

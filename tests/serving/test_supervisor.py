@@ -1,4 +1,4 @@
-"""The supervisor, with workers that load nothing: what it starts, starts again and ends."""
+"""The supervisor, with workers that load nothing: starts, restarts, ends."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ FAKE = "made_worker_of_server"
 
 
 class Site:
-    """Where workers find their plan and leave their log."""
+    """Folder with the plan and the log of workers."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -38,7 +38,7 @@ class Site:
         (self.folder / "plan").write_text(what)
 
     def pids(self, what: str) -> list[int]:
-        """Of the workers that have done this, in the order in which they have."""
+        """Return the ids of the workers that have done this, in order."""
         log = self.folder / "log"
         lines = log.read_text().splitlines() if log.exists() else []
         return [int(pid) for pid, done in map(str.split, lines) if done == what]
@@ -62,7 +62,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
 
 
 def supervised(site: Site, scenario: Callable[[], Awaitable[object]]) -> float:
-    """Run the scenario beside the supervisor, which ends; returns how long the end took."""
+    """Run the scenario next to the supervisor; return the duration of its end."""
 
     async def run() -> float:
         supervisor = Supervisor(site.settings, str(site.folder), site.listener)

@@ -1,4 +1,4 @@
-"""Which checkpoints are served and exported: those of trainings that have finished."""
+"""Only checkpoints of finished trainings are served and exported."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ def nothing_is_served(monkeypatch):
 
 @pytest.fixture
 def run(project: Path) -> Iterator[Path]:
-    """The run's files without their suffixes; they are as they were afterwards."""
+    """Return the run's files without suffixes; restore them afterwards."""
     (model,) = project.glob("**/WideDeep_amazon.model")
     files = {file: file.read_bytes() for file in (model, model.with_suffix(".resume"))}
     yield model.with_suffix("")

@@ -1,4 +1,4 @@
-"""A worker, run in this process: what it says to its supervisor, and that it does not outlive it."""
+"""A worker in this process: its messages, and its end with the supervisor."""
 
 import shutil
 import signal

@@ -1,4 +1,7 @@
-"""A server of two workers, over HTTP: one port, one bundle, one count of what is done, whatever becomes of a worker."""
+"""A server of two workers over HTTP: one port, one bundle, one count.
+
+A worker may be killed.
+"""
 
 import http.client
 import json
@@ -37,8 +40,11 @@ class Answer(NamedTuple):
 
 
 class Caller(threading.Thread):
-    """Asks one request after the other on one connection. Where that breaks it waits for the killed process to be gone:
-    until the kernel has closed all that it had, it still receives."""
+    """Client that sends request after request on one connection.
+
+    If it breaks, the client waits until the killed process is gone, since the process still receives until the kernel
+    has closed its sockets.
+    """
 
     def __init__(self, server: Server, requests: list[Any], first: int) -> None:
         super().__init__()
@@ -70,7 +76,7 @@ class Caller(threading.Thread):
 
 @pytest.fixture(scope="module")
 def site(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A symlink to one of three bundles, or a broken one."""
+    """Return a symlink to one of three bundles, or to a broken one."""
     folder = tmp_path_factory.mktemp("site")
     shutil.copytree(bundle_folder, folder / "a")
     for seed, name in enumerate(("b", "c", "broken"), 1):
@@ -111,7 +117,7 @@ def callers(server: Server, requests: list[Any]) -> Iterator[list[Caller]]:
 
 
 def counted_in(server: Server) -> Path:
-    """The folder in which its workers count."""
+    """Return the folder in which its workers count."""
     pid = server.workers()[0]
     (folder,) = (each for each in Path(gettempdir()).glob("run_serve-*") if any(each.glob(f"*_{pid}.db")))
     return folder
@@ -229,7 +235,7 @@ def test_a_worker_that_is_killed(server: Server, site: Path, before: float, call
 
 
 def replace_folder(folder: Path, new: Path) -> None:
-    """As `--publish` does."""
+    """Replace a folder like `--publish`."""
     folder.rename(folder.with_suffix(".old"))
     new.rename(folder)
     shutil.rmtree(folder.with_suffix(".old"))
@@ -270,7 +276,7 @@ def test_a_worker_starts_again_with_the_accepted_bundle(
 
 @pytest.fixture
 def switching() -> list[str]:
-    """The commands of the page: to another bundle, and back to the one before."""
+    """Return the page's commands that switch to another bundle, and back."""
     page = (Path(__file__).parents[2] / "docs" / "guides" / "serving.md").read_text()
     return re.findall(r"^    (.* mv -T current.tmp current)$", page, re.M)
 

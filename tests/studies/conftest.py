@@ -1,4 +1,4 @@
-"""A tuner file over the tiny experiment, and a stand-in for `run_expid.py` that takes no time."""
+"""A tuner file over the tiny experiment, and a stand-in for `run_expid.py`."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def fast(script):
 
 @pytest.fixture
 def interrupted():
-    """Leave the state and the curve of a run that was interrupted: `interrupted(run)`."""
+    """Return a function that leaves state and curve of an interrupted run."""
 
     def leave(run: Run) -> None:
         state = Path(run.params["model_root"], run.params["dataset_id"], f"{run.expid}.resume")

@@ -1,4 +1,7 @@
-"""`--set` of sweeps and comparisons: each run trains with it, whichever file the key is from."""
+"""`--set` of sweeps and comparisons: each run trains with it.
+
+The key may be in any file.
+"""
 
 import json
 from pathlib import Path

@@ -14,7 +14,10 @@ TIMES = {"session_history": 0.3, "day_history": 0.6}
 
 
 def features(max_len: int = 6, **dims: int) -> dict[str, dict]:
-    """An item with its category, a query, their histories, negatives by columns, times, a numeric and a meta column."""
+    """Return features of every kind: item with category, query, histories, negatives.
+
+    There are also times, a numeric and a meta column.
+    """
     spec: dict[str, dict] = {"user_id": {"type": "meta"}, "price": {"source": "", "type": "numeric"}}
     for name, size in VOCABULARY.items():
         spec[name] = {"source": "", "type": "categorical", "padding_idx": 0, "vocab_size": size}
@@ -52,7 +55,10 @@ def make_feature_map(spec: dict[str, dict], data_dir: Path | str = "", dataset_i
 
 
 def make_batch(lengths: list[int], max_len: int = 6, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Post-padded histories of the given lengths; ids are never the last of a vocabulary, which means OOV."""
+    """Return post-padded histories of the given lengths, without OOV ids.
+
+    OOV is the last id of a vocabulary.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def ids(name: str, *shape: int) -> torch.Tensor:
@@ -103,7 +109,7 @@ SEQUENCES = ["item_history", "cate_history", "query_history", "neg_item_history"
 
 
 def train_loss(model: Any, batch: dict[str, torch.Tensor], seed: int = 0) -> tuple[torch.Tensor, dict]:
-    """The loss of one training step, and each parameter's gradient by name."""
+    """Return the loss of one training step, and each parameter's gradient by name."""
     torch.manual_seed(seed)
     result = model.train()(batch)
     loss = model.compute_loss(result, model.get_labels(batch))
@@ -113,7 +119,10 @@ def train_loss(model: Any, batch: dict[str, torch.Tensor], seed: int = 0) -> tup
 
 
 def moved(batch: dict[str, torch.Tensor], place: Callable[[int, int], Any]) -> dict[str, torch.Tensor]:
-    """The same histories with their padding elsewhere; ``place`` maps a row's real steps to positions."""
+    """Return histories with padding at other places.
+
+    ``place`` maps a row's real steps to positions.
+    """
     other = {name: x.clone() for name, x in batch.items()}
     for name in SEQUENCES:
         for row in range(len(other[name])):
@@ -124,7 +133,10 @@ def moved(batch: dict[str, torch.Tensor], place: Callable[[int, int], Any]) -> d
 
 
 def write_catalogues(data_dir: Path) -> None:
-    """The behaviour catalogues of a data set: of its items, whose number says their category, and of its queries."""
+    """Write the behaviour catalogues of items and of queries.
+
+    The number of an item gives its category.
+    """
     folder = data_dir / "behaviour_catalogue"
     folder.mkdir()
     items, queries = (np.arange(1, VOCABULARY[name] - 1) for name in ("item_id", "query"))

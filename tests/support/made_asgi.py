@@ -33,8 +33,11 @@ async def call(
     before_last: Callable[[], Awaitable[object]] | None = None,
     away: asyncio.Event | None = None,
 ) -> Reply:
-    """One request, its body in parts; `before_last` is awaited before the last one comes, and the client goes away at
-    `away`; raises `Unanswered` where nothing is sent back."""
+    """Send one request, with its body in parts.
+
+    `before_last` is awaited before the last part, and the client disconnects at `away`. Raise `Unanswered` if there is
+    no answer.
+    """
     queue = list(parts)
     sent: list[dict[str, Any]] = []
 
@@ -104,5 +107,5 @@ class Client:
 
 
 def started(load: Callable[[], Any], **options: Any) -> Client:
-    """A server that loads what `load` returns."""
+    """Return the client of a server that loads the result of `load`."""
     return Client(App(load, **{"limits": Limits(), "max_body": 1 << 20, "max_in_flight": 2, **options}))

@@ -1,4 +1,4 @@
-"""As much of a browser as the pages' scripts need, in node: it runs them, and what they have drawn can be looked at."""
+"""A minimal browser for the pages' scripts, in node, with access to drawings."""
 
 import re
 import subprocess
@@ -84,5 +84,5 @@ def text_of(element: Element | None) -> str:
 
 
 def with_class(body: Element, name: str) -> list[Element]:
-    """The elements of a class, in their order."""
+    """Return the elements of a class, in order."""
     return [element for element in body.iter() if name in element.get("class", "").split()]

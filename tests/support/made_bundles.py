@@ -16,9 +16,9 @@ from dien_fuxictr.serving.manifest import read_manifest, write_manifest
 
 
 def other_bundle(bundle: Path, folder: Path, seed: int, keeps_golden: bool = False) -> str:
-    """A copy in `folder`, with weights that give other scores; returns its digest.
+    """Copy a bundle with weights that give other scores; return its digest.
 
-    `keeps_golden`: the golden scores are those of the original.
+    `keeps_golden` keeps the golden scores of the original.
     """
     shutil.copytree(bundle, folder)
     generator = torch.Generator().manual_seed(seed)
@@ -36,7 +36,10 @@ def other_bundle(bundle: Path, folder: Path, seed: int, keeps_golden: bool = Fal
 
 
 def edited(bundle: Path, name: str, change: Callable[[Any], Any]) -> str:
-    """Change the content of a JSON file of a bundle, in place or by what is returned; returns the bundle's digest."""
+    """Change the content of a JSON file of a bundle; return the bundle's digest.
+
+    The change is in place, or returns the new content.
+    """
     content = json.loads((bundle / name).read_text())
     (bundle / name).write_text(json.dumps(change(content) or content))
     return write_manifest(bundle)
@@ -55,5 +58,5 @@ def with_nan(bundle: Path) -> str:
 
 
 def all_nan(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of the same shapes; whole numbers stay."""
+    """Return weights of equal shapes that are NaN, except whole numbers."""
     return {name: weight * torch.nan if weight.is_floating_point() else weight for name, weight in weights.items()}

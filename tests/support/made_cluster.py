@@ -47,7 +47,7 @@ def cluster() -> Iterator[str]:
 
 @contextmanager
 def ends_within(seconds: int) -> Iterator[None]:
-    """A hang is a failure."""
+    """Raise an error if the block does not end in time."""
 
     def end(*_: object) -> None:
         raise TimeoutError("it hangs")
@@ -60,14 +60,14 @@ def ends_within(seconds: int) -> Iterator[None]:
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that it has started, in their order."""
+    """Return a process and all processes that it has started, in order."""
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     children = [int(child) for task in tasks for child in task.read_text().split()]
     return [pid, *(each for child in children for each in family(child))]
 
 
 def listening(pids: list[int]) -> dict[str, str]:
-    """The sockets on which any of the processes listens: inode -> address in hexadecimal digits."""
+    """Return the sockets on which the processes listen: inode -> hex address."""
     listen = {}
     for table in ("tcp", "tcp6"):
         for line in Path("/proc/net", table).read_text().splitlines()[1:]:

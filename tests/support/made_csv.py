@@ -1,4 +1,4 @@
-"""DIEN on three small CSV files, or on raw reviews: configuration and data in a folder."""
+"""DIEN on three small CSV files, or on raw reviews, in a folder."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Small data sets in the zoo's CSV form and in the samples form, with the same content."""
+"""Small data sets as the zoo's CSV and as samples, with equal content."""
 
 import copy
 from pathlib import Path
@@ -41,7 +41,10 @@ FEATURE_COLS = [
 
 
 def write_samples(folder: Path, users: int = 12, items: int = 15, seed: int = 0) -> Path:
-    """Samples that share stored histories: every prefix of a user's behaviours for training, the last two held out."""
+    """Write samples that share stored histories.
+
+    Every prefix of a user's behaviours is for training, except the last two.
+    """
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     lengths = rng.integers(4, 9, users)
@@ -78,7 +81,7 @@ def write_samples(folder: Path, users: int = 12, items: int = 15, seed: int = 0)
 
 
 def as_csv(samples: Path, folder: Path) -> Path:
-    """The samples of a folder as the zoo's CSV files."""
+    """Write the samples of a folder as the zoo's CSV files."""
     folder.mkdir(parents=True, exist_ok=True)
     behaviours = pl.read_parquet(samples / "behaviours.parquet")
     for split in SPLITS:
@@ -93,7 +96,7 @@ def as_csv(samples: Path, folder: Path) -> Path:
 
 
 def entry(data: Path, root: Path, data_format: str = "csv", **overrides) -> dict:
-    """A data set entry for the files in `data`, as an experiment's params."""
+    """Return the entry of a data set for the files in `data`, as params."""
     return {
         "dataset_id": "made",
         "data_root": str(root),
@@ -112,12 +115,12 @@ def entry(data: Path, root: Path, data_format: str = "csv", **overrides) -> dict
 
 
 def prepare_entry(params: dict, rebuild: bool = False) -> dict:
-    """The params of an experiment whose data set is prepared."""
+    """Return the params of an experiment whose data set is prepared."""
     return params | prepare_dataset(DatasetEntry.of(params), rebuild)
 
 
 def prepared_arrays(params: dict) -> tuple[Path, dict[str, dict[str, np.ndarray]]]:
-    """The folder of the prepared set, and its splits as the loader gives them, padded to max_len."""
+    """Return the folder of the prepared set, and its splits padded to max_len."""
     prepared = prepare_entry(params)
     data_dir = Path(params["data_root"], params["dataset_id"])
     feature_map = FeatureMap(params["dataset_id"], str(data_dir))

@@ -1,4 +1,4 @@
-"""A model whose gradients are short by hand, its batches, and how it is trained on them."""
+"""A model with simple gradients, its batches, and its training."""
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ Batch = dict[str, Tensor]
 
 
 class Dot(BaseModel):
-    """logit = e_item · Σ_t e_history,t + price Σ a + b: its gradients are short by hand."""
+    """Model logit = e_item · Σ_t e_history,t + price Σ a + b, with simple gradients."""
 
     def __init__(self, feature_map, embedding_dim=D, **kwargs):
         super().__init__(feature_map, **kwargs)

@@ -1,4 +1,4 @@
-"""An experiment on rows with columns of every kind, with weights that nobody has trained."""
+"""An untrained experiment on rows with columns of every kind."""
 
 from pathlib import Path
 from typing import Any

@@ -26,7 +26,7 @@ KEYWORDS: list[dict[str, Any]] = [
 
 
 def made_dien(**keywords: Any) -> DIEN:
-    """A DIEN with a numeric feature and the mean of a sequence beside those that it reads."""
+    """Return a DIEN with a numeric feature and the mean of a sequence."""
     spec = features(max_len=100)
     spec["day_history"]["feature_encoder"] = "layers.MaskedAveragePooling()"
     torch.manual_seed(0)
@@ -34,7 +34,7 @@ def made_dien(**keywords: Any) -> DIEN:
 
 
 def with_weights(model: BaseModel) -> Any:
-    """In evaluation mode, with weights and running statistics of a size that makes histories matter."""
+    """Set evaluation mode, and weights and statistics that make histories matter."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for module in model.modules():
@@ -51,7 +51,10 @@ def with_weights(model: BaseModel) -> Any:
 
 
 def made_inputs(model: BaseModel, users: int, behaviours: int, candidates: int) -> tuple[dict[str, Tensor], Tensor]:
-    """With gaps; of several users the first has no behaviours, and the second's padding comes first."""
+    """Return inputs with gaps; the first of several users has no behaviours.
+
+    The padding of the second comes first.
+    """
     generator = torch.Generator().manual_seed(users + behaviours + candidates)
     real = torch.rand(users, behaviours, generator=generator) > 0.2
     if users > 1:
@@ -71,6 +74,6 @@ def made_inputs(model: BaseModel, users: int, behaviours: int, candidates: int) 
 
 @torch.no_grad()
 def by_forward(model: BaseModel, inputs: dict[str, Tensor], row: Tensor) -> np.ndarray:
-    """A row a candidate."""
+    """Return the scores of one row per candidate."""
     rows = {name: x[row] if x.dim() == 2 else x for name, x in inputs.items()}
     return model.forward(rows)["y_pred"].squeeze(1).numpy() if len(row) else np.zeros(0, np.float32)

@@ -1,6 +1,6 @@
-"""A DIEN with all that looks at a whole batch, in float64, and batches for it: equal trainings stay equal there.
+"""A DIEN with all batch-wide operations, in float64, and its batches.
 
-Two trainings that do the same sums in another order differ by rounding. How far that may take them apart is `BOUND`.
+Equal trainings stay equal in float64: two trainings with other orders of sums differ by rounding, by at most `BOUND`.
 """
 
 from collections.abc import Callable
@@ -71,7 +71,7 @@ def made(data_dir: Path, **settings: Any) -> DIEN:
 
 
 def prepared(store: WeightStore, settings: dict[str, Any]) -> CallbackList:
-    """As `prepare_training`, with `EPSILON`."""
+    """Return the callback of `prepare_training`, with `EPSILON`."""
     callback = prepare_training(store, training_options(settings))
     for group in store.model.optimizer.param_groups:
         group["eps"] = EPSILON
@@ -100,14 +100,17 @@ def assert_same(found: Run, expected: Run, case: str = "", bound: float = BOUND)
 
 
 def assert_an_ulp_matters_little(run: Callable[[int | None], Run], case: str) -> None:
-    """The run takes the seed of a `nudge`, or None for no nudge."""
+    """Check that a nudge of one ulp matters little; `run` takes its seed, or None."""
     expected = run(None)
     for seed in (1, 2):
         assert_same(run(seed), expected, case, BOUND / 10)
 
 
 def batches(steps: int) -> list[dict[str, torch.Tensor]]:
-    """Uneven ones, some smaller than three workers; in each third the first half of the rows has no behaviours."""
+    """Return uneven batches, some smaller than three processes.
+
+    In every third batch the first half of the rows has no behaviours.
+    """
     made = []
     for step in range(steps):
         rows = ROWS[step % len(ROWS)]

@@ -1,4 +1,4 @@
-"""What a training that is interrupted is made of: its batches, and who ends it."""
+"""Parts of an interrupted training: its batches, and what ends it."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ class Shuffled:
 
 
 class Losses(Observer):
-    """Of each step, by its number; stops the run before the step `stop` is counted."""
+    """Observer of the loss of each step by number, which stops before step `stop`."""
 
     def __init__(self, stop: int | None = None) -> None:
         self.of: dict[int, float] = {}

@@ -67,7 +67,7 @@ def pooled_features(pooling: str = "Sum", pooled: Sequence[str] = SEQUENCES, **d
 
 
 def make_model(name: str, spec: dict[str, dict] | None = None, seed: int = 0, **keywords: Any) -> BaseModel:
-    """The model with embeddings large enough for every part to matter."""
+    """Return the model with embeddings large enough for every part to matter."""
     torch.manual_seed(seed)
     spec = spec or (pooled_features() if name in POOLED else features())
     model = MODELS[name](make_feature_map(spec), **{**TRAINING, **SMALL[name], **keywords})
@@ -84,6 +84,6 @@ def make_model(name: str, spec: dict[str, dict] | None = None, seed: int = 0, **
 
 
 def tables_of(model: BaseModel) -> Any:
-    """The embedding layers of a model by their features."""
+    """Return the embedding layers of a model by their features."""
     (layer,) = (layer for layer in model.modules() if isinstance(layer, FeatureEmbeddingDict))
     return layer.embedding_layers

@@ -1,4 +1,4 @@
-"""For trying out programs that measure: sizes, and a run whose tables are those that it prints."""
+"""Tiny sizes for programs that measure, and a run that returns its tables."""
 
 import json
 import re

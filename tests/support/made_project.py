@@ -1,4 +1,4 @@
-"""A project's folder with its configurations and small raw files of every data set."""
+"""A project's folder with configurations and small raw files of all data sets."""
 
 import json
 import re
@@ -18,11 +18,11 @@ _BASE = re.compile(r"^Base:\n(?: {4}.*\n)+", re.MULTILINE)
 
 
 def make_project(folder: Path, **settings: Any) -> Path:
-    """The folder, filled.
+    """Fill the folder of a project, and return it.
 
     Args:
-        folder: exists.
-        settings: added to each `Base`, whose own of the same name they replace.
+        folder: an existing folder.
+        settings: added to each `Base`; they replace settings of equal names.
     """
     for name in ("config", "research/rocket_launching"):
         shutil.copytree(ROOT / name, folder / name)
@@ -47,7 +47,10 @@ def make_project(folder: Path, **settings: Any) -> Path:
 
 
 def _write_atomic(reviews: list[dict], items: list[dict], folder: Path) -> None:
-    """The same as RecBole's files of MovieLens, every four users one: their last ten behaviours are for the test."""
+    """Write the reviews as RecBole's files of MovieLens.
+
+    Four users each become one; their last ten behaviours are for the test.
+    """
     folder.mkdir()
     rows = [(int(r["reviewerID"][1:6]) // 4, r["asin"], r["overall"], r["unixReviewTime"]) for r in reviews]
     names = ("user_id:token", "item_id:token", "rating:float", "timestamp:float")

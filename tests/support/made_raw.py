@@ -1,4 +1,4 @@
-"""Raw Amazon files of each published form, and behaviour logs, made for the tests."""
+"""Raw Amazon files of each published form, and behaviour logs, for tests."""
 
 import gzip
 import json
@@ -13,7 +13,7 @@ SHAMPOO, BRUSH = ["Beauty", "Hair Care", "Shampoo"], ["Beauty", "Hair Care", "Ha
 
 
 def review_line(review: Review, form: str, **more: object) -> bytes:
-    """A line of a reviews file; time in seconds."""
+    """Return a line of a reviews file; time is in seconds."""
     user, item, time = review
     if form == "2023":
         record = {"asin": "a colour of it", "parent_asin": item, "user_id": user, "timestamp": time * 1000}
@@ -23,7 +23,7 @@ def review_line(review: Review, form: str, **more: object) -> bytes:
 
 
 def meta_line(item: str, path: list[str] | None, form: str) -> bytes:
-    """A line of a metadata file; no category where `path` is None."""
+    """Return a line of a metadata file; no category if `path` is None."""
     if form == "2014":
         record = {"asin": item, "title": "It's 5\" long"}
         return repr(record if path is None else record | {"categories": [path, ["Elsewhere", "Other"]]}).encode()
@@ -32,7 +32,7 @@ def meta_line(item: str, path: list[str] | None, form: str) -> bytes:
 
 
 def write_lines(path: Path, lines: list[bytes]) -> Path:
-    """The lines, gzipped where the name says so."""
+    """Write the lines, gzipped if the name says so."""
     content = b"".join(line + b"\n" for line in lines)
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
     return path
@@ -45,7 +45,7 @@ def write_raw(
     form: str = "2014",
     gzipped: bool = True,
 ) -> tuple[Path, Path]:
-    """A reviews file and a metadata file."""
+    """Write a reviews file and a metadata file."""
     suffix = (".jsonl" if form == "2023" else ".json") + (".gz" if gzipped else "")
     return (
         write_lines(folder / f"reviews{suffix}", [review_line(review, form) for review in reviews]),
@@ -54,7 +54,10 @@ def write_raw(
 
 
 def random_reviews(users: int = 40, items: int = 30, days: int = 60, seed: int = 0) -> list[Review]:
-    """Reviews with day resolution, no two of one user, item and day; sorted by item as the real files are."""
+    """Return reviews with a resolution of days, sorted by item as in real files.
+
+    No two are of one user, item and day.
+    """
     rng = np.random.default_rng(seed)
     reviews = {
         (f"u{user}", f"i{rng.integers(items):02d}", int(rng.integers(days)) * 86_400)
@@ -65,7 +68,7 @@ def random_reviews(users: int = 40, items: int = 30, days: int = 60, seed: int =
 
 
 def as_log(reviews: list[Review], categories: int = 4) -> pl.DataFrame:
-    """The reviews as the builders read them; an item's category follows from its number."""
+    """Return the reviews as the builders read them, with categories by item number."""
     users, items, times = zip(*reviews, strict=True)
     cates = [f"c{int(item[1:]) % categories}" for item in items]
     return pl.DataFrame(

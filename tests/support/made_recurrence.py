@@ -1,4 +1,7 @@
-"""Arguments of the recurrence, and its results and gradients set against those of the reference."""
+"""Arguments of the recurrence, and comparison of its results and gradients.
+
+They are compared with the reference.
+"""
 
 import itertools
 import os
@@ -27,7 +30,7 @@ SIZES = list(
 
 
 def pairwise(every, size=lambda case: 0):
-    """Few of ``every`` in which each pair of values occurs, small ones rather than large ones."""
+    """Return a few of ``every`` that have each pair of values, small ones first."""
     missing = set().union(*map(_pairs, every))
     chosen = []
     while missing:
@@ -41,7 +44,10 @@ def _pairs(case):
 
 
 def case(dtype, rows, steps, hidden, inputs=None, lengths=None, seed=0):
-    """Ragged rows, some without a step; attention is 0 or 1 here and there; nothing is contiguous."""
+    """Return ragged rows, some without a step, in tensors that are not contiguous.
+
+    Attention is 0 or 1 at some steps.
+    """
     g = torch.Generator().manual_seed(seed)
     inputs = inputs or (1, 5, 36, 70)[hidden % 4]
     if lengths is None:
@@ -87,7 +93,7 @@ def check_against_reference(c, kind, backend):
 
 
 def four_steps():
-    """What a backend's own ``recurrence`` takes: three rows of two, no and two steps."""
+    """Return arguments of a backend's ``recurrence``: rows of two, no and two steps."""
     return {
         "x": torch.ones(4, 5),
         "offsets": torch.tensor([0, 2, 2, 4]),

@@ -1,4 +1,4 @@
-"""One user and candidates as a DIEN's scorer takes them, and their scores by the forward pass."""
+"""One user and candidates as arguments of a scorer, and their forward scores."""
 
 from typing import Any
 
@@ -18,7 +18,10 @@ HISTORIES = {"item_history": "item_id", "cate_history": "cate_id", "query_histor
 
 
 def made_dien(spec: dict[str, dict] | None = None, **keywords: Any) -> DIEN:
-    """In evaluation, with weights of a size that a trained model has: differences show, and nothing saturates."""
+    """Return a DIEN in evaluation mode, with weights like a trained model's.
+
+    Differences show, and nothing saturates.
+    """
     torch.manual_seed(0)
     spec = spec or features(max_len=100)
     if "dien_target_field" not in keywords:
@@ -52,7 +55,7 @@ def spread(model: Any) -> Any:
 
 @torch.no_grad()
 def spread_dien(model: DIEN) -> DIEN:
-    """What the interests give counts beside the rest, behind sigmoids too."""
+    """Scale the MLP so that interests matter, even behind sigmoids."""
     hidden = [layer for layer in model.dnn.mlp if isinstance(layer, torch.nn.Linear)][:-1]
     for layer in hidden:
         layer.weight.mul_(4 if any(isinstance(each, torch.nn.Sigmoid) for each in model.dnn.mlp) else 1)
@@ -74,7 +77,10 @@ def _scale(attention: InterestAttention, factor: float) -> None:
 
 
 def request(steps: int, count: int, seed: int = 0, padding: str = "gaps") -> tuple[Arrays, Arrays]:
-    """The user's features and the candidates'. One of 12 steps is padding, `gaps` in the history or all before it."""
+    """Return the features of user and candidates.
+
+    One of 12 steps is padding: as `gaps` in the history, or before it.
+    """
     random = np.random.default_rng(seed)
     length = steps + steps // 12 + 1
     gaps = np.sort(random.permutation(length)[:steps])

@@ -8,7 +8,7 @@ import polars as pl
 
 
 def requests_of(samples: Path, split: str = "test") -> Iterator[dict[str, Any]]:
-    """A request for neighbouring rows of one user with one history, in the order of the rows."""
+    """Yield requests of neighbouring rows of one user with one history, in order."""
     behaviours = pl.read_parquet(samples / "behaviours.parquet")
     rows = pl.read_parquet(samples / f"{split}.parquet")
     key = ["user_id", "history_start", "history_length"]

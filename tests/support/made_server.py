@@ -84,7 +84,10 @@ class Server:
         return False
 
     def end_amid(self, request: object, meanwhile: Callable[[], object]) -> tuple[int, str]:
-        """By SIGTERM, while a request comes, which is answered; `meanwhile` runs before its body is whole."""
+        """End the server by SIGTERM while it receives a request, which is answered.
+
+        `meanwhile` runs before the body is complete.
+        """
         body = json.dumps(request).encode()
         with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as slow:
             begin(slow, len(body))
@@ -120,7 +123,7 @@ def begin(client: socket.socket, length: int) -> None:
 
 
 def has_ended(pid: int) -> bool:
-    """Whether the process is gone, or waits for its parent to hear of it."""
+    """Return whether the process is gone, or waits for its parent to notice."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from dien_fuxictr.experiment.training.trainer import Trainer
 
 
 def training_options(settings: dict[str, Any]) -> TrainingOptions:
-    """The options of a configuration that has these settings and what each must have."""
+    """Return training options with these settings and the required ones."""
     needed = {"model": "DIEN", "loss": "binary_crossentropy", "optimizer": "adam", "metrics": ["AUC"]}
     return TrainingOptions.of({**needed, **settings})
 

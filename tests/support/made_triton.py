@@ -1,4 +1,4 @@
-"""Arguments of the recurrence in Triton, its equations, and its results set against theirs."""
+"""Arguments of the recurrence in Triton, its equations, and their comparison."""
 
 import platform
 
@@ -25,7 +25,10 @@ LEAVES = ("x", "attention", "state", "weight_ih", "weight_hh", "bias")
 
 
 def case(kind, lengths, hidden, inputs=None, dtype=torch.float32, seed=0):
-    """The arguments of ``recurrence``: attention is 0 or 1 here and there, nothing is contiguous."""
+    """Return arguments of ``recurrence``: some attention is 0 or 1.
+
+    Nothing is contiguous.
+    """
     g = torch.Generator().manual_seed(seed)
     inputs = inputs or (1, 5, 36, 70)[hidden % 4]
     rows, steps = len(lengths), sum(lengths)

@@ -1,4 +1,4 @@
-"""What tests have done in processes of their own, where only functions of modules can be sent."""
+"""Functions that tests run in other processes, which need functions of modules."""
 
 import os
 import resource
@@ -14,12 +14,12 @@ from dien_fuxictr.common.errors import UserError
 
 
 def count_from(first: int) -> list[int]:
-    """A state: the last number."""
+    """Return a state: the last number."""
     return [first]
 
 
 def count(state: list[int], step: int) -> tuple[int, int]:
-    """The next number, and the process."""
+    """Return the next number, and the process."""
     state[0] += step
     return state[0], os.getpid()
 
@@ -37,7 +37,10 @@ def end(*_: Any) -> None:
 
 
 def page_faults(_: Any) -> int:
-    """Of blocks that were there before, unless the C library has returned them to the kernel."""
+    """Return page faults of blocks that existed before.
+
+    There are none unless the C library has returned them to the kernel.
+    """
     for _ in range(2):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         for _ in range(10):
@@ -47,7 +50,7 @@ def page_faults(_: Any) -> int:
 
 
 def logged(file: Path, *_: Any) -> Callable[[], None]:
-    """A task that writes its process at its start and its end."""
+    """Return a task that logs its process at start and end."""
     return partial(_log, file)
 
 

@@ -1,4 +1,4 @@
-"""A worker of a server that loads nothing: what it does is in the folder that it is told to serve."""
+"""A server's worker that loads nothing, and acts by files in the served folder."""
 
 import asyncio
 import itertools
@@ -12,7 +12,7 @@ from dien_fuxictr.serving.worker import SupervisorLink
 
 
 async def serve(folder: Path, link: SupervisorLink) -> int:
-    """As the file `plan` says: serve, refuse, die, hang at the end, or wait before it has loaded."""
+    """Act by the file `plan`: serve, refuse, die, hang at the end, or wait first."""
 
     def log(what: str) -> None:
         with open(folder / "log", "a") as file:

@@ -1,4 +1,4 @@
-"""Processes that train together, in a test: forks of this one, which has all that takes long to import."""
+"""Processes that train together in a test: forks with all imports done."""
 
 import multiprocessing
 import os
@@ -25,7 +25,10 @@ TIMEOUT = 600
 
 
 def together(count: int, folder: Path, work: Callable[[ProcessGroup], Any]) -> list[Any]:
-    """What the work returns on each of so many workers, in their order; a hang or an error fails the test."""
+    """Return the results of the work in each process, in order.
+
+    A hang or an error fails the test.
+    """
     meeting = folder / f"meeting_{time.monotonic_ns()}"
     context = multiprocessing.get_context("fork")
     answers = [folder / f"{meeting.name}.{rank}" for rank in range(count)]
@@ -53,7 +56,7 @@ def together(count: int, folder: Path, work: Callable[[ProcessGroup], Any]) -> l
 
 
 def as_torchrun(workers: ProcessGroup, run: Callable[[], int]) -> int:
-    """As if torchrun had started this process."""
+    """Run as if torchrun had started this process."""
     workers.wait()  # who leaves a group while another one still joins it ends that one
     dist.destroy_process_group()
     os.environ |= {"RANK": str(workers.rank), "WORLD_SIZE": str(workers.count), "MASTER_ADDR": "localhost"}
@@ -62,7 +65,10 @@ def as_torchrun(workers: ProcessGroup, run: Callable[[], int]) -> int:
 
 
 def signalled(workspace: Any, folder: Path) -> list[int]:
-    """The exit codes of two workers that train the experiment X, of which the second gets SIGTERM in its first step."""
+    """Return the exit codes of two processes that train the experiment X.
+
+    The second gets SIGTERM in its first step.
+    """
     train_step = Trainer.train_step
 
     def step(trainer: Trainer, batch: dict[str, torch.Tensor]) -> float:

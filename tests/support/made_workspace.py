@@ -1,4 +1,4 @@
-"""A tiny zoo model on a tiny encoded npz data set, in a folder laid out like the project."""
+"""A tiny zoo model on a tiny npz data set, in a folder like the project."""
 
 import json
 import sys
@@ -107,7 +107,7 @@ def write_split(path: Path, rows: int, seed: int) -> None:
 
 
 class Workspace:
-    """A folder with config/, model_zoo/Tiny and the data set, and ways to run experiments in it."""
+    """Folder with config/, model_zoo/Tiny and the data set, and ways to run them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -146,7 +146,7 @@ class Workspace:
         (config / "dataset_config.yaml").write_text(yaml.dump({"tiny": {**entry, **(dataset or {})}}))
 
     def use_csv(self, rows: int = 60) -> None:
-        """Let the data set come from raw CSV files instead, with a sequence, encoded in-process."""
+        """Use raw CSV files with a sequence as the data set, encoded in-process."""
         rng = np.random.default_rng(0)
         for split in ("train", "valid", "test"):
             lines = ["label,user,item,history"]
@@ -197,9 +197,9 @@ def settings_of_tiny() -> dict:
 
 @pytest.fixture
 def bad(workspace, capsys):
-    """Run with bad input: exit code 2, one line on stderr, all files as they were, no new one outside data roots.
+    """Run with bad input, and return the line of the error.
 
-    Returns the line.
+    The exit code is 2, there is one line on stderr, all files are unchanged, and new ones are only in data roots.
     """
 
     def contents() -> dict[Path, bytes]:

@@ -1,4 +1,7 @@
-"""What a reader copies from the project's pages: blocks of commands and of YAML, and commands inside a sentence."""
+"""Blocks that readers copy from the project's pages: commands and YAML.
+
+Commands may be inside a sentence.
+"""
 
 import re
 from dataclasses import dataclass
@@ -42,7 +45,7 @@ class Block:
 
     @property
     def is_shell(self) -> bool:
-        """Whether its lines are commands."""
+        """Return whether its lines are commands."""
         return self.language in ("bash", "sh") or (not self.language and bool(_SHELL.match(self.text)))
 
     @property
@@ -53,7 +56,7 @@ class Block:
 
 
 def blocks(page: Path) -> list[Block]:
-    """Of a page of Markdown, in order."""
+    """Return the blocks of a page of Markdown, in order."""
     text = page.read_text(encoding="utf-8")
     return [
         Block(
@@ -67,12 +70,12 @@ def blocks(page: Path) -> list[Block]:
 
 
 def prose(page: Path) -> str:
-    """A page without its blocks."""
+    """Return a page without its blocks."""
     return _CODE.sub("", page.read_text(encoding="utf-8"))
 
 
 def shell_blocks() -> list[Block]:
-    """Commands: of pages, in blocks and inside sentences, and those in the comments of configurations."""
+    """Return commands of pages and of comments in configurations."""
     in_blocks = [block for page in PAGES for block in blocks(page) if block.is_shell]
     in_sentences = [
         Block(str(page.relative_to(ROOT)), command)
@@ -88,7 +91,10 @@ def shell_blocks() -> list[Block]:
 
 
 def config_blocks() -> list[tuple[str, Block]]:
-    """Whole sections of a configuration file, each with the file that the paragraph above it names."""
+    """Return whole sections of a configuration file, each with the named file.
+
+    The paragraph above the section names it.
+    """
     return [
         (named[-1], block)
         for page in PAGES

@@ -1,10 +1,10 @@
-"""A slow transcription of the builders' protocols: plain loops over one user's behaviours at a time."""
+"""A slow transcription of the builders' protocols, in loops over behaviours."""
 
 from dien_fuxictr.dataset.samples.protocols import DAY
 
 
 def expected_split(event: int, events: int, time: int, latest: int, given: dict) -> str | None:
-    """The split of an event, None where it is in none; for protocol last "any"."""
+    """Return the split of an event, None for no split; for protocol last "any"."""
     protocol = given["protocol"]
     if protocol == "last":
         return "any" if event == events - 1 else None
@@ -22,9 +22,10 @@ def expected_split(event: int, events: int, time: int, latest: int, given: dict)
 
 
 def transcription(rows: list[dict], given: dict, labelled: bool, requests: bool) -> list[tuple]:
-    """(split, label, user, item, category, colour, history) of all samples, ties in the order of the file.
+    """Return all samples, with ties in the order of the file.
 
-    A colour is of a row; without labels a sample has the latest one of its item before its time.
+    A sample is (split, label, user, item, category, colour, history). A colour is of a row; without labels a sample has
+    the last one of its item before its time.
     """
     made = []
     events_of: dict[int, list[list[int]]] = {}  # user -> events, each the numbers of its rows

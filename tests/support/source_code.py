@@ -1,4 +1,4 @@
-"""The project's modules and what each imports, read from the source without importing anything."""
+"""The project's modules and their imports, read without importing anything."""
 
 import ast
 import sys
@@ -33,7 +33,10 @@ class Module:
 
     @cached_property
     def imports(self) -> set[str]:
-        """Absolute names, those inside functions too; of `from a import b`, a.b where that is a module of ours."""
+        """Return the absolute names that a module imports, also inside functions.
+
+        For `from a import b` it is a.b if that is a module of the project.
+        """
         return {name for node in ast.walk(self.tree) for name in self._imported(node)}
 
     def _imported(self, node: ast.AST) -> Iterator[str]:
@@ -53,13 +56,16 @@ class Module:
 
 
 def is_own(name: str) -> bool:
-    """Whether a file or folder of the project has that name; helpers of the tests are imported without `tests`."""
+    """Return whether a file or folder of the project has the name.
+
+    Helpers of the tests are imported without `tests`.
+    """
     path = Path(*name.split("."))
     return any((root / path).is_dir() or (root / f"{path}.py").is_file() for root in (ROOT, ROOT / "tests" / "support"))
 
 
 def modules(*folders: str) -> list[Module]:
-    """All below these folders; without any, those of the packages and the scripts at the top."""
+    """Return all modules below folders; by default packages and scripts."""
     scripts = [] if folders else sorted(ROOT.glob("*.py"))
     found = [file for folder in folders or PACKAGES for file in sorted((ROOT / folder).rglob("*.py"))]
     return [_module(file.relative_to(ROOT)) for file in [*scripts, *found]]

@@ -1,10 +1,10 @@
-"""Commands of the project start as forks of a process that has imported torch, the zoo and the like.
+"""Start commands as forks of a process that has imported torch and the zoo.
 
 The import takes seconds, and the tests start some hundred commands. `sys.executable` of the tests is a *starter*: it
-hands its arguments, environment, folder and standard streams to the forking process, tells it of signals, and ends as
-the fork ends. The forking process alone sends signals to a fork: it has not waited for the fork yet, so nobody else has
-its id. Nothing of the project is imported before the fork. Other Python programs start as ever, and so does
-everything where the environment variable `COLD` is set.
+passes its arguments, environment, folder and standard streams to the forking process, tells it of signals, and ends
+when the fork ends. Only the forking process sends signals to a fork: it has not waited for the fork yet, so no other
+process has its id. Nothing of the project is imported before the fork. Other Python programs start as usual, and so do
+all programs if the environment variable `COLD` is set.
 """
 
 import os
@@ -28,7 +28,7 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 def use(folder: Path) -> "Popen[bytes]":
-    """Start the forking process, and let `sys.executable` be a starter, which is written to the folder.
+    """Start the forking process, and make `sys.executable` a starter in the folder.
 
     The process ends when its standard input is closed.
     """
@@ -166,7 +166,10 @@ def _numbers(starter: socket.socket) -> bytes:
 
 
 def _kill(fork: int) -> None:
-    """Kill a fork that nobody has waited for, and the processes of its session, which it may not have begun yet."""
+    """Kill a fork that is not waited for yet, and the processes of its session.
+
+    The session may not have begun yet.
+    """
     os.kill(fork, signal.SIGKILL)
     with suppress(ProcessLookupError):
         os.killpg(fork, signal.SIGKILL)
@@ -185,7 +188,10 @@ def _hear(starter: socket.socket) -> tuple[list, list[int]]:
 def _become(
     arguments: list[str], folder: str, environment: dict[str, str], own: int, parent: int, streams: list[int]
 ) -> NoReturn:
-    """Run a command in this fork as if it had been started with this; others know it by the id of its starter."""
+    """Run a command in this fork as if it had been started with this.
+
+    Other processes know it by the id of its starter.
+    """
     import atexit
     import runpy
     import threading

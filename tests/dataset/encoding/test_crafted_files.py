@@ -1,4 +1,4 @@
-"""Files of a data set are opened by names, never by paths, and their sizes have bounds."""
+"""Files of a data set are opened by names, never by paths; sizes have bounds."""
 
 import json
 from pathlib import Path

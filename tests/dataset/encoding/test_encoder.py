@@ -92,7 +92,10 @@ def test_rows_of_a_frame_are_those_of_a_file(params: dict, tmp_path: Path) -> No
 
 
 def test_what_no_row_refers_to_is_not_counted_as_unseen(samples: Path, params: dict, tmp_path: Path) -> None:
-    """Two rows of the stored behaviours are new; one of them is in a history, of two rows of the file."""
+    """Count the new behaviours that a history contains, not all stored ones.
+
+    Two stored behaviours are new; one of them is in a history, which two rows of the file share.
+    """
     behaviours, rows = pl.read_parquet(samples / "behaviours.parquet"), pl.read_parquet(samples / "test.parquet")
     start = rows["history_start"][0]
     used = pl.int_range(pl.len()) == start
@@ -186,7 +189,7 @@ LONG = [f"i{k}" for k in range(9)]
 
 
 def encode_long(samples: Path, folder: Path, **changes) -> tuple[list[str], Encoder]:
-    """The items that are left of a history of nine, in a set whose columns hold six."""
+    """Return what remains of a history of nine items, if columns hold six."""
     params = prepare_entry(entry(samples, folder, data_format="parquet"))
     state = json.loads((folder / "made" / "encoder.json").read_text()) | changes
     (folder / "made" / "encoder.json").write_text(json.dumps({k: v for k, v in state.items() if v != "absent"}))
@@ -209,7 +212,11 @@ def encode_long(samples: Path, folder: Path, **changes) -> tuple[list[str], Enco
 def test_new_rows_keep_the_behaviours_that_training_rows_kept(
     built: int | None, kept: list[str], truncated: int, samples: Path, tmp_path: Path
 ) -> None:
-    """Where samples are built, the latest ones; what is still too long is cut by the zoo's rule, in both."""
+    """Cut new rows like the training rows.
+
+    Histories of built samples are first cut to their most recent behaviours; a history that is still too long is cut by
+    the zoo's rule.
+    """
     if built:
         (samples / "samples.json").write_text(json.dumps({"options": {"max_len": built}}))
     left, encoder = encode_long(samples, tmp_path)

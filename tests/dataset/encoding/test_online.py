@@ -76,7 +76,7 @@ histories = st.none() | st.sampled_from(["", "none", "a^b", "^a^^b", "a"]) | tok
 @settings(max_examples=500, deadline=None)
 @given(st.data())
 def test_histories_are_those_of_rows(data: st.DataObject) -> None:
-    """Whatever is missing, unknown, blank, too long or not aligned: both encode the same, or both refuse it."""
+    """Encode or refuse missing, blank, long and unaligned values as for rows."""
     common = {"type": "sequence", "dtype": "str", "vocabulary": "str"}
     common["padding"] = data.draw(st.sampled_from(["pre", "post"]))
     columns = []
@@ -107,7 +107,10 @@ def test_histories_are_those_of_rows(data: st.DataObject) -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_places_of_the_behaviours_that_are_seen(data: st.DataObject) -> None:
-    """Each token tells its own place, whether it holds the splitter or not; what is missing has the fill's id."""
+    """Return the place of each token, also of one that contains the splitter.
+
+    A missing token has the id of the fill value.
+    """
     known = {form.format(place): place + 1 for place in range(9) for form in ("{0}", "{0}^{0}")}
     vocabulary = {"__PAD__": 0, **known, "__OOV__": 10}
     common = {"type": "sequence", "dtype": "str", "vocabulary": "place"}

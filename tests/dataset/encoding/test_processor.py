@@ -176,7 +176,7 @@ def test_pretrained_embeddings_expand_the_vocabulary_as_in_the_zoo(suffix: str, 
 def test_a_column_takes_the_values_of_those_that_share_its_embedding(
     columns: list[dict], rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a FuxiCTR checkout, whose Tokenizer does not look at the first word: there may be none."""
+    """Fit as in a FuxiCTR checkout, whose Tokenizer does not need a first word."""
     build_vocab = Tokenizer.build_vocab
 
     def as_in_a_checkout(tokenizer: Tokenizer, counts: dict) -> None:

@@ -48,7 +48,7 @@ def test_lists_nulls_and_numbers_of_parquet(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [pl.List(pl.String), pl.Array(pl.String, 3), pl.List(pl.Int64)])
 def test_null_in_a_list_is_a_missing_value(dtype: pl.DataType, tmp_path: Path) -> None:
-    """As an empty token of text is, so that lists stay aligned."""
+    """Read null like an empty token of text, so that lists stay aligned."""
     rows = pl.Series("history", [["3", None, "4"], [None, None, "4"], [None, "3", None]]).cast(dtype)
     pl.DataFrame([rows, pl.Series("label", [1, 1, 1])]).write_parquet(tmp_path / "rows.parquet")
     for column, missing in ((HISTORY, ""), (HISTORY | {"fill_na": "none"}, "none"), (HISTORY | {"fill_na": 0}, "0")):
@@ -152,7 +152,7 @@ def test_bad_files(content: str, message: str, tmp_path: Path) -> None:
     ],
 )
 def test_a_text_among_numbers_is_named_with_its_line(dtype: str, wrong: str, message: str, tmp_path: Path) -> None:
-    """Of several files that of the text; rows may have line breaks, and blank lines are none."""
+    """Name the file and line of the text, also after line breaks and blank lines."""
     good = f'label,price,title\n1,{"3" if dtype == "int" else " 3"},"two\nlines"\n\n'
     (tmp_path / "a.csv").write_text(good)
     (tmp_path / "b.csv").write_text(f"{good}0,,x\n0,{wrong},x\n1,never,x\n")

@@ -1,4 +1,4 @@
-"""What the vocabularies of a data set are fitted on."""
+"""Data that the vocabularies of a data set are fitted on."""
 
 import itertools
 import json
@@ -52,7 +52,10 @@ def test_a_stored_behaviour_counts_once_for_each_training_row_that_holds_it(tmp_
 
 
 def test_a_side_value_that_a_log_lacks_is_a_word_of_its_own(tmp_path: Path) -> None:
-    """The same one in targets, histories and items that were not clicked; where there is no such item is padding."""
+    """Use one word in targets, histories and items that were not clicked.
+
+    If there is no such item, the value is padding.
+    """
     log = pl.DataFrame(
         [(f"u{user}", f"i{item}", "c", 1_700_000_000 + item) for user in range(9) for item in range(1, 10)],
         ["user", "item", "cate", "time"],
@@ -146,7 +149,7 @@ def test_integer_keys_of_pretrained_embeddings(rows: Path, tmp_path: Path) -> No
 
 
 def test_unmapped_ids(rows: Path, tmp_path: Path) -> None:
-    """The zoo never counts such columns and fails; its Tokenizer says what was meant."""
+    """Map unmapped ids, which the zoo never counts and fails on."""
     params = entry(rows, tmp_path, feature_cols=[categorical("age", "int", remap=False), categorical("item_id")])
     data_dir, encoded = prepared_arrays(params)
     ages = pl.read_csv(rows / "train.csv")["age"]
@@ -223,7 +226,7 @@ def test_reserved_words_of_new_rows_are_unknown_values(tmp_path: Path) -> None:
 
 
 def test_a_missing_value_may_count_as_padding(tmp_path: Path) -> None:
-    """Where the entry says so with `fill_na`."""
+    """Count a missing value as padding if `fill_na` says so."""
     params = entry(write_rows(tmp_path / "in"), tmp_path, feature_cols=[META, categorical("brand", fill_na="__PAD__")])
     encoder = Encoder.load(tmp_path / "made", prepare_entry(params))
     rows = pl.DataFrame({"brand": [None, "__OOV__"]})

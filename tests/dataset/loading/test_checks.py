@@ -77,7 +77,7 @@ def test_fields_of_unequal_padding(csv: Path, tmp_path: Path) -> None:
 
 @pytest.fixture(params=["npz", "parquet"])
 def encoded(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[FeatureMap, dict]:
-    """A set that is encoded already."""
+    """Write an encoded data set."""
     made = FeatureMap("made", str(tmp_path))
     made.labels = ["label"]
     made.features = OrderedDict(

@@ -1,4 +1,7 @@
-"""Data sets that commit 6e62f93 has built are found again: fingerprints.json holds what it stored beside three."""
+"""Data sets that commit 6e62f93 has built are found again.
+
+fingerprints.json has what it stored for three of them.
+"""
 
 import json
 from pathlib import Path
@@ -39,7 +42,7 @@ ROWS = """label,user_id,item_id,cate_id,item_history,cate_history
 
 @pytest.fixture
 def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict]:
-    """An entry of each kind, with its input files; the working directory is theirs."""
+    """Return an entry of each kind, and change to the folder of its input files."""
     monkeypatch.chdir(tmp_path)
     common = {
         "data_root": str(tmp_path / "root"),

@@ -1,4 +1,4 @@
-"""`data_loader: memory_mapped`: the rows of `in_memory`, in memory that does not grow with the log."""
+"""`data_loader: memory_mapped`: rows of `in_memory`, in bounded memory."""
 
 import copy
 import itertools
@@ -66,7 +66,7 @@ def columns() -> list[dict]:
 
 
 def built(folder: Path, log: pl.DataFrame, loader: str, more: dict | None = None, **options) -> dict:
-    """The entry of a data set of the log, prepared."""
+    """Return the prepared entry of a data set of the log."""
     folder.mkdir(parents=True, exist_ok=True)
     log.write_parquet(folder / "log.parquet")
     build = {"source": "log", "input": str(folder / "log.parquet"), **NAMES, "side": "brand", "max_len": MAX_LEN}
@@ -75,7 +75,10 @@ def built(folder: Path, log: pl.DataFrame, loader: str, more: dict | None = None
 
 
 def made_exposures(rows: int, users: int, items: int) -> pl.DataFrame:
-    """Clicks and other exposures of requests, a price that changes, a user's device and what is in histories only."""
+    """Return clicks and other exposures of requests.
+
+    They have a price that changes, a user's device, and rows that are only in histories.
+    """
     rng = np.random.default_rng(1)
     return made_log(rows, users, items).with_columns(
         click=pl.Series(rng.integers(0, 5, rows + rows // 50) < 2).cast(pl.Int8),
@@ -117,7 +120,7 @@ def loader_of(params: dict, split: str = "train", **options) -> MemoryMappedData
 
 
 def rows_of(params: dict, split: str) -> tuple[list[str], np.ndarray]:
-    """The encoded rows of an epoch, sorted."""
+    """Return the encoded rows of an epoch, sorted."""
     batches = list(loader_of(params, split, shuffle=split == "train"))
     names = sorted(batches[0])
     wide = np.concatenate(
@@ -449,7 +452,10 @@ def built_from(folder: Path) -> dict:
     ("few", "many", "batches"), [(200_000, 2_000_000, 300), pytest.param(4_000_000, 40_000_000, 1000, marks=FULL)]
 )
 def test_memory_does_not_grow_with_the_log(few: int, many: int, batches: int, tmp_path: Path) -> None:
-    """Of a process that builds and reads, without the pages of mapped files, which the system takes back."""
+    """Measure a process that builds and reads, without pages of mapped files.
+
+    The system can reclaim these pages.
+    """
     peaks = []
     for rows in (few, many):
         folder = tmp_path / str(rows)

@@ -63,7 +63,7 @@ def test_splits_that_an_entry_does_not_have(params: dict) -> None:
 
 
 def test_building_from_raw_reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The entry's own splits are ignored: they come out of the build."""
+    """Ignore the entry's own splits: they are written by the build."""
     options = {
         "source": "amazon",
         "reviews": str(tmp_path / "reviews"),

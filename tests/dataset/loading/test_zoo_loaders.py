@@ -1,4 +1,4 @@
-"""FuxiCTR's own build and loaders, chosen by `data_loader: zoo` or by files that are encoded already."""
+"""FuxiCTR's own build and loaders, for `data_loader: zoo` and for encoded files."""
 
 import re
 import sys
@@ -32,7 +32,7 @@ def load(params: dict) -> tuple[FeatureMap, list]:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_building_through_the_zoo(params: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """FuxiCTR's build_dataset under the same lock and fingerprint; its Ray stage runs in this process here."""
+    """Run FuxiCTR's build_dataset with lock and fingerprint, in this process."""
 
     def transform(encoder, rows, split, block_size) -> None:
         columns = rows.collect()

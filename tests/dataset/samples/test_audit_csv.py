@@ -1,4 +1,4 @@
-"""The audit of CSV files: shapes in which they are published, and files and paths that cannot be audited."""
+"""The audit of CSV files: published forms, and files that cannot be audited."""
 
 from pathlib import Path
 

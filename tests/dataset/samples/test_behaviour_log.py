@@ -74,7 +74,10 @@ def atomic(tmp_path: Path) -> dict:
 
 
 def test_atomic_files(atomic: dict, caplog: pytest.LogCaptureFixture) -> None:
-    """What the log has is taken from there, the rest from the first row of the item; of item 9 nothing is known."""
+    """Read columns of the log first, then those of an item's first row.
+
+    Nothing is known of item 9.
+    """
     caplog.set_level("INFO")
     log = read_log(**atomic, side=("rating", "year"))
     assert log.columns == ["user_id", "item_id", "cate_id", "time", "rating", "year"]
@@ -184,7 +187,7 @@ def test_values_that_are_no_labels(value: str | None, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["log.csv", "log.parquet"])
 def test_exact_duplicates(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Rows count as equal if they are in all columns that are read, before anything is rounded or filled in."""
+    """Compare rows in all columns that are read, before rounding and filling."""
     caplog.set_level(logging.INFO)
     user = LOG[:1]
     other = [

@@ -23,7 +23,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def fails(arguments: list[str], message: str, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The build ends with exit code 2 and one line that has the message; what stands beside it is as it was."""
+    """Check that the build ends with exit code 2 and the message, changing nothing."""
     before = {path: content(path) if path.is_dir() else path.read_bytes() for path in out.parent.iterdir()}
     capsys.readouterr()
     assert main([*arguments, "--out", str(out)]) == 2

@@ -1,4 +1,4 @@
-"""What a column of a log belongs to: properties of the item, properties that vary, context of the user or request."""
+"""Roles of a log's columns: fixed and varying properties, and context."""
 
 import copy
 import json
@@ -22,7 +22,10 @@ NAMED = {"source": "log", "input": "", "user": "u", "item": "i", "category": "c"
 
 
 def shop(users: int = 300, items: int = 40, each: int = 8) -> pl.DataFrame:
-    """A log as it is read: users who keep to a device, items with a brand and with a price that changes by the day."""
+    """Return a log as it is read.
+
+    Users keep a device; items have a brand, and a price that changes daily.
+    """
     rng = np.random.default_rng(0)
     user, item = np.repeat(np.arange(users), each), rng.integers(items, size=users * each)
     time = rng.permuted(np.tile(np.arange(each * 4), (users, 1)), axis=1)[:, :each].ravel() * DAY
@@ -189,7 +192,7 @@ def test_an_older_set_warns_of_a_users_column(
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])
 def test_a_number_that_is_missing_is_its_fill(form: str, tmp_path: Path) -> None:
-    """The first day's samples know no earlier price."""
+    """Fill the price of the first day's samples, which have no earlier price."""
     columns = copy.deepcopy(FEATURE_COLS)
     columns.append({"name": "price", "active": True, "dtype": "float", "type": "numeric", "fill_na": -1})
     shop().drop("device", "brand").with_columns(pl.col("time") + 10**9).write_parquet(tmp_path / "log.parquet")

@@ -1,4 +1,4 @@
-"""Histories of new rows at any time, against those that are looked for one by one."""
+"""Histories of new rows at any time, compared with a search row by row."""
 
 import polars as pl
 import pytest

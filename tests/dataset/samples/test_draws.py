@@ -1,4 +1,4 @@
-"""What samples owe to chance: negatives, ties, the order of rows, and the seed behind them."""
+"""Random parts of samples: negatives, ties, order of rows, and their seed."""
 
 from collections import Counter
 from hashlib import blake2b
@@ -90,7 +90,10 @@ def test_the_seed_decides_everything(negatives: str) -> None:
     ],
 )
 def test_a_seed_has_always_made_the_same_samples(given: dict, digest: str) -> None:
-    """Whoever builds a data set again, with a later version, has the results of before to compare with."""
+    """Compare with digests of earlier versions.
+
+    A data set that is built again must have results that can be compared with earlier ones.
+    """
     labels = (pl.int_range(pl.len()) % 3 == 0).cast(pl.Int8)
     log = REVIEWS if "min_history" not in given else REVIEWS.with_columns(label=labels)
     samples = make_samples(log, options(**given))
@@ -107,7 +110,7 @@ def test_one_option_does_not_change_what_another_draws() -> None:
 
 
 def test_each_split_has_random_numbers_of_its_own() -> None:
-    """Validation and test have a positive and a negative of every user: equal draws would make equal choices."""
+    """Draw different negatives in validation and test, which have equal users."""
     samples = make_samples(REVIEWS, options(negatives="uniform"))
     valid, test = (samples.splits[split] for split in ("valid", "test"))
     assert valid.height == test.height
@@ -126,7 +129,7 @@ def test_the_rows_of_a_split_are_in_random_order() -> None:
 
 @pytest.fixture(scope="module")
 def tied() -> pl.DataFrame:
-    """Users with ten different items on each of two days, sorted by item as the real files are."""
+    """Return users with ten different items on each of two days, sorted by item."""
     rng = np.random.default_rng(0)
     items = np.concatenate([rng.choice(1000, 10, replace=False) for _ in range(6000)])
     log = pl.DataFrame(
@@ -150,7 +153,10 @@ def next_above(log: pl.DataFrame, ties: str) -> tuple[float, int]:
 
 
 def test_ties_at_random_tell_nothing_and_those_of_the_file_do(tied: pl.DataFrame) -> None:
-    """A random order of 10 has 9 neighbouring pairs, and the number of ascending ones has the variance 11/12."""
+    """Compare with the variance of ascending pairs in a random order.
+
+    A random order of 10 has 9 neighbouring pairs, and the number of ascending ones has the variance 11/12.
+    """
     share, pairs = next_above(tied, "random")
     deviation = np.sqrt(11 / 12 * pairs / 9) / pairs
     assert pairs == 54_000 and 6 * deviation < 0.01

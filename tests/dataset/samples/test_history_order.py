@@ -1,4 +1,4 @@
-"""`history_order: shuffled`: the same samples, each history in an order of its own."""
+"""`history_order: shuffled`: samples of `time`, with each history shuffled."""
 
 import numpy as np
 import polars as pl
@@ -37,7 +37,7 @@ def parts_of(samples: Samples) -> list[pl.DataFrame]:
 
 
 def histories(samples: Samples, part: pl.DataFrame) -> list[list[tuple]]:
-    """Of each row its behaviours, with all that is known of them."""
+    """Return the behaviours of each row, with all that is known of them."""
     behaviours = samples.behaviours.drop("behaviour", strict=False).rows()
     return [
         behaviours[start : start + length] for start, length in part.select("history_start", "history_length").rows()

@@ -24,7 +24,7 @@ def samples_of(log: pl.DataFrame, **given) -> Samples:
 
 
 def plain_rows(samples: Samples, split: str) -> list[dict]:
-    """The samples with their histories as lists."""
+    """Return the samples with their histories as lists."""
     behaviours = {name: samples.behaviours[name].to_list() for name in ("item_history", "cate_history")}
     rows = samples.splits[split].to_dicts()
     for place, row in enumerate(rows):
@@ -35,7 +35,7 @@ def plain_rows(samples: Samples, split: str) -> list[dict]:
 
 
 def plain_auc(rows: list[dict], score: Callable[[dict], float]) -> float:
-    """The share of pairs of a positive and a negative that the score orders rightly, ties half."""
+    """Return the share of pairs that the score orders correctly; ties count half."""
     positive, negative = ([score(row) for row in rows if row["label"] == label] for label in (1, 0))
     right = sum((p > n) + (p == n) / 2 for p in positive for n in negative)
     return right / len(positive) / len(negative)
@@ -144,7 +144,10 @@ def test_rules_on_labelled_exposures() -> None:
 
 
 def test_negatives_of_the_own_history_are_shown() -> None:
-    """Every user chooses ten of forty items once each: positives never repeat, negatives do."""
+    """Show that negatives, not positives, occur in their own history.
+
+    Every user chooses ten of forty items once each.
+    """
     rng = np.random.default_rng(0)
     log = as_log(
         [
@@ -184,7 +187,10 @@ def test_knn_in_parts_and_on_some_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def shifting() -> pl.DataFrame:
-    """2,000 users, seven behaviours on one day, four of newer items on the next; sorted by item as real files are."""
+    """Return behaviours with seven on one day, four of newer items on the next.
+
+    There are 2,000 users; rows are sorted by item as in the real files.
+    """
     rng = np.random.default_rng(0)
     day = np.tile(np.repeat([0, 1], [7, 4]), 2000)
     items = rng.permutation(600)[rng.integers(0, 300, day.size) + 300 * day]
@@ -275,7 +281,7 @@ def test_counts_find_the_items_that_written_out_histories_hold(name: str, monkey
 
 
 def test_memory_follows_the_behaviours_not_the_lengths_of_their_histories() -> None:
-    """Ten users of 1,000 behaviours: training histories hold 10 million of them, the table 10,000."""
+    """Audit ten users of 1,000 behaviours, whose histories sum up to 10 million."""
     rng = np.random.default_rng(0)
     log = as_log([(f"u{user}", f"i{rng.integers(500)}", day * DAY) for user in range(10) for day in range(1000)])
     samples = samples_of(log, max_len=1000)

@@ -38,7 +38,7 @@ def in_folder(root: Path) -> pl.DataFrame:
 
 
 def by_category(root: Path) -> pl.DataFrame:
-    """One of the columns stands in the names of the folders, in a form that they can have."""
+    """Write one column into names of folders, in a form that they can have."""
     parts = []
     names = {"c/1": "c%2F1", "c2": "c2", None: "__HIVE_DEFAULT_PARTITION__"}
     for (value, name), part in zip(names.items(), LOG.iter_slices(LOG.height // 3 + 1), strict=True):
@@ -126,7 +126,7 @@ def test_a_broken_part_is_named(tmp_path: Path) -> None:
 
 
 def test_a_data_set_of_parts_knows_them(tmp_path: Path) -> None:
-    """A new part is a change; a folder that is gone is not, as with a file that is gone."""
+    """Detect a new part as a change; ignore a missing folder, like a missing file."""
     parts = tmp_path / "parts"
     in_folder(parts)
     build = {"source": "log", "input": str(parts), **COLUMNS, "max_len": 6}

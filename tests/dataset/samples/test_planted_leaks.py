@@ -1,4 +1,4 @@
-"""Ten leaks put into samples without one: the audit names the rule and the column of each."""
+"""Ten leaks in samples: the audit names the rule and the column of each."""
 
 from dataclasses import replace
 
@@ -44,7 +44,10 @@ def test_nothing_is_found_where_nothing_is_planted(clean: Samples) -> None:
 
 
 def with_column(samples: Samples, values: dict[int, list[str]], share: float = 0.2) -> Samples:
-    """A column x of the samples alone: of a share of the rows a value of those of its label, else of label 0's."""
+    """Add a column x, which for some rows depends on the label.
+
+    The other rows have a value of label 0.
+    """
     rng = np.random.default_rng(1)
     splits = {}
     for name, rows in samples.splits.items():
@@ -86,7 +89,10 @@ def alternation(samples: Samples) -> Samples:
 
 
 def user_column(samples: Samples) -> Samples:
-    """As builds before contexts came: a negative with the device of the row that it was drawn from."""
+    """Add a column of the user as older builds did, which knew no contexts.
+
+    A negative has the device of the row that it was drawn from.
+    """
     rng = np.random.default_rng(2)
     devices = dict(log().select("user_id", "device").unique().rows())
     splits = {}

@@ -59,7 +59,7 @@ def test_leave_one_out() -> None:
 
 
 def test_leave_more_than_one_out() -> None:
-    """Of a user who has too few, the latest are for the test, then for validation."""
+    """Use the latest events of a user with few for the test, then for validation."""
     _, event, events = places([1, 2, 3, 6])
     expected = [TEST, TEST, TEST, VALID, TEST, TEST, TRAIN, TRAIN, VALID, VALID, TEST, TEST]
     assert protocols.leave_one_out(event, events, test_last=2).tolist() == expected

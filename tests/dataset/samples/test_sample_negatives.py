@@ -19,7 +19,10 @@ from dien_fuxictr.dataset.samples.sample_negatives import (
 
 
 def case(rows: int = 3000, items: int = 60, users: int = 100, histories: bool = False, seed: int = 0) -> Forbidden:
-    """Positives among behaviours of skewed popularity; a history is what stands before in blocks of equal size."""
+    """Return positives among behaviours of skewed popularity.
+
+    A history contains the earlier behaviours in a block of fixed size.
+    """
     rng = np.random.default_rng(seed)
     shares = 1 / np.arange(3, items + 3)
     item = rng.choice(items, size=rows, p=shares / shares.sum())
@@ -116,7 +119,10 @@ def frequencies(negative: np.ndarray, item: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(("sampler", "by_reviews"), [(popularity, True), (uniform, False)])
 def test_how_often_an_item_is_drawn(sampler, by_reviews: bool) -> None:
-    """Of samples whose positive is a rare item, so that all others are drawn by their weights."""
+    """Count draws for samples whose positive is a rare item.
+
+    All other items are then drawn by their weights.
+    """
     item = np.repeat(np.arange(6), [400, 200, 100, 100, 199, 1])
     positive = np.full(40_000, 999)
     forbidden = Forbidden.build(item, positive, positive, positive * 0, False)

@@ -25,7 +25,7 @@ def samples() -> Samples:
 
 
 def csv_rows(samples: Samples, split: str) -> list[dict[str, str]]:
-    """The rows of a CSV file, each history cut out of the behaviours by itself."""
+    """Return the rows of a CSV file, each history extracted separately."""
     behaviours = samples.behaviours.to_dicts()
     names = [name for name in samples.behaviours.columns if name.endswith("_history")]
     rows = []

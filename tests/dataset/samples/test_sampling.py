@@ -40,7 +40,7 @@ def options(**given) -> BuildOptions:
 
 
 def log_of(rows: list[dict], *more: str) -> pl.DataFrame:
-    """A log as it is read; each item has one category, and a colour of each row's own."""
+    """Return a log as it is read; a category is an item's, a colour a row's."""
     return pl.DataFrame(
         {
             "user_id": [f"u{row['user']}" for row in rows],
@@ -63,7 +63,10 @@ def log_of(rows: list[dict], *more: str) -> pl.DataFrame:
 
 
 def written(samples: Samples, split: str) -> list[tuple]:
-    """Samples as (label, user, item, category, colour, items of the history, colours of the history)."""
+    """Return samples as tuples.
+
+    They are (label, user, item, category, colour, items of the history, colours of the history).
+    """
     histories = samples.behaviours.select("item_history", "colour_history").rows()
     rows = []
     for *sample, start, length in samples.splits[split].iter_rows():
@@ -73,7 +76,7 @@ def written(samples: Samples, split: str) -> list[tuple]:
 
 
 def compare(rows: list[dict], given: BuildOptions, labelled: bool = False, requests: bool = False) -> int:
-    """The number of samples that were compared, 0 where a split is empty."""
+    """Return the number of compared samples, 0 if a split is empty."""
     log = log_of(rows, *(["label"] if labelled else []), *(["request"] if requests else []))
     expected = transcription(rows, given.stated(), labelled, requests)
     splits = {split for split, *_ in expected}

@@ -58,7 +58,7 @@ def test_the_latest_of_each_user_stay(targets: int) -> None:
 
 @pytest.mark.parametrize("targets", [1, 2, 4])
 def test_items_of_the_rows_that_stay_are_matched(targets: int) -> None:
-    """Where items have their time, those of the latest behaviours are others than those of all."""
+    """Match items of remaining rows, although later behaviours have other items."""
     log = REVIEWS.with_columns(item_id=pl.format("i{}", pl.col("time") // 86_400 // 10 % 20), cate_id=pl.lit("c"))
     items = [
         Counter(rows["item_id"])

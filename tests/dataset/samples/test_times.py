@@ -74,7 +74,10 @@ def test_dates_against_strptime(form: str, moments: list[datetime]) -> None:
     st.lists(st.tuples(st.datetimes(datetime(1990, 1, 1), datetime(2100, 12, 31)), st.sampled_from(FORMS)), min_size=1)
 )
 def test_a_column_of_dates_of_several_forms(rows: list[tuple[datetime, str]]) -> None:
-    """Days, times of day, with a zone or without, in any order; all but days without separators, which are numbers."""
+    """Read days and times, with a zone or without, in any order.
+
+    Days without separators are left out, since they are numbers.
+    """
     rows = [(moment, form) for moment, form in rows if form != "%Y%m%d"]
     text = [moment.strftime(form) for moment, form in rows]
     expected = [

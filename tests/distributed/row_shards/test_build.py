@@ -1,4 +1,7 @@
-"""Tables are made shard by shard, with the constructor's distributions and pretrained vectors, for any number alike."""
+"""Tables are built shard by shard, with equal values for any number of shards.
+
+They have the constructor's distributions and pretrained vectors.
+"""
 
 import json
 import tracemalloc
@@ -42,7 +45,7 @@ def large() -> dict[str, dict]:
 
 
 def written(workers: ProcessGroup, folder: Path, build: Any) -> dict[str, Tensor]:
-    """The initial weights."""
+    """Return the initial weights."""
     torch.manual_seed(5)
     store_of(build_in_shards(build, workers), workers).write_weights(folder / f"{workers.count}.model")
     return torch.load(folder / f"{workers.count}.model", weights_only=True)

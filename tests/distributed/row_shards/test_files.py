@@ -1,4 +1,4 @@
-"""Tables whose rows lie on the workers: in `<expid>.model` as whole ones, and in shards beside `<expid>.resume`."""
+"""Tables in row shards: whole in `<expid>.model`, in shards for `<expid>.resume`."""
 
 import shutil
 from pathlib import Path
@@ -54,14 +54,14 @@ def files(folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> tuple[dict[int, float], dict[str, torch.Tensor]]:
-    """Of a run that nothing has interrupted."""
+    """Return exit code and weights of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
     return run(SINGLE_PROCESS, folder), weights(folder)
 
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory) -> Path:
-    """Where two workers were interrupted."""
+    """Return the folder of a run of two processes that was interrupted."""
     folder = tmp_path_factory.mktemp("begun")
     together(2, folder, lambda workers: run(workers, folder, stop=INTERRUPTED))
     return folder / "made"

@@ -1,4 +1,4 @@
-"""Each worker holds its part of a table's rows, and nothing of the size of a table is ever allocated."""
+"""Each process has its part of a table's rows; nothing of a table's size exists."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ def build() -> DIEN:
 
 
 def largest_of(workers: ProcessGroup, folder: Any) -> tuple[dict[str, int], tuple[int, str]]:
-    """Of a whole training: rows of each large table, and the largest allocation."""
+    """Train; return rows per large table and the largest allocation."""
     with Allocations() as seen:
         model = build_in_shards(build, workers)
         settings = {"embedding_updates": "sparse", "embedding_regularizer": 0.1, "weight_averaging": "ema"}

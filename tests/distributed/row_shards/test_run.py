@@ -1,4 +1,4 @@
-"""`embedding_sharding: rows` as a user has it: one process or torchrun's, and bad input."""
+"""`embedding_sharding: rows` for users: one process, torchrun, and bad input."""
 
 import pytest
 import torch

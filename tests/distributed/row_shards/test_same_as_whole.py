@@ -28,7 +28,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def train(workers: ProcessGroup, data_dir, file, steps: int, in_shards: bool, **settings: Any) -> Run:
-    """From the initial weights in `file`, which the first one to train in shards writes."""
+    """Train from the initial weights in `file`; the first sharded training writes it."""
     settings = {**SPARSE, **settings}
     model = build_in_shards(lambda: made(data_dir, **settings), workers) if in_shards else made(data_dir, **settings)
     store = store_of(model, workers)
@@ -89,7 +89,10 @@ def test_beside_what_a_worker_does_by_its_own_rows(tmp_path, data_dir):
 
 
 def of_model(name: str, workers: ProcessGroup, file, in_shards: bool, nudged: int | None = None) -> Run:
-    """A few steps of a model, from the initial weights in `file`, and a `nudge` where there is a seed for it."""
+    """Return a few steps of a model, from the initial weights in `file`.
+
+    A seed adds a `nudge`.
+    """
 
     def build() -> BaseModel:
         spec = pooled_features() if name in POOLED else features()

@@ -1,4 +1,4 @@
-"""Merging of configuration files as in the zoo, with what the zoo gets wrong put right."""
+"""Merging of configuration files like the zoo, with its mistakes corrected."""
 
 import argparse
 from itertools import pairwise

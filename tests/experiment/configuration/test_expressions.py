@@ -1,4 +1,4 @@
-"""Text that the zoo evaluates: what it needs passes, all else stops before the zoo sees it."""
+"""Text that the zoo evaluates: only what it needs reaches the zoo."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`build_dataset.py ... --entry`: a data set and its experiments, from a log in one command."""
+"""`build_dataset.py ... --entry`: data set and experiments of a log."""
 
 from pathlib import Path
 
@@ -18,7 +18,10 @@ NAMED = ["log", "--input", "clicks.parquet", "--user", "uid", "--item", "a: b", 
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pl.DataFrame:
-    """60 users with 12 clicks each on 40 items; columns have names that YAML would misread."""
+    """Write a log of 60 users with 12 clicks each on 40 items.
+
+    Its columns have names that YAML would misread.
+    """
     draw = np.random.default_rng(1)
     items = draw.integers(0, 40, 720)
     clicks = pl.DataFrame(

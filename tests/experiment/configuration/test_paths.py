@@ -1,4 +1,4 @@
-"""Where relative paths are looked for."""
+"""Places where relative paths are searched for."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from dien_fuxictr.experiment.configuration.paths import resolve_paths
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A config folder two levels below the project's root, and an unrelated working directory."""
+    """Create a config folder below a project, and change to an unrelated folder."""
     (tmp_path / "project" / "config" / "deep").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")

@@ -1,4 +1,4 @@
-"""Metrics against the zoo's functions, and against the mean over all orders of tied rows."""
+"""Metrics, compared with the zoo's and with the mean over orders of ties."""
 
 from itertools import permutations
 

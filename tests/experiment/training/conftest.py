@@ -1,4 +1,4 @@
-"""What tests of the training share."""
+"""Fixtures of the tests of the training."""
 
 import pytest
 from fuxictr.features import FeatureMap

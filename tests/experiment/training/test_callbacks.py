@@ -1,4 +1,7 @@
-"""Keys against overfitting: each against a transcription, on dense and sparse tables, and resumed bit for bit."""
+"""Keys against overfitting, compared with transcriptions and resumed exactly.
+
+Tables are dense and sparse.
+"""
 
 import itertools
 from pathlib import Path
@@ -30,7 +33,7 @@ def make_dien(**keywords: Any) -> DIEN:
 
 
 def trainer_of(folder: Path, settings: dict[str, Any], **options: Any) -> Any:
-    """The `Trainer` of a DIEN with these keys of a configuration."""
+    """Return the `Trainer` of a DIEN with these keys of a configuration."""
     settings = {"early_stop_patience": 9, "eval_steps": 3, "save_best_only": False, **settings}  # the last are kept
     model = make_dien(model_root=str(folder), **settings)
     return Trainer(model, callback=prepare_training(WeightStore(model), training_options(settings)), **options)
@@ -53,7 +56,7 @@ SETTINGS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path, settings: dict[str, Any]) -> None:
-    """Interrupted, with the state before it saved; and it is another run than without the key."""
+    """Resume from the saved state, and compare with a run without the key."""
     whole = trainer_of(tmp_path, settings)
     torch.manual_seed(1)
     whole.fit(BATCHES, VALID, EPOCHS)

@@ -1,4 +1,4 @@
-"""Weights that are not those which a training wrote, and metrics that are no numbers."""
+"""Weights that no training wrote, and metrics that are not numbers."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def flip(file: Path, name: str = "dnn.mlp.0.weight") -> None:
 
 @pytest.fixture
 def on_csv(workspace, capsys):
-    """A run on raw files, so that new rows can be scored."""
+    """Return a run on raw files, so that new rows can be scored."""
     workspace.use_csv()
     assert workspace.run() == 0
     return workspace
@@ -102,7 +102,10 @@ def test_a_run_that_was_killed_before_its_state_was_written_is_told_to_resume(pa
 
 
 def test_damage_is_one_line_whatever_byte_is_flipped(tmp_path):
-    """A byte of padding may be any; every other one ends in a `UserError`, or is read as it was written."""
+    """Flip each byte: the file raises `UserError`, or is read as it was written.
+
+    Bytes of padding may have any value.
+    """
     path = tmp_path / "a.model"
     weights = {"weight": torch.arange(1.0, 61).reshape(20, 3), "bias": torch.arange(20) / 7}
     checkpoint.save(weights, path)

@@ -1,4 +1,4 @@
-"""The key `embedding_updates` of a whole run: its values, checkpoints, resumption, and every shipped model."""
+"""The key `embedding_updates` in a run: values, checkpoints, resume, models."""
 
 import shutil
 from pathlib import Path
@@ -75,7 +75,7 @@ def test_other_values_are_refused(workspace, bad):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with config/, one sparse and regularised epoch an experiment, and a small sample."""
+    """Create a project with one sparse, regularised epoch per experiment."""
     folder = make_project(tmp_path_factory.mktemp("project"), epochs=1, embedding_updates="sparse")
     for file in (folder / "config" / "model_config").glob("*.yaml"):
         entries = read_yaml(file)

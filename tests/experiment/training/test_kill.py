@@ -1,4 +1,4 @@
-"""Killed eight times at random moments: what is on the disk always loads, and the run ends with the same weights."""
+"""Eight kills at random times: files load, and the final weights are equal."""
 
 import os
 import subprocess

@@ -1,4 +1,7 @@
-"""`embedding_regularization: mini_batch_aware` against a transcription of DIN's (5), on dense and sparse tables."""
+"""`mini_batch_aware` regularisation, compared with a transcription of DIN's (5).
+
+Tables are dense and sparse.
+"""
 
 from collections import Counter
 from typing import Any
@@ -21,7 +24,10 @@ ITEM_IDS = ["item_id", "item_history", "neg_item_history"]
 
 
 def by_hand(model: BaseModel, batch: dict[str, Tensor], terms: list[tuple[int, float]]) -> float:
-    """DIN's (5): λ/p times the mean over samples of Σ |w|^p / f over their ids; numeric features shared out."""
+    """Return DIN's (5): λ/p times the mean over samples of Σ |w|^p / f over ids.
+
+    Weights of numeric features are distributed over the samples.
+    """
     layers = tables_of(model)
     tables = {
         "item_id": ITEM_IDS,
@@ -43,7 +49,7 @@ def by_hand(model: BaseModel, batch: dict[str, Tensor], terms: list[tuple[int, f
 
 
 def regularized(regularizer: Any) -> tuple[BaseModel, Any]:
-    """A model, and its regularizer taken from it."""
+    """Return a model, and its regularizer removed from it."""
     model = make_model("EmbeddingMLP", dnn_hidden_units=[4], batch_norm=False, embedding_regularizer=regularizer)
     return model.train(), take_regularizer(model)
 

@@ -117,7 +117,10 @@ def test_what_changes_the_result_may_not_change(parts, key):
 
 
 def test_weights_that_are_newer_than_the_state_are_still_this_runs(parts, monkeypatch):
-    """Killed between the two, and on a GPU the repeated evaluation need not be as good again."""
+    """Resume after a kill between writing weights and state.
+
+    On a GPU the repeated evaluation need not be equal.
+    """
     model, train, valid = parts(early_stop_patience=1)
     killed = Trainer(model)
     with monkeypatch.context() as patch:
@@ -135,7 +138,10 @@ def test_weights_that_are_newer_than_the_state_are_still_this_runs(parts, monkey
 
 
 def test_an_older_runs_state_is_gone_before_new_weights_are_there(parts, monkeypatch):
-    """A resume between the two would go on with that run and end with this one's weights."""
+    """Remove the older state before writing weights.
+
+    A resume in between would otherwise continue the older run and end with the new weights.
+    """
     model, train, valid = parts()
     Trainer(model).fit(train, valid, 1)
     model, train, valid = parts()

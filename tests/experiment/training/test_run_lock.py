@@ -1,4 +1,4 @@
-"""One process trains an experiment at a time; those who read its checkpoint are not kept waiting."""
+"""Only one process trains an experiment; readers of its checkpoint do not wait."""
 
 import os
 import signal

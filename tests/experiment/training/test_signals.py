@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in a training: the step is finished, the state saved, and the resumed run equals a whole one."""
+"""Ctrl-C and SIGTERM in a training: finish the step, save, and resume exactly."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ SETTINGS = {"eval_steps": 5, "learning_rate": 0.1, "net_dropout": 0.4}
 
 @pytest.fixture(autouse=True)
 def usual_handler():
-    """Also where the tests themselves were started with SIGINT ignored, or Ray has left a handler of its own."""
+    """Install the default handlers, whatever the tests or Ray have set."""
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
@@ -65,7 +65,7 @@ def weights_of_the_resumed(workspace) -> dict[str, torch.Tensor]:
 
 
 def steps_saved(workspace) -> tuple[int, int]:
-    """Of the state: all steps, and those since the last evaluation."""
+    """Return the state's numbers of all steps and of steps since an evaluation."""
     progress = checkpoint.load(workspace.file(".resume"))["progress"]
     return progress["total_steps"], progress["loss_steps"]
 
@@ -164,7 +164,7 @@ def test_before_the_first_step_nothing_is_saved_and_an_earlier_runs_files_stay(w
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_while_the_state_is_saved(workspace, whole, monkeypatch, second):
-    """SIGTERM changes nothing; a Ctrl-C ends the run at once, with the state of the last evaluation as it was."""
+    """Ignore SIGTERM; end at once on Ctrl-C, with the state of the last evaluation."""
     replace = os.replace
 
     def signalled(source, target):
@@ -236,7 +236,10 @@ def test_a_command_in_its_first_epoch(workspace, number, code):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_all_processes_of_a_command(workspace, number, code):
-    """Slurm ends all of a job's, those that load batches too; a terminal does with Ctrl-C."""
+    """Signal all processes of a command, including those that load batches.
+
+    Slurm does so for SIGTERM, a terminal for Ctrl-C.
+    """
     workspace.write_configs({"Tiny_test": {"epochs": 2, "fault": "slow", "num_workers": 2}})
     process = start(workspace, str(ROOT / "run_expid.py"), "--expid", "Tiny_test")
     wait_for(workspace.file(".log").exists, process)
@@ -248,7 +251,7 @@ def test_all_processes_of_a_command(workspace, number, code):
 
 
 def test_a_loader_that_fails_between_steps_after_a_signal(workspace, whole, monkeypatch):
-    """As torch's does that waits for a batch of a process that the signal has ended."""
+    """Fail like torch's loader when a signal has ended its process."""
     fetched = run_state.RunState._fetched
 
     def fails(self, batches):

@@ -1,4 +1,4 @@
-"""A step with sparse tables, of every model: the dense one's gradients, and nothing of a table's size."""
+"""Steps with sparse tables: the dense gradients, without tensors of table size."""
 
 import pytest
 import torch
@@ -46,7 +46,9 @@ def test_gradients_and_their_norm_equal_the_dense_ones(name: str) -> None:
 
 
 class LargeOperations(TorchDispatchMode):
-    """Notes each operation that has a tensor of at least `size` elements, but for those that read or write given rows.
+    """Recorder of operations with a tensor of at least `size` elements.
+
+    Operations that read or write given rows are left out.
 
     Attributes:
         found: names of the operations.

@@ -1,4 +1,4 @@
-"""Sparse updates of embedding tables: against dense Adam, and a transcription by hand."""
+"""Sparse updates of tables, compared with dense Adam and a transcription."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,10 @@ def adam(w, m, v, g, step, lr):
 
 
 def by_hand(model: Dot, batches: list[Batch], lazy: bool, l1: float, l2: float, net: float, max_norm: float):
-    """The table, the weights of the price and the bias after training, in NumPy; `lazy` picks which rows move."""
+    """Return table, weights of the price and bias after training, in NumPy.
+
+    `lazy` selects the rows that change.
+    """
     layers = model.embedding_layer.embedding_layers
     lr = model.optimizer.param_groups[0]["lr"]
     weights = {

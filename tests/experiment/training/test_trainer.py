@@ -71,7 +71,7 @@ def test_patience_stops_and_learning_rate_falls_on_a_plateau(parts, monkeypatch)
 
 @pytest.mark.parametrize("mode", ["max", "min"])
 def test_patience_counts_evaluations_without_a_real_improvement_in_a_row(parts, monkeypatch, mode):
-    """An improvement starts the count anew, an equal value or one better by less than a millionth does not."""
+    """Restart the count at an improvement of at least a millionth."""
     model, train, valid = parts(early_stop_patience=2, monitor_mode=mode)
     sign = 1 if mode == "max" else -1
     trainer = Trainer(model)

@@ -25,7 +25,10 @@ def model(parts):
 
 
 def rows(count: int, effect: float, spread: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Labels with a base rate of 1/2, and calibrated scores of logits with this spread, of which `effect` is true."""
+    """Return labels with a base rate of 1/2, and calibrated scores.
+
+    The logits have this spread, of which the share `effect` is true.
+    """
     rng = np.random.default_rng(seed)
     logit = rng.normal(scale=spread, size=count)
     label = (rng.random(count) < 1 / (1 + np.exp(-effect * logit))).astype(float)
@@ -58,7 +61,10 @@ def test_random_scores_of_few_rows_may_be_those_of_a_real_model(model):
 
 
 def test_scores_next_to_the_base_rate_tell_nothing_in_few_rows(model):
-    """Spread s wins at most s² / (2 p (1 - p)) of log loss: 2e-6 with s = .001, as embeddings near 0 leave it."""
+    """Detect a spread s of scores that gains at most s² / (2 p (1 - p)) of log loss.
+
+    That is 2e-6 for s = .001, which embeddings near 0 give.
+    """
     label, score = rows(1000, effect=0, spread=0.004)
     assert score.std() < 0.0011 and "AUC on validation" in said_of(model, label, score)
     assert not said_of(model, label, score, steps=99), "a trial run"
@@ -70,7 +76,10 @@ def test_a_weak_but_real_model_has_learnt(model):
 
 
 def test_an_auc_at_chance_with_a_better_loss_has_learnt(model):
-    """Half of the positives are above all negatives, the other half below: AUC .5, log loss .53."""
+    """Accept scores with AUC .5 and a log loss of .53.
+
+    Half of the positives are above all negatives, the other half below.
+    """
     label, score = np.tile([1.0, 1.0, 0.0, 0.0], 5000), np.tile([0.99, 0.4, 0.45, 0.45], 5000)
     assert not said_of(model, label, score)
     assert "AUC on validation is 0.5000" in said_of(model, label, np.where(score > 0.9, 0.46, score))
@@ -98,7 +107,7 @@ def test_the_likely_cause_follows_from_the_norm(model, before, config, cause):
 
 @pytest.fixture
 def constant(workspace):
-    """The model's scores are one number, as a regulariser leaves them."""
+    """Make the model's scores constant, like a strong regulariser."""
     file = workspace.folder / "model_zoo" / "Tiny" / "src" / "Tiny.py"
     text = file.read_text()
     assert text.count("self.output_activation(logits)") == 1

@@ -1,4 +1,4 @@
-"""Each program at tiny sizes: tables and JSON, never a time; and what its figures depend on."""
+"""Programs at tiny sizes: tables and JSON without times, and their inputs."""
 
 import importlib
 import json
@@ -65,7 +65,10 @@ def test_roofline(run: Run) -> None:
 
 @pytest.mark.parametrize("work", [NET, NO_AUX], ids=lambda work: work.name)
 def test_the_formula_is_a_little_less_than_the_model_computes(work: Work) -> None:
-    """Less by what a model repeats of the first layers, more by the auxiliary loss that a last behaviour lacks."""
+    """Compare the formula with the FLOPs of a model.
+
+    A model repeats parts of the first layers; the last behaviour has no auxiliary loss.
+    """
     sizes = Sizes(items=50, categories=12, max_len=20)
     system = build_own(sizes, work, "reference")
     batch = system.prepare(make_batch(sizes, make_lengths("full", 4, sizes.max_len)))
@@ -224,7 +227,10 @@ def test_negatives_for_other_projects_are_behaviours_of_the_batch() -> None:
 
 
 def test_pareto(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Quality is the comparison's, size that of what is served: without booster and auxiliary net."""
+    """Report the quality of the comparison, and the size of the served model.
+
+    The served model has no booster and no auxiliary network.
+    """
     monkeypatch.chdir(make_project(tmp_path, epochs=1, verbose=0))
     small = {"gru_hidden_size": 3, "dnn_hidden_units": [4], "attention_hidden_units": [5]}
     changes = {"DIEN_amazon": {}, "alone": small, "DIENLight_amazon": small}

@@ -1,4 +1,4 @@
-"""A FuxiCTR checkout of a few small models, and a project folder with small sample data."""
+"""A FuxiCTR checkout of a few small models, and a project with small data."""
 
 import json
 import shutil
@@ -66,7 +66,10 @@ ENTRIES = {
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Mean, DIN, Broken (forward raises), models that only have a signature, Needy (its package is not installed)."""
+    """Return a checkout with Mean, DIN, Broken, Needy and other models.
+
+    Broken raises an error in forward, Needy needs a package that is not installed, and others only have a signature.
+    """
     root = tmp_path / "FuxiCTR"
     sources = {name: MODEL.format(name=name, fault="") for name in ("Mean", "DIN")}
     sources["Broken"] = MODEL.format(name="Broken", fault='raise RuntimeError("mat1 and mat2 do not fit")')
@@ -93,7 +96,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The working directory: the project's config/ with one epoch each, and a sample of 60 users."""
+    """Change to a project of one epoch per experiment, with a sample of 60 users."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "config", "config")
     for file in Path("config/model_config").glob("*.yaml"):

@@ -1,4 +1,4 @@
-"""The page: well-formed, alone, with the facts of its runs, the table's cells and what a click needs."""
+"""The page: well-formed, self-contained, with facts of runs and table cells."""
 
 import re
 from html.parser import HTMLParser
@@ -16,7 +16,10 @@ VOID = ("meta", "wbr")
 
 
 class Page(HTMLParser):
-    """Cells of the table as (text, attributes), facts, links, and tags that are still open at the end."""
+    """Parser of the page.
+
+    It has cells of the table as (text, attributes), facts, links, and tags that are still open at the end.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -57,7 +57,7 @@ def drawn(*names: str) -> list[Picture]:
 
 
 def titles(picture: Picture) -> list[str]:
-    """What the mouse finds."""
+    """Return the titles that the mouse finds."""
     return [title.text or "" for title in ElementTree.fromstring(picture.svg.replace("xlink:", "")).iter("title")]
 
 

@@ -30,7 +30,7 @@ def scored(strengths: list[float], seed: int, users: int = 2000) -> Scored:
 
 
 def without_users(*auc: float, rows: tuple[int, ...] = ()) -> Scored:
-    """Runs whose test users make no noise."""
+    """Return runs whose test users make no noise."""
     return Scored(np.array(auc), (np.zeros(4),) * len(auc), rows or (0,) * len(auc))
 
 
@@ -41,7 +41,7 @@ def half(found: Interval | None) -> float:
 
 
 def squared(users: np.ndarray) -> float:
-    """The variance that users make, by the definition."""
+    """Return the variance by the users, computed by its definition."""
     return len(users) / (len(users) - 1) * float((users**2).sum())
 
 
@@ -52,7 +52,10 @@ def test_auc_equals_scikit_learn_with_ties() -> None:
 
 
 def test_influence_is_the_derivative_by_a_users_weight() -> None:
-    """Central differences are off by step² times a third derivative, which is below 1 for 20 users."""
+    """Compare with central differences, which are off by step² times a constant.
+
+    The constant, a third derivative, is below 1 for 20 users.
+    """
     label, user, rng = rows(20)
     score, step = rng.integers(0, 9, len(label)).astype(float), 1e-4
 
@@ -64,7 +67,7 @@ def test_influence_is_the_derivative_by_a_users_weight() -> None:
 
 
 def test_the_same_predictions_always_have_the_same_interval() -> None:
-    """In another order of the rows, and with other names of the users."""
+    """Compare intervals for another order of rows and other names of users."""
     label, user, rng = rows(80)
     scores = [rng.normal(label) for _ in range(6)]
     order, names = rng.permutation(len(label)), rng.permutation(80)
@@ -129,7 +132,10 @@ def test_one_systems_mean_has_students_interval() -> None:
 
 @pytest.mark.parametrize("runs", [2, 3, 5])
 def test_luck_with_users_that_no_run_shares_is_counted_once(runs: int) -> None:
-    """It is in what the runs differ by, so it must leave the part that they share; here it is known exactly."""
+    """Leave own noise with users out of the shared part, which is known here.
+
+    The differences between runs contain it already.
+    """
     basis = np.linalg.qr(np.c_[np.ones(12), np.random.default_rng(0).normal(size=(12, 11))])[0].T[1:]
     shared, own = 0.004 * basis[0], 0.003 * basis[1 : runs + 1]
     auc = 0.7 + 0.002 * np.arange(runs)
@@ -182,7 +188,10 @@ def test_few_users_are_told_from_few_runs() -> None:
 
 
 def test_users_of_folds_are_others_each() -> None:
-    """Four folds have a quarter of the variance of one: 2 x 1.96 x .2 / 2 is narrow enough, 2 x 1.96 x .2 is not."""
+    """Refuse the interval of one run, and accept that of four folds.
+
+    Four folds have a quarter of the variance of one: 2 x 1.96 x .2 / 2 is narrow enough, 2 x 1.96 x .2 is not.
+    """
     influence = (np.array([0.1, 0.1, -0.1, -0.1]) * 3**0.5,) * 4
     assert squared(influence[0]) == pytest.approx(0.4**2)
     found = mean_auc(Scored(np.array([0.1, 0.9, 0.1, 0.9]), tuple(users / 2 for users in influence), (1, 2, 3, 4)))

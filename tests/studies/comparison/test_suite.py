@@ -1,4 +1,4 @@
-"""Suites: what their files may say, the runs that they make, their table and their rows of results."""
+"""Suites: content of their files, their runs, table and rows of results."""
 
 import csv
 import json

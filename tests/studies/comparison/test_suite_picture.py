@@ -1,4 +1,4 @@
-"""The picture of a suite: its panels, which lines they have, their values and the axes."""
+"""The picture of a suite: panels, lines, values and axes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ def study(values: list[Any], against: str | None = None, x: str = "build.k") -> 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are saved."""
+    """Return the saved figures."""
     figures: list[Figure] = []
     save = Figure.savefig
 
@@ -46,7 +46,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
 
 def result(seed: int, *curve: float) -> dict[str, Any]:
-    """Of a run that is evaluated every 10 steps, of 6 seconds each."""
+    """Return the result of a run that is evaluated every 10 steps of 6 seconds."""
     points = [{"step": 10 * number, "monitor": auc} for number, auc in enumerate(curve, 1)]
     return {"seed": seed, "valid": {"AUC": max(curve)}, "train_seconds": 60 * len(curve), "curve": points}
 

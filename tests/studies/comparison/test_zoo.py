@@ -1,4 +1,4 @@
-"""The budget of the base, under whatever name a model of the checkout has for it; and real runs beside ours."""
+"""The budget of the base in keys of the checkout's models; and real runs."""
 
 import json
 import subprocess

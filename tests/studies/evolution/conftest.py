@@ -1,4 +1,4 @@
-"""A small DIEN trained on a small raw data set whose items have titles, in a folder laid out like the project."""
+"""A small DIEN on raw data whose items have titles, in a folder like the project."""
 
 import json
 from pathlib import Path

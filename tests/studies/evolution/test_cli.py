@@ -18,7 +18,10 @@ ITEMS = Path("data/tiny/samples/test.parquet")
 
 
 def drawn(out: Path) -> dict:
-    """The numbers, which the page has, too: it shows each candidate, each behaviour, the paths and the attention."""
+    """Return the numbers of a page, after checking that the page has them.
+
+    It shows each candidate, each behaviour, the paths and the attention.
+    """
     numbers = json.loads((out / "evolution.json").read_text())
     page = run_page((out / "evolution.html").read_text())
     *candidates, untargeted = numbers["paths"]

@@ -1,4 +1,4 @@
-"""Runs as tasks of a Ray cluster: what comes out is what processes of one machine give, also where a task is killed."""
+"""Runs as tasks of a Ray cluster: results of local processes, even after a kill."""
 
 import contextlib
 import csv

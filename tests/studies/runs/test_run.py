@@ -1,4 +1,4 @@
-"""Whether what lies in a run's folder is of its configuration, and what is done if not."""
+"""Checks that files in a run's folder belong to its configuration."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a terminal and a file are shown of running runs."""
+"""Progress of running runs, in a terminal and in a file."""
 
 import io
 import json

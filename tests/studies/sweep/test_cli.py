@@ -167,7 +167,7 @@ def test_a_wrong_combination_leaves_those_of_an_earlier_sweep(write_tuner, fast)
 
 @pytest.mark.parametrize("values", [101, 31_623])
 def test_a_grid_of_many_combinations_needs_a_yes(write_tuner, fast, capsys, values):
-    """The second has 10^9: it is counted, not made."""
+    """Count 10^9 combinations without building them."""
     choices = list(range(1, values + 1))
     file = write_tuner({"embedding_dim": choices, "batch_size": choices})
     tracemalloc.start()
@@ -272,7 +272,10 @@ def test_embedded_tuner_files(workspace, fast, file):
 
 @pytest.mark.parametrize("search", ["grid", "tpe"])
 def test_a_sweep_named_like_a_folder_of_configurations(write_tuner, fast, capsys, search):
-    """Its folder would be that of the configurations, which it would replace or, with tpe, remove."""
+    """Refuse a sweep whose folder would be the folder of configurations.
+
+    It would replace them or, with tpe, remove them.
+    """
     configuration = Path("config/model_config.yaml").read_bytes()
     file = write_tuner({"embedding_dim": [1, 2]}, path="config.yaml")
     assert main(["--config", str(file), "--search", search]) == 2

@@ -1,4 +1,4 @@
-"""Enumeration: the zoo's combinations in the zoo's order, names that tell every two configurations apart."""
+"""Enumeration: the zoo's combinations in its order, with distinct names."""
 
 import re
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def data_sets(folder: Path) -> dict[str, dict]:
 
 
 def numbers(folder: Path) -> dict[str, dict]:
-    """The experiments by their number alone, without what depends on hashes."""
+    """Return the experiments by number, without hashes."""
     return {
         re.sub(r"_[0-9a-f]{8}$", "", expid): {key: value for key, value in params.items() if key != "dataset_id"}
         for expid, params in experiments(folder).items()
@@ -70,7 +70,7 @@ def test_same_combinations_as_the_zoo(workspace, write_tuner, use):
 
 
 def test_tuned_data_set(workspace, write_tuner):
-    """Each experiment on each data set, which the zoo's own fails to enumerate (KeyError: model_id)."""
+    """Enumerate experiments on data sets, where the zoo's own fails (KeyError)."""
     workspace.use_csv()
     workspace.write_configs({"Tiny_test": {}}, {**data_sets(Path("config"))["tiny"], "min_categr_count": 1})
     folder = write_grid(write_tuner({"min_categr_count": [1, 5], "net_dropout": [0, 0.1]}))

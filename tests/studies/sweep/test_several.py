@@ -1,4 +1,4 @@
-"""A tuner file of several experiments: each is a sweep of its own, as if it had a file of its own."""
+"""A tuner file of several experiments: each is an independent sweep."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`--storage`: a study in a database, shared by commands whose folders are on disks of their own."""
+"""`--storage`: a study in a database, shared by commands on several disks."""
 
 import shutil
 import sys

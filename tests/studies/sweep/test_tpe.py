@@ -1,4 +1,4 @@
-"""`--search tpe`: what is proposed, pruned, remembered and refused; training is a stand-in."""
+"""`--search tpe`: proposals, pruning, memory and refusals, without training."""
 
 import csv
 import re
@@ -87,7 +87,7 @@ def test_another_space_is_another_study(write_tuner, fast):
 
 
 def test_the_first_trial_is_the_experiment_as_it_is(write_tuner, fast):
-    """Where the space has its values; the others are drawn."""
+    """Start with the experiment's values within the space, and draw the others."""
     rates = {"low": 0.25, "high": 0.5}
     file = write_tuner({**SPACE, "net_dropout": rates, "learning_rate": [1e-3, 1e-2], "epochs": [3]})
     own = read_tuner(file).base.params
@@ -102,7 +102,7 @@ def test_the_first_trial_is_the_experiment_as_it_is(write_tuner, fast):
 
 
 def test_own_values_of_searched_keys_keep_the_study(write_tuner):
-    """The best values of a search become the experiment's; a later call adds trials to the same study."""
+    """Keep the study when the best values become the experiment's."""
     file = write_tuner(SPACE)
     tuner = read_tuner(file)
     name = TpeSweep(tuner, 1).study.study_name
