@@ -10,6 +10,12 @@ from .command_parser import as_called
 from .signals import Terminated, sigterm_raises
 from .traceback_file import keep_traceback, summary
 
+REQUIRED = (
+    *("fuxictr", "torch", "ray", "polars", "pandas", "pyarrow", "numpy", "sklearn", "scipy", "h5py", "yaml", "tqdm"),
+    *("filelock", "pydantic"),
+)
+"""Modules of the packages in requirements.txt."""
+
 
 class UserError(ValueError):
     """Error of a wrong input, in one line: what, where, which value, what is allowed.
@@ -47,8 +53,8 @@ def run_command(
         tell: says how it has ended, as `fail` does.
 
     Returns:
-        Its code; 1 for a `TrainingError` or an error that nobody has foreseen, 2 for bad input, a full disk or
-        a file that may not be used, 130 after a Ctrl-C, 143 after SIGTERM.
+        Its code; 1 for a `TrainingError` or an error that nobody has foreseen, 2 for bad input, a full disk,
+        a file that may not be used or a required package that is not installed, 130 after a Ctrl-C, 143 after SIGTERM.
     """
     with sigterm_raises():
         try:
@@ -67,4 +73,7 @@ def run_command(
                 return tell(f"cannot write {error.filename or 'a file'}: {error.strerror}", 2)
             if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 return tell(f"{error.filename or 'a file'}: {error.strerror}", 2)
+            if isinstance(error, ModuleNotFoundError) and error.name in REQUIRED:
+                remedy = "activate the environment that has the packages of requirements.txt, or install them"
+                return tell(f"{error.name} is not installed for {sys.executable}: {remedy}", 2)
             return tell(f"{summary(error)}; the traceback is in {keep_traceback(error, log())}", 1)

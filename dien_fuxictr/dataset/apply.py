@@ -34,8 +34,12 @@ LOG_OPTION = {"amazon": "reviews", "log": "input"}
 RANGE = ["history_start", "history_length"]
 
 
-def with_log(params: dict, log: Path) -> dict:
+def with_log(params: dict, log: Path | None) -> dict:
     """Return a data set's entry whose build reads another log.
+
+    Args:
+        params: the entry.
+        log: None: the log that the data set was built from.
 
     Raises:
         UserError: the log does not exist, the entry has no build section, or its source is unknown.
@@ -44,6 +48,8 @@ def with_log(params: dict, log: Path) -> dict:
     if not isinstance(build, dict):
         raise UserError(f"data set {params['dataset_id']} has no build section, which says how a log becomes its rows")
     option = LOG_OPTION[BuildOptions.of(build).source]
+    if log is None:
+        return params
     build = {**build, option: str(log)}
     if not raw_files(BuildOptions.of(build))[option]:
         raise UserError(f"--log {log}: no such file")

@@ -140,15 +140,19 @@ def _add_apply(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    file = {"required": True, "type": Path, "metavar": "FILE"}
-    command.add_argument("--log", **file, help="log or Amazon reviews, in a form that the data set's build reads")
+    file = {"type": Path, "metavar": "FILE"}
+    log = (
+        "log or Amazon reviews with the histories, in a form that the data set's build reads; default: the build's own"
+    )
+    command.add_argument("--log", **file, help=log)
+    file["required"] = True
     command.add_argument("--rows", **file, help="the rows, each a user, an item and a time")
     command.add_argument("--dataset", required=True, metavar="ID", help="data set whose entry has the build section")
     command.add_argument("--out", **file, help="new file to write, .csv, .csv.gz or .parquet")
     add_config_option(command)
 
 
-def _apply(config: Path, dataset: str, log: Path, rows: Path, out: Path) -> None:
+def _apply(config: Path, dataset: str, log: Path | None, rows: Path, out: Path) -> None:
     with starting():
         from dien_fuxictr.dataset.apply import apply_build, with_log
         from dien_fuxictr.dataset.loading.entry import DatasetEntry
@@ -162,7 +166,8 @@ def _apply(config: Path, dataset: str, log: Path, rows: Path, out: Path) -> None
     check_entry(entry.params, entry.where)
     params = with_log(entry.params, log)
     resolve_paths(params, config)
-    require_output("--out", out, {"--log": log, "--rows": rows}, {"--config": config})
+    inputs = {"--log": log, "--rows": rows} if log else {"--rows": rows}
+    require_output("--out", out, inputs, {"--config": config})
     apply_build(DatasetEntry.of(params), rows, out)
 
 

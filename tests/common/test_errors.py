@@ -101,6 +101,12 @@ def test_memory_and_recursion(capsys, run, line):
         (KeyboardInterrupt("all is saved"), 130, "all is saved"),
         (OSError(28, "No space left on device", "a file"), 2, "cannot write a file: No space left on device"),
         (PermissionError(13, "Permission denied", "a file"), 2, "a file: Permission denied"),
+        (
+            ModuleNotFoundError("No module named 'torch'", name="torch"),
+            2,
+            f"torch is not installed for {sys.executable}: activate the environment that has the packages of "
+            "requirements.txt, or install them",
+        ),
     ],
 )
 def test_what_has_a_line_of_its_own_leaves_no_file(capsys, error, code, line):

@@ -132,6 +132,9 @@ def test_scores_of_applied_rows_are_those_of_the_test_split(
     assert pl.read_csv("rows.csv.gz", infer_schema=False).equals(
         pl.read_parquet("../rows.parquet").with_columns(pl.col(pl.List(pl.String)).list.join("^")), null_equal=True
     )
+    own_log = [word for word in away if word not in ("--log", str(log))]
+    assert main([*own_log, "--out", "of_own_log.csv"]) == 0
+    assert pl.read_csv("of_own_log.csv", infer_schema=False).equals(pl.read_csv("rows.csv.gz", infer_schema=False))
     capsys.readouterr()
     assert main([*away, "--out", "rows.csv.gz"]) == 2
     assert capsys.readouterr().err == "error: --out rows.csv.gz exists; name a new file\n"

@@ -5,6 +5,8 @@ import re
 import pytest
 from source_code import ROOT, modules
 
+from dien_fuxictr.common import errors
+
 LINE = re.compile(r"(?P<name>\w[\w-]*)(?P<extra>\[\w+\])?(?P<versions>[^#;]*)(;[^#]*)?(# *(?P<reason>.+))?")
 FILES = {file.name: file.read_text().splitlines() for file in sorted(ROOT.glob("requirements*.txt"))}
 OPTIONAL = ("requirements-optional.txt", "requirements-serve.txt")
@@ -35,6 +37,10 @@ def test_the_package_imports_what_it_requires() -> None:
 def test_other_folders_import_what_they_require(folder: str, name: str) -> None:
     required = named("requirements.txt", *OPTIONAL, f"requirements-{name}.txt")
     assert imported(folder) <= required
+
+
+def test_a_missing_requirement_is_known_by_the_name_of_its_module() -> None:
+    assert {OTHER_NAMES.get(name, name) for name in errors.REQUIRED} == named("requirements.txt")
 
 
 def test_every_requirement_is_named_once_with_its_reason() -> None:
