@@ -15,15 +15,27 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 pytest_plugins = ["made_cluster", "made_workspace"]
 
+LONG = ("distributed", "serving", "studies", "house", "benchmarks", "docs", "experiment")
+"""Folders with files that take half a minute or more."""
+
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # triton reads it when it is imported
 
 
+if sys.platform == "linux":  # before others are imported, which may keep `sys.executable`
+    starters = Path(tempfile.mkdtemp(prefix="tests-"))
+    forking = warm_start.use(starters)
+
+
 def pytest_configure(config):
     if sys.platform == "linux":
-        folder = Path(tempfile.mkdtemp(prefix="tests-"))
-        forking = warm_start.use(folder)
-        config.add_cleanup(lambda: (forking.communicate(), shutil.rmtree(folder)))
+        config.add_cleanup(lambda: (forking.communicate(), shutil.rmtree(starters)))
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with what takes longest: a long file that begins last would let the other process wait."""
+    places = {Path(__file__).with_name(name): place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: min(places.get(folder, len(LONG)) for folder in item.path.parents))
 
 
 def pytest_addoption(parser):

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 SOCKET, COLD = "DIEN_TESTS_SOCKET", "DIEN_TESTS_COLD"
-HEAVY = ("torch", "ray.data", "sklearn.metrics", "scipy.sparse", "pandas", "pyarrow.parquet", "h5py", "pydantic")
-"""Not polars: it starts a thread, for which a fork would wait at its end."""
+HEAVY = (
+    *("torch", "torch._dynamo", "ray.data", "sklearn.metrics", "scipy.sparse", "pandas", "pyarrow.parquet", "h5py"),
+    "pydantic",
+)
+"""The first optimizer imports torch._dynamo, in 2 s. Not polars: it starts a thread, for which a fork would wait."""
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -78,7 +81,7 @@ def start() -> None:
 def _is_command(arguments: list[str]) -> bool:
     named = [argument for argument in arguments if argument != "-u"]
     if named[:1] == ["-m"]:
-        return named[1].startswith("dien_fuxictr.")
+        return named[1].startswith(("dien_fuxictr.", "made_build"))
     return bool(named) and named[0].endswith(".py") and Path(named[0]).resolve().parent == ROOT
 
 

@@ -20,26 +20,6 @@ from dien_fuxictr.dataset.loading.publish import build_and_publish
 
 ROOT = Path(__file__).parents[3]
 
-WORKER = """
-import json, logging, sys, time
-from pathlib import Path
-from dien_fuxictr.dataset.encoding import encode_splits
-from dien_fuxictr.dataset.loading import prepare
-from dien_fuxictr.dataset.loading.entry import DatasetEntry
-
-logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
-params, marker, pause = json.loads(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
-save = encode_splits.save_catalogues
-
-def slow_save(*args):
-    save(*args)
-    marker.touch()
-    time.sleep(pause)
-
-encode_splits.save_catalogues = slow_save
-print(prepare.prepare_dataset(DatasetEntry.of(params))["train_data"])
-"""
-
 
 @pytest.fixture
 def params(tmp_path: Path) -> dict:
@@ -47,9 +27,13 @@ def params(tmp_path: Path) -> dict:
 
 
 def start(params: dict, marker: Path, pause: float) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'support'}",
+        "OMP_NUM_THREADS": "1",
+    }
     return subprocess.Popen(
-        [sys.executable, "-c", WORKER, json.dumps(params), str(marker), str(pause)],
+        [sys.executable, "-m", "made_build", json.dumps(params), str(marker), str(pause)],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
