@@ -87,10 +87,7 @@ def test_torchruns_workers_write_and_speak_once(workspace, tmp_path, capfd):
 
     def run(*arguments: str) -> list[str]:
         """Return the metrics in the output."""
-        codes = together(
-            2, tmp_path, lambda workers: as_torchrun(workers, lambda: workspace.run(*arguments, expid="X"))
-        )
-        assert codes == [0, 0]
+        assert as_torchrun(2, tmp_path, lambda: workspace.run(*arguments, expid="X")) == [0, 0]
         return metrics()
 
     def metrics() -> list[str]:
@@ -116,8 +113,7 @@ def test_a_signal_to_one_worker_ends_all_after_the_same_step(workspace, tmp_path
 
 def test_what_all_workers_refuse_is_said_once(workspace, tmp_path, capfd):
     workspace.write_configs({"X": {"epochs": "many"}})
-    codes = together(2, tmp_path, lambda workers: as_torchrun(workers, lambda: workspace.run(expid="X")))
-    assert codes == [2, 2]
+    assert as_torchrun(2, tmp_path, lambda: workspace.run(expid="X")) == [2, 2]
     assert capfd.readouterr().err.count("error:") == 1
 
 

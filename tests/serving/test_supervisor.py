@@ -19,7 +19,7 @@ from made_server import PATIENCE, has_ended
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.serving import supervisor
 from dien_fuxictr.serving.settings import Settings
-from dien_fuxictr.serving.supervisor import Supervisor, WorkerDied
+from dien_fuxictr.serving.supervisor import GRACE, Supervisor, WorkerDied
 
 ROOT = Path(__file__).parents[2]
 FAKE = "made_worker_of_server"
@@ -101,7 +101,7 @@ def test_what_has_not_loaded_is_ended_at_once(site: Site) -> None:
             await asyncio.sleep(0.001)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    supervised(site, scenario)
+    assert supervised(site, scenario) < GRACE
     assert all(has_ended(pid) for pid in site.pids("starts")) and not site.pids("serves")
 
 

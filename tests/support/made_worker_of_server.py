@@ -49,8 +49,10 @@ async def serve(folder: Path, link: SupervisorLink) -> int:
         except FileExistsError:
             while not (folder / "go").exists():
                 await asyncio.sleep(0.01)
-    await link.others()
-    log("serves")
+    others = asyncio.create_task(link.others())
+    await asyncio.wait([others, asyncio.create_task(ended.wait())], return_when=asyncio.FIRST_COMPLETED)
+    if others.done():
+        log("serves")
     await ended.wait()
     log("ends")
     return 0

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._dynamo  # the first optimizer does in 2 s, in each fork
 import torch.distributed as dist
 
 from dien_fuxictr.distributed.distributed_group import DistributedGroup
@@ -30,11 +31,34 @@ def together(count: int, folder: Path, work: Callable[[ProcessGroup], Any]) -> l
     A hang or an error fails the test.
     """
     meeting = folder / f"meeting_{time.monotonic_ns()}"
+
+    def join(rank: int) -> Any:
+        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=count)
+        return work(DistributedGroup())
+
+    return _forks(count, folder, join)
+
+
+def as_torchrun(count: int, folder: Path, run: Callable[[], int]) -> list[int]:
+    """Return the exit codes of processes that run a command as if torchrun had started them."""
+
+    def be_started(rank: int) -> int:
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank)}
+        os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": PORT}
+        return run()
+
+    return _forks(count, folder, be_started)
+
+
+def _forks(count: int, folder: Path, work: Callable[[int], Any]) -> list[Any]:
+    """Return the results of the work of each rank, in a fork of its own.
+
+    It joins one group at most: who leaves a group while another one still talks to it may end that one.
+    """
+    name = f"answer_{time.monotonic_ns()}"
     context = multiprocessing.get_context("fork")
-    answers = [folder / f"{meeting.name}.{rank}" for rank in range(count)]
-    processes = [
-        context.Process(target=_work, args=(meeting, rank, count, work, answers[rank])) for rank in range(count)
-    ]
+    answers = [folder / f"{name}.{rank}" for rank in range(count)]
+    processes = [context.Process(target=_work, args=(work, rank, answers[rank])) for rank in range(count)]
     for process in processes:
         process.start()
     deadline = time.monotonic() + TIMEOUT
@@ -55,15 +79,6 @@ def together(count: int, folder: Path, work: Callable[[ProcessGroup], Any]) -> l
     return [value for _, value in every]
 
 
-def as_torchrun(workers: ProcessGroup, run: Callable[[], int]) -> int:
-    """Run as if torchrun had started this process."""
-    workers.wait()  # who leaves a group while another one still joins it ends that one
-    dist.destroy_process_group()
-    os.environ |= {"RANK": str(workers.rank), "WORLD_SIZE": str(workers.count), "MASTER_ADDR": "localhost"}
-    os.environ |= {"MASTER_PORT": PORT, "LOCAL_RANK": str(workers.rank)}
-    return run()
-
-
 def signalled(workspace: Any, folder: Path) -> list[int]:
     """Return the exit codes of two processes that train the experiment X.
 
@@ -75,19 +90,18 @@ def signalled(workspace: Any, folder: Path) -> list[int]:
         os.kill(os.getpid(), signal.SIGTERM)
         return train_step(trainer, batch)
 
-    def run(workers: ProcessGroup) -> int:
-        if workers.rank == 1:
+    def run() -> int:
+        if os.environ["RANK"] == "1":
             Trainer.train_step = step  # in this fork
-        return as_torchrun(workers, lambda: workspace.run(expid="X"))
+        return workspace.run(expid="X")
 
-    return together(2, folder, run)
+    return as_torchrun(2, folder, run)
 
 
-def _work(meeting: Path, rank: int, count: int, work: Callable[[ProcessGroup], Any], answer: Path) -> None:
+def _work(work: Callable[[int], Any], rank: int, answer: Path) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=count)
     try:
-        result = True, work(DistributedGroup())
+        result = True, work(rank)
     except Exception:
         result = False, traceback.format_exc()
     answer.write_bytes(pickle.dumps(result))

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from made_workers import as_torchrun, signalled, together
+from made_workers import as_torchrun, signalled
 
 ROWS = {"embedding_updates": "sparse", "embedding_sharding": "rows"}
 SHORT = {"epochs": 2, "eval_steps": 3}
@@ -17,10 +17,7 @@ def test_the_checkpoint_is_the_one_that_any_run_reads(workspace, tmp_path, capfd
         return [line.split("INFO ")[1] for line in said.splitlines() if "[Metrics]" in line]
 
     def run(*arguments: str) -> list[str]:
-        codes = together(
-            2, tmp_path, lambda workers: as_torchrun(workers, lambda: workspace.run(*arguments, expid="X"))
-        )
-        assert codes == [0, 0]
+        assert as_torchrun(2, tmp_path, lambda: workspace.run(*arguments, expid="X")) == [0, 0]
         return metrics()[-2:]
 
     trained = run()
@@ -43,7 +40,7 @@ def test_a_signal_ends_all_and_another_number_goes_on(workspace, tmp_path, capfd
 
 def test_several_workers_have_no_tensorboard(workspace, tmp_path, capfd):
     workspace.write_configs({"X": ROWS})
-    assert together(2, tmp_path, lambda w: as_torchrun(w, lambda: workspace.run("--tensorboard", expid="X"))) == [2, 2]
+    assert as_torchrun(2, tmp_path, lambda: workspace.run("--tensorboard", expid="X")) == [2, 2]
     assert "--tensorboard does not go with embedding_sharding: rows and several processes" in capfd.readouterr().err
 
 
