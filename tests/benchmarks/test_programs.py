@@ -1,8 +1,9 @@
 """Each program at tiny sizes: its tables and JSON, never a time."""
 
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,15 @@ def test_epoch(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "out.json"])
 
 
+@pytest.fixture
+def cores() -> Iterator[None]:
+    """Give the cores back: the measurement of a server keeps to one."""
+    cores = os.sched_getaffinity(0)
+    yield
+    os.sched_setaffinity(0, cores)
+
+
+@pytest.mark.usefixtures("cores")
 def test_serving(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "SERVED", ("H 32, light",))
     few = ("--rates", "20", "--seconds", "0.5")
