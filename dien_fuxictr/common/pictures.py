@@ -1,10 +1,48 @@
-"""Pictures by matplotlib, which is an optional package."""
+"""Pictures by matplotlib, which is an optional package: its default style, and the colours of models."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from .errors import UserError
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#b0478f", "#c98a00", "#3fa7dc", "#7a5c45", "#6d5bd0")
+OTHERS = "#8a94a0"
+"""The colour of what has none of its own."""
+DASHES = ("solid", "dashed", "dotted")
+"""Of lines: words of both matplotlib and CSS."""
+
+
+@dataclass(frozen=True)
+class LineStyle:
+    """How a line is drawn, in each picture that has it.
+
+    Attributes:
+        color: one of `COLORS`. dash: one of `DASHES`.
+    """
+
+    color: str
+    dash: str = "solid"
+
+
+BLUE, ORANGE, GREEN, MAGENTA, OCHRE, SKY, BROWN, VIOLET = COLORS
+MODEL_STYLES = {
+    "DIEN": LineStyle(BLUE),
+    "DIN": LineStyle(ORANGE),
+    "EmbeddingMLP": LineStyle(BROWN),
+    "GRUAttention": LineStyle(GREEN),
+    "DIENLight": LineStyle(SKY),
+    "BST": LineStyle(VIOLET),
+    "DSIN": LineStyle(MAGENTA),
+    "DREAM": LineStyle(OCHRE),
+    "DMNPlus": LineStyle(GREEN, "dashed"),
+    "WideDeep": LineStyle(BROWN, "dashed"),
+    "PNN": LineStyle(MAGENTA, "dashed"),
+    "DeepFM": LineStyle(OCHRE, "dashed"),
+    "FM": LineStyle(VIOLET, "dashed"),
+}
+"""The style of each model in every picture; other models take what is free."""
 
 
 @contextmanager

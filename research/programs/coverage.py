@@ -5,7 +5,7 @@ a deviation for each user, of which a part is shared by the runs of its model. `
 in multiples of the noise of the test users: standard deviations of the AUC of one run. With folds, each run has its own
 test users, and some folds are harder for both models. The rows `scores` draw labels and scores instead.
 
-A cell is the share of studies whose interval contains the truth; a refused interval ("too few runs") stands for all
+A cell is the share of studies whose interval contains the truth; a refused interval ("not enough seeds") stands for all
 values, and contains it. The second table is the mean width without refused intervals, in multiples of 2 x 1.96 standard
 deviations of the quantity.
 """

@@ -9,11 +9,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.draw import Tables, color, draw, panels
+from dien_fuxictr.common.pictures import MODEL_STYLES, OTHERS
 
 from .breakdown import COLUMNS
+
+ENDINGS = {
+    "_light_no_aux": "light network, no auxiliary loss",
+    "_light": "light network alone",
+    "_booster": "large network (booster)",
+    "_distilled": "light, distilled from a trained booster",
+    "_both": "light beside a booster, shared_gradient: both",
+    "_blocked": "light beside a booster, shared_gradient: booster",
+    "_no_hint": "light beside a booster, no hint loss",
+}
+"""The end of an experiment's id -> what it is."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,27 +81,41 @@ def draw_breakdown(tables: Tables) -> Any:
     return figure
 
 
-def draw_pareto(tables: Tables) -> Any:
-    """Draw test AUC, mean and standard deviation over seeds, against request time.
+def draw_pareto(tables: Tables, title: str = "Test AUC, and processor time per request") -> Any:
+    """Draw the test AUC of each experiment, and the time of its request beside it.
 
-    Experiments with equal numbers of parameters serve equal networks: they are drawn side by side around the lowest of
-    their times.
+    Experiments with equal numbers of parameters serve equal networks: they have one time, the lowest of theirs, and
+    stand together.
     """
-    figure, axes = panels(len(tables), 3.8)
-    for place, (title, rows) in zip(axes, tables.items(), strict=True):
-        for number, row in enumerate(rows):
-            same = [other for other in rows if other["parameters"] == row["parameters"]]
-            aside = 1.07 ** (same.index(row) - (len(same) - 1) / 2)
-            ms = aside * min(other["ms"] for other in same)
-            auc = np.array(row["AUC"])
-            deviation = auc.std(ddof=1) if len(auc) > 1 else 0
-            place.errorbar(ms, auc.mean(), deviation, fmt="o", color=color(number), label=row["experiment"])
-        place.set(title=Path(title).name, xlabel="ms of the processor, a request", ylabel="test AUC", xscale="log")
-        place.xaxis.set_major_formatter("{x:,g}")
-        place.xaxis.set_minor_formatter("{x:,g}")
-        place.grid(alpha=0.3)
-        place.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False)
+    from matplotlib.figure import Figure
+
+    longest = max(map(len, tables.values()))
+    figure = Figure(figsize=(6.6, 0.4 + (0.7 + 0.22 * longest) * len(tables)), layout="constrained")
+    for place, (name, rows) in zip(figure.subplots(len(tables), squeeze=False)[:, 0], tables.items(), strict=True):
+        ms: dict[int, float] = {}
+        for row in rows:
+            ms[row["parameters"]] = min(row["ms"], ms.get(row["parameters"], row["ms"]))
+        auc = {row["experiment"]: [float(part) for part in row["test AUC"].split(" ± ")] for row in rows}
+        order = sorted(rows, key=lambda row: (ms[row["parameters"]], -auc[row["experiment"]][0]))
+        for number, row in enumerate(order):
+            mean, *deviation = auc[row["experiment"]]
+            style = MODEL_STYLES.get(row["experiment"].partition("_")[0])
+            place.errorbar(mean, number, xerr=deviation or None, fmt="o", color=style.color if style else OTHERS)
+        place.set_yticks(range(len(order)), [_in_words(row["experiment"]) for row in order])
+        place.set(xlabel="test AUC, mean ± standard deviation", ylim=(len(order) - 0.5, -0.5))
+        place.set_title(Path(name).name, loc="left")
+        times = place.secondary_yaxis("right")
+        times.set_yticks(range(len(order)), [f"{ms[row['parameters']]:.3g} ms" for row in order])
+        times.tick_params(length=0)
+        times.spines["right"].set_visible(False)
+        place.grid(axis="x", alpha=0.3)
+    figure.suptitle(title, x=0.01, ha="left", weight="bold")
     return figure
+
+
+def _in_words(experiment: str) -> str:
+    """Return what an experiment of rocket_launching.md is, or its id."""
+    return next((words for ending, words in ENDINGS.items() if experiment.endswith(ending)), experiment)
 
 
 PICTURES: dict[str, Callable[[Tables], Any]] = {

@@ -166,10 +166,12 @@ NOT_RUN = {
         "DIEN_amazon_beauty_last_light DIEN_amazon_beauty_last_booster --json pareto.json",
     ],
     "draws what those have measured": [
-        "python -m research.programs.draw pareto.json --out research/images",
         "python -m benchmarks.draw serving.json --out docs/images",
         "python -m benchmarks.draw train_step.json inference.json vocabulary.json --out docs/images",
         "python -m research.programs.draw lengths.json breakdown.json --out docs/images",
+    ],
+    "draws into the project; tests/research/programs/test_draw_studies.py draws elsewhere": [
+        "python -m research.programs.draw_studies",
     ],
     "measures for many minutes and writes gigabytes; tests/research/programs/test_full_size.py runs it on less": [
         "python -m research.programs.full_size full_size",

@@ -42,7 +42,7 @@ are in docs/guides/comparing.md. A fold, or another option of a build, makes a d
 A row is ranked against the base only where the 95 % interval of the difference of AUC, which has the noise of the test
 users and of the seeds, does not hold 0, and among others only where their intervals do not overlap: else its place is
 a range. With one run of each the noise of the seeds is unknown, and nothing is ranked. Two runs give very wide
-intervals, or none ("too few runs"): use three seeds or more.
+intervals, or none ("not enough seeds"): use three seeds or more.
 
 exit code: 0 all runs finished; 1 some failed (the table has the rest) or have learnt nothing (the table marks them);
 2 bad input; 130 after Ctrl-C, 143 after SIGTERM: the runs have saved their states

@@ -16,7 +16,7 @@ from dien_fuxictr.common.files import write_atomic
 from ..runs.run import Run
 from .plan import ComparedModel, Comparison
 from .report_page import as_html
-from .report_pictures import Picture, choose_colors, draw_report
+from .report_pictures import Picture, choose_styles, draw_report
 from .results_table import Row, as_csv, as_markdown, make_rows
 from .slices import Slices, slice_test_rows
 from .statistics import users_of
@@ -63,17 +63,17 @@ def compare(comparison: Comparison, command: str) -> list[Row]:
     rows = make_rows(results, predictions, bases, against, test_rows)
     is_one_set = len({number for numbers in test_rows.values() for number in numbers}) == 1
     slices = _slices(finished) if is_one_set else []
-    colors = choose_colors(rows, results)
+    styles = choose_styles(rows, results)
     pictures: list[Picture] | str
     try:
-        pictures = draw_report(rows, colors, results, predictions, slices)
+        pictures = draw_report(rows, styles, results, predictions, slices)
         if comparison.x:
             draw_suite(comparison, build_panels(comparison, rows, results), comparison.folder)
     except UserError as error:  # matplotlib is optional
         pictures = str(error)
         print(f"note: {error}", file=sys.stderr)
     page = as_html(
-        rows, results, colors, pictures, _sizes(predictions, test_rows), command, comparison.title, comparison.against
+        rows, results, styles, pictures, _sizes(predictions, test_rows), command, comparison.title, comparison.against
     )
     texts = {
         "table.md": as_markdown(rows, comparison.against) + "\n",

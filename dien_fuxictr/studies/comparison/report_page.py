@@ -7,13 +7,16 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from .report_pictures import COLORS, Picture
+from dien_fuxictr.common.pictures import LineStyle
+
+from .report_pictures import SHOWN, Picture
 from .results_table import Row, cells, header
 from .statistics import METHOD
 
 BEST_IS_LEAST = ("place", "test rows", "experiment", "logloss", "against base", "parameters", "s/epoch", "ms/batch")
 """Columns whose smallest value is the best; in the others the greatest is."""
-VERDICTS = ("better", "base", "not ranked", "too few runs", "too few users", "one run", "worse", "-")
+VERDICTS = ("better", "base", "not ranked", "not enough", "one run", "worse", "-")
+_CLASSES = {"against base": ' class="verdict"'}
 
 Results = dict[str, list[dict[str, Any]]]
 
@@ -21,7 +24,7 @@ Results = dict[str, list[dict[str, Any]]]
 def as_html(
     rows: Sequence[Row],
     results: Results,
-    colors: Mapping[str, str],
+    styles: Mapping[str, LineStyle],
     pictures: Sequence[Picture] | str,
     test: dict[str, int],
     command: str,
@@ -33,7 +36,7 @@ def as_html(
     Args:
         rows: of the table.
         results: expid -> result.json of each of its runs.
-        colors: of the rows that the pictures show.
+        styles: of the rows that the pictures can show.
         pictures: drawn in them, or why there are none.
         test: number of its rows, of users, ...
         command: that ran the comparison.
@@ -50,11 +53,12 @@ def as_html(
             f"<div><dt>{name}</dt><dd>{escape(fact)}</dd></div>" for name, fact in _facts(runs, test) if fact
         ),
         method=METHOD,
+        count=len(rows),
         versions=escape(_distinct(", ".join(map(" ".join, run["versions"].items())) for run in runs)),
         command=escape(command),
         head="\n".join(_head(name) for name in _name_first(names)),
-        body="\n".join(_row(number, row, names, colors) for number, row in enumerate(rows)),
-        pictures=_pictures(rows, colors, pictures),
+        body="\n".join(_row(number, row, names, styles) for number, row in enumerate(rows)),
+        pictures=_pictures(len(rows), styles, pictures),
     )
 
 
@@ -101,11 +105,13 @@ def _head(name: str) -> str:
     return f'<th scope="col" data-best="{best}"{order}><button>{escape(name)}</button></th>'
 
 
-def _row(number: int, row: Row, names: Sequence[str], colors: Mapping[str, str]) -> str:
+def _row(number: int, row: Row, names: Sequence[str], styles: Mapping[str, LineStyle]) -> str:
     texts = _name_first([_small_noise(escape(cell)) for cell in cells(row, names)])
     values = _name_first(_values(number, row, names))
-    name = f'<th scope="row" data-value="{escape(row.expid)}">{_named(row, colors)}</th>'
-    body = "".join(f'<td data-value="{value}">{text}</td>' for text, value in zip(texts[1:], values[1:], strict=True))
+    shown = _swatch(row.expid, styles) + f"<span>{_breakable(row.expid)}{row.caution}</span>"
+    name = f'<th scope="row" data-value="{escape(row.expid)}"><span class="named">{shown}</span></th>'
+    others = zip(_name_first(names)[1:], texts[1:], values[1:], strict=True)
+    body = "".join(f'<td{_CLASSES.get(column, "")} data-value="{value}">{text}</td>' for column, text, value in others)
     return f'<tr class="{row.verdict}">{name}{body}</tr>'
 
 
@@ -120,7 +126,7 @@ def _values(number: int, row: Row, names: Sequence[str]) -> list[str]:
         "logloss": row.logloss,
         "RI": row.improvement,
         "AUC - base, 95 %": 0 if row.is_base else row.difference,
-        "against base": VERDICTS.index(row.verdict),
+        "against base": next(place for place, verdict in enumerate(VERDICTS) if row.verdict.startswith(verdict)),
         "parameters": row.parameters,
         "s/epoch": row.epoch_seconds,
         "samples/s": row.samples_per_second,
@@ -130,30 +136,46 @@ def _values(number: int, row: Row, names: Sequence[str]) -> list[str]:
     return ["" if value is None else str(value) for value in values]
 
 
-def _named(row: Row, colors: Mapping[str, str]) -> str:
-    name = escape(row.expid).replace("_", "_<wbr>")  # a narrow screen breaks it there
-    style = f' style="--color: {colors[row.expid]}"' if row.expid in colors else ""
-    return f'<span class="named"{style}><span>{name}{row.caution}</span></span>'
+def _swatch(expid: str, styles: Mapping[str, LineStyle]) -> str:
+    if expid not in styles:
+        return '<i class="swatch"></i>'
+    return f'<i class="swatch" style="--color: {styles[expid].color}; --dash: {styles[expid].dash}"></i>'
+
+
+def _breakable(expid: str) -> str:
+    return escape(expid).replace("_", "_<wbr>")  # a narrow screen breaks it there
 
 
 def _small_noise(cell: str) -> str:
     """Make a deviation or an interval smaller than the value before it."""
-    return re.sub(r" (± .+|\[.+\]|too few .+)$", r" <small>\1</small>", cell)
+    return re.sub(r" (± .+|\[.+\].*|not enough .+)$", r" <small>\1</small>", cell)
 
 
-def _pictures(rows: Sequence[Row], colors: Mapping[str, str], pictures: Sequence[Picture] | str) -> str:
+def _pictures(rows: int, styles: Mapping[str, LineStyle], pictures: Sequence[Picture] | str) -> str:
     if isinstance(pictures, str):
         return f"<p>{escape(pictures)}</p>"
-    legend = "\n".join(_named(row, colors) for row in rows if row.expid in colors)
+    choices = "\n".join(_choice(number, expid, styles) for number, expid in enumerate(styles))
     figures = "\n".join(map(_figure, pictures))
-    return f"""<p>The first picture shows all rows, the others at most {len(COLORS)}: the base, of each model its best
-experiment by validation, and then the best of the rest.</p>
-<div class="legend">
-{legend}
-</div>
+    left = rows - len(styles)
+    others = f" The other {left} rows are in the table and in the first picture only." if left else ""
+    first = min(SHOWN, len(styles))
+    return f"""<p>The first picture has all rows, the others those that are ticked here. At first {first} are: the base,
+the best DIEN, the best DIN and the best of other models, by validation. Tick as many as you like: each row keeps its
+line.{others}</p>
+<fieldset>
+<legend>Rows in the pictures</legend>
+{choices}
+</fieldset>
 <div class="pictures">
 {figures}
 </div>"""
+
+
+def _choice(number: int, expid: str, styles: Mapping[str, LineStyle]) -> str:
+    ticked = " checked" if number < SHOWN else ""
+    box = f'<input type="checkbox" value="{number}"{ticked}>'
+    name = escape(expid)
+    return f'<label class="named" data-name="{name}">{box}{_swatch(expid, styles)}<span>{name}</span></label>'
 
 
 def _figure(picture: Picture) -> str:

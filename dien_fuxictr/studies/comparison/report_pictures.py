@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from dien_fuxictr.common.pictures import default_style
+from dien_fuxictr.common.pictures import COLORS, DASHES, MODEL_STYLES, OTHERS, LineStyle, default_style
 
 from .results_table import Row
 from .slices import Slices
 from .statistics import Interval, mean_auc, score_runs, users_of
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#b0478f", "#c98a00", "#3fa7dc", "#7a5c45", "#6d5bd0")
-OTHERS = "#8a94a0"
-"""The colour of rows that have none of their own."""
+SHOWN = 8
+"""So many rows are in the pictures at first; a reader of the page chooses others."""
+FIRST_MODELS = ("DIEN", "DIN")
+"""Whose best rows are among these."""
 STYLE = {
     "font.size": 9,
     "font.sans-serif": ["DejaVu Sans"],
@@ -32,6 +33,8 @@ STYLE = {
     "svg.hashsalt": "report",  # the same results give the same file
 }
 LINE: dict[str, Any] = {"marker": "o", "markersize": 3.5, "linewidth": 1.5}
+NOT_SHOWN = "off"
+"""Class of what is in a picture, but not shown at first."""
 WIDTH, HEIGHT = 4.6, 2.9
 """Inches."""
 ROW = 0.2
@@ -42,9 +45,12 @@ APART = 0.05
 """From one row to the next at the same place, so that their intervals do not hide each other."""
 BINS = 10
 CURVES = {
-    "loss/target": ("Training loss", "of the predictions: without auxiliary loss and regularisation"),
-    "loss/auxiliary": ("Auxiliary loss", "in training"),
-    "validation/AUC": ("Validation AUC", ""),
+    "loss/target": (
+        "Training loss",
+        "Loss of the predictions alone, without auxiliary loss and regularisation: mean over the runs.",
+    ),
+    "loss/auxiliary": ("Auxiliary loss", "Loss of predicting the next behaviour, in training: mean over the runs."),
+    "validation/AUC": ("Validation AUC", "AUC on the validation rows at each evaluation: mean over the runs."),
 }
 
 Results = Mapping[str, Sequence[dict[str, Any]]]
@@ -56,7 +62,7 @@ class Picture:
     """A picture of the report.
 
     Attributes:
-        title: what it shows. note: what else must be known.
+        title: what it shows. note: how to read it.
         svg: an element to stand in a page.
     """
 
@@ -65,11 +71,12 @@ class Picture:
     svg: str
 
 
-def choose_colors(rows: Sequence[Row], results: Results) -> dict[str, str]:
-    """Return colours of the rows to show: the base, the best of each model, others.
+def choose_styles(rows: Sequence[Row], results: Results) -> dict[str, LineStyle]:
+    """Choose the rows that pictures can show, the first `SHOWN` of them at first, and their styles.
 
-    These are the base, of each model the best by validation, then the best of the rest. Not by test: the best of many
-    by the test set is also one that was lucky there.
+    The order is: the base, the best DIEN and DIN, of each other model its best, then the best of the rest; by
+    validation, as the best of many by the test set is also one that was lucky there. A model's first row has the
+    model's own style, another one its colour while there are dashes. There are no more rows than different styles.
 
     Args:
         rows: of the table.
@@ -84,13 +91,25 @@ def choose_colors(rows: Sequence[Row], results: Results) -> dict[str, str]:
     for expid in best:
         of_model.setdefault(results[expid][0]["model"], expid)
     base = [row.expid for row in rows if row.verdict == "base"]
-    chosen = dict.fromkeys([*base, *of_model.values(), *best])
-    return dict(zip(chosen, COLORS, strict=False))
+    first = [of_model[model] for model in FIRST_MODELS if model in of_model]
+    chosen = list(dict.fromkeys([*base, *first, *of_model.values(), *best]))
+    kept = [MODEL_STYLES[model].color for model in FIRST_MODELS]
+    free = [LineStyle(color, dash) for dash in DASHES for color in COLORS]
+    free.sort(key=lambda style: style.color in kept)  # others take these two colours last
+    styles: dict[str, LineStyle] = {}
+    owners = [expid for model, expid in of_model.items() if model in MODEL_STYLES]
+    for expid in dict.fromkeys([*owners, *chosen]):
+        own = MODEL_STYLES.get(results[expid][0]["model"])
+        wanted = [own, *(LineStyle(own.color, dash) for dash in DASHES)] if own else []
+        if style := next((style for style in [*wanted, *free] if style in free), None):
+            free.remove(style)
+            styles[expid] = style
+    return {expid: styles[expid] for expid in chosen if expid in styles}
 
 
 def draw_report(
     rows: Sequence[Row],
-    colors: Mapping[str, str],
+    styles: Mapping[str, LineStyle],
     results: Results,
     predictions: Predictions,
     slices: Sequence[Slices],
@@ -99,7 +118,7 @@ def draw_report(
 
     Args:
         rows: rows of the table.
-        colors: result of `choose_colors`; all pictures but the first show only these rows.
+        styles: result of `choose_styles`; all pictures but the first have only these rows.
         results: as for `results_table.make_rows`.
         predictions: as for `results_table.make_rows`.
         slices: partitions of the test rows.
@@ -108,29 +127,30 @@ def draw_report(
         UserError: matplotlib is not installed.
     """
     with default_style(STYLE):
-        curves = [draw_curve(name, colors, results) for name in CURVES]
+        curves = [draw_curve(name, styles, results) for name in CURVES]
         return [
-            draw_auc(rows, colors),
-            *(draw_slices(partition, colors, predictions) for partition in slices),
+            draw_auc(rows, styles),
+            *(draw_slices(partition, styles, predictions) for partition in slices),
             *(curve for curve in curves if curve),
-            draw_calibration(colors, predictions),
+            draw_calibration(styles, predictions),
         ]
 
 
-def draw_auc(rows: Sequence[Row], colors: Mapping[str, str]) -> Picture:
+def draw_auc(rows: Sequence[Row], styles: Mapping[str, LineStyle]) -> Picture:
     """Draw the test AUC of each row with its standard deviation, the best on top."""
     width = max(WIDTH, 0.6 * WIDTH + LETTER * max(len(row.expid) for row in rows))
     picture = _Drawing(width, max(HEIGHT, 0.6 + ROW * len(rows)))
     style = {"elinewidth": 1.2, "marker": "o", "markersize": 5}
     for number, row in enumerate(rows):
-        color, std = colors.get(row.expid, OTHERS), row.auc_std
+        color, std = styles[row.expid].color if row.expid in styles else OTHERS, row.auc_std
         line = picture.axes.errorbar(row.auc, number, xerr=std, color=color, **style)[0]
-        picture.name(line, f"{row.expid}: {row.auc:.4f}" + (f" ± {std:.4f}" if std else ""))
+        picture.name([line], f"{row.expid}: {row.auc:.4f}" + (f" ± {std:.4f}" if std else ""))
     picture.axes.set_yticks(range(len(rows)), [row.expid for row in rows])
     picture.axes.set_ylim(len(rows) - 0.5, -0.5)
     picture.axes.tick_params(axis="y", length=0)
     picture.axes.grid(visible=False, axis="y")
-    return picture.finish("Test AUC", "mean ± standard deviation over the runs", "test AUC")
+    note = "All rows, the best on top: mean ± standard deviation over the runs."
+    return picture.finish("Test AUC", note, "test AUC")
 
 
 def mean_curve(runs: Sequence[dict[str, Any]], name: str) -> list[float]:
@@ -147,15 +167,15 @@ def mean_curve(runs: Sequence[dict[str, Any]], name: str) -> list[float]:
     ]
 
 
-def draw_curve(name: str, colors: Mapping[str, str], results: Results) -> Picture | None:
+def draw_curve(name: str, styles: Mapping[str, LineStyle], results: Results) -> Picture | None:
     """Draw a learning curve of `CURVES`; None if no run has such values."""
-    curves = {expid: mean_curve(results[expid], name) for expid in colors}
+    curves = {expid: mean_curve(results[expid], name) for expid in styles}
     if not any(curves.values()):
         return None
     picture = _Drawing()
-    for expid, values in curves.items():
-        (line,) = picture.axes.plot(range(1, len(values) + 1), values, color=colors[expid], **LINE)
-        picture.name(line, expid)
+    for number, (expid, values) in enumerate(curves.items()):
+        line = picture.axes.plot(range(1, len(values) + 1), values, **_line_of(styles[expid]))
+        picture.name(line, expid, number)
     picture.axes.xaxis.get_major_locator().set_params(integer=True)
     return picture.finish(*CURVES[name], "evaluation")
 
@@ -171,17 +191,17 @@ def calibration(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.array([score[rows].mean() for rows in bins]), np.array([label[rows].mean() for rows in bins])
 
 
-def draw_calibration(colors: Mapping[str, str], predictions: Predictions) -> Picture:
+def draw_calibration(styles: Mapping[str, LineStyle], predictions: Predictions) -> Picture:
     """Draw the observed against the predicted click rate, all runs of a row together."""
     picture = _Drawing()
-    for expid, color in colors.items():
+    for number, (expid, style) in enumerate(styles.items()):
         rows = {name: np.concatenate([run[name] for run in predictions[expid]]) for name in ("label", "score")}
-        (line,) = picture.axes.plot(*calibration(**rows), color=color, **LINE)
-        picture.name(line, expid)
+        line = picture.axes.plot(*calibration(**rows), **_line_of(style))
+        picture.name(line, expid, number)
     x, y = picture.axes.get_xlim(), picture.axes.get_ylim()
     ends = max(x[0], y[0]), min(x[1], y[1])
     picture.axes.plot(ends, ends, color=OTHERS, linestyle="--", linewidth=1, zorder=1)
-    note = f"observed against predicted click rate, in {BINS} bins of equally many test rows, runs together"
+    note = f"Observed and predicted click rate in {BINS} equal bins of the test rows; on the dashed line they agree."
     return picture.finish("Calibration", note, "predicted click rate")
 
 
@@ -201,18 +221,22 @@ def slice_aucs(runs: Sequence[dict[str, np.ndarray]], slices: Slices) -> list[In
     ]
 
 
-def draw_slices(slices: Slices, colors: Mapping[str, str], predictions: Predictions) -> Picture:
+def draw_slices(slices: Slices, styles: Mapping[str, LineStyle], predictions: Predictions) -> Picture:
     """Draw the test AUC of each part with its interval, unless that is too wide."""
     picture = _Drawing()
-    for number, (expid, color) in enumerate(colors.items()):
+    for number, (expid, style) in enumerate(styles.items()):
         aucs = slice_aucs(predictions[expid], slices)
-        x = np.arange(len(aucs)) + APART * (number - (len(colors) - 1) / 2)
+        x = np.arange(len(aucs)) + APART * (number % SHOWN - (SHOWN - 1) / 2)
         ends = [[np.nan if end is None else abs(end - auc.mean) for auc in aucs for end in [auc.low]]]
         ends += [[np.nan if end is None else abs(end - auc.mean) for auc in aucs for end in [auc.high]]]
-        line = picture.axes.errorbar(x, [auc.mean for auc in aucs], yerr=ends, color=color, elinewidth=0.9, **LINE)[0]
-        picture.name(line, expid)
+        mean = [auc.mean for auc in aucs]
+        line, _, bars = picture.axes.errorbar(x, mean, yerr=ends, elinewidth=0.9, **_line_of(style))
+        picture.name([line, *bars], expid, number)
     picture.axes.set_xticks(range(len(slices.names)), slices.names)
-    note = "mean over the runs, with 95 % intervals of test users and runs, as in the table"
+    note = (
+        "Mean over the runs in parts of the test rows, with 95 % intervals of users and runs. A part without a bar has "
+        "not enough seeds or users."
+    )
     return picture.finish(f"Test AUC by {slices.title}", note, slices.title)
 
 
@@ -228,12 +252,19 @@ class _Drawing:
 
         self._figure = Figure(figsize=(width, height), layout="constrained")
         self.axes: Any = self._figure.subplots()
-        self._names: list[str] = []
+        self._names: list[tuple[str, int | None]] = []
 
-    def name(self, line: Any, text: str) -> None:
-        """Let the mouse find a text at a line."""
-        line.set_gid(f"named{len(self._names)}")
-        self._names.append(text)
+    def name(self, artists: Sequence[Any], text: str, number: int | None = None) -> None:
+        """Let the mouse find a text at a line, and the page show and hide it.
+
+        Args:
+            artists: the line and its bars.
+            text: what the mouse finds.
+            number: of its row among those of the pictures; None: it is always shown.
+        """
+        for artist in artists:
+            artist.set_gid(f"named{len(self._names)}")
+            self._names.append((text, number))
 
     def finish(self, title: str, note: str, x: str) -> Picture:
         """Return the picture, with the name of its x axis."""
@@ -244,7 +275,11 @@ class _Drawing:
         return Picture(title=title, note=note, svg=_inline(output.getvalue(), title, self._names))
 
 
-def _inline(svg: str, title: str, names: Sequence[str]) -> str:
+def _line_of(style: LineStyle) -> dict[str, Any]:
+    return {**LINE, "color": style.color, "linestyle": style.dash}
+
+
+def _inline(svg: str, title: str, names: Sequence[tuple[str, int | None]]) -> str:
     """Return a file of matplotlib as an element of a page.
 
     The element has no ids but those that it refers to, and black is the colour of the page's text.
@@ -252,11 +287,13 @@ def _inline(svg: str, title: str, names: Sequence[str]) -> str:
     Args:
         svg: the file.
         title: for those who cannot see it.
-        names: texts that the mouse finds, in the order of their lines.
+        names: of each line its text and the number of its row, see `_Drawing.name`.
     """
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg[svg.index("<svg") :])
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1).replace("#000000", "currentColor")
-    for number, name in enumerate(names):
-        svg = svg.replace(f'<g id="named{number}">', f"<g><title>{escape(name)}</title>")
+    for place, (name, number) in enumerate(names):
+        row = "" if number is None else f' data-row="{number}"'
+        hidden = f' class="{NOT_SHOWN}"' if number is not None and number >= SHOWN else ""
+        svg = svg.replace(f'<g id="named{place}">', f"<g{row}{hidden}><title>{escape(name)}</title>")
     referred = set(re.findall(r"#(\w+)", svg))
     return re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in referred else "", svg)

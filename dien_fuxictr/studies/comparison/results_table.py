@@ -24,7 +24,7 @@ class Row:
         difference, low, high: the AUC minus the base's and its 95 % interval, see `statistics`; None for the base, and
             where the base is on other test rows. Without low and high the interval would be too wide.
         holds_runs: whether the interval has the noise of the runs; else one run of it or of the base is all there is.
-        too_few: "runs" or "users", where there are too few of them for an interval.
+        too_few: "seeds", "folds" or "users", where there are not enough of them for an interval.
         first, last: the places that the row may have: rows whose intervals overlap are not ranked among each other.
         parameters: number of trained weights. epochs: mean number of epochs until the stop.
         epoch_seconds: training time of an epoch. samples_per_second: of training, loading included.
@@ -83,7 +83,7 @@ class Row:
         if not self.holds_runs:
             return "one run"
         if self.low is None or self.high is None:
-            return f"too few {self.too_few}"
+            return f"not enough {self.too_few}"
         return "better" if self.low > 0 else "worse" if self.high < 0 else "not ranked"
 
 

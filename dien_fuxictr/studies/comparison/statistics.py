@@ -38,7 +38,8 @@ import numpy as np
 from scipy import stats
 
 METHOD = """It holds the noise of the test users, who are the same for both, and that of the runs, with a quantile
-between the normal distribution's and Student's. If it would be wider than .5, runs or users are too few."""
+between the normal distribution's and Student's. If it would be wider than .5, there are not enough seeds, folds or
+users."""
 """For readers of a report."""
 WIDEST = 0.5
 """From an AUC of chance to that of a perfect order: a wider interval says nothing of an AUC."""
@@ -79,20 +80,20 @@ class Interval:
         mean: over the runs.
         low, high: ends of the 95 % interval; None where it would be wider than `WIDEST`. Of a difference, both above 0:
             the model is better; 0 between them: it is not ranked.
-        too_few: what makes it that wide, if it is.
+        too_few: what there is not enough of, if it is that wide.
         holds_runs: whether the interval has the noise of the runs; else that of the test users alone.
     """
 
     mean: float
     low: float | None
     high: float | None
-    too_few: Literal["runs", "users"] | None
+    too_few: Literal["seeds", "folds", "users"] | None
     holds_runs: bool
 
     def text(self, form: str) -> str:
         """Return the mean and the interval, each number in a form as `+.4f`."""
         if self.low is None or self.high is None:
-            return f"{self.mean:{form}} too few {self.too_few}"
+            return f"{self.mean:{form}} not enough {self.too_few}"
         ends = f"{self.mean:{form}} [{self.low:{form}}, {self.high:{form}}]"
         return ends if self.holds_runs else f"{ends} of users alone"
 
@@ -172,7 +173,7 @@ def _of_folds(values: np.ndarray, influence: Sequence[np.ndarray]) -> Interval:
     """
     mean, n = float(values.mean()), len(values)
     users = sum(map(_variance, influence)) / n**2
-    return _with_runs(mean, users, 0.0, _of_mean(values), n - 1) if n > 1 else _of_users(mean, users)
+    return _with_runs(mean, users, 0.0, _of_mean(values), n - 1, "folds") if n > 1 else _of_users(mean, users)
 
 
 def _of_seeds(model: Scored, base: Scored | None = None) -> Interval:
@@ -186,18 +187,20 @@ def _of_seeds(model: Scored, base: Scored | None = None) -> Interval:
     shared = max(0.0, users - sum(map(_luck_of_mean, models)))
     if base is not None and min(sizes) == 2:
         few, many = sorted((model.auc, base.auc), key=len)
-        return _with_runs(mean, users, shared, _of_mean(few - np.sqrt(2 / len(many)) * many[:2]), 1)
+        return _with_runs(mean, users, shared, _of_mean(few - np.sqrt(2 / len(many)) * many[:2]), 1, "seeds")
     owns = np.array([_of_mean(runs.auc) for runs in models])
     spread = float((owns**2 / (np.array(sizes) - 1)).sum())
     own = float(owns.sum())
-    return _with_runs(mean, users, shared, own, own**2 / spread if spread else 1)
+    return _with_runs(mean, users, shared, own, own**2 / spread if spread else 1, "seeds")
 
 
 def _of_users(mean: float, users: float) -> Interval:
-    return _within_widest(mean, float(stats.norm.ppf(0.975) * np.sqrt(users)), users, holds_runs=False)
+    return _within_widest(mean, float(stats.norm.ppf(0.975) * np.sqrt(users)), users)
 
 
-def _with_runs(mean: float, users: float, shared: float, own: float, freedom: float) -> Interval:
+def _with_runs(
+    mean: float, users: float, shared: float, own: float, freedom: float, runs: Literal["seeds", "folds"]
+) -> Interval:
     """Return the interval by the formulas of this module's docstring.
 
     Args:
@@ -206,21 +209,22 @@ def _with_runs(mean: float, users: float, shared: float, own: float, freedom: fl
         shared: V.
         own: S.
         freedom: m.
+        runs: what the runs differ by.
     """
     variance = shared + own
     normal, student = stats.norm.ppf(0.975) ** 2, stats.t.ppf(0.975, freedom) ** 2
     share = own / variance if own else 0.0
     weight = min(1.0, (4 * share) ** 5) if freedom == 1 else share**1.5
     half = float(np.sqrt((normal + (student - normal) * weight) * variance))
-    return _within_widest(mean, half, users, holds_runs=True)
+    return _within_widest(mean, half, users, runs)
 
 
-def _within_widest(mean: float, half: float, users: float, holds_runs: bool) -> Interval:
+def _within_widest(mean: float, half: float, users: float, runs: Literal["seeds", "folds"] | None = None) -> Interval:
     if 2 * half <= WIDEST:
-        return Interval(mean=mean, low=mean - half, high=mean + half, too_few=None, holds_runs=holds_runs)
+        return Interval(mean=mean, low=mean - half, high=mean + half, too_few=None, holds_runs=bool(runs))
     are_few_users = not 2 * stats.norm.ppf(0.975) * np.sqrt(users) <= WIDEST
-    too_few = "users" if are_few_users else "runs"
-    return Interval(mean=mean, low=None, high=None, too_few=too_few, holds_runs=holds_runs)
+    too_few = "users" if are_few_users else runs
+    return Interval(mean=mean, low=None, high=None, too_few=too_few, holds_runs=bool(runs))
 
 
 def _variance(influence: np.ndarray) -> float:

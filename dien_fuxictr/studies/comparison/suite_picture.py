@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from dien_fuxictr.common.files import write_atomic
-from dien_fuxictr.common.pictures import default_style
+from dien_fuxictr.common.pictures import COLORS, default_style
 from dien_fuxictr.experiment.configuration.overrides import PREFIX
 
 from .plan import ComparedModel, Comparison
-from .report_pictures import COLORS
 from .results_table import Row
 
 STYLE = {"font.size": 10, "axes.titlesize": 11, "svg.fonttype": "none", "text.parse_math": False}

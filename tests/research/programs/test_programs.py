@@ -253,7 +253,7 @@ def test_pareto(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_draw(tmp_path: Path) -> None:
-    one = [{"experiment": "light", "parameters": 10, "ms": 2.0, "AUC": [0.7, 0.8]}]
+    one = [{"experiment": "light", "parameters": 10, "ms": 2.0, "test AUC": "0.7500 ± 0.0500"}]
     stacked = [{"system": "ours", "work": "net", "all": 8.0, **dict.fromkeys(breakdown.COLUMNS, 1.0)}]
     case = [{"histories": "h", "behaviours": 4, "padded to": 5, "ms": 2.0}]
     by_max_len = [{"system": "ours", "work": "net", "max_len": 10, "ms": 1.0}]

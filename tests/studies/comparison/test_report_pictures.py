@@ -7,13 +7,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.pictures import COLORS, DASHES, MODEL_STYLES, OTHERS, LineStyle
 from dien_fuxictr.studies.comparison.report_pictures import (
     BINS,
-    COLORS,
-    OTHERS,
+    SHOWN,
     Picture,
     calibration,
-    choose_colors,
+    choose_styles,
     draw_report,
     draw_slices,
     mean_curve,
@@ -53,7 +53,7 @@ def made(*names: str) -> tuple[list[Row], dict, dict]:
 
 def drawn(*names: str) -> list[Picture]:
     rows, results, predictions = made(*names)
-    return draw_report(rows, choose_colors(rows, results), results, predictions, [HALVES])
+    return draw_report(rows, choose_styles(rows, results), results, predictions, [HALVES])
 
 
 def titles(picture: Picture) -> list[str]:
@@ -70,15 +70,24 @@ def test_pictures_without_values_are_left_out() -> None:
         "Calibration",
     ]
     for picture in pictures:
-        assert [title.partition(":")[0] for title in titles(picture)] == ["a", "b"]
-        assert all(color in picture.svg for color in COLORS[:2])
+        assert list(dict.fromkeys(title.partition(":")[0] for title in titles(picture))) == ["a", "b"]
+        assert all(style.color in picture.svg for style in styles_of({"a": ("a", 0.7), "b": ("b", 0.7)}).values())
 
 
 def test_the_first_picture_shows_all_rows() -> None:
-    names = [f"e{number}" for number in range(len(COLORS) + 2)]
+    names = [f"e{number}" for number in range(len(COLORS) * len(DASHES) + 2)]
     first, *others = drawn(*names)
     assert len(titles(first)) == len(names) and OTHERS in first.svg
-    assert all(len(titles(picture)) == len(COLORS) for picture in others)
+    assert all(len(set(titles(picture))) == len(names) - 2 for picture in others)
+
+
+def test_later_rows_are_hidden_until_they_are_chosen() -> None:
+    first, slices, *others = drawn(*(f"e{number}" for number in range(SHOWN + 2)))
+    assert "data-row" not in first.svg
+    for picture, parts in ((slices, 2), *((other, 1) for other in others)):  # a line, and its bars
+        found = re.findall(r'<g data-row="(\d+)"( class="off")?>', picture.svg)
+        assert [*map(int, sorted(row for row, _ in found))] == sorted([*range(SHOWN + 2)] * parts)
+        assert {int(row) for row, hidden in found if hidden} == {SHOWN, SHOWN + 1}
 
 
 def test_a_picture_is_an_element_of_a_page() -> None:
@@ -98,19 +107,32 @@ def test_without_matplotlib_there_are_none(monkeypatch: pytest.MonkeyPatch) -> N
         drawn("a")
 
 
-def test_colors_are_of_the_base_and_the_best_by_validation() -> None:
-    valid = {"base": ("MLP", 0.1), "x": ("DIEN", 0.9), "y": ("DIEN", 0.8), "z": ("DIN", 0.5), "w": ("DIN", 0.6)}
+def styles_of(valid: dict[str, tuple[str, float]]) -> dict[str, LineStyle]:
+    """Of rows with a model and a validation AUC each, the first the base."""
     rows, results, _ = made(*valid)
     for name, (model, auc) in valid.items():
         for run in results[name]:
             run |= {"model": model, "valid": {"AUC": auc}, "test": {"AUC": 1 - auc}}
-    assert list(choose_colors(rows, results).items()) == list(zip(["base", "x", "w", "y", "z"], COLORS, strict=False))
+    return choose_styles(rows, results)
 
 
-@pytest.mark.parametrize("count", [len(COLORS), len(COLORS) + 3])
-def test_at_most_so_many_rows_have_a_color(count: int) -> None:
-    rows, results, _ = made(*(f"e{number}" for number in range(count)))
-    assert tuple(choose_colors(rows, results).values()) == COLORS
+def test_base_dien_and_din_are_shown_first() -> None:
+    valid = {"base": ("MLP", 0.1), "x": ("DIEN", 0.8), "y": ("DIEN", 0.7), "z": ("DIN", 0.5), "w": ("DIN", 0.4)}
+    assert list(styles_of(valid | {"v": ("BST", 0.9)})) == ["base", "x", "z", "v", "y", "w"]
+
+
+def test_a_model_has_its_own_style() -> None:
+    styles = styles_of({"a": ("Other", 0.9), "b": ("DIN", 0.8), "c": ("DIEN", 0.7), "d": ("DIEN", 0.6)})
+    own = MODEL_STYLES["DIEN"]
+    assert (styles["b"], styles["c"]) == (MODEL_STYLES["DIN"], own)
+    assert styles["d"] == LineStyle(own.color, "dashed") and len(set(styles.values())) == 4
+    assert len(set(MODEL_STYLES.values())) == len(MODEL_STYLES)
+
+
+@pytest.mark.parametrize("more", [0, 3])
+def test_no_two_rows_have_the_same_style(more: int) -> None:
+    styles = styles_of({f"e{number}": ("DIEN", 0.5) for number in range(len(COLORS) * len(DASHES) + more)})
+    assert len(styles) == len(set(styles.values())) == len(COLORS) * len(DASHES)
 
 
 def test_a_curve_is_the_mean_of_the_runs_that_got_as_far() -> None:
@@ -152,7 +174,7 @@ def bars(monkeypatch: pytest.MonkeyPatch, runs: list[dict], slices: Slices) -> t
         return draw(axes, x, y, yerr=yerr, **style)
 
     monkeypatch.setattr(Axes, "errorbar", errorbar)
-    draw_slices(slices, {"a": COLORS[0]}, {"a": runs})
+    draw_slices(slices, {"a": LineStyle(COLORS[0])}, {"a": runs})
     ((y, ends),) = found
     return y, ends
 
@@ -169,7 +191,7 @@ def test_bars_are_the_intervals_of_the_parts(monkeypatch: pytest.MonkeyPatch) ->
     np.testing.assert_allclose(y + ends[1], [auc.high for auc in aucs])
 
 
-def test_a_part_with_too_few_runs_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_without_enough_seeds_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     label = np.tile([1.0, 0.0], 100)
     runs = [{"label": label, "score": label}, {"label": label, "score": -label}]
     y, ends = bars(monkeypatch, runs, Slices("length", ["1"], np.zeros(200, int)))

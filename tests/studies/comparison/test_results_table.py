@@ -78,10 +78,10 @@ def test_with_runs_too_far_apart_nothing_is_ranked() -> None:
     names = ["base", "apart"]
     made = make_rows(dict(zip(names, results, strict=True)), dict(zip(names, predictions, strict=True)), "base")
     row = next(row for row in made if row.expid == "apart")
-    assert (row.verdict, row.first, row.last, row.low, row.auc_low) == ("too few runs", 1, 2, None, None)
-    assert cells(row)[6] == f"{row.difference:+.4f} too few runs"
+    assert (row.verdict, row.first, row.last, row.low, row.auc_low) == ("not enough seeds", 1, 2, None, None)
+    assert cells(row)[6] == f"{row.difference:+.4f} not enough seeds"
     (read,) = (row for row in csv.DictReader(as_csv(made).splitlines()) if row["expid"] == "apart")
-    assert (read["low"], read["too_few"], read["verdict"]) == ("", "runs", "too few runs")
+    assert (read["low"], read["too_few"], read["verdict"]) == ("", "seeds", "not enough seeds")
 
 
 def test_means_over_seeds_and_the_papers_improvement(rows: list[Row]) -> None:

@@ -170,11 +170,11 @@ def test_one_common_fold_has_the_interval_of_its_users() -> None:
 
 def test_an_interval_wider_than_the_metric_is_refused() -> None:
     found = paired_difference(without_users(0.5, 0.9), without_users(0.9, 0.5))
-    assert found == Interval(0, None, None, "runs", True) and found.text("+.1f") == "+0.0 too few runs"
+    assert found == Interval(0, None, None, "seeds", True) and found.text("+.1f") == "+0.0 not enough seeds"
     widest = WIDEST / 2 / stats.t.ppf(0.975, 1)
     for change, is_refused in ((0.999, False), (1.001, True)):
         found = mean_auc(without_users(0.75 - change * widest, 0.75 + change * widest))
-        assert (found.low is None, found.too_few) == ((True, "runs") if is_refused else (False, None))
+        assert (found.low is None, found.too_few) == ((True, "seeds") if is_refused else (False, None))
 
 
 def test_few_users_are_told_from_few_runs() -> None:
@@ -182,9 +182,9 @@ def test_few_users_are_told_from_few_runs() -> None:
     few = Scored(np.repeat(alone.auc, 3), alone.influence * 3, (0, 0, 0))
     assert mean_auc(few).too_few == "users" and mean_auc(many).too_few is None
     apart = Scored(np.array([0.5, 0.9, 0.7]), many.influence, many.rows)
-    assert mean_auc(apart).too_few == "runs"
+    assert mean_auc(apart).too_few == "seeds"
     single = score_runs([{"label": np.array([1, 0]), "group": np.zeros(2), "score": np.array([0.1, 0.2])}])
-    assert mean_auc(single).text(".1f") == "0.0 too few users"
+    assert mean_auc(single).text(".1f") == "0.0 not enough users"
 
 
 def test_users_of_folds_are_others_each() -> None:
@@ -195,7 +195,7 @@ def test_users_of_folds_are_others_each() -> None:
     influence = (np.array([0.1, 0.1, -0.1, -0.1]) * 3**0.5,) * 4
     assert squared(influence[0]) == pytest.approx(0.4**2)
     found = mean_auc(Scored(np.array([0.1, 0.9, 0.1, 0.9]), tuple(users / 2 for users in influence), (1, 2, 3, 4)))
-    assert found.too_few == "runs"
+    assert found.too_few == "folds"
     assert mean_auc(Scored(np.array([0.1, 0.9]), influence[:2], (1, 2))).too_few == "users"
 
 
