@@ -66,5 +66,5 @@ def test_the_program_adds_a_row_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (row,) = csv.DictReader(file)
     assert row.keys() == ROWS[0].keys()
     assert (row["data"], row["seed"], row["rows"], row["batch_size"], row["epochs"]) == (
-        "clicks_2k", "2019", "3850", "32", "1",
+        "clicks_2k", "2019", "3850", "64", "1",
     )  # fmt: skip

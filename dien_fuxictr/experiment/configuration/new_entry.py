@@ -27,7 +27,7 @@ REGULARIZER = 75
 REGULARIZER_RANGE = 1, 300
 STEPS = 200
 """Steps of an epoch."""
-BATCH_RANGE = 32, 1024
+BATCH_RANGE = 64, 1024
 EPOCHS = 30
 
 _DATASET = """\
@@ -160,7 +160,7 @@ def recommend(counts: Mapping[str, Any]) -> Recommended:
     few = labels < FEW_LABELS * steps
     batch_size = int(_within(2 ** round(math.log2(max(rows / STEPS, 1))), BATCH_RANGE))
     epoch_steps = math.ceil(rows / batch_size)
-    is_short = epoch_steps < STEPS / 2
+    is_short = epoch_steps < 0.7 * STEPS  # less than the rounding of the batch size explains
 
     def regularizer(supervised: float) -> float:
         return float(f"{_within(REGULARIZER * supervised / (items * steps), REGULARIZER_RANGE):.2g}")

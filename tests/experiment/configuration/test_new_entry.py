@@ -100,17 +100,17 @@ def test_few_labels_get_a_strong_auxiliary_loss(users: int, positives: int, step
     train = {"rows": 2 * positives, "positives": positives, "mean_history": steps}
     settings = recommend({"users": users, "items": 500, "train": train})
     assert settings.has_few_labels == few
-    assert 32 <= settings.batch_size <= 1024 and settings.batch_size.bit_count() == 1
+    assert 64 <= settings.batch_size <= 1024 and settings.batch_size.bit_count() == 1
     assert 1 <= settings.regularizer <= settings.aux_regularizer <= 300
 
 
 def test_settings_of_a_log_without_history() -> None:
     settings = recommend({"users": 3, "items": 2, "train": {"rows": 2, "positives": 1, "mean_history": 0.0}})
-    assert settings.batch_size == 32 and settings.regularizer >= 1
+    assert settings.batch_size == 64 and settings.regularizer >= 1
 
 
 @pytest.mark.parametrize(("rows", "batch_size", "epochs", "eval_steps"), [
-    (1774, 32, 108, 200), (3168, 32, 61, 200), (3200, 32, 30, None), (12_740, 64, 30, None), (385_000, 1024, 30, None),
+    (1774, 64, 215, 200), (6832, 64, 57, 200), (8960, 64, 30, None), (12_740, 64, 30, None), (385_000, 1024, 30, None),
 ])  # fmt: skip
 def test_short_epochs_are_evaluated_less_often(rows: int, batch_size: int, epochs: int, eval_steps: int | None) -> None:
     train = {"rows": rows, "positives": rows / 2, "mean_history": 20.0}
