@@ -73,7 +73,7 @@ NOT_RUN = {
         "mv -T current.tmp current",
     ],
     "asks that server; tests/serving/test_app.py asks the same": [" ".join(CURL.split())],
-    "is this suite": [".venv/bin/python -m pytest -n 2"],
+    "is this suite": [".venv/bin/python -m pytest -n 2", "python -m pytest -n 2"],
     "needs a FuxiCTR checkout; tests/model_zoo/test_drop_in.py drops the folder into the form of one": [
         "python3 -m venv FuxiCTR/.venv",
         ". FuxiCTR/.venv/bin/activate",

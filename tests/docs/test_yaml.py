@@ -17,7 +17,6 @@ from dien_fuxictr.experiment.experiment import Experiment
 from dien_fuxictr.experiment.models import find_model, own_models
 
 TEXT = {
-    "docs/developer/architecture.md": "run_expid.py, build_dataset.py",
     "docs/guides/evolution.md": "chromium --headless",
 }
 """Page -> how a block begins that is neither commands nor YAML nor Python."""
