@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
+import orjson
+
 from dien_fuxictr.dataset.encoding.online import FieldError
 from dien_fuxictr.experiment.explanation_page import read_page
 
 from .asgi import (
     ACCEPTED,
     Answer,
-    BadGzip,
     Receive,
     Scope,
     Send,
-    TooLarge,
-    UnknownCoding,
+    Unread,
     error,
     is_packed,
     send_answer,
@@ -34,19 +34,17 @@ from .bundle import Bundle, BundleLoader
 from .hold import Hold
 from .log import CURRENT, HEADER, id_of
 from .manifest import stated_digest
-from .model_service import Malformed, ModelService
+from .model_service import ModelService
+from .openapi import REFUSALS, BadQuery, Endpoint, Loading, openapi_document, refusal_of
 from .queueing import BadDeadline, Full, Gone, Late, Queue, Steps, deadline_of
 from .reloader import Accepted, Reloader, bundle_fingerprint
 from .request import Limits
 from .server_metrics import CONTENT_TYPE, NO_PATH, Metrics
 from .settings import Settings
 
+_HTML = "text/html; charset=utf-8"
 _MOST_HELD = 16
 """Bodies of the largest size that may be in memory at a time; what is more is refused."""
-
-
-class BadQuery(ValueError):
-    """A query that says neither yes nor no."""
 
 
 def _says_unknown(query: bytes) -> bool:
@@ -57,9 +55,17 @@ def _says_unknown(query: bytes) -> bool:
     return values == ["1"]
 
 
-def _busy(message: str) -> Answer:
-    """Ask to come back, and not all at the same time."""
-    return error(503, message, ((b"retry-after", b"%d" % random.randint(1, 3)),))
+def _refused(problem: Exception) -> Answer:
+    """Return the answer to a request that raised one of the exceptions in `REFUSALS`."""
+    status, headers = refusal_of(problem).status, []
+    if status == 503:
+        headers.append((b"retry-after", b"%d" % random.randint(1, 3)))  # not all at the same time
+    if status == 415:
+        headers.append((b"accept-encoding", ACCEPTED.encode()))
+    if isinstance(problem, Unread):
+        headers.append((b"connection", b"close"))
+    named = {"field": problem.field} if isinstance(problem, FieldError) else {}
+    return error(status, str(problem), tuple(headers), **named)
 
 
 async def _nobody() -> None:
@@ -122,17 +128,6 @@ class App:
         self._loading: asyncio.Task[None] | None = None
         self.failure: Exception | None = None
         self._page = load_page()
-        self._routes: dict[str, tuple[tuple[str, ...], Callable[[Scope, Receive], Awaitable[Answer]]]] = {
-            "/v1/score": (("POST",), partial(self._score, ModelService.answer_one)),
-            "/v1/score:batch": (("POST",), partial(self._score, ModelService.answer_batch)),
-            "/v1/explain": (("POST",), partial(self._score, ModelService.answer_explained)),
-            "/v1/model": (("GET",), partial(self._describe, ModelService.describe)),
-            "/v1/examples": (("GET",), partial(self._describe, ModelService.examples)),
-            "/v2/health/live": (("GET", "HEAD"), self._live),
-            "/v2/health/ready": (("GET", "HEAD"), self._ready),
-            "/metrics": (("GET",), self._text_of_metrics),
-            "/": (("GET", "HEAD"), self._website),
-        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer an ASGI scope."""
@@ -164,7 +159,7 @@ class App:
             began: time at which its first byte came.
         """
         path = url.partition(b"?")[0].decode("latin-1")
-        scores = method == b"POST" and path in self._routes and "POST" in self._routes[path][0]
+        scores = method == b"POST" and path in ENDPOINTS and "POST" in ENDPOINTS[path].methods
         if not scores or not self._reloader.current:
             return None
         try:
@@ -173,10 +168,8 @@ class App:
             return None
         except BadDeadline:
             return None
-        except Full as problem:
-            answer = _busy(str(problem))
-        except Late as problem:
-            answer = error(504, str(problem))
+        except (Full, Late) as problem:
+            answer = _refused(problem)
         self.metrics.answered(path, answer.status)
         return answer._replace(headers=(*answer.headers, (HEADER, id_of(headers))))
 
@@ -210,17 +203,20 @@ class App:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         path = scope["path"]
-        if path not in self._routes:
+        if path not in ENDPOINTS:
             self.metrics.answered(NO_PATH, 404)
-            return error(404, f"there is no {path}; there are {', '.join(self._routes)}")
-        methods, answer = self._routes[path]
+            return error(404, f"path {path} is unknown; there are {', '.join(ENDPOINTS)}")
+        methods = ENDPOINTS[path].methods
         if scope["method"] not in methods:
             result = error(405, f"{path} takes {' and '.join(methods)}", ((b"allow", ", ".join(methods).encode()),))
         else:
             try:
-                result = await answer(scope, receive)
+                result = await ENDPOINTS[path].answer(self, scope, receive)
             except Gone:
                 raise
+            except tuple(REFUSALS) as problem:
+                scope["refused"] = isinstance(problem, Full)
+                result = _refused(problem)
             except Exception:
                 request_id = CURRENT.get()
                 logging.exception(f"{scope['method']} {path}, request {request_id}")
@@ -230,36 +226,24 @@ class App:
         self.metrics.answered(path, result.status)
         return result
 
+    def _served(self) -> ModelService:
+        """Return the model that answers now; raises Loading where there is none yet."""
+        if self._reloader.current is None:
+            raise Loading("the model is loading")
+        return self._reloader.current
+
     async def _score(
-        self, answer: Callable[[ModelService, bytes, bool], bytes | Steps], scope: Scope, receive: Receive
+        self, scope: Scope, receive: Receive, answer: Callable[[ModelService, bytes, bool], bytes | Steps]
     ) -> Answer:
-        served = self._reloader.current
-        if served is None:
-            return _busy("the model is loading")
-        headers = dict(scope["headers"])
-        try:
-            unknown = _says_unknown(scope.get("query_string", b""))
-            deadline = deadline_of(headers, scope["began"])
-            packed = is_packed(scope["headers"])
-            with self._body() as body:
-                if not await self._read(body, headers, receive):
-                    return error(413, f"the body is larger than {self._max_body} bytes", ((b"connection", b"close"),))
-                with self.queue.place():
-                    call = partial(self._in_turn, time.perf_counter(), answer, served, bytes(body), packed, unknown)
-                    return Answer(200, await self.queue.run(call, receive, deadline))
-        except (Malformed, BadDeadline, BadQuery, BadGzip) as problem:
-            return error(400, str(problem))
-        except TooLarge as problem:
-            return error(413, str(problem))
-        except UnknownCoding as problem:
-            return error(415, str(problem), ((b"accept-encoding", ACCEPTED.encode()),))
-        except FieldError as problem:
-            return error(422, str(problem), field=problem.field)
-        except Full as problem:
-            scope["refused"] = True
-            return _busy(str(problem))
-        except Late as problem:
-            return error(504, str(problem))
+        served, headers = self._served(), dict(scope["headers"])
+        unknown = _says_unknown(scope.get("query_string", b""))
+        deadline = deadline_of(headers, scope["began"])
+        packed = is_packed(scope["headers"])
+        with self._body() as body:
+            await self._read(body, headers, receive)
+            with self.queue.place():
+                call = partial(self._in_turn, time.perf_counter(), answer, served, bytes(body), packed, unknown)
+                return Answer(200, await self.queue.run(call, receive, deadline))
 
     def _in_turn(
         self,
@@ -286,15 +270,17 @@ class App:
         finally:
             self._held -= len(body)
 
-    async def _read(self, body: bytearray, headers: Mapping[bytes, bytes], receive: Receive) -> bool:
-        """Read a body; returns False where it is too large.
+    async def _read(self, body: bytearray, headers: Mapping[bytes, bytes], receive: Receive) -> None:
+        """Read a body.
 
         Raises:
+            Unread: it is too large.
             Full: too many bodies are in memory.
             Gone: the client went away.
         """
+        too_large = Unread(f"the body is larger than {self._max_body} bytes")
         if int(headers.get(b"content-length", 0)) > self._max_body:
-            return False
+            raise too_large
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -303,28 +289,108 @@ class App:
             body += part
             self._held += len(part)
             if len(body) > self._max_body:
-                return False
+                raise too_large
             if self._held > _MOST_HELD * self._max_body:
                 raise Full("too many requests come at a time")
             if not message.get("more_body"):
-                return True
+                return
 
     async def _website(self, *_: object) -> Answer:
         policy = (b"content-security-policy", self._page.policy.encode())
-        return Answer(200, self._page.html, "text/html; charset=utf-8", (policy,))
+        return Answer(200, self._page.html, _HTML, (policy,))
 
-    async def _describe(self, tell: Callable[[ModelService], bytes], *_: object) -> Answer:
-        served = self._reloader.current
-        return Answer(200, tell(served)) if served else _busy("the model is loading")
+    async def _describe(self, *_: object, tell: Callable[[ModelService], bytes]) -> Answer:
+        return Answer(200, tell(self._served()))
 
     async def _live(self, *_: object) -> Answer:
         return Answer(200, b'{"live":true}')
 
     async def _ready(self, *_: object) -> Answer:
-        return Answer(200, b'{"ready":true}') if self._reloader.current else _busy("the model is loading")
+        self._served()
+        return Answer(200, b'{"ready":true}')
 
     async def _text_of_metrics(self, *_: object) -> Answer:
         return Answer(200, self.metrics.text(), CONTENT_TYPE)
+
+
+def _scores(answer: Callable[[ModelService, bytes, bool], bytes | Steps], **described: str) -> Endpoint:
+    """Return an endpoint that takes a request to the model."""
+    return Endpoint(methods=("POST",), answer=partial(App._score, answer=answer), raises=tuple(REFUSALS), **described)
+
+
+def _describes(tell: Callable[[ModelService], bytes], **described: str) -> Endpoint:
+    """Return an endpoint that says something of the model."""
+    return Endpoint(methods=("GET",), answer=partial(App._describe, tell=tell), raises=(Loading,), **described)
+
+
+ENDPOINTS = {
+    "/v1/score": _scores(
+        lambda served, *given: served.answer_one(*given),
+        name="score",
+        summary="Scores the candidates of one user.",
+        takes="Request",
+        answers="Scores",
+    ),
+    "/v1/score:batch": _scores(
+        lambda served, *given: served.answer_batch(*given),
+        name="score_batch",
+        summary="Scores the candidates of several users.",
+        takes="Batch",
+        answers="BatchScores",
+    ),
+    "/v1/explain": _scores(
+        lambda served, *given: served.answer_explained(*given),
+        name="explain",
+        summary="Scores candidates and says where each score comes from.",
+        takes="RequestToExplain",
+        answers="Explanation",
+    ),
+    "/v1/model": _describes(
+        lambda served: served.describe(),
+        name="model",
+        summary="Describes the model, with an example request.",
+        answers="Model",
+    ),
+    "/v1/examples": _describes(
+        lambda served: served.examples(), name="examples", summary="Lists users of the test set.", answers="Examples"
+    ),
+    "/openapi.json": _describes(
+        lambda served: orjson.dumps(openapi_document(ENDPOINTS, served)),
+        name="openapi",
+        summary="Returns this document.",
+        answers="Document",
+    ),
+    "/v2/health/live": Endpoint(
+        methods=("GET", "HEAD"),
+        answer=App._live,
+        name="live",
+        summary="Answers 200 while the server runs.",
+        answers="Live",
+    ),
+    "/v2/health/ready": Endpoint(
+        methods=("GET", "HEAD"),
+        answer=App._ready,
+        name="ready",
+        summary="Answers 200 when the model has loaded and warmed up.",
+        answers="Ready",
+        raises=(Loading,),
+    ),
+    "/metrics": Endpoint(
+        methods=("GET",),
+        answer=App._text_of_metrics,
+        name="metrics",
+        summary="Returns metrics for Prometheus.",
+        answers=CONTENT_TYPE,
+    ),
+    "/": Endpoint(
+        methods=("GET", "HEAD"),
+        answer=App._website,
+        name="page",
+        summary="Returns a page for a browser.",
+        answers=_HTML,
+    ),
+}
+"""Path -> what is answered there. The OpenAPI document is written from it, too."""
 
 
 class Page(NamedTuple):

@@ -54,7 +54,11 @@ class BadGzip(ValueError):
 
 
 class TooLarge(Exception):
-    """Error of an unpacked body that is larger than allowed."""
+    """Error of a body that is larger than allowed, as it is sent or when it is unpacked."""
+
+
+class Unread(TooLarge):
+    """Error of a body that is larger than allowed and whose rest is not read."""
 
 
 def is_packed(headers: Iterable[tuple[bytes, bytes]]) -> bool:

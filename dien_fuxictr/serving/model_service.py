@@ -37,6 +37,8 @@ class ModelService:
         metrics: count what is done.
 
     Attributes:
+        limits: of one request.
+        example: a request that works.
         digest: of the bundle.
         expid: the experiment id.
         written: when the bundle was, in seconds since 1970.
@@ -47,7 +49,7 @@ class ModelService:
     """
 
     def __init__(self, bundle: Bundle, limits: Limits, metrics: Metrics) -> None:
-        self._bundle, self._limits, self._metrics = bundle, limits, metrics
+        self._bundle, self.limits, self._metrics = bundle, limits, metrics
         with fitting(f"of model {bundle.digest}"):
             self._reader, self._score = RequestReader(bundle, limits), scorer_of(bundle.model)
             for behaviours, candidates in _WARM_UP:
@@ -58,9 +60,13 @@ class ModelService:
             self.golden = replay(bundle, self._reader, self._score)
         if self.golden is None:
             logging.warning(f"bundle {bundle.folder} has no {GOLDEN}: whether its scores are right is unknown")
-        self._example = self._working_example()
+        self.example = self._working_example()
         self.digest, self.expid = bundle.digest, bundle.expid
         self.written = bundle.manifest.written
+
+    def request_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of a request."""
+        return self._reader.schema()
 
     def require_fields_of(self, earlier: "ModelService") -> None:
         """Check that requests to an earlier version are requests to this one.
@@ -109,8 +115,8 @@ class ModelService:
         if not isinstance(batch, dict) or batch.keys() != {BATCH} or not isinstance(batch[BATCH], list):
             raise FieldError("batch", f"must be an object with {BATCH}, a list of requests, and nothing else")
         requests = batch[BATCH]
-        if len(requests) > self._limits.users:
-            raise TooMany(BATCH, f"has {len(requests)} users; at most {self._limits.users}")
+        if len(requests) > self.limits.users:
+            raise TooMany(BATCH, f"has {len(requests)} users; at most {self.limits.users}")
         seconds = dict.fromkeys(("encode", "model"), 0.0)
         inputs, total, of_each = [], 0, []
         for number, request in enumerate(requests):
@@ -120,8 +126,8 @@ class ModelService:
             except FieldError as error:
                 raise FieldError(f"{BATCH}[{number}].{error.field}", error.problem) from error
             total += inputs[-1].count
-            if total > self._limits.candidates:
-                raise FieldError(BATCH, f"have {total} candidates or more; at most {self._limits.candidates}")
+            if total > self.limits.candidates:
+                raise FieldError(BATCH, f"have {total} candidates or more; at most {self.limits.candidates}")
             if unknown:
                 of_each.append(self._reader.unknown_fields(request, inputs[-1]))
             seconds["encode"] += time.perf_counter() - start
@@ -183,8 +189,8 @@ class ModelService:
                 "trained": bundle.trained or None,
                 "versions": bundle.versions,
                 "features": features,
-                "limits": vars(self._limits),
-                "example": self._example,
+                "limits": vars(self.limits),
+                "example": self.example,
             }
         )
 
@@ -203,7 +209,7 @@ class ModelService:
                 continue
             except FieldError as error:
                 raise UserError(f"model {self._bundle.digest}: request {number} of its {EXAMPLES}: {error}") from error
-        made = made_request(self._bundle.encoder, min(3, self._limits.behaviours), min(2, self._limits.candidates))
+        made = made_request(self._bundle.encoder, min(3, self.limits.behaviours), min(2, self.limits.candidates))
         return next(iter(working), made)
 
     def _json(self, body: bytes) -> Any:

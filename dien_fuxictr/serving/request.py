@@ -93,6 +93,52 @@ class RequestReader:
             kinds.setdefault(source_of(column), set()).add(_kind(column))
         return {name: " and ".join(sorted(kind)) for name, kind in kinds.items()}
 
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of a request.
+
+        It has the names, types and lengths that `read` checks. What only the whole request shows is in words: which
+        lists have one length, and which fields may be left out.
+        """
+        parts: dict[str, dict[str, Any]] = {USER: {}, CANDIDATES: {}}
+        for field in sorted(self._admitted - self._known_fields):
+            parts[USER][field] = parts[CANDIDATES][field] = {"description": "Not read."}
+        for column in self._columns:
+            field = source_of(column)
+            if field in self.online.sequences:
+                parts[USER][field] = self._schema_of_history(column)
+            elif field in self.online.scalars:
+                one = _value_schema(column)
+                for part, value in ((USER, one), (CANDIDATES, _list_of(one, self._limits.candidates))):
+                    earlier = parts[part].get(field, value)
+                    parts[part][field] = value if earlier == value else {"allOf": [earlier, value]}
+        required = [field for field in self.online.sequences if field not in self._catalogue.fields]
+        optional = [field for field in self.online.scalars if field in self._catalogue.fields]
+        texts = ["Lists have one value per candidate, all of one length.", f"Each field is here or in {USER}."]
+        if optional:
+            texts.append(f"May be left out of both, as the bundle knows the values: {', '.join(optional)}.")
+        user = {"description": "A list of behaviours per sequence, and fields that have one value for all candidates."}
+        shared = {"type": "object", "additionalProperties": False}
+        return shared | {
+            "properties": {
+                USER: shared | user | {"properties": parts[USER], "required": required},
+                CANDIDATES: shared
+                | {"description": " ".join(texts), "properties": parts[CANDIDATES], "minProperties": 1},
+            },
+            "required": [USER, CANDIDATES],
+        }
+
+    def _schema_of_history(self, column: dict) -> dict[str, Any]:
+        field, most, latest = source_of(column), column["max_len"], self.online.latest
+        keeps_last = column.get("padding", "post") == "pre" or (latest is not None and latest <= most)
+        most = most if latest is None else min(most, latest)
+        texts = [f"The oldest behaviour first; the model reads the {'last' if keeps_last else 'first'} {most}."]
+        for other in (other for fields in self._aligned if field in fields for other in fields if other != field):
+            texts.append(f"Of the length of {other}.")
+        if field in self._catalogue.fields:
+            texts.append("May be left out, as the bundle knows the values.")
+        value = _list_of(_value_schema({"type": "categorical", "dtype": "str"}), self._limits.behaviours)
+        return value | {"type": ["array", "null"], "description": " ".join(texts)}
+
     def read(self, request: Any) -> Inputs:
         """Return the model's inputs.
 
@@ -259,6 +305,19 @@ def _kind(column: dict) -> str:
     if column["type"] == "embedding":
         return f"{column['pretrain_dim']} numbers"
     return {"str": "text", "int": "a whole number", "float": "a number"}[column["dtype"]]
+
+
+def _value_schema(column: dict) -> dict[str, Any]:
+    """Return the JSON Schema of one value."""
+    if column["type"] == "embedding":
+        size = column["pretrain_dim"]
+        return _list_of({"type": "number"}, size) | {"minItems": size}
+    types = {"str": ["string", "integer"], "int": ["integer"], "float": ["number"]}[column["dtype"]]
+    return {"type": [*types, "null"]}
+
+
+def _list_of(value: dict[str, Any], most: int) -> dict[str, Any]:
+    return {"type": "array", "items": value, "maxItems": most}
 
 
 @contextmanager

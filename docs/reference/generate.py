@@ -1,19 +1,23 @@
 """Write the pages of the reference: `python -m docs.reference.generate`.
 
-They are generated from the declarations of keys and options, and from docstrings.
+They are generated from the declarations of keys, options and endpoints, and from docstrings.
 """
 
 import argparse
 import ast
+import contextlib
 import inspect
+import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from unittest import mock
 
+import torch
 from fuxictr.pytorch.models import BaseModel
 
 from dien_fuxictr.common import key_types
@@ -29,12 +33,21 @@ from dien_fuxictr.experiment.models import find_model, own_models
 from dien_fuxictr.experiment.prepared_data import PreparedData
 from dien_fuxictr.experiment.trained_model import TrainedModel
 from dien_fuxictr.serving import cli as serving
+from dien_fuxictr.serving.app import ENDPOINTS
+from dien_fuxictr.serving.bundle import open_bundle
+from dien_fuxictr.serving.examples import users_of_test
+from dien_fuxictr.serving.model_service import ModelService
+from dien_fuxictr.serving.openapi import openapi_document
+from dien_fuxictr.serving.request import Limits
+from dien_fuxictr.serving.server_metrics import Metrics
+from dien_fuxictr.serving.write import write_bundle
 from dien_fuxictr.studies.comparison import cli as comparison
 from dien_fuxictr.studies.evolution import cli as evolution
 from dien_fuxictr.studies.sweep import cli as sweep
 from model_zoo.DIEN.src.validation import Help
 
 FOLDER = Path(__file__).parent
+ROOT = FOLDER.parents[1]
 HELP = (Help, key_types.Help)  # the model's folder has its own
 NOTE = "<!-- python -m docs.reference.generate writes this page; edit the declarations instead. -->"
 COMMANDS: tuple[Callable[[list[str]], object], ...] = (
@@ -124,6 +137,19 @@ def python_api() -> str:
     return "\n\n".join(lines) + "\n"
 
 
+def openapi() -> str:
+    """Return the OpenAPI document of a server with the sample's model, whose weights are not in it."""
+    with tempfile.TemporaryDirectory() as made:
+        overrides = {"data_root": made, "model_root": made, "verbose": 0}
+        experiment = open_experiment("DIEN_amazon", ROOT / "config", overrides=overrides)
+        with contextlib.redirect_stdout(None):
+            experiment.prepare()
+        torch.save(experiment.model.state_dict(), experiment.checkpoint)
+        write_bundle(experiment, Path(made, "bundle"), users_of_test(experiment, 1))
+        service = ModelService(bundle=open_bundle(Path(made, "bundle")), limits=Limits(), metrics=Metrics())
+        return json.dumps(openapi_document(ENDPOINTS, service), indent=1) + "\n"
+
+
 PAGES = {
     "keywords.md": keywords,
     "data_sets.md": data_sets,
@@ -131,6 +157,7 @@ PAGES = {
     "command_lines.md": command_lines,
     "python_api.md": python_api,
 }
+FILES = {**PAGES, "openapi.json": openapi}
 
 
 def _stub(offered: Any) -> str:
@@ -251,5 +278,5 @@ def _cell(text: str, is_code: bool) -> str:
 
 if __name__ == "__main__":
     argparse.ArgumentParser(prog="python -m docs.reference.generate", description=__doc__).parse_args()
-    for name, page in PAGES.items():
+    for name, page in FILES.items():
         (FOLDER / name).write_text(page(), encoding="utf-8")

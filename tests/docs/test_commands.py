@@ -73,6 +73,13 @@ NOT_RUN = {
         "mv -T current.tmp current",
     ],
     "asks that server; tests/serving/test_app.py asks the same": [" ".join(CURL.split())],
+    "asks that server; tests/serving/test_openapi.py asks the same": [
+        "curl -s http://127.0.0.1:8080/openapi.json -o openapi.json",
+    ],
+    "writes a client by another project's tool": [
+        "pip install openapi-python-client",
+        "openapi-python-client generate --path openapi.json",
+    ],
     "is this suite": [".venv/bin/python -m pytest -n 2", "python -m pytest -n 2"],
     "needs a FuxiCTR checkout; tests/model_zoo/test_drop_in.py drops the folder into the form of one": [
         "python3 -m venv FuxiCTR/.venv",

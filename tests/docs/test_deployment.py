@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pages import ROOT, blocks
 
-from dien_fuxictr.serving.app import make_app
+from dien_fuxictr.serving.app import ENDPOINTS
 from dien_fuxictr.serving.cli import parse_arguments
 from dien_fuxictr.serving.queueing import DEADLINE
 from dien_fuxictr.serving.settings import Settings
@@ -22,11 +22,6 @@ def pod() -> Any:
     template, labels = deployment["spec"]["template"], deployment["spec"]["selector"]["matchLabels"]
     assert service["spec"]["selector"] == labels == template["metadata"]["labels"]
     return template["spec"]
-
-
-@pytest.fixture(scope="module")
-def routes() -> set[str]:
-    return set(make_app(Settings("bundle", -1, "127.0.0.1", 0, 1))._routes)
 
 
 def nginx(directive: str) -> str:
@@ -48,11 +43,11 @@ def test_nginx_says_how_long_the_client_waits() -> None:
     assert f"proxy_set_header {DEADLINE} 200;" in NGINX
 
 
-def test_only_scores_are_passed_on(routes: set[str]) -> None:
+def test_only_scores_are_passed_on() -> None:
     (envoy,) = re.findall(r"prefix: (\S+)\}", ENVOY)
     (location,) = re.findall(r"location (\S+) \{", NGINX)
     assert envoy == location
-    assert {path for path in routes if path.startswith(location)} == {
+    assert {path for path in ENDPOINTS if path.startswith(location)} == {
         "/v1/score",
         "/v1/score:batch",
         "/v1/explain",
@@ -61,14 +56,14 @@ def test_only_scores_are_passed_on(routes: set[str]) -> None:
     }
 
 
-def test_probes_ask_what_the_server_answers(pod: Any, routes: set[str]) -> None:
+def test_probes_ask_what_the_server_answers(pod: Any) -> None:
     (container,) = pod["containers"]
     (port,) = (each["containerPort"] for each in container["ports"])
     options = parse_arguments(container["command"][1:])
     assert container["command"][0] == "run_serve" and options.port == port and options.host == "0.0.0.0"
     for name in ("startupProbe", "readinessProbe", "livenessProbe"):
         ask = container[name]["httpGet"]
-        assert ask["path"] in routes and ask["port"] == port
+        assert ask["path"] in ENDPOINTS and ask["port"] == port
     (envoy,) = re.findall(r"http_health_check: \{path: (\S+)\}", ENVOY)
     assert envoy == container["readinessProbe"]["httpGet"]["path"]
 

@@ -1,16 +1,16 @@
-"""docs/reference/: each page is what its program writes of today's declarations."""
+"""docs/reference/: each file is what its program writes of today's declarations."""
 
 import ast
 import re
 
 import pytest
 
-from docs.reference.generate import FOLDER, PAGES
+from docs.reference.generate import FILES, FOLDER, PAGES
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_of_the_reference_is_current(name: str) -> None:
-    expected = PAGES[name]()
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_the_reference_is_current(name: str) -> None:
+    expected = FILES[name]()
     assert (FOLDER / name).read_text(encoding="utf-8") == expected, "run python -m docs.reference.generate"
 
 

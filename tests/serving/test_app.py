@@ -134,7 +134,7 @@ def test_the_example_is_a_user_of_the_bundle(opened: Bundle, request_: dict[str,
         ("/v1/score:batch", {}, 422, "batch: must be an object with requests, a list", "batch"),
         ("/v1/score:batch", {"requests": [5]}, 422, "requests[0].request: must be an object", "requests[0].request"),
         ("/v1/score", b" " * (MAX_BODY + 1), 413, f"the body is larger than {MAX_BODY} bytes", None),
-        ("/v1/scores", b"", 404, "there is no /v1/scores; there are /v1/score, ", None),
+        ("/v1/scores", b"", 404, "path /v1/scores is unknown; there are /v1/score, ", None),
         ("/v1/model", b"", 405, "/v1/model takes GET", None),
     ],
 )

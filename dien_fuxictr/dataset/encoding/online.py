@@ -39,6 +39,7 @@ class OnlineEncoder:
         sequences: field -> names of the sequence columns that are read from it.
         oov: column -> id of unknown values, for columns of ids.
         padding: column -> post | pre, for sequences.
+        latest: to how many of their latest behaviours histories are cut first; None: to none.
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -48,7 +49,7 @@ class OnlineEncoder:
         self.padding: dict[str, str] = {}
         self._encode: dict[str, Callable[[str, list], np.ndarray]] = {}
         self._histories: dict[str, _History] = {}
-        self._tables, self._latest = encoder.tables, encoder.latest
+        self._tables, self.latest = encoder.tables, encoder.latest
         self._fields: dict[str, str] = {}
         for column in encoder.columns:
             name, kind = column["name"], column["type"]
@@ -95,7 +96,7 @@ class OnlineEncoder:
         """
         tokens = {name: history.split(self._fields[name], given) for name, history in self._histories.items()}
         blank = {name: history.is_blank(tokens[name]) for name, history in self._histories.items()}
-        if self._latest is not None:
+        if self.latest is not None:
             self._require_equal_lengths(tokens)
         ids = {name: history.ids(self._seen(history, tokens[name])) for name, history in self._histories.items()}
         self._require_equal_lengths(ids)
@@ -121,7 +122,7 @@ class OnlineEncoder:
 
     def _seen(self, history: "_History", steps: list[T]) -> list[T]:
         """Return the steps that the model sees."""
-        return history.cut(steps if self._latest is None else steps[max(len(steps) - self._latest, 0) :])
+        return history.cut(steps if self.latest is None else steps[max(len(steps) - self.latest, 0) :])
 
     def _require_equal_lengths(self, histories: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
         for first, *others in self._tables:
