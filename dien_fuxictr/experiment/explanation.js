@@ -18,7 +18,11 @@ function make(tag, attributes = {}, ...children) {
 
 const letter = (slot) => make("span", { class: "letter", text: LETTERS[slot] ?? "\u00a0" });
 const plural = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
-const short = (value) => (Math.abs(value) < 0.0005 ? "0.000" : value.toFixed(3)); // no -0.000
+
+/** A number with so many decimals, or with two digits where these would show fewer: 0.00012, not 0.000. */
+const decimals = (value, places) =>
+  value === 0 || Math.abs(value) >= 10 ** (1 - places) ? value.toFixed(places) : value.toPrecision(2);
+const short = (value) => decimals(value, 3);
 
 /** Round numbers from below `low` to above `high`, a few. */
 function ticks(low, high) {

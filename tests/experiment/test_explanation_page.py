@@ -46,6 +46,11 @@ def draw(sequence: dict[str, Any], name: str = "a name", width: int = 800, then:
     return run_page(f"<script>{script}</script>", width, then)
 
 
+def short(value: float) -> str:
+    """As the script writes a number of usual size."""
+    return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:#.2g}"
+
+
 def picture(body: Element, title: str) -> Element:
     (svg,) = (svg for svg in body.iter("svg") if svg.get("aria-label") == title)
     return svg
@@ -161,7 +166,8 @@ def test_the_slider_goes_through_the_behaviours() -> None:
         (readout,) = with_class(body, "readout")
         assert text_of(readout.find("strong")) == f"{step + 1} of 7: a name {step}"
         said = [
-            f"attention {sequence['attention'][k][step]:.3f}, moves {sequence['movement'][k][step]:.3f}" for k in (0, 1)
+            f"attention {short(sequence['attention'][k][step])}, moves {short(sequence['movement'][k][step])}"
+            for k in (0, 1)
         ]
         assert [text_of(each) for each in readout.iter("small")] == said
         (row,) = with_class(body, "chosen")
@@ -189,6 +195,28 @@ def test_each_letter_has_a_colour_of_its_own_on_light_and_dark() -> None:
         assert f'[data-slot="{slot}"] {{ --color: var(--{slot}); }}' in STYLE
     colors = re.findall(r"--\d: (#\w{6})", STYLE)
     assert len(colors) == len(set(colors)) == 2 * len(LETTERS)
+
+
+def luminance(color: str) -> float:
+    parts = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+def contrast(color: str, other: str) -> float:
+    low, high = sorted((luminance(color), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_colours_have_the_contrast_of_wcag_aa(scheme: int) -> None:
+    colors = dict(re.findall(r"--(\w+): (#\w{6})", re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)[scheme]))
+    assert len(colors) == 7 + len(LETTERS)
+    for ground in ("page", "raised"):
+        for name in ("text", "muted", "wrong", *map(str, range(len(LETTERS)))):
+            assert contrast(colors[name], colors[ground]) >= 4.5, (name, ground)
+        for name in ("control", "focus"):
+            assert contrast(colors[name], colors[ground]) >= 3, (name, ground)
 
 
 def test_a_page_is_filled_with_style_script_and_texts(tmp_path: Path) -> None:

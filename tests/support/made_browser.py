@@ -24,6 +24,12 @@ class Made {
   addEventListener(name, listener) { this.listeners[name] = listener; }
   append(...parts) { this.children.push(...parts); }
   replaceChildren(...parts) { this.children = parts; }
+  get tBodies() {
+    if (!this.find("tbody")) this.append(new Made("tbody"));
+    return [this.find("tbody")];
+  }
+  querySelector(wanted) { return this.find(wanted); }
+  click() { this.listeners.click({ stopPropagation() {} }); }
   get firstChild() { return this.children[0]; }
   get textContent() { return this.children.map((part) => part.textContent ?? part).join(""); }
   set textContent(text) { this.children = [text]; }
@@ -46,6 +52,10 @@ globalThis.document = {
   createElementNS: (_, tag) => new Made(tag),
   getElementById: find,
   querySelector: find,
+  querySelectorAll: (wanted) => {
+    const [place, tag] = wanted.split(" ");
+    return find(place.replace("#", "")).all().filter((part) => part.tag === tag);
+  },
   body,
 };
 globalThis.ResizeObserver = class {
@@ -53,16 +63,18 @@ globalThis.ResizeObserver = class {
   observe() { this.resized(); }
 };
 globalThis.requestAnimationFrame = () => {};
+const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
 """
 
 
-def run_page(html: str, width: int = 800, then: str = "") -> Element:
+def run_page(html: str, width: int = 800, then: str = "", first: str = "") -> Element:
     """Run a page's script.
 
     Args:
         html: the page. Of its elements there are those alone that a script asks for.
         width: of each chart, in pixels.
-        then: JavaScript to run after it.
+        then: JavaScript to run after it. `await settled()` waits for what the script has asked for.
+        first: JavaScript to run before it.
 
     Returns:
         The body: what the script has put into an element, into a <div> with the element's id or name.
@@ -71,7 +83,8 @@ def run_page(html: str, width: int = 800, then: str = "") -> Element:
     data = re.findall(r'<script type="application/json" id="(\w+)">(.*?)</script>', html, re.DOTALL)
     texts = "".join(f"document.getElementById('{name}').textContent = {text!r};\n" for name, text in data)
     end = "\nprocess.stdout.write(String(document.body));"
-    program = f"const WIDTH = {width};{BROWSER}{{{texts}}}\n{{{script}\n{then}}}{end}"
+    run = f"(async () => {{{script}\nawait settled();\n{then}\nawait settled();{end}}})();"
+    program = f"const WIDTH = {width};{BROWSER}{{{texts}}}\n{first}\n{run}"
     done = node(["-"], return_completed_process=True, input=program, capture_output=True, text=True, timeout=60)
     assert isinstance(done, subprocess.CompletedProcess) and done.returncode == 0, done
     return ElementTree.fromstring(str(done.stdout))

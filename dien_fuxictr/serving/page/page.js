@@ -8,28 +8,50 @@ const shown = { request: undefined, scored: undefined, scores: [], unknown: unde
 class Refused extends Error {}
 
 async function ask(path, body) {
-  let reply;
+  let reply, answer;
   try {
     reply = await fetch(path, body && { method: "POST", body: JSON.stringify(body) });
+    answer = await reply.json();
   } catch {
-    throw new Refused("the server does not answer");
+    throw new Refused("The server does not answer.");
   }
-  const answer = await reply.json();
   if (!reply.ok) throw Object.assign(new Refused(answer.error), { status: reply.status });
   if (page.model && answer.model !== page.model.model)
-    $("facts").textContent = `Another model has taken the place of this one: reload the page. Its digest: ${answer.model}`;
+    $("facts").textContent = `The server has another model now, ${answer.model}. Reload the page.`;
   return answer;
 }
 
-/** Runs what asks the server; what is refused is said beside the request. */
-async function attempt(action) {
+/** The answer to the latest question; undefined where another one has been asked since. */
+async function askLatest(path, body) {
+  const asked = ++shown.asked;
+  try {
+    const answer = await ask(path, body);
+    if (asked !== shown.asked) return undefined;
+    $("error").textContent = "";
+    return answer;
+  } catch (error) {
+    if (asked === shown.asked || !(error instanceof Refused)) throw error;
+  }
+}
+
+/** Runs what asks the server. What is refused is said beside the request, and the older result is cleared. */
+async function attempt(action, clear = clearAll) {
   try {
     await action();
-    $("error").textContent = "";
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
+    clear();
     $("error").textContent = error.message;
   }
+}
+
+const clearExplanation = () => $("sequences").replaceChildren();
+
+function clearAll() {
+  shown.asked++; // what is still asked comes too late
+  for (const id of ["unknown", "rest", "full"]) $(id).textContent = "";
+  $("ranking").tBodies[0].replaceChildren();
+  clearExplanation();
 }
 
 const nameOf = (value) => (value === null || value === undefined ? "nothing" : (page.titles[value] ?? String(value)));
@@ -72,17 +94,19 @@ function withAllItems(request) {
 }
 
 async function score(request) {
-  const asked = ++shown.asked;
+  shown.request = request;
   const scored = $("all").checked ? withAllItems(request) : request;
-  const { scores, unknown } = await ask("v1/score", scored);
-  if (asked !== shown.asked) return;
+  const answer = await askLatest("v1/score", scored);
+  if (!answer) return;
+  const { scores, unknown } = answer;
   const order = [...scores.keys()].sort((a, b) => scores[b] - scores[a]);
-  Object.assign(shown, { request, scored, scores, unknown, order, step: undefined });
+  Object.assign(shown, { scored, scores, unknown, order, step: undefined });
   const [best, middle, last] = [order[0], order[(order.length - 1) >> 1], order.at(-1)];
   shown.chosen = new Map([...new Set(order.length ? [best, middle, last] : [])].map((row, slot) => [row, slot]));
   $("unknown").textContent = summary(unknown);
+  $("full").textContent = "";
   rank();
-  await explain();
+  await attempt(explain, clearExplanation);
 }
 
 const fieldsUnknown = (count) => `${plural(count, "field")} unknown to the model`;
@@ -95,8 +119,8 @@ function summary({ user, candidates, behaviours }) {
   const some = (counts) => counts.filter((count) => count > 0).length;
   const steps = Object.values(behaviours).map(some).reduce((sum, count) => sum + count, 0);
   const parts = [some(candidates) && plural(some(candidates), "candidate"), steps && plural(steps, "behaviour")].filter(Boolean);
-  const said = parts.length ? [`Training has not seen all values of ${parts.join(" and ")}: what is new scores as any unknown value.`] : [];
-  return [...(user ? [`Of the user ${fieldsUnknown(user)}.`] : []), ...said].join(" ");
+  const said = parts.length ? [`Training has not seen all values of ${parts.join(" and ")}, which are marked: an unknown value is scored as any other unknown value.`] : [];
+  return [...(user ? [`The user has ${fieldsUnknown(user)}.`] : []), ...said].join(" ");
 }
 
 function rank() {
@@ -108,38 +132,40 @@ function rank() {
     bar.style.width = `${(100 * scores[row]) / highest}%`;
     const button = make("button", { "aria-pressed": String(slot !== undefined), click: (event) => (event.stopPropagation(), choose(row)) });
     button.append(letter(slot), make("span", { text: candidateName(row) }), ...mark(shown.unknown.candidates[row]));
-    const value = make("td", { class: "number", text: scores[row].toFixed(4) }, bar);
+    const value = make("td", { class: "number", text: decimals(scores[row], 4) }, bar);
     return make("tr", { "data-slot": slot, click: () => choose(row) }, make("td", { text: place + 1 }), make("td", {}, button), value);
   });
   $("ranking").tBodies[0].replaceChildren(...rows);
-  $("rest").textContent = order.length > ROWS ? `... and ${order.length - ROWS} with lower scores` : "";
+  $("rest").textContent = order.length > ROWS ? `${plural(order.length - ROWS, "more candidate")} with lower scores` : "";
 }
 
-/** Shows a candidate, or no longer; one stays, and one too many takes the place of the first. */
+/** Compares a candidate, or no longer; one stays, and one too many is refused. */
 function choose(row) {
   const { chosen } = shown;
+  const isFull = !chosen.has(row) && chosen.size === MOST;
+  $("full").textContent = isFull ? `${MOST} candidates are compared. Remove one before you add another.` : "";
+  if (isFull) return;
   if (chosen.has(row)) {
     if (chosen.size === 1) return;
     chosen.delete(row);
   } else {
-    if (chosen.size === MOST) chosen.delete(chosen.keys().next().value);
     const taken = [...chosen.values()];
     chosen.set(row, [...LETTERS].findIndex((_, slot) => !taken.includes(slot)));
   }
   const place = document.activeElement?.closest("#ranking tr")?.rowIndex;
   rank();
   if (place) $("ranking").rows[place].querySelector("button").focus();
-  attempt(explain);
+  attempt(explain, clearExplanation);
 }
 
 async function explain() {
   const { scored, chosen } = shown;
-  if (!chosen.size) return $("sequences").replaceChildren();
-  const asked = ++shown.asked;
+  if (!chosen.size) return clearExplanation();
   const rows = [...chosen.keys()].sort((a, b) => chosen.get(a) - chosen.get(b));
   const columns = Object.entries(scored.candidates).map(([field, values]) => [field, rows.map((row) => values[row])]);
-  const { sequences } = await ask("v1/explain", { ...scored, candidates: Object.fromEntries(columns) });
-  if (asked !== shown.asked) return;
+  const answer = await askLatest("v1/explain", { ...scored, candidates: Object.fromEntries(columns) });
+  if (!answer) return;
+  const { sequences } = answer;
   const slots = rows.map((row) => chosen.get(row));
   $("sequences").replaceChildren(...sequences.map((sequence) => sequenceSection(sequence, slots, rows.map(candidateName), sequences.length > 1)));
 }
@@ -153,7 +179,7 @@ function sequenceSection(sequence, slots, compared, several) {
   const count = lengthOf(Object.fromEntries(fields.map((field) => [field, user[field]])));
   const heading = make("h2", { text: several ? `History: ${fields.join(", ")}` : "History" });
   const cut = count - new Set(seen.filter((place) => place >= 0)).size;
-  const said = `${plural(count, "behaviour")}${cut ? `, of which the model does not see ${cut}: cut, or gaps` : ""}.`;
+  const said = `${plural(count, "behaviour")}${cut ? `; the model does not see ${cut} of them (cut, or without an item)` : ""}.`;
   const unknown = unknownIn(fields);
   const drawn = explanation(sequence, {
     slots,
@@ -209,10 +235,11 @@ $("paste").addEventListener("submit", (event) => {
   for (const button of document.querySelectorAll("#users button")) button.setAttribute("aria-pressed", "false");
   attempt(() => {
     let request;
+    shown.request = undefined;
     try {
       request = JSON.parse($("request").value);
     } catch (error) {
-      throw new Refused(`the request is no JSON: ${error.message}`);
+      throw new Refused(`The request is not JSON: ${error.message}`);
     }
     return score(request);
   });
