@@ -211,7 +211,7 @@ def contrast(color: str, other: str) -> float:
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_colours_have_the_contrast_of_wcag_aa(scheme: int) -> None:
     colors = dict(re.findall(r"--(\w+): (#\w{6})", re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)[scheme]))
-    assert len(colors) == 7 + len(LETTERS)
+    assert len(colors) == 8 + len(LETTERS)
     for ground in ("page", "raised"):
         for name in ("text", "muted", "wrong", *map(str, range(len(LETTERS)))):
             assert contrast(colors[name], colors[ground]) >= 4.5, (name, ground)

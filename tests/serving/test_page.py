@@ -105,7 +105,7 @@ def shown(answers: Answers, then: str = "", failing: str = "") -> Element:
     let failing = {json.dumps(failing)};
     globalThis.fetch = async (path) => path === failing
       ? {{ ok: false, status: 422, json: async () => ({{ error: "candidates.item: is missing" }}) }}
-      : {{ ok: true, status: 200, json: async () => {json.dumps(replies)}[path] }};"""
+      : {{ ok: true, status: 200, json: async () => ({json.dumps(replies)})[path] }};"""
     return run_page(load_page().html.decode(), then=then, first=fetch)
 
 
@@ -115,7 +115,7 @@ def place(body: Element, name: str) -> Element:
 
 
 def rows(body: Element) -> list[str]:
-    return [text_of(row) for row in place(body, "ranking").iter("tr")]
+    return [" ".join(" ".join(row.itertext()).split()) for row in place(body, "ranking").iter("tr")]
 
 
 def test_candidates_are_ranked_by_score() -> None:
