@@ -221,7 +221,7 @@ class App:
                 request_id = CURRENT.get()
                 logging.exception(f"{scope['method']} {path}, request {request_id}")
                 result = error(
-                    500, "an error of the server; its log has it under this request_id", request_id=request_id
+                    500, "server error; the log has the traceback under this request_id", request_id=request_id
                 )
         self.metrics.answered(path, result.status)
         return result

@@ -102,11 +102,11 @@ def unpacked(body: bytes, most: int) -> bytes:
             try:
                 parts.append(member.decompress(step, left + 1))
             except zlib.error as error:
-                raise BadGzip(f"the body is no gzip: {error}") from error
+                raise BadGzip(f"the body is not gzip: {error}") from error
             left -= len(parts[-1])
             if left < 0:
                 raise TooLarge(f"the body is larger than {most} bytes when it is unpacked")
             step = member.unused_data
     if not member.eof:
-        raise BadGzip(f"the body is no whole gzip: its end is missing after {len(body)} bytes")
+        raise BadGzip(f"the body is incomplete gzip: the end is missing after {len(body)} bytes")
     return b"".join(parts)

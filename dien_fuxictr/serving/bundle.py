@@ -181,7 +181,7 @@ def fitting(bundle: str) -> Iterator[None]:
         if isinstance(error, UserError):
             raise
         reason = " ".join(str(error).split())
-        raise UserError(f"bundle {bundle} does not fit itself: {type(error).__name__}: {reason}") from error
+        raise UserError(f"bundle {bundle} is inconsistent: {type(error).__name__}: {reason}") from error
 
 
 def _open(folder: Path, manifest: Manifest, gpu: int, earlier: Bundle | None) -> Bundle:
@@ -194,7 +194,7 @@ def _open(folder: Path, manifest: Manifest, gpu: int, earlier: Bundle | None) ->
         try:
             read = orjson.loads((folder / name).read_bytes())
         except orjson.JSONDecodeError as error:
-            raise UserError(f"bundle {folder}: {name} is no JSON: {error}") from error
+            raise UserError(f"bundle {folder}: {name} is not JSON: {error}") from error
         return _CONTENTS.checked(name, read, f"bundle {folder}")
 
     about, examples, titles = map(content, (ABOUT, EXAMPLES, TITLES))
@@ -203,7 +203,8 @@ def _open(folder: Path, manifest: Manifest, gpu: int, earlier: Bundle | None) ->
     params = with_current_keys(read_yaml(folder / CONFIG))
     if names := [key for key in NO_KEYS if params.get(key) is not None]:
         raise UserError(
-            f"bundle {folder}: {names[0]} = {params[names[0]]!r} in {CONFIG} is refused: no bundle has code or places"
+            f"bundle {folder}: {names[0]} = {params[names[0]]!r} in {CONFIG} is refused: a bundle must not "
+            "name code or places"
         )
     here = {"data_root": str(folder), "model_root": str(folder), "gpu": gpu, "verbose": 0}
     params |= here
@@ -213,9 +214,9 @@ def _open(folder: Path, manifest: Manifest, gpu: int, earlier: Bundle | None) ->
     feature_map = load_feature_map(params, folder)
     pretrained = {spec["pretrained_emb"] for spec in feature_map.features.values() if "pretrained_emb" in spec}
     if further := sorted(manifest.files.keys() - _FILES - pretrained):
-        raise UserError(f"bundle {folder} holds {further[0]}, which no model of it reads")
+        raise UserError(f"bundle {folder} holds {further[0]}, which its model does not read; remove the file")
     if elsewhere := sorted(pretrained - manifest.files.keys()):
-        raise UserError(f"bundle {folder}: pretrained_emb = {elsewhere[0]!r} is no file of it")
+        raise UserError(f"bundle {folder}: pretrained_emb = {elsewhere[0]!r} is not a file of the bundle")
     if earlier and _same(manifest, earlier, *FILES) and all(earlier.params.get(x) == params.get(x) for x in PARAMS):
         encoder = earlier.encoder
     else:
@@ -261,16 +262,16 @@ def _warn_of_leaks(bundle: Bundle) -> None:
     """
     if bundle.leaking:
         logging.warning(
-            f"bundle {bundle.folder}: negatives of its training had another user's {', '.join(bundle.leaking)}, and "
-            "the model reads the label from that; build the samples again, train and publish"
+            f"bundle {bundle.folder}: the label leaked in training, as negatives had another user's "
+            f"{', '.join(bundle.leaking)}; build the samples again, train and publish"
         )
     columns, known = side_columns(bundle.encoder, bundle.model.feature_map.features), bundle.catalogue.fields
     several = [side for _, _, side, _ in columns if side not in known]
     if bundle.leaking is None and several:
         logging.warning(
-            f"bundle {bundle.folder} is of an older version, and an item has several values of {', '.join(several)}: "
-            "if its negatives were sampled, the model reads the label from them; build the samples again, train and "
-            "publish"
+            f"bundle {bundle.folder} comes from an older version, and items have several values of "
+            f"{', '.join(several)}: "
+            "if negatives were sampled, the label leaked in training; build the samples again, train and publish"
         )
 
 

@@ -148,24 +148,24 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.publish:
         _require_only(_OF_PUBLISH, "--publish", options, parser)
     if options.bundle and options.settings:
-        parser.error("--set, --data-root and --model-root go with an experiment, not with --bundle")
+        parser.error("--set, --data-root and --model-root cannot be combined with --bundle")
     if options.bundle and options.allow_unfinished:
-        parser.error("--allow-unfinished goes with an experiment, not with --bundle")
+        parser.error("--allow-unfinished cannot be combined with --bundle")
     if options.worker_timeout < SILENT:
         parser.error(f"--worker-timeout {options.worker_timeout:g} must be {SILENT:g} or more")
     if options.engine == "ray":
         options.max_workers = options.max_workers or options.workers
         if options.max_workers < options.workers:
-            parser.error(f"--max-workers {options.max_workers} is less than --workers {options.workers}")
+            parser.error(f"--max-workers {options.max_workers} must be at least --workers {options.workers}")
         if options.gpu >= 0:
-            parser.error("--gpu goes with --engine embedded: on Ray a replica has a CPU")
+            parser.error("--gpu cannot be combined with --engine ray: a replica on Ray has a CPU")
         for name in _OF_EMBEDDED:
             if getattr(options, name) != getattr(Settings, name):
-                parser.error(f"--{name.replace('_', '-')} goes with --engine embedded: Ray has limits of its own")
+                parser.error(f"--{name.replace('_', '-')} cannot be combined with --engine ray: Ray has its own limits")
         if options.log_format == JSON:
-            parser.error("--log-format json goes with --engine embedded: Ray writes the log of its replicas")
+            parser.error("--log-format json cannot be combined with --engine ray: Ray writes the log of its replicas")
     elif options.max_workers:
-        parser.error("--max-workers goes with --engine ray")
+        parser.error("--max-workers needs --engine ray")
     return options
 
 

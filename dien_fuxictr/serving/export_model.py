@@ -111,7 +111,7 @@ def check_file(form: str, file: Path) -> None:
     if file.suffix != suffix:
         raise UserError(f"--export {form} {file}: the file's name must end with {suffix}")
     if not file.absolute().parent.is_dir():
-        raise UserError(f"--export {form} {file}: there is no folder {file.parent}")
+        raise UserError(f"--export {form} {file}: folder {file.parent} does not exist")
     require_writable(file)
     if form == "onnx":
         with needed("--export onnx", "pip install onnxscript"):
@@ -134,7 +134,7 @@ def export(model: BaseModel, form: str, file: Path, about: dict[str, str]) -> No
     module = cast(Any, model).export_module(form).eval()
     inputs = inputs_of(model.feature_map, module)
     if ROW in inputs:
-        raise UserError(f"feature {ROW!r}: the input that says which user a candidate is of has this name; rename it")
+        raise UserError(f"feature {ROW!r} must have another name: an exported model has an input {ROW!r}")
     stated = {name: {"shape": shape, "dtype": str(dtype)[6:]} for name, (shape, dtype) in inputs.items()}
     _WRITERS[form](module, inputs, file, {**about, "torch": torch.__version__, "inputs": json.dumps(stated)})
 
@@ -147,7 +147,7 @@ def _write_torch(module: nn.Module, inputs: dict[str, Input], file: Path, about:
 def _write_onnx(module: nn.Module, inputs: dict[str, Input], file: Path, about: dict[str, str]) -> None:
     size = sum(value.nbytes for value in module.state_dict().values())
     if size > _ONNX_LIMIT:
-        raise UserError(f"--export onnx {file}: the weights are {size} bytes; such a file has {_ONNX_LIMIT} at most")
+        raise UserError(f"--export onnx {file}: the weights have {size} bytes; an ONNX file has at most {_ONNX_LIMIT}")
     from onnxscript import optimizer
 
     program = count_axes_from_the_front(trace(module, inputs))

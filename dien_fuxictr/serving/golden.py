@@ -55,9 +55,9 @@ def golden_requests(bundle: Bundle, examples: list[dict[str, Any]]) -> list[dict
         try:
             scores = score(read(request))
         except FieldError as error:
-            raise UserError(f"example {number} is no request to the model of {bundle.expid}: {error}") from error
+            raise UserError(f"example {number} is not a valid request to {bundle.expid}: {error}") from error
         if not np.isfinite(scores).all():
-            raise UserError(f"the model of {bundle.expid} gives scores that are not finite; train anew")
+            raise UserError(f"the scores of {bundle.expid} are not finite; train again")
         golden.append({"request": request, "scores": scores.tolist()})
     return golden
 

@@ -36,7 +36,7 @@ class Hold:
         except FileNotFoundError:
             pass  # the reader of the bundle reports it
         except OSError as error:
-            logging.warning(f"bundle {self._folder} is served without a lock, any command may replace it: {error}")
+            logging.warning(f"bundle {self._folder} is served without a lock, so any command may replace it: {error}")
         if earlier:
             earlier.close()
 

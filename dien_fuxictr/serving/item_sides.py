@@ -176,7 +176,7 @@ def _sides(encoder: Encoder, splits: list[EncodedSplit], histories: dict[str, st
 def _say_what_is_not_known(side: str, history: str, of: dict[str, str | None], items: int) -> None:
     several = sorted(item for item, word in of.items() if word is None)
     if not of:
-        logging.warning(f"the catalogue has {side} of no item: requests must hold {side} and {history}")
+        logging.warning(f"the catalogue has no {side} for any item: requests must hold {side} and {history}")
     if several:
         named = f"{', '.join(several[:3])}{', ...' * (len(several) > 3)}"
         logging.warning(

@@ -46,7 +46,9 @@ def read_manifest(folder: Path) -> Manifest:
     """
     file = folder / MANIFEST
     if not file.is_file():
-        raise UserError(f"{folder} is no bundle: it has no {MANIFEST}")
+        raise UserError(
+            f"{folder} is not a bundle: {MANIFEST} is missing; run_serve.py --expid ID --publish writes a bundle"
+        )
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         form, together, digests = content["format"], content["digest"], dict(content["files"])
@@ -55,18 +57,18 @@ def read_manifest(folder: Path) -> Manifest:
     except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
         raise UserError(f"bundle {folder}: {MANIFEST} is damaged") from error
     if form != _FORMAT:
-        raise UserError(f"bundle {folder} has format {form}, this version reads {_FORMAT}")
+        raise UserError(f"bundle {folder}: format = {form} in {MANIFEST} must be {_FORMAT}; write the bundle again")
     if _together(digests) != together:
-        raise UserError(f"bundle {folder}: {MANIFEST} is damaged: its digest is not that of its files")
+        raise UserError(f"bundle {folder}: {MANIFEST} is damaged: its digest does not match its files")
     paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     found = {path.relative_to(folder).as_posix() for path in paths}
     if further := sorted(found - digests.keys() - {MANIFEST}):
         raise UserError(f"bundle {folder} holds {further[0]}, which its {MANIFEST} does not name; remove the file")
     for name, expected in digests.items():
         if name not in found or not (folder / name).is_file():
-            raise UserError(f"bundle {folder} lacks {name}")
+            raise UserError(f"bundle {folder}: {name} is missing")
         if digest(folder / name) != expected:
-            raise UserError(f"bundle {folder}: {name} is not what was written")
+            raise UserError(f"bundle {folder}: {name} does not match its digest in {MANIFEST}")
     return Manifest(together, digests, written)
 
 

@@ -56,10 +56,12 @@ class ModelService:
                 sizes = min(behaviours, limits.behaviours), min(candidates, limits.candidates)
                 scores = self._score(self._reader.read(made_request(bundle.encoder, *sizes)))
                 if not np.isfinite(scores).all():
-                    raise UserError(f"bundle {bundle.folder}: its model gives scores that are not finite; train anew")
+                    raise UserError(f"bundle {bundle.folder}: the scores of its model are not finite; train again")
             self.golden = replay(bundle, self._reader, self._score)
         if self.golden is None:
-            logging.warning(f"bundle {bundle.folder} has no {GOLDEN}: whether its scores are right is unknown")
+            logging.warning(
+                f"bundle {bundle.folder} has no {GOLDEN}: its scores cannot be checked; --publish writes it again"
+            )
         self.example = self._working_example()
         self.digest, self.expid = bundle.digest, bundle.expid
         self.written = bundle.manifest.written
@@ -81,7 +83,7 @@ class ModelService:
             for name in sorted(old.keys() | new.keys())
             if old.get(name) != new.get(name)
         ]
-        differences += [f"{name} may not be left out any more" for name in sorted(optional & new.keys() - still)]
+        differences += [f"{name} is required now" for name in sorted(optional & new.keys() - still)]
         if differences:
             more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
             raise UserError(
@@ -113,10 +115,10 @@ class ModelService:
         """
         batch = self._json(body)
         if not isinstance(batch, dict) or batch.keys() != {BATCH} or not isinstance(batch[BATCH], list):
-            raise FieldError("batch", f"must be an object with {BATCH}, a list of requests, and nothing else")
+            raise FieldError("batch", f"must be an object that has {BATCH}, a list of requests, and nothing else")
         requests = batch[BATCH]
         if len(requests) > self.limits.users:
-            raise TooMany(BATCH, f"has {len(requests)} users; at most {self.limits.users}")
+            raise TooMany(BATCH, f"must have at most {self.limits.users} users, has {len(requests)}")
         seconds = dict.fromkeys(("encode", "model"), 0.0)
         inputs, total, of_each = [], 0, []
         for number, request in enumerate(requests):
@@ -127,7 +129,9 @@ class ModelService:
                 raise FieldError(f"{BATCH}[{number}].{error.field}", error.problem) from error
             total += inputs[-1].count
             if total > self.limits.candidates:
-                raise FieldError(BATCH, f"have {total} candidates or more; at most {self.limits.candidates}")
+                raise FieldError(
+                    BATCH, f"must have at most {self.limits.candidates} candidates together, have {total} or more"
+                )
             if unknown:
                 of_each.append(self._reader.unknown_fields(request, inputs[-1]))
             seconds["encode"] += time.perf_counter() - start
@@ -152,7 +156,7 @@ class ModelService:
         request = self._json(body)
         inputs = self._reader.read(request)
         if not 0 < inputs.count <= MOST:
-            raise FieldError(CANDIDATES, f"have {inputs.count} to explain; it must be 1 to {MOST}")
+            raise FieldError(CANDIDATES, f"must be 1 to {MOST} for an explanation, are {inputs.count}")
         with self._metrics.stage("explain"):
             sequences = explain(self._bundle, inputs, self._reader.places(request))
         more = {"unknown": self._reader.unknown_fields(request, inputs)} if unknown else {}
@@ -217,7 +221,7 @@ class ModelService:
             with self._metrics.stage("decode"):
                 return orjson.loads(body)
         except orjson.JSONDecodeError as error:
-            raise Malformed(f"the body is no JSON: {error}") from error
+            raise Malformed(f"the body is not JSON: {error}") from error
 
     def _with_digest(self, scores: Any, **more: Any) -> bytes:
         return orjson.dumps({"model": self.digest, "scores": scores, **more}, option=orjson.OPT_SERIALIZE_NUMPY)

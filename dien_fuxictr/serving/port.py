@@ -32,5 +32,5 @@ def listen(host: str, port: int) -> socket.socket:
 
 def announce(bundle: str, host: str, port: int) -> None:
     """Say where it is served, and to whom."""
-    who = "only this machine reaches it" if host == LOCAL else "whoever reaches this address may ask"
+    who = "only this machine reaches it" if host == LOCAL else "anyone who reaches this address can send requests"
     say(f"serving {bundle} on http://{f'[{host}]' if ':' in host else host}:{port} ({who})")

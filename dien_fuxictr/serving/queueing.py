@@ -124,7 +124,7 @@ class Queue:
     def require_place(self) -> None:
         """Raise Full where there is no place."""
         if self.is_full:
-            raise Full(f"{self._in_flight} requests are being answered, as many as allowed")
+            raise Full(f"{self._in_flight} requests are being answered, as many as --max-in-flight allows")
 
     def require_time(self, deadline: float | None) -> float | None:
         """Return the seconds within which a turn must begin; None: no limit.

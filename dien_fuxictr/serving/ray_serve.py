@@ -59,7 +59,7 @@ def serve_on_ray(settings: Settings, most: int) -> None:
         host, port = free.getsockname()[:2]
     with _cluster(most) as counts:
         if serve.status().proxies:
-            raise UserError("Ray Serve runs on the cluster already, on a port of its own; `serve shutdown` ends it")
+            raise UserError("Ray Serve already runs on the cluster, on another port; `serve shutdown` ends it")
         quiet = {"log_level": "WARNING", "enable_access_log": False}
         try:
             serve.start(http_options={"host": host, "port": port}, logging_config=quiet)
@@ -120,7 +120,7 @@ def _cluster(replicas: int) -> Iterator[str | None]:
                 with nullcontext() if address else on_loopback():
                     ray.init(address or "local", logging_level=logging.WARNING, **own)
             except ConnectionError as error:
-                raise UserError(f"there is no Ray cluster at RAY_ADDRESS={address}: {error}") from error
+                raise UserError(f"no Ray cluster answers at RAY_ADDRESS = {address}: {error}") from error
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray has one of its own
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # asks a server to look at the bundle, which replicas do
             yield None if address else folder

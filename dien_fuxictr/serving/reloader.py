@@ -162,9 +162,9 @@ class Reloader:
         if await self._has_been_accepted() and self._seen != await self._in_thread(self._stated):
             try:
                 served = await self._kept(attempt)
-                logging.warning(f"started with model {served.digest}, which is accepted: the folder holds another one")
+                logging.warning(f"started with the accepted model {served.digest}: the folder holds another one")
             except Exception as error:
-                logging.warning(f"started with what the folder holds: the accepted model is not to be had: {error}")
+                logging.warning(f"started with the bundle in the folder: the accepted model cannot be loaded: {error}")
         served = served or await self._there(attempt)
         gc.freeze()  # what has come up to now stays: a collection that went through it would hold requests up for .2 s
         await others()

@@ -222,43 +222,49 @@ class RequestReader:
         count = self._count(candidates)
         for field in self.online.scalars:
             if field in user and field in candidates:
-                raise FieldError(f"{USER}.{field}", f"is in {CANDIDATES} too; it belongs into one of them")
+                raise FieldError(f"{USER}.{field}", f"must not be in {CANDIDATES} too")
             if field not in user and field not in candidates:
-                raise FieldError(f"{CANDIDATES}.{field}", f"is missing, in {USER} too")
+                raise FieldError(f"{CANDIDATES}.{field}", f"is missing; it must be here or in {USER}")
         return user, candidates, count
 
     def _known(self, part: str, values: dict[str, Any]) -> dict[str, Any]:
         known = self._known_fields
         for name in filterfalse(self._admitted.__contains__, values):
-            listed = nearest(name, known) or sorted(known)
-            raise FieldError(f"{part}.{name}", f"is no feature of the model; there are {', '.join(listed)}")
+            near = nearest(name, known)
+            listed = f"did you mean {', '.join(near)}?" if near else f"the model has {', '.join(sorted(known))}"
+            raise FieldError(f"{part}.{name}", f"is unknown; {listed}")
         return {name: value for name, value in values.items() if name in known}
 
     def _check_history(self, field: str, user: dict[str, Any], candidates: dict[str, Any]) -> None:
         if field in candidates:
-            raise FieldError(f"{CANDIDATES}.{field}", f"is a sequence; it belongs into {USER}")
+            raise FieldError(f"{CANDIDATES}.{field}", f"is a sequence; it must be in {USER}")
         if field not in user:
-            raise FieldError(f"{USER}.{field}", "is missing; null or an empty list where there are no behaviours")
+            raise FieldError(f"{USER}.{field}", "is missing; null or an empty list says that there are no behaviours")
         value = user[field]
         if value is not None and not isinstance(value, list):
             raise FieldError(f"{USER}.{field}", "must be a list or null")
         if value and len(value) > self._limits.behaviours:
-            raise TooMany(f"{USER}.{field}", f"has {len(value)} behaviours; at most {self._limits.behaviours}")
+            raise TooMany(
+                f"{USER}.{field}", f"must have at most {self._limits.behaviours} behaviours, has {len(value)}"
+            )
 
     def _count(self, candidates: dict[str, Any]) -> int:
         first = next(iter(candidates), None)
         if first is None:
-            raise FieldError(CANDIDATES, f"is empty; it needs one or more of {', '.join(self.online.scalars)}")
+            raise FieldError(CANDIDATES, f"must not be empty; it needs one or more of {', '.join(self.online.scalars)}")
         for name, values in candidates.items():
             if not isinstance(values, list):
-                raise FieldError(f"{CANDIDATES}.{name}", "must be a list, one value a candidate")
+                raise FieldError(f"{CANDIDATES}.{name}", "must be a list, one value per candidate")
             if len(values) != len(candidates[first]):
                 raise FieldError(
-                    f"{CANDIDATES}.{name}", f"has {len(values)} values, but {first} has {len(candidates[first])}"
+                    f"{CANDIDATES}.{name}",
+                    f"must have as many values as {first} ({len(candidates[first])}), has {len(values)}",
                 )
         count = len(candidates[first])
         if count > self._limits.candidates:
-            raise TooMany(f"{CANDIDATES}.{first}", f"has {count} candidates; at most {self._limits.candidates}")
+            raise TooMany(
+                f"{CANDIDATES}.{first}", f"must have at most {self._limits.candidates} candidates, has {count}"
+            )
         return count
 
     def _padded(self, name: str, ids: np.ndarray) -> np.ndarray:

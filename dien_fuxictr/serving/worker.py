@@ -34,7 +34,7 @@ def serve_alone(settings: Settings) -> None:
     """Serve in this process until a signal comes.
 
     Raises:
-        UserError: the bundle does not fit itself, or the port is taken.
+        UserError: the bundle is inconsistent, or the port is taken.
     """
     listener = listen(settings.host, settings.port)
     announce(settings.bundle, *listener.getsockname()[:2])

@@ -58,11 +58,11 @@ def write_bundle(experiment: Experiment, folder: Path, examples: list[dict[str, 
     """
     if experiment.params.get("zoo"):
         raise UserError(
-            f"{experiment.expid} is a model of the FuxiCTR checkout {experiment.params['zoo']}: only those of "
-            "model_zoo/ are served, as a bundle holds no code"
+            f"{experiment.expid} cannot be served: its model is in the FuxiCTR checkout {experiment.params['zoo']}, "
+            "and a bundle holds no code; only models of model_zoo/ are served"
         )
     if folder.exists() and not (folder / MANIFEST).is_file():
-        raise UserError(f"{folder} is in the way of the bundle: it is none itself; move it away")
+        raise UserError(f"cannot write bundle: {folder} already exists and is not a bundle; move it away")
     experiment.load()
     try:
         with folder_beside(folder) as new:

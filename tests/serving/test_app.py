@@ -125,9 +125,9 @@ def test_the_example_is_a_user_of_the_bundle(opened: Bundle, request_: dict[str,
 @pytest.mark.parametrize(
     ("path", "content", "status", "message", "field"),
     [
-        ("/v1/score", b"{", 400, "the body is no JSON: ", None),
-        ("/v1/score", b"", 400, "the body is no JSON: ", None),
-        ("/v1/score", b'{"user": NaN}', 400, "the body is no JSON: ", None),
+        ("/v1/score", b"{", 400, "the body is not JSON: ", None),
+        ("/v1/score", b"", 400, "the body is not JSON: ", None),
+        ("/v1/score", b'{"user": NaN}', 400, "the body is not JSON: ", None),
         ("/v1/score", [], 422, "request: must be an object with user and candidates", "request"),
         ("/v1/score", {"user": {}}, 422, "candidates: is missing", "candidates"),
         ("/v1/score", {"user": {}, "candidates": {}}, 422, "user.item_history: is missing", "user.item_history"),
@@ -146,7 +146,10 @@ def test_refusals(path: str, content: Any, status: int, message: str, field: str
 
 def test_too_many_candidates_of_a_batch(client: Client, opened: Bundle) -> None:
     reply = client.post("/v1/score:batch", {"requests": [made_request(opened.encoder, 1, 4)] * 2})
-    assert (reply.status, reply.json["error"]) == (422, "requests: have 8 candidates or more; at most 6")
+    assert (reply.status, reply.json["error"]) == (
+        422,
+        "requests: must have at most 6 candidates together, have 8 or more",
+    )
 
 
 @pytest.mark.parametrize("headers", [{}, {"content-length": str(MAX_BODY)}], ids=["in chunks", "of a known length"])
@@ -181,14 +184,14 @@ def test_a_packed_body_is_answered_as_a_plain_one(
     [
         (packed(b"", MAX_BODY + 1), "gzip", 413, f"the body is larger than {MAX_BODY} bytes when it is unpacked"),
         (packed(b"", 1 << 20), "gzip", 413, f"the body is larger than {MAX_BODY} bytes when it is unpacked"),
-        (packed(b"{}")[:-1], "gzip", 400, "the body is no whole gzip: its end is missing after 35 bytes"),
-        (packed(b"{}") + b"{}", "gzip", 400, "the body is no gzip: Error -3 "),
-        (b"{}", "gzip", 400, "the body is no gzip: Error -3 "),
-        (b"", "gzip", 400, "the body is no whole gzip: its end is missing after 0 bytes"),
-        (packed(b"{"), "gzip", 400, "the body is no JSON: "),
+        (packed(b"{}")[:-1], "gzip", 400, "the body is incomplete gzip: the end is missing after 35 bytes"),
+        (packed(b"{}") + b"{}", "gzip", 400, "the body is not gzip: Error -3 "),
+        (b"{}", "gzip", 400, "the body is not gzip: Error -3 "),
+        (b"", "gzip", 400, "the body is incomplete gzip: the end is missing after 0 bytes"),
+        (packed(b"{"), "gzip", 400, "the body is not JSON: "),
         (packed(b"[]"), "gzip", 422, "request: must be an object with user and candidates"),
-        (packed(b"{}"), "", 400, "the body is no JSON: "),
-        (packed(b"{}"), "identity", 400, "the body is no JSON: "),
+        (packed(b"{}"), "", 400, "the body is not JSON: "),
+        (packed(b"{}"), "identity", 400, "the body is not JSON: "),
         (b"{}", "br", 415, "header content-encoding must be gzip or identity, is 'br'"),
         (b"{}", "gzip, gzip", 415, "header content-encoding must be gzip or identity, is 'gzip, gzip'"),
     ],
@@ -355,7 +358,7 @@ def test_an_error_of_the_server(
         caplog.clear()
         reply = client.post("/v1/score", request_, headers=headers)
         request_id = reply.headers["x-request-id"]
-        error = "an error of the server; its log has it under this request_id"
+        error = "server error; the log has the traceback under this request_id"
         assert (reply.status, reply.json) == (500, {"error": error, "request_id": request_id})
         (record,) = caplog.records
         assert record.getMessage() == f"POST /v1/score, request {request_id}" and "secret" in caplog.text

@@ -40,20 +40,20 @@ def test_a_bomb_takes_no_more_memory_than_allowed() -> None:
 def test_what_is_cut_is_refused(content: bytes) -> None:
     packed = gzip.compress(content)
     for end in range(len(packed)):
-        with pytest.raises(BadGzip, match="its end is missing"):
+        with pytest.raises(BadGzip, match="the end is missing"):
             unpacked(packed[:end], 1000)
 
 
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"{}", "the body is no gzip: "),
-        (zlib.compress(b"{}"), "the body is no gzip: "),
-        (gzip.compress(b"{}") + b"{}", "the body is no gzip: "),
-        (gzip.compress(b"{}") + bytes(8), "the body is no gzip: "),
-        (gzip.compress(b"{}")[:-8] + bytes(8), "the body is no gzip: "),
-        (gzip.compress(b"{}") + gzip.compress(b"{}")[:9], "its end is missing"),
-        (b"", "its end is missing after 0 bytes"),
+        (b"{}", "the body is not gzip: "),
+        (zlib.compress(b"{}"), "the body is not gzip: "),
+        (gzip.compress(b"{}") + b"{}", "the body is not gzip: "),
+        (gzip.compress(b"{}") + bytes(8), "the body is not gzip: "),
+        (gzip.compress(b"{}")[:-8] + bytes(8), "the body is not gzip: "),
+        (gzip.compress(b"{}") + gzip.compress(b"{}")[:9], "the end is missing"),
+        (b"", "the end is missing after 0 bytes"),
     ],
     ids=["json", "zlib", "text behind", "zeros behind", "checksum", "half a member", "empty"],
 )

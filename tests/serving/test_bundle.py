@@ -95,9 +95,9 @@ def test_what_cannot_be_written_whole_is_not_written(
 
 def test_a_folder_that_is_no_bundle_is_not_replaced(experiment: Experiment, tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
-    with pytest.raises(UserError, match=r"thesis is in the way of the bundle"):
+    with pytest.raises(UserError, match=r"cannot write bundle: .*thesis already exists and is not a bundle"):
         write_bundle(experiment, tmp_path / "thesis", [])
-    with pytest.raises(UserError, match=r"thesis is no bundle: it has no manifest.json"):
+    with pytest.raises(UserError, match=r"thesis is not a bundle: manifest.json is missing; run_serve"):
         open_bundle(tmp_path / "thesis")
 
 
@@ -108,10 +108,10 @@ def test_any_other_byte_is_refused(bundle: Path, name: str) -> None:
     content = bytearray((bundle / name).read_bytes())
     content[len(content) // 2] ^= 1
     (bundle / name).write_bytes(content)
-    with pytest.raises(UserError, match=f"{name} is not what was written"):
+    with pytest.raises(UserError, match=f"{name} does not match its digest"):
         open_bundle(bundle)
     (bundle / name).unlink()
-    with pytest.raises(UserError, match=f"bundle .* lacks {name}"):
+    with pytest.raises(UserError, match=f"bundle .*: {name} is missing"):
         open_bundle(bundle)
 
 
@@ -119,8 +119,8 @@ def test_any_other_byte_is_refused(bundle: Path, name: str) -> None:
     ("content", "message"),
     [
         ("{", "is damaged"),
-        ('{"format": 2, "digest": "", "files": {}}', "has format 2, this version reads 1"),
-        ('{"format": 1, "digest": "0", "files": {}}', "its digest is not that of its files"),
+        ('{"format": 2, "digest": "", "files": {}}', "format = 2 in manifest.json must be 1"),
+        ('{"format": 1, "digest": "0", "files": {}}', "its digest does not match its files"),
         ('{"format": 1, "digest": "0", "files": {}, "written": "yesterday"}', "is damaged"),
         ('{"format": 1, "digest": "0", "files": {}, "written": [1]}', "is damaged"),
         ('{"format": 1, "digest": "0", "files": {}, "written": 1' + "0" * 400 + "}", "is damaged"),
@@ -218,7 +218,9 @@ def test_metrics_are_those_of_the_run_that_wrote_the_checkpoint(project: Path, t
 
 def test_models_of_a_checkout_are_not_served(experiment: Experiment, tmp_path: Path) -> None:
     experiment.params["zoo"] = "FuxiCTR"
-    with pytest.raises(UserError, match="DIEN_amazon is a model of the FuxiCTR checkout FuxiCTR: only those of model_"):
+    with pytest.raises(
+        UserError, match="DIEN_amazon cannot be served: its model is in the FuxiCTR checkout FuxiCTR, and a bundle"
+    ):
         write_bundle(experiment, tmp_path / "bundle", [])
 
 
@@ -265,7 +267,7 @@ def test_of_other_parameters_the_encoder_is_read_again(key: str, bundle: Path) -
 
 @pytest.mark.parametrize(
     ("leaking", "message"),
-    [(["device"], "another user's device"), ([], ""), (None, "an item has several values of cate_id")],
+    [(["device"], "another user's device"), ([], ""), (None, "items have several values of cate_id")],
 )
 def test_a_bundle_warns_of_leaking_columns(
     leaking: list[str] | None, message: str, bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -100,7 +100,7 @@ def test_another_bundle_is_served_when_the_symlink_leads_to_it(bundle_folder: Pa
     assert loaded.startswith(f"WARNING:root:reloaded, model {digest} replaces model {model['model']} (validation/AUC ")
     assert not_loaded.startswith(
         f"WARNING:root:not reloaded, model {digest} goes on, model {digest} is refused: bundle {second}: encoder.json "
-        "is not what was written ("
+        "does not match its digest in manifest.json ("
     )
 
 
@@ -127,7 +127,10 @@ def refused(project: Path, capsys: pytest.CaptureFixture[str]):
 
 def test_bad_input_is_one_line(refused, bundle_folder: Path, tmp_path: Path) -> None:
     assert "error: checkpoint " in (line := refused("--expid", "DIN_amazon")) and "does not exist; run_expid.py" in line
-    assert refused("--bundle", "nowhere") == "error: nowhere is no bundle: it has no manifest.json"
+    assert (
+        refused("--bundle", "nowhere")
+        == "error: nowhere is not a bundle: manifest.json is missing; run_serve.py --expid ID --publish writes a bundle"
+    )
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         line = refused("--bundle", str(bundle_folder), "--port", port)
@@ -172,12 +175,12 @@ def test_packages_that_are_missing(refused, bundle_folder: Path, monkeypatch: py
         (["--worker-timeout", "0.5"], "--worker-timeout 0.5 must be 1 or more"),
         (["--log-format", "xml"], "invalid choice: 'xml'"),
         *(
-            (["--engine", "ray", f"--{name}", "9"], f"--{name} goes with --engine embedded")
+            (["--engine", "ray", f"--{name}", "9"], f"--{name} cannot be combined with --engine ray")
             for name in ("header-timeout", "body-timeout", "idle-timeout", "worker-timeout", "max-connections")
         ),
-        (["--engine", "ray", "--log-format", "json"], "--log-format json goes with --engine embedded"),
+        (["--engine", "ray", "--log-format", "json"], "--log-format json cannot be combined with --engine ray"),
         (["--publish", "--allow-new-fields"], "--allow-new-fields cannot be combined with --publish"),
-        (["--bundle", "b", "--set", "epochs=1"], "go with an experiment, not with --bundle"),
+        (["--bundle", "b", "--set", "epochs=1"], "cannot be combined with --bundle"),
     ],
 )
 def test_a_wrong_command_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

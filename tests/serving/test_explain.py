@@ -142,7 +142,7 @@ def test_of_another_model_there_are_scores_only(project: Path, tmp_path: Path) -
 def test_refusals(client: Client, opened: Bundle) -> None:
     for count in (0, MOST + 1):
         reply = client.post("/v1/explain", made_request(opened.encoder, 1, count))
-        message = f"candidates: have {count} to explain; it must be 1 to {MOST}"
+        message = f"candidates: must be 1 to {MOST} for an explanation, are {count}"
         assert (reply.status, reply.json) == (422, {"error": message, "field": "candidates"})
     assert len(client.post("/v1/explain", made_request(opened.encoder, 1, MOST)).json["scores"]) == MOST
     assert client.post("/v1/explain", b"{").status == 400

@@ -201,7 +201,7 @@ def test_a_feature_with_the_name_of_an_input(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("form", "name", "message"),
     [
-        ("onnx", "none/x.onnx", "there is no folder "),
+        ("onnx", "none/x.onnx", "does not exist"),
         ("onnx", "x.pt2", "the file's name must end with .onnx"),
         ("torch", "x.onnx", "the file's name must end with .pt2"),
         ("torch", "folder.pt2", "it exists and is no file"),

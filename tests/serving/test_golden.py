@@ -152,7 +152,7 @@ def test_scores_that_are_not_finite_are_refused(has_golden: bool, copy: Path) ->
     if not has_golden:
         without_golden(copy)
     with_nan(copy)
-    with pytest.raises(UserError, match=r"bundle .*copy: its model gives scores that are not finite; train anew"):
+    with pytest.raises(UserError, match=r"bundle .*copy: the scores of its model are not finite; train again"):
         served(copy)
 
 
@@ -167,7 +167,7 @@ def test_a_model_of_scores_that_are_not_finite_is_not_written(project: Path, tmp
 
 
 def test_an_example_that_is_no_request_is_not_written(experiment: Experiment, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"example 0 is no request to the model of DIEN_amazon: user.item_history: is"):
+    with pytest.raises(UserError, match=r"example 0 is not a valid request to DIEN_amazon: user.item_history: is"):
         write_bundle(experiment, tmp_path / "b", [{"user": {}, "candidates": {}}])
     assert not (tmp_path / "b").exists()
 
@@ -200,9 +200,9 @@ NO_LIST = r"golden.json = .* in bundle .* must be a list of at most 100, each a 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[NaN]", "golden.json is no JSON: "),
-        ("{", "golden.json is no JSON: "),
-        ("", "golden.json is no JSON: "),
+        ("[NaN]", "golden.json is not JSON: "),
+        ("{", "golden.json is not JSON: "),
+        ("", "golden.json is not JSON: "),
         ('"text"', NO_LIST),
         ("{}", NO_LIST),
         ("null", NO_LIST),
@@ -212,9 +212,9 @@ NO_LIST = r"golden.json = .* in bundle .* must be a list of at most 100, each a 
         (json.dumps([{**VALID, "scores": [[0.5]]}]), NO_LIST),
         (json.dumps([{**VALID, "scores": [None]}]), NO_LIST),
         (json.dumps([{**VALID, "scores": [True]}]), NO_LIST),
-        (json.dumps([VALID]).replace("[1]", "[NaN]"), "golden.json is no JSON: "),
-        (json.dumps([VALID]).replace("[1]", "[1e999]"), "golden.json is no JSON: "),
-        (json.dumps([VALID]).replace("[1]", f"[1{'0' * 400}]"), "golden.json is no JSON: "),
+        (json.dumps([VALID]).replace("[1]", "[NaN]"), "golden.json is not JSON: "),
+        (json.dumps([VALID]).replace("[1]", "[1e999]"), "golden.json is not JSON: "),
+        (json.dumps([VALID]).replace("[1]", f"[1{'0' * 400}]"), "golden.json is not JSON: "),
         (json.dumps([{**VALID, "more": 1}]), NO_LIST),
         (json.dumps([{"scores": []}]), NO_LIST),
         (json.dumps([VALID] * 101), NO_LIST),
@@ -231,7 +231,7 @@ NO_LIST = r"golden.json = .* in bundle .* must be a list of at most 100, each a 
             json.dumps([{**VALID, "scores": [1e308]}]),
             r"request 0 of its golden.json: candidate 0 scores 0\.\d+, but 1e\+308 was",
         ),
-        ("[" * 100_000, "golden.json is no JSON: "),
+        ("[" * 100_000, "golden.json is not JSON: "),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else None,
 )

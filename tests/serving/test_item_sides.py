@@ -145,7 +145,9 @@ def test_items_of_two_categories_need_theirs(tmp_path: Path, caplog: pytest.LogC
 def test_a_field_that_no_item_determines(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     catalogue, _ = catalogue_with([(i, c, i, c) for i in "ab" for c in "xy"], tmp_path)
     assert catalogue == Catalogue({}, {})
-    assert caplog.messages[-1] == "the catalogue has cate_id of no item: requests must hold cate_id and cate_history"
+    assert (
+        caplog.messages[-1] == "the catalogue has no cate_id for any item: requests must hold cate_id and cate_history"
+    )
 
 
 def test_an_experiment_without_side_fields(experiment: Experiment) -> None:

@@ -187,7 +187,10 @@ def test_bad_input_is_an_object_too(tmp_path: Path) -> None:
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     line = json.loads(ended.stderr)
     assert (ended.returncode, ended.stdout, line["level"]) == (2, "", "CRITICAL")
-    assert line["message"] == "nowhere is no bundle: it has no manifest.json"
+    assert (
+        line["message"]
+        == "nowhere is not a bundle: manifest.json is missing; run_serve.py --expid ID --publish writes a bundle"
+    )
 
 
 @pytest.mark.parametrize(
@@ -195,7 +198,10 @@ def test_bad_input_is_an_object_too(tmp_path: Path) -> None:
     [
         (["--log-format", "xml"], "argument --log-format: invalid choice: 'xml' (choose from 'text', 'json')"),
         (["--log-format"], "argument --log-format: expected one argument"),
-        (["--log-format", "json", "--engine", "ray"], "--log-format json goes with --engine embedded: Ray writes"),
+        (
+            ["--log-format", "json", "--engine", "ray"],
+            "--log-format json cannot be combined with --engine ray: Ray writes",
+        ),
         (["--log-format", "json", "--publish"], "--log-format cannot be combined with --publish"),
         (["--log-format", "json", "--export", "onnx", "a.onnx"], "--log-format cannot be combined with --export"),
     ],

@@ -288,7 +288,7 @@ def test_more_users_than_allowed(opened: Bundle, body: bytes) -> None:
     for count, status in ((2, 200), (3, 422)):
         reply = client.post("/v1/score:batch", b'{"requests": [%s]}' % b",".join([body] * count))
         assert reply.status == status
-    assert reply.json == {"error": "requests: has 3 users; at most 2", "field": "requests"}
+    assert reply.json == {"error": "requests: must have at most 2 users, has 3", "field": "requests"}
     client.close()
 
 

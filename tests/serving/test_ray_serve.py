@@ -92,9 +92,9 @@ def test_two_replicas_answer_as_one_process_does(server: Server, site: Path, ope
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--max-workers", "2"], "--max-workers goes with --engine ray"),
-        (["--engine", "ray", "--workers", "3", "--max-workers", "2"], "--max-workers 2 is less than --workers 3"),
-        (["--engine", "ray", "--gpu", "0"], "--gpu goes with --engine embedded"),
+        (["--max-workers", "2"], "--max-workers needs --engine ray"),
+        (["--engine", "ray", "--workers", "3", "--max-workers", "2"], "--max-workers 2 must be at least --workers 3"),
+        (["--engine", "ray", "--gpu", "0"], "--gpu cannot be combined with --engine ray"),
     ],
 )
 def test_a_wrong_command_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -226,7 +226,7 @@ def test_what_is_broken_is_tried_again_only_when_it_changes(
     site.switch("broken")
     client.run(reloaded(client, "refused", 1))
     (line,) = cautions(caplog)
-    problem = f"bundle {site.folder / 'broken'}: {WEIGHTS} is not what was written"
+    problem = f"bundle {site.folder / 'broken'}: {WEIGHTS} does not match its digest in manifest.json"
     broken = stated_digest(site.folder / "broken")
     assert broken and line.startswith(
         f"not reloaded, model {opened.digest} goes on, model {broken} is refused: {problem} (validation metric unknown"
@@ -417,7 +417,7 @@ def bundles_of_fields(bundle_folder: Path, tmp_path_factory: pytest.TempPathFact
         ("all", "fewer", "price is not there, was a number; zip is not there, was text"),
         ("fewer", "all", "price is a number, was not there; zip is text, was not there"),
         ("all", "types", "zip is a whole number, was text"),
-        ("lenient", "demanding", "cate_history may not be left out any more; cate_id may not be left out any more"),
+        ("lenient", "demanding", "cate_history is required now; cate_id is required now"),
         ("demanding", "lenient", ""),
     ],
 )
@@ -486,7 +486,7 @@ def test_it_starts_with_what_is_accepted(site: Site, caplog: pytest.LogCaptureFi
     assert digest_of(client) == digest and others.took == [digest]
     client.run(reloaded(client, "refused", 1))
     started, refused = cautions(caplog)
-    assert started == f"started with model {digest}, which is accepted: the folder holds another one"
+    assert started == f"started with the accepted model {digest}: the folder holds another one"
     assert f"not reloaded, model {digest} goes on" in refused and digest_of(client) == digest
 
 
@@ -505,7 +505,7 @@ def test_it_starts_with_the_folder_where_the_accepted_is_broken(site: Site, capl
     client = site.client(accepted=others.accepted())
     assert digest_of(client) == read_manifest(site.folder / "a").digest and not client.app.failure
     (line,) = cautions(caplog)
-    assert line.startswith("started with what the folder holds: the accepted model is not to be had: bundle ")
+    assert line.startswith("started with the bundle in the folder: the accepted model cannot be loaded: bundle ")
 
 
 def test_what_another_worker_has_accepted_is_taken_up(site: Site) -> None:

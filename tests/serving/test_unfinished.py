@@ -80,4 +80,4 @@ def test_without_the_gpu_no_bundle_is_written(run, capsys, monkeypatch):
 def test_a_bundle_has_no_training_to_allow(capsys):
     with pytest.raises(SystemExit) as end:
         main(["--bundle", "b", "--allow-unfinished"])
-    assert end.value.code == 2 and "--allow-unfinished goes with an experiment" in capsys.readouterr().err
+    assert end.value.code == 2 and "--allow-unfinished cannot be combined with --bundle" in capsys.readouterr().err

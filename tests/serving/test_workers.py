@@ -269,8 +269,8 @@ def test_a_worker_starts_again_with_the_accepted_bundle(
     finally:
         server.process.kill()
     assert code == 0
-    starts = [line for line in errors.splitlines() if "started with model" in line]
-    assert len(starts) == 2 and all(f"started with model {accepted}, which is accepted: the" in line for line in starts)
+    starts = [line for line in errors.splitlines() if "started with the accepted model" in line]
+    assert len(starts) == 2 and all(f"started with the accepted model {accepted}: the" in line for line in starts)
     assert errors.count(f"model {accepted} goes on, model {refused} is refused: ") == 4
 
 

@@ -24,7 +24,7 @@ def check_fit(encoder: Encoder, feature_map: FeatureMap, what: str) -> None:
         COLUMN.check(own, lambda _, name=column["name"]: f"column {name} of {FILE_NAME} of {what}")
         column |= own
         if column["type"] in ("categorical", "sequence") and "vocabulary" not in column:
-            raise UserError(f"{what} does not fit itself: {column['name']} has no vocabulary in encoder.json")
+            raise UserError(f"{what} is inconsistent: {column['name']} has no vocabulary in encoder.json")
     for name, ids in encoder.vocabularies.items():
         if not all(type(i) is int and i >= 0 for i in ids.values()):
             raise UserError(f"{what}: ids of vocabulary {name} in encoder.json must be whole numbers from 0")
@@ -33,18 +33,18 @@ def check_fit(encoder: Encoder, feature_map: FeatureMap, what: str) -> None:
         if feature["type"] == "meta":
             continue
         if name not in columns:
-            raise UserError(f"{what} does not fit itself: encoder.json lacks feature {name}")
+            raise UserError(f"{what} is inconsistent: encoder.json lacks feature {name}")
         column = columns[name]
         for key in ("type", *(["max_len"] if feature["type"] == "sequence" else [])):
             if column[key] != feature[key]:
                 raise UserError(
-                    f"{what} does not fit itself: {name} has {key} {column[key]} in encoder.json, "
+                    f"{what} is inconsistent: {name} has {key} {column[key]} in encoder.json, "
                     f"{feature[key]} in feature_map.json"
                 )
         if "vocabulary" in column:
             largest = max(encoder.vocabularies[column["vocabulary"]].values())
             if largest + 1 != feature["vocab_size"]:
                 raise UserError(
-                    f"{what} does not fit itself: {name} has ids up to {largest} in encoder.json, "
+                    f"{what} is inconsistent: {name} has ids up to {largest} in encoder.json, "
                     f"{feature['vocab_size']} ids in feature_map.json"
                 )

@@ -129,10 +129,8 @@ class OnlineEncoder:
             for name in others:
                 here, there = len(histories[name]), len(histories[first])
                 if here != there:
-                    raise FieldError(
-                        self._fields[name],
-                        f"{here} behaviours, but {self._fields[first]} has {there}; they are aligned",
-                    )
+                    must = f"must have as many behaviours as {self._fields[first]} ({there}), has {here}"
+                    raise FieldError(self._fields[name], f"{must}; they are aligned")
 
 
 class _History:

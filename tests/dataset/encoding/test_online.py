@@ -97,7 +97,7 @@ def test_histories_are_those_of_rows(data: st.DataObject) -> None:
         expected = encoder.encode_rows(frame)
     except UserError as error:
         assert "unequal length" in str(error)
-        with pytest.raises(FieldError, match=r"behaviours, but . has"):
+        with pytest.raises(FieldError, match=r"as many behaviours as . \("):
             online.encode_histories(values)
         return
     got = online.encode_histories(values)
