@@ -22,7 +22,7 @@ const plural = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
 /** A number with so many decimals, or with two digits where these would show fewer: 0.00012, not 0.000. */
 const decimals = (value, places) =>
   value === 0 || Math.abs(value) >= 10 ** (1 - places) ? value.toFixed(places) : value.toPrecision(2);
-const short = (value) => decimals(value, 3);
+const short = (value) => decimals(Math.abs(value) < 1e-6 ? 0 : value, 3);
 
 /** Round numbers from below `low` to above `high`, a few. */
 function ticks(low, high) {
