@@ -148,7 +148,7 @@ def test_yaml_makes_no_objects(crafted: Path, tmp_path: Path) -> None:
     ("part", "field", "value", "message"),
     [
         ("user", "item_history", "B01", "user.item_history: must be a list or null"),
-        ("user", "item_id", "B01", "user.item_id: is in candidates too"),
+        ("user", "item_id", "B01", "user.item_id: must not be in candidates too"),
         ("candidates", "item_id", [[]], "candidates.item_id: must hold text"),
         ("candidates", "x", [1], "candidates.x: is unknown; "),
     ],

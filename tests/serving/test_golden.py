@@ -144,7 +144,9 @@ def test_an_older_bundle_is_served_with_a_warning(copy: Path, caplog: pytest.Log
     without_golden(copy)
     caplog.clear()
     assert served(copy).golden is None
-    assert warnings(caplog) == [f"bundle {copy} has no golden.json: whether its scores are right is unknown"]
+    assert warnings(caplog) == [
+        f"bundle {copy} has no golden.json: its scores cannot be checked; --publish writes it again"
+    ]
 
 
 @pytest.mark.parametrize("has_golden", [True, False])
@@ -161,7 +163,7 @@ def test_a_model_of_scores_that_are_not_finite_is_not_written(project: Path, tmp
     experiment.folder.mkdir()
     weights = checkpoint.load(project / "checkpoints" / "amazon" / "DIEN_amazon.model")
     checkpoint.save(all_nan(weights), experiment.checkpoint)
-    with pytest.raises(UserError, match=r"model of DIEN_amazon gives scores that are not finite"):
+    with pytest.raises(UserError, match=r"the scores of DIEN_amazon are not finite; train again"):
         write_bundle(experiment, tmp_path / "b", [])
     assert not (tmp_path / "b").exists()
 

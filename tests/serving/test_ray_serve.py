@@ -86,7 +86,7 @@ def test_two_replicas_answer_as_one_process_does(server: Server, site: Path, ope
     compare("b")
 
     code, errors = server.end_amid(requests[0], meanwhile=lambda: time.sleep(2))
-    assert code == 0 and f"is refused: bundle {site / 'broken'}: {WEIGHTS} is not" in errors
+    assert code == 0 and f"is refused: bundle {site / 'broken'}: {WEIGHTS} does not match" in errors
 
 
 @pytest.mark.parametrize(

@@ -370,7 +370,7 @@ def test_scores_that_are_not_finite_leave_the_old_model(
     with_nan(site.folder / "b")
     site.switch("b")
     client.run(reloaded(client, "refused", 1))
-    assert "its model gives scores that are not finite" in cautions(caplog)[-1]
+    assert "the scores of its model are not finite" in cautions(caplog)[-1]
     assert digest_of(client) == opened.digest
 
 
