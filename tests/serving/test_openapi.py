@@ -158,7 +158,7 @@ VALUES = ["new", "", 5, 2**40, -3, 1.5, True, None, [], ["a"], {}]
 
 
 def changed(example: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Requests that have one thing changed."""
+    """Yield requests that have one thing changed."""
     for part, fields in example.items():
         yield {name: fields for name, fields in example.items() if name != part}
         yield {**example, part: None}
