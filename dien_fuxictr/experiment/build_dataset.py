@@ -125,7 +125,7 @@ def parser() -> argparse.ArgumentParser:
             metavar="DIR",
             help="folder that --entry writes to, as dataset_config/ID.yaml and model_config/ID.yaml; default ./config/",
         )
-        command.add_argument("--rebuild", action="store_true", help="replace what an earlier build wrote")
+        command.add_argument("--rebuild", action="store_true", help="replace the output of an earlier build")
     _add_apply(sources)
     return main_parser
 

@@ -18,48 +18,56 @@ from .options import add_cluster_option, add_experiment_options
 
 EPILOG = """
 examples:
-  run_expid.py --expid DIEN_amazon                      build the data set if need be, train, evaluate
-  run_expid.py --expid DIEN_amazon --gpu 0              the same on the first GPU
+  run_expid.py --expid DIEN_amazon                      build the data set if needed, train, evaluate
+  run_expid.py --expid DIEN_amazon --gpu 0              train on the first GPU
   run_expid.py --expid DIEN_amazon --show-config        print the merged configuration and where each key comes from
-  run_expid.py --expid DIEN_amazon --resume             go on with an interrupted run
-  run_expid.py --expid DIEN_amazon --workers 2          the same model, trained by two processes
+  run_expid.py --expid DIEN_amazon --resume             continue an interrupted run
+  run_expid.py --expid DIEN_amazon --workers 2          train one model in two processes
   run_expid.py --expid DIEN_amazon --workers 16 --cluster 10.0.0.1:6379
-                                                        the same on the machines of a Ray cluster, which share a disk
+                                                        run them on a Ray cluster whose machines share a disk
   torchrun --nproc-per-node 2 -m dien_fuxictr.experiment --expid DIEN_amazon
-                                                        the same, by your own launcher
+                                                        start the processes by your own launcher
   run_expid.py --expid DIEN_amazon --eval-only          metrics of the stored checkpoint
   run_expid.py --expid DIEN_amazon --predict new.csv --out scores.csv
 
 files (model_root and dataset_id of the configuration, ID the experiment id):
   <model_root>/<dataset_id>/ID.model                    best weights (state_dict)
-  <model_root>/<dataset_id>/ID.previous.model           those of the run before, which a new run has replaced
+  <model_root>/<dataset_id>/ID.previous.model           best weights of the run before
   <model_root>/<dataset_id>/ID.resume                   state of an interrupted run
   <model_root>/<dataset_id>/ID.log                      log
   <model_root>/<dataset_id>/ID.tensorboard/             events of --tensorboard
-  <name of the config folder>.csv                       one line of results a run, in the working directory
+  <name of the config folder>.csv                       one line of results per run, in the working directory
 
-exit code: 0 done; 2 bad input (one line on stderr, nothing overwritten); 1 training cannot go on, the trained model
+exit code: 0 done; 2 bad input (one line on stderr, nothing overwritten); 1 training cannot continue, the trained model
 has learnt nothing, or an error of the program (the line names the file with its traceback); 130 after Ctrl-C, 143
-after SIGTERM: the state of a training is saved, --resume goes on with it
+after SIGTERM: the state of a training is saved, --resume continues it
 """
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the parsed command line; exit with code 2 on a wrong one."""
-    parser = command_parser("run_expid.py", "Trains and evaluates one experiment of the zoo.", EPILOG)
+    parser = command_parser("run_expid.py", "Train and evaluate one experiment of the zoo.", EPILOG)
     add_experiment_options(parser)
-    parser.add_argument("--strict", action="store_true", help="an unknown key in the configuration is an error")
+    parser.add_argument(
+        "--strict", action="store_true", help="refuse unknown keys in the configuration; default: warn of them"
+    )
     parser.add_argument(
         "--workers",
         type=int,
         metavar="N",
-        help="train one model in N processes of this machine, with the numbers of one: on the CPU, or on the GPUs "
-        "from --gpu on, one each; a process that is killed resumes",
+        help="train one model in N processes of this machine, on the CPU or on the GPUs from --gpu on, one "
+        "each; equal to one process but for float32 rounding, so results vary as between seeds; after a "
+        "kill all resume; default 1",
     )
-    add_cluster_option(parser, "the processes of --workers are", "ray[train]")
-    parser.add_argument("--rebuild", action="store_true", help="build the data set anew where its inputs have changed")
+    add_cluster_option(parser, "run the processes of --workers", "ray[train]")
     parser.add_argument(
-        "--tensorboard", action="store_true", help="log losses, metrics, attention and gates beside the checkpoint"
+        "--rebuild", action="store_true", help="build the data set again, if its inputs or options have changed"
+    )
+    parser.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write TensorBoard curves of losses and metrics, and histograms of attention and gates, next to "
+        "the checkpoint",
     )
     parser.add_argument(
         "--allow-untrained",
@@ -70,17 +78,24 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--report",
         type=Path,
         metavar="DIR",
-        help="write learning curves there while it trains, then metrics, timings and test predictions",
+        help="write learning curves into this folder during the training, then metrics, timings and test predictions",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="CSV", help="where --predict writes; default ID_predictions.csv, if there is none"
+        "--out",
+        type=Path,
+        metavar="CSV",
+        help="file that --predict writes; default ID_predictions.csv, which must not exist",
     )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--show-config", action="store_true", help="print the merged configuration and stop")
     mode.add_argument(
-        "--resume", action="store_true", help="continue an interrupted run: same weights as without the interruption"
+        "--resume",
+        action="store_true",
+        help="continue an interrupted run; the final weights equal those without the interruption",
     )
-    mode.add_argument("--eval-only", action="store_true", help="print validation and test metrics of the checkpoint")
+    mode.add_argument(
+        "--eval-only", action="store_true", help="evaluate the checkpoint on validation and test data, without training"
+    )
     mode.add_argument(
         "--predict",
         type=Path,

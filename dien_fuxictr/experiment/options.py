@@ -18,7 +18,7 @@ def add_experiment_options(parser: argparse.ArgumentParser, expid_help: str = "e
         type=int,
         default=-1,
         metavar="N",
-        help="index of a GPU that is there; -1 for the CPU (default)",
+        help="index of the GPU; -1: the CPU (default)",
     )
     add_settings_options(parser)
 
@@ -48,7 +48,8 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
         type=find_config,
         default="./config/",
         metavar="DIR",
-        help="folder of model_config and dataset_config; default ./config/, or else the one that comes with the code",
+        help="folder of model_config and dataset_config; default ./config/ if it exists, else the one that "
+        "comes with the code",
     )
 
 

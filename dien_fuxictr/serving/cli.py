@@ -46,7 +46,7 @@ _OF_EXPORT = ("expid", "config", "settings", "bundle", "examples", "export", "al
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the parsed command line; exit with code 2 on a wrong one."""
     parser = command_parser(
-        "run_serve.py", "Serves the best checkpoint of an experiment over HTTP; trains nothing.", EPILOG
+        "run_serve.py", "Serve the best checkpoint of an experiment over HTTP, without training.", EPILOG
     )
     add_experiment_options(parser, "a trained experiment")
     parser.set_defaults(config=None)  # a bundle needs no configuration, so that no message on its folder is printed
@@ -54,30 +54,31 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--bundle",
         type=Path,
         metavar="DIR",
-        help="serve this bundle, or where this symlink leads, instead of an experiment; looked at every second",
+        help="serve this bundle, which may be a symlink, instead of an experiment; checked for a new version "
+        "every second",
     )
     parser.add_argument(
         "--examples",
         type=_up_to(100),
         default=100,
         metavar="N",
-        help="users of the test set in the bundle, for the page at /; default 100",
+        help="number of test users in the bundle, for the page at /; default 100",
     )
     parser.add_argument(
         "--allow-unfinished",
         action="store_true",
-        help="take the checkpoint of a training that runs or was interrupted; by default it is refused",
+        help="accept the checkpoint of a training that runs or was interrupted; by default it is refused",
     )
     parser.add_argument(
         "--publish",
         action="store_true",
-        help="write the bundle of --expid and end; servers that answer with the earlier bundle take up this one",
+        help="write the bundle of --expid and end; servers of the earlier bundle swap it in",
     )
     parser.add_argument(
         "--allow-new-fields",
         action="store_true",
-        help="let a running server take up a bundle whose requests have other fields than those of the one that it "
-        "serves; by default such a bundle is refused, as clients would get 422",
+        help="let a running server swap in a bundle whose requests have other fields; by default it is "
+        "refused, since clients would get 422",
     )
     parser.add_argument(
         "--export",
@@ -97,7 +98,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=positive_count,
         default=1,
         metavar="N",
-        help="processes on the port, each with the model and one thread for it; default 1; more need Linux",
+        help="number of processes on the port, each with the model and one thread for it; default 1; more need Linux",
     )
     parser.add_argument(
         "--engine",
@@ -110,23 +111,27 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--max-workers",
         type=positive_count,
         metavar="N",
-        help="with --engine ray: up to so many, when more than two requests are in flight in each; default --workers",
+        help="with --engine ray: largest number of replicas, added above two requests in flight per replica; "
+        "default --workers",
     )
     for name, what in (
         ("max-body", "bytes of a request's body, also when gzip is unpacked; more is answered by 413"),
-        ("max-in-flight", "requests at a time, of each worker; more are answered by 503"),
-        ("max-candidates", "candidates of a request; more are answered by 422"),
-        ("max-behaviours", "behaviours of a sequence in a request; more are answered by 422"),
-        ("max-users", "users of a batch; more are answered by 422"),
-        ("max-connections", "connections at a time, of each worker; for one more, the most idle is closed"),
+        ("max-in-flight", "number of simultaneous requests per worker; more are answered by 503"),
+        ("max-candidates", "number of candidates per request; more are answered by 422"),
+        ("max-behaviours", "number of behaviours per sequence of a request; more are answered by 422"),
+        ("max-users", "number of users per batch; more are answered by 422"),
+        (
+            "max-connections",
+            "number of simultaneous connections per worker; one more closes the one that has been idle longest",
+        ),
     ):
         default = getattr(Settings, name.replace("-", "_"))
         parser.add_argument(
             f"--{name}", type=positive_count, default=default, metavar="N", help=f"{what}; default {default}"
         )
     for name, what in (
-        ("header-timeout", "that a client has to send a request's headers, from its connection on; then 408"),
-        ("body-timeout", "that it has to send the body, then 408, and to take the answer"),
+        ("header-timeout", "for a client to send a request's headers, from its connection on; then 408"),
+        ("body-timeout", "for a client to send the body, then 408, and to read the answer"),
         ("idle-timeout", "from an answer to the end of an idle connection; more than a proxy keeps it"),
         ("worker-timeout", "until a worker that hangs is replaced; more than the longest request takes"),
     ):
@@ -138,7 +143,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--log-format",
         choices=FORMATS,
         default=TEXT,
-        help="lines of the log on stderr: text (default), or json, one object a line",
+        help="format of the log on stderr: text (default), or json, one object per line",
     )
     options = parser.parse_args(arguments)
     if options.export:

@@ -49,9 +49,11 @@ LayerNorm = Annotated[bool, Help("layer normalization in the transformer blocks"
 UseResidual = Annotated[bool, Help("residual connections in the transformer blocks")]
 SeqPoolingType = Annotated[
     Literal["mean", "sum", "target", "concat"],
-    Help("what the MLP gets of the steps: their mean, their sum, the target's output, or all outputs by position"),
+    Help("input of the MLP: the mean of the steps, their sum, the target's output, or all outputs by position"),
 ]
-UsePositionEmb = Annotated[bool, Help("put an embedding of the position, of size `embedding_dim`, beside each step")]
+UsePositionEmb = Annotated[
+    bool, Help("concatenate an embedding of the position, of size `embedding_dim`, to each step")
+]
 UseCausalMask = Annotated[bool, Help("a step attends to itself and to older steps only")]
 
 NumPasses = Annotated[
@@ -68,7 +70,7 @@ Booster = Annotated[
 HintLossWeight = Annotated[Weight, Help("λ, the weight of the hint loss")]
 SharedGradient = Annotated[
     Literal["booster", "both"],
-    Help("whose losses train the shared embeddings: the booster's alone, or those of both networks, as in the paper"),
+    Help("losses that train the shared embeddings: only the booster's, or those of both networks, as in the paper"),
 ]
 BoosterCheckpoint = Annotated[
     str | None,

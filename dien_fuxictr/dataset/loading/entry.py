@@ -28,18 +28,18 @@ class DatasetEntry:
         UserError: values contradict each other.
     """
 
-    data_root: Annotated[str, Help("folder of built data sets, each in one of its name")]
-    dataset_id: Annotated[str, Help("name of the data set: of its section, and a key of an experiment")]
+    data_root: Annotated[str, Help("folder of built data sets, one subfolder per data set")]
+    dataset_id: Annotated[str, Help("name of the data set: its section, and a key of an experiment")]
     data_format: Annotated[
         Literal["csv", "parquet", "npz"],
-        Help("form of the files, or of the samples that a build makes; npz is encoded already"),
+        Help("format of the files, or of the samples of a build; npz is encoded already"),
     ]
-    train_data: Annotated[
-        str | None, Help("training rows: a file, a folder or a pattern; with `build` they are made")
-    ] = None
+    train_data: Annotated[str | None, Help("training rows: a file, a folder or a pattern; not needed with `build`")] = (
+        None
+    )
     valid_data: Annotated[str | None, Help("validation rows, likewise")] = None
     test_data: Annotated[str | None, Help("test rows, likewise")] = None
-    raw_from: Annotated[str | None, Help("command that gets the files, shown when one is missing")] = None
+    raw_from: Annotated[str | None, Help("command that downloads the files, shown if one is missing")] = None
     valid_size: Annotated[
         float, Help("FuxiCTR's share of training rows for validation: refused, name `valid_data`")
     ] = 0.0
@@ -62,19 +62,22 @@ class DatasetEntry:
     ] = field(default_factory=list)
     min_categr_count: Annotated[int, Whole(0), Help("occurrences that a value needs for an embedding of its own")] = 1
     num_buckets: Annotated[int, Whole(1), Help("buckets of numeric features that FuxiCTR makes categorical")] = 10
-    data_block_size: Annotated[int, Help("rows of each file that FuxiCTR's build writes; 0: one file a split")] = 0
+    data_block_size: Annotated[int, Help("rows per file that FuxiCTR's build writes; 0: one file per split")] = 0
     sep: Annotated[
         str,
         "one ASCII character",
         must(lambda sep: len(sep) == 1 and sep.isascii()),
         Help("character between the fields of a CSV file"),
     ] = ","
-    n_rows: Annotated[Annotated[int, Whole(1)] | None, Help("read so many rows of each file; null: all")] = None
-    rebuild_dataset: Annotated[bool, Help("False: the Parquet files hold ids already")] = True
+    n_rows: Annotated[Annotated[int, Whole(1)] | None, Help("number of rows to read of each file; null: all")] = None
+    rebuild_dataset: Annotated[bool, Help("False: the Parquet files contain ids already")] = True
     data_loader: Annotated[
         Literal["in_memory", "memory_mapped", "zoo"] | None,
         "in_memory, memory_mapped (earlier: flat), zoo or None",
-        Help("who encodes and loads: this project in memory, or from mapped files, or FuxiCTR; null: by the files"),
+        Help(
+            "encoding and loading: this project in memory, this project from mapped files, or FuxiCTR; null: "
+            "chosen by the files"
+        ),
     ] = None
 
     # Keys of the experiment that reads the data set, if any: `TrainingOptions` and the models explain them.

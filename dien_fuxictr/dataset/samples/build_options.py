@@ -64,38 +64,38 @@ class BuildOptions:
     """Options of a build; options that its source or protocol lacks have defaults."""
 
     source: Source
-    reviews: Annotated[_File, _amazon("raw reviews, one JSON object a line, gzipped or not")] = REQUIRED
-    meta: Annotated[_File, _amazon("raw metadata of the items, gzipped or not")] = REQUIRED
+    reviews: Annotated[_File, _amazon("raw reviews, one JSON object per line, may be gzipped")] = REQUIRED
+    meta: Annotated[_File, _amazon("raw metadata of the items, may be gzipped")] = REQUIRED
     form: Annotated[
-        Literal["auto", "2014", "2018", "2023"], _TEXT, _amazon("which of the published forms the files have")
+        Literal["auto", "2014", "2018", "2023"], _TEXT, _amazon("published form of the files; auto: detect it")
     ] = "auto"
     input: Annotated[
         _File,
         _log(
-            "the log: a file .csv or .csv.gz with a header line, .parquet, or RecBole's .inter; a folder of .parquet "
-            "files, day=2024-01-31/ and the like below it being columns; or a pattern such as 'log/*.csv.gz' (quoted)"
+            "the log: a file .csv or .csv.gz with a header line, .parquet, or RecBole's .inter; a folder "
+            "of .parquet files, in which folders such as day=2024-01-31/ are columns; or a pattern such "
+            "as 'log/*.csv.gz' (quoted)"
         ),
     ] = REQUIRED
     user: Annotated[_Text, _log("column of the user")] = REQUIRED
     item: Annotated[_Text, _log("column of the item")] = REQUIRED
-    category: Annotated[_Text | None, _log("column of the item's category; without it samples have items alone")] = None
+    category: Annotated[_Text | None, _log("column of the item's category; without it samples have no categories")] = (
+        None
+    )
     time: Annotated[_Text, _log("column of the time")] = REQUIRED
     time_unit: Annotated[
         Literal["s", "ms", "us", "ns"] | None,
-        _log(
-            "unit of numeric times; without it the unit is guessed from their range, and years before 1990 and after "
-            "2100 are refused"
-        ),
+        _log("unit of numeric times; default: guess it from their range, and refuse years before 1990 and after 2100"),
     ] = None
     time_format: Annotated[
         _Text | None,
         _log(
-            "form of the times, in strptime's notation, such as %d/%m/%Y; without it times are numbers, days such as "
-            "20240131 or ISO 8601"
+            "format of the times, in strptime's notation, such as %d/%m/%Y; default: numbers, days such "
+            "as 20240131, or ISO 8601"
         ),
     ] = None
     duplicates: Annotated[
-        Literal["drop", "keep"], _log("what becomes of rows that equal an earlier one in all columns that are read")
+        Literal["drop", "keep"], _log("drop or keep rows that equal an earlier row in all columns that are read")
     ] = "drop"
     label: Annotated[
         _Text | None,
@@ -104,100 +104,104 @@ class BuildOptions:
     request: Annotated[_Text | None, _log("column that is equal for exposures shown together; needs --label")] = None
     target: Annotated[
         _Text | None,
-        _log("column that is 1 for rows that become samples and 0 for those that are in histories only (default all)"),
+        _log("column that is 1 for rows that become samples and 0 for rows that only occur in histories (default all)"),
     ] = None
     side: Annotated[
         _Names,
         _log(
-            "columns of further properties of the item, such as brand, separated by commas; where negatives are "
-            "sampled an item has one value of each, the commonest in the log"
+            "columns of further properties of the item, such as brand, separated by commas; with sampled "
+            "negatives an item has one value of each, the most frequent in the log"
         ),
     ] = ()
     side_varies: Annotated[
         _Names,
         _log(
-            "those of --side and --category whose value changes over time, such as price: a behaviour has its own "
-            "value, a sample the item's latest one before its time"
+            "columns of --side and --category whose value changes over time, such as price: a behaviour "
+            "has its own value, a sample the item's last value before its time"
         ),
     ] = ()
     context: Annotated[
         _Names,
         _log(
-            "columns of the user or the request, such as device, separated by commas: features of the sample, the same "
-            "for a positive and its sampled negative"
+            "columns of the user or the request, such as device, separated by commas: features of the "
+            "sample, equal for a positive and its sampled negative"
         ),
     ] = ()
-    context_history: Annotated[
-        _Names, _log("those of --context that are stored with each behaviour too, as <name>_history")
-    ] = ()
+    context_history: Annotated[_Names, _log("columns of --context that histories contain, too, as <name>_history")] = ()
     items: Annotated[
         _File | None,
         _log(
-            "file with a row an item, of the same forms or RecBole's .item, that has the item's column and those of "
-            "--category and --side that the log lacks"
+            "file with one row per item, in a form of --input or RecBole's .item, with the item's column "
+            "and the columns of --category and --side that the log lacks"
         ),
     ] = None
     protocol: Annotated[
-        Literal["last", "leave_one_out", "time", "window"], Meaning("what is predicted in which split, see protocols")
+        Literal["last", "leave_one_out", "time", "window"],
+        Meaning("rows that are predicted in each split, see protocols"),
     ] = "leave_one_out"
     negatives: Annotated[
         Literal["matched", "popularity", "uniform"],
-        Meaning("where sampled negatives come from: the positives of the split, all behaviours, or all items alike"),
+        Meaning(
+            "source of sampled negatives: the positives of the split, all behaviours, or all items with equal"
+            " probability"
+        ),
     ] = "matched"
-    exclude_history: Annotated[bool, Meaning("let no sampled negative be an item of the history")] = False
+    exclude_history: Annotated[bool, Meaning("exclude items of the history from the sampled negatives")] = False
     ties: Annotated[
         Literal["random", "file"],
-        Meaning("order of behaviours of one time: random, or that of the file, which can leak"),
+        Meaning("order of behaviours with equal times: random, or the order of the file, which can leak"),
     ] = "random"
     history_order: Annotated[
         Literal["time", "shuffled"],
         Meaning(
-            "order of the behaviours of a history: that of their times, or for each history a random one, which shows "
-            "what a model owes to the order; rows, labels and negatives are the same"
+            "order of the behaviours of a history: by time, or shuffled per history, to measure the gain "
+            "from order; rows, labels and negatives do not change"
         ),
     ] = "time"
     max_len: Annotated[
-        _Count, Meaning("keep the latest MAX_LEN behaviours of a history (default 100, with protocol window 50)")
+        _Count, Meaning("keep the most recent MAX_LEN behaviours of a history (default 100, with protocol window 50)")
     ] = _BY_PROTOCOL
     session_gap: Annotated[_Number, Meaning("seconds without a behaviour that end a session, for session_history")] = (
         1800
     )
-    min_history: Annotated[_Number, Meaning("leave samples with a shorter history out")] = 1
+    min_history: Annotated[_Number, Meaning("leave out samples with a shorter history, in behaviours")] = 1
     seed: Annotated[_Number, Meaning("seed of ties, user splits, negatives and row order")] = 2019
     skip_bad_lines: Annotated[
         bool,
         Meaning(
-            "leave broken lines out, such as rows of a wrong number of fields, and say how many, instead of stopping "
-            "at the first"
+            "skip broken lines, such as rows with a wrong number of fields, and report their number; "
+            "default: stop at the first"
         ),
     ] = False
     test_last: Annotated[
         _Count,
         _leave_one_out(
-            "a user's last TEST_LAST behaviours are for the test, as many before them for validation; one with fewer "
-            "has test samples first, then some for validation"
+            "use a user's last TEST_LAST behaviours for the test, and as many before them for validation;"
+            " a short history is used for the test first"
         ),
     ] = 1
     targets_per_user: Annotated[
         _Count | None,
         _leave_one_out(
-            "only a user's latest TARGETS_PER_USER training behaviours become training rows; splits for validation and "
-            "test, vocabularies and the catalogue of behaviours are those of all (default all)"
+            "number of most recent training behaviours per user that become training rows; validation, "
+            "test, vocabularies and the catalogue of behaviours do not change (default all)"
         ),
     ] = None
-    folds: Annotated[int, Whole(2), _last("cut the users into this many parts")] = 10
-    fold: Annotated[_Number, _last("the part for the test, from 0")] = 0
+    folds: Annotated[int, Whole(2), _last("number of parts that the users are split into")] = 10
+    fold: Annotated[_Number, _last("number of the part for the test, from 0")] = 0
     valid_from: Annotated[_Text, _time("first validation time, a date (UTC) or seconds")] = REQUIRED
     test_from: Annotated[_Text, _time("first test time, a date (UTC) or seconds")] = REQUIRED
-    target_days: Annotated[int, Whole(3), _window("days of targets, up to the log's last")] = 49
-    history_days: Annotated[int, Whole(1, 10**9), _window("days of history before a target")] = 14
-    valid_days: Annotated[_Count, _window("days for validation, before those of the test")] = 1
-    test_days: Annotated[_Count, _window("last days, for the test")] = 1
+    target_days: Annotated[int, Whole(3), _window("number of days of targets, up to the last day of the log")] = 49
+    history_days: Annotated[int, Whole(1, 10**9), _window("number of days of history before a target")] = 14
+    valid_days: Annotated[_Count, _window("number of days for validation, before the test")] = 1
+    test_days: Annotated[_Count, _window("number of last days, for the test")] = 1
     format: Annotated[
         Literal["parquet", "csv", "both"],
-        Meaning("form of the samples; csv joins histories by ^, which no item, category or side value may then hold"),
+        Meaning(
+            "format of the samples; csv joins histories by ^, which no item, category or side value may then contain"
+        ),
     ] = "parquet"
-    raw_from: Annotated[_Text | None, Meaning("command that gets the raw files, shown when one is missing")] = None
+    raw_from: Annotated[_Text | None, Meaning("command that downloads the raw files, shown if one is missing")] = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "BuildOptions":

@@ -23,8 +23,8 @@ def add_set_option(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=setting,
         metavar="KEY=VALUE",
-        help="instead of the configuration's value, e.g. --set epochs=3 'dnn_hidden_units=[64, 32]'; build.OPTION, "
-        "e.g. build.fold=1, makes a data set of its own, named DATASET_fold_1",
+        help="values that replace those of the configuration, e.g. --set epochs=3 'dnn_hidden_units=[64, 32]';"
+        " build.OPTION, e.g. build.fold=1, builds a separate data set, DATASET_fold_1",
     )
 
 

@@ -80,10 +80,10 @@ class TrainingOptions:
     ]
     num_threads: Annotated[
         Annotated[int, Range("a whole number from 1 to 4096", 1, 4096)] | None,
-        Help("threads of the CPU; null: torch's choice"),
+        Help("number of CPU threads; null: torch's default"),
     ] = None
 
-    task: Annotated[Literal["binary_classification", "regression"], Help("what the labels are")] = (
+    task: Annotated[Literal["binary_classification", "regression"], Help("type of the labels")] = (
         "binary_classification"
     )
     loss: Annotated[
@@ -96,9 +96,9 @@ class TrainingOptions:
         Check("adam or the name of an optimizer in torch.optim that needs no more than gradients", _trains),
         Help("optimizer"),
     ]
-    epochs: Annotated[_Count, Help("epochs at most")] = 1
+    epochs: Annotated[_Count, Help("largest number of epochs")] = 1
     max_gradient_norm: Annotated[_Positive, Help("clip norm of the gradient")] = 10.0
-    batch_size: Annotated[_Count, Help("rows of a step, of all data-parallel processes together")] = 32
+    batch_size: Annotated[_Count, Help("rows per step, over all data-parallel processes")] = 32
     shuffle: Annotated[bool, Help("train on the rows in a new order in each epoch")] = True
     trim_histories: Annotated[
         bool, Help("cut the behaviour sequences of a batch to its longest; False: pad them to `max_len`, as the zoo")
@@ -107,24 +107,26 @@ class TrainingOptions:
     num_workers: Annotated[
         int, Range("a whole number from 0 to 1024", 0, 1024), Help("loader workers of the zoo's loaders")
     ] = 1
-    buffer_size: Annotated[_Count, Help("rows that the zoo's block loaders shuffle at a time")] = 100_000
+    buffer_size: Annotated[_Count, Help("number of rows in the shuffle buffer of the zoo's block loaders")] = 100_000
 
     embedding_updates: Annotated[
         Literal["dense", "sparse"], Help("rows of the embedding tables that a step updates: all, or those of its batch")
     ] = "dense"
     embedding_regularization: Annotated[
         Literal["table", "mini_batch_aware"],
-        Help("what `embedding_regularizer` sums over: all rows in every step, or the rows of the batch, as DIN does"),
+        Help(
+            "rows that `embedding_regularizer` sums over: all rows in every step, or the rows of the batch, as in DIN"
+        ),
     ] = "table"
     weight_averaging: Annotated[
         Literal["none", "ema"], Help("evaluate and keep an exponential moving average of the weights")
     ] = "none"
     weight_averaging_decay: Annotated[
-        Rate, Help("decay of the average; in step n it is n / (9 + n) where that is smaller")
+        Rate, Help("decay of the average; in step n it is n / (9 + n) if that is smaller")
     ] = 0.999
     embedding_sharding: Annotated[
         Literal["none", "rows"],
-        Help("share out the rows of the tables among the data-parallel processes; needs `embedding_updates: sparse`"),
+        Help("distribute the rows of the tables over the data-parallel processes; needs `embedding_updates: sparse`"),
     ] = "none"
     aux_negative_scope: Annotated[
         Literal["batch", "shard"] | None,
@@ -134,7 +136,8 @@ class TrainingOptions:
         ),
     ] = None
     sync_batch_norm: Annotated[
-        bool, Help("batch normalization and Dice see the rows of all processes; False: those of the process's shard")
+        bool,
+        Help("compute batch normalization and Dice over the rows of all processes; False: over each process's shard"),
     ] = True
 
     metrics: Annotated[
@@ -147,7 +150,9 @@ class TrainingOptions:
     ] = "AUC"
     monitor_mode: Annotated[Literal["max", "min"], Help("whether a higher or a lower monitor is better")] = "max"
     eval_steps: Annotated[_Count | None, Help("steps between two evaluations; null: an epoch")] = None
-    early_stop_patience: Annotated[_Count, Help("evaluations without a better monitor that end the training")] = 2
+    early_stop_patience: Annotated[
+        _Count, Help("number of consecutive evaluations without a better monitor after which the training ends")
+    ] = 2
     reduce_lr_on_plateau: Annotated[
         bool, Help("divide the learning rate by ten after an evaluation without a better monitor")
     ] = True

@@ -12,7 +12,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=positive_count,
         metavar="N",
-        help="runs at a time on the CPU; default 1, or as many as the CPUs of --cluster",
+        help="number of parallel runs on the CPU; default 1, or the number of CPUs of --cluster",
     )
     where.add_argument(
         "--gpu",
@@ -20,10 +20,10 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="N",
-        help="one run at a time on each of these GPUs, or as many on the CPU if this machine has no GPU; with "
-        "--cluster any GPU for each",
+        help="indices of GPUs, each with one run at a time; without a GPU as many parallel runs on the CPU; "
+        "with --cluster an index stands for any GPU",
     )
-    add_cluster_option(parser, "each run is a task")
+    add_cluster_option(parser, "run each run as a task")
 
 
 def describe_runs(command: str, folder: str) -> str:
@@ -33,9 +33,9 @@ def describe_runs(command: str, folder: str) -> str:
         command: what the command runs, a comparison or a sweep.
         folder: what its help calls the folder of its files.
     """
-    return f"""Run again, {command} skips the runs whose result.json is of the same configuration, and goes on with
-those that were interrupted. To train a finished run anew, delete {folder}/runs/ID. While runs train, stderr shows the
+    return f"""Run again, {command} skips runs whose result.json has an equal configuration, and continues
+interrupted ones. To train a finished run again, delete {folder}/runs/ID. While runs train, stderr shows the
 last epoch and the best value of the monitor of each.
 
 On a cluster all machines share the working directory, {folder} and the folders of data sets and checkpoints, at the
-same paths. A run whose task is killed, or whose machine is lost, goes on from its state elsewhere."""
+same paths. A run whose task is killed, or whose machine is lost, continues from its state elsewhere."""
