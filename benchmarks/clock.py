@@ -30,7 +30,7 @@ class Best(NamedTuple):
 def interleaved(
     tasks: Mapping[Key, Callable[[], Any]], rounds: int, turn_seconds: float = 0.2
 ) -> dict[Key, list[float]]:
-    """Seconds that a call of each task takes, one figure a round; see `take_turns`."""
+    """Return the seconds per call of each task, one per round; see `take_turns`."""
     return take_turns({key: partial(seconds_of, task) for key, task in tasks.items()}, rounds, turn_seconds)
 
 
@@ -60,15 +60,15 @@ def on_best_threads(
 def take_turns(
     timers: Mapping[Key, Callable[[int], float]], rounds: int, turn_seconds: float = 0.2
 ) -> dict[Key, list[float]]:
-    """Seconds that a call of each task takes, one figure a round.
+    """Return the seconds per call of each task, one figure per round.
 
-    Every task has its turn in every round, so that what slows the machine for a while slows all alike; the order is
-    turned round each time, so that none always follows the same. Compare the best, or the medians, of one run. On a
-    terminal, stderr shows how far it is.
+    Every task has its turn in every round, so that a temporary slowdown of the machine affects all tasks alike. The
+    order is reversed each time, so that no task always follows the same other one. Compare the best times, or the
+    medians, of one run. On a terminal, stderr shows the progress.
 
     Args:
-        timers: given a number of calls, the seconds of one, wherever that happens; each calls twice before, untimed.
-        rounds: figures a task.
+        timers: functions of a number of calls that return the seconds per call; each calls twice before, untimed.
+        rounds: figures per task.
         turn_seconds: a short task is called over and over in a turn, for about so long: the first call finds the caches
             full of what the others had there, which does not happen in a training.
     """
@@ -97,6 +97,6 @@ def seconds_of(task: Callable[[], Any], calls: int = 1) -> float:
 
 
 def seconds_on(task: Callable[[], Any], threads: int, calls: int) -> float:
-    """`seconds_of` on a number of torch's threads."""
+    """Return `seconds_of` a task on a number of torch's threads."""
     torch.set_num_threads(threads)
     return seconds_of(task, calls)

@@ -63,7 +63,7 @@ def make_comparison_parser(
 
 
 def add_zoo(parser: argparse.ArgumentParser) -> None:
-    """`--zoo`."""
+    """Add `--zoo`."""
     parser.add_argument("--zoo", type=Path, metavar="DIR", help="FuxiCTR checkout, for the zoo's own DIEN")
 
 

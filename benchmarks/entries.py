@@ -73,7 +73,7 @@ def own_backends(device: str = "cpu") -> tuple[list[str], list[str]]:
 
 
 def add_backends(parser: argparse.ArgumentParser) -> list[str]:
-    """`--backends`, of the CPU; returns notes on those that are left out."""
+    """Add `--backends` of the CPU; return notes on those that are left out."""
     names, notes = own_backends()
     parser.add_argument(
         "--backends",

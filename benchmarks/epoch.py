@@ -33,7 +33,7 @@ EPOCH, STEPS, LOADER, START = "whole epoch", "training steps alone", "loader alo
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; returns an exit code, 2 for an experiment that is not there."""
+    """Measure and print; return an exit code, 2 for a missing experiment."""
     parser = make_parser("benchmarks.epoch", __doc__ or "", rounds=2)
     add_experiment(parser)
     options = parser.parse_args(arguments)
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:
-    """`--config`, `--expid` and `--set`."""
+    """Add `--config`, `--expid` and `--set`."""
     parser.add_argument(
         "--config",
         type=Path,
@@ -84,7 +84,7 @@ def moved(config: Path, expid: str, folder: Path, settings: dict[str, Any] | Non
 
 
 def timed_run(params: dict[str, Any], epochs: int) -> tuple[float, float]:
-    """Seconds of a run from its start to its first step, and from there to its end."""
+    """Return the seconds of a run to its first step, and from there to its end."""
     folder, expid = Path(params["data_root"]).parent, params["model_id"]
     entry = {key: value for key, value in params.items() if key != "model_id"} | {"epochs": epochs}
     write_config(folder / "config" / "model_config.yaml", {BASE: {}, expid: entry})

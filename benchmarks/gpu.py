@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_tasks(rows: int, steps: int, hidden: int, dtype: torch.dtype, device: str) -> dict[str, Callable[[], Any]]:
-    """Name -> one forward and backward pass."""
+    """Return name -> function that runs one forward and backward pass."""
     torch.manual_seed(0)
     gru = torch.nn.GRU(hidden, hidden, device=device, dtype=dtype)
     packing = Packing.of_lengths(torch.full((rows,), steps, device=device))

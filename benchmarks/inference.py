@@ -74,7 +74,7 @@ def one_user(sizes: Sizes, length: int, candidates: int) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def score_candidates(model: DIEN, user: dict[str, Tensor], candidates: dict[str, Tensor]) -> Tensor:
-    """Scores (N,) of N candidates for one user, whose interests are extracted once."""
+    """Return scores (N,) of N candidates for a user; extract the interests once."""
     profile = model.embed_profile(candidates)
     targets = model.embed_targets(profile)
     interests = model.extract(model.embed_behaviours(user))

@@ -49,7 +49,7 @@ def make_parser(program: str, description: str, rounds: int) -> argparse.Argumen
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
-    """`--threads`, for benchmarks that let each system have its best number of them."""
+    """Add `--threads`, for benchmarks that use each system's best number of threads."""
     default = sorted({1, torch.get_num_threads()})
     parser.add_argument(
         "--threads",
@@ -111,7 +111,7 @@ def publish(
 
 
 def machine_line(about: dict[str, Any]) -> str:
-    """`Processor, n CPUs; versions; commit; date; command` in one line."""
+    """Return `Processor, n CPUs; versions; commit; date; command` in one line."""
     packages = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     hardware = about["hardware"]
     gpu = f", {hardware['gpu']}" if "gpu" in hardware else ""

@@ -1,4 +1,4 @@
-"""A system in a process of its own, in front of a batch."""
+"""A system in its own process, with a batch."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -77,12 +77,12 @@ def padded_for(system: System, batch: dict[str, Tensor], trim: str) -> dict[str,
 
 
 def training(system: System, batch: Any) -> Callable[[], Any]:
-    """Whole training steps."""
+    """Return a function that takes a whole training step."""
     system.model.train()
     return partial(system.step, batch)
 
 
 def scoring(system: System, batch: Any) -> Callable[[], Any]:
-    """Predictions."""
+    """Return a function that predicts."""
     system.model.eval()
     return partial(system.predict, batch)

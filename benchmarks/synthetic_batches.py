@@ -37,7 +37,7 @@ class Sizes:
 
     @property
     def behaviour(self) -> int:
-        """Size of a behaviour's embedding, and of the states of both GRUs."""
+        """Return the size of a behaviour's embedding, and of the states of both GRUs."""
         return 2 * self.embedding
 
     @property

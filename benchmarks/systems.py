@@ -64,7 +64,7 @@ class System:
 
     @property
     def parameters(self) -> int:
-        """Number of trained weights outside of embedding tables."""
+        """Return the number of trained weights outside of embedding tables."""
         tables = {id(table.weight) for table in self.model.modules() if isinstance(table, nn.Embedding)}
         return sum(weight.numel() for weight in self.model.parameters() if id(weight) not in tables)
 
@@ -75,13 +75,13 @@ class System:
         self.update()
 
     def update(self) -> None:
-        """Clips the gradients, where they are to be, and moves the weights."""
+        """Clip the gradients, if configured, and update the weights."""
         clip_gradients(self._every, MAX_GRADIENT_NORM, gradient_norm(self._every).item())
         self.optimizer.step()
 
     @torch.no_grad()
     def predict(self, batch: Any) -> Tensor:
-        """Scores of a prepared batch."""
+        """Return the scores of a prepared batch."""
         return self.score(batch)
 
     def to(self, device: str) -> "System":

@@ -74,7 +74,7 @@ class Training:
         return resident_bytes("VmHWM") if STATUS.is_file() else math.nan
 
     def item_rows(self) -> float:
-        """How many a batch reads on average."""
+        """Return the number of rows that a batch reads on average."""
         read = [len(torch.cat([batch["item_id"], batch["item_history"].flatten()]).unique()) for batch in self._batches]
         return sum(read) / len(read)
 
@@ -127,7 +127,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def measure(cases: Sequence[Case], rounds: int) -> list[Row]:
-    """All cases in turn; a row each."""
+    """Return one row per case; cases run in turn."""
     with ExitStack() as stack:
         workers = {case: stack.enter_context(Worker(partial(Training, case), fresh=True)) for case in cases}
         times = take_turns({case: partial(worker.ask, Training.seconds) for case, worker in workers.items()}, rounds)

@@ -13,7 +13,7 @@ Prepared = tuple[dict[str, Tensor], Tensor]
 
 
 def build(sizes: Sizes, work: Work) -> System:
-    """Its weight decay is off, its Adam torch's fused one.
+    """Build the system without weight decay and with torch's fused Adam.
 
     It has a GRU for every history feature. For one of the size of the others a behaviour has one id here instead of
     two, with an embedding as large as theirs together, in a table that has as many numbers as theirs together.

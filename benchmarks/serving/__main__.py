@@ -153,7 +153,7 @@ def _reload_tables(
 
 
 def _easy(rates: Sequence[float]) -> float:
-    """One that the server bears easily: a quarter of the given ones are below it."""
+    """Return a rate that the server handles easily: the lower quartile of the given."""
     return sorted(rates)[len(rates) // 4]
 
 

@@ -52,11 +52,11 @@ class Attack:
         await self._ask(self._batch)
 
     async def storm(self) -> None:
-        """Asks again at once, whatever the answer is."""
+        """Send requests without a pause, whatever the answers are."""
         await self._ask(self._request)
 
     async def connections(self) -> None:
-        """Asks again at once, over a new connection."""
+        """Send requests without a pause, each over a new connection."""
         reader, writer = await self._connect()
         writer.write(self._request)
         await _answer(reader)

@@ -70,7 +70,7 @@ def as_batch(inputs: Sequence[Inputs]) -> tuple[dict[str, Tensor], dict[str, Ten
 
 @torch.no_grad()
 def score_together(model: DIEN, users: dict[str, Tensor], candidates: dict[str, Tensor], user_of: Tensor) -> Tensor:
-    """Scores of all users' candidates; each user's interests are extracted once."""
+    """Return scores of all users' candidates; extract each user's interests once."""
     profile = model.embed_profile(candidates)
     targets = model.embed_targets(profile)
     repeated = [_of_candidates(each, user_of) for each in model.extract(model.embed_behaviours(users))]

@@ -27,7 +27,7 @@ class Workshop:
 
     Args:
         folder: for all that is written.
-        sizes: of vocabularies and layers.
+        sizes: sizes of vocabularies and layers.
     """
 
     def __init__(self, folder: Path, sizes: Sizes) -> None:

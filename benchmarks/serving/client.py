@@ -31,7 +31,7 @@ class Load:
     clock: float
 
     def percentile(self, which: float) -> float:
-        """Milliseconds within which so many per cent are answered with 200."""
+        """Return the milliseconds within which a percentage is answered with 200."""
         return 1000 * float(np.percentile(np.where(self.status == 200, self.seconds, np.inf), which, method="higher"))
 
     def only(self, which: np.ndarray) -> "Load":

@@ -1,4 +1,4 @@
-"""A server under load: the rate that it bears, what HTTP costs, reloads, memory."""
+"""Measure a server under load: highest rate, cost of HTTP, reloads, memory."""
 
 import os
 import threading
@@ -153,7 +153,7 @@ def memory_rows(
     minutes: float,
     reloads: int,
 ) -> list[Row]:
-    """Resident memory under load, ten times, while bundles are reloaded."""
+    """Return resident memory under load, ten times, while bundles are reloaded."""
     rows: list[Row] = []
     with reloading(server, link, bundles, every=60 * minutes / (reloads + 1)) as done:
         for part in tqdm(range(10), "memory", leave=False, disable=None):

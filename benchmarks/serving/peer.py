@@ -76,7 +76,7 @@ class _Encode:
 
 
 def main() -> None:
-    """Serve until SIGTERM; prints the address first."""
+    """Serve until SIGTERM; print the address first."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving.peer", description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True, metavar="DIR")
     parser.add_argument("--zoo", type=Path, required=True, metavar="DIR", help="FuxiCTR checkout")

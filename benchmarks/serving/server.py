@@ -1,4 +1,4 @@
-"""A server in a process of its own, on one core."""
+"""A server in its own process, on one core."""
 
 import os
 import re
@@ -32,7 +32,7 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def resident_mib(self) -> float:
-        """Memory that its process holds."""
+        """Return the resident memory of its process in MiB."""
         return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * _PAGE / 2**20
 
     def get(self, path: str) -> str:

@@ -49,7 +49,7 @@ def run_command(
     Args:
         run: returns an exit code.
         interrupted: what to say after a Ctrl-C or SIGTERM that says nothing itself.
-        log: asked for the file that gets the traceback of an error that nobody has foreseen; see `keep_traceback`.
+        log: returns the file for the traceback of an unexpected error; see `keep_traceback`.
         tell: says how it has ended, as `fail` does.
 
     Returns:

@@ -102,7 +102,7 @@ def replace_folder(new: Path, path: Path) -> None:
 
 
 def _reason(error: BaseException) -> str | None:
-    """Why the system refused to write; None where something else is wrong."""
+    """Return why the system refused to write; None for any other error."""
     if of_polars := re.search(r"\(os error (\d+)\)", str(error)):  # which gives an OSError without a number, or its own
         return os.strerror(int(of_polars[1]))
     # torch.save reports a failed write as a RuntimeError with the OSError as its context.

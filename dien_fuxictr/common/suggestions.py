@@ -10,7 +10,7 @@ _SHOWN = 80
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> list[str]:
-    """Up to three known names close to `name`, the closest first."""
+    """Return up to three known names close to `name`, the closest first."""
     return difflib.get_close_matches(name, list(known), n=3, cutoff=cutoff)
 
 

@@ -13,7 +13,7 @@ HAS_PARENT_SIGNAL = _PRCTL is not None
 
 
 def end_with_parent(number: signal.Signals) -> None:
-    """Let this process get a signal once its parent is gone; on Linux alone.
+    """Let this process get a signal when its parent ends; only on Linux.
 
     A command that is killed outright takes its processes along, or the next one would start them twice.
     """

@@ -145,7 +145,7 @@ class _Slice(BatchShard):
 
     @contextmanager
     def computed(self) -> Iterator[None]:
-        """Layers have what they need of the other processes' rows."""
+        """Give layers the data of other processes' rows within the context."""
         if self._part is None:
             yield
         else:

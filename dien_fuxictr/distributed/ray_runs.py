@@ -27,10 +27,10 @@ _POLL_SECONDS = 0.1
 
 @contextmanager
 def pool_of(cluster: str | None, gpus: list[int]) -> Iterator[Pool]:
-    """Start what runs the jobs of a comparison or a sweep.
+    """Start the pool that runs the jobs of a comparison or a sweep.
 
     Args:
-        cluster: of `--cluster`; None: this machine.
+        cluster: value of `--cluster`; None: this machine.
         gpus: one run at a time on each, -1 the CPU; on a cluster any GPU for each index. Empty: one run at a time on
             the CPU; on a cluster as many as it has CPUs.
 
@@ -61,7 +61,7 @@ class OnRay(Pool):
         self._task: Any = ray.remote(num_cpus=1, max_retries=0)(_run)
 
     def start(self, job: Job, gpu: int) -> "_Task":
-        """Hand it to Ray."""
+        """Start the task on Ray."""
         has_gpu = gpu >= 0
         return _Task(job, self._task.options(num_gpus=int(has_gpu)), "0" if has_gpu else "-1")  # it sees its own only
 
@@ -123,7 +123,7 @@ class _Task:
         ray.cancel(self._ref)
 
     def kill(self) -> None:
-        """Its process takes the run along."""
+        """Kill the process of the task, and the run with it."""
         import ray
 
         self._restarts = 0
@@ -134,7 +134,7 @@ class _Task:
 
 
 def _run(command: list[str], folder: str, log: str, mark: str) -> tuple[int, str]:
-    """On a machine of the cluster: the exit code of a run, or why it is refused."""
+    """Return a run's exit code or refusal; runs on a machine of the cluster."""
     if not os.path.exists(os.path.join(folder, mark)):
         return 2, (
             f"{Path(folder, log).parent} is not seen by the machine {socket.gethostname()} of the cluster, which must "

@@ -28,9 +28,9 @@ class Job:
 
     Attributes:
         name: tells it apart.
-        arguments: of `COMMAND`.
+        arguments: arguments of `COMMAND`.
         log: file for all that it prints.
-        goes_on: add to the log instead of beginning it anew.
+        goes_on: append to the log instead of starting a new one.
         again: what to run in its place where a machine of a cluster was lost, or None if it has done all.
     """
 
@@ -51,7 +51,7 @@ class Process(Protocol):
         """Let it save its state and end."""
 
     def kill(self) -> None:
-        """End the process and all that it has started; when this returns they are gone."""
+        """Kill the process and all that it has started, and wait until they are gone."""
 
 
 class Pool:

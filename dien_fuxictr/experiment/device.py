@@ -69,10 +69,10 @@ def device_of_process(gpu: int) -> int:
 
 
 def require_devices(gpu: int, processes: int | None) -> None:
-    """Check that so many processes of this machine have a GPU each.
+    """Check that each of a number of processes of this machine has a GPU.
 
     Args:
-        gpu: of the first one; -1 for the CPU.
+        gpu: GPU of the first one; -1 for the CPU.
         processes: how many; None: as many as torchrun has started.
 
     Raises:

@@ -80,7 +80,7 @@ class Experiment:
     process's number of threads to the configuration's `num_threads`, where it has one.
 
     Args:
-        config: of `load_config`.
+        config: result of `load_config`.
         gpu: index of the GPU, -1 for the CPU.
         strict: an unknown key is an error.
         group: the processes that train it together, each with an experiment like this.
@@ -90,9 +90,9 @@ class Experiment:
 
     Attributes:
         config: as it was read.
-        model_class: of the model.
-        options: of training and evaluation.
-        entry: of the data set, paths resolved.
+        model_class: class of the model.
+        options: options of training and evaluation.
+        entry: entry of the data set, paths resolved.
         params: all keys, for the zoo; paths resolved.
         warnings: what the user should know.
         folder: where the run's files are.
@@ -140,7 +140,7 @@ class Experiment:
         """Build the data set if need be, and check what is there.
 
         Args:
-            rebuild: build it anew where its inputs have changed.
+            rebuild: build it again if its inputs have changed.
 
         Raises:
             UserError: anything wrong with the data; a set that was built from something else.

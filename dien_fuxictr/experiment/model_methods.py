@@ -63,8 +63,8 @@ def require_method(model_class: type[BaseModel], name: str, lack: str) -> None:
     """Check that a model offers a method.
 
     Args:
-        model_class: of the model.
-        name: of the method.
+        model_class: class of the model.
+        name: name of the method.
         lack: what a model without it cannot do, for the message.
 
     Raises:

@@ -43,7 +43,7 @@ def find_model(name: str, zoo: str | None = None) -> type[BaseModel]:
 
 
 def own_models() -> list[str]:
-    """Names of the models in `model_zoo/`."""
+    """Return the names of the models in `model_zoo/`."""
     roots = importlib.import_module("model_zoo").__path__
     return sorted({folder.parent.name for root in roots for folder in Path(root).glob("*/src")})
 

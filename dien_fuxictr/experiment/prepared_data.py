@@ -20,7 +20,7 @@ class PreparedData:
     """Encoded files and the loaders that read them.
 
     Args:
-        params: of the experiment, with the keys that `prepare_dataset` has returned.
+        params: settings of the experiment, with the keys that `prepare_dataset` has returned.
 
     Raises:
         UserError: the files do not fit the experiment.
@@ -41,7 +41,7 @@ class PreparedData:
         """Return the loaders of the training data and of the validation data.
 
         Args:
-            feature_map: of the model.
+            feature_map: feature map of the model.
 
         Raises:
             UserError: there are no validation data.

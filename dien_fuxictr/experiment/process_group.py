@@ -24,11 +24,11 @@ class BatchShard:
         yield
 
     def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> None:
-        """Leave the gradients of the whole batch's loss in the parameters.
+        """Compute the gradients of the whole batch's loss.
 
         Args:
-            loss: of this shard.
-            parameters: of the model, without row shards.
+            loss: loss of this shard.
+            parameters: parameters of the model, without row shards.
         """
         loss.backward()
 
@@ -70,7 +70,7 @@ class ProcessGroup:
         """Return this process's part of a batch.
 
         Args:
-            batch: the whole batch, the same on all processes.
+            batch: the whole batch, equal on all processes.
             rows: how many it has.
         """
         return BatchShard(batch)

@@ -119,7 +119,7 @@ class Report:
         self._losses = []
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
     def save(
         self,

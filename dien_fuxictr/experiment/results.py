@@ -1,4 +1,4 @@
-"""The zoo's line of results: one a run, in a CSV in the working directory."""
+"""The zoo's line of results, one per run, in a CSV in the working directory."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from .evaluation.evaluate import Evaluation
 
 
 def results_file(config: Path) -> Path:
-    """`<name of the configuration folder>.csv` in the working directory."""
+    """Return `<name of the configuration folder>.csv` in the working directory."""
     return Path(f"{os.path.basename(os.path.abspath(config)).replace('.yaml', '')}.csv")
 
 

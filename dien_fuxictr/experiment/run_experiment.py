@@ -30,7 +30,7 @@ def run_experiment(options: argparse.Namespace, read: Callable[[], Config], log:
     """Run an experiment in this process, alone or as one of several.
 
     Args:
-        options: of the command line.
+        options: options of the command line.
         read: returns the configuration; called once the processes have found each other.
         log: has been started.
 

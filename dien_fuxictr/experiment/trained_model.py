@@ -21,10 +21,10 @@ class TrainedModel:
     """The model of a training, or of a checkpoint.
 
     Args:
-        store: of its weights.
-        params: of the experiment.
-        progress: of the training; by default nothing is known of it.
-        valid_loader: of the training, for another evaluation.
+        store: store of its weights.
+        params: settings of the experiment.
+        progress: progress of the training; by default nothing is known of it.
+        valid_loader: validation loader of the training, for another evaluation.
 
     Attributes:
         model: the model.

@@ -20,7 +20,7 @@ def prepare_training(store: WeightStore, options: TrainingOptions) -> CallbackLi
     """Let a compiled model be trained as its configuration says.
 
     Args:
-        store: of the model, before its first step; its optimizer, gradients and regularisation may change.
+        store: store of the model, before its first step; its optimizer, gradients and regularisation may change.
         options: the configuration's.
 
     Returns:

@@ -69,7 +69,7 @@ def _refused(problem: Exception) -> Answer:
 
 
 async def _nobody() -> None:
-    """There are no other workers."""
+    """Do nothing: there are no other workers."""
 
 
 class App:
@@ -80,7 +80,7 @@ class App:
 
     Args:
         load: reads the bundle.
-        limits: of a request.
+        limits: limits of a request.
         max_body: bytes of a request.
         max_in_flight: requests at a time; what is more is refused.
         failed: called where the first bundle cannot be loaded.

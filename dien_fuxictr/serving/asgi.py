@@ -65,7 +65,7 @@ def is_packed(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Return whether `Content-Encoding` says gzip.
 
     Args:
-        headers: of a request, names in lower case.
+        headers: headers of a request, names in lower case.
 
     Raises:
         UnknownCoding: it says something else, or gzip more than once.
@@ -89,7 +89,7 @@ def unpacked(body: bytes, most: int) -> bytes:
         most: bytes of what is returned; twice as many are in memory at most.
 
     Raises:
-        BadGzip: it is damaged, has no end, or goes on after it.
+        BadGzip: it is damaged, has no end, or has data after its end.
         TooLarge: there are more than `most`.
     """
     parts, left = [], most

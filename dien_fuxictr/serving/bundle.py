@@ -97,14 +97,14 @@ class Bundle:
     Attributes:
         folder: that it was read from.
         model: in evaluation mode.
-        encoder: of raw values.
-        params: of the experiment, without paths.
+        encoder: encoder of raw values.
+        params: settings of the experiment, without paths.
         manifest: the digests of all files.
         expid: the experiment id.
-        metrics: of training, where they are known.
+        metrics: metrics of training, where they are known.
         trained: when the weights were written, as ISO 8601; empty where that is unknown.
         leaking: columns that leak the label (see `_warn_of_leaks`); None of an older bundle, which does not say.
-        versions: of the packages that made it.
+        versions: versions of the packages that made it.
         catalogue: side fields of items.
         examples: requests of users of the test set.
         titles: item -> title, of items in the examples.

@@ -76,7 +76,7 @@ class Connection(HttpToolsProtocol):
     sets `refused` there when it refuses the request because it is full.
 
     Args:
-        clients: of the server.
+        clients: clients of the server.
         of_uvicorn: what uvicorn gives its protocols.
     """
 
@@ -126,7 +126,7 @@ class Connection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)  # pyright: ignore[reportOptionalMemberAccess]
         except httptools.HttpParserUpgrade:
-            pass  # none is offered: it is answered as if nobody had asked
+            pass  # no protocol is offered: the request is answered as if it had not asked for one
         except httptools.HttpParserError:
             self._refuse(*self._problem)
             return
@@ -302,7 +302,7 @@ class Server(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # nobody reads the client's address
+            proxy_headers=False,  # the client's address is never read
             ws="none",
             timeout_graceful_shutdown=grace,
         )

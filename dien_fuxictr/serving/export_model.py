@@ -125,7 +125,7 @@ def export(model: BaseModel, form: str, file: Path, about: dict[str, str]) -> No
         model: in evaluation mode, on the CPU.
         form: one of `EXPORT_FORMS`.
         file: that `check_file` has passed.
-        about: what it is to say of itself, beside its inputs.
+        about: metadata of the file, in addition to its inputs.
 
     Raises:
         UserError: the model cannot be exported, or the file cannot be written.

@@ -76,7 +76,7 @@ def is_nearly(golden: Any, other: list[dict[str, Any]]) -> bool:
 
 
 def check(bundle: Bundle) -> float | None:
-    """Replay the golden requests of an opened bundle; as `replay`."""
+    """Replay the golden requests of an opened bundle, like `replay`."""
     return replay(bundle, RequestReader(bundle, _LIMITS), scorer_of(bundle.model))
 
 
@@ -85,8 +85,8 @@ def replay(bundle: Bundle, reader: RequestReader, score: Scorer) -> float | None
 
     Args:
         bundle: may have none.
-        reader: of the bundle; its limits do not count.
-        score: of the bundle's model.
+        reader: reader of the bundle; its limits do not count.
+        score: scorer of the bundle's model.
 
     Returns:
         The largest difference from a written score; None where there are no golden requests.

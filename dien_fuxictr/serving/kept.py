@@ -34,7 +34,7 @@ class Kept:
 
         Args:
             bundle: a folder, or a symlink to it. Where it holds something else by now, nothing changes.
-            digest: of what was accepted.
+            digest: digest of what was accepted.
         """
         if digest == stated_digest(self.link):
             return

@@ -23,7 +23,7 @@ def id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return the id of a request.
 
     Args:
-        headers: of the request, names in lower case.
+        headers: headers of the request, names in lower case.
 
     Returns:
         What the client has sent, where it is printable ASCII of up to 128 characters; else a new one.

@@ -33,13 +33,13 @@ class ModelService:
 
     Args:
         bundle: the model.
-        limits: of one request; those of candidates are of all users of a batch together.
+        limits: limits of one request; those of candidates are of all users of a batch together.
         metrics: count what is done.
 
     Attributes:
-        limits: of one request.
-        example: a request that works.
-        digest: of the bundle.
+        limits: limits of one request.
+        example: a valid request.
+        digest: digest of the bundle.
         expid: the experiment id.
         written: when the bundle was, in seconds since 1970.
         golden: the largest difference of a score from a golden one; None where the bundle has no golden requests.

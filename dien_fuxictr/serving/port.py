@@ -12,7 +12,7 @@ _BACKLOG = 2048
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Listen on it alone.
+    """Listen on the port, which no other process may share.
 
     Raises:
         UserError: the host is empty or does not exist, or the port is taken or cannot be had.
@@ -31,6 +31,6 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def announce(bundle: str, host: str, port: int) -> None:
-    """Say where it is served, and to whom."""
+    """Print the address of the server, and who can reach it."""
     who = "only this machine reaches it" if host == LOCAL else "anyone who reaches this address can send requests"
     say(f"serving {bundle} on http://{f'[{host}]' if ':' in host else host}:{port} ({who})")

@@ -162,7 +162,7 @@ class Queue:
 
         Args:
             call: raises what it likes.
-            receive: of the request, whose body has come.
+            receive: ASGI callable of the request, whose body has come.
             deadline: as of `deadline_of`.
 
         Raises:
@@ -179,7 +179,7 @@ class Queue:
         return answer
 
     def close(self) -> None:
-        """Begin no call any more."""
+        """Stop starting calls."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _turn(self, call: Callable[[], T], receive: Receive, deadline: float | None) -> T:

@@ -49,7 +49,7 @@ def bundle_fingerprint(folder: Path) -> object:
 
 
 class Attempt:
-    """An attempt to load another bundle beside the one that answers.
+    """An attempt to load another bundle while one answers.
 
     Args:
         old: digest of the model that answers.
@@ -270,7 +270,7 @@ def _give_way() -> None:
 
 @contextmanager
 def short_turns() -> Iterator[None]:
-    """While the block runs, threads hand the interpreter's lock over sooner."""
+    """Make threads release the interpreter's lock sooner within the context."""
     usual = sys.getswitchinterval()
     sys.setswitchinterval(_TURN)
     try:

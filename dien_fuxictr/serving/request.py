@@ -328,7 +328,7 @@ def _list_of(value: dict[str, Any], most: int) -> dict[str, Any]:
 
 @contextmanager
 def _within(part: str) -> Iterator[None]:
-    """Names the part of the request, too, in the error of a field."""
+    """Add the part of the request to the error of a field."""
     try:
         yield
     except FieldError as error:

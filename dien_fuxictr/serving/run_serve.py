@@ -28,7 +28,7 @@ def serve(options: argparse.Namespace) -> int:
     """Serve a bundle, or that of an experiment, until a signal comes.
 
     Args:
-        options: of the command line.
+        options: options of the command line.
 
     Returns:
         Exit code.
@@ -67,10 +67,10 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def publish(options: argparse.Namespace) -> int:
-    """Write the bundle of an experiment, also in the place of one that is served.
+    """Write the bundle of an experiment; it may replace a served one.
 
     Args:
-        options: of the command line.
+        options: options of the command line.
 
     Returns:
         Exit code.
@@ -85,7 +85,7 @@ def export_to_file(options: argparse.Namespace) -> int:
     """Write the model of an experiment or of a bundle to a file.
 
     Args:
-        options: of the command line.
+        options: options of the command line.
 
     Returns:
         Exit code.

@@ -79,7 +79,7 @@ class Metrics:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what runs within, where it succeeds."""
+        """Time the block, if it succeeds."""
         start = time.perf_counter()
         yield
         self.took(name, time.perf_counter() - start)

@@ -197,7 +197,7 @@ class Supervisor:
         self._failure: Exception | None = None
 
     async def run(self) -> None:
-        """Until a signal comes.
+        """Run until a signal comes.
 
         Raises:
             UserError: the first workers cannot load the bundle.
@@ -307,7 +307,7 @@ class Supervisor:
         self._kept.keep(Path(self._settings.bundle), digest)
 
     def _tell_all(self, what: bytes) -> None:
-        """Tell all that have loaded, once all first ones have."""
+        """Tell all workers that have loaded, once all first workers have."""
         loaded = [worker for worker in self._workers.values() if worker.has_loaded]
         self._have_loaded |= len(loaded) == self._settings.workers
         for worker in loaded if self._have_loaded else ():

@@ -47,7 +47,7 @@ class SupervisorLink:
     The end of it is the end of the supervisor, however it has come.
 
     Args:
-        number: of the socket.
+        number: number of the socket.
 
     Attributes:
         is_cut: the supervisor has ended.
@@ -69,7 +69,7 @@ class SupervisorLink:
         self.say(f"{TOOK} {digest}")
 
     def say(self, line: str) -> None:
-        """To the supervisor, if it is there."""
+        """Send a line to the supervisor, if it is there."""
         with suppress(OSError):
             self._socket.send(line.encode())
 
@@ -81,13 +81,13 @@ class SupervisorLink:
         close: Callable[[int], object],
         end: Callable[[], object],
     ) -> None:
-        """Do what the supervisor asks for, in the loop that runs.
+        """Follow the supervisor's requests, in the running loop.
 
         Args:
             connect: takes a connection.
             check_now: checks whether there is another bundle.
             state: what ALIVE is said with.
-            close: closes so many connections after the next answers.
+            close: closes a number of connections after their next answers.
             end: called when the supervisor has ended.
         """
 

@@ -44,7 +44,7 @@ def write_bundle(experiment: Experiment, folder: Path, examples: list[dict[str, 
 
     Args:
         experiment: that has one.
-        folder: of the bundle; an earlier one there is replaced, but for one with the same content, which stays.
+        folder: folder of the bundle; an existing bundle is replaced unless its content is equal.
         examples: requests to keep in it.
         publish: replace a bundle that running servers hold, too; they take up the new one.
 
@@ -140,7 +140,7 @@ def _copy_features(data_dir: Path, folder: Path) -> None:
 def _write_golden(new: Path, examples: list[dict[str, Any]], earlier: Path) -> None:
     """Score golden requests by the bundle itself, as a server opens it.
 
-    Where the bundle to be replaced has the same requests with nearly the same scores, these stay: another machine
+    If the bundle to be replaced has equal requests with nearly equal scores, these stay: another machine
     rounds differently, and the same model would have another digest.
     """
     write_manifest(new)

@@ -87,7 +87,7 @@ def breakdown(entry: Entry, sizes: Sizes, make: MakeBatch, conditions: Condition
 
 
 def shares(runner: Runner, threads: int, steps: int) -> dict[str, float]:
-    """Part -> its share of so many training steps, 1 in all."""
+    """Return part -> its share of a number of training steps; shares sum up to 1."""
     system, batch = runner.system, runner.batch
     torch.set_num_threads(threads)
     with marked(system.model), profile(activities=[ProfilerActivity.CPU]) as profiler:

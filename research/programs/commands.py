@@ -86,7 +86,7 @@ def measure(step: Step, folder: Path) -> Row:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of its files."""
+    """Return the bytes of its files."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 

@@ -4,7 +4,7 @@ from benchmarks.synthetic_batches import Sizes
 
 
 def behaviour_flops(sizes: Sizes, auxiliary: bool) -> int:
-    """FLOPs of a training step for each real behaviour.
+    """Return the FLOPs of a training step per real behaviour.
 
     A multiplication and an addition of a matrix product are 2; all else (gates, activations, softmax, optimizer) is not
     counted. D is the size of a behaviour, H of a state (H = D here). Forward:

@@ -102,7 +102,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
 
 
 def results(folder: Path, rows: list[Row], options: argparse.Namespace) -> tuple[dict[str, list[Row]], list[str]]:
-    """Tables by title, and notes."""
+    """Return tables by title, and notes."""
     log = LOGS[options.log].share(options.share)
     trained = json.loads((folder / REPORT / RESULT).read_text())
     title = f"{log.users:,} users, {log.items:,} items, {log.reviews:,} reviews, as {options.log}"

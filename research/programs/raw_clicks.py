@@ -64,7 +64,7 @@ def write_clicks(folder: Path, log: Clicks, seed: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write; returns an exit code."""
+    """Write the log; return an exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m research.programs.raw_clicks",
         description=__doc__,

@@ -80,7 +80,7 @@ class Texts:
         self._rng = rng
 
     def cut(self, count: int, mean: float) -> list[str]:
-        """So many, of lognormal lengths with that mean, at most ten times as long."""
+        """Return texts of lognormal lengths, at most ten times as long as the mean."""
         lengths = np.exp(self._rng.normal(-0.5, 1, count)).clip(1 / mean, 10) * mean
         starts = self._rng.integers(TEXT - int(10 * mean), size=count)
         ends = starts + lengths.astype(int)
@@ -88,7 +88,7 @@ class Texts:
 
 
 def write_log(folder: Path, name: str, log: Log, seed: int) -> None:
-    """reviews_NAME_5.json.gz and meta_NAME.json.gz, gzipped fast rather than small."""
+    """Write reviews_NAME_5.json.gz and meta_NAME.json.gz, with fast compression."""
     rng = np.random.default_rng(seed)
     texts = Texts(rng)
     folder.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ def item_lines(log: Log, name: str, texts: Texts, rng: np.random.Generator) -> I
 
 
 def pairs(log: Log, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(reviews,) user and item of each, by item, no pair twice if that can be."""
+    """Return user and item of each review, sorted by item, without repeated pairs."""
     user, item = (np.repeat(np.arange(size), counts(size, log.reviews, rng)) for size in (log.users, log.items))
     rng.shuffle(user)
     for _ in range(100):
@@ -180,7 +180,7 @@ def pairs(log: Log, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def counts(size: int, reviews: int, rng: np.random.Generator) -> np.ndarray:
-    """(size,) numbers of reviews, whose sum is `reviews`."""
+    """Return numbers of reviews, (size,), whose sum is `reviews`."""
     weights = np.exp(rng.normal(0, SPREAD, size))
     return CORE + rng.multinomial(reviews - CORE * size, weights / weights.sum())
 
@@ -211,7 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def add_log_options(parser: argparse.ArgumentParser, logs: list[str]) -> None:
-    """`--log`, `--share`, `--seed`."""
+    """Add `--log`, `--share` and `--seed`."""
     parser.add_argument("--log", choices=logs, default="Electronics", help="as large as which; default %(default)s")
     parser.add_argument(
         "--share", type=float, default=1.0, metavar="S", help="of its users, items and reviews, to try out; default 1"

@@ -1,4 +1,4 @@
-"""Commands of `full_size --log Taobao`: a log larger than memory, and a small one.
+"""Commands of `full_size --log Taobao`: one log exceeds memory, one fits.
 
 The log (`research.programs.raw_clicks`) is built and read by `data_loader: memory_mapped`, one of at most 4 million
 behaviours by `in_memory`; DIEN takes its first 1,000 steps on both, and the loader alone makes as many batches.
@@ -46,7 +46,7 @@ def logs(share: float) -> tuple[Clicks, Clicks]:
 
 
 def results(folder: Path, rows: list[Row]) -> tuple[dict[str, list[Row]], list[str]]:
-    """Tables by title, and notes."""
+    """Return tables by title, and notes."""
     found = {loader: json.loads((folder / f"{loader}_steps.log").read_text().splitlines()[-1]) for loader in LOADERS}
     rates = [
         {
@@ -64,7 +64,7 @@ def results(folder: Path, rows: list[Row]) -> tuple[dict[str, list[Row]], list[s
 
 
 def write_entries(folder: Path) -> None:
-    """`config/` of the two experiments, each with a data set of its name."""
+    """Write `config/` of the two experiments, each with a data set of its name."""
     history = {"dtype": "str", "type": "sequence", "splitter": "^", "max_len": MAX_LEN, "feature_encoder": None}
     data = {
         "data_root": "./data/",

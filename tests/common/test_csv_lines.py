@@ -76,7 +76,7 @@ def test_a_file_that_was_cut(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="line 3 has 1 fields where the header has 2; a value"):
         scan_csv(path)
     path = write(tmp_path / "quoted.csv", b'a,b\n1,2\n3,"4\n5,6\n')
-    for skip_bad_lines in (False, True):  # where the quote ends nobody knows: what would be left out is the rest
+    for skip_bad_lines in (False, True):  # the end of the quote is unknown: skipping would drop the rest
         with pytest.raises(UserError, match="line 3 begins a row with a quote that is never closed"):
             scan_csv(path, skip_bad_lines=skip_bad_lines)
     path.with_suffix(".csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n" * 1000)[:-10])
@@ -88,7 +88,7 @@ def test_a_file_that_was_cut(tmp_path: Path) -> None:
 def test_quotes_that_enclose_no_whole_value(rows: bytes, tmp_path: Path) -> None:
     """Raise an error where pyarrow would silently read several rows as one value."""
     path = write(tmp_path / "rows.csv", b'a,b\n"i,0",5"" and 6" x"\n\n' + rows + b"\ni3,z\n")
-    for skip_bad_lines in (False, True):  # where it ends nobody knows
+    for skip_bad_lines in (False, True):  # its end is unknown
         with pytest.raises(UserError, match="line 4 begins a row with a quote that encloses no whole value and hides"):
             scan_csv(path, skip_bad_lines=skip_bad_lines)
 

@@ -1,4 +1,4 @@
-"""The queue before the model: what nobody waits for is not computed."""
+"""The queue in front of the model: abandoned requests are not computed."""
 
 import asyncio
 import re

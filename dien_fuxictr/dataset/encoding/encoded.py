@@ -27,7 +27,7 @@ class EncodedHistory:
         ids: (S,) int32, every stored behaviour once.
         start: (N,) int64.
         length: (N,) int64, at most max_len.
-        blank: (N,) bool, rows that stand for "no behaviour" if the columns beside this one do so too.
+        blank: (N,) bool, rows that mean "no behaviour" if the aligned columns do so, too.
         padding: post | pre, the side where a batch is padded.
     """
 

@@ -105,7 +105,7 @@ class Encoder:
 
         Args:
             data_dir: data_root/dataset_id.
-            params: of the experiment; `use_features` restricts the columns, `sep` overrides the separator.
+            params: settings of the experiment; `use_features` restricts the columns, `sep` overrides the separator.
 
         Raises:
             UserError: no encoder.json is there, or it is damaged or of another format.

@@ -116,8 +116,8 @@ class Counts:
         """Count the test samples.
 
         Args:
-            samples: of all splits.
-            order: of their files.
+            samples: samples of all splits.
+            order: order of their files.
             ranks: column that histories hold -> (V,) place of each word.
         """
         counts, on_disk = cls(), samples.arrays.on_disk
@@ -469,8 +469,8 @@ def _item_knn(
     The items' matrix of co-occurrences is never formed: it need not fit in memory.
 
     Args:
-        samples: of training and test.
-        order: of their files.
+        samples: samples of training and test.
+        order: order of their files.
         owned: the samples that are baskets.
         popularity: (V,) how often baskets hold each item.
     """
@@ -549,7 +549,7 @@ def _alike(counts: pl.DataFrame) -> float:
 
 
 def auc(label: np.ndarray, score: np.ndarray) -> float:
-    """AUC to four digits."""
+    """Return the AUC, rounded to four digits."""
     return round(float(roc_auc_score(label, score)), 4)
 
 

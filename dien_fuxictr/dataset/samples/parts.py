@@ -14,7 +14,7 @@ class Part:
     """One file of a table.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         name: its path below the folder of all parts; empty where the table is one file.
         keys: columns that the names of its folders have, as in `day=2024-01-31/part-0.parquet`.
     """

@@ -64,7 +64,7 @@ class RawTable:
         return cls(path, scanned, names)
 
     def take(self, columns: dict[str, str]) -> pl.DataFrame:
-        """Only some columns, under other names; all but `time` as text.
+        """Return some columns under other names; all but `time` as text.
 
         Args:
             columns: new name -> name in the file.
@@ -114,7 +114,7 @@ class RawTable:
 
 
 def _scan(part: Part, skip_bad_lines: bool) -> pl.LazyFrame:
-    """One file, with the columns that the names of its folders have."""
+    """Return the rows of a file, with the columns in names of its folders."""
     path = part.path
     with _readable(path):
         if ".parquet" in path.suffixes:

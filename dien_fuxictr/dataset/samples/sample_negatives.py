@@ -193,7 +193,7 @@ def popularity(forbidden: Forbidden, rng: np.random.Generator, array: Array = in
 
 
 def uniform(forbidden: Forbidden, rng: np.random.Generator, array: Array = in_memory) -> np.ndarray:
-    """Drawn from all items, each as likely as the other. Returns as `matched`."""
+    """Draw from all items with equal probability; the result is as of `matched`."""
     return draw(forbidden, first_rows(forbidden.item), rng, array)
 
 

@@ -149,7 +149,7 @@ class Samples:
                     progress.update(part.height)
 
     def joined(self, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-        """Parts of a split with histories as text."""
+        """Yield parts of a split with histories as text."""
         for part in rows.iter_slices(CSV_ROWS):
             ranges = part["history_start"].to_numpy(), part["history_length"].to_numpy()
             lists = as_lists(self.behaviours.select(self.history_columns), *ranges)

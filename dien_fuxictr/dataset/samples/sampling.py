@@ -45,7 +45,7 @@ def make_samples(log: pl.DataFrame, options: BuildOptions) -> Samples:
     Args:
         log: user_id, item_id, cate_id where there are categories (String), time (Int64), any side and context columns
             (String) and, if known, label, target (Int8) and request (String), in file order.
-        options: of the build.
+        options: options of the build.
 
     Raises:
         UserError: a split is left without samples, an option does not fit the data, or a side column is no property
@@ -75,9 +75,9 @@ def code_samples(batches: Batches, options: BuildOptions, arrays: Arrays, part_r
 
     Args:
         batches: reads the log.
-        options: of the build.
+        options: options of the build.
         arrays: empty.
-        part_rows: about so many rows are sorted at once.
+        part_rows: approximate number of rows that are sorted at once.
     """
     samples, span = code_table(batches, options, arrays, part_rows)
     _fill_splits(samples, span, options)
@@ -376,7 +376,7 @@ def event_places(log: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def user_bounds(user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and last row of each user."""
+    """Return the first and last row of each user."""
     first = np.flatnonzero(np.diff(user, prepend=-1))
     return first, np.append(first[1:], len(user)) - 1
 
@@ -418,7 +418,7 @@ def preceding(
     moments = np.unique(behaviours["time"].to_numpy())
 
     def key(users: np.ndarray, times: np.ndarray) -> np.ndarray:
-        """Ascends with user and time; times between two moments count as the later one."""
+        """Return a number that ascends with user and time, rounded up to a moment."""
         return users * (len(moments) + 1) + np.searchsorted(moments, times)
 
     keys = key(behaviour_user, behaviours["time"].to_numpy())
@@ -508,7 +508,7 @@ def _places_between(values: np.ndarray, first: int, end: int) -> np.ndarray:
 
 
 def _shuffle(samples: CodedSamples, rng: np.random.Generator) -> None:
-    """Give each history an order of its own, all properties of a behaviour together."""
+    """Shuffle each history, keeping the properties of a behaviour together."""
     arrays = samples.arrays
     splits = [name for name in (*SPLITS, LEFT_OUT) if len(samples.positives(name))]
     keys, done = arrays.scratch(sum(len(samples.positives(name)) for name in splits)), 0

@@ -38,7 +38,7 @@ class Filling:
     vectors: PretrainedRows | None = None
 
     def __call__(self, ids: Tensor, generator: Generator) -> Tensor:
-        """Rows (N, D) of ids (N,), but for pretrained ones."""
+        """Return rows (N, D) of ids (N,), without pretrained ones."""
         rows = torch.zeros(len(ids), self.dim, dtype=self.dtype)
         for function, first, end, arguments, keywords in self.steps:
             draws = {"generator": generator} if _name(function) in _RANDOM else {}

@@ -17,7 +17,7 @@ class Initial(Protocol):
     """The rows that a table has at first."""
 
     def __call__(self, ids: Tensor, generator: Generator) -> Tensor:
-        """Rows (N, D) of ids (N,), whose random numbers are the generator's."""
+        """Return rows (N, D) of ids (N,), drawn from the generator."""
         ...
 
     def pretrained(self) -> Iterable[tuple[Tensor, Tensor]]:
@@ -30,7 +30,7 @@ class RowShard(nn.Embedding):
 
     The row of id i lies at place i * m mod V, m the whole number next to V times the golden ratio that has no common
     factor with V: frequent ids, which are small numbers, spread evenly over the places of any table. A shard is a range
-    of places. All shards but the last have the same size, so a process more or less moves their borders alone.
+    of places. All shards but the last have equal sizes, so the number of processes only moves their borders.
 
     The forward pass is an exchange that all processes take part in: each must look up in its tables in the same order.
     Rows are sent once, however often a batch has their id. Gradients go back in `gather_gradient`, so that no process

@@ -124,7 +124,7 @@ def _reason(error: CheckpointException) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without torch's own remarks."""
+    """Silence torch's own remarks within the context."""
     log = logging.getLogger("torch.distributed.checkpoint")
     before, log.disabled = log.disabled, True
     try:

@@ -99,7 +99,7 @@ class ShardedWeightStore(WeightStore):
         self.group.wait()
 
     def read_weights(self, path: Path) -> None:
-        """Load the file: each process takes its own rows."""
+        """Load the file; each process reads its own rows."""
         checkpoint.require_intact(path)
         weights = checkpoint.load(path, mapped=True)
         found = {name: weights.pop(name, None) for name, _ in all_names(self.model)}

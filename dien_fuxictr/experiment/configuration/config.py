@@ -53,7 +53,7 @@ class Config:
             self.origin[key] = f"{file} [{name}]"
 
     def override(self, settings: dict[str, Any]) -> None:
-        """Put other values in the place of those there are."""
+        """Replace values."""
         for key, value in settings.items():
             self.params[key] = _coerce(key, value)
             self.origin[key] = SET
@@ -75,7 +75,7 @@ def load_config(folder: Path, expid: str, settings: dict[str, Any] | None = None
     Args:
         folder: holds model_config(.yaml) and dataset_config(.yaml).
         expid: experiment id.
-        settings: what takes the place of the folder's values, as of `--set`; `build.OPTION` makes a derived data set.
+        settings: values that replace the folder's, as of `--set`; `build.OPTION` builds a derived data set.
 
     Raises:
         UserError: no such folder, file, experiment id or data set (the nearest are named); broken YAML; a template
@@ -156,7 +156,7 @@ def _merge_dataset(config: Config, datasets: dict[Path, dict[str, Any]]) -> None
     """Add the entry of the experiment's data set.
 
     Args:
-        config: of `merge_model`, changed in place.
+        config: result of `merge_model`, changed in place.
         datasets: file -> data set -> entry.
 
     Raises:

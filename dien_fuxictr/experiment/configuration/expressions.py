@@ -27,7 +27,7 @@ def check_expressions(params: dict[str, Any], where: Callable[[str], str]) -> No
     """Check all text in a merged configuration that the zoo evaluates.
 
     Args:
-        params: of an experiment, as it was read.
+        params: settings of an experiment, as they were read.
         where: key -> the file and section it comes from.
 
     Raises:

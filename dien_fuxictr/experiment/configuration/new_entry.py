@@ -152,7 +152,7 @@ def recommend(counts: Mapping[str, Any]) -> Recommended:
     """Return the recommended settings for samples.
 
     Args:
-        counts: of samples.json: users, items, and rows, positives and mean_history of train.
+        counts: counts of samples.json: users, items, and rows, positives and mean_history of train.
     """
     train, items = counts["train"], max(counts["items"], 1)
     rows, steps = train["rows"], max(train["mean_history"], 1)

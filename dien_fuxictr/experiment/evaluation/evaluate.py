@@ -25,7 +25,7 @@ class Evaluation:
         metrics: name -> value.
         label, score: (N,) float64, in the loader's order.
         group: (N,) where the data set has a `group_id`.
-        milliseconds: of the forward pass, a batch on average.
+        milliseconds: duration of the forward pass, per batch on average.
     """
 
     metrics: dict[str, float]
@@ -37,7 +37,7 @@ class Evaluation:
 
 @torch.no_grad()
 def predict(model: BaseModel, loader: Iterable[dict[str, Tensor]]) -> np.ndarray:
-    """Predictions in the loader's order, (N,) float64, in evaluation mode."""
+    """Return predictions in the loader's order, (N,) float64, in evaluation mode."""
     model.eval()
     predictions = [model.forward(batch)["y_pred"].reshape(-1) for batch in progress_bar(loader, model._verbose)]
     return _numpy(predictions)
@@ -51,7 +51,7 @@ def evaluate(
     group: ProcessGroup = SINGLE_PROCESS,
     is_collective: bool = False,
 ) -> Evaluation:
-    """Metrics of the model on a loader, logged as in the zoo.
+    """Return metrics of the model on a loader, logged as in the zoo.
 
     Args:
         model: put into evaluation mode.

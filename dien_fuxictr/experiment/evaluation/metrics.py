@@ -156,7 +156,7 @@ def missing_group(name: str) -> str:
 def evaluate_metrics(
     y_true: np.ndarray, y_pred: np.ndarray, metrics: Sequence[str], group_id: np.ndarray | None = None
 ) -> dict[str, float]:
-    """Metrics of predictions, in the order asked for.
+    """Return metrics of predictions, in the requested order.
 
     Args:
         y_true: (N,) labels.

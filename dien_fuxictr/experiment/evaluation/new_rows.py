@@ -39,7 +39,7 @@ def output_path(out: Path | None, expid: str) -> Path:
 
 
 def predict_rows(model: BaseModel, rows: Path | pl.DataFrame, params: dict[str, Any]) -> np.ndarray:
-    """Scores of new rows, (N,) float64, in their order; no label is needed.
+    """Return scores (N,) float64 of new rows in their order; labels are not needed.
 
     Batches and padding are those of an evaluation: the scores of a test file are the test evaluation's, bit for bit.
 
@@ -70,7 +70,7 @@ def write_scores(scores: np.ndarray, file: Path, out: Path, params: dict[str, An
 
     Args:
         scores: (N,) float64, read back exactly.
-        file: of `predict_rows`.
+        file: result of `predict_rows`.
         out: CSV to write: the group and item columns that `file` has, then `score`.
         params: configuration of the experiment.
 
@@ -84,7 +84,7 @@ def write_scores(scores: np.ndarray, file: Path, out: Path, params: dict[str, An
 
 
 def _columns(file: Path, wanted: list[str], separator: str) -> pl.DataFrame:
-    """Those of the wanted columns that the file has, as they stand in it."""
+    """Return those of the wanted columns that the file has, unchanged."""
     is_parquet = form_of(file) == "parquet"
     rows = pl.scan_parquet(file) if is_parquet else scan_csv(file, separator)
     present = rows.collect_schema().names()

@@ -15,10 +15,10 @@ class Callback:
     """
 
     def before_training(self, batches: Iterable[dict[str, Tensor]]) -> None:
-        """Before the first step of a run, or of what is left of one.
+        """Act before the first step of a run or of a resumed run.
 
         Args:
-            batches: of one epoch; the generators are afterwards as they were.
+            batches: batches of one epoch; the generators are afterwards as they were.
         """
 
     def before_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -34,7 +34,7 @@ class Callback:
         yield
 
     def state_dict(self) -> dict[str, Any]:
-        """For `load_state_dict`: tensors and plain values, except `averages_of_shards`."""
+        """Return tensors and plain values, except `averages_of_shards`."""
         return {}
 
     def averages_of_shards(self) -> dict[str, Tensor]:
@@ -69,7 +69,7 @@ class CallbackList(Callback):
 
     @contextmanager
     def evaluated(self) -> Iterator[None]:
-        """Inside all."""
+        """Enter the contexts of all callbacks."""
         with ExitStack() as stack:
             for part in self.parts:
                 stack.enter_context(part.evaluated())

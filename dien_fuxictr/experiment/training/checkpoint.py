@@ -24,7 +24,7 @@ _DIRECTORY = 0x10
 
 
 def save(content: Any, path: Path) -> None:
-    """`torch.save`, atomically."""
+    """Call `torch.save` atomically."""
     write_atomic(path, lambda file: torch.save(content, file))
 
 

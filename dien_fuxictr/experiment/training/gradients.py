@@ -45,7 +45,7 @@ def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float, norm: fl
 
 
 def loss_cause(model: BaseModel, return_dict: dict[str, Any], y_true: Tensor) -> str:
-    """Which part of a non-finite loss is not finite, as far as it can be told."""
+    """Return which part of a non-finite loss is not finite, if it can be told."""
     if not _finite(y_true):
         return "a label is not finite"
     if cause := output_cause(return_dict):

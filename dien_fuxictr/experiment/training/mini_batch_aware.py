@@ -71,7 +71,7 @@ class MiniBatchAwareRegularizer(Callback):
         set_rng_state(state)
 
     def before_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Remember it for the loss."""
+        """Keep the batch for the loss."""
         self._batch = batch
         return batch
 

@@ -10,12 +10,12 @@ class Observer(Protocol):
     """Told of each step and each evaluation; changes neither."""
 
     def step(self, step: int, losses: dict[str, float], learning_rate: float) -> None:
-        """After each optimizer step.
+        """Act after each optimizer step.
 
         Args:
             step: from 1.
             losses: `train`, its part `target`, `gradient_norm` and, if the model has one, `auxiliary`.
-            learning_rate: of this step.
+            learning_rate: learning rate of this step.
         """
 
     def evaluation(
@@ -27,4 +27,4 @@ class Observer(Protocol):
         """
 
     def close(self) -> None:
-        """Once the run is over."""
+        """Act after the run."""

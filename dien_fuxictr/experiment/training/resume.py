@@ -50,7 +50,7 @@ class Progress:
         weights: digest of their file; empty of runs that had none yet.
         saved_at: when they were written, UTC; empty of runs that had none yet.
         stop: whether early stopping has ended the training.
-        embedding_norm: of the initial weights.
+        embedding_norm: embedding norm of the initial weights.
     """
 
     epoch: int = 0
@@ -110,7 +110,7 @@ def read_mark(weights: Path) -> Mark | None:
         None where there is no `<expid>.resume`.
 
     Raises:
-        UserError: the file beside it is broken.
+        UserError: its resume file is broken.
     """
     file = weights.with_suffix(".resume")
     if not file.exists():
@@ -147,7 +147,7 @@ class ResumeFile:
 
     Args:
         path: the file.
-        config: the configuration; a run is only resumed with the same one, but for `FREE_KEYS`.
+        config: the configuration; a run is only resumed with an equal one, except `FREE_KEYS`.
     """
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
@@ -170,7 +170,7 @@ class ResumeFile:
             progress: place in the training.
             callback: its state.
             epoch_rng: the generators when the epoch's iterator was made; with them the epoch's order comes out again.
-            rng: the generators where the run goes on.
+            rng: state of the generators at which the run continues.
             tables: by which name the weight store knows what it has written.
         """
         state = {
@@ -189,7 +189,7 @@ class ResumeFile:
         """Give all their parts of a state.
 
         Args:
-            state: of `load`.
+            state: result of `load`.
             model: weights and optimizer.
             callback: as when it was saved.
 

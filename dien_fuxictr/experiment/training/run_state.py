@@ -50,7 +50,7 @@ class RunState:
         self._signals = DeferredSignals()
         self._save_seconds, self._saved = save_seconds, time.monotonic()
         self._generators_of_epoch: dict[str, Any] = {}
-        # Where the run goes on: set until a resumed run is back in its place, and while any run is paused.
+        # The generators with which the run continues: set until a resumed run is back at its place, and in pauses.
         self._generators: dict[str, Any] | None = None
 
     def restore(self) -> None:

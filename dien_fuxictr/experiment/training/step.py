@@ -31,10 +31,10 @@ def take_step(
     max_norm: float,
     where: str,
 ) -> dict[str, float]:
-    """Forward, backward, clipping, and a step of the model's optimizer.
+    """Run forward, backward and clipping, and a step of the model's optimizer.
 
     Args:
-        store: of a model in training mode.
+        store: store of a model in training mode.
         groups: parameters of the model, see `clip_groups`.
         batch: with labels.
         max_norm: clip norm of each group's gradient.

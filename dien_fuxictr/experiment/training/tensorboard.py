@@ -33,11 +33,11 @@ class TensorBoard:
 
     @cached_property
     def _writer(self) -> Any:
-        """Made with the first event: a run that never starts leaves no files."""
+        """Return the writer, created on first use: a run that never starts has no files."""
         return self._make_writer()
 
     def step(self, step: int, losses: dict[str, float], learning_rate: float) -> None:
-        """Losses, norm of the gradient and learning rate of one step."""
+        """Write losses, norm of the gradient and learning rate of one step."""
         for name, value in losses.items():
             self._writer.add_scalar(f"loss/{name}" if name != "gradient_norm" else name, value, step)
         self._writer.add_scalar("learning_rate", learning_rate, step)

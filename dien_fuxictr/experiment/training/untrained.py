@@ -56,8 +56,8 @@ class LearningCheck:
     """Warns, once, if a model has learnt nothing.
 
     Args:
-        store: of the model.
-        config: of the experiment.
+        store: store of the model.
+        config: config of the experiment.
     """
 
     def __init__(self, store: WeightStore, config: Mapping[str, Any]) -> None:

@@ -80,7 +80,7 @@ class WeightStore:
 
         Args:
             state: file of the resume state.
-            averages: of `Callback.averages_of_shards`, which the resume state lacks too.
+            averages: result of `Callback.averages_of_shards`, which the resume state lacks too.
 
         Returns:
             The name by which `read_state` and `remove` know it; empty where there is nothing.
@@ -95,4 +95,4 @@ class WeightStore:
         """
 
     def remove(self, state: Path, kept: str = "") -> None:
-        """Remove what was written beside a resume state, except what is kept."""
+        """Remove the files that belong to a resume state, except those to keep."""

@@ -91,7 +91,7 @@ def match_bases(
 ) -> dict[str, str]:
     """Return for each model the name of the base model that it is compared with.
 
-    That is the one on the same test rows whose variation is most alike. If all models are variations of the base, they
+    That is the base on equal test rows with the most similar variation. If all models are variations of the base, they
     are compared with the first. A model without a base on its test rows is left out.
 
     Args:

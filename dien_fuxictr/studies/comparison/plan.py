@@ -27,7 +27,7 @@ BASE_MODEL = "EmbeddingMLP"
 def experiment_ids(config: Path, dataset: str | None, tag: str | None) -> list[str]:
     """Return ids of a folder's experiments on a data set, with a tag, or both.
 
-    Of equal experiments only the first is returned: the others would train the same again.
+    Of equal experiments only the first is returned; the others would repeat its training.
 
     Raises:
         UserError: no such folder or file, or a section that is no mapping.
@@ -52,7 +52,7 @@ def read_experiments(
 
     Args:
         config: configuration folder.
-        expids: of it.
+        expids: expids of it.
         checkout: has the models that are not in `model_zoo/`.
         settings: replace values of the folder.
 
@@ -120,7 +120,7 @@ class ComparedModel:
     """One row of the table: an experiment, or a variation of one.
 
     Attributes:
-        name: of the row.
+        name: name of the row.
         experiment: id of the configuration.
         runs: one per seed, or per fold.
         variation: settings that differ from the experiment's.

@@ -34,7 +34,7 @@ def as_html(
     """Return the page.
 
     Args:
-        rows: of the table.
+        rows: rows of the table.
         results: expid -> result.json of each of its runs.
         styles: of the rows that the pictures can show.
         pictures: drawn in them, or why there are none.

@@ -79,7 +79,7 @@ def choose_styles(rows: Sequence[Row], results: Results) -> dict[str, LineStyle]
     model's own style, another one its colour while there are dashes. There are no more rows than different styles.
 
     Args:
-        rows: of the table.
+        rows: rows of the table.
         results: name of a row -> result.json of each of its runs.
     """
 
@@ -158,7 +158,7 @@ def mean_curve(runs: Sequence[dict[str, Any]], name: str) -> list[float]:
 
     Args:
         runs: result.json of each.
-        name: of the values in the points of a curve.
+        name: name of the values in the points of a curve.
     """
     curves = [[point[name] for point in run["curve"] if name in point] for run in runs]
     return [

@@ -28,9 +28,9 @@ class Row:
         first, last: the places that the row may have: rows whose intervals overlap are not ranked among each other.
         parameters: number of trained weights. epochs: mean number of epochs until the stop.
         epoch_seconds: training time of an epoch. samples_per_second: of training, loading included.
-        inference_ms: of the forward pass, a batch.
+        inference_ms: milliseconds of the forward pass, per batch.
         is_base: whether others are compared with it.
-        against, ...: the same of the difference to the second model that rows are compared with, if any.
+        against, ...: as above, for the difference to the second base, if there is one.
         test_set: number of its test rows among those of the table, from 1; only within one rows have places.
         auc_low, auc_high: 95 % interval of the AUC itself, which is wider than that of a paired difference, or None.
         untrained: runs whose model has learnt nothing.
@@ -156,7 +156,7 @@ def make_rows(
 
 
 def _test_sets(scored: Mapping[str, Scored]) -> dict[str, int]:
-    """Numbers from 1 for models that have test rows in common, in their order."""
+    """Return a number from 1 per model; models with common test rows share it."""
     sets: dict[str, int] = {}
     for name, runs in scored.items():
         alike = (sets[other] for other in sets if set(runs.rows) & set(scored[other].rows))

@@ -28,7 +28,7 @@ def run_comparison(options: argparse.Namespace, command: str) -> int:
     """Train what is left of a comparison and write its table.
 
     Args:
-        options: of the command line.
+        options: options of the command line.
         command: that the table names.
 
     Returns:

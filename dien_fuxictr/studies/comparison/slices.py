@@ -17,7 +17,7 @@ class Slices:
 
     Attributes:
         title: what they are sorted by.
-        names: of the parts, ascending: "3-5".
+        names: names of the parts, ascending: "3-5".
         part: (N,) number of each row's part.
     """
 

@@ -128,7 +128,7 @@ def score_runs(runs: Sequence[Mapping[str, np.ndarray]], rows: Sequence[int] | N
 
     Args:
         runs: predictions.npz of each.
-        rows: a number for the test rows of each; None: all are on the same.
+        rows: a number that identifies the test rows of each; None: all have equal test rows.
     """
     found = [auc_by_users(run["label"], users_of(run), run["score"]) for run in runs]
     auc, influence = zip(*found, strict=True)
@@ -241,5 +241,5 @@ def _luck_of_mean(runs: Scored) -> float:
 
 
 def _of_mean(values: np.ndarray) -> float:
-    """Variance of the mean of independent values, as they differ."""
+    """Return the variance of the mean of independent values, from their spread."""
     return float(values.var(ddof=1)) / len(values)

@@ -35,10 +35,10 @@ class Suite:
     """The content of a suite file.
 
     Attributes:
-        name: of the file.
+        name: name of the file.
         title: heading of the report.
         experiments: ids of the configuration.
-        base, against: experiments that the others are compared with, the second in a column of its own.
+        base, against: experiments that the others are compared with; the second has a separate column.
         folds: cuts of the users into test and training sets; None: runs differ in their seed only.
         seeds: runs of each experiment where there are no folds.
         variations: experiment id -> the settings of each of its rows.
@@ -79,7 +79,7 @@ def read_suite(config: Path, name: str) -> Suite:
 
     Args:
         config: the configuration folder.
-        name: of a suite of that folder, or the path of any suite's file, which ends in `.yaml`.
+        name: name of a suite of that folder, or the path of any suite's file, which ends in `.yaml`.
 
     Raises:
         UserError: no such suite (those that there are are named), a key that is unknown or missing, or a value that is

@@ -31,11 +31,11 @@ def zoo_entry(checkout: Checkout, name: str, base: dict[str, Any]) -> dict[str, 
 
     A model with keywords for target and sequence fields gets the base's, and histories of the data set's full length,
     as in the zoo, where such models may have weights for each position; for any other model, histories are averaged.
-    A base of the same name lends its keywords too.
+    If the base has the same name, its keywords are used, too.
 
     Args:
         checkout: has the model.
-        name: of its class.
+        name: name of its class.
         base: merged configuration of the base.
 
     Raises:

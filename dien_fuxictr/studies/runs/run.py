@@ -68,12 +68,12 @@ class Run:
         return result if is_same(result["config"], self.params) else None
 
     def job(self) -> Job:
-        """Return the job that goes on with this interrupted run, or starts it anew."""
+        """Return the job that continues this interrupted run, or starts it."""
         goes_on = self._can_go_on()
         if not goes_on:
             self.curve.unlink(missing_ok=True)  # else it would pass for this run's until the first step
         arguments = ["--config", str(self.config), "--expid", self.expid, "--report", str(self.report)]
-        arguments.append("--allow-untrained")  # the study marks such a run, and goes on
+        arguments.append("--allow-untrained")  # the study marks such a run, and continues
         arguments += as_arguments(self.settings)
         log = self.folder / "logs" / f"{self.expid}.log"
         return Job(

@@ -163,7 +163,7 @@ class LineDisplay:
         print(text, file=sys.stderr, flush=True)
 
     def tick(self) -> None:
-        """Refresh the display; called again and again."""
+        """Refresh the display; called repeatedly."""
 
     def close(self) -> None:
         """Close the display."""

@@ -45,7 +45,7 @@ class Tuner:
         entry: its data set's entry.
         name: what the runs' ids start with.
         space: what varies.
-        subfolder: of the sweep's folder; empty where the file has one base experiment.
+        subfolder: subfolder of the sweep's folder; empty where the file has one base experiment.
     """
 
     file: Path
@@ -181,7 +181,7 @@ def _base(tuner: dict[str, Any], file: Path, settings: dict[str, Any]) -> tuple[
 
 
 def _base_folder(tuner: dict[str, Any], file: Path) -> Path:
-    """Find `base_config` here, beside the tuner file, or in the folders above it."""
+    """Find `base_config` here, in the tuner file's folder, or in folders above it."""
     if "base_config" not in tuner:
         return file.parent
     path = str(tuner["base_config"])
@@ -215,7 +215,7 @@ def enumerate_space(
     Args:
         tuner: what they vary.
         space: key -> values.
-        first_number: of the first experiment.
+        first_number: number of the first experiment.
 
     A data set is only renamed where the sweep changes its entry: all other runs share one build, also with
     `run_expid.py`. What is encoded already cannot move; then the keys of the entry become the experiment's.

@@ -26,7 +26,7 @@ def run_sweep(options: argparse.Namespace, most: float) -> int:
     """Train what is left of a sweep and rank it.
 
     Args:
-        options: of the command line.
+        options: options of the command line.
         most: combinations that a grid may have.
 
     Returns:

@@ -52,7 +52,7 @@ class _Running:
 
 
 class TpeSweep:
-    """A TPE sweep over the space of a tuner file; an earlier one of the same goes on.
+    """TPE sweep over the space of a tuner file, which continues an earlier one.
 
     Args:
         tuner: what varies.
@@ -144,7 +144,7 @@ class TpeSweep:
     def _jobs(self) -> Iterator[Job]:
         while claimed := self._claim():
             trial, lock = claimed
-            # Seeded by its number, a trial draws the same after an interruption as without one.
+            # The seed is the trial's number, so that an interruption does not change its draws.
             seed = int(digest([self._seed, trial.number]), 16)
             self.study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
             run = self._write(trial)
@@ -183,7 +183,7 @@ class TpeSweep:
         return {key: _label(own[key]) for key, allowed in space.items() if key in own and _allows(allowed, own[key])}
 
     def _name_of_disk(self) -> str:
-        """Return the name of the disk with the locks, the same for all that see them."""
+        """Return the name of the disk with the locks, equal for all that see them."""
         file = self._locks / "disk"
         with self._mutex:
             if not file.exists():
@@ -194,7 +194,7 @@ class TpeSweep:
         return FileLock(self._locks / f"{self.study.study_name}_{number:03d}.lock")
 
     def _write(self, trial: Trial) -> Run:
-        """Write the trial as an experiment in the sweep's folder, in files of its own."""
+        """Write the trial as an experiment in the sweep's folder, in separate files."""
         values = {key: [_suggest(trial, key, allowed)] for key, allowed in self.tuner.space.items()}
         datasets, experiments = enumerate_space(self.tuner, values, first_number=trial.number)
         (dataset_id,), (expid,) = datasets, experiments
@@ -295,7 +295,7 @@ def draw_trials(study: optuna.Study, folder: Path) -> list[Path]:
     """Draw history.png of finished trials, and importance.png if two differ.
 
     Args:
-        study: of the search.
+        study: study of the search.
         folder: receives the pictures.
 
     Returns:

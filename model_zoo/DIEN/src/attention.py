@@ -81,7 +81,7 @@ class InterestAttention(nn.Module):
         Args:
             interests: (N, H).
             target: (B, D).
-            packing: of B rows with N steps in all.
+            packing: packing of B rows with N steps in all.
         """
         query = self.query(target)
         if self.unit is not None:

@@ -32,7 +32,7 @@ def attentional_gru(
 
     Args:
         inputs: (N, I).
-        packing: of B rows with N steps in all.
+        packing: packing of B rows with N steps in all.
         weight_ih: (3H, I).
         weight_hh: (3H, H).
         bias: (3H,).
@@ -117,7 +117,7 @@ class AttentionalGRU(nn.Module):
 
         Args:
             inputs: (N, I), inputs of the recurrence, which started from zeros.
-            packing: of N steps.
+            packing: packing of N steps.
             states: (N, H), states that the recurrence returned.
             attention: (N,), attention of the recurrence; only needed by AIGRU.
         """

@@ -84,7 +84,7 @@ class AuxiliaryLoss(nn.Module):
         Args:
             interests: (N, H), states h_t.
             behaviours: (N, D), e_t.
-            packing: of N steps.
+            packing: packing of N steps.
             negatives: (N, K, D), behaviours that were not chosen, to contrast with e_t.
             has_negative: (N, K) bool.
             attention: (N,), a_t of the target, 0 or more; only used by the weighting `target_attention`.
@@ -117,7 +117,7 @@ def relevance(attention: Tensor, has_negative: Tensor, packing: Packing) -> Tens
     Args:
         attention: (N,), a_t of (8), 0 or more.
         has_negative: (N,) bool.
-        packing: of N steps.
+        packing: packing of N steps.
 
     Returns:
         (N,), the weight of the step that each behaviour supervises; 0 for behaviours that do not count.

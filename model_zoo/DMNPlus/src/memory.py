@@ -62,7 +62,7 @@ class EpisodicMemory(nn.Module):
         Args:
             facts: (N, H).
             question: (B, H).
-            packing: of B rows with N steps.
+            packing: packing of B rows with N steps.
         """
         memory = question
         for update in self.updates:
@@ -77,7 +77,7 @@ class EpisodicMemory(nn.Module):
             facts: (N, H).
             question: (B, H).
             memory: (B, H).
-            packing: of B rows with N steps.
+            packing: packing of B rows with N steps.
         """
         q, m = packing.spread(question), packing.spread(memory)
         scores = self.gate(torch.cat([facts * q, facts * m, (facts - q).abs(), (facts - m).abs()], dim=-1))

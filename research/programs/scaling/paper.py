@@ -47,7 +47,7 @@ class Machine:
         message: of one more message to another process.
         memory: bytes for tables, their moments and gradients.
         compute: seconds of a step without tables.
-        update: of Adam on a row, where all are updated. touch: of lazy Adam on a row that was touched.
+        update: time of Adam's update of a row, if all are updated. touch: time of lazy Adam's, of a touched row.
         draw: seconds to draw the negative of one behaviour.
     """
 
@@ -169,5 +169,5 @@ def cost_rows(step: Step, machine: Machine) -> list[Row]:
 
 
 def _sum_over(machine: Machine, size: float, workers: int) -> float:
-    """Seconds of an all-reduce of so many bytes, scattered and gathered."""
+    """Return the seconds of an all-reduce of some bytes, scattered and gathered."""
     return 2 * (workers - 1) / workers * size / machine.bandwidth + 2 * log2(workers) * machine.hop

@@ -161,7 +161,7 @@ exposures = st.lists(
 @settings(deadline=None)
 @given(exposures, st.booleans(), st.integers(0, 2**32))
 def test_negatives_of_behaviours(rows: list[tuple], with_requests: bool, seed: int) -> None:
-    """Each row is a user, a request of his, an item and whether it was clicked."""
+    """Each row is a user, one of their requests, an item and whether it was clicked."""
     rows = sorted(rows, key=lambda row: row[:2])
     user, _, item, clicked = (np.array([row[part] for row in rows], int) for part in range(4))
     numbers = {request: number for number, request in enumerate(dict.fromkeys(row[:2] for row in rows))}

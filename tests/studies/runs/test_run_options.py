@@ -1,4 +1,4 @@
-"""How many runs go on at a time, the same for comparisons and sweeps."""
+"""The number of parallel runs, equal for comparisons and sweeps."""
 
 import pytest
 import torch

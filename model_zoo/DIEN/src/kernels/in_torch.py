@@ -188,7 +188,7 @@ def attention_scores(states: Tensor, packing: Packing, query: Tensor, net: StepM
 
     Args:
         states: (N, H).
-        packing: of B rows with N steps in all.
+        packing: packing of B rows with N steps in all.
         query: (B, H).
         net: network with 4H inputs.
 
@@ -235,7 +235,7 @@ def next_behaviour_loss(
     Args:
         states: (N, H), states h_t.
         behaviours: (N, D), e_t.
-        packing: of N steps.
+        packing: packing of N steps.
         negatives: (N, K, D).
         has_negative: (N, K) bool.
         net: network on [h, e]; None for the inner product of h and e.
