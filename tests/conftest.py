@@ -33,7 +33,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with what takes longest: a long file that begins last would let the other process wait."""
+    """Start the longest files first, so that no process waits at the end."""
     places = {Path(__file__).with_name(name): place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: min(places.get(folder, len(LONG)) for folder in item.path.parents))
 

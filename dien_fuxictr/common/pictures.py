@@ -1,4 +1,4 @@
-"""Pictures by matplotlib, which is an optional package: its default style, and the colours of models."""
+"""Pictures by matplotlib, an optional package: default style and model colours."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

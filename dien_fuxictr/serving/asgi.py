@@ -54,7 +54,7 @@ class BadGzip(ValueError):
 
 
 class TooLarge(Exception):
-    """Error of a body that is larger than allowed, as it is sent or when it is unpacked."""
+    """Error of a body that is larger than allowed, as sent or when unpacked."""
 
 
 class Unread(TooLarge):

@@ -138,7 +138,10 @@ def python_api() -> str:
 
 
 def openapi() -> str:
-    """Return the OpenAPI document of a server with the sample's model, whose weights are not in it."""
+    """Return the OpenAPI document of a server with the sample's model.
+
+    It does not contain weights.
+    """
     with tempfile.TemporaryDirectory() as made:
         overrides = {"data_root": made, "model_root": made, "verbose": 0}
         experiment = open_experiment("DIEN_amazon", ROOT / "config", overrides=overrides)

@@ -47,7 +47,7 @@ def draw(sequence: dict[str, Any], name: str = "a name", width: int = 800, then:
 
 
 def short(value: float) -> str:
-    """As the script writes a number of usual size."""
+    """Return a number of usual size as the script writes it."""
     return f"{value:.3f}" if abs(value) >= 0.01 or abs(value) < 1e-6 else f"{value:#.2g}"
 
 

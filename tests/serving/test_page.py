@@ -1,4 +1,4 @@
-"""The page: one self-contained answer without data of the bundle, and what its script shows."""
+"""The page: one self-contained answer without the bundle's data, and its script."""
 
 import base64
 import hashlib

@@ -40,7 +40,7 @@ def together(count: int, folder: Path, work: Callable[[ProcessGroup], Any]) -> l
 
 
 def as_torchrun(count: int, folder: Path, run: Callable[[], int]) -> list[int]:
-    """Return the exit codes of processes that run a command as if torchrun had started them."""
+    """Return the exit codes of processes that run a command as if under torchrun."""
 
     def be_started(rank: int) -> int:
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank)}

@@ -199,7 +199,7 @@ globalThis.document = {
 
 
 def play(then: str) -> Any:
-    """Run the page's script, then other JavaScript; return the values that it leaves in `seen`."""
+    """Run the page's script, then other JavaScript; return its values in `seen`."""
     script = (ROOT / "dien_fuxictr" / "studies" / "comparison" / "page.js").read_text(encoding="utf-8")
     program = f"{BROWSER}{{{script}}}\nconst seen = [];\n{then}\nprocess.stdout.write(JSON.stringify(seen));"
     done = node(["-"], return_completed_process=True, input=program, capture_output=True, text=True, timeout=60)
