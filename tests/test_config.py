@@ -45,7 +45,7 @@ def test_the_zoo_reads_the_same(expid: str, fast_yaml: None) -> None:
 
 
 @pytest.mark.parametrize("file", MODELS, ids=lambda file: file.name)
-def test_a_file_has_one_data_set_and_its_experiments_share_the_budget_of_base(file: Path) -> None:
+def test_experiments_of_a_file_share_data_set_and_budget(file: Path) -> None:
     entries = MODELS[file]
     assert entries[BASE]["dataset_id"] == file.stem
     budget = {"dataset_id", "optimizer", "epochs", "seed", "embedding_dim", "monitor"}
@@ -75,7 +75,7 @@ def test_experiment_trains(
 
 @pytest.mark.parametrize("gru_type", ["GRU", "AIGRU", "AGRU", "AUGRU"])
 @pytest.mark.parametrize("dataset", ["amazon", "amazon_beauty_last", "movielens"])
-def test_the_ablation_has_each_variant_with_and_without_auxiliary_loss(dataset: str, gru_type: str) -> None:
+def test_ablation_has_variants_with_and_without_aux_loss(dataset: str, gru_type: str) -> None:
     without, with_loss, paper, dien = (
         {key: value for key, value in EXPERIMENTS[f"DIEN_{dataset}{variant}"].params.items() if key != "model_id"}
         for variant in (f"_{gru_type}", f"_{gru_type}_aux", "_AUGRU_aux", "")
@@ -86,7 +86,7 @@ def test_the_ablation_has_each_variant_with_and_without_auxiliary_loss(dataset: 
 
 
 @pytest.mark.parametrize("name", suite_files(CONFIG))
-def test_every_run_of_a_suite_has_a_configuration_that_is_allowed(name: str, tmp_path: Path) -> None:
+def test_every_run_of_a_suite_has_a_valid_configuration(name: str, tmp_path: Path) -> None:
     for run in plan_suite(read_suite(CONFIG, name), CONFIG, tmp_path, {}).runs(None):
         check_configuration(run.params, str)
 

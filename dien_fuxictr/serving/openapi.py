@@ -1,4 +1,4 @@
-"""The OpenAPI document of the server, written from the tables by which it answers and from the model's own fields."""
+"""The OpenAPI document of the server, from its tables and the model's fields."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, NamedTuple
@@ -50,16 +50,16 @@ def refusal_of(problem: Exception) -> Refusal:
 
 
 class Endpoint(NamedTuple):
-    """What the server answers at a path.
+    """Description of the answers at a path.
 
     Attributes:
-        methods: the first one is described, HEAD is that one without the body.
+        methods: the first one is described; HEAD is that method without a body.
         answer: a function of the application, the scope and `receive`.
-        name: of the operation.
+        name: name of the operation.
         summary: what it does.
-        answers: the schema of the JSON, or the media type of anything else.
-        takes: the schema of the body; "" where there is none.
-        raises: of `REFUSALS`.
+        answers: the schema of the JSON, or the media type of any other answer.
+        takes: the schema of the body; "" without a body.
+        raises: members of `REFUSALS`.
     """
 
     methods: tuple[str, ...]

@@ -1,7 +1,7 @@
-"""The pictures of research/studies.md and rocket_launching.md: FOLDER/NAME.png, from the rows in research/results/.
+"""Draw the pictures of research/studies.md and rocket_launching.md.
 
-A picture has the test AUC, mean and range over the seeds, against what a study varies. That of rocket_launching.md
-is drawn from the tables of its page.
+They are written to FOLDER/NAME.png, from the rows in research/results/. A picture has the test AUC, mean and range
+over the seeds, against what a study varies. That of rocket_launching.md is drawn from the tables of its page.
 """
 
 import argparse
@@ -48,10 +48,12 @@ GAP = 0.055
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a picture: an experiment, and what its variations have but the picture's x.
+    """Line of a picture: an experiment and a variation.
 
     Attributes:
-        name: beside it. experiment: its id. variation: keys and values that a row of it has.
+        name: its label.
+        experiment: experiment id.
+        variation: keys and values that its rows have in common.
     """
 
     name: str
@@ -425,7 +427,10 @@ def draw_study(picture: Picture, lines: Sequence[Points]) -> Any:
 
 
 def _styles(names: Sequence[str]) -> list[LineStyle]:
-    """Return a style for each line; lines of one model without styles of their own differ by their dashes."""
+    """Return a style for each line.
+
+    Lines of a model without their own styles differ by dashes.
+    """
     found: list[LineStyle] = []
     for name in names:
         own = STYLES.get(name) or STYLES[re.split(r"[ ,]", name)[0]]

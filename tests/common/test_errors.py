@@ -24,7 +24,7 @@ def fails_with(error: BaseException):
     return run
 
 
-def test_an_unforeseen_error_is_one_line_and_its_traceback_is_in_the_log(capsys):
+def test_unexpected_error_is_one_line_with_logged_traceback(capsys):
     log = Path("new folder", "a.log")
     for count in (1, 2):
         assert run_command(fails_with(KeyError("x")), "", lambda: log) == 1

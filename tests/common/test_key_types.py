@@ -119,7 +119,7 @@ def test_long_values_are_cut() -> None:
     assert len(shown(list(range(1000)))) == 83 and shown(list(range(1000))).endswith("...")
 
 
-def test_a_key_of_an_earlier_version_is_refused_with_the_new_one() -> None:
+def test_key_of_an_earlier_version_names_the_new_one() -> None:
     contract = Contract({"gate": [str]}, changed={"sign": "is now `gate`"})
     with pytest.raises(UserError, match=r"^sign in a\.yaml is now `gate`$"):
         contract.check({"sign": "paper"}, lambda key: "a.yaml")

@@ -9,7 +9,7 @@ from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.pictures import default_style
 
 
-def test_the_default_style_is_on_inside_and_the_users_comes_back() -> None:
+def test_default_style_is_temporary() -> None:
     with matplotlib.rc_context({"lines.linewidth": 7}):
         with default_style({"text.parse_math": False}):
             default = matplotlib.rcParamsDefault

@@ -85,7 +85,7 @@ def histories(test: pl.DataFrame, behaviours: pl.DataFrame, name: str) -> list[l
     ],
     ids=lambda options: options["protocol"],
 )
-def test_rows_of_the_test_split_get_the_histories_that_they_have_there(options: dict, tmp_path: Path) -> None:
+def test_rows_of_the_test_split_get_their_histories(options: dict, tmp_path: Path) -> None:
     """Give test rows their histories, if the user did nothing else at their time.
 
     Behaviours of equal times precede a row only in the build.
@@ -197,7 +197,7 @@ def test_items_without_reviews_are_looked_up_in_the_metadata(tmp_path: Path) -> 
     assert made["time"].to_list() == ["2025-01-01"] * 4
 
 
-def test_items_that_the_log_does_not_have_are_looked_up_in_the_file_of_items(tmp_path: Path) -> None:
+def test_unknown_items_are_read_from_the_file_of_items(tmp_path: Path) -> None:
     log = click_log().drop("cid")
     log.write_parquet(tmp_path / "log.parquet")
     known = pl.DataFrame({"iid": ["new", "i03", "new"], "cid": ["c9", "c^3", "c8"], "brand": ["b9", "b3", "b"]})

@@ -90,7 +90,7 @@ def test_noise_is_clicks_on_anything() -> None:
     assert abs(ordered - 0.5) < 0.03 and abs(blind - 0.5) < 0.03
 
 
-def test_exposures_are_the_labelled_requests_before_the_last_days() -> None:
+def test_exposures_are_requests_before_the_last_days() -> None:
     """Those of fewer are among those of more, and nothing else of the log changes."""
     logs = {exposures: generate(1, World(users=50, exposures=exposures)) for exposures in (1, 4, 80)}
     day = (logs[1]["time"] - START) // DAY

@@ -53,7 +53,7 @@ def test_workers_listen_on_the_loopback_alone(workspace):
     assert process.returncode == 143 and not meeting.exists()
 
 
-def test_a_ray_cluster_of_this_machine_listens_on_the_loopback_alone(tmp_path, monkeypatch):
+def test_local_ray_cluster_listens_on_loopback_only(tmp_path, monkeypatch):
     """Ray has been imported before, as FuxiCTR does."""
     ray = pytest.importorskip("ray")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)

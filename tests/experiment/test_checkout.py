@@ -44,7 +44,7 @@ def test_the_class_is_the_checkouts(workspace, zoo):
     assert workspace.run("--eval-only") == 0
 
 
-def test_a_sweep_over_a_keyword_that_only_the_checkouts_class_has(workspace, zoo):
+def test_sweep_over_a_keyword_of_the_checkout_only(workspace, zoo):
     content = {
         "base_config": "config",
         "base_expid": "Tiny_test",

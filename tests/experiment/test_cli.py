@@ -31,7 +31,7 @@ def test_run_writes_log_weights_and_the_zoos_result_line(trained, capsys):
     assert set(torch.load(trained.file(".model"), weights_only=True)) >= {"dnn.mlp.0.weight"}
 
 
-def test_same_seed_same_weights_and_figures_with_or_without_tensorboard(trained, capsys):
+def test_tensorboard_does_not_change_a_seeded_run(trained, capsys):
     first = torch.load(trained.file(".model"), weights_only=True)
     figures = metrics_lines(capsys.readouterr().err)
     assert trained.run("--tensorboard") == 0
@@ -42,7 +42,7 @@ def test_same_seed_same_weights_and_figures_with_or_without_tensorboard(trained,
     assert len(lines) == 2 and lines[0].split("[val]")[1] == lines[1].split("[val]")[1]
 
 
-def test_eval_only_prints_the_same_figures_and_appends_to_the_log(trained, capsys):
+def test_eval_only_repeats_metrics_and_appends_log(trained, capsys):
     figures = metrics_lines(capsys.readouterr().err)
     results = (trained.folder / "config.csv").read_bytes()
     weights = trained.file(".model").read_bytes()

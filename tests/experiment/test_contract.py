@@ -20,7 +20,7 @@ def check(strict: bool = False, **changes) -> list[str]:
     return check_configuration({**GOOD, **changes}, lambda key: "a.yaml [X]", strict)
 
 
-def test_keys_of_model_base_loaders_data_set_and_tuner_are_known():
+def test_keys_of_every_reader_are_known():
     assert known_keys(DIEN) >= {
         "gru_type",
         "aux_loss_alpha",
@@ -81,7 +81,7 @@ def test_misspelt_key_is_an_error_with_the_suggestion(key, meant):
         check(**{key: 1})
 
 
-def test_other_unknown_keys_are_one_warning_or_with_strict_an_error():
+def test_unknown_keys_warn_or_are_errors_if_strict():
     settings = {"my_note": "x", "colour": "red", "gru_type": "GRU", "feature_specs": [{"name": "a", "na_value": 0}]}
     (warning,) = check(**settings)
     assert "my_note" in warning and "colour" in warning and "gru_type" not in warning

@@ -94,7 +94,7 @@ def test_bugs_keep_their_traceback_in_the_runs_log(trained, capsys, monkeypatch,
     assert log.count("Traceback (most recent call last):") == 1
 
 
-def test_a_bug_after_the_first_step_is_below_what_the_run_has_logged(workspace, capsys, monkeypatch):
+def test_late_bug_is_logged_after_the_run(workspace, capsys, monkeypatch):
     def bug(*_, **__):
         raise RuntimeError("a bug")
 

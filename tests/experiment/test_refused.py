@@ -91,7 +91,7 @@ def test_data_set_without_validation_data(workspace, bad):
     assert "no valid_data" in bad()
 
 
-def test_model_package_without_the_class_and_its_own_import_errors(workspace, bad, capsys, monkeypatch):
+def test_model_package_without_class_or_imports(workspace, bad, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pytest"])
     package = workspace.folder / "model_zoo" / "Other" / "src"
     package.mkdir(parents=True)
@@ -115,7 +115,7 @@ def test_feature_map_that_is_missing_or_of_another_data_set(workspace, bad):
 
 
 @pytest.mark.parametrize("mode", ["--eval-only", "--resume"])
-def test_checkpoint_that_does_not_fit_is_broken_malicious_or_absent(trained, bad, mode):
+def test_bad_or_missing_checkpoint_is_refused(trained, bad, mode):
     name = ".model" if mode == "--eval-only" else ".resume"
     path = trained.file(name)
     original = path.read_bytes()
@@ -139,7 +139,7 @@ def test_evaluation_without_a_checkpoint_builds_no_data(workspace, bad):
 
 
 @pytest.mark.parametrize("output", ["--report", "results", "--out"])
-def test_what_cannot_be_written_ends_the_command_before_its_work(trained, bad, monkeypatch, output):
+def test_unwritable_output_is_refused_before_work(trained, bad, monkeypatch, output):
     def works(*_, **__):
         raise AssertionError("it has begun")
 
@@ -186,7 +186,7 @@ def test_scores_overwrite_nothing_that_runs_work_with(trained, bad, out, reason)
     assert not (trained.folder / "nowhere.csv").exists()
 
 
-def test_scores_do_not_overwrite_what_the_data_set_is_built_from(workspace, bad):
+def test_scores_do_not_overwrite_inputs_of_the_data_set(workspace, bad):
     workspace.use_csv()
     (workspace.folder / "rows.csv").write_text("user,item,history\nu1,i1,\n")
     assert "is what the command reads: train_data file 1 = train.csv" in bad(

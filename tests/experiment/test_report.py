@@ -113,7 +113,7 @@ def test_a_fresh_run_begins_its_curve_anew_when_it_trains(workspace, bad, stop):
     assert len(read_curve(workspace.folder / "report" / "curve.jsonl")) == 1
 
 
-def test_a_run_that_ended_before_its_report_was_written_has_it_after_a_resume(workspace, monkeypatch):
+def test_resume_writes_a_missing_report(workspace, monkeypatch):
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 

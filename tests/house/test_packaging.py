@@ -68,7 +68,7 @@ def project_files(*folders: str) -> list[str]:
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="git tells which files are the project's")
-def test_the_wheel_holds_all_files_of_both_packages_the_configuration_and_the_sample(wheel: Path) -> None:
+def test_wheel_has_packages_configuration_and_sample(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     expected = {name: name for name in project_files("dien_fuxictr", "model_zoo")}
     shipped = project_files("config", "data/amazon_sample")
@@ -103,7 +103,7 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     assert archive.read(f"{DIST_INFO}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
 
 
-def test_the_description_on_an_index_has_no_links_of_the_repository(wheel: Path) -> None:
+def test_index_description_has_no_repository_links(wheel: Path) -> None:
     metadata = zipfile.ZipFile(wheel).read(f"{DIST_INFO}/METADATA").decode()
     description = metadata.split("\n\n", 1)[1]
     assert description.startswith("# DIEN for FuxiCTR") and "Which settings for which data?" in description
@@ -135,7 +135,7 @@ print(model_zoo.DIEN.src.__file__)
 """
 
 
-def test_commands_models_and_the_process_of_a_run_are_those_installed(installed: Path, tmp_path: Path) -> None:
+def test_installed_commands_use_the_installed_package(installed: Path, tmp_path: Path) -> None:
     *commands, dien = run(installed / "python", "-c", PROGRAM, cwd=tmp_path).stdout.splitlines()
     assert sorted(commands) == sorted(file.stem for file in ROOT.glob("*.py"))
     assert all((installed / name).is_file() for name in commands)

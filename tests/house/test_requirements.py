@@ -39,7 +39,7 @@ def test_other_folders_import_what_they_require(folder: str, name: str) -> None:
     assert imported(folder) <= required
 
 
-def test_a_missing_requirement_is_known_by_the_name_of_its_module() -> None:
+def test_missing_requirement_is_found_by_module_name() -> None:
     assert {OTHER_NAMES.get(name, name) for name in errors.REQUIRED} == named("requirements.txt")
 
 

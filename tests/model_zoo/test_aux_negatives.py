@@ -14,7 +14,7 @@ from model_zoo.DIEN.src.layers.packing import pack
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 4), min_size=4, max_size=4), min_size=1, max_size=5), st.integers(0, 9))
-def test_batch_negatives_are_whole_observed_tuples_and_never_the_positive(rows, seed):
+def test_batch_negatives_are_observed_tuples(rows, seed):
     torch.manual_seed(seed)
     (items,), _ = pack([torch.tensor(rows)])
     ids = torch.stack([items, 10 * items])  # the side field tells which item it belongs to
@@ -50,7 +50,7 @@ def write_catalogue(folder, **columns):
     np.savez(folder / "behaviour_catalogue" / "item_history.npz", **columns)
 
 
-def test_catalogue_draws_whole_known_behaviours_as_often_as_they_occur(tmp_path):
+def test_catalogue_draws_behaviours_by_frequency(tmp_path):
     torch.manual_seed(0)
     write_catalogue(
         tmp_path,

@@ -60,7 +60,7 @@ def test_auxiliary_loss_against_a_plain_loop(scorer, backend, double):
 
 @pytest.mark.parametrize("scorer", SCORERS)
 @pytest.mark.parametrize("backend", FAST)
-def test_auxiliary_loss_weighed_by_attention_against_a_plain_loop(scorer, backend, double):
+def test_attention_weighted_loss_equals_a_plain_loop(scorer, backend, double):
     torch.manual_seed(0)
     layer = AuxiliaryLoss(4, 4, scorer, [5, 3], "Sigmoid", backend=backend, weighting="target_attention")
     lengths = [5, 0, 3, 1, 2]
@@ -79,7 +79,7 @@ def test_auxiliary_loss_weighed_by_attention_against_a_plain_loop(scorer, backen
 
 @pytest.mark.parametrize("scorer", SCORERS)
 @pytest.mark.parametrize("backend", FAST)
-def test_auxiliary_loss_of_the_newest_behaviours_against_a_plain_loop(scorer, backend, double):
+def test_newest_weighted_loss_equals_a_plain_loop(scorer, backend, double):
     torch.manual_seed(0)
     layer = AuxiliaryLoss(4, 4, scorer, [5, 3], "Sigmoid", backend=backend, weighting="newest")
     h, e, negatives = torch.randn(11, 4), torch.randn(11, 4), torch.randn(11, 2, 4)
@@ -90,7 +90,7 @@ def test_auxiliary_loss_of_the_newest_behaviours_against_a_plain_loop(scorer, ba
     assert loss.item() == pytest.approx(sum(pairs) / 2, abs=1e-12)
 
 
-def test_weights_of_steps_have_the_mean_1_in_each_row_and_stay_finite():
+def test_step_weights_are_finite_with_mean_1_per_row():
     attention = torch.tensor([0.5, 0.3, 0.1, 0.1, 1.0, 0.0, 0.0, 1.0])
     counts = torch.tensor([True, True, True, False, True, True, True, True])
     found = relevance(attention, counts, Packing.of_lengths(torch.tensor([4, 3, 1])))

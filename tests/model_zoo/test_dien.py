@@ -173,7 +173,7 @@ def test_auxiliary_loss_costs_nothing_at_inference(make_dien, monkeypatch):
 
 
 @pytest.mark.parametrize("keywords", [{}, TWO], ids=["one sequence", "two"])
-def test_auxiliary_loss_weighed_by_the_targets_attention_changes_training_alone(make_dien, keywords):
+def test_attention_weighting_only_changes_training(make_dien, keywords):
     uniform, weighed = (
         make_dien(aux_loss_alpha=1.0, aux_loss_weighting=weighting, **keywords)
         for weighting in ("uniform", "target_attention")

@@ -153,7 +153,7 @@ def test_refuses_in_one_clear_line(make_dien, keywords, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_target_of_fewer_features_than_a_behaviour_is_a_caution(make_dien, caplog):
+def test_target_with_fewer_features_is_a_warning(make_dien, caplog):
     make_dien(dien_target_field="item_id")
     assert "dien_target_field ('item_id',) beside dien_sequence_field ('item_history', 'cate_history')" in caplog.text
     caplog.clear()

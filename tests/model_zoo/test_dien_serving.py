@@ -50,7 +50,7 @@ def test_extractor_goes_on_where_it_stood(make_dien):
 @pytest.mark.parametrize("softmax", [True, False])
 @pytest.mark.parametrize("gru_type", GRU_TYPES)
 @torch.no_grad()
-def test_evolution_goes_on_only_where_attention_is_not_normalised(make_dien, gru_type, softmax):
+def test_evolution_continues_only_without_softmax(make_dien, gru_type, softmax):
     model = make_dien(gru_type=gru_type, use_attention_softmax=softmax).eval()
     batch = make_batch([6])
     targets = model.embed_targets(model.embed_profile(batch))
@@ -88,7 +88,7 @@ def test_every_module_keeps_its_mode(make_dien, training, lengths):
     assert {module.training for module in model.modules()} == {training}
 
 
-def test_one_row_trains_on_running_statistics_and_leaves_them_alone(make_dien):
+def test_one_row_trains_on_running_statistics(make_dien):
     model = make_dien().train()
     model(make_batch(LENGTHS))
     before = {name: x.clone() for name, x in model.dnn.state_dict().items()}

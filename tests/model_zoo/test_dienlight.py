@@ -73,7 +73,7 @@ def test_the_booster_is_the_dien_that_it_would_be_alone(keywords: dict, weight: 
     assert equal(alone, trained(make_light(**keywords, hint_loss_weight=weight), sparse))
 
 
-def test_one_clip_over_both_nets_or_the_light_nets_gradient_changes_the_booster(
+def test_common_clip_or_shared_gradient_changes_booster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     alone = trained(make_large())
@@ -142,7 +142,7 @@ def test_the_hint_pulls_each_logit_towards_the_boosters(weight: float) -> None:
     assert expected.abs().min() > 1e-4 and not booster.any()
 
 
-def test_trained_with_a_hint_the_light_net_is_nearer_to_the_booster() -> None:
+def test_hint_brings_light_network_closer_to_booster() -> None:
     distances = []
     for weight in (0.0, 10.0):
         model = make_light(hint_loss_weight=weight, learning_rate=1e-2)
@@ -155,7 +155,7 @@ def test_trained_with_a_hint_the_light_net_is_nearer_to_the_booster() -> None:
 
 
 @pytest.mark.parametrize("keywords", [{}, NOISY, {"shared_gradient": "both"}], ids=str)
-def test_a_dien_of_the_light_nets_size_loads_it_and_scores_the_same(keywords: dict) -> None:
+def test_dien_loads_the_light_network_with_equal_scores(keywords: dict) -> None:
     model = make_light(**keywords)
     trained(model)
     of_dien = {name: value for name, value in keywords.items() if name != "shared_gradient"}

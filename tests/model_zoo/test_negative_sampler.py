@@ -50,7 +50,7 @@ def test_a_batch_of_unknown_behaviours_has_no_negatives() -> None:
 
 
 @pytest.mark.parametrize("source", ["popularity", "uniform"])
-def test_the_catalogue_gives_known_behaviours_as_often_as_the_source_says(tmp_path: Path, source: str) -> None:
+def test_catalogue_draws_by_the_sources_frequencies(tmp_path: Path, source: str) -> None:
     torch.manual_seed(0)
     write_catalogues(tmp_path)
     np.savez(
@@ -76,7 +76,7 @@ def test_draws_at_the_ends_and_borders_of_the_catalogue(monkeypatch: pytest.Monk
     assert ids.tolist() == [[7, 8, 9, 9]] and found.all()
 
 
-def test_columns_are_negatives_but_for_padding_unknown_ids_and_the_behaviour_itself() -> None:
+def test_column_negatives_exclude_padding_and_positives() -> None:
     ids = torch.tensor([[2, 2, 3, 4, 5], [1, 1, 1, 1, 1]])
     columns = torch.tensor([[1, 0, OOV_ITEM, 9, 5], [2, 2, 2, OOV_CATE, 2]])
     found, valid = sampler("column")(ids, columns)
@@ -98,7 +98,7 @@ def test_unknown_is_what_the_feature_map_says() -> None:
     assert drawn(found) == {(29, 1), (28, 1), (3, 1), (4, 1)}
 
 
-def test_a_draw_that_hits_the_behaviour_itself_is_repeated_four_times() -> None:
+def test_draw_of_the_positive_is_repeated_four_times() -> None:
     class Pool(BatchPool):
         draws: ClassVar[list[tuple[int, ...]]] = []
 
@@ -134,7 +134,7 @@ ITEM_1 = {(1, 2): 40, (3, 2): 30, (4, 2): 10, (6, 5): 100, (8, 6): 15, (9, 6): 5
 
 
 @pytest.mark.parametrize("fixed", [False, True])
-def test_hard_negatives_are_of_the_behaviours_category_by_popularity(tmp_path: Path, fixed: bool) -> None:
+def test_category_negatives_are_drawn_by_popularity(tmp_path: Path, fixed: bool) -> None:
     torch.manual_seed(0)
     write_categories(tmp_path)
     ids = torch.tensor([[1, 3, 9, 6, 20, 1], [2, 2, 6, 5, 7, 4]])
@@ -157,9 +157,7 @@ def test_hard_negatives_are_of_the_behaviours_category_by_popularity(tmp_path: P
 
 @pytest.mark.parametrize("samples", [1, 4])
 @pytest.mark.parametrize("fixed", [False, True])
-def test_mixed_negatives_are_half_of_the_category_and_half_by_popularity(
-    tmp_path: Path, samples: int, fixed: bool
-) -> None:
+def test_mixed_negatives_are_half_category_half_popularity(tmp_path: Path, samples: int, fixed: bool) -> None:
     torch.manual_seed(0)
     write_categories(tmp_path)
     steps = 8000
@@ -183,7 +181,7 @@ def test_fixed_negatives_of_many_behaviours_are_as_many_draws(tmp_path: Path, so
 
 
 @pytest.mark.parametrize("source", ["popularity", "uniform", "category", "mixed"])
-def test_fixed_negatives_are_those_of_the_behaviour_and_the_one_before_it(tmp_path: Path, source: str) -> None:
+def test_fixed_negatives_depend_on_two_behaviours(tmp_path: Path, source: str) -> None:
     """Draw equal negatives in any batch and place, for any generator state.
 
     A smaller number of negatives gives the first ones.

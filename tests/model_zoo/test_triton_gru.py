@@ -24,7 +24,7 @@ def test_equals_the_equations(kind, rows, steps, hidden, dtype):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
-def test_equals_the_equations_where_the_weights_do_not_fit_on_chip(kind, dtype):
+def test_tiled_kernel_equals_the_equations(kind, dtype):
     hidden = 150 if dtype == torch.float16 else 100
     arguments = case(kind, [3, 0, 1, 2], hidden, dtype=dtype)
     assert not kernel_launch.is_resident(arguments["weight_hh"])

@@ -57,7 +57,7 @@ def check(found, expected):
 
 
 @pytest.mark.parametrize("given", [False, True])
-def test_each_step_to_the_last_state_is_that_of_the_sequence_alone(make_both, given):
+def test_each_sequence_evolves_as_if_alone(make_both, given):
     both, alone = make_both()
     X = both.get_inputs(make_batch(LENGTHS))
     first, second = (states(len(LENGTHS), seed) if given else None for seed in (1, 2))
@@ -93,7 +93,7 @@ def test_candidates(make_both, given):
 
 
 @pytest.mark.parametrize("sum_pooling", [True, False])
-def test_the_mlp_reads_all_that_each_sequence_yields_then_the_profile(make_both, sum_pooling):
+def test_mlp_reads_each_sequence_then_the_profile(make_both, sum_pooling):
     both, alone = make_both(enable_sum_pooling=sum_pooling)
     batch, seen = make_batch(LENGTHS), []
     both.dnn.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))

@@ -85,7 +85,7 @@ class TestRocketLaunching:
 
 
 @pytest.mark.parametrize("file", SUITES, ids=lambda file: file.stem)
-def test_every_run_of_a_suite_has_a_configuration_that_is_allowed(file: Path, tmp_path: Path) -> None:
+def test_every_run_of_a_suite_has_a_valid_configuration(file: Path, tmp_path: Path) -> None:
     for run in plan_suite(read_suite(CONFIG, str(file)), CONFIG, tmp_path, {}).runs(None):
         check_configuration(run.params, str)
 

@@ -238,7 +238,7 @@ def test_its_encoder_is_that_of_the_data_set(experiment: Experiment, bundle: Pat
     assert all(own.vocabularies[name] == tokens for name, tokens in moved.vocabularies.items())
 
 
-def test_vocabularies_and_catalogue_that_are_the_same_are_not_read_again(bundle: Path) -> None:
+def test_equal_vocabularies_are_not_read_again(bundle: Path) -> None:
     load = BundleLoader(bundle)
     bundles = [load()]
     for name in ("weights.safetensors", "encoder.json", "encoded/layout.json", CATALOGUE):

@@ -174,7 +174,7 @@ def changed(example: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def test_the_schema_takes_what_the_server_takes(client: Client, document: dict[str, Any]) -> None:
-    """What it takes beyond that breaks a rule that the schema has in words."""
+    """Compare: what else the server accepts breaks a rule that is only in words."""
     taken = refused = 0
     for request in changed(example_of(document, "/v1/score")):
         reply = client.post("/v1/score", request)

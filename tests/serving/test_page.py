@@ -71,12 +71,12 @@ def test_it_is_there_while_the_model_loads() -> None:
 
 
 class Answers(NamedTuple):
-    """What the server of a page answers.
+    """Answers of a page's server.
 
     Attributes:
-        scores: of the candidates "item 0", "item 1", ... of a user.
-        unknown: per candidate.
-        behaviours: how many fields are unknown of the two behaviours.
+        scores: scores of a user's candidates "item 0", "item 1", ...
+        unknown: number of unknown fields per candidate.
+        behaviours: number of unknown fields of each of the two behaviours.
     """
 
     scores: list[float]
@@ -85,7 +85,7 @@ class Answers(NamedTuple):
 
 
 def shown(answers: Answers, then: str = "", failing: str = "") -> Element:
-    """Run the page's script with a server of its own; requests to the path `failing` are refused."""
+    """Run the page's script with its own server; refuse requests to `failing`."""
     count = len(answers.scores)
     request = {"user": {"history": ["a", "b"]}, "candidates": {"item": [f"item {n}" for n in range(count)]}}
     features = [{"name": "item", "is": "categorical"}, {"name": "history", "is": "sequence"}]

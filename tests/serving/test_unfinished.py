@@ -49,7 +49,7 @@ def test_an_unfinished_checkpoint_is_refused(run, capsys, arguments):
     assert not Path("a.pt2").exists() and not run.with_suffix(".bundle").exists()
 
 
-def test_an_unfinished_checkpoint_is_exported_where_that_is_allowed(run, caplog):
+def test_unfinished_checkpoint_is_exported_if_allowed(run, caplog):
     change_mark(run, finished=False)
     assert main([*EXPORT, "--allow-unfinished"]) == 0
     assert "WideDeep_amazon.model has not finished" in caplog.text

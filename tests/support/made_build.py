@@ -1,4 +1,7 @@
-"""A process that builds a data set, and waits when it has written most of it; told the entry, a marker and seconds."""
+"""A process that builds a data set, and waits when most of it is written.
+
+Its arguments are the entry, a marker and seconds.
+"""
 
 import json
 import logging

@@ -72,11 +72,12 @@ class Picture:
 
 
 def choose_styles(rows: Sequence[Row], results: Results) -> dict[str, LineStyle]:
-    """Choose the rows that pictures can show, the first `SHOWN` of them at first, and their styles.
+    """Choose the rows that pictures can show, and their styles.
 
-    The order is: the base, the best DIEN and DIN, of each other model its best, then the best of the rest; by
-    validation, as the best of many by the test set is also one that was lucky there. A model's first row has the
-    model's own style, another one its colour while there are dashes. There are no more rows than different styles.
+    The first `SHOWN` rows are visible at first. The order is: the base, the best DIEN and DIN, the best of each other
+    model, then the best of the rest, by validation: the best of many on the test set would also be a lucky one. A
+    model's first row has the model's own style; further rows have its colour while there are dashes. There are no more
+    rows than different styles.
 
     Args:
         rows: rows of the table.

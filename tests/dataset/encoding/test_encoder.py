@@ -112,7 +112,7 @@ def test_what_no_row_refers_to_is_not_counted_as_unseen(samples: Path, params: d
     assert (encoder.unseen["item_history"], encoder.unseen["cate_history"]) == (1, 0)
 
 
-def test_splits_share_what_they_store_and_an_encoder_keeps_none_of_it(samples: Path, params: dict) -> None:
+def test_splits_share_stored_behaviours(samples: Path, params: dict) -> None:
     encoder = Encoder.load(samples.parent / "made", params)
     reader = SplitReader(encoder.columns, encoder.labels)
     raw = [reader.read(samples / f"{split}.parquet", "parquet") for split in ("valid", "test")]
@@ -232,7 +232,7 @@ def test_a_set_built_before_its_encoder_said_it(samples: Path, tmp_path: Path) -
     assert encode_long(samples, tmp_path, latest="absent")[0] == LONG[-4:]
 
 
-def test_sequences_of_unequal_length_are_not_cut_to_an_equal_one(samples: Path, tmp_path: Path) -> None:
+def test_unequal_sequences_are_not_cut_to_equal_length(samples: Path, tmp_path: Path) -> None:
     (samples / "samples.json").write_text(json.dumps({"options": {"max_len": 4}}))
     _, encoder = encode_long(samples, tmp_path)
     rows = {"item_id": ["i0"], "cate_id": ["c0"], "item_history": ["a^b^c^d^e^f"], "cate_history": ["a^b^c^d^e"]}

@@ -131,7 +131,7 @@ def test_equals_the_zoo(name: str, rows: Path, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("suffix", ["h5", "npz", "parquet"])
-def test_pretrained_embeddings_expand_the_vocabulary_as_in_the_zoo(suffix: str, rows: Path, tmp_path: Path) -> None:
+def test_pretrained_embeddings_expand_vocabulary_like_zoo(suffix: str, rows: Path, tmp_path: Path) -> None:
     file = tmp_path / f"pretrained.{suffix}"
     keys, values = ["i1", "i3", "new1", "new2"], np.ones((4, 5))
     if suffix == "h5":
@@ -173,7 +173,7 @@ def test_pretrained_embeddings_expand_the_vocabulary_as_in_the_zoo(suffix: str, 
         [categorical("age", "int", min_categr_count=1000), categorical("zip", "int", share_embedding="age")],
     ],
 )
-def test_a_column_takes_the_values_of_those_that_share_its_embedding(
+def test_rare_column_takes_values_of_shared_embedding(
     columns: list[dict], rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fit as in a FuxiCTR checkout, whose Tokenizer does not need a first word."""

@@ -62,7 +62,7 @@ def test_wrong_columns(contract: Contract, column: dict, message: str) -> None:
         check_mappings(contract, [ITEM, column] if contract is COLUMN else column, "feature_cols in f")
 
 
-def test_keys_of_older_versions_are_unknown_and_text_of_a_number_is_one() -> None:
+def test_old_keys_are_unknown_and_number_text_is_accepted() -> None:
     column = {**HISTORY, "max_len": "5", "na_value": 0}
     assert check_mappings(COLUMN, [column], "f") == ["na_value ('item_history' of f)"]
     assert column["max_len"] == 5

@@ -26,7 +26,7 @@ def rows(tmp_path: Path) -> Path:
     return write_rows(tmp_path / "csv")
 
 
-def test_a_stored_behaviour_counts_once_for_each_training_row_that_holds_it(tmp_path: Path) -> None:
+def test_stored_behaviour_counts_once_per_training_row(tmp_path: Path) -> None:
     samples = write_samples(tmp_path / "samples")
     behaviours = pl.read_parquet(samples / "behaviours.parquet")
     train = pl.read_parquet(samples / "train.parquet")
@@ -92,7 +92,7 @@ def test_a_side_value_that_a_log_lacks_is_a_word_of_its_own(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])
-def test_fewer_targets_a_user_change_the_training_rows_and_nothing_else(form: str, tmp_path: Path) -> None:
+def test_targets_per_user_only_change_training_rows(form: str, tmp_path: Path) -> None:
     reviews = random_reviews(users=30, items=25, days=200)
     files = write_raw(tmp_path, reviews, {item: ["all", f"c{int(item[1:]) % 4}"] for _, item, _ in reviews})
     build = {"source": "amazon", "reviews": str(files[0]), "meta": str(files[1]), "max_len": 2}
@@ -116,7 +116,7 @@ def test_fewer_targets_a_user_change_the_training_rows_and_nothing_else(form: st
         assert all(np.array_equal(arrays[split][name], tested[2][split][name]) for arrays in tested[:2])
 
 
-def test_the_order_of_histories_changes_no_vocabulary_and_no_count(tmp_path: Path) -> None:
+def test_history_order_keeps_vocabularies_and_counts(tmp_path: Path) -> None:
     reviews = random_reviews()
     files = write_raw(tmp_path, reviews, {item: ["all", f"c{int(item[1:]) % 4}"] for _, item, _ in reviews})
     build = {"source": "amazon", "reviews": str(files[0]), "meta": str(files[1]), "max_len": 4}

@@ -189,7 +189,7 @@ def test_batches_for_a_gpu_are_pinned_and_made_ahead(feature_map: FeatureMap, mo
     assert {id(tensor) for batch in made for tensor in batch.values()} == set(map(id, pinned))
 
 
-def test_prefetching_keeps_order_and_errors_and_ends_with_its_caller() -> None:
+def test_prefetching_keeps_order_and_errors() -> None:
     assert list(prefetched(iter(range(1, 10)))) == list(range(1, 10))
     assert list(prefetched(iter(()))) == []
 

@@ -48,7 +48,7 @@ def wait_for(marker: Path, process: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
-def test_a_killed_build_does_not_count_and_another_process_takes_over(params: dict, tmp_path: Path) -> None:
+def test_killed_build_is_repeated_by_another_process(params: dict, tmp_path: Path) -> None:
     data_dir = tmp_path / "root" / "made"
     killed = start(params, tmp_path / "killed", 600)
     wait_for(tmp_path / "killed", killed)
@@ -98,9 +98,7 @@ def test_killed_while_publishing_into_a_folder(params: dict, tmp_path: Path, mon
     assert (data_dir / "feature_map.json").exists() and (data_dir / "mine.csv").exists()
 
 
-def test_a_rebuild_that_another_process_just_finished_is_not_repeated(
-    params: dict, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rebuild_by_another_process_is_not_repeated(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare_entry(params)
     held, builds, data_dir = prepare.held, [], Path(params["data_root"], "made")
 

@@ -119,7 +119,7 @@ def test_broken_reviews(
     assert "reviews.json: left out 2 broken lines" in caplog.text
 
 
-def test_broken_lines_stop_a_build_unless_they_are_to_be_left_out(tmp_path: Path) -> None:
+def test_broken_lines_stop_a_build_unless_skipped(tmp_path: Path) -> None:
     reviews, meta = write_raw(tmp_path, REVIEWS, CATEGORIES, gzipped=False)
     for file in (reviews, meta):
         whole = file.read_bytes()

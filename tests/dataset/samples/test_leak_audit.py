@@ -280,7 +280,7 @@ def test_counts_find_the_items_that_written_out_histories_hold(name: str, monkey
     assert audit(samples) == result
 
 
-def test_memory_follows_the_behaviours_not_the_lengths_of_their_histories() -> None:
+def test_audit_memory_grows_with_behaviours_only() -> None:
     """Audit ten users of 1,000 behaviours, whose histories sum up to 10 million."""
     rng = np.random.default_rng(0)
     log = as_log([(f"u{user}", f"i{rng.integers(500)}", day * DAY) for user in range(10) for day in range(1000)])

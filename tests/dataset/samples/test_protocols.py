@@ -20,7 +20,7 @@ def last(counts: list[int], folds: int = 10, fold: int = 0, seed: int = 0) -> np
     return protocols.last(*places(counts), folds, fold, np.random.default_rng(seed))
 
 
-def test_last_takes_one_behaviour_of_each_user_and_splits_the_users() -> None:
+def test_last_takes_one_behaviour_and_splits_users() -> None:
     counts = (np.arange(1000) % 4 + 1).tolist()
     _, event, events = places(counts)
     split = last(counts)

@@ -71,7 +71,7 @@ def test_matched_negatives_are_the_positives_in_another_order(histories: bool) -
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=14), st.integers(0, 2**32), st.sampled_from([0, 2, 100]))
-def test_matched_keeps_the_marginals_unless_one_item_is_the_most(items: list[int], seed: int, rounds: int) -> None:
+def test_matched_keeps_marginals_without_a_majority_item(items: list[int], seed: int, rounds: int) -> None:
     numbers = {item: number for number, item in enumerate(sorted(set(items)))}
     item = np.array([numbers[each] for each in items])
     rows = np.arange(len(items))

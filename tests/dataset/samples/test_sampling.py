@@ -212,7 +212,7 @@ def test_behaviours_of_exposures_know_what_was_passed_over() -> None:
         assert (negative, category) == (expected, f"c{expected}")
 
 
-def test_what_a_request_showed_after_the_click_was_passed_over_too() -> None:
+def test_exposures_after_the_click_count_as_not_chosen() -> None:
     rows = [("x", 0, "r0", 0), ("a", 1, "r1", 1), ("b", 2, "r1", 0), ("c", 3, "r2", 1), ("a", 4, "r3", 1)]
     items, times, requests, labels = zip(*rows, strict=True)
     log = pl.DataFrame({"user_id": "u", "item_id": items, "cate_id": "c", "time": times, "label": labels})

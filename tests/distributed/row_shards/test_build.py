@@ -153,7 +153,7 @@ def pretrained_spec(folder: Path, usage: str, freeze: bool) -> dict[str, dict]:
 
 
 @pytest.mark.parametrize(("usage", "freeze"), [("init", False), ("sum", True), ("concat", False)])
-def test_pretrained_tables_are_those_of_the_zoo_and_are_trained_alike(usage, freeze, tmp_path):
+def test_pretrained_tables_train_like_the_zoos(usage, freeze, tmp_path):
     spec = pretrained_spec(tmp_path, usage, freeze)
 
     def build() -> DIEN:

@@ -28,7 +28,7 @@ def touch(path) -> None:
     path.write_text("x")
 
 
-def test_working_directory_first_then_config_folder_then_parents_nearest_first(project):
+def test_paths_are_searched_in_documented_order(project):
     config = project / "project" / "config" / "deep"
     places = [project / "project", project / "project" / "config", config]
     for place in places:
@@ -64,7 +64,7 @@ def test_folders_globs_and_names_without_suffix_exist(project):
     assert params["test_data"] == str(project / "project" / "whole")
 
 
-def test_data_root_is_found_or_below_the_working_directory_and_model_root_always_is(project):
+def test_data_root_and_model_root_are_resolved(project):
     params = entry(model_root="./checkpoints/")
     resolve_paths(params, project / "project" / "config")
     assert params["data_root"] == "./data/"
@@ -89,7 +89,7 @@ def test_pretrained_embeddings_and_raw_files_of_a_build(project):
     assert params["train_data"] == "built/train.parquet"
 
 
-def test_missing_raw_file_shows_where_it_comes_from_unless_the_set_is_built(project):
+def test_missing_raw_file_shows_its_source_until_built(project):
     def params():
         return entry(build={"reviews": "raw/r.json.gz", "raw_from": "curl it"})
 
@@ -113,7 +113,7 @@ def test_validation_file_equal_to_the_test_file_warns_once(project):
     assert "same file" in warning
 
 
-def test_without_a_config_folder_it_is_the_one_that_comes_with_the_code(project, capsys):
+def test_missing_config_folder_falls_back_to_shipped_one(project, capsys):
     assert find_config() == find_config("config") == package_data.CONFIG
     assert f"no ./config/ here: taking {package_data.CONFIG}\n" in capsys.readouterr().err
     assert find_config("other") == Path("other")
@@ -122,7 +122,7 @@ def test_without_a_config_folder_it_is_the_one_that_comes_with_the_code(project,
     assert not capsys.readouterr().err
 
 
-def test_files_of_the_embedded_sample_are_found_from_anywhere_and_others_beside_it_are_not(project):
+def test_only_sample_files_are_found_from_anywhere(project):
     build = {"reviews": "./data/amazon_sample/reviews_Sample_5.json.gz"}
     resolve_paths(entry(build=build), project / "project" / "config")
     assert build["reviews"] == str(package_data.SAMPLE / "reviews_Sample_5.json.gz")

@@ -48,7 +48,7 @@ def distinct(n: int):
 
 @settings(max_examples=60, deadline=None)
 @given(rows(tied))
-def test_group_auc_equals_the_zoo_with_ties_and_groups_of_one_class(data):
+def test_group_auc_equals_zoo_with_ties_and_one_class(data):
     result = evaluate_metrics(*data[:2], ["gAUC", "avgAUC"], data[2])
     for name, value in result.items():
         np.testing.assert_allclose(value, zoo_value(name, *data), atol=1e-9, rtol=0)
@@ -74,7 +74,7 @@ def test_ties_earn_the_mean_over_their_orders(pairs):
         np.testing.assert_allclose(value, expected, atol=1e-9, rtol=0)
 
 
-def test_constant_score_gains_nothing_from_the_order_of_the_rows():
+def test_constant_score_does_not_gain_from_row_order():
     first, last = np.array([1.0, 0, 0, 0]), np.array([0, 0, 0, 1.0])
     for name in RANKS:
         values = [evaluate_metrics(y, np.full(4, 0.5), [name], np.zeros(4))[name] for y in (first, last)]

@@ -34,7 +34,7 @@ def test_scores_are_those_of_the_test_evaluation_bit_for_bit(trained, capsys, mo
     assert scores["score"].to_list() == seen[-1].tolist()
 
 
-def test_training_log_gets_the_warnings_and_the_row_order_is_kept(trained, capsys):
+def test_prediction_logs_warnings_and_keeps_row_order(trained, capsys):
     rows = pl.read_csv(trained.folder / "test.csv").reverse()
     rows.write_csv(trained.folder / "new.csv")
     assert trained.run("--predict", "new.csv") == 0

@@ -79,7 +79,7 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path, se
     assert not equal(content(plain.state.best_path), expected)
 
 
-def test_the_average_is_that_of_weights_and_running_statistics_step_by_step(tmp_path: Path) -> None:
+def test_average_of_weights_and_statistics_by_steps(tmp_path: Path) -> None:
     trainer = trainer_of(tmp_path, {"weight_averaging": "ema", "weight_averaging_decay": 0.3, "eval_steps": STEPS})
     model, (average,) = trainer.model, trainer.callback.parts
     expected: dict[str, np.ndarray] = {}
@@ -101,7 +101,7 @@ def test_the_average_is_that_of_weights_and_running_statistics_step_by_step(tmp_
     assert equal(model.state_dict(), raw) and any("running_mean" in name for name in raw)
 
 
-def test_the_average_is_evaluated_and_kept_and_the_training_does_not_see_it(tmp_path: Path) -> None:
+def test_average_is_evaluated_but_not_trained(tmp_path: Path) -> None:
     one, plain = (
         trainer_of(tmp_path / name, {"weight_averaging": name, "eval_steps": STEPS, "save_best_only": False})
         for name in ("ema", "none")

@@ -29,7 +29,7 @@ def test_written_whole_with_the_usual_permissions(tmp_path):
 
 
 @pytest.mark.parametrize("function", ["os.fsync", "os.replace"])
-def test_full_disk_keeps_the_old_file_and_removes_the_temporary_one(tmp_path, monkeypatch, function):
+def test_full_disk_keeps_old_file_and_removes_temporary(tmp_path, monkeypatch, function):
     path = tmp_path / "a.model"
     path.write_text("old")
 
@@ -115,7 +115,7 @@ def test_checkpoint_that_does_not_fit_names_the_differences(tmp_path):
     ],
     ids=["a scalar more", "a scalar for a tensor", "sparse", "a name that is a number"],
 )
-def test_checkpoint_of_other_than_the_models_tensors_is_one_line(tmp_path, change, message):
+def test_checkpoint_with_other_tensors_is_one_line(tmp_path, change, message):
     model, path = torch.nn.Linear(3, 2), tmp_path / "a.model"
     checkpoint.save({**model.state_dict(), **change}, path)
     with pytest.raises(

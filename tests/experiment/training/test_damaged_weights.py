@@ -78,7 +78,7 @@ def test_an_interrupted_run_with_flipped_bytes_does_not_resume(parts, suffix):
         Trainer(parts()[0]).resume()
 
 
-def test_an_interrupted_run_without_its_best_weights_does_not_resume(parts):
+def test_resume_requires_the_best_weights(parts):
     model, train, valid = parts()
     trainer = Trainer(model)
     interrupted(trainer, 8)
@@ -89,7 +89,7 @@ def test_an_interrupted_run_without_its_best_weights_does_not_resume(parts):
         Trainer(parts()[0]).resume()
 
 
-def test_a_run_that_was_killed_before_its_state_was_written_is_told_to_resume(parts, monkeypatch):
+def test_run_killed_before_saving_state_asks_to_resume(parts, monkeypatch):
     model, train, valid = parts()
     killed = Trainer(model)
     write = killed.state.save

@@ -43,7 +43,7 @@ def test_a_resumed_run_keeps_them_too(parts):
     assert resumed.state.best_path.with_suffix(".previous.model").read_bytes() == old
 
 
-def test_a_run_that_is_resumed_before_its_first_weights_keeps_them(parts, monkeypatch):
+def test_early_resume_keeps_previous_weights(parts, monkeypatch):
     Trainer(parts()[0]).fit(*parts()[1:], 1)
     model, train, valid = parts(seed=8)
     trainer = Trainer(model, checkpoint_seconds=0)

@@ -116,7 +116,7 @@ def test_what_changes_the_result_may_not_change(parts, key):
         Trainer(model, config={key: 2}).resume()
 
 
-def test_weights_that_are_newer_than_the_state_are_still_this_runs(parts, monkeypatch):
+def test_weights_newer_than_the_state_belong_to_the_run(parts, monkeypatch):
     """Resume after a kill between writing weights and state.
 
     On a GPU the repeated evaluation need not be equal.
@@ -137,7 +137,7 @@ def test_weights_that_are_newer_than_the_state_are_still_this_runs(parts, monkey
     assert resumed.progress.total_steps == 14
 
 
-def test_an_older_runs_state_is_gone_before_new_weights_are_there(parts, monkeypatch):
+def test_older_state_is_removed_before_new_weights(parts, monkeypatch):
     """Remove the older state before writing weights.
 
     A resume in between would otherwise continue the older run and end with the new weights.
@@ -152,7 +152,7 @@ def test_an_older_runs_state_is_gone_before_new_weights_are_there(parts, monkeyp
     assert killed.state.best_path.exists() and not killed.state.file.path.exists()
 
 
-def test_fresh_run_removes_the_old_resume_state_only_at_its_first_write(parts):
+def test_fresh_run_removes_old_state_at_first_write(parts):
     model, train, valid = parts()
     first = Trainer(model)
     first.fit(train, valid, 1)

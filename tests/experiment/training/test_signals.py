@@ -146,7 +146,7 @@ def test_while_the_zoo_makes_the_optimizer(workspace, monkeypatch):
         open_experiment("Tiny_test", overrides=SETTINGS).fit()
 
 
-def test_before_the_first_step_nothing_is_saved_and_an_earlier_runs_files_stay(workspace, monkeypatch):
+def test_signal_before_first_step_keeps_earlier_files(workspace, monkeypatch):
     open_experiment("Tiny_test", overrides=SETTINGS).fit()
     files = {path: path.read_bytes() for path in workspace.file(".model").parent.iterdir()}
     allowed = run_state.DeferredSignals.allowed
@@ -272,7 +272,7 @@ def test_a_loader_that_fails_between_steps_after_a_signal(workspace, whole, monk
     assert_equal(weights_of_the_resumed(workspace), whole)
 
 
-def test_a_sweep_ends_its_runs_the_same_way_and_goes_on_with_them(workspace):
+def test_sweep_interrupts_and_continues_its_runs(workspace):
     workspace.write_configs({expid: {"epochs": 4, "fault": "held"} for expid in ("one", "two")})
     command = [str(ROOT / "run_param_tuner.py"), "--config", "config", "--workers", "2"]
     process = start(workspace, *command)

@@ -83,7 +83,7 @@ def test_equals_dense_adam_where_every_row_is_touched(max_norm: float, scale: fl
         torch.testing.assert_close(own, dense, rtol=1e-4, atol=1e-6 * scale, msg=name)
 
 
-def test_untouched_rows_keep_weights_and_moments_and_the_padding_row_is_zero() -> None:
+def test_untouched_rows_and_padding_do_not_change() -> None:
     model = train(make_dot(embedding_regularizer="l1_l2(0.1,0.1)"), BATCHES[:1], sparse=True)
     table = model.embedding_layer.embedding_layers["item"].weight
     state = model.optimizer.lazy.state[table]

@@ -49,7 +49,7 @@ def test_weights_and_log_equal_the_zoos_loop(parts, caplog, settings):
     assert results[0][1] == results[1][1]
 
 
-def test_eval_steps_beyond_the_training_evaluates_at_its_end_with_a_warning(parts, caplog):
+def test_large_eval_steps_evaluate_at_the_end(parts, caplog):
     caplog.set_level(logging.INFO)
     model, train, valid = parts(eval_steps=500)
     Trainer(model).fit(train, valid, 2)
@@ -70,7 +70,7 @@ def test_patience_stops_and_learning_rate_falls_on_a_plateau(parts, monkeypatch)
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
-def test_patience_counts_evaluations_without_a_real_improvement_in_a_row(parts, monkeypatch, mode):
+def test_patience_counts_consecutive_evaluations(parts, monkeypatch, mode):
     """Restart the count at an improvement of at least a millionth."""
     model, train, valid = parts(early_stop_patience=2, monitor_mode=mode)
     sign = 1 if mode == "max" else -1
@@ -89,7 +89,7 @@ def test_a_gain_of_a_millionth_is_an_improvement(parts, monkeypatch):
     assert trainer.progress.best_metric == MIN_DELTA and trainer.progress.epoch == 2
 
 
-def test_without_save_best_only_every_finite_evaluation_is_saved(parts, monkeypatch):
+def test_finite_evaluations_are_saved_if_not_best_only(parts, monkeypatch):
     model, train, valid = parts(early_stop_patience=3, save_best_only=False)
     trainer, saved = Trainer(model), []
     scripted(trainer, monkeypatch, [0.7, 0.6, math.nan, 0.5])
@@ -99,7 +99,7 @@ def test_without_save_best_only_every_finite_evaluation_is_saved(parts, monkeypa
     assert saved == [1, 2, 4]
 
 
-def test_nan_metric_is_no_improvement_and_never_replaces_the_best(parts, monkeypatch, caplog):
+def test_nan_metric_is_not_an_improvement(parts, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     model, train, valid = parts(early_stop_patience=2, save_best_only=False)
     trainer = Trainer(model)
@@ -114,7 +114,7 @@ def test_nan_metric_is_no_improvement_and_never_replaces_the_best(parts, monkeyp
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
-def test_never_a_finite_monitor_is_an_error_and_not_an_older_files_weights(parts, monkeypatch, mode):
+def test_run_without_a_finite_monitor_is_an_error(parts, monkeypatch, mode):
     model, train, valid = parts()
     Trainer(model).fit(train, valid, 1)
     old = Trainer(model).state.best_path
@@ -168,7 +168,7 @@ class Losses:
         self.every.append(losses)
 
 
-def test_the_target_loss_is_observed_apart_from_auxiliary_loss_and_regularisation():
+def test_target_loss_is_observed_separately():
     seen = Losses()
     parts = {"aux_loss_alpha": 0.5, "embedding_regularizer": 0.1, "net_regularizer": 0.2}
     model = DIEN(make_feature_map(features()), **{**DEFAULTS, **parts}).train()

@@ -13,7 +13,7 @@ from dien_fuxictr.experiment.training.optimizers import update_sparsely
 from dien_fuxictr.experiment.training.weight_store import WeightStore
 
 
-def test_embeddings_of_the_models_own_are_regularised_as_its_net() -> None:
+def test_own_embeddings_are_regularised_like_the_network() -> None:
     class Positions(Dot):
         def __init__(self, feature_map, **kwargs):
             super().__init__(feature_map, **kwargs)

@@ -1,4 +1,4 @@
-"""The pictures of the studies: of the page's own figures, networks of equal cost at one cost, and none is forgotten."""
+"""The pictures of the studies: figures of the page, equal costs, completeness."""
 
 import re
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_a_picture_has_the_figures_of_its_page(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_names_beside_the_lines_are_apart_and_colors_are_the_models(name: str) -> None:
+def test_line_names_are_apart_and_colors_are_the_models(name: str) -> None:
     picture = PICTURES[name]
     figure = draw_study(picture, read_points(name, picture))
     (axes,) = figure.axes

@@ -214,7 +214,7 @@ def test_auc_of_other_projects(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
     assert all(row["validation AUC"] == f"{max(row['curve']):.4f}" and 0 < float(row["test AUC"]) < 1 for row in rows)
 
 
-def test_negatives_for_other_projects_are_behaviours_of_the_batch() -> None:
+def test_negatives_of_other_projects_are_from_the_batch() -> None:
     items = torch.tensor([[3, 4, 5], [6, 0, 0]])
     batch = {"item_id": torch.tensor([9, 8]), "cate_id": torch.tensor([2, 1]), "label": torch.tensor([[1.0], [0.0]])}
     made = auc_of_other_projects._prepared(

@@ -108,7 +108,7 @@ def test_without_matplotlib_there_are_none(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def styles_of(valid: dict[str, tuple[str, float]]) -> dict[str, LineStyle]:
-    """Of rows with a model and a validation AUC each, the first the base."""
+    """Return styles of rows with a model and a validation AUC, the base first."""
     rows, results, _ = made(*valid)
     for name, (model, auc) in valid.items():
         for run in results[name]:

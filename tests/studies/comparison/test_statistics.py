@@ -89,7 +89,7 @@ def test_one_run_has_the_interval_of_the_users_and_says_so() -> None:
     assert mean_auc(scored([1, 1], 3)).holds_runs
 
 
-def test_runs_that_do_not_differ_leave_the_interval_of_the_users() -> None:
+def test_equal_runs_leave_the_interval_of_the_users() -> None:
     base, other = scored([1], 0), scored([1.2], 1)
     base, other = (Scored(np.repeat(runs.auc, 3), runs.influence * 3, (0, 0, 0)) for runs in (base, other))
     found = paired_difference(base, other)

@@ -70,7 +70,7 @@ def test_a_value_without_an_interval_has_no_bar(drawn: list[Figure], tmp_path: P
     assert ends[0] == () and ends[1] == pytest.approx((0.71, 0.76))
 
 
-def test_a_line_for_each_experiment_and_each_value_of_other_keys(drawn: list[Figure], tmp_path: Path) -> None:
+def test_one_line_per_experiment_and_other_key(drawn: list[Figure], tmp_path: Path) -> None:
     made, rows = study([4, 1, 2])
     files = draw_suite(made, build_panels(made, rows, {}), tmp_path)
     assert [file.name for file in files] == ["suite.png", "suite.svg"] and all(file.stat().st_size for file in files)

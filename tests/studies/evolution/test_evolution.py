@@ -57,7 +57,7 @@ def test_predictions_are_the_models_own(keywords: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("keywords", MODELS)
-def test_states_follow_from_the_attention_by_the_papers_equations(keywords: dict[str, Any]) -> None:
+def test_states_follow_the_papers_equations(keywords: dict[str, Any]) -> None:
     model, batch = make_model(**keywords), make_batch([STEPS])
     traced = trace(model, batch, CANDIDATES)
     assert traced.attention.shape == (4, STEPS) and traced.states.shape[:2] == (4, STEPS)

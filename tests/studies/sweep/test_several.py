@@ -23,7 +23,7 @@ def ran() -> list[str]:
     return [line.split()[0] for line in Path("ran.txt").read_text().splitlines()]
 
 
-def test_a_grid_of_each_one_after_the_other_and_the_best_of_each(file, fast, capsys):
+def test_grids_run_in_turn_and_list_their_best(file, fast, capsys):
     assert main(["--config", str(file), "--workers", "2"]) == 0
     assert [expid[: expid.index("_0")] for expid in ran()] == ["Tiny_test"] * 2 + ["Tiny_wide"] * 4
     found = {(run.params["embedding_dim"], run.params["net_dropout"]) for run in load_runs(Path("tuner/Tiny_wide"))}
@@ -36,7 +36,7 @@ def test_a_grid_of_each_one_after_the_other_and_the_best_of_each(file, fast, cap
     assert main(["--config", str(file)]) == 0 and len(ran()) == 6
 
 
-def test_a_search_of_each_goes_on_with_that_of_a_file_of_its_own(file, write_tuner, fast, capsys):
+def test_search_of_each_continues_that_of_its_own_file(file, write_tuner, fast, capsys):
     alone = write_tuner({**SPACE, **OWN["Tiny_wide"]}, "tuner/Tiny_wide.yaml", base_expid="Tiny_wide")
     command = ["--search", "tpe", "--gpu", "-1"]
     assert main(["--config", str(alone), *command, "--trials", "2"]) == 0
