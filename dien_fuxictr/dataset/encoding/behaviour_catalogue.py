@@ -85,5 +85,6 @@ def save_catalogues(
     folder.mkdir(exist_ok=True)
     for table in tables:
         for fields in tuples_of(table, features):
-            arrays = observed_tuples(histories, fields, oov[fields[0]], behaviour)
+            numbered = behaviour is not None and len(behaviour) == len(histories[fields[0]].ids)
+            arrays = observed_tuples(histories, fields, oov[fields[0]], behaviour if numbered else None)
             np.savez(folder / f"{fields[0]}.npz", allow_pickle=False, **arrays)

@@ -35,15 +35,19 @@ def encode_splits(processor: InProcessFeatureProcessor, raw: dict[str, RawSplit]
     for split, rows in raw.items():
         logging.info(f"Encoding {split}: {len(rows)} rows")
         columns[split], histories[split] = encoder.encode(rows)
-    cut = [name for name, many in encoder.truncated.items() if many]
-    if cut and raw["train"].behaviour is not None:
+    numbers = raw["train"].behaviour
+    of_behaviours = [
+        name for name, of in raw["train"].histories.items() if numbers is None or len(of.tokens.codes) == len(numbers)
+    ]
+    cut = [name for name in of_behaviours if encoder.truncated.get(name)]
+    if cut and numbers is not None:
         raise UserError(
             f"{cut[0]}: histories in a random order cannot be cut to the latest max_len of their behaviours; give the "
             "build the same max_len, or the column a larger one"
         )
     tables = aligned_tables(list(histories.values()))
     oov = {c["name"]: encoder.vocabularies[c["vocabulary"]]["__OOV__"] for c in encoder.columns if "vocabulary" in c}
-    save_catalogues(folder, histories["train"], tables, processor.feature_map.features, oov, raw["train"].behaviour)
+    save_catalogues(folder, histories["train"], tables, processor.feature_map.features, oov, numbers)
     if raw["train"].fitted_only:
         own = len(raw["train"]) - raw["train"].fitted_only
         columns["train"] = {name: values[:own] for name, values in columns["train"].items()}

@@ -228,12 +228,17 @@ class SplitReader:
     def _read_samples(self, path: str, rows: pl.LazyFrame, scalars: list[dict], behaviours: Path) -> RawSplit:
         spans = rows.select(pl.col("history_start", "history_length").cast(pl.Int64)).collect()
         start, length = (spans[name].to_numpy() for name in ("history_start", "history_length"))
-        frame = rows.select(self._of_scalars(scalars, rows.collect_schema())).collect()
-        tokens = self._read_behaviours(str(behaviours))
+        schema = rows.collect_schema()
+        of_rows = [column for column in self._sequences if source_of(column) in schema]  # several values, no behaviours
+        values = [_history(column, schema[source_of(column)]) for column in of_rows]
+        frame = rows.select(self._of_scalars(scalars, schema) + values).collect()
+        tokens = self._read_behaviours(str(behaviours), [c for c in self._sequences if c not in of_rows])
         size = min((len(column.codes) for column in tokens.values()), default=0)
         if tokens and len(start) and (start.min() < 0 or length.min() < 0 or (start + length).max() > size):
             raise UserError(f"{path}: history_start and history_length reach beyond the {size} rows of {behaviours}")
         histories = {name: RawHistory(column, start, length, length == 0) for name, column in tokens.items()}
+        histories |= {column["name"]: _tokens_of(frame[column["name"]], column) for column in of_rows}
+        frame = frame.drop(column["name"] for column in of_rows)
         return RawSplit(path, frame, histories, behaviour=_numbers_of(behaviours))
 
     def _of_scalars(self, columns: list[dict], schema: pl.Schema) -> list[pl.Expr]:
@@ -267,14 +272,14 @@ class SplitReader:
     def _rows_of(self, file: str, data_format: str) -> int:
         return self._scan([file], data_format).select(pl.len()).collect().item()
 
-    def _read_behaviours(self, path: str) -> dict[str, Tokens]:
+    def _read_behaviours(self, path: str, columns: list[dict]) -> dict[str, Tokens]:
         if path not in self._stored:
             rows = pl.scan_parquet(path)
-            _require(path, rows.collect_schema().names(), self._sequences)
+            _require(path, rows.collect_schema().names(), columns)
             frame = rows.select(
                 [
                     pl.col(source_of(c)).cast(pl.String).fill_null(str(c.get("fill_na", ""))).alias(c["name"])
-                    for c in self._sequences
+                    for c in columns
                 ]
             ).collect()
             self._stored[path] = {column.name: _factorise(column) for column in frame}

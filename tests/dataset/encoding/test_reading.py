@@ -87,6 +87,20 @@ def test_samples_share_one_table_of_behaviours(tmp_path: Path) -> None:
     assert tokens_of(test.histories["item_history"], 3) == expected
 
 
+def test_a_row_of_samples_may_have_several_values(tmp_path: Path) -> None:
+    folder = write_samples(tmp_path)
+    rows = pl.read_parquet(folder / "test.parquet")
+    tags = ["a|b", None, "c"]
+    rows.head(3).with_columns(tags=pl.Series(tags)).write_parquet(folder / "test.parquet")
+    column = {"name": "tags", "type": "sequence", "dtype": "str", "splitter": "|", "max_len": 3}
+    split = SplitReader([*COLUMNS, column], LABEL).read(folder / "test.parquet", "parquet")
+    assert [tokens_of(split.histories["tags"], row) for row in range(3)] == [["a", "b"], [""], ["c"]]
+    assert (
+        "tags" not in split.frame
+        and split.histories["item_history"].length.tolist() == rows["history_length"][:3].to_list()
+    )
+
+
 def test_spans_beyond_the_behaviours(tmp_path: Path) -> None:
     folder = write_samples(tmp_path)
     rows = pl.read_parquet(folder / "test.parquet").with_columns(history_start=pl.col("history_start") + 1000)
