@@ -9,7 +9,7 @@ import torch
 
 try:
     from tqdm import tqdm
-except ImportError:  # on a machine that has torch and triton alone
+except ImportError:  # the machine may have only torch and triton
     tqdm = None
 
 Key = TypeVar("Key", bound=Hashable)

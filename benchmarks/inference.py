@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
 
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None, sizes: Sizes) -> int:
     found, notes = entries(options.zoo, options.device, PEERS)
-    found = [entry for entry in found if "Adam" not in entry.name]  # with another optimizer it scores the same
+    found = [entry for entry in found if "Adam" not in entry.name]  # the optimizer does not change the scores
     conditions = conditions_of(options)
     tables: dict[str, list[Row]] = {}
     beside: list[Row] = []

@@ -89,8 +89,8 @@ def _copies() -> Any:
 
 
 def _serve(pipe: Connection, make: Callable[[], Any]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the first one ends this one
-    with redirect_stdout(sys.stderr), suppress(EOFError, ConnectionError):  # the first one is gone
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the parent ends this one
+    with redirect_stdout(sys.stderr), suppress(EOFError, ConnectionError):  # the parent is gone
         made, *failure = _outcome(make)
         pipe.send((None, *failure))
         while True:

@@ -45,7 +45,7 @@ def attack_rows(server: Server, bodies: Sequence[bytes], users: int, seconds: fl
             request["candidates"] = {name: values[:1] for name, values in request["candidates"].items()}
         Path(folder, "batch").write_bytes(orjson.dumps(batch))
         for kind in ("", *KINDS):
-            capacity = _capacity(server, bodies, seconds)  # anew, as the speed of many machines varies
+            capacity = _capacity(server, bodies, seconds)  # measured again, as the speed of many machines varies
             rate = _SHARE * capacity
             with _attacker(kind, server, folder):
                 good, cpu, start = _counted(server, 200), server.cpu_seconds(), time.monotonic()
@@ -146,7 +146,7 @@ def _attacker(kind: str, server: Server, folder: str) -> Iterator[None]:
         return
     command = [sys.executable, "-m", "benchmarks.serving.attackers", kind, str(server.port), folder]
     process = subprocess.Popen(command, cwd=ROOT)
-    os.setpriority(os.PRIO_PROCESS, process.pid, 19)  # it has the core of those who measure
+    os.setpriority(os.PRIO_PROCESS, process.pid, 19)  # it shares the core of the measuring clients
     try:
         time.sleep(1)
         yield

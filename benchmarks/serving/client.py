@@ -94,7 +94,7 @@ async def _send(port: int, requests: Sequence[bytes], times: np.ndarray) -> Load
 
     async def one(number: int) -> None:
         try:
-            while free and free[-1].closed:  # a server closes what is idle for seconds
+            while free and free[-1].closed:  # a server closes connections that are idle for seconds
                 free.pop()
             connection = free.pop() if free else (await loop.create_connection(_Connection, "127.0.0.1", port))[1]
             status = await connection.ask(requests[number % len(requests)])

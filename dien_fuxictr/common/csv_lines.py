@@ -78,7 +78,7 @@ def scan_csv(
     def batches(
         columns: list[str] | None, predicate: pl.Expr | None, wanted: int | None, _: int | None
     ) -> Iterator[pl.DataFrame]:
-        own = columns if columns and set(columns) <= set(header) else names  # pyarrow has no names for blank ones
+        own = columns if columns and set(columns) <= set(header) else names  # pyarrow has no names for blank columns
         convert = pa_csv.ConvertOptions(
             column_types=dict.fromkeys(header, pa.string()),
             include_columns=own if own is columns else None,

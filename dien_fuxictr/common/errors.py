@@ -65,7 +65,7 @@ def run_command(
             return tell(str(error), 1)
         except KeyboardInterrupt as error:
             return tell(str(error) or interrupted, 143 if isinstance(error, Terminated) else 130)
-        except BrokenPipeError:  # what reads the output, `head` say, has seen enough
+        except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         except Exception as error:

@@ -78,7 +78,7 @@ def folder_beside(path: Path, is_locked: bool = False) -> Iterator[Path]:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
-        if hidden:  # on NFS a file that a process of this machine has open stays in its folder until it is closed
+        if hidden:  # on NFS an open file stays in its folder until it is closed
             shutil.rmtree(hidden, ignore_errors=True)
 
 
@@ -103,7 +103,8 @@ def replace_folder(new: Path, path: Path) -> None:
 
 def _reason(error: BaseException) -> str | None:
     """Return why the system refused to write; None for any other error."""
-    if of_polars := re.search(r"\(os error (\d+)\)", str(error)):  # which gives an OSError without a number, or its own
+    # it raises an OSError without a number, or an error of its own
+    if of_polars := re.search(r"\(os error (\d+)\)", str(error)):
         return os.strerror(int(of_polars[1]))
     # torch.save reports a failed write as a RuntimeError with the OSError as its context.
     cause = error if isinstance(error, OSError) else error.__context__
@@ -152,7 +153,7 @@ def require_room(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":  # elsewhere a folder cannot be opened
+    if os.name == "posix":  # other systems cannot open a folder
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -125,7 +125,7 @@ class Contract:
                 raise UserError(f"{key} in {where(key)} {self._changed[key]}")
         unknown = [key for key in given if key not in self.keys]
         for key in unknown:
-            # A key of another model, batch_norm, is not sync_batch_norm misspelt.
+            # batch_norm, a key of other models, is not a misspelt sync_batch_norm.
             known = [known for known in self.keys if not known.endswith(f"_{key}")]
             if close := nearest(key, known, cutoff=CLOSE):
                 raise UserError(f"unknown key {key!r} in {where(key)}; did you mean {close[0]!r}?")

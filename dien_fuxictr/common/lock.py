@@ -49,5 +49,5 @@ def held(file: Path, what: str, wait: bool = False) -> Iterator[None]:
 def _read(owner: Path) -> str:
     try:
         return owner.read_text(encoding="utf-8")
-    except FileNotFoundError:  # it has just begun, or is just about to end
+    except FileNotFoundError:  # the owner is just starting or ending
         return "another process"

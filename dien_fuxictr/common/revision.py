@@ -23,6 +23,6 @@ def revision(folder: Path) -> str | None:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    # Runs side by side must not wait for, or break, the lock that a status refreshes the index under.
+    # Parallel runs must neither wait for nor break the lock under which `git status` refreshes the index.
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -18,7 +18,8 @@ class Terminated(KeyboardInterrupt):
 
 
 def _terminate(*_: object) -> NoReturn:
-    # Slurm sends it to every process of a job, a sweep to its runs: another one must not stop what this one begins.
+    # Slurm sends it to every process of a job, a sweep to its runs: a second one must not interrupt the first one's
+    # work.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Terminated
 

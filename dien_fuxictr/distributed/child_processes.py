@@ -7,7 +7,7 @@ import sys
 RESTARTS = 3
 """How often a process starts again that was killed, or whose machine was lost."""
 _PR_SET_PDEATHSIG = 1
-# Looked up here: between fork and exec, in a process that may have threads, as little as possible should happen.
+# Looked up here: between fork and exec, a process that may have threads should do as little as possible.
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 HAS_PARENT_SIGNAL = _PRCTL is not None
 

@@ -50,7 +50,7 @@ def run_in_group(run: Callable[[ProcessGroup], int], gpu: int) -> int:
         if not dist.is_initialized():  # Ray Train has initialised it already
             backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
             size = int(os.environ["WORLD_SIZE"])
-            store = os.environ.get(STORE)  # None: where torchrun says
+            store = os.environ.get(STORE)  # None: the address is torchrun's
             dist.init_process_group(backend, store, timeout=PATIENCE, rank=rank, world_size=size)
         return run(DistributedGroup())
     except UserError:
@@ -67,7 +67,7 @@ def run_in_group(run: Callable[[ProcessGroup], int], gpu: int) -> int:
         raise TrainingError(f"process {rank}: {error}") from error
     finally:
         if dist.is_initialized():
-            dist.destroy_process_group()  # the others see that this one has ended
+            dist.destroy_process_group()  # the others notice that this process has ended
 
 
 def is_one_of_several() -> bool:

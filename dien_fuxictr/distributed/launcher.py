@@ -45,7 +45,7 @@ def launch(count: int, run: Callable[[Sequence[str]], int], arguments: Sequence[
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the default of torchrun
     os.environ[LAUNCHED] = repr(time.time())
     os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(GRACE_SECONDS)  # the default of torch 2.10 is 30 s
-    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else the launcher opens one for the processes
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # otherwise the launcher opens a store for the processes
     try:
         with tempfile.TemporaryDirectory(prefix="run_expid-") as folder:
             config = LaunchConfig(
@@ -75,15 +75,15 @@ def launch(count: int, run: Callable[[Sequence[str]], int], arguments: Sequence[
 
 
 def _work(run: Callable[[Sequence[str]], int], arguments: Sequence[str], launcher: int, folder: str) -> int:
-    os.setsid()  # a Ctrl-C reaches the launcher alone, which tells all
+    os.setsid()  # only the launcher gets a Ctrl-C, and forwards it to all
     end_with_parent(signal.SIGTERM)
     loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
     os.environ |= {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
-    # A file for each start: the last one's says where a dead process was.
+    # One file per start: the last one shows where a dead process was.
     os.environ[STORE] = f"file://{folder}/{os.environ['TORCHELASTIC_RESTART_COUNT']}"
     code = run(arguments) if os.getppid() == launcher else 1
     if code in (130, 143):
-        sys.exit(code)  # the launcher waits for the end of those that it has told to end
+        sys.exit(code)  # the launcher waits for the end of the signalled processes
     return code
 
 

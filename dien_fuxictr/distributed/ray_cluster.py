@@ -18,7 +18,7 @@ from dien_fuxictr.common.ray_loopback import on_loopback
 
 FLAGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # as it will be: what asks for no GPU is not told that there is none
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's future default: tasks without a GPU keep CUDA_VISIBLE_DEVICES
 }
 _LOCAL = "local"
 _PATIENCE_SECONDS = 5
@@ -68,7 +68,7 @@ def joined(address: str, package: str = "ray", cpus: int | None = None, shows_ou
                 f"{error} ({found}); it must be one that this machine belongs to, and what starts with a token needs "
                 "RAY_AUTH_MODE=token"
             ) from error
-        if signal.getsignal(signal.SIGTERM) != on_sigterm:  # Ray has one of its own
+        if signal.getsignal(signal.SIGTERM) != on_sigterm:  # Ray installs its own handler
             signal.signal(signal.SIGTERM, on_sigterm)
         yield (
             "a Ray cluster of this machine"

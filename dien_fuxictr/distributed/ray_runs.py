@@ -63,7 +63,8 @@ class OnRay(Pool):
     def start(self, job: Job, gpu: int) -> "_Task":
         """Start the task on Ray."""
         has_gpu = gpu >= 0
-        return _Task(job, self._task.options(num_gpus=int(has_gpu)), "0" if has_gpu else "-1")  # it sees its own only
+        # a task only sees its own GPU
+        return _Task(job, self._task.options(num_gpus=int(has_gpu)), "0" if has_gpu else "-1")
 
 
 class _Task:
@@ -101,7 +102,7 @@ class _Task:
             code, refusal = -signal.SIGTERM, ""
         except RayTaskError:
             raise
-        except RayError:  # its process, or the machine
+        except RayError:  # the process or the machine of the task has died
             code, refusal = _KILLED, ""
         if refusal:
             self._code = code
@@ -142,7 +143,7 @@ def _run(command: list[str], folder: str, log: str, mark: str) -> tuple[int, str
         )
     os.chdir(folder)
     with open(log, "ab") as output:
-        # A run that saved its state in the end would be in the way of the one that takes its place.
+        # A run that saved its state at the end would conflict with the run that replaces it.
         process = run_pool.start([sys.executable, *command], output, 1, orphan=signal.SIGKILL)
     try:
         while (code := process.poll()) is None:

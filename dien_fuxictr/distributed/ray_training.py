@@ -59,7 +59,7 @@ def launch_on_ray(
         if there < count:
             raise UserError(f"--workers {count}: {name} has {there} {what}s")
         with tempfile.TemporaryDirectory(prefix=".run_expid-", dir=Path.cwd()) as shared:
-            device = ["--gpu", "0" if gpu >= 0 else "-1"]  # of those that Ray lets it see, from the first one on
+            device = ["--gpu", "0" if gpu >= 0 else "-1"]  # index among the GPUs that Ray lets the process see
             config = {"run": run, "arguments": [*arguments, *device], "shared": shared, "launched": repr(time.time())}
             try:
                 code, line = _fit(config, count, gpu >= 0)
@@ -95,7 +95,7 @@ def _fit(config: dict[str, Any], count: int, on_gpus: bool) -> tuple[int, str]:
         except BaseException as error:  # a signal may reach Ray too, which then ends by SystemExit
             ended.append(error)
 
-    thread = threading.Thread(target=fit, daemon=True)  # in the main thread Ray has a handler of Ctrl-C of its own
+    thread = threading.Thread(target=fit, daemon=True)  # Ray has its own handler of Ctrl-C in the main thread
     try:
         thread.start()
         while thread.is_alive():

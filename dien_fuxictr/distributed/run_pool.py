@@ -131,7 +131,7 @@ def start(command: Sequence[str], log: IO[bytes], threads: int, orphan: signal.S
         stdout=log,
         stderr=subprocess.STDOUT,
         env={"OMP_NUM_THREADS": str(threads), **os.environ, **_imports()},
-        start_new_session=True,  # a Ctrl-C reaches the parent alone, which then stops all in order
+        start_new_session=True,  # only the parent gets a Ctrl-C, and stops all runs in order
         preexec_fn=partial(end_with_parent, orphan) if HAS_PARENT_SIGNAL else None,
     )
 

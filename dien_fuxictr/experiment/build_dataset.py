@@ -202,7 +202,7 @@ def _add_entry(config: Path, dataset: str, given: dict[str, Any], rebuild: bool)
 
 def _run(options: dict[str, Any]) -> int:
     with starting():
-        from dien_fuxictr.dataset.samples.build_samples import build_samples  # after `--help`, which needs none of it
+        from dien_fuxictr.dataset.samples.build_samples import build_samples  # imported here: `--help` needs none of it
     try:
         if options["source"] == "apply":
             _apply(**{name: value for name, value in options.items() if name != "source"})

@@ -140,7 +140,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str], log: RunLog) -> 
 
     read = cache(lambda: load_config(options.config, options.expid, dict(options.settings)))
     if is_leader():
-        config = read()  # what is wrong there is said at once, and by one of several processes
+        config = read()  # errors of the configuration are reported first, and by one of several processes
         if options.show_config:
             print(config.render())
             for warning in config.warnings:

@@ -110,7 +110,7 @@ def build_model(model_class: type[BaseModel], feature_map: FeatureMap, params: d
     Raises:
         UserError: the constructor refuses a value.
     """
-    with DeferredSignals() as signals:  # the zoo takes whatever comes while it makes the optimizer for an unknown name
+    with DeferredSignals() as signals:  # the zoo reports any error in building the optimizer as an unknown name
         try:
             model = model_class(feature_map, **params)
         except (ValueError, NotImplementedError) as error:

@@ -78,7 +78,7 @@ class Report:
 
     def __init__(self, folder: Path, zoo: str | None = None) -> None:
         self.folder = folder
-        # Now, as the code is loaded: a training is long enough to commit meanwhile.
+        # Read when the code is loaded: a commit may follow during a training.
         self.commits = {"commit": revision(Path(__file__).parents[2])}
         if zoo:
             self.commits["zoo_commit"] = revision(Path(zoo))

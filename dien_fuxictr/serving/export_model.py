@@ -159,7 +159,7 @@ def _write_onnx(module: nn.Module, inputs: dict[str, Input], file: Path, about: 
             output_names=[OUTPUT],
             opset_version=_ONNX_OPSET,
             dynamic_shapes=dynamic_shapes(inputs),
-            optimize=False,  # it takes 1e-12, which keeps the mean of no behaviours from 0 / 0, for 0
+            optimize=False,  # it reads 1e-12, which keeps the mean of no behaviours from being 0 / 0, as 0
             verbose=False,
         )
         assert onnx is not None

@@ -17,12 +17,12 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         UserError: the host is empty or does not exist, or the port is taken or cannot be had.
     """
-    if not host:  # the system would take it for all interfaces
+    if not host:  # the system would read it as all interfaces
         raise UserError(f"--host must not be empty: name an address, {LOCAL} or, for all interfaces, 0.0.0.0")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     where = f"cannot listen on --host {host} --port {port}"
     try:
-        socket.getaddrinfo(host, port, family)  # else `create_server` says "Unknown error"
+        socket.getaddrinfo(host, port, family)  # otherwise `create_server` reports "Unknown error"
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except (socket.gaierror, UnicodeError) as error:
         raise UserError(f"{where}: no such address") from error

@@ -32,7 +32,8 @@ _TOP = Path(__file__).parents[2]
 FLAGS = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",  # HAProxy sends requests to replicas, rather than Ray's own proxy, in Python
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # until nothing is sent to a replica that ends; 30 is usual
+    # seconds until no request is sent to an ending replica; the default is 30
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     "RAY_SERVE_LOG_TO_STDERR": "1",  # the second flag would keep warnings in a file
     "RAY_USAGE_STATS_ENABLED": "0",
 }
@@ -70,7 +71,7 @@ def serve_on_ray(settings: Settings, most: int) -> None:
                     time.sleep(1)
                     _forget_the_dead(counts)
         finally:
-            serve.delete(_NAME)  # while the proxy is there, which has their answers
+            serve.delete(_NAME)  # while the proxy, which has their answers, still runs
             serve.shutdown()
 
 
@@ -94,7 +95,7 @@ def _deployment(settings: Settings, most: int, counts: str | None) -> Any:
     variables = {"PYTHONPATH": path} | ({"PROMETHEUS_MULTIPROC_DIR": counts} if counts else {})
     return serve.deployment(
         autoscaling_config={"min_replicas": settings.workers, "max_replicas": most},
-        max_ongoing_requests=2 * settings.max_in_flight,  # the application refuses what is too much, not Ray
+        max_ongoing_requests=2 * settings.max_in_flight,  # the application refuses excess requests, not Ray
         graceful_shutdown_timeout_s=GRACE,
         ray_actor_options={"num_cpus": 1, "runtime_env": {"env_vars": variables}},
     )(serve.ingress(build)(Replica)).bind()
@@ -121,8 +122,9 @@ def _cluster(replicas: int) -> Iterator[str | None]:
                     ray.init(address or "local", logging_level=logging.WARNING, **own)
             except ConnectionError as error:
                 raise UserError(f"no Ray cluster answers at RAY_ADDRESS = {address}: {error}") from error
-            signal.signal(signal.SIGTERM, on_sigterm)  # Ray has one of its own
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # asks a server to look at the bundle, which replicas do
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray installs its own handler
+            # SIGHUP asks a server to check the bundle, which replicas do by themselves
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
             yield None if address else folder
         finally:
             ray.shutdown()

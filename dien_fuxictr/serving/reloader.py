@@ -166,7 +166,7 @@ class Reloader:
             except Exception as error:
                 logging.warning(f"started with the bundle in the folder: the accepted model cannot be loaded: {error}")
         served = served or await self._there(attempt)
-        gc.freeze()  # what has come up to now stays: a collection that went through it would hold requests up for .2 s
+        gc.freeze()  # existing objects stay: a collection that visits them would delay requests by .2 s
         await others()
         self._take(served)
 

@@ -40,12 +40,12 @@ def serve(options: argparse.Namespace) -> int:
     from .supervisor import become_supervisor
 
     gpu = device_index(options.gpu)
-    listen(options.host, options.port).close()  # taken: before a bundle is written
+    listen(options.host, options.port).close()  # a taken port is reported before a bundle is written
     folder = options.bundle or _write(_experiment(options), options)[0]
     read_manifest(folder)
     hold = Hold(folder)
     if not options.bundle:
-        hold.renew()  # until this process ends: what it wrote is not replaced before the servers hold it
+        hold.renew()  # held until this process ends, so that its bundle is not replaced before the servers hold it
     settings = Settings(
         bundle=str(folder),
         gpu=gpu,

@@ -49,7 +49,7 @@ class Metrics:
         unknown = Counter(
             "serve_unknown_ids", "Of them, out of the vocabulary or missing", ["field"], registry=registry
         )
-        # What each request counts; `labels` would look for it, under a lock, each time.
+        # Kept per request: `labels` would look it up under a lock each time.
         self._requests, self._seconds = cache(requests.labels), cache(seconds.labels)
         self._ids, self._unknown = cache(ids.labels), cache(unknown.labels)
         live = {"registry": registry, "multiprocess_mode": "livesum"}

@@ -84,7 +84,7 @@ class _Worker:
                 *(sys.executable, "-m", WORKER, settings.to_json()),
                 stdin=its.fileno(),
                 env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": metrics},
-                start_new_session=True,  # Ctrl-C reaches it from here alone
+                start_new_session=True,  # the worker only gets Ctrl-C from here
             )
         return cls(process, ours, took)
 
@@ -164,7 +164,7 @@ class _Worker:
             self._asked = None
         elif said.startswith(TOOK):
             self._took(said.split()[1])
-        else:  # what it cannot do or, said with nothing, that it has ended
+        else:  # the worker's problem or, if empty, its end
             self.problem = said
             self._deafen()
 
@@ -282,7 +282,7 @@ class Supervisor:
             return
         try:
             connection, _ = self._listener.accept()
-        except OSError:  # it has gone already, or too many files are open
+        except OSError:  # the client has disconnected, or too many files are open
             return
         with connection:
             any(worker.give(connection) for worker in takers)

@@ -99,7 +99,7 @@ class SupervisorLink:
             except OSError:
                 message, handles = b"", []
             if message == CONNECTION:
-                for handle in handles:  # none where this process may open no more
+                for handle in handles:  # None if this process may not open more files
                     connect(socket.socket(fileno=handle))
             elif message == ASK:
                 self.say(f"{ALIVE} {state()}")
@@ -151,7 +151,7 @@ def _serve(settings: Settings, listeners: list[socket.socket], link: SupervisorL
             return f"{server.taken} {connections} {queue.running_for():.3f} {queue.worked:.3f}"
 
         server.started_up = lambda: link.follow(server.connect, app.check_now, state, clients.close, end)
-    with suppress(KeyboardInterrupt):  # uvicorn raises the signal again when it has answered what was in flight
+    with suppress(KeyboardInterrupt):  # uvicorn raises the signal again when it has answered the requests in flight
         server.run(listeners)
     if app.failure:
         raise app.failure

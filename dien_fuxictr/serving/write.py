@@ -105,7 +105,7 @@ def _write(experiment: Experiment, folder: Path, examples: list[dict[str, Any]])
     (folder / "encoded").mkdir()
     _write_json(folder / "encoded" / "layout.json", {"tables": encoder.tables})
 
-    config = deepcopy(experiment.config.params)  # as it was read, with the paths of the user
+    config = deepcopy(experiment.config.params)  # the paths as the user wrote them
     kept = {key: value for key, value in config.items() if key not in NO_KEYS}
     kind, weights = type(model), model.state_dict()
     if hasattr(model, "for_serving"):

@@ -37,7 +37,8 @@ class Numbers:
     """
 
     def __init__(self, words: pl.Series) -> None:
-        for self._seed in itertools.count():  # until no two have one hash: of ten million words once in 300,000 times
+        # until all hashes differ; ten million words need a second seed once in 300,000 times
+        for self._seed in itertools.count():
             hashes = words.hash(self._seed).to_numpy()
             self._place = np.argsort(hashes)
             self._hashes = hashes[self._place]
@@ -47,7 +48,7 @@ class Numbers:
     def of(self, values: pl.Series) -> np.ndarray:
         """Return the indices (N,) of values that are all among the words."""
         hashes = values.hash(self._seed).to_numpy()
-        order = np.argsort(hashes)  # neighbours are found in the same part of the table
+        order = np.argsort(hashes)  # sorted hashes are looked up in neighbouring parts of the table
         places = np.empty(len(hashes), np.int64)
         places[order] = self._place[np.searchsorted(self._hashes, hashes[order])]
         return places

@@ -500,7 +500,7 @@ def _item_knn(
             neighbours = sparse.csr_matrix(history[some] @ incidence)
             both = neighbours.multiply(incidence[rows.values["item_id"][some]])
             scores[some] += np.asarray(both.sum(axis=1)).ravel()
-    return rows.label, scores.round(4)  # equal sums stay equal, in whatever order they were added
+    return rows.label, scores.round(4)  # rounding makes sums of equal terms equal in any order
 
 
 def _incidence(samples: CodedSamples, owned: np.ndarray) -> sparse.csr_matrix:
@@ -508,7 +508,7 @@ def _incidence(samples: CodedSamples, owned: np.ndarray) -> sparse.csr_matrix:
     codes, number = _baskets(samples, owned, "item_id")
     ones = np.ones(len(codes), np.float32)
     incidence = sparse.csr_matrix((ones, (codes, number)), shape=(len(samples.words["item_id"]), len(owned)))
-    incidence.data[:] = 1  # an item that a basket holds twice
+    incidence.data[:] = 1  # an item may be in a basket twice
     return incidence
 
 

@@ -125,7 +125,7 @@ def _scan(part: Part, skip_bad_lines: bool) -> pl.LazyFrame:
             if atomic:
                 rows = rows.rename({name: name.split(":")[0] for name in rows.collect_schema().names()})
         rows = rows.with_columns(_keys(part))
-        rows.collect_schema()  # what cannot be read is found here
+        rows.collect_schema()  # unreadable files raise here
         return rows
 
 

@@ -115,7 +115,7 @@ def matched(forbidden: Forbidden, rng: np.random.Generator, array: Array = in_me
     unmatched = 0
     for sample in forbidden.among(negative):
         if not forbidden(sample, negative[sample]):
-            continue  # mended as the partner of an earlier one
+            continue  # already repaired as the partner of an earlier sample
         mends = ~forbidden(sample, negative) & ~forbidden(samples, negative[sample])
         allowed = np.flatnonzero(mends if mends.any() else ~forbidden(sample, negative))
         if not len(allowed):

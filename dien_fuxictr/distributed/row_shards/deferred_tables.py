@@ -142,7 +142,7 @@ class DeferredTables(TorchDispatchMode):
         return tensor.is_meta and tensor.untyped_storage()._cdata in self._fillings
 
     def _note(self, table: Tensor, filling: Filling) -> None:
-        storage = table.untyped_storage()  # held, so that no other one gets its number
+        storage = table.untyped_storage()  # kept, so that no other storage gets its number
         self._fillings[storage._cdata] = storage, filling
 
     def _change(self, function: Any, rows: Tensor, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:

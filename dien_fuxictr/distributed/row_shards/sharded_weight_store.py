@@ -119,7 +119,7 @@ class ShardedWeightStore(WeightStore):
         """Write a folder of shards; returns its number."""
         self._last = "1" if self._last == "0" else "0"
         if self.group.leads:
-            shutil.rmtree(_folder(state, self._last), ignore_errors=True)  # of a run that was killed while it wrote
+            shutil.rmtree(_folder(state, self._last), ignore_errors=True)  # left by a run that was killed while writing
         self._files.write(self._rows(averages), _folder(state, self._last), self.group)
         return self._last
 

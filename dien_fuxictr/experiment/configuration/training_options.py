@@ -29,7 +29,7 @@ def _trains(optimizer: str) -> bool:
         for parameter in parameters:
             parameter.grad = torch.ones_like(parameter)
         made.step()
-    except Exception:  # whatever stops it, training could not use it
+    except Exception:  # any error means that training could not use it
         return False
     return True
 

@@ -57,7 +57,7 @@ def _construct_tuple(loader: yaml.SafeLoader, node: yaml.SequenceNode) -> tuple[
 
 
 ConfigLoader.add_constructor("tag:yaml.org,2002:python/tuple", _construct_tuple)
-# YAML 1.1 takes 1e-3 (no point) and 1.5e3 (no sign) for text. Quoted text stays text.
+# YAML 1.1 reads 1e-3 (no point) and 1.5e3 (no sign) as text. Quoted text stays text.
 _EXPONENT = "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 ConfigLoader.add_implicit_resolver(*_EXPONENT)
 

@@ -78,7 +78,7 @@ def evaluate(
         if group_column is not None:
             groups.append(model.get_group_id(batch).reshape(-1))
     if is_collective and 0 < len(labels) % group.count <= group.rank:
-        model.forward(batch)  # the others ask this one for its rows
+        model.forward(batch)  # the other processes request rows of this one
     group_id = torch.cat(groups).cpu().numpy() if groups else None
     label, score = _numpy(labels), group.sum(torch.cat(predictions).double()).cpu().numpy()
     logs = evaluate_metrics(label, score, metrics, group_id)

@@ -39,7 +39,7 @@ def update_sparsely(store: WeightStore) -> None:
     embeddings = {id(p) for m in model.modules() if type(m) is FeatureEmbeddingDict for p in m.parameters()}
     finish: dict[nn.Parameter, Callable[[nn.Parameter], None]] = {}
     for name, table in tables.items():
-        of_embedding = id(table) in embeddings  # as the zoo tells them apart
+        of_embedding = id(table) in embeddings  # the zoo's criterion for embeddings
         terms = get_regularizer(model._embedding_regularizer if of_embedding else model._net_regularizer)
         finish[table] = partial(_finish_gradient, name, terms, store)
     model.regularization_loss = partial(_regularization_of_the_rest, model.regularization_loss, [*tables.values()])
@@ -132,7 +132,7 @@ class LazyAdam(Optimizer):
     ) -> None:
         self._shards = set(shards)
         super().__init__(tables, {"lr": lr, "betas": betas, "eps": eps})
-        for table in self.param_groups[0]["params"]:  # now, so that no step has the size of a table
+        for table in self.param_groups[0]["params"]:  # created here, so that no step has the size of a table
             self.state[table] = {"step": 0, "exp_avg": torch.zeros_like(table), "exp_avg_sq": torch.zeros_like(table)}
 
     def state_dict(self) -> dict[str, Any]:

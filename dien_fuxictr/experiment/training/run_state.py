@@ -124,7 +124,8 @@ class RunState:
     def _fetched(self, batches: Iterable[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
         try:
             yield from batches
-        except Exception:  # a process of the loader's has ended, perhaps by the signal that this one has got too
+        # a process of the loader has ended, perhaps by the signal that this process has received, too
+        except Exception:
             with nullcontext() if self._store.is_collective else self.paused():
                 raise
 

@@ -70,7 +70,7 @@ class Trainer:
             store=self.store, callback=self.callback, config=config or {}, save_seconds=checkpoint_seconds
         )
         self._learning = LearningCheck(store=self.store, config=config or {})
-        self._groups = clip_groups(model)  # to walk through all modules takes as long as small kernels
+        self._groups = clip_groups(model)  # walking through all modules takes as long as small kernels
         fuse(model.optimizer)
 
     @property

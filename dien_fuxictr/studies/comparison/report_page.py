@@ -143,7 +143,7 @@ def _swatch(expid: str, styles: Mapping[str, LineStyle]) -> str:
 
 
 def _breakable(expid: str) -> str:
-    return escape(expid).replace("_", "_<wbr>")  # a narrow screen breaks it there
+    return escape(expid).replace("_", "_<wbr>")  # narrow screens break the line here
 
 
 def _small_noise(cell: str) -> str:

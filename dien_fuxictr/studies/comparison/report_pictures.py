@@ -30,7 +30,7 @@ STYLE = {
     "axes.axisbelow": True,
     "grid.color": "black",  # see `_inline`
     "grid.alpha": 0.12,
-    "svg.hashsalt": "report",  # the same results give the same file
+    "svg.hashsalt": "report",  # equal results give equal files
 }
 LINE: dict[str, Any] = {"marker": "o", "markersize": 3.5, "linewidth": 1.5}
 NOT_SHOWN = "off"

@@ -91,7 +91,7 @@ def _plan(options: argparse.Namespace) -> Comparison:
     if checkout:
         for name in options.zoo_models:
             entry = zoo_entry(checkout, name, experiments[base])
-            experiments.setdefault(entry["model_id"], entry)  # an entry of the user's goes first
+            experiments.setdefault(entry["model_id"], entry)  # the user's own experiment has priority
     return plan_comparison(experiments, options.seeds or 1, options.out, settings, base)
 
 

@@ -49,7 +49,7 @@ def zoo_entry(checkout: Checkout, name: str, base: dict[str, Any]) -> dict[str, 
     mlp = {_mlp_part(key): value for key, value in base.items() if _mlp_part(key)}
     if name in _WITHOUT_DICE and mlp.get("activations") == "Dice":
         del mlp["activations"]
-    # An MLP without layers is a part that the model does without.
+    # Without layers, the model leaves out this MLP.
     entry |= {key: mlp[_mlp_part(key)] for key in keywords if _mlp_part(key) in mlp and entry.get(key) != []}
     if "regularizer" in keywords:  # of embeddings and linear weights alike; such a model sets both others itself
         entry["regularizer"] = entry.pop("embedding_regularizer", base.get("regularizer"))

@@ -84,7 +84,7 @@ def draw_evolution(
         ],
     }
     text = json.dumps(numbers, indent=2)
-    page = read_page(Path(__file__).parent).fill(numbers=text.replace("<", r"\u003c"))  # a name may hold a tag
+    page = read_page(Path(__file__).parent).fill(numbers=text.replace("<", r"\u003c"))  # a name may contain an HTML tag
     write_atomic(out / PAGE, lambda file: file.write(page.encode()))
     write_atomic(out / NUMBERS, lambda file: file.write(text.encode()))
     return numbers

@@ -71,7 +71,7 @@ class Run:
         """Return the job that continues this interrupted run, or starts it."""
         goes_on = self._can_go_on()
         if not goes_on:
-            self.curve.unlink(missing_ok=True)  # else it would pass for this run's until the first step
+            self.curve.unlink(missing_ok=True)  # otherwise it would be mistaken for this run's until the first step
         arguments = ["--config", str(self.config), "--expid", self.expid, "--report", str(self.report)]
         arguments.append("--allow-untrained")  # the study marks such a run, and continues
         arguments += as_arguments(self.settings)

@@ -172,7 +172,7 @@ def _base(tuner: dict[str, Any], file: Path, settings: dict[str, Any]) -> tuple[
     plain = {key: value for key, value in settings.items() if key == "dataset_id"}
     source = merge(models, datasets, place, name, own | plain).params[
         "dataset_id"
-    ]  # what a derived one is derived from
+    ]  # the data set that a derived one is derived from
     keys = next(entries[source] for entries in datasets.values() if source in entries)
     entry = {key: base.params[key] for key in keys}
     if "data_format" not in base.params:

@@ -12,7 +12,7 @@ from dien_fuxictr.common.files import write_atomic
 from ..runs.run import Run
 
 _LONG = 10  # a metric is shorter
-_WIDEST = 32  # a longer value, a data set's columns say, is in the CSV only
+_WIDEST = 32  # longer values, such as a data set's columns, are only in the CSV
 
 
 def build_leaderboard(runs: list[Run], results: dict[str, dict[str, Any]]) -> list[dict[str, str]]:

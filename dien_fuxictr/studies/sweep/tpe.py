@@ -38,7 +38,7 @@ from .grid import Tuner, digest, enumerate_space
 from .space import Choices, Range
 
 RANDOM_TRIALS = 5  # before the sampler has something to learn from
-_FIRST_PRUNED = 2  # the evaluation; the first one tells little of the last
+_FIRST_PRUNED = 2  # evaluation; the first one says little about the last
 _FIXED = ("monitor", "monitor_mode", "metrics")
 
 
@@ -70,7 +70,8 @@ class TpeSweep:
         self._seed = int(params["seed"])
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         tuner.folder.mkdir(parents=True, exist_ok=True)
-        for kind in ("model_config", "dataset_config"):  # a grid's, which would win over the trials' in folders
+        # a grid's file, which would override the trials' files in folders
+        for kind in ("model_config", "dataset_config"):
             (tuner.folder / f"{kind}.yaml").unlink(missing_ok=True)
         fixed = {key: value for key, value in tuner.base.params.items() if key not in tuner.space}
         name = f"{tuner.name}_{digest([fixed, tuner.entry, repr(tuner.space)])}"
@@ -150,7 +151,7 @@ class TpeSweep:
             run = self._write(trial)
             self._running[run.expid] = _Running(trial=trial, run=run, lock=lock, curve=Curve(run.curve))
             job = self._progress.start(run)
-            if run.result:  # finished, but killed before the study was told
+            if run.result:  # finished, but killed before it was reported to the study
                 self._on_end(run.expid, 0)
             else:
                 yield job
