@@ -48,7 +48,7 @@ def test_a_batch_has_its_lengths_trimmed_or_not() -> None:
         assert short[name].shape == (3, 5) and int(short[name].sum()) == int(batch[name].sum())
 
 
-def test_who_gets_a_trimmed_batch() -> None:
+def test_systems_that_get_a_trimmed_batch() -> None:
     batch = make_batch(TINY, np.array([1, 5]))
     system = partial(System, torch.nn.Identity(), None, None, None, None)
     for takes, widths in {(True, True): [5, 5, 12], (False, True): [12, 5, 12], (False, False): [12, 12, 12]}.items():
@@ -81,7 +81,7 @@ def test_a_peer_has_as_many_weights(package: str) -> None:
         assert build(AMAZON, work).parameters == pytest.approx(build_own(AMAZON, work, "auto").parameters, rel=0.01)
 
 
-def test_ours_alone_keep_freed_memory_in_their_own_trainer() -> None:
+def test_only_own_systems_keep_freed_memory() -> None:
     assert all(entry.keeps_freed == entry.name.startswith("ours") for entry in entries(Path("zoo"))[0])
 
 

@@ -38,7 +38,7 @@ def test_train_step(run: Run) -> None:
         assert all(row["samples/s"] == pytest.approx(3 / min(row["seconds"]["1"])) for row in rows)
 
 
-def test_multiples_are_of_the_same_work() -> None:
+def test_ratios_compare_equal_work() -> None:
     rates = (("ours, a", NO_AUX.name, 40.0), ("peer", NO_AUX.name, 10.0), ("other", "else", 1.0))
     rows = [dict(zip(("system", "work", "samples/s"), rate, strict=True)) for rate in rates]
     (found,) = train_step.beside_all(rows, {}, "samples/s", True)
@@ -173,6 +173,6 @@ def test_draw(tmp_path: Path) -> None:
     assert bars == [(pytest.approx(1), 9), (pytest.approx(2), 1), (pytest.approx(4), 8)]
 
 
-def test_a_checkout_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_checkout_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert inference.main(["--zoo", "nowhere"], sizes=TINY) == 2
     assert capsys.readouterr().err == "error: FuxiCTR checkout nowhere does not exist\n"

@@ -30,13 +30,13 @@ def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_tells_its_version(command: str, called) -> None:
+def test_command_prints_its_version(command: str, called) -> None:
     assert called(f"/project/{command}.py", command, "--version") == f"{command}.py (dien-fuxictr) {__version__}\n"
     assert called(f"/usr/bin/{command}", command, "--version") == f"{command} (dien-fuxictr) {__version__}\n"
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_tells_its_version(
+def test_module_prints_its_version(
     module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", [module, "--version"])

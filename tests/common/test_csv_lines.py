@@ -85,7 +85,7 @@ def test_a_file_that_was_cut(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [b'i1,"x\ni2,"y', b'i1,"x\n\n"y', b'"x,"y,i1', b'i1,"x" y', b'"i1"2,"x""'])
-def test_quotes_that_enclose_no_whole_value(rows: bytes, tmp_path: Path) -> None:
+def test_quotes_around_part_of_a_value_are_refused(rows: bytes, tmp_path: Path) -> None:
     """Raise an error where pyarrow would silently read several rows as one value."""
     path = write(tmp_path / "rows.csv", b'a,b\n"i,0",5"" and 6" x"\n\n' + rows + b"\ni3,z\n")
     for skip_bad_lines in (False, True):  # its end is unknown
@@ -201,5 +201,5 @@ def test_a_header_with_a_name_twice(header: bytes, name: str, newline: bytes, tm
 
 
 @pytest.mark.parametrize("content", [b"a,b,A\n1,2,3\n", b'"a\rb",c\r\n1,2\r\n', b"a,,\n1,,\n", b'"x,y",x,y\n1,2,3\n'])
-def test_headers_that_are_whole(content: bytes, tmp_path: Path) -> None:
+def test_complete_headers_are_accepted(content: bytes, tmp_path: Path) -> None:
     assert scan_csv(write(tmp_path / "rows.csv", content)).collect().height == 1

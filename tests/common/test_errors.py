@@ -44,7 +44,7 @@ def test_without_a_log_it_is_in_a_file_of_the_command(capsys):
 
 
 @pytest.mark.parametrize("writable", ["temporary folder", "nothing"])
-def test_where_neither_can_be_written(capsys, monkeypatch, tmp_path, writable):
+def test_traceback_without_a_writable_file(capsys, monkeypatch, tmp_path, writable):
     Path("file").touch()
     Path("a_command.error.log").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path if writable == "temporary folder" else tmp_path / "none"))
@@ -109,7 +109,7 @@ def test_memory_and_recursion(capsys, run, line):
         ),
     ],
 )
-def test_what_has_a_line_of_its_own_leaves_no_file(capsys, error, code, line):
+def test_expected_errors_leave_no_traceback_file(capsys, error, code, line):
     assert run_command(fails_with(error), "stopped") == code
     assert capsys.readouterr().err == f"error: {line}\n" and not list(Path().iterdir())
 

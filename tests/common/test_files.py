@@ -81,7 +81,7 @@ def small_files() -> Iterator[None]:
     ids=["polars csv", "polars parquet", "numpy", "bytes"],
 )
 @pytest.mark.usefixtures("small_files")
-def test_a_full_disk_is_said_whoever_writes(tmp_path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def test_full_disk_is_reported_for_every_writer(tmp_path: Path, write: Callable[[IO[bytes]], object]) -> None:
     file = tmp_path / "scores.csv"
     with pytest.raises(UserError) as error:
         write_atomic(file, write)
@@ -108,7 +108,7 @@ def put(path: Path, content: str) -> None:
         replace_folder(new, path)
 
 
-def test_a_folder_is_replaced_by_a_whole_one(tmp_path):
+def test_folder_is_replaced_by_a_complete_one(tmp_path):
     path = tmp_path / "no" / "folder"
     for content in ("one", "two"):
         put(path, content)
@@ -116,7 +116,7 @@ def test_a_folder_is_replaced_by_a_whole_one(tmp_path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
-def test_a_folder_that_is_not_whole_leaves_the_old_one(tmp_path, error):
+def test_incomplete_folder_keeps_the_old_one(tmp_path, error):
     path = tmp_path / "folder"
     put(path, "old")
     before = state(tmp_path)

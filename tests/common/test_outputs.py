@@ -73,13 +73,13 @@ def test_other_paths_are_allowed(place: Path, path: str) -> None:
     check(path)
 
 
-def test_an_own_folder_may_be_written_again(place: Path) -> None:
+def test_own_output_folder_may_be_rewritten(place: Path) -> None:
     check("samples", holds_own=True)
     with pytest.raises(UserError, match="which holds built samples"):
         check("samples/new", holds_own=True)
 
 
-def test_who_stands_among_configurations_may_write(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_next_to_configurations_in_working_directory(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Allow the zoo's own way: `--config .` in a folder of two files."""
     monkeypatch.chdir("other")
     require_output("--out", Path("scores.csv"), kept={"--config": "."})

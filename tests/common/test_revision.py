@@ -32,7 +32,7 @@ def test_commit_and_changes_of_tracked_files_of_the_folder(repository: Path) -> 
     assert revision(repository) == f"{head}+changes"
 
 
-def test_none_where_git_does_not_track_the_folder(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_revision_of_an_untracked_folder(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (repository / "unpacked").mkdir()
     (repository / "unpacked" / "file").write_text("1")
     assert revision(repository / "unpacked") is None
@@ -41,6 +41,6 @@ def test_none_where_git_does_not_track_the_folder(repository: Path, monkeypatch:
     assert revision(repository) is None
 
 
-def test_none_outside_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_revision_outside_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert revision(tmp_path) is None

@@ -149,7 +149,7 @@ def test_exposures_of_the_test_split(of_request: bool, tmp_path: Path) -> None:
         assert made[name].to_list() == histories(test, behaviours, name), name
 
 
-def test_what_a_row_does_not_say_of_its_item(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_properties_of_a_row_are_completed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = click_log().sample(fraction=1, shuffle=True, seed=0)
     last = pl.col("ts") == pl.col("ts").filter(pl.col("iid") == "i03").max()  # a row of an item says something else
     log = log.with_columns(brand=pl.when(last & (pl.col("iid") == "i03")).then(pl.lit("renamed")).otherwise("brand"))

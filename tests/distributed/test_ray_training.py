@@ -56,7 +56,7 @@ def test_a_lost_controller_is_said(workspace, cluster, monkeypatch, capsys):
     assert "error: Ray has lost the process that starts the others: " in capsys.readouterr().err
 
 
-def test_a_worker_ends_after_a_step_where_the_command_was_ended(workspace, monkeypatch):
+def test_worker_ends_after_a_step_if_the_command_ends(workspace, monkeypatch):
     """Run the command in a thread, like Ray Train."""
     workspace.write_configs({"X": {"fault": "slow", "epochs": 99}})
     shared = workspace.folder / "shared"

@@ -97,7 +97,7 @@ def test_exit_codes(script):
     assert codes == [3, -signal.SIGKILL]
 
 
-def test_a_log_is_begun_anew_unless_the_run_goes_on(script):
+def test_log_is_new_unless_the_run_is_resumed(script):
     script("import sys\nprint(sys.argv[1])")
     for argument, goes_on in (("a", False), ("b", True), ("c", False), ("d", True)):
         run_jobs([Job("x", [argument], Path("x.log"), goes_on)], Pool([-1]), lambda *_: None)

@@ -39,7 +39,7 @@ def test_proxies_take_bodies_of_the_servers_size() -> None:
     assert int(envoy) == Settings.max_body == int(nginx("client_max_body_size").removesuffix("m")) << 20
 
 
-def test_nginx_says_how_long_the_client_waits() -> None:
+def test_nginx_sends_the_clients_deadline() -> None:
     assert f"proxy_set_header {DEADLINE} 200;" in NGINX
 
 

@@ -50,7 +50,7 @@ def named_files(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_targets(page: Path) -> None:
     for link in links(page):
         if link.startswith("https://"):
             continue
@@ -67,5 +67,5 @@ def test_named_files_exist(page: Path) -> None:
         assert any(file.parts[-len(parts) :] == parts for file in FILES), name
 
 
-def test_what_is_not_here_is_named_somewhere() -> None:
+def test_missing_files_are_named_as_such() -> None:
     assert NOT_HERE.keys() <= {name for page in PAGES for name in named_files(page)}

@@ -135,7 +135,7 @@ def test_raw_files(dien, bad, fault):
     assert expected[fault] in message
 
 
-def test_a_max_len_of_0_says_what_it_takes(dien, workspace, capsys):
+def test_max_len_of_0_is_refused(dien, workspace, capsys):
     features = [{**column, "max_len": 0} if column.get("max_len") else column for column in FEATURES]
     dien.configure(dataset={"feature_cols": features})
     assert workspace.run(expid="X") == 0

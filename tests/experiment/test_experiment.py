@@ -38,7 +38,7 @@ def test_fit_and_evaluate_are_the_command_lines(trained, capsys):
     )
 
 
-def test_a_second_fit_starts_anew(trained):
+def test_second_fit_starts_from_initial_weights(trained):
     run = open_experiment("Tiny_test")
     run.fit()
     first = {name: value.clone() for name, value in run.model.state_dict().items()}

@@ -89,7 +89,7 @@ def stop(monkeypatch):
     return before
 
 
-def test_a_resumed_run_goes_on_with_its_curve(workspace, stop):
+def test_resumed_run_continues_its_curve(workspace, stop):
     assert workspace.run("--report", "whole") == 0
     whole, curve = (workspace.folder / name / "curve.jsonl" for name in ("whole", "report"))
     stop(2)
@@ -103,7 +103,7 @@ def test_a_resumed_run_goes_on_with_its_curve(workspace, stop):
     assert curve.read_bytes() == whole.read_bytes()
 
 
-def test_a_fresh_run_begins_its_curve_anew_when_it_trains(workspace, bad, stop):
+def test_fresh_run_starts_a_new_curve_when_it_trains(workspace, bad, stop):
     assert workspace.run("--report", "report") == 0
     workspace.write_configs({"Tiny_test": {"batch_size": 0}})
     bad("--report", "report")  # leaves all files alone

@@ -24,7 +24,7 @@ def test_all_paths_exist() -> None:
 
 
 @pytest.mark.parametrize("question", ASKED)
-def test_it_is_said_where(question: str) -> None:
+def test_architecture_page_says_where(question: str) -> None:
     assert [what for what, _, _ in WHERE if what.startswith(question)]
 
 

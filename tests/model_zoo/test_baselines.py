@@ -76,7 +76,7 @@ def test_any_history_trains(name, keywords, lengths):
         lambda real, steps: torch.tensor(sorted([0, *range(2, steps), 1][:real])).long(),  # a gap at 1
     ],
 )
-def test_where_the_padding_stands_does_not_matter(name, place):
+def test_place_of_padding_does_not_matter(name, place):
     model, batch = make_model(name), make_batch(LENGTHS)
     other = moved(batch, place)
     exact = {"rtol": 0, "atol": 0} if name in STEPWISE else {}  # the zoo's poolings add zeros in another order

@@ -84,7 +84,7 @@ def test_builds_once_and_says_so(compiler, caplog):
     assert calls(compiler) == 1
 
 
-def test_builds_anew_for_another_compiler_flag_or_source(compiler, monkeypatch, tmp_path):
+def test_builds_again_for_another_compiler_flag_or_source(compiler, monkeypatch, tmp_path):
     libraries = {build()}
     (tmp_path / "macros").write_text("version 2")
     libraries.add(build())
@@ -99,7 +99,7 @@ def test_builds_anew_for_another_compiler_flag_or_source(compiler, monkeypatch, 
 
 
 @pytest.mark.parametrize("broken", ["", "lib", "library\nmore"])
-def test_builds_anew_what_is_broken(compiler, broken):
+def test_builds_again_if_broken(compiler, broken):
     library = build()
     library.write_text(broken)
     assert build().read_text() == "library\n"
@@ -123,7 +123,7 @@ def test_a_compiler_that_fails_is_quoted(compiler):
     assert not list((compiler.parents[1] / "cache").rglob("*.so"))
 
 
-def test_a_library_that_others_may_write_is_not_taken(compiler):
+def test_library_that_others_may_write_is_not_loaded(compiler):
     """Whoever writes it can give it any name, that of its own digest too."""
     library = build()
     library.chmod(0o722)
@@ -131,7 +131,7 @@ def test_a_library_that_others_may_write_is_not_taken(compiler):
     assert calls(compiler) == 2 and library.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_linked_library_is_not_taken(compiler, tmp_path):
+def test_linked_library_is_not_loaded(compiler, tmp_path):
     library = build()
     library.rename(tmp_path / "planted.so")
     library.symlink_to(tmp_path / "planted.so")
@@ -171,7 +171,7 @@ def test_a_relative_cache_is_refused(compiler, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("home", ["none", "relative", "a file", "unwritable"])
-def test_a_home_that_is_none_is_refused(compiler, monkeypatch, tmp_path, home):
+def test_invalid_home_is_refused(compiler, monkeypatch, tmp_path, home):
     """`docker run --user 12345`: the system knows no such user."""
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.delenv("HOME", raising=False)

@@ -69,7 +69,7 @@ def test_any_history_trains(make_dien, keywords, lengths):
         lambda real, steps: torch.tensor(sorted([0, *range(2, steps), 1][:real])).long(),  # a gap at 1
     ],
 )
-def test_where_the_padding_stands_does_not_matter(make_dien, keywords, place):
+def test_place_of_padding_does_not_matter(make_dien, keywords, place):
     model = make_dien(gru_type="AUGRU", aux_loss_alpha=0.7, **keywords, **({} if keywords is TWO else COLUMNS))
     batch = make_batch(LENGTHS)
     other = moved(batch, place)

@@ -33,7 +33,7 @@ def test_one_user_for_many_candidates(make_dien, sum_pooling):
         torch.testing.assert_close(logits, model(batch)["logits"])
 
 
-def test_extractor_goes_on_where_it_stood(make_dien):
+def test_extractor_continues_from_a_state(make_dien):
     model = make_dien().eval()
     batch = make_batch([6, 6])
     whole, first, rest = (

@@ -54,7 +54,7 @@ def test_sparse_tables_get_sparse_gradients() -> None:
     assert table.weight.grad is not None and table.weight.grad.is_sparse
 
 
-def test_gradients_have_the_same_bits_in_every_run() -> None:
+def test_gradients_are_equal_in_every_bit() -> None:
     table = nn.Embedding(50, 18)
     ids, d = [torch.randint(0, 50, (20_000,))] * 2, torch.randn(20_000, 36)
     first, *others = (torch.autograd.grad(lookup(Steps([table, table], ids))[0], table.weight, d)[0] for _ in range(5))

@@ -104,7 +104,7 @@ def test_no_key_of_a_configuration_has_two_homes() -> None:
 
 
 @pytest.mark.parametrize(("model", "key", "kind"), CASES, ids=lambda part: getattr(part, "__name__", str(part))[:40])
-def test_invalid_values_are_refused_in_the_same_words(model: type[BaseModel], key: str, kind: Any) -> None:
+def test_invalid_values_are_refused_in_equal_words(model: type[BaseModel], key: str, kind: Any) -> None:
     contract = Contract({key: [kind]})
     values = invalid(kind)
     assert values or kind is Any
@@ -118,7 +118,7 @@ def test_invalid_values_are_refused_in_the_same_words(model: type[BaseModel], ke
 
 
 @pytest.mark.parametrize("kind", [kind for _, _, kind in CASES], ids=[key for _, key, _ in CASES])
-def test_both_checks_allow_the_same_values(kind: Any) -> None:
+def test_both_checks_allow_equal_values(kind: Any) -> None:
     """Compare both checks, except for tuples and text that represents a number.
 
     The constructor accepts tuples as lists.

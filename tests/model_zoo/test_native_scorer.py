@@ -201,7 +201,7 @@ def test_without_a_compiler_it_is_torchs(monkeypatch: pytest.MonkeyPatch, caplog
     assert "the native scorer lacks The compiled backend needs a C++ compiler" in caplog.messages[-1]
 
 
-def test_it_says_nothing_where_it_is_native(caplog: pytest.LogCaptureFixture) -> None:
+def test_native_scorer_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     model = made_dien()
     caplog.clear()
     with caplog.at_level(logging.INFO):

@@ -92,7 +92,7 @@ def test_torch_computes_no_other_kind():
         in_torch.evolve_candidates(c["inputs"][:3], torch.ones(3, 2), c["state"], *weights, kind=KIND)
 
 
-def test_fast_backends_have_no_kind_of_their_own():
+def test_fast_backends_have_no_extra_kinds():
     assert set().union(*backends.KINDS.values()) == reference.KINDS.keys()
 
 
@@ -129,7 +129,7 @@ def test_its_candidates_are_scored_by_torch(real_auto, caplog):
 
 
 @torch.no_grad()
-def test_it_is_exported_without_code_of_its_own():
+def test_it_is_exported_without_special_code():
     model = made_dien()
     loops, padded = PaddedDIEN(model, loop_extract, loop_evolve), PaddedDIEN(model, operators.extract, operators.evolve)
     program = trace(loops, inputs_of(model.feature_map, loops)).module()

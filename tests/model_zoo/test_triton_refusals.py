@@ -35,7 +35,7 @@ def test_refuses_what_it_cannot_take(name, value, message):
         recurrence(**{**four_steps(), "kind": "LSTM"})
 
 
-def test_stands_alone_beside_a_copy_of_itself():
+def test_two_copies_of_the_package_work():
     program = """
 import sys
 from types import ModuleType

@@ -66,7 +66,7 @@ class TestRocketLaunching:
         assert not config.warnings
 
     @pytest.mark.parametrize("expid", boosters)
-    def test_the_booster_is_the_dien_of_config_but_for_its_size(self, expid: str) -> None:
+    def test_booster_is_the_dien_of_config_except_its_size(self, expid: str) -> None:
         """On the same data set; of Beauty's, it was trained before the search."""
         smaller = load_config(CONFIG, expid.removesuffix("_booster")).params
         searched = SEARCHED if smaller["dataset_id"] == "amazon_beauty_last" else ()

@@ -232,7 +232,7 @@ def test_a_bomb_does_not_hold_the_loop(client: Client, monkeypatch: pytest.Monke
     assert (live.status, bomb.status) == (200, 413) and threads != [threading.current_thread()]
 
 
-def test_a_body_that_comes_slowly_takes_no_place(client: Client, request_: dict[str, Any]) -> None:
+def test_slow_body_takes_no_place(client: Client, request_: dict[str, Any]) -> None:
     body = orjson.dumps(request_)
 
     async def scenario() -> tuple[Any, ...]:
@@ -459,7 +459,7 @@ def test_buckets_are_a_millisecond_apart_up_to_10(client: Client, request_: dict
     assert len(bounds) < 30
 
 
-def test_the_process_and_its_bundle_are_told(client: Client, opened: Bundle, request_: dict[str, Any]) -> None:
+def test_process_and_bundle_are_in_the_metrics(client: Client, opened: Bundle, request_: dict[str, Any]) -> None:
     after, pid = counted(client), os.getpid()
     assert after[f'process_resident_memory_bytes{{pid="{pid}"}}'] > 1e8
     assert after[f'process_open_fds{{pid="{pid}"}}'] >= 3

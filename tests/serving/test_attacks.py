@@ -109,7 +109,7 @@ def server_connections(server: Server) -> int:
 
 
 @pytest.mark.parametrize("kind", ["storm", "connections"])
-def test_refusals_are_few_and_work_goes_on(server: Server, attack: Any, kind: str) -> None:
+def test_refusals_are_few_and_requests_are_answered(server: Server, attack: Any, kind: str) -> None:
     refused = counted(server, REFUSED)
     with attack(kind):
         wait_until(lambda: counted(server, REFUSED) > refused)

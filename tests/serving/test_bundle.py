@@ -33,7 +33,7 @@ def scores(bundle: Bundle, rows: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("expid", ["DIEN_amazon", "WideDeep_amazon", "DIENLight_amazon"])
-def test_it_scores_as_the_experiment_where_nothing_else_is(
+def test_bundle_scores_without_any_other_file(
     expid: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment, rows = open_experiment(expid), project / "data" / "amazon" / "samples"
@@ -78,9 +78,7 @@ def test_the_digest_is_that_of_the_content(experiment: Experiment, bundle: Path,
     assert open_bundle(tmp_path / "again").examples == [example]
 
 
-def test_what_cannot_be_written_whole_is_not_written(
-    experiment: Experiment, bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_write_leaves_no_bundle(experiment: Experiment, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 

@@ -48,7 +48,7 @@ def test_it_scores_the_test_rows_as_predict_and_ends_when_told(server: Server, p
     assert server.end_amid(requests[0], lambda: wait_until(server.lets_nobody_in)) == (0, "")
 
 
-def test_a_bundle_is_served_where_nothing_else_is(bundle_folder: Path, tmp_path: Path) -> None:
+def test_bundle_is_served_without_any_other_file(bundle_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(bundle_folder, tmp_path / "b")
     server = Server(tmp_path, "--bundle", "b")
     try:

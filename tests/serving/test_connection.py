@@ -112,7 +112,7 @@ def answer(client: socket.socket) -> tuple[int, bytes]:
     return int(got.split()[1]), got[-1:]
 
 
-def test_whole_requests_are_answered(sites: Any) -> None:
+def test_complete_requests_are_answered(sites: Any) -> None:
     site = sites()
     client = site.connect(GET, GET)
     assert [answer(client) for _ in range(2)] == [(200, b"0")] * 2
@@ -124,7 +124,7 @@ def test_whole_requests_are_answered(sites: Any) -> None:
     assert answer(client) == (200, b"0") and not site.refused
 
 
-def test_a_client_that_says_nothing(sites: Any) -> None:
+def test_silent_client(sites: Any) -> None:
     site = sites(head_timeout=0.1)
     assert rest_of(site.connect()) == b"" and not site.refused
 
@@ -232,14 +232,14 @@ def test_one_connection_too_many_closes_the_most_idle(sites: Any) -> None:
         assert answer(client) == (200, b"0")
 
 
-def test_a_client_that_takes_no_answer(sites: Any) -> None:
+def test_client_that_reads_no_answer(sites: Any) -> None:
     site = sites(body_timeout=0.1)
     site.connect(b"GET /much HTTP/1.1\r\nHost: x\r\n\r\n")
     wait_until(lambda: site.connections() == 1)
     wait_until(lambda: not site.connections())
 
 
-def test_who_is_refused_waits(sites: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_client_is_delayed(sites: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not read, rather than refused again."""
     monkeypatch.setattr(connection, "_REST", 3600)
     site = sites()
@@ -277,7 +277,7 @@ def test_a_refused_body_has_its_time(sites: Any) -> None:
     assert refusal(client)[0] == 408 and site.refused == [408]
 
 
-def test_who_waits_for_a_word_is_not_refused_before_it(sites: Any) -> None:
+def test_client_that_expects_100_is_not_refused_early(sites: Any) -> None:
     """Its body would not come, or be taken for the next request."""
     site = sites()
     client = site.connect(post(b"/late", b"Expect: 100-continue", body=b"")[:-2] + b"\r\n")
@@ -318,7 +318,7 @@ def test_a_connection_that_rests_may_end(sites: Any, monkeypatch: pytest.MonkeyP
     wait_until(lambda: not site.connections())
 
 
-def test_who_connects_to_a_full_server_waits(sites: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_client_of_a_full_server_is_delayed(sites: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_REST", 3600)
     site = sites()
     site.is_full = True
@@ -330,7 +330,7 @@ def test_who_connects_to_a_full_server_waits(sites: Any, monkeypatch: pytest.Mon
     assert answer(client) == (200, b"0")
 
 
-def test_a_connection_that_is_taken_from_elsewhere(sites: Any) -> None:
+def test_connection_that_another_process_accepted(sites: Any) -> None:
     site = sites()
     ours, its = socket.socketpair()
     client = site.connect(GET)

@@ -79,7 +79,7 @@ def test_of_text_they_are_those_of_samples(tmp_path: Path) -> None:
     assert found[0] == found[1] and len(found[0]) == 12
 
 
-def test_where_the_test_data_are_gone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_examples_without_test_data(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     samples = write_samples(tmp_path / "in")
     params = entry(samples, tmp_path, "parquet")
     prepare_entry(params)
@@ -88,7 +88,7 @@ def test_where_the_test_data_are_gone(tmp_path: Path, caplog: pytest.LogCaptureF
     assert "the bundle has no example users: " in caplog.text
 
 
-def test_a_made_up_request_is_known_in_every_field(tmp_path: Path) -> None:
+def test_generated_request_is_known_in_every_field(tmp_path: Path) -> None:
     columns = [
         META,
         categorical(["item_id", "cate_id"]),
@@ -108,7 +108,7 @@ def test_a_made_up_request_is_known_in_every_field(tmp_path: Path) -> None:
     assert len(history) == 4 and online.oov["item_history"] not in history
 
 
-def test_a_made_up_request_has_vectors_of_the_right_width() -> None:
+def test_generated_request_has_vectors_of_the_right_width() -> None:
     encoder = Encoder([{"name": "image", "dtype": "float", "type": "embedding", "pretrain_dim": 3}], [], {})
     request = made_request(encoder, 4, 2)
     assert request == {"user": {}, "candidates": {"image": [[0.0] * 3] * 2}}

@@ -50,7 +50,7 @@ def moved(candidate: int, by: float) -> Callable[[Any], None]:
 
 
 @pytest.mark.parametrize("expid", ["DIEN_amazon", "WideDeep_amazon", "DIENLight_amazon"])
-def test_they_are_example_users_and_two_made_up_ones(expid: str, project: Path, tmp_path: Path) -> None:
+def test_golden_requests_are_examples_and_two_generated(expid: str, project: Path, tmp_path: Path) -> None:
     experiment = open_experiment(expid)
     examples = users_of_test(experiment, 12)
     write_bundle(experiment, tmp_path / "b", examples)
@@ -123,7 +123,7 @@ def test_other_weights_are_refused(bundle_folder: Path, tmp_path: Path) -> None:
         served(tmp_path / "b")
 
 
-def test_a_score_that_is_nan_beside_others_is_refused(opened: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nan_among_scores_is_refused(opened: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     score = scorer_of(opened.model)
 
     def with_a_nan(inputs: Any) -> np.ndarray:

@@ -54,7 +54,7 @@ def bundle_of(models: Path) -> Path:
     return models / "amazon" / "DIEN_amazon.bundle"
 
 
-def test_nothing_is_written_where_the_port_is_taken(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_written_if_the_port_is_taken(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["--model-root", str(models), "--port", str(taken.getsockname()[1])]) == 2
     assert "Address already in use" in capsys.readouterr().err
@@ -111,7 +111,7 @@ def test_publish_gives_running_servers_the_new_model(
         assert not is_free, "the second one serves it"
 
 
-def test_the_same_model_is_not_written_again(experiment: Experiment, bundle: Path) -> None:
+def test_equal_model_is_not_written_again(experiment: Experiment, bundle: Path) -> None:
     hold = Hold(bundle)
     hold.renew()
     before = written(bundle)

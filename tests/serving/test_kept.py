@@ -46,7 +46,7 @@ def test_it_outlives_its_folder(kept: Kept, folder: Path, tmp_path: Path) -> Non
     assert opened.digest == stated_digest(kept.link) == digest and check(opened) == 0
 
 
-def test_the_next_one_takes_its_place(kept: Kept, folder: Path, bundle_folder: Path) -> None:
+def test_next_bundle_replaces_the_kept_one(kept: Kept, folder: Path, bundle_folder: Path) -> None:
     first = read_manifest(folder).digest
     kept.keep(folder, first)
     files, links = open_files(), os.listdir(kept.link.parent)

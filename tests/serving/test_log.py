@@ -53,7 +53,7 @@ def log(capsys: pytest.CaptureFixture[str]) -> Iterator[Log]:
     root.handlers[:], threading.excepthook, warnings.showwarning = handlers, hook, show
 
 
-def test_a_line_says_when_what_and_who(log: Log) -> None:
+def test_log_line_has_time_message_and_process(log: Log) -> None:
     log.start()
     before = datetime.now(timezone.utc)
     logging.getLogger("a.b").warning("first %d\nsecond \u2028 \ud800 %s", 5, "\x00")

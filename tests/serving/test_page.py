@@ -27,7 +27,7 @@ def client(opened: Bundle) -> Iterator[Client]:
     client.close()
 
 
-def test_it_needs_nothing_beside_it(client: Client) -> None:
+def test_page_is_self_contained(client: Client) -> None:
     reply = client.get("/")
     assert (reply.status, reply.headers["content-type"]) == (200, "text/html; charset=utf-8")
     html = reply.body.decode()
@@ -176,7 +176,7 @@ def test_a_failed_explanation_keeps_the_scores() -> None:
     assert len(rows(body)) == 2 and text_of(place(body, "sequences")) == ""
 
 
-def test_an_eleventh_candidate_pushes_none_out() -> None:
+def test_eleventh_candidate_hides_none() -> None:
     choose = """
     for (const row of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]) if (!shown.chosen.has(row)) choose(row);
     await settled();"""

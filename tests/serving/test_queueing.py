@@ -76,7 +76,7 @@ def counted(client: Client) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("value", ["", "0", "-5", "1.5", "5ms", "soon", "9" * 5000, "²", "\x00"])
-def test_a_deadline_that_is_none(value: str, client: Client, body: bytes) -> None:
+def test_invalid_deadline_is_refused(value: str, client: Client, body: bytes) -> None:
     with_bytes = {"type": "http", "method": "POST", "path": "/v1/score", "headers": []}
     with_bytes["headers"] = [(DEADLINE.encode(), value.encode("latin-1"))]
     sent: list[Any] = []
@@ -211,7 +211,7 @@ def test_single_requests_go_between_the_users_of_a_batch(
     assert counted(client)['stage_seconds_count{stage="model"}'] == 2
 
 
-def test_a_batch_that_nobody_waits_for_ends(client: Client, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_abandoned_batch_ends(client: Client, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queueing, "_TURN", 0)
     batch = b'{"requests": [%s]}' % b",".join([body] * 300)
 
@@ -292,7 +292,7 @@ def test_more_users_than_allowed(opened: Bundle, body: bytes) -> None:
     client.close()
 
 
-def test_whose_turn_comes_at_once_is_not_watched() -> None:
+def test_immediate_turns_are_not_watched() -> None:
     asked = []
 
     async def receive() -> dict[str, Any]:

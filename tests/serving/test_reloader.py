@@ -243,7 +243,7 @@ def test_what_is_broken_is_tried_again_only_when_it_changes(
     assert digest_of(client) == open_bundle(site.folder / "b").digest
 
 
-def test_an_error_that_nobody_has_foreseen_is_one_line(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_unexpected_error_is_one_line(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     def load() -> Bundle:
         if site.link.resolve().name == "b":
             raise RuntimeError("two\nlines")
@@ -445,7 +445,7 @@ def test_a_sequence_is_another_field_than_a_value(opened: Bundle) -> None:
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_new_fields_are_taken_up_where_that_is_allowed(
+def test_new_fields_are_accepted_if_allowed(
     allowed: bool, site: Site, bundles_of_fields: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("all", "fewer"):
@@ -490,7 +490,7 @@ def test_it_starts_with_what_is_accepted(site: Site, caplog: pytest.LogCaptureFi
     assert f"not reloaded, model {digest} goes on" in refused and digest_of(client) == digest
 
 
-def test_it_starts_with_the_folder_where_that_is_accepted(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_starts_with_the_folder_if_it_is_accepted(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     others = Others(site)
     others.name = "a"
     client = site.client(accepted=others.accepted())
@@ -499,7 +499,7 @@ def test_it_starts_with_the_folder_where_that_is_accepted(site: Site, caplog: py
     assert cautions(caplog) == [] and not counted(client, "loaded")
 
 
-def test_it_starts_with_the_folder_where_the_accepted_is_broken(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_starts_with_the_folder_if_the_accepted_is_broken(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     others = Others(site)
     others.name = "broken"
     client = site.client(accepted=others.accepted())
@@ -508,7 +508,7 @@ def test_it_starts_with_the_folder_where_the_accepted_is_broken(site: Site, capl
     assert line.startswith("started with the bundle in the folder: the accepted model cannot be loaded: bundle ")
 
 
-def test_what_another_worker_has_accepted_is_taken_up(site: Site) -> None:
+def test_bundle_accepted_by_another_worker_is_loaded(site: Site) -> None:
     """This one could not load it: memory was short, say."""
 
     def load() -> Bundle:

@@ -159,7 +159,7 @@ def test_no_history(nothing: Any, reader: RequestReader) -> None:
     assert inputs.user["item_history"].tolist() == [[0]] and inputs.ids["item_history"] == 0
 
 
-def test_features_of_one_value_are_where_the_caller_likes(reader: RequestReader) -> None:
+def test_single_values_may_be_in_either_part(reader: RequestReader) -> None:
     request = copy.deepcopy(REQUEST)
     del request["candidates"]["cate_id"]
     request["user"]["cate_id"] = "x"

@@ -184,7 +184,7 @@ def test_what_dies_again_and_again_waits_longer_each_time(site: Site, caplog: py
     assert [end and end.groups() for end in ends] == [("SIGKILL", "0.1"), *[(refused, "0.2")] * 3]
 
 
-def test_the_wait_begins_anew_after_a_worker_that_lasted(
+def test_restart_delay_is_reset_by_a_lasting_worker(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(supervisor, "_LASTING", 0)

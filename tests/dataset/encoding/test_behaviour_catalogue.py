@@ -26,7 +26,7 @@ def test_distinct_tuples_of_training_rows() -> None:
     assert found["count"].tolist() == [2, 1, 1, 1]
 
 
-def test_items_that_were_not_clicked_are_tuples_of_their_own() -> None:
+def test_items_not_clicked_form_separate_tuples() -> None:
     features = {
         "item_id": {},
         "item_history": {"share_embedding": "item_id"},
@@ -38,7 +38,7 @@ def test_items_that_were_not_clicked_are_tuples_of_their_own() -> None:
     assert tuples_of(table, features) == [["item_history", "cate_history"], ["neg_item_history", "neg_cate_history"]]
 
 
-def test_written_beside_the_feature_map(tmp_path: Path) -> None:
+def test_catalogue_is_written_next_to_the_feature_map(tmp_path: Path) -> None:
     samples = write_samples(tmp_path / "in")
     prepare_entry(entry(samples, tmp_path, data_format="parquet"))
     rows = pl.read_parquet(samples / "train.parquet")

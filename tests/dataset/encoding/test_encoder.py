@@ -224,7 +224,7 @@ def test_new_rows_keep_the_behaviours_that_training_rows_kept(
     assert encoder.truncated == {"item_history": truncated, "cate_history": truncated}
 
 
-def test_a_set_built_before_its_encoder_said_it(samples: Path, tmp_path: Path) -> None:
+def test_old_set_takes_max_len_from_its_samples(samples: Path, tmp_path: Path) -> None:
     assert encode_long(samples, tmp_path, latest="absent")[0] == LONG[:6]
     folder = tmp_path / "made" / "samples"  # there since its entry has a build section
     folder.mkdir()

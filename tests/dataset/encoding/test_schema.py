@@ -84,7 +84,7 @@ def test_wrong_keys(columns: list[dict], message: str) -> None:
         check_columns(columns, LABEL)
 
 
-def test_integer_ids_beside_a_history_of_strings() -> None:
+def test_integer_ids_and_string_history_are_refused() -> None:
     with pytest.raises(UserError, match="item_id is read as int but shares its embedding with item_history"):
         check_columns([{**ITEM, "dtype": "int"}, HISTORY], LABEL)
     with pytest.raises(UserError, match="other_id is read as int but shares its embedding with item_id"):

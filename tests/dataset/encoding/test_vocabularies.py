@@ -51,7 +51,7 @@ def test_stored_behaviour_counts_once_per_training_row(tmp_path: Path) -> None:
     assert (encoded["test"]["item_history"] == vocabulary["__OOV__"]).any()
 
 
-def test_a_side_value_that_a_log_lacks_is_a_word_of_its_own(tmp_path: Path) -> None:
+def test_missing_side_value_is_a_separate_word(tmp_path: Path) -> None:
     """Use one word in targets, histories and items that were not clicked.
 
     If there is no such item, the value is padding.

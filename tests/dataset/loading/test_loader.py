@@ -70,7 +70,7 @@ def test_batches_are_dicts_of_padded_tensors(feature_map: FeatureMap) -> None:
     }
 
 
-def test_batches_are_of_the_zoos_size_where_none_is_given(feature_map: FeatureMap) -> None:
+def test_default_batch_size_is_the_zoos(feature_map: FeatureMap) -> None:
     size = inspect.signature(NpzDataLoader).parameters["batch_size"].default
     assert InMemoryDataLoader.from_encoded(feature_map, split()).batch_size == size
 
@@ -178,7 +178,7 @@ def test_the_order_is_drawn_as_the_iterator_starts(feature_map: FeatureMap) -> N
     assert [batch["item"].tolist() for batch in batches] == expected
 
 
-def test_batches_for_a_gpu_are_pinned_and_made_ahead(feature_map: FeatureMap, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_for_a_gpu_are_pinned_and_prefetched(feature_map: FeatureMap, monkeypatch: pytest.MonkeyPatch) -> None:
     pinned = []
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)

@@ -300,7 +300,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return built(tmp_path_factory.mktemp("small"), made_log(2000, 100, 200), "memory_mapped")
 
 
-def test_the_order_is_seeded_and_taken_up_at_any_batch(small: dict) -> None:
+def test_order_is_seeded_and_resumable_at_any_batch(small: dict) -> None:
     loader = loader_of(small, shuffle=True, batch_size=100)
 
     def epoch(seed: int, skipped: int = 0) -> list[torch.Tensor]:

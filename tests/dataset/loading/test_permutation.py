@@ -5,7 +5,7 @@ from dien_fuxictr.dataset.loading.loader import Permutation
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 1000, 1024, 65_537])
-def test_every_number_comes_once_wherever_one_begins(size: int) -> None:
+def test_every_number_comes_once_from_any_start(size: int) -> None:
     order = Permutation(size, 1)[np.arange(size)]
     assert np.array_equal(np.sort(order), np.arange(size))
     half = size // 2

@@ -164,7 +164,7 @@ def test_changed_files(params: dict, csv: Path) -> None:
     prepare_entry(params)
 
 
-def test_changed_behaviours_beside_the_samples(tmp_path: Path) -> None:
+def test_changed_behaviours_of_samples_are_detected(tmp_path: Path) -> None:
     samples = write_samples(tmp_path / "samples")
     params = entry(samples, tmp_path / "root", data_format="parquet")
     prepared = prepare_entry(params)

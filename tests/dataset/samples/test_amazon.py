@@ -240,7 +240,7 @@ def test_damaged_gzip(damage: str, broken: str, tmp_path: Path) -> None:
         read(**files, skip_bad_lines=True)
 
 
-def test_a_last_line_without_its_end(tmp_path: Path) -> None:
+def test_last_line_without_line_break(tmp_path: Path) -> None:
     (tmp_path / "reviews.json").write_bytes(OK + b"\n" + OK)
     assert read_reviews(tmp_path / "reviews.json", verbose=False).height == 2
     (tmp_path / "meta.json").write_text(json.dumps({"asin": "a", "category": ["x"]}))

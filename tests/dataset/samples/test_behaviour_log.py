@@ -223,7 +223,7 @@ def test_exact_duplicates(name: str, tmp_path: Path, caplog: pytest.LogCaptureFi
         ("brand_history",),
     ],
 )
-def test_names_of_side_columns_that_are_taken(side: tuple[str, ...], tmp_path: Path) -> None:
+def test_taken_names_of_side_columns_are_refused(side: tuple[str, ...], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"side column '{side[0]}': the name is taken"):
         read_log(tmp_path / "log.csv", **COLUMNS, side=side)
 

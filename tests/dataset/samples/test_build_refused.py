@@ -251,7 +251,7 @@ def test_an_error_of_the_temporary_folder_names_the_folder(tmp_path: Path) -> No
     "error", [OSError(28, "No space left on device"), pl.exceptions.ComputeError("os error 28"), UserError("no AUC")]
 )
 @pytest.mark.parametrize("stands", [True, False])
-def test_a_build_is_whole_or_nothing(
+def test_build_is_complete_or_leaves_nothing(
     error: Exception,
     stands: bool,
     raw: list[str],

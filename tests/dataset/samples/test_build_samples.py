@@ -34,7 +34,7 @@ def test_forms_of_samples(form: str, files: list[str], raw: list[str], tmp_path:
     assert info["audit"]["trivial"]["training popularity"] == 0.5
 
 
-def test_the_same_command_gives_the_same_files(raw: list[str], tmp_path: Path) -> None:
+def test_equal_commands_give_equal_files(raw: list[str], tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     for folder in (one, other):
         assert main([*raw, "--format", "both", "--out", str(folder)]) == 0

@@ -97,7 +97,7 @@ def test_context_in_samples_alone() -> None:
     assert "device_history" not in samples.behaviours.columns and "device" in samples.splits["test"].columns
 
 
-def test_what_varies_is_the_latest_before_the_sample() -> None:
+def test_varying_property_is_the_last_before_the_sample() -> None:
     log = shop().drop("device", "brand")
     samples = made(log, side="price", side_varies="price", ties="file")
     prices: dict[str, list[tuple[int, str]]] = {}
@@ -114,7 +114,7 @@ def test_what_varies_is_the_latest_before_the_sample() -> None:
     assert histories.sort(histories.columns).equals(log.select(histories.columns).sort(histories.columns))
 
 
-def test_latest_value_is_strictly_before() -> None:
+def test_last_value_is_strictly_before() -> None:
     log = pl.DataFrame({"item_id": ["a", "a", "b", "a"], "time": [1, 3, 2, 3], "x": ["p", "q", "z", "unknown"]})
     found = latest_before(log, ["x"], pl.Series(["a", "a", "a", "b", "c", "a"]), np.array([1, 3, 4, 9, 9, 2]))
     assert found["x"].to_list() == ["unknown", "p", "q", "z", "unknown", "p"]
@@ -191,7 +191,7 @@ def test_an_older_set_warns_of_a_users_column(
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])
-def test_a_number_that_is_missing_is_its_fill(form: str, tmp_path: Path) -> None:
+def test_missing_number_is_the_fill_value(form: str, tmp_path: Path) -> None:
     """Fill the price of the first day's samples, which have no earlier price."""
     columns = copy.deepcopy(FEATURE_COLS)
     columns.append({"name": "price", "active": True, "dtype": "float", "type": "numeric", "fill_na": -1})

@@ -15,7 +15,7 @@ def test_words_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gathered.sorted().to_list() == sorted({str(number) for number in range(23)})
 
 
-def test_numbers_are_places_also_where_hashes_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_indices_are_right_despite_equal_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     known = pl.Series(["a", "b", "c", "d"])
     values = pl.Series(["d", "a", "a", "c"])
     assert Numbers(known).of(values).tolist() == [3, 0, 0, 2]

@@ -89,7 +89,7 @@ def test_the_seed_decides_everything(negatives: str) -> None:
         ({"min_history": 0}, "dbcd3c6867c6191f"),
     ],
 )
-def test_a_seed_has_always_made_the_same_samples(given: dict, digest: str) -> None:
+def test_samples_of_a_seed_equal_earlier_versions(given: dict, digest: str) -> None:
     """Compare with digests of earlier versions.
 
     A data set that is built again must have results that can be compared with earlier ones.
@@ -109,7 +109,7 @@ def test_one_option_does_not_change_what_another_draws() -> None:
         assert positive[0].equals(positive[1])
 
 
-def test_each_split_has_random_numbers_of_its_own() -> None:
+def test_each_split_has_separate_random_numbers() -> None:
     """Draw different negatives in validation and test, which have equal users."""
     samples = make_samples(REVIEWS, options(negatives="uniform"))
     valid, test = (samples.splits[split] for split in ("valid", "test"))
@@ -152,7 +152,7 @@ def next_above(log: pl.DataFrame, ties: str) -> tuple[float, int]:
     return above["item_history"].mean(), above.height
 
 
-def test_ties_at_random_tell_nothing_and_those_of_the_file_do(tied: pl.DataFrame) -> None:
+def test_random_ties_carry_no_information(tied: pl.DataFrame) -> None:
     """Compare with the variance of ascending pairs in a random order.
 
     A random order of 10 has 9 neighbouring pairs, and the number of ascending ones has the variance 11/12.

@@ -143,7 +143,7 @@ def test_rules_on_labelled_exposures() -> None:
     assert result["in_own_history"] == plain_shares(samples)
 
 
-def test_negatives_of_the_own_history_are_shown() -> None:
+def test_negatives_in_their_own_history_are_reported() -> None:
     """Show that negatives, not positives, occur in their own history.
 
     Every user chooses ten of forty items once each.
@@ -168,7 +168,7 @@ def test_negatives_of_the_own_history_are_shown() -> None:
 
 
 @pytest.mark.parametrize("name", LOGS)
-def test_csv_and_parquet_have_the_same_audit(name: str, tmp_path: Path) -> None:
+def test_audits_of_csv_and_parquet_are_equal(name: str, tmp_path: Path) -> None:
     samples = samples_of(as_log(random_reviews(users=60, items=25)), **LOGS[name])
     samples.save_csv(tmp_path, verbose=False)
     assert audit(read_csv(tmp_path / "train.csv", tmp_path / "test.csv")) == audit(samples)

@@ -39,7 +39,7 @@ def clean() -> Samples:
     return make_samples(log().drop("device"), BuildOptions.of({**NAMED, "side": "brand"}))
 
 
-def test_nothing_is_found_where_nothing_is_planted(clean: Samples) -> None:
+def test_no_leak_is_found_without_a_planted_one(clean: Samples) -> None:
     assert audit(clean)["warnings"] == []
 
 

@@ -105,7 +105,7 @@ def test_a_swap_leaves_both_samples_allowed(partner: int, expected: list[int]) -
     assert negative.tolist() == expected
 
 
-def test_matched_warns_where_it_cannot(caplog: pytest.LogCaptureFixture) -> None:
+def test_matched_warns_if_impossible(caplog: pytest.LogCaptureFixture) -> None:
     item = np.array([0, 0, 0, 0, 1, 2])
     rows = np.arange(6)
     negative = matched(Forbidden.build(item, rows, rows, rows * 0, False), np.random.default_rng(0))
@@ -139,7 +139,7 @@ def test_first_rows_are_found_a_part_at_a_time(at_once: int, monkeypatch: pytest
     assert first_rows(np.array([2, 0, 2, 0, 1, 3, 1])).tolist() == [1, 4, 0, 5]
 
 
-def test_drawing_goes_on_until_the_last_allowed_item(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drawing_finds_the_last_allowed_item(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dien_fuxictr.dataset.samples.sample_negatives.ROUNDS", 1)
     item = np.array([*[0] * 500, 1])
     forbidden = Forbidden.build(item, np.arange(500), np.arange(500), np.zeros(500, int), False)

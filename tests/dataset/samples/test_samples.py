@@ -86,7 +86,7 @@ def test_side_columns_negatives_and_empty_histories_in_csv(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("max_len", [3, 5])
-def test_csv_and_parquet_are_read_as_the_same(max_len: int, tmp_path: Path) -> None:
+def test_csv_and_parquet_are_read_equally(max_len: int, tmp_path: Path) -> None:
     samples = make_samples(as_log(random_reviews()), replace(OPTIONS, max_len=max_len))
     samples.save(tmp_path)
     samples.save_csv(tmp_path, verbose=False)

@@ -48,7 +48,7 @@ def test_only_training_rows_change_and_fewer_are_a_part_of_more(negatives: str) 
 
 
 @pytest.mark.parametrize("targets", [1, 2, 3])
-def test_the_latest_of_each_user_stay(targets: int) -> None:
+def test_most_recent_targets_of_each_user_stay(targets: int) -> None:
     every, fewer = (made(count, max_len=100).splits["train"].filter(pl.col("label") == 1) for count in (None, targets))
     of_user = {user: sorted(rows["history_length"], reverse=True) for (user,), rows in every.group_by("user_id")}
     kept = {user: sorted(rows["history_length"], reverse=True) for (user,), rows in fewer.group_by("user_id")}
@@ -67,7 +67,7 @@ def test_items_of_the_rows_that_stay_are_matched(targets: int) -> None:
     assert items[0] == items[1] and len(items[0]) > 3
 
 
-def test_exposures_of_the_latest_requests_stay() -> None:
+def test_exposures_of_the_most_recent_requests_stay() -> None:
     rng = np.random.default_rng(0)
     log = REVIEWS.with_columns(
         label=pl.Series(rng.integers(0, 2, REVIEWS.height)).cast(pl.Int8),

@@ -151,7 +151,7 @@ def test_years_that_no_log_is_of(name: str, values: list, shown: str, tmp_path: 
 
 
 @pytest.mark.parametrize("value", ["02/03/2024", "02-03-2024", "2.3.2024", "02/03/2024 05:06:07", "Feb 3 2024"])
-def test_a_date_whose_day_is_a_guess_is_none(value: str, tmp_path: Path) -> None:
+def test_date_without_a_day_is_not_a_date(value: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         read(["02/13/2024", value], tmp_path / "log.csv")
     assert f"row 1 has no usable ts ('02/13/2024'): {ACCEPTED}; --skip-bad-lines" in str(caught.value)

@@ -68,7 +68,7 @@ def begun(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_what_two_workers_began_goes_on_with_another_number(count, begun, whole, tmp_path):
+def test_run_of_two_processes_resumes_with_another_number(count, begun, whole, tmp_path):
     shutil.copytree(begun, tmp_path / "made")
     assert sum(name.startswith("X.resume.") for name in files(tmp_path)) == 1
     if count == 1:
@@ -85,7 +85,7 @@ def test_what_two_workers_began_goes_on_with_another_number(count, begun, whole,
 
 
 @pytest.mark.parametrize("written", [1, 2])
-def test_a_run_killed_while_it_writes_shards_goes_on(written, whole, tmp_path, monkeypatch):
+def test_run_killed_while_writing_shards_resumes(written, whole, tmp_path, monkeypatch):
     """From the state before, whose shards are still whole."""
     write, folders = shard_files.write, []
 

@@ -30,7 +30,7 @@ def test_the_checkpoint_is_the_one_that_any_run_reads(workspace, tmp_path, capfd
         assert metrics() == trained
 
 
-def test_a_signal_ends_all_and_another_number_goes_on(workspace, tmp_path, capfd):
+def test_signal_ends_all_and_another_number_resumes(workspace, tmp_path, capfd):
     workspace.write_configs({"X": {**SHORT, **ROWS}})
     assert signalled(workspace, tmp_path) == [143, 143]
     assert capfd.readouterr().err.endswith("error: interrupted; the state is saved, --resume goes on with it\n")

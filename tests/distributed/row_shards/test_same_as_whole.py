@@ -77,7 +77,7 @@ def test_an_ulp_in_the_weights_matters_little(case, data_dir):
     assert_an_ulp_matters_little(lambda seed: train_whole(data_dir, steps, nudged=seed, **settings), case)
 
 
-def test_beside_what_a_worker_does_by_its_own_rows(tmp_path, data_dir):
+def test_shards_with_keys_that_use_own_rows(tmp_path, data_dir):
     def work(workers: ProcessGroup) -> list[Any]:
         workers.follow("shard", sync_batch_norm=False)
         return [

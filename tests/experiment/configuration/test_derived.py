@@ -23,7 +23,7 @@ def config(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_it_has_an_id_and_samples_of_its_own(config: Path) -> None:
+def test_derived_set_has_its_own_id_and_samples(config: Path) -> None:
     params = load_config(config, "X", {"build.fold": 2, "epochs": 5, "build.negatives": "uniform"}).params
     assert params["dataset_id"] == "d_fold_2_negatives_uniform" and params["epochs"] == 5
     assert params["build"] == {**BUILD, "fold": 2, "negatives": "uniform"}
@@ -33,7 +33,7 @@ def test_it_has_an_id_and_samples_of_its_own(config: Path) -> None:
     assert other_order["dataset_id"] == params["dataset_id"]
 
 
-def test_what_the_entry_has_already_makes_none(config: Path) -> None:
+def test_equal_options_derive_no_set(config: Path) -> None:
     settings = {"build.fold": 0, "build.seed": 3, "build.max_len": 100}
     assert load_config(config, "X", settings).params == load_config(config, "X").params
 

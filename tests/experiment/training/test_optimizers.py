@@ -30,7 +30,7 @@ def test_fused_steps_are_torchs_but_for_rounding(kind):
     torch.testing.assert_close(trained(other, optimizer, steps=20), expected, rtol=1e-9, atol=1e-9)
 
 
-def test_a_loaded_state_goes_on_as_it_began():
+def test_loaded_optimizer_state_continues_unchanged():
     model = nn.Linear(3, 2)
     unfused = Adam(model.parameters(), lr=0.1)
     trained(model, unfused, steps=3)

@@ -96,7 +96,7 @@ def test_resume_needs_a_state_of_the_same_configuration(parts):
     ],
     ids=str,
 )
-def test_a_state_that_is_none_is_one_line(parts, change, message):
+def test_invalid_state_is_one_line(parts, change, message):
     model, train, valid = parts()
     interrupting = Trainer(model)
     interrupted(interrupting, 8)

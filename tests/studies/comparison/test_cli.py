@@ -179,9 +179,7 @@ def test_missing_data_ends_it_before_the_first_of_many_runs(fake: Fake, capsys: 
     test_bad_input(fake, ["--expids", "weak", "strong"], "test_data: test.csv does not exist; tried ", capsys)
 
 
-def test_data_beside_a_configuration_that_is_elsewhere(
-    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_data_next_to_a_configuration_elsewhere(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     command = ["--config", str(tmp_path / "config"), "--expids", "weak"]

@@ -130,7 +130,7 @@ def test_a_model_has_its_own_style() -> None:
 
 
 @pytest.mark.parametrize("more", [0, 3])
-def test_no_two_rows_have_the_same_style(more: int) -> None:
+def test_rows_have_different_styles(more: int) -> None:
     styles = styles_of({f"e{number}": ("DIEN", 0.5) for number in range(len(COLORS) * len(DASHES) + more)})
     assert len(styles) == len(set(styles.values())) == len(COLORS) * len(DASHES)
 

@@ -66,7 +66,7 @@ def test_influence_is_the_derivative_by_a_users_weight() -> None:
     np.testing.assert_allclose(auc_by_users(label, user, score)[1], expected, atol=step**2)
 
 
-def test_the_same_predictions_always_have_the_same_interval() -> None:
+def test_equal_predictions_have_equal_intervals() -> None:
     """Compare intervals for another order of rows and other names of users."""
     label, user, rng = rows(80)
     scores = [rng.normal(label) for _ in range(6)]
@@ -112,7 +112,7 @@ def test_without_noise_of_users_two_runs_are_paired() -> None:
     assert found and (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
-def test_two_runs_beside_five_have_scheffes_interval() -> None:
+def test_two_against_five_runs_have_scheffes_interval() -> None:
     first, second = np.array([0.700, 0.702]), np.array([0.750, 0.749, 0.752, 0.748, 0.751])
     ratio = (2 / 5) ** 0.5
     scheffe = first - ratio * second[:2] + ratio / 2 * second[:2].sum() - second.mean()

@@ -47,7 +47,7 @@ def fingerprint_test_rows(file: str) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-def test_folds_are_data_sets_of_their_own_and_paired(suites: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folds_are_separate_data_sets_and_paired(suites: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     write(folds=3, against="strong", experiments=["weak", "strong", "pooled"])
     assert main(["--suite", "s", "--workers", "2"]) == 0
     assert suites.started == [[f"{name}_fold{fold}" for fold in range(3) for name in ("weak", "strong", "pooled")]]
@@ -129,7 +129,7 @@ def test_rows_on_other_test_rows_need_a_base_there(suites: Fake, capsys: pytest.
     assert table["strong_negatives_uniform"]["verdict"] == "better"
 
 
-def test_data_sets_compare_where_their_test_rows_are_the_same(suites: Fake) -> None:
+def test_data_sets_with_equal_test_rows_are_compared(suites: Fake) -> None:
     write(seeds=2, vary={"strong": {"build.max_len": [5, 6]}})
     for name, items in (("d", "ab"), ("d_max_len_5", "ab"), ("d_max_len_6", "ac")):
         folder = Path("data", name, "samples")
@@ -249,7 +249,7 @@ def test_bad_options(suites: Fake, arguments: list[str], message: str, capsys: p
 
 
 @pytest.mark.parametrize("option", ["--seeds", "--base", "--dataset", "--tag", "--zoo"])
-def test_what_the_file_says_the_command_line_does_not(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_of_the_suite_file_are_refused_as_flags(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_code:
         main(["--suite", "s", option, "1"])
     assert exit_code.value.code == 2 and f"{option} does not go with --suite" in capsys.readouterr().err

@@ -182,7 +182,7 @@ def test_the_axis_is_by_the_values(
     assert lines(drawn[0])["DIEN, kind a"][0] == places
 
 
-def test_the_common_start_of_file_names_is_beside_the_axis(drawn: list[Figure], tmp_path: Path) -> None:
+def test_common_start_of_file_names_is_in_the_axis_label(drawn: list[Figure], tmp_path: Path) -> None:
     made, rows = study(["logs/a_noise_0.5.csv", "logs/a_noise_0.csv"])
     draw_suite(made, build_panels(made, rows, {}), tmp_path)
     assert drawn[0].axes[1].get_xlabel() == "k: a_noise_…"

@@ -79,7 +79,7 @@ def test_keywords_of_the_checkout_budget_of_the_base(checkout: Path) -> None:
     assert encoders(entry) == {"items": POOLING, "cates": POOLING, "queries": POOLING}
 
 
-def test_a_base_of_the_same_name_lends_its_keywords_too(checkout: Path) -> None:
+def test_base_of_equal_name_lends_its_keywords(checkout: Path) -> None:
     assert zoo_entry(Checkout(checkout), "Mean", {**BASE, "model": "Mean"})["depth"] == 3
 
 

@@ -190,7 +190,7 @@ def test_telling_items(built: Built, user: str) -> None:
         assert set(by_why) == {"category most frequent in the history"}
 
 
-def test_of_equally_frequent_categories_the_latest_dominates() -> None:
+def test_last_of_equally_frequent_categories_dominates() -> None:
     items = pl.DataFrame({"item_id": [1, 2, 3], "cate_id": [7, 8, 9], "count": [3, 2, 1]})
     history = np.array([[1, 2, 1, 2], [7, 8, 7, 8]])
     assert [c.ids for c in telling(items, Candidate((1, 7), "own"), history)] == [(1, 7), (2, 8), (3, 9)]

@@ -86,7 +86,7 @@ def test_predictions_are_those_of_run_expid(workspace: Path) -> None:
     assert numbers["paths"][0]["prediction"] == pytest.approx(scores[0], rel=1e-4)
 
 
-def test_named_user_and_items_twice_the_same(workspace: Path) -> None:
+def test_named_user_and_items_are_reproducible(workspace: Path) -> None:
     test = pl.read_parquet(ITEMS)
     user, items = test["user_id"][3], test["item_id"].unique().sort().head(4).to_list()
     for out in ("a", "b"):
@@ -98,7 +98,7 @@ def test_named_user_and_items_twice_the_same(workspace: Path) -> None:
     assert all(len(step["name"].split(" · ")) == 2 for step in numbers["behaviours"])
 
 
-def test_names_are_ids_where_the_metadata_are_gone(workspace: Path) -> None:
+def test_names_are_ids_without_metadata(workspace: Path) -> None:
     meta = Path("raw/meta.json.gz")
     meta.rename("raw/elsewhere")
     try:
@@ -153,7 +153,7 @@ def test_a_name_is_no_markup(workspace: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "alert" in html and "<script>alert" not in html and html.count("</script>") == 2
 
 
-def test_the_page_needs_nothing_beside_it(workspace: Path) -> None:
+def test_evolution_page_is_self_contained(workspace: Path) -> None:
     assert main(["--expid", "trained", "--out", "alone"]) == 0
     html = Path("alone/evolution.html").read_text()
     assert set(re.findall(r"""https?://[^"'\s]*""", html)) == {"http://www.w3.org/2000/svg"}, "the namespace alone"

@@ -57,7 +57,7 @@ def test_a_fresh_run_has_no_curve_of_an_earlier_one(run: Run) -> None:
     assert not run.curve.exists()
 
 
-def test_an_interrupted_run_goes_on(run: Run) -> None:
+def test_interrupted_run_is_continued(run: Run) -> None:
     write_curve(run)
     write_state(progress={})
     job = run.job()
@@ -66,7 +66,7 @@ def test_an_interrupted_run_goes_on(run: Run) -> None:
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_state_of_another_configuration_is_begun_anew(run: Run, name: str) -> None:
+def test_state_of_another_configuration_is_replaced(run: Run, name: str) -> None:
     write_curve(run)
     write_state(progress={})
     job = with_params(run, OTHERS[name]).job()
@@ -74,7 +74,7 @@ def test_a_state_of_another_configuration_is_begun_anew(run: Run, name: str) -> 
 
 
 @pytest.mark.parametrize("fault", ["no curve", "broken", "of an earlier version"])
-def test_a_state_that_is_no_use_is_begun_anew(run: Run, fault: str) -> None:
+def test_unusable_state_is_replaced(run: Run, fault: str) -> None:
     write_state(**{} if fault == "of an earlier version" else {"progress": {}})
     if fault != "no curve":
         write_curve(run)

@@ -161,7 +161,7 @@ def test_a_terminal_has_a_row_for_each_running_run(monkeypatch: pytest.MonkeyPat
         assert 0 < new().count("x") < 80  # as wide as the terminal
 
 
-def test_the_clock_of_a_terminal_goes_on_while_a_run_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clock_of_a_terminal_advances_during_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     shown, now = Shown(is_terminal=True), [100.0]
     monkeypatch.setattr("sys.stderr", shown)
     monkeypatch.setattr(run_progress, "monotonic", lambda: now[0])

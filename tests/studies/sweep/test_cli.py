@@ -110,7 +110,7 @@ def test_interrupted_run_is_resumed(write_tuner, fast, interrupted):
     assert ran()[2:] == [f"{run.expid} --allow-untrained --resume --gpu -1"]
 
 
-def test_without_its_files_a_run_is_trained_anew(write_tuner, fast, interrupted):
+def test_run_without_files_is_trained_again(write_tuner, fast, interrupted):
     file = write_tuner({"embedding_dim": [1, 2]})
     assert main(["--config", str(file)]) == 0
     run = load_runs(Path("tuner"))[1]

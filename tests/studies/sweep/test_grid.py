@@ -52,7 +52,7 @@ def numbers(folder: Path) -> dict[str, dict]:
 
 
 @pytest.mark.parametrize("use", ["base_config", "sections of the file", "template"])
-def test_same_combinations_as_the_zoo(workspace, write_tuner, use):
+def test_combinations_equal_the_zoos(workspace, write_tuner, use):
     workspace.write_configs({"Tiny_test": {**BASE, "dataset_id": "TBD" if use == "template" else "tiny"}})
     keys = {"dataset_id": "tiny"}
     if use == "sections of the file":

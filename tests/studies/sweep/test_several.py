@@ -73,7 +73,7 @@ def test_a_failed_run_of_the_first_does_not_stop_the_second(write_tuner, workspa
         (["Tiny_test"], "base_expid = ['Tiny_test'] in tuner.yaml must be text or a mapping"),
     ],
 )
-def test_bad_input_starts_none(write_tuner, workspace, fast, capsys, own, message):
+def test_bad_input_starts_no_sweep(write_tuner, workspace, fast, capsys, own, message):
     workspace.write_configs({"Tiny_test": {"epochs": 1}, "Tiny_wide": {"epochs": 2}})
     assert main(["--config", str(write_tuner(SPACE, base_expid=own))]) == 2
     err = capsys.readouterr().err

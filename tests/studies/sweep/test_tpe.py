@@ -111,7 +111,7 @@ def test_own_values_of_searched_keys_keep_the_study(write_tuner):
         assert (TpeSweep(tuner, 1).study.study_name == name) == same
 
 
-def test_a_journal_alone_goes_on(write_tuner, fast, capsys):
+def test_journal_alone_is_continued(write_tuner, fast, capsys):
     """It may come from elsewhere, without the files of its runs."""
     file = write_tuner({**SPACE, "hidden_units": [[4], [8, 4]]})
     assert search(file, 2) == 0
@@ -150,7 +150,7 @@ def test_pruned(write_tuner, script, fast, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("finished", [False, True], ids=["in training", "before the study was told"])
-def test_interrupted_search_goes_on_as_if_it_had_not_been(
+def test_interrupted_search_equals_an_uninterrupted_one(
     write_tuner, script, fast, interrupted, capsys, monkeypatch, finished
 ):
     monkeypatch.setattr("dien_fuxictr.studies.sweep.tpe.RANDOM_TRIALS", 2)
