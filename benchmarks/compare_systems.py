@@ -1,4 +1,4 @@
-"""All systems on one batch, side by side."""
+"""Compare all systems on one batch."""
 
 import argparse
 from collections.abc import Iterator, Sequence

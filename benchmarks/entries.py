@@ -1,4 +1,4 @@
-"""All the systems that a benchmark can measure here."""
+"""Systems that a benchmark can measure here."""
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence

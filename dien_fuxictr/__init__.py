@@ -1,7 +1,7 @@
 """Train, compare and serve Deep Interest Evolution in the CTR model zoo FuxiCTR.
 
 `open_experiment` is the way in from Python. One floor a folder, and imports go down only: `common` < `dataset` <
-`experiment` < `studies`. The models are in `model_zoo/` beside this package and import none of it.
+`experiment` < `studies`. The models are in `model_zoo/` next to this package and import nothing of it.
 """
 
 from typing import TYPE_CHECKING, Any

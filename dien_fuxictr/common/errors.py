@@ -53,7 +53,7 @@ def run_command(
         tell: says how it has ended, as `fail` does.
 
     Returns:
-        Its code; 1 for a `TrainingError` or an error that nobody has foreseen, 2 for bad input, a full disk,
+        Its code; 1 for a `TrainingError` or an unexpected error, 2 for bad input, a full disk,
         a file that may not be used or a required package that is not installed, 130 after a Ctrl-C, 143 after SIGTERM.
     """
     with sigterm_raises():

@@ -16,7 +16,7 @@ DASHES = ("solid", "dashed", "dotted")
 
 @dataclass(frozen=True)
 class LineStyle:
-    """How a line is drawn, in each picture that has it.
+    """Style of a line, equal in all pictures.
 
     Attributes:
         color: one of `COLORS`. dash: one of `DASHES`.

@@ -52,7 +52,7 @@ def pool_of(cluster: str | None, gpus: list[int]) -> Iterator[Pool]:
 
 
 class OnRay(Pool):
-    """Each job is a task that has a CPU, and a GPU if it wants one, of any machine."""
+    """Pool whose jobs are tasks with a CPU, and a GPU if needed, of any machine."""
 
     def __init__(self, gpus: list[int]) -> None:
         import ray

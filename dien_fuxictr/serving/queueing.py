@@ -58,7 +58,7 @@ def deadline_of(headers: Mapping[bytes, bytes], began: float) -> float | None:
 
 
 class _Turns:
-    """How long a turn takes, measured as TCP measures its round trips (RFC 6298).
+    """Duration of turns, estimated like TCP's round trips (RFC 6298).
 
     Attributes:
         mean: seconds, a moving average.
@@ -209,7 +209,7 @@ class Queue:
     async def _wait(
         self, job: "Future[Any]", ended: "asyncio.Future[None]", receive: Receive, left: float | None
     ) -> None:
-        """For its end, as long as anybody waits for the answer."""
+        """Wait for the job's end, while a client waits for the answer."""
         away = asyncio.create_task(_away(receive))
         try:
             await asyncio.wait((ended, away), timeout=left, return_when=asyncio.FIRST_COMPLETED)

@@ -175,7 +175,7 @@ class RequestReader:
         return {name: self._padded(name, places) for name, places in self.online.places(user).items()}
 
     def unknown_fields(self, request: Any, inputs: Inputs) -> dict[str, Any]:
-        """How many fields of each part of a request the model does not know.
+        """Return the number of fields in each part of a request that are unknown.
 
         Args:
             request: which `read` has taken.

@@ -143,7 +143,7 @@ class Metrics:
         self._dropped.labels(reason).inc()
 
     def text(self) -> bytes:
-        """All of it, of all workers."""
+        """Return all metrics of all workers."""
         return generate_latest(self._of_all)
 
 

@@ -11,7 +11,7 @@ EXPORT_FORMS = {"onnx": ".onnx", "torch": ".pt2"}
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one request may ask for."""
+    """Limits of one request."""
 
     candidates: int = 5000
     behaviours: int = 5000

@@ -82,7 +82,7 @@ def draw_breakdown(tables: Tables) -> Any:
 
 
 def draw_pareto(tables: Tables, title: str = "Test AUC, and processor time per request") -> Any:
-    """Draw the test AUC of each experiment, and the time of its request beside it.
+    """Draw the test AUC and the request time of each experiment.
 
     Experiments with equal numbers of parameters serve equal networks: they have one time, the lowest of theirs, and
     stand together.

@@ -390,7 +390,7 @@ def value_of(value: Any) -> Any:
 
 
 def draw_study(picture: Picture, lines: Sequence[Points]) -> Any:
-    """Draw the lines of a picture with their names beside them."""
+    """Draw the lines of a picture with their names."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=SIZE, layout="constrained")

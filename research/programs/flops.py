@@ -1,4 +1,4 @@
-"""How much arithmetic a training step of DIEN needs at least."""
+"""Lower bound of the arithmetic in a training step of DIEN."""
 
 from benchmarks.synthetic_batches import Sizes
 

@@ -26,7 +26,7 @@ START, DAYS = 1_511_539_200, 9
 
 
 class Clicks(NamedTuple):
-    """How much there is."""
+    """Sizes of a log."""
 
     users: int = 1_000_000
     items: int = 4_000_000

@@ -1,6 +1,6 @@
 """Encode the raw values of one request, equal to `Encoder.encode_rows`.
 
-An `Encoder` encodes whole columns, and builds its look-up anew for each column. Here the look-ups are prepared once, so
+An `Encoder` encodes whole columns, and rebuilds its look-up for each column. Here the look-ups are prepared once, so
 that a value costs one look-up in a dict.
 """
 

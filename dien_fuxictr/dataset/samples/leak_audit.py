@@ -102,7 +102,7 @@ class Stored:
 
 @dataclass
 class Counts:
-    """How many test samples, (negatives, positives), have each score of a rule."""
+    """Counter of test samples, (negatives, positives), by score of a rule."""
 
     above: dict[str, np.ndarray] = field(default_factory=dict)
     equal: dict[str, np.ndarray] = field(default_factory=dict)

@@ -44,7 +44,7 @@ def parts_of(path: Path) -> list[Part]:
 
 
 def missing(path: Path) -> str:
-    """Why `parts_of` found nothing."""
+    """Return why `parts_of` found nothing."""
     if path.is_dir():
         return f"folder {path} holds no .parquet file"
     return f"no file matches {path}" if has_magic(str(path)) else f"raw file {path} does not exist"

@@ -17,7 +17,7 @@ def members(start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def coverage(start: np.ndarray, length: np.ndarray, size: int) -> np.ndarray:
-    """How many of the ranges hold each of a table's `size` rows: (size,) int64."""
+    """Return how many ranges contain each of a table's rows, (size,) int64."""
     opened = np.bincount(start, minlength=size + 1) - np.bincount(start + length, minlength=size + 1)
     return np.cumsum(opened)[:size]
 

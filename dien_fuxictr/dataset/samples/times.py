@@ -43,7 +43,7 @@ class Times:
         return ~self.seconds.is_between(EARLIEST, END - 1).fill_null(True)
 
     def of_year(self, row: int) -> str:
-        """Why a value that is outside is refused."""
+        """Return why a value that is outside is refused."""
         year = np.datetime64(self.seconds[row], "s").astype("datetime64[Y]")
         return (
             f"{self.raw[row]!r} is of the year {year}, read as {self.read_as}; years before 1990 and after 2100 are "
