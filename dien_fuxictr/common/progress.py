@@ -1,12 +1,53 @@
-"""Progress of long work, as the zoo shows it."""
+"""What a command shows of its work on stderr: lines and, in a terminal, bars below them."""
 
+import os
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+if TYPE_CHECKING:  # commands answer before tqdm is imported
+    from tqdm import tqdm
 
 
-def progress_bar(loader: Iterable[Any], verbose: int, **options: Any) -> Iterable[Any]:
-    """Return the loader with the zoo's progress bar; without a bar for `verbose: 0`."""
-    return tqdm(loader, file=sys.stdout, **options) if verbose > 0 else loader
+def has_terminal() -> bool:
+    """Return whether stderr is a terminal, where a bar can be drawn again and again."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def progress_bar(iterable: Any = None, verbose: int = 1, **options: Any) -> "tqdm[Any]":
+    """Return a bar that vanishes at its end; without a terminal nothing is shown.
+
+    Args:
+        iterable: what to go through; None: the caller updates the bar.
+        verbose: 0 shows nothing.
+        options: of tqdm.
+    """
+    from tqdm import tqdm
+
+    if not verbose or not has_terminal():
+        return tqdm(iterable, disable=True, **options)
+    return tqdm(iterable, file=sys.stderr, leave=False, **terminal_size(), **options)
+
+
+def terminal_size() -> dict[str, Any]:
+    """Return the size for tqdm, which shows nothing if a terminal reports no rows."""
+    try:
+        is_known = all(os.get_terminal_size(sys.stderr.fileno()))
+    except OSError:
+        is_known = False
+    return {"dynamic_ncols": True} if is_known else {"ncols": 80, "nrows": 24}
+
+
+def say(line: str) -> None:
+    """Print a line on stderr, above the bars; a stderr that has gone away (`2>&1 | head`) ends no work."""
+    with suppress(OSError), above_bars():
+        print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def above_bars() -> Iterator[None]:
+    """Clear the bars while the block writes to stderr, and draw them again."""
+    module = sys.modules.get("tqdm")  # without it there are no bars
+    with module.tqdm.external_write_mode(sys.stderr) if module else nullcontext():
+        yield

@@ -11,11 +11,11 @@ from typing import IO
 
 import polars as pl
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from dien_fuxictr.common.csv_lines import scan_csv
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import require_writable, write_atomic
+from dien_fuxictr.common.progress import progress_bar
 
 from .encoding.reading import form_of, source_of
 from .encoding.schema import active_columns
@@ -100,7 +100,7 @@ def apply_build(entry: DatasetEntry, rows: Path, out: Path, verbose: bool = True
     own = raw.drop(taken)
 
     def parts() -> Iterator[pl.DataFrame]:
-        with tqdm(total=raw.height, unit="rows", desc=out.name, disable=not verbose) as progress:
+        with progress_bar(verbose=verbose, total=raw.height, unit="rows", desc=out.name) as progress:
             for part, more in zip(samples.iter_slices(CSV_ROWS), own.iter_slices(CSV_ROWS), strict=True):
                 lists = as_lists(histories, *(part[name].to_numpy() for name in RANGE))
                 text = lists.select(pl.col(name).list.join(splitter) for name, splitter in joined.items())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dien_fuxictr.common.command_parser import command_parser
 from dien_fuxictr.common.errors import fail, run_command
+from dien_fuxictr.common.progress import say
 from dien_fuxictr.common.signals import starting
 from dien_fuxictr.distributed.launcher import check_launch, is_launched, is_leader, launch
 
@@ -34,7 +35,7 @@ files (model_root and dataset_id of the configuration, ID the experiment id):
   <model_root>/<dataset_id>/ID.model                    best weights (state_dict)
   <model_root>/<dataset_id>/ID.previous.model           best weights of the run before
   <model_root>/<dataset_id>/ID.resume                   state of an interrupted run
-  <model_root>/<dataset_id>/ID.log                      log
+  <model_root>/<dataset_id>/ID.log                      the log; --verbose shows its lines on stderr too
   <model_root>/<dataset_id>/ID.tensorboard/             events of --tensorboard
   <name of the config folder>.csv                       one line of results per run, in the working directory
 
@@ -48,6 +49,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the parsed command line; exit with code 2 on a wrong one."""
     parser = command_parser("run_expid.py", "Train and evaluate one experiment of the zoo.", EPILOG)
     add_experiment_options(parser)
+    parser.add_argument("--verbose", action="store_true", help="show the lines of the log on stderr too")
     parser.add_argument(
         "--strict", action="store_true", help="refuse unknown keys in the configuration; default: warn of them"
     )
@@ -158,13 +160,16 @@ def _run(options: argparse.Namespace, arguments: Sequence[str], log: RunLog) -> 
                 from .device import require_devices
             require_devices(options.gpu, options.workers)
             return launch(options.workers, main, arguments)
-    log.start()
+    log.start(options.verbose)
     try:
         if not is_leader():
             logging.disable(logging.WARNING)
+        else:
+            config = read().params
+            say(f"{options.expid}: {config.get('model')} on data set {config['dataset_id']}")
         logging.info(f"FuxiCTR version: {version('fuxictr')}")
         with starting(tells=is_leader()):
-            from .run_experiment import run_experiment  # torch takes seconds: the first line of the log comes before it
+            from .run_experiment import run_experiment  # torch takes seconds: the first line comes before it
         return run_experiment(options, read, log)
     finally:
         log.close()

@@ -154,6 +154,16 @@ def constructor_keys(model_class: type) -> set[str]:
     return {name for constructor in _constructors(model_class) for name in _keywords(constructor)}
 
 
+def constructor_defaults(model_class: type) -> dict[str, Any]:
+    """Return the keywords of a model's constructor and of those it inherits that have a default, with it."""
+    return {
+        parameter.name: parameter.default
+        for constructor in reversed(_constructors(model_class))
+        for parameter in inspect.signature(constructor).parameters.values()
+        if parameter.default is not parameter.empty
+    }
+
+
 @lru_cache
 def _contract(model_class: type) -> Contract:
     return Contract(_kinds(model_class), _REQUIRED, constructor_keys(model_class) | HISTORIC, CHANGED_KEYS)

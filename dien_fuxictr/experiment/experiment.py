@@ -34,6 +34,7 @@ from .training.checkpoint import require_intact
 from .training.observer import Observer
 from .training.resume import DATA_CONTENT, check_weights, read_mark
 from .training.trainer import Trainer
+from .training.training_progress import TrainingProgress
 from .training.weight_store import WeightStore
 from .training_setup import prepare_training
 
@@ -154,14 +155,14 @@ class Experiment:
     def fit(
         self,
         resume: bool = False,
-        observers: Sequence[Observer] = (),
+        observers: Sequence[Observer] | None = None,
         on_start: Callable[[], None] = lambda: None,
     ) -> TrainedModel:
         """Train from the seed's initial weights, and load the best by validation.
 
         Args:
             resume: continue an interrupted run instead.
-            observers: watch losses and evaluations.
+            observers: watch losses and evaluations; by default `TrainingProgress`, unless `verbose` is 0.
             on_start: called after the first step.
 
         Raises:
@@ -169,15 +170,18 @@ class Experiment:
             UserError: another process trains this experiment, there is no validation data or nothing to resume, or a
                 file cannot be written.
         """
+        if observers is None:
+            shows = self.group.leads and self.options.verbose
+            observers = [TrainingProgress(self.options.verbose)] if shows else []
         lock = held(self.folder / f".{self.expid}.lock", f"expid {self.expid}")
-        with lock if self.group.leads else contextlib.nullcontext():
+        with lock if self.group.leads else contextlib.nullcontext(), contextlib.ExitStack() as stack:
+            for observer in observers:
+                stack.callback(observer.close)
             trainer = self.trainer(on_start=on_start, observers=observers)
             if resume:
                 trainer.resume()
             train_loader, valid_loader = self.prepare().train_loaders(trainer.model.feature_map)
             trainer.fit(train_loader, valid_loader, epochs=self.options.epochs)
-        for observer in observers:
-            observer.close()
         self._trained = TrainedModel(
             store=trainer.store, params=self.params, progress=trainer.progress, valid_loader=valid_loader
         )

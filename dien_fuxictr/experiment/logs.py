@@ -1,7 +1,8 @@
-"""The zoo's log: on the console at once, in a file once the run has started.
+"""The zoo's log: `<model_root>/<dataset_id>/<expid>.log`, and what of it stderr shows.
 
-The file is `<model_root>/<dataset_id>/<expid>.log`. A run that ends in bad input must not change the log of an earlier
-run, so records wait in memory until then.
+A run that ends in bad input must not change the log of an earlier run, so records wait in memory until the run has
+started. stderr shows warnings, and records with a text for it: `logging.info(..., extra={"screen": text})`. With
+`--verbose` it shows all records as the file has them.
 """
 
 import logging
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.progress import above_bars
 
 FORMAT = "%(asctime)s P%(process)d %(levelname)s %(message)s"
 
@@ -27,8 +29,28 @@ class _LogFile(logging.FileHandler):
         raise
 
 
+class _Screen(logging.StreamHandler):
+    """Handler that writes on stderr, above the bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with above_bars():
+            super().emit(record)
+
+
+class _ScreenText(logging.Formatter):
+    """Format warnings, and records with a text for the screen, without time and process."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)  # the message, and the traceback where it has one
+        return f"{record.levelname.lower()}: {text}" if record.levelno >= logging.WARNING else vars(record)["screen"]
+
+    @staticmethod
+    def is_shown(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING or hasattr(record, "screen")
+
+
 class RunLog:
-    """Console log and, after `open_file`, a log file with all records since `start`.
+    """Log on stderr and, after `open_file`, a log file with all records since `start`.
 
     Attributes:
         path: the file, once it is known.
@@ -39,9 +61,17 @@ class RunLog:
         self._buffer = logging.handlers.MemoryHandler(capacity=sys.maxsize, flushLevel=logging.CRITICAL + 1)
         self._handlers: list[logging.Handler] = []
 
-    def start(self) -> None:
-        """Replace the handlers of the root logger, as the zoo's `set_logger` does."""
-        self._handlers = [logging.StreamHandler(), self._buffer]
+    def start(self, verbose: bool = False) -> None:
+        """Replace the handlers of the root logger, as the zoo's `set_logger` does.
+
+        Args:
+            verbose: show all records.
+        """
+        screen = _Screen()
+        if not verbose:
+            screen.setFormatter(_ScreenText())
+            screen.addFilter(_ScreenText.is_shown)
+        self._handlers = [screen, self._buffer]
         logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=self._handlers, force=True)
 
     def open_file(self, append: bool) -> None:
@@ -65,6 +95,11 @@ class RunLog:
         root.removeHandler(self._buffer)
         root.addHandler(file)
         self._handlers.append(file)
+
+    @property
+    def file(self) -> Path | None:
+        """The file, if it has been opened."""
+        return self.path if self._buffer.target is not None else None
 
     def append_if_possible(self) -> None:
         """Open the file for appending; on failure warn and go on without it."""

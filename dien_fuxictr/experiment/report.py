@@ -21,6 +21,7 @@ from dien_fuxictr.common.files import require_writable, write_atomic
 from dien_fuxictr.common.revision import revision
 
 from .evaluation.evaluate import Evaluation
+from .training.observer import Observer
 from .training.resume import Progress, as_text
 
 PACKAGES = ("fuxictr", "torch", "numpy", "polars")
@@ -62,7 +63,7 @@ def read_curve(file: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines]
 
 
-class Report:
+class Report(Observer):
     """Observer that writes learning curves during a training, and its result.
 
     A fresh run starts a new curve.jsonl at its first step. A resumed run continues it; evaluations that it will repeat
@@ -117,9 +118,6 @@ class Report:
         except OSError as error:
             raise UserError(f"cannot write {self._curve}: {error.strerror}") from error
         self._losses = []
-
-    def close(self) -> None:
-        """Do nothing: no file is open."""
 
     def save(
         self,

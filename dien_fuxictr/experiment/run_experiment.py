@@ -5,12 +5,14 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 from fuxictr.utils import print_to_json
 
 from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.common.files import require_writable
 from dien_fuxictr.common.outputs import require_output
+from dien_fuxictr.common.progress import say
 from dien_fuxictr.distributed.distributed_group import run_in_group
 from dien_fuxictr.distributed.launcher import goes_on
 
@@ -22,8 +24,10 @@ from .logs import RunLog
 from .process_group import ProcessGroup
 from .report import Report
 from .results import append_result, results_file
+from .run_summary import files_text, metrics_table, settings_text
 from .training.observer import Observer
 from .training.tensorboard import TensorBoard
+from .training.training_progress import TrainingProgress
 
 
 def run_experiment(options: argparse.Namespace, read: Callable[[], Config], log: RunLog) -> int:
@@ -50,19 +54,28 @@ def _work(options: argparse.Namespace, read: Callable[[], Config], log: RunLog, 
     for warning in experiment.warnings:
         logging.warning(warning)
     logging.info("Params: " + print_to_json(experiment.params))
+    if group.leads:
+        say(settings_text(experiment.model_class, experiment.params))
+        if options.predict or options.eval_only:
+            say(f"  weights   {experiment.checkpoint}")
     if options.predict:
         out = output_path(options.out, options.expid)
         experiment.require_output("--out", out, {"--predict": options.predict})
         scores = experiment.predict(options.predict)
+        say(f"  rows      {len(scores):,} in {options.predict}")
         write_scores(scores, options.predict, out, experiment.params)
         log.append_if_possible()
+        print(files_text({"predictions": out, "log": log.file}))
     elif options.eval_only:
         experiment.require_checkpoint()
         data = experiment.prepare(rebuild=options.rebuild)
         trained = experiment.load()
         if group.leads:
             log.append_if_possible()
-        trained.evaluate(data)
+        evaluations = trained.evaluate(data)
+        if group.leads:
+            say("")
+            print(metrics_table(evaluations), files_text({"log": log.file}), sep="\n\n")
     else:
         _train(options, experiment, log, group)
     return 0
@@ -75,7 +88,10 @@ def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog, gro
     if options.report:
         require_output("--report", options.report, holds_own=True)
     report = Report(options.report, zoo) if options.report and group.leads else None
-    observers: list[Observer] = [report] if report else []
+    observers: list[Observer] = [TrainingProgress(experiment.options.verbose)] if group.leads else []
+    if report:
+        observers.append(report)
+    events: Path | None = None
     if options.tensorboard and group.count > 1 and experiment.options.embedding_sharding == "rows":
         raise UserError(
             "--tensorboard does not go with embedding_sharding: rows and several processes: no process has the "
@@ -98,6 +114,9 @@ def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog, gro
             report.save(trained.model, experiment.config.params, trained.progress, valid, test, untrained)
         if group.leads:
             append_result(results, options.expid, experiment.params["dataset_id"], evaluations)
+            files = {"weights": experiment.checkpoint, "log": log.file, "results": results, "tensorboard": events}
+            say("")
+            print(metrics_table(evaluations), files_text(files | {"report": options.report}), sep="\n\n")
         if untrained:
             line = f"the model has learnt nothing: {untrained}"
             if not options.allow_untrained:

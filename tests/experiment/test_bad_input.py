@@ -142,7 +142,7 @@ def test_max_len_of_0_is_refused(dien, workspace, capsys):
     said = [line for line in capsys.readouterr().err.splitlines() if "max_len: 0" in line]
     longest = pl.read_csv("train.csv")["item_history"].str.count_matches(r"\^").max() + 1
     assert len(said) == 2 and said[0].endswith(
-        "WARNING column item_history has max_len: 0, which takes the longest history of the training rows, "
+        "warning: column item_history has max_len: 0, which takes the longest history of the training rows, "
         f"{longest}; longer ones are cut to it"
     )
 

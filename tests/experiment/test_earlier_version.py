@@ -38,7 +38,7 @@ def test_its_checkpoint_scores_as_it_did(project: Path) -> None:
 
 def test_its_data_set_is_not_built_again(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {file: file.stat().st_mtime_ns for file in (project / "data" / "amazon").rglob("*.*")}
-    assert main([*COMMAND, "--eval-only"]) == 0
+    assert main([*COMMAND, "--eval-only", "--verbose"]) == 0
     after = {file: file.stat().st_mtime_ns for file in before}
     changed = {file.name for file in before if after[file] != before[file]}
     assert len(before) > 10 and changed <= {"fingerprint.json"}, "it has the path of the raw files"

@@ -76,8 +76,8 @@ def test_commands_that_read_write_nothing_but_their_output(workspace, capsys, re
     arguments = ["--eval-only"] if mode == "--eval-only" else ["--predict", "test.csv", "--out", str(out)]
     assert workspace.run(*arguments) == 0
     error = capsys.readouterr().err
-    assert error.count("WARNING") == 1
-    assert "WARNING no log is kept: cannot write checkpoints/tiny/Tiny_test.log: Read-only file system" in error
+    assert error.count("warning: ") == 1
+    assert "warning: no log is kept: cannot write checkpoints/tiny/Tiny_test.log: Read-only file system" in error
     assert files(workspace.folder) == before
     assert out.is_file() == (mode == "--predict")
     assert workspace.run() == 2
@@ -122,10 +122,10 @@ def test_a_user_without_a_name_or_a_home(tmp_path):
         return done.stderr
 
     error = run()
-    assert error.count("WARNING") == 1 and error.count("recurrence_backend auto is torch here") == 1
+    assert error.count("warning: ") == 1 and error.count("recurrence_backend auto is torch here") == 1
     for path in [folder, *folder.rglob("*")]:
         os.chown(path, 0, 0)
     before = files(folder)
     error = run("--eval-only")
-    assert error.count("WARNING") == 2 and error.count("no log is kept: cannot write") == 1
+    assert error.count("warning: ") == 2 and error.count("no log is kept: cannot write") == 1
     assert files(folder) == before

@@ -59,7 +59,7 @@ def test_strict_refuses_any_unknown_key(trained, bad, capsys):
     trained.write_configs({"Tiny_test": {"remark": "x"}})
     assert "unknown keys: remark" in bad("--strict")
     assert trained.run() == 0
-    assert capsys.readouterr().err.count("WARNING") == 1
+    assert capsys.readouterr().err.count("warning: ") == 1
 
 
 def test_missing_data_file_lists_what_was_tried(trained, bad):

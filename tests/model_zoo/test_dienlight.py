@@ -11,6 +11,7 @@ from made_csv import DienOnCsv
 
 from dien_fuxictr.common.errors import TrainingError
 from dien_fuxictr.experiment.cli import main
+from dien_fuxictr.experiment.training.observer import Observer
 from dien_fuxictr.experiment.training.optimizers import update_sparsely
 from dien_fuxictr.experiment.training.trainer import Trainer
 from dien_fuxictr.experiment.training.weight_store import WeightStore
@@ -50,7 +51,7 @@ def trained(model: DIEN, sparse: bool = False) -> dict[str, torch.Tensor]:
     return dict((model.booster if isinstance(model, DIENLight) else model).state_dict())
 
 
-class Norms:
+class Norms(Observer):
     """Keeps the gradient's norm at each step."""
 
     def __init__(self) -> None:

@@ -146,7 +146,7 @@ def _ensure_built(entry: DatasetEntry, rebuild: bool) -> None:
         known = Fingerprint.load(entry.data_dir)
         if known and known != before and _is_built(entry):  # built while this process waited for the lock
             return _check_unchanged(entry, known)
-        logging.info(f"Building data set {entry.data_dir}")
+        logging.info(f"Building data set {entry.data_dir}", extra={"screen": f"  building  {entry.data_dir}"})
         build_and_publish(entry.data_dir, partial(build_set, entry), entry.fingerprint(known, required=True), known)
         logging.info(f"Built data set {entry.data_dir}")
 

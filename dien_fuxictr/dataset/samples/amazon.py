@@ -23,9 +23,9 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from tqdm import tqdm
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.progress import progress_bar
 
 UNKNOWN = "unknown"
 BLOCK_BYTES = 1 << 25
@@ -92,7 +92,7 @@ def read_reviews(path: Path, form: str = "auto", skip_bad_lines: bool = False, v
     log = pl.concat(frames) if frames else pl.DataFrame()
     if log.is_empty():
         raise UserError(f"{path} holds no reviews")
-    logging.info(f"Read {log.height} reviews from {path}")
+    logging.info(f"Read {log.height} reviews from {path}", extra={"screen": f"    {log.height:,} reviews in {path}"})
     return log.with_columns(pl.col("time") // 1000) if fields == REVIEW_FIELDS["2023"] else log
 
 
@@ -276,9 +276,8 @@ def line_blocks(path: Path, verbose: bool = True) -> Iterator[bytes]:
     with open(path, "rb") as file:
         gzipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
-        progress = tqdm(
-            total=Path(path).stat().st_size, unit="B", unit_scale=True, desc=Path(path).name, disable=not verbose
-        )
+        size, name = Path(path).stat().st_size, Path(path).name
+        progress = progress_bar(verbose=verbose, total=size, unit="B", unit_scale=True, desc=name)
         with gzip.GzipFile(fileobj=file) if gzipped else nullcontext(file) as stream, progress:
             while True:
                 try:

@@ -149,7 +149,8 @@ def _with_flags(log: pl.DataFrame, path: Path, label: str | None, target: str | 
 
 def _say_what_was_read(path: Path, time: str, times: Times, rows: int, first: Any, last: Any) -> None:
     begin, end = (np.datetime64(moment, "s") for moment in (first, last))
-    logging.info(f"Read {rows} rows from {path}; {time} as {times.read_as}, from {begin} to {end}")
+    what = f"{path}; {time} as {times.read_as}, from {begin} to {end}"
+    logging.info(f"Read {rows} rows from {what}", extra={"screen": f"    {rows:,} rows in {what}"})
 
 
 def _columns(

@@ -88,7 +88,7 @@ def audited_samples(
     logging.info(f"Making samples: protocol {options.protocol}")
     samples = code_samples(batches, options, arrays, part_rows)
     info = {"options": options.stated(), "counts": samples.counts()}
-    logging.info(str(info["counts"]))
+    say_counts(info["counts"])
     for split in SPLITS:
         counts = info["counts"][split]
         if counts["positives"] in (0, counts["rows"]):
@@ -97,6 +97,13 @@ def audited_samples(
     logging.info("Auditing")
     info["audit"] = audit_coded(samples, order_of_files(samples, options), set(samples.roles.context))
     return samples, info
+
+
+def say_counts(counts: dict) -> None:
+    """Log the counts of samples.json."""
+    things = [f"{count:,} {what}" for what, count in counts.items() if isinstance(count, int)]
+    rows = [f"{counts[split]['rows']:,} {split}" for split in SPLITS if split in counts]
+    logging.info(str(counts), extra={"screen": f"    {', '.join(things)}; rows: {', '.join(rows)}"})
 
 
 def read_raw(options: BuildOptions, verbose: bool = True) -> pl.DataFrame:

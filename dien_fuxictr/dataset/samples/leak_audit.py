@@ -591,7 +591,10 @@ def table(result: dict) -> str:
 
 def say(what: str, result: dict) -> None:
     """Log the result below what has been done, and its warnings."""
-    logging.info(f"{what}\n{table(result)}")
+    rules = result["trivial"] | result["untrained"]
+    best = max(rules, key=lambda rule: abs(rules[rule] - 0.5))
+    screen = f"    audit: of rules without a model, {best} has the best test AUC, {rules[best]:.4f}"
+    logging.info(f"{what}\n{table(result)}", extra={"screen": screen})
     for warning in result["warnings"]:
         logging.warning(warning)
 

@@ -25,9 +25,9 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from tqdm import tqdm
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.progress import progress_bar
 
 from .protocols import SPLITS
 from .ranges import members
@@ -142,7 +142,7 @@ class Samples:
         for name, rows in self._tables_of_rows().items():
             with (
                 open(folder / f"{name}.csv", "wb") as file,
-                tqdm(total=rows.height, unit="rows", desc=f"{name}.csv", disable=not verbose) as progress,
+                progress_bar(verbose=verbose, total=rows.height, unit="rows", desc=f"{name}.csv") as progress,
             ):
                 for number, part in enumerate(self.joined(rows)):
                     part.write_csv(file, include_header=number == 0)

@@ -75,9 +75,11 @@ class TrainingOptions:
     seed: Annotated[
         int, Range("a whole number from 0 to 4294967295", 0, 2**32 - 1), Help("seed of weights, order and draws")
     ] = DEFAULTS["seed"]
-    verbose: Annotated[int, Range("a whole number, 0 or more", 0, 2**63 - 1), Help("progress bar; 0: none")] = DEFAULTS[
-        "verbose"
-    ]
+    verbose: Annotated[
+        int,
+        Range("a whole number, 0 or more", 0, 2**63 - 1),
+        Help("progress bar, without a terminal one line per minute; 0: neither"),
+    ] = DEFAULTS["verbose"]
     num_threads: Annotated[
         Annotated[int, Range("a whole number from 1 to 4096", 1, 4096)] | None,
         Help("number of CPU threads; null: torch's default"),

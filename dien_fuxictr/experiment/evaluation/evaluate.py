@@ -16,6 +16,9 @@ from dien_fuxictr.common.progress import progress_bar
 from ..process_group import SINGLE_PROCESS, ProcessGroup
 from .metrics import evaluate_metrics
 
+BAR_DELAY = 1.0
+"""Seconds until an evaluation has a bar of its own."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -39,7 +42,8 @@ class Evaluation:
 def predict(model: BaseModel, loader: Iterable[dict[str, Tensor]]) -> np.ndarray:
     """Return predictions in the loader's order, (N,) float64, in evaluation mode."""
     model.eval()
-    predictions = [model.forward(batch)["y_pred"].reshape(-1) for batch in progress_bar(loader, model._verbose)]
+    with progress_bar(loader, model._verbose, desc="predicting", delay=BAR_DELAY) as batches:
+        predictions = [model.forward(batch)["y_pred"].reshape(-1) for batch in batches]
     return _numpy(predictions)
 
 
@@ -64,19 +68,20 @@ def evaluate(
     group_column = model.feature_map.group_id
     predictions, labels, groups, seconds = [], [], [], 0.0
     scored, batch = 0, {}
-    for number, batch in enumerate(progress_bar(loader, model._verbose)):
-        labels.append(model.get_labels(batch).reshape(-1))
-        if number % group.count == group.rank:
-            start = time.perf_counter()
-            predictions.append(model.forward(batch)["y_pred"].reshape(-1))
-            if predictions[-1].is_cuda:
-                torch.cuda.synchronize()
-            seconds += time.perf_counter() - start
-            scored += 1
-        else:
-            predictions.append(torch.zeros_like(labels[-1]))
-        if group_column is not None:
-            groups.append(model.get_group_id(batch).reshape(-1))
+    with progress_bar(loader, model._verbose, desc="evaluating", delay=BAR_DELAY) as batches:
+        for number, batch in enumerate(batches):
+            labels.append(model.get_labels(batch).reshape(-1))
+            if number % group.count == group.rank:
+                start = time.perf_counter()
+                predictions.append(model.forward(batch)["y_pred"].reshape(-1))
+                if predictions[-1].is_cuda:
+                    torch.cuda.synchronize()
+                seconds += time.perf_counter() - start
+                scored += 1
+            else:
+                predictions.append(torch.zeros_like(labels[-1]))
+            if group_column is not None:
+                groups.append(model.get_group_id(batch).reshape(-1))
     if is_collective and 0 < len(labels) % group.count <= group.rank:
         model.forward(batch)  # the other processes request rows of this one
     group_id = torch.cat(groups).cpu().numpy() if groups else None

@@ -1,13 +1,26 @@
-"""Observers of a training, such as reports and TensorBoard."""
+"""Observers of a training: what it shows, reports, TensorBoard."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from fuxictr.pytorch.models import BaseModel
 
+from .resume import Progress
 
-class Observer(Protocol):
-    """Told of each step and each evaluation; changes neither."""
+
+class Observer:
+    """Base of observers, which a training calls and which do not change it; each method does nothing."""
+
+    def start(self, model: BaseModel, train_loader: Any, valid_loader: Any, epochs: int, place: Progress) -> None:
+        """Act before the first step of a run, or of a resumed run.
+
+        Args:
+            model: the model.
+            train_loader: loader of the training rows.
+            valid_loader: loader of the validation rows.
+            epochs: the largest number of epochs.
+            place: the progress of the training, which the training updates.
+        """
 
     def step(self, step: int, losses: dict[str, float], learning_rate: float) -> None:
         """Act after each optimizer step.
@@ -27,4 +40,4 @@ class Observer(Protocol):
         """
 
     def close(self) -> None:
-        """Act after the run."""
+        """Act at the end of the run, after an error too."""

@@ -13,8 +13,10 @@ from fuxictr.pytorch.models import BaseModel
 
 from dien_fuxictr.common.errors import UserError
 
+from .observer import Observer
 
-class TensorBoard:
+
+class TensorBoard(Observer):
     """Observer of a training run that writes TensorBoard events.
 
     Args:
@@ -64,4 +66,5 @@ class TensorBoard:
 
     def close(self) -> None:
         """Write what is left."""
-        self._writer.close()
+        if "_writer" in vars(self):
+            self._writer.close()

@@ -13,7 +13,6 @@ from fuxictr.pytorch.models import BaseModel
 from torch import Tensor
 
 from dien_fuxictr.common.errors import TrainingError
-from dien_fuxictr.common.progress import progress_bar
 
 from ..configuration.training_options import TrainingOptions
 from ..evaluation.evaluate import evaluate
@@ -105,7 +104,8 @@ class Trainer:
         """
         try:
             if self.state.is_finished:
-                logging.info("The run has finished: nothing to resume.")
+                screen = {"screen": "  resumed   the training had finished; its weights are evaluated"}
+                logging.info("The run has finished: nothing to resume.", extra=screen)
             else:
                 self.callback.before_training(train_loader)
                 with self.state.running():
@@ -133,6 +133,8 @@ class Trainer:
         place = self.progress
         if not place.total_steps:
             place.embedding_norm = embedding_norm(self.store)
+        for observer in self.observers:
+            observer.start(self.model, train_loader, valid_loader, epochs, place)
         if self.state.is_elsewhere:
             self._back_in_place(train_loader, eval_steps)
         else:
@@ -165,7 +167,7 @@ class Trainer:
             if place.stop:
                 return
         start = time.perf_counter()
-        for batch in progress_bar(batches, self.model._verbose, total=len(train_loader), initial=place.batches_done):
+        for batch in batches:
             loss = self.train_step(batch)
             rows = len(batch[self.model.feature_map.labels[0]])
             place.take_step(loss, rows, seconds=time.perf_counter() - start)

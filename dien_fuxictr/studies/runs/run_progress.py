@@ -1,7 +1,6 @@
 """Progress of a comparison or sweep on stderr."""
 
 import math
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -9,10 +8,10 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 from time import monotonic
-from typing import Any
 
 from tqdm import tqdm
 
+from dien_fuxictr.common.progress import terminal_size
 from dien_fuxictr.distributed.run_pool import Job, Pool, run_jobs
 
 from .run import Curve, Run
@@ -179,7 +178,7 @@ class TerminalDisplay(LineDisplay):
 
     def __init__(self, total: int, finished: int) -> None:
         super().__init__(total)
-        self._bar = tqdm(total=max(total, finished), initial=finished, unit="run", **_size())
+        self._bar = tqdm(total=max(total, finished), initial=finished, unit="run", **terminal_size())
         self._rows: dict[str, tuple[int, tqdm]] = {}
         self._refreshed = monotonic()
 
@@ -188,7 +187,7 @@ class TerminalDisplay(LineDisplay):
         if expid not in self._rows:
             taken = [place for place, _ in self._rows.values()]
             place = next(place for place in count(1) if place not in taken)
-            self._rows[expid] = place, tqdm(bar_format="{desc}", position=place, leave=False, **_size())
+            self._rows[expid] = place, tqdm(bar_format="{desc}", position=place, leave=False, **terminal_size())
         self._rows[expid][1].set_description_str(f"  {expid}: {text}"[: self._bar.format_dict["ncols"]])
 
     def end(self, expid: str, how: str, finished: int, notes: dict[str, object]) -> None:
@@ -214,12 +213,3 @@ class TerminalDisplay(LineDisplay):
         for _, row in self._rows.values():
             row.close()
         self._bar.close()
-
-
-def _size() -> dict[str, Any]:
-    """Return the size for tqdm, which shows nothing if a terminal reports no rows."""
-    try:
-        is_known = all(os.get_terminal_size(sys.stderr.fileno()))
-    except OSError:
-        is_known = False
-    return {"dynamic_ncols": True} if is_known else {"ncols": 80, "nrows": 24}

@@ -17,7 +17,7 @@ def test_the_checkpoint_is_the_one_that_any_run_reads(workspace, tmp_path, capfd
         return [line.split("INFO ")[1] for line in said.splitlines() if "[Metrics]" in line]
 
     def run(*arguments: str) -> list[str]:
-        assert as_torchrun(2, tmp_path, lambda: workspace.run(*arguments, expid="X")) == [0, 0]
+        assert as_torchrun(2, tmp_path, lambda: workspace.run("--verbose", *arguments, expid="X")) == [0, 0]
         return metrics()[-2:]
 
     trained = run()
@@ -26,7 +26,7 @@ def test_the_checkpoint_is_the_one_that_any_run_reads(workspace, tmp_path, capfd
     assert torch.load(workspace.file(".model", "X"), weights_only=True).keys() > {"dnn.mlp.0.weight"}
     assert run("--eval-only") == trained
     for sharding in ("rows", "none"):
-        assert workspace.run("--eval-only", "--set", f"embedding_sharding={sharding}", expid="X") == 0
+        assert workspace.run("--verbose", "--eval-only", "--set", f"embedding_sharding={sharding}", expid="X") == 0
         assert metrics() == trained
 
 

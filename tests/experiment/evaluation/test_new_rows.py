@@ -55,7 +55,7 @@ def test_unseen_ids_are_counted(trained, capsys):
     (trained.folder / "new.csv").write_text("user,item,history\nu1,brand_new,i1^other\nnobody,i1,\n")
     assert trained.run("--predict", "new.csv") == 0
     text = capsys.readouterr().err
-    assert re.search(r"WARNING item: 1 unseen ids", text) and re.search(r"WARNING history: 1 unseen ids", text)
+    assert re.search(r"warning: item: 1 unseen ids", text) and re.search(r"warning: history: 1 unseen ids", text)
 
 
 def test_parquet_and_gzipped_csv_files(trained):

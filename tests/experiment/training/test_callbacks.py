@@ -14,6 +14,7 @@ from made import DEFAULTS, features, make_batch, make_feature_map
 from made_training import Interrupt, interrupted, training_options
 from torch import Tensor
 
+from dien_fuxictr.experiment.training.observer import Observer
 from dien_fuxictr.experiment.training.trainer import Trainer
 from dien_fuxictr.experiment.training.weight_store import WeightStore
 from dien_fuxictr.experiment.training_setup import prepare_training
@@ -108,7 +109,7 @@ def test_average_is_evaluated_but_not_trained(tmp_path: Path) -> None:
     )
     seen: list[float] = []
 
-    class Watch:
+    class Watch(Observer):
         def step(self, *_: Any) -> None:
             pass
 

@@ -11,6 +11,7 @@ import pytest
 from dien_fuxictr import open_experiment
 from dien_fuxictr.common.errors import TrainingError
 from dien_fuxictr.common.lock import held
+from dien_fuxictr.experiment.training.observer import Observer
 
 ROOT = Path(__file__).parents[3]
 HOLDER = """
@@ -60,7 +61,7 @@ def test_a_killed_trainings_lock_is_free(workspace, holder):
     assert workspace.run() == 0  # and so is that of a training that has ended
 
 
-class Overwrites:
+class Overwrites(Observer):
     """Another run's weights take the place of the best ones, whatever wrote them."""
 
     def __init__(self, file: Path) -> None:

@@ -15,6 +15,7 @@ from dien_fuxictr import open_experiment
 from dien_fuxictr.common.signals import Terminated, sigterm_raises
 from dien_fuxictr.experiment.report import Report, read_curve
 from dien_fuxictr.experiment.training import checkpoint, run_state, trainer
+from dien_fuxictr.experiment.training.observer import Observer
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = {"eval_steps": 5, "learning_rate": 0.1, "net_dropout": 0.4}
@@ -41,7 +42,7 @@ def whole(workspace) -> dict[str, torch.Tensor]:
     return weights
 
 
-class At:
+class At(Observer):
     """Sends this process a signal in a step, or while an evaluation is noted."""
 
     def __init__(self, number: int, step: int, evaluation: int = 0) -> None:

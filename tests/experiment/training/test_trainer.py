@@ -11,6 +11,7 @@ from made_training import assert_equal, scripted, weights
 
 from dien_fuxictr.common.errors import TrainingError
 from dien_fuxictr.experiment.training.early_stopping import MIN_DELTA
+from dien_fuxictr.experiment.training.observer import Observer
 from dien_fuxictr.experiment.training.optimizers import fuse
 from dien_fuxictr.experiment.training.trainer import Trainer
 from model_zoo.DIEN.src import DIEN
@@ -158,7 +159,7 @@ def test_regularisation_that_overflows_is_named(parts):
         Trainer(model).fit(train, valid, 1)
 
 
-class Losses:
+class Losses(Observer):
     """Keeps the losses of each step."""
 
     def __init__(self) -> None:

@@ -128,7 +128,7 @@ def test_a_run_that_learns_nothing_ends_with_1(constant, capsys):
 
 def test_a_run_that_may_learn_nothing_ends_with_0(constant, capsys):
     assert constant.run("--report", "report", "--allow-untrained") == 0
-    assert "WARNING The model has learnt nothing so far" in capsys.readouterr().err
+    assert "warning: The model has learnt nothing so far" in capsys.readouterr().err
     assert "untrained" in json.loads((constant.folder / "report" / "result.json").read_text())
 
 

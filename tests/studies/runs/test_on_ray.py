@@ -55,7 +55,7 @@ def test_a_comparison_of_which_a_task_is_killed(workspace, cluster, monkeypatch,
     assert compare([*command, "a", "--cluster", cluster]) == 0
     said = capsys.readouterr().err
     assert Path("killed").exists() and said.count("killed; goes on") == 1 and "1/1 runs" in said
-    assert sum("Resume training @epoch 1 - batch 7" in log.read_text() for log in Path("a/logs").glob("*.log")) == 1
+    assert sum("  resumed   in epoch 1, after step 7\n" in log.read_text() for log in Path("a/logs").glob("*.log")) == 1
     assert Path("comparison_tiny.csv").read_text().count("[exp_id]") == 1
     assert not [file for file in Path("a/logs").iterdir() if file.suffix != ".log"]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as a task has: more threads round differently

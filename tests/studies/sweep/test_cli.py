@@ -39,7 +39,7 @@ def test_sweep_with_real_runs_in_a_folder_with_blanks(workspace, write_tuner, mo
     assert "Tiny_test_002" in err and "fault must not be 'value'" in err and "exit code 2" in err
     assert [path.name for path in Path("built").iterdir() if not path.name.startswith(".")] == ["tiny"]
     logs = [path.read_text() for path in Path("my sweeps/a tuner/logs").iterdir()]
-    assert sum("Building data set" in text for text in logs) == 1 and len(logs) == 2
+    assert sum("\n  building  built/tiny\n" in text for text in logs) == 1 and len(logs) == 2
     (run,) = [run for run in load_runs(Path("my sweeps/a tuner")) if run.result]
     assert [point["epoch"] for point in read_curve(run.curve)] == [1] and f"{run.expid}: epoch 1/1, AUC 0." in err
     line = Path("a tuner.csv").read_text()

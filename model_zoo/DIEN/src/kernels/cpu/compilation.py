@@ -127,7 +127,10 @@ def _links(command: list[str], flag: str, cache: Path) -> bool:
 
 def _compile(command: list[str], cache: Path, key: str) -> Path:
     threads = "with OpenMP" if OPENMP in command else "without OpenMP, for one thread"
-    logging.info("Compiling the kernels with %s (%s) into %s, once for this machine", command[0], threads, cache)
+    screen = {"screen": "  compiling the kernels, once for this machine"}
+    logging.info(
+        "Compiling the kernels with %s (%s) into %s, once for this machine", command[0], threads, cache, extra=screen
+    )
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         new = Path(folder) / "new.so"
         sources = [path for path in SOURCES if path.suffix == ".cpp"]
