@@ -74,4 +74,4 @@ def test_a_wrong_experiment_is_refused_before_torch_is_imported(tmp_path: Path) 
 def test_the_first_line_comes_before_torch_is_imported(tmp_path: Path) -> None:
     done = without_torch("DIEN_amazon", tmp_path)
     assert done.stderr.splitlines()[0] == "DIEN_amazon: DIEN on data set amazon"
-    assert done.returncode == 1 and "torch" in done.stderr
+    assert done.returncode == 2 and "torch" in done.stderr

@@ -94,7 +94,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """Load the weights of a checkpoint into the model.
 
     Raises:
-        UserError: as `load` and `require_intact`, or the checkpoint does not fit the model.
+        UserError: as `load` and `require_intact`, or the checkpoint does not match the model.
     """
     require_intact(path)
     fit_weights(model, load(path), path)
