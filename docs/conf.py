@@ -10,7 +10,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 CONTENTS = {
-    "Start": ("docs/settings", "docs/faq"),
+    "Start": ("docs/tutorial", "docs/settings", "docs/faq"),
     "Guides": ("docs/guides/data", "docs/guides/training", "docs/guides/comparing", "docs/guides/*"),
     "Reference": ("docs/reference/*",),
     "Developers": ("docs/developer/architecture", "docs/developer/*", "CONTRIBUTING", "CHANGELOG"),

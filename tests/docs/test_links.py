@@ -21,6 +21,7 @@ NOT_HERE = {
     "experiment/run_expid.py": "a FuxiCTR checkout's",
     "model_config.yaml": "a form that the zoo allows",
     "dataset_config.yaml": "a form that the zoo allows",
+    "write_log.py": "the reader's",
     "config/dataset_config/my_clicks.yaml": "the reader's",
     "config/model_config/my_clicks.yaml": "the reader's",
     "config/dataset_config/my_columns.yaml": "the reader's",
