@@ -26,7 +26,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for split in ("train", "test"):
         shutil.copy(folder / "data" / "AmazonElectronics_x1" / f"{split}.csv", folder)
     start = int(datetime(2024, 2, 10, tzinfo=timezone.utc).timestamp())
-    log = as_log(random_reviews(days=33)).select(
+    # Each user has a favourite category: there is something to learn.
+    reviews = {
+        (user, f"i{int(item[1:]) // 4 * 4 + int(user[1:]) % 4:02d}", time)
+        for user, item, time in random_reviews(120, 400, days=33)
+    }
+    log = as_log(sorted(reviews, key=lambda review: (review[1], review[0], review[2]))).select(
         uid="user_id",
         iid="item_id",
         cid="cate_id",
