@@ -8,10 +8,11 @@ import ast
 import contextlib
 import inspect
 import json
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -142,7 +143,7 @@ def openapi() -> str:
 
     It does not contain weights.
     """
-    with tempfile.TemporaryDirectory() as made:
+    with tempfile.TemporaryDirectory() as made, _in_root():
         overrides = {"data_root": made, "model_root": made, "verbose": 0}
         experiment = open_experiment("DIEN_amazon", ROOT / "config", overrides=overrides)
         with contextlib.redirect_stdout(None):
@@ -161,6 +162,17 @@ PAGES = {
     "python_api.md": python_api,
 }
 FILES = {**PAGES, "openapi.json": openapi}
+
+
+@contextlib.contextmanager
+def _in_root() -> Iterator[None]:
+    """Work in the repository, whose sample is read wherever the command is called."""
+    called = Path.cwd()
+    os.chdir(ROOT)
+    try:
+        yield
+    finally:
+        os.chdir(called)
 
 
 def _stub(offered: Any) -> str:
