@@ -306,8 +306,7 @@ def test_back_to_the_bundle_before_in_one_command(
     assert os.readlink(site / "current") == "a"
 
 
-def test_it_answers_what_is_in_flight_and_leaves_nothing(site: Path, requests: list[Any]) -> None:
-    server = Server(site, "--bundle", "current", "--workers", "2")
+def test_it_answers_what_is_in_flight_and_leaves_nothing(server: Server, requests: list[Any]) -> None:
     server.wait()
     body = json.dumps(requests[2]).encode()
     slow = [socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) for _ in range(8)]
@@ -321,5 +320,7 @@ def test_it_answers_what_is_in_flight_and_leaves_nothing(site: Path, requests: l
         connection.sendall(body)
         assert connection.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
         connection.close()
-    assert server.end() == (0, "")
+    code, errors = server.end()
+    others = r" replaces model | is refused: | has ended with SIGKILL; another one starts in "  # of the tests before
+    assert code == 0 and not [line for line in errors.splitlines() if not re.search(others, line)]
     assert not held.exists() and all(map(has_ended, pids))
