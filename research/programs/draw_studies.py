@@ -395,13 +395,13 @@ def draw_study(picture: Picture, lines: Sequence[Points]) -> Any:
 
     figure = Figure(figsize=SIZE, layout="constrained")
     axes: Any = figure.subplots()
-    places = {x: number for number, x in enumerate(picture.names)}
+    places: dict[Any, float] = {x: number for number, x in enumerate(picture.names)}
     styles = _styles([line.name for line in picture.lines])
     width = (len(places) - 1 or 1) if places else max(max(points) for points in lines)
     ends = []
     for number, (points, style) in enumerate(zip(lines, styles, strict=True)):
         aside = 0.008 * width * (number - (len(lines) - 1) / 2)
-        x = [places.get(value, value) + aside for value in points]
+        x = [(places[value] if places else value) + aside for value in points]
         means = [float(np.mean(values)) for values in points.values()]
         ranges = [
             [mean - min(values) for mean, values in zip(means, points.values(), strict=True)],

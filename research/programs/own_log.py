@@ -143,7 +143,7 @@ def _trained(expid: str, epochs: int | None, seed: int) -> dict[str, Any]:
         "seconds": f"{seconds:.0f}",
         "commit": revision(Path(__file__).parents[2]) or "",
         "torch": torch.__version__,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
     }
 
 
