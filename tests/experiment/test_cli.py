@@ -113,7 +113,8 @@ def test_show_config_warns_of_anothers_base(workspace, capsys):
 
 
 def test_progress_bar_in_a_terminal_unless_verbose_is_0(workspace, capsys, monkeypatch):
-    monkeypatch.setattr("dien_fuxictr.common.progress.has_terminal", lambda: True)
+    for module in ("experiment.training.training_progress", "common.progress"):  # the first imports from the second
+        monkeypatch.setattr(f"dien_fuxictr.{module}.has_terminal", lambda: True)
     assert workspace.run() == 0
     assert "|" not in capsys.readouterr().err
     workspace.write_configs({"Tiny_test": {"verbose": 1}})
