@@ -2,12 +2,16 @@
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # commands answer before tqdm is imported
     from tqdm import tqdm
+
+_LOCK = threading.RLock()
+"""Lock of the bars. tqdm's own is shared with forks: one that is killed while it writes would stop the others."""
 
 
 def has_terminal() -> bool:
@@ -25,6 +29,7 @@ def progress_bar(iterable: Any = None, verbose: int = 1, **options: Any) -> "tqd
     """
     from tqdm import tqdm
 
+    tqdm.set_lock(_LOCK)
     if not verbose or not has_terminal():
         return tqdm(iterable, disable=True, **options)
     return tqdm(iterable, file=sys.stderr, leave=False, **terminal_size(), **options)
@@ -49,5 +54,7 @@ def say(line: str) -> None:
 def above_bars() -> Iterator[None]:
     """Clear the bars while the block writes to stderr, and draw them again."""
     module = sys.modules.get("tqdm")  # without it there are no bars
+    if module:
+        module.tqdm.set_lock(_LOCK)
     with module.tqdm.external_write_mode(sys.stderr) if module else nullcontext():
         yield

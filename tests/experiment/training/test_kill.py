@@ -50,7 +50,12 @@ def test_killed_run_equals_the_whole_one(workspace):
     path = os.pathsep.join([str(workspace.folder), str(Path(__file__).parents[3])])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(
-        [sys.executable, "-c", DRIVER], cwd=workspace.folder, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", DRIVER],
+        cwd=workspace.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert result.returncode == 0, result.stderr[-3000:]
     whole, killed = (torch.load(workspace.file(".model", expid), weights_only=True) for expid in ("whole", "killed"))
