@@ -19,7 +19,8 @@ class LineStyle:
     """Style of a line, equal in all pictures.
 
     Attributes:
-        color: one of `COLORS`. dash: one of `DASHES`.
+        color: one of `COLORS`.
+        dash: one of `DASHES`.
     """
 
     color: str

@@ -4,13 +4,13 @@ import json
 import logging
 import os
 import re
-import sys
 import threading
 from collections.abc import Iterable
 from contextvars import ContextVar
 from datetime import datetime, timezone
 
 from dien_fuxictr.common.errors import fail
+from dien_fuxictr.common.progress import has_terminal
 
 TEXT, JSON = FORMATS = ("text", "json")
 HEADER = b"x-request-id"
@@ -85,7 +85,7 @@ def tell(message: str, code: int) -> int:
 
 def shows_progress() -> bool:
     """Return whether stderr shows progress bars: a terminal, and a log in text."""
-    return sys.stderr.isatty() and not _is_json()
+    return has_terminal() and not _is_json()
 
 
 def _is_json() -> bool:

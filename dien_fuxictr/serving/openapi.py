@@ -23,7 +23,12 @@ class Loading(Exception):
 
 
 class Refusal(NamedTuple):
-    """Attributes: status: of the answer. meaning: for a reader of the document."""
+    """How the server answers an exception.
+
+    Attributes:
+        status: status of the answer.
+        meaning: what it says to a reader of the document.
+    """
 
     status: int
     meaning: str

@@ -1,7 +1,7 @@
 """Train what `build_dataset.py ... --entry` writes for ten data sets.
 
     python -m research.programs.own_log                            # all
-    python -m research.programs.own_log ml1 --seeds 3 --models DIEN_GRU
+    python -m research.programs.own_log movielens_1 --seeds 3 --models DIEN_GRU
 
 One row of results is added per run. Each data set is built in `data/own_SET`, and its entry is written to
 `data/own_log/config`. The synthetic logs are generated; the raw files of Beauty and MovieLens must be where

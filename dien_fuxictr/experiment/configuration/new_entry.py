@@ -131,6 +131,7 @@ class Recommended:
         steps: behaviours per history of a training sample.
         has_few_labels: the auxiliary loss is strong, and supervises every behaviour of every sample.
         batch_size: rows.
+        epoch_steps: steps per epoch.
         epochs: at most.
         eval_steps: steps between two evaluations; None: an epoch. In epochs of few steps, early stopping would end the
             training before it has left its first plateau.
@@ -142,6 +143,7 @@ class Recommended:
     steps: float
     has_few_labels: bool
     batch_size: int
+    epoch_steps: int
     epochs: int
     eval_steps: int | None
     regularizer: float
@@ -170,6 +172,7 @@ def recommend(counts: Mapping[str, Any]) -> Recommended:
         steps=steps,
         has_few_labels=few,
         batch_size=batch_size,
+        epoch_steps=epoch_steps,
         epochs=math.ceil(EPOCHS * STEPS / epoch_steps) if is_short else EPOCHS,
         eval_steps=STEPS if is_short else None,
         regularizer=regularizer(rows),
@@ -245,7 +248,7 @@ def models_text(dataset_id: str, build: BuildOptions, counts: Mapping[str, Any])
         batch_size=recommended.batch_size,
         epochs=recommended.epochs,
         evaluation=_EVALUATION.format(steps=recommended.eval_steps) if recommended.eval_steps else "",
-        epoch_steps=math.ceil(counts["train"]["rows"] / recommended.batch_size),
+        epoch_steps=recommended.epoch_steps,
         regularizer=recommended.regularizer,
         aux_regularizer=recommended.aux_regularizer,
         aux_loss=_FEW if recommended.has_few_labels else _MANY,

@@ -11,7 +11,7 @@ from time import monotonic
 
 from tqdm import tqdm
 
-from dien_fuxictr.common.progress import terminal_size
+from dien_fuxictr.common.progress import has_terminal, terminal_size
 from dien_fuxictr.distributed.run_pool import Job, Pool, run_jobs
 
 from .run import Curve, Run
@@ -60,7 +60,7 @@ class RunProgress:
         self.failed: list[str] = []
         self._running: dict[str, tuple[Run, Job, Curve]] = {}
         self._finished = finished
-        self._display = TerminalDisplay(total, finished) if sys.stderr.isatty() else LineDisplay(total)
+        self._display = TerminalDisplay(total, finished) if has_terminal() else LineDisplay(total)
 
     def __enter__(self) -> "RunProgress":
         return self
