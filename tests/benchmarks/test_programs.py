@@ -68,11 +68,13 @@ def test_recurrence(run: Run) -> None:
         assert len(rows) > 2 and all(row["ms"] > 0 for row in rows)
 
 
-def test_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+def test_gpu(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     if torch.cuda.is_available() or sys.platform != "linux":
         pytest.skip("the interpreter stands in for a GPU")
     import made_triton  # noqa: F401  # skips where triton has no interpreter that works
 
+    for operations in (torch.backends.cuda.matmul, torch.backends.cudnn):  # the program changes it; put back after it
+        monkeypatch.setattr(operations, "allow_tf32", operations.allow_tf32)
     assert gpu.main(["--device", "cpu", "--rows", "3", "--steps", "2", "--hidden", "5", *ONE]) == 0
     printed = capsys.readouterr().out
     assert printed.count("cuDNN's nn.GRU") == len(gpu.PRECISIONS) and "AUGRU, triton" in printed
