@@ -68,13 +68,22 @@ def test_recurrence(run: Run) -> None:
         assert len(rows) > 2 and all(row["ms"] > 0 for row in rows)
 
 
-def test_gpu(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def put_back_precision() -> Iterator[None]:
+    """Put the precision of torch's products back after a program that sets it for the whole process."""
+    operations = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [each.allow_tf32 for each in operations]
+    yield
+    for each, allowed in zip(operations, before, strict=True):
+        each.allow_tf32 = allowed
+
+
+@pytest.mark.usefixtures("put_back_precision")
+def test_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     if torch.cuda.is_available() or sys.platform != "linux":
         pytest.skip("the interpreter stands in for a GPU")
     import made_triton  # noqa: F401  # skips where triton has no interpreter that works
 
-    for operations in (torch.backends.cuda.matmul, torch.backends.cudnn):  # the program changes it; put back after it
-        monkeypatch.setattr(operations, "allow_tf32", operations.allow_tf32)
     assert gpu.main(["--device", "cpu", "--rows", "3", "--steps", "2", "--hidden", "5", *ONE]) == 0
     printed = capsys.readouterr().out
     assert printed.count("cuDNN's nn.GRU") == len(gpu.PRECISIONS) and "AUGRU, triton" in printed
