@@ -3,6 +3,7 @@
 Not run yet: with GPUs. Tests start processes on the CPU.
 """
 
+import io
 import logging
 import os
 import signal
@@ -81,10 +82,23 @@ def _work(run: Callable[[Sequence[str]], int], arguments: Sequence[str], launche
     os.environ |= {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
     # One file per start: the last one shows where a dead process was.
     os.environ[STORE] = f"file://{folder}/{os.environ['TORCHELASTIC_RESTART_COUNT']}"
+    signals = _record_signals()
     code = run(arguments) if os.getppid() == launcher else 1
-    if code in (130, 143):
-        sys.exit(code)  # the launcher waits for the end of the signalled processes
+    # The launcher waits for the end of processes that it has sent a signal, as it does once one of them is killed: the
+    # others may see that first, and end with another code.
+    if code in (130, 143) or (code and signal.SIGTERM in (signals.read() or b"")):
+        sys.exit(code)
     return code
+
+
+def _record_signals() -> io.RawIOBase:
+    """Return a stream of the numbers of the signals for which this process has handlers."""
+    read, written = os.pipe()
+    for end in (read, written):
+        os.set_blocking(end, False)
+    signal.set_wakeup_fd(written)
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+    return open(read, "rb", buffering=0)
 
 
 def goes_on(state: Path) -> bool:
