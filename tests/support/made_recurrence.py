@@ -3,6 +3,7 @@
 They are compared with the reference.
 """
 
+import heapq
 import itertools
 import os
 import platform
@@ -30,12 +31,22 @@ SIZES = list(
 
 
 def pairwise(every, size=lambda case: 0):
-    """Return a few of ``every`` that have each pair of values, small ones first."""
-    missing = set().union(*map(_pairs, every))
+    """Return a few of ``every`` that have each pair of values, small ones first.
+
+    Each one has the most pairs that are missing; an old number of them is a bound of the new one.
+    """
+    pairs = [_pairs(case) for case in every]
+    missing = set().union(*pairs)
+    bounds = [(-len(pairs[place]), size(case), place) for place, case in enumerate(every)]
+    heapq.heapify(bounds)
     chosen = []
     while missing:
-        chosen.append(max(every, key=lambda case: (len(_pairs(case) & missing), -size(case))))
-        missing -= _pairs(chosen[-1])
+        _, smallness, place = bounds[0]
+        now = (-len(pairs[place] & missing), smallness, place)
+        heapq.heapreplace(bounds, now)
+        if bounds[0] == now:
+            chosen.append(every[place])
+            missing -= pairs[place]
     return chosen
 
 
