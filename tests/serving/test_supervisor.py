@@ -340,8 +340,8 @@ def test_a_worker_that_works_more_than_its_share_closes_some(site: Site) -> None
         while len(closes := site.pids("closes")) < 2:
             await asyncio.sleep(0.01)
         assert closes == [busy] * 2
-        clients += connect(site, 2)
-        assert (await site.wait("connection", 8))[6:] == [other] * 2
+        clients += connect(site, 3)
+        assert (await site.wait("connection", 9))[6:] == [other] * 3
         os.kill(os.getpid(), signal.SIGTERM)
         for client in clients:
             client.close()

@@ -48,6 +48,7 @@ def test_a_log_of_more_rows_is_read_from_files(
     small = {**params, "dataset_id": "small"}
     for given in (own, small):
         assert prepare_entry(given)["data_loader"] is InMemoryDataLoader
+    assert prepare.choose_loader(DatasetEntry.of(small), None) == "in_memory"
     assert "more than" not in caplog.text
 
 

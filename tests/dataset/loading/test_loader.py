@@ -209,6 +209,14 @@ def test_prefetching_keeps_order_and_errors() -> None:
     assert threading.active_count() == before
 
 
+def test_two_items_are_prepared_ahead() -> None:
+    prepared = itertools.count(1)
+    items = prefetched(prepared)
+    assert next(items) == 1
+    items.close()  # waits for the thread
+    assert next(prepared) == 4
+
+
 def test_the_zoo_hands_it_over(tmp_path: Path) -> None:
     params = prepare_entry(entry(write_samples(tmp_path / "in"), tmp_path, data_format="parquet"))
     feature_map = FeatureMap("made", str(tmp_path / "made"))
