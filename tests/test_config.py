@@ -14,7 +14,7 @@ import yaml
 from made_project import make_project
 
 from dien_fuxictr.experiment.cli import main
-from dien_fuxictr.experiment.configuration.config import BASE, load_config, read_files
+from dien_fuxictr.experiment.configuration.config import BASE, merge, read_files
 from dien_fuxictr.experiment.contract import check_configuration
 from dien_fuxictr.studies.comparison.plan import plan_suite
 from dien_fuxictr.studies.comparison.suite import read_suite, suite_files
@@ -23,7 +23,10 @@ ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "config"
 SUITES = (*suite_files(CONFIG).values(), *(ROOT / "research" / "suites").glob("*.yaml"))
 MODELS = read_files(CONFIG, "model_config")
-EXPERIMENTS = {expid: load_config(CONFIG, expid) for entries in MODELS.values() for expid in entries if expid != BASE}
+DATASETS = read_files(CONFIG, "dataset_config")
+EXPERIMENTS = {
+    expid: merge(MODELS, DATASETS, CONFIG, expid) for entries in MODELS.values() for expid in entries if expid != BASE
+}
 
 
 @pytest.fixture(scope="module")
