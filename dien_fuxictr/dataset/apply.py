@@ -52,7 +52,7 @@ def with_log(params: dict, log: Path | None) -> dict:
         return params
     build = {**build, option: str(log)}
     if not raw_files(BuildOptions.of(build))[option]:
-        raise UserError(f"--log {log}: no such file")
+        raise UserError(f"--log {log} does not exist")
     return {**params, "build": build}
 
 
@@ -151,7 +151,7 @@ def _require_same_options(entry: DatasetEntry) -> None:
 def _read(path: Path) -> pl.DataFrame:
     """Return the rows of a file; CSV as text."""
     if not path.is_file():
-        raise UserError(f"--rows {path}: no such file")
+        raise UserError(f"--rows {path} does not exist")
     try:
         is_parquet = form_of(path) == "parquet"
         rows = (pl.scan_parquet(path) if is_parquet else scan_csv(path)).collect()

@@ -36,7 +36,7 @@ class Checkout:
 
     def __init__(self, path: Path) -> None:
         if not path.is_dir():
-            raise UserError(f"FuxiCTR checkout {path} does not exist")
+            raise UserError(f"FuxiCTR checkout {path} does not exist; it must be a folder with model_zoo/")
         self.path = path.resolve()
         self.sources: dict[str, Path] = {}
         self._multi_task: set[str] = set()
@@ -49,7 +49,7 @@ class Checkout:
                     else:
                         self._multi_task.add(name)
         if not self.sources:
-            raise UserError(f"{path} is no FuxiCTR checkout: there is no model in its model_zoo/")
+            raise UserError(f"{path} is not a FuxiCTR checkout: its model_zoo/ has no model")
 
     def source(self, name: str) -> Path:
         """Return the `src` folder of a model.
@@ -58,7 +58,9 @@ class Checkout:
             UserError: the model is unknown (the message has the nearest names), or has several tasks.
         """
         if name in self._multi_task:
-            raise UserError(f"model {name!r} of {self.path} has several tasks, but the runner trains one")
+            raise UserError(
+                f"model {name!r} of {self.path} has several tasks; only models with one task can be trained"
+            )
         if name not in self.sources:
             hint = nearest(name, self.sources)
             listed = f"nearest: {', '.join(hint)}" if hint else f"known: {', '.join(sorted(self.sources))}"

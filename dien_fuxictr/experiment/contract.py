@@ -98,7 +98,9 @@ def check_configuration(params: dict[str, Any], where: Callable[[str], str], str
             allowed; names key, value, place and what is allowed. There is no such model.
     """
     if taken := [key for key in _OF_THE_CALLER if key in params]:
-        raise UserError(f"{taken[0]!r} in {where(taken[0])} is no key: the program gives it to the zoo itself")
+        raise UserError(
+            f"{taken[0]!r} in {where(taken[0])} is not a key: the program passes it to FuxiCTR itself; remove it"
+        )
     _MODEL.check({key: params[key] for key in _MODEL.keys & params.keys()}, where)
     model_class = find_model(params["model"], params.get("zoo"))
     keys = _contract(model_class).check(params, where)
@@ -121,7 +123,7 @@ def check_configuration(params: dict[str, Any], where: Callable[[str], str], str
     _check_layers(params, where)
     listed = ", ".join(unknown)
     if unknown and strict:
-        raise UserError(f"unknown keys: {listed}")
+        raise UserError(f"unknown keys: {listed}; remove them, or run without --strict")
     return [f"unknown keys, without effect on {model_class.__name__}: {listed}"] if unknown else []
 
 
@@ -198,7 +200,9 @@ def _check_metrics(params: dict[str, Any]) -> None:
             raise UserError(missing_group(name))
         if params.get("task") == "regression" and name not in REGRESSION_METRICS:
             allowed = ", ".join(REGRESSION_METRICS)
-            raise UserError(f"metric {name} needs classes, but task is regression: metrics and monitor take {allowed}")
+            raise UserError(
+                f"metric {name} cannot be combined with task = regression; metrics and monitor must be of {allowed}"
+            )
 
 
 def _check_overrides(model_class: Any, key: str, params: dict[str, Any], where: Callable[[str], str]) -> None:

@@ -30,7 +30,9 @@ def device_index(gpu: int) -> int:
     if not torch.cuda.is_available():
         raise UserError(f"--gpu {gpu}: no CUDA device is available; --gpu -1 runs on the CPU")
     if gpu >= torch.cuda.device_count():
-        raise UserError(f"--gpu {gpu}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
+        raise UserError(
+            f"--gpu {gpu} does not exist: there are {torch.cuda.device_count()} CUDA devices, numbered from 0"
+        )
     return gpu
 
 

@@ -63,7 +63,7 @@ def load_feature_map(params: dict[str, Any], data_dir: Path | None = None) -> Fe
     data_dir = data_dir or Path(params["data_root"], params["dataset_id"])
     file = data_dir / "feature_map.json"
     if not file.is_file():
-        raise UserError(f"data set {params['dataset_id']}: {file} does not exist")
+        raise UserError(f"data set {params['dataset_id']} is incomplete: {file} does not exist")
     stored = read_json(file, lambda stored: _described(stored, file))
     if stored.get("dataset_id") != params["dataset_id"]:
         raise UserError(f"{file} belongs to data set {stored.get('dataset_id')!r}, not to {params['dataset_id']!r}")
@@ -126,4 +126,4 @@ def _known_feature(key: str, names: list[str], known: list[str], used: list[str]
             hint = nearest(str(name), known) or sorted(known)
             raise UserError(f"{key}: the data set has no feature {name!r}; there are {', '.join(hint)}")
         if used is not None and name not in used:
-            raise UserError(f"{key}: use_features leaves feature {name!r} out")
+            raise UserError(f"{key}: feature {name!r} is missing in use_features; add it there")

@@ -48,7 +48,9 @@ class PreparedData:
         """
         train, valid = self._loaders("train", feature_map)
         if valid is None:
-            raise UserError(f"data set {self.params['dataset_id']} has no valid_data: training needs validation")
+            raise UserError(
+                f"valid_data of data set {self.params['dataset_id']} is missing; training needs validation rows"
+            )
         return train, valid
 
     def valid_loader(self, feature_map: FeatureMap) -> Any:

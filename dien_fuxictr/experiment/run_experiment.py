@@ -94,8 +94,8 @@ def _train(options: argparse.Namespace, experiment: Experiment, log: RunLog, gro
     events: Path | None = None
     if options.tensorboard and group.count > 1 and experiment.options.embedding_sharding == "rows":
         raise UserError(
-            "--tensorboard does not go with embedding_sharding: rows and several processes: no process has the "
-            "whole model"
+            "--tensorboard cannot be combined with embedding_sharding = rows and several processes: no process has "
+            "the whole model"
         )
     if options.tensorboard and group.leads:
         events = experiment.folder / f"{options.expid}.tensorboard" / datetime.now().strftime("%Y%m%d-%H%M%S")

@@ -13,7 +13,9 @@ from .training.weight_store import WeightStore
 def check_combinations(options: TrainingOptions) -> None:
     """Raise UserError where two of the keys cannot be combined."""
     if options.embedding_sharding == "rows" and options.embedding_updates != "sparse":
-        raise UserError("embedding_sharding: rows trains the rows of a batch alone; it needs embedding_updates: sparse")
+        raise UserError(
+            "embedding_sharding = rows needs embedding_updates = sparse: only the rows of a batch are trained"
+        )
 
 
 def prepare_training(store: WeightStore, options: TrainingOptions) -> CallbackList:

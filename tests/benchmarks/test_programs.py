@@ -186,4 +186,7 @@ def test_draw(tmp_path: Path) -> None:
 
 def test_invalid_checkout_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert inference.main(["--zoo", "nowhere"], sizes=TINY) == 2
-    assert capsys.readouterr().err == "error: FuxiCTR checkout nowhere does not exist\n"
+    assert (
+        capsys.readouterr().err
+        == "error: FuxiCTR checkout nowhere does not exist; it must be a folder with model_zoo/\n"
+    )

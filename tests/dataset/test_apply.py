@@ -306,8 +306,8 @@ def test_files_and_entries_that_are_refused(tmp_path: Path) -> None:
     content = rows.read_bytes()
     assert failure(out=rows) == f"--out {rows} exists; name a new file" and rows.read_bytes() == content
     assert "out.txt: files of rows must end in .csv, .csv.gz, .parquet" in failure(out=tmp_path / "out.txt")
-    assert "--rows none.csv: no such file" in failure(rows=Path("none.csv"))
-    assert "--log none.csv: no such file" in failure(log=Path("none.csv"))
+    assert "--rows none.csv does not exist" in failure(rows=Path("none.csv"))
+    assert "--log none.csv does not exist" in failure(log=Path("none.csv"))
     assert "data set made has no build section" in failure(params={**params, "build": None})
     assert "source = 'logs' in the build must be amazon or log" in failure(
         params={**params, "build": {"source": "logs"}}

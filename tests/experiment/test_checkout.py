@@ -87,7 +87,7 @@ def test_only_pytorch_models_are_found(tmp_path):
     ("settings", "message"),
     [
         ({"zoo": "nowhere"}, "FuxiCTR checkout nowhere does not exist"),
-        ({"zoo": "config"}, "config is no FuxiCTR checkout"),
+        ({"zoo": "config"}, "config is not a FuxiCTR checkout"),
         ({"zoo": 3}, "zoo = 3 in config/model_config.yaml [Tiny_test] must be the folder of a FuxiCTR checkout"),
         ({"zoo": "FuxiCTR", "model": "Tyni"}, "has no model 'Tyni'; nearest: Tiny"),
         ({"zoo": "FuxiCTR", "model": "Zzz"}, "has no model 'Zzz'; known: PLE_less, Tiny"),

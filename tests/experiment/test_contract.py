@@ -57,7 +57,7 @@ def test_every_key_that_the_zoo_declares_is_known():
 
 @pytest.mark.parametrize("key", ["stage", "data_path", "feature_map"])
 def test_what_the_program_gives_the_zoo_is_no_key(key):
-    with pytest.raises(UserError, match=f"'{key}' in a.yaml .X. is no key"):
+    with pytest.raises(UserError, match=f"'{key}' in a.yaml .X. is not a key"):
         check(**{key: 1})
 
 
@@ -179,7 +179,10 @@ def test_good_values(changes):
         ({"monitor": {"AUC": "much"}}, "monitor"),
         ({"monitor": {}}, "monitor = {}"),
         ({"metrics": ["gAUC"]}, "metric gAUC needs group_id"),
-        ({"task": "regression"}, "metric AUC needs classes, but task is regression: metrics and monitor take MSE"),
+        (
+            {"task": "regression"},
+            "metric AUC cannot be combined with task = regression; metrics and monitor must be of MSE",
+        ),
         ({"optimizer": "adamm"}, "optimizer = 'adamm'"),
         ({"optimizer": "LBFGS"}, "optimizer = 'LBFGS'"),
         ({"optimizer": "SparseAdam"}, "optimizer = 'SparseAdam'"),

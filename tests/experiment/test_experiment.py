@@ -104,7 +104,7 @@ def test_no_checkpoint(workspace):
             "unknown key weight ('label' of label_col in",
         ),
         ({"batch_size": 0}, "batch_size = 0 in --set must be a whole number, 1 or more"),
-        ({"model_id": "x"}, "--set model_id=x: the experiment id, Tiny_test, names a run's files"),
+        ({"model_id": "x"}, "--set model_id=x is not allowed: the files of a run have the experiment id, Tiny_test"),
         ({"dataset_id": "tinny"}, "dataset_id 'tinny' is not in config; nearest: tiny"),
     ],
 )

@@ -19,7 +19,7 @@ def test_tensorboard_that_is_not_installed(bad, monkeypatch):
 def test_device_index_that_does_not_exist(trained, bad, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert "--gpu 2: there are 2 CUDA devices" in bad("--gpu", "2")
+    assert "--gpu 2 does not exist: there are 2 CUDA devices" in bad("--gpu", "2")
 
 
 @pytest.mark.parametrize("mode", [[], ["--eval-only"], ["--workers", "2"]], ids=str)
@@ -42,7 +42,7 @@ def test_gpu_without_cuda(trained, bad, monkeypatch, mode):
         ({"use_features": ["item", "itm"]}, "use_features: the data set has no feature 'itm'; there are item"),
         ({"feature_specs": [{"name": ["itm"], "x": 1}]}, "feature_specs: the data set has no feature 'itm'"),
         ({"group_id": "users"}, "group_id: the data set has no feature 'users'; there are user"),
-        ({"use_features": ["item"]}, "group_id: use_features leaves feature 'user' out"),
+        ({"use_features": ["item"]}, "group_id: feature 'user' is missing in use_features"),
     ],
     ids=str,
 )
@@ -88,7 +88,7 @@ def test_bad_encoded_data(trained, bad, fault):
 
 def test_data_set_without_validation_data(workspace, bad):
     workspace.write_configs({"Tiny_test": {}}, {"valid_data": None})
-    assert "no valid_data" in bad()
+    assert "valid_data of data set tiny is missing" in bad()
 
 
 def test_model_package_without_class_or_imports(workspace, bad, capsys, monkeypatch):
@@ -129,7 +129,7 @@ def test_bad_or_missing_checkpoint_is_refused(trained, bad, mode):
     assert "does not exist" in bad(mode)
     path.write_bytes(original)
     trained.write_configs({"Tiny_test": {"hidden_units": [5]}})
-    message = "does not fit the model" if mode == "--eval-only" else "the configuration differs in hidden_units"
+    message = "does not match the model" if mode == "--eval-only" else "the configuration differs in hidden_units"
     assert message in bad(mode)
 
 

@@ -274,7 +274,7 @@ def test_refuses_in_one_clear_line(keywords: dict, message: str) -> None:
             "does not load: size mismatch for sequences.0.extractor.weight_ih",
         ),
         ([1, 2], "does not load: Expected state_dict to be dict-like"),
-        (b"no checkpoint", "is refused: broken, or it holds more than tensors and numbers"),
+        (b"no checkpoint", "is refused: it is damaged, or it holds more than tensors and numbers"),
     ],
     ids=["empty", "another size", "a list", "bytes"],
 )

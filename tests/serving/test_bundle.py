@@ -164,7 +164,7 @@ def change(bundle: Path, name: str, old: str, new: str) -> None:
         ),
         ("encoder.json", '"ids": [1, ', '"ids": [1, 1, ', "encoder.json is damaged"),
         ("config.yaml", "gru_type: AUGRU", "gru_type: AIGRUX", "gru_type"),
-        ("config.yaml", "embedding_dim: 18", "embedding_dim: 17", "does not fit the model"),
+        ("config.yaml", "embedding_dim: 18", "embedding_dim: 17", "does not match the model"),
         ("config.yaml", "model: DIEN", "model: DIN", "attention_activation"),
         ("about.json", '"metrics"', '"measures"', "metrics is missing in about.json of bundle"),
     ],

@@ -151,8 +151,8 @@ class DeferredTables(TorchDispatchMode):
         whole = rows.dim() <= 2 and rows.is_contiguous() and rows.size(-1) == filling.dim
         if not known or not whole:
             raise UserError(
-                f"embedding_sharding: rows does not fit the model: its constructor fills an embedding table by "
-                f"{_name(function)}, of which one process would need all rows"
+                f"embedding_sharding = rows cannot be combined with this model: its constructor fills an embedding "
+                f"table by {_name(function)}, of which one process would need all rows"
             )
         first = int(rows.storage_offset()) // filling.dim
         count = rows.size(0) if rows.dim() == 2 else 1

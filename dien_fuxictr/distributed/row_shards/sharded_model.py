@@ -36,7 +36,9 @@ def build_in_shards(build: Callable[[], BaseModel], group: ProcessGroup) -> Base
                 layer._modules[key] = made.setdefault(child.weight, _row_shard(child, deferred, model, group))
     left = [name for name, parameter in model.named_parameters() if parameter.is_meta]
     if left:
-        raise UserError(f"embedding_sharding: rows does not fit the model: {left[0]} is tied to an embedding table")
+        raise UserError(
+            f"embedding_sharding = rows cannot be combined with this model: {left[0]} is tied to an embedding table"
+        )
     for table in made.values():
         table.initialise(int(torch.randint(2**40, ())))
     for weight in made:

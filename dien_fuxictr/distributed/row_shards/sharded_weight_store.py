@@ -108,7 +108,7 @@ class ShardedWeightStore(WeightStore):
             if not isinstance(whole, Tensor) or whole.shape != shard.shape:
                 is_there = tuple(whole.shape) if isinstance(whole, Tensor) else "not there"
                 raise UserError(
-                    f"checkpoint {path} does not fit the model: {name} is {is_there}, the model's {shard.shape}"
+                    f"checkpoint {path} does not match the model: {name} is {is_there}, the model's {shard.shape}"
                 )
         checkpoint.fit_weights(self.model, weights, path)
         for name, shard in self._shards.items():

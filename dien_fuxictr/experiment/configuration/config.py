@@ -102,7 +102,9 @@ def merge(
     """
     settings = settings or {}
     if "model_id" in settings:
-        raise UserError(f"--set model_id={settings['model_id']}: the experiment id, {expid}, names a run's files")
+        raise UserError(
+            f"--set model_id={settings['model_id']} is not allowed: the files of a run have the experiment id, {expid}"
+        )
     config = merge_model(models, folder, expid)
     config.override({key: value for key, value in settings.items() if key == "dataset_id"})
     _merge_dataset(config, datasets)
@@ -164,7 +166,9 @@ def _merge_dataset(config: Config, datasets: dict[Path, dict[str, Any]]) -> None
     """
     params, expid = config.params, config.params["model_id"]
     if params.get("dataset_id") is None:
-        raise UserError(f"expid {expid} in {config.folder} names no dataset_id")
+        raise UserError(
+            f"dataset_id of expid {expid} in {config.folder} is missing; it names a data set of dataset_config"
+        )
     dataset_id = params["dataset_id"] = require_name("dataset_id", str(params["dataset_id"]))
     if dataset_id == "TBD":
         known = ", ".join(key for entries in datasets.values() for key in entries)
@@ -184,11 +188,11 @@ def read_files(folder: Path, kind: str) -> dict[Path, dict[str, Any]]:
         UserError: there is no such folder or file, or YAML is broken.
     """
     if not folder.is_dir():
-        raise UserError(f"--config {folder}: no such folder")
+        raise UserError(f"--config {folder} does not exist; it must be a folder with model_config and dataset_config")
     single = folder / f"{kind}.yaml"
     files = [single] if single.is_file() else sorted((folder / kind).glob("*.yaml"))
     if not files:
-        raise UserError(f"--config {folder}: neither {kind}.yaml nor {kind}/*.yaml is in it")
+        raise UserError(f"{kind} is missing in --config {folder}: it must have {kind}.yaml or {kind}/*.yaml")
     return {file: read_yaml(file) for file in files}
 
 

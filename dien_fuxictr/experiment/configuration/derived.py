@@ -36,7 +36,7 @@ def derived(params: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     dataset_id, build = params["dataset_id"], params.get("build")
     if not isinstance(build, dict):
         key = f"{PREFIX}{next(iter(options))}"
-        raise UserError(f"{key}: data set {dataset_id} has no build section, whose option it would be")
+        raise UserError(f"{key} cannot be set: data set {dataset_id} has no build section")
     before, after = (BuildOptions.of(section).stated() for section in (build, {**build, **options}))
     different = {name: value for name, value in after.items() if name in options and before.get(name) != value}
     if not different:

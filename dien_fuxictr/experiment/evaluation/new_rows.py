@@ -33,7 +33,7 @@ def output_path(out: Path | None, expid: str) -> Path:
     """
     path = out or Path(f"{expid}_predictions.csv")
     if out is None and path.exists():
-        raise UserError(f"{path} exists: name it with --out {path} to overwrite it, or another file")
+        raise UserError(f"{path} already exists; --out {path} overwrites it, another --out keeps it")
     require_writable(path)
     return path
 
@@ -52,7 +52,7 @@ def predict_rows(model: BaseModel, rows: Path | pl.DataFrame, params: dict[str, 
         UserError: no such file, another kind of file, a missing column, or no fitted encoder.
     """
     if isinstance(rows, Path) and not rows.is_file():
-        raise UserError(f"--predict {rows}: no such file")
+        raise UserError(f"--predict {rows} does not exist; it must be a .csv, .csv.gz or .parquet file")
     folder = Path(params["data_root"], params["dataset_id"])
     encoder = Encoder.load(folder, params)
     check_fit(encoder, model.feature_map, f"data set {folder}")

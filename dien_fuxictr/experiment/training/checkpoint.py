@@ -64,11 +64,13 @@ def load(path: Path, mapped: bool = False) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise UserError(f"checkpoint {path} does not exist") from error
     except pickle.UnpicklingError as error:
-        raise UserError(f"checkpoint {path} is refused: broken, or it holds more than tensors and numbers") from error
+        raise UserError(
+            f"checkpoint {path} is refused: it is damaged, or it holds more than tensors and numbers; train again"
+        ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise UserError(f"checkpoint {path} is not readable: {first_line(error)}") from error
     if not isinstance(content, dict):
-        raise UserError(f"checkpoint {path} holds a {type(content).__name__}, not a state dict")
+        raise UserError(f"checkpoint {path} must hold a state dict, but holds a {type(content).__name__}")
     return content
 
 
@@ -119,7 +121,7 @@ def fit_weights(model: nn.Module, weights: dict[str, Any], path: Path) -> None:
     if differences:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise UserError(
-            f"checkpoint {path} does not fit the model: {'; '.join(differences[:3])}{more}; train again, or restore "
+            f"checkpoint {path} does not match the model: {'; '.join(differences[:3])}{more}; train again, or restore "
             "its configuration"
         )
     model.load_state_dict(weights)

@@ -216,7 +216,7 @@ def _finish_gradient(name: str, terms: list[tuple[int, float]], store: WeightSto
         return
     if not table.grad.is_sparse:
         raise UserError(
-            f"embedding_updates = 'sparse' does not fit the model: it reads the whole table {name}, "
+            f"embedding_updates = 'sparse' cannot be combined with this model: it reads the whole table {name}, "
             "not only the rows of a batch; choose dense"
         )
     gradient = table.grad.coalesce()

@@ -201,7 +201,9 @@ class ResumeFile:
             model.optimizer.load_state_dict(state["optimizer"])
             callback.load_state_dict(state.get("technique", {}))
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{self.path} does not fit the optimizer: {checkpoint.first_line(error)}") from error
+            raise UserError(
+                f"{self.path} does not match the optimizer: {checkpoint.first_line(error)}; train without --resume"
+            ) from error
 
     def mark_finished(self, progress: Progress) -> None:
         """Replace the state by a small mark that the run has ended.
@@ -218,16 +220,18 @@ class ResumeFile:
                 that differ).
         """
         if not self.path.exists():
-            raise UserError(f"nothing to resume: {self.path} does not exist")
+            raise UserError(f"nothing to resume: {self.path} does not exist; train without --resume")
         checkpoint.require_intact(self.path)
         state = checkpoint.load(self.path)
         needed = ("config", "progress") if state.get("finished") else _PARTS
         if "finished" not in state or not all(isinstance(state.get(part), dict) for part in needed):
-            raise UserError(f"{self.path} is not a resume state")
+            raise UserError(f"{self.path} is not a resume state; train without --resume")
         try:
             state["progress"] = Progress(**state["progress"])
         except TypeError as error:
-            raise UserError(f"{self.path} is not a resume state of this version: {error}; train again") from error
+            raise UserError(
+                f"{self.path} is not a resume state of this version: {error}; train without --resume"
+            ) from error
         saved, own = state["config"], self._config
         changes = [
             f"{key} ({saved.get(key, 'absent')} -> {own.get(key, 'absent')})"
@@ -235,5 +239,8 @@ class ResumeFile:
             if saved.get(key) != own.get(key)
         ]
         if changes:
-            raise UserError(f"cannot resume {self.path}: the configuration differs in {', '.join(changes)}")
+            raise UserError(
+                f"cannot resume {self.path}: the configuration differs in {', '.join(changes)}; restore it, or "
+                "train without --resume"
+            )
         return state

@@ -70,7 +70,10 @@ class RunState:
             # A run that is killed after an evaluation may have written its weights and not yet the state: the digest
             # need not be the state's, but what was written must be whole.
             if not self.best_path.exists():
-                raise UserError(f"cannot resume {self.file.path}: checkpoint {self.best_path} does not exist")
+                raise UserError(
+                    f"cannot resume {self.file.path}: checkpoint {self.best_path} does not exist; restore it, "
+                    "or train without --resume"
+                )
             checkpoint.require_intact(self.best_path)
             self.progress.weights = digest(self.best_path)
         self.file.restore(state, self._store.model, self._callback)
@@ -198,7 +201,9 @@ class RunState:
             TrainingError: the best weights were overwritten.
         """
         if self.progress.weights and digest(self.best_path) != self.progress.weights:
-            raise TrainingError(f"{self.best_path} has been overwritten: it does not hold the best weights of this run")
+            raise TrainingError(
+                f"{self.best_path} has been overwritten: it does not hold the best weights of this run; train again"
+            )
         self._store.read_weights(self.best_path)
         if self._group.leads:
             self.file.mark_finished(self.progress)

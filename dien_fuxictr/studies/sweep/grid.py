@@ -85,7 +85,7 @@ def read_tuners(file: Path, settings: dict[str, Any] | None = None) -> list[Tune
         UserError: the file, a key or what it refers to is missing or unknown.
     """
     if not file.is_file():
-        raise UserError(f"--config {file}: no such file or folder")
+        raise UserError(f"--config {file} does not exist")
     if is_installed(file):
         raise UserError(f"--config {file}: a sweep writes beside its tuner file; copy it out of the installed package")
     if file.suffix not in (".yaml", ".yml"):

@@ -39,7 +39,7 @@ def load_frozen(booster: DIEN, file: str) -> None:
     try:
         booster.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     except pickle.UnpicklingError as error:
-        reason = "broken, or it holds more than tensors and numbers"
+        reason = "it is damaged, or it holds more than tensors and numbers; train again"
         raise ValueError(f"booster_checkpoint={file!r} is refused: {reason}") from error
     except Exception as error:  # a file that is not a checkpoint fails in many ways
         lines = [line.strip() for line in str(error).splitlines() if not line.startswith("Error(s) in loading")]

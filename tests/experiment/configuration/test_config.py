@@ -127,7 +127,7 @@ def test_expid_in_two_files_warns(tmp_path):
     [
         ("X: {dataset_id: TBD}", "template .*TBD.*amazon"),
         ("X: {dataset_id: amazn}", "dataset_id 'amazn' is not in .*nearest: amazon"),
-        ("X: {model: DIEN}", "names no dataset_id"),
+        ("X: {model: DIEN}", "dataset_id of expid X in .* is missing"),
         ("X: [1, 2]", "must map keys to values"),
         ("[1, 2]", "must map names to settings"),
         ("X: {a: [}", "not readable YAML"),
@@ -161,9 +161,10 @@ def test_settings_that_are_no_yaml(text):
 
 
 def test_missing_folder_and_files(tmp_path):
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="does not exist; it must be a folder with"):
         load_config(tmp_path / "nowhere", "X")
-    with pytest.raises(UserError, match=r"neither model_config.yaml nor model_config/\*.yaml"):
+    missing = r"^model_config is missing in --config \S+: it must have model_config.yaml or model_config/\*.yaml$"
+    with pytest.raises(UserError, match=missing):
         load_config(tmp_path, "X")
 
 

@@ -39,7 +39,7 @@ def test_equal_options_derive_no_set(config: Path) -> None:
 
 
 def test_it_is_derived_from_the_data_set_that_is_set(config: Path) -> None:
-    with pytest.raises(UserError, match=r"build.fold: data set plain has no build section"):
+    with pytest.raises(UserError, match=r"build.fold cannot be set: data set plain has no build section"):
         load_config(config, "X", {"build.fold": 1, "dataset_id": "plain"})
 
 

@@ -79,7 +79,7 @@ def failure(workspace, capsys, *arguments: str) -> str:
 def test_only_the_file_that_out_names_is_overwritten(trained, capsys):
     default = trained.folder / "Tiny_test_predictions.csv"
     default.write_text("mine")
-    assert "exists: name it with --out" in failure(trained, capsys, "--predict", "test.csv")
+    assert "already exists; --out" in failure(trained, capsys, "--predict", "test.csv")
     assert default.read_text() == "mine"
     assert trained.run("--predict", "test.csv", "--out", str(default)) == 0
     assert pl.read_csv(default).height == 60
@@ -92,7 +92,7 @@ def test_bad_input_leaves_the_old_scores(trained, capsys):
     (trained.folder / "cut.csv").write_text("user,item,history\nu1,i1,i2\nu1,i1")
     (trained.folder / "new.tsv").write_text("user\titem\thistory\nu1\ti1\ti1\n")
     for file, message in (
-        ("none.csv", "--predict none.csv: no such file"),
+        ("none.csv", "--predict none.csv does not exist"),
         ("no_item.csv", "no_item.csv: columns item, history are missing; it needs item, history and has user, label"),
         ("cut.csv", "cut.csv: line 3 has 2 fields where the header has 3"),
         ("new.tsv", "new.tsv: files of rows must end in .csv, .csv.gz, .parquet"),

@@ -100,7 +100,7 @@ def test_checkpoint_that_does_not_fit_names_the_differences(tmp_path):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     weights = {"0.weight": torch.zeros(2, 4), "0.bias": torch.zeros(2), "2.bias": torch.zeros(1)}
     checkpoint.save(weights, path)
-    with pytest.raises(UserError, match=r"does not fit the model: no 1.weight; no 1.bias; 2.bias .* and 1 more"):
+    with pytest.raises(UserError, match=r"does not match the model: no 1.weight; no 1.bias; 2.bias .* and 1 more"):
         checkpoint.load_weights(model, path)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -119,7 +119,7 @@ def test_checkpoint_with_other_tensors_is_one_line(tmp_path, change, message):
     model, path = torch.nn.Linear(3, 2), tmp_path / "a.model"
     checkpoint.save({**model.state_dict(), **change}, path)
     with pytest.raises(
-        UserError, match=f"does not fit the model: {message}; train again, or restore its configuration$"
+        UserError, match=f"does not match the model: {message}; train again, or restore its configuration$"
     ):
         checkpoint.load_weights(model, path)
 

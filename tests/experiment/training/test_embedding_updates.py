@@ -53,7 +53,9 @@ def test_weights_go_over_but_no_run_resumes_with_other_updates(workspace, monkey
         interrupt(patch, 4)
         assert workspace.run() == 130
     workspace.write_configs({"Tiny_test": SPARSE})
-    assert bad("--resume").endswith("the configuration differs in embedding_updates ('dense' -> 'sparse')")
+    assert bad("--resume").endswith(
+        "the configuration differs in embedding_updates ('dense' -> 'sparse'); restore it, or train without --resume"
+    )
     assert workspace.run("--eval-only") == 0
 
 

@@ -67,7 +67,7 @@ def test_a_gpu_that_is_not_there_is_refused(fake: Fake, monkeypatch: pytest.Monk
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert main(["--expids", "weak", "--gpu", "0", "2"]) == 2
-    assert "--gpu 2: there are 2 CUDA devices" in capsys.readouterr().err and not fake.started
+    assert "--gpu 2 does not exist: there are 2 CUDA devices" in capsys.readouterr().err and not fake.started
 
 
 def test_a_key_of_set_that_no_experiment_reads_is_refused(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,7 +164,7 @@ def test_equal_entries_are_trained_once_unless_both_are_named(fake: Fake) -> Non
         (["--expids", "weak", "--gpu", "0", "-7"], "--gpu -7: must be -1 for the CPU, or the index of a GPU"),
         (["--dataset", "none"], "config has no experiment with --dataset none"),
         ([], "no experiment to compare"),
-        (["--config", "nowhere", "--expids", "weak"], "nowhere: no such folder"),
+        (["--config", "nowhere", "--expids", "weak"], "--config nowhere does not exist"),
     ],
 )
 def test_bad_input(fake: Fake, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -252,7 +252,7 @@ def test_an_experiment_whose_model_only_the_checkout_has(fake: Fake, checkout: P
         (["--zoo", "nowhere", "--zoo-models", "DIN"], "FuxiCTR checkout nowhere does not exist"),
         (
             ["--zoo", "config", "--zoo-models", "DIN"],
-            "config is no FuxiCTR checkout: there is no model in its model_zoo/",
+            "config is not a FuxiCTR checkout: its model_zoo/ has no model",
         ),
         (["--zoo", "FuxiCTR", "--zoo-models", "DIN", "Meen"], "FuxiCTR has no model 'Meen'; nearest: Mean"),
         (["--zoo", "FuxiCTR", "--zoo-models", "Needy"], "model 'Needy' cannot be imported"),

@@ -224,7 +224,10 @@ def test_they_are_listed(suites: Fake, capsys: pytest.CaptureFixture[str]) -> No
         ({"vary": {"monitor": ["AUC", "AUC"]}}, "two experiments or variations have the name weak_monitor_AUC"),
         ({"vary": {"epochs": [3, 4]}, "x": "batch_size"}, "x batch_size is no key of vary"),
         ({"results": "rows.txt"}, "results = 'rows.txt' in config/suites/s.yaml must be the path of a .csv file"),
-        ({"experiments": ["elsewhere"], "base": None, "folds": 2}, "build.folds: data set other has no build section"),
+        (
+            {"experiments": ["elsewhere"], "base": None, "folds": 2},
+            "build.folds cannot be set: data set other has no build section",
+        ),
     ],
 )
 def test_bad_suites(suites: Fake, changes: dict, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,7 +114,7 @@ def test_names_are_ids_without_metadata(workspace: Path) -> None:
     [
         (["--expid", "untrained"], "untrained.model does not exist; run_expid.py --expid untrained trains it"),
         (["--expid", "trainde"], "expid 'trainde' is not in config; nearest: trained"),
-        (["--config", "nowhere"], "nowhere: no such folder"),
+        (["--config", "nowhere"], "--config nowhere does not exist"),
         (["--expid", "DIN"], "DIN has no interests to draw: it offers no explain(); models that do: DIEN, DIENLight"),
         (["--expid", "GRU"], "GRU has gru_type: GRU, whose states do not depend on the candidate"),
         (["--expid", "userless"], "data set tiny has no user_id: group_id must name the column of the user"),

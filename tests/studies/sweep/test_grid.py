@@ -143,7 +143,7 @@ def test_base_config_is_found_from_another_working_directory(workspace, write_tu
 
 
 BAD: list[tuple[Callable[..., Path], str]] = [
-    (lambda write: Path("none.yaml"), "--config none.yaml: no such file or folder"),
+    (lambda write: Path("none.yaml"), "--config none.yaml does not exist"),
     (lambda write: write({"embedding_dim": [1]}, "tuner.txt"), "a tuner file ends in .yaml"),
     (
         lambda write: write({"embeding_dim": [1]}),
