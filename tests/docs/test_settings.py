@@ -1,11 +1,10 @@
 """docs/settings.md recommends what `build_dataset.py ... --entry` writes."""
 
-import re
 from typing import Any
 
 import pytest
 import yaml
-from pages import ROOT, blocks
+from pages import ROOT, blocks, tables
 
 from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.experiment.configuration.new_entry import models_text, recommend
@@ -14,7 +13,7 @@ from dien_fuxictr.experiment.configuration.yaml_files import parse_yaml
 PAGE = ROOT / "docs" / "settings.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 COLUMNS = (
-    "users", "items", "training rows", "labels per user", "behaviours per history", "auxiliary loss", "`batch_size`",
+    "users", "items", "training rows", "labels per user", "behaviours per history", "auxiliary loss", "batch_size",
     "λ of DIN", "λ of DIEN",
 )  # fmt: skip
 FEW, MANY = "[few labels](#few-labels)", "[many labels](#many-labels)"
@@ -22,9 +21,7 @@ FEW, MANY = "[few labels](#few-labels)", "[many labels](#many-labels)"
 
 def table() -> list[list[str]]:
     """Return the cells of the page's first table, without the name of the log."""
-    section = TEXT.split("\n## Settings by log\n")[1]
-    lines = re.search(r"(?:^\|.*\n)+", section, flags=re.MULTILINE)[0].splitlines()
-    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    head, *rows = tables(TEXT.split("\n## Settings by log\n")[1])[0]
     assert tuple(head[1:]) == COLUMNS
     return [row[1:] for row in rows]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from made_server import ready
-from pages import ROOT, Block, blocks
+from pages import ROOT, Block, blocks, tables
 
 PAGE = ROOT / "docs" / "tutorial.md"
 BLOCKS = blocks(PAGE)
@@ -125,10 +125,7 @@ def test_a_command_prints_what_the_page_shows(command: str, block: Block, tutori
 
 def rows_below(heading: str) -> list[list[str]]:
     """Return the cells of the first table below a heading, without its head."""
-    section = PAGE.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1]
-    table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
-    assert table
-    return [[cell.strip(" `*") for cell in line.strip("|").split("|")] for line in table[0].splitlines()[2:]]
+    return tables(PAGE.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1])[0][1:]
 
 
 def test_the_comparison_is_the_one_shown(tutorial: Tutorial) -> None:

@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from pages import ROOT
+from pages import ROOT, tables
 
 RESEARCH = ROOT / "research"
 FIGURE = re.compile(r"\.\d{4} ± \.\d{4}")
@@ -19,9 +19,13 @@ SECTIONS = dict(
     for section in re.split(r"^## ", (RESEARCH / page).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
 )
 """Heading -> text."""
-PLACES = re.compile(r"^\| place \|.* DIN, 95 % \|.*\n(?:\|.*\n)+", flags=re.MULTILINE)
-PLACED = {heading: table[0] for heading, text in SECTIONS.items() if (table := PLACES.search(text))}
-"""Heading -> its table of places beside DIN."""
+PLACED = {
+    heading: [dict(zip(head, row, strict=True)) for row in rows if FIGURE.fullmatch(row[2])]
+    for heading, text in SECTIONS.items()
+    for head, *rows in tables(text.replace("\N{MINUS SIGN}", "-"))
+    if head[0] == "place" and "AUC - DIN, 95 %" in head
+}
+"""Heading -> the systems in its table of places, compared with DIN."""
 WITHOUT_ROWS = {"The embedded sample": "its report is docs/amazon/report.html"}
 
 Rows = list[dict[str, str]]
@@ -73,17 +77,10 @@ def test_tables_are_of_the_rows(heading: str) -> None:
         assert set(FIGURE.findall(line)) <= set().union(*(figures[name] for name in named or figures)), line
 
 
-def ranked(table: str) -> list[dict[str, str]]:
-    """Column -> cell of each system in a table."""
-    columns, _, *rows = ([cell.strip(" `") for cell in line.split("|")[1:-1]] for line in table.splitlines())
-    columns = [column.replace("\N{MINUS SIGN}", "-") for column in columns]
-    return [dict(zip(columns, cells, strict=True)) for cells in rows if FIGURE.fullmatch(cells[2])]
-
-
 @pytest.mark.parametrize("heading", PLACED)
 def test_differences_are_of_the_means(heading: str) -> None:
     """Derive RI and paired differences from the AUCs, up to rounding."""
-    systems = ranked(PLACED[heading])
+    systems = PLACED[heading]
     means = {system["experiment"]: float(system["AUC"].split(" ± ")[0]) for system in systems}
     base = next(system["experiment"] for system in systems if system["AUC - base, 95 %"] == "base")
     din = next(system["experiment"] for system in systems if system["AUC - DIN, 95 %"] == "")

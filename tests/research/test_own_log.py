@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
-from pages import ROOT
+from pages import ROOT, tables
 
 from dien_fuxictr.experiment.configuration.new_entry import recommend
 from research.programs.own_log import MODELS, SETS, main
@@ -39,11 +39,10 @@ def test_the_table_is_of_the_rows() -> None:
     runs = defaultdict(list)
     for row in ROWS:
         runs[row["data"], row["model"]].append(row)
-    lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.count("|") == 10]
-    shown = [[cell.strip() for cell in line.split("|")[1:-2]] for line in lines[2:]]
-    assert shown == [
+    (shown,) = (rows for head, *rows in tables(PAGE.read_text(encoding="utf-8")) if len(head) == 9)
+    assert [row[:-1] for row in shown] == [
         [
-            f"`{data}`",
+            data,
             NAMES[model],
             f"{float(rows[0]['embedding_regularizer']):g}",
             rows[0]["batch_size"],

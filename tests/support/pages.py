@@ -1,4 +1,4 @@
-"""Blocks that readers copy from the project's pages: commands and YAML.
+"""What the project's pages show: tables, and blocks that readers copy (commands, YAML).
 
 Commands may be inside a sentence.
 """
@@ -18,6 +18,7 @@ CONFIGS = sorted(file for folder in ("config", "research") for file in (ROOT / f
 
 # ``` to ```, or lines that are indented by four blanks, after an empty line.
 _CODE = re.compile(r"^```(\w*)\n([\s\S]*?)^```$|(?<=\n\n)((?: {4}.*\n|\n+(?= {4}))+)", re.MULTILINE)
+_TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
 _COMMENTS = re.compile(r"(?:^# {3}.*\n)+", re.MULTILINE)
 _SHELL = re.compile(r"(python3?|torchrun|pip|git|cp|ln|mv|cd|wget|curl|env|\.|[A-Z_]+=\S+|\.venv/\S+) ")
 _INLINE = re.compile(r"`(python [^`]+)`")
@@ -72,6 +73,14 @@ def blocks(page: Path) -> list[Block]:
 def prose(page: Path) -> str:
     """Return a page without its blocks."""
     return _CODE.sub("", page.read_text(encoding="utf-8"))
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """Return the tables of a text of Markdown, each as rows of cells, the head first."""
+    found = [match[0].splitlines() for match in _TABLE.finditer(text)]
+    return [
+        [[cell.strip(" `*") for cell in line.split("|")[1:-1]] for line in (head, *rows)] for head, _, *rows in found
+    ]
 
 
 def shell_blocks() -> list[Block]:
