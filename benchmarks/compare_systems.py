@@ -28,7 +28,7 @@ def make_comparison_parser(
         nargs="+",
         default=batch_sizes,
         metavar="N",
-        help=f"rows of a batch; default {' '.join(map(str, batch_sizes))}",
+        help=f"rows per batch; default {' '.join(map(str, batch_sizes))}",
     )
     parser.add_argument(
         "--lengths",
@@ -41,22 +41,22 @@ def make_comparison_parser(
         "--trim",
         choices=TRIM,
         default="own",
-        help="who gets batches padded to their longest history instead of max_len: the systems whose "
-        "own loaders do that (default), all that can take them, or none",
+        help="systems whose batches are padded to the longest history instead of max_len: the systems whose "
+        "own loaders do that (default), all that accept such batches, or none",
     )
     parser.add_argument(
         "--device",
         choices=["cpu", *["cuda"] * torch.cuda.is_available()],
         default="cpu",
-        help="where all is measured: cpu (default) or cuda, where there is a GPU",
+        help="device of the measurements: cpu (default), or cuda if there is a GPU",
     )
     parser.add_argument(
         "--malloc",
         choices=MALLOC,
         default="own",
-        help="own (default): the C library keeps what is freed for this project's systems, as in "
-        "run_expid.py, and is as it comes for the peers, as in their trainers; kept: it keeps it "
-        "for all; default: it is as it comes for all",
+        help="own (default): the C library keeps freed memory for this project's systems, as in "
+        "run_expid.py, and has its defaults for the peers, as in their trainers; kept: it keeps freed "
+        "memory for all systems; default: it has its defaults for all systems",
     )
     add_zoo(parser)
     return parser
@@ -64,7 +64,7 @@ def make_comparison_parser(
 
 def add_zoo(parser: argparse.ArgumentParser) -> None:
     """Add `--zoo`."""
-    parser.add_argument("--zoo", type=Path, metavar="DIR", help="FuxiCTR checkout, for the zoo's own DIEN")
+    parser.add_argument("--zoo", type=Path, metavar="DIR", help="FuxiCTR checkout, whose own DIEN is measured too")
 
 
 def conditions_of(options: argparse.Namespace) -> Conditions:

@@ -42,8 +42,12 @@ def draw(
     parser = argparse.ArgumentParser(
         prog=f"python -m {program}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("files", type=Path, nargs="+", metavar="JSON", help="of the other programs")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the pictures; made if need be")
+    parser.add_argument(
+        "files", type=Path, nargs="+", metavar="JSON", help="files that other programs wrote with --json"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="folder for the pictures; created if missing"
+    )
     options = parser.parse_args(arguments)
 
     def run() -> int:
@@ -68,9 +72,9 @@ def read(file: Path, pictures: Collection[str]) -> tuple[str, Tables]:
         report = json.loads(file.read_text())
         program, tables = report["program"], report["tables"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is not the JSON of a benchmark") from error
+        raise UserError(f"{file} is not a file that a benchmark wrote with --json") from error
     if program not in pictures:
-        raise UserError(f"{file}: there is no picture of {program}; there are of {', '.join(pictures)}")
+        raise UserError(f"{file}: {program} has no picture; programs with a picture are {', '.join(pictures)}")
     return program, tables
 
 

@@ -80,7 +80,7 @@ def add_backends(parser: argparse.ArgumentParser) -> list[str]:
         nargs="+",
         choices=names,
         default=names[:-1],
-        help=f"of the recurrence: {', '.join(names)}; default all but reference",
+        help=f"backends of the recurrence: {', '.join(names)}; default all but reference",
     )
     return notes
 

@@ -39,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=4096, metavar="N", help="B; default 4096")
-    parser.add_argument("--steps", type=int, default=100, metavar="N", help="T; default 100")
+    parser.add_argument("--rows", type=int, default=4096, metavar="N", help="rows per batch, B; default 4096")
+    parser.add_argument("--steps", type=int, default=100, metavar="N", help="steps per row, T; default 100")
     parser.add_argument(
         "--hidden",
         type=int,
@@ -54,12 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=int,
         default=10,
         metavar="N",
-        help="interleaved measurements of each, of which the best counts; default 10",
+        help="number of interleaved measurements of each task; the best is reported; default 10",
     )
-    parser.add_argument("--device", default="cuda", help="default cuda; cpu with TRITON_INTERPRET=1 to try it out")
+    parser.add_argument("--device", default="cuda", help="device; default cuda; cpu needs TRITON_INTERPRET=1")
     options = parser.parse_args(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
-        print("error: torch finds no GPU", file=sys.stderr)
+        print("error: torch finds no GPU; --device cpu with TRITON_INTERPRET=1 needs none", file=sys.stderr)
         return 2
     for hidden in options.hidden:
         for name, (dtype, tf32) in PRECISIONS.items():

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
     `sizes` other than the default are for trying out.
     """
     parser = make_comparison_parser("benchmarks.inference", __doc__ or "", batch_sizes=[1024])
-    parser.add_argument("--candidates", type=int, default=1000, metavar="N", help="of one user; default 1000")
+    parser.add_argument("--candidates", type=int, default=1000, metavar="N", help="candidates per user; default 1000")
     options = parser.parse_args(arguments)
     return run_command(lambda: _run(options, arguments, sizes), "interrupted")
 

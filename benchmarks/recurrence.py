@@ -28,7 +28,9 @@ PRODUCT, SQUARE = "SGEMM", 1024
 def main(arguments: Sequence[str] | None = None, max_len: int = AMAZON.max_len) -> None:
     """Measure and print; a `max_len` other than the default is for trying out."""
     parser = make_parser("benchmarks.recurrence", __doc__ or "", rounds=5)
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[128, 1024], metavar="N", help="default 128 1024")
+    parser.add_argument(
+        "--batch-sizes", type=int, nargs="+", default=[128, 1024], metavar="N", help="rows per batch; default 128 1024"
+    )
     parser.add_argument(
         "--hidden",
         type=int,
@@ -37,7 +39,11 @@ def main(arguments: Sequence[str] | None = None, max_len: int = AMAZON.max_len) 
         help=f"size of inputs and states; default {AMAZON.behaviour}",
     )
     parser.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), metavar="N", help="torch's threads; default: all"
+        "--threads",
+        type=int,
+        default=torch.get_num_threads(),
+        metavar="N",
+        help="number of torch's threads; default all",
     )
     notes = add_backends(parser)
     options = parser.parse_args(arguments)

@@ -42,9 +42,9 @@ def make_parser(program: str, description: str, rounds: int) -> argparse.Argumen
         type=int,
         default=rounds,
         metavar="N",
-        help=f"interleaved measurements of each, of which the best counts; default {rounds}",
+        help=f"number of interleaved measurements of each system; the best is reported; default {rounds}",
     )
-    parser.add_argument("--json", type=new_json, metavar="FILE", help="write all measurements there")
+    parser.add_argument("--json", type=new_json, metavar="FILE", help="write all measurements to FILE")
     return parser
 
 

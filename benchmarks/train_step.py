@@ -31,10 +31,12 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
     `sizes` other than the default are for trying out.
     """
     parser = make_comparison_parser("benchmarks.train_step", __doc__ or "", batch_sizes=[128])
-    parser.add_argument("--memory", type=int, metavar="N", help="the peak memory of a step on N full histories too")
+    parser.add_argument(
+        "--memory", type=int, metavar="N", help="also measure the peak memory of a step with N full histories"
+    )
     options = parser.parse_args(arguments)
     if options.memory and (options.device != "cpu" or not STATUS.is_file()):
-        parser.error("--memory needs the CPU and Linux's /proc")
+        parser.error("--memory needs --device cpu and Linux's /proc")
     return run_command(lambda: _run(options, arguments, sizes), "interrupted")
 
 

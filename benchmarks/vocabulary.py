@@ -118,11 +118,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="default both; all cases are in memory at once, where 10000000 items take about 5 GB "
         "dense and 3 GB sparse",
     )
-    parser.add_argument("--rows", type=int, default=1024, metavar="B", help="of a batch; default 1024")
-    parser.add_argument("--uniform", action="store_true", help="all items are equally popular")
+    parser.add_argument("--rows", type=int, default=1024, metavar="B", help="rows per batch; default 1024")
+    parser.add_argument("--uniform", action="store_true", help="make all items equally popular")
     options = parser.parse_args(arguments)
     if min(options.items) < 10 or options.rows < 2 or options.rounds < 1:
-        parser.error("at least 10 items, 2 rows and 1 round are needed")
+        parser.error("items must be 10 or more, rows 2 or more, rounds 1 or more")
     return options
 
 

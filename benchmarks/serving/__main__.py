@@ -50,18 +50,22 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON, shapes: 
     `sizes` and `shapes` other than the default are for trying out.
     """
     parser = make_parser("benchmarks.serving", __doc__ or "", rounds=5)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(_USUAL), help="default " + " ".join(_USUAL))
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=list(_USUAL), help="parts to run; default " + " ".join(_USUAL)
+    )
     parser.add_argument(
         "--rates",
         type=float,
         nargs="+",
         default=[5, 10, 25, 50, 100, 150, 200, 250, 300, 350, 400],
         metavar="N",
-        help="requests a second, of 50 behaviours and 200 candidates each; default 5 to 400",
+        help="requests per second, with 50 behaviours and 200 candidates each; default 5 to 400",
     )
-    parser.add_argument("--seconds", type=float, default=20, metavar="S", help="at each rate; default 20")
-    parser.add_argument("--minutes", type=float, default=30, metavar="M", help="of `memory`; default 30")
-    parser.add_argument("--reloads", type=int, default=20, metavar="N", help="of `memory`; default 20")
+    parser.add_argument("--seconds", type=float, default=20, metavar="S", help="duration at each rate; default 20")
+    parser.add_argument("--minutes", type=float, default=30, metavar="M", help="duration of part memory; default 30")
+    parser.add_argument(
+        "--reloads", type=int, default=20, metavar="N", help="number of reloads in part memory; default 20"
+    )
     add_zoo(parser)
     options = parser.parse_args(arguments)
     return run_command(lambda: _run(options, arguments, sizes, shapes), "interrupted")

@@ -75,7 +75,7 @@ def serving(command: Sequence[str], core: int) -> Iterator[Server]:
             except OSError:
                 time.sleep(0.1)
         else:
-            raise RuntimeError(f"the server ended with {process.returncode}")
+            raise RuntimeError(f"the server ended with exit code {process.returncode}")
         yield server
     finally:
         process.terminate()
@@ -96,4 +96,4 @@ def _port(output: IO[str]) -> int:
     for line in output:
         if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
             return int(found[1])
-    raise RuntimeError("the server ended before it listened")
+    raise RuntimeError("the server ended before it accepted connections")

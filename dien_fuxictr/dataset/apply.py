@@ -46,7 +46,9 @@ def with_log(params: dict, log: Path | None) -> dict:
     """
     build = params.get("build")
     if not isinstance(build, dict):
-        raise UserError(f"data set {params['dataset_id']} has no build section, which says how a log becomes its rows")
+        raise UserError(
+            f"build is missing in data set {params['dataset_id']}; the section says how rows are built from a log"
+        )
     option = LOG_OPTION[BuildOptions.of(build).source]
     if log is None:
         return params
@@ -73,7 +75,7 @@ def apply_build(entry: DatasetEntry, rows: Path, out: Path, verbose: bool = True
             other options, or a value of a history contains the splitter of its column and `out` is CSV.
     """
     if out.exists():
-        raise UserError(f"--out {out} exists; name a new file")
+        raise UserError(f"--out {out} already exists; name a new file")
     is_parquet = form_of(out) == "parquet"
     require_writable(out)
     options = entry.options
@@ -96,7 +98,7 @@ def apply_build(entry: DatasetEntry, rows: Path, out: Path, verbose: bool = True
         require_splittable(histories.filter(used), joined, options, "--out FILE.parquet")
     taken = [name for name in raw.columns if name in (*samples.columns, *histories.columns)]
     if clashing := [name for name in taken if names_of(options).get(name) != name]:
-        logging.warning(f"{rows}: left out {', '.join(clashing)}, whose names are those of what is made here")
+        logging.warning(f"{rows}: left out {', '.join(clashing)}: the build writes columns with these names")
     own = raw.drop(taken)
 
     def parts() -> Iterator[pl.DataFrame]:
@@ -110,8 +112,8 @@ def apply_build(entry: DatasetEntry, rows: Path, out: Path, verbose: bool = True
     _write(parts(), out, entry.sep)
     users = samples.group_by("user_id").agg(pl.col("history_length").max())
     logging.info(
-        f"Wrote {out}: {samples.height} rows of {users.height} users, {(users['history_length'] == 0).sum()} of them "
-        f"without history, and of {candidates['item_id'].n_unique()} items, {len(new)} of them not in the log"
+        f"Wrote {out}: {samples.height} rows; {users.height} users, {(users['history_length'] == 0).sum()} of them "
+        f"without history; {candidates['item_id'].n_unique()} items, {len(new)} of them not in the log"
     )
 
 

@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         Exit code, see `run_command`.
     """
     parser = command_parser("audit_dataset.py", __doc__)
-    parser.add_argument("path", nargs="+", type=Path, help="a folder, or the training and the test CSV file")
+    parser.add_argument("path", nargs="+", type=Path, help="folder of samples, or the training and the test CSV file")
     return run_command(lambda: _run(parser.parse_args(arguments).path), "interrupted")
 
 
@@ -70,4 +70,4 @@ def _audit_of_build(folder: Path) -> dict | None:
         # default values for older builds
         return {"threshold": 0.05, "left_out": []} | json.loads(info.read_text())["audit"]
     except (ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{info} is not what a build writes ({error!r}); move it away") from error
+        raise UserError(f"{info} was not written by a build ({error!r}); move it away") from error

@@ -65,9 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
         Exit code, see `run_command`.
     """
     parser = command_parser("python -m dien_fuxictr.dataset.copy_samples", __doc__)
-    parser.add_argument("folder", type=Path, help="a built data set, or samples")
-    parser.add_argument("--copies", type=int, default=8, metavar="N", help="default %(default)s")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new folder, for its samples/")
+    parser.add_argument("folder", type=Path, help="folder of a built data set, or of samples")
+    parser.add_argument("--copies", type=int, default=8, metavar="N", help="number of copies; default %(default)s")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new folder; its samples/ is written")
     options = parser.parse_args(arguments)
     if options.copies < 1:
         parser.error(f"--copies = {options.copies} must be 1 or more")
@@ -77,9 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(folder: Path, copies: int, out: Path) -> int:
     samples = Samples.load(samples_in(folder))
     if "options" not in samples.info:
-        raise UserError(f"{folder} is not what a build writes: samples.json is missing")
+        raise UserError(f"{folder} was not written by a build: samples.json is missing")
     if out.exists():
-        raise UserError(f"{out} exists; give a new folder")
+        raise UserError(f"{out} already exists; name a new folder")
     require_output("--out", out.parent)
     with published(out) as new:
         made = copy_samples(samples, copies)

@@ -66,10 +66,10 @@ class World:
         """Return what is wrong with the parameters; None if nothing."""
         for name in ("evolution", "drift", "noise"):
             if not 0 <= getattr(self, name) <= 1:
-                return f"{name} is {getattr(self, name)}; it must be from 0 to 1"
+                return f"{name} = {getattr(self, name)} must be from 0 to 1"
         for name, low in (("users", 1), ("items", 2 * CATEGORIES), ("clicks", 1), ("exposures", 1)):
             if getattr(self, name) < low:
-                return f"{name} is {getattr(self, name)}; it must be {low} or more"
+                return f"{name} = {getattr(self, name)} must be {low} or more"
         return None
 
 
@@ -153,9 +153,12 @@ def main(arguments: list[str] | None = None) -> None:
         parser.add_argument(
             f"--{field.name}", type=kind, nargs="+", metavar="X", default=[default], help=f"default {default}"
         )
-    parser.add_argument("--seed", type=int, default=2019, help="default %(default)s")
+    parser.add_argument("--seed", type=int, default=2019, help="seed of the random numbers; default %(default)s")
     parser.add_argument(
-        "--out", type=Path, default=Path("data", "industrial_log", "log.parquet"), help="file; default %(default)s"
+        "--out",
+        type=Path,
+        default=Path("data", "industrial_log", "log.parquet"),
+        help="file to write; default %(default)s",
     )
     options = vars(parser.parse_args(arguments))
     names, out = [field.name for field in fields(World)], options["out"]

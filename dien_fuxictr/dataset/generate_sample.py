@@ -148,7 +148,7 @@ def write_lines(path: Path, lines: list[str]) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Write reviews_Sample_5.json.gz and meta_Sample.json.gz."""
     parser = command_parser("python -m dien_fuxictr.dataset.generate_sample", __doc__)
-    parser.add_argument("--seed", type=int, default=2019, help="default %(default)s")
+    parser.add_argument("--seed", type=int, default=2019, help="seed of the random numbers; default %(default)s")
     parser.add_argument(
         "--out", type=Path, default=Path("data", "amazon_sample"), help="folder to write; default %(default)s"
     )

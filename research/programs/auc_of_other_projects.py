@@ -46,9 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add_experiment(parser)
     parser.add_argument(
-        "--learning-rates", type=float, nargs="+", default=[1e-3, 3e-3], metavar="X", help="default 0.001 0.003"
+        "--learning-rates",
+        type=float,
+        nargs="+",
+        default=[1e-3, 3e-3],
+        metavar="X",
+        help="learning rates to try; default 0.001 0.003",
     )
-    parser.add_argument("--json", type=new_json, metavar="FILE", help="write all there")
+    parser.add_argument("--json", type=new_json, metavar="FILE", help="write all results to FILE")
     options = parser.parse_args(arguments)
     return run_command(lambda: _run(options, arguments), "interrupted")
 
@@ -83,7 +88,7 @@ def _sizes(feature_map: FeatureMap, params: dict[str, Any]) -> Sizes:
     fields = feature_map.features
     if not {*HISTORIES, *HISTORIES.values()} <= fields.keys():
         raise UserError(
-            f"the data set has not all of {', '.join([*HISTORIES, *HISTORIES.values()])}, which the others get"
+            f"the data set must have {', '.join([*HISTORIES, *HISTORIES.values()])}; the other projects read them"
         )
     return Sizes(
         items=fields["item_id"]["vocab_size"],

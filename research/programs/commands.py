@@ -78,7 +78,7 @@ def measure(step: Step, folder: Path) -> Row:
     seconds = time.perf_counter() - start
     if code:
         end = " ".join(log.read_text().splitlines()[-3:])
-        raise TrainingError(f"{step.title} has ended with code {code}: {end}")
+        raise TrainingError(f"{step.title} failed with exit code {code}: {end}")
     cpu, peak, private = json.loads(usage.read_text())
     row = {"step": step.title, "s": seconds, "CPU s": cpu, "peak memory, GB": peak / 1e9, "private, GB": private / 1e9}
     print(f"{step.title}: {seconds:.0f} s, {peak / 1e9:.2f} GB", file=sys.stderr, flush=True)

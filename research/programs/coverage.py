@@ -162,15 +162,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--studies", type=int, default=2000, metavar="N", help="simulated for each cell; default 2000")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the simulation; default 0")
     parser.add_argument(
-        "--runs", type=int, nargs="+", default=list(RUNS), metavar="N", help="of each model; default 2 3 5 10"
+        "--studies", type=int, default=2000, metavar="N", help="number of simulated studies per cell; default 2000"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the simulation; default 0")
+    parser.add_argument(
+        "--runs",
+        type=int,
+        nargs="+",
+        default=list(RUNS),
+        metavar="N",
+        help="numbers of runs per model; default 2 3 5 10",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     options = parser.parse_args(arguments)
     if options.studies < 1 or min(options.runs) < 2:
-        parser.error("at least one study, and two runs of each model, are needed")
+        parser.error("--studies must be 1 or more, --runs 2 or more")
     cells = [(case, seeds, runs) for case in CASES for seeds in CASES[case][2] for runs in options.runs]
     outcomes = {}
     for case, seeds, runs in tqdm(cells, unit="cell", file=sys.stderr, disable=None):

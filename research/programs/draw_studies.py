@@ -334,7 +334,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--out", type=Path, default=RESEARCH / "images", metavar="FOLDER", help="default research/images"
+        "--out",
+        type=Path,
+        default=RESEARCH / "images",
+        metavar="FOLDER",
+        help="folder of the pictures; default research/images",
     )
     options = parser.parse_args(arguments)
 

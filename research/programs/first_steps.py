@@ -25,8 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("expid", help="experiment id")
-    parser.add_argument("--config", type=Path, default=Path("config"), metavar="DIR", help="default %(default)s")
-    parser.add_argument("--steps", type=int, default=1000, metavar="N", help="of each; default %(default)s")
+    parser.add_argument(
+        "--config", type=Path, default=Path("config"), metavar="DIR", help="configuration folder; default %(default)s"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=1000, metavar="N", help="steps of loading and of training; default %(default)s"
+    )
     options = parser.parse_args(arguments)
     return run_command(lambda: _run(options), "interrupted")
 

@@ -45,7 +45,12 @@ def steps(options: argparse.Namespace) -> list[Step]:
     ]
     entry = f"data/{data_set}/samples"
     return [
-        Step("the made log", "raw", [*make, "--seed", str(options.seed)], rows=LOGS[name].share(options.share).reviews),
+        Step(
+            "the synthetic log",
+            "raw",
+            [*make, "--seed", str(options.seed)],
+            rows=LOGS[name].share(options.share).reviews,
+        ),
         *(
             Step(
                 f"build_dataset.py, {protocol}",
@@ -68,16 +73,17 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, help="new folder to work in; it stays")
+    parser.add_argument("folder", type=Path, help="new folder for all files; it is not deleted")
     add_log_options(parser, [*LOGS, taobao.NAME])
     parser.add_argument(
         "--protocols",
         nargs="+",
         choices=PROTOCOLS,
         default=PROTOCOLS,
-        help="which samples build_dataset.py makes; default both; the experiment has its entry's, last",
+        help="protocols of the samples that build_dataset.py builds; default both; the experiment, run last, has the "
+        "protocol of its data set",
     )
-    parser.add_argument("--json", type=new_json, metavar="FILE", help="write all measurements there")
+    parser.add_argument("--json", type=new_json, metavar="FILE", help="write all measurements to FILE")
     return parser.parse_args(arguments)
 
 
@@ -90,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
     folder = options.folder.absolute()
     if folder.exists():
-        raise UserError(f"{options.folder} exists: name a new folder")
+        raise UserError(f"{options.folder} already exists; name a new folder")
     folder.mkdir(parents=True)
     if options.log == taobao.NAME:
         taobao.write_entries(folder)

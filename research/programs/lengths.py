@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
     """
     parser = make_parser("research.programs.lengths", __doc__ or "", rounds=2)
     add_threads(parser)
-    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="rows of a batch; default 64")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="rows per batch; default 64")
     add_zoo(parser)
     add_backends(parser)
     options = parser.parse_args(arguments)

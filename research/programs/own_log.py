@@ -68,11 +68,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(SETS)}; default all")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, metavar="MODEL", help="default all")
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs, from 2019 on; default %(default)s")
-    parser.add_argument("--epochs", type=int, metavar="N", help="at most; default as the entry says")
-    parser.add_argument("--rows", type=Path, default=ROWS, metavar="FILE", help="default %(default)s")
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"data sets of {', '.join(SETS)}; default all")
+    parser.add_argument(
+        "--models", nargs="+", choices=MODELS, default=MODELS, metavar="MODEL", help="models to train; default all"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="number of seeds, from 2019 on; default %(default)s"
+    )
+    parser.add_argument("--epochs", type=int, metavar="N", help="largest number of epochs; default: the experiment's")
+    parser.add_argument(
+        "--rows", type=Path, default=ROWS, metavar="FILE", help="CSV file of results; default %(default)s"
+    )
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.sets if name not in SETS]:
         parser.error(f"unknown data set {unknown[0]}; there are {', '.join(SETS)}")

@@ -35,15 +35,19 @@ Results = dict[str, list[dict[str, Any]]]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; return an exit code, 2 for a wrong folder."""
     parser = make_parser("research.programs.pareto", __doc__ or "", rounds=9)
-    parser.add_argument("comparisons", type=Path, nargs="+", metavar="FOLDER", help="of a finished run_comparison.py")
+    parser.add_argument("comparisons", type=Path, nargs="+", metavar="FOLDER", help="folders of finished comparisons")
     parser.add_argument(
-        "--against", nargs="+", default=[], metavar="ID", help="show the difference to these, each in its comparison"
+        "--against",
+        nargs="+",
+        default=[],
+        metavar="ID",
+        help="experiments to show differences to, each in its comparison",
     )
-    parser.add_argument("--behaviours", type=int, default=50, metavar="T", help="of the user; default 50")
-    parser.add_argument("--candidates", type=int, default=200, metavar="N", help="of a request; default 200")
+    parser.add_argument("--behaviours", type=int, default=50, metavar="T", help="behaviours of the user; default 50")
+    parser.add_argument("--candidates", type=int, default=200, metavar="N", help="candidates per request; default 200")
     options = parser.parse_args(arguments)
     if min(options.behaviours, options.candidates, options.rounds) < 1:
-        parser.error("at least one behaviour, candidate and round are needed")
+        parser.error("--behaviours, --candidates and --rounds must be 1 or more")
     return run_command(lambda: _run(options, arguments), "interrupted")
 
 
@@ -53,7 +57,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
     known = {expid for found in results.values() for expid in found}
     for expid in options.against:
         if expid not in known:
-            raise UserError(f"--against {expid} is none of the experiments: {', '.join(sorted(known))}")
+            raise UserError(f"--against {expid} must be one of the experiments: {', '.join(sorted(known))}")
     tables = {f"Quality and latency, {folder}": _rows(folder, found, options) for folder, found in results.items()}
     notes = [
         f"ms: of the processor, one thread, a request of {options.behaviours} behaviours and {options.candidates} "
@@ -104,7 +108,7 @@ def _results(comparison: Path) -> Results:
     try:
         return json.loads(file.read_text(encoding="utf-8"))["runs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is not there, or not of a comparison") from error
+        raise UserError(f"{file} does not exist, or was not written by a comparison") from error
 
 
 def _bundle(comparison: Path, run: Mapping[str, Any]) -> Bundle:

@@ -70,9 +70,11 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, help="where to write part-00000.parquet and so on")
-    parser.add_argument("--share", type=float, default=1.0, metavar="S", help="of users, items, behaviours; default 1")
-    parser.add_argument("--seed", type=int, default=2019, help="default %(default)s")
+    parser.add_argument("folder", type=Path, help="folder for part-00000.parquet and so on")
+    parser.add_argument(
+        "--share", type=float, default=1.0, metavar="S", help="share of the users, items and behaviours; default 1"
+    )
+    parser.add_argument("--seed", type=int, default=2019, help="seed of the random numbers; default %(default)s")
     options = parser.parse_args(arguments)
     write_clicks(options.folder, Clicks().share(options.share), options.seed)
     return 0

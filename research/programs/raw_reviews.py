@@ -203,7 +203,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, help="where to write reviews_LOG_5.json.gz and meta_LOG.json.gz")
+    parser.add_argument("folder", type=Path, help="folder for reviews_LOG_5.json.gz and meta_LOG.json.gz")
     add_log_options(parser, list(LOGS))
     options = parser.parse_args(arguments)
     write_log(options.folder, options.log, LOGS[options.log].share(options.share), options.seed)
@@ -212,11 +212,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def add_log_options(parser: argparse.ArgumentParser, logs: list[str]) -> None:
     """Add `--log`, `--share` and `--seed`."""
-    parser.add_argument("--log", choices=logs, default="Electronics", help="as large as which; default %(default)s")
     parser.add_argument(
-        "--share", type=float, default=1.0, metavar="S", help="of its users, items and reviews, to try out; default 1"
+        "--log",
+        choices=logs,
+        default="Electronics",
+        help="data set of Amazon whose size the log has; default %(default)s",
     )
-    parser.add_argument("--seed", type=int, default=2019, help="default %(default)s")
+    parser.add_argument(
+        "--share", type=float, default=1.0, metavar="S", help="share of the users, items and reviews; default 1"
+    )
+    parser.add_argument("--seed", type=int, default=2019, help="seed of the random numbers; default %(default)s")
 
 
 if __name__ == "__main__":

@@ -27,13 +27,13 @@ SQUARE = 2048
 def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON, square: int = SQUARE) -> None:
     """Measure and print; other `sizes` and `square` than the defaults are for tests."""
     parser = make_parser("research.programs.roofline", __doc__ or "", rounds=5)
-    parser.add_argument("--batch-size", type=int, default=1024, metavar="N", help="rows of a batch; default 1024")
+    parser.add_argument("--batch-size", type=int, default=1024, metavar="N", help="rows per batch; default 1024")
     parser.add_argument(
         "--threads",
         type=int,
         default=torch.get_num_threads(),
         metavar="N",
-        help="torch's threads, of products and steps; default: all",
+        help="number of torch's threads; default all",
     )
     notes = add_backends(parser)
     options = parser.parse_args(arguments)

@@ -177,8 +177,8 @@ def test_missing_properties_of_a_row_are_completed(tmp_path: Path, caplog: pytes
     assert made["note"].to_list() == [1, 2, 3, 4, 5]
     of_u1 = log.filter(pl.col("uid") == "u1").sort("ts")["iid"].to_list()[-5:]
     assert sorted(made["item_history"][0]) == sorted(of_u1) and made["item_history"][1].to_list() == []
-    assert "left out history_start, history_length, item_id, whose names are those of what is made" in caplog.text
-    assert "rows.parquet: 5 rows of 4 users, 1 of them without history, and of 3 items, 2 of them not in the log" in (
+    assert "left out history_start, history_length, item_id: the build writes columns with these names" in caplog.text
+    assert "rows.parquet: 5 rows; 4 users, 1 of them without history; 3 items, 2 of them not in the log" in (
         caplog.text
     )
 
@@ -304,11 +304,11 @@ def test_files_and_entries_that_are_refused(tmp_path: Path) -> None:
         return str(caught.value)
 
     content = rows.read_bytes()
-    assert failure(out=rows) == f"--out {rows} exists; name a new file" and rows.read_bytes() == content
-    assert "out.txt: files of rows must end in .csv, .csv.gz, .parquet" in failure(out=tmp_path / "out.txt")
+    assert failure(out=rows) == f"--out {rows} already exists; name a new file" and rows.read_bytes() == content
+    assert "out.txt must end in .csv, .csv.gz, .parquet" in failure(out=tmp_path / "out.txt")
     assert "--rows none.csv does not exist" in failure(rows=Path("none.csv"))
     assert "--log none.csv does not exist" in failure(log=Path("none.csv"))
-    assert "data set made has no build section" in failure(params={**params, "build": None})
+    assert "build is missing in data set made" in failure(params={**params, "build": None})
     assert "source = 'logs' in the build must be amazon or log" in failure(
         params={**params, "build": {"source": "logs"}}
     )

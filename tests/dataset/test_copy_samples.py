@@ -55,9 +55,9 @@ def test_an_experiment_trains_on_them(folder: Path) -> None:
     [
         (
             ["data/amazon_beauty_last", "--out", "data/amazon_beauty_last"],
-            "error: data/amazon_beauty_last/samples exists; give a new folder",
+            "error: data/amazon_beauty_last/samples already exists; name a new folder",
         ),
-        (["data", "--out", "data/new"], "error: data is no folder of samples: behaviours.parquet is missing"),
+        (["data", "--out", "data/new"], "error: data is not a folder of samples: behaviours.parquet is missing"),
         (["data/amazon_beauty_last", "--copies", "0", "--out", "data/new"], "--copies = 0 must be 1 or more"),
     ],
 )

@@ -142,9 +142,9 @@ def test_a_series_is_a_log_for_each_value(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--evolution", "2"], "evolution is 2.0; it must be from 0 to 1"),
-        (["--items", "50"], "items is 50; it must be 100 or more"),
-        (["--exposures", "8", "0"], "exposures is 0; it must be 1 or more"),
+        (["--evolution", "2"], "evolution = 2.0 must be from 0 to 1"),
+        (["--items", "50"], "items = 50 must be 100 or more"),
+        (["--exposures", "8", "0"], "exposures = 0 must be 1 or more"),
     ],
 )
 def test_wrong_parameters(

@@ -98,7 +98,7 @@ def test_csv_files(trained, bad, fault):
         "empty": "train",
         "classes": "every label",
         "labels": "label = 2",
-        "empty label": "test.csv: row 1 has no label",
+        "empty label": "test.csv: label label is missing in row 1",
         "lengths": "row 4",
         "changed": "--rebuild",
         "int beside str": "item_id",
@@ -139,11 +139,11 @@ def test_max_len_of_0_is_refused(dien, workspace, capsys):
     features = [{**column, "max_len": 0} if column.get("max_len") else column for column in FEATURES]
     dien.configure(dataset={"feature_cols": features})
     assert workspace.run(expid="X") == 0
-    said = [line for line in capsys.readouterr().err.splitlines() if "max_len: 0" in line]
+    said = [line for line in capsys.readouterr().err.splitlines() if "max_len = 0" in line]
     longest = pl.read_csv("train.csv")["item_history"].str.count_matches(r"\^").max() + 1
     assert len(said) == 2 and said[0].endswith(
-        "warning: column item_history has max_len: 0, which takes the longest history of the training rows, "
-        f"{longest}; longer ones are cut to it"
+        f"warning: column item_history: max_len = 0 becomes {longest}, the length of the longest history of the "
+        "training rows; longer histories are cut"
     )
 
 

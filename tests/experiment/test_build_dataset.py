@@ -78,7 +78,8 @@ def test_the_scripts_say_what_they_do_on_stdout(tmp_path: Path) -> None:
     audited = run("audit_dataset.py", str(out))
     assert audited.returncode == 0 and audited.stdout in built.stdout
     again = run("build_dataset.py", *command)
-    assert again.returncode == 2 and again.stderr == f"error: {out} exists and is not empty; --rebuild replaces it\n"
+    refusal = f"error: {out} already exists and is not empty; --rebuild replaces it\n"
+    assert again.returncode == 2 and again.stderr == refusal
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def test_scores_of_applied_rows_are_those_of_the_test_split(
     assert pl.read_csv("of_own_log.csv", infer_schema=False).equals(pl.read_csv("rows.csv.gz", infer_schema=False))
     capsys.readouterr()
     assert main([*away, "--out", "rows.csv.gz"]) == 2
-    assert capsys.readouterr().err == "error: --out rows.csv.gz exists; name a new file\n"
+    assert capsys.readouterr().err == "error: --out rows.csv.gz already exists; name a new file\n"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_scores_of_applied_rows_are_those_of_the_test_split(
         (["--dataset", "../x"], "dataset_id '../x' must be a name"),
         (["--config", "none"], "--config none does not exist"),
         (["--log", "none"], "--log none does not exist"),
-        (["--out", "raw"], "--out raw exists; name a new file"),
+        (["--out", "raw"], "--out raw already exists; name a new file"),
         (["--out", "model_zoo/Tiny/src/Tiny.py/x.csv"], "cannot write model_zoo/Tiny/src/Tiny.py/x.csv: "),
         (["--out", "config/x.csv"], "--out config/x.csv lies in --config = config"),
         (["--out", "nowhere.csv"], "--out nowhere.csv is a link to none.csv, which does not exist"),
@@ -171,7 +172,7 @@ def test_what_apply_refuses(
         ("feature_cols", "item_id", "feature_cols = 'item_id' in config/dataset_config.yaml [tiny] must be a list"),
         ("feature_cols", [{"name": "item_id"}], "type is missing in 'item_id' of feature_cols in config/"),
         ("label_col", None, "label_col is missing in "),
-        ("build", None, "data set tiny has no build section"),
+        ("build", None, "build is missing in data set tiny"),
         ("build", {"source": "amazon", "reviews": "none"}, "meta is missing in the build from source amazon"),
     ],
 )

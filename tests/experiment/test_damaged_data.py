@@ -98,8 +98,8 @@ def feature(name: str, **values: object) -> Damage:
 
 
 DAMAGES: dict[str, tuple[str, Damage, str]] = {
-    "test deleted": (SPLIT.format("test"), Path.unlink, "lacks encoded/test.npz, which its build wrote"),
-    "train deleted": (SPLIT.format("train"), Path.unlink, "lacks encoded/train.npz"),
+    "test deleted": (SPLIT.format("test"), Path.unlink, "encoded/test.npz is missing in "),
+    "train deleted": (SPLIT.format("train"), Path.unlink, "encoded/train.npz is missing in "),
     "valid cut": (SPLIT.format("valid"), cut, "encoded/valid.npz is damaged"),
     "test empty": (SPLIT.format("test"), empty, "encoded/test.npz is damaged"),
     "train flipped": (SPLIT.format("train"), flip, "encoded/train.npz is damaged"),
@@ -115,7 +115,7 @@ DAMAGES: dict[str, tuple[str, Damage, str]] = {
     "id negative": (SPLIT.format("valid"), arrays(column__item_id=put(-1)), "item_id holds the id -1"),
     "id too large": (SPLIT.format("test"), arrays(column__cate_id=put(99)), "cate_id holds the id 99"),
     "meta of floats": (SPLIT.format("test"), arrays(column__user_id=lambda old: old * 1.0), "must be integers"),
-    "label not a number": (SPLIT.format("train"), arrays(column__label=put(np.nan)), "label has the value nan"),
+    "label not a number": (SPLIT.format("train"), arrays(column__label=put(np.nan)), "label = nan must be 0 or 1"),
     "length negative": (SPLIT.format("train"), arrays(length__item_history=put(-3)), "length/item_history holds -3"),
     "length too long": (SPLIT.format("train"), arrays(length__item_history=put(7)), "length/item_history holds 7"),
     "lengths of another split": (
@@ -126,7 +126,11 @@ DAMAGES: dict[str, tuple[str, Damage, str]] = {
     "start negative": (SPLIT.format("train"), arrays(start__item_history=put(-9)), "start of item_history holds -9"),
     "start beyond the end": (SPLIT.format("test"), arrays(start__item_history=put(10**9)), "behaviours are stored"),
     "starts of floats": (SPLIT.format("test"), arrays(start__item_history=lambda old: old / 2), "must be integers"),
-    "history deleted": (HISTORY.format("cate_history"), Path.unlink, "lacks encoded/histories/cate_history.npy"),
+    "history deleted": (
+        HISTORY.format("cate_history"),
+        Path.unlink,
+        "encoded/histories/cate_history.npy is missing in ",
+    ),
     "history cut": (HISTORY.format("item_history"), cut, "item_history.npy is damaged"),
     "history of -1": (HISTORY.format("item_history"), array(lambda old: np.full_like(old, -1)), "holds the id -1"),
     "history too large": (HISTORY.format("cate_history"), array(put(5)), "cate_history holds the id 5"),
@@ -147,7 +151,7 @@ DAMAGES: dict[str, tuple[str, Damage, str]] = {
         "layout.json is damaged",
     ),
     "catalogue cut": (CATALOGUE, cut, "item_history.npz is damaged"),
-    "catalogue deleted": (CATALOGUE, Path.unlink, "lacks behaviour_catalogue/item_history.npz"),
+    "catalogue deleted": (CATALOGUE, Path.unlink, "behaviour_catalogue/item_history.npz is missing in "),
     "catalogue without counts": (CATALOGUE, arrays(count=None), "count is missing"),
     "catalogue of unequal columns": (CATALOGUE, arrays(cate_history=lambda old: old[1:]), "cate_history has"),
     "catalogue of a large id": (CATALOGUE, arrays(item_history=put(11)), "item_history holds the id 11"),
@@ -189,9 +193,9 @@ DAMAGES: dict[str, tuple[str, Damage, str]] = {
         keys(lambda old: old["vocabularies"]["cate_id"]["ids"].pop()),
         "encoder.json is damaged",
     ),
-    "encoder deleted": (f"{SET}/encoder.json", Path.unlink, "lacks encoder.json"),
+    "encoder deleted": (f"{SET}/encoder.json", Path.unlink, "encoder.json is missing in "),
     "vocabularies cut": (f"{SET}/feature_vocab.json", cut, "feature_vocab.json is damaged"),
-    "vocabularies deleted": (f"{SET}/feature_vocab.json", Path.unlink, "lacks feature_vocab.json"),
+    "vocabularies deleted": (f"{SET}/feature_vocab.json", Path.unlink, "feature_vocab.json is missing in "),
     "fingerprint cut": (f"{SET}/fingerprint.json", cut, "fingerprint.json is damaged"),
     "fingerprint binary": (f"{SET}/fingerprint.json", binary, "fingerprint.json is damaged"),
     "fingerprint without digests": (
@@ -279,7 +283,7 @@ def test_a_prediction_refuses_it_too(project: Path, refused: Callable[..., str],
 
 def test_a_rebuild_mends_it(project: Path, refused: Callable[..., str]) -> None:
     Path(SPLIT.format("test")).unlink()
-    assert "--rebuild builds it again" in refused()
+    assert "--rebuild builds the data set again" in refused()
     assert main(["--config", "config", "--expid", "X", "--rebuild"]) == 0
 
 
@@ -292,7 +296,7 @@ def test_a_sequence_is_no_group(project: Path, refused: Callable[..., str], colu
 
 FLAT: dict[str, tuple[str, Damage, str]] = {
     "rows cut": ("rows_train.bin", lambda file: file.write_bytes(file.read_bytes()[:-3]), "rows_train.bin is damaged"),
-    "rows deleted": ("rows_test.bin", Path.unlink, "lacks encoded/rows_test.bin"),
+    "rows deleted": ("rows_test.bin", Path.unlink, "encoded/rows_test.bin is missing in "),
     "rows empty": ("rows_valid.bin", empty, "no rows"),
     "fewer negatives": (
         "negative_train.bin",

@@ -65,7 +65,7 @@ def test_frames_that_do_not_fit(trained):
     run = open_experiment("Tiny_test")
     with pytest.raises(UserError, match="the frame: column item is missing"):
         run.predict(pl.DataFrame({"history": ["i1"]}))
-    with pytest.raises(UserError, match="the frame: no rows"):
+    with pytest.raises(UserError, match="the frame has no rows"):
         run.predict(pl.read_csv("test.csv").head(0))
 
 

@@ -28,8 +28,8 @@ def encode_splits(processor: InProcessFeatureProcessor, raw: dict[str, RawSplit]
     for column in processor.feature_cols:
         if column["name"] in fitted and column.get("max_len") == 0:
             logging.warning(
-                f"column {column['name']} has max_len: 0, which takes the longest history of the training rows, "
-                f"{fitted[column['name']]}; longer ones are cut to it"
+                f"column {column['name']}: max_len = 0 becomes {fitted[column['name']]}, the length of the longest "
+                "history of the training rows; longer histories are cut"
             )
     columns, histories = {}, {}
     for split, rows in raw.items():
@@ -42,8 +42,8 @@ def encode_splits(processor: InProcessFeatureProcessor, raw: dict[str, RawSplit]
     cut = [name for name in of_behaviours if encoder.truncated.get(name)]
     if cut and numbers is not None:
         raise UserError(
-            f"{cut[0]}: histories in a random order cannot be cut to the latest max_len of their behaviours; give the "
-            "build the same max_len, or the column a larger one"
+            f"{cut[0]}: shuffled histories cannot be cut to their last max_len behaviours; build the samples with the "
+            "max_len of the column, or give the column a larger max_len"
         )
     tables = aligned_tables(list(histories.values()))
     oov = {c["name"]: encoder.vocabularies[c["vocabulary"]]["__OOV__"] for c in encoder.columns if "vocabulary" in c}

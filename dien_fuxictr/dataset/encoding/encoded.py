@@ -195,9 +195,9 @@ def load_layout(folder: Path) -> dict:
         for name in names:
             require_name(f"sequence in {file}", name)  # it is part of a file name
         if sorted(names) != sorted(layout["padding"]) or not all(layout["tables"]):
-            raise ValueError("tables and padding name other columns")
+            raise ValueError("tables and padding must name the same columns")
         if not set(layout["padding"].values()) <= {"pre", "post"}:
-            raise ValueError(f"padding must be pre or post: {layout['padding']}")
+            raise ValueError(f"padding = {layout['padding']} must be pre or post")
         layout["truncated"].items()
         return layout
 

@@ -118,7 +118,9 @@ class Encoder:
 
         def read(state: dict) -> tuple[list[dict], list[dict], dict[str, dict], str, int | None]:
             if state["format"] != _FORMAT:
-                raise UserError(f"{path} has format {state['format']}, this version reads {_FORMAT}; --rebuild")
+                raise UserError(
+                    f"format = {state['format']} in {path} must be {_FORMAT}; --rebuild builds the data set again"
+                )
             vocabularies = {
                 name: dict(zip(pairs["tokens"], pairs["ids"], strict=True))
                 for name, pairs in state["vocabularies"].items()
@@ -268,7 +270,7 @@ def warn_truncated(truncated: dict[str, int]) -> None:
         logging.warning(
             "max_len with padding: post keeps the oldest behaviours and drops the newest: "
             + ", ".join(dropped)
-            + "; padding: pre of these columns in feature_cols keeps the newest"
+            + "; padding: pre for these columns in feature_cols keeps the newest"
         )
 
 
@@ -295,5 +297,5 @@ def _matrix(column: dict, values: pl.Series) -> np.ndarray:
     wrong = (lengths != expected).arg_true()
     if len(wrong):
         row = wrong[0]
-        raise UserError(f"column {column['name']}: row {row + 1} holds {lengths[row]} numbers, not {expected}")
+        raise UserError(f"column {column['name']}: row {row + 1} has {lengths[row]} numbers; must be {expected}")
     return values.explode(empty_as_null=False).to_numpy().reshape(len(values), expected)

@@ -86,8 +86,8 @@ def check_columns_of_log(columns: list[dict], labels: list[dict], roles: Roles, 
             )
         if kind == "sequence" and column.get("max_len", 0) < latest:
             raise UserError(
-                f"column {column['name']}: data_loader: memory_mapped needs a max_len of {latest} or more, to which "
-                f"the build cuts histories, but it is {column.get('max_len', 'missing')}"
+                f"max_len = {column.get('max_len', 'missing')} of column {column['name']} must be {latest} or more "
+                "with data_loader: memory_mapped; the build cuts histories to this length"
             )
 
 
@@ -169,9 +169,7 @@ def _save_label(label: dict, samples: CodedSamples, source: str, splits: tuple[s
     values = values_of_words(label, samples.words[source], used).cast(pl.Float32)
     lacking = (values.is_null() | values.is_nan()).to_numpy() & used
     if lacking.any():
-        raise UserError(
-            f"a row has no {source}: a label must not be empty, unless label_col says with fill_na what it counts as"
-        )
+        raise UserError(f"label {source} is missing in a row; fill_na in label_col gives a value to empty labels")
     np.save(folder / f"ids_{label['name']}.npy", values.fill_null(0).to_numpy())
 
 

@@ -149,7 +149,9 @@ class InProcessFeatureProcessor(FeatureProcessor):
 
 
 def _nothing_to_learn(column: dict) -> UserError:
-    return UserError(f"{column['name']}: no value is frequent enough in the training rows (min_categr_count)")
+    return UserError(
+        f"{column['name']}: no value of the training rows is frequent enough; choose a smaller min_categr_count"
+    )
 
 
 def _fit_column(fit: Callable, column: dict, *args, **kwargs) -> None:
@@ -157,7 +159,9 @@ def _fit_column(fit: Callable, column: dict, *args, **kwargs) -> None:
     try:
         fit(column, *args, **kwargs)
     except KeyError as error:
-        raise UserError(f"{name}: share_embedding={column['share_embedding']} is no column listed before it") from error
+        raise UserError(
+            f"share_embedding = {column['share_embedding']} of column {name} must be a column listed before {name}"
+        ) from error
     except ValueError as error:
         raise UserError(f"{name}: remap: False needs integers: {error}") from error
 

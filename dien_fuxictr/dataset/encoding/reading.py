@@ -40,7 +40,7 @@ def expand_path(path: str | Path, data_format: str) -> list[str]:
     pattern = path if path.endswith((data_format, f"{data_format}.gz")) else str(Path(path) / f"*.{data_format}")
     files = sorted(glob.glob(pattern))
     if not files:
-        raise UserError(f"{path}: no such {data_format} file, pattern, or folder of {data_format} files")
+        raise UserError(f"no {data_format} file matches {path}; it must be a file, a pattern or a folder")
     return files
 
 
@@ -59,7 +59,7 @@ def form_of(path: Path) -> str:
     for suffix, form in ROW_FILES.items():
         if path.name.lower().endswith(suffix):
             return form
-    raise UserError(f"{path}: files of rows must end in {', '.join(ROW_FILES)}")
+    raise UserError(f"{path} must end in {', '.join(ROW_FILES)}")
 
 
 class SplitReader:
@@ -179,7 +179,7 @@ class SplitReader:
             found = self._text_among_numbers(texts)
             raise UserError(found or f"{source}: {str(error).splitlines()[0]}") from error
         if len(split) == 0:
-            raise UserError(f"{source}: no rows")
+            raise UserError(f"{source} has no rows")
         return split
 
     def _text_among_numbers(self, files: Iterable[str]) -> str | None:
@@ -206,8 +206,8 @@ class SplitReader:
                 row, values = min(wrong, key=lambda found: found[0])
                 kind = dtypes[values.name]
                 return (
-                    f"{file}: line {line_of(file, self._sep, row)}: {values.name} = {values[row]!r} is no "
-                    f"{'integer' if kind == 'int' else 'number'}; its dtype is {kind}"
+                    f"{file}: line {line_of(file, self._sep, row)}: {values.name} = {values[row]!r} must be "
+                    f"{'an integer' if kind == 'int' else 'a number'}; its dtype is {kind}"
                 )
         return None
 
@@ -251,8 +251,8 @@ class SplitReader:
             if len(empty):
                 file, row = self._place(empty[0], files, data_format)
                 raise UserError(
-                    f"{file}: row {row + 1} has no {source_of(label)}: a label must not be empty, unless label_col "
-                    "says with fill_na what it counts as"
+                    f"{file}: label {source_of(label)} is missing in row {row + 1}; fill_na in label_col gives a "
+                    "value to empty labels"
                 )
             wrong = (~values.cast(pl.Float64, strict=False).is_in([0, 1])).arg_true()
             if is_binary and len(wrong):
@@ -305,7 +305,7 @@ def source_of(column: dict) -> str:
         return column["name"]
     match = re.fullmatch(r"copy_from(?:\((.*)\))?", preprocess)
     if match is None:
-        raise UserError(f"preprocess={preprocess} of column {column['name']} is not known; copy_from(COLUMN) is")
+        raise UserError(f"preprocess={preprocess} of column {column['name']} is unknown; allowed: copy_from(COLUMN)")
     return match.group(1) or column["name"]
 
 

@@ -164,7 +164,7 @@ def check_columns(columns: list[dict], labels: list[dict]) -> None:
 
 def _check_pretrained(name: str, file: Path) -> None:
     if file.suffix not in (".npz", ".h5", ".parquet"):
-        raise UserError(f"column {name}: pretrained_emb={file} must be a file .npz, .h5 or .parquet")
+        raise UserError(f"column {name}: pretrained_emb={file} must be a .npz, .h5 or .parquet file")
     if not file.is_file():
         raise UserError(f"column {name}: pretrained_emb={file} does not exist")
 

@@ -77,7 +77,7 @@ def require_integers(where: str, values: np.ndarray, rows: int | None = None) ->
     if not np.issubdtype(values.dtype, np.integer):
         raise UserError(f"{where} is of the type {values.dtype}; the values must be integers")
     if rows is not None and len(values) != rows:
-        raise UserError(f"{where} has {len(values)} rows, the columns beside it have {rows}")
+        raise UserError(f"{where} has {len(values)} rows; it must have {rows}, as the other columns")
 
 
 def require_range(where: str, values: np.ndarray, lowest: int, highest: int, allowed: str, what: str = "") -> None:

@@ -86,7 +86,7 @@ def check_mapped(feature_map: FeatureMap, path: Path, split: str) -> None:
     length, positives = mapped.samples.lengths, mapped.samples.positives(split)
     rows = len(length)
     if not len(positives):
-        raise UserError(f"{split} data ({path}): no rows")
+        raise UserError(f"{split} data ({path}) has no rows")
     lists = {f"rows_{split}": len(positives)}
     lists |= {} if mapped.samples.has_labels else {f"negative_{split}": len(positives)}
     for name, size in lists.items():
@@ -118,7 +118,7 @@ def check_mapped(feature_map: FeatureMap, path: Path, split: str) -> None:
         wrong = length[part][(length[part] < 0) | (begin + length[part] > end)]
         if len(wrong):
             file = disk.path("history_length" if arrays.has("history_length") else "length")
-            raise UserError(f"{file} holds {wrong[0]}; a history lies in the rows before its own")
+            raise UserError(f"{file} holds {wrong[0]}; a history must be rows that precede its own row")
     columns = mapped.columns | mapped.sequences
     if missing := [name for name in feature_map.features if name not in columns]:
         raise UserError(f"{disk.folder / LAYOUT}: column {missing[0]} is missing")

@@ -64,7 +64,7 @@ def _files(path: str, data_format: str) -> list[str]:
     else:
         files = sorted(glob.glob(path if path.endswith(suffix) else path + suffix))
     if not files:
-        raise UserError(f"{path}: no {suffix} files there")
+        raise UserError(f"{path} has no {suffix} files")
     return files
 
 
@@ -72,12 +72,12 @@ def _check_labels(where: str, labels: dict[str, list[np.ndarray]], task: str | N
     for label, parts in labels.items():
         values = np.unique(np.concatenate([np.unique(part) for part in parts]))
         if len(values) == 0:
-            raise UserError(f"{where}: no rows")
+            raise UserError(f"{where} has no rows")
         if task == "regression":
             continue
         if not np.isin(values, (0, 1)).all():
             wrong = values[~np.isin(values, (0, 1))][0]
-            raise UserError(f"{where}: {label} has the value {wrong:g}; it must be 0 or 1, unless task: regression")
+            raise UserError(f"{where}: {label} = {wrong:g} must be 0 or 1, unless task: regression")
         if len(values) == 1:
             raise UserError(f"{where}: every {label} is {values[0]:g}; both classes are needed")
 
@@ -152,7 +152,7 @@ def _check_padding(layout: dict, params: dict) -> dict[str, str]:
             if padding[table_of[first]] != padding[table_of[name]]:
                 raise UserError(
                     f"{first} has padding: {padding[table_of[first]]}, {name} has padding: {padding[table_of[name]]}; "
-                    "the fields of a sequence need the same"
+                    "the fields of a sequence need the same padding"
                 )
     return table_of
 

@@ -102,13 +102,13 @@ class DatasetEntry:
         for key in ("valid_size", "test_size"):
             if size := getattr(self, key):
                 raise UserError(
-                    f"{key}={size}: FuxiCTR cannot split what it reads lazily; split the file yourself and name "
-                    "valid_data and test_data"
+                    f"{key} = {size} is not supported: FuxiCTR cannot split files that it reads lazily; split the "
+                    "file yourself and set valid_data and test_data"
                 )
         if self.is_encoded and self.loader != "zoo":
             raise UserError(
                 f"data_loader: {self.loader} reads csv and raw parquet; npz, and parquet with rebuild_dataset: "
-                "False, are encoded already"
+                "False, are already encoded"
             )
 
     def require(self, *keys: str) -> None:

@@ -74,7 +74,7 @@ class Fingerprint:
         """
         for name in self.files:
             if Path(name).parts[0] != "samples" and not (folder / name).is_file():
-                raise UserError(f"{folder} lacks {name}, which its build wrote; --rebuild builds it again")
+                raise UserError(f"{name} is missing in {folder}; --rebuild builds the data set again")
 
     @classmethod
     def take(cls, entry: dict[str, object], inputs: dict[str, Path], known: "Fingerprint | None") -> "Fingerprint":
@@ -108,7 +108,7 @@ class Fingerprint:
                 changes.append(f"{key}: {old} -> {new}")
         gone = [known.inputs[role]["path"] for role in known.inputs if role not in self.inputs]
         if gone:
-            logging.info("Input files of the built data set are gone, it is used as it is: " + ", ".join(gone))
+            logging.info("Input files of the built data set no longer exist; it is used unchanged: " + ", ".join(gone))
         for role, seen in self.inputs.items():
             if role not in known.inputs:
                 changes.append(f"{role}: {seen['path']} is new")

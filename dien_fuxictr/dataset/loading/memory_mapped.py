@@ -61,7 +61,7 @@ def check_can_build(entry: DatasetEntry) -> BuildOptions:
     """
     options = entry.options
     if options is None:
-        raise UserError("data_loader: memory_mapped needs a build section: it makes samples of a log by itself")
+        raise UserError("data_loader: memory_mapped needs a build section: it builds its samples from a log")
     if options.format != "parquet":
         raise UserError(
             f"data_loader: memory_mapped cannot build with format: {options.format}; data_loader: in_memory can"

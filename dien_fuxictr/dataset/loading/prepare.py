@@ -63,8 +63,8 @@ def prepare_dataset(entry: DatasetEntry, rebuild: bool = False) -> dict[str, Any
     _ensure_built(entry, rebuild)
     for column in leaking_columns(entry.samples_dir):
         logging.warning(
-            f"{entry.samples_dir}: side column {column!r} is no property of the item, and a negative has the value of "
-            "another user's row: a model reads the label from it. Build the samples again, with the column in "
+            f"{entry.samples_dir}: side column {column!r} is not a property of the item, and a negative has the value "
+            "of another user's row: a model can read the label from it. Build the samples again, with the column in "
             "--context or --side-varies"
         )
     files = {"zoo": _files_of_fuxictr, "memory_mapped": _files_on_disk, "in_memory": _files_in_memory}
@@ -95,10 +95,10 @@ def choose_loader(entry: DatasetEntry, built: Fingerprint | None) -> Literal["in
     try:
         check_can_build(entry)
     except UserError as error:
-        logging.warning(f"{size}, which are all held in memory: {error}")
+        logging.warning(f"{size}; all are held in memory: {error}")
         return "in_memory"
     logging.info(
-        f"{size}: they are built and read from mapped files (data_loader: memory_mapped); data_loader: in_memory in "
+        f"{size}; samples are built into memory-mapped files (data_loader: memory_mapped); data_loader: in_memory in "
         "the data set's entry holds them in memory"
     )
     return "memory_mapped"
@@ -133,7 +133,7 @@ def _use_as_it_is(entry: DatasetEntry, rebuild: bool) -> None:
             f"{entry.data_dir} has a feature_map.json but no fingerprint.json: it was not built here and is "
             "never deleted; move it away to build it again"
         )
-    logging.info(f"{entry.data_dir} was built by FuxiCTR itself: using it as it is, through FuxiCTR's loader")
+    logging.info(f"{entry.data_dir} was built by FuxiCTR itself; it is used unchanged, through FuxiCTR's loader")
 
 
 def _ensure_built(entry: DatasetEntry, rebuild: bool) -> None:
@@ -155,7 +155,7 @@ def _check_unchanged(entry: DatasetEntry, known: Fingerprint) -> None:
     present = entry.fingerprint(known, required=False)
     if changes := present.changes_since(known):
         raise UserError(
-            f"{entry.data_dir} was built from something else ({'; '.join(changes)}); --rebuild builds it again"
+            f"{entry.data_dir} was built from other files or keys ({'; '.join(changes)}); --rebuild builds it again"
         )
     known.check_whole(entry.data_dir)
     if present.inputs != {role: known.inputs[role] for role in present.inputs}:

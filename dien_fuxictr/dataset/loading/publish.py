@@ -41,7 +41,9 @@ def build_and_publish(
             _publish(folder, data_dir, fingerprint, old)
     except (OSError, pl.exceptions.PolarsError) as error:
         if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-            raise UserError(f"the disk is full: cannot build {data_dir}; what was written is removed") from error
+            raise UserError(
+                f"cannot build {data_dir}: the disk is full; the files written so far were removed"
+            ) from error
         if isinstance(error, OSError):
             reason = error.strerror if error.filename == str(data_dir) else error
             raise UserError(f"cannot build {data_dir}: {reason}") from error
@@ -55,7 +57,9 @@ def _publish(folder: Path, data_dir: Path, fingerprint: Fingerprint, old: Finger
     replaceable = {*old.files, FINGERPRINT} if old else set()
     for name in fingerprint.files:
         if (data_dir / name).exists() and name not in replaceable:
-            raise UserError(f"{data_dir / name} is in the way of the data set's own file; move it away")
+            raise UserError(
+                f"cannot build: {data_dir / name} already exists and was not written by a build; move it away"
+            )
     if old:
         for name in sorted(old.files, key=lambda name: name != FEATURE_MAP):
             (data_dir / name).unlink(missing_ok=True)

@@ -91,7 +91,7 @@ def read_reviews(path: Path, form: str = "auto", skip_bad_lines: bool = False, v
     bad.report()
     log = pl.concat(frames) if frames else pl.DataFrame()
     if log.is_empty():
-        raise UserError(f"{path} holds no reviews")
+        raise UserError(f"{path} has no reviews")
     logging.info(f"Read {log.height} reviews from {path}", extra={"screen": f"    {log.height:,} reviews in {path}"})
     return log.with_columns(pl.col("time") // 1000) if fields == REVIEW_FIELDS["2023"] else log
 
@@ -201,7 +201,7 @@ def _of_items(
         line_number += block.count(b"\n")
     bad.report()
     if not known:
-        raise UserError(f"{path} holds no items")
+        raise UserError(f"{path} has no items")
     return found
 
 
@@ -212,7 +212,7 @@ def leaf_of(categories: list | None, form: str) -> str:
     """
     path = (categories or [[]])[0] if form == "2014" else categories or []
     if not isinstance(path, list):
-        raise ValueError(f"{path!r} is no list of categories")
+        raise ValueError(f"{path!r} is not a list of categories")
     return text(path[-1]).strip() if path else ""
 
 
@@ -258,7 +258,7 @@ def detect_form(path: Path, block: bytes, fields_of_form: dict[str, tuple[str, .
                 return candidate
         seen = seen or ", ".join(names)
     if seen is None:
-        raise UserError(f"{path}: line 1 holds no record, nor does any other of the first {len(block)} bytes")
+        raise UserError(f"{path} has no record in its first {len(block)} bytes; every line must be one JSON record")
     allowed = " or ".join(dict.fromkeys(", ".join(fields) for fields in candidates.values()))
     raise UserError(f"{path}: the records have the fields {seen}; they must have {allowed}")
 
@@ -283,7 +283,9 @@ def line_blocks(path: Path, verbose: bool = True) -> Iterator[bytes]:
                 try:
                     block = stream.read(BLOCK_BYTES) + stream.readline()
                 except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                    raise UserError(f"{path} is a truncated or damaged gzip file ({error}): fetch it again") from error
+                    raise UserError(
+                        f"{path} is a truncated or damaged gzip file ({error}); download it again"
+                    ) from error
                 progress.update(file.tell() - progress.n)
                 if not block:
                     return

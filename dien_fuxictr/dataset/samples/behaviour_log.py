@@ -82,7 +82,7 @@ def read_log(
     repeated = kept & ~raw.select(pl.struct(pl.all()).is_first_distinct()).to_series()
     if repeated.any():
         treated = "Dropped" if duplicates == "drop" else "Kept"
-        logging.info(f"{treated} {repeated.sum()} rows that equal an earlier one in all columns that are read")
+        logging.info(f"{treated} {repeated.sum()} rows that repeat an earlier row in all columns read")
     log = log.filter(kept & ~repeated if duplicates == "drop" else kept)
     if log.is_empty():
         raise UserError(f"{path} has no rows")
@@ -129,8 +129,8 @@ def read_log_in_batches(
         first = first or times
         if times.read_as != first.read_as:
             raise UserError(
-                f"{path}: column {time!r} holds {first.read_as} at first, then {times.read_as}; --time-unit or "
-                "--time-format says what they are"
+                f"{path}: column {time!r} holds {first.read_as} at first, then {times.read_as}; set --time-unit "
+                "or --time-format"
             )
         log = log.filter(kept)
         if log.height:
@@ -261,5 +261,5 @@ def clicks(label: pl.Series, path: Path, column: str, what: str = "label") -> pl
     mapped = label.str.to_lowercase().replace_strict(values, default=None, return_dtype=pl.Int8)
     if mapped.null_count():
         value = label.filter(mapped.is_null())[0]
-        raise UserError(f"{path}: column {column!r} has the value {value!r}; a {what} is 0 or 1")
+        raise UserError(f"{path}: column {column!r} has the value {value!r}; a {what} must be 0 or 1")
     return mapped

@@ -223,7 +223,8 @@ class BuildOptions:
             if option.meaning.protocol not in (None, protocol):
                 if name in given:
                     raise UserError(
-                        f"{name} in {place} belongs to protocol {option.meaning.protocol}; protocol is {protocol}"
+                        f"{name} in {place} cannot be combined with protocol {protocol}; it belongs to protocol "
+                        f"{option.meaning.protocol}"
                     )
             elif option.default == REQUIRED and name not in given:
                 raise UserError(f"{name} is missing in {place}: {option.meaning.text}")
@@ -237,7 +238,8 @@ class BuildOptions:
         for name in self.context:
             if name in self.side:
                 raise UserError(
-                    f"column {name!r} is in side and context of {place}; it belongs to the item or to the user"
+                    f"column {name!r} cannot be in both side and context of {place}; side describes the item, context "
+                    "the user or the request"
                 )
         for option, names, allowed, within in (
             ("side_varies", self.side_varies, (*self.side, self.category), "side or the category"),

@@ -85,7 +85,7 @@ def audited_samples(
     Raises:
         UserError: as `make_samples`; or a split has labels of one class only.
     """
-    logging.info(f"Making samples: protocol {options.protocol}")
+    logging.info(f"Building samples: protocol {options.protocol}")
     samples = code_samples(batches, options, arrays, part_rows)
     info = {"options": options.stated(), "counts": samples.counts()}
     say_counts(info["counts"])
@@ -93,7 +93,7 @@ def audited_samples(
         counts = info["counts"][split]
         if counts["positives"] in (0, counts["rows"]):
             only = int(counts["positives"] > 0)
-            raise UserError(f"the {split} split has {counts['rows']} samples, all of label {only}: no AUC")
+            raise UserError(f"the {split} split has {counts['rows']} samples, all with label {only}: AUC needs both")
     logging.info("Auditing")
     info["audit"] = audit_coded(samples, order_of_files(samples, options), set(samples.roles.context))
     return samples, info
@@ -142,16 +142,16 @@ def require_raw_files(options: BuildOptions) -> None:
 def check_vacant(out_dir: Path, rebuild: bool) -> None:
     """Raise UserError if a build cannot write, or would overwrite other files."""
     if out_dir.name in ("", ".."):
-        raise UserError(f"{out_dir} is no name for a new folder")
+        raise UserError(f"{out_dir} cannot be the name of a new folder")
     require_room(out_dir)
     if not out_dir.exists():
         return
     held = sorted(path.name for path in out_dir.iterdir()) if out_dir.is_dir() else [out_dir.name]
     foreign = [name for name in held if name not in FILES or "samples.json" not in held]
     if foreign:
-        raise UserError(f"{out_dir} exists and holds {foreign[0]}, which no build wrote; give a new folder")
+        raise UserError(f"{out_dir} already exists and has {foreign[0]}, which no build wrote; name a new folder")
     if held and not rebuild:
-        raise UserError(f"{out_dir} exists and is not empty; --rebuild replaces it")
+        raise UserError(f"{out_dir} already exists and is not empty; --rebuild replaces it")
 
 
 def raw_files(options: BuildOptions) -> dict[str, list[Part]]:

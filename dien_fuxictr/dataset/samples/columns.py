@@ -137,10 +137,10 @@ def require_property(name: str, share: float, options: BuildOptions) -> None:
     if share > LIMIT:
         name = shown(name, options)
         raise UserError(
-            f"column {name!r} is no property of the item: it differs from the item's commonest value in {share:.1%} "
-            f"of the rows; at most {LIMIT:.0%} may, since a sampled negative would carry the value of another user's "
-            "row. Name it in --context if it belongs to the user or the request, or in --side-varies too if the "
-            "item's value changes over time, as a price does"
+            f"column {name!r} is not a property of the item: it differs from the item's commonest value in "
+            f"{share:.1%} of the rows; at most {LIMIT:.0%} may, since a sampled negative would carry the value of "
+            "another user's row. Name it in --context if it belongs to the user or the request, or in --side-varies "
+            "too if the item's value changes over time, as a price does"
         )
 
 
@@ -186,7 +186,7 @@ def say_changed(changed: dict[str, int], options: BuildOptions) -> None:
     for name, many in changed.items():
         if many:
             column = shown(name, options)
-            logging.info(f"{column}: {many} values were missing or not the item's commonest; they are now")
+            logging.info(f"{column}: {many} values, missing or rare, were replaced by the item's commonest value")
 
 
 def shown(name: str, options: BuildOptions) -> str:

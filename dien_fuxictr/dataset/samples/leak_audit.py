@@ -170,7 +170,9 @@ def audit(samples: Samples) -> dict:
     """
     test = samples.splits["test"]
     if test["label"].n_unique() < 2:
-        raise UserError(f"the test split has {test.height} samples, all of label {test['label'].first()}: no AUC")
+        raise UserError(
+            f"the test split has {test.height} samples, all with label {test['label'].first()}: AUC needs both"
+        )
     coded, options = coded_of(samples), samples.info.get("options", {})
     of_users = set(options["context"]) if "context" in options else _of_users(coded)
     return audit_coded(coded, lambda split: np.arange(coded.size(split)), of_users)

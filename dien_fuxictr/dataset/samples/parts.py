@@ -46,7 +46,7 @@ def parts_of(path: Path) -> list[Part]:
 def missing(path: Path) -> str:
     """Return why `parts_of` found nothing."""
     if path.is_dir():
-        return f"folder {path} holds no .parquet file"
+        return f"folder {path} has no .parquet file"
     return f"no file matches {path}" if has_magic(str(path)) else f"raw file {path} does not exist"
 
 

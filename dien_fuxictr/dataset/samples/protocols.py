@@ -145,5 +145,5 @@ def parse_time(value: str | int | dt.date, option: str) -> int:
             return int(text)
         moment = dt.datetime.fromisoformat(text)
     except ValueError as error:
-        raise UserError(f"{option} is {value!r}; it must be a date such as 2014-01-31 or seconds") from error
+        raise UserError(f"{option} = {value!r} must be a date such as 2014-01-31 or seconds") from error
     return int((moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)).timestamp())

@@ -131,7 +131,7 @@ def matched(forbidden: Forbidden, rng: np.random.Generator, array: Array = in_me
             unmatched += 1
     if unmatched:
         logging.warning(
-            f"{unmatched} of {len(negative)} negatives could not be matched: their items stand more often among the "
+            f"{unmatched} of {len(negative)} negatives could not be matched: their items are more frequent among the "
             "negatives than among the positives"
         )
     return negative

@@ -65,7 +65,7 @@ def options_in(folder: Path) -> dict:
         options = json.loads(path.read_text())["options"]
         options["max_len"]  # every build has it
     except (ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{path} is not what a build writes ({error!r}); move it away") from error
+        raise UserError(f"{path} was not written by a build ({error!r}); move it away") from error
     return options
 
 
@@ -121,7 +121,7 @@ class Samples:
         for name in ("behaviours", *SPLITS):
             path = Path(folder) / f"{name}.parquet"
             if not path.is_file():
-                raise UserError(f"{folder} is no folder of samples: {path.name} is missing")
+                raise UserError(f"{folder} is not a folder of samples: {path.name} is missing")
             tables[name] = pl.read_parquet(path)
         info = Path(folder) / "samples.json"
         behaviours = tables.pop("behaviours")

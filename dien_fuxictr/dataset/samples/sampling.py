@@ -202,7 +202,7 @@ def _drop_repeated(record: np.dtype, parts: int, rows: int, duplicates: str, arr
             arrays.append(f"part{part}_history", few)
     if dropped:
         treated = "Dropped" if duplicates == "drop" else "Kept"
-        logging.info(f"{treated} {dropped} rows that equal an earlier one in all columns that are read")
+        logging.info(f"{treated} {dropped} rows that repeat an earlier row in all columns read")
     if not dropped or duplicates == "keep":
         return None
     total = 0

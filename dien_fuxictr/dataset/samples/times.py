@@ -69,7 +69,7 @@ def read_times(raw: pl.Series, unit: str | None = None, form: str | None = None)
         return Times(raw, _epoch(raw), "dates")
     if form:
         dates = raw.cast(pl.String).str.to_datetime(form, strict=False)
-        return Times(raw, _epoch(dates), f"text of the form {form}", f"it does not fit --time-format {form}")
+        return Times(raw, _epoch(dates), f"text of the form {form}", f"it does not match --time-format {form}")
     numbers = raw
     if not raw.dtype.is_numeric():
         text = raw.cast(pl.String).str.strip_chars()

@@ -27,11 +27,11 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes = AMAZON) -> int:
     Other `sizes` than the default are for tests.
     """
     parser = make_parser("research.programs.scaling", __doc__ or "", rounds=5)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="default: both")
-    parser.add_argument("--rows", type=int, default=1024, metavar="N", help="of a process's batch; default 1024")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="parts to run; default both")
+    parser.add_argument("--rows", type=int, default=1024, metavar="N", help="rows per process and batch; default 1024")
     options = parser.parse_args(arguments)
     if options.rows < 2:
-        parser.error(f"--rows {options.rows}: at least 2, one for each worker")
+        parser.error(f"--rows {options.rows} must be 2 or more, one for each process")
     return run_command(lambda: _run(options, arguments, sizes), "interrupted")
 
 

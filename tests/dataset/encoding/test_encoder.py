@@ -180,7 +180,7 @@ def test_dropped_behaviours_are_counted_once(params: dict, tmp_path: Path, caplo
         split = Encoder.load(tmp_path / "made", params).encode_rows(tmp_path / "new.csv")
     assert [record.getMessage() for record in caplog.records] == [
         "max_len with padding: post keeps the oldest behaviours and drops the newest: item_history (1 rows), "
-        "cate_history (1 rows); padding: pre of these columns in feature_cols keeps the newest"
+        "cate_history (1 rows); padding: pre for these columns in feature_cols keeps the newest"
     ]
     assert split.tables[0].length.tolist() == [6, 1]
 
@@ -271,7 +271,7 @@ def test_vectors(tmp_path: Path) -> None:
     split = Encoder.load(tmp_path / "made", params).encode_rows(tmp_path / "test.parquet")
     assert split.columns["image"].tolist() == [[0.5, 1], [2, 3], [4, 5]]
     frame.with_columns(image=pl.Series([[1.0, 2], [1], [1, 2]])).write_parquet(tmp_path / "ragged.parquet")
-    with pytest.raises(UserError, match="column image: row 2 holds 1 numbers, not 2"):
+    with pytest.raises(UserError, match="column image: row 2 has 1 numbers; must be 2"):
         Encoder.load(tmp_path / "made", params).encode_rows(tmp_path / "ragged.parquet")
 
 
@@ -287,7 +287,7 @@ def test_no_pickle_is_written_or_needed(params: dict, tmp_path: Path) -> None:
         (None, "encoder.json does not exist: only data sets built in-process"),
         ("{", r"encoder.json is damaged \(.*\); --rebuild builds the data set again"),
         ("{}", "encoder.json is damaged"),
-        ('{"format": 99}', "has format 99, this version reads 1"),
+        ('{"format": 99}', "format = 99 in .*encoder.json must be 1; --rebuild"),
     ],
 )
 def test_encoders_that_cannot_be_read(content: str | None, message: str, params: dict, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_files_patterns_and_folders(tmp_path: Path) -> None:
     assert [Path(file).name for file in expand_path(tmp_path, "csv")] == ["a0.csv", "a1.csv", "b.csv"]
     assert [Path(file).name for file in expand_path(tmp_path / "a*.csv", "csv")] == ["a0.csv", "a1.csv"]
     assert SplitReader([HISTORY], LABEL).read(tmp_path, "csv").frame.height == 3
-    with pytest.raises(UserError, match=r"c\*\.csv: no such csv file"):
+    with pytest.raises(UserError, match=r"no csv file matches .*c\*\.csv; "):
         expand_path(tmp_path / "c*.csv", "csv")
 
 
@@ -147,7 +147,7 @@ def test_gzipped_text(tmp_path: Path) -> None:
         (HEADER, "no rows"),
         (HEADER + "1,u,i,c,h,h\n\n0,u,i,c,h,h,h\n", "line 4 has 7 fields where the header has 6"),
         (HEADER + "1,u,i,c,h,h\n0,u,i,c,h", "line 3 has 5 fields where the header has 6"),
-        (HEADER + "yes,u,i,c,h,h\n", r"rows.csv: line 2: label = 'yes' is no number; its dtype is float"),
+        (HEADER + "yes,u,i,c,h,h\n", r"rows.csv: line 2: label = 'yes' must be a number; its dtype is float"),
     ],
 )
 def test_bad_files(content: str, message: str, tmp_path: Path) -> None:
@@ -160,9 +160,9 @@ def test_bad_files(content: str, message: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dtype", "wrong", "message"),
     [
-        ("float", "cheap", "price = 'cheap' is no number; its dtype is float"),
-        ("float", "1_000", "price = '1_000' is no number; its dtype is float"),
-        ("int", "1.5", "price = '1.5' is no integer; its dtype is int"),
+        ("float", "cheap", "price = 'cheap' must be a number; its dtype is float"),
+        ("float", "1_000", "price = '1_000' must be a number; its dtype is float"),
+        ("int", "1.5", "price = '1.5' must be an integer; its dtype is int"),
     ],
 )
 def test_a_text_among_numbers_is_named_with_its_line(dtype: str, wrong: str, message: str, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_text_among_numbers_is_named_with_its_line(dtype: str, wrong: str, mes
 )
 def test_a_row_without_a_label(labels: list, tmp_path: Path) -> None:
     pl.DataFrame({"label": labels, "history": "a"}, strict=False).write_parquet(tmp_path / "rows.parquet")
-    with pytest.raises(UserError, match=r"/rows\.parquet: row 2 has no label: a label must not be empty"):
+    with pytest.raises(UserError, match=r"/rows\.parquet: label label is missing in row 2; fill_na in label_col"):
         SplitReader([HISTORY], LABEL).read(tmp_path / "rows.parquet", "parquet")
 
 
@@ -191,7 +191,7 @@ def test_the_file_of_a_row_without_a_label_is_named(tmp_path: Path) -> None:
     for name, label in (("a", "1"), ("b", ""), ("c", "0")):
         (tmp_path / f"{name}.csv").write_text(f"clicked,history\n0,x\n{label},y\n")
     label = {"name": "label", "dtype": "int", "preprocess": "copy_from(clicked)"}
-    with pytest.raises(UserError, match=r"/b\.csv: row 2 has no clicked: "):
+    with pytest.raises(UserError, match=r"/b\.csv: label clicked is missing in row 2; "):
         SplitReader([HISTORY], [label]).read(tmp_path, "csv")
     rows = SplitReader([HISTORY], [label | {"fill_na": 0}]).read(tmp_path, "csv")
     assert rows.frame["label"].to_list() == [0, 1, 0, 0, 0, 0]
@@ -213,5 +213,5 @@ def test_optional_columns_may_be_missing(tmp_path: Path) -> None:
 def test_source_of_a_column() -> None:
     assert source_of({"name": "a", "preprocess": "copy_from(b)"}) == "b"
     assert source_of({"name": "a", "preprocess": "copy_from"}) == "a"
-    with pytest.raises(UserError, match="preprocess=convert_date of column a is not known"):
+    with pytest.raises(UserError, match="preprocess=convert_date of column a is unknown"):
         source_of({"name": "a", "preprocess": "convert_date"})

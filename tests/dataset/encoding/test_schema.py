@@ -74,9 +74,9 @@ def test_old_keys_are_unknown_and_number_text_is_accepted() -> None:
     [
         ([ITEM, ITEM], "column item_id is listed twice"),
         ([{**ITEM, "category_processor": "hash_bucket"}], "item_id: category_processor=hash_bucket is not supported"),
-        ([{**ITEM, "preprocess": "lower"}], "preprocess=lower of column item_id is not known"),
+        ([{**ITEM, "preprocess": "lower"}], "preprocess=lower of column item_id is unknown"),
         ([{**ITEM, "pretrained_emb": "absent.h5"}], "column item_id: pretrained_emb=absent.h5 does not exist"),
-        ([{**ITEM, "pretrained_emb": "README.md"}], "pretrained_emb=README.md must be a file .npz, .h5 or .parquet"),
+        ([{**ITEM, "pretrained_emb": "README.md"}], "pretrained_emb=README.md must be a .npz, .h5 or .parquet file"),
     ],
 )
 def test_wrong_keys(columns: list[dict], message: str) -> None:

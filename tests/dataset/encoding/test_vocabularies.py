@@ -132,9 +132,7 @@ def test_history_order_keeps_vocabularies_and_counts(tmp_path: Path) -> None:
     items = [arrays["item_history"] for arrays in encoded]
     assert (items[0] != items[1]).any() and np.array_equal(np.sort(items[0]), np.sort(items[1]))
     params = entry(tmp_path, tmp_path / "cut", "parquet", build={**build, "history_order": "shuffled", "max_len": 7})
-    with pytest.raises(
-        UserError, match="item_history: histories in a random order cannot be cut to the latest max_len"
-    ):
+    with pytest.raises(UserError, match="item_history: shuffled histories cannot be cut to their last max_len"):
         prepare_entry(params)
 
 
@@ -167,12 +165,18 @@ def test_unmapped_ids(rows: Path, tmp_path: Path) -> None:
     [
         ([categorical("item_id", remap=False)], "item_id: remap: False needs integers"),
         ([{**META, "remap": False}], "user_id: remap: False needs integers"),
-        ([categorical("item_id", min_categr_count=1000)], "item_id: no value is frequent enough"),
-        ([categorical("age", "int", remap=False, min_categr_count=1000)], "age: no value is frequent enough"),
-        ([categorical("unseen", "str")], "unseen: no value is frequent enough"),
-        ([{**META, "name": "empty"}], "empty: no value is frequent enough"),
-        ([sequence("unseen")], "unseen: no value is frequent enough"),
-        ([sequence("item_history", share_embedding="item_id"), categorical("item_id")], "item_id is no column listed"),
+        ([categorical("item_id", min_categr_count=1000)], "item_id: no value of the training rows is frequent"),
+        (
+            [categorical("age", "int", remap=False, min_categr_count=1000)],
+            "age: no value of the training rows is",
+        ),
+        ([categorical("unseen", "str")], "unseen: no value of the training rows is frequent enough"),
+        ([{**META, "name": "empty"}], "empty: no value of the training rows is frequent enough"),
+        ([sequence("unseen")], "unseen: no value of the training rows is frequent enough"),
+        (
+            [sequence("item_history", share_embedding="item_id"), categorical("item_id")],
+            "must be a column listed before item_h",
+        ),
     ],
 )
 def test_columns_that_cannot_be_fitted(columns: list[dict], message: str, rows: Path, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def write(path: Path, columns: dict) -> None:
         ({"label": [1.0, 1.0]}, "test data .*: every label is 1"),
         ({"label": None}, "test data .*: column label is missing"),
         ({"item_id": None}, "test data .*: column item_id is missing"),
-        ({name: [] for name in GOOD}, "test data .*: no rows"),
+        ({name: [] for name in GOOD}, "test data .* has no rows"),
     ],
 )
 def test_files_encoded_elsewhere(change: dict, message: str | None, encoded: tuple[FeatureMap, dict]) -> None:
@@ -133,5 +133,5 @@ def test_folders_of_encoded_files(encoded: tuple[FeatureMap, dict], tmp_path: Pa
     for number, label in enumerate((0.0, 1.0)):
         write(folder / f"part{number}.{params['data_format']}", {**GOOD, "label": [label, label]})
     check_encoded(feature_map, {**params, "train_data": str(folder)})
-    with pytest.raises(UserError, match=r"absent: no .* files there"):
+    with pytest.raises(UserError, match=r"absent has no .* files"):
         check_encoded(feature_map, {**params, "train_data": str(tmp_path / "absent")})

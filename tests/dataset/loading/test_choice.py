@@ -39,7 +39,7 @@ def test_a_log_of_more_rows_is_read_from_files(
         assert prepare_entry(params)["data_loader"] is MemoryMappedDataLoader
     (line,) = [text for text in caplog.messages if "more than" in text]
     assert line == (
-        f"{params['build']['input']} has more than {ROWS - 1} rows: they are built and read from mapped files "
+        f"{params['build']['input']} has more than {ROWS - 1} rows; samples are built into memory-mapped files "
         "(data_loader: memory_mapped); data_loader: in_memory in the data set's entry holds them in memory"
     )
     caplog.clear()
@@ -71,7 +71,7 @@ def test_a_set_that_is_built_keeps_its_loader(params: dict, monkeypatch: pytest.
             {"build": {"format": "csv"}},
             "data_loader: memory_mapped cannot build with format: csv; data_loader: in_memory can",
         ),
-        ({"build": {"max_len": 7}}, "column item_history: data_loader: memory_mapped needs a max_len of 7 or more"),
+        ({"build": {"max_len": 7}}, "max_len = 6 of column item_history must be 7 or more"),
         ({"bucket_by_length": True}, "bucket_by_length: data_loader: memory_mapped cannot sort rows by length"),
     ],
 )
@@ -81,7 +81,7 @@ def test_what_cannot_be_built_in_files_is_held_in_memory(
     monkeypatch.setattr(prepare, "MAPPED_ABOVE", ROWS - 1)
     params |= {**change, "build": params["build"] | change.get("build", {})}
     assert prepare.choose_loader(DatasetEntry.of(params), None) == "in_memory"
-    assert f"more than {ROWS - 1} rows, which are all held in memory: {reason}" in caplog.text
+    assert f"more than {ROWS - 1} rows; all are held in memory: {reason}" in caplog.text
     with pytest.raises(UserError, match=reason.split(";")[0]):
         prepare_entry({**params, "data_loader": "memory_mapped"})
 

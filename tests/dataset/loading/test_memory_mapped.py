@@ -361,7 +361,7 @@ def test_one_side_of_padding_is_checked(tmp_path: Path) -> None:
         ({}, {"label": "brand"}, "column 'brand' has the value"),
         ({}, {"format": "csv"}, "data_loader: memory_mapped cannot build with format: csv"),
         ({}, {"input": "gone.parquet"}, "raw file gone.parquet does not exist"),
-        ({}, {"max_len": 13}, "column item_history: data_loader: memory_mapped needs a max_len of 13 or more"),
+        ({}, {"max_len": 13}, "max_len = 12 of column item_history must be 13 or more"),
         ({}, {"category": "shop"}, "has no column 'shop'"),
         (
             {},
@@ -392,7 +392,7 @@ def test_the_audit_of_the_build_is_shown_again(small: dict, tmp_path: Path, caps
     assert shown.out == leak_audit.table(json.loads((folder / "samples" / "samples.json").read_text())["audit"]) + "\n"
     (tmp_path / "samples.json").write_text('{"options": {}}')
     assert main([str(tmp_path)]) == 2
-    assert "samples.json is not what a build writes (KeyError('audit'))" in capsys.readouterr().err
+    assert "samples.json was not written by a build (KeyError('audit'))" in capsys.readouterr().err
 
 
 def test_a_build_ends_with_its_audit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -97,7 +97,7 @@ def test_building_from_raw_reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_missing_files(params: dict, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"valid_data: .*absent\.csv: no such csv file.*; to get it: ask the owner"):
+    with pytest.raises(UserError, match=r"valid_data: no csv file matches .*absent\.csv; .*; to get it: ask the owner"):
         prepare_entry({**params, "valid_data": str(tmp_path / "absent.csv"), "raw_from": "ask the owner"})
     with pytest.raises(UserError, match="train_data is missing"):
         prepare_entry({**params, "train_data": None})
@@ -110,7 +110,7 @@ def test_a_built_set_outlives_its_raw_files(params: dict, csv: Path, caplog: pyt
         (csv / f"{split}.csv").unlink()
     with caplog.at_level(logging.INFO):
         assert prepare_entry(params) == prepared
-    assert sum("are gone, it is used as it is" in record.getMessage() for record in caplog.records) == 1
+    assert sum("no longer exist; it is used unchanged" in record.getMessage() for record in caplog.records) == 1
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_built_set_outlives_its_raw_files(params: dict, csv: Path, caplog: pyt
 def test_changed_keys(change: dict, message: str, params: dict) -> None:
     prepare_entry(params)
     built = stamp(params)
-    with pytest.raises(UserError, match=f"was built from something else .*{message}.*; --rebuild builds it again"):
+    with pytest.raises(UserError, match=f"was built from other files or keys .*{message}.*; --rebuild builds it again"):
         prepare_entry({**params, **change})
     assert stamp(params) == built
 
@@ -217,7 +217,7 @@ def test_a_file_in_the_way_is_not_overwritten(params: dict, tmp_path: Path) -> N
     mine = tmp_path / "root" / "made" / "encoded" / "train.npz"
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
-    with pytest.raises(UserError, match=r"train\.npz is in the way of the data set's own file"):
+    with pytest.raises(UserError, match=r"train\.npz already exists and was not written by a build"):
         prepare_entry(params)
     assert mine.read_text() == "mine" and not (tmp_path / "root" / "made" / "feature_map.json").exists()
 
@@ -228,7 +228,7 @@ def test_a_full_disk(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr(np, "save", full)
-        with pytest.raises(UserError, match=r"the disk is full: cannot build .*made; what was written is removed"):
+        with pytest.raises(UserError, match=r"cannot build .*made: the disk is full; the files written so far were"):
             prepare_entry(params)
     assert {path.name for path in Path(params["data_root"]).iterdir()} <= {".made.lock"}
     prepare_entry(params)
@@ -245,7 +245,7 @@ def test_a_folder_that_cannot_be_written(params: dict, tmp_path: Path) -> None:
     [
         ({"data_format": None}, "data_format is missing"),
         ({"data_format": "npz", "data_loader": "in_memory"}, "in_memory reads csv and raw parquet"),
-        ({"valid_size": 0.1}, "valid_size=0.1: FuxiCTR cannot split"),
+        ({"valid_size": 0.1}, "valid_size = 0.1 is not supported: FuxiCTR cannot split"),
         ({"feature_cols": []}, "feature_cols is missing"),
         ({"label_col": None}, "label_col is missing"),
     ],

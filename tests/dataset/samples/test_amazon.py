@@ -72,7 +72,7 @@ def test_a_literal_is_never_evaluated(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"meta\.json: line 2 is broken \(malformed node"):
         categories_of(tmp_path, lines, {"a", "b"})
     assert categories_of(tmp_path, lines, {"a", "b"}, skip_bad_lines=True) == {"b": "Hair Brushes"}
-    with pytest.raises(UserError, match="line 1 holds no record, nor does any other"):
+    with pytest.raises(UserError, match="has no record in its first"):
         reviews_of(tmp_path, [attack.encode()])
     assert not trace.exists()
 
@@ -152,7 +152,7 @@ def test_values_that_are_not_of_the_usual_type(tmp_path: Path) -> None:
         (b"{'asin': 'a', 'categories': [['x']", "was never closed"),
         (b"{'categories': [['x']]}", "no asin"),
         (b"{'asin': ['a'], 'categories': [['x']]}", "unhashable"),
-        (b"{'asin': 'a', 'categories': ['x']}", "'x' is no list of categories"),
+        (b"{'asin': 'a', 'categories': ['x']}", "'x' is not a list of categories"),
         (b"{'asin': 'a', 'categories': {'x': 1}}", "0"),
         (b'{"asin": "a", "categories": [["\\ud800"]]}', "surrogate"),
         (b"(" * 5_000, "nested|recursion|memory|overflow"),
@@ -208,7 +208,7 @@ def test_empty_files(content: bytes, tmp_path: Path) -> None:
     reviews, meta = write_raw(tmp_path, REVIEWS, CATEGORIES, gzipped=False)
     (tmp_path / "empty").write_bytes(content)
     for files in ((tmp_path / "empty", meta), (reviews, tmp_path / "empty")):
-        with pytest.raises(UserError, match=r"empty(: line 1)? holds no (reviews|items|record)"):
+        with pytest.raises(UserError, match=r"empty has no (reviews|items|record)"):
             read(*files)
 
 
@@ -236,7 +236,7 @@ def test_damaged_gzip(damage: str, broken: str, tmp_path: Path) -> None:
             "trailing bytes": whole + b"rubbish",
         }[damage]
     )
-    with pytest.raises(UserError, match=rf"{broken}\.json\.gz is a truncated or damaged gzip file \(.*fetch it again"):
+    with pytest.raises(UserError, match=rf"{broken}\.json\.gz is a truncated or damaged gzip file \(.*; download"):
         read(**files, skip_bad_lines=True)
 
 

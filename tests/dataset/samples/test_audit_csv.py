@@ -38,8 +38,12 @@ def test_published_csv_files_of_other_shapes(tmp_path: Path) -> None:
         (HEADER + ROWS, ROWS, r"test\.csv has no column 'label'"),
         (HEADER + ROWS, HEADER + "1,u,i,c,h,h,more\n", r"test\.csv: line 2 has 7 fields where the header has 6"),
         (HEADER + ROWS[:-7], HEADER + ROWS, r"train\.csv: line 3 has 5 fields where the header has 6"),
-        (HEADER + ROWS, HEADER + "2,u,i,c,h,h\n", r"test\.csv: column 'label' has the value '2'; a label is 0 or 1"),
-        (HEADER + ROWS, HEADER + "1,u,i,c,h,h\n", "the test split has 1 samples, all of label 1: no AUC"),
+        (
+            HEADER + ROWS,
+            HEADER + "2,u,i,c,h,h\n",
+            r"test\.csv: column 'label' has the value '2'; a label must be 0 or 1",
+        ),
+        (HEADER + ROWS, HEADER + "1,u,i,c,h,h\n", "the test split has 1 samples, all with label 1: AUC needs both"),
         (
             HEADER + ROWS,
             HEADER + ROWS + "1,u,i,c,h^h,h\n",
@@ -59,7 +63,7 @@ def test_csv_files_that_cannot_be_audited(train: str, test: str, message: str, t
         (["a", "b", "c"], "give one folder, or two files"),
         (["other.csv"], "give one folder, or two files"),
         (["gone.csv", "test.csv"], "gone.csv does not exist"),
-        (["."], "is no folder of samples: behaviours.parquet is missing"),
+        (["."], "is not a folder of samples: behaviours.parquet is missing"),
     ],
 )
 def test_command_line_on_wrong_input(

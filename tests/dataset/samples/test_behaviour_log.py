@@ -174,14 +174,14 @@ def test_targets(tmp_path: Path) -> None:
     log = read_log(path, **COLUMNS, target="sampled")
     assert log.columns == ["user_id", "item_id", "cate_id", "time", "target"] and log["target"].to_list() == [1, 0, 1]
     path = write(LOG.with_columns(sampled=pl.Series([1, 2, 1])), path)
-    with pytest.raises(UserError, match="column 'sampled' has the value '2'; a target is 0 or 1"):
+    with pytest.raises(UserError, match="column 'sampled' has the value '2'; a target must be 0 or 1"):
         read_log(path, **COLUMNS, target="sampled")
 
 
 @pytest.mark.parametrize("value", ["2", "yes", None, "0.5"])
 def test_values_that_are_no_labels(value: str | None, tmp_path: Path) -> None:
     path = write(LOG.with_columns(clicked=pl.Series(["0", value, "1"])), tmp_path / "log.parquet")
-    with pytest.raises(UserError, match=rf"column 'clicked' has the value {value!r}; a label is 0 or 1"):
+    with pytest.raises(UserError, match=rf"column 'clicked' has the value {value!r}; a label must be 0 or 1"):
         read_log(path, **COLUMNS, label="clicked")
 
 
@@ -201,11 +201,11 @@ def test_exact_duplicates(name: str, tmp_path: Path, caplog: pytest.LogCaptureFi
     dropped = read_log(path, **options)
     distinct = pl.concat([LOG, other[0], other[2]], how="vertical_relaxed")
     assert dropped.equals(read_log(write(distinct, tmp_path / f"distinct_{name}"), **options))
-    assert "Dropped 3 rows that equal an earlier one in all columns that are read" in caplog.text
+    assert "Dropped 3 rows that repeat an earlier row in all columns read" in caplog.text
     assert read_log(path, **options, duplicates="drop").equals(dropped)
     kept = read_log(path, **options, duplicates="keep")
     assert kept.height == 8 and kept.unique(maintain_order=True).equals(dropped)
-    assert "Kept 3 rows that equal an earlier one" in caplog.text
+    assert "Kept 3 rows that repeat an earlier row" in caplog.text
     moments = pl.Series([NOON * 1000, NOON * 1000 + 1, NOON * 1000])
     assert read_log(write(pl.concat([user] * 3).with_columns(ts=moments), tmp_path / name), **COLUMNS).height == 2
 

@@ -80,10 +80,10 @@ def test_values_as_the_command_line_and_as_yaml_give_them() -> None:
             "unknown key 'zzz' in the build from source amazon; did you mean reviews, meta, form, pr",
         ),
         ({**AMAZON, 5: 1}, "the key 5 in the build must be text"),
-        ({**AMAZON, "fold": 1}, "fold in the build from source amazon belongs to protocol last; protocol is leave_one"),
+        ({**AMAZON, "fold": 1}, "fold in the build from source amazon cannot be combined with protocol leave_one"),
         (
             {**AMAZON, "protocol": "last", "test_last": 2},
-            "test_last in the build from source amazon belongs to protocol",
+            "test_last in the build from source amazon cannot be combined with protocol last; it belongs to protocol",
         ),
         ({**AMAZON, "test_last": 0}, "test_last = 0 in the build from source amazon must be a whole number, 1 or more"),
         (

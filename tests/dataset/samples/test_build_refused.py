@@ -38,9 +38,9 @@ def fails(arguments: list[str], message: str, out: Path, capsys: pytest.CaptureF
     ("more", "message"),
     [
         (["--max-len", "0"], "max_len = 0 in the build from source amazon must be a whole number, 1 or more"),
-        (["--fold", "1"], "fold in the build from source amazon belongs to protocol last"),
+        (["--fold", "1"], "fold in the build from source amazon cannot be combined with protocol leave_one_out"),
         (["--protocol", "last", "--fold", "10"], "fold 10 of 10 folds"),
-        (["--protocol", "time", "--valid-from", "soon", "--test-from", "1970-01-20"], "valid_from is 'soon'"),
+        (["--protocol", "time", "--valid-from", "soon", "--test-from", "1970-01-20"], "valid_from = 'soon'"),
         (
             ["--protocol", "time", "--valid-from", "5", "--test-from", "5"],
             "valid_from = 5 must be before test_from = 5",
@@ -112,7 +112,7 @@ def test_a_split_of_one_label(
         "0",
     ]
     fails(arguments, f"the {split} split has ", tmp_path / "out", capsys)
-    fails(arguments, " samples, all of label 0: no AUC", tmp_path / "out", capsys)
+    fails(arguments, " samples, all with label 0: AUC needs both", tmp_path / "out", capsys)
 
 
 def test_broken_raw_files(
@@ -129,7 +129,7 @@ def test_broken_raw_files(
     reviews.write_bytes(whole[:-100])
     fails(raw, f"{reviews} is a truncated or damaged gzip file", out, capsys)
     reviews.write_bytes(b"")
-    fails(raw, f"{reviews} holds no reviews", out, capsys)
+    fails(raw, f"{reviews} has no reviews", out, capsys)
     write_lines(reviews, [b'{"asin": "a"}'])
     fails(raw, f"{reviews}: the records have the fields asin; they must have reviewerID", out, capsys)
     lines = [review_line(review, "2014") for review in random_reviews()]
@@ -151,7 +151,7 @@ def test_broken_logs(log_file: list[str], tmp_path: Path, capsys: pytest.Capture
     unusable = pl.when(pl.int_range(pl.len()) == 2).then(pl.lit("soon")).otherwise("moment")
     log.with_columns(moment=unusable).write_csv(tmp_path / "log.csv")
     fails(arguments, "row 3 has no usable moment ('soon'): times are numbers, days such as", out, capsys)
-    fails([*arguments, "--time-format", "%d/%m/%Y"], "it does not fit --time-format %d/%m/%Y; --skip", out, capsys)
+    fails([*arguments, "--time-format", "%d/%m/%Y"], "it does not match --time-format %d/%m/%Y; --skip", out, capsys)
     assert main([*arguments, "--skip-bad-lines", "--out", str(out)]) == 0
     assert Samples.load(out).behaviours.height == log.height - 1
 
@@ -187,11 +187,11 @@ def test_what_stands_is_not_overwritten(raw: list[str], tmp_path: Path, capsys: 
     out = tmp_path / "out"
     out.mkdir()
     assert main([*raw, "--out", str(out)]) == 0
-    fails(raw, f"{out} exists and is not empty; --rebuild replaces it", out, capsys)
+    fails(raw, f"{out} already exists and is not empty; --rebuild replaces it", out, capsys)
     Path(raw[2]).write_bytes(b"")
-    fails([*raw, "--rebuild"], "holds no reviews", out, capsys)
+    fails([*raw, "--rebuild"], "has no reviews", out, capsys)
     (out / "notes.txt").write_text("mine")
-    fails([*raw, "--rebuild"], f"{out} exists and holds notes.txt, which no build wrote", out, capsys)
+    fails([*raw, "--rebuild"], f"{out} already exists and has notes.txt, which no build wrote", out, capsys)
 
 
 @pytest.mark.parametrize("name", ["train.csv", "photo.jpg"])
@@ -199,13 +199,13 @@ def test_folders_of_others(name: str, raw: list[str], tmp_path: Path, capsys: py
     out = tmp_path / "out"
     out.mkdir()
     (out / name).write_text("mine")
-    fails([*raw, "--rebuild"], f"{out} exists and holds {name}, which no build wrote", out, capsys)
+    fails([*raw, "--rebuild"], f"{out} already exists and has {name}, which no build wrote", out, capsys)
     fails([*raw, "--rebuild"], "which no build wrote", out / name, capsys)
 
 
 @pytest.mark.parametrize("out", [".", "..", "/"])
 def test_a_folder_without_a_name(out: str, raw: list[str]) -> None:
-    with pytest.raises(UserError, match="is no name for a new folder"):
+    with pytest.raises(UserError, match="cannot be the name of a new folder"):
         build_samples(BuildOptions.of({"source": "amazon", "reviews": raw[2], "meta": raw[4]}), Path(out))
 
 

@@ -48,12 +48,12 @@ def made(log: pl.DataFrame, **given) -> Samples:
 
 
 def test_a_column_of_the_user_is_refused_as_side() -> None:
-    with pytest.raises(UserError, match=r"^column 'device' is no property of the item: .* in 68\.5% of the rows"):
+    with pytest.raises(UserError, match=r"^column 'device' is not a property of the item: .* in 68\.5% of the rows"):
         made(shop(), side="brand,price,device", side_varies="price")
-    with pytest.raises(UserError, match=r"^column 'price' is no property of the item: .*--side-varies"):
+    with pytest.raises(UserError, match=r"^column 'price' is not a property of the item: .*--side-varies"):
         made(shop(), side="brand,price")
     log = shop().with_columns(cate_id=pl.col("device"))
-    with pytest.raises(UserError, match=r"^column 'c' is no property of the item"):
+    with pytest.raises(UserError, match=r"^column 'c' is not a property of the item"):
         made(log.drop("brand", "price", "device"))
 
 
@@ -123,7 +123,7 @@ def test_last_value_is_strictly_before() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"context": "device", "side": "device"}, "column 'device' is in side and context"),
+        ({"context": "device", "side": "device"}, "column 'device' cannot be in both side and context"),
         ({"side_varies": "price"}, "column 'price' in side_varies of .* must be named in side or the category, too"),
         ({"context_history": "hour"}, "column 'hour' in context_history of .* must be named in context, too"),
     ],
@@ -184,10 +184,10 @@ def test_an_older_set_warns_of_a_users_column(
     params = entry(tmp_path, tmp_path, "parquet", feature_cols=columns, build=build, data_loader=loader)
     monkeypatch.setattr("dien_fuxictr.dataset.samples.sampling._values_of_items", lambda *_: {})
     prepare_entry(params)
-    assert "is no property of the item" not in caplog.text
+    assert "is not a property of the item" not in caplog.text
     as_before(tmp_path / "made" / "samples")
     prepare_entry(params)
-    assert caplog.text.count("is no property of the item") == 1 and "side column 'device'" in caplog.text
+    assert caplog.text.count("is not a property of the item") == 1 and "side column 'device'" in caplog.text
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])
@@ -211,5 +211,5 @@ def test_missing_number_is_the_fill_value(form: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"options": {}}'])
 def test_broken_information_of_samples_is_named(content: str, tmp_path: Path) -> None:
     (tmp_path / "samples.json").write_text(content)
-    with pytest.raises(UserError, match=r"samples\.json is not what a build writes"):
+    with pytest.raises(UserError, match=r"samples\.json was not written by a build"):
         leaking_columns(tmp_path)

@@ -110,7 +110,7 @@ def test_nothing_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
     pattern = tmp_path / "parts" / "*.parquet"
     assert last_line(pattern, "--raw-from", "the web") == f"error: no file matches {pattern}; to get it: the web"
-    assert last_line(tmp_path / "parts") == f"error: folder {tmp_path / 'parts'} holds no .parquet file"
+    assert last_line(tmp_path / "parts") == f"error: folder {tmp_path / 'parts'} has no .parquet file"
     arguments = ["amazon", "--reviews", str(tmp_path / "parts"), "--meta", "x", "--out", str(tmp_path / "out")]
     assert main(arguments) == 2
     assert "parts" in capsys.readouterr().err.splitlines()[-1]

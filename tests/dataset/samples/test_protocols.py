@@ -121,5 +121,5 @@ def test_times_of_options(value: object, seconds: int) -> None:
 
 @pytest.mark.parametrize("value", ["soon", "2014-13-01", "²", ""])
 def test_no_times_of_options(value: str) -> None:
-    with pytest.raises(UserError, match=f"valid_from is {value!r}; it must be a date such as 2014-01-31 or seconds"):
+    with pytest.raises(UserError, match=f"valid_from = {value!r} must be a date such as 2014-01-31 or seconds"):
         protocols.parse_time(value, "valid_from")

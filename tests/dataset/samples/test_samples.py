@@ -129,7 +129,7 @@ def test_each_behaviour_is_stored_once_and_comes_back(samples: Samples, tmp_path
 def test_no_folder_of_samples(missing: str, samples: Samples, tmp_path: Path) -> None:
     samples.save(tmp_path)
     (tmp_path / missing).unlink()
-    with pytest.raises(UserError, match=rf"is no folder of samples: {missing} is missing"):
+    with pytest.raises(UserError, match=rf"is not a folder of samples: {missing} is missing"):
         Samples.load(tmp_path)
 
 
@@ -139,5 +139,5 @@ def test_what_a_build_kept_of_a_history(tmp_path: Path) -> None:
     assert latest_kept(tmp_path) == 7
     for content in ("{", "{}", "[]"):
         (tmp_path / "samples.json").write_text(content)
-        with pytest.raises(UserError, match=r"samples\.json is not what a build writes"):
+        with pytest.raises(UserError, match=r"samples\.json was not written by a build"):
             latest_kept(tmp_path)

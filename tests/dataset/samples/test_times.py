@@ -173,7 +173,7 @@ def test_a_form(form: str, value: str, expected: int, tmp_path: Path) -> None:
     assert read([value], tmp_path / "log.csv", time_format=form) == [expected]
     with pytest.raises(UserError) as caught:
         read([value, "2024-13-01"], tmp_path / "log.csv", time_format=form)
-    assert f"row 2 has no usable ts ('2024-13-01'): it does not fit --time-format {form}; --skip" in str(caught.value)
+    assert f"row 2 has no usable ts ('2024-13-01'): it does not match --time-format {form}; --skip" in str(caught.value)
 
 
 def test_a_form_of_numbers_and_one_without_a_year(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_bad_input_leaves_the_old_scores(trained, capsys):
         ("none.csv", "--predict none.csv does not exist"),
         ("no_item.csv", "no_item.csv: columns item, history are missing; it needs item, history and has user, label"),
         ("cut.csv", "cut.csv: line 3 has 2 fields where the header has 3"),
-        ("new.tsv", "new.tsv: files of rows must end in .csv, .csv.gz, .parquet"),
+        ("new.tsv", "new.tsv must end in .csv, .csv.gz, .parquet"),
     ):
         assert message in failure(trained, capsys, "--predict", file, "--out", str(out))
     trained.file(".model").unlink()
