@@ -1,6 +1,7 @@
 """The build of the C++ kernels and its cache, mostly with a stand-in compiler."""
 
 import logging
+import os
 import shutil
 import stat
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from made_recurrence import COMPILER, case, check_against_reference, compiled
+from warm_start import SOCKET
 
 from model_zoo.DIEN.src.attention import InterestAttention
 from model_zoo.DIEN.src.attentional_gru import attentional_gru
@@ -257,7 +259,7 @@ def test_the_first_command_trains_without_a_compiler(tmp_path):
     run = subprocess.run(
         [sys.executable, str(ROOT / "run_expid.py"), "--expid", "DIEN_amazon"],
         cwd=tmp_path,
-        env={"PATH": "", "XDG_CACHE_HOME": str(tmp_path)},
+        env={"PATH": "", "XDG_CACHE_HOME": str(tmp_path), SOCKET: os.environ.get(SOCKET, "")},
         capture_output=True,
         text=True,
     )

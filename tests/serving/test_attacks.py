@@ -28,7 +28,7 @@ REFUSED = 'requests_total{path="/v1/score",status="503"}'
 @pytest.fixture(scope="module")
 def server(bundle_folder: Path) -> Iterator[Server]:
     limits = ("--header-timeout", "1", "--body-timeout", "1", "--worker-timeout", "6", "--max-in-flight", "8")
-    with ready(bundle_folder.parent, "--bundle", str(bundle_folder), "--workers", "2", *limits) as server:
+    with ready(bundle_folder.parent, "--bundle", str(bundle_folder), "--workers", "2", *limits, is_cold=True) as server:
         yield server
 
 

@@ -43,7 +43,7 @@ def server(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     for of in ("HAPROXY_METRICS", "HAPROXY_STATS", "FALLBACK_PROXY_HTTP"):
         with socket.create_server(("", 0)) as free:
             monkeypatch.setenv(f"RAY_SERVE_{of}_PORT", str(free.getsockname()[1]))
-    server = Server(site, "--bundle", "current", "--engine", "ray", "--workers", "2")
+    server = Server(site, "--bundle", "current", "--engine", "ray", "--workers", "2", is_cold=True)
     yield server
     server.process.terminate()
     server.end()

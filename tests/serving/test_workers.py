@@ -93,7 +93,7 @@ def switch(site: Path, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def server(site: Path) -> Iterator[Server]:
-    with ready(site, "--bundle", "current", "--workers", "2") as server:
+    with ready(site, "--bundle", "current", "--workers", "2", is_cold=True) as server:
         yield server
 
 
@@ -245,7 +245,7 @@ def test_a_worker_starts_again_with_the_accepted_bundle(
     bundle_folder: Path, tmp_path: Path, requests: list[Any]
 ) -> None:
     folder = shutil.copytree(bundle_folder, tmp_path / "served")
-    server = Server(tmp_path, "--bundle", "served", "--workers", "2")
+    server = Server(tmp_path, "--bundle", "served", "--workers", "2", is_cold=True)
 
     def model(digest: str) -> float:
         return server.metric(f'model{{digest="{digest}",expid="DIEN_amazon"}}')

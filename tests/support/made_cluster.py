@@ -16,6 +16,8 @@ import pytest
 
 # Before a test starts Ray in this process: Ray would keep to tokens then, which the cluster has none of.
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+# Ray Train's process that hears of machines which are taken back: there is none here.
+os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
 # Seconds that Ray Train waits for a process group to end, also where one of its processes has died.
 os.environ["TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S"] = "1"
 

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -31,12 +32,18 @@ def wait_until(what: Callable[[], object]) -> None:
 
 
 class Server:
-    """A server as a process, which has printed its address."""
+    """A server as a process, which has printed its address.
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    Args:
+        folder: in which it starts.
+        arguments: of the command.
+        is_cold: starts without the starter, for tests that look at its processes, stop or kill them.
+    """
+
+    def __init__(self, folder: Path, *arguments: str, is_cold: bool = False) -> None:
         command = [sys.executable, str(ROOT / "run_serve.py"), "--port", "0", *arguments]
-        # Workers are found by the ids of their processes, which a starter has others of.
-        environment = os.environ | ({COLD: "1"} if "--workers" in arguments else {})
+        self._mark = f"DIEN_TESTS_SERVER={uuid.uuid4()}"
+        environment = os.environ | dict([self._mark.split("=")]) | ({COLD: "1"} if is_cold else {})
         self.process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -72,9 +79,14 @@ class Server:
         wait_until(lambda: all(self.ask("GET", "/v2/health/ready")[0] == 200 for _ in range(30)))
 
     def workers(self) -> list[int]:
-        """Return the process ids of its workers, the oldest first."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in children.split()]
+        """Return the process ids of its workers, or of their starters, the oldest first."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended, or is another user's
+                is_worker = b"dien_fuxictr.serving.worker" in (folder / "cmdline").read_bytes().split(b"\0")
+                if is_worker and self._mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append((int((folder / "stat").read_text().rpartition(")")[2].split()[19]), int(folder.name)))
+        return [pid for _, pid in sorted(found)]
 
     def lets_nobody_in(self) -> bool:
         try:
@@ -103,9 +115,9 @@ class Server:
 
 
 @contextmanager
-def ready(folder: Path, *arguments: str) -> Iterator[Server]:
+def ready(folder: Path, *arguments: str, is_cold: bool = False) -> Iterator[Server]:
     """Run a server, whose workers are ready, until the block ends."""
-    server = Server(folder, *arguments)
+    server = Server(folder, *arguments, is_cold=is_cold)
     try:
         server.wait()
         yield server
