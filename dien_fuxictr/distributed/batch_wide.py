@@ -57,12 +57,13 @@ class Part(batch_scope.FullBatch):
     Args:
         weight: its share of the rows, by which its loss is weighed.
         own_pool: whether negatives are drawn from this part's behaviours, not from all of the batch.
+        rows: what batch normalisation does.
     """
 
     is_shard = True
 
-    def __init__(self, weight: float, own_pool: bool) -> None:
-        self.weight, self.own_pool = weight, own_pool
+    def __init__(self, weight: float, own_pool: bool, rows: "AllRows") -> None:
+        self.weight, self.own_pool, self._rows = weight, own_pool, rows
 
     def divisor(self, count: int) -> float:
         """Return the sum of `count` over the processes, times the weight."""
@@ -80,6 +81,18 @@ class Part(batch_scope.FullBatch):
         drawn, valid = draw(torch.cat(every).T)
         own = slice(first, first + ids.size(1))
         return drawn[:, own], valid[own]
+
+    def summed(self, sums: Tensor) -> Tensor:
+        """Return the sums over all processes, unless each normalises by its own rows."""
+        return self._rows.summed(sums)
+
+    def follow_running(self, *running: Tensor) -> None:
+        """Average running statistics after the step if each process has its own."""
+        self._rows.follow_running(*running)
+
+    def tie(self, normalised: Tensor) -> None:
+        """Make the loss depend on a result; see `AllRows.tied`."""
+        self._rows.tie(normalised)
 
 
 def gathered(rows: Tensor) -> list[Tensor]:
@@ -104,13 +117,14 @@ class AllRows(TorchFunctionMode):
         own_statistics: whether each process normalises by its own rows instead.
 
     Attributes:
+        summed: sum over all rows that are normalised together.
         normalised: results of batch normalisation; see `tied`.
         running: statistics that this process has updated by its own rows; see `agree`.
     """
 
     def __init__(self, own_statistics: bool) -> None:
         super().__init__()
-        self._sum: Callable[[Tensor], Tensor] = (lambda values: values) if own_statistics else Sum.apply
+        self.summed: Callable[[Tensor], Tensor] = (lambda values: values) if own_statistics else Sum.apply
         self._is_own = own_statistics
         self.normalised: list[Tensor] = []
         self.running: list[Tensor] = []
@@ -131,6 +145,16 @@ class AllRows(TorchFunctionMode):
         backward pass: the others wait for it.
         """
         return sum((y[:0].sum() for y in self.normalised), loss)
+
+    def tie(self, normalised: Tensor) -> None:
+        """Add a result to those on which the loss depends."""
+        if normalised.requires_grad:
+            self.normalised.append(normalised)
+
+    def follow_running(self, *running: Tensor) -> None:
+        """Add statistics to those that `agree` averages, if each process has its own."""
+        if self._is_own:
+            self.running += running
 
     def agree(self, weight: float) -> None:
         """Average running statistics that each process has, weighted by rows."""
@@ -153,11 +177,9 @@ class AllRows(TorchFunctionMode):
     ) -> Tensor:
         if not training:
             return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
-        y = _normalised(x, running_mean, running_var, weight, bias, momentum, eps, self._sum)
-        if y.requires_grad:
-            self.normalised.append(y)
-        if self._is_own:
-            self.running += [statistics for statistics in (running_mean, running_var) if statistics is not None]
+        y = _normalised(x, running_mean, running_var, weight, bias, momentum, eps, self.summed)
+        self.tie(y)
+        self.follow_running(*(statistics for statistics in (running_mean, running_var) if statistics is not None))
         return y
 
 

@@ -94,7 +94,7 @@ def test_narrow_vectors(monkeypatch, flags, kernels_alone):
         check((3, 0, 70), 7, (9, 5), activation, output, dtype)
 
 
-@pytest.mark.parametrize("activation", ["Dice", "PReLU", ["Sigmoid", "ReLU"]])
+@pytest.mark.parametrize("activation", ["Tanh", ["ReLU", "ELU"]])
 def test_with_gradients_the_unit_is_torchs(activation):
     net = StepMLP(8, (4, 3), activation)
     states, packing, query = (x if isinstance(x, Packing) else x.float() for x in made_inputs((3, 40), 2))
@@ -149,5 +149,7 @@ def test_refuses_what_is_no_activation(activation, message):
 
 def test_refuses_gradients():
     arguments = {**ARGUMENTS, "query": torch.ones(2, 2, requires_grad=True)}
-    with pytest.raises(ValueError, match=r"^gradients are those of one activation of every hidden layer"):
-        attention_scores(**arguments, activation=[Elementwise("tanh"), Elementwise()])
+    for activation in ([Elementwise("tanh"), Elementwise()], [Elementwise("relu"), Elementwise("sigmoid")]):
+        kinds = ", ".join(each.kind for each in activation)
+        with pytest.raises(ValueError, match=f"^activations {kinds} have no gradients; .* have: sigmoid, relu, prelu"):
+            attention_scores(**arguments, activation=activation)

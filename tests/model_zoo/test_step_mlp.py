@@ -4,7 +4,7 @@ import pytest
 import torch
 from fuxictr.pytorch.layers import Dice as ZooDice
 
-from model_zoo.DIEN.src.kernels.cpu.native_step_mlp import plain
+from model_zoo.DIEN.src.kernels.cpu.native_step_mlp import with_gradients
 from model_zoo.DIEN.src.layers.activations import Dice, activation
 from model_zoo.DIEN.src.layers.step_mlp import StepMLP
 
@@ -48,22 +48,23 @@ def test_activations_by_the_zoos_names():
 @pytest.mark.parametrize(
     "activations,dropout,output,expected",
     [
-        ("Sigmoid", 0, None, "sigmoid"),
-        ("ReLU", 0, None, "relu"),
+        ("Sigmoid", 0, None, ["sigmoid", "sigmoid", "none"]),
+        (["ReLU", "PReLU"], 0, None, ["relu", "prelu", "none"]),
+        ("Dice", 0, None, ["dice", "dice", "none"]),
         (["ReLU", "ReLU"], 0.5, None, None),
-        (["ReLU", "Sigmoid"], 0, None, None),
-        ("Dice", 0, None, None),
-        ("PReLU", 0, None, None),
+        (["ReLU", "Tanh"], 0, None, None),
         ("Sigmoid", 0, "Sigmoid", None),
     ],
 )
-def test_which_nets_the_kernels_run(activations, dropout, output, expected):
-    net = plain(StepMLP(3, [4, 2], activations, dropout, output))
-    assert (net and net[2]) == expected
-    if net:
-        assert [tuple(weight.shape) for weight in net[0]] == [(4, 3), (2, 4), (1, 2)] and len(net[1]) == 3
+def test_which_nets_the_kernels_train(activations, dropout, output, expected):
+    net = StepMLP(3, [4, 2], activations, dropout, output)
+    found = with_gradients(net)
+    assert (found and [activation.kind for activation in found.activations]) == expected
+    if found:
+        assert [tuple(weight.shape) for weight in found.weights] == [(4, 3), (2, 4), (1, 2)] and len(found.biases) == 3
+        assert found.dices == {i // 2: layer for i, layer in enumerate(net.layers) if isinstance(layer, Dice)}
 
 
-def test_dropout_at_rest_is_nothing():
-    net = StepMLP(3, [4], "ReLU", dropout=0.5)
-    assert plain(net) is None and plain(net.eval())
+def test_dropout_and_statistics_count_only_in_training():
+    net = StepMLP(3, [4], "Dice", dropout=0.5)
+    assert with_gradients(net) is None and with_gradients(net.eval()).dices == {}

@@ -36,8 +36,8 @@ class InterestAttention(nn.Module):
         hidden_units, activation, dropout: settings of the attention unit.
         use_softmax: False returns the scores without a softmax.
         output_activation: activation of the attention unit's output, before the softmax.
-        backend: backend as for the recurrence. `compiled` has the attention unit with sigmoid or ReLU and, if no
-            gradients are needed, with tanh, PReLU and, in evaluation, Dice; torch computes everything else.
+        backend: backend as for the recurrence. `compiled` has the attention unit with sigmoid, ReLU, PReLU and Dice
+            and, if no gradients are needed, with tanh; torch computes everything else.
 
     Raises:
         ValueError: the attention type or activation is unknown.

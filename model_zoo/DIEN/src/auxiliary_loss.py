@@ -34,8 +34,8 @@ class AuxiliaryLoss(nn.Module):
         behaviour_size: D.
         scorer: `net` on [h, e] (the authors' program) or `inner_product` (the paper's text; needs H = D).
         hidden_units, activation, dropout: settings of the network.
-        backend: backend as for the recurrence; `compiled` has the network with sigmoid or ReLU, torch computes all
-            else.
+        backend: backend as for the recurrence; `compiled` has the network with sigmoid, ReLU, PReLU and Dice, torch
+            computes everything else.
         weighting: weights of the steps: `uniform`, by `target_attention`, or only the `newest` step of each row: if
             each prefix of a history is a row, each behaviour then supervises once.
 

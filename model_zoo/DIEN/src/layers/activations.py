@@ -36,6 +36,32 @@ class Dice(nn.Module):
         )
         return x * torch.lerp(self.alpha, torch.ones_like(self.alpha), p)
 
+    @torch.no_grad()
+    def take_statistics(self, rows: int, total: Tensor, square: Tensor) -> tuple[float, Tensor, Tensor]:
+        """Return the statistics that `forward` takes in training; the running ones follow them.
+
+        Args:
+            rows: N, of this process.
+            total: (C,) float64, Σx.
+            square: (C,) float64, Σx².
+
+        Returns:
+            The number of rows of all processes, mean and variance, (C,) float64. If there are fewer than two rows, the
+            number is 0 and the statistics are the running ones.
+        """
+        batch = batch_scope.batch()
+        sums = batch.summed(torch.cat([total.new_tensor([rows]), total, square]))
+        rows_of_batch = sums[0].item()
+        if rows_of_batch < 2:
+            return 0, self.running_mean.double(), self.running_var.double()
+        mean, square = (sums[1:] / rows_of_batch).chunk(2)
+        variance = (square - mean.square()).clamp(min=0)
+        unbiased = variance * (rows_of_batch / (rows_of_batch - 1))
+        for running, own in ((self.running_mean, mean), (self.running_var, unbiased)):
+            running.lerp_(own.to(running.dtype), self.momentum)
+        batch.follow_running(self.running_mean, self.running_var)
+        return rows_of_batch, mean, variance
+
 
 def activation(name: str, units: int) -> nn.Module:
     """Return the activation of a name: Dice, PReLU, or any of `torch.nn`.

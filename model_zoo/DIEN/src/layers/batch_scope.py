@@ -17,9 +17,11 @@ class FullBatch:
 
     Attributes:
         is_shard: whether other processes have other rows of the batch.
+        weight: share of the rows, by which the loss is weighted.
     """
 
     is_shard = False
+    weight = 1.0
 
     def divisor(self, count: int) -> float:
         """Return the divisor, 1 or more, that turns a sum of `count` terms into a mean.
@@ -32,6 +34,16 @@ class FullBatch:
     def drawn(self, ids: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
         """Return the draws for the columns (F, N), looking at as many rows as needed."""
         return draw(ids)
+
+    def summed(self, sums: Tensor) -> Tensor:
+        """Return sums over all rows that are normalised together."""
+        return sums
+
+    def follow_running(self, *running: Tensor) -> None:
+        """Keep running statistics equal in all processes, which have updated them by `summed` sums."""
+
+    def tie(self, normalised: Tensor) -> None:
+        """Make the loss depend on a result whose backward pass has sums over all rows."""
 
 
 _current = FullBatch()

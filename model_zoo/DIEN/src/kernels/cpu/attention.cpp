@@ -1,5 +1,6 @@
-// Scores of DIN's attention unit, forward and backward, for native_attention.py. The backward pass computes the forward pass
-// again: that takes less time than to keep and read what it leaves.
+// Scores of DIN's attention unit, forward and backward, for native_attention.py. A backward pass computes its forward pass
+// again: that takes less time than to keep and read what it leaves. Only what Dice normalises is kept: between its sums
+// over all steps and its use there are other steps.
 #include "attention_memory.h"
 
 #include "status.h"
@@ -10,23 +11,34 @@ namespace {
 template <class Real>
 class AttentionPart {
 public:
-    AttentionPart(const AttentionProblem<Real>& p, const AttentionWeights<Real>& weights, AttentionMemory<Real>& memory)
-        : p_(p), weights_(weights), memory_(memory), H_(p.size), units_(p.net.units[0]) {}
+    AttentionPart(const AttentionProblem<Real>& p, const AttentionWeights<Real>& weights, AttentionMemory<Real>& memory,
+                  int64_t number)
+        : p_(p), weights_(weights), memory_(memory), H_(p.size), units_(p.net.units[0]), number_(number) {}
 
     void scores(int64_t begin, int64_t end, Real* scores) {
         for_each_chunk(begin, end, [&](int64_t first, int64_t last) {
             for_each_block(
                 first, last,
                 [&](int64_t row, int64_t step, int64_t end) {
-                    begin_row(row, false);
+                    if (p_.net.from_input()) begin_row(row, false);
                     for (; step < end; step += LANES) {
-                        run_row(row, step);
-                        std::copy_n(memory_.net.output.data(), LANES, scores + step);
+                        memory_.net.begin_block(block_++, LANES);
+                        if (p_.net.from_input()) {
+                            memory_.row.read(p_.state(row, step));
+                            memory_.row.run(memory_.net.units[0].data());
+                        }
+                        run_net(p_.net, weights_.net, vectors_of<Real>(LANES), memory_.net);
+                        if (p_.net.to_output()) std::copy_n(memory_.net.output.data(), LANES, scores + step);
                     }
                 },
                 [&](const Steps& steps) {
-                    run(steps);
-                    for (int lane = 0; lane < steps.count; ++lane) {
+                    memory_.net.begin_block(block_++, steps.count);
+                    if (p_.net.from_input()) {
+                        read(steps);
+                        run_first_layer(steps);
+                    }
+                    run_net(p_.net, weights_.net, vectors_of<Real>(steps.count), memory_.net);
+                    for (int lane = 0; p_.net.to_output() && lane < steps.count; ++lane) {
                         scores[steps.step[lane]] = memory_.net.output.data()[lane];
                     }
                 });
@@ -42,26 +54,33 @@ public:
             for_each_block(
                 first, last,
                 [&](int64_t row, int64_t step, int64_t end) {
-                    begin_row(row, true);
+                    if (p_.net.from_input()) begin_row(row, true);
                     for (; step < end; step += LANES) {
-                        run_row(row, step);
-                        std::copy_n(d_scores + step, LANES, memory_.net.output.data());
+                        memory_.net.begin_block(block_++, LANES);
+                        if (p_.net.from_input()) memory_.row.read(p_.state(row, step));
+                        if (p_.net.needs_first()) memory_.row.run(memory_.net.units[0].data());
+                        run_net_again(p_.net, weights_.net, vectors_of<Real>(LANES), memory_.net);
+                        if (p_.net.to_output()) std::copy_n(d_scores + step, LANES, memory_.net.output.data());
                         differentiate_net(p_.net, weights_.net, LANES, memory_.net, sums);
-                        differentiate_row(step, gradients, sums);
+                        if (p_.net.from_input()) differentiate_row(step, gradients, sums);
                     }
+                    if (!p_.net.from_input()) return;
                     memory_.row.add_to(memory_.d_terms[row - first_], memory_.d_query[row - first_]);
                     if (sums) memory_.row.add_to((*sums)[p_.net.layers + 1]);
                 },
                 [&](const Steps& steps) {
-                    run(steps);
+                    memory_.net.begin_block(block_++, steps.count);
+                    if (p_.net.from_input()) read(steps);
+                    if (p_.net.needs_first()) run_first_layer(steps);
+                    run_net_again(p_.net, weights_.net, vectors_of<Real>(steps.count), memory_.net);
                     Real* const d = memory_.net.output.data();
-                    for (int lane = 0; lane < LANES; ++lane) {
+                    for (int lane = 0; p_.net.to_output() && lane < LANES; ++lane) {
                         d[lane] = lane < steps.count ? d_scores[steps.step[lane]] : 0;
                     }
                     differentiate_net(p_.net, weights_.net, steps.count, memory_.net, sums);
-                    differentiate_first_layer(steps, gradients, sums);
+                    if (p_.net.from_input()) differentiate_first_layer(steps, gradients, sums);
                 });
-            differentiate_terms(first, last, gradients, sums);
+            if (p_.net.from_input()) differentiate_terms(first, last, gradients, sums);
         });
     }
 
@@ -73,16 +92,21 @@ private:
     void for_each_chunk(int64_t begin, int64_t end, Chunk chunk) {
         for (int64_t first = begin; first < end; first += ROWS_AT_ONCE) {
             const int64_t last = std::min(end, first + ROWS_AT_ONCE);
-            for_each_group(first, last, [&](int64_t group, int count) {
-                Real* rows[LANES];
-                for (int lane = 0; lane < count; ++lane) rows[lane] = memory_.terms[group - first + lane];
-                Real* const terms = memory_.net.units[0].data();
-                weights_.query.multiply({memory_.query.data(), LANES}, {terms, LANES}, vectors_of<Real>(count));
-                from_lanes(terms, units_, count, rows);
-            });
             first_ = first;
+            block_ = p_.first_block(first, number_);
+            if (p_.net.from_input()) set_terms(first, last);
             chunk(first, last);
         }
+    }
+
+    void set_terms(int64_t first, int64_t last) {
+        for_each_group(first, last, [&](int64_t group, int count) {
+            Real* rows[LANES];
+            for (int lane = 0; lane < count; ++lane) rows[lane] = memory_.terms[group - first + lane];
+            Real* const terms = memory_.net.units[0].data();
+            weights_.query.multiply({memory_.query.data(), LANES}, {terms, LANES}, vectors_of<Real>(count));
+            from_lanes(terms, units_, count, rows);
+        });
     }
 
     // Up to LANES rows, their queries in lanes.
@@ -120,33 +144,33 @@ private:
         memory_.row.begin(query(row), memory_.terms[row - first_], differentiate);
     }
 
-    void run_row(int64_t row, int64_t step) {
-        memory_.row.run(p_.state(row, step), memory_.net.units[0].data());
-        run_net(p_.net, weights_.net, vectors_of<Real>(LANES), memory_.net);
-    }
-
     void differentiate_row(int64_t step, const AttentionGradients<Real>& gradients, const WeightSums<Real>* sums) {
         const Real* const d = memory_.net.d_units[0].data();
         if (gradients.query || sums) memory_.row.add(memory_.net.rows.of(d, units_, LANES));
         if (gradients.states) memory_.row.differentiate_states(d, gradients.states + step * H_);
     }
 
-    // To memory_.net.output, whose lanes beside the steps mean nothing.
-    void run(const Steps& steps) {
+    // h and q * h, and q; lanes beside the steps read zeros.
+    void read(const Steps& steps) {
         const int vectors = vectors_of<Real>(steps.count);
         const Real* const zeros = memory_.zeros.data();
         Real *const h = memory_.input.data(), *const product = h + H_ * LANES, *const q = memory_.query.data();
         const Rows<Real> states(steps.count, zeros,
                                 [&](int lane) { return p_.state(steps.row[lane], steps.step[lane]); });
         const Rows<Real> queries(steps.count, zeros, [&](int lane) { return query(steps.row[lane]); });
-        const Rows<Real> terms(steps.count, zeros, [&](int lane) { return memory_.terms[steps.row[lane] - first_]; });
         to_lanes(states.at, H_, vectors, h);
         to_lanes(queries.at, H_, vectors, q);
         for_each_vector<Real>(H_, vectors, [&](int64_t i) { store<Real>(product + i, load(h + i) * load(q + i)); });
+    }
+
+    // To units[0], whose lanes beside the steps mean nothing.
+    void run_first_layer(const Steps& steps) {
+        const int vectors = vectors_of<Real>(steps.count);
+        const Rows<Real> terms(steps.count, memory_.zeros.data(),
+                               [&](int lane) { return memory_.terms[steps.row[lane] - first_]; });
         Real* const units = memory_.net.units[0].data();
         to_lanes(terms.at, units_, vectors, units);
-        weights_.step.multiply({h, LANES}, {units, LANES}, vectors, true);
-        run_net(p_.net, weights_.net, vectors, memory_.net);
+        weights_.step.multiply({memory_.input.data(), LANES}, {units, LANES}, vectors, true);
     }
 
     void differentiate_first_layer(const Steps& steps, const AttentionGradients<Real>& gradients,
@@ -215,8 +239,9 @@ private:
     const AttentionProblem<Real>& p_;
     const AttentionWeights<Real>& weights_;
     AttentionMemory<Real>& memory_;
-    const int64_t H_, units_;
+    const int64_t H_, units_, number_;
     int64_t first_ = 0;  // row of those at once
+    int64_t block_ = 0;  // of steps in lanes
 };
 
 // Calls work(part, begin, end) for the rows of every part.
@@ -225,15 +250,18 @@ void for_each_attention_part(const AttentionProblem<Real>& p, int64_t parts, Wor
     const AttentionWeights<Real> weights(p);
     std::vector<AttentionMemory<Real>> memory;
     for (int64_t i = 0; i < p.threads; ++i) memory.emplace_back(p);
+    std::vector<WeightSums<double>> sums = activation_sums(p.net, parts);
     for_each_part(parts, p.threads, [&](int64_t number) {
-        AttentionPart<Real> part(p, weights, memory[worker()]);
+        if (!sums.empty()) memory[worker()].net.sums = &sums[number];
+        AttentionPart<Real> part(p, weights, memory[worker()], number);
         work(part, number, p.first_row(number, parts), p.first_row(number + 1, parts));
     });
+    write_activation_sums(p.net, sums, p.threads);
 }
 
 template <class Real>
 void attention_scores(const AttentionProblem<Real>& p, Real* scores) {
-    const int64_t parts = count_parts(p.steps(), p.threads, 1);
+    const int64_t parts = p.parts(false);
     for_each_attention_part(p, parts, [&](AttentionPart<Real>& part, int64_t, int64_t begin, int64_t end) {
         part.scores(begin, end, scores);
     });
@@ -262,7 +290,7 @@ void attention_gradients(const AttentionProblem<Real>& p, const Real* d_scores,
                          const AttentionGradients<Real>& gradients) {
     const std::vector<Shape> shapes = p.shapes();
     const bool wanted = gradients.net.weights;
-    const int64_t parts = count_parts(p.steps(), p.threads, WeightSums<Real>::bytes_of(shapes));
+    const int64_t parts = p.parts(wanted);
     std::vector<WeightSums<Real>> sums;
     for (int64_t i = 0; wanted && i < parts; ++i) sums.emplace_back(shapes);
     for_each_attention_part(p, parts, [&](AttentionPart<Real>& part, int64_t number, int64_t begin, int64_t end) {
@@ -270,7 +298,7 @@ void attention_gradients(const AttentionProblem<Real>& p, const Real* d_scores,
     });
     if (!wanted) return;
     const WeightSums<Real>& total = WeightSums<Real>::total(sums, p.threads);
-    write_first_layer(p, total, gradients.net);
+    if (p.net.from_input()) write_first_layer(p, total, gradients.net);
     write_gradients(p.net, total, gradients.net);
 }
 
@@ -279,6 +307,9 @@ void attention_gradients(const AttentionProblem<Real>& p, const Real* d_scores,
 extern "C" {
 
 #define FOR_TYPE(Real)                                                                                             \
+    int attention_blocks_##Real(const AttentionProblem<Real>* problem, int64_t* blocks) {                          \
+        return reported([&] { *blocks = problem->blocks(); });                                                     \
+    }                                                                                                              \
     int attention_forward_##Real(const AttentionProblem<Real>* problem, Real* scores) {                            \
         return reported([&] { attention_scores(*problem, scores); });                                              \
     }                                                                                                              \

@@ -7,7 +7,9 @@
 #include "net.h"
 #include "threads.h"
 
-// mirrored by native_attention.py.
+constexpr int64_t ROWS_AT_ONCE = 4 * LANES;
+
+// Mirrored by native_attention.py.
 template <class Real>
 struct AttentionProblem {
     int64_t rows, size, threads, shared;
@@ -34,6 +36,19 @@ struct AttentionProblem {
         shapes.push_back({2 * size, net.units[0]});
         return shapes;
     }
+
+    // How many parts of the rows a pass takes, with sums of weights' gradients or without. What is kept is found by parts:
+    // they are the same in all passes.
+    int64_t parts(bool with_sums) const {
+        return count_parts(net, steps(), threads,
+                           with_sums || net.has_sums() ? WeightSums<Real>::bytes_of(shapes()) : 1);
+    }
+
+    // The number of the first block of steps in lanes of the rows that have their terms in memory at once.
+    int64_t first_block(int64_t row, int64_t part) const {
+        return offsets[row] / LANES + row / ROWS_AT_ONCE + part;
+    }
+    int64_t blocks() const { return first_block(rows, parts(true)) + 1; }
 
     // Where a part's rows begin; it ends where the next one begins. Parts have nearly as many steps.
     int64_t first_row(int64_t part, int64_t parts) const {

@@ -9,8 +9,6 @@ struct Steps {
     int64_t step[LANES], row[LANES];
 };
 
-constexpr int64_t ROWS_AT_ONCE = 4 * LANES;
-
 // Numbers of each of the rows at once.
 template <class Real>
 struct RowNumbers {

@@ -39,12 +39,14 @@ public:
         std::fill_n(G_.data(), (size_ + 1) * by_input_, Real(0));
     }
 
-    // Pre-activations of LANES steps whose states begin at h.
-    void run(const Real* h, Real* units) {
+    // LANES steps, whose states begin at h.
+    void read(const Real* h) {
         const Rows<Real> states(LANES, nullptr, [&](int lane) { return h + lane * size_; });
         to_lanes(states.at, size_, vectors_of<Real>(LANES), input_.data());
-        run_lanes(input_.data(), vectors_of<Real>(LANES), units);
     }
+
+    // Their pre-activations.
+    void run(Real* units) const { run_lanes(input_.data(), vectors_of<Real>(LANES), units); }
 
     // Pre-activations of steps that lie in lanes, [h, 1].
     void run_lanes(const Real* input, int vectors, Real* units) const {

@@ -38,6 +38,13 @@ struct AuxiliaryProblem {
         return behaviour ? others + (step * negatives + behaviour - 1) * behaviour_size : clicks + step * behaviour_size;
     }
 
+    // How many parts of the steps a pass takes, see AttentionProblem.
+    int64_t parts() const { return count_parts(net, steps, threads, WeightSums<Real>::bytes_of(shapes())); }
+
+    // The number of the first block of behaviours in lanes behind the steps of a part that begins here.
+    int64_t first_block(int64_t step, int64_t part) const { return (step / LANES + part) * (1 + negatives); }
+    int64_t blocks() const { return first_block(steps + 1, parts()) + 1 + negatives; }
+
     // The first step has no state before it.
     bool counts(int64_t step) const {
         if (step == 0 || step == steps) return false;

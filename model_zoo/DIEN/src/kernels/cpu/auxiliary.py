@@ -9,9 +9,21 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from ...layers import batch_scope
 from . import library
 from .layout import Structure
-from .net import Net, NetGradients, check, check_net, make_gradients, make_net
+from .net import (
+    Activations,
+    Elementwise,
+    Net,
+    NetGradients,
+    check,
+    check_gradients,
+    check_net,
+    make_gradients,
+    one_per_layer,
+)
+from .net_passes import Dices, NetPasses
 
 
 class AuxiliaryProblem(Structure):
@@ -38,7 +50,8 @@ def next_behaviour_loss(
     negative_weight: Tensor,
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
-    activation: str,
+    activation: Activations,
+    dices: Dices | None = None,
 ) -> Tensor:
     """Return the weighted loss of DIEN's eq. (6) (Zhou et al., AAAI 2019).
 
@@ -56,7 +69,8 @@ def next_behaviour_loss(
         negative_weight: (N, K), v; 0 at the first step of each row; has no gradient.
         weights: one matrix per hidden layer and output, as in `nn.Linear`: (n_1, H + D), (n_2, n_1), ..., (1, n_L).
         biases: (n_1,), (n_2,), ..., (1,).
-        activation: activation of every hidden layer, "sigmoid" or "relu".
+        activation: activation of every hidden layer, "sigmoid" or "relu", or one per layer; the output has none.
+        dices: modules of the hidden layers whose activation is Dice with the statistics of the behaviours that weigh.
 
     Returns:
         A scalar, summed in float64.
@@ -80,9 +94,14 @@ def next_behaviour_loss(
         states.dtype,
     )
     check_net(hidden + size, weights, biases, activation, states.dtype)
-    learned = (states, behaviours, negatives, *weights, *biases)
+    activations = one_per_layer(activation, len(weights))
+    check_gradients(activations)
+    slopes = [each.slope for each in activations if each.slope is not None]
+    learned = (states, behaviours, negatives, *weights, *biases, *slopes)
     differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in learned)
-    return _NextBehaviourLoss.apply(positive_weight, negative_weight, activation, differentiable, *learned)
+    return _NextBehaviourLoss.apply(
+        positive_weight, negative_weight, activations, dices or {}, differentiable, *learned
+    )
 
 
 class _NextBehaviourLoss(Function):
@@ -91,30 +110,37 @@ class _NextBehaviourLoss(Function):
         ctx: Any,
         positive_weight: Tensor,
         negative_weight: Tensor,
-        activation: str,
+        activations: Sequence[Elementwise],
+        dices: Dices,
         differentiable: bool,
         *learned: Tensor,
     ) -> Tensor:
         states, behaviours, negatives, *net = tensors = [tensor.contiguous() for tensor in learned]
         weighing = [positive_weight.contiguous(), negative_weight.contiguous()]
-        layers = len(net) // 2
-        problem = AuxiliaryProblem(
-            *states.shape,
-            behaviours.size(1),
-            negatives.size(1),
-            torch.get_num_threads(),
-            *map(library.address, (states, behaviours, negatives, *weighing)),
-            make_net(net[:layers], net[layers:], activation),
-        )
+        passes = NetPasses(net, activations, dices, differentiable, share=batch_scope.batch().weight)
+
+        def problem(net: Net) -> AuxiliaryProblem:
+            addresses = map(library.address, (states, behaviours, negatives, *weighing))
+            sizes = *states.shape, behaviours.size(1), negatives.size(1), torch.get_num_threads()
+            return AuxiliaryProblem(*sizes, *addresses, net)
+
+        rows = 0
+        if dices:
+            blocks = ctypes.c_int64()
+            library.call("auxiliary_blocks", problem(passes.last()), ctypes.byref(blocks), dtype=states.dtype)
+            passes.keep(blocks.value)
+            rows = sum(int(weight.count_nonzero()) for weight in weighing)
         loss = torch.empty((), dtype=torch.float64)
-        gradients = None
+        for each in passes.up(rows, to_output=not differentiable):
+            library.call("auxiliary_loss", problem(each), None, loss, dtype=states.dtype)
         if differentiable:
-            needed = ctx.needs_input_grad[4:]
-            wanted = [*needed[:3], *[any(needed[3:])] * len(net)]
-            kept = [torch.empty_like(tensor) if want else None for tensor, want in zip(tensors, wanted, strict=True)]
+            needed = ctx.needs_input_grad[5:]
+            wanted = [*needed[:3], *[any(needed[3:])] * (len(net) - passes.slopes)]
+            kept = [torch.empty_like(tensor) if want else None for tensor, want in zip(tensors, wanted, strict=False)]
             gradients = AuxiliaryGradients(*map(library.address, kept[:3]), make_gradients(kept[3:]))
-            ctx.save_for_backward(*kept)
-        library.call("auxiliary_loss", problem, gradients, loss, dtype=states.dtype)
+            for each in passes.down():
+                library.call("auxiliary_loss", problem(each), gradients, loss, dtype=states.dtype)
+            ctx.save_for_backward(*kept, *passes.slope_gradients())
         return loss.to(states.dtype)
 
     @staticmethod
@@ -125,4 +151,4 @@ class _NextBehaviourLoss(Function):
         gradients = ctx.saved_tensors
         if d_loss != 1:
             gradients = [gradient if gradient is None else gradient * d_loss for gradient in gradients]
-        return None, None, None, None, *gradients
+        return None, None, None, None, None, *gradients

@@ -11,7 +11,18 @@ from torch.autograd.function import once_differentiable
 
 from . import library
 from .layout import Structure
-from .net import Activations, Net, NetGradients, check, check_net, make_gradients, make_net
+from .net import (
+    Activations,
+    Elementwise,
+    Net,
+    NetGradients,
+    check,
+    check_gradients,
+    check_net,
+    make_gradients,
+    one_per_layer,
+)
+from .net_passes import Dices, NetPasses
 
 
 class AttentionProblem(Structure):
@@ -37,13 +48,14 @@ def attention_scores(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
     activation: Activations,
+    dices: Dices | None = None,
 ) -> Tensor:
     """Return how well each step matches its row's query, (N,).
 
     The score is a network on [q, h, q - h, q * h]: the attention unit of Deep Interest Network (Zhou et al., KDD 2018),
     without its softmax. The product with the query in the first layer is computed once per row. The backward pass
-    computes the forward pass again, keeps only the arguments and is differentiable once. With equal numbers of threads,
-    runs agree in every bit.
+    computes the forward pass again, keeps only the arguments and the pre-activations of `dices`, and is differentiable
+    once. With equal numbers of threads, runs agree in every bit.
 
     Args:
         states: (N, H), float32 or float64 on a CPU, like all tensors but `offsets`.
@@ -51,19 +63,21 @@ def attention_scores(
         query: (B, H).
         weights: one matrix per hidden layer and output, as in `nn.Linear`: (n_1, 4H), (n_2, n_1), ..., (1, n_L).
         biases: (n_1,), (n_2,), ..., (1,).
-        activation: activation of every hidden layer, "sigmoid" or "relu"; without gradients one of the kernels'
-            activations per layer, the output's last.
+        activation: activation of every hidden layer, "sigmoid" or "relu", or one per layer, the output's last.
+        dices: modules of the hidden layers whose activation is Dice with the statistics of this batch.
 
     Raises:
-        ValueError: a tensor has the wrong shape, dtype or device, weights do not form a network, or the activation is
-            unknown or has no gradients where they are needed.
+        ValueError: a tensor has the wrong shape, dtype or device, weights do not form a network, or an activation is
+            unknown or has no gradient where gradients are needed.
         RuntimeError: there is no compiler.
     """
     _check(states, query, len(offsets) - 1, weights, biases, activation)
-    learned = (states, query, *weights, *biases)
-    if not isinstance(activation, str) and torch.is_grad_enabled() and any(each.requires_grad for each in learned):
-        raise ValueError("gradients are those of one activation of every hidden layer, sigmoid or relu")
-    return _AttentionScores.apply(states, query, offsets, activation, *weights, *biases)
+    activations = one_per_layer(activation, len(weights))
+    learned = (states, query, *weights, *biases, *(each.slope for each in activations if each.slope is not None))
+    differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in learned)
+    if differentiable:
+        check_gradients(activations)
+    return _AttentionScores.apply(offsets, activations, dices or {}, differentiable, *learned)
 
 
 def candidate_scores(
@@ -87,8 +101,11 @@ def candidate_scores(
     first = of_queries(weights[0])
     scores = states.new_empty(len(states), len(query))
     offsets = torch.arange(len(states) + 1) * len(query)
-    tensors = [tensor.contiguous() for tensor in (offsets, query, states, first, *weights[1:], *biases)]
-    library.call("attention_forward", _problem(tensors, activation, shared=True), scores, dtype=states.dtype)
+    activations = one_per_layer(activation, len(weights))
+    slopes = [each.slope for each in activations if each.slope is not None]
+    tensors = [tensor.contiguous() for tensor in (offsets, query, states, first, *weights[1:], *biases, *slopes)]
+    passes = NetPasses(tensors[3:], activations, {}, differentiable=False)
+    library.call("attention_forward", _problem(tensors, passes.last(), shared=True), scores, dtype=states.dtype)
     return scores
 
 
@@ -116,14 +133,28 @@ def _check(
 class _AttentionScores(Function):
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, query: Tensor, offsets: Tensor, activation: Activations, *net: Tensor
+        ctx: Any,
+        offsets: Tensor,
+        activations: Sequence[Elementwise],
+        dices: Dices,
+        differentiable: bool,
+        *learned: Tensor,
     ) -> Tensor:
-        tensors = [tensor.contiguous() for tensor in (offsets, states, query, *net)]
-        library.call("check_offsets", len(query), len(states), tensors[0])
+        tensors = [tensor.contiguous() for tensor in (offsets, *learned)]
+        offsets, states, query, *net = tensors
+        dtype = states.dtype
+        library.call("check_offsets", len(query), len(states), offsets)
         scores = states.new_empty(len(states))
-        library.call("attention_forward", _problem(tensors, activation), scores, dtype=states.dtype)
-        ctx.save_for_backward(*tensors)
-        ctx.activation = activation
+        passes = NetPasses(net, activations, dices, differentiable)
+        if dices:
+            blocks = ctypes.c_int64()
+            library.call("attention_blocks", _problem(tensors, passes.last()), ctypes.byref(blocks), dtype=dtype)
+            passes.keep(blocks.value)
+        for each in passes.up(len(states)):
+            library.call("attention_forward", _problem(tensors, each), scores, dtype=dtype)
+        if differentiable:
+            ctx.save_for_backward(*tensors)
+            ctx.passes = passes
         return scores
 
     @staticmethod
@@ -131,31 +162,20 @@ class _AttentionScores(Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, d_scores: Tensor
     ) -> tuple[Tensor | None, ...]:
-        tensors = ctx.saved_tensors
-        needed = ctx.needs_input_grad
-        wanted = [*needed[:2], *[any(needed[4:])] * (len(tensors) - 3)]
-        gradients = [
-            torch.empty_like(tensor) if want else None for tensor, want in zip(tensors[1:], wanted, strict=True)
-        ]
+        tensors, passes = ctx.saved_tensors, ctx.passes
+        learned = tensors[1 : len(tensors) - passes.slopes]
+        needed = ctx.needs_input_grad[4:]
+        wanted = [*needed[:2], *[any(needed[2:])] * (len(learned) - 2)]
+        gradients = [torch.empty_like(tensor) if want else None for tensor, want in zip(learned, wanted, strict=True)]
         states, query, *net = gradients
-        library.call(
-            "attention_backward",
-            _problem(tensors, ctx.activation),
-            d_scores.contiguous(),
-            AttentionGradients(library.address(states), library.address(query), make_gradients(net)),
-            dtype=d_scores.dtype,
-        )
-        return states, query, None, None, *net
+        outcome = AttentionGradients(library.address(states), library.address(query), make_gradients(net))
+        d_scores = d_scores.contiguous()
+        for each in passes.down():
+            library.call("attention_backward", _problem(tensors, each), d_scores, outcome, dtype=d_scores.dtype)
+        return None, None, None, None, *gradients, *passes.slope_gradients()
 
 
-def _problem(tensors: Sequence[Tensor], activation: Activations, shared: bool = False) -> AttentionProblem:
-    offsets, states, query, *net = tensors
-    layers = len(net) // 2
-    return AttentionProblem(
-        len(query),
-        query.size(1),
-        torch.get_num_threads(),
-        shared,
-        *map(library.address, (offsets, states, query)),
-        make_net(net[:layers], net[layers:], activation),
-    )
+def _problem(tensors: Sequence[Tensor], net: Net, shared: bool = False) -> AttentionProblem:
+    offsets, states, query = tensors[:3]
+    addresses = map(library.address, (offsets, states, query))
+    return AttentionProblem(len(query), query.size(1), torch.get_num_threads(), shared, *addresses, net)

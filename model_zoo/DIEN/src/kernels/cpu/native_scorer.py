@@ -218,7 +218,7 @@ class NativeScorer:
         weights, biases = ([self._copy(tensor) for tensor in each] for each in layers[:2])
         activations = [self._activation(each) for each in layers.activations]
         check_net(inputs, weights, biases, activations, torch.float32)
-        return make_net(weights, biases, activations)
+        return make_net(weights, biases, [make_activation(each) for each in activations])
 
     def _sequence(self, sequence: SequenceLayers, sizes: list[int]) -> SequenceWeights:
         behaviours, targets = sequence.behaviours, sequence.targets

@@ -1,30 +1,62 @@
 """Operations that run a `StepMLP`: in C++ if the kernels have it, else in torch."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from ...layers import batch_scope
+from ...layers.activations import Dice
 from ...layers.packing import Packing
 from ...layers.step_mlp import StepMLP
 from .. import in_torch
 from . import auxiliary, native_attention
-from .inference import KINDS, Layers, at_inference
+from .inference import KINDS, Layers, at_inference, dice
+from .net import PLAIN, Elementwise
 
-_TRAINED = (nn.Sigmoid, nn.ReLU)
+
+class TrainedLayers(NamedTuple):
+    """A network with gradients, as the compiled functions take it.
+
+    Attributes:
+        weights, biases: those of each hidden layer and the output.
+        activations: activation of each hidden layer, and none of the output.
+        dices: hidden layers that are normalised by the batch's statistics.
+    """
+
+    weights: list[Tensor]
+    biases: list[Tensor]
+    activations: list[Elementwise]
+    dices: dict[int, Dice]
 
 
-def plain(net: StepMLP) -> tuple[list[Tensor], list[Tensor], str] | None:
-    """Return weights, biases and activation of a net; None if it has anything else.
+def with_gradients(net: StepMLP) -> TrainedLayers | None:
+    """Return the layers of a net; None if the kernels have no gradients of a layer.
 
     Dropout counts only in training.
     """
     if net.training and any(isinstance(layer, nn.Dropout) for layer in net.layers):
         return None
-    linear = [layer for layer in net.layers if isinstance(layer, nn.Linear)]
-    others = {type(layer) for layer in net.layers} - {nn.Linear, nn.Dropout}
-    if len(others) != 1 or not isinstance(net.layers[-1], nn.Linear) or not others <= set(_TRAINED):
+    *hidden, output = (layer for layer in net.layers if not isinstance(layer, nn.Dropout))
+    activations = [_with_gradients(layer) for layer in hidden if not isinstance(layer, nn.Linear)]
+    known = [activation for activation in activations if activation is not None]
+    if not known or len(known) < len(activations) or not isinstance(output, nn.Linear):
         return None
-    return [layer.weight for layer in linear], [layer.bias for layer in linear], KINDS[others.pop()]
+    linear = [layer for layer in net.layers if isinstance(layer, nn.Linear)]
+    dices = {layer // 2: each for layer, each in enumerate(hidden) if isinstance(each, Dice) and net.training}
+    return TrainedLayers(
+        [layer.weight for layer in linear], [layer.bias for layer in linear], [*known, Elementwise()], dices
+    )
+
+
+def _with_gradients(layer: nn.Module) -> Elementwise | None:
+    """Return the activation, its slope with gradients; None for other layers."""
+    if type(layer) is Dice:
+        return dice(layer.alpha, layer.running_mean, layer.running_var, layer.eps)._replace(slope=layer.alpha)
+    if type(layer) is nn.PReLU:
+        return Elementwise("prelu", layer.weight)
+    kind = KINDS.get(type(layer))
+    return Elementwise(kind) if kind in PLAIN else None
 
 
 def _without_gradients(net: StepMLP) -> Layers | None:
@@ -34,16 +66,25 @@ def _without_gradients(net: StepMLP) -> Layers | None:
 
 def attention_scores(states: Tensor, packing: Packing, query: Tensor, net: StepMLP) -> Tensor:
     """Score each step; arguments and result as in `in_torch.attention_scores`."""
-    if kernels := plain(net) or _without_gradients(net):  # autocast gives the query a dtype of its own
-        return native_attention.attention_scores(states, packing.offsets, query.to(states.dtype), *kernels)
+    inputs = states, packing.offsets, query.to(states.dtype)  # autocast gives the query a dtype of its own
+    if constant := _without_gradients(net):
+        return native_attention.attention_scores(*inputs, *constant)
+    if trained := with_gradients(net):
+        scores = native_attention.attention_scores(*inputs, *trained)
+        if trained.dices:
+            batch_scope.batch().tie(scores)
+        return scores
     return in_torch.attention_scores(states, packing, query, net)
 
 
 def candidate_scores(states: Tensor, query: Tensor, net: StepMLP) -> Tensor:
     """Score each step; arguments and result as in `in_torch.candidate_scores`."""
-    if kernels := plain(net) or _without_gradients(net):
-        return native_attention.candidate_scores(states, query.to(states.dtype), *kernels)
-    return in_torch.candidate_scores(states, query, net)
+    layers = _without_gradients(net)
+    if layers is None and (trained := with_gradients(net)) and not trained.dices:
+        layers = Layers(*trained[:3])
+    if layers is None:
+        return in_torch.candidate_scores(states, query, net)
+    return native_attention.candidate_scores(states, query.to(states.dtype), *layers)
 
 
 def next_behaviour_loss(
@@ -56,11 +97,12 @@ def next_behaviour_loss(
     weight: Tensor | None = None,
 ) -> Tensor:
     """Return the loss; arguments as in `in_torch.next_behaviour_loss`."""
-    if net is None or not (kernels := plain(net)):
+    if net is None or not (layers := with_gradients(net)):
         return in_torch.next_behaviour_loss(states, behaviours, packing, negatives, has_negative, net, weight)
     counts = has_negative.any(dim=1) & (packing.place > 0)
     share = counts.to(states.dtype) / batch_scope.batch().divisor(int(counts.sum()))
     if weight is not None:
-        share = share * weight
+        # A weight of 0 would leave a behaviour out of Dice's statistics.
+        share = share * (weight.clamp(min=torch.finfo(weight.dtype).tiny ** 0.5) if layers.dices else weight)
     shares = has_negative * (share / has_negative.sum(dim=1).clamp(min=1)).unsqueeze(1)
-    return auxiliary.next_behaviour_loss(states, behaviours, negatives, share, shares, *kernels)
+    return auxiliary.next_behaviour_loss(states, behaviours, negatives, share, shares, *layers)

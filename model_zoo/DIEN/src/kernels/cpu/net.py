@@ -11,11 +11,13 @@ from . import library
 from .layout import ACTIVATION_KINDS, Structure
 
 _POINTERS = ctypes.POINTER(ctypes.c_void_p)
-_DIFFERENTIABLE = ("sigmoid", "relu")
+PLAIN = ("sigmoid", "relu")
+"""Activations without parameters that have gradients."""
+_DIFFERENTIABLE = (*PLAIN, "prelu", "dice")
 
 
 class Elementwise(NamedTuple):
-    """Activation at inference with its parameters, (units,) each and contiguous.
+    """Activation with its parameters, (units,) each and contiguous.
 
     Attributes:
         kind: one of `ACTIVATION_KINDS`.
@@ -31,13 +33,17 @@ class Elementwise(NamedTuple):
 
 
 Activations = str | Sequence[Elementwise]
-"""That of every hidden layer, `sigmoid` or `relu`, or, where no gradient is asked for, one a layer, output last."""
+"""Activation of every hidden layer, `sigmoid` or `relu`, or one per layer, the output's last."""
 
 
 class Activation(Structure):
     """Structure of net.h."""
 
-    _fields_ = (("kind", ctypes.c_int64), *((name, ctypes.c_void_p) for name in ("slope", "scale", "shift")))
+    _fields_ = (
+        ("kind", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("slope", "scale", "shift")),
+        *((name, ctypes.c_void_p) for name in ("kept", "d_kept", "d_scale", "d_shift", "sums")),
+    )
 
 
 class Net(Structure):
@@ -45,6 +51,8 @@ class Net(Structure):
 
     _fields_ = (
         ("layers", ctypes.c_int64),
+        ("begin", ctypes.c_int64),
+        ("end", ctypes.c_int64),
         ("units", ctypes.POINTER(ctypes.c_int64)),
         ("activations", ctypes.POINTER(Activation)),
         ("weights", _POINTERS),
@@ -63,20 +71,36 @@ def make_activation(activation: Elementwise) -> Activation:
     return Activation(ACTIVATION_KINDS.index(activation.kind), *map(library.address, activation[1:]))
 
 
-def make_net(weights: Sequence[Tensor], biases: Sequence[Tensor], activations: Activations) -> Net:
-    """Return the structure, which holds pointers to the contiguous tensors."""
+def make_net(
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    activations: Sequence[Activation],
+    begin: int = -1,
+    end: int | None = None,
+) -> Net:
+    """Return the structure, which holds pointers to the contiguous tensors.
+
+    Args:
+        weights: one matrix per layer.
+        biases: one vector per layer.
+        activations: structure of each layer's activation.
+        begin: hidden layer with whose kept pre-activations a pass begins; -1: it begins with the input.
+        end: hidden layer with whose pre-activations a pass ends; None: it ends with the output.
+    """
     units = [len(weight) for weight in weights[:-1]]
-    followed = [make_activation(each) for each in _one_a_layer(activations, len(weights))]
     return Net(
         len(units),
+        begin,
+        len(units) if end is None else end,
         library.array_type(ctypes.c_int64, len(units))(*units),
-        library.array_type(Activation, len(followed))(*followed),
+        library.array_type(Activation, len(activations))(*activations),
         library.addresses(weights),
         library.addresses(biases),
     )
 
 
-def _one_a_layer(activations: Activations, layers: int) -> Sequence[Elementwise]:
+def one_per_layer(activations: Activations, layers: int) -> Sequence[Elementwise]:
+    """Return the activation of each layer, the output's last."""
     if isinstance(activations, str):
         return [*[Elementwise(activations)] * (layers - 1), Elementwise()]
     return activations
@@ -124,8 +148,8 @@ def check_net(
             "a net has a weight and a bias for each of its hidden layers, one or more, and for its "
             f"output; here are {len(weights)} weights and {len(biases)} biases"
         )
-    followed = _one_a_layer(activations, len(weights))
-    hidden, known = (followed[:-1], _DIFFERENTIABLE) if isinstance(activations, str) else (followed, ACTIVATION_KINDS)
+    followed = one_per_layer(activations, len(weights))
+    hidden, known = (followed[:-1], PLAIN) if isinstance(activations, str) else (followed, ACTIVATION_KINDS)
     for each in hidden:
         if each.kind not in known:
             raise ValueError(f"activation={each.kind!r} is unknown; allowed: {', '.join(known)}")
@@ -138,3 +162,14 @@ def check_net(
             dtype,
         )
         inputs = outputs
+
+
+def check_gradients(activations: Sequence[Elementwise]) -> None:
+    """Raise ValueError if an activation has no gradient."""
+    *hidden, output = activations
+    if output.kind != "none" or not all(each.kind in _DIFFERENTIABLE for each in hidden):
+        kinds = ", ".join(each.kind for each in activations)
+        raise ValueError(
+            f"activations {kinds} have no gradients; those of hidden layers that have: {', '.join(_DIFFERENTIABLE)}; "
+            "the output has none"
+        )
