@@ -187,7 +187,9 @@ class Encoder:
             if column["type"] == "sequence":
                 histories[name] = self._encode_history(column, raw.histories[name])
             elif name in frame:
-                columns[name] = self._encode_scalar(column, frame[name])
+                columns[name] = self.of_values(column, frame[name])
+                if column["type"] == "categorical":
+                    self._count_unseen(column, columns[name])
         return columns, histories
 
     def of_words(self, column: dict, words: pl.Series) -> np.ndarray:
@@ -202,21 +204,13 @@ class Encoder:
 
         Unseen values are not counted.
         """
-        if column["type"] in ("categorical", "meta") and "vocabulary" in column:
-            return self._ids(column, values)
-        return self._encode_scalar(column, values)
-
-    def _encode_scalar(self, column: dict, values: pl.Series) -> np.ndarray:
         if column["type"] == "embedding":
             return _matrix(column, values)
         if column["type"] == "numeric":
             return normaliser(column)(values.to_numpy())
         if "vocabulary" not in column:
             return _integers(column, values)
-        ids = self._ids(column, values)
-        if column["type"] != "meta":
-            self._count_unseen(column, ids)
-        return ids
+        return self._ids(column, values)
 
     def _encode_history(self, column: dict, raw: RawHistory) -> EncodedHistory:
         name, max_len, padding = column["name"], column["max_len"], column.get("padding", "post")
