@@ -62,7 +62,7 @@ def scan_csv(
         if not skip_bad_lines:
             others = f", {len(odd)} such rows" if len(odd) > 1 else ""
             raise UserError(f"{path}: {first}{others}; a value that holds {separator!r} must be in double quotes{hint}")
-        logging.warning(f"{path}: left out {len(odd)} rows of a wrong number of fields ({first})")
+        logging.warning(f"{path}: left out {len(odd)} rows with a wrong number of fields ({first})")
     names = [name or f"column_{place}" for place, name in enumerate(header, 1)]
     schema = pl.Schema(dict.fromkeys(names, pl.String))
     if read == len(odd):
@@ -137,13 +137,13 @@ def _rows(path: str | Path, separator: str) -> Iterator[tuple[int, list[str]]]:
                 line = rows.line_num + 1
         except csv.Error as error:
             open_end = "end of data" in str(error)
-            what = "is never closed" if open_end else "encloses no whole value and hides what follows"
+            what = "is never closed" if open_end else "does not enclose a whole value"
             raise UserError(
-                f"{path}: line {line} begins a row with a quote that {what}; values with quotes must be in double "
-                "quotes, theirs doubled"
+                f"{path}: line {line} begins a row with a quote that {what}; a value with quotes must be in double "
+                "quotes, with its own quotes doubled"
             ) from error
         except UnicodeDecodeError as error:
-            raise UserError(f"{path}: line {line} or one of the next holds bytes that are no UTF-8") from error
+            raise UserError(f"{path}: line {line} or one of the next has bytes that are not UTF-8") from error
 
 
 def _opened(path: str | Path) -> pa.NativeFile:

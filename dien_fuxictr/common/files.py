@@ -127,7 +127,7 @@ def require_writable(path: Path, append: bool = False) -> None:
         if path.is_symlink() and not path.exists():
             raise UserError(f"cannot write {path}: it is a link to {os.readlink(path)}, which does not exist")
         if path.exists() and not path.is_file():
-            raise UserError(f"cannot write {path}: it exists and is no file")
+            raise UserError(f"cannot write {path}: it already exists and is not a file")
         if append and path.exists():
             open(path, "ab").close()
             return

@@ -33,7 +33,7 @@ def held(file: Path, what: str, wait: bool = False) -> Iterator[None]:
         except Timeout as error:
             in_use = f"{what} is in use by {_read(owner)} ({file})"
             if not wait:
-                raise UserError(f"{in_use}: wait until it has ended, or end it") from error
+                raise UserError(f"{in_use}; wait until that process has ended, or end it") from error
             logging.info(f"Waiting: {in_use}", extra={"screen": f"  waiting: {in_use}"})
             lock.acquire()
     except OSError as error:

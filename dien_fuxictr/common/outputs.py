@@ -44,7 +44,7 @@ def require_output(
     real, here = path.resolve(), Path.cwd()
     for name, source in (inputs or {}).items():
         if Path(source).exists() and (Path(source).resolve() in (real, *real.parents) or _same(path, source)):
-            raise UserError(f"{option} {path} is what the command reads: {name} = {source}; name another path")
+            raise UserError(f"{option} {path} is an input of the command: {name} = {source}; name another path")
     for name, folder in (kept or {}).items():
         if (outer := Path(folder).resolve()) in (real, *real.parents) and not here.is_relative_to(outer):
             raise UserError(f"{option} {path} lies in {name} = {folder}; name a path elsewhere")

@@ -26,5 +26,5 @@ def find_config(path: str | Path = "./config/") -> Path:
     folder = Path(path)
     if folder != Path("config") or folder.exists():
         return folder
-    print(f"no ./config/ here: taking {CONFIG}", file=sys.stderr)
+    print(f"./config/ does not exist; using {CONFIG}", file=sys.stderr)
     return CONFIG

@@ -61,6 +61,6 @@ def default_style(settings: dict[str, Any] | None = None) -> Iterator[None]:
     try:
         from matplotlib import style
     except ImportError as error:
-        raise UserError("no pictures, as a package is not installed: pip install matplotlib") from error
+        raise UserError("pictures need a package that is not installed: pip install matplotlib") from error
     with style.context(["default", settings or {}]):
         yield

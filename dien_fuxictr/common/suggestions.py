@@ -25,7 +25,7 @@ def require_name(what: str, name: str) -> str:
         UserError: it is empty, a path, or contains characters that file names cannot have.
     """
     if name in ("", ".", "..") or any(character in "/\\" or not character.isprintable() for character in name):
-        raise UserError(f"{what} {name!r} must be a name, without / or \\, as files are called by it")
+        raise UserError(f"{what} {name!r} must be a name without / or \\; files have this name")
     return name
 
 

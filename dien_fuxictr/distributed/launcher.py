@@ -115,9 +115,9 @@ def check_launch(count: int) -> None:
         UserError: less than one; or another launcher has started this process, which knows the number.
     """
     if count < 1:
-        raise UserError(f"--workers {count}: at least 1")
+        raise UserError(f"--workers {count} must be 1 or more")
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        raise UserError(f"--workers {count}: torchrun has started this process, and its --nproc-per-node counts")
+        raise UserError(f"--workers {count} cannot be combined with torchrun; set its --nproc-per-node")
 
 
 def is_launched() -> bool:

@@ -54,7 +54,7 @@ def joined(address: str, package: str = "ray", cpus: int | None = None, shows_ou
             if not _answers(found):
                 raise UserError(f"there is no Ray cluster at {found}")
             if not _is_ray(found):
-                raise UserError(f"what answers at {found} is no Ray cluster, or wants a token (RAY_AUTH_MODE=token)")
+                raise UserError(f"the server at {found} is not a Ray cluster, or needs a token (RAY_AUTH_MODE=token)")
         options = {}
     path = os.pathsep.join(filter(None, [str(TOP), os.environ.get("PYTHONPATH")]))
     code = {"env_vars": {"PYTHONPATH": path}}
@@ -65,8 +65,8 @@ def joined(address: str, package: str = "ray", cpus: int | None = None, shows_ou
                 ray.init(found, logging_level=logging.ERROR, log_to_driver=shows_output, runtime_env=code, **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(
-                f"{error} ({found}); it must be one that this machine belongs to, and what starts with a token needs "
-                "RAY_AUTH_MODE=token"
+                f"{error} ({found}); this machine must belong to the cluster, and a cluster that was started with a "
+                "token needs RAY_AUTH_MODE=token"
             ) from error
         if signal.getsignal(signal.SIGTERM) != on_sigterm:  # Ray installs its own handler
             signal.signal(signal.SIGTERM, on_sigterm)
@@ -99,7 +99,7 @@ def _found() -> str:
 def _answers(address: str) -> bool:
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal() and int(port) < 1 << 16) or "/" in host:
-        raise UserError(f"Ray cluster {address}: must be auto, or HOST:PORT of a cluster that this machine is one of")
+        raise UserError(f"Ray cluster {address}: must be auto, or HOST:PORT of a cluster that this machine belongs to")
     try:
         socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_SECONDS).close()
     except OSError:

@@ -138,8 +138,8 @@ def _run(command: list[str], folder: str, log: str, mark: str) -> tuple[int, str
     """Return a run's exit code or refusal; runs on a machine of the cluster."""
     if not os.path.exists(os.path.join(folder, mark)):
         return 2, (
-            f"{Path(folder, log).parent} is not seen by the machine {socket.gethostname()} of the cluster, which must "
-            "share the working directory and the folders of the runs, data sets and checkpoints, at the same paths"
+            f"{Path(folder, log).parent} does not exist on machine {socket.gethostname()} of the cluster; all machines "
+            "must share the working directory and the folders of the runs, data sets and checkpoints, at the same paths"
         )
     os.chdir(folder)
     with open(log, "ab") as output:

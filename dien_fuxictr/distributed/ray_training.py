@@ -117,8 +117,8 @@ def _work(config: dict[str, Any]) -> tuple[int, str]:
     shared = Path(config["shared"])
     if not shared.is_dir():
         return 2, (
-            f"error: {shared.parent} is not seen by the machine {socket.gethostname()} of the cluster, which must "
-            "share the working directory and the folders of data sets and checkpoints, at the same paths\n"
+            f"error: {shared.parent} does not exist on machine {socket.gethostname()} of the cluster; all machines "
+            "must share the working directory and the folders of data sets and checkpoints, at the same paths\n"
         )
     os.chdir(shared.parent)
     os.environ[LAUNCHED] = config["launched"]

@@ -57,7 +57,7 @@ from dien_fuxictr.dataset.samples.build_options import REQUIRED, BuildOptions, o
 from .options import add_config_option
 
 PROTOCOLS = """\
-protocols, what is predicted in which split:
+protocols (the behaviours that each split predicts):
   last           a user's last behaviour; the users are split 81/9/10 at random (see --folds)
   leave_one_out  test: a user's last behaviour; valid: the one before; train: every earlier one (see --test-last)
   time           train: behaviours before --valid-from; valid: from then on, before --test-from; test: from then on
@@ -68,11 +68,12 @@ In a log with --request, a request counts as one behaviour.
 
 
 APPLY = """\
-rows are .csv (or .csv.gz, with a header line) or .parquet, with the columns user_id, item_id and time; for a data set
-of source log with those that its build names as user, item, time and context. A row's history is what its user did
-strictly before its time, cut as the build cuts. Category and side columns are the row's own where it has them, else the
-item's commonest value in the log, where it varies its latest before the row's time, else that of the metadata
-(Amazon's) or the build's file of items, else "unknown". All other columns are kept.
+The rows are a .csv, .csv.gz (with a header line) or .parquet file with the columns user_id, item_id and time. For a
+data set of source log, the columns have the names in its build: user, item, time and context. The history of a row is
+what its user did strictly before the time of the row, cut as in the build. Category and side columns come from the row.
+If the row lacks them, they have the item's commonest value in the log, or, for columns that vary, the latest value
+before the time of the row. If the log lacks the item, they come from Amazon's metadata or from the build's file of
+items; otherwise they are "unknown". All other columns are kept.
 """
 
 

@@ -40,7 +40,7 @@ files (model_root and dataset_id of the configuration, ID the experiment id):
   <name of the config folder>.csv                       one line of results per run, in the working directory
 
 exit code: 0 done; 2 bad input (one line on stderr, nothing overwritten); 1 training cannot continue, the trained model
-has learnt nothing, or an error of the program (the line names the file with its traceback); 130 after Ctrl-C, 143
+has learnt nothing, or an internal error (the line names the file with its traceback); 130 after Ctrl-C, 143
 after SIGTERM: the state of a training is saved, --resume continues it
 """
 
@@ -57,9 +57,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--workers",
         type=int,
         metavar="N",
-        help="train one model in N processes of this machine, on the CPU or on the GPUs from --gpu on, one "
-        "each; equal to one process but for float32 rounding, so results vary as between seeds; after a "
-        "kill all resume; default 1",
+        help="train one model in N processes of this machine, on the CPU or on one GPU each, from --gpu on; equal "
+        "to one process except for float32 rounding, so results vary as between seeds; if a process is killed, all "
+        "resume; default 1",
     )
     add_cluster_option(parser, "run the processes of --workers", "ray[train]")
     parser.add_argument(

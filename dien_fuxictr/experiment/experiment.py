@@ -208,7 +208,7 @@ class Experiment:
             unfinished = f"the training that writes checkpoint {self.checkpoint} has not finished"
             if not allow_unfinished:
                 raise UserError(
-                    f"{unfinished}: wait for its end, go on with it by run_expid.py --expid {self.expid} --resume, "
+                    f"{unfinished}: wait for its end, continue it with run_expid.py --expid {self.expid} --resume, "
                     "or take the checkpoint as it is with --allow-unfinished"
                 )
             logging.warning(unfinished)

@@ -70,6 +70,6 @@ def add_cluster_option(parser: argparse.ArgumentParser, what: str, package: str 
         "--cluster",
         metavar="ADDRESS",
         help=f"{what} on a Ray cluster (pip install {shlex.quote(package)}), HOST:PORT of its first machine; auto: the "
-        "one that RAY_ADDRESS or `ray start` on this machine names, or else one of this machine for as long as the "
-        "command runs",
+        "cluster that RAY_ADDRESS or `ray start` on this machine names, or else a cluster of this machine that ends "
+        "with the command",
     )

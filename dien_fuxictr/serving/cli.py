@@ -17,26 +17,27 @@ from .settings import EXPORT_FORMS, SILENT, Settings
 EPILOG = """
 examples:
   run_expid.py --expid DIEN_amazon                        first train: the data set and the checkpoint are used
-  run_serve.py --expid DIEN_amazon --port 8080            its bundle, then the server
-  run_serve.py --bundle DIEN_amazon.bundle                a bundle made elsewhere: no data set, no training is needed
-  run_serve.py --workers 4                                four processes, each answers on a core of its own
+  run_serve.py --expid DIEN_amazon --port 8080            write the bundle, then start the server
+  run_serve.py --bundle DIEN_amazon.bundle                serve an existing bundle: no data set, no training is needed
+  run_serve.py --workers 4                                four processes, each on its own core
   run_serve.py --engine ray --workers 2 --max-workers 8   replicas on Ray Serve, as many as the load needs
-  curl http://127.0.0.1:8080/v1/model                     what is served, and an example request
+  curl http://127.0.0.1:8080/v1/model                     show the model, and an example request
   run_serve.py --expid DIEN_amazon --publish              after another training: running servers take up its checkpoint
   run_serve.py --expid DIEN_amazon --export onnx DIEN.onnx   a file for ONNX Runtime instead of a server
   ln -sfn "$(readlink current)" previous && ln -sfn new current.tmp && mv -T current.tmp current
-                                                          another bundle, of a server with --bundle current: within 2 s
+                                                          swap the bundle of a server with --bundle current within 2 s
   ln -sfn "$(readlink previous)" current.tmp && mv -T current.tmp current
-                                                          back to the bundle before
+                                                          swap back to the earlier bundle
 
 files (model_root and dataset_id of the configuration, ID the experiment id):
-  <model_root>/<dataset_id>/ID.bundle/                    all that serving needs; written at a start with --expid.
-                                                          While servers answer with another model: by --publish alone
-  FILE of --export                                        replaced where it exists
+  <model_root>/<dataset_id>/ID.bundle/                    all files that serving needs; written at a start with
+                                                          --expid. While servers use another model, only --publish
+                                                          writes it
+  FILE of --export                                        an existing file is replaced
 
-exit code: 0 after SIGTERM or Ctrl-C, when what was in flight is answered, and after --export and --publish; 2 bad
+exit code: 0 after SIGTERM or Ctrl-C, once all requests in flight are answered, and after --export and --publish; 2 bad
 input (one line on stderr)
-SIGHUP: check at once whether there is another bundle
+SIGHUP: check at once whether there is a new bundle
 """
 _OF_PUBLISH = ("expid", "config", "settings", "examples", "publish", "allow_unfinished")
 _OF_EMBEDDED = ("max_connections", "header_timeout", "body_timeout", "idle_timeout", "worker_timeout")
@@ -72,26 +73,26 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--publish",
         action="store_true",
-        help="write the bundle of --expid and end; servers of the earlier bundle swap it in",
+        help="write the bundle of --expid and stop; servers of the earlier bundle swap it in",
     )
     parser.add_argument(
         "--allow-new-fields",
         action="store_true",
-        help="let a running server swap in a bundle whose requests have other fields; by default it is "
+        help="let a running server swap in a bundle whose requests have other fields; by default the bundle is "
         "refused, since clients would get 422",
     )
     parser.add_argument(
         "--export",
         nargs=2,
         metavar=("FORM", "FILE"),
-        help="write the model to a file and end: onnx NAME.onnx (pip install onnxscript), or torch NAME.pt2, a program "
-        "of torch.export",
+        help="write the model to a file and stop: onnx NAME.onnx (pip install onnxscript), or torch NAME.pt2, a "
+        "program of torch.export",
     )
     parser.add_argument(
         "--host", default=LOCAL, metavar="ADDRESS", help=f"default {LOCAL}: only this machine reaches the server"
     )
     parser.add_argument(
-        "--port", type=_up_to(65535), default=8080, metavar="N", help="default 8080; 0: a free one, which is printed"
+        "--port", type=_up_to(65535), default=8080, metavar="N", help="default 8080; 0: a free port, which is printed"
     )
     parser.add_argument(
         "--workers",

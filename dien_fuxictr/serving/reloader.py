@@ -82,7 +82,7 @@ class Attempt:
             self.golden = problem.difference
         reason = problem if isinstance(problem, UserError) else summary(problem)
         digest = self.bundle.digest if self.bundle else stated or _UNKNOWN
-        self._say("refused", f"not reloaded, model {self._old} goes on, model {digest} is refused: {reason}", digest)
+        self._say("refused", f"not reloaded, model {self._old} stays, model {digest} is refused: {reason}", digest)
 
     def _say(self, result: str, what: str, digest: str) -> None:
         seconds = time.monotonic() - self._start

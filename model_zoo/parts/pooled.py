@@ -19,8 +19,8 @@ def pooled_sizes(feature_map: FeatureMap, layer: FeatureEmbedding) -> list[int]:
         if len(size) != 2:
             encoder = feature_map.features[name].get("feature_encoder")
             raise ValueError(
-                f"{name}: feature_encoder={encoder!r} leaves the sequence's steps, but the model takes "
-                "one value a row; set feature_encoder: layers.MaskedSumPooling() or "
+                f"{name}: feature_encoder={encoder!r} leaves the sequence's steps, but the model needs "
+                "one value per row; set feature_encoder: layers.MaskedSumPooling() or "
                 "layers.MaskedAveragePooling() in feature_cols or feature_specs"
             )
     return [size[-1] for size in sizes.values()]

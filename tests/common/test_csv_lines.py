@@ -59,7 +59,7 @@ def test_uneven_rows_are_an_error_or_left_out(
     left = scan_csv(path, skip_bad_lines=True).select(columns).collect()
     assert [value.replace("\r", "") for value in left[columns[0]]] == [row["abc".index(columns[0])] for row in whole]
     assert left.columns == columns
-    assert f"{path}: left out 3 rows of a wrong number of fields (line 6 has 4 fields where" in caplog.text
+    assert f"{path}: left out 3 rows with a wrong number of fields (line 6 has 4 fields where" in caplog.text
 
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
@@ -89,7 +89,7 @@ def test_quotes_around_part_of_a_value_are_refused(rows: bytes, tmp_path: Path) 
     """Raise an error where pyarrow would silently read several rows as one value."""
     path = write(tmp_path / "rows.csv", b'a,b\n"i,0",5"" and 6" x"\n\n' + rows + b"\ni3,z\n")
     for skip_bad_lines in (False, True):  # its end is unknown
-        with pytest.raises(UserError, match="line 4 begins a row with a quote that encloses no whole value and hides"):
+        with pytest.raises(UserError, match="line 4 begins a row with a quote that does not enclose a whole value;"):
             scan_csv(path, skip_bad_lines=skip_bad_lines)
 
 
@@ -184,7 +184,7 @@ def test_lines_that_end_in_cr_alone(name: str, start: bytes, tmp_path: Path) -> 
 
 
 def test_bytes_that_are_no_utf_8(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"rows.csv: line 1 or one of the next holds bytes that are no UTF-8"):
+    with pytest.raises(UserError, match=r"rows.csv: line 1 or one of the next has bytes that are not UTF-8"):
         scan_csv(write(tmp_path / "rows.csv", b"a,b\n1,\xff\n"))
 
 

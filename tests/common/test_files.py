@@ -35,7 +35,8 @@ def test_nothing_is_left_or_changed(tmp_path, path, append):
 
 @pytest.mark.parametrize("append", [False, True])
 @pytest.mark.parametrize(
-    ("path", "reason"), [("file/new", "Not a directory"), ("folder", "it exists and is no file"), ("pipe", "no file")]
+    ("path", "reason"),
+    [("file/new", "Not a directory"), ("folder", "it already exists and is not a file"), ("pipe", "not a file")],
 )
 def test_what_cannot_be_a_file(tmp_path, path, reason, append):
     (tmp_path / "file").touch()

@@ -43,10 +43,10 @@ def check(path: str, **options: bool) -> None:
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("rows.csv", "--out rows.csv is what the command reads: --predict = rows.csv"),
-        ("link.csv", "what the command reads: --predict = rows.csv"),
-        ("hard.csv", "what the command reads: --predict = rows.csv"),
-        ("raw/log.csv", "what the command reads: build.input = raw"),
+        ("rows.csv", "--out rows.csv is an input of the command: --predict = rows.csv"),
+        ("link.csv", "is an input of the command: --predict = rows.csv"),
+        ("hard.csv", "is an input of the command: --predict = rows.csv"),
+        ("raw/log.csv", "is an input of the command: build.input = raw"),
         ("dangling.csv", "--out dangling.csv is a link to nowhere.csv, which does not exist"),
         ("config/new.csv", "lies in --config = config"),
         ("models/set/X.model", "lies in model_root = models"),

@@ -107,7 +107,7 @@ def test_torchruns_workers_write_and_speak_once(workspace, tmp_path, capfd):
 def test_a_signal_to_one_worker_ends_all_after_the_same_step(workspace, tmp_path, capfd):
     workspace.write_configs({"X": SETTINGS})
     assert signalled(workspace, tmp_path) == [143, 143]
-    assert capfd.readouterr().err.endswith("error: interrupted; the state is saved, --resume goes on with it\n")
+    assert capfd.readouterr().err.endswith("error: interrupted; the state is saved, --resume continues it\n")
     assert torch.load(workspace.file(".resume", "X"), weights_only=True)["progress"]["batches_done"] == 1
 
 
@@ -120,7 +120,7 @@ def test_what_all_workers_refuse_is_said_once(workspace, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--workers", "0"], "error: --workers 0: at least 1"),
+        (["--workers", "0"], "error: --workers 0 must be 1 or more"),
         (["--workers", "3", "--gpu", "0"], "3 processes from --gpu 0 on need a GPU each, but there are 2"),
     ],
 )
@@ -132,4 +132,4 @@ def test_bad_numbers_of_workers_are_refused(bad, monkeypatch, arguments, said):
 
 def test_workers_of_torchrun_are_counted_by_torchrun(bad, monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
-    assert "torchrun has started this process" in bad("--workers", "2")
+    assert "--workers 2 cannot be combined with torchrun" in bad("--workers", "2")

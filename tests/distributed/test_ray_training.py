@@ -79,7 +79,7 @@ def test_worker_ends_after_a_step_if_the_command_ends(workspace, monkeypatch):
     for heeding in set(threading.enumerate()) - set(others):
         if heeding._target is ray_training._heed:  # it ends now, and must not ask runs of later tests to end
             heeding.join()
-    assert ended == [(143, "error: interrupted; the state is saved, --resume goes on with it\n")]
+    assert ended == [(143, "error: interrupted; the state is saved, --resume continues it\n")]
     assert torch.load(workspace.file(".resume", "X"), weights_only=True)["progress"]["batches_done"] > 0
 
 
@@ -106,7 +106,7 @@ def test_a_signal_to_the_command_is_told_to_the_workers(tmp_path, monkeypatch, n
 
 def test_a_machine_that_does_not_see_the_folder(tmp_path):
     code, line = ray_training._work({"shared": str(tmp_path / "elsewhere" / "mark")})
-    assert code == 2 and line.startswith(f"error: {tmp_path / 'elsewhere'} is not seen by the machine ")
+    assert code == 2 and line.startswith(f"error: {tmp_path / 'elsewhere'} does not exist on machine ")
 
 
 def test_a_cluster_that_is_too_small(bad, cluster):

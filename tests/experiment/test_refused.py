@@ -149,7 +149,7 @@ def test_unwritable_output_is_refused_before_work(trained, bad, monkeypatch, out
     if output == "results":
         (trained.folder / "config.csv").unlink()
         (trained.folder / "config.csv").mkdir()
-        assert "cannot write config.csv: it exists and is no file" in bad()
+        assert "cannot write config.csv: it already exists and is not a file" in bad()
     elif output == "--report":
         assert "cannot write file/a/curve.jsonl: Not a directory" in bad("--report", "file/a")
     else:
@@ -163,7 +163,7 @@ def test_scores_do_not_overwrite_their_rows(trained, bad, name):
     (trained.folder / "link.csv").symlink_to(rows)
     (trained.folder / "hard.csv").hardlink_to(rows)
     out = name.format(trained.folder.name)
-    line = f"--out {out} is what the command reads: --predict = rows.csv; name another path"
+    line = f"--out {out} is an input of the command: --predict = rows.csv; name another path"
     assert line in bad("--predict", "rows.csv", "--out", out)
 
 
@@ -174,7 +174,7 @@ def test_scores_do_not_overwrite_their_rows(trained, bad, name):
         ("checkpoints/other.csv", "lies in model_root"),
         ("config/model_config.yaml", "lies in --config"),
         ("config/scores.csv", "lies in --config"),
-        ("data/tiny/test.npz", "is what the command reads: test_data = data/tiny/test.npz"),
+        ("data/tiny/test.npz", "is an input of the command: test_data = data/tiny/test.npz"),
         ("data/tiny/feature_map.json", "lies in the data set"),
         ("dangling.csv", "dangling.csv: it is a link to nowhere.csv, which does not exist"),
     ],
@@ -189,7 +189,7 @@ def test_scores_overwrite_nothing_that_runs_work_with(trained, bad, out, reason)
 def test_scores_do_not_overwrite_inputs_of_the_data_set(workspace, bad):
     workspace.use_csv()
     (workspace.folder / "rows.csv").write_text("user,item,history\nu1,i1,\n")
-    assert "is what the command reads: train_data file 1 = train.csv" in bad(
+    assert "is an input of the command: train_data file 1 = train.csv" in bad(
         "--predict", "rows.csv", "--out", "train.csv"
     )
 

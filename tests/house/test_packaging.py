@@ -152,7 +152,7 @@ def test_an_empty_folder_suffices(installed: Path, tmp_path: Path) -> None:
     kernels = "compiled" if COMPILER else "torch"
     command = [installed / "run_expid", "--set", "epochs=1", "--set", f"recurrence_backend={kernels}"]
     done = run(*command, cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
-    assert f"no ./config/ here: taking {config}" in done.stderr
+    assert f"./config/ does not exist; using {config}" in done.stderr
     assert (tmp_path / "data" / "amazon" / "feature_map.json").is_file()
     assert (tmp_path / "checkpoints" / "amazon" / "DIEN_amazon.model").is_file()
     assert "[test] AUC: " in (tmp_path / "config.csv").read_text()

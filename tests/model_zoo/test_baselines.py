@@ -164,7 +164,7 @@ def test_an_unused_sequence_is_said(caplog):
             for name in POOLED
             if name != "FM"
         ),
-        ("FM", {"embedding_regularizer": 0.1}, "embedding_regularizer=0.1 is not allowed: FM has one, regularizer"),
+        ("FM", {"embedding_regularizer": 0.1}, "embedding_regularizer=0.1 is not allowed; use regularizer"),
         (
             "EmbeddingMLP",
             {"target_field": ("item_id", "categ")},
@@ -177,7 +177,7 @@ def test_an_unused_sequence_is_said(caplog):
             r"their sizes must",
         ),
         ("DIN", {"din_target_field": "user_id"}, "din_target_field: feature 'user_id' is of type 'meta'"),
-        ("DIN", {"din_sequence_field": []}, r"din_sequence_field=\[\] names no behaviour sequence"),
+        ("DIN", {"din_sequence_field": []}, r"din_sequence_field=\[\] must name a behaviour sequence"),
         ("DIN", {"din_sequence_field": ["item_history", "cate_history"]}, "din_target_field=.* has 1 entries"),
         ("BST", {"num_heads": 5}, "num_heads=5 does not divide the 12 values of a step .* allowed: 1, 2, 3, 4, 6, 12"),
         (
@@ -208,7 +208,7 @@ PREFIXES = {"DIN": "din_", "BST": "bst_", "DIENLight": "dien_"}
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in POOLED])
 def test_refuses_swapped_fields(name):
     prefix = PREFIXES.get(name, "")
-    message = f"^{prefix}sequence_field: 'cate_history' stands at the place of {prefix}target_field's 'item_id', which "
+    message = f"^{prefix}sequence_field: 'cate_history' is at the place of {prefix}target_field's 'item_id', which "
     with pytest.raises(ValueError, match=message):
         make_model(name, **{f"{prefix}sequence_field": [("cate_history", "item_history")]})
 

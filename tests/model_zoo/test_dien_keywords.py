@@ -104,7 +104,7 @@ def test_an_unused_sequence_is_said(make_dien, caplog):
         ({"aux_num_negatives": 0}, "aux_num_negatives = 0 must be a whole number from 1 to 10000"),
         (
             {"aux_fixed_negatives": True, "aux_loss_alpha": 1},
-            "aux_fixed_negatives needs aux_negatives other than in_batch",
+            "aux_fixed_negatives cannot be combined with aux_negatives: in_batch",
         ),
         (
             {"aux_loss_weighting": "target_attention", "aux_loss_alpha": 1, "gru_type": "GRU"},
@@ -130,8 +130,8 @@ def test_an_unused_sequence_is_said(make_dien, caplog):
         ({"dien_target_field": ("item_id", "user_id")}, "feature 'user_id' is of type 'meta'"),
         ({"dien_target_field": ["item_id", "cate_id"]}, "has 2 entries .* has 1"),
         ({"dien_sequence_field": ("item_id", "cate_history")}, "'item_id' is of type 'categorical', but a sequence"),
-        ({"dien_sequence_field": []}, "names no behaviour sequence"),
-        ({"dien_neg_seq_field": ["neg_item_history", "neg_cate_history"]}, "does not pair"),
+        ({"dien_sequence_field": []}, "must name a behaviour sequence"),
+        ({"dien_neg_seq_field": ["neg_item_history", "neg_cate_history"]}, "does not match dien_sequence_field"),
         (
             {"dien_neg_seq_field": ("neg_item_histroy", "neg_cate_history")},
             "dien_neg_seq_field: no feature 'neg_item_histroy' in the data set; did you mean 'neg_item_history'",
@@ -155,7 +155,9 @@ def test_refuses_in_one_clear_line(make_dien, keywords, message):
 
 def test_target_with_fewer_features_is_a_warning(make_dien, caplog):
     make_dien(dien_target_field="item_id")
-    assert "dien_target_field ('item_id',) beside dien_sequence_field ('item_history', 'cate_history')" in caplog.text
+    assert (
+        "dien_target_field ('item_id',) and dien_sequence_field ('item_history', 'cate_history') differ" in caplog.text
+    )
     caplog.clear()
     make_dien()
     assert "dien_target_field" not in caplog.text
@@ -171,7 +173,7 @@ SWAPPED = ["cate_history", "item_history"]
 )
 def test_swapped_fields_are_refused(make_dien, target, sequence):
     message = (
-        "^dien_sequence_field: 'cate_history' stands at the place of dien_target_field's 'item_id', which shares its "
+        "^dien_sequence_field: 'cate_history' is at the place of dien_target_field's 'item_id', which shares its "
         "embedding with 'item_history'; give both fields the same order$"
     )
     with pytest.raises(ValueError, match=message):
@@ -179,7 +181,7 @@ def test_swapped_fields_are_refused(make_dien, target, sequence):
 
 
 def test_swapped_negative_columns_are_refused(make_dien):
-    with pytest.raises(ValueError, match=r"^dien_neg_seq_field: 'neg_cate_history' stands at the place of "):
+    with pytest.raises(ValueError, match=r"^dien_neg_seq_field: 'neg_cate_history' is at the place of "):
         make_dien(dien_neg_seq_field=[("neg_cate_history", "neg_item_history")])
 
 

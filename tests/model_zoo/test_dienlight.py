@@ -247,7 +247,7 @@ def test_a_booster_that_is_not_finite_is_named() -> None:
     [
         ({"booster": {"gru_hiden_size": 5}}, r"^booster: unknown key 'gru_hiden_size'; nearest: gru_hidden_size"),
         ({"booster": {"xyzzy": 5}}, r"^booster: unknown key 'xyzzy'; known: attention_activation, "),
-        ({"booster": {"embedding_dim": 5}}, r"^booster: embedding_dim is of both nets, .*; set it outside"),
+        ({"booster": {"embedding_dim": 5}}, r"^booster: embedding_dim must be set outside of booster; both networks"),
         ({"booster": {"gru_type": "LSTM"}}, r"^gru_type = 'LSTM' must be GRU, AIGRU"),
         ({"hint_loss_weight": -1}, r"^hint_loss_weight = -1 must be a finite number, 0 or more"),
         ({"shared_gradient": "light"}, r"^shared_gradient = 'light' must be booster or both"),

@@ -47,19 +47,22 @@ def test_what_padding_has_is_not_looked_up() -> None:
 @pytest.mark.parametrize(
     "change,message",
     [
-        (lambda user, candidates: candidates.update(item_id=candidates["item_id"][:3]), "item_id has 3 values, not 40"),
-        (lambda user, candidates: user.update(query=np.ones(2, int)), "query has 2 values, not 1"),
+        (
+            lambda user, candidates: candidates.update(item_id=candidates["item_id"][:3]),
+            "item_id must have 40 values, has 3",
+        ),
+        (lambda user, candidates: user.update(query=np.ones(2, int)), "query must have 1 values, has 2"),
         (
             lambda user, candidates: user.update(cate_history=user["cate_history"][:, 1:]),
-            "behaviours of unlike lengths: item_history 22, cate_history 21",
+            "the sequences of a behaviour must have equal lengths, have item_history 22, cate_history 21",
         ),
         (
             lambda user, candidates: candidates.update(item_history=user.pop("item_history")),
-            "item_history is a sequence: it is the user's",
+            "item_history is a sequence; it must be given for the user",
         ),
         (
             lambda user, candidates: candidates.update(day_history=user.pop("day_history")),
-            "day_history is a sequence: it is the user's",
+            "day_history is a sequence; it must be given for the user",
         ),
     ],
 )

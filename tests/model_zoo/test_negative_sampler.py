@@ -232,7 +232,7 @@ def test_alternatives_at_the_borders_of_their_groups() -> None:
 @pytest.mark.parametrize(
     ("source", "fixed", "fields", "message"),
     [
-        ("in_batch", True, FIELDS, "aux_fixed_negatives needs aux_negatives other than in_batch"),
+        ("in_batch", True, FIELDS, "aux_fixed_negatives cannot be combined with aux_negatives: in_batch"),
         ("category", False, SequenceFields(("query",), ("query_history",), ()), r"category needs a second field"),
         ("mixed", False, SequenceFields(("query",), ("query_history",), ()), r"mixed needs a second field, .*query_hi"),
     ],

@@ -99,7 +99,7 @@ def test_another_bundle_is_served_when_the_symlink_leads_to_it(bundle_folder: Pa
     loaded, not_loaded = errors.splitlines()
     assert loaded.startswith(f"WARNING:root:reloaded, model {digest} replaces model {model['model']} (validation/AUC ")
     assert not_loaded.startswith(
-        f"WARNING:root:not reloaded, model {digest} goes on, model {digest} is refused: bundle {second}: encoder.json "
+        f"WARNING:root:not reloaded, model {digest} stays, model {digest} is refused: bundle {second}: encoder.json "
         "does not match its digest in manifest.json ("
     )
 

@@ -107,7 +107,7 @@ def test_links_to_elsewhere_are_refused(crafted: Path, tmp_path: Path) -> None:
 def test_ids_are_names(key: str, crafted: Path) -> None:
     edit(crafted, "feature_map.json", lambda content: content | ({key: "../up"} if key == "dataset_id" else {}))
     configure(crafted, **{key: "../up"})
-    with pytest.raises(UserError, match=r"config.yaml '../up' must be a name, without /"):
+    with pytest.raises(UserError, match=r"config.yaml '../up' must be a name without /"):
         open_bundle(crafted)
 
 

@@ -204,7 +204,7 @@ def test_a_feature_with_the_name_of_an_input(tmp_path: Path) -> None:
         ("onnx", "none/x.onnx", "does not exist"),
         ("onnx", "x.pt2", "the file's name must end with .onnx"),
         ("torch", "x.onnx", "the file's name must end with .pt2"),
-        ("torch", "folder.pt2", "it exists and is no file"),
+        ("torch", "folder.pt2", "it already exists and is not a file"),
     ],
 )
 def test_a_file_that_cannot_be_is_one_line(
@@ -269,5 +269,5 @@ def test_an_experiment_and_its_bundle(
 def test_an_export_into_a_bundle_is_refused(bundle_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = bundle_folder / "weights.pt2"
     assert main(["--bundle", str(bundle_folder), "--export", "torch", str(file)]) == 2
-    line = f"error: --export torch {file} is what the command reads: --bundle = {bundle_folder}; name another path\n"
+    line = f"error: --export torch {file} is an input of the command: --bundle = {bundle_folder}; name another path\n"
     assert capsys.readouterr().err == line and not file.exists()

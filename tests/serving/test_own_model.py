@@ -163,7 +163,7 @@ def test_it_is_served_explained_and_exported(
     capsys.readouterr()
     assert run_evolution(["--expid", "Nearest_amazon"]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line == "error: the explanation of Nearest lacks attention, states or untargeted: no picture"
+    assert line == "error: attention, states or untargeted is missing in the explanation of Nearest"
 
 
 def test_without_the_methods_it_is_served_alone(

@@ -229,7 +229,7 @@ def test_what_is_broken_is_tried_again_only_when_it_changes(
     problem = f"bundle {site.folder / 'broken'}: {WEIGHTS} does not match its digest in manifest.json"
     broken = stated_digest(site.folder / "broken")
     assert broken and line.startswith(
-        f"not reloaded, model {opened.digest} goes on, model {broken} is refused: {problem} (validation metric unknown"
+        f"not reloaded, model {opened.digest} stays, model {broken} is refused: {problem} (validation metric unknown"
     )
     for _ in range(3):
         client.app.check_now()
@@ -352,7 +352,7 @@ def test_other_scores_than_the_golden_ones_leave_the_old_model(
     (line,) = cautions(caplog)
     folder = re.escape(str(site.folder / "wrong"))
     difference = re.fullmatch(
-        rf"not reloaded, model {opened.digest} goes on, model {wrong} is refused: bundle {folder}: request \d of its "
+        rf"not reloaded, model {opened.digest} stays, model {wrong} is refused: bundle {folder}: request \d of its "
         r"golden.json: candidate \d+ scores 0\.\d+, but 0\.\d+ was written; they may differ by 0.0001 \(.*, golden "
         r"difference (\d\.\de-\d\d), .*\)",
         line,
@@ -487,7 +487,7 @@ def test_it_starts_with_what_is_accepted(site: Site, caplog: pytest.LogCaptureFi
     client.run(reloaded(client, "refused", 1))
     started, refused = cautions(caplog)
     assert started == f"started with the accepted model {digest}: the folder holds another one"
-    assert f"not reloaded, model {digest} goes on" in refused and digest_of(client) == digest
+    assert f"not reloaded, model {digest} stays" in refused and digest_of(client) == digest
 
 
 def test_starts_with_the_folder_if_it_is_accepted(site: Site, caplog: pytest.LogCaptureFixture) -> None:

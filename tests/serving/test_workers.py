@@ -271,7 +271,7 @@ def test_a_worker_starts_again_with_the_accepted_bundle(
     assert code == 0
     starts = [line for line in errors.splitlines() if "started with the accepted model" in line]
     assert len(starts) == 2 and all(f"started with the accepted model {accepted}: the" in line for line in starts)
-    assert errors.count(f"model {accepted} goes on, model {refused} is refused: ") == 4
+    assert errors.count(f"model {accepted} stays, model {refused} is refused: ") == 4
 
 
 @pytest.fixture

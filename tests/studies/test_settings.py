@@ -61,7 +61,7 @@ def test_a_sweep_of_a_tuner_file(write_tuner, workspace):
         UserError, match=r"--set model_id=mine is not allowed: the files of a run have the experiment id, Tiny_test"
     ):
         read_tuner(file, {"model_id": "mine"})
-    with pytest.raises(UserError, match=r"--set embedding_dim: embedding_dim is in tuner_space of tuner.yaml"):
+    with pytest.raises(UserError, match=r"--set embedding_dim cannot be combined with tuner_space of tuner.yaml"):
         read_tuner(file, {"embedding_dim": 4})
 
 

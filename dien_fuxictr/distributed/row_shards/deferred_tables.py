@@ -165,7 +165,7 @@ def _name(function: Any) -> str:
 
 
 def _refuse_truncated(*_: Any, **__: Any) -> Any:
-    raise UserError("embedding_sharding: rows cannot draw truncated normal weights")
+    raise UserError("embedding_sharding = rows cannot be combined with truncated normal initial weights")
 
 
 @contextmanager

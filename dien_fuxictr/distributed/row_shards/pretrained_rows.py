@@ -42,7 +42,10 @@ class PretrainedRows:
         """
         for words, vectors in _chunks(Path(self.path)):
             if vectors.shape[1:] != (self.dim,):
-                raise UserError(f"{self.path} has vectors of {vectors.shape[1:]} numbers, pretrain_dim is {self.dim}")
+                raise UserError(
+                    f"pretrain_dim = {self.dim} does not match {self.path}, whose vectors have the shape "
+                    f"{vectors.shape[1:]}"
+                )
             ids = {self.vocabulary[word]: i for i, word in enumerate(words.astype(str)) if word in self.vocabulary}
             yield torch.tensor([*ids], dtype=torch.int64), torch.from_numpy(vectors[[*ids.values()]]).float()
 
@@ -69,7 +72,10 @@ def _of_array(file: Any, path: Path) -> Iterator[np.ndarray]:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, by_column, dtype = read(file)
     if (by_column and len(shape) > 1) or dtype.hasobject:
-        raise UserError(f"{path}: embedding_sharding: rows reads arrays of numbers or text that are stored row by row")
+        raise UserError(
+            f"{path} cannot be combined with embedding_sharding = rows; its arrays must have numbers or text, stored "
+            "row by row"
+        )
     of_row = shape[1:]
     for start in range(0, math.prod(shape[:1]), _ROWS):
         part = min(_ROWS, math.prod(shape[:1]) - start), *of_row

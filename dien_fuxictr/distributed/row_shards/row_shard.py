@@ -110,7 +110,9 @@ class RowShard(nn.Embedding):
         """
         flat = input.reshape(-1)
         if len(flat) and not 0 <= int(flat.min()) <= int(flat.max()) < self.num_embeddings:
-            raise IndexError(f"an id from {int(flat.min())} to {int(flat.max())} in a table of {self.num_embeddings}")
+            raise IndexError(
+                f"ids must be from 0 to {self.num_embeddings - 1}, are from {int(flat.min())} to {int(flat.max())}"
+            )
         places, inverse = self.places(flat).unique(return_inverse=True)
         asked, counts = self.group.exchange(places, self._counts(places))
         rows, _ = self.group.exchange(self.weight.detach().index_select(0, asked - self.first), counts)

@@ -31,7 +31,7 @@ def require_safetensors() -> None:
         import safetensors  # noqa: F401
     except ImportError as error:
         raise UserError(
-            "embedding_sharding: rows needs a package that is not installed: pip install safetensors"
+            "embedding_sharding = rows needs a package that is not installed: pip install safetensors"
         ) from error
 
 
@@ -79,7 +79,7 @@ def _check(shapes: dict[str, tuple[int, int]], storage: Any, folder: Path) -> No
     from safetensors import SafetensorError
 
     if not folder.is_dir():
-        raise UserError(f"the shards of the embedding tables are missing: there is no folder {folder}")
+        raise UserError(f"the shards of the embedding tables are missing: {folder} does not exist")
     try:
         found = storage.read_metadata().state_dict_metadata
     except (SafetensorError, OSError, KeyError, ValueError) as error:
@@ -87,19 +87,20 @@ def _check(shapes: dict[str, tuple[int, int]], storage: Any, folder: Path) -> No
     if found and found.keys() != shapes.keys():
         name = min(found.keys() ^ shapes.keys())
         raise UserError(
-            f"the shards in {folder} are of other tables: {name} is {'not ' * (name not in shapes)}the model's"
+            f"the shards in {folder} do not match the model: {name} is only in the "
+            f"{'model' if name in shapes else 'shards'}"
         )
     for name, (size, dim) in shapes.items():
         chunks = sorted((chunk.offsets[0], *chunk.sizes) for chunk in found[name].chunks) if found else []
         end = 0
         for first, count, width in chunks:
             if width != dim or first + count > size:
-                raise UserError(f"the shards in {folder} are of other tables: the model's {name} is {(size, dim)}")
+                raise UserError(f"the shards in {folder} do not match the model: its {name} is {(size, dim)}")
             if first != end:
                 break
             end += count
         if end != size:
-            raise UserError(f"a shard in {folder} is missing: there is no row {end} of the {size} of {name}")
+            raise UserError(f"a shard in {folder} is missing: row {end} of the {size} rows of {name} is in none")
 
 
 def _of_all(rows: Rows, group: ProcessGroup) -> dict[str, Tensor]:

@@ -106,9 +106,9 @@ class ShardedWeightStore(WeightStore):
         for name, shard in all_names(self.model):
             whole = found[name]
             if not isinstance(whole, Tensor) or whole.shape != shard.shape:
-                is_there = tuple(whole.shape) if isinstance(whole, Tensor) else "not there"
+                is_there = tuple(whole.shape) if isinstance(whole, Tensor) else "missing"
                 raise UserError(
-                    f"checkpoint {path} does not match the model: {name} is {is_there}, the model's {shard.shape}"
+                    f"checkpoint {path} does not match the model: {name} is {is_there}, the model has {shard.shape}"
                 )
         checkpoint.fit_weights(self.model, weights, path)
         for name, shard in self._shards.items():
@@ -126,7 +126,7 @@ class ShardedWeightStore(WeightStore):
     def read_state(self, state: Path, name: str, averages: Mapping[str, Tensor]) -> None:
         """Read a folder of shards; any number of processes may have written it."""
         if name not in _NAMES:
-            raise UserError(f"{state} names no folder of shards: {name!r}")
+            raise UserError(f"{state} is damaged: folder {name!r} of its shards must be one of {', '.join(_NAMES)}")
         self._files.read(self._rows(averages), _folder(state, name), self.group)
         self._last = name
 

@@ -137,8 +137,8 @@ def check_weights(weights: Path) -> None:
             f"overwritten it; train anew, or delete {state} if the checkpoint is meant to be another one"
         )
     raise UserError(
-        f"checkpoint {weights} does not match the digest in {state}, whose training has not finished; --resume goes "
-        "on with the run"
+        f"checkpoint {weights} does not match the digest in {state}, whose training has not finished; --resume "
+        "continues the run"
     )
 
 

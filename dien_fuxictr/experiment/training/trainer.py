@@ -117,7 +117,7 @@ class Trainer:
             self.state.finish()
         except KeyboardInterrupt as error:
             if self.state.is_saved:
-                raise type(error)("interrupted; the state is saved, --resume goes on with it") from error
+                raise type(error)("interrupted; the state is saved, --resume continues it") from error
             raise
 
     def _train(self, train_loader: Any, valid_loader: Any, epochs: int) -> None:

@@ -18,34 +18,35 @@ examples:
   run_comparison.py --dataset amazon --seeds 3                            every experiment on the embedded sample
   run_comparison.py --expids DIEN_amazon DIN_amazon --seeds 5 --workers 2
   run_comparison.py --tag _amazon_beauty --seeds 3 --gpu 0 1              two GPUs, one run at a time on each
-  run_comparison.py --dataset amazon --zoo FuxiCTR --zoo-models DCN DIN   and models of a FuxiCTR checkout
-  run_comparison.py --suite                                               lists the suites of the configuration
-  run_comparison.py --suite amazon --workers 2                            what config/suites/amazon.yaml says
-  run_comparison.py --suite amazon --expids DIN_amazon                    only these of its experiments for now
-  run_comparison.py --suite amazon --cluster 10.0.0.1:6379                its runs as tasks of a Ray cluster
+  run_comparison.py --dataset amazon --zoo FuxiCTR --zoo-models DCN DIN   also models of a FuxiCTR checkout
+  run_comparison.py --suite                                               list the suites of the configuration
+  run_comparison.py --suite amazon --workers 2                            the comparison in config/suites/amazon.yaml
+  run_comparison.py --suite amazon --expids DIN_amazon                    train only some experiments of the suite now
+  run_comparison.py --suite amazon --cluster 10.0.0.1:6379                runs as tasks of a Ray cluster
 
 files (OUT: --out, default comparisons/DATASET or comparisons/SUITE):
-  OUT/table.md, table.csv        the table: mean and standard deviation over the seeds, the interval against the base
-  OUT/report.html                the table, whose columns can be sorted, and pictures: AUC with error bars, by history
-                                 length and by item popularity, learning curves, calibration; one file, no network;
-                                 the pictures need matplotlib (pip install matplotlib)
+  OUT/table.md, table.csv        mean and standard deviation over the seeds, interval of the difference to the base
+  OUT/report.html                the table with sortable columns, and pictures: AUC with error bars, AUC by history
+                                 length and by item popularity, learning curves, calibration. One file that needs no
+                                 network; the pictures need matplotlib (pip install matplotlib)
   OUT/results.json               each run with its configuration, commit, versions, hardware and learning curves
-  OUT/suite.png, suite.svg       of a suite with x: AUC, or the difference to `against`, against a key that varies
-  OUT/runs/EXPID_seedN/          curve.jsonl, a line per evaluation while a run trains; result.json and predictions.npz
-  OUT/logs/EXPID_seedN.log       all that it printed
+  OUT/suite.png, suite.svg       for a suite with x: AUC, or the difference to `against`, over a key that varies
+  OUT/runs/EXPID_seedN/          curve.jsonl, one line per evaluation while a run trains; result.json, predictions.npz
+  OUT/logs/EXPID_seedN.log       all that a run printed
 
 {describe_runs("a comparison", "OUT")}
 
-A suite names experiments, seeds or folds, what varies, and a file for a row of results of each finished run; its keys
-are in docs/guides/comparing.md. A fold, or another option of a build, makes a data set of its own, DATASET_fold_1.
+A suite names experiments, seeds or folds, the keys that vary, and a file with one row of results per finished run.
+docs/guides/comparing.md lists its keys. Each fold, and each value of a build option that varies, gets its own data set,
+such as DATASET_fold_1.
 
-A row is ranked against the base only where the 95 % interval of the difference of AUC, which has the noise of the test
-users and of the seeds, does not hold 0, and among others only where their intervals do not overlap: else its place is
-a range. With one run of each the noise of the seeds is unknown, and nothing is ranked. Two runs give very wide
-intervals, or none ("not enough seeds"): use three seeds or more.
+A row is ranked against the base only if the 95 % interval of its difference in AUC excludes 0. The interval covers the
+noise of the test users and of the seeds. Two rows are ranked against each other only if their intervals do not overlap;
+otherwise their place is a range. With one run per experiment the noise of the seeds is unknown, and nothing is ranked.
+Two runs give very wide intervals, or none ("not enough seeds"): use three seeds or more.
 
-exit code: 0 all runs finished; 1 some failed (the table has the rest) or have learnt nothing (the table marks them);
-2 bad input; 130 after Ctrl-C, 143 after SIGTERM: the runs have saved their states
+exit code: 0 all runs finished; 1 some runs failed (the table has the others) or have learnt nothing (the table marks
+them); 2 bad input; 130 after Ctrl-C, 143 after SIGTERM: the runs have saved their states
 """
 
 
@@ -67,7 +68,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--expids", nargs="+", default=[], metavar="ID", help="experiments to compare; with --suite, those to train now"
     )
     parser.add_argument("--dataset", metavar="ID", help="all experiments on this data set")
-    parser.add_argument("--tag", metavar="TEXT", help="all experiments whose id contains it")
+    parser.add_argument("--tag", metavar="TEXT", help="all experiments whose id contains TEXT")
     parser.add_argument(
         "--base", metavar="ID", help="experiment that the others are compared with; default EmbeddingMLP, or the first"
     )
@@ -93,9 +94,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     for name in ("dataset", "tag", "base", "zoo", "zoo_models", "seeds"):
         if options.suite is not None and getattr(options, name):
-            parser.error(f"--{name.replace('_', '-')} does not go with --suite, whose file says what is compared")
+            parser.error(
+                f"--{name.replace('_', '-')} cannot be combined with --suite, whose file says what is compared"
+            )
     if options.zoo_models and not options.zoo:
-        parser.error("--zoo-models goes with --zoo")
+        parser.error("--zoo-models needs --zoo")
     return options
 
 
@@ -111,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     command = " ".join([as_called("python run_comparison.py"), *map(shlex.quote, given)])
     return run_command(
-        lambda: _run(parse_arguments(arguments), command), "interrupted; the same command goes on with what is left"
+        lambda: _run(parse_arguments(arguments), command), "interrupted; the same command continues with what is left"
     )
 
 

@@ -52,13 +52,14 @@ def compare(comparison: Comparison, command: str) -> list[Row]:
     if not any(model.experiment == comparison.base for model in finished):
         missing = f"no run of {comparison.base}, the base, has finished"
         if not comparison.is_suite or not finished:
-            raise UserError(f"{missing}: there is nothing to compare with")
-        print(f"note: {missing}: no differences to it", file=sys.stderr)
+            raise UserError(f"{missing}; a comparison needs a finished base")
+        print(f"note: {missing}; differences to the base are left out", file=sys.stderr)
     bases = match_bases(finished, comparison.base, test_rows)
     against = match_bases(finished, comparison.against, test_rows)
     if apart := [model.name for model in finished if model.name not in bases and bases]:
         print(
-            f"note: on other test rows than {comparison.base}, no difference to it: {', '.join(apart)}", file=sys.stderr
+            f"note: test rows differ from those of {comparison.base}; no difference for {', '.join(apart)}",
+            file=sys.stderr,
         )
     rows = make_rows(results, predictions, bases, against, test_rows)
     is_one_set = len({number for numbers in test_rows.values() for number in numbers}) == 1

@@ -77,7 +77,7 @@ def read_experiments(
         if params["dataset_id"] != experiments[first]["dataset_id"]:
             raise UserError(
                 f"{first} is on data set {experiments[first]['dataset_id']}, {expid} on "
-                f"{params['dataset_id']}: a comparison is on one"
+                f"{params['dataset_id']}; a comparison must have one data set"
             )
     return experiments
 
@@ -105,10 +105,10 @@ def _comparable(merged: Config) -> dict[str, Any]:
     params, expid = merged.params, merged.params["model_id"]
     check_configuration(params, merged.where)
     if "AUC" not in (params.get("metrics") or []):
-        raise UserError(f"{expid}: metrics has no AUC, which a comparison ranks by")
+        raise UserError(f"AUC is missing in metrics of {expid}; a comparison ranks by AUC")
     if not params.get("test_data"):
         raise UserError(
-            f"{expid}: data set {params['dataset_id']} has no test_data, and a comparison is on the test set; "
+            f"{expid}: test_data is missing in data set {params['dataset_id']}; a comparison needs a test set, "
             "run_param_tuner.py ranks by validation"
         )
     resolve_paths(params, merged.folder, must_exist=False)
@@ -238,7 +238,7 @@ def _check_varied(keys: Iterable[str], entry: Config, suite: Suite, settings: di
     model_class = find_model(entry.params["model"], entry.params.get("zoo"))
     for key in keys:
         if key in settings:
-            raise UserError(f"--set {key}: {key} is in vary of suite {suite.name}")
+            raise UserError(f"--set {key} cannot be combined with suite {suite.name}: {key} is in its vary")
         if not key.startswith(PREFIX) and key not in entry.params and key not in known_keys(model_class):
             close = nearest(key, entry.params.keys() | known_keys(model_class))
             hint = f"did you mean {close[0]!r}? " if close else ""

@@ -87,7 +87,7 @@ def _plan(options: argparse.Namespace) -> Comparison:
         (expid for expid, params in experiments.items() if params["model"] == BASE_MODEL), next(iter(experiments))
     )
     if base not in experiments:
-        raise UserError(f"--base {base} is none of the experiments: {', '.join(experiments)}")
+        raise UserError(f"--base {base} must be one of the experiments: {', '.join(experiments)}")
     if checkout:
         for name in options.zoo_models:
             entry = zoo_entry(checkout, name, experiments[base])

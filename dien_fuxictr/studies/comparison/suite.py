@@ -90,7 +90,7 @@ def read_suite(config: Path, name: str) -> Suite:
         files, name = {Path(name).stem: Path(name)}, Path(name).stem
     if name not in files:
         known = f"there are: {', '.join(files)}" if files else f"{config / 'suites'} has none"
-        raise UserError(f"--suite {name}: no such suite; {known}")
+        raise UserError(f"--suite {name} is unknown; {known}")
     file = files[name]
     content = {key: value for key, value in read_yaml(file).items() if value is not None}
     if unknown := _CONTRACT.check(content, lambda _: str(file)):
@@ -100,18 +100,18 @@ def read_suite(config: Path, name: str) -> Suite:
         raise UserError(f"{file}: experiments has {doubled[0]} twice")
     for key in ("base", "against"):
         if content.get(key) not in (None, *experiments):
-            raise UserError(f"{file}: {key} {content[key]} is none of the experiments: {', '.join(experiments)}")
+            raise UserError(f"{file}: {key} = {content[key]} must be one of the experiments: {', '.join(experiments)}")
     if "folds" in content and "seeds" in content:
-        raise UserError(f"{file}: folds and seeds; a suite has one of them, and each fold a seed of its own")
+        raise UserError(f"{file}: folds and seeds cannot be combined; each fold has its own seed")
     settings, variations = content.get("settings", {}), _variations(content.get("vary", {}), experiments, file)
     varied = dict.fromkeys(key for of_one in variations.values() for variation in of_one for key in variation)
     for what, keys in (("settings", settings), ("vary", varied)):
         if taken := [key for key in keys if key in _TAKEN]:
             raise UserError(f"{file}: {taken[0]} cannot be in {what}; seeds and folds are keys of the suite")
         if what == "vary" and (both := [key for key in keys if key in settings]):
-            raise UserError(f"{file}: {both[0]} is in settings and in vary")
+            raise UserError(f"{file}: {both[0]} cannot be in both settings and vary")
     if "x" in content and content["x"] not in varied:
-        raise UserError(f"{file}: x {content['x']} is no key of vary")
+        raise UserError(f"{file}: x = {content['x']} must be a key of vary")
     results = Path(content["results"]) if "results" in content else None
     return Suite(
         name=name,
@@ -138,7 +138,7 @@ def choose_experiments(suite: Suite, expids: Sequence[str]) -> list[str]:
         if expid not in suite.experiments:
             close = nearest(expid, suite.experiments)
             hint = f"nearest: {', '.join(close)}" if close else f"it has {', '.join(suite.experiments)}"
-            raise UserError(f"--expids {expid}: not in suite {suite.name}; {hint}")
+            raise UserError(f"--expids {expid} is not in suite {suite.name}; {hint}")
     return list(expids) or suite.experiments
 
 
@@ -147,7 +147,7 @@ def _variations(vary: Any, experiments: list[str], file: Path) -> dict[str, list
     named = [key for key in vary if key in experiments] if isinstance(vary, dict) else []
     if named and len(named) < len(vary):
         (other, *_) = [key for key in vary if key not in named]
-        raise UserError(f"{file}: vary has keys and experiments: {other}, {named[0]}; it is for all, or for each")
+        raise UserError(f"{file}: vary cannot have both keys and experiments: {other}, {named[0]}; use one kind")
     return {expid: _combinations(vary.get(expid, {}) if named else vary, file) for expid in experiments}
 
 

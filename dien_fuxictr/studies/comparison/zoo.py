@@ -73,8 +73,8 @@ def _fields(name: str, keywords: set[str], base: dict[str, Any]) -> dict[str, An
     kinds = {key: match[1] for key in keywords if (match := _FIELD.fullmatch(key))}
     if kinds and not of_base:
         raise UserError(
-            f"model {name!r} reads histories step by step, but {base['model_id']}, the base, names no "
-            "target and sequence fields: give another --base"
+            f"model {name!r} reads histories step by step, but target and sequence fields are missing in the base, "
+            f"{base['model_id']}; choose another --base"
         )
     return {key: of_base[kind] for key, kind in kinds.items()}
 

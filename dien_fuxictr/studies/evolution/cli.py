@@ -18,15 +18,15 @@ examples:
   run_evolution.py --expid DIEN_amazon --user A00040SYNTH    a user of the test data
   run_evolution.py --expid DIEN_amazon --user A00040SYNTH --items B3355SYNTH B9961SYNTH --out pages
 
-without --user: the clicked test row whose history is nearest to 20 behaviours, the first of them in the file; of a user
-that is named, the clicked test row with the longest history.
-without --items: the row's own target, the most frequent item of the category that dominates the history, and the most
-frequent one of a category that is not in it.
-Everything but the target is the row's for each candidate. Of several behaviour sequences the first is drawn.
+Without --user, the page shows the first clicked test row whose history is nearest to 20 behaviours. With --user, it
+shows the user's clicked test row with the longest history.
+Without --items, the candidates are the target of the row, the most frequent item of the category that dominates the
+history, and the most frequent item of a category that is not in the history.
+All candidates have the features of the row, except the target. Of several behaviour sequences, the first is drawn.
 
 files (OUT: --out, default <model_root>/<dataset_id>/ID.evolution beside the checkpoint):
   OUT/evolution.html     a page for a browser: paths of the second layer's state in two principal components, attention
-  OUT/evolution.json     the numbers in it, and the model's prediction for each candidate
+  OUT/evolution.json     the numbers of the page, and the model's prediction for each candidate
 
 exit code: 0 done; 2 bad input (one line on stderr, nothing overwritten); 130 after Ctrl-C
 """
@@ -40,12 +40,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         EPILOG,
     )
     add_experiment_options(parser, "a trained DIEN")
-    parser.add_argument("--user", metavar="ID", help="a user of the test data")
-    parser.add_argument("--items", nargs="+", metavar="ID", help="candidates")
+    parser.add_argument("--user", metavar="ID", help="user of the test data; by default one is chosen")
+    parser.add_argument("--items", nargs="+", metavar="ID", help="ids of candidate items; by default some are chosen")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the page")
     options = parser.parse_args(arguments)
     if len(options.items or []) > MOST:
-        parser.error(f"--items: {len(options.items)} are too many for one page; up to {MOST}")
+        parser.error(f"--items has {len(options.items)} ids; one page has at most {MOST}")
     return options
 
 

@@ -99,8 +99,8 @@ def load_trained(experiment: Experiment) -> ExplainingModel:
     require_method(experiment.model_class, "explain", "has no interests to draw")
     if experiment.params.get("gru_type") == "GRU":
         raise UserError(
-            f"{experiment.expid} has gru_type: GRU, whose states do not depend on the candidate; those of AIGRU, "
-            "AGRU and AUGRU do"
+            f"gru_type = GRU of {experiment.expid} has states that do not depend on the candidate; gru_type must be "
+            "AIGRU, AGRU or AUGRU"
         )
     experiment.load()
     return cast(ExplainingModel, experiment.model)
@@ -143,7 +143,7 @@ def trace(model: ExplainingModel, X: dict[str, Tensor], candidates: Sequence[Seq
     predictions, (first, *_) = model.explain(user, chosen, len(candidates))
     attention, states, untargeted = (first.get(name) for name in ("attention", "states", "untargeted"))
     if attention is None or states is None or untargeted is None:
-        raise UserError(f"the explanation of {type(model).__name__} lacks attention, states or untargeted: no picture")
+        raise UserError(f"attention, states or untargeted is missing in the explanation of {type(model).__name__}")
     return Trace(
         attention=np.concatenate([attention, untargeted[0][None]]),
         states=np.concatenate([states, untargeted[1][None]]),

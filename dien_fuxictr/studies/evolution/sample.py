@@ -58,13 +58,15 @@ def choose_sample(
     file = Path(feature_map.data_dir, "encoded", "test.npz")
     if not file.is_file():
         raise UserError(
-            f"data set {params['dataset_id']} has no test data, from which the user is taken, or was built with "
-            "data_loader: memory_mapped"
+            f"data set {params['dataset_id']} must have test data, from which the user is taken, and must not be built "
+            "with data_loader: memory_mapped"
         )
     split = load_split(file)
     column = params.get("group_id") or "user_id"
     if column not in {spec["name"] for spec in encoder.columns}:
-        raise UserError(f"data set {params['dataset_id']} has no {column}: group_id must name the column of the user")
+        raise UserError(
+            f"column {column} is missing in data set {params['dataset_id']}; group_id must name the user's column"
+        )
     owner, clicked = split.columns[column], split.columns[feature_map.labels[0]] > 0
     words = words_of(encoder, column, owner)
     rows = np.arange(len(split)) if user is None else np.flatnonzero(owner == find(words, user, "--user", "test user"))

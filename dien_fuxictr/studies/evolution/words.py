@@ -47,4 +47,4 @@ def find(words: dict[int, str], word: str, option: str, what: str) -> int:
     near = nearest(word, words.values())
     few = ", ".join(list(words.values())[:3])
     hint = f"nearest: {', '.join(near)}" if near else f"there are {len(words)}: {few}, ..."
-    raise UserError(f"{option} {word}: no such {what}; {hint}")
+    raise UserError(f"{option} {word} is an unknown {what}; {hint}")

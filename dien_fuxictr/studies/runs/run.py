@@ -111,7 +111,7 @@ def load_runs(folder: Path, tag: str | None = None, settings: dict[str, Any] | N
     expids = [expid for experiments in models.values() for expid in experiments if expid != BASE]
     chosen = [expid for expid in expids if tag is None or tag in expid]
     if not chosen:
-        raise UserError(f"--tag {tag}: no experiment of {folder} has it; there are {', '.join(expids[:3])}, ...")
+        raise UserError(f"--tag {tag} matches no experiment of {folder}; there are {', '.join(expids[:3])}, ...")
     runs = []
     for expid in chosen:
         config = merge(models, datasets, folder, expid, settings)
@@ -129,7 +129,9 @@ def check_monitor(expid: str, params: dict[str, Any]) -> None:
     """
     missing = set(monitor_for(params).get_metrics()) - set(params["metrics"])
     if missing:
-        raise UserError(f"{expid}: metrics lacks {', '.join(sorted(missing))}, the monitor that ranks the runs")
+        raise UserError(
+            f"{', '.join(sorted(missing))} is missing in metrics of {expid}; it is the monitor that ranks the runs"
+        )
 
 
 def require_inputs(runs: Iterable[Run], folder: Path) -> None:

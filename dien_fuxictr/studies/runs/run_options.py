@@ -20,8 +20,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="N",
-        help="indices of GPUs, each with one run at a time; without a GPU as many parallel runs on the CPU; "
-        "with --cluster an index stands for any GPU",
+        help="indices of GPUs, one run at a time on each; on a machine without a GPU, as many parallel runs on the "
+        "CPU; with --cluster an index stands for any GPU",
     )
     add_cluster_option(parser, "run each run as a task")
 
@@ -33,9 +33,9 @@ def describe_runs(command: str, folder: str) -> str:
         command: what the command runs, a comparison or a sweep.
         folder: what its help calls the folder of its files.
     """
-    return f"""Run again, {command} skips runs whose result.json has an equal configuration, and continues
-interrupted ones. To train a finished run again, delete {folder}/runs/ID. While runs train, stderr shows the
-last epoch and the best value of the monitor of each.
+    return f"""Started again, {command} skips runs whose result.json has an equal configuration, and continues
+interrupted runs. To train a finished run again, delete {folder}/runs/ID. While runs train, stderr shows the last epoch
+of each run and its best value of the monitor.
 
-On a cluster all machines share the working directory, {folder} and the folders of data sets and checkpoints, at the
-same paths. A run whose task is killed, or whose machine is lost, continues from its state elsewhere."""
+On a cluster, all machines must share the working directory, {folder} and the folders of data sets and checkpoints, at
+the same paths. If a task is killed or a machine is lost, the run continues from its saved state on another machine."""

@@ -70,7 +70,7 @@ class RunProgress:
 
     def start(self, run: Run) -> Job:
         """Show that a run starts; return its job."""
-        return self._start(run, "goes on", "started")
+        return self._start(run, "continues", "started")
 
     def _start(self, run: Run, goes_on: str, anew: str) -> Job:
         job = replace(run.job(), again=partial(self._again, run))
@@ -79,7 +79,7 @@ class RunProgress:
         return job
 
     def _again(self, run: Run) -> Job | None:
-        return None if run.result else self._start(run, "killed; goes on", "killed; started again")
+        return None if run.result else self._start(run, "killed; continues", "killed; started again")
 
     def poll(self) -> None:
         """Show what the running runs have reached since the last call."""

@@ -17,11 +17,11 @@ MANY = 10_000
 EPILOG = f"""
 examples:
   run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --gpu 0 1     every combination, one at a time on two GPUs
-  run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --workers 2   the same, two at a time on the CPU
+  run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --workers 2   every combination, two at a time on the CPU
   run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --tag 003     only the third combination
   run_param_tuner.py --config config --tag DIEN_amazon_A                  experiments of a configuration folder
   run_param_tuner.py --config config/tuner/DIEN_amazon_tpe.yaml --search tpe --trials 10 --workers 2
-                                                                          ten that Optuna's TPE sampler proposes
+                                                                          ten trials that Optuna's TPE sampler proposes
   run_param_tuner.py --config config/tuner/DIEN_amazon.yaml --cluster 10.0.0.1:6379      tasks of a Ray cluster
 
 tuner file (the zoo's form):
@@ -36,13 +36,13 @@ tuner file (the zoo's form):
 
   An equal budget for several experiments: base_expid may map each to what varies for it besides tuner_space,
       base_expid: {{DIN_amazon: {{}}, DIEN_amazon: {{aux_loss_alpha: [0.3, 1]}}}}
-  Each is a sweep of its own, like that of a file SWEEP/ID.yaml, with its files in SWEEP/ID/. They run one after the
-  other, and the end lists the best run of each.
+  Each experiment is a sweep of its own, as with a file SWEEP/ID.yaml, with its files in SWEEP/ID/. The sweeps run one
+  after the other. At the end, the best run of each sweep is listed.
 
 files (SWEEP the tuner file without .yaml, NAME its last part):
   SWEEP/model_config.yaml, dataset_config.yaml    the combinations: run_expid.py --config SWEEP --expid ID runs one
-  SWEEP/runs/ID/curve.jsonl                       a line per evaluation, while a run trains
-  SWEEP/runs/ID/result.json, predictions.npz      its metrics and configuration; predictions on the test set
+  SWEEP/runs/ID/curve.jsonl                       one line per evaluation, while a run trains
+  SWEEP/runs/ID/result.json, predictions.npz      metrics and configuration; predictions on the test set
   SWEEP/logs/ID.log                               all that a run printed
   NAME.csv                                        the zoo's line of results per run
   NAME_leaderboard.csv                            the table at the end
@@ -50,17 +50,18 @@ files (SWEEP the tuner file without .yaml, NAME its last part):
 {describe_runs("a sweep", "SWEEP")}
 
 --search tpe (pip install optuna):
-  Instead of every combination, trials whose values are drawn where earlier trials were good. A trial that at its second
-  or a later evaluation is worse than the median of the others there is ended (pruned). --trials is the total: run
-  again, finished and pruned trials count, interrupted ones go on, failed ones are replaced. Several processes or
-  machines may work on one sweep, called in the same folder, or each in its own folder with the same --storage: then
-  each has the runs of its own folder. Another tuner_space, or an edited key that is not in it, starts a new sweep.
+  Optuna's TPE sampler draws the values of each trial near those of good earlier trials, instead of trying every
+  combination. From its second evaluation on, a trial that is worse than the median of the other trials at the same
+  evaluation is stopped (pruned). --trials is the total: if you start the sweep again, finished and pruned trials count,
+  interrupted trials continue, and failed trials are replaced. Several processes or machines may work on one sweep,
+  started in the same folder, or each in its own folder with the same --storage; each folder then has its own runs.
+  A changed tuner_space, or a changed key outside of it, starts a new sweep.
   SWEEP/study.journal                             the study, in Optuna's journal form
   SWEEP/model_config/ID.yaml, dataset_config/     the trials
   SWEEP/history.png, importance.png               values over trials, and which keys mattered (pip install matplotlib)
 
-exit code: 0 all runs finished; 1 some failed, or even the best run has learnt nothing; 2 bad input (one line on
-stderr); 130 after Ctrl-C, 143 after SIGTERM: no run goes on, their states are saved
+exit code: 0 all runs finished; 1 some runs failed, or even the best run has learnt nothing; 2 bad input (one line on
+stderr); 130 after Ctrl-C, 143 after SIGTERM: all runs are stopped and their states are saved
 """
 
 
@@ -76,22 +77,22 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="PATH",
         help="tuner file (.yaml), or a folder of model_config and dataset_config",
     )
-    parser.add_argument("--tag", metavar="TEXT", help="only ids that contain it, e.g. 001 for the first combination")
+    parser.add_argument("--tag", metavar="TEXT", help="only ids that contain TEXT, e.g. 001 for the first combination")
     parser.add_argument(
-        "--expids", nargs="+", default=[], metavar="ID", help="only these of the experiments that base_expid maps"
+        "--expids", nargs="+", default=[], metavar="ID", help="only these experiments, where base_expid maps several"
     )
     add_run_options(parser)
     parser.add_argument(
         "--search",
         choices=("grid", "tpe"),
         default="grid",
-        help="grid: every combination (default); tpe: those that Optuna's TPE sampler proposes",
+        help="grid: every combination (default); tpe: values that Optuna's TPE sampler proposes",
     )
     parser.add_argument(
         "--trials",
         type=positive_count,
         metavar="N",
-        help="number of trials of --search tpe, those of earlier calls included; default 20",
+        help="number of trials of --search tpe, including those of earlier calls; default 20",
     )
     parser.add_argument(
         "--storage",
@@ -103,11 +104,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add_settings_options(parser)
     options = parser.parse_args(arguments)
     if options.search == "tpe" and options.tag:
-        parser.error("--tag goes with a grid, not with --search tpe")
+        parser.error("--tag cannot be combined with --search tpe")
     if options.search == "grid" and options.trials is not None:
-        parser.error("--trials goes with --search tpe")
+        parser.error("--trials needs --search tpe")
     if options.search == "grid" and options.storage:
-        parser.error("--storage goes with --search tpe")
+        parser.error("--storage needs --search tpe")
     return options
 
 
@@ -121,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 1 if a run failed, else see `run_command`.
     """
     return run_command(
-        lambda: _run(parse_arguments(arguments)), "interrupted; the same command goes on with what is left"
+        lambda: _run(parse_arguments(arguments)), "interrupted; the same command continues with what is left"
     )
 
 

@@ -89,7 +89,7 @@ def read_tuners(file: Path, settings: dict[str, Any] | None = None) -> list[Tune
     if is_installed(file):
         raise UserError(f"--config {file}: a sweep writes beside its tuner file; copy it out of the installed package")
     if file.suffix not in (".yaml", ".yml"):
-        raise UserError(f"--config {file}: a tuner file ends in .yaml; its experiments go to a folder named without it")
+        raise UserError(f"--config {file} must end in .yaml; the folder of its experiments has its name without .yaml")
     tuner = read_yaml(file)
     if unknown := _KEYS.check(tuner, lambda _: str(file)):
         logging.warning(f"{file}: unknown keys, without effect: {', '.join(unknown)}")
@@ -97,7 +97,7 @@ def read_tuners(file: Path, settings: dict[str, Any] | None = None) -> list[Tune
     if isinstance(tuner["base_expid"], str):
         return [_read_one(tuner, common, file, settings)]
     if not tuner["base_expid"]:
-        raise UserError(f"base_expid in {file} names no experiment")
+        raise UserError(f"base_expid in {file} must name an experiment")
     return [
         replace(_read_one({**tuner, "base_expid": expid}, common | own, file, settings), subfolder=expid)
         for expid in section(tuner, "base_expid", file)
@@ -109,7 +109,7 @@ def _read_one(tuner: dict[str, Any], keys: dict[str, Any], file: Path, settings:
     """Read one base experiment of a tuner file, over these keys of a space."""
     space = read_space(keys, file)
     if both := [key for key in settings if key in space]:
-        raise UserError(f"--set {both[0]}: {both[0]} is in tuner_space of {file}")
+        raise UserError(f"--set {both[0]} cannot be combined with tuner_space of {file}, which has {both[0]}")
     base, entry, name = _base(tuner, file, settings)
     _check_space(space, base, file)
     return Tuner(file=file, base=base, entry=entry, name=name, space=space)
@@ -141,12 +141,14 @@ def write_grid(tuner: Tuner, at_most: float = math.inf) -> None:
     """
     for key, allowed in tuner.space.items():
         if isinstance(allowed, Range):
-            raise UserError(f"{tuner.file}: {key} in tuner_space is a range; a grid takes lists, --search tpe ranges")
+            raise UserError(
+                f"{tuner.file}: {key} in tuner_space is a range; a grid needs lists, ranges need --search tpe"
+            )
     count = math.prod(len(allowed.examples) for allowed in tuner.space.values())
     if count > at_most:
         raise UserError(
             f"{tuner.file}: tuner_space has {count:,} combinations, more than {at_most:,}; --yes trains them all, "
-            "--search tpe as many as you say"
+            "--search tpe trains as many as --trials says"
         )
     datasets, experiments = enumerate_space(tuner, {key: allowed.examples for key, allowed in tuner.space.items()})
     for expid in experiments:
@@ -190,7 +192,7 @@ def _base_folder(tuner: dict[str, Any], file: Path) -> Path:
             return place / path
     if (folder := find_config(path)).is_dir():
         return folder
-    raise UserError(f"{file}: base_config: {path} does not exist, here or in a folder above the tuner file")
+    raise UserError(f"{file}: base_config = {path} does not exist, here or in a folder above the tuner file")
 
 
 def _check_space(space: Space, base: Config, file: Path) -> None:

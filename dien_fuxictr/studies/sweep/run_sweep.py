@@ -62,7 +62,7 @@ def _run_folder(options: argparse.Namespace, settings: dict[str, Any], devices: 
     if options.search == "tpe":
         raise UserError(f"--search tpe needs a tuner file, but --config {folder} is a folder")
     if options.expids:
-        raise UserError(f"--expids needs a tuner file, but --config {folder} is a folder; --tag chooses of it")
+        raise UserError(f"--expids needs a tuner file, but --config {folder} is a folder; use --tag")
     _require_writable(folder)
     runs = load_runs(folder, options.tag, settings)
     require_inputs(_left(runs), folder)
@@ -74,7 +74,7 @@ def _chosen(tuners: list[Tuner], expids: Sequence[str]) -> list[Tuner]:
     """Return the tuners of the named base experiments, or all."""
     known = [tuner.base.params["model_id"] for tuner in tuners]
     if unknown := [expid for expid in expids if expid not in known]:
-        raise UserError(f"--expids {unknown[0]}: base_expid of {tuners[0].file} has {', '.join(known)}")
+        raise UserError(f"--expids {unknown[0]} is unknown; base_expid of {tuners[0].file} has {', '.join(known)}")
     return [tuner for tuner, expid in zip(tuners, known, strict=True) if not expids or expid in expids]
 
 

@@ -65,10 +65,10 @@ def _read(key: str, value: Any, file: Path) -> Range | Choices:
         return Choices([value])
 
     def refuse(reason: str) -> UserError:
-        return UserError(f"{file}: {key} in tuner_space is no range, {reason}: {value}")
+        return UserError(f"{file}: {key} in tuner_space is not a valid range, {reason}: {value}")
 
     if unknown := [str(name) for name in value if name not in _KEYS]:
-        raise refuse(f"it has {', '.join(unknown)} besides low, high and log")
+        raise refuse(f"{', '.join(unknown)} is unknown; allowed are low, high and log")
     for end in ("low", "high"):
         if isinstance(value.get(end), bool) or not isinstance(value.get(end), (int, float)):
             raise refuse(f"{end} must be a number")

@@ -251,7 +251,7 @@ def hide_password(storage: str) -> str:
     try:
         return make_url(storage).render_as_string(hide_password=True)
     except ArgumentError as error:
-        raise UserError("--storage: must be the URL of a database, sqlite:///FILE or postgresql://HOST/NAME") from error
+        raise UserError("--storage must be the URL of a database, sqlite:///FILE or postgresql://HOST/NAME") from error
 
 
 def _check(tuner: Tuner) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def _check(tuner: Tuner) -> dict[str, Any]:
     if not varying:
         raise UserError(f"{tuner.file}: nothing in tuner_space varies; --search needs a list or a range")
     if fixed := [key for key in _FIXED if key in varying]:
-        raise UserError(f"{tuner.file}: {fixed[0]} in tuner_space must be one value, trials are compared by it")
+        raise UserError(f"{tuner.file}: {fixed[0]} in tuner_space must be one value, since trials are compared by it")
     first = {**tuner.base.params, **{key: allowed.examples[0] for key, allowed in tuner.space.items()}}
     for key, allowed in tuner.space.items():
         for value in allowed.examples:

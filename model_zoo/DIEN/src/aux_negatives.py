@@ -64,7 +64,7 @@ class NegativeSampler(nn.Module):
     ) -> None:
         super().__init__()
         if fixed and source == "in_batch":
-            raise ValueError("aux_fixed_negatives needs aux_negatives other than in_batch: batches differ")
+            raise ValueError("aux_fixed_negatives cannot be combined with aux_negatives: in_batch; batches differ")
         if source in ("category", "mixed") and len(fields.behaviours) < 2:
             raise ValueError(
                 f"aux_negatives: {source} needs a second field, the category, but a behaviour is {fields.behaviours}"

@@ -177,7 +177,7 @@ class _Native:
         for names in self._stepwise:
             if len({arrays[name].size for name in names}) > 1:
                 lengths = ", ".join(f"{name} {arrays[name].size}" for name in names)
-                raise ValueError(f"behaviours of unlike lengths: {lengths}")
+                raise ValueError(f"the sequences of a behaviour must have equal lengths, have {lengths}")
         columns = []
         for name, rows in self._rows.items():
             address = arrays[name].ctypes.data
@@ -194,9 +194,9 @@ class _Native:
         values = np.ascontiguousarray(given, np.int64 if self._rows[name] else np.float32)
         if name in self._of_user:
             if not is_user:
-                raise ValueError(f"{name} is a sequence: it is the user's")
+                raise ValueError(f"{name} is a sequence; it must be given for the user")
         elif values.size != (1 if is_user else count):
-            raise ValueError(f"{name} has {values.size} values, not {1 if is_user else count}")
+            raise ValueError(f"{name} must have {1 if is_user else count} values, has {values.size}")
         return values
 
     def _unknown(self, arrays: dict[str, np.ndarray]) -> str:

@@ -54,7 +54,7 @@ def sequence_fields(
     """
     targets, sequences, negatives = as_tuples(target), as_tuples(sequence), as_tuples(negative)
     if not sequences:
-        raise ValueError(f"{prefix}sequence_field={sequence!r} names no behaviour sequence")
+        raise ValueError(f"{prefix}sequence_field={sequence!r} must name a behaviour sequence")
     if len(targets) != len(sequences):
         raise ValueError(
             f"{prefix}target_field={target!r} has {len(targets)} entries and "
@@ -67,7 +67,7 @@ def sequence_fields(
     for fields, behaviours in zip(targets, sequences, strict=True):
         if len(fields) != len(behaviours):
             logging.warning(
-                "%starget_field %s beside %ssequence_field %s: a target is %d features, a behaviour %d",
+                "%starget_field %s and %ssequence_field %s differ in size: a target has %d features, a behaviour %d",
                 *(prefix, fields, prefix, behaviours, len(fields), len(behaviours)),
             )
     _check_order(features, targets, sequences, f"{prefix}target_field", f"{prefix}sequence_field")
@@ -79,7 +79,7 @@ def sequence_fields(
     for name in names:
         check_feature(features, name, f"{prefix}neg_seq_field", sequential=True)
     if [len(entry) for entry in negatives] != [len(entry) for entry in sequences]:
-        raise ValueError(f"{prefix}neg_seq_field={negative!r} does not pair with {prefix}sequence_field={sequence!r}")
+        raise ValueError(f"{prefix}neg_seq_field={negative!r} does not match {prefix}sequence_field={sequence!r}")
     _check_order(features, sequences, negatives, f"{prefix}sequence_field", f"{prefix}neg_seq_field")
     return [SequenceFields(*entry) for entry in zip(targets, sequences, negatives, strict=True)]
 
@@ -109,7 +109,7 @@ def _check_order(
         own, other = vocabulary_of(features, name), vocabulary_of(features, partner)
         if own != other and own in second and other in first:
             raise ValueError(
-                f"{partners_keyword}: {partner!r} stands at the place of {keyword}'s {name!r}, which shares its "
+                f"{partners_keyword}: {partner!r} is at the place of {keyword}'s {name!r}, which shares its "
                 f"embedding with {second[own]!r}; give both fields the same order"
             )
 
@@ -129,7 +129,7 @@ def check_feature(features: dict[str, dict[str, Any]], name: str, keyword: str, 
         )
     kind = features[name]["type"]
     if (kind == "sequence") != sequential or kind == "meta":
-        wanted = "a sequence" if sequential else "a feature of one value a row"
+        wanted = "a sequence" if sequential else "a feature with one value per row"
         raise ValueError(f"{keyword}: feature {name!r} is of type {kind!r}, but {wanted} is needed")
 
 
@@ -200,7 +200,7 @@ def profile_fields(
     profile = [name for name, dimensions in others.items() if dimensions == 2]
     unused = [name for name in others if name not in profile]
     if unused:
-        logging.warning("not used: %s, a sequence that is neither pooled nor among the behaviours", ", ".join(unused))
+        logging.warning("not used: %s; a sequence must be pooled, or among the behaviours", ", ".join(unused))
     return profile
 
 

@@ -23,7 +23,9 @@ def check_booster(keywords: dict[str, Any]) -> None:
     """
     for name in keywords:
         if name in _OF_BOTH:
-            raise ValueError(f"booster: {name} is of both nets, which share embeddings and optimizer; set it outside")
+            raise ValueError(
+                f"booster: {name} must be set outside of booster; both networks share embeddings and optimizer"
+            )
         if name not in KEYWORDS:
             near = difflib.get_close_matches(str(name), KEYWORDS, cutoff=0.5)
             listed = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(sorted(KEYWORDS))}"

@@ -36,7 +36,7 @@ class FM(PooledModel):
         check_keywords(FM.__init__, locals())
         for keyword in ("embedding_regularizer", "net_regularizer"):
             if keyword in kwargs:
-                raise ValueError(f"{keyword}={kwargs[keyword]!r} is not allowed: FM has one, regularizer")
+                raise ValueError(f"{keyword}={kwargs[keyword]!r} is not allowed; use regularizer")
         super().__init__(
             feature_map,
             model_id=model_id,

@@ -15,14 +15,14 @@ from dien_fuxictr.experiment.models import load_feature_map
 @pytest.mark.parametrize("name", ["../../secret", "/etc/secret", "a/b", ""])
 def test_sequences_are_names(name: str, tmp_path: Path) -> None:
     (tmp_path / "layout.json").write_text(json.dumps({"tables": [["item_history", name]]}))
-    with pytest.raises(UserError, match=r"sequence in .*layout.json .* must be a name, without /"):
+    with pytest.raises(UserError, match=r"sequence in .*layout.json .* must be a name without /"):
         load_layout(tmp_path)
 
 
 @pytest.mark.parametrize("columns", [{"../secret": "item_id"}, {"item_id": "../secret"}])
 def test_columns_of_flat_sets_are_names(columns: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "layout.json").write_text(json.dumps({COLUMN: columns, "tables": [], "padding": {}, "truncated": {}}))
-    with pytest.raises(UserError, match=r"column in .*layout.json '../secret' must be a name, without /"):
+    with pytest.raises(UserError, match=r"column in .*layout.json '../secret' must be a name without /"):
         MappedSplit.load(tmp_path / "rows_train.bin")
 
 

@@ -267,7 +267,7 @@ def test_rows_of_a_wrong_number_of_fields(broken: bytes, tmp_path: Path, caplog:
     assert f"{path}: line 4 has {broken.count(b',') + 1} fields where the header has 5; " in str(caught.value)
     assert str(caught.value).endswith("; --skip-bad-lines leaves such rows out")
     assert read_log(path, **COLUMNS, skip_bad_lines=True)["user_id"].to_list() == ["u1", "u2"]
-    assert "left out 1 rows of a wrong number of fields" in caplog.text
+    assert "left out 1 rows with a wrong number of fields" in caplog.text
 
 
 def test_a_truncated_parquet_file_and_a_missing_one(tmp_path: Path) -> None:

@@ -116,9 +116,12 @@ def test_shards_are_no_pickles(begun):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda shards: shards[0].unlink(), "a shard in .* is missing: there is no row 0 of the"),
-        (lambda shards: shards[1].unlink(), "a shard in .* is missing: there is no row"),
-        (lambda shards: shutil.rmtree(shards[0].parent), "the shards of the embedding tables are missing: .* folder"),
+        (lambda shards: shards[0].unlink(), "a shard in .* is missing: row 0 of the"),
+        (lambda shards: shards[1].unlink(), "a shard in .* is missing: row"),
+        (
+            lambda shards: shutil.rmtree(shards[0].parent),
+            "the shards of the embedding tables are missing: .* does not exist",
+        ),
         (lambda shards: shards[0].write_bytes(b"broken"), "a shard in .* is not readable"),
     ],
     ids=["the first", "the last", "all", "broken"],
@@ -133,5 +136,5 @@ def test_a_missing_shard_is_a_clear_error(begun, tmp_path, spoil, said):
 def test_shards_of_another_table_are_a_clear_error(begun, tmp_path, monkeypatch):
     shutil.copytree(begun, tmp_path / "made")
     monkeypatch.setitem(__import__("made").VOCABULARY, "item_id", 29)
-    with pytest.raises(UserError, match=r"the shards in .* are of other tables: the model's .*item_id.* is \(29, 4\)"):
+    with pytest.raises(UserError, match=r"the shards in .* do not match the model: its .*item_id.* is \(29, 4\)"):
         trainer_of(SINGLE_PROCESS, tmp_path).resume()

@@ -33,7 +33,7 @@ def test_the_checkpoint_is_the_one_that_any_run_reads(workspace, tmp_path, capfd
 def test_signal_ends_all_and_another_number_resumes(workspace, tmp_path, capfd):
     workspace.write_configs({"X": {**SHORT, **ROWS}})
     assert signalled(workspace, tmp_path) == [143, 143]
-    assert capfd.readouterr().err.endswith("error: interrupted; the state is saved, --resume goes on with it\n")
+    assert capfd.readouterr().err.endswith("error: interrupted; the state is saved, --resume continues it\n")
     assert workspace.run("--resume", expid="X") == 0
     assert "Resume training @epoch 1 - batch 1" in workspace.file(".log", "X").read_text()
 

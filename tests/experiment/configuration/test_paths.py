@@ -115,7 +115,7 @@ def test_validation_file_equal_to_the_test_file_warns_once(project):
 
 def test_missing_config_folder_falls_back_to_shipped_one(project, capsys):
     assert find_config() == find_config("config") == package_data.CONFIG
-    assert f"no ./config/ here: taking {package_data.CONFIG}\n" in capsys.readouterr().err
+    assert f"./config/ does not exist; using {package_data.CONFIG}\n" in capsys.readouterr().err
     assert find_config("other") == Path("other")
     (project / "elsewhere" / "config").mkdir()
     assert find_config("./config/") == Path("config")

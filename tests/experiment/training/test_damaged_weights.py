@@ -97,7 +97,7 @@ def test_run_killed_before_saving_state_asks_to_resume(parts, monkeypatch):
     monkeypatch.setattr("dien_fuxictr.experiment.training.trainer.judge", lambda *_: True)
     with pytest.raises(Interrupt):
         killed.fit(train, valid, 2)
-    with pytest.raises(UserError, match="--resume goes on with the run"):
+    with pytest.raises(UserError, match="--resume continues the run"):
         check_weights(killed.state.best_path)
 
 

@@ -83,7 +83,7 @@ def steps_saved(workspace) -> tuple[int, int]:
     ],
 )
 def test_a_resumed_run_equals_a_whole_one(workspace, whole, number, error, step, evaluation, saved):
-    with pytest.raises(KeyboardInterrupt, match="the state is saved, --resume goes on with it") as ended:
+    with pytest.raises(KeyboardInterrupt, match="the state is saved, --resume continues it") as ended:
         open_experiment("Tiny_test", overrides=SETTINGS).fit(observers=[At(number, step, evaluation)])
     assert type(ended.value) is error and steps_saved(workspace) == saved
     assert_equal(weights_of_the_resumed(workspace), whole)
@@ -229,7 +229,7 @@ def test_a_command_in_its_first_epoch(workspace, number, code):
     process.send_signal(number)
     _, error = process.communicate()
     assert process.returncode == code
-    assert error.splitlines()[-1] == "error: interrupted; the state is saved, --resume goes on with it"
+    assert error.splitlines()[-1] == "error: interrupted; the state is saved, --resume continues it"
     assert 0 < steps_saved(workspace)[0] < 7 and "Traceback" not in error
     assert workspace.run("--resume") == 0
     assert_equal(checkpoint.load(workspace.file(".model")), checkpoint.load(workspace.file(".model", "whole")))
@@ -247,7 +247,7 @@ def test_all_processes_of_a_command(workspace, number, code):
     os.killpg(process.pid, number)
     _, error = process.communicate()
     assert process.returncode == code, error
-    assert error.splitlines()[-1] == "error: interrupted; the state is saved, --resume goes on with it"
+    assert error.splitlines()[-1] == "error: interrupted; the state is saved, --resume continues it"
     assert workspace.run("--resume") == 0
 
 
@@ -283,10 +283,10 @@ def test_sweep_interrupts_and_continues_its_runs(workspace):
     (workspace.folder / "go").touch()
     _, error = process.communicate()
     assert process.returncode == 143
-    assert error.splitlines()[-1] == "error: interrupted; the same command goes on with what is left"
+    assert error.splitlines()[-1] == "error: interrupted; the same command continues with what is left"
     assert all(workspace.file(".resume", expid).exists() for expid in ("one", "two"))
     process = start(workspace, *command)
     _, error = process.communicate()
     assert process.returncode == 0, error
-    assert error.count("goes on") == 2
+    assert error.count("continues") == 2
     assert all("Resume training @epoch" in log.read_text() for log in logs)

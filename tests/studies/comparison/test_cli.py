@@ -123,7 +123,7 @@ def test_a_failed_run_does_not_stop_the_rest(fake: Fake, capsys: pytest.CaptureF
 def test_without_matplotlib_one_line_says_how_to_install_it(fake: Fake, monkeypatch, capsys) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["--expids", "weak", "strong"]) == 0
-    line = "no pictures, as a package is not installed: pip install matplotlib"
+    line = "pictures need a package that is not installed: pip install matplotlib"
     assert capsys.readouterr().err.count(f"note: {line}\n") == 1
     report = Path("comparisons/d/report.html").read_text()
     assert f"<p>{line}</p>" in report and "<svg" not in report and "strong" in report
@@ -157,10 +157,10 @@ def test_equal_entries_are_trained_once_unless_both_are_named(fake: Fake) -> Non
     ("arguments", "message"),
     [
         (["--expids", "weka"], "expid 'weka' is not in config; nearest: weak"),
-        (["--expids", "weak", "elsewhere"], "weak is on data set d, elsewhere on other: a comparison is on one"),
-        (["--expids", "no_auc"], "no_auc: metrics has no AUC"),
-        (["--expids", "untested"], "untested: data set no_test has no test_data, and a comparison is on the test set"),
-        (["--expids", "weak", "--base", "strong"], "--base strong is none of the experiments: weak"),
+        (["--expids", "weak", "elsewhere"], "weak is on data set d, elsewhere on other; a comparison must have one"),
+        (["--expids", "no_auc"], "AUC is missing in metrics of no_auc"),
+        (["--expids", "untested"], "untested: test_data is missing in data set no_test; a comparison needs a test set"),
+        (["--expids", "weak", "--base", "strong"], "--base strong must be one of the experiments: weak"),
         (["--expids", "weak", "--gpu", "0", "-7"], "--gpu -7: must be -1 for the CPU, or the index of a GPU"),
         (["--dataset", "none"], "config has no experiment with --dataset none"),
         ([], "no experiment to compare"),
@@ -191,7 +191,9 @@ def test_data_next_to_a_configuration_elsewhere(fake: Fake, tmp_path: Path, monk
 
 def test_what_the_runs_cannot_write_ends_it_before_they_start(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     Path("comparison_d.csv").mkdir()
-    test_bad_input(fake, ["--expids", "weak"], "cannot write comparison_d.csv: it exists and is no file", capsys)
+    test_bad_input(
+        fake, ["--expids", "weak"], "cannot write comparison_d.csv: it already exists and is not a file", capsys
+    )
 
 
 def test_nothing_finished(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,7 +205,7 @@ def test_nothing_finished(fake: Fake, capsys: pytest.CaptureFixture[str]) -> Non
 def test_models_without_a_checkout(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_code:
         main(["--expids", "weak", "--zoo-models", "DIN"])
-    assert exit_code.value.code == 2 and "--zoo-models goes with --zoo" in capsys.readouterr().err
+    assert exit_code.value.code == 2 and "--zoo-models needs --zoo" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--seeds", "--workers"])

@@ -114,7 +114,7 @@ def test_rows_on_other_test_rows_need_a_base_there(suites: Fake, capsys: pytest.
     write(seeds=2, vary={"strong": {"build.negatives": ["matched", "uniform"]}})
     assert main(["--suite", "s"]) == 0
     shown = capsys.readouterr()
-    assert "note: on other test rows than weak, no difference to it: strong_negatives_uniform" in shown.err
+    assert "note: test rows differ from those of weak; no difference for strong_negatives_uniform" in shown.err
     table = {row["expid"]: row for row in fingerprint_test_rows("comparisons/s/table.csv")}
     assert [row["test_set"] for row in table.values()] == ["1", "1", "2"]
     assert table["strong_negatives_uniform"]["low"] == "" and table["strong_negatives_uniform"]["verdict"] == "-"
@@ -176,7 +176,7 @@ def test_some_of_its_experiments_first(suites: Fake, capsys: pytest.CaptureFixtu
     write(experiments=["weak", "strong", "pooled"], seeds=2)
     assert main(["--suite", "s", "--expids", "strong"]) == 0
     shown = capsys.readouterr()
-    assert "note: no run of weak, the base, has finished: no differences to it" in shown.err
+    assert "note: no run of weak, the base, has finished; differences to the base are left out" in shown.err
     assert "| strong " in shown.out and "| -  " in shown.out
     assert main(["--suite", "s", "--expids", "weak", "pooled"]) == 0
     assert suites.started == [
@@ -193,7 +193,7 @@ def test_they_are_listed(suites: Fake, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["--suite"]) == 0
     assert capsys.readouterr().out == "s  A <title>\n"
     assert main(["--suite", "t"]) == 2
-    assert capsys.readouterr().err == "error: --suite t: no such suite; there are: s\n"
+    assert capsys.readouterr().err == "error: --suite t is unknown; there are: s\n"
 
 
 @pytest.mark.parametrize(
@@ -205,9 +205,9 @@ def test_they_are_listed(suites: Fake, capsys: pytest.CaptureFixture[str]) -> No
         ({"experiments": "weak"}, "must be a list of experiment ids"),
         ({"experiments": ["weak", "weak"]}, "experiments has weak twice"),
         ({"experiments": ["weak", "strng"]}, "expid 'strng' is not in config; nearest: strong"),
-        ({"base": "pooled"}, "base pooled is none of the experiments: weak, strong"),
-        ({"against": "pooled"}, "against pooled is none of the experiments: weak, strong"),
-        ({"folds": 3, "seeds": 3}, "folds and seeds; a suite has one of them"),
+        ({"base": "pooled"}, "base = pooled must be one of the experiments: weak, strong"),
+        ({"against": "pooled"}, "against = pooled must be one of the experiments: weak, strong"),
+        ({"folds": 3, "seeds": 3}, "folds and seeds cannot be combined"),
         ({"folds": 1}, "folds = 1 in config/suites/s.yaml must be a whole number, 2 or more"),
         ({"vary": {"epochs": 3}}, "epochs in vary must be a list of values, but is 3"),
         ({"vary": 3}, "vary = 3 in config/suites/s.yaml must be a mapping, or a list of mappings"),
@@ -215,14 +215,17 @@ def test_they_are_listed(suites: Fake, capsys: pytest.CaptureFixture[str]) -> No
         ({"vary": {"weak": [3]}}, "vary must map keys to lists of values, or list such settings, but has [3]"),
         ({"vary": [{"epochs": 3}, {"epoch": 4}]}, "weak has no key 'epoch' to vary; did you mean 'epochs'?"),
         ({"vary": [{"seed": 3}]}, "seed cannot be in vary; seeds and folds are keys of the suite"),
-        ({"vary": {"epochs": [3], "weak": {"epochs": [3]}}}, "vary has keys and experiments: epochs, weak"),
+        (
+            {"vary": {"epochs": [3], "weak": {"epochs": [3]}}},
+            "vary cannot have both keys and experiments: epochs, weak",
+        ),
         ({"vary": {"seed": [3]}}, "seed cannot be in vary; seeds and folds are keys of the suite"),
-        ({"vary": {"epochs": [3]}, "settings": {"epochs": 3}}, "epochs is in settings and in vary"),
+        ({"vary": {"epochs": [3]}, "settings": {"epochs": 3}}, "epochs cannot be in both settings and vary"),
         ({"vary": {"aux_los_alpha": [3]}}, "weak has no key 'aux_los_alpha' to vary; did you mean 'aux_loss_alpha'?"),
         ({"vary": {"build.flod": [3]}}, "unknown key 'flod' in the build from source amazon; did you mean fold"),
         ({"vary": {"epochs": ["many"]}}, "epochs = 'many' in --set must be"),
         ({"vary": {"monitor": ["AUC", "AUC"]}}, "two experiments or variations have the name weak_monitor_AUC"),
-        ({"vary": {"epochs": [3, 4]}, "x": "batch_size"}, "x batch_size is no key of vary"),
+        ({"vary": {"epochs": [3, 4]}, "x": "batch_size"}, "x = batch_size must be a key of vary"),
         ({"results": "rows.txt"}, "results = 'rows.txt' in config/suites/s.yaml must be the path of a .csv file"),
         (
             {"experiments": ["elsewhere"], "base": None, "folds": 2},
@@ -241,8 +244,8 @@ def test_bad_suites(suites: Fake, changes: dict, message: str, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--expids", "elsewhere"], "--expids elsewhere: not in suite s; it has weak, strong"),
-        (["--set", "epochs=9"], "--set epochs: epochs is in vary of suite s"),
+        (["--expids", "elsewhere"], "--expids elsewhere is not in suite s; it has weak, strong"),
+        (["--set", "epochs=9"], "--set epochs cannot be combined with suite s"),
     ],
 )
 def test_bad_options(suites: Fake, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -255,7 +258,7 @@ def test_bad_options(suites: Fake, arguments: list[str], message: str, capsys: p
 def test_options_of_the_suite_file_are_refused_as_flags(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_code:
         main(["--suite", "s", option, "1"])
-    assert exit_code.value.code == 2 and f"{option} does not go with --suite" in capsys.readouterr().err
+    assert exit_code.value.code == 2 and f"{option} cannot be combined with --suite" in capsys.readouterr().err
 
 
 def test_the_one_that_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

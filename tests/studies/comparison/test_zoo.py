@@ -89,7 +89,10 @@ def test_a_sequence_model_gets_fields_and_unpooled_histories(checkout: Path) -> 
     assert entry["trim_histories"] is False and (entry["attention_hidden_units"], entry["gate"]) == ([32], "sigmoid")
     assert encoders(entry) == {"items": None, "cates": None, "queries": POOLING}
     pooled = {key: value for key, value in BASE.items() if not key.endswith("_field")}
-    with pytest.raises(UserError, match="'Reader' reads histories step by step, but Ours_d, the base, names no target"):
+    with pytest.raises(
+        UserError,
+        match="'Reader' reads histories step by step, but target and sequence fields are missing in the base, Ours_d",
+    ):
         zoo_entry(Checkout(checkout), "Reader", pooled)
 
 

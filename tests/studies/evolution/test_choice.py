@@ -117,15 +117,17 @@ def test_the_default_user_has_a_history_of_a_good_length(tmp_path: Path, monkeyp
 
 
 def test_bad_users(built: Built, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^--user u99: no such test user; nearest: u9"):
+    with pytest.raises(UserError, match=r"^--user u99 is an unknown test user; nearest: u9"):
         built.choose("u99")
-    with pytest.raises(UserError, match=r"^--user Ann: no such test user; there are 12: u\d+, u\d+, u\d+, \.\.\.$"):
+    with pytest.raises(
+        UserError, match=r"^--user Ann is an unknown test user; there are 12: u\d+, u\d+, u\d+, \.\.\.$"
+    ):
         built.choose("Ann")
-    with pytest.raises(UserError, match="data set made has no buyer: group_id must name"):
+    with pytest.raises(UserError, match="column buyer is missing in data set made; group_id must name"):
         built._replace(params={**built.params, "group_id": "buyer"}).choose()
     assert built._replace(params={**built.params, "group_id": None}).choose().user.startswith("u")
     (tmp_path / "made" / "encoded" / "test.npz").unlink()
-    with pytest.raises(UserError, match="data set made has no test data"):
+    with pytest.raises(UserError, match="data set made must have test data"):
         built.choose()
 
 
@@ -167,7 +169,7 @@ def test_named_items(built: Built) -> None:
     items = known_items(built.feature_map, FIELDS)
     chosen = named(items, built.encoder, ["i3", "i7", "i3"])
     assert built.words(TARGET, np.array([c.ids for c in chosen])) == [("i3", "c3"), ("i7", "c3")]
-    with pytest.raises(UserError, match=r"--items i33: no such item; nearest: i3"):
+    with pytest.raises(UserError, match=r"--items i33 is an unknown item; nearest: i3"):
         named(items, built.encoder, ["i3", "i33"])
 
 

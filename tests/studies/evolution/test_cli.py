@@ -116,10 +116,10 @@ def test_names_are_ids_without_metadata(workspace: Path) -> None:
         (["--expid", "trainde"], "expid 'trainde' is not in config; nearest: trained"),
         (["--config", "nowhere"], "--config nowhere does not exist"),
         (["--expid", "DIN"], "DIN has no interests to draw: it offers no explain(); models that do: DIEN, DIENLight"),
-        (["--expid", "GRU"], "GRU has gru_type: GRU, whose states do not depend on the candidate"),
-        (["--expid", "userless"], "data set tiny has no user_id: group_id must name the column of the user"),
-        (["--expid", "trained", "--user", "A00000"], "--user A00000: no such test user; nearest: A0"),
-        (["--expid", "trained", "--items", "B"], "--items B: no such item; there are "),
+        (["--expid", "GRU"], "gru_type = GRU of GRU has states that do not depend on the candidate"),
+        (["--expid", "userless"], "column user_id is missing in data set tiny; group_id must name the user's column"),
+        (["--expid", "trained", "--user", "A00000"], "--user A00000 is an unknown test user; nearest: A0"),
+        (["--expid", "trained", "--items", "B"], "--items B is an unknown item; there are "),
     ],
 )
 def test_bad_input_overwrites_nothing(
@@ -169,7 +169,7 @@ def test_each_item_has_a_letter() -> None:
 def test_too_many_items(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_code:
         main(["--items", *"abcdefghijk"])
-    assert exit_code.value.code == 2 and "--items: 11 are too many for one page; up to 10" in capsys.readouterr().err
+    assert exit_code.value.code == 2 and "--items has 11 ids; one page has at most 10" in capsys.readouterr().err
 
 
 def test_help_teaches_by_examples(capsys: pytest.CaptureFixture[str]) -> None:

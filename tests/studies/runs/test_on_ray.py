@@ -54,7 +54,7 @@ def test_a_comparison_of_which_a_task_is_killed(workspace, cluster, monkeypatch,
     command = ["--expids", "X", "--out"]
     assert compare([*command, "a", "--cluster", cluster]) == 0
     said = capsys.readouterr().err
-    assert Path("killed").exists() and said.count("killed; goes on") == 1 and "1/1 runs" in said
+    assert Path("killed").exists() and said.count("killed; continues") == 1 and "1/1 runs" in said
     assert sum("  resumed   in epoch 1, after step 7\n" in log.read_text() for log in Path("a/logs").glob("*.log")) == 1
     assert Path("comparison_tiny.csv").read_text().count("[exp_id]") == 1
     assert not [file for file in Path("a/logs").iterdir() if file.suffix != ".log"]
@@ -88,7 +88,7 @@ def test_ctrl_c_ends_all(write_tuner, script, cluster, capsys, monkeypatch):
     file = write_tuner({"embedding_dim": [1, 2, 3]})
     assert tune(["--config", str(file), "--workers", "2", "--cluster", cluster]) == 130
     signal.signal(signal.SIGINT, before)
-    assert "the same command goes on with what is left" in capsys.readouterr().err
+    assert "the same command continues with what is left" in capsys.readouterr().err
     logs = [log.read_text() for log in Path("tuner/logs").glob("*.log")]
     assert logs == ["terminated\n"] * 2
     assert not any(Path("/proc", file.stem).exists() for file in Path().glob("*.pid"))
@@ -97,16 +97,16 @@ def test_ctrl_c_ends_all(write_tuner, script, cluster, capsys, monkeypatch):
 def test_a_machine_that_does_not_see_the_folder(workspace, tmp_path):
     Path("logs").mkdir()
     code, refusal = ray_runs._run(["no command"], str(tmp_path), "logs/x.log", "logs/.mark")
-    assert code == 2 and refusal.startswith(f"{tmp_path / 'logs'} is not seen by the machine ")
+    assert code == 2 and refusal.startswith(f"{tmp_path / 'logs'} does not exist on machine ")
     code, refusal = ray_runs._run(["no command"], "/nowhere", "logs/x.log", "logs/.mark")
-    assert code == 2 and refusal.startswith("/nowhere/logs is not seen by the machine ")
+    assert code == 2 and refusal.startswith("/nowhere/logs does not exist on machine ")
 
 
 @pytest.mark.parametrize(
     ("address", "message"),
     [
         ("127.0.0.1:9", "there is no Ray cluster at 127.0.0.1:9"),
-        ("somewhere", "Ray cluster somewhere: must be auto, or HOST:PORT of a cluster that this machine is one of"),
+        ("somewhere", "Ray cluster somewhere: must be auto, or HOST:PORT of a cluster that this machine belongs to"),
     ],
 )
 def test_a_cluster_that_is_not_there(write_tuner, fast, capsys, address, message):
@@ -127,7 +127,7 @@ def test_a_port_that_is_not_of_ray(write_tuner, fast, capsys, monkeypatch):
 
         threading.Thread(target=hang_up, daemon=True).start()
         assert tune(["--config", str(write_tuner({"embedding_dim": [1]})), "--cluster", address]) == 2
-    line = f"error: what answers at {address} is no Ray cluster, or wants a token (RAY_AUTH_MODE=token)\n"
+    line = f"error: the server at {address} is not a Ray cluster, or needs a token (RAY_AUTH_MODE=token)\n"
     assert capsys.readouterr().err == line and not Path("ran.txt").exists()
 
 

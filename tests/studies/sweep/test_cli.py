@@ -145,8 +145,8 @@ def test_configuration_folder_with_tag(workspace, fast, capsys):
 @pytest.mark.parametrize(
     ("space", "arguments", "message"),
     [
-        ({"embedding_dim": [1]}, ["--tag", "009"], "--tag 009: no experiment of tuner has it; there are Tiny_test_001"),
-        ({"monitor": "MRR"}, [], "metrics lacks MRR, the monitor that ranks the runs"),
+        ({"embedding_dim": [1]}, ["--tag", "009"], "--tag 009 matches no experiment of tuner; there are Tiny_test_001"),
+        ({"monitor": "MRR"}, [], "MRR is missing in metrics of Tiny_test"),
         ({"batch_size": [8, 0]}, [], "batch_size = 0 in tuner_space of tuner.yaml must be a whole number, 1 or more"),
         ({"monitor": [["AUC"]]}, [], "monitor = ['AUC'] in tuner_space of tuner.yaml must be a metric"),
         ({"embeding_dim": [1]}, [], "did you mean 'embedding_dim'?"),
@@ -191,7 +191,7 @@ def test_a_yes_trains_them(write_tuner, fast, monkeypatch):
 def test_an_unwritable_table_ends_a_sweep_before_it_begins(write_tuner, fast, capsys, name, search):
     Path(name).mkdir()
     assert main(["--config", str(write_tuner({"embedding_dim": [1, 2]})), "--search", search]) == 2
-    assert capsys.readouterr().err == f"error: cannot write {name}: it exists and is no file\n"
+    assert capsys.readouterr().err == f"error: cannot write {name}: it already exists and is not a file\n"
     assert not ran() and not Path("tuner").exists()
 
 

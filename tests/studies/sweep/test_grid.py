@@ -144,7 +144,7 @@ def test_base_config_is_found_from_another_working_directory(workspace, write_tu
 
 BAD: list[tuple[Callable[..., Path], str]] = [
     (lambda write: Path("none.yaml"), "--config none.yaml does not exist"),
-    (lambda write: write({"embedding_dim": [1]}, "tuner.txt"), "a tuner file ends in .yaml"),
+    (lambda write: write({"embedding_dim": [1]}, "tuner.txt"), "--config tuner.txt must end in .yaml"),
     (
         lambda write: write({"embeding_dim": [1]}),
         "unknown key 'embeding_dim' in tuner_space of tuner.yaml; did you mean 'embedding_dim'?",
@@ -166,25 +166,28 @@ BAD: list[tuple[Callable[..., Path], str]] = [
         lambda write: write({"embedding_dim": [1]}, dataset_id="tinny"),
         "dataset_id 'tinny' is not in config; nearest: tiny",
     ),
-    (lambda write: write({"embedding_dim": [1]}, base_config="./conf/"), "base_config: ./conf/ does not exist"),
+    (lambda write: write({"embedding_dim": [1]}, base_config="./conf/"), "base_config = ./conf/ does not exist"),
     (
         lambda write: write({"embedding_dim": [1]}, model_config={"A": {}}),
         "expid 'Tiny_test' is not in tuner.yaml; known: A",
     ),
     (
         lambda write: write({"net_dropout": {"low": 0, "high": 1}}),
-        "net_dropout in tuner_space is a range; a grid takes lists, --search tpe ranges",
+        "net_dropout in tuner_space is a range; a grid needs lists, ranges need --search tpe",
     ),
     (
         lambda write: write({"net_dropout": {"low": 0.5, "high": 0.5}}),
-        "net_dropout in tuner_space is no range, low must be less than high",
+        "net_dropout in tuner_space is not a valid range, low must be less than high",
     ),
     (lambda write: write({"net_dropout": {"low": 0}}), "high must be a number"),
     (lambda write: write({"net_dropout": {"low": True, "high": 2}}), "low must be a number"),
     (lambda write: write({"net_dropout": {"low": 0, "high": float("nan")}}), "low must be less than high"),
     (lambda write: write({"net_dropout": {"low": 0, "high": 1, "log": True}}), "log needs a low above 0"),
     (lambda write: write({"net_dropout": {"low": 1, "high": 2, "log": "yes"}}), "log must be True or False"),
-    (lambda write: write({"net_dropout": {"low": 0, "high": 1, "step": 1}}), "it has step besides low, high and log"),
+    (
+        lambda write: write({"net_dropout": {"low": 0, "high": 1, "step": 1}}),
+        "step is unknown; allowed are low, high and log",
+    ),
 ]
 
 

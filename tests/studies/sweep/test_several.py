@@ -52,7 +52,9 @@ def test_some_of_them(file, fast, capsys):
     assert main(["--config", str(file), "--expids", "Tiny_wide"]) == 0
     assert {expid[:9] for expid in ran()} == {"Tiny_wide"} and not Path("tuner/Tiny_test").exists()
     assert main(["--config", str(file), "--expids", "Tiny_wider"]) == 2
-    assert "--expids Tiny_wider: base_expid of tuner.yaml has Tiny_test, Tiny_wide" in capsys.readouterr().err
+    assert (
+        "--expids Tiny_wider is unknown; base_expid of tuner.yaml has Tiny_test, Tiny_wide" in capsys.readouterr().err
+    )
 
 
 def test_a_failed_run_of_the_first_does_not_stop_the_second(write_tuner, workspace, fast, capsys):
@@ -69,7 +71,7 @@ def test_a_failed_run_of_the_first_does_not_stop_the_second(write_tuner, workspa
         ({"Tiny_test": {}, "Tiny_wide": [1]}, "Tiny_wide in tuner.yaml must map keys to values, but is [1]"),
         ({"Tiny_test": {}, "Tiny_wide": {"drop": [1]}}, "unknown key 'drop' in tuner_space of tuner.yaml"),
         ({"Tiny_test": {}, "Tiny_wide": {"net_dropout": ["much"]}}, "net_dropout = 'much' in"),
-        ({}, "base_expid in tuner.yaml names no experiment"),
+        ({}, "base_expid in tuner.yaml must name an experiment"),
         (["Tiny_test"], "base_expid = ['Tiny_test'] in tuner.yaml must be text or a mapping"),
     ],
 )

@@ -64,7 +64,7 @@ def test_a_database_proposes_what_a_journal_does(write_tuner, fast, tmp_path):
     ("storage", "message"),
     [
         ("sqlite:////dev/null/study.db", "sqlite:////dev/null/study.db is not readable as a study: "),
-        ("study.db", "--storage: must be the URL of a database, sqlite:///FILE or postgresql://HOST/NAME"),
+        ("study.db", "--storage must be the URL of a database, sqlite:///FILE or postgresql://HOST/NAME"),
         ("postgresql://me:secret@127.0.0.1:9/x", "--storage postgresql://me:***@127.0.0.1:9/x needs a package of its "),
     ],
 )
@@ -78,4 +78,4 @@ def test_a_database_that_is_not_there(write_tuner, fast, capsys, monkeypatch, st
 def test_a_grid_has_no_study(write_tuner, capsys):
     with pytest.raises(SystemExit):
         main(["--config", str(write_tuner(SPACE)), "--storage", "sqlite:///study.db"])
-    assert "--storage goes with --search tpe" in capsys.readouterr().err
+    assert "--storage needs --search tpe" in capsys.readouterr().err

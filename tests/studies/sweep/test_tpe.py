@@ -201,9 +201,12 @@ def test_failed_trial_is_reported_and_replaced_by_the_next_call(write_tuner, scr
 BAD = [
     ({"embedding_dim": [1], "net_dropout": 0.1}, "tuner.yaml: nothing in tuner_space varies; --search needs a list or"),
     ({**SPACE, "monitor_mode": ["min", "max"]}, "monitor_mode in tuner_space must be one value"),
-    ({**SPACE, "monitor": "MRR"}, "metrics lacks MRR, the monitor that ranks the runs"),
+    ({**SPACE, "monitor": "MRR"}, "MRR is missing in metrics of Tiny_test"),
     ({"batch_size": {"low": 0, "high": 9}}, "batch_size = 0 in tuner_space of tuner.yaml must be a whole number"),
-    ({"learning_rate": {"low": 0, "high": 1, "log": True}}, "learning_rate in tuner_space is no range, log needs"),
+    (
+        {"learning_rate": {"low": 0, "high": 1, "log": True}},
+        "learning_rate in tuner_space is not a valid range, log needs",
+    ),
     ({"embeding_dim": {"low": 1, "high": 9}}, "did you mean 'embedding_dim'?"),
 ]
 

@@ -236,7 +236,7 @@ class NativeScorer:
         if query.weight is not None:
             shapes["query's weight"] = query.weight, (hidden, target_size)
         elif sequence.kind != "GRU" and target_size != hidden:
-            raise ValueError(f"a target of size {target_size} is no query of size {hidden}")
+            raise ValueError(f"the size of a target, {target_size}, must equal the size of a query, {hidden}")
         numbers = {"query's bias": query.bias, "query's slope": query.activation.slope}
         shapes |= {name: (tensor, (hidden,)) for name, tensor in numbers.items() if tensor is not None}
         check(shapes, torch.float32)

@@ -145,8 +145,8 @@ def check_net(
     """
     if len(weights) < 2 or len(weights) != len(biases):
         raise ValueError(
-            "a net has a weight and a bias for each of its hidden layers, one or more, and for its "
-            f"output; here are {len(weights)} weights and {len(biases)} biases"
+            "a network must have a weight and a bias for each of its hidden layers, one or more, and for its "
+            f"output, has {len(weights)} weights and {len(biases)} biases"
         )
     followed = one_per_layer(activations, len(weights))
     hidden, known = (followed[:-1], PLAIN) if isinstance(activations, str) else (followed, ACTIVATION_KINDS)
