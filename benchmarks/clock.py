@@ -62,7 +62,7 @@ def take_turns(
 ) -> dict[Key, list[float]]:
     """Return the seconds per call of each task, one figure per round.
 
-    Every task has its turn in every round, so that a temporary slowdown of the machine affects all tasks alike. The
+    Every task has its turn in every round, so that a temporary slowdown of the machine affects all tasks equally. The
     order is reversed each time, so that no task always follows the same other one. Compare the best times, or the
     medians, of one run. On a terminal, stderr shows the progress.
 

@@ -35,7 +35,7 @@ PRECISIONS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; returns an exit code, 2 where there is no GPU."""
+    """Measure and print; return an exit code, 2 without a GPU."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""A DIEN of whatever origin, so that a benchmark can drive all alike."""
+"""Interface that a benchmark uses for a DIEN of any origin."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -112,7 +112,7 @@ def zoo_system(model: BaseModel, trims: bool) -> System:
 
 
 def keywords(sizes: Sizes, work: Work) -> dict[str, Any]:
-    """Return the keywords of DIEN, for the zoo's and this project's alike."""
+    """Return the keywords of DIEN, equal for the zoo and this project."""
     return {
         "optimizer": "adam",
         "loss": "binary_crossentropy",

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from dien_fuxictr.common.errors import TrainingError
 
 PRELOAD = ["benchmarks.compare_systems", "torch._dynamo"]
-"""What takes long to import, the latter by the first optimizer; none of it computes or touches a GPU as it is imported,
+"""Modules that import slowly, the last by the first optimizer; none computes or touches a GPU while it is imported,
 after which no copy could."""
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ def _copies() -> Any:
 
 def _serve(pipe: Connection, make: Callable[[], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the parent ends this one
-    with redirect_stdout(sys.stderr), suppress(EOFError, ConnectionError):  # the parent is gone
+    with redirect_stdout(sys.stderr), suppress(EOFError, ConnectionError):  # the parent has ended
         made, *failure = _outcome(make)
         pipe.send((None, *failure))
         while True:

@@ -16,7 +16,7 @@ CONTENTS = {
     "Developers": ("docs/developer/architecture", "docs/developer/*", "CONTRIBUTING", "CHANGELOG"),
     "Research": ("research/README", "research/*", "research/results/*", "data/amazon_sample/*"),
 }
-"""Caption of the navigation -> pages below it; a pattern stands for the pages that no earlier line has."""
+"""Caption of the navigation -> pages below it; a pattern matches the pages that no earlier line has."""
 
 project = html_title = "DIEN for FuxiCTR"
 extensions = ["myst_parser"]

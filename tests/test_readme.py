@@ -1,4 +1,4 @@
-"""The README's commands, and the figures that it and research/results.md promise."""
+"""README's commands, and the figures that it and research/results.md promise."""
 
 import re
 import shutil

@@ -1,7 +1,7 @@
 """Clients that attack a server: `python -m benchmarks.serving.attackers`.
 
 The arguments are KIND PORT FOLDER. The folder has `body`, of a usual request, and `batch`, of one with many users. An
-attacker goes on until it is ended.
+attacker continues until it is ended.
 """
 
 import asyncio

@@ -23,9 +23,9 @@ _DEADLINE = 50
 """Milliseconds."""
 _HEADER = {"x-envoy-expected-rq-timeout-ms": str(_DEADLINE)}
 _SHARE = 0.6
-"""Of the capacity, what well-behaved clients ask for."""
+"""Share of the capacity that well-behaved clients ask for."""
 _CLIENTS, _MANY = 32, 256
-"""Who ask again at once: less than a queue holds, when the capacity is measured, and a storm."""
+"""Numbers of clients that ask again at once: fewer than a queue holds, for the capacity, and a storm."""
 
 
 def attack_rows(server: Server, bodies: Sequence[bytes], users: int, seconds: float) -> list[Row]:

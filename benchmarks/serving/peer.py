@@ -24,14 +24,14 @@ from ..systems import NO_AUX, keywords
 
 
 class ScoreRequest(BaseModel):
-    """The body of a request."""
+    """Body of a request."""
 
     user: dict[str, str | list[str]]
     candidates: dict[str, list[str]]
 
 
 class ScoreAnswer(BaseModel):
-    """The body of an answer."""
+    """Body of an answer."""
 
     scores: list[float]
 

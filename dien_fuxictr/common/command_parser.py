@@ -1,4 +1,4 @@
-"""The parser that every command has, and the name by which a command was called."""
+"""Parser that every command has, and the name by which a command was called."""
 
 import argparse
 import re

@@ -19,12 +19,12 @@ from .suggestions import nearest, shown
 CLOSE = 0.8
 """How like a known key an unknown one must be to be taken for misspelt."""
 _HIGHEST = 2**63 - 1
-"""What libraries take for a number."""
+"""Types that libraries accept as numbers."""
 
 
 @dataclass(frozen=True)
 class Help:
-    """The meaning of a key, in its type."""
+    """Meaning of a key, in its type."""
 
     text: str
 
@@ -106,7 +106,7 @@ class Contract:
         self.keys = self._kinds.keys() | set(others)
 
     def check(self, given: dict[str, Any], where: Callable[[str], str]) -> list[str]:
-        """Check a mapping; text that stands for a number becomes one, in place.
+        """Check a mapping; text of a number is replaced by the number, in place.
 
         Args:
             given: key -> value.
@@ -116,7 +116,7 @@ class Contract:
             The unknown keys.
 
         Raises:
-            UserError: a key is no text, of an earlier version, misspelt or missing, or its value is not allowed.
+            UserError: a key is not text, of an earlier version, misspelt or missing, or its value is not allowed.
         """
         for key in given:
             if not isinstance(key, str):

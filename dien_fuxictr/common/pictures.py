@@ -9,9 +9,9 @@ from .errors import UserError
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#b0478f", "#c98a00", "#3fa7dc", "#7a5c45", "#6d5bd0")
 OTHERS = "#8a94a0"
-"""The colour of what has none of its own."""
+"""Colour of lines without a style in `MODEL_STYLES`."""
 DASHES = ("solid", "dashed", "dotted")
-"""Of lines: words of both matplotlib and CSS."""
+"""Names of line styles, valid in both matplotlib and CSS."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ MODEL_STYLES = {
     "DeepFM": LineStyle(OCHRE, "dashed"),
     "FM": LineStyle(VIOLET, "dashed"),
 }
-"""The style of each model in every picture; other models take what is free."""
+"""Style of each model in every picture; other models get a free style."""
 
 
 @contextmanager

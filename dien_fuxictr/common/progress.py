@@ -1,4 +1,4 @@
-"""What a command shows of its work on stderr: lines and, in a terminal, bars below them."""
+"""Progress on stderr: lines and, in a terminal, bars below them."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ def has_terminal() -> bool:
 
 
 def progress_bar(iterable: Any = None, verbose: int = 1, **options: Any) -> "tqdm[Any]":
-    """Return a bar that vanishes at its end; without a terminal nothing is shown.
+    """Return a bar that disappears when it is complete; without a terminal nothing is shown.
 
     Args:
         iterable: what to go through; None: the caller updates the bar.
@@ -45,7 +45,7 @@ def terminal_size() -> dict[str, Any]:
 
 
 def say(line: str) -> None:
-    """Print a line on stderr, above the bars; a stderr that has gone away (`2>&1 | head`) ends no work."""
+    """Print a line on stderr, above the bars; a closed stderr (`2>&1 | head`) does not end the work."""
     with suppress(OSError), above_bars():
         print(line, file=sys.stderr, flush=True)
 

@@ -27,7 +27,7 @@ _DROPOUTS = (
     F.multi_head_attention_forward,
     F.scaled_dot_product_attention,
 )
-"""What draws masks."""
+"""Layers that draw masks."""
 
 
 class Sum(Function):
@@ -110,7 +110,7 @@ def gathered(rows: Tensor) -> list[Tensor]:
 class AllRows(TorchFunctionMode):
     """Mode in which batch normalisation uses the statistics of all rows.
 
-    Each process draws its own dropout masks. The mode covers layers of torch, the zoo and users alike. The common
+    Each process draws its own dropout masks. The mode covers layers of torch, of the zoo and of users. The common
     generators advance equally on all processes.
 
     Args:

@@ -20,7 +20,7 @@ from .batch_wide import AllRows, Part, gathered
 from .launcher import STORE
 
 LARGE = 16
-"""Of more processes each draws negatives from its own rows: the time to draw for all grows with their number."""
+"""Largest number of processes that draw negatives from the whole batch; the time to draw grows with their number."""
 PATIENCE = timedelta(hours=6)
 """How long processes wait for the leader to build a data set; they see at once that one of them has ended."""
 
@@ -76,7 +76,7 @@ def is_one_of_several() -> bool:
 
 
 class DistributedGroup(ProcessGroup):
-    """The processes of torch's default group."""
+    """Processes of torch's default group."""
 
     def __init__(self) -> None:
         self.rank, self.count = dist.get_rank(), dist.get_world_size()

@@ -21,7 +21,7 @@ from .child_processes import RESTARTS, end_with_parent
 GRACE_SECONDS = 120
 LAUNCHED = "DIEN_WORKERS_LAUNCHED"
 STORE = "DIEN_WORKERS_STORE"
-"""Where the processes that `launch` has started meet, for torch's `init_process_group`."""
+"""Environment variable with the place where the processes of `launch` meet, for torch's `init_process_group`."""
 
 
 def launch(count: int, run: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""The Ray cluster of a command: an existing one, or one that it starts and ends."""
+"""Ray cluster of a command: an existing one, or one that it starts and ends."""
 
 import logging
 import os

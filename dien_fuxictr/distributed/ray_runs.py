@@ -85,7 +85,7 @@ class _Task:
         self._ref = self._task.remote(command, os.getcwd(), str(job.log), str(self._mark))
 
     def poll(self) -> int | None:
-        """Return the exit code, or None while the run goes on; like `Process.poll`.
+        """Return the exit code, or None while the run continues; like `Process.poll`.
 
         Raises:
             UserError: the machine of the task does not see the folder of the runs.

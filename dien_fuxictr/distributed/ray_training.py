@@ -35,7 +35,7 @@ def launch_on_ray(
     Args:
         cluster: value of `--cluster`.
         count: number of processes.
-        gpu: -1 for the CPU; else each process gets any GPU of its own.
+        gpu: -1 for the CPU; else each process gets its own GPU.
         run: the command; a function of a module. A process that returns is not started again.
         arguments: arguments of the command.
 

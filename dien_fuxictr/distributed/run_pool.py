@@ -51,14 +51,14 @@ class Process(Protocol):
         """Let it save its state and end."""
 
     def kill(self) -> None:
-        """Kill the process and all that it has started, and wait until they are gone."""
+        """Kill the process and all processes that it has started, and wait for their end."""
 
 
 class Pool:
     """A pool whose jobs are processes of this machine.
 
     Args:
-        gpus: device of each of the runs that go on at a time; -1 is the CPU.
+        gpus: device of each parallel run; -1 is the CPU.
     """
 
     def __init__(self, gpus: list[int]) -> None:
@@ -84,7 +84,7 @@ def run_jobs(
         jobs: the next one is asked for when a device is idle.
         pool: starts them.
         on_end: called with the name and the exit code of an ended job.
-        is_over: asked again and again for each running job; one that need not go on is terminated.
+        is_over: asked repeatedly for each running job; a job that need not continue is terminated.
         on_poll: called again and again.
     """
     waiting, idle = iter(jobs), deque(pool.gpus)
@@ -123,7 +123,7 @@ def start(command: Sequence[str], log: IO[bytes], threads: int, orphan: signal.S
         command: its own.
         log: what it prints goes there.
         threads: for its computations.
-        orphan: the signal that it gets when this process is gone (Linux).
+        orphan: the signal that it gets when this process has ended (Linux).
     """
     return _Here(
         command,

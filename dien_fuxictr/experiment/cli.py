@@ -1,4 +1,4 @@
-"""The command line of `run_expid.py`."""
+"""Command line of `run_expid.py`."""
 
 import argparse
 import logging

@@ -79,11 +79,11 @@ _OF_THE_CALLER = (
     "validation_data",
     "train_ddf",
 )
-"""What callers of the zoo's functions give themselves, besides all keys of a configuration."""
+"""Arguments that callers of the zoo's functions pass besides the keys of a configuration."""
 
 
 def check_configuration(params: dict[str, Any], where: Callable[[str], str], strict: bool = False) -> list[str]:
-    """Check every key and value; text that stands for a number becomes one, in place.
+    """Check every key and value; text of a number is replaced by the number, in place.
 
     Args:
         params: the merged configuration.

@@ -44,7 +44,7 @@ def devices_of_runs(gpus: Sequence[int], workers: int | None, cluster: str | Non
     Args:
         gpus: GPUs of the command line.
         workers: number of parallel runs of the command line.
-        cluster: cluster of the command line; there an index stands for any GPU.
+        cluster: cluster of the command line, on which an index means any GPU.
 
     Raises:
         UserError: as `device_index`, except on a machine without a GPU; or the CPU is among several devices.

@@ -98,11 +98,11 @@ class RunLog:
 
     @property
     def file(self) -> Path | None:
-        """The file, if it has been opened."""
+        """File, if it has been opened."""
         return self.path if self._buffer.target is not None else None
 
     def append_if_possible(self) -> None:
-        """Open the file for appending; on failure warn and go on without it."""
+        """Open the file for appending; on failure warn and continue without it."""
         try:
             self.open_file(append=True)
         except UserError as error:

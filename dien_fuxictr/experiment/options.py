@@ -1,4 +1,4 @@
-"""The options that every command on an experiment has."""
+"""Options that every command on an experiment has."""
 
 import argparse
 import os

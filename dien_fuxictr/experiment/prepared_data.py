@@ -1,4 +1,4 @@
-"""The built data set of an experiment, for its training and evaluation."""
+"""Built data set of an experiment, for its training and evaluation."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The interface of processes that train a model together, for one process."""
+"""Interface of processes that train a model together, for one process."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -128,7 +128,7 @@ class Report(Observer):
         test: Evaluation | None,
         untrained: str = "",
     ) -> None:
-        """Write the files; result.json last, so that where it stands the report is whole.
+        """Write the files; result.json last, so that a report with it is complete.
 
         predictions.npz has `label` and `score` (N,) of the test rows and, where the data set has groups, `group` (N,).
         `untrained`, why the model has learnt nothing, is in result.json only if it has not.

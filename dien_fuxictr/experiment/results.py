@@ -1,4 +1,4 @@
-"""The zoo's line of results, one per run, in a CSV in the working directory."""
+"""Zoo's line of results, one per run, in a CSV in the working directory."""
 
 import os
 import sys

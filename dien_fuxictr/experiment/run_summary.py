@@ -1,4 +1,4 @@
-"""What a run of `run_expid.py` shows before and after its work: settings, metrics, files."""
+"""Output of `run_expid.py` before and after its work: settings, metrics, files."""
 
 import textwrap
 from collections.abc import Mapping

@@ -61,7 +61,7 @@ class TrainedModel:
         return evaluations
 
     def nothing_learnt(self, valid: Evaluation, config: Mapping[str, Any]) -> str:
-        """Return why the model is no better than no model, and a likely cause.
+        """Return why the model is no better than the base rate, and a likely cause.
 
         The result is empty if the model is better.
 

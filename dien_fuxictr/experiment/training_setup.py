@@ -1,4 +1,4 @@
-"""The keys that change how a model is trained."""
+"""Keys that change how a model is trained."""
 
 from dien_fuxictr.common.errors import UserError
 

@@ -1,4 +1,4 @@
-"""The server as an ASGI application, without a framework, and its web page."""
+"""Server as an ASGI application, without a framework, and its web page."""
 
 import asyncio
 import base64
@@ -76,7 +76,7 @@ class App:
     """Loads a model and answers requests to it.
 
     It is alive at once and ready when the model is loaded and has warmed up. A request runs in one thread beside the
-    loop, which goes on with health and metrics meanwhile, and ends with the version of the model that it began with.
+    loop, which answers health and metrics meanwhile; the request ends with the model version that it began with.
 
     Args:
         load: reads the bundle.
@@ -150,7 +150,7 @@ class App:
             self._loop.call_soon_threadsafe(self._reloader.check_now)
 
     def refusal(self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]], began: float) -> Answer | None:
-        """Return the answer to a request that is refused before its body; None: go on.
+        """Return the answer to a request that is refused before its body; None: read the body.
 
         Args:
             method: method of the request.
@@ -276,7 +276,7 @@ class App:
         Raises:
             Unread: it is too large.
             Full: too many bodies are in memory.
-            Gone: the client went away.
+            Gone: the client has disconnected.
         """
         too_large = Unread(f"the body is larger than {self._max_body} bytes")
         if int(headers.get(b"content-length", 0)) > self._max_body:

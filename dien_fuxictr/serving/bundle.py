@@ -50,7 +50,7 @@ NO_KEYS = (
 """Keys of an experiment that name code, or a place outside of a bundle."""
 _FILES = {ABOUT, CONFIG, WEIGHTS, CATALOGUE, EXAMPLES, TITLES, GOLDEN, FEATURE_MAP, FEATURE_VOCAB, *FILES}
 INSTALL = 'pip install "uvicorn[standard]" orjson prometheus-client safetensors'
-"""Of the packages that only serving needs."""
+"""Command that installs the packages that only serving needs."""
 MOST_GOLDEN, MOST_SCORES = 100, 1000
 """Golden requests of a bundle, and scores of each: replaying them delays a start and every reload."""
 

@@ -1,4 +1,4 @@
-"""The command line of `run_serve.py`."""
+"""Command line of `run_serve.py`."""
 
 import argparse
 import math

@@ -332,5 +332,5 @@ class Server(uvicorn.Server):
             app_state=self.lifespan.state,
             _loop=loop,
         )
-        with suppress(OSError):  # the client has gone already
+        with suppress(OSError):  # the client has disconnected already
             await loop.connect_accepted_socket(protocol, accepted)

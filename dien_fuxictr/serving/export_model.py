@@ -26,13 +26,13 @@ from dien_fuxictr.experiment.model_methods import require_method
 from .settings import EXPORT_FORMS
 
 ABOUT = "about.json"
-"""What a program of `torch.export` has beside it, in its file."""
+"""Name of the extra file in a file of `torch.export`."""
 OUTPUT = "scores"
 _ONNX_LIMIT = 2 << 30
 _ONNX_OPSET = 20
-"""That of the operators which models have of their own."""
+"""Opset of the operators that models write themselves."""
 ROW = "row"
-"""The input that says which user a candidate is of."""
+"""Input that says which user each candidate belongs to."""
 _USERS, _CANDIDATES = "users", "candidates"
 _LARGEST = 1 << 31
 

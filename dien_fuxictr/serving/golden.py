@@ -13,10 +13,10 @@ from .examples import made_request, with_unknown_ids
 from .request import CANDIDATES, Limits, RequestReader, Scorer, scorer_of
 
 TOLERANCE = 1e-4
-"""By how much a score may differ from the written one; another processor or backend rounds by 1e-6 or so."""
+"""Largest allowed difference from a written score; another processor or backend rounds by about 1e-6."""
 _NEARLY = 1e-5
 _USERS, _CANDIDATES = 10, 200
-"""Of the example users, how many are golden requests, and with how many candidates each."""
+"""Number of example users that are golden requests, and number of candidates each."""
 _LIMITS = Limits(candidates=MOST_SCORES, behaviours=10**6)
 """Not those of the server, which may be smaller than a golden request."""
 
@@ -44,7 +44,7 @@ def golden_requests(bundle: Bundle, examples: list[dict[str, Any]]) -> list[dict
         examples: requests of users of the test set.
 
     Raises:
-        UserError: an example is no request to the model, or a score is not finite.
+        UserError: an example is not a request to the model, or a score is not finite.
     """
     requests = [_cut(example) for example in examples[:_USERS]] or [made_request(bundle.encoder, 50, 100)]
     requests.append(made_request(bundle.encoder, 0, 3))
@@ -89,10 +89,10 @@ def replay(bundle: Bundle, reader: RequestReader, score: Scorer) -> float | None
         score: scorer of the bundle's model.
 
     Returns:
-        The largest difference from a written score; None where there are no golden requests.
+        Largest difference from a written score; None without golden requests.
 
     Raises:
-        UserError: a golden request is no request to the model, or has not as many candidates as scores.
+        UserError: a golden request is not a request to the model, or differs from its scores in length.
         Differs: a score differs by more than `TOLERANCE`.
     """
     read = reader.within(_LIMITS).read

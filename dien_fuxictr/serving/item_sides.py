@@ -106,7 +106,7 @@ def catalogue_of(
         encoder: encoder of the data set.
         features: `feature_map.features`.
         data_dir: its folder.
-        of_no_item: columns in which an item has no value of its own; a request must have them.
+        of_no_item: columns whose value does not depend on the item alone; a request must have them.
     """
     splits = [load_split(file) for file in sorted((data_dir / "encoded").glob("*.npz"))]
     words: dict[str, dict[str, str | None]] = {}

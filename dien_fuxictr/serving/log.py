@@ -1,4 +1,4 @@
-"""The server's log: lines of text or JSON objects, each with its request's id."""
+"""Server's log: lines of text or JSON objects, each with its request's id."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from dien_fuxictr.common.progress import has_terminal
 TEXT, JSON = FORMATS = ("text", "json")
 HEADER = b"x-request-id"
 CURRENT: ContextVar[str] = ContextVar("request_id", default="")
-"""Of the request that is being answered here; empty outside of requests."""
+"""Id of the request that is being answered; empty outside of requests."""
 _ID = re.compile(rb"[ -~]{1,128}")
 
 
@@ -68,7 +68,7 @@ def configure(form: str) -> None:
 
 
 def say(message: str) -> None:
-    """Print what is no warning to stdout, in the form of the log."""
+    """Print a message that is not a warning to stdout, in the form of the log."""
     if _is_json():
         news = {"name": "root", "levelname": "INFO", "msg": message}
         message = JsonLines().format(logging.makeLogRecord(news))

@@ -1,4 +1,4 @@
-"""The digests of a bundle's files: it is read as it was written, or not at all."""
+"""Digests of a bundle's files: it is read as it was written, or not at all."""
 
 import hashlib
 import json

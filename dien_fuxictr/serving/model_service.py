@@ -25,7 +25,7 @@ _WARM_UP = ((0, 1), (1, 2), (20, 50), (100, 200))
 
 
 class Malformed(ValueError):
-    """A body that is no JSON."""
+    """Body that is not JSON."""
 
 
 class ModelService:

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the server, from its tables and the model's fields."""
+"""OpenAPI document of the server, from its tables and the model's fields."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, NamedTuple
@@ -46,7 +46,7 @@ REFUSALS: dict[type[Exception], Refusal] = {
     Full: Refusal(503, "The server has as many requests as it takes."),
     Late: Refusal(504, "The answer would come after the deadline of the request."),
 }
-"""What an endpoint raises -> what the server answers; anything else is answered by 500."""
+"""Error that an endpoint raises -> answer of the server; any other error gives 500."""
 
 
 def refusal_of(problem: Exception) -> Refusal:
@@ -164,7 +164,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         ["field", "request_id"],
     ),
 }
-"""Of all bodies but those of requests, which depend on the model."""
+"""Schemas of all bodies except requests, which depend on the model."""
 _INTRODUCTION = (
     "Scores candidates for a user with a model of the DIEN-FuxiCTR project. Fields and limits are those of the model "
     "and the server that wrote this document. Every answer has the id of its request in the header "

@@ -1,4 +1,4 @@
-"""The port that a server listens on."""
+"""Port that a server listens on."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""The queue in front of the model: admission, order, and refusal in time."""
+"""Queue in front of the model: admission, order, and refusal in time."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ _TURN = 0.005
 
 
 class BadDeadline(ValueError):
-    """The header's value is no number of milliseconds."""
+    """The header's value is not a number of milliseconds."""
 
 
 class Full(Exception):
@@ -34,7 +34,7 @@ class Late(Exception):
 
 
 class Gone(Exception):
-    """The client has gone away."""
+    """The client has disconnected."""
 
 
 def deadline_of(headers: Mapping[bytes, bytes], began: float) -> float | None:
@@ -108,7 +108,7 @@ class Queue:
 
     @property
     def is_full(self) -> bool:
-        """Return whether there is no place."""
+        """Return whether the queue is full."""
         return self._in_flight >= self._most
 
     @property
@@ -122,7 +122,7 @@ class Queue:
         return 0.0 if began is None else time.monotonic() - began
 
     def require_place(self) -> None:
-        """Raise Full where there is no place."""
+        """Raise Full if the queue is full."""
         if self.is_full:
             raise Full(f"{self._in_flight} requests are being answered, as many as --max-in-flight allows")
 
@@ -141,7 +141,7 @@ class Queue:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Take the place of one request within the context.
+        """Hold the place of one request within the context.
 
         Raises:
             Full: there is none.
@@ -167,7 +167,7 @@ class Queue:
 
         Raises:
             Late: what is before it in the queue, and its own turn, will not be done by the deadline.
-            Gone: the client went away before a turn came.
+            Gone: the client disconnected before its turn.
         """
         result = await self._turn(call, receive, deadline)
         if isinstance(result, bytes):

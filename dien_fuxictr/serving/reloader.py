@@ -1,4 +1,4 @@
-"""The model that answers, and successors that are loaded before they replace it."""
+"""Model that answers, and successors that are loaded before they replace it."""
 
 import asyncio
 import gc
@@ -26,11 +26,11 @@ T = TypeVar("T")
 _EVERY = 1.0
 """Seconds from one check to the next."""
 _NICER = 5
-"""Of the thread's priority: a third of a core's time where a request wants it too. Not less: it may hold the
-interpreter's lock, which a request then waits for, while another process has the core."""
+"""Decrease of the thread's priority: it gets a third of a core's time if a request needs the core too. Not less: it may
+hold the interpreter's lock, which a request then waits for, while another process has the core."""
 _TURN = 0.0005
-"""Seconds until Python code hands the interpreter's lock over to who waits for it; a request needs the lock about four
-times, and each time would wait for the usual 5 ms."""
+"""Seconds until Python code hands the interpreter's lock over to a thread that waits for it; a request needs the lock
+about four times, and each time would wait for the usual 5 ms."""
 _UNKNOWN = "unknown"
 
 
@@ -171,7 +171,7 @@ class Reloader:
         self._take(served)
 
     async def watch(self) -> None:
-        """Watch the bundle and swap in each new version, without end.
+        """Watch the bundle forever, and swap in each new version.
 
         A bundle that fails to load is skipped until it changes.
         """

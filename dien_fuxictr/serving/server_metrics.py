@@ -34,7 +34,7 @@ _SECONDS = (
 )
 """Close to each other around 10 ms, which p99 is to keep: a quantile that is read from buckets is as exact as they."""
 NO_PATH, NO_REQUEST = "(none of these)", "(no HTTP request)"
-"""As paths, of answers to any path that does not exist, and to what the HTTP parser refuses."""
+"""Path labels of answers to unknown paths, and to requests that the HTTP parser refuses."""
 
 
 class Metrics:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 SILENT = 1.0
 """Seconds without an answer after which a worker is given no connection until it answers."""
 EXPORT_FORMS = {"onnx": ".onnx", "torch": ".pt2"}
-"""What a model is exported as -> how the names of such files end."""
+"""Export format -> suffix of its files."""
 
 
 @dataclass(frozen=True)

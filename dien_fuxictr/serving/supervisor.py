@@ -2,7 +2,7 @@
 
 It loads neither a model nor torch, and does not see requests. uvicorn has a supervisor, too, but it puts all workers on
 one socket, from which the first to wake takes all waiting connections (of 64 connections under load, four workers got
-59, 4, 1 and 0). It also restarts all workers at SIGHUP, restarts a worker that dies at once without end, kills a worker
+59, 4, 1 and 0). It also restarts all workers at SIGHUP, always restarts a worker that dies at once, kills a worker
 whose imports take longer than its health check, and leaves workers behind when it is killed.
 """
 
@@ -245,7 +245,7 @@ class Supervisor:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _beat(self) -> None:
-        """Ask the workers whether they are alive, without end; kill silent ones."""
+        """Ask the workers forever whether they are alive; kill silent workers."""
         for beat in itertools.count():
             for worker in self._workers.values():
                 worker.ask()

@@ -46,14 +46,14 @@ def write_bundle(experiment: Experiment, folder: Path, examples: list[dict[str, 
         experiment: that has one.
         folder: folder of the bundle; an existing bundle is replaced unless its content is equal.
         examples: requests to keep in it.
-        publish: replace a bundle that running servers hold, too; they take up the new one.
+        publish: also replace a bundle that running servers hold; the servers swap in the new bundle.
 
     Returns:
         Its digest.
 
     Raises:
         UserError: no checkpoint; a model of a FuxiCTR checkout, whose code a bundle does not hold; a data set without
-            a fitted encoder; a model whose scores are not finite, or examples that are no requests to it; `folder`
+            a fitted encoder; a model whose scores are not finite, or examples that are not requests to it; `folder`
             cannot be written, is something else, or running servers hold it.
     """
     if experiment.params.get("zoo"):

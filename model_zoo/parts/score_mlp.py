@@ -1,4 +1,4 @@
-"""The final MLP of the models compared with DIEN."""
+"""Final MLP of the models compared with DIEN."""
 
 from fuxictr.pytorch.layers import MLP_Block
 from torch import Tensor

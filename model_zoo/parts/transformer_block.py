@@ -1,4 +1,4 @@
-"""The transformer layer of BST (Chen et al., DLP-KDD 2019, 2.2) and DSIN."""
+"""Transformer layer of BST (Chen et al., DLP-KDD 2019, 2.2) and DSIN."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

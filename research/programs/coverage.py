@@ -31,7 +31,7 @@ AUC = 0.75
 ONE_RUN = 0.0002
 """Standard deviation of the AUC of a run by its test users."""
 SHARED = 0.8
-"""What runs of a model have in common of the variance of their luck with users."""
+"""Share of the variance between users that the runs of a model have in common."""
 SEEDS = (0, 0.5, 1, 2, 8)
 
 
@@ -111,7 +111,7 @@ CASES: dict[str, tuple[Callable[[float], Simulated], float, Sequence[float]]] = 
     "mean": (lambda seeds: Study(seeds, seeds).mean, AUC, SEEDS),
     "difference, scores": (lambda seeds: Study(seeds, seeds).of_scores, 0, (0, 1)),
 }
-"""What is simulated -> a study by the noise of its seeds; the truth; noises of seeds."""
+"""Simulated case -> a study by the noise of its seeds; the truth; noises of seeds."""
 
 
 @dataclass(frozen=True)

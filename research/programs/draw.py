@@ -23,7 +23,7 @@ ENDINGS = {
     "_blocked": "light beside a booster, shared_gradient: booster",
     "_no_hint": "light beside a booster, no hint loss",
 }
-"""The end of an experiment's id -> what it is."""
+"""End of an experiment's id -> what it is."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -29,7 +29,7 @@ STYLES = MODEL_STYLES | {
     "sum pooling": MODEL_STYLES["EmbeddingMLP"],
     "GRU + attention": MODEL_STYLES["GRUAttention"],
 }
-"""The style of a line by its name, else by the model that its name begins with; other lines of it get `MORE_DASHES`."""
+"""Style of a line by its name, else by the model that its name begins with; other lines of it get `MORE_DASHES`."""
 MORE_DASHES = ("solid", "dashed", "dotted", "dashdot")
 STYLE = {
     "font.size": 9,
@@ -67,7 +67,7 @@ class Picture:
 
     Attributes:
         title: its message. data: that it is on. x: the key that varies. axis: x in words.
-        lines: in the order of their names. names: of values of x, if others than the values; then they are no numbers.
+        lines: in the order of their names. names: names of the values of x, if x is not numeric.
     """
 
     title: str

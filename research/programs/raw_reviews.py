@@ -23,9 +23,9 @@ from dien_fuxictr.dataset.generate_sample import zipf
 from dien_fuxictr.dataset.samples.protocols import DAY
 
 CORE = 5
-"""The least number of reviews of a user and of an item."""
+"""Least number of reviews of a user and of an item."""
 SPREAD = 1.5
-"""Of the logarithm of how many more there are."""
+"""Standard deviation of the logarithm of the number of further reviews."""
 DAYS, LAST = 3650, datetime(2014, 7, 23, tzinfo=timezone.utc)
 CHUNK = 50_000
 """Lines that are in memory at once."""

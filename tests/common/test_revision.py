@@ -1,4 +1,4 @@
-"""The commit of a folder, and when there is none to name."""
+"""Commit of a folder, and when there is none to name."""
 
 import subprocess
 from pathlib import Path

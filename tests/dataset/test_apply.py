@@ -253,7 +253,7 @@ def test_all_forms_of_the_output_are_encoded_alike(tmp_path: Path, monkeypatch: 
             assert np.array_equal(table.length, same.length) and table.length.max() == 5 and len(same.length) > 100
             assert all(np.array_equal(ids, same.columns[name]) for name, ids in table.columns.items())
     assert sum(encoder.unseen[name] for name in ("item_history", "cate_history")) == 0
-    # Of a nested column there is no CSV.
+    # CSV cannot represent a nested column.
     rows.with_columns(list=pl.lit([1])).write_parquet(tmp_path / "nested.parquet")
     with pytest.raises(UserError, match=r"cannot write .*/n\.csv: CSV format does not support nested data"):
         apply_build(entry_with(params, tmp_path / "log.parquet"), tmp_path / "nested.parquet", tmp_path / "n.csv")

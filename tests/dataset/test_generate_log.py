@@ -1,4 +1,4 @@
-"""The synthetic log: each parameter does what the module says."""
+"""Synthetic log: each parameter does what the module says."""
 
 from pathlib import Path
 

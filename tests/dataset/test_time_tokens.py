@@ -1,4 +1,4 @@
-"""The time tokens reach the models that ask for them, and nothing else."""
+"""Time tokens reach the models that ask for them, and nothing else."""
 
 from pathlib import Path
 from typing import Any

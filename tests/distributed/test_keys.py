@@ -1,4 +1,4 @@
-"""`aux_negative_scope` and `sync_batch_norm`: what each process has of its own."""
+"""`aux_negative_scope` and `sync_batch_norm`: what each process keeps for itself."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from model_zoo.DIEN.src.aux_negatives import BatchPool, draw_against
 from model_zoo.DIEN.src.layers import batch_scope
 
 ROWS = 5
-"""Of which the first of two workers has 2."""
+"""Rows, of which the first of two workers has 2."""
 
 
 @pytest.mark.parametrize(

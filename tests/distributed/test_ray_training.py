@@ -86,7 +86,7 @@ def test_worker_ends_after_a_step_if_the_command_ends(workspace, monkeypatch):
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
 def test_a_signal_to_the_command_is_told_to_the_workers(tmp_path, monkeypatch, number, name):
     class Trainer:
-        """Stands for Ray's: its workers end once they are told."""
+        """Replaces Ray's trainer: its workers end when they are told to."""
 
         def __init__(self, *_: object, **__: object) -> None:
             pass

@@ -1,4 +1,4 @@
-"""A run that several workers began goes on with any number of them."""
+"""A run of several workers continues with any number of workers."""
 
 from pathlib import Path
 

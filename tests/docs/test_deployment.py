@@ -1,4 +1,4 @@
-"""The configurations of docs/guides/deployment.md match the server."""
+"""Configurations of docs/guides/deployment.md match the server."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""The site: it builds without a warning, has all pages, and loads nothing else."""
+"""Site: it builds without a warning, has all pages, and loads nothing else."""
 
 import re
 import subprocess

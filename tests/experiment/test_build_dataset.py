@@ -1,4 +1,4 @@
-"""The command line of builds and of new rows: help, refusals, output."""
+"""Command line of builds and of new rows: help, refusals, output."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The command line: what a run leaves behind, and its modes."""
+"""Command line: what a run leaves behind, and its modes."""
 
 import contextlib
 import os

@@ -45,7 +45,7 @@ def array(change: Callable[[np.ndarray], np.ndarray]) -> Damage:
 def arrays(**changes: Callable[[np.ndarray], np.ndarray] | None) -> Damage:
     """Return a function that changes arrays of an .npz file.
 
-    `changes` maps name -> change, None removes the array; `__` stands for a slash.
+    `changes` maps name -> change, None removes the array; `__` means a slash.
     """
 
     def damage(file: Path) -> None:

@@ -1,4 +1,4 @@
-"""The Python API: what a notebook does, beside what the command line prints."""
+"""Python API: what a notebook does, beside what the command line prints."""
 
 import logging
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_evaluation_and_prediction_take_the_checkpoint(trained):
     assert np.array_equal(by_frame.predict(pd.read_csv("test.csv", dtype=str)), scores)
     lists = test.with_columns(pl.col("history").fill_null("").str.split("^"))
     assert np.array_equal(by_frame.predict(lists), scores)
-    # What the encoder is fitted on may be gone.
+    # The files that the encoder was fitted on may have been removed.
     for split in ("train", "valid"):
         Path(f"{split}.csv").unlink()
     assert np.array_equal(open_experiment("Tiny_test").predict(test), scores)

@@ -28,13 +28,13 @@ FLOORS = [
     {"research"},
 ]
 """From the ground up. A module imports from its own folder and from lower ones, never from another one beside it.
-A module that is named here stands on a floor by itself."""
+A module that is named here is a floor by itself."""
 BORDER = {
     "dien_fuxictr.experiment.cli": "the command line, which starts several processes",
     "dien_fuxictr.experiment.run_experiment": "the command line, in which they find each other",
     "dien_fuxictr.experiment.experiment": "inside a function: the store of weights for `embedding_sharding: rows`",
 }
-"""The modules in which `experiment` reaches up to `distributed`; training reaches it by interfaces alone."""
+"""Modules in which `experiment` reaches up to `distributed`; training reaches it by interfaces alone."""
 HEIGHT = {folder: height for height, floor in enumerate(FLOORS) for folder in floor}
 MODULES = {module.name: module for module in modules()}
 DIEN = [module for name, module in MODULES.items() if name.startswith("model_zoo.DIEN.")]

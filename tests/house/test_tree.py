@@ -1,4 +1,4 @@
-"""The tree: folders have a docstring, tests mirror them, names are unique."""
+"""Tree: folders have a docstring, tests mirror them, names are unique."""
 
 import ast
 from collections import Counter

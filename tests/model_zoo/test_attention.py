@@ -1,4 +1,4 @@
-"""The attention unit against a loop, and its gradients in each recurrence."""
+"""Attention unit against a loop, and its gradients in each recurrence."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The operator: a transcription in NumPy, gradients, limits, padding, state."""
+"""Operator: a transcription in NumPy, gradients, limits, padding, state."""
 
 import itertools
 

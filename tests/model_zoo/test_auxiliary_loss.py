@@ -1,4 +1,4 @@
-"""The auxiliary loss against a plain loop: scorers, weightings, gradients."""
+"""Auxiliary loss against a plain loop: scorers, weightings, gradients."""
 
 import math
 

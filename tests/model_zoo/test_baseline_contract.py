@@ -1,4 +1,4 @@
-"""The zoo's YAML for DIN, BST, WideDeep, PNN, FM and DeepFM, on synthetic data."""
+"""Zoo's YAML for DIN, BST, WideDeep, PNN, FM and DeepFM, on synthetic data."""
 
 from pathlib import Path
 

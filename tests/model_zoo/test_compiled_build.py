@@ -1,4 +1,4 @@
-"""The build of the C++ kernels and its cache, mostly with a stand-in compiler."""
+"""Build of the C++ kernels and its cache, mostly with a stand-in compiler."""
 
 import logging
 import os
@@ -126,7 +126,7 @@ def test_a_compiler_that_fails_is_quoted(compiler):
 
 
 def test_library_that_others_may_write_is_not_loaded(compiler):
-    """Whoever writes it can give it any name, that of its own digest too."""
+    """An attacker can give the file any name, also the name of its digest."""
     library = build()
     library.chmod(0o722)
     assert not build().stat().st_mode & 0o022

@@ -53,7 +53,7 @@ def test_swapped_fields_are_an_error(structure, first, second, message, monkeypa
     library._load.cache_clear()
     fields = swapped(structure._fields_, first, second)
     written_otherwise(monkeypatch, structure, fields)
-    for _ in range(2):  # it is no error of the first call alone
+    for _ in range(2):  # the error is raised in every call, not only in the first
         with pytest.raises(RuntimeError, match=f"^The kernels' sources and Python differ about {message}") as error:
             run()
         assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""The compiled attention unit and auxiliary loss, compared with torch in float64."""
+"""Compiled attention unit and auxiliary loss, compared with torch in float64."""
 
 import itertools
 

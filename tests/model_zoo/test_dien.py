@@ -1,4 +1,4 @@
-"""The whole model: what it computes, and for which histories."""
+"""Whole model: what it computes, and for which histories."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The steps of the model one by one, as a server calls them."""
+"""Steps of the model one by one, as a server calls them."""
 
 import pytest
 import torch

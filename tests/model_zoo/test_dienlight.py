@@ -26,7 +26,7 @@ BATCHES = [make_batch([6, 0, 1, 3, 2, 5, 4, 6], seed=seed) for seed in range(5)]
 MAX_NORM = 0.1
 BCE = torch.nn.functional.binary_cross_entropy
 BOOSTER = {**LARGE, "attention_hidden_units": DEFAULTS["attention_hidden_units"]}
-"""What makes a DIEN of `LIGHT` one of `LARGE`."""
+"""Settings that change a DIEN of `LIGHT` into one of `LARGE`."""
 
 
 def make_large(**keywords: Any) -> DIEN:

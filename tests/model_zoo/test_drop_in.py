@@ -1,4 +1,4 @@
-"""The model's folder in a checkout of the zoo, with the zoo's own loader."""
+"""Model's folder in a checkout of the zoo, with the zoo's own loader."""
 
 import json
 import os

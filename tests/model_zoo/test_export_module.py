@@ -1,4 +1,4 @@
-"""The forward pass over padded rows equals the model's own, for any operators."""
+"""Forward pass over padded rows equals the model's own, for any operators."""
 
 from collections.abc import Callable
 from typing import Any

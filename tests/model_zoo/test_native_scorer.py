@@ -1,4 +1,4 @@
-"""The native scorer: scores of the forward pass, or torch for other models."""
+"""Native scorer: scores of the forward pass, or torch for other models."""
 
 import gc
 import itertools

@@ -17,7 +17,7 @@ FIELDS = SequenceFields(
     ("item_id", "cate_id"), ("item_history", "cate_history"), ("neg_item_history", "neg_cate_history")
 )
 OOV_ITEM, OOV_CATE = 29, 7
-"""The last ids of the two vocabularies; 7 is an item like others, 29 is no category."""
+"""Last ids of the two vocabularies; 7 is an ordinary item, 29 is not a category."""
 NONE = torch.empty(0, 5, dtype=torch.int64)
 
 

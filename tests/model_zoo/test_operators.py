@@ -1,4 +1,4 @@
-"""The recurrences as torch operators: shapes without a run, values of the layers."""
+"""Recurrences as torch operators: shapes without a run, values of the layers."""
 
 import pytest
 import torch

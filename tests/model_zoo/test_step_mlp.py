@@ -1,4 +1,4 @@
-"""The networks over steps: the zoo's Dice, activations by name, and kernels."""
+"""Networks over steps: the zoo's Dice, activations by name, and kernels."""
 
 import pytest
 import torch

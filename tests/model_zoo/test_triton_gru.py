@@ -1,4 +1,4 @@
-"""The kernels in Triton against the equations. Interpreted where there is no GPU."""
+"""Kernels in Triton against the equations. Interpreted where there is no GPU."""
 
 import pytest
 import torch

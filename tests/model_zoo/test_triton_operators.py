@@ -1,4 +1,4 @@
-"""The kernels in Triton as torch operators: gradients, graphs, autocast."""
+"""Kernels in Triton as torch operators: gradients, graphs, autocast."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The comparison of Triton's kernels with torch before `auto` uses them."""
+"""Comparison of Triton's kernels with torch before `auto` uses them."""
 
 import pytest
 import torch

@@ -30,7 +30,7 @@ SEARCHED = (
     "weight_averaging",
     "epochs",
 )
-"""What validation chose, by a search or by a study."""
+"""Values that validation chose, by a search or by a study."""
 
 
 @pytest.fixture

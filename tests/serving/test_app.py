@@ -1,4 +1,4 @@
-"""The server, called in this process: answers, refusals, health, what it counts."""
+"""Server, called in this process: answers, refusals, health, what it counts."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""The accepted bundle is there to be read whatever becomes of its folder."""
+"""Accepted bundle is there to be read whatever becomes of its folder."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The log as JSON: every line is one object, whoever writes it."""
+"""Log as JSON: every line is one object, from any logger."""
 
 import json
 import logging

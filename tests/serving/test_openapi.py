@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, true of the answers, with working examples."""
+"""OpenAPI document: valid, true of the answers, with working examples."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""The page: one self-contained answer without the bundle's data, and its script."""
+"""Page: one self-contained answer without the bundle's data, and its script."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""The queue in front of the model: abandoned requests are not computed."""
+"""Queue in front of the model: abandoned requests are not computed."""
 
 import asyncio
 import re

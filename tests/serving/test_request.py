@@ -1,4 +1,4 @@
-"""The form of a request: scores equal those of rows, errors name the field."""
+"""Form of a request: scores equal those of rows, errors name the field."""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The supervisor, with workers that load nothing: starts, restarts, ends."""
+"""Supervisor, with workers that load nothing: starts, restarts, ends."""
 
 import asyncio
 import logging

@@ -59,7 +59,7 @@ def test_it_says_why_it_cannot_load(settings: Settings, ends: Ends, tmp_path: Pa
 def test_it_serves_the_connections_that_it_is_given(
     settings: Settings, ends: Ends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """None of its own; and it ends with its supervisor."""
+    """Accept no connections itself, and end with the supervisor."""
     metrics = tmp_path / "metrics"
     metrics.mkdir()
 

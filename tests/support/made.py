@@ -159,4 +159,4 @@ Base:
     feature_specs: null
     feature_config: null
 """
-"""The `Base` of the zoo's model_config.yaml, without progress bars and worker processes."""
+"""`Base` of the zoo's model_config.yaml, without progress bars and worker processes."""

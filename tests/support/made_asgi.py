@@ -65,7 +65,7 @@ async def call(
 
 
 class Client:
-    """A started application, on a loop of its own."""
+    """Started application, on its own event loop."""
 
     def __init__(self, app: App) -> None:
         self.app, self.loop = app, asyncio.new_event_loop()

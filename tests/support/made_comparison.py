@@ -24,7 +24,7 @@ SETTINGS = {
 
 
 class Fake:
-    """Stands for the processes: writes the reports that `run_expid.py` would."""
+    """Replaces the processes: writes the reports that `run_expid.py` would write."""
 
     def __init__(self) -> None:
         self.started: list[list[str]] = []

@@ -22,7 +22,7 @@ KEYWORDS: list[dict[str, Any]] = [
     {"attention_type": "din_dense_attention", "attention_activation": ["PReLU", "ReLU"], "dnn_activations": "Dice"},
     {**TWO, "gru_type": "AIGRU", "use_attention_softmax": False, "enable_sum_pooling": True},
 ]
-"""Of DIENs: every recurrence, attention and activation."""
+"""Settings of DIENs: every recurrence, attention and activation."""
 
 
 def made_dien(**keywords: Any) -> DIEN:

@@ -47,7 +47,7 @@ there are two. `assert_an_ulp_matters_little` holds that to a tenth of the bound
 """
 
 UNDONE = 1e-6
-"""By how much a loss differs at least where something is left out that makes several processes one."""
+"""Least difference of a loss if a step that joins several processes is left out."""
 
 
 def double(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -89,7 +89,7 @@ def nudge(model: BaseModel, seed: int) -> None:
 
 
 Run = tuple[list[float], dict[str, torch.Tensor]]
-"""The losses of a training, and the weights after it."""
+"""Losses of a training, and the weights after it."""
 
 
 def assert_same(found: Run, expected: Run, case: str = "", bound: float = BOUND) -> None:

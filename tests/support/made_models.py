@@ -1,4 +1,4 @@
-"""The models compared with DIEN, small, on the made features."""
+"""Models compared with DIEN, small, on the made features."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The parameters of an entry in which nothing is wrong."""
+"""Parameters of an entry in which nothing is wrong."""
 
 GOOD = {
     "model": "DIEN",

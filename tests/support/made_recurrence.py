@@ -19,7 +19,7 @@ from model_zoo.DIEN.src.layers.packing import Packing
 COMPILER = next(filter(shutil.which, filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++"))), None)
 compiled = pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler")
 FAST = [pytest.param("torch"), pytest.param("compiled", marks=compiled)]
-"""The backends that are set against the reference."""
+"""Backends that are set against the reference."""
 
 NARROW = ("-mno-avx512f", "-march=x86-64") if platform.machine() == "x86_64" else ("-O1",)
 """Flags that leave a machine's widest vectors unused."""
@@ -122,4 +122,4 @@ WRONG_WEIGHTS = [
     ("weight_ih", torch.ones(6, 4), r"weight_ih must be \(6, 5\)"),
     ("weight_hh", torch.ones(6, 2, dtype=torch.float64), "weight_hh must be .* is .* torch.float64"),
 ]
-"""What does not go with ``four_steps``: the argument, its value, the error."""
+"""Arguments that ``four_steps`` refuses: the argument, its value, the error."""

@@ -1,4 +1,4 @@
-"""The rows of a folder of samples as requests."""
+"""Rows of a folder of samples as requests."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -135,7 +135,7 @@ def begin(client: socket.socket, length: int) -> None:
 
 
 def has_ended(pid: int) -> bool:
-    """Return whether the process is gone, or waits for its parent to notice."""
+    """Return whether the process has ended, or waits for its parent to notice."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:

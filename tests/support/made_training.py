@@ -1,4 +1,4 @@
-"""Trainings that are interrupted, or whose evaluations give what a test wants."""
+"""Trainings that are interrupted, or whose evaluations return given values."""
 
 from typing import Any
 

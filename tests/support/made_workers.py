@@ -51,9 +51,9 @@ def as_torchrun(count: int, folder: Path, run: Callable[[], int]) -> list[int]:
 
 
 def _forks(count: int, folder: Path, work: Callable[[int], Any]) -> list[Any]:
-    """Return the results of the work of each rank, in a fork of its own.
+    """Return the results of the work of each rank, in a separate fork.
 
-    It joins one group at most: who leaves a group while another one still talks to it may end that one.
+    A fork joins at most one group: a process that leaves a group while others use it may end the others.
     """
     name = f"answer_{time.monotonic_ns()}"
     context = multiprocessing.get_context("fork")

@@ -241,7 +241,7 @@ def trained(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> Workspa
 
 @pytest.fixture
 def script(workspace, monkeypatch):
-    """Put other code in the place of `run_expid.py`."""
+    """Replace `run_expid.py` by other code."""
 
     def put(code: str) -> Path:
         file = workspace.folder / "a script.py"

@@ -1,4 +1,4 @@
-"""The project's modules and their imports, read without importing anything."""
+"""Project's modules and their imports, read without importing anything."""
 
 import ast
 import sys

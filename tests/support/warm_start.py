@@ -161,7 +161,7 @@ def serve() -> None:
 
 
 def _numbers(starter: socket.socket) -> bytes:
-    """Return the signals that a starter has got; none where it is gone."""
+    """Return the signals that a starter has received; none if it has ended."""
     try:
         return starter.recv(64)
     except ConnectionError:

@@ -21,9 +21,9 @@ from .stored import read_json
 
 FILE_NAME = "encoder.json"
 FILES = (FILE_NAME, f"encoded/{LAYOUT}")
-"""What `Encoder.load` reads of a data set's folder."""
+"""Files that `Encoder.load` reads in a data set's folder."""
 PARAMS = ("use_features", "sep")
-"""What it reads of an experiment's parameters."""
+"""Parameters of an experiment that `Encoder.load` reads."""
 _FORMAT = 1
 _KEPT = (
     "name",

@@ -15,7 +15,7 @@ from .encoder import Encoder, normaliser
 from .reading import fill_of, reserved, source_of
 
 Check = Callable[[str, list], list]
-"""Of a field and its values: the values, none of them missing or of a wrong type."""
+"""Check of a field's values; returns the values, none of them missing or of a wrong type."""
 T = TypeVar("T")
 _INT64 = range(-(2**63), 2**63)
 

@@ -106,7 +106,7 @@ class InProcessFeatureProcessor(FeatureProcessor):
         return statistics
 
     def _threshold(self, column: dict) -> int:
-        """Return the number of occurrences that a value needs for an id of its own."""
+        """Return the number of occurrences that a value needs to get an id."""
         return 1 if column["type"] == "meta" else column.get("min_categr_count", self._min_categr_count)
 
     def _has_words(self, column: dict, statistics: dict) -> bool:

@@ -46,7 +46,7 @@ KEYS: dict[str, Key] = {
     ),
     "freeze_emb": Key(bool, "True: the pretrained embedding is not trained"),
 }
-"""What each key of a column may hold, and what it means."""
+"""Allowed values and meaning of each key of a column."""
 # Encoders and initialisers are text that the zoo evaluates; the experiment checks them.
 _CHECKED_ELSEWHERE = ("feature_encoder", "embedding_initializer", "category_processor")
 
@@ -56,11 +56,11 @@ def _column(*required: str) -> Contract:
 
 
 COLUMN = _column("name", "type", "dtype")
-"""The keys of a column of `feature_cols`."""
+"""Keys of a column of `feature_cols`."""
 SPEC = _column("name")
-"""The keys of `feature_specs`, which change those of columns."""
+"""Keys of `feature_specs`, which change those of columns."""
 LABEL = _column("name", "dtype")
-"""The keys of a label."""
+"""Keys of a label."""
 
 
 _STORED = ("type", "vocab_size", "max_len", "embedding_dim", "emb_output_dim", "pretrain_dim")

@@ -12,7 +12,7 @@ import numpy as np
 from dien_fuxictr.common.errors import UserError
 
 UNREADABLE = (OSError, ValueError, EOFError, TypeError, BadZipFile, zlib.error)
-"""What NumPy raises for a damaged file."""
+"""Errors that NumPy raises for a damaged file."""
 T = TypeVar("T")
 
 

@@ -1,4 +1,4 @@
-"""The entry of a data set: its keys, and the inputs that a build depends on."""
+"""Entry of a data set: its keys, and the inputs that a build depends on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields

@@ -1,4 +1,4 @@
-"""The fingerprint of a built data set: its input files and its entry's keys."""
+"""Fingerprint of a built data set: its input files and its entry's keys."""
 
 import json
 import logging
@@ -120,7 +120,7 @@ class Fingerprint:
 def flatten(key: str, value: object) -> dict[str, object]:
     """Return a nested entry as dotted keys.
 
-    Lists of named columns are keyed by name, and their order is a key of its own.
+    Lists of named columns are keyed by name, and their order is a separate key.
     """
     if isinstance(value, dict):
         return {k: v for name, item in value.items() for k, v in flatten(f"{key}.{name}", item).items()}

@@ -30,7 +30,7 @@ from dien_fuxictr.common.progress import progress_bar
 UNKNOWN = "unknown"
 BLOCK_BYTES = 1 << 25
 BROKEN = (ValueError, TypeError, AttributeError, LookupError, OverflowError, SyntaxError, RecursionError, MemoryError)
-"""What reading one line can raise; UnicodeError and JSONDecodeError are ValueErrors."""
+"""Errors that reading one line can raise; UnicodeError and JSONDecodeError are ValueErrors."""
 
 REVIEW_FIELDS = {
     "2014": ("reviewerID", "asin", "unixReviewTime"),

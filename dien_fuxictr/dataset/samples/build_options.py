@@ -19,7 +19,7 @@ RAW_FILES = ("reviews", "meta", "input", "items")
 TABLES = ("input", "items")
 """Those of them that may name several: a folder or a pattern."""
 REQUIRED = ""
-"""Stands where an option has no default: a build of its source and protocol needs it."""
+"""Marks an option without a default: a build of its source and protocol needs the option."""
 _BY_PROTOCOL: Any = None
 
 

@@ -145,7 +145,7 @@ def require_property(name: str, share: float, options: BuildOptions) -> None:
 
 
 def columns_of_no_item(folder: Path) -> set[str]:
-    """Return the columns of samples in which an item has no value of its own.
+    """Return the columns of samples whose value does not depend on the item alone.
 
     These are context, properties that vary, and leaking columns.
 

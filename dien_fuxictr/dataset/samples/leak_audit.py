@@ -35,7 +35,7 @@ from .sampling import SPAN
 from .times import read_times
 
 TOLERANCE = 0.02
-"""A trivial rule within it of .5 is no leak, however many samples there are."""
+"""Distance from AUC .5 within which a trivial rule is not a leak, for any number of samples."""
 SIGNIFICANCE = 0.001
 """A trivial rule is a leak only beyond this level, shared among all trivial rules (Bonferroni)."""
 AT_ONCE = 10_000
@@ -44,7 +44,7 @@ KNN_ROWS = 50_000
 KNN_ENTRIES = 20_000_000
 """Entries of the sparse intermediate of item-kNN held at once, 8 bytes each."""
 KNN_ENTRIES_IN_FILES = 2_000_000
-"""The same of samples in files."""
+"""Entries of that intermediate held at once for samples in files."""
 BINS, WORDS, PRIOR = 20, 50, 10
 """Numbers of more than `WORDS` distinct values are cut into `BINS`; a rate starts from `PRIOR` average rows."""
 NAMES = {"item_id": "item", "cate_id": "category"}
@@ -87,7 +87,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Stored:
-    """The values of a column at places of histories, read when they are taken."""
+    """Values of a column at places of histories, read when they are taken."""
 
     samples: CodedSamples
     name: str

@@ -16,7 +16,7 @@ TRAIN, VALID, TEST, UNUSED = 0, 1, 2, 3
 SPLITS = ("train", "valid", "test")
 DAY = 86_400
 VALID_SHARE = 0.1
-"""Of the users that are not in the test fold: with 10 folds, 81/9/10 as in the paper's data."""
+"""Share of the users outside the test fold: with 10 folds, 81/9/10 as in the paper's data."""
 
 
 def last(

@@ -1,4 +1,4 @@
-"""Items that stand for what a user did not choose.
+"""Sampled items that represent the choices that a user did not make.
 
 A negative is drawn as a *row* of the behaviours, so that an item comes with the side fields it was observed with.
 """

@@ -36,7 +36,7 @@ LEADING = ("label", "user_id", "item_id", "cate_id", "item_history", "cate_histo
 LEFT_OUT = "left_out"
 """Name of the file of training rows that are not trained on."""
 SPLITTER = "^"
-"""What joins the behaviours of a history in a CSV file."""
+"""Separator of the behaviours of a history in a CSV file."""
 CSV_ROWS = 100_000
 """Rows that are joined to text at once."""
 
@@ -115,7 +115,7 @@ class Samples:
         """Read a folder.
 
         Raises:
-            UserError: it is no folder of samples.
+            UserError: it is not a folder of samples.
         """
         tables = {}
         for name in ("behaviours", *SPLITS):

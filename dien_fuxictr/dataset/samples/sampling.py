@@ -29,7 +29,7 @@ CYCLE = 10
 """Time tokens count up to it and begin again: neighbours differ, and training rows have seen every token."""
 SPAN = ["history_start", "history_length"]
 FLAGS = ("label", "target")
-"""Columns of a log that are no values of samples."""
+"""Columns of a log that samples do not have."""
 
 Batches = Callable[[], Iterator[tuple[pl.DataFrame, pl.Series]]]
 """Reads the log again: checked rows, and a number of each that equal rows share."""
@@ -48,7 +48,7 @@ def make_samples(log: pl.DataFrame, options: BuildOptions) -> Samples:
         options: options of the build.
 
     Raises:
-        UserError: a split is left without samples, an option does not fit the data, or a side column is no property
+        UserError: a split is left without samples, an option does not fit the data, or a side column is not a property
             of the item (see `require_property`).
     """
     samples = code_samples(whole(log), options, Arrays(), log.height)

@@ -11,7 +11,7 @@ import polars as pl
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Unit of numbers -> how many are a second."""
 EARLIEST, END = (int(np.datetime64(year, "s").astype(int)) for year in ("1990", "2101"))
-"""Where the unit is not given, times are expected from 1990 to 2100, in seconds."""
+"""Range of times if no unit is given, 1990 to 2100, in seconds."""
 ACCEPTED = (
     "times are numbers, days such as 20240131 or ISO 8601 such as 2024-01-31 12:00:00, all rows of one kind; other "
     "forms need --time-format"
@@ -19,7 +19,7 @@ ACCEPTED = (
 _BASIC = r"^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})"
 """ISO 8601's basic format."""
 _YEAR_FIRST = r"^\d{4}[-/.]"
-"""In other dates it is a guess which is the day and which the month."""
+"""Accepted form of dates; in other forms, day and month are ambiguous."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Times:
 
     Attributes:
         raw: as they were.
-        seconds: Int64; null where a value is no time.
+        seconds: Int64; null where a value is not a time.
         read_as: what the values were taken for, for people.
         wanted: what was expected of them, for people.
     """

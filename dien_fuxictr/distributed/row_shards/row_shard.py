@@ -10,11 +10,11 @@ from torch import Generator, Tensor, nn
 from dien_fuxictr.experiment.process_group import SINGLE_PROCESS, ProcessGroup
 
 _GROUP = 1024
-"""Rows that are drawn together, wherever they lie: the number of processes does not change initial weights."""
+"""Rows that are drawn together, on whichever process: the number of processes does not change initial weights."""
 
 
 class Initial(Protocol):
-    """The rows that a table has at first."""
+    """Rows that a table has at first."""
 
     def __call__(self, ids: Tensor, generator: Generator) -> Tensor:
         """Return rows (N, D) of ids (N,), drawn from the generator."""
@@ -28,7 +28,7 @@ class Initial(Protocol):
 class RowShard(nn.Embedding):
     """This process's rows of an `nn.Embedding`; a look-up finds all rows.
 
-    The row of id i lies at place i * m mod V, m the whole number next to V times the golden ratio that has no common
+    The row of id i is at place i * m mod V, m the whole number next to V times the golden ratio that has no common
     factor with V: frequent ids, which are small numbers, spread evenly over the places of any table. A shard is a range
     of places. All shards but the last have equal sizes, so the number of processes only moves their borders.
 
@@ -75,11 +75,11 @@ class RowShard(nn.Embedding):
         self._looked_up: list[tuple[Tensor, Tensor]] = []
 
     def places(self, ids: Tensor) -> Tensor:
-        """Return where the rows of ids lie."""
+        """Return the places of the rows of ids."""
         return ids * self._multiplier % self.num_embeddings
 
     def ids(self, places: Tensor) -> Tensor:
-        """Return the ids whose rows lie there."""
+        """Return the ids whose rows are at these places."""
         return places * self._inverse % self.num_embeddings
 
     @torch.no_grad()

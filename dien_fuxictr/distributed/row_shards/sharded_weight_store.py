@@ -22,9 +22,9 @@ from .row_shard import RowShard, all_names, row_shards
 from .sharded_model import build_in_shards
 
 _NAMES = {"0", "1"}
-"""Of folders: one that a state names, and one that is written."""
+"""Names of the two folders: one that a state names, and one that is written."""
 _ROWS = 1 << 16
-"""Of a table that the leader has at a time, to write them."""
+"""Number of rows of a table that the leader holds at a time, to write them."""
 
 
 class ShardedWeightStore(WeightStore):

@@ -11,7 +11,7 @@ CHANGED_KEYS: dict[str, str] = CHANGED_KEYWORDS | {
     "embedding_learning_rate": "is gone: embeddings are trained with learning_rate",
     "embedding_reinit": "is gone: it lowered the AUC of every model",
 }
-"""Key -> the rest of the sentence that refuses it: `is now <key>`, or why it is gone."""
+"""Key -> the rest of the sentence that refuses it: `is now <key>`, or why it was removed."""
 
 _RENAMED: dict[str, tuple[str, dict[Any, Any]]] = {
     "augru_sign": ("augru_gate", {"paper": "paper", "code": "tensorflow"}),
@@ -25,7 +25,7 @@ _RENAMED: dict[str, tuple[str, dict[Any, Any]]] = {
 def with_current_keys(params: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration of a trained model in the keys of today.
 
-    Keys that are gone are left out: they said how to train it, not how it scores.
+    Removed keys are left out: they said how to train it, not how it scores.
     """
     current = {key: value for key, value in params.items() if key not in CHANGED_KEYS}
     for key, (name, values) in _RENAMED.items():

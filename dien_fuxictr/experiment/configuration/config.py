@@ -20,10 +20,10 @@ from .overrides import PREFIX
 from .yaml_files import ConfigDumper, read_yaml
 
 DEFAULTS: dict[str, Any] = {"model_root": "./checkpoints/", "verbose": 1, "seed": 1029}
-"""Of keys that are read before torch is imported, and of keys that the zoo takes from `params` in any case."""
+"""Defaults of keys that are read before torch is imported, or that the zoo always takes from `params`."""
 BASE = "Base"
 SET = "--set"
-"""Where a key comes from that the command line, or a caller in Python, has set."""
+"""Origin of a key that the command line, or a caller in Python, has set."""
 
 
 @dataclass

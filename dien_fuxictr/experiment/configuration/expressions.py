@@ -20,7 +20,7 @@ INITIALIZERS = "nn.init.NAME or partial(nn.init.NAME, ...) with plain arguments"
 
 
 _OF_EMBEDDINGS = {"feature_map", "embedding_initializer"}
-"""Parameters of layers that are no encoder of one feature; the zoo evaluates text that it is given for the latter."""
+"""Parameters of layers that do not encode one feature; the zoo itself evaluates the text of encoders of one feature."""
 
 
 def check_expressions(params: dict[str, Any], where: Callable[[str], str]) -> None:
@@ -31,7 +31,7 @@ def check_expressions(params: dict[str, Any], where: Callable[[str], str]) -> No
         where: key -> the file and section it comes from.
 
     Raises:
-        UserError: text that is no layer or initialiser.
+        UserError: text that is neither a layer nor an initialiser.
     """
     for key, value in params.items():
         if key in ("feature_cols", "feature_specs", "label_col"):

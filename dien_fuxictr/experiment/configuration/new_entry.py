@@ -188,7 +188,7 @@ def files_of(config: Path, dataset_id: str) -> tuple[Path, Path]:
     """Return the files of a new data set and its experiments, which do not exist.
 
     Raises:
-        UserError: the id is no name, a file exists, or the folder has its entries in single files.
+        UserError: the id is not a name, a file exists, or the folder has its entries in single files.
     """
     require_name("--entry", dataset_id)
     for kind in ("dataset_config", "model_config"):

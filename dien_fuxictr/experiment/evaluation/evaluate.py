@@ -17,7 +17,7 @@ from ..process_group import SINGLE_PROCESS, ProcessGroup
 from .metrics import evaluate_metrics
 
 BAR_DELAY = 1.0
-"""Seconds until an evaluation has a bar of its own."""
+"""Seconds until an evaluation shows its own bar."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class MiniBatchAwareRegularizer(Callback):
     of tables, such as those of numeric features, are distributed over the samples.
 
     Args:
-        model: model without an embedding regularizer of its own; the sum is added to its `regularization_loss`.
+        model: model without its own embedding regularizer; the sum is added to its `regularization_loss`.
         regularizer: regularizer in the zoo's form.
     """
 

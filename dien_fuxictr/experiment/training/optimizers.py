@@ -97,7 +97,7 @@ class JointOptimizer:
         return {"dense": self.dense.state_dict(), "lazy": self.lazy.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the states of both."""
+        """Restore the states of both optimizers."""
         self.dense.load_state_dict(state["dense"])
         self.lazy.load_state_dict(state["lazy"])
 
@@ -144,7 +144,7 @@ class LazyAdam(Optimizer):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a state; shards keep their moments."""
+        """Restore a state; shards keep their moments."""
         moments = {table: {**self.state[table]} for table in self._shards}
         super().load_state_dict(state_dict)
         for table, kept in moments.items():

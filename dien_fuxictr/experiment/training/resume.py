@@ -1,4 +1,4 @@
-"""The resume state next to the best weights, which continues a run exactly."""
+"""Resume state next to the best weights, which continues a run exactly."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ from .callbacks import Callback
 FREE_KEYS = ("gpu", "verbose", "num_workers", "model_root")
 _PARTS = ("config", "progress", "model", "optimizer", "rng", "epoch_rng")
 DATA_CONTENT = "content of the data set"
-"""What a run's configuration has besides its keys."""
+"""Entry of a run's configuration besides its keys."""
 
 
 def as_text(config: dict[str, Any]) -> dict[str, str]:

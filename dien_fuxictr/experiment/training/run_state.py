@@ -1,4 +1,4 @@
-"""State of a running training: place, random generators, and files of its own."""
+"""State of a running training: place, random generators, and its files."""
 
 import math
 import time
@@ -94,7 +94,7 @@ class RunState:
         return self._generators is not None
 
     def begin_epoch(self) -> None:
-        """Let a resumed run go on at the beginning of an epoch."""
+        """Let a resumed run continue at the beginning of an epoch."""
         assert self._generators is not None
         checkpoint.set_rng_state(self._generators)
         self._generators = None

@@ -31,8 +31,9 @@ class Trainer:
     """Trainer with the loop, log lines and keys of `BaseModel.fit`.
 
     Differences from the zoo: a non-finite loss or gradient stops the run before the optimizer changes weights; a NaN
-    metric is not an improvement; `eval_steps` beyond the training evaluates at its end; an interrupted run can be
-    resumed, bit for bit; weights of an earlier run are never mistaken for those of this run; Adam's steps are fused.
+    metric is not an improvement; `eval_steps` longer than the training evaluates at the end of the training; an
+    interrupted run can be resumed, bit for bit; weights of an earlier run are never mistaken for those of this run;
+    Adam's steps are fused.
 
     Args:
         model: a compiled zoo model that has taken no step.

@@ -1,4 +1,4 @@
-"""What a training shows: one bar, and a line per evaluation."""
+"""Progress of a training: one bar, and one line per evaluation."""
 
 import math
 from collections.abc import Iterable

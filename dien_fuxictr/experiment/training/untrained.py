@@ -15,7 +15,7 @@ from .weight_store import WeightStore
 _PATIENCE = 2
 """Evaluations in which a model may tell nothing before a warning; the first one may come early in the first epoch."""
 _QUANTILE = 1.96
-"""Of the normal distribution, for intervals of 95 %."""
+"""Quantile of the normal distribution for 95 % intervals."""
 _NARROW = 0.02
 """Half an interval of AUC, below which an AUC of .5 says that there is nothing; wider ones hold AUCs of real models."""
 _LEAST_GAIN = 1e-4

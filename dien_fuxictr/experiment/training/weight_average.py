@@ -75,7 +75,7 @@ class WeightAverage(Callback):
         return {name: self._averages[name] for name in self._of_shards}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up an average."""
+        """Restore an average."""
         self.steps = state["steps"]
         for name in self._averages.keys() - self._of_shards:
             self._averages[name].copy_(state["averages"][name])

@@ -1,4 +1,4 @@
-"""The interface of training to a model's weights: gradients, norms and files."""
+"""Interface of training to a model's weights: gradients, norms and files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

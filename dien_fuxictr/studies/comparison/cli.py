@@ -1,4 +1,4 @@
-"""The command line of `run_comparison.py`."""
+"""Command line of `run_comparison.py`."""
 
 import argparse
 import shlex

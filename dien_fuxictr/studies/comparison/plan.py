@@ -1,4 +1,4 @@
-"""The runs of a comparison, and the configuration folder they are read from."""
+"""Runs of a comparison, and the configuration folder they are read from."""
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from ..runs.run import Run
 from .suite import Suite
 
 BASE_MODEL = "EmbeddingMLP"
-"""The paper's BaseModel, from which it takes its relative improvements."""
+"""Paper's BaseModel, from which it takes its relative improvements."""
 
 
 def experiment_ids(config: Path, dataset: str | None, tag: str | None) -> list[str]:
@@ -30,7 +30,7 @@ def experiment_ids(config: Path, dataset: str | None, tag: str | None) -> list[s
     Of equal experiments only the first is returned; the others would repeat its training.
 
     Raises:
-        UserError: no such folder or file, or a section that is no mapping.
+        UserError: no such folder or file, or a section that is not a mapping.
     """
     models = read_files(config, "model_config")
     chosen: dict[str, dict[str, Any]] = {}

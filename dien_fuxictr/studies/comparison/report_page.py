@@ -1,4 +1,4 @@
-"""The report of a comparison: one HTML file that needs no network."""
+"""Report of a comparison: one HTML file that needs no network."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence

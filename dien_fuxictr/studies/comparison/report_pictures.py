@@ -1,4 +1,4 @@
-"""The pictures of a report, drawn by matplotlib as SVG inside its page."""
+"""Pictures of a report, drawn by matplotlib as SVG inside its page."""
 
 import io
 import re
@@ -63,7 +63,7 @@ class Picture:
 
     Attributes:
         title: what it shows. note: how to read it.
-        svg: an element to stand in a page.
+        svg: an element for a page.
     """
 
     title: str
@@ -287,7 +287,7 @@ def _inline(svg: str, title: str, names: Sequence[tuple[str, int | None]]) -> st
 
     Args:
         svg: the file.
-        title: for those who cannot see it.
+        title: text for readers who cannot see the picture.
         names: of each line its text and the number of its row, see `_Drawing.name`.
     """
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg[svg.index("<svg") :])

@@ -1,4 +1,4 @@
-"""The table of a comparison: one row per model, compared with a base."""
+"""Table of a comparison: one row per model, compared with a base."""
 
 import csv
 import io

@@ -40,7 +40,7 @@ class Suite:
         experiments: ids of the configuration.
         base, against: experiments that the others are compared with; the second has a separate column.
         folds: cuts of the users into test and training sets; None: runs differ in their seed only.
-        seeds: runs of each experiment where there are no folds.
+        seeds: runs of each experiment without folds.
         variations: experiment id -> the settings of each of its rows.
         settings: replace values of the configuration.
         x: a key of the variations, for the picture.
@@ -152,7 +152,7 @@ def _variations(vary: Any, experiments: list[str], file: Path) -> dict[str, list
 
 
 def _combinations(varied: Any, file: Path) -> list[dict[str, Any]]:
-    """Return the combinations of a grid; a list of combinations stays as it is."""
+    """Return the combinations of a grid; a list of combinations is returned unchanged."""
     if isinstance(varied, list) and varied and all(isinstance(one, dict) for one in varied):
         return varied
     if not isinstance(varied, dict):

@@ -1,4 +1,4 @@
-"""The picture of a suite with `x`: its panels, against a key that varies."""
+"""Picture of a suite with `x`: its panels, against a key that varies."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ DPI = 100
 Points = list[tuple[float, float, float, float]]
 """x, value, and the ends of its interval."""
 Value = tuple[float, float, float]
-"""What is drawn, and the ends of its bar."""
+"""Value that is drawn, and the ends of its bar."""
 Results = Mapping[str, Sequence[dict[str, Any]]]
 """Name of a model -> result.json of each of its runs."""
 

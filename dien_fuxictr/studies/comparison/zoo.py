@@ -51,7 +51,7 @@ def zoo_entry(checkout: Checkout, name: str, base: dict[str, Any]) -> dict[str, 
         del mlp["activations"]
     # Without layers, the model leaves out this MLP.
     entry |= {key: mlp[_mlp_part(key)] for key in keywords if _mlp_part(key) in mlp and entry.get(key) != []}
-    if "regularizer" in keywords:  # of embeddings and linear weights alike; such a model sets both others itself
+    if "regularizer" in keywords:  # of both embeddings and linear weights; such a model sets both others itself
         entry["regularizer"] = entry.pop("embedding_regularizer", base.get("regularizer"))
         entry.pop("net_regularizer", None)
     fields = _fields(name, keywords, base)

@@ -20,7 +20,7 @@ from .words import find, words_of
 
 
 class Fields(NamedTuple):
-    """The features of a target, the item first, and those of a behaviour."""
+    """Features of a target, the item first, and those of a behaviour."""
 
     target: tuple[str, ...]
     behaviours: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The command line of `run_evolution.py`."""
+"""Command line of `run_evolution.py`."""
 
 import argparse
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The page of one user: a row of test data, candidates, trace and readable names."""
+"""Page of one user: a row of test data, candidates, trace and readable names."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The user of the page: one row of the test data."""
+"""User of the page: one row of the test data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -9,7 +9,7 @@ from dien_fuxictr.common.suggestions import nearest
 from dien_fuxictr.dataset.encoding.encoder import Encoder
 
 UNKNOWN = "unknown in training"
-"""What padding and out-of-vocabulary ids stand for."""
+"""Word of padding and of out-of-vocabulary ids."""
 
 
 def words_of(encoder: Encoder, column: str, ids: np.ndarray) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""The options of a command that trains many runs: how many at a time, and where."""
+"""Options of a command that trains many runs: how many at a time, and where."""
 
 import argparse
 

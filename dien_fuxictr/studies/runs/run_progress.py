@@ -22,7 +22,7 @@ _TAIL_LINES = 8
 def run_with_progress(
     runs: Sequence[Run], pool: Pool, finished: int, on_finish: Callable[[Run], None] = lambda run: None
 ) -> list[str]:
-    """Run all; report a failure with the end of its log, and go on with the rest.
+    """Run all; report a failure with the end of its log, and continue with the rest.
 
     Args:
         runs: in their order.
@@ -152,7 +152,7 @@ class LineDisplay:
         self.write(f"{expid}: {text}")
 
     def end(self, expid: str, how: str, finished: int, notes: dict[str, object]) -> None:
-        """Show that a run has ended, and how many have by now; `notes` go on to be shown."""
+        """Show that a run has ended, and how many have by now; `notes` are shown from now on."""
         self.notes |= notes
         listed = "".join(f", {name} {value}" for name, value in self.notes.items())
         self.write(f"{expid}: {how}; {finished}/{self.total} runs{listed}")
@@ -183,7 +183,7 @@ class TerminalDisplay(LineDisplay):
         self._refreshed = monotonic()
 
     def show(self, expid: str, text: str) -> None:
-        """Show the state of a run on a line of its own."""
+        """Show the state of a run on its own line."""
         if expid not in self._rows:
             taken = [place for place, _ in self._rows.values()]
             place = next(place for place in count(1) if place not in taken)

@@ -1,4 +1,4 @@
-"""The command line of `run_param_tuner.py`."""
+"""Command line of `run_param_tuner.py`."""
 
 import argparse
 import math

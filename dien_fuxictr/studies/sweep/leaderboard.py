@@ -1,4 +1,4 @@
-"""The table of a sweep: its finished runs, best validation first."""
+"""Table of a sweep: its finished runs, best validation first."""
 
 import contextlib
 import csv

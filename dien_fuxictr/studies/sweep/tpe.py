@@ -1,9 +1,10 @@
 """`--search tpe`: Optuna proposes runs, prunes bad ones, and remembers all.
 
-The study is a journal in the sweep's folder, which processes and machines may share, or in a database. Whoever runs a
-trial holds a lock on a file until it has told the study how it ended; so a trial that runs in the study but whose lock
-is free was interrupted, and goes on as it is: the same parameters, the same id, the resume state of its run. A database
-may have trials of other disks, where their locks and states are; those are left to the commands there.
+The study is a journal in the sweep's folder, which processes and machines may share, or in a database. The process that
+runs a trial holds a lock on a file until it has told the study how the trial ended. A trial that runs in the study but
+whose lock is free was therefore interrupted, and continues unchanged: with the same parameters, the same id and the
+resume state of its run. A database may have trials whose locks and states are on other disks; those trials are left to
+the commands there.
 """
 
 import warnings
@@ -246,7 +247,7 @@ def hide_password(storage: str) -> str:
     """Return the URL of a database without its password.
 
     Raises:
-        UserError: it is no URL.
+        UserError: it is not a URL.
     """
     try:
         return make_url(storage).render_as_string(hide_password=True)

@@ -1,4 +1,4 @@
-"""The transformer of BST (Chen et al., DLP-KDD 2019, section 2.2)."""
+"""Transformer of BST (Chen et al., DLP-KDD 2019, section 2.2)."""
 
 import torch
 import torch.nn.functional as F

@@ -88,7 +88,7 @@ class InterestAttention(nn.Module):
             scores = choose(ATTENTION_SCORES, self.backend, interests)(interests, packing, query, self.unit)
         else:
             scores = (interests * packing.spread(query)).sum(dim=1)
-        scores = scores.to(interests.dtype)  # autocast gives the scores a dtype of its own
+        scores = scores.to(interests.dtype)  # autocast changes the dtype of the scores
         return packing.softmax(scores) if self.use_softmax else scores
 
     @torch.no_grad()
@@ -106,7 +106,7 @@ class InterestAttention(nn.Module):
             scores = choose(CANDIDATE_SCORES, self.backend, interests)(interests, queries, self.unit)
         else:
             scores = interests @ queries.T
-        scores = scores.to(interests.dtype)  # autocast gives the scores a dtype of its own
+        scores = scores.to(interests.dtype)  # autocast changes the dtype of the scores
         return scores.softmax(dim=0) if self.use_softmax else scores
 
     def query(self, target: Tensor) -> Tensor:

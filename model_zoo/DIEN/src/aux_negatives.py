@@ -15,7 +15,7 @@ from .layers import batch_scope
 Source = Literal["column", "in_batch", "popularity", "uniform", "category", "mixed"]
 SOURCES = get_args(Source)
 ZOO_COLUMNS: Field = [("neg_click_history", "neg_cate_history")]
-"""What the zoo's DIEN takes for `dien_neg_seq_field` where an entry says nothing."""
+"""Default of `dien_neg_seq_field` in the zoo's DIEN."""
 REDRAWS = 4
 _EVERY, _HARD, _WHICH = range(3)
 

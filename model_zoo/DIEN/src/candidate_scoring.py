@@ -20,7 +20,7 @@ from .kernels.cpu.net import Elementwise
 
 Arrays = Mapping[str, np.ndarray]
 CandidateScorer = Callable[[Arrays, Arrays, int], np.ndarray]
-"""Of the user's features, the candidates' and N; see `DIEN.scorer`."""
+"""Function of the user's features, the candidates' features and N; see `DIEN.scorer`."""
 
 _POOLINGS: dict[type[nn.Module], str] = {MaskedSumPooling: "sum", MaskedAveragePooling: "mean"}
 

@@ -20,7 +20,7 @@ from .interest_sequence import InterestSequence
 from .kernels.reference import KINDS, next_state
 
 ONNX_OPSET = 20
-"""Of ONNX's GRU as it is written here."""
+"""Opset of ONNX's GRU as written here."""
 
 
 def make_export_module(model: Any, form: str) -> "PaddedDIEN":

@@ -12,7 +12,7 @@ from .kernels.backends import require
 
 @dataclass(frozen=True)
 class Help:
-    """The meaning of a keyword, in its type alias."""
+    """Meaning of a keyword, in its type alias."""
 
     text: str
 

@@ -12,7 +12,7 @@ from model_zoo.DIEN.src import DIEN
 _OF_BOTH = ("learning_rate", "embedding_dim", "embedding_regularizer", "net_regularizer")
 _GIVEN = ("self", "feature_map", "model_id", "gpu", "kwargs")
 KEYWORDS = frozenset(inspect.signature(DIEN.__init__).parameters) - {*_OF_BOTH, *_GIVEN}
-"""DIEN's that a booster may have of its own: the rest is of its embeddings and optimizer, which it shares."""
+"""Keywords of DIEN that a booster may have; the others belong to the shared embeddings and optimizer."""
 
 
 def check_booster(keywords: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ from model_zoo.DIEN.src.aux_negatives import BatchPool, draw_against
 from .paper import Step
 
 FLOATS = (1, 10_000, 1_000_000, 10_000_000)
-"""Of the sums that are timed."""
+"""Sizes of the sums that are timed."""
 UPDATES = ("dense", "sparse")
 TABLE = 1_000_000
 """Rows of the table that is updated alone."""

@@ -42,7 +42,7 @@ class Machine:
     """A process and the network between processes.
 
     Attributes:
-        bandwidth: bytes a second that a process sends while it receives as many.
+        bandwidth: bytes per second that a process sends while it receives as many.
         hop: seconds of one of the 2 log2(processes) turns of a collective.
         message: of one more message to another process.
         memory: bytes for tables, their moments and gradients.

@@ -1,4 +1,4 @@
-"""The in-process fit and encoding equal the zoo's own, file by file and id by id."""
+"""In-process fit and encoding equal the zoo's own, file by file and id by id."""
 
 import json
 from pathlib import Path

@@ -30,7 +30,7 @@ def test_stored_behaviour_counts_once_per_training_row(tmp_path: Path) -> None:
     samples = write_samples(tmp_path / "samples")
     behaviours = pl.read_parquet(samples / "behaviours.parquet")
     train = pl.read_parquet(samples / "train.parquet")
-    # One item is in the histories of the test rows alone, and often: those who are tested must not be learnt from.
+    # One item is in the histories of the test rows alone, and often: the vocabulary must not be learnt from test rows.
     last = pl.col("time").rank(descending=True).over("user_id") <= 2
     behaviours = behaviours.with_columns(item_history=pl.when(last).then(pl.lit("late")).otherwise("item_history"))
     behaviours.write_parquet(samples / "behaviours.parquet")
@@ -85,7 +85,7 @@ def test_missing_side_value_is_a_separate_word(tmp_path: Path) -> None:
     lacking = vocabulary["unknown"]
     assert vocabulary.keys() == {"__PAD__", "unknown", "b", "__OOV__"}
     test = encoded["test"]  # of item 9, after clicks on 1, 3, 5 and 7, of which the first was preferred to nothing
-    others = test["brand_history"][:, 4] == 0  # not user 0, who clicked 8 as well
+    others = test["brand_history"][:, 4] == 0  # not user 0, since that user also clicked 8
     assert (test["brand"] == lacking).all() and others.sum() == 8
     assert (test["brand_history"][others] == [lacking, vocabulary["b"], lacking, lacking, 0]).all()
     assert (test["neg_brand_history"][others] == [0, lacking, vocabulary["b"], lacking, 0]).all()

@@ -16,7 +16,7 @@ from dien_fuxictr.dataset.loading.entry import DatasetEntry
 STORED = json.loads((Path(__file__).parent / "fingerprints.json").read_text())
 
 PATHS = ("build.reviews", "build.meta")
-"""That commit stored them where they were written with ./ as in "relative"."""
+"""Keys whose paths that commit stored as written with ./, as in "relative"."""
 SEQUENCE = {
     "active": True,
     "dtype": "str",

@@ -273,7 +273,7 @@ def test_numbers_and_further_labels(tmp_path: Path) -> None:
 
 
 def test_the_last_day_is_that_of_all_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also of those who are sorted in a part whose own last day is another one."""
+    """Check also users that are sorted in a part whose last day differs."""
     monkeypatch.setattr(memory_mapped, "PART_ROWS", 700)
     log = made_log(4000, 150, 400).with_columns(ts=pl.col("ts") - 86_400 * (pl.col("uid") % 3 + pl.col("uid") // 30))
     options = {"protocol": "window", "target_days": 20, "history_days": 7}

@@ -1,4 +1,4 @@
-"""The audit of CSV files: published forms, and files that cannot be audited."""
+"""Audit of CSV files: published forms, and files that cannot be audited."""
 
 from pathlib import Path
 

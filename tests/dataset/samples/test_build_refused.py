@@ -1,4 +1,4 @@
-"""A build that cannot be is one line and exit code 2; what stands is as it was."""
+"""A refused build gives one line and exit code 2, and changes no file."""
 
 import re
 import tempfile

@@ -22,7 +22,7 @@ NAMED = {"source": "log", "input": "", "user": "u", "item": "i", "category": "c"
 
 
 def shop(users: int = 300, items: int = 40, each: int = 8) -> pl.DataFrame:
-    """Return a log as it is read.
+    """Return a log as the reader returns it.
 
     Users keep a device; items have a brand, and a price that changes daily.
     """

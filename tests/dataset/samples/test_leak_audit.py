@@ -42,7 +42,7 @@ def plain_auc(rows: list[dict], score: Callable[[dict], float]) -> float:
 
 
 def plain_shares(samples: Samples) -> dict[str, float]:
-    """How often an item lies in the history of its own row."""
+    """Return how often an item occurs in the history of its own row."""
     rows = plain_rows(samples, "test")
     found = {
         kind: [row["item_id"] in row["item_history"] for row in rows if row["label"] == label] for kind, label in KINDS

@@ -40,7 +40,7 @@ def options(**given) -> BuildOptions:
 
 
 def log_of(rows: list[dict], *more: str) -> pl.DataFrame:
-    """Return a log as it is read; a category is an item's, a colour a row's."""
+    """Return a log as the reader returns it; a category belongs to an item, a colour to a row."""
     return pl.DataFrame(
         {
             "user_id": [f"u{row['user']}" for row in rows],

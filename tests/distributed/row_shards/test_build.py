@@ -33,7 +33,7 @@ from model_zoo.DIN.src import DIN
 
 SIZE = 5000
 KNOWN = 50
-"""How many words have pretrained vectors of 3 numbers; every other one is an item."""
+"""Number of words with pretrained vectors of 3 numbers; every second word is an item."""
 
 
 def large() -> dict[str, dict]:

@@ -28,7 +28,7 @@ BLOCK = ROWS // 2 * DIM * FLOAT
 class Allocations(TorchDispatchMode):
     """Notes the largest new storage that a function of torch returns, in bytes.
 
-    What lies on the meta device has none, nor what a mapped file is seen through.
+    Tensors on the meta device and views of a mapped file need no memory.
 
     Attributes:
         largest: of all. of: the function's name.

@@ -1,4 +1,4 @@
-"""Tables whose rows lie on the workers are trained as whole ones are."""
+"""Tables in row shards are trained as whole tables are."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The key `embedding_updates` in a run: values, checkpoints, resume, models."""
+"""Key `embedding_updates` in a run: values, checkpoints, resume, models."""
 
 import shutil
 from pathlib import Path

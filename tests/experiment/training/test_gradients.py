@@ -1,4 +1,4 @@
-"""The norm of gradients, and clipping to it."""
+"""Norm of gradients, and clipping to it."""
 
 import pytest
 import torch

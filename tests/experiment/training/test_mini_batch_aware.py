@@ -129,7 +129,7 @@ def test_counting_leaves_the_generators_as_they_were() -> None:
 
 
 class Rows(Dataset[dict[str, Tensor]]):
-    """The batches, one by one."""
+    """Batches, one by one."""
 
     def __len__(self) -> int:
         return len(BATCHES)

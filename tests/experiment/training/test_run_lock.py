@@ -62,7 +62,7 @@ def test_a_killed_trainings_lock_is_free(workspace, holder):
 
 
 class Overwrites(Observer):
-    """Another run's weights take the place of the best ones, whatever wrote them."""
+    """Replace the best weights by another run's weights."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

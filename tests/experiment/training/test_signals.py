@@ -34,7 +34,7 @@ def usual_handler():
 
 @pytest.fixture
 def whole(workspace) -> dict[str, torch.Tensor]:
-    """Weights of a run that nothing has ended; its files are gone."""
+    """Return the weights of an uninterrupted run, and remove its files."""
     open_experiment("Tiny_test", overrides=SETTINGS).fit()
     weights = checkpoint.load(workspace.file(".model"))
     for path in workspace.file(".model").parent.iterdir():

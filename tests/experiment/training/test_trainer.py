@@ -1,4 +1,4 @@
-"""The trainer against the zoo's own loop, and its stops."""
+"""Trainer against the zoo's own loop, and its stops."""
 
 import logging
 import math

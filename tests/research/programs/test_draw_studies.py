@@ -1,4 +1,4 @@
-"""The pictures of the studies: figures of the page, equal costs, completeness."""
+"""Pictures of the studies: figures of the page, equal costs, completeness."""
 
 import re
 from pathlib import Path

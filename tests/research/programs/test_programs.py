@@ -163,7 +163,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("in_this_process")
 def test_full_size(run: Run, tmp_path: Path) -> None:
-    """Rows follow from the log, which is as large as it is to be and like a 5-core."""
+    """Rows follow from the log, which has the requested size and resembles a 5-core."""
     folder, log = tmp_path / "new", raw_reviews.LOGS["Books"].share(0.002)
     (rows,) = run(full_size, str(folder), "--log", "Books", "--share", "0.002").values()
     made, last, leave_one_out, encoded, epoch = (row["rows"] for row in rows)

@@ -1,4 +1,4 @@
-"""The command line: which runs are made, what is skipped, what is written."""
+"""Command line: which runs are made, what is skipped, what is written."""
 
 import csv
 import json

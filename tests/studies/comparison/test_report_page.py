@@ -1,4 +1,4 @@
-"""The page: well-formed, self-contained, with facts of runs and table cells."""
+"""Page: well-formed, self-contained, with facts of runs and table cells."""
 
 import json
 import re
@@ -195,7 +195,7 @@ globalThis.document = {
   },
 };
 """
-"""As much of a page as its script asks for: three rows, of which two are in the pictures, the first ticked."""
+"""Parts of a page that its script needs: three rows, of which two are in the pictures, the first ticked."""
 
 
 def play(then: str) -> Any:

@@ -1,4 +1,4 @@
-"""The picture of a suite: panels, lines, values and axes."""
+"""Picture of a suite: panels, lines, values and axes."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The budget of the base in keys of the checkout's models; and real runs."""
+"""Budget of the base in keys of the checkout's models; and real runs."""
 
 import json
 import subprocess

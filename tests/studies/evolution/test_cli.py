@@ -1,4 +1,4 @@
-"""The command line on a small data set with a trained model."""
+"""Command line on a small data set with a trained model."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The trace against the model itself, step by step."""
+"""Trace against the model itself, step by step."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The number of parallel runs, equal for comparisons and sweeps."""
+"""Number of parallel runs, equal for comparisons and sweeps."""
 
 import pytest
 import torch

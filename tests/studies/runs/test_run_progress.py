@@ -50,7 +50,7 @@ def finish(run: Run) -> None:
 
 
 class Shown(io.StringIO):
-    """Stands for stderr; makes the file `shown` when that has had a text."""
+    """Replaces stderr; creates the file `shown` after the first text."""
 
     def __init__(self, is_terminal: bool = False, awaited: str = "-") -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The table: order, columns, what goes to the terminal."""
+"""Table: order, columns, what goes to the terminal."""
 
 import csv
 from pathlib import Path

@@ -31,14 +31,14 @@ KINDS: dict[str, Collection[str]] = {
     "compiled": cpu.KINDS,
     "triton": triton.KINDS,
 }
-"""The recurrences that each backend has."""
+"""Recurrences that each backend has."""
 
 _FASTEST = {
     ("cpu", torch.float32): "compiled",
     ("cpu", torch.float64): "compiled",
     **{("cuda", dtype): "triton" for dtype in triton.DTYPES},
 }
-"""What auto is, where the machine has it; torch elsewhere."""
+"""Backend that auto selects if the machine has it; otherwise torch."""
 
 
 def _by_offsets(kernel: Callable[..., tuple[Tensor, Tensor]]) -> Recurrence:
@@ -69,7 +69,7 @@ RECURRENCE: dict[str, Recurrence] = {
     "compiled": _by_offsets(cpu.recurrence),
     "triton": _by_offsets(triton.recurrence),
 }
-"""As `attentional_gru.attentional_gru`, its arguments complete."""
+"""Signature of `attentional_gru.attentional_gru`, with all arguments."""
 
 EVOLVE_CANDIDATES = {
     "reference": _as_rows(RECURRENCE["reference"]),
@@ -77,7 +77,7 @@ EVOLVE_CANDIDATES = {
     "compiled": cpu.evolve_candidates,
     "triton": _as_rows(RECURRENCE["triton"]),
 }
-"""As `attentional_gru.AttentionalGRU.for_candidates`, its arguments complete."""
+"""Signature of `attentional_gru.AttentionalGRU.for_candidates`, with all arguments."""
 
 ATTENTION_SCORES = {
     **dict.fromkeys(BACKENDS, in_torch.attention_scores),
@@ -156,7 +156,7 @@ def _agrees(kind: str, hidden: int, dtype: torch.dtype, device: torch.device) ->
 vars(_agrees)["_dynamo_marked_constant"] = True
 
 _DISTRUSTED: set[torch.dtype] = set()
-"""The types in which a Triton kernel has failed or differed."""
+"""Types in which a Triton kernel has failed or differed."""
 
 
 @lru_cache
@@ -175,7 +175,7 @@ def _agrees_in(products: str, kind: str, hidden: int, dtype: torch.dtype, device
 
 
 def automatic(inputs: Tensor) -> str:
-    """Return the backend that `auto` stands for: the fastest for these tensors."""
+    """Return the backend that `auto` selects: the fastest for these tensors."""
     fastest = _FASTEST.get((inputs.device.type, inputs.dtype), "torch")
     return fastest if _has(fastest) else "torch"
 

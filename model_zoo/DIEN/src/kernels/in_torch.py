@@ -39,7 +39,7 @@ GATES = {
     "AUGRU": Gate(lambda u, a: a * u, lambda a: a, lambda u: u),  # (11)
     "AUGRU-tensorflow": Gate(lambda u, a: a + u - a * u, lambda a: 1 - a, lambda u: 1 - u),
 }
-"""The recurrences that are here: all that their gate alone sets apart."""
+"""Recurrences that differ only in their gate."""
 
 
 def recurrence(

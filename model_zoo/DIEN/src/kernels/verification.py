@@ -15,7 +15,7 @@ Recurrence = Callable[[Tensor, Packing, Tensor, Tensor, Tensor, Tensor, Tensor, 
 LENGTHS = [7 * row % 6 for row in range(40)]
 """Steps of each row, none in some; more rows than a program of the kernels takes."""
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""Of the largest number of a result; errors of rounding are a tenth of it or less."""
+"""Allowed error relative to the largest number of a result; rounding errors are a tenth of it or less."""
 TF32_TOLERANCE = 2e-2
 
 

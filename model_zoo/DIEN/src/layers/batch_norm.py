@@ -12,7 +12,7 @@ from . import batch_scope
 def running_statistics(module: nn.Module, when: bool) -> Iterator[None]:
     """Make batch normalisations use their running statistics within the context.
 
-    One row has no statistics of its own, unless other processes have more rows of the batch.
+    One row alone has no statistics, unless other processes have more rows of the batch.
 
     Args:
         module: module that contains the batch normalisations.

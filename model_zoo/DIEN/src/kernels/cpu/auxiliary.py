@@ -1,4 +1,4 @@
-"""The auxiliary loss over packed rows as a function of autograd."""
+"""Auxiliary loss over packed rows as a function of autograd."""
 
 import ctypes
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The recurrence over packed rows as a function of autograd."""
+"""Recurrence over packed rows as a function of autograd."""
 
 import ctypes
 from typing import Any, cast

@@ -18,7 +18,7 @@ KINDS: dict[type[nn.Module], str] = {
     nn.Tanh: "tanh",
     nn.Identity: "none",
 }
-"""Of activations without numbers of their own."""
+"""Kinds of activations without parameters."""
 
 
 class Layers(NamedTuple):

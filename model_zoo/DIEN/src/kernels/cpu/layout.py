@@ -8,7 +8,7 @@ from typing import Any
 
 LANES = 32
 KINDS = ("GRU", "AIGRU", "AGRU", "AUGRU", "AUGRU-tensorflow")
-"""The recurrences that the kernels have, in the order of the C++ sources."""
+"""Recurrences that the kernels have, in the order of the C++ sources."""
 ACTIVATION_KINDS = ("none", "sigmoid", "relu", "tanh", "prelu", "dice")
 POOLINGS = ("not pooled", "sum", "mean")
 NO_MEMORY, BAD_OFFSETS, BAD_ID = 1, 2, 3

@@ -1,4 +1,4 @@
-"""The recurrence of many candidates that share their inputs, without gradients."""
+"""Recurrence of many candidates that share their inputs, without gradients."""
 
 import ctypes
 

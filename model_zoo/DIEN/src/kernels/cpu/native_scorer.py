@@ -1,4 +1,4 @@
-"""The whole forward pass of one user and N candidates in one native call."""
+"""Whole forward pass of one user and N candidates in one native call."""
 
 import ctypes
 import threading

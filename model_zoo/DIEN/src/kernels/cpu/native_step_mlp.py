@@ -66,7 +66,7 @@ def _without_gradients(net: StepMLP) -> Layers | None:
 
 def attention_scores(states: Tensor, packing: Packing, query: Tensor, net: StepMLP) -> Tensor:
     """Score each step; arguments and result as in `in_torch.attention_scores`."""
-    inputs = states, packing.offsets, query.to(states.dtype)  # autocast gives the query a dtype of its own
+    inputs = states, packing.offsets, query.to(states.dtype)  # autocast changes the dtype of the query
     if constant := _without_gradients(net):
         return native_attention.attention_scores(*inputs, *constant)
     if trained := with_gradients(net):

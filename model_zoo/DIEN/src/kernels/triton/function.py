@@ -1,4 +1,4 @@
-"""The recurrence over packed rows: checks of arguments and choice of precision."""
+"""Recurrence over packed rows: checks of arguments and choice of precision."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch import Tensor
 from . import triton_operators
 
 KINDS = ("GRU", "AIGRU", "AGRU", "AUGRU", "AUGRU-tensorflow")
-"""The recurrences that the kernels have."""
+"""Recurrences that the kernels have."""
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 

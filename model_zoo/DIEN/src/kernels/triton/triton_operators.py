@@ -1,4 +1,4 @@
-"""The recurrence as torch operators, for torch.compile and autograd."""
+"""Recurrence as torch operators, for torch.compile and autograd."""
 
 from typing import Any
 
