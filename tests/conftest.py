@@ -22,7 +22,7 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # triton reads it when it is imported
 
 
-if sys.platform == "linux":  # before others are imported, which may keep `sys.executable`
+if sys.platform == "linux":  # before imports of modules that may store `sys.executable`
     starters = Path(tempfile.mkdtemp(prefix="tests-"))
     forking = warm_start.use(starters)
 

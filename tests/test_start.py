@@ -17,7 +17,7 @@ ARGUMENTS = {
     "audit_dataset": ["built"],
 }
 """Enough of them for the command to import what it needs."""
-# A Ctrl-C as a module is about to be imported.
+# Ctrl-C just before a module is imported.
 INTERRUPTED = """
 import os, signal, sys
 class Interrupt:

@@ -56,7 +56,7 @@ def test_shared_interests_score_as_the_expanded_batch() -> None:
     system = build_own(TINY, NO_AUX, "auto")
     system.model.eval()
     for weight in system.model.parameters():
-        torch.nn.init.normal_(weight, std=0.3)  # the zoo's first embeddings are too small for candidates to differ by
+        torch.nn.init.normal_(weight, std=0.3)  # with the zoo's small initial embeddings, candidates would not differ
     batch = inference.one_user(TINY, 5, candidates=6)
     scores = inference.score_candidates(system.model, {name: batch[name][:1] for name in HISTORIES}, batch)
     torch.testing.assert_close(scores, system.predict(system.prepare(batch)))

@@ -88,7 +88,7 @@ def test_a_file_that_was_cut(tmp_path: Path) -> None:
 def test_quotes_around_part_of_a_value_are_refused(rows: bytes, tmp_path: Path) -> None:
     """Raise an error where pyarrow would silently read several rows as one value."""
     path = write(tmp_path / "rows.csv", b'a,b\n"i,0",5"" and 6" x"\n\n' + rows + b"\ni3,z\n")
-    for skip_bad_lines in (False, True):  # its end is unknown
+    for skip_bad_lines in (False, True):  # the end of the quote is unknown
         with pytest.raises(UserError, match="line 4 begins a row with a quote that does not enclose a whole value;"):
             scan_csv(path, skip_bad_lines=skip_bad_lines)
 

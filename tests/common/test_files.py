@@ -59,7 +59,7 @@ def test_a_folder_that_may_not_be_written(tmp_path, monkeypatch):
     for name in ("old", "new"):
         with pytest.raises(UserError, match="Read-only file system"):
             require_writable(tmp_path / name)
-    require_writable(tmp_path / "old", append=True)  # a file that may be added to, in a folder that takes no new one
+    require_writable(tmp_path / "old", append=True)  # an appendable file in a folder that allows no new file
 
 
 @pytest.fixture

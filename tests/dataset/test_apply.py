@@ -36,7 +36,7 @@ def click_log(labelled: bool = False) -> pl.DataFrame:
         clicked=pl.Series(rng.integers(0, 2, log.height)),
         request=pl.col("ts") // (3 * 86_400),
         ts=pl.col("ts") + pl.Series(rng.integers(0, 3600, log.height)),
-        brand=pl.int_range(pl.len()).cast(pl.String),  # tells rows apart
+        brand=pl.int_range(pl.len()).cast(pl.String),  # distinguishes rows
     )
 
 
@@ -151,7 +151,7 @@ def test_exposures_of_the_test_split(of_request: bool, tmp_path: Path) -> None:
 
 def test_missing_properties_of_a_row_are_completed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = click_log().sample(fraction=1, shuffle=True, seed=0)
-    last = pl.col("ts") == pl.col("ts").filter(pl.col("iid") == "i03").max()  # a row of an item says something else
+    last = pl.col("ts") == pl.col("ts").filter(pl.col("iid") == "i03").max()  # a row of the item has another value
     log = log.with_columns(brand=pl.when(last & (pl.col("iid") == "i03")).then(pl.lit("renamed")).otherwise("brand"))
     params = built(tmp_path, log)
     late = START + 90 * 86_400
@@ -287,7 +287,7 @@ def test_a_set_that_was_built_with_other_options(tmp_path: Path) -> None:
     other = params | {"build": params["build"] | {"max_len": 4, "seed": 1}}
     with pytest.raises(UserError, match=r"was built with other options \(build\.max_len: 5 -> 4; build\.seed: \(abs"):
         applied(other, pl.DataFrame(ROW), tmp_path)
-    # Another log, or one that has grown, is what this is for.
+    # `apply` is used with another log, or with one that has grown.
     click_log().head(100).write_parquet(tmp_path / "log.parquet")
     assert applied(params, pl.DataFrame(ROW), tmp_path).height == 1
 

@@ -25,7 +25,7 @@ ROWS = 5
         ({"aux_negative_scope": "batch"}, 1, False),
         ({"aux_negative_scope": "shard"}, 16, True),
         ({}, 2, False),
-        ({}, 1, True),  # by default for more workers than are large
+        ({}, 1, True),  # default above `LARGE` workers
     ],
 )
 def test_negatives_are_of_the_batch_or_of_the_workers_own_rows(tmp_path, monkeypatch, params, large, own):

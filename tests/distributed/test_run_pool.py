@@ -15,7 +15,7 @@ from dien_fuxictr.distributed import run_pool
 from dien_fuxictr.distributed.run_pool import Job, Pool, Process, run_jobs
 
 ROOT = Path(__file__).parents[2]
-# Until a signal; a longer sleep, or a pause, would miss one that comes just before it.
+# Short sleeps until a signal: a longer sleep, or a pause, would miss a signal that comes just before it.
 WAIT = """
 import os, time
 open(f"{os.getpid()}.pid", "w").close()

@@ -134,7 +134,7 @@ def test_workers_without_behaviours_keep_the_common_generator(tmp_path, data_dir
         (F.dropout, {}, True),
         (F.dropout, {"p": 0.0}, False),
         (F.dropout, {"training": False}, False),
-        (F.feature_alpha_dropout, {"p": 0.1}, False),  # only where it is told to train
+        (F.feature_alpha_dropout, {"p": 0.1}, False),  # only if it is told to train
         (F.scaled_dot_product_attention, {}, False),
         (F.scaled_dot_product_attention, {"dropout_p": 0.1}, True),
     ],

@@ -26,7 +26,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for split in ("train", "test"):
         shutil.copy(folder / "data" / "AmazonElectronics_x1" / f"{split}.csv", folder)
     start = int(datetime(2024, 2, 10, tzinfo=timezone.utc).timestamp())
-    # Each user has a favourite category: there is something to learn.
+    # Each user has a favourite category, so that a model can learn something.
     reviews = {
         (user, f"i{int(item[1:]) // 4 * 4 + int(user[1:]) % 4:02d}", time)
         for user, item, time in random_reviews(120, 400, days=33)

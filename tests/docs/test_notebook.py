@@ -15,7 +15,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     notebook = nbformat.read(ROOT / "docs" / "notebook.ipynb", as_version=4)
     stored = [[output.output_type for output in cell.outputs] for cell in notebook.cells if cell.cell_type == "code"]
     client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}})
-    client.execute()  # raises where a cell does
+    client.execute()  # raises if a cell raises
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 4
     shown = "\n".join(output.get("data", {}).get("text/plain", "") for output in outputs)

@@ -30,7 +30,7 @@ OTHERS = [
     block
     for page in PAGES
     for block in blocks(page)
-    if page.name != "deployment.md"  # of proxies and Kubernetes; tests/docs/test_deployment.py reads them
+    if page.name != "deployment.md"  # YAML of proxies and Kubernetes, which tests/docs/test_deployment.py reads
     and not block.is_shell
     and block.language in ("", "yaml")
     and block not in [block for _, block in config_blocks()]

@@ -125,7 +125,7 @@ def test_scores_of_applied_rows_are_those_of_the_test_split(
     assert reviewed.run("--predict", str(samples / "test.parquet"), "--out", "theirs.csv", expid="X") == 0
     assert Path("ours.csv").read_bytes() == Path("theirs.csv").read_bytes()
     assert pl.read_csv("ours.csv").height == test.height and test["history_length"].max() == 4
-    # The meta file of the entry is found beside the configuration, whatever the working directory.
+    # The meta file of the entry is found next to the configuration, from any working directory.
     (reviewed.folder / "elsewhere").mkdir()
     monkeypatch.chdir(reviewed.folder / "elsewhere")
     away = ["apply", "--rows", "../candidates.csv", "--dataset", "tiny", "--log", str(log), "--config", "../config"]

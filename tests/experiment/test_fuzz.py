@@ -18,7 +18,7 @@ from dien_fuxictr.experiment.training.trainer import Trainer
 from model_zoo.DIEN.src import DIEN
 from model_zoo.DIENLight.src.booster import KEYWORDS
 
-# Whatever these name would be looked for, or written to; what they may be is tested elsewhere.
+# These keys name files that would be read or written; other tests cover their values.
 PLACES = {"model_root", "data_root", "model_id", "gpu", "zoo"}
 KEYS = sorted(known_keys(DIEN) - PLACES | {"epochs_", "colour"})
 BOOSTER_KEYS = sorted(KEYWORDS | {"embedding_dim", "gru_hidden"})

@@ -20,7 +20,7 @@ def test_principal_components(hidden: int) -> None:
     distances = np.linalg.norm(np.diff(points, axis=1), axis=2)
     assert (distances <= np.linalg.norm(np.diff(states, axis=1), axis=2) + 1e-9).all()
     mirrored, _ = principal_components(-states)
-    np.testing.assert_allclose(mirrored, -points)  # the axes do not turn around
+    np.testing.assert_allclose(mirrored, -points)  # the axes keep their direction
 
 
 def test_principal_components_of_one_dimension_and_of_one_point() -> None:

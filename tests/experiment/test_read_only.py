@@ -84,7 +84,7 @@ def test_commands_that_read_write_nothing_but_their_output(workspace, capsys, re
     assert "cannot write config.csv: Read-only file system" in capsys.readouterr().err
 
 
-# A user without a name and a home, who may read everything (Python may be in root's home) and write their own files.
+# A user without a name and a home, who may read all files (Python may be in root's home) and write their own.
 NOBODY = "12345"
 AS_NOBODY = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]
 AS_NOBODY += ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]

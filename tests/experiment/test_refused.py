@@ -120,7 +120,7 @@ def test_bad_or_missing_checkpoint_is_refused(trained, bad, mode):
     path = trained.file(name)
     original = path.read_bytes()
     if mode == "--eval-only":
-        trained.file(".resume").unlink()  # its digest would refuse all of these
+        trained.file(".resume").unlink()  # the digest would refuse all of these values
     path.write_bytes(original[:200])
     assert "is not readable" in bad(mode) or "is refused" in bad(mode)
     torch.save({"w": shutil.rmtree}, path)

@@ -109,7 +109,7 @@ def test_entries_of_the_zoo_run_unchanged(
         Path(f"{split}.csv").write_text("\n".join(lines) + "\n")
     config = Path("config")
     config.mkdir()
-    encoder = ", feature_encoder: null" if model in ("DIN", "BST") else ""  # where none is named the zoo averages
+    encoder = ", feature_encoder: null" if model in ("DIN", "BST") else ""  # without a named pooling the zoo averages
     (config / "dataset_config.yaml").write_text(DATASET.format(padding=padding, encoder=encoder))
     (config / "model_config.yaml").write_text(EXPERIMENT.format(model=model) + keywords)
     assert main(["--config", "config", "--expid", f"{model}_default"]) == 0

@@ -58,8 +58,8 @@ EXPECTED = {
     "tanh": np.tanh,
     "softplus": lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
 }
-# In units of the last place near 0, and what they grow by with |x|: log(2) is one number, of which exp takes multiples;
-# where product and sum are not fused, the product is rounded, too.
+# In units of the last place near 0, and their growth with |x|: log(2) is one number, of which exp uses multiples;
+# if product and sum are not fused, the product is rounded too.
 NEAR_ZERO = {
     "float": {"exp": 3, "expm1": 9.5, "sigmoid": 3.5, "tanh": 7.5, "softplus": 4},
     "double": {"exp": 1.5, "expm1": 2.5, "sigmoid": 2.5, "tanh": 3.5, "softplus": 3.5},

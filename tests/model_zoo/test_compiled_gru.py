@@ -34,7 +34,7 @@ def test_threads_do_not_change_states():
     "lengths,threads,rows_per_block,steps",
     [
         ([5] * 128, 2, 32, [5, 5, 5, 5]),
-        ([1] * 70 + [9] + [1] * 57, 2, 16, [9, 1, 1, 1, 1, 1, 1, 1]),  # 9 of 12 would be one thread's
+        ([1] * 70 + [9] + [1] * 57, 2, 16, [9, 1, 1, 1, 1, 1, 1, 1]),  # one thread would have 9 of 12 rows
         ([1] * 70 + [9] + [1] * 57, 1, 32, [9, 1, 1, 1]),
         ([3] * 20, 2, 16, [3, 3]),
         ([], 2, 32, []),

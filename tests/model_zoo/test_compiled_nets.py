@@ -164,7 +164,7 @@ def test_narrow_vectors(monkeypatch, flags, dtype):
 @pytest.mark.parametrize("case", [Attention((3, 0, 33), 2), Auxiliary((3, 0, 5))])
 def test_gradients(case):
     case.leaves = [leaf.nan_to_num() for leaf in case.leaves]  # gradcheck compares them, too
-    if isinstance(case, Attention):  # a derivative at the corner of relu is none
+    if isinstance(case, Attention):  # relu has no derivative at its corner
         assert case.activation == "sigmoid"
     assert gradcheck(
         lambda *leaves: case.function(*case.arguments(leaves)), [leaf.detach().requires_grad_() for leaf in case.leaves]

@@ -33,7 +33,7 @@ def test_dropout_rates(make_dien):
     (sequence,) = model.sequences
     for part, rate in ((sequence.attention, 0.2), (sequence.auxiliary_loss, 0.1), (model.dnn, 0.1)):
         rates = [layer.p for layer in part.modules() if isinstance(layer, torch.nn.Dropout)]
-        assert rates == [rate] * 2  # one a hidden layer
+        assert rates == [rate] * 2  # one per hidden layer
     others = (layer for layer in sequence.extractor.modules() if isinstance(layer, torch.nn.Dropout))
     assert not any(others)
 

@@ -13,7 +13,7 @@ LENGTHS = [6, 0, 1, 3, 2, 0, 5, 0]
 @pytest.mark.parametrize("name", ["BST", "DSIN"])
 def test_groups_change_neither_scores_nor_gradients(name, monkeypatch):
     model = make_model(name)
-    model.eval()  # in training batch normalisation makes gradients of 0, which are rounding alone
+    model.eval()  # in training, batch normalisation gives gradients of 0, which are only rounding
     batch = make_batch(LENGTHS)
     found = {}
     for rows in (2, 3, len(LENGTHS)):

@@ -10,7 +10,7 @@ from model_zoo.DIEN.src.layers.packing import Packing, pack
 @given(st.lists(st.lists(st.integers(0, 3), min_size=5, max_size=5), min_size=1, max_size=4))
 def test_pack_takes_the_real_steps_in_order(rows):
     items = torch.tensor(rows)
-    (packed, sides), packing = pack([items, 3 - items])  # the first field alone says what is real
+    (packed, sides), packing = pack([items, 3 - items])  # only the first field decides which steps are real
     kept = [[x for x in row if x > 0] for row in rows]
     assert packed.tolist() == [x for row in kept for x in row] and torch.equal(sides, 3 - packed)
     assert packing.lengths.tolist() == [len(row) for row in kept]

@@ -133,7 +133,7 @@ def test_a_worker_that_hangs(server: Server, request_: dict[str, Any]) -> None:
         try:
             client.request("GET", "/v2/health/ready")
             return client.getresponse().status == 200
-        except OSError:  # before it is noticed
+        except OSError:  # before the server notices it
             return False
         finally:
             client.close()

@@ -288,7 +288,7 @@ def test_client_that_expects_100_is_not_refused_early(sites: Any) -> None:
 def test_a_refused_request_among_others_waits_for_their_answers(sites: Any) -> None:
     site = sites()
     client = site.connect(post(b"/") + post(b"/late") + post(b"/"))
-    assert [answer(client) for _ in range(3)] == [(200, b"3")] * 3  # the application says no, it knows better
+    assert [answer(client) for _ in range(3)] == [(200, b"3")] * 3  # the application decides, not the connection
 
 
 def test_the_last_answer_may_be_a_refusal(sites: Any) -> None:

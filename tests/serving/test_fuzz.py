@@ -161,6 +161,6 @@ def test_requests_with_something_wrong(ask: Callable[[str, bytes], Reply], reque
     path, body = ("/v1/score:batch", f'{{"requests": [{request_}]}}') if in_batch else ("/v1/score", request_)
     reply = ask(path, body.encode())
     assert finite(reply.json["scores"]) if reply.status == 200 else reply.status in (400, 422)
-    if not in_batch and reply.json.get("scores") != []:  # of no candidates there is nothing to explain
+    if not in_batch and reply.json.get("scores") != []:  # an explanation needs at least one candidate
         explained = ask("/v1/explain", body.encode())
         assert (explained.status, explained.json.get("scores")) == (reply.status, reply.json.get("scores"))

@@ -103,7 +103,7 @@ def test_ids_survive_from_log_to_scores(
     experiment, file = experiment_of(log, form, loader, folder)
     encoder = Encoder.load(folder / "data" / "made", experiment.params)
 
-    # Each word of the training rows, and no other, has a number of its own.
+    # Each word of the training rows, and no other word, has its own number.
     vocabularies = {name: encoder.vocabularies[name] for name in ("user_id", "item_id", "cate_id")}
     for name, raw in (("user_id", "uid"), ("item_id", "iid"), ("cate_id", "cid")):
         known = vocabularies[name].keys() - RESERVED
@@ -126,7 +126,7 @@ def test_ids_survive_from_log_to_scores(
         row = made.filter(pl.col("user_id") == user).row(0, named=True)
         assert row["item_history"] == own["iid"].to_list() and row["cate_history"] == own["cid"].to_list()
 
-    # `--predict` takes them by their numbers, and writes their scores beside them.
+    # `--predict` reads rows by their numbers, and writes scores next to the numbers.
     split = encoder.encode_rows(folder / "made.parquet")
     for name in ("item_id", "cate_id"):
         numbers, unknown = vocabularies[name], vocabularies[name]["__OOV__"]
@@ -145,7 +145,7 @@ def test_ids_survive_from_log_to_scores(
         written["user_id"].to_list() == rows["uid"].to_list() and written["item_id"].to_list() == rows["iid"].to_list()
     )
 
-    # A CSV file holds the same rows, or is refused by the name of an id that it cannot hold.
+    # A CSV file has the same rows, or is refused with the id that CSV cannot represent.
     if several := [word for word in {*log["iid"], *log["cid"]} if "^" in word]:
         with pytest.raises(UserError) as refused:
             apply_build(DatasetEntry.of(params), folder / "rows.parquet", folder / "made.csv", verbose=False)
@@ -154,7 +154,7 @@ def test_ids_survive_from_log_to_scores(
         apply_build(DatasetEntry.of(params), folder / "rows.parquet", folder / "made.csv", verbose=False)
         np.testing.assert_array_equal(experiment.predict(folder / "made.csv"), scores)
 
-    # A server, and what is exported of its bundle, give the same scores.
+    # A server and the exported models of its bundle give the same scores.
     write_bundle(experiment, folder / "bundle", users_of_test(experiment, 5))
     bundle = open_bundle(folder / "bundle")
     reader, score = RequestReader(bundle, Limits()), scorer_of(bundle.model)
@@ -175,7 +175,7 @@ def test_ids_survive_from_log_to_scores(
         )
         assert len(score(reader.read(request))) == len(request["candidates"]["item_id"])
 
-    # The picture's command finds them by their words.
+    # `run_evolution.py` finds the ids by their words.
     words = words_of(encoder, "item_id", np.arange(len(vocabularies["item_id"])))
     assert {word: number for number, word in words.items()} == {
         word: number for word, number in vocabularies["item_id"].items() if word not in RESERVED

@@ -9,7 +9,7 @@ from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.experiment.training.resume import as_text
 from dien_fuxictr.studies.runs.run import Run
 
-# Scores by its embedding_dim, as its configuration tells; a learning rate of 9 makes it fail.
+# Its score depends on the embedding_dim of its configuration; a learning rate of 9 makes it fail.
 FAST_RUN = """
 import json, os, sys, yaml
 folder, expid, report = sys.argv[2:7:2]

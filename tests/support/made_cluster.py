@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-# Before a test starts Ray in this process: Ray would keep to tokens then, which the cluster has none of.
+# Set before a test starts Ray in this process: Ray would otherwise require tokens, which the cluster does not use.
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
-# Ray Train's process that hears of machines which are taken back: there is none here.
+# Ray Train's process that watches for machines that are taken back is switched off.
 os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
 # Seconds that Ray Train waits for a process group to end, also where one of its processes has died.
 os.environ["TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S"] = "1"
@@ -42,7 +42,7 @@ def cluster() -> Iterator[str]:
     while "Ray runtime started" not in (line := process.stdout.readline()):
         assert line and time.monotonic() < deadline
     yield f"127.0.0.1:{port}"
-    for pid in reversed(family(process.pid)):  # asked to end, it drains its one machine for half a minute
+    for pid in reversed(family(process.pid)):  # when asked to end, it drains its only machine for half a minute
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.communicate(timeout=TIMEOUT)
@@ -80,7 +80,7 @@ def listening(pids: list[int]) -> dict[str, str]:
                 listen[f"socket:[{inode}]"] = local.partition(":")[0]
     held = set()
     for pid in pids:
-        with suppress(FileNotFoundError):  # it has ended meanwhile
+        with suppress(FileNotFoundError):  # the process has ended meanwhile
             for handle in Path(f"/proc/{pid}/fd").iterdir():
                 with suppress(FileNotFoundError):  # closed meanwhile
                     held.add(os.readlink(handle))

@@ -51,7 +51,7 @@ def made_experiment(folder: Path, model: dict[str, Any], columns: list[dict], **
     torch.manual_seed(1)
     with torch.no_grad():
         for name, weight in experiment.model.named_parameters():
-            if "embedding" in name:  # but for that of the padding, which is zero
+            if "embedding" in name:  # except for the row of the padding, which is zero
                 weight[1:].normal_(std=0.5)
     checkpoint.save(experiment.model.state_dict(), experiment.checkpoint)
     return experiment

@@ -57,7 +57,7 @@ def double(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def made(data_dir: Path, **settings: Any) -> DIEN:
     torch.manual_seed(0)
     spec = features()
-    del spec["price"]  # the zoo makes numbers float32
+    del spec["price"]  # the zoo converts numbers to float32
     model = DIEN(make_feature_map(spec, data_dir), **{**DEFAULTS, **SETTINGS, **settings}).double()
     model.get_labels = lambda inputs: inputs["label"].view(-1, 1)
     with torch.no_grad():
@@ -65,7 +65,7 @@ def made(data_dir: Path, **settings: Any) -> DIEN:
             if isinstance(layer, torch.nn.Embedding):
                 layer.weight[1:].normal_(std=0.5)
         for name, weight in model.named_parameters():
-            if "bias" in name:  # where the gradient is 0 but for rounding, Adam makes much of nothing
+            if "bias" in name:  # if the gradient is 0 except for rounding, Adam amplifies the rounding
                 weight.normal_(std=0.1)
     return model
 

@@ -89,7 +89,7 @@ def outcome(c, kind, backend):
     g = torch.Generator().manual_seed(9)
     weigh = [torch.randn(x.shape, generator=g).to(dtype) for x in (states, final)]
     ((states * weigh[0]).sum() + (final * weigh[1]).sum()).backward()
-    # AGRU has no update gate: where a backend leaves a gradient out, it is zero.
+    # AGRU has no update gate: a gradient that a backend leaves out is zero.
     gradients = {n: torch.zeros_like(x) if x.grad is None else x.grad for n, x in leaves.items()}
     return {"states": states.detach(), "final": final.detach(), **gradients}
 

@@ -64,7 +64,7 @@ def _forks(count: int, folder: Path, work: Callable[[int], Any]) -> list[Any]:
     deadline = time.monotonic() + TIMEOUT
     while any(process.is_alive() for process in processes) and time.monotonic() < deadline:
         if any(process.exitcode and not answer.exists() for process, answer in zip(processes, answers, strict=True)):
-            break  # one has died, for which the others would wait
+            break  # one process has died, and the others would wait for it
         wait([process.sentinel for process in processes if process.is_alive()], timeout=1)
     ends = ["has not come to an end" if process.is_alive() else f"{process.exitcode}" for process in processes]
     for process in processes:

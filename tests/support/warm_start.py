@@ -142,7 +142,7 @@ def serve() -> None:
                     events.unregister(starter)
                     _kill(fork)
         if listener in ready:
-            for name in HEAVY:  # once somebody asks
+            for name in HEAVY:  # when a caller asks
                 __import__(name)
             starter, _ = listener.accept()
             process, streams = _hear(starter)

@@ -15,7 +15,7 @@ def history(ids: list[int], start: list[int], length: list[int]) -> EncodedHisto
 
 
 def test_distinct_tuples_of_training_rows() -> None:
-    start, length = [0, 0, 5], [3, 5, 2]  # behaviour 7 is in no row; 0 to 2 are in two rows and count once
+    start, length = [0, 0, 5], [3, 5, 2]  # behaviour 7 is in no row; 0 to 2 are in two rows and are counted once
     histories = {
         "item": history([3, 4, 3, 0, 9, 3, 4, 8], start, length),
         "cate": history([1, 2, 1, 1, 1, 2, 0, 1], start, length),

@@ -226,7 +226,7 @@ def test_new_rows_keep_the_behaviours_that_training_rows_kept(
 
 def test_old_set_takes_max_len_from_its_samples(samples: Path, tmp_path: Path) -> None:
     assert encode_long(samples, tmp_path, latest="absent")[0] == LONG[:6]
-    folder = tmp_path / "made" / "samples"  # there since its entry has a build section
+    folder = tmp_path / "made" / "samples"  # it exists because the entry has a build section
     folder.mkdir()
     (folder / "samples.json").write_text(json.dumps({"options": {"max_len": 4}}))
     assert encode_long(samples, tmp_path, latest="absent")[0] == LONG[-4:]

@@ -84,7 +84,7 @@ def test_missing_side_value_is_a_separate_word(tmp_path: Path) -> None:
     vocabulary = json.loads((data_dir / "feature_vocab.json").read_text())["brand"]
     lacking = vocabulary["unknown"]
     assert vocabulary.keys() == {"__PAD__", "unknown", "b", "__OOV__"}
-    test = encoded["test"]  # of item 9, after clicks on 1, 3, 5 and 7, of which the first was preferred to nothing
+    test = encoded["test"]  # of item 9, after clicks on 1, 3, 5 and 7
     others = test["brand_history"][:, 4] == 0  # not user 0, since that user also clicked 8
     assert (test["brand"] == lacking).all() and others.sum() == 8
     assert (test["brand_history"][others] == [lacking, vocabulary["b"], lacking, lacking, 0]).all()

@@ -99,7 +99,7 @@ def test_a_set_that_was_stored_is_used_without_a_rebuild(kind: str, entries: dic
     assert now["files"] == stored["files"] and now.keys() == stored.keys()
     file.write_text(json.dumps(stored))
     assert prepare_entry(params) == prepared
-    # Its inputs are now known by the places and times at which they have been found.
+    # The fingerprint now has the paths and times of its inputs.
     assert json.loads(file.read_text()) == stored | {"inputs": now["inputs"], "entry": now["entry"]}
     with pytest.raises(UserError, match=r"min_categr_count: \d -> 9"):
         prepare_entry(params | {"min_categr_count": 9})

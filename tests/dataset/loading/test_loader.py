@@ -148,7 +148,7 @@ def test_buckets_gather_rows_of_similar_length(feature_map: FeatureMap, monkeypa
         batches = epoch(buckets)
         assert sorted(np.concatenate(batches)) == list(range(90)) and sorted(map(len, batches)) == [2] + [8] * 11
         assert all(map(np.array_equal, batches, epoch(buckets)))
-    # All in one bucket: cut out of one sorted order, in which they do not come.
+    # All rows in one bucket: batches are slices of one sorted order, yielded in another order.
     spans = [(lengths[rows].min(), lengths[rows].max()) for rows in batches]
     assert spans != sorted(spans)
     spans.sort()

@@ -306,7 +306,7 @@ def test_order_is_seeded_and_resumable_at_any_batch(small: dict) -> None:
     def epoch(seed: int, skipped: int = 0) -> list[torch.Tensor]:
         torch.manual_seed(seed)
         batches = iter(loader)
-        torch.manual_seed(99)  # the order is drawn as the iterator starts
+        torch.manual_seed(99)  # the order is drawn when the iterator starts
         return [batch["item_history"] for batch in itertools.islice(batches, skipped, None)]
 
     whole = epoch(1)

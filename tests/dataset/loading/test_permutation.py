@@ -19,7 +19,7 @@ def test_a_seed_is_an_order_and_orders_look_random() -> None:
     for order in (one, other, one[other]):
         assert abs(np.corrcoef(order, np.arange(size))[0, 1]) < 0.03
         assert abs(np.corrcoef(order[1:], order[:-1])[0, 1]) < 0.03
-    # Neighbours of a batch are spread as random ones: expected distance a third of the range.
+    # Neighbours in a batch are as far apart as random rows: a third of the range on average.
     assert abs(np.abs(np.diff(one)).mean() / size - 1 / 3) < 0.01
 
 

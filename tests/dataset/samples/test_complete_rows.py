@@ -36,7 +36,7 @@ def test_histories_are_what_is_strictly_before(
     protocol: dict, labelled: bool, log: list[dict], rows: list[dict]
 ) -> None:
     named = {"input": "", "user": "u", "item": "i", "category": "c", "time": "t", "side": "place"}
-    varies = {} if labelled else {"side_varies": "place"}  # of a log with labels the values say it
+    varies = {} if labelled else {"side_varies": "place"}  # in a log with labels, the values say it
     options = BuildOptions.of({"source": "log", **named, **varies, "max_len": 3, "ties": "file", **protocol})
     number = pl.int_range(pl.len()).cast(pl.String)
     label = {"label": pl.Series([row["label"] for row in log], dtype=pl.Int8)} if labelled else {}

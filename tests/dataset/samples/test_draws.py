@@ -114,7 +114,7 @@ def test_each_split_has_separate_random_numbers() -> None:
     samples = make_samples(REVIEWS, options(negatives="uniform"))
     valid, test = (samples.splits[split] for split in ("valid", "test"))
     assert valid.height == test.height
-    # The same order would put every user's rows at the same places; by chance few are.
+    # An unchanged order would put every user's rows at the same places; by chance only few are.
     assert (valid["user_id"] == test["user_id"]).mean() < 0.2
     drawn = [part.filter(pl.col("label") == 0).sort("user_id")["item_id"] for part in (valid, test)]
     assert (drawn[0] == drawn[1]).mean() < 0.3

@@ -161,7 +161,7 @@ def test_pretrained_tables_train_like_the_zoos(usage, freeze, tmp_path):
         model.get_labels = lambda inputs: inputs["label"].view(-1, 1)
         with torch.no_grad():
             for name, weight in model.named_parameters():
-                if "bias" in name:  # where the gradient is 0 but for rounding, Adam makes much of nothing
+                if "bias" in name:  # if the gradient is 0 except for rounding, Adam amplifies the rounding
                     weight.normal_(std=0.1)
         return model.double()
 

@@ -95,12 +95,12 @@ def of_model(name: str, workers: ProcessGroup, file, in_shards: bool, nudged: in
 
     def build() -> BaseModel:
         spec = pooled_features() if name in POOLED else features()
-        del spec["price"]  # the zoo makes numbers float32
+        del spec["price"]  # the zoo converts numbers to float32
         model = make_model(name, spec, batch_norm=True).double()
         model.get_labels = lambda inputs: inputs["label"].view(-1, 1)
         with torch.no_grad():
             for key, weight in model.named_parameters():
-                if "bias" in key:  # where the gradient is 0 but for rounding, Adam makes much of nothing
+                if "bias" in key:  # if the gradient is 0 except for rounding, Adam amplifies the rounding
                     weight.normal_(std=0.1)
         return model
 

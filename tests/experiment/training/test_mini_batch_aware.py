@@ -78,7 +78,7 @@ def test_rows_are_regularised_where_they_are_looked_up(
         loss.backward()
         losses.append(loss.item())
     assert losses[0] - losses[1] == pytest.approx(by_hand(model, batch, terms), rel=1e-4)
-    # The gradient of a row is λ/B n/f w (or its sign), and none where the batch has no such id.
+    # The gradient of a row is λ/B n/f w (or its sign); rows whose id is not in the batch have none.
     here, everywhere = (
         torch.bincount(torch.cat([each[name].flatten() for each in some for name in ITEM_IDS]), minlength=30)
         for some in ([batch], BATCHES)

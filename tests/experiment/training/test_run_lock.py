@@ -58,7 +58,7 @@ def test_a_killed_trainings_lock_is_free(workspace, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert workspace.run() == 0
-    assert workspace.run() == 0  # and so is that of a training that has ended
+    assert workspace.run() == 0  # the file of an ended training is allowed too
 
 
 class Overwrites(Observer):

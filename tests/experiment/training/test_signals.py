@@ -79,7 +79,7 @@ def steps_saved(workspace) -> tuple[int, int]:
         (5, 0, (5, 5)),  # an evaluation is due
         (7, 0, (7, 2)),  # the last one of an epoch
         (21, 0, (21, 1)),  # the last one of all
-        (0, 10, (10, 0)),  # as the metrics are there
+        (0, 10, (10, 0)),  # when the metrics are computed
     ],
 )
 def test_a_resumed_run_equals_a_whole_one(workspace, whole, number, error, step, evaluation, saved):

@@ -85,7 +85,7 @@ def test_no_operation_of_a_step_has_the_size_of_a_table(name: str) -> None:
             update_sparsely(WeightStore(model))
         trainer = Trainer(model, max_gradient_norm=1e-3)
         model.train()
-        with LargeOperations(ids) as seen:  # a table of one column has as many elements
+        with LargeOperations(ids) as seen:  # a table with one column has as many elements
             for seed in range(2):
                 trainer.train_step(make_batch([3, 0, 6, 2], seed=seed))
         found.append(seen.found)

@@ -45,7 +45,7 @@ def test_weights_and_log_equal_the_zoos_loop(parts, caplog, settings):
             model.fit(train, epochs=epochs, validation_data=valid, max_gradient_norm=norm)
         results.append((weights(model), [record.getMessage() for record in caplog.records]))
     assert_equal(results[0][0], results[1][0])
-    if "eval_steps" in settings:  # the zoo forgets the steps since the last evaluation where an epoch ends
+    if "eval_steps" in settings:  # the zoo drops the steps since the last evaluation at the end of an epoch
         results = [(w, [m for m in messages if not m.startswith("Train loss")]) for w, messages in results]
     assert results[0][1] == results[1][1]
 

@@ -235,7 +235,7 @@ def test_models_of_a_checkout(fake: Fake, checkout: Path) -> None:
     checkout.rename("elsewhere")
     command[command.index("FuxiCTR")] = "elsewhere"
     fake.broken = {"zoo_Mean_d_seed5"}
-    assert main([*command[:7], "--seeds", "1"]) == 1  # another checkout: the run of the first does not count
+    assert main([*command[:7], "--seeds", "1"]) == 1  # a run with another checkout does not count
     assert fake.started[2] == ["zoo_Mean_d_seed5"]
 
 
@@ -245,7 +245,7 @@ def test_an_experiment_whose_model_only_the_checkout_has(fake: Fake, checkout: P
     assert main(command) == 0
     runs = json.loads(Path("comparisons/d/results.json").read_text())["runs"]
     assert runs["zoo_Mean_d"][0]["config"]["zoo"] == repr(str(checkout)) and "zoo" not in runs["weak"][0]["config"]
-    assert main([*command, "--zoo-models", "Mean"]) == 0 and fake.started[1] == []  # the user's entry, not a made one
+    assert main([*command, "--zoo-models", "Mean"]) == 0 and fake.started[1] == []  # the user's entry
 
 
 @pytest.mark.parametrize(

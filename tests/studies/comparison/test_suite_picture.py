@@ -122,7 +122,7 @@ def test_validation_and_the_time_to_the_others_best(drawn: list[Figure], tmp_pat
         "DIN": [result(1, 0.6, 0.7, 0.65), result(2, 0.6, 0.8)],
         "DIEN_1_a": [result(1, 0.71), result(2, 0.5, 0.6, 0.7, 0.81)],
         "DIEN_2_a": [result(1, 0.9), result(2, 0.79)],  # the second is never as good
-        "DIEN_1_b": [result(3, 0.9)],  # nothing to be as good as
+        "DIEN_1_b": [result(3, 0.9)],  # there is no value to reach
     }
     draw_suite(made, build_panels(made, rows, results), tmp_path)
     x, y, ends = lines(drawn[0], 0)["DIEN, kind a"]

@@ -72,7 +72,7 @@ def test_keywords_of_the_checkout_budget_of_the_base(checkout: Path) -> None:
     entry = zoo_entry(Checkout(checkout), "Mean", BASE)
     assert {key: entry[key] for key in LENT} == {key: BASE[key] for key in LENT}
     assert (entry["model"], entry["model_id"], entry["zoo"]) == ("Mean", "zoo_Mean_d", str(checkout))
-    assert entry["depth"] == 7  # a keyword of the model's own, although the base has one of that name
+    assert entry["depth"] == 7  # a keyword of the model itself, although the base has a keyword of this name
     assert (entry["dnn_hidden_units"], entry["dnn_activations"]) == ([200, 80], "Dice")
     assert (entry["batch_norm"], entry["net_dropout"]) == (True, 0.2)
     assert not entry.keys() & {"enable_target_product", "target_field", "sequence_field", "trim_histories"}

@@ -58,7 +58,7 @@ def test_a_comparison_of_which_a_task_is_killed(workspace, cluster, monkeypatch,
     assert sum("  resumed   in epoch 1, after step 7\n" in log.read_text() for log in Path("a/logs").glob("*.log")) == 1
     assert Path("comparison_tiny.csv").read_text().count("[exp_id]") == 1
     assert not [file for file in Path("a/logs").iterdir() if file.suffix != ".log"]
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as a task has: more threads round differently
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in a task, since more threads round differently
     assert compare([*command, "b"]) == 0
     assert len(table("a")) == 1 and table("a") == table("b")
 

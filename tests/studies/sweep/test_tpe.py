@@ -27,7 +27,7 @@ def interrupt():
         for _ in range(60_000):
             time.sleep(.01)
 """
-# Evaluations as a run writes them, before the last one; trial 3 is bad, and does not end after the second.
+# Evaluations as a run writes them, except the last; trial 3 is bad, and would continue after the second.
 EVALUATIONS = """
 import json, os, sys, time
 bad = "_003_" in sys.argv[4]
