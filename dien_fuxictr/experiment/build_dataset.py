@@ -112,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
                     help=belongs + help_text + default,
                 )
         made = command.add_mutually_exclusive_group(required=True)
-        made.add_argument("--out", type=Path, metavar="DIR", help="write the samples alone, into this folder")
+        made.add_argument("--out", type=Path, metavar="DIR", help="write only the samples, into this folder")
         made.add_argument(
             "--entry",
             metavar="ID",

@@ -106,14 +106,14 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     options = parser.parse_args(arguments)
     if options.out and not options.predict:
-        parser.error("--out goes with --predict")
+        parser.error("--out needs --predict")
     for name in ("report", "tensorboard", "allow_untrained"):
         if getattr(options, name) and (options.eval_only or options.predict):
-            parser.error(f"--{name.replace('_', '-')} goes with a training, not with --eval-only or --predict")
+            parser.error(f"--{name.replace('_', '-')} cannot be combined with --eval-only or --predict")
     if options.workers is not None and options.predict:
-        parser.error("--workers goes with a training or --eval-only, not with --predict")
+        parser.error("--workers cannot be combined with --predict")
     if options.cluster and options.workers is None:
-        parser.error("--cluster goes with --workers")
+        parser.error("--cluster needs --workers")
     return options
 
 

@@ -96,11 +96,11 @@ def _described(stored: dict[str, Any], file: Path) -> dict[str, Any]:
         check_stored(name, spec, file)
         kind, shared = spec["type"], spec.get("share_embedding")
         if shared is not None and shared not in features:
-            raise ValueError(f"{name} shares the embedding of {shared}, which is no feature")
+            raise ValueError(f"{name} shares the embedding of {shared}, which is not a feature")
         needed = ["vocab_size"] if kind in ("categorical", "sequence") and shared is None else []
         for key in [*needed, *(["max_len"] if kind == "sequence" else [])]:
             if type(spec.get(key)) is not int or spec[key] < 1:
-                raise ValueError(f"{name} has no {key} of 1 or more: {spec.get(key)!r}")
+                raise ValueError(f"{key} = {spec.get(key)!r} of {name} must be 1 or more")
     return stored
 
 

@@ -118,4 +118,4 @@ def test_a_cluster_that_is_too_small(bad, cluster):
 def test_a_cluster_needs_a_number_of_workers(workspace, capsys):
     with pytest.raises(SystemExit):
         workspace.run("--cluster", "auto")
-    assert "--cluster goes with --workers" in capsys.readouterr().err
+    assert "--cluster needs --workers" in capsys.readouterr().err

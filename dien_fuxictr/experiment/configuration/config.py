@@ -218,7 +218,7 @@ def _find(files: dict[Path, dict[str, Any]], name: str, what: str, folder: Path,
         listed = f"nearest: {', '.join(hint)}" if hint else f"known: {', '.join(known)}"
         raise UserError(f"{what} {name!r} is not in {folder}; {listed}")
     if len(found) > 1:
-        warnings.append(f"{what} {name} is in {', '.join(map(str, found))}: taking the first")
+        warnings.append(f"{what} {name} is in {', '.join(map(str, found))}; the first is used")
     return found[0]
 
 
@@ -231,8 +231,8 @@ def _find_base(models: dict[Path, dict[str, Any]], file: Path, dataset_id: Any, 
     }
     fitting = [other for other, name in named.items() if name == dataset_id or None in (name, dataset_id)]
     if named:
-        taken = f"the Base of {fitting[0]}" if fitting else "none, as those of other files are for other data sets"
-        warnings.append(f"{file} has no Base of its own: taking {taken}")
+        other_bases = "no Base is used, as the Bases of other files are for other data sets"
+        warnings.append(f"{file} has no Base; {f'the Base of {fitting[0]} is used' if fitting else other_bases}")
     return fitting[0] if fitting else None
 
 

@@ -48,7 +48,7 @@ def _check_keys(node: yaml.MappingNode) -> None:
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
             if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} occurs twice", problem_mark=key.start_mark)
             seen.add(key.value)
 
 
@@ -105,7 +105,7 @@ def parse_yaml(text: str) -> Any:
         is_deep = isinstance(error, RecursionError) or "nesting depth" in str(error)
         raise ValueError("it is nested too deeply" if is_deep else str(error)) from error
     if size > _LARGEST:
-        raise ValueError(f"its aliases stand for {size:.2g} values")
+        raise ValueError(f"its aliases expand to {size:.2g} values")
     return content
 
 

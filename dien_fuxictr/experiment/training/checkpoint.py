@@ -89,7 +89,7 @@ def require_intact(path: Path) -> None:
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, OSError) as error:
         damaged = first_line(error)
     if damaged:
-        raise UserError(f"checkpoint {path} is damaged: {damaged}; restore the file, or train anew")
+        raise UserError(f"checkpoint {path} is damaged: {damaged}; restore the file, or train again")
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -134,7 +134,7 @@ def check_weights(weights: Path) -> None:
     if mark.finished:
         raise UserError(
             f"checkpoint {weights} does not match the digest in {state}: it is damaged, or something else has "
-            f"overwritten it; train anew, or delete {state} if the checkpoint is meant to be another one"
+            f"overwritten it; train again, or delete {state} if the checkpoint is meant to be another one"
         )
     raise UserError(
         f"checkpoint {weights} does not match the digest in {state}, whose training has not finished; --resume "

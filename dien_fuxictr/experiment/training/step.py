@@ -45,11 +45,11 @@ def take_step(
         `auxiliary`, where the model has one.
 
     Raises:
-        TrainingError: a loss or gradient that is not finite; the optimizer has not moved.
+        TrainingError: a loss or gradient that is not finite; the optimizer has not changed the weights.
     """
 
     def not_finite(what: str, cause: str) -> TrainingError:
-        return TrainingError(f"the {what} is not finite at {where}: {cause}; the optimizer has not moved")
+        return TrainingError(f"the {what} is not finite at {where}: {cause}; the optimizer has not changed the weights")
 
     model = store.model
     model.optimizer.zero_grad()

@@ -127,7 +127,7 @@ class Trainer:
         eval_steps = self.model._eval_steps or steps_per_epoch
         if eval_steps > all_steps:
             logging.warning(
-                f"eval_steps={eval_steps} exceeds the {all_steps} steps of the training: evaluating at its end"
+                f"eval_steps = {eval_steps} exceeds the {all_steps} steps of the training; evaluating at the end"
             )
             eval_steps = all_steps
         logging.info(f"Start training: {steps_per_epoch} batches/epoch")
@@ -152,7 +152,7 @@ class Trainer:
         place = self.progress
         logging.info(f"Resume training @epoch {place.epoch + 1} - batch {place.batches_done}")
         if isinstance(train_loader, ParquetDataLoader) and train_loader.shuffle:
-            logging.warning("The zoo's Parquet loader shuffles without the seed: the resumed run sees another order")
+            logging.warning("The zoo's Parquet loader shuffles without the seed: the resumed run has another order")
         if place.batches_done == len(train_loader) and not place.evaluation_is_due(eval_steps):
             place.next_epoch()
         if place.batches_done == 0:

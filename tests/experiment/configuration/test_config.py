@@ -73,7 +73,7 @@ def test_file_without_base_takes_the_first_other_with_a_warning(tmp_path):
     config = load_config(tmp_path, "A")
     assert config.params["depth"] == 2
     (warning,) = config.warnings
-    assert "A.yaml has no Base of its own" in warning and "B.yaml" in warning
+    assert "A.yaml has no Base; " in warning and "B.yaml" in warning
 
 
 def test_a_base_of_another_data_set_is_never_taken(tmp_path):
@@ -86,11 +86,11 @@ def test_a_base_of_another_data_set_is_never_taken(tmp_path):
     config = load_config(tmp_path, "A")
     assert "depth" not in config.params and config.params["seed"] == 1029
     (warning,) = config.warnings
-    assert "a_file_of_mine.yaml has no Base of its own: taking none" in warning
+    assert "a_file_of_mine.yaml has no Base; no Base is used" in warning
     for expid in ("B", "C"):
         config = load_config(tmp_path, expid)
         assert config.params["depth"] == 2 and config.params["dataset_id"] == "amazon"
-        assert config.warnings[0].endswith("amazon.yaml")
+        assert config.warnings[0].endswith("amazon.yaml is used")
     write(tmp_path, model_config__mine="Base: {dataset_id: mine, depth: 5}", model_config__z="Base: {depth: 7}")
     assert load_config(tmp_path, "A").params["depth"] == 5
     write(tmp_path, model_config__mine="D: {dataset_id: other}")
@@ -119,7 +119,7 @@ def test_expid_in_two_files_warns(tmp_path):
         model_config__B="X: {dataset_id: amazon, a: 2}",
     )
     config = load_config(tmp_path, "X")
-    assert config.params["a"] == 1 and "taking the first" in config.warnings[0]
+    assert config.params["a"] == 1 and "the first is used" in config.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -132,13 +132,13 @@ def test_expid_in_two_files_warns(tmp_path):
         ("[1, 2]", "must map names to settings"),
         ("X: {a: [}", "not readable YAML"),
         ("X: !!python/object/apply:os.getcwd []", "not readable YAML"),
-        ("X: {a: 1, b: 2, a: 3}", "'a' stands twice in .* line 1, column 17"),
-        ("X: {a: 1}\nX: {b: 1}", "'X' stands twice in .* line 2"),
+        ("X: {a: 1, b: 2, a: 3}", "'a' occurs twice in .* line 1, column 17"),
+        ("X: {a: 1}\nX: {b: 1}", "'X' occurs twice in .* line 2"),
         ("X: {5: 1}", r"the key 5 of X in .*model_config.yaml must be text"),
-        ("X: &a {b: *a}", "not readable YAML: its aliases stand for inf values"),
-        ("X: &a [*a]", "not readable YAML: its aliases stand for inf values"),
+        ("X: &a {b: *a}", "not readable YAML: its aliases expand to inf values"),
+        ("X: &a [*a]", "not readable YAML: its aliases expand to inf values"),
         (f"X: {'[' * 20_000}{']' * 20_000}", "not readable YAML: it is nested too deeply"),
-        (BOMB, "not readable YAML: its aliases stand for 1.2e[+]10 values"),
+        (BOMB, "not readable YAML: its aliases expand to 1.2e[+]10 values"),
         ("X: 2024-13-45", "not readable YAML: month must be in 1..12"),
     ],
 )

@@ -58,7 +58,7 @@ def test_large_eval_steps_evaluate_at_the_end(parts, caplog):
     assert [message for message in messages if message.startswith("Evaluation @epoch")] == [
         "Evaluation @epoch 2 - batch 7: "
     ]
-    assert "eval_steps=500 exceeds the 14 steps of the training: evaluating at its end" in messages
+    assert "eval_steps = 500 exceeds the 14 steps of the training; evaluating at the end" in messages
 
 
 def test_patience_stops_and_learning_rate_falls_on_a_plateau(parts, monkeypatch):

@@ -20,7 +20,7 @@ from .workspace import Pool
 _pool = Pool()
 
 Dices = Mapping[int, Dice]
-"""The hidden layers that are normalised by the batch's statistics."""
+"""Hidden layers that are normalised by the batch's statistics."""
 
 
 class NetPasses:
