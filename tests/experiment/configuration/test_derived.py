@@ -48,7 +48,7 @@ def test_it_is_derived_from_the_data_set_that_is_set(config: Path) -> None:
     [
         ({"build.flod": 1}, "unknown key 'flod' in the build from source amazon; did you mean fold"),
         ({"build.fold": -1}, "fold = -1"),
-        ({"build.target_days": 9}, "target_days in the build from source amazon belongs to protocol window"),
+        ({"build.target_days": 9}, "target_days in the build from source amazon cannot be combined with protocol last"),
     ],
 )
 def test_options_are_those_of_the_build(config: Path, settings: dict, message: str) -> None:

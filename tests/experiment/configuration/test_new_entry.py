@@ -81,7 +81,7 @@ def test_nothing_is_overwritten(log: pl.DataFrame, capsys: pytest.CaptureFixture
     before = sorted(Path().rglob("*"))
     for arguments, message in (
         (["--entry", "taken"], f"--entry taken: {file} already exists; move it away, or choose another id"),
-        (["--entry", "a/b"], "--entry 'a/b' must be a name, without / or \\, as files are called by it"),
+        (["--entry", "a/b"], "--entry 'a/b' must be a name without / or \\; files have this name"),
         (["--entry", "new", "--config", "single"], f"all entries are in {single}"),
         (["--entry", "new", "--max-len", "0"], "max_len"),
         (["--entry", "new", "--side", "nowhere"], "nowhere"),
