@@ -100,7 +100,7 @@ def _described(stored: dict[str, Any], file: Path) -> dict[str, Any]:
         needed = ["vocab_size"] if kind in ("categorical", "sequence") and shared is None else []
         for key in [*needed, *(["max_len"] if kind == "sequence" else [])]:
             if type(spec.get(key)) is not int or spec[key] < 1:
-                raise ValueError(f"{key} = {spec.get(key)!r} of {name} must be 1 or more")
+                raise ValueError(f"{key} = {spec.get(key)!r} of {name} must be a whole number, 1 or more")
     return stored
 
 

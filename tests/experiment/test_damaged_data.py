@@ -161,15 +161,27 @@ DAMAGES: dict[str, tuple[str, Damage, str]] = {
     "no features": (f"{SET}/feature_map.json", keys(lambda old: old.pop("features")), "feature_map.json is damaged"),
     "no labels": (f"{SET}/feature_map.json", keys(lambda old: old.pop("labels")), "feature_map.json is damaged"),
     "no type": (f"{SET}/feature_map.json", feature("item_id", type=None), "type is missing in feature item_id"),
-    "no vocab_size": (f"{SET}/feature_map.json", feature("item_id", vocab_size=None), "item_id has no vocab_size"),
-    "no max_len": (f"{SET}/feature_map.json", feature("item_history", max_len=None), "item_history has no max_len"),
+    "no vocab_size": (
+        f"{SET}/feature_map.json",
+        feature("item_id", vocab_size=None),
+        "vocab_size = None of item_id must be",
+    ),
+    "no max_len": (
+        f"{SET}/feature_map.json",
+        feature("item_history", max_len=None),
+        "max_len = None of item_history must be a whole",
+    ),
     "vocab_size too small": (f"{SET}/feature_map.json", feature("item_id", vocab_size=4), "vocabulary has 4 ids"),
     "vocab_size too large": (
         f"{SET}/feature_map.json",
         feature("item_id", vocab_size=10**9),
         "item_id has ids up to 10",
     ),
-    "vocab_size a text": (f"{SET}/feature_map.json", feature("item_id", vocab_size="11"), "item_id has no vocab_size"),
+    "vocab_size a text": (
+        f"{SET}/feature_map.json",
+        feature("item_id", vocab_size="11"),
+        "vocab_size = '11' of item_id must be",
+    ),
     "share_embedding unknown": (
         f"{SET}/feature_map.json",
         feature("item_history", share_embedding="none"),

@@ -58,7 +58,7 @@ def test_the_zoo_is_given_no_empty_labels(params: dict) -> None:
     """Which it would take for 0."""
     valid = pl.read_csv(params["valid_data"]).with_columns(label=pl.when(pl.int_range(pl.len()) != 4).then("label"))
     valid.write_csv(params["valid_data"])
-    with pytest.raises(UserError, match=r"valid\.csv: row 5 has no label"):
+    with pytest.raises(UserError, match=r"valid\.csv: label label is missing in row 5"):
         prepare_entry({**params, "data_loader": "zoo"})
 
 
