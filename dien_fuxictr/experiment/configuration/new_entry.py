@@ -25,6 +25,8 @@ FEW_LABELS = 0.5
 REGULARIZER = 75
 """λ where there is one label per item and step of a history."""
 REGULARIZER_RANGE = 1, 300
+PENALTY, STRONG_PENALTY = 1 / 75, 1 / 20
+"""λ per training row, at most: with more, small logs do not train; the second with the strong auxiliary loss."""
 STEPS = 200
 """Steps of an epoch."""
 BATCH_RANGE = 64, 1024
@@ -164,8 +166,9 @@ def recommend(counts: Mapping[str, Any]) -> Recommended:
     epoch_steps = math.ceil(rows / batch_size)
     is_short = epoch_steps < 0.7 * STEPS  # less than the rounding of the batch size explains
 
-    def regularizer(supervised: float) -> float:
-        return float(f"{_within(REGULARIZER * supervised / (items * steps), REGULARIZER_RANGE):.2g}")
+    def regularizer(supervised: float, penalty: float) -> float:
+        value = min(REGULARIZER * supervised / (items * steps), penalty * rows)
+        return float(f"{_within(value, REGULARIZER_RANGE):.2g}")
 
     return Recommended(
         labels=labels,
@@ -175,8 +178,8 @@ def recommend(counts: Mapping[str, Any]) -> Recommended:
         epoch_steps=epoch_steps,
         epochs=math.ceil(EPOCHS * STEPS / epoch_steps) if is_short else EPOCHS,
         eval_steps=STEPS if is_short else None,
-        regularizer=regularizer(rows),
-        aux_regularizer=regularizer(rows * steps if few else 2 * rows),
+        regularizer=regularizer(rows, PENALTY),
+        aux_regularizer=regularizer(rows * steps, STRONG_PENALTY) if few else regularizer(2 * rows, PENALTY),
     )
 
 
