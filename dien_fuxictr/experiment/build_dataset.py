@@ -189,8 +189,11 @@ def _add_entry(config: Path, dataset: str, given: dict[str, Any], rebuild: bool)
     check_entry(params, lambda key: f"{key} of the new entry {dataset}")
     resolve_paths(params, config)
     prepare_dataset(DatasetEntry.of(params), rebuild=rebuild)
-    counts = json.loads(Path(params["data_root"], dataset, "samples", "samples.json").read_text())["counts"]
+    samples = Path(params["data_root"], dataset, "samples")
+    counts = json.loads((samples / "samples.json").read_text())["counts"]
     new_entry.write_entry(files, text, new_entry.models_text(dataset, build, counts))
+    for warning in new_entry.warnings_of(build, Path(params["train_data"])):
+        logging.warning(warning)
     folder = "" if config == Path("config") else f" --config {shlex.quote(str(config))}"
     first = shlex.quote(f"DIEN_GRU_{dataset}")
     print(

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import yaml
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import write_atomic
 from dien_fuxictr.common.suggestions import require_name
+from dien_fuxictr.dataset.samples.amazon import UNKNOWN
 from dien_fuxictr.dataset.samples.build_options import BuildOptions
 from dien_fuxictr.dataset.samples.columns import history_of
 
@@ -31,6 +33,8 @@ STEPS = 200
 """Steps of an epoch."""
 BATCH_RANGE = 64, 1024
 EPOCHS = 30
+MANY_NUMBERS = 20
+"""Distinct values, above which a column of fractional numbers is hardly one of categories."""
 
 _DATASET = """\
 # The data set {id}, written by `build_dataset.py {source} --entry {id}`. docs/guides/data.md explains the keys; after a
@@ -262,6 +266,27 @@ def models_text(dataset_id: str, build: BuildOptions, counts: Mapping[str, Any])
         din=_flow(f"DIN_{dataset_id}"),
         pooling=_flow(f"EmbeddingMLP_{dataset_id}"),
     )
+
+
+def warnings_of(build: BuildOptions, train: Path) -> list[str]:
+    """Return one line per column of many fractional numbers, which the entry makes categories of.
+
+    Args:
+        build: options of the build.
+        train: its training samples, .parquet or .csv.
+    """
+    samples = pl.scan_csv(train, infer_schema=False) if build.format == "csv" else pl.scan_parquet(train)
+    lines = []
+    for name in (*build.side, *build.context):
+        values = samples.select(pl.col(name).cast(pl.String)).unique().collect()[name].drop_nulls()
+        values = values.filter(~values.is_in([UNKNOWN, ""]))
+        numbers = values.cast(pl.Float64, strict=False)
+        if len(values) > MANY_NUMBERS and not numbers.null_count() and (numbers % 1 != 0).any():
+            lines.append(
+                f"column {name!r} has {len(values)} different numbers, and the entry makes each of them a category; "
+                "make the column numeric as in docs/guides/data.md#numeric-columns, or write buckets into the log"
+            )
+    return lines
 
 
 def write_entry(files: tuple[Path, Path], dataset: str, models: str) -> None:

@@ -64,6 +64,17 @@ def test_an_entry_trains_compares_and_predicts(log: pl.DataFrame, capsys: pytest
     assert pl.read_csv("scores.csv").height == 9
 
 
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_a_column_of_numbers_is_warned_of(form: str, log: pl.DataFrame, caplog: pytest.LogCaptureFixture) -> None:
+    item = pl.col("a: b")
+    numbers = log.with_columns(price=item * 1.25, size=item % 4 / 2, hour=pl.int_range(720) % 24 / 1.0)
+    numbers.write_parquet("clicks.parquet")
+    columns = ["--side", "price,size,brand", "--context", "hour,device"]
+    assert main([*NAMED, *columns, "--format", form, "--entry", "numbers"]) == 0
+    (warning,) = (record.getMessage() for record in caplog.records if "different numbers" in record.getMessage())
+    assert warning.startswith("column 'price' has 40 different numbers, and the entry makes each of them a category;")
+
+
 def test_a_log_without_categories(log: pl.DataFrame) -> None:
     arguments = [value for value in NAMED if value not in ("--category", "yes")]
     assert main([*arguments, "--entry", "plain", "--config", "other"]) == 0
@@ -102,6 +113,22 @@ def test_few_labels_get_a_strong_auxiliary_loss(users: int, positives: int, step
     assert settings.has_few_labels == few
     assert 64 <= settings.batch_size <= 1024 and settings.batch_size.bit_count() == 1
     assert 1 <= settings.regularizer <= settings.aux_regularizer <= 300
+
+
+@pytest.mark.parametrize(("rows", "items", "positives", "regularizer", "aux_regularizer"), [
+    (372, 30, 186, 5.0, 5.0),  # many labels: none of these trains with 20
+    (4518, 198, 2259, 60.0, 60.0),  # nor one of these with 300
+    (372, 30, 20, 5.0, 19.0),
+    (262_826, 12_101, 131_413, 300.0, 300.0),
+])  # fmt: skip
+def test_a_small_log_has_a_small_regularizer(
+    rows: int, items: int, positives: int, regularizer: float, aux_regularizer: float
+) -> None:
+    users = rows / 15
+    settings = recommend(
+        {"users": users, "items": items, "train": {"rows": rows, "positives": positives, "mean_history": 4.8}}
+    )
+    assert (settings.regularizer, settings.aux_regularizer) == (regularizer, aux_regularizer)
 
 
 def test_settings_of_a_log_without_history() -> None:
