@@ -3,7 +3,7 @@
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,20 @@ def progress_bar(iterable: Any = None, verbose: int = 1, **options: Any) -> "tqd
     if not verbose or not has_terminal():
         return tqdm(iterable, disable=True, **options)
     return tqdm(iterable, file=sys.stderr, leave=False, **terminal_size(), **options)
+
+
+@contextmanager
+def stage_bar(stages: int, verbose: int = 1) -> Iterator[Callable[[str], None]]:
+    """Show a bar over the stages of a work; yields the function that begins a stage, by its name."""
+    form, begun = "{desc} |{bar}| {n_fmt}/{total_fmt} [{elapsed}]", []
+    with progress_bar(total=stages, verbose=verbose, bar_format=form) as bar:
+
+        def begin(name: str) -> None:
+            bar.update(bool(begun))  # the stage before, if any, has ended
+            bar.set_description_str(name)
+            begun.append(name)
+
+        yield begin
 
 
 def terminal_size() -> dict[str, Any]:

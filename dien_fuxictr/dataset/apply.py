@@ -113,7 +113,8 @@ def apply_build(entry: DatasetEntry, rows: Path, out: Path, verbose: bool = True
     users = samples.group_by("user_id").agg(pl.col("history_length").max())
     logging.info(
         f"Wrote {out}: {samples.height} rows; {users.height} users, {(users['history_length'] == 0).sum()} of them "
-        f"without history; {candidates['item_id'].n_unique()} items, {len(new)} of them not in the log"
+        f"without history; {candidates['item_id'].n_unique()} items, {len(new)} of them not in the log",
+        extra={"note": True},
     )
 
 

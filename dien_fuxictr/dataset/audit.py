@@ -19,6 +19,7 @@ from pathlib import Path
 
 from dien_fuxictr.common.command_parser import command_parser
 from dien_fuxictr.common.errors import UserError, run_command
+from dien_fuxictr.common.progress import stage_bar
 from dien_fuxictr.common.signals import starting
 
 
@@ -49,10 +50,13 @@ def _run(paths: list[Path]) -> int:
             paths = [paths[0] / "train.csv", paths[0] / "test.csv"]
         if len(paths) > 2 or (len(paths) == 1 and not paths[0].is_dir()):
             raise UserError("give one folder, or two files: the training and the test CSV")
-        if len(paths) == 1:
-            result = _audit_of_build(paths[0]) or audit(Samples.load(paths[0]))
-        else:
-            result = audit(read_csv(*paths))
+        result = _audit_of_build(paths[0]) if len(paths) == 1 else None
+        if result is None:
+            with stage_bar(2) as begin:
+                begin("reading")
+                samples = Samples.load(paths[0]) if len(paths) == 1 else read_csv(*paths)
+                begin("auditing")
+                result = audit(samples)
     except OSError as error:
         raise UserError(str(error)) from error
     print(table(result))

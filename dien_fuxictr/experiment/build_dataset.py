@@ -37,23 +37,25 @@ Examples:
 
 A build writes a folder with samples.json (options, counts, audit) and behaviours.parquet, train/valid/test.parquet
 or, with --format csv, train/valid/test.csv with the histories joined by "^"; docs/guides/data.md describes them. It
-ends with an audit (audit_dataset.py --help).
+ends with an audit (audit_dataset.py --help) and prints the counts, the files written and the next commands.
 """
 
 import argparse
 import json
 import logging
 import shlex
-import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dien_fuxictr.common.command_parser import command_parser
+from dien_fuxictr.common.command_parser import as_called, command_parser
 from dien_fuxictr.common.errors import UserError, run_command
 from dien_fuxictr.common.outputs import require_output
+from dien_fuxictr.common.progress import say
 from dien_fuxictr.common.signals import starting
 from dien_fuxictr.dataset.samples.build_options import REQUIRED, BuildOptions, options_of
 
+from .logs import RunLog
 from .options import add_config_option
 
 PROTOCOLS = """\
@@ -127,6 +129,7 @@ def parser() -> argparse.ArgumentParser:
             help="folder that --entry writes to, as dataset_config/ID.yaml and model_config/ID.yaml; default ./config/",
         )
         command.add_argument("--rebuild", action="store_true", help="replace the output of an earlier build")
+        _add_verbose(command)
     _add_apply(sources)
     return main_parser
 
@@ -151,9 +154,14 @@ def _add_apply(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     command.add_argument("--dataset", required=True, metavar="ID", help="data set whose entry has the build section")
     command.add_argument("--out", **file, help="new file to write, .csv, .csv.gz or .parquet")
     add_config_option(command)
+    _add_verbose(command)
 
 
-def _apply(config: Path, dataset: str, log: Path | None, rows: Path, out: Path) -> None:
+def _add_verbose(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--verbose", action="store_true", help="show the lines of the log on stderr")
+
+
+def _apply(config: Path, dataset: str, log: Path | None, rows: Path, out: Path, notes: Iterable[str]) -> None:
     with starting():
         from dien_fuxictr.dataset.apply import apply_build, with_log
         from dien_fuxictr.dataset.loading.entry import DatasetEntry
@@ -169,10 +177,19 @@ def _apply(config: Path, dataset: str, log: Path | None, rows: Path, out: Path) 
     resolve_paths(params, config)
     inputs = {"--log": log, "--rows": rows} if log else {"--rows": rows}
     require_output("--out", out, inputs, {"--config": config})
+    say(f"{out}: rows of {rows} for data set {dataset}")
     apply_build(DatasetEntry.of(params), rows, out)
+    say("")
+    print(*notes, sep="\n")
+    command = f"run_expid.py{_config_option(config)} --expid ID --predict {shlex.quote(str(out))}"
+    _print_next("Next, with ID the name of an experiment:", command)
 
 
-def _add_entry(config: Path, dataset: str, given: dict[str, Any], rebuild: bool) -> None:
+def _config_option(config: Path) -> str:
+    return "" if config == Path("config") else f" --config {shlex.quote(str(config))}"
+
+
+def _add_entry(config: Path, dataset: str, given: dict[str, Any], rebuild: bool, notes: Iterable[str]) -> None:
     """Build a data set and write its configuration, or nothing of both."""
     with starting():
         from dien_fuxictr.dataset.loading.entry import DatasetEntry
@@ -182,50 +199,75 @@ def _add_entry(config: Path, dataset: str, given: dict[str, Any], rebuild: bool)
         from .configuration.paths import resolve_paths
         from .configuration.yaml_files import parse_yaml
         from .contract import check_entry
+        from .run_summary import build_settings_text, files_text, samples_table
     files = new_entry.files_of(config, dataset)
     build = BuildOptions.of(given)
+    say(f"{dataset}: samples of {' and '.join(build.raw.values())}")
+    say(build_settings_text(build))
     text = new_entry.dataset_text(dataset, build, given)
     params = {**parse_yaml(text)[dataset], "dataset_id": dataset}
     check_entry(params, lambda key: f"{key} of the new entry {dataset}")
     resolve_paths(params, config)
     prepare_dataset(DatasetEntry.of(params), rebuild=rebuild)
-    samples = Path(params["data_root"], dataset, "samples")
-    counts = json.loads((samples / "samples.json").read_text())["counts"]
-    new_entry.write_entry(files, text, new_entry.models_text(dataset, build, counts))
+    built = Path(params["data_root"], dataset)
+    info = json.loads((built / "samples" / "samples.json").read_text())
+    new_entry.write_entry(files, text, new_entry.models_text(dataset, build, info["counts"]))
     for warning in new_entry.warnings_of(build, Path(params["train_data"])):
         logging.warning(warning)
-    folder = "" if config == Path("config") else f" --config {shlex.quote(str(config))}"
-    first = shlex.quote(f"DIEN_GRU_{dataset}")
-    print(
-        f"Wrote {files[0]} and {files[1]}. Next:\n"
-        f"  python run_expid.py{folder} --expid {first}\n"
-        f"  python run_comparison.py{folder} --dataset {shlex.quote(dataset)} --seeds 3\n"
-        f"  python run_serve.py{folder} --expid {first}"
+    folder, first = _config_option(config), shlex.quote(f"DIEN_GRU_{dataset}")
+    say("")
+    print(samples_table(info), *notes, "", sep="\n")
+    print(files_text({"data set": built, "columns": files[0], "experiments": files[1]}))
+    commands = (
+        f"audit_dataset.py {shlex.quote(str(built))}",
+        f"run_expid.py{folder} --expid {first}",
+        f"run_comparison.py{folder} --dataset {shlex.quote(dataset)} --seeds 3",
+        f"run_serve.py{folder} --expid {first}",
     )
+    _print_next("Next:", *commands)
+
+
+def _print_next(title: str, *commands: str) -> None:
+    print("", title, *(as_called(f"  python {command}") for command in commands), sep="\n")
+
+
+def _write_samples(given: dict[str, Any], out_dir: Path, rebuild: bool, notes: Iterable[str]) -> None:
+    with starting():
+        from dien_fuxictr.dataset.samples.build_samples import build_samples
+
+        from .run_summary import build_settings_text, files_text, samples_table
+    build = BuildOptions.of(given)
+    inputs = {f"--{name}": Path(path) for name, path in build.raw.items()}
+    require_output("--out", out_dir, inputs, holds_own=True)
+    say(f"{out_dir}: samples of {' and '.join(build.raw.values())}")
+    say(build_settings_text(build))
+    build_samples(build, out_dir, rebuild=rebuild)
+    info = json.loads((out_dir / "samples.json").read_text())
+    say("")
+    print(samples_table(info), *notes, "", files_text({"samples": out_dir}), sep="\n")
+    _print_next("Next:", f"audit_dataset.py {shlex.quote(str(out_dir))}")
 
 
 def _run(options: dict[str, Any]) -> int:
-    with starting():
-        from dien_fuxictr.dataset.samples.build_samples import build_samples  # imported here: `--help` needs none of it
+    log = RunLog()
+    log.start(options.pop("verbose"))
     try:
         if options["source"] == "apply":
-            _apply(**{name: value for name, value in options.items() if name != "source"})
+            _apply(**{name: value for name, value in options.items() if name != "source"}, notes=log.notes)
+            return 0
+        out_dir, entry, config, rebuild = map(options.pop, ("out", "entry", "config", "rebuild"))
+        given = {name: value for name, value in options.items() if value is not None}
+        if entry is None:
+            _write_samples(given, out_dir, rebuild, log.notes)
         else:
-            out_dir, entry, config, rebuild = map(options.pop, ("out", "entry", "config", "rebuild"))
-            if entry is not None:
-                given = {name: value for name, value in options.items() if value is not None}
-                _add_entry(config, entry, given, rebuild)
-                return 0
-            build = BuildOptions.of(options)
-            inputs = {f"--{name}": Path(path) for name, path in build.raw.items()}
-            require_output("--out", out_dir, inputs, holds_own=True)
-            build_samples(build, out_dir, rebuild=rebuild)
+            _add_entry(config, entry, given, rebuild, log.notes)
     except OSError as error:
         raise UserError(str(error)) from error
+    finally:
+        log.close()
     return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line; exit code 2 on wrong input, see `run_command`."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s")
     return run_command(lambda: _run(vars(parser().parse_args(arguments))), "interrupted; nothing was written")

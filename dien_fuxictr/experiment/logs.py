@@ -2,7 +2,8 @@
 
 A run that ends in bad input must not change the log of an earlier run, so records wait in memory until the run has
 started. stderr shows warnings, and records with a text for it: `logging.info(..., extra={"screen": text})`. With
-`--verbose` it shows all records as the file has them.
+`--verbose` it shows all records as the file has them. `build_dataset.py` repeats those with
+`extra={"note": True}` below its table: counts of dropped rows and the like.
 """
 
 import logging
@@ -49,15 +50,29 @@ class _ScreenText(logging.Formatter):
         return record.levelno >= logging.WARNING or hasattr(record, "screen")
 
 
+class _Notes(logging.Handler):
+    """Collector of the messages that are notes."""
+
+    def __init__(self, notes: dict[str, None]) -> None:
+        super().__init__()
+        self._notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if hasattr(record, "note"):
+            self._notes[record.getMessage()] = None
+
+
 class RunLog:
     """Log on stderr and, after `open_file`, a log file with all records since `start`.
 
     Attributes:
         path: the file, once it is known.
+        notes: messages of records that are notes, each once.
     """
 
     def __init__(self) -> None:
         self.path: Path | None = None
+        self.notes: dict[str, None] = {}
         self._buffer = logging.handlers.MemoryHandler(capacity=sys.maxsize, flushLevel=logging.CRITICAL + 1)
         self._handlers: list[logging.Handler] = []
 
@@ -71,7 +86,7 @@ class RunLog:
         if not verbose:
             screen.setFormatter(_ScreenText())
             screen.addFilter(_ScreenText.is_shown)
-        self._handlers = [screen, self._buffer]
+        self._handlers = [screen, self._buffer, _Notes(self.notes)]
         logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=self._handlers, force=True)
 
     def open_file(self, append: bool) -> None:

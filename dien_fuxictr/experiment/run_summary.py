@@ -1,10 +1,13 @@
-"""Output of `run_expid.py` before and after its work: settings, metrics, files."""
+"""Output of commands before and after their work: settings, metrics, counts, files."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
+
+from dien_fuxictr.dataset.samples.build_options import RAW_FILES, BuildOptions, options_of
+from dien_fuxictr.dataset.samples.leak_audit import best_rule
 
 from .configuration.training_options import TrainingOptions
 from .contract import constructor_defaults
@@ -29,6 +32,21 @@ def settings_text(model_class: type, params: Mapping[str, Any]) -> str:
         for key, value in params.items()
         if key in defaults and _differs(value, defaults[key]) and key not in _LEFT_OUT and not key.endswith("_field")
     ]
+    return _wrapped(texts, "--show-config lists all")
+
+
+def build_settings_text(options: BuildOptions) -> str:
+    """Return the options of a build that differ from the defaults, as YAML keys; raw files are left out."""
+    known = options_of(options.source)
+    texts = [
+        f"{name}={','.join(value) if isinstance(value, tuple) else value}"
+        for name, value in options.stated().items()
+        if name in known and name not in (*RAW_FILES, "max_len") and value != known[name].default
+    ]
+    return _wrapped([*texts, f"max_len={options.max_len}"], "samples.json lists all")
+
+
+def _wrapped(texts: Sequence[str], more: str) -> str:
     margin = "  settings  "
     return textwrap.fill(
         " ".join([*texts, "(all others: defaults)" if texts else "defaults"]),
@@ -38,7 +56,7 @@ def settings_text(model_class: type, params: Mapping[str, Any]) -> str:
         break_long_words=False,
         break_on_hyphens=False,
         max_lines=_LINES,
-        placeholder=" ... (--show-config lists all)",
+        placeholder=f" ... ({more})",
     )
 
 
@@ -54,8 +72,27 @@ def metrics_table(evaluations: Mapping[str, Evaluation]) -> str:
     for split, evaluation in evaluations.items():
         values = [f"{evaluation.metrics[name]:.4f}" for name in metrics]
         lines.append([_NAMES[split], f"{len(evaluation.label):,}", *values])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    first, *others = widths
+    return aligned(lines)
+
+
+def samples_table(info: Mapping[str, Any]) -> str:
+    """Return the counts of a samples.json and the best rule of its audit as aligned text."""
+    counts, audit = info["counts"], info["audit"]
+    lines = [["", "rows", "positives", "behaviours per history"]]
+    for split, name in (("train", "training"), *_NAMES.items()):
+        of = counts[split]
+        lines.append([name, f"{of['rows']:,}", f"{of['positives']:,}", f"{of['mean_history']:.2f}"])
+    whole = ", ".join(f"{count:,} {what}" for what, count in counts.items() if isinstance(count, int))
+    leaks = len(audit["warnings"])
+    found = f"{leaks} {'leak' if leaks == 1 else 'leaks'}, see the warnings" if leaks else "no leak found"
+    rule, auc = best_rule(audit)
+    best = f"{found}; best rule without a model: {rule}, AUC {auc:.4f}"
+    return f"{aligned(lines)}\n\n{'log':11} {whole}\n{'audit':11} {best}"
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Return rows of cells as text with the first column flush left and the others flush right."""
+    first, *others = (max(map(len, column)) for column in zip(*lines, strict=True))
     return "\n".join(
         "  ".join([name.ljust(first), *(text.rjust(width) for text, width in zip(cells, others, strict=True))])
         for name, *cells in lines

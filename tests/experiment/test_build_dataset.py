@@ -1,5 +1,6 @@
 """Command line of builds and of new rows: help, refusals, output."""
 
+import json
 import re
 import subprocess
 import sys
@@ -17,14 +18,13 @@ from dien_fuxictr.experiment.build_dataset import main
 
 ROOT = Path(__file__).parents[2]
 
+OTHERS = "out", "entry", "config", "rebuild", "verbose", "help"
 NAMED = ["amazon", "--reviews", "r", "--meta", "m", "--out", "x"]
 
 
 def test_help_lists_every_option_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:
     flags = {
-        source: {
-            f"--{name.replace('_', '-')}" for name in [*options_of(source), "out", "entry", "config", "rebuild", "help"]
-        }
+        source: {f"--{name.replace('_', '-')}" for name in (*options_of(source), *OTHERS)}
         for source in ("amazon", "log")
     }
     for source, own in flags.items():
@@ -35,7 +35,7 @@ def test_help_lists_every_option_and_no_other(capsys: pytest.CaptureFixture[str]
         assert all(f"\n  {name} " in shown for name in ("last", "leave_one_out", "time", "window"))
     with pytest.raises(SystemExit):
         main(["apply", "--help"])
-    apply = {"--log", "--rows", "--dataset", "--out", "--config", "--help"}
+    apply = {"--log", "--rows", "--dataset", "--out", "--config", "--verbose", "--help"}
     assert set(re.findall(r"--\w[\w-]*", capsys.readouterr().out)) == apply | {"--predict"}
     with pytest.raises(SystemExit):
         main(["--help"])
@@ -67,19 +67,29 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, ROOT / script, *arguments], capture_output=True, text=True)
 
 
-def test_the_scripts_say_what_they_do_on_stdout(tmp_path: Path) -> None:
-    reviews = random_reviews()
+def test_a_build_prints_head_table_files_and_next_commands(tmp_path: Path) -> None:
+    reviews = [*random_reviews(), *random_reviews()[:3]]
     files = write_raw(tmp_path, reviews, {item: ["all", "c"] for _, item, _ in reviews})
     out = tmp_path / "out"
     command = ["amazon", "--reviews", str(files[0]), "--meta", str(files[1]), "--out", str(out)]
     built = run("build_dataset.py", *command)
-    assert built.returncode == 0 and re.search(r"INFO Read \d+ reviews from .*INFO Wrote ", built.stdout, re.DOTALL)
-    assert "Traceback" not in built.stderr and "INFO" not in built.stderr
+    assert built.returncode == 0 and "INFO" not in built.stdout + built.stderr
+    head, settings, *lines = built.stderr.splitlines()
+    assert head == f"{out}: samples of {files[0]} and {files[1]}"
+    assert settings == "  settings  max_len=100 (all others: defaults)"
+    assert len(lines) < 6 and re.search(r"^    \d+ reviews in ", built.stderr, re.MULTILINE)
+    counts = json.loads((out / "samples.json").read_text())["counts"]
+    for split, name in (("train", "training"), ("valid", "validation"), ("test", "test")):
+        of = counts[split]
+        assert re.search(rf"^{name} +{of['rows']} +{of['positives']} ", built.stdout, re.MULTILINE)
+    assert "\nDropped 3 repeated reviews (same user, item and time)\n" in built.stdout
+    assert built.stdout.endswith(f"\nsamples     {out}\n\nNext:\n  python audit_dataset.py {out}\n")
     audited = run("audit_dataset.py", str(out))
-    assert audited.returncode == 0 and audited.stdout in built.stdout
+    shown = run("build_dataset.py", *command, "--rebuild", "--verbose")
+    assert audited.returncode == 0 and audited.stdout in shown.stderr and shown.stdout == built.stdout
     again = run("build_dataset.py", *command)
     refusal = f"error: {out} already exists and is not empty; --rebuild replaces it\n"
-    assert again.returncode == 2 and again.stderr == refusal
+    assert again.returncode == 2 and again.stderr.endswith(refusal)
 
 
 @pytest.fixture
@@ -138,7 +148,7 @@ def test_scores_of_applied_rows_are_those_of_the_test_split(
     assert pl.read_csv("of_own_log.csv", infer_schema=False).equals(pl.read_csv("rows.csv.gz", infer_schema=False))
     capsys.readouterr()
     assert main([*away, "--out", "rows.csv.gz"]) == 2
-    assert capsys.readouterr().err == "error: --out rows.csv.gz already exists; name a new file\n"
+    assert capsys.readouterr().err.splitlines()[-1] == "error: --out rows.csv.gz already exists; name a new file"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +173,7 @@ def test_what_apply_refuses(
     given |= dict([changed])
     assert main(["apply", *(word for pair in given.items() for word in pair)]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {message}") and error.count("\n") == 1
+    assert error.splitlines()[-1].startswith(f"error: {message}") and error.count("error: ") == 1
 
 
 @pytest.mark.parametrize(

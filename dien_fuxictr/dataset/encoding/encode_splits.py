@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from dien_fuxictr.common.errors import UserError
+from dien_fuxictr.common.progress import stage_bar
 
 from .behaviour_catalogue import save_catalogues
 from .encoded import aligned_tables, save_splits
@@ -11,13 +12,16 @@ from .processor import InProcessFeatureProcessor
 from .raw import RawSplit
 
 
-def encode_splits(processor: InProcessFeatureProcessor, raw: dict[str, RawSplit], folder: Path) -> None:
+def encode_splits(
+    processor: InProcessFeatureProcessor, raw: dict[str, RawSplit], folder: Path, verbose: int = 1
+) -> None:
     """Fit on raw["train"], and write all files of a data set's folder.
 
     Args:
         processor: not fitted yet; its `data_dir` is `folder`.
         raw: split -> rows; `fitted_only` rows are not encoded.
         folder: receives feature_map.json, feature_vocab.json, encoder.json, encoded/, behaviour_catalogue/.
+        verbose: 0: no progress bar.
 
     Raises:
         UserError: see `fit_splits` and `encode`; also if shuffled histories are longer than max_len.
@@ -32,9 +36,11 @@ def encode_splits(processor: InProcessFeatureProcessor, raw: dict[str, RawSplit]
                 "history of the training rows; longer histories are cut"
             )
     columns, histories = {}, {}
-    for split, rows in raw.items():
-        logging.info(f"Encoding {split}: {len(rows)} rows")
-        columns[split], histories[split] = encoder.encode(rows)
+    with stage_bar(len(raw), verbose) as begin:
+        for split, rows in raw.items():
+            begin(f"encoding {split}")
+            logging.info(f"Encoding {split}: {len(rows)} rows")
+            columns[split], histories[split] = encoder.encode(rows)
     numbers = raw["train"].behaviour
     of_behaviours = [
         name for name, of in raw["train"].histories.items() if numbers is None or len(of.tokens.codes) == len(numbers)

@@ -46,7 +46,7 @@ def _build_in_memory(entry: DatasetEntry, folder: Path) -> None:
         }
     except UserError as error:  # a user does not know the temporary folder
         raise UserError(str(error).replace(f"{folder}{os.sep}", "")) from error
-    encode_splits(processor, raw, folder)
+    encode_splits(processor, raw, folder, entry.verbose)
 
 
 def _build_by_fuxictr(entry: DatasetEntry, folder: Path) -> None:

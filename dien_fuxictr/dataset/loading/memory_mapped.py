@@ -45,7 +45,7 @@ def build_memory_mapped(entry: DatasetEntry, folder: Path) -> None:
     disk = Disk(folder / "encoded")
     disk.folder.mkdir()
     batches = batches_of(options, entry.verbose > 0)
-    samples, info = audited_samples(batches, options, disk, PART_ROWS)
+    samples, info = audited_samples(batches, options, disk, PART_ROWS, entry.verbose > 0)
     (folder / "samples").mkdir()
     save_info(info, folder / "samples")
     say(f"Made samples of {samples.behaviours} behaviours", info["audit"])

@@ -59,10 +59,10 @@ def read_amazon(
     rows = log.height
     log = log.unique(["user_id", "item_id", "time"], keep="first", maintain_order=True)
     if log.height < rows:
-        logging.info(f"Dropped {rows - log.height} repeated reviews (same user, item and time)")
+        logging.info(f"Dropped {rows - log.height} repeated reviews (same user, item and time)", extra={"note": True})
     items = log["item_id"].unique()
     leaves = read_categories(meta, set(items), form, skip_bad_lines, verbose)
-    logging.info(f"{leaves.height} of {items.len()} items have a category")
+    logging.info(f"{leaves.height} of {items.len()} items have a category", extra={"note": True})
     return log.join(leaves, on="item_id", how="left", maintain_order="left").select(
         "user_id", "item_id", pl.col("cate_id").fill_null(UNKNOWN), "time"
     )
@@ -312,4 +312,4 @@ class BadLines:
     def report(self) -> None:
         """Log a warning about the skipped lines, if any."""
         if self.count:
-            logging.warning(f"{self.path}: left out {self.count} broken lines")
+            logging.warning(f"{self.path}: left out {self.count} broken lines", extra={"note": True})

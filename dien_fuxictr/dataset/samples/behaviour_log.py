@@ -77,12 +77,16 @@ def read_log(
     raw = _joined(table.take(own), known, columns)
     if known is not None:
         ids = raw["item_id"].unique()
-        logging.info(f"{ids.is_in(known['item_id'].implode()).sum()} of {ids.len()} items are in {items}")
+        logging.info(
+            f"{ids.is_in(known['item_id'].implode()).sum()} of {ids.len()} items are in {items}", extra={"note": True}
+        )
     log, kept, times = _checked(path, raw, columns, time_unit, time_format, skip_bad_lines)
     repeated = kept & ~raw.select(pl.struct(pl.all()).is_first_distinct()).to_series()
     if repeated.any():
         treated = "Dropped" if duplicates == "drop" else "Kept"
-        logging.info(f"{treated} {repeated.sum()} rows that repeat an earlier row in all columns read")
+        logging.info(
+            f"{treated} {repeated.sum()} rows that repeat an earlier row in all columns read", extra={"note": True}
+        )
     log = log.filter(kept & ~repeated if duplicates == "drop" else kept)
     if log.is_empty():
         raise UserError(f"{path} has no rows")
@@ -252,7 +256,7 @@ def leave_out(path: Path, bad: pl.Series, reason: Callable[[int], str], skip: bo
         first = reason(int(bad.to_numpy().argmax()))
         if not skip:
             raise UserError(f"{path}: {first}{SKIP_HINT}")
-        logging.warning(f"{path}: left out {bad.sum()} broken rows ({first})")
+        logging.warning(f"{path}: left out {bad.sum()} broken rows ({first})", extra={"note": True})
 
 
 def clicks(label: pl.Series, path: Path, column: str, what: str = "label") -> pl.Series:

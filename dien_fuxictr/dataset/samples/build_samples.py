@@ -10,6 +10,7 @@ import polars as pl
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import folder_beside, replace_folder, require_room
+from dien_fuxictr.common.progress import stage_bar
 
 from .amazon import read_amazon
 from .arrays import Arrays
@@ -60,7 +61,7 @@ def build_samples(options: BuildOptions, out_dir: Path, verbose: bool = True, re
     check_vacant(out_dir, rebuild)
     require_raw_files(options)
     log = read_raw(options, verbose)
-    coded, info = audited_samples(whole(log), options, Arrays(), log.height)
+    coded, info = audited_samples(whole(log), options, Arrays(), log.height, verbose)
     samples = coded.as_frames(info, order_of_files(coded, options))
     if options.format != "parquet":
         histories = samples.behaviours.select(samples.history_columns)
@@ -75,9 +76,16 @@ def build_samples(options: BuildOptions, out_dir: Path, verbose: bool = True, re
 
 
 def audited_samples(
-    batches: Batches, options: BuildOptions, arrays: Arrays, part_rows: int
+    batches: Batches, options: BuildOptions, arrays: Arrays, part_rows: int, verbose: bool = True
 ) -> tuple[CodedSamples, dict[str, Any]]:
-    """Make samples of a log and audit them; arguments are those of `code_samples`.
+    """Make samples of a log and audit them; the first four arguments are those of `code_samples`.
+
+    Args:
+        batches: reader of the log.
+        options: options of the build.
+        arrays: where arrays are kept.
+        part_rows: rows of the log that are sorted at once.
+        verbose: show a progress bar.
 
     Returns:
         The samples, and their samples.json.
@@ -85,17 +93,22 @@ def audited_samples(
     Raises:
         UserError: as `make_samples`; or a split has labels of one class only.
     """
-    logging.info(f"Building samples: protocol {options.protocol}")
-    samples = code_samples(batches, options, arrays, part_rows)
-    info = {"options": options.stated(), "counts": samples.counts()}
-    say_counts(info["counts"])
-    for split in SPLITS:
-        counts = info["counts"][split]
-        if counts["positives"] in (0, counts["rows"]):
-            only = int(counts["positives"] > 0)
-            raise UserError(f"the {split} split has {counts['rows']} samples, all with label {only}: AUC needs both")
-    logging.info("Auditing")
-    info["audit"] = audit_coded(samples, order_of_files(samples, options), set(samples.roles.context))
+    with stage_bar(2, verbose) as begin:
+        begin("building samples")
+        logging.info(f"Building samples: protocol {options.protocol}")
+        samples = code_samples(batches, options, arrays, part_rows)
+        info = {"options": options.stated(), "counts": samples.counts()}
+        say_counts(info["counts"])
+        for split in SPLITS:
+            counts = info["counts"][split]
+            if counts["positives"] in (0, counts["rows"]):
+                only = int(counts["positives"] > 0)
+                raise UserError(
+                    f"the {split} split has {counts['rows']} samples, all with label {only}: AUC needs both"
+                )
+        begin("auditing")
+        logging.info("Auditing")
+        info["audit"] = audit_coded(samples, order_of_files(samples, options), set(samples.roles.context))
     return samples, info
 
 

@@ -186,7 +186,10 @@ def say_changed(changed: dict[str, int], options: BuildOptions) -> None:
     for name, many in changed.items():
         if many:
             column = shown(name, options)
-            logging.info(f"{column}: {many} values, missing or rare, were replaced by the item's commonest value")
+            logging.info(
+                f"{column}: {many} values, missing or rare, were replaced by the item's commonest value",
+                extra={"note": True},
+            )
 
 
 def shown(name: str, options: BuildOptions) -> str:

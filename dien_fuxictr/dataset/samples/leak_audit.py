@@ -591,11 +591,17 @@ def table(result: dict) -> str:
     return "\n".join(lines)
 
 
-def say(what: str, result: dict) -> None:
-    """Log the result below what has been done, and its warnings."""
+def best_rule(result: dict) -> tuple[str, float]:
+    """Return the rule whose AUC is furthest from .5, and that AUC."""
     rules = result["trivial"] | result["untrained"]
     best = max(rules, key=lambda rule: abs(rules[rule] - 0.5))
-    screen = f"    audit: of rules without a model, {best} has the best test AUC, {rules[best]:.4f}"
+    return best, rules[best]
+
+
+def say(what: str, result: dict) -> None:
+    """Log the result below what has been done, and its warnings."""
+    best, auc = best_rule(result)
+    screen = f"    audit: of rules without a model, {best} has the best test AUC, {auc:.4f}"
     logging.info(f"{what}\n{table(result)}", extra={"screen": screen})
     for warning in result["warnings"]:
         logging.warning(warning)

@@ -202,7 +202,7 @@ def _drop_repeated(record: np.dtype, parts: int, rows: int, duplicates: str, arr
             arrays.append(f"part{part}_history", few)
     if dropped:
         treated = "Dropped" if duplicates == "drop" else "Kept"
-        logging.info(f"{treated} {dropped} rows that repeat an earlier row in all columns read")
+        logging.info(f"{treated} {dropped} rows that repeat an earlier row in all columns read", extra={"note": True})
     if not dropped or duplicates == "keep":
         return None
     total = 0

@@ -1,7 +1,7 @@
 """Raw files -> a folder of samples, by the command line."""
 
 import json
-import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -51,12 +51,11 @@ def test_equal_commands_give_equal_files(raw: list[str], tmp_path: Path) -> None
         ["--protocol", "window", "--target-days", "30", "--valid-days", "5", "--test-days", "5"],
     ],
 )
-def test_protocols(protocol: list[str], raw: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    assert main([*raw, *protocol, "--out", str(tmp_path / "out")]) == 0
+def test_protocols(protocol: list[str], raw: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*raw, *protocol, "--out", str(tmp_path / "out"), "--verbose"]) == 0
     samples = Samples.load(tmp_path / "out")
     assert samples.info["options"]["protocol"] == protocol[1]
-    assert table(audit(samples)) in caplog.text
+    assert table(audit(samples)) in capsys.readouterr().err
     assert samples.info["audit"] == audit(samples)
 
 
@@ -102,13 +101,15 @@ def test_a_log_of_exposures(name: str, log_file: list[str], tmp_path: Path) -> N
     ]
 
 
-def test_a_leak_is_warned_of(raw: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_leak_is_warned_of(raw: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     reviews = [(f"u{user}", f"i{item}", 0) for user in range(300) for item in rng.choice(90, 5, replace=False) + 10]
     write_lines(Path(raw[2]), [review_line(review, "2014") for review in sorted(reviews, key=lambda each: each[1])])
     assert main([*raw, "--ties", "file", "--out", str(tmp_path / "out")]) == 0
     warnings = json.loads((tmp_path / "out" / "samples.json").read_text())["audit"]["warnings"]
-    assert warnings and all(warning in caplog.text for warning in warnings)
+    shown = capsys.readouterr()
+    assert warnings and all(f"warning: {warning}\n" in shown.err for warning in warnings)
+    assert re.search(rf"^audit +{len(warnings)} leaks?, see the warnings; best rule ", shown.out, re.MULTILINE)
 
 
 def test_rebuild(raw: list[str], tmp_path: Path) -> None:
