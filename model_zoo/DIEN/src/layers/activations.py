@@ -50,6 +50,7 @@ class Dice(nn.Module):
             number is 0 and the statistics are the running ones.
         """
         batch = batch_scope.batch()
+        batch.follow_running(self.running_mean, self.running_var)
         sums = batch.summed(torch.cat([total.new_tensor([rows]), total, square]))
         rows_of_batch = sums[0].item()
         if rows_of_batch < 2:
@@ -59,7 +60,6 @@ class Dice(nn.Module):
         unbiased = variance * (rows_of_batch / (rows_of_batch - 1))
         for running, own in ((self.running_mean, mean), (self.running_var, unbiased)):
             running.lerp_(own.to(running.dtype), self.momentum)
-        batch.follow_running(self.running_mean, self.running_var)
         return rows_of_batch, mean, variance
 
 
