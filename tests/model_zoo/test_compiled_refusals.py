@@ -10,8 +10,8 @@ pytestmark = compiled
 
 WRONG_FOR_BOTH = [
     ({"activation": "tanh"}, "activation='tanh' is unknown; allowed: sigmoid, relu"),
-    ({"weights": [torch.ones(1, 8)], "biases": [torch.ones(1)]}, "here are 1 weights and 1 biases"),
-    ({"biases": [torch.ones(3)]}, "here are 2 weights and 1 biases"),
+    ({"weights": [torch.ones(1, 8)], "biases": [torch.ones(1)]}, "has 1 weights and 1 biases"),
+    ({"biases": [torch.ones(3)]}, "has 2 weights and 1 biases"),
     ({"biases": [torch.ones(4), torch.ones(1)]}, r"biases\[0\] must be \(3,\), torch.float32 on a CPU, is \(4,\)"),
     ({"weights": [torch.ones(3, 7), torch.ones(1, 3)]}, r"weights\[0\] must be \(3, 8\)"),
     ({"weights": [torch.ones(3, 8), torch.ones(2, 3)]}, r"weights\[1\] must be \(1, 3\)"),
