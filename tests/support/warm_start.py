@@ -82,7 +82,8 @@ def _is_command(arguments: list[str]) -> bool:
     named = [argument for argument in arguments if argument != "-u"]
     if named[:1] == ["-m"]:
         return named[1].startswith(("dien_fuxictr.", "made_build"))
-    return bool(named) and named[0].endswith(".py") and Path(named[0]).resolve().parent == ROOT
+    file = Path(named[0]).resolve() if named else Path()
+    return file.suffix == ".py" and (file.parent == ROOT or file.name == "run_expid.py")
 
 
 def _connect(path: str) -> socket.socket:
@@ -227,7 +228,7 @@ def _become(
                 sys.path.insert(0, folder)
             runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
         else:
-            sys.path.insert(0, str(ROOT))
+            sys.path.insert(0, str(Path(sys.argv[0]).resolve().parent))
             runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:
         code = int(end.code or 0)
