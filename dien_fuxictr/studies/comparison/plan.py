@@ -1,6 +1,6 @@
 """Runs of a comparison, and the configuration folder they are read from."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,7 @@ class Comparison:
         models: models in the order of the configuration.
         base, against: experiments that the others are compared with; `against` is optional.
         is_suite: whether a suite file describes it; then its base need not have finished.
-        x: the key on the x axis of the suite's picture.
+        x: the key on the x axis of the suite's picture. x_label: its name there. x_names: names of some of its values.
     """
 
     title: str
@@ -150,6 +150,8 @@ class Comparison:
     against: str | None = None
     is_suite: bool = False
     x: str | None = None
+    x_label: str | None = None
+    x_names: Mapping[Any, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -231,6 +233,8 @@ def plan_suite(suite: Suite, config: Path, out: Path | None, settings: dict[str,
         against=suite.against,
         is_suite=True,
         x=suite.x,
+        x_label=suite.x_label,
+        x_names=suite.x_names,
     )
 
 

@@ -1,6 +1,6 @@
 """Suite files, `config/suites/NAME.yaml` or elsewhere: comparisons with a name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -23,6 +23,8 @@ _KEYS: dict[str, Any] = {
     "vary": described(_MAPPING | list[_MAPPING], "a mapping, or a list of mappings"),
     "settings": _MAPPING,
     "x": str,
+    "x_label": str,
+    "x_names": described(dict[Any, str], "a mapping of values of x to their names"),
     "results": described(str, "the path of a .csv file", must(lambda path: path.endswith(".csv"))),
 }
 _CONTRACT = Contract({key: [kind] for key, kind in _KEYS.items()}, ["title", "experiments"])
@@ -43,7 +45,7 @@ class Suite:
         seeds: runs of each experiment without folds.
         variations: experiment id -> the settings of each of its rows.
         settings: replace values of the configuration.
-        x: a key of the variations, for the picture.
+        x: a key of the variations, for the picture. x_label: its name on the axis. x_names: names of its values.
         results: file to which each finished run adds a row.
     """
 
@@ -57,6 +59,8 @@ class Suite:
     variations: dict[str, list[dict[str, Any]]]
     settings: dict[str, Any]
     x: str | None
+    x_label: str | None
+    x_names: Mapping[Any, str]
     results: Path | None
 
 
@@ -112,6 +116,7 @@ def read_suite(config: Path, name: str) -> Suite:
             raise UserError(f"{file}: {both[0]} cannot be in both settings and vary")
     if "x" in content and content["x"] not in varied:
         raise UserError(f"{file}: x = {content['x']} must be a key of vary")
+    _check_names(content, variations, file)
     results = Path(content["results"]) if "results" in content else None
     return Suite(
         name=name,
@@ -124,6 +129,8 @@ def read_suite(config: Path, name: str) -> Suite:
         variations=variations,
         settings=settings,
         x=content.get("x"),
+        x_label=content.get("x_label"),
+        x_names=content.get("x_names", {}),
         results=results,
     )
 
@@ -140,6 +147,23 @@ def choose_experiments(suite: Suite, expids: Sequence[str]) -> list[str]:
             hint = f"nearest: {', '.join(close)}" if close else f"it has {', '.join(suite.experiments)}"
             raise UserError(f"--expids {expid} is not in suite {suite.name}; {hint}")
     return list(expids) or suite.experiments
+
+
+def _check_names(content: Mapping[str, Any], variations: Mapping[str, Sequence[Mapping[str, Any]]], file: Path) -> None:
+    """Check that `x_label` and `x_names` name something of `x`."""
+    for key in ("x_label", "x_names"):
+        if key in content and "x" not in content:
+            raise UserError(f"{file}: {key} needs x, the key of vary that it names")
+    varied = [
+        variation[content["x"]]
+        for of_one in variations.values()
+        for variation in of_one
+        if content.get("x") in variation
+    ]
+    for value in content.get("x_names", {}):
+        if repr(value) not in map(repr, varied):
+            values = ", ".join(dict.fromkeys(map(shown, varied)))
+            raise UserError(f"{file}: x_names: {shown(value)} must be a value of {content['x']}: {values}")
 
 
 def _variations(vary: Any, experiments: list[str], file: Path) -> dict[str, list[dict[str, Any]]]:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
+from dien_fuxictr.common.pictures import MODEL_STYLES
 from dien_fuxictr.studies.comparison.plan import ComparedModel, Comparison
 from dien_fuxictr.studies.comparison.results_table import Row
-from dien_fuxictr.studies.comparison.suite_picture import build_panels, draw_suite
+from dien_fuxictr.studies.comparison.suite_picture import build_panels, choose_styles, draw_suite
 from dien_fuxictr.studies.runs.run import Run
 
 
@@ -51,7 +52,7 @@ def result(seed: int, *curve: float) -> dict[str, Any]:
     return {"seed": seed, "valid": {"AUC": max(curve)}, "train_seconds": 60 * len(curve), "curve": points}
 
 
-def lines(figure: Figure, panel: int = 1) -> dict[str, Any]:
+def lines(figure: Figure, panel: int = 0) -> dict[str, Any]:
     """Label -> (x, y, ends of the intervals) of what has error bars."""
     found = {}
     for container in figure.axes[panel].containers:
@@ -79,9 +80,9 @@ def test_one_line_per_experiment_and_other_key(drawn: list[Figure], tmp_path: Pa
     x, y, ends = found["DIEN, kind a"]
     assert x == [1, 2, 4] and y == pytest.approx([0.73, 0.75, 0.71])
     assert ends[0] == pytest.approx((0.71, 0.76))
-    low, high = drawn[0].axes[1].get_ylim()
+    low, high = drawn[0].axes[0].get_ylim()
     assert all(low < bottom < top < high for *_, of_line in found.values() for bottom, top in of_line)
-    axes = drawn[0].axes[1]
+    axes = drawn[0].axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_xscale()) == ("k", "test AUC", "linear")
     level = next(line for line in axes.lines if line.get_label() == "DIN")
     assert level.get_ydata() == [0.7, 0.7], "what does not vary is a level"
@@ -112,8 +113,8 @@ def test_with_against_it_is_the_paired_difference(drawn: list[Figure], tmp_path:
     found = lines(drawn[0])
     assert found["DIEN, kind a"][0] == [1] and found["DIEN, kind b"][1] == pytest.approx([0.02, 0.04])
     assert found["DIEN, kind b"][2][0] == pytest.approx((-0.08, 0.22))
-    assert drawn[0].axes[1].get_ylabel() == "test AUC - that of DIN"
-    assert [list(line.get_ydata()) for line in drawn[0].axes[1].lines if line.get_label() == "DIN: 0"] == [[0, 0]]
+    assert drawn[0].axes[0].get_ylabel() == "gain of test AUC"
+    assert [list(line.get_ydata()) for line in drawn[0].axes[0].lines if line.get_label() == "DIN"] == [[0, 0]]
 
 
 def test_validation_and_the_time_to_the_others_best(drawn: list[Figure], tmp_path: Path) -> None:
@@ -164,8 +165,8 @@ def test_a_monitor_of_which_less_is_better(tmp_path: Path) -> None:
         ([0.999, 0, 0.97, 0.99], "linear", [0, 1, 2, 3], ["0", "0.97", "0.99", "0.999"]),
         (["popularity", "in_batch"], "linear", [0, 1], ["popularity", "in_batch"]),
         ([1, 2, 4, 8, 1024], "linear", [0, 1, 2, 3, 4], ["1", "2", "4", "8", "1024"]),
-        ([True, False], "linear", [0, 1], ["True", "False"]),
-        ([None, 3e-3], "linear", [0, 1], ["null", "0.003"]),
+        ([True, False], "linear", [0, 1], ["yes", "no"]),
+        ([None, 3e-3], "linear", [0, 1], ["0.003", "none"]),
         ([[200, 80], [64]], "linear", [0, 1], ["200, 80", "64"]),
         (["logs/a_noise_0.5.csv", "logs/a_noise_0.csv"], "linear", [0, 1], ["0.5", "0"]),
         (["logs/noise.csv", "logs/noise_1.csv"], "linear", [0, 1], ["noise", "noise_1"]),
@@ -176,7 +177,7 @@ def test_the_axis_is_by_the_values(
 ) -> None:
     made, rows = study(values)
     draw_suite(made, build_panels(made, rows, {}), tmp_path)
-    axes = drawn[0].axes[1]
+    axes = drawn[0].axes[0]
     assert axes.get_xscale() == scale and list(axes.get_xticks()) == places
     assert [tick.get_text() for tick in axes.get_xticklabels()] == texts
     assert lines(drawn[0])["DIEN, kind a"][0] == places
@@ -185,4 +186,40 @@ def test_the_axis_is_by_the_values(
 def test_common_start_of_file_names_is_in_the_axis_label(drawn: list[Figure], tmp_path: Path) -> None:
     made, rows = study(["logs/a_noise_0.5.csv", "logs/a_noise_0.csv"])
     draw_suite(made, build_panels(made, rows, {}), tmp_path)
-    assert drawn[0].axes[1].get_xlabel() == "k: a_noise_…"
+    assert drawn[0].axes[0].get_xlabel() == "noise (from the file names of k)"
+
+
+def test_a_named_value_is_no_number_on_the_axis(drawn: list[Figure], tmp_path: Path) -> None:
+    made, rows = study([1, 4, 16, 1024], x="build.targets_per_user")
+    made = replace(made, x_names={1024: "all"})
+    draw_suite(made, build_panels(made, rows, {}), tmp_path)
+    axes = drawn[0].axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "4", "16", "all"]
+    assert list(axes.get_xticks()) == [0, 1, 2, 3]
+    assert axes.get_xlabel() == "labelled behaviours per user (targets_per_user)"
+
+
+def test_the_suite_names_its_axis(drawn: list[Figure], tmp_path: Path) -> None:
+    made, rows = study([1, 2])
+    made = replace(made, x_label="clicks per user")
+    draw_suite(made, build_panels(made, rows, {}), tmp_path)
+    assert drawn[0].axes[0].get_xlabel() == "clicks per user"
+
+
+def test_no_panel_is_empty(drawn: list[Figure], tmp_path: Path) -> None:
+    made, rows = study([1, 2], "DIN")
+    rows = [replace(row, against=None) for row in rows]
+    results = {"DIN": [result(1, 0.6)], "DIEN_1_a": [result(1, 0.5)]}
+    panels = build_panels(made, rows, results)
+    assert all(panel.values for panel in panels) and len(panels) == 2
+    draw_suite(made, panels, tmp_path)
+    assert all(axes.get_title(loc="left") for axes in drawn[0].axes if axes.axison)
+
+
+def test_a_colour_belongs_to_its_model() -> None:
+    models = {f"DIEN {number}": "DIEN" for number in range(6)} | {"mine": "Mine", "DIN": "DIN"}
+    styles = choose_styles(models)
+    assert {styles[label].color for label, model in models.items() if model == "DIEN"} == {MODEL_STYLES["DIEN"].color}
+    assert styles["DIN"].color == MODEL_STYLES["DIN"].color
+    assert styles["mine"].color not in {MODEL_STYLES["DIEN"].color, MODEL_STYLES["DIN"].color}
+    assert len(set(styles.values())) == len(styles)
