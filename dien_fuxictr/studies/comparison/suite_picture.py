@@ -267,7 +267,7 @@ def choose_styles(models: Mapping[str, str]) -> dict[str, Style]:
     known = {model: MODEL_STYLES[model] for model in models.values() if model in MODEL_STYLES}
     owned = {style.color for style in known.values()}
     free = iter([color for color in COLORS if color not in owned])
-    first = {model: label for label, model in reversed(models.items())}
+    first = {models[label]: label for label in reversed([*models])}
     styles: dict[str, Style] = {}
     for label in dict.fromkeys([*first.values(), *models]):
         if models[label] not in known:

@@ -226,6 +226,11 @@ def test_they_are_listed(suites: Fake, capsys: pytest.CaptureFixture[str]) -> No
         ({"vary": {"epochs": ["many"]}}, "epochs = 'many' in --set must be"),
         ({"vary": {"monitor": ["AUC", "AUC"]}}, "two experiments or variations have the name weak_monitor_AUC"),
         ({"vary": {"epochs": [3, 4]}, "x": "batch_size"}, "x = batch_size must be a key of vary"),
+        ({"vary": {"epochs": [3, 4]}, "x_label": "epochs"}, "x_label needs x, the key of vary that it names"),
+        (
+            {"vary": {"epochs": [3, 4]}, "x": "epochs", "x_names": {3: "few", 5: "many"}},
+            "x_names: 5 must be a value of epochs: 3, 4",
+        ),
         ({"results": "rows.txt"}, "results = 'rows.txt' in config/suites/s.yaml must be the path of a .csv file"),
         (
             {"experiments": ["elsewhere"], "base": None, "folds": 2},
