@@ -75,3 +75,14 @@ def test_the_first_line_comes_before_torch_is_imported(tmp_path: Path) -> None:
     done = without_torch("DIEN_amazon", tmp_path)
     assert done.stderr.splitlines()[0] == "DIEN_amazon: DIEN on data set amazon"
     assert done.returncode == 2 and "torch" in done.stderr
+
+
+def test_a_build_of_samples_does_not_import_torch(tmp_path: Path) -> None:
+    sample = ROOT / "data" / "amazon_sample"
+    raw = ["--reviews", str(sample / "reviews_Sample_5.json.gz"), "--meta", str(sample / "meta_Sample.json.gz")]
+    done = python(
+        f"import sys, build_dataset\nassert build_dataset.main(['amazon', *{raw}, '--out', 'built']) == 0\n"
+        "print('torch' in sys.modules)",
+        tmp_path,
+    )
+    assert done.stdout.endswith("\nFalse\n"), done.stderr

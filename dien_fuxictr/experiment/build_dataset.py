@@ -53,6 +53,7 @@ from dien_fuxictr.common.errors import UserError, run_command
 from dien_fuxictr.common.outputs import require_output
 from dien_fuxictr.common.progress import say
 from dien_fuxictr.common.signals import starting
+from dien_fuxictr.common.summary_text import files_text
 from dien_fuxictr.dataset.samples.build_options import REQUIRED, BuildOptions, options_of
 
 from .logs import RunLog
@@ -199,11 +200,9 @@ def _add_entry(config: Path, dataset: str, given: dict[str, Any], rebuild: bool,
         from .configuration.paths import resolve_paths
         from .configuration.yaml_files import parse_yaml
         from .contract import check_entry
-        from .run_summary import build_settings_text, files_text, samples_table
     files = new_entry.files_of(config, dataset)
     build = BuildOptions.of(given)
-    say(f"{dataset}: samples of {' and '.join(build.raw.values())}")
-    say(build_settings_text(build))
+    _say_head(dataset, build)
     text = new_entry.dataset_text(dataset, build, given)
     params = {**parse_yaml(text)[dataset], "dataset_id": dataset}
     check_entry(params, lambda key: f"{key} of the new entry {dataset}")
@@ -215,15 +214,29 @@ def _add_entry(config: Path, dataset: str, given: dict[str, Any], rebuild: bool,
     for warning in new_entry.warnings_of(build, Path(params["train_data"])):
         logging.warning(warning)
     folder, first = _config_option(config), shlex.quote(f"DIEN_GRU_{dataset}")
-    say("")
-    print(samples_table(info), *notes, "", sep="\n")
-    print(files_text({"data set": built, "columns": files[0], "experiments": files[1]}))
-    commands = (
+    _print_built(
+        info,
+        notes,
+        {"data set": built, "columns": files[0], "experiments": files[1]},
         f"audit_dataset.py {shlex.quote(str(built))}",
         f"run_expid.py{folder} --expid {first}",
         f"run_comparison.py{folder} --dataset {shlex.quote(dataset)} --seeds 3",
         f"run_serve.py{folder} --expid {first}",
     )
+
+
+def _say_head(name: str | Path, build: BuildOptions) -> None:
+    with starting():
+        from dien_fuxictr.dataset.samples.build_summary import build_settings_text
+    say(f"{name}: samples of {' and '.join(build.raw.values())}")
+    say(build_settings_text(build))
+
+
+def _print_built(info: dict[str, Any], notes: Iterable[str], files: dict[str, Path], *commands: str) -> None:
+    from dien_fuxictr.dataset.samples.build_summary import samples_table
+
+    say("")
+    print(samples_table(info), *notes, "", files_text(files), sep="\n")
     _print_next("Next:", *commands)
 
 
@@ -234,18 +247,13 @@ def _print_next(title: str, *commands: str) -> None:
 def _write_samples(given: dict[str, Any], out_dir: Path, rebuild: bool, notes: Iterable[str]) -> None:
     with starting():
         from dien_fuxictr.dataset.samples.build_samples import build_samples
-
-        from .run_summary import build_settings_text, files_text, samples_table
     build = BuildOptions.of(given)
     inputs = {f"--{name}": Path(path) for name, path in build.raw.items()}
     require_output("--out", out_dir, inputs, holds_own=True)
-    say(f"{out_dir}: samples of {' and '.join(build.raw.values())}")
-    say(build_settings_text(build))
+    _say_head(out_dir, build)
     build_samples(build, out_dir, rebuild=rebuild)
     info = json.loads((out_dir / "samples.json").read_text())
-    say("")
-    print(samples_table(info), *notes, "", files_text({"samples": out_dir}), sep="\n")
-    _print_next("Next:", f"audit_dataset.py {shlex.quote(str(out_dir))}")
+    _print_built(info, notes, {"samples": out_dir}, f"audit_dataset.py {shlex.quote(str(out_dir))}")
 
 
 def _run(options: dict[str, Any]) -> int:

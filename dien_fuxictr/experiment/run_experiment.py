@@ -13,6 +13,7 @@ from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.common.files import require_writable
 from dien_fuxictr.common.outputs import require_output
 from dien_fuxictr.common.progress import say
+from dien_fuxictr.common.summary_text import files_text
 from dien_fuxictr.distributed.distributed_group import run_in_group
 from dien_fuxictr.distributed.launcher import goes_on
 
@@ -24,7 +25,7 @@ from .logs import RunLog
 from .process_group import ProcessGroup
 from .report import Report
 from .results import append_result, results_file
-from .run_summary import files_text, metrics_table, settings_text
+from .run_summary import metrics_table, settings_text
 from .training.observer import Observer
 from .training.tensorboard import TensorBoard
 from .training.training_progress import TrainingProgress

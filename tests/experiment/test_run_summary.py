@@ -2,8 +2,9 @@ from pathlib import Path
 
 import numpy as np
 
+from dien_fuxictr.common.summary_text import files_text
 from dien_fuxictr.experiment.evaluation.evaluate import Evaluation
-from dien_fuxictr.experiment.run_summary import files_text, metrics_table, settings_text
+from dien_fuxictr.experiment.run_summary import metrics_table, settings_text
 from model_zoo.DIEN.src import DIEN
 
 
