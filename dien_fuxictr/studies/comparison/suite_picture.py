@@ -73,7 +73,7 @@ APART, WIDEST = 5, 36
 """Points between lines at the same value, and between the outermost of them."""
 DPI = 110
 MARKERS = "os^Dv"
-"""Of points: a model with more lines than dashes has its next marker."""
+"""Markers of points: a model with more lines than dashes uses its next marker."""
 
 Points = list[tuple[float, float, float, float]]
 """x, value, and the ends of its interval."""
@@ -104,8 +104,11 @@ class Panel:
     """A panel of the picture.
 
     Attributes:
-        title: above it. label: of its y axis. values: name of a model -> what is drawn of it, if anything.
-        is_logarithmic: of the y axis. zero: the experiment whose value is 0, for a difference.
+        title: text above the panel.
+        label: name of the y axis.
+        values: name of a model -> its value with the ends of its bar; models without a value are left out.
+        is_logarithmic: whether the y axis is.
+        zero: the experiment whose value is 0, for a difference.
     """
 
     title: str
