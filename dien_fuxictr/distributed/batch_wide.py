@@ -221,23 +221,16 @@ def _normalised(
 ) -> Tensor:
     """Return `F.batch_norm` in training over all rows that `total` sums.
 
-    Fewer than two rows are normalised by the running statistics. Count, Σx and Σx² take one sum, in float64, in which
-    their difference keeps the precision of float32.
+    Fewer than two rows are normalised by the running statistics. Count, Σx and Σx² take one sum.
     """
     others = [0, *range(2, x.dim())]
     wide = x.double()
     own = wide.new_full((1,), x.numel() // max(x.size(1), 1))
     sums = total(torch.cat([own, wide.sum(others), wide.square().sum(others)]))
-    count, mean, square = sums[0], *sums[1:].chunk(2)
-    if count < 2:
+    if sums[0] < 2:
         y = F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
         return y + 0 * sums.sum().to(x.dtype)
-    mean, square = mean / count, square / count
-    var = (square - mean.square()).clamp(min=0)
-    if running_mean is not None and running_var is not None:
-        with torch.no_grad():
-            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-            running_var.lerp_((var * count / (count - 1)).to(running_var.dtype), momentum)
+    mean, var = batch_scope.take_moments(sums, running_mean, running_var, momentum)
     shape = [1, -1, *[1] * (x.dim() - 2)]
     y = (x - mean.to(x.dtype).view(shape)) * (var + eps).rsqrt().to(x.dtype).view(shape)
     if weight is not None:

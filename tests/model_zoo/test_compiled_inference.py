@@ -7,13 +7,12 @@ import itertools
 
 import pytest
 import torch
-from made_recurrence import NARROW, compiled, pairwise
+from made_recurrence import NARROW, as_if_trained, compiled, pairwise
 
 from model_zoo.DIEN.src.kernels import in_torch
 from model_zoo.DIEN.src.kernels.cpu import attention_scores, native_step_mlp
-from model_zoo.DIEN.src.kernels.cpu.inference import at_inference
+from model_zoo.DIEN.src.kernels.cpu.inference import as_network
 from model_zoo.DIEN.src.kernels.cpu.net import Elementwise
-from model_zoo.DIEN.src.layers.activations import Dice
 from model_zoo.DIEN.src.layers.packing import Packing
 from model_zoo.DIEN.src.layers.step_mlp import StepMLP
 
@@ -33,15 +32,7 @@ def made_net(size, layers, activation, output, dropout=0.3):
     torch.manual_seed(0)
     names = list(itertools.islice(itertools.cycle(("Dice", "ReLU", "PReLU")), len(layers)))
     net = StepMLP(4 * size, layers, names if activation == "mixed" else activation, dropout, output).double().eval()
-    with torch.no_grad():
-        for layer in net.layers:
-            if isinstance(layer, Dice):
-                layer.alpha.normal_()
-                layer.running_mean.normal_()
-                layer.running_var.uniform_(0.2, 2)
-            if isinstance(layer, torch.nn.PReLU):
-                layer.weight.normal_()
-    return net
+    return as_if_trained(net)
 
 
 def made_inputs(lengths, size):
@@ -118,7 +109,7 @@ def test_dice_in_training_takes_the_statistics_of_its_batch():
     "net", [StepMLP(8, (4,), "GELU"), StepMLP(8, (4,), "ReLU", output_activation="GELU"), StepMLP(8, (), "ReLU")]
 )
 def test_other_nets_are_torchs(net):
-    assert at_inference(net.eval().layers) is None
+    assert as_network(net.eval().layers) is None
 
 
 ARGUMENTS = {

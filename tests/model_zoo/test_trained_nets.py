@@ -5,11 +5,10 @@ import itertools
 
 import pytest
 import torch
-from made_recurrence import NARROW, compiled, pairwise
+from made_recurrence import NARROW, as_if_trained, compiled, pairwise
 
 from model_zoo.DIEN.src.kernels import in_torch
 from model_zoo.DIEN.src.kernels.cpu import native_step_mlp
-from model_zoo.DIEN.src.layers.activations import Dice
 from model_zoo.DIEN.src.layers.packing import Packing
 from model_zoo.DIEN.src.layers.step_mlp import StepMLP
 
@@ -27,15 +26,7 @@ ACTIVATIONS = (("Dice",), ("PReLU",), ("Dice", "ReLU"), ("Sigmoid", "Dice"), ("P
 def made_net(inputs, layers, activations):
     """Return a net with slopes and statistics of a trained net."""
     net = StepMLP(inputs, layers, list(itertools.islice(itertools.cycle(activations), len(layers)))).double()
-    with torch.no_grad():
-        for layer in net.layers:
-            if isinstance(layer, Dice):
-                layer.alpha.normal_()
-                layer.running_mean.normal_()
-                layer.running_var.uniform_(0.2, 2)
-            if isinstance(layer, torch.nn.PReLU):
-                layer.weight.normal_()
-    return net
+    return as_if_trained(net)
 
 
 class Attention:

@@ -14,7 +14,7 @@ from torch import nn
 from .attention import InterestAttention
 from .interest_sequence import InterestSequence
 from .kernels.cpu import KINDS, NativeScorer, library
-from .kernels.cpu.inference import at_inference, dice, elementwise
+from .kernels.cpu.inference import as_network, dice, elementwise
 from .kernels.cpu.native_scorer import Query, Recurrence, SequenceLayers, Table
 from .kernels.cpu.net import Elementwise
 
@@ -78,9 +78,9 @@ def _lacking(model: Any) -> Iterator[str]:
         if sequence.evolution.kind not in KINDS:
             yield sequence.evolution.kind
         unit = sequence.attention and sequence.attention.unit
-        if unit is not None and at_inference(unit.layers) is None:
+        if unit is not None and as_network(unit.layers) is None:
             yield f"an attention unit of {_kinds(unit.layers)}"
-    if at_inference(_mlp(model), _elementwise) is None:
+    if as_network(_mlp(model), _elementwise) is None:
         yield f"an MLP of {_kinds(_mlp(model))}"
 
 
@@ -131,7 +131,7 @@ def _layers(sequence: InterestSequence, behaviours: list[int], targets: list[int
     query, unit, softmax = Query(), None, False
     if attention is not None:
         query, softmax = _query(attention), attention.use_softmax
-        unit = attention.unit and at_inference(attention.unit.layers)
+        unit = attention.unit and as_network(attention.unit.layers)
     return SequenceLayers(behaviours, targets, extractor, second, evolution.kind, softmax, query, unit)
 
 
@@ -153,7 +153,7 @@ class _Native:
     def __init__(self, model: Any) -> None:
         names = _features(model)
         tables = {name: table for name in names if (table := _table(model, name))}
-        mlp = at_inference(_mlp(model), _elementwise)
+        mlp = as_network(_mlp(model), _elementwise)
         assert mlp is not None and len(tables) == len(names)
         self._rows = {name: 0 if table.is_number else len(table.rows) for name, table in tables.items()}
         self._stepwise = [sequence.fields.behaviours for sequence in model.sequences]

@@ -55,12 +55,7 @@ class Dice(nn.Module):
         rows_of_batch = sums[0].item()
         if rows_of_batch < 2:
             return 0, self.running_mean.double(), self.running_var.double()
-        mean, square = (sums[1:] / rows_of_batch).chunk(2)
-        variance = (square - mean.square()).clamp(min=0)
-        unbiased = variance * (rows_of_batch / (rows_of_batch - 1))
-        for running, own in ((self.running_mean, mean), (self.running_var, unbiased)):
-            running.lerp_(own.to(running.dtype), self.momentum)
-        return rows_of_batch, mean, variance
+        return rows_of_batch, *batch_scope.take_moments(sums, self.running_mean, self.running_var, self.momentum)
 
 
 def activation(name: str, units: int) -> nn.Module:

@@ -6,6 +6,7 @@ The trainer sets the shard by `use_shard`; elsewhere a process has the whole bat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
 Draw = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -66,3 +67,26 @@ def use_shard(shard: FullBatch) -> Iterator[None]:
         yield
     finally:
         _current = before
+
+
+def take_moments(
+    sums: Tensor, running_mean: Tensor | None, running_var: Tensor | None, momentum: float
+) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance, (C,) each; running statistics follow them.
+
+    In float64 the difference of the sums keeps the precision of float32.
+
+    Args:
+        sums: (1 + 2C,) float64: the number of rows, 2 or more, Σx and Σx².
+        running_mean: (C,), or None.
+        running_var: (C,), or None.
+        momentum: weight of these rows in the running statistics.
+    """
+    rows = sums[0]
+    mean, square = (sums[1:] / rows).chunk(2)
+    variance = (square - mean.square()).clamp(min=0)
+    if running_mean is not None and running_var is not None:
+        with torch.no_grad():
+            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+            running_var.lerp_((variance * rows / (rows - 1)).to(running_var.dtype), momentum)
+    return mean, variance

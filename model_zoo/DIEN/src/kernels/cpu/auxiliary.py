@@ -21,7 +21,7 @@ from .net import (
     check_gradients,
     check_net,
     make_gradients,
-    one_per_layer,
+    slopes_of,
 )
 from .net_passes import Dices, NetPasses
 
@@ -93,11 +93,9 @@ def next_behaviour_loss(
         },
         states.dtype,
     )
-    check_net(hidden + size, weights, biases, activation, states.dtype)
-    activations = one_per_layer(activation, len(weights))
+    activations = check_net(hidden + size, weights, biases, activation, states.dtype)
     check_gradients(activations)
-    slopes = [each.slope for each in activations if each.slope is not None]
-    learned = (states, behaviours, negatives, *weights, *biases, *slopes)
+    learned = (states, behaviours, negatives, *weights, *biases, *slopes_of(activations))
     differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in learned)
     return _NextBehaviourLoss.apply(
         positive_weight, negative_weight, activations, dices or {}, differentiable, *learned

@@ -1,7 +1,4 @@
-"""Stacks of layers at inference, as the compiled functions take them.
-
-A stack is one network, whose statistics are constant.
-"""
+"""Stacks of layers as networks of the compiled functions; by default at inference, with constant statistics."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -48,7 +45,7 @@ def dice(alpha: Tensor, mean: Tensor, variance: Tensor, eps: float) -> Elementwi
     return Elementwise("dice", alpha.detach(), scale, -mean * scale)
 
 
-def at_inference(
+def as_network(
     layers: Iterable[nn.Module], activation: Callable[[nn.Module], Elementwise | None] = elementwise
 ) -> Layers | None:
     """Return linear layers as one network, with batch normalisation folded in.

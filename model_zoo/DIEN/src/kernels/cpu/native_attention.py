@@ -20,7 +20,7 @@ from .net import (
     check_gradients,
     check_net,
     make_gradients,
-    one_per_layer,
+    slopes_of,
 )
 from .net_passes import Dices, NetPasses
 
@@ -71,9 +71,8 @@ def attention_scores(
             unknown or has no gradient where gradients are needed.
         RuntimeError: there is no compiler.
     """
-    _check(states, query, len(offsets) - 1, weights, biases, activation)
-    activations = one_per_layer(activation, len(weights))
-    learned = (states, query, *weights, *biases, *(each.slope for each in activations if each.slope is not None))
+    activations = _check(states, query, len(offsets) - 1, weights, biases, activation)
+    learned = (states, query, *weights, *biases, *slopes_of(activations))
     differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in learned)
     if differentiable:
         check_gradients(activations)
@@ -96,14 +95,13 @@ def candidate_scores(
         ValueError: as in `attention_scores`.
         RuntimeError: as in `attention_scores`.
     """
-    _check(states, query, len(query), weights, biases, activation)
+    activations = _check(states, query, len(query), weights, biases, activation)
     # There are more queries than steps: each step is a row, and the queries are the states that all rows share.
     first = of_queries(weights[0])
     scores = states.new_empty(len(states), len(query))
     offsets = torch.arange(len(states) + 1) * len(query)
-    activations = one_per_layer(activation, len(weights))
-    slopes = [each.slope for each in activations if each.slope is not None]
-    tensors = [tensor.contiguous() for tensor in (offsets, query, states, first, *weights[1:], *biases, *slopes)]
+    learned = query, states, first, *weights[1:], *biases, *slopes_of(activations)
+    tensors = [tensor.contiguous() for tensor in (offsets, *learned)]
     passes = NetPasses(tensors[3:], activations, {}, differentiable=False)
     library.call("attention_forward", _problem(tensors, passes.last(), shared=True), scores, dtype=states.dtype)
     return scores
@@ -122,12 +120,12 @@ def _check(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
     activation: Activations,
-) -> None:
+) -> Sequence[Elementwise]:
     if states.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"states is {states.dtype}; allowed: torch.float32, torch.float64")
     size = states.size(-1)
     check({"states": (states, (len(states), size)), "query": (query, (rows, size))}, states.dtype)
-    check_net(4 * size, weights, biases, activation, states.dtype)
+    return check_net(4 * size, weights, biases, activation, states.dtype)
 
 
 class _AttentionScores(Function):

@@ -11,7 +11,7 @@ from ...layers.packing import Packing
 from ...layers.step_mlp import StepMLP
 from .. import in_torch
 from . import auxiliary, native_attention
-from .inference import KINDS, Layers, at_inference, dice
+from .inference import KINDS, Layers, as_network, dice
 from .net import PLAIN, Elementwise
 
 
@@ -37,16 +37,12 @@ def with_gradients(net: StepMLP) -> TrainedLayers | None:
     """
     if net.training and any(isinstance(layer, nn.Dropout) for layer in net.layers):
         return None
-    *hidden, output = (layer for layer in net.layers if not isinstance(layer, nn.Dropout))
-    activations = [_with_gradients(layer) for layer in hidden if not isinstance(layer, nn.Linear)]
-    known = [activation for activation in activations if activation is not None]
-    if not known or len(known) < len(activations) or not isinstance(output, nn.Linear):
+    layers = as_network(net.layers, _with_gradients)
+    if layers is None or layers.activations[-1].kind != "none":
         return None
-    linear = [layer for layer in net.layers if isinstance(layer, nn.Linear)]
-    dices = {layer // 2: each for layer, each in enumerate(hidden) if isinstance(each, Dice) and net.training}
-    return TrainedLayers(
-        [layer.weight for layer in linear], [layer.bias for layer in linear], [*known, Elementwise()], dices
-    )
+    activations = [layer for layer in net.layers if not isinstance(layer, (nn.Linear, nn.Dropout))]
+    dices = {number: each for number, each in enumerate(activations) if isinstance(each, Dice) and net.training}
+    return TrainedLayers(*layers, dices)
 
 
 def _with_gradients(layer: nn.Module) -> Elementwise | None:
@@ -61,7 +57,7 @@ def _with_gradients(layer: nn.Module) -> Elementwise | None:
 
 def _without_gradients(net: StepMLP) -> Layers | None:
     """Return the net for inference; None in training or if gradients are needed."""
-    return None if net.training or torch.is_grad_enabled() else at_inference(net.layers)
+    return None if net.training or torch.is_grad_enabled() else as_network(net.layers)
 
 
 def attention_scores(states: Tensor, packing: Packing, query: Tensor, net: StepMLP) -> Tensor:

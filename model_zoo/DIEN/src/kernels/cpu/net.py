@@ -99,11 +99,16 @@ def make_net(
     )
 
 
-def one_per_layer(activations: Activations, layers: int) -> Sequence[Elementwise]:
+def _one_per_layer(activations: Activations, layers: int) -> Sequence[Elementwise]:
     """Return the activation of each layer, the output's last."""
     if isinstance(activations, str):
         return [*[Elementwise(activations)] * (layers - 1), Elementwise()]
     return activations
+
+
+def slopes_of(activations: Sequence[Elementwise]) -> list[Tensor]:
+    """Return the slopes of the activations that have one, in order of layers."""
+    return [each.slope for each in activations if each.slope is not None]
 
 
 def make_gradients(tensors: Sequence[Tensor | None]) -> NetGradients:
@@ -130,7 +135,7 @@ def check(shapes: dict[str, tuple[Tensor, tuple[int, ...]]], dtype: torch.dtype)
 
 def check_net(
     inputs: int, weights: Sequence[Tensor], biases: Sequence[Tensor], activations: Activations, dtype: torch.dtype
-) -> None:
+) -> Sequence[Elementwise]:
     """Check that weights, biases and activations form a network with one output.
 
     Args:
@@ -140,6 +145,9 @@ def check_net(
         activations: activation of every hidden layer, or one activation per layer.
         dtype: dtype of all tensors.
 
+    Returns:
+        The activation of each layer, the output's last.
+
     Raises:
         ValueError: they do not form a network, or an activation is unknown.
     """
@@ -148,7 +156,7 @@ def check_net(
             "a network must have a weight and a bias for each of its hidden layers, one or more, and for its "
             f"output, has {len(weights)} weights and {len(biases)} biases"
         )
-    followed = one_per_layer(activations, len(weights))
+    followed = _one_per_layer(activations, len(weights))
     hidden, known = (followed[:-1], PLAIN) if isinstance(activations, str) else (followed, ACTIVATION_KINDS)
     for each in hidden:
         if each.kind not in known:
@@ -162,6 +170,7 @@ def check_net(
             dtype,
         )
         inputs = outputs
+    return followed
 
 
 def check_gradients(activations: Sequence[Elementwise]) -> None:
