@@ -1,4 +1,4 @@
-"""What the project's pages show: tables, and blocks that readers copy (commands, YAML).
+"""Read the project's pages: their tables, and the blocks that readers copy (commands, YAML).
 
 Commands may be inside a sentence.
 """
