@@ -18,6 +18,7 @@ from dien_fuxictr.common.lock import held
 from dien_fuxictr.common.outputs import require_output
 from dien_fuxictr.common.package_data import find_config
 from dien_fuxictr.dataset.loading.entry import DatasetEntry
+from dien_fuxictr.dataset.loading.fingerprint import Fingerprint
 from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
 from .configuration.config import Config, load_config
@@ -224,11 +225,11 @@ class Experiment:
         The inputs of the data set may no longer exist.
 
         Raises:
-            UserError: there is no data set or no checkpoint, or the checkpoint does not match the model or was changed
-                after training.
+            UserError: there is no data set or no checkpoint, the checkpoint does not match the model, or it or the
+                data set was changed after training.
         """
         self.require_checkpoint()
-        check_weights(self.checkpoint)
+        check_weights(self.checkpoint, self._data_content())
         store, is_alone = self._store, self.group.count == 1
         if store is None or (is_alone and store.is_sharded):
             store = self._build_store(sharded=not is_alone)
@@ -297,10 +298,13 @@ class Experiment:
             store.model,
             callback=prepare_training(store, self.options),
             max_gradient_norm=self.options.max_gradient_norm,
-            config={**self.config.params, DATA_CONTENT: self.prepare().digests()},
+            config={**self.config.params, DATA_CONTENT: self._data_content()},
             store=store,
             **options,
         )
+
+    def _data_content(self) -> dict[str, str]:
+        return Fingerprint.content_of(self.entry.data_dir)
 
     def _initial_or_trained(self) -> WeightStore:
         if self._store is None:
@@ -318,7 +322,7 @@ class Experiment:
         booster = params.get("booster_checkpoint")
         if isinstance(booster, str) and Path(booster).is_file():  # the model reports other errors of the value
             require_intact(Path(booster))
-            check_weights(Path(booster))
+            check_weights(Path(booster), self._data_content())
         seed_everything(seed=self.options.seed)
         build = partial(build_model, self.model_class, load_feature_map(params), params)
         if sharded and self.options.embedding_sharding == "rows":

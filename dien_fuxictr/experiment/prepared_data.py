@@ -1,7 +1,6 @@
 """Built data set of an experiment, for its training and evaluation."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 from fuxictr.features import FeatureMap
@@ -11,7 +10,6 @@ from fuxictr.utils import print_to_json
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.ray_loopback import fuxictrs_ray
 from dien_fuxictr.dataset.loading.checks import check_encoded
-from dien_fuxictr.dataset.loading.fingerprint import Fingerprint
 
 from .models import load_feature_map
 
@@ -60,14 +58,6 @@ class PreparedData:
     def test_loader(self, feature_map: FeatureMap) -> Any:
         """Return the loader of the test data."""
         return self._loaders("test", feature_map)
-
-    def digests(self) -> dict[str, str]:
-        """Return digests of the files that the data set was built from.
-
-        A run cannot be resumed on other data.
-        """
-        fingerprint = Fingerprint.load(Path(self.params["data_root"], self.params["dataset_id"]))
-        return {role: seen["blake2b"] for role, seen in fingerprint.inputs.items()} if fingerprint else {}
 
     def _loaders(self, stage: str, feature_map: FeatureMap) -> Any:
         with fuxictrs_ray():

@@ -1,5 +1,6 @@
 """Fingerprint of a built data set: its input files and its entry's keys."""
 
+import hashlib
 import json
 import logging
 import os
@@ -14,6 +15,8 @@ from ..samples.build_options import RAW_FILES
 
 FILE_NAME = "fingerprint.json"
 FORMAT = 1
+KEYS = "keys"
+"""Role of the entry's keys in the content of a set."""
 _ABSENT = "(absent)"
 _PATHS = {f"build.{name}" for name in RAW_FILES}
 
@@ -63,6 +66,21 @@ class Fingerprint:
             return cls(entry, state["inputs"], [str(Path(file)) for file in state["files"]], state["built_at"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is damaged ({error}); move the folder away to build it again") from error
+
+    @classmethod
+    def content_of(cls, folder: Path) -> dict[str, str]:
+        """Return what a set was built from: role of a file -> digest, and a digest of the entry's keys.
+
+        Sets of equal content give each id the same meaning. Empty for a set that was not built here.
+
+        Raises:
+            UserError: as of `load`.
+        """
+        known = cls.load(folder)
+        if known is None:
+            return {}
+        keys = hashlib.blake2b(json.dumps(known.entry, sort_keys=True).encode(), digest_size=20)
+        return {role: seen["blake2b"] for role, seen in known.inputs.items()} | {KEYS: keys.hexdigest()}
 
     def check_whole(self, folder: Path) -> None:
         """Check that the files that the build wrote exist, except the samples.

@@ -1,6 +1,8 @@
 """Resume state next to the best weights, which continues a run exactly."""
 
+import ast
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from fuxictr.pytorch.models import BaseModel
 
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import digest
+from dien_fuxictr.dataset.loading.fingerprint import KEYS
 
 from . import checkpoint
 from .callbacks import Callback
@@ -17,7 +20,7 @@ from .callbacks import Callback
 FREE_KEYS = ("gpu", "verbose", "num_workers", "model_root")
 _PARTS = ("config", "progress", "model", "optimizer", "rng", "epoch_rng")
 DATA_CONTENT = "content of the data set"
-"""Entry of a run's configuration besides its keys."""
+"""Entry of a run's configuration besides its keys: `Fingerprint.content_of`."""
 
 
 def as_text(config: dict[str, Any]) -> dict[str, str]:
@@ -94,10 +97,12 @@ class Mark:
     Attributes:
         finished: whether the training has ended by itself.
         weights: digest of the checkpoint; empty before it is written.
+        data: content of its data set, as of `Fingerprint.content_of`; empty if unknown.
     """
 
     finished: bool
     weights: str
+    data: dict[str, str]
 
 
 def read_mark(weights: Path) -> Mark | None:
@@ -118,16 +123,44 @@ def read_mark(weights: Path) -> Mark | None:
     state = checkpoint.load(file, mapped=True)
     progress = state.get("progress")
     written = progress.get("weights") if isinstance(progress, dict) else ""
-    return Mark(state.get("finished") is True, written if isinstance(written, str) else "")
+    return Mark(
+        finished=state.get("finished") is True,
+        weights=written if isinstance(written, str) else "",
+        data=_data_content(state.get("config")),
+    )
 
 
-def check_weights(weights: Path) -> None:
-    """Compare a checkpoint with the digest in `<expid>.resume`, if there is one.
+def _data_content(config: object) -> dict[str, str]:
+    """Return the content of the data set in a saved configuration."""
+    try:
+        content = ast.literal_eval(config[DATA_CONTENT]) if isinstance(config, dict) else {}
+    except (KeyError, ValueError, SyntaxError, TypeError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _is_same_data(saved: Mapping[str, str], data: Mapping[str, str]) -> bool:
+    """Return whether two contents of a data set are equal; those of older runs lack the keys."""
+    return {KEYS: data.get(KEYS), **saved} == {KEYS: None, **data}
+
+
+def check_weights(weights: Path, data: Mapping[str, str]) -> None:
+    """Compare a checkpoint with what `<expid>.resume` says of it, if there is one.
+
+    Args:
+        weights: `<expid>.model`.
+        data: content of the data set that it is used with; empty if unknown.
 
     Raises:
-        UserError: the checkpoint has changed, or `<expid>.resume` is broken.
+        UserError: the checkpoint has changed, its data set has been built again from something else, or
+            `<expid>.resume` is broken.
     """
     mark = read_mark(weights)
+    if mark and mark.data and data and not _is_same_data(mark.data, data):
+        raise UserError(
+            f"checkpoint {weights} does not fit its data set, which has been built again from other files or keys "
+            f"since: the ids have other meanings; train again (run_expid.py --expid {weights.stem})"
+        )
     if not mark or not mark.weights or digest(weights) == mark.weights:
         return
     state = weights.with_suffix(".resume")
@@ -148,10 +181,14 @@ class ResumeFile:
     Args:
         path: the file.
         config: the configuration; a run is only resumed with an equal one, except `FREE_KEYS`.
+
+    Attributes:
+        data: content of the data set in the configuration.
     """
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
         self.path = path
+        self.data: dict[str, str] = config.get(DATA_CONTENT, {})
         self._config = as_text({key: value for key, value in config.items() if key not in FREE_KEYS})
 
     def save(
@@ -235,9 +272,11 @@ class ResumeFile:
         saved, own = state["config"], self._config
         changes = [
             f"{key} ({saved.get(key, 'absent')} -> {own.get(key, 'absent')})"
-            for key in sorted(saved.keys() | own.keys())
+            for key in sorted((saved.keys() | own.keys()) - {DATA_CONTENT})
             if saved.get(key) != own.get(key)
         ]
+        if not _is_same_data(_data_content(saved), _data_content(own)):
+            changes.append(f"the {DATA_CONTENT}")
         if changes:
             raise UserError(
                 f"cannot resume {self.path}: the configuration differs in {', '.join(changes)}; restore it, or "

@@ -64,7 +64,7 @@ class RunState:
         self._owns_files, self.is_finished = True, state["finished"]
         self.progress = state["progress"]
         if self.is_finished:
-            check_weights(self.best_path)
+            check_weights(self.best_path, self.file.data)
             return
         if self.progress.saved_best:
             # A run that is killed after an evaluation may have written its weights and not yet the state: the digest

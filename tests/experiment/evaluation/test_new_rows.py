@@ -112,4 +112,4 @@ def test_data_set_of_the_zoos_loader_has_no_encoder(workspace, capsys):
 def test_resume_refuses_other_data(trained, capsys):
     state = load(trained.file(".resume"))
     torch.save({**state, "config": {**state["config"], "content of the data set": "'other'"}}, trained.file(".resume"))
-    assert "differs in content of the data set" in failure(trained, capsys, "--resume")
+    assert "differs in the content of the data set" in failure(trained, capsys, "--resume")

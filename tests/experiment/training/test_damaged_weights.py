@@ -1,16 +1,18 @@
 """Weights that no training wrote, and metrics that are not numbers."""
 
+import ast
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from made_training import Interrupt, interrupt, interrupted
 
 from dien_fuxictr import open_experiment
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.experiment.training import checkpoint
-from dien_fuxictr.experiment.training.resume import check_weights
+from dien_fuxictr.experiment.training.resume import DATA_CONTENT, check_weights
 from dien_fuxictr.experiment.training.trainer import Trainer
 
 
@@ -37,6 +39,47 @@ def test_flipped_bytes_are_refused_by_the_digest(on_csv, bad, mode):
     line = bad(*mode)
     assert "checkpoints/tiny/Tiny_test.model does not match the digest in " in line
     assert "checkpoints/tiny/Tiny_test.resume: it is damaged" in line
+
+
+@pytest.fixture(params=["more rows", "min_categr_count"])
+def rebuilt(on_csv, request):
+    """Return a run whose data set another experiment has built again, from other rows or with another key."""
+    config = on_csv.folder / "config"
+    file = config / "model_config.yaml"
+    file.write_text(yaml.dump({**yaml.safe_load(file.read_text()), "Other": {}}))
+    if request.param == "more rows":
+        rows = (on_csv.folder / "train.csv").read_text()
+        (on_csv.folder / "train.csv").write_text(rows + "\n".join(rows.splitlines()[-1:0:-1]) + "\n")
+    else:
+        file = config / "dataset_config.yaml"
+        entry = yaml.safe_load(file.read_text())
+        file.write_text(yaml.dump({"tiny": {**entry["tiny"], "min_categr_count": 0}}))
+    assert on_csv.run("--rebuild", expid="Other") == 0
+    return on_csv
+
+
+@pytest.mark.parametrize("mode", [["--eval-only"], ["--predict", "test.csv"]], ids=" ".join)
+def test_weights_are_refused_after_a_rebuild(rebuilt, bad, mode):
+    line = bad(*mode)
+    assert line.startswith("error: checkpoint checkpoints/tiny/Tiny_test.model does not fit its data set, which has ")
+    assert line.endswith("train again (run_expid.py --expid Tiny_test)")
+    assert rebuilt.run(*mode, expid="Other") == rebuilt.run() == rebuilt.run(*mode) == 0
+
+
+def test_a_rebuild_from_the_same_keeps_the_weights(on_csv):
+    assert on_csv.run("--eval-only", "--rebuild") == on_csv.run("--eval-only") == 0
+
+
+def test_weights_that_know_only_the_files_are_kept(on_csv, bad):
+    state = torch.load(on_csv.file(".resume"), weights_only=True)
+    files = {role: seen for role, seen in ast.literal_eval(state["config"][DATA_CONTENT]).items() if role != "keys"}
+    torch.save({**state, "config": {**state["config"], DATA_CONTENT: repr(files)}}, on_csv.file(".resume"))
+    assert on_csv.run("--eval-only") == on_csv.run("--resume") == 0
+    torch.save(
+        {**state, "config": {**state["config"], DATA_CONTENT: repr({**files, "more": "0"})}}, on_csv.file(".resume")
+    )
+    assert "does not fit its data set" in bad("--eval-only")
+    assert "the configuration differs in the content of the data set;" in bad("--resume")
 
 
 @pytest.mark.parametrize("mode", [["--eval-only"], ["--predict", "test.csv"]], ids=" ".join)
@@ -98,7 +141,7 @@ def test_run_killed_before_saving_state_asks_to_resume(parts, monkeypatch):
     with pytest.raises(Interrupt):
         killed.fit(train, valid, 2)
     with pytest.raises(UserError, match="--resume continues the run"):
-        check_weights(killed.state.best_path)
+        check_weights(killed.state.best_path, {})
 
 
 def test_damage_is_one_line_whatever_byte_is_flipped(tmp_path):
