@@ -264,6 +264,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], shifti
         shown = capsys.readouterr()
         assert shown.out == expected and shown.err.count("\n") == 1
         assert shown.err.startswith("warning: leak: the rule 'id above the last one's' scores ")
+        assert shown.err.endswith(" of .5, unless users' interests follow the order of its values\n")
 
 
 @pytest.mark.parametrize("name", LOGS)
