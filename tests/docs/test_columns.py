@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import yaml
 from pages import ROOT, blocks
@@ -62,3 +63,11 @@ def test_each_kind_trains(section: str, project: Path) -> None:
     model_file.write_text(yaml.dump(models, Dumper=ConfigDumper))
     run = ["--expid", f"DIEN_GRU_{name}", "--rebuild", "--allow-untrained", "--set", "epochs=1"]
     assert cli.main(run) == 0
+
+
+def test_lists_are_joined_as_the_page_says(project: Path) -> None:
+    log = pl.read_parquet("clicks.parquet")
+    log.with_columns(pl.col("genres").str.split("|")).write_parquet("lists.parquet")
+    (block,) = (block for block in blocks(PAGE) if "lists.parquet" in block.text)
+    exec(block.text, {})
+    assert pl.read_parquet("clicks.parquet").equals(log)

@@ -20,6 +20,7 @@ from .parts import Part, missing, parts_of
 ATOMIC = (".inter", ".item")
 """Suffixes of RecBole's atomic files: tabs separate the fields, the header has `name:type`."""
 DIFFER = "its parts differ in their columns"
+MULTI_VALUED = 'docs/guides/data.md, "Multi-valued columns"'
 SKIP_HINT = "; --skip-bad-lines leaves such rows out"
 
 
@@ -73,7 +74,7 @@ class RawTable:
             The rows of one file after the other, in the order of their paths.
 
         Raises:
-            UserError: a column is missing or has another type in another file, or a file cannot be read.
+            UserError: a column is missing, holds lists or has another type in another file, or a file cannot be read.
         """
         self._require(list(columns.values()))
         with _readable(self.path):
@@ -97,6 +98,13 @@ class RawTable:
         if lacking:
             raise UserError(f"{self.path} has no column {lacking[0]!r}; it has {', '.join(self.names)}")
         self._require_one_type(names)
+        types = self.parts[0][1].collect_schema()
+        for name in names:
+            if types[name].is_nested():
+                raise UserError(
+                    f"{self.path}: column {name!r} is of type {types[name]}; a column must have one value per row. "
+                    f"Join several values into one text, such as 'a|b': {MULTI_VALUED}"
+                )
 
     def _require_one_type(self, columns: list[str]) -> None:
         """Raise UserError if a column has different types in two parts.

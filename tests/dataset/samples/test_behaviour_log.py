@@ -148,8 +148,6 @@ def test_no_time_can_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
         times(["never"], tmp_path / "log.csv")
     with pytest.raises(UserError, match=r"log\.csv has no rows"):
         times(["never"], tmp_path / "log.csv", skip_bad_lines=True)
-    with pytest.raises(UserError, match=r"column 'ts' holds no times: .*List"):
-        times([[1]], tmp_path / "log.parquet")
     with pytest.raises(UserError, match=r"column 'ts' holds no times: .*Duration"):
         times(pl.Series([1]).cast(pl.Duration), tmp_path / "log.parquet")
 
@@ -279,7 +277,16 @@ def test_a_truncated_parquet_file_and_a_missing_one(tmp_path: Path) -> None:
         read_log(tmp_path / "gone.csv", **COLUMNS)
 
 
-def test_ids_that_are_no_text(tmp_path: Path) -> None:
-    path = write(LOG.with_columns(uid=pl.Series([["a"], ["b"], ["c"]])), tmp_path / "log.parquet")
-    with pytest.raises(UserError, match=r"log\.parquet cannot be read: "):
-        read_log(path, **COLUMNS)
+@pytest.mark.parametrize("column", ["uid", "cid", "ts", "brand"])
+def test_list_column_is_named_with_a_remedy(column: str, tmp_path: Path) -> None:
+    path = write(LOG.with_columns(pl.Series(column, [["a"], ["b", "c"], []])), tmp_path / "log.parquet")
+    with pytest.raises(UserError) as caught:
+        read_log(path, **COLUMNS, side=("brand",))
+    start = f"{path}: column '{column}' is of type List(String); a column must have one value per row. Join several"
+    assert str(caught.value).startswith(start)
+    assert str(caught.value).endswith('docs/guides/data.md, "Multi-valued columns"')
+
+
+def test_list_column_that_is_not_read_is_allowed(tmp_path: Path) -> None:
+    path = write(LOG.with_columns(tags=pl.Series([["a"], ["b", "c"], []])), tmp_path / "log.parquet")
+    assert read_log(path, **COLUMNS).height == 3
