@@ -2,8 +2,8 @@
 
 A run that ends in bad input must not change the log of an earlier run, so records wait in memory until the run has
 started. stderr shows warnings, and records with a text for it: `logging.info(..., extra={"screen": text})`. With
-`--verbose` it shows all records as the file has them. `build_dataset.py` repeats those with
-`extra={"note": True}` below its table: counts of dropped rows and the like.
+`--verbose` it shows all records as the file has them. `build_dataset.py` shows those with `extra={"note": True}` below
+its table: counts of dropped rows and the like.
 """
 
 import logging

@@ -312,4 +312,4 @@ class BadLines:
     def report(self) -> None:
         """Log a warning about the skipped lines, if any."""
         if self.count:
-            logging.warning(f"{self.path}: left out {self.count} broken lines", extra={"note": True})
+            logging.warning(f"{self.path}: left out {self.count} broken lines")

@@ -20,6 +20,45 @@ RESERVED = re.compile(
     r"history_(start|length)|.*_history|neg_.*|(rows|negative)_(train|valid|test|left_out)"
 )
 """Names that the samples or their making use."""
+NEEDED = "every row must have a user, an item and a time"
+
+
+class BrokenRows:
+    """Counter of the broken rows of a log, which may refuse them.
+
+    Attributes:
+        path: path of the log, for messages.
+    """
+
+    def __init__(self, path: Path, skip: bool) -> None:
+        self.path, self._skip = path, skip
+        self._read = self._count = 0
+        self._first = ""
+
+    def add(self, bad: pl.Series, reason: Callable[[int], str]) -> None:
+        """Count the broken ones among the next rows.
+
+        Args:
+            bad: (N,) whether each row is broken.
+            reason: returns what is wrong with a row of these, counted from 0.
+
+        Raises:
+            UserError: a row is broken and such rows are not skipped.
+        """
+        if bad.any() and not self._count:
+            row = int(bad.to_numpy().argmax())
+            self._first = f"row {self._read + row + 1}{reason(row)}"
+        self._read += bad.len()
+        self._count += int(bad.sum())
+        if self._count and not self._skip:
+            raise UserError(
+                f"{self.path}: {self._first}; broken rows: {self._count:,} of {self._read:,} read{SKIP_HINT}"
+            )
+
+    def report(self) -> None:
+        """Log a warning about the skipped rows, if any."""
+        if self._count:
+            logging.warning(f"{self.path}: left out {self._count} broken rows ({self._first})")
 
 
 def read_log(
@@ -80,7 +119,9 @@ def read_log(
         logging.info(
             f"{ids.is_in(known['item_id'].implode()).sum()} of {ids.len()} items are in {items}", extra={"note": True}
         )
-    log, kept, times = _checked(path, raw, columns, time_unit, time_format, skip_bad_lines)
+    broken = BrokenRows(path, skip_bad_lines)
+    log, kept, times = _checked(raw, columns, time_unit, time_format, broken)
+    broken.report()
     repeated = kept & ~raw.select(pl.struct(pl.all()).is_first_distinct()).to_series()
     if repeated.any():
         treated = "Dropped" if duplicates == "drop" else "Kept"
@@ -111,39 +152,50 @@ def read_log_in_batches(
     skip_bad_lines: bool = False,
     *,
     rows: int,
-) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
-    """Read a log like `read_log`, about `rows` rows at a time.
+) -> Callable[[], Iterator[tuple[pl.DataFrame, pl.Series]]]:
+    """Return a reader of a log like `read_log`, about `rows` rows at a time.
 
-    Rows that equal an earlier one are included.
+    Rows that equal an earlier one are included. The reader can be called again; only the first call logs what was read.
 
-    Yields:
-        The rows, and a number per row, which is equal for equal rows.
+    Returns:
+        A function that yields the rows, and a number per row, which is equal for equal rows. It raises UserError as
+        `read_log`; or if times of a batch seem to be in another unit or form than those of the first.
 
     Raises:
-        UserError: as `read_log`; or times of a batch seem to be in another unit or form than those of the first.
+        UserError: as `read_log`, if the files or their columns are wrong.
     """
     columns = _columns(path, user, item, category, time, label, request, target, side, context)
     table = RawTable.scan(path, skip_bad_lines)
     known, own = _known_items(table, columns, items, context, skip_bad_lines)
-    first: Times | None = None
-    total, moments = 0, []
-    for batch in table.batches(own, rows):
-        raw = _joined(batch, known, columns)
-        log, kept, times = _checked(path, raw, columns, time_unit, time_format, skip_bad_lines)
-        first = first or times
-        if times.read_as != first.read_as:
-            raise UserError(
-                f"{path}: column {time!r} holds {first.read_as} at first, then {times.read_as}; set --time-unit "
-                "or --time-format"
-            )
-        log = log.filter(kept)
-        if log.height:
-            total += log.height
-            moments += [log["time"].min(), log["time"].max()]
-            yield _with_flags(log, path, label, target), raw.filter(kept).hash_rows()
-    if first is None or not total:
-        raise UserError(f"{path} has no rows")
-    _say_what_was_read(path, time, first, total, min(moments), max(moments))
+    is_first_call = True
+
+    def batches() -> Iterator[tuple[pl.DataFrame, pl.Series]]:
+        nonlocal is_first_call
+        first: Times | None = None
+        broken = BrokenRows(path, skip_bad_lines)
+        total, moments = 0, []
+        for batch in table.batches(own, rows):
+            raw = _joined(batch, known, columns)
+            log, kept, times = _checked(raw, columns, time_unit, time_format, broken)
+            first = first or times
+            if times.read_as != first.read_as:
+                raise UserError(
+                    f"{path}: column {time!r} holds {first.read_as} at first, then {times.read_as}; set --time-unit "
+                    "or --time-format"
+                )
+            log = log.filter(kept)
+            if log.height:
+                total += log.height
+                moments += [log["time"].min(), log["time"].max()]
+                yield _with_flags(log, path, label, target), raw.filter(kept).hash_rows()
+        if first is None or not total:
+            raise UserError(f"{path} has no rows")
+        if is_first_call:
+            broken.report()
+            _say_what_was_read(path, time, first, total, min(moments), max(moments))
+        is_first_call = False
+
+    return batches
 
 
 def _with_flags(log: pl.DataFrame, path: Path, label: str | None, target: str | None) -> pl.DataFrame:
@@ -185,19 +237,14 @@ def _columns(
 
 
 def _checked(
-    path: Path,
-    raw: pl.DataFrame,
-    columns: dict[str, str],
-    time_unit: str | None,
-    time_format: str | None,
-    skip_bad_lines: bool,
+    raw: pl.DataFrame, columns: dict[str, str], time_unit: str | None, time_format: str | None, broken: BrokenRows
 ) -> tuple[pl.DataFrame, pl.Series, Times]:
     """Return rows in the builders' form, whether each is usable, and their times."""
     time, flags = columns["time"], ("time", "label", "target")
     try:
         times = read_times(raw["time"], time_unit, time_format)
     except pl.exceptions.PolarsError as error:
-        raise UserError(f"{path}: column {time!r} holds no times: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{broken.path}: column {time!r} holds no times: {str(error).splitlines()[0]}") from error
     ids = [name for name in ("user_id", "item_id", "request") if name in columns]
     log = raw.with_columns(
         *[pl.col(name).fill_null("") for name in ids],
@@ -205,19 +252,18 @@ def _checked(
         times.seconds.alias("time"),
     )
 
-    def what_lacks(row: int) -> str:
-        name = next((name for name in ids if log[name][row] == ""), "time")
-        why = f": {times.wanted}" if name == "time" and isinstance(raw[name][row], str) else ""
-        return f"row {row + 1} has no usable {columns[name]} ({raw[name][row]!r}){why}"
-
     lacking = log.select(pl.any_horizontal(pl.col(ids) == "", pl.col("time").is_null())).to_series()
-    leave_out(path, lacking, what_lacks, skip_bad_lines)
-    kept = ~lacking
-    if time_unit is None:
-        outside = times.outside()
-        leave_out(path, outside, lambda row: f"row {row + 1}: {time} {times.of_year(row)}", skip_bad_lines)
-        kept &= ~outside
-    return log, kept, times
+    outside = times.outside() & (time_unit is None)
+
+    def reason(row: int) -> str:
+        if not lacking[row]:
+            return f": {time} {times.of_year(row)}"
+        name = next((name for name in ids if log[name][row] == ""), "time")
+        why = f": {times.wanted}" if name == "time" and isinstance(raw[name][row], str) else f": {NEEDED}"
+        return f" has no usable {columns[name]} ({raw[name][row]!r}){why}"
+
+    broken.add(lacking | outside, reason)
+    return log, ~(lacking | outside), times
 
 
 def _known_items(
@@ -238,25 +284,6 @@ def _known_items(
 
 def _joined(raw: pl.DataFrame, known: pl.DataFrame | None, columns: dict[str, str]) -> pl.DataFrame:
     return raw if known is None else raw.join(known, on="item_id", how="left", maintain_order="left").select(*columns)
-
-
-def leave_out(path: Path, bad: pl.Series, reason: Callable[[int], str], skip: bool) -> None:
-    """Warn how many rows are `bad`, if any, and why the first one is.
-
-    Args:
-        path: file, for messages.
-        bad: (N,) whether each row is bad.
-        reason: returns the reason of a row.
-        skip: whether bad rows are allowed.
-
-    Raises:
-        UserError: a row is bad and `skip` is False.
-    """
-    if bad.any():
-        first = reason(int(bad.to_numpy().argmax()))
-        if not skip:
-            raise UserError(f"{path}: {first}{SKIP_HINT}")
-        logging.warning(f"{path}: left out {bad.sum()} broken rows ({first})", extra={"note": True})
 
 
 def clicks(label: pl.Series, path: Path, column: str, what: str = "label") -> pl.Series:

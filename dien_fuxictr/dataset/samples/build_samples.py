@@ -141,7 +141,7 @@ def batches_of(options: BuildOptions, verbose: bool = True) -> Batches:
     named = {name: getattr(options, name) for name in LOG_COLUMNS if name != "duplicates"}
     items = Path(options.items) if options.items else None
     skip = options.skip_bad_lines
-    return lambda: read_log_in_batches(Path(options.input), **named, items=items, skip_bad_lines=skip, rows=AT_ONCE)
+    return read_log_in_batches(Path(options.input), **named, items=items, skip_bad_lines=skip, rows=AT_ONCE)
 
 
 def require_raw_files(options: BuildOptions) -> None:

@@ -132,8 +132,7 @@ def matched(forbidden: Forbidden, rng: np.random.Generator, array: Array = in_me
     if unmatched:
         logging.warning(
             f"{unmatched} of {len(negative)} negatives could not be matched: their items are more frequent among the "
-            "negatives than among the positives",
-            extra={"note": True},
+            "negatives than among the positives"
         )
     return negative
 

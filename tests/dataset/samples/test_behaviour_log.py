@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from dien_fuxictr.common.errors import UserError
-from dien_fuxictr.dataset.samples.behaviour_log import read_log
+from dien_fuxictr.dataset.samples.behaviour_log import NEEDED, read_log, read_log_in_batches
 from dien_fuxictr.dataset.samples.times import ACCEPTED
 
 NOON = 1_704_110_400
@@ -120,27 +120,41 @@ def test_a_broken_row_of_an_atomic_file(atomic: dict) -> None:
 @pytest.mark.parametrize(
     ("column", "values", "shown"),
     [
-        ("uid", ["u1", None, "u"], "uid (None)"),
-        ("iid", ["i", "", ""], "iid ('')"),
-        ("ts", [NOON, None, NOON], "ts (None)"),
+        ("uid", ["u1", None, "u"], f"uid (None): {NEEDED}"),
+        ("iid", ["i", "", ""], f"iid (''): {NEEDED}"),
+        ("ts", [NOON, None, NOON], f"ts (None): {NEEDED}"),
         ("ts", ["2024-01-01", "yesterday", "2024-01-02"], f"ts ('yesterday'): {ACCEPTED}"),
         ("ts", ["2024-01-01", "17", "2024-01-02"], f"ts ('17'): {ACCEPTED}"),
         ("ts", [f"{NOON}", "2024-01-01", f"{NOON}"], f"ts ('2024-01-01'): {ACCEPTED}"),
-        ("ts", [NOON, float("nan"), NOON], "ts (nan)"),
-        ("req", [1, None, 1], "req (None)"),
+        ("ts", [NOON, float("nan"), NOON], f"ts (nan): {NEEDED}"),
+        ("req", [1, None, 1], f"req (None): {NEEDED}"),
     ],
 )
 def test_broken_rows(column: str, values: list, shown: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     frame = LOG.with_columns(pl.Series(column, values, strict=False))
     path = write(frame, tmp_path / "log.parquet")
     options = {**COLUMNS, "label": "clicked", "request": "req"}
+    broken = 2 if column == "iid" else 1
     with pytest.raises(UserError) as caught:
         read_log(path, **options)
-    assert f"{path}: row 2 has no usable {shown}; --skip-bad-lines leaves such rows out" == str(caught.value)
+    end = f"broken rows: {broken} of 3 read; --skip-bad-lines leaves such rows out"
+    assert f"{path}: row 2 has no usable {shown}; {end}" == str(caught.value)
     left = read_log(path, **options, skip_bad_lines=True)
-    broken = 2 if column == "iid" else 1
     assert left.height == 3 - broken and left["user_id"][0] == "u1"
     assert f"left out {broken} broken rows (row 2 has no usable {shown})" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.parquet"])
+def test_batches_count_broken_rows_once(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = pl.concat([LOG] * 4).with_columns(uid=pl.Series(["a", "a", "", "a", "a", "a", "", "", "a", "a", "a", "a"]))
+    path = write(log, tmp_path / name)
+    batches = read_log_in_batches(path, **COLUMNS, skip_bad_lines=True, rows=2)
+    for _ in range(2):
+        assert sum(rows.height for rows, _ in batches()) == 9
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert warning.startswith(f"{path}: left out 3 broken rows (row 3 has no usable uid (")
+    with pytest.raises(UserError, match=r"row 3 has no usable uid .*; broken rows: 1 of \d+ read; --skip-bad-lines"):
+        list(read_log_in_batches(path, **COLUMNS, rows=4)())
 
 
 def test_no_time_can_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -136,7 +136,7 @@ def test_broken_raw_files(raw: list[str], tmp_path: Path, capsys: pytest.Capture
     assert main([*raw, "--skip-bad-lines", "--out", str(out)]) == 0
     shown = capsys.readouterr()
     assert f"warning: {reviews}: left out 1 broken lines\n" in shown.err
-    assert f"\n{reviews}: left out 1 broken lines\n" in shown.out, "the table has it, too"
+    assert "left out" not in shown.out
     assert Samples.load(out).behaviours.height == len(lines)
 
 
@@ -151,7 +151,12 @@ def test_broken_logs(log_file: list[str], tmp_path: Path, capsys: pytest.Capture
     unusable = pl.when(pl.int_range(pl.len()) == 2).then(pl.lit("soon")).otherwise("moment")
     log.with_columns(moment=unusable).write_csv(tmp_path / "log.csv")
     fails(arguments, "row 3 has no usable moment ('soon'): times are numbers, days such as", out, capsys)
-    fails([*arguments, "--time-format", "%d/%m/%Y"], "it does not match --time-format %d/%m/%Y; --skip", out, capsys)
+    fails(
+        [*arguments, "--time-format", "%d/%m/%Y"],
+        "it does not match --time-format %d/%m/%Y; broken rows: ",
+        out,
+        capsys,
+    )
     assert main([*arguments, "--skip-bad-lines", "--out", str(out)]) == 0
     assert Samples.load(out).behaviours.height == log.height - 1
 

@@ -143,7 +143,7 @@ def test_years_that_no_log_is_of(name: str, values: list, shown: str, tmp_path: 
     )
     with pytest.raises(UserError) as caught:
         read(values, path)
-    assert str(caught.value) == f"{path}: {message}; --skip-bad-lines leaves such rows out"
+    assert str(caught.value) == f"{path}: {message}; broken rows: 1 of 3 read; --skip-bad-lines leaves such rows out"
     kept = read(values, path, skip_bad_lines=True, duplicates="keep")
     assert len(kept) == 2 and f"{path}: left out 1 broken rows ({message})" in caplog.text
     unit = "ms" if "in ms" in shown else "s"
@@ -154,7 +154,7 @@ def test_years_that_no_log_is_of(name: str, values: list, shown: str, tmp_path: 
 def test_date_without_a_day_is_not_a_date(value: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         read(["02/13/2024", value], tmp_path / "log.csv")
-    assert f"row 1 has no usable ts ('02/13/2024'): {ACCEPTED}; --skip-bad-lines" in str(caught.value)
+    assert f"row 1 has no usable ts ('02/13/2024'): {ACCEPTED}; broken rows: " in str(caught.value)
     with pytest.raises(UserError, match=f"row 2 has no usable ts .'{value}'.: times are numbers, days such as "):
         read(["2024-02-03", value], tmp_path / "log.csv")
 
@@ -173,7 +173,10 @@ def test_a_form(form: str, value: str, expected: int, tmp_path: Path) -> None:
     assert read([value], tmp_path / "log.csv", time_format=form) == [expected]
     with pytest.raises(UserError) as caught:
         read([value, "2024-13-01"], tmp_path / "log.csv", time_format=form)
-    assert f"row 2 has no usable ts ('2024-13-01'): it does not match --time-format {form}; --skip" in str(caught.value)
+    assert (
+        f"row 2 has no usable ts ('2024-13-01'): it does not match --time-format {form}; broken rows: 1 of 2 read; "
+        in str(caught.value)
+    )
 
 
 def test_a_form_of_numbers_and_one_without_a_year(tmp_path: Path) -> None:
