@@ -27,7 +27,7 @@ from .samples.build_samples import raw_files, read_raw, require_splittable
 from .samples.complete_rows import check_rows, complete, item_properties, names_of
 from .samples.ranges import coverage
 from .samples.raw_table import read_items
-from .samples.samples import CSV_ROWS, SPLITTER, as_lists
+from .samples.samples import CSV_ROWS, SPLITTER, as_lists, info_in
 
 LOG_OPTION = {"amazon": "reviews", "log": "input"}
 """Source of a build -> its option that names the log."""
@@ -84,6 +84,7 @@ def apply_build(entry: DatasetEntry, rows: Path, out: Path, verbose: bool = True
     raw = _read(rows)
     candidates = check_rows(raw, rows, options)
     log = read_raw(options, verbose)
+    _say_if_smaller(log, entry)
     items = item_properties(log, options)
     new = set(candidates["item_id"]) - set(items["item_id"])
     if new and (further := _properties_beside_log(options, new, verbose)) is not None:
@@ -116,6 +117,23 @@ def apply_build(entry: DatasetEntry, rows: Path, out: Path, verbose: bool = True
         f"without history; {candidates['item_id'].n_unique()} items, {len(new)} of them not in the log",
         extra={"note": True},
     )
+
+
+def _say_if_smaller(log: pl.DataFrame, entry: DatasetEntry) -> None:
+    """Log a note if the log has fewer users or behaviours than the one that the data set was built from.
+
+    It then lacks earlier behaviours, as a log of the newest rows does.
+    """
+    then, options = info_in(entry.samples_dir).get("counts"), entry.options
+    assert options is not None
+    now = {"users": log["user_id"].n_unique(), "behaviours": int(log["label"].sum()) if options.label else log.height}
+    if then and any(many < then[what] for what, many in now.items()):
+        counts = " and ".join(f"{many:,} {what} (the data set: {then[what]:,})" for what, many in now.items())
+        logging.info(
+            f"{options.raw[LOG_OPTION[options.source]]} has {counts}: histories have behaviours of this log only; if "
+            "it lacks earlier rows, give a log with the earlier and the new ones",
+            extra={"note": True},
+        )
 
 
 def _properties_beside_log(options: BuildOptions, new: set[str], verbose: bool) -> pl.DataFrame | None:

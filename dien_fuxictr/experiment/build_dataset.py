@@ -73,10 +73,11 @@ In a log with --request, a request counts as one behaviour.
 APPLY = """\
 The rows are a .csv, .csv.gz (with a header line) or .parquet file with the columns user_id, item_id and time. For a
 data set of source log, the columns have the names in its build: user, item, time and context. The history of a row is
-what its user did strictly before the time of the row, cut as in the build. Category and side columns come from the row.
-If the row lacks them, they have the item's commonest value in the log, or, for columns that vary, the latest value
-before the time of the row. If the log lacks the item, they come from Amazon's metadata or from the build's file of
-items; otherwise they are "unknown". All other columns are kept.
+what its user did strictly before the time of the row, cut as in the build. Histories have the behaviours of --log
+only: a log of the newest rows alone cuts them. Category and side columns come from the row. If the row lacks them, they
+have the item's commonest value in the log, or, for columns that vary, the latest value before the time of the row. If
+the log lacks the item, they come from Amazon's metadata or from the build's file of items; otherwise they are
+"unknown". All other columns are kept.
 """
 
 
@@ -147,7 +148,8 @@ def _add_apply(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     file = {"type": Path, "metavar": "FILE"}
     log = (
-        "log or Amazon reviews with the histories, in a form that the data set's build reads; default: the build's own"
+        "log or Amazon reviews with the earlier behaviours of the users, in a form that the data set's build reads; "
+        "default: the build's own"
     )
     command.add_argument("--log", **file, help=log)
     file["required"] = True

@@ -292,6 +292,27 @@ def test_a_set_that_was_built_with_other_options(tmp_path: Path) -> None:
     assert applied(params, pl.DataFrame(ROW), tmp_path).height == 1
 
 
+@pytest.mark.parametrize("labelled", [False, True])
+def test_log_of_new_rows_only_is_noted(labelled: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    log = click_log(labelled).unique(maintain_order=True)
+    params = built(tmp_path, log, **({"label": "clicked", "min_history": 0} if labelled else {}))
+    later = log.with_columns(pl.col("ts") + 86_400 * 50)
+    pl.concat([log, later]).write_parquet(tmp_path / "log.parquet")
+    applied(params, pl.DataFrame(ROW), tmp_path, "longer.parquet")
+    log.write_parquet(tmp_path / "log.parquet")
+    applied(params, pl.DataFrame(ROW), tmp_path, "same.parquet")
+    assert "behaviours of this log only" not in caplog.text
+    later[:40].write_parquet(tmp_path / "log.parquet")
+    applied(params, pl.DataFrame(ROW), tmp_path, "later.parquet")
+    clicks = [int(rows["clicked"].sum()) if labelled else rows.height for rows in (later[:40], log)]
+    users = [rows["uid"].n_unique() for rows in (later[:40], log)]
+    assert (
+        f"{tmp_path / 'log.parquet'} has {users[0]} users (the data set: {users[1]}) and {clicks[0]} behaviours "
+        f"(the data set: {clicks[1]}): histories have behaviours of this log only"
+    ) in caplog.text
+
+
 def test_files_and_entries_that_are_refused(tmp_path: Path) -> None:
     params = built(tmp_path, click_log())
     rows, log = tmp_path / "rows.csv", tmp_path / "log.parquet"

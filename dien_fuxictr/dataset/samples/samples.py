@@ -52,8 +52,8 @@ def samples_in(folder: Path) -> Path:
     return samples if samples.is_dir() else folder
 
 
-def options_in(folder: Path) -> dict:
-    """Return the options of the build of a samples folder; empty without a build.
+def info_in(folder: Path) -> dict:
+    """Return samples.json of a samples folder; empty without a build.
 
     Raises:
         UserError: samples.json is not from a build.
@@ -62,11 +62,16 @@ def options_in(folder: Path) -> dict:
     if not path.is_file():
         return {}
     try:
-        options = json.loads(path.read_text())["options"]
-        options["max_len"]  # every build has it
+        info = json.loads(path.read_text())
+        info["options"]["max_len"]  # every build has it
     except (ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path} was not written by a build ({error!r}); move it away") from error
-    return options
+    return info
+
+
+def options_in(folder: Path) -> dict:
+    """Return the options of the build of a samples folder; see `info_in`."""
+    return info_in(folder).get("options", {})
 
 
 def latest_kept(folder: Path) -> int | None:
