@@ -121,7 +121,8 @@ def parser() -> argparse.ArgumentParser:
             "--entry",
             metavar="ID",
             help="build the data set ID and write its configuration: columns, and experiments with DIEN, DIN and sum "
-            "pooling whose settings suit these samples; prints the next commands",
+            "pooling whose settings suit these samples; prints the next commands. Files of ID that exist are an error; "
+            "--rebuild keeps them",
         )
         command.add_argument(
             "--config",
@@ -130,7 +131,11 @@ def parser() -> argparse.ArgumentParser:
             metavar="DIR",
             help="folder that --entry writes to, as dataset_config/ID.yaml and model_config/ID.yaml; default ./config/",
         )
-        command.add_argument("--rebuild", action="store_true", help="replace the output of an earlier build")
+        command.add_argument(
+            "--rebuild",
+            action="store_true",
+            help="replace the samples of an earlier build; never the files of --entry, which stay as they are",
+        )
         _add_verbose(command)
     _add_apply(sources)
     return main_parser
@@ -193,21 +198,26 @@ def _config_option(config: Path) -> str:
 
 
 def _add_entry(config: Path, dataset: str, given: dict[str, Any], rebuild: bool, notes: Iterable[str]) -> None:
-    """Build a data set and write its configuration, or nothing of both."""
+    """Build a data set and write its configuration, or nothing of both; `rebuild` keeps files that exist."""
     with starting():
         from dien_fuxictr.dataset.loading.entry import DatasetEntry
         from dien_fuxictr.dataset.loading.prepare import prepare_dataset
 
         from .configuration import new_entry
+        from .configuration.config import Config, load_dataset
         from .configuration.paths import resolve_paths
         from .configuration.yaml_files import parse_yaml
         from .contract import check_entry
-    files = new_entry.files_of(config, dataset)
+    files = new_entry.files_of(config, dataset, may_exist=rebuild)
     build = BuildOptions.of(given)
     _say_head(dataset, build)
     text = new_entry.dataset_text(dataset, build, given)
-    params = {**parse_yaml(text)[dataset], "dataset_id": dataset}
-    check_entry(params, lambda key: f"{key} of the new entry {dataset}")
+    if files[0].exists():
+        entry = load_dataset(config, dataset)
+        new_entry.require_same_build(files[0], entry.params, build)
+    else:
+        entry = Config({**parse_yaml(text)[dataset], "dataset_id": dataset}, {}, files[0])
+    check_entry(params := entry.params, entry.where)
     resolve_paths(params, config)
     prepare_dataset(DatasetEntry.of(params), rebuild=rebuild)
     built = Path(params["data_root"], dataset)

@@ -3,6 +3,7 @@
 docs/settings.md explains the settings, and research/own_log.md has the measurements that they come from.
 """
 
+import logging
 import math
 import textwrap
 from collections.abc import Mapping
@@ -191,19 +192,48 @@ def _within(value: float, bounds: tuple[float, float]) -> float:
     return min(max(value, bounds[0]), bounds[1])
 
 
-def files_of(config: Path, dataset_id: str) -> tuple[Path, Path]:
-    """Return the files of a new data set and its experiments, which do not exist.
+def files_of(config: Path, dataset_id: str, may_exist: bool) -> tuple[Path, Path]:
+    """Return the files of a new data set and its experiments.
+
+    Args:
+        config: folder of the configuration.
+        dataset_id: its name.
+        may_exist: whether the files may exist.
 
     Raises:
-        UserError: the id is not a name, a file exists, or the folder has its entries in single files.
+        UserError: the id is not a name, a file exists but must not, or the folder has its entries in single files.
     """
     require_name("--entry", dataset_id)
     for kind in ("dataset_config", "model_config"):
         if (single := config / f"{kind}.yaml").exists():
             raise UserError(f"--entry {dataset_id} cannot add a file to {config}: all entries are in {single}")
-        if (file := config / kind / f"{dataset_id}.yaml").exists():
-            raise UserError(f"--entry {dataset_id}: {file} already exists; move it away, or choose another id")
+        if (file := config / kind / f"{dataset_id}.yaml").exists() and not may_exist:
+            raise UserError(
+                f"--entry {dataset_id}: {file} already exists; --rebuild keeps it and builds the samples again, or "
+                "choose another id"
+            )
     return config / "dataset_config" / f"{dataset_id}.yaml", config / "model_config" / f"{dataset_id}.yaml"
+
+
+def require_same_build(file: Path, kept: Mapping[str, Any], build: BuildOptions) -> None:
+    """Raise UserError if an existing entry has other options of the build than the command line.
+
+    Args:
+        file: file of the entry, for the message.
+        kept: the entry.
+        build: options of the command line.
+    """
+    then, now = BuildOptions.of(kept.get("build") or {}).stated(), build.stated()
+    changed = [
+        f"{name}: {then.get(name)!r} -> {now.get(name)!r}"
+        for name in dict.fromkeys([*then, *now])
+        if then.get(name) != now.get(name)
+    ]
+    if changed:
+        raise UserError(
+            f"{file} has other options of the build ({'; '.join(changed)}), and --rebuild keeps the file; change its "
+            "build and columns, or choose another id"
+        )
 
 
 def dataset_text(dataset_id: str, build: BuildOptions, given: Mapping[str, Any]) -> str:
@@ -275,6 +305,8 @@ def warnings_of(build: BuildOptions, train: Path) -> list[str]:
         build: options of the build.
         train: its training samples, .parquet or .csv.
     """
+    if not train.exists():  # data_loader: memory_mapped keeps no table of samples
+        return []
     samples = pl.scan_csv(train, infer_schema=False) if build.format == "csv" else pl.scan_parquet(train)
     lines = []
     for name in (*build.side, *build.context):
@@ -290,8 +322,12 @@ def warnings_of(build: BuildOptions, train: Path) -> list[str]:
 
 
 def write_entry(files: tuple[Path, Path], dataset: str, models: str) -> None:
-    """Write the two files of `files_of`."""
+    """Write those of the two files of `files_of` that do not exist."""
+    if kept := [str(file) for file in files if file.exists()]:
+        logging.info(f"Kept {' and '.join(kept)}: --rebuild replaces samples, never settings", extra={"note": True})
     for file, text in zip(files, (dataset, models), strict=True):
+        if file.exists():
+            continue
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(file, lambda output, text=text: output.write(text.encode()))
 

@@ -91,7 +91,7 @@ def test_nothing_is_overwritten(log: pl.DataFrame, capsys: pytest.CaptureFixture
     single.touch()
     before = sorted(Path().rglob("*"))
     for arguments, message in (
-        (["--entry", "taken"], f"--entry taken: {file} already exists; move it away, or choose another id"),
+        (["--entry", "taken"], f"--entry taken: {file} already exists; --rebuild keeps it and builds"),
         (["--entry", "a/b"], "--entry 'a/b' must be a name without / or \\; files have this name"),
         (["--entry", "new", "--config", "single"], f"all entries are in {single}"),
         (["--entry", "new", "--max-len", "0"], "max_len"),
@@ -101,6 +101,39 @@ def test_nothing_is_overwritten(log: pl.DataFrame, capsys: pytest.CaptureFixture
         assert message in capsys.readouterr().err
     assert [path for path in sorted(Path().rglob("*")) if "data" not in path.parts] == before
     assert file.read_text() == "mine" and not Path("config/dataset_config").exists()
+
+
+def test_rebuild_keeps_settings_and_builds_samples(log: pl.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*NAMED, "--entry", "mine"]) == 0
+    files = [Path("config", kind, "mine.yaml") for kind in ("dataset_config", "model_config")]
+    for file in files:
+        file.write_text(file.read_text().replace("min_categr_count: 1 ", "min_categr_count: 2 ") + "# mine\n")
+    kept = [file.read_text() for file in files]
+    pl.concat([log, log.with_columns(pl.col("ts") + 10**6)]).write_parquet("clicks.parquet")
+    capsys.readouterr()
+    assert main([*NAMED, "--entry", "mine", "--rebuild"]) == 0
+    note = f"\nKept {files[0]} and {files[1]}: --rebuild replaces samples, never settings\n"
+    printed = capsys.readouterr().out
+    assert note in printed and " 1,440 behaviours\n" in printed
+    assert [file.read_text() for file in files] == kept
+    assert run_expid(["--expid", "DIN_mine", "--set", "epochs=1", "--allow-untrained"]) == 0
+    files[1].unlink()
+    assert main([*NAMED, "--entry", "mine", "--rebuild"]) == 0
+    assert f"Kept {files[0]}: " in capsys.readouterr().out and "mine" not in files[1].read_text().splitlines()[-1]
+
+
+def test_entry_of_a_log_larger_than_memory(log: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dien_fuxictr.dataset.loading.prepare.MAPPED_ABOVE", 700)
+    assert main([*NAMED, "--side", "brand", "--entry", "large"]) == 0
+    assert not Path("data/large/samples/train.parquet").exists() and Path("config/model_config/large.yaml").exists()
+
+
+def test_rebuild_refuses_options_that_the_entry_lacks(log: pl.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*NAMED, "--entry", "mine"]) == 0
+    assert main([*NAMED, "--entry", "mine", "--rebuild", "--side", "brand", "--max-len", "9"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    file = Path("config/dataset_config/mine.yaml")
+    assert error.startswith(f"error: {file} has other options of the build (side: () -> ('brand',); max_len: 100 -> 9)")
 
 
 @pytest.mark.parametrize(
