@@ -44,8 +44,12 @@ NOT_RUN = {
         "python run_serve.py --bundle DIEN_amazon.bundle",
         "python run_serve.py --bundle DIEN_amazon.bundle --workers 4",
     ],
+    "is of a log that has grown; tests/experiment/configuration/test_new_entry.py rebuilds with one": [
+        "python run_expid.py --expid DIEN_GRU_my_clicks --rebuild",
+    ],
     "writes the bundle; tests/serving/test_hold.py does the same": [
         "python run_serve.py --expid DIEN_amazon --publish",
+        "python run_serve.py --expid DIEN_GRU_my_clicks --publish",
     ],
     "exports for seconds; tests/serving/test_export_model.py does the same": [
         "python run_serve.py --expid DIEN_amazon --export onnx DIEN_amazon.onnx",
