@@ -12,11 +12,12 @@ from fuxictr.preprocess.normalizer import Normalizer
 
 from dien_fuxictr.common.errors import UserError
 
+from ..samples.amazon import UNKNOWN
 from ..samples.ranges import coverage
-from ..samples.samples import latest_kept
+from ..samples.samples import filled_in, latest_kept
 from .encoded import LAYOUT, EncodedHistory, EncodedSplit, assemble, require_equal_lengths
 from .raw import RawHistory, RawSplit, Tokens
-from .reading import SplitReader, form_of, reserved
+from .reading import SplitReader, form_of, reserved, source_of
 from .stored import read_json
 
 FILE_NAME = "encoder.json"
@@ -30,6 +31,7 @@ _KEPT = (
     "type",
     "dtype",
     "fill_na",
+    "empty",
     "preprocess",
     "splitter",
     "padding",
@@ -48,7 +50,8 @@ class Encoder:
 
     Args:
         columns: active feature columns; with `vocabulary` (a key of `vocabularies`), `max_len` as fitted, and
-            `statistics` (min, max, mean, std, count) if a normalizer needs them.
+            `statistics` (min, max, mean, std, count) if a normalizer needs them; with `empty` if the samples have this
+            word for an empty value.
         labels: label columns.
         vocabularies: token -> id, with the zoo's `__PAD__` (0) and `__OOV__`.
         sep: separator of CSV files.
@@ -130,6 +133,10 @@ class Encoder:
                     raise ValueError(f"the vocabulary of {column['name']} is empty")
             # An older set does not store it; the samples that it was built from do, if its entry has a build section.
             latest = state["latest"] if "latest" in state else latest_kept(Path(data_dir) / "samples")
+            filled = filled_in(Path(data_dir) / "samples")
+            for column in state["columns"]:
+                if column["type"] != "meta" and column["dtype"] == "str" and source_of(column) in filled:
+                    column["empty"] = UNKNOWN
             return state["columns"], state["labels"], vocabularies, state["sep"], latest
 
         columns, labels, vocabularies, sep, latest = read_json(path, read)

@@ -20,11 +20,13 @@ def check_fit(encoder: Encoder, feature_map: FeatureMap, what: str) -> None:
         UserError: the encoder lacks a feature, or encodes it differently.
     """
     for column in encoder.columns:
-        own = {key: value for key, value in column.items() if key not in ("vocabulary", "statistics")}
+        own = {key: value for key, value in column.items() if key not in ("vocabulary", "statistics", "empty")}
         COLUMN.check(own, lambda _, name=column["name"]: f"column {name} of {FILE_NAME} of {what}")
         column |= own
         if column["type"] in ("categorical", "sequence") and "vocabulary" not in column:
             raise UserError(f"{what} is inconsistent: {column['name']} has no vocabulary in encoder.json")
+        if not isinstance(column.get("empty", ""), str):
+            raise UserError(f"{what}: empty of column {column['name']} in encoder.json must be text")
     for name, ids in encoder.vocabularies.items():
         if not all(type(i) is int and i >= 0 for i in ids.values()):
             raise UserError(f"{what}: ids of vocabulary {name} in encoder.json must be whole numbers from 0")

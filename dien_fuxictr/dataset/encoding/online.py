@@ -144,6 +144,7 @@ class _History:
     def __init__(self, column: dict, vocabulary: dict[str, int]) -> None:
         self._splitter = column.get("splitter", "^")
         self._fill = str(column.get("fill_na", ""))
+        self._empty = column.get("empty", "")
         self._no_behaviour = column.get("fill_na", "")
         self._max_len = column["max_len"]
         self._keeps_latest = column.get("padding", "post") == "pre"
@@ -155,14 +156,14 @@ class _History:
 
     def split(self, field: str, given: Mapping[str, Any]) -> list[str]:
         value = given[field]
-        if value is None:
-            value = self._fill
-        elif isinstance(value, list):
+        if isinstance(value, list):
             tokens = [self._fill if token is None else token for token in value] if None in value else value
-            return _texts(field, tokens) or [""]
-        elif not isinstance(value, str):
+            tokens = _texts(field, tokens) or [""]
+        elif value is None or isinstance(value, str):
+            tokens = ((self._empty or self._fill) if value is None else value).split(self._splitter)
+        else:
             raise FieldError(field, f"must be a list of tokens, is {_shown(value)}")
-        return value.split(self._splitter)
+        return [self._empty] if tokens == [""] else tokens
 
     def is_blank(self, tokens: list[str]) -> bool:
         return isinstance(self._no_behaviour, str) and tokens == self._no_behaviour.split(self._splitter)
@@ -180,11 +181,12 @@ class _History:
 def _values_of(column: dict) -> Check:
     """Return a check of a field's values, which also fills missing ones."""
     fill = pl.select(fill_of(column)).item()
+    missing = (None, "") if "empty" in column else (None,)
     check = {"str": _texts, "int": _whole, "float": _floats}[column["dtype"]]
 
     def values_of(field: str, values: list) -> list:
-        if None in values:
-            values = [fill if value is None else value for value in values]
+        if any(value in values for value in missing):
+            values = [fill if value in missing else value for value in values]
         return check(field, values)
 
     return values_of

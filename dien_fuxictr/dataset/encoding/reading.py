@@ -340,12 +340,14 @@ def _typed(column: dict, schema: pl.Schema) -> pl.Expr:
     if kind != "str" and schema[source_of(column)] == pl.String:
         values = values.replace({UNKNOWN: None, "": None})
         values = values.str.strip_chars() if kind == "float" else values
-    return values.cast(DTYPES[kind])
+    values = values.cast(DTYPES[kind])
+    return values.replace("", None) if "empty" in column else values
 
 
 def fill_of(column: dict) -> pl.Expr:
     """Return the value that replaces an empty one, in a column without sequences."""
-    return pl.lit(column.get("fill_na", _DEFAULT_FILL[column["dtype"]])).cast(DTYPES[column["dtype"]])
+    fill = column.get("empty", column.get("fill_na", _DEFAULT_FILL[column["dtype"]]))
+    return pl.lit(fill).cast(DTYPES[column["dtype"]])
 
 
 def reserved(column: dict) -> set:
@@ -357,15 +359,17 @@ def _history(column: dict, dtype: pl.DataType) -> pl.Expr:
     """Return a sequence as lists of tokens, or as text if the file has text.
 
     The result has no nulls. A missing token is replaced by `fill_na`, as in stored behaviours, so that aligned lists
-    stay aligned.
+    stay aligned. A row without any value is `empty` in a column that has this key.
     """
     values, fill = pl.col(source_of(column)), str(column.get("fill_na", ""))
+    empty = column.get("empty", "")
     if isinstance(dtype, (pl.List, pl.Array)):
         tokens = values.cast(pl.List(pl.String)).list.eval(pl.element().fill_null(fill))
-        # An empty list is one empty token, like empty text.
-        values = pl.when(tokens.list.len() == 0).then(pl.lit([""])).otherwise(tokens)
-        return values.fill_null(pl.lit(fill.split(_splitter(column)))).alias(column["name"])
-    return values.cast(pl.String).fill_null(fill).alias(column["name"])
+        # An empty list is like one empty token and like empty text.
+        is_empty = (tokens.list.len() < 2) & (tokens.list.first().fill_null("") == "")
+        values = pl.when(is_empty).then(pl.lit([empty])).otherwise(tokens)
+        return values.fill_null(pl.lit((empty or fill).split(_splitter(column)))).alias(column["name"])
+    return values.cast(pl.String).replace("", empty).fill_null(empty or fill).alias(column["name"])
 
 
 def _splitter(column: dict) -> str:

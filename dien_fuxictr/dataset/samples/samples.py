@@ -85,6 +85,18 @@ def latest_kept(folder: Path) -> int | None:
     return options_in(folder).get("max_len")
 
 
+def filled_in(folder: Path) -> set[str]:
+    """Return the columns of samples in which the build writes an empty value as `amazon.UNKNOWN`.
+
+    The set is empty for a folder without a build.
+
+    Raises:
+        UserError: samples.json is not from a build.
+    """
+    options = options_in(folder)
+    return {"cate_id", *options.get("side", ()), *options.get("context", ())} if options else set()
+
+
 @dataclass(frozen=True)
 class Samples:
     """A folder of samples in memory; the module says what is in the tables.
