@@ -41,6 +41,8 @@ def scalar_columns(draw: st.DrawFn) -> dict:
             column |= {"normalizer": kind, "statistics": STATISTICS}
     if draw(st.booleans()):
         column["fill_na"] = draw(st.sampled_from(KNOWN[dtype]))
+    if dtype == "str" and draw(st.booleans()):
+        column["empty"] = draw(st.sampled_from(["none", "unseen"]))
     if draw(st.booleans()):
         column["preprocess"] = "copy_from(y)"
     return column
@@ -84,6 +86,8 @@ def test_histories_are_those_of_rows(data: st.DataObject) -> None:
         column = {"name": name, **common, "max_len": data.draw(st.integers(1, 7))}
         if data.draw(st.booleans()):
             column["fill_na"] = data.draw(st.sampled_from(["", "none", "a", "a^b", 0]))
+        if data.draw(st.booleans()):
+            column["empty"] = data.draw(st.sampled_from(["none", "unseen"]))
         columns.append(column)
     latest = data.draw(st.none() | st.integers(1, 7))
     encoder = Encoder(columns, [], {"str": vocabulary("str")}, latest=latest)
