@@ -224,7 +224,9 @@ class RequestReader:
             if field in user and field in candidates:
                 raise FieldError(f"{USER}.{field}", f"must not be in {CANDIDATES} too")
             if field not in user and field not in candidates:
-                raise FieldError(f"{CANDIDATES}.{field}", f"is missing; it must be here or in {USER}")
+                raise FieldError(
+                    f"{CANDIDATES}.{field}", f"is missing; it must be here or in {USER}, with null for a missing value"
+                )
         return user, candidates, count
 
     def _known(self, part: str, values: dict[str, Any]) -> dict[str, Any]:

@@ -217,7 +217,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("user.item_histroy", [], "user.item_histroy: is unknown; did you mean item_history"),
         ("user.item_id", "a", "user.item_id: must not be in candidates too"),
         ("candidates.cate_history", [], "candidates.cate_history: is a sequence; it must be in user"),
-        ("candidates.item_id", KeyError, "candidates.item_id: is missing; it must be here or in user"),
+        ("candidates.item_id", KeyError, "candidates.item_id: is missing; it must be here or in user, with null"),
         ("candidates.item_id", ["a"], r"must have as many values as item_id \(1\), has 3"),
         ("candidates.item_id", "a", "candidates.item_id: must be a list, one value per candidate"),
         ("candidates.item_id", ["a", ["b"], "c"], r"candidates.item_id: must hold text or whole numbers, has \['b'\]"),
