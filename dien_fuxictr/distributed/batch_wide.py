@@ -56,14 +56,15 @@ class Part(batch_scope.FullBatch):
 
     Args:
         weight: its share of the rows, by which its loss is weighed.
+        first_row: number in the batch of its first row.
         own_pool: whether negatives are drawn from this part's behaviours, not from all of the batch.
         rows: what batch normalisation does.
     """
 
     is_shard = True
 
-    def __init__(self, weight: float, own_pool: bool, rows: "AllRows") -> None:
-        self.weight, self.own_pool, self._rows = weight, own_pool, rows
+    def __init__(self, weight: float, first_row: int, own_pool: bool, rows: "AllRows") -> None:
+        self.weight, self.first_row, self.own_pool, self._rows = weight, first_row, own_pool, rows
 
     def divisor(self, count: int) -> float:
         """Return the sum of `count` over the processes, times the weight."""
@@ -110,8 +111,8 @@ def gathered(rows: Tensor) -> list[Tensor]:
 class AllRows(TorchFunctionMode):
     """Mode in which batch normalisation uses the statistics of all rows.
 
-    Each process draws its own dropout masks. The mode covers layers of torch, of the zoo and of users. The common
-    generators advance equally on all processes.
+    Each process draws its own masks for torch's dropout. The mode covers layers of torch, of the zoo and of users. The
+    common generators advance equally on all processes.
 
     Args:
         own_statistics: whether each process normalises by its own rows instead.

@@ -99,7 +99,7 @@ class DistributedGroup(ProcessGroup):
         first, last = (rows * number // self.count for number in (self.rank, self.rank + 1))
         weight = (last - first) / rows
         part = {name: values[first:last] for name, values in batch.items()}
-        scope = Part(weight=weight, own_pool=self._own_pool, rows=statistics)
+        scope = Part(weight=weight, first_row=first, own_pool=self._own_pool, rows=statistics)
         return _Slice(batch=part, weight=weight, rows=statistics, part=scope)
 
     def sum(self, values: Tensor) -> Tensor:

@@ -30,6 +30,8 @@ CASES: dict[str, dict[str, Any]] = {
     "regularised where looked up": {"embedding_regularization": "mini_batch_aware", "embedding_regularizer": 0.1},
     "two sequences": {**TWO, "aux_negatives": "popularity"},
     "mixed negatives, in torch": {"aux_negatives": "mixed", "recurrence_backend": "torch"},
+    "dropout": {"attention_dropout": 0.5, "net_dropout": 0.2},
+    "dropout, in torch": {"attention_dropout": 0.5, "net_dropout": 0.2, "recurrence_backend": "torch"},
     "weighed auxiliary loss of ReLU": {"aux_loss_weighting": "target_attention"},
 }
 

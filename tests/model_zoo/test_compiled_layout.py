@@ -45,7 +45,7 @@ def swapped(fields, first, second):
     [
         (gru.Problem, "inputs", "hidden", "Problem.hidden: offset 16 size 8 in C.., offset 8 size 8 in Python"),
         (gru.Gradients, "weight_hh", "bias", "Gradients.bias: offset 40 size 8 in C"),
-        (native_attention.AttentionProblem, "query", "net", "AttentionProblem.net: offset 56 size 56 in C"),
+        (native_attention.AttentionProblem, "query", "net", "AttentionProblem.net: offset 56 size 64 in C"),
     ],
 )
 def test_swapped_fields_are_an_error(structure, first, second, message, monkeypatch, not_loaded):

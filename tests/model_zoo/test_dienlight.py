@@ -87,7 +87,7 @@ def test_a_run_trains_the_booster_that_a_run_of_it_alone_gives(tmp_path: Path, m
     """Draw weights, order, dropout and negatives as for the booster alone."""
     monkeypatch.chdir(tmp_path)
     project, weights = DienOnCsv(tmp_path), {}
-    booster = {"gru_hidden_size": 7, "dnn_hidden_units": [6, 5]}
+    booster = {"gru_hidden_size": 7, "dnn_hidden_units": [16, 8]}
     for name, model in {
         "alone": {**NOISY, **booster, "model_id": "alone"},
         "beside": {**NOISY, "model": "DIENLight", "booster": booster, "gru_hidden_size": 3},

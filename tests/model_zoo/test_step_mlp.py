@@ -6,7 +6,11 @@ from fuxictr.pytorch.layers import Dice as ZooDice
 
 from model_zoo.DIEN.src.kernels.cpu.native_step_mlp import with_gradients
 from model_zoo.DIEN.src.layers.activations import Dice, activation
+from model_zoo.DIEN.src.layers.dropout import step_elements
+from model_zoo.DIEN.src.layers.packing import Packing
 from model_zoo.DIEN.src.layers.step_mlp import StepMLP
+
+PACKING = Packing.of_lengths(torch.tensor([2, 0, 1]))
 
 
 @pytest.mark.parametrize("rows", [2, 20])
@@ -51,20 +55,25 @@ def test_activations_by_the_zoos_names():
         ("Sigmoid", 0, None, ["sigmoid", "sigmoid", "none"]),
         (["ReLU", "PReLU"], 0, None, ["relu", "prelu", "none"]),
         ("Dice", 0, None, ["dice", "dice", "none"]),
-        (["ReLU", "ReLU"], 0.5, None, None),
+        (["ReLU", "ReLU"], 0.5, None, ["relu", "relu", "none"]),
         (["ReLU", "Tanh"], 0, None, None),
         ("Sigmoid", 0, "Sigmoid", None),
     ],
 )
 def test_which_nets_the_kernels_train(activations, dropout, output, expected):
     net = StepMLP(3, [4, 2], activations, dropout, output)
-    found = with_gradients(net)
+    found = with_gradients(net, net.elements(PACKING))
     assert (found and [activation.kind for activation in found.activations]) == expected
     if found:
         assert [tuple(weight.shape) for weight in found.weights] == [(4, 3), (2, 4), (1, 2)] and len(found.biases) == 3
+        assert (found.masking is not None) == (dropout > 0)
         assert found.dices == {i // 2: layer for i, layer in enumerate(net.layers) if isinstance(layer, Dice)}
 
 
 def test_dropout_and_statistics_count_only_in_training():
     net = StepMLP(3, [4], "Dice", dropout=0.5)
-    assert with_gradients(net) is None and with_gradients(net.eval()).dices == {}
+    trained = with_gradients(net, net.elements(PACKING))
+    assert [*trained.dices] == [0]
+    assert trained.masking.layers[0][1] == 2**15 and torch.equal(trained.masking.elements, step_elements(PACKING))
+    net.eval()
+    assert net.elements(PACKING) is None and with_gradients(net, None).dices == {}

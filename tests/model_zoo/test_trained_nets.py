@@ -1,4 +1,7 @@
-"""Compiled training of Dice and PReLU, compared with torch in float64: results, gradients, running statistics."""
+"""Compiled training of Dice, PReLU and dropout, compared with torch in float64.
+
+Results, gradients and running statistics are compared, under the same masks.
+"""
 
 import copy
 import itertools
@@ -20,22 +23,23 @@ DTYPES = (torch.float32, torch.float64)
 LENGTHS = ((), (0, 0), (1,), (100, 31, 64, 2), (1,) * 33, (4, 0, 7) * 60, (2, 300) * 8)
 LAYERS = ((5,), (80, 40), (9, 20, 3))
 SIZES = (1, 7, 36)
-ACTIVATIONS = (("Dice",), ("PReLU",), ("Dice", "ReLU"), ("Sigmoid", "Dice"), ("PReLU", "Dice", "Dice"))
+DROPOUTS = (0, 0.2, 0.9)
+ACTIVATIONS = (("Dice",), ("PReLU",), ("ReLU",), ("Dice", "ReLU"), ("Sigmoid", "Dice"), ("PReLU", "Dice", "Dice"))
 
 
-def made_net(inputs, layers, activations):
+def made_net(inputs, layers, activations, dropout):
     """Return a net with slopes and statistics of a trained net."""
-    net = StepMLP(inputs, layers, list(itertools.islice(itertools.cycle(activations), len(layers)))).double()
-    return as_if_trained(net)
+    names = [*itertools.islice(itertools.cycle(activations), len(layers))]
+    return as_if_trained(StepMLP(inputs, layers, names, dropout).double())
 
 
 class Attention:
     """Attention unit over packed rows; `run` calls it in one of the backends."""
 
-    def __init__(self, lengths, size, layers, activations):
+    def __init__(self, lengths, size, layers, activations, dropout=0):
         torch.manual_seed(0)
         self.packing = Packing.of_lengths(torch.tensor(lengths, dtype=torch.int64))
-        self.net = made_net(4 * size, layers, activations)
+        self.net = made_net(4 * size, layers, activations, dropout)
         sizes = len(self.packing.row), len(lengths)
         self.leaves = [torch.randn(size, rows, dtype=torch.float64).T for rows in sizes]
 
@@ -46,11 +50,11 @@ class Attention:
 class Auxiliary:
     """Auxiliary loss over packed rows; behaviours without negatives do not count, and some weights are 0."""
 
-    def __init__(self, lengths, size, layers, activations, behaviour_size=5, negatives=2):
+    def __init__(self, lengths, size, layers, activations, dropout=0, behaviour_size=5, negatives=2):
         torch.manual_seed(0)
         self.packing = Packing.of_lengths(torch.tensor(lengths, dtype=torch.int64))
         steps = len(self.packing.row)
-        self.net = made_net(size + behaviour_size, layers, activations)
+        self.net = made_net(size + behaviour_size, layers, activations, dropout)
         self.has_negative = torch.rand(steps, negatives) < 0.7
         self.weight = torch.rand(steps, dtype=torch.float64) * (torch.rand(steps) < 0.9)
         shapes = (steps, size), (steps, behaviour_size), (steps, negatives, behaviour_size)
@@ -69,6 +73,7 @@ def outcome(case, backend, dtype, training=True):
     """Return the result, the gradients of leaves and parameters, and the running statistics."""
     net = copy.deepcopy(case.net).to(dtype).train(training)
     leaves = [leaf.to(dtype).detach().requires_grad_() for leaf in case.leaves]
+    torch.manual_seed(5)
     result = case.run(backend, net, *leaves)
     weigh = torch.randn(result.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64).to(dtype)
     gradients = torch.autograd.grad((result * weigh).sum(), [*leaves, *net.parameters()])
@@ -88,23 +93,23 @@ def check(case, dtype, training=True):
 
 
 @pytest.mark.parametrize(
-    "case,lengths,size,layers,activations,training,dtype",
-    pairwise([*itertools.product(CASES, LENGTHS, SIZES, LAYERS, ACTIVATIONS, (True, False), DTYPES)]),
+    "case,lengths,size,layers,activations,dropout,training,dtype",
+    pairwise([*itertools.product(CASES, LENGTHS, SIZES, LAYERS, ACTIVATIONS, DROPOUTS, (True, False), DTYPES)]),
 )
-def test_results_gradients_and_statistics(case, lengths, size, layers, activations, training, dtype):
-    check(case(lengths, size, layers, activations), dtype, training)
+def test_results_gradients_and_statistics(case, lengths, size, layers, activations, dropout, training, dtype):
+    check(case(lengths, size, layers, activations, dropout), dtype, training)
 
 
 @pytest.mark.parametrize("flags", NARROW)
 def test_narrow_vectors(monkeypatch, flags):
     monkeypatch.setenv("DIEN_CXXFLAGS", flags)
     for case, dtype in itertools.product(CASES, DTYPES):
-        check(case((3, 0, 70), 7, (9, 20, 3), ("PReLU", "Dice")), dtype)
+        check(case((3, 0, 70), 7, (9, 20, 3), ("PReLU", "Dice", "Sigmoid"), 0.3), dtype)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_dice_does_not_depend_on_the_number_of_threads(case):
-    made = case((9, 40, 1) * 100, 36, (80, 40), ("Dice",))
+def test_dice_and_masks_do_not_depend_on_the_number_of_threads(case):
+    made = case((9, 40, 1) * 100, 36, (80, 40), ("Dice",), 0.2)
     every = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)  # the fixture of all tests resets it
@@ -115,7 +120,7 @@ def test_dice_does_not_depend_on_the_number_of_threads(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_again(case):
-    made = case((9, 40, 1), 7, (9, 5), ("Dice", "PReLU"))
+    made = case((9, 40, 1), 7, (9, 5), ("Dice", "PReLU"), 0.5)
     leaves = [leaf.detach().requires_grad_() for leaf in made.leaves]
     leaves = [*leaves, *made.net.parameters()]
     result = made.run(native_step_mlp, made.net, *leaves[: len(made.leaves)]).sum()

@@ -12,6 +12,7 @@ from fuxictr.pytorch.models import BaseModel
 from dien_fuxictr.common.errors import UserError
 from dien_fuxictr.common.files import digest
 from dien_fuxictr.dataset.loading.fingerprint import KEYS
+from model_zoo.DIEN.src.layers import dropout
 
 from . import checkpoint
 from .callbacks import Callback
@@ -19,8 +20,14 @@ from .callbacks import Callback
 # A resumed run may differ in these: they change where and how it runs, not what it computes.
 FREE_KEYS = ("gpu", "verbose", "num_workers", "model_root")
 _PARTS = ("config", "progress", "model", "optimizer", "rng", "epoch_rng")
+_MASKS = "dropout masks"
+"""Part of the states of models that have them: their generator."""
 DATA_CONTENT = "content of the data set"
 """Entry of a run's configuration besides its keys: `Fingerprint.content_of`."""
+
+
+def _has_masks(model: BaseModel) -> bool:
+    return any(isinstance(layer, dropout.Dropout) and layer.p > 0 for layer in model.modules())
 
 
 def as_text(config: dict[str, Any]) -> dict[str, str]:
@@ -220,6 +227,8 @@ class ResumeFile:
             "rng": rng,
             "epoch_rng": epoch_rng,
         }
+        if _has_masks(model):
+            state[_MASKS] = dropout.GENERATOR
         checkpoint.save({**state, "tables": tables} if tables else state, self.path)
 
     def restore(self, state: dict[str, Any], model: BaseModel, callback: Callback) -> None:
@@ -231,8 +240,13 @@ class ResumeFile:
             callback: as when it was saved.
 
         Raises:
-            UserError: the state is of another model.
+            UserError: the state is of another model, or its dropout has other masks.
         """
+        if _has_masks(model) and state.get(_MASKS) != dropout.GENERATOR:
+            raise UserError(
+                f"cannot resume {self.path}: an earlier version wrote it, whose dropout has other masks; train without "
+                "--resume"
+            )
         checkpoint.fit_weights(model, state["model"], self.path)
         try:
             model.optimizer.load_state_dict(state["optimizer"])

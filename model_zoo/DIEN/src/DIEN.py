@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -24,7 +25,9 @@ from .interest_sequence import (
     Interests,
     InterestSequence,
 )
+from .kernels.backends import dropout_masks
 from .layers.batch_norm import running_statistics
+from .layers.dropout import replace_dropout
 from .validation import check_backend, check_keywords, check_layers
 
 
@@ -154,6 +157,7 @@ class DIEN(BaseModel):
             dropout_rates=net_dropout,
             batch_norm=batch_norm,
         )
+        replace_dropout(self.dnn, partial(dropout_masks, recurrence_backend))
         self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
         self.reset_parameters()
         self.model_to_device()

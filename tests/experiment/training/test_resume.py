@@ -9,6 +9,7 @@ from made_training import Interrupt, assert_equal, interrupt, interrupted, scrip
 
 from dien_fuxictr.common.errors import TrainingError, UserError
 from dien_fuxictr.experiment.training.trainer import Trainer
+from model_zoo.DIEN.src.layers.dropout import dropout_masks, replace_dropout
 
 
 @pytest.mark.parametrize("every", [0.0, 1e9], ids=["written each step", "written at evaluations"])
@@ -197,3 +198,26 @@ def test_zoo_parquet_loader_warns_on_resume(parts, caplog, monkeypatch):
     trainer.resume()
     trainer.fit(Shuffled(train), valid, 1)
     assert "shuffles without the seed" in caplog.text
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.4])
+def test_state_from_before_the_masks_of_today_is_refused_with_dropout(parts, rate):
+    def trainer():
+        model, *loaders = parts(net_dropout=rate)
+        replace_dropout(model, dropout_masks)
+        return Trainer(model), loaders
+
+    interrupting, loaders = trainer()
+    interrupted(interrupting, 8)
+    with pytest.raises(Interrupt):
+        interrupting.fit(*loaders, 2)
+    path = interrupting.state.file.path
+    state = torch.load(path, weights_only=True)
+    assert ("dropout masks" in state) == (rate > 0)
+    trainer()[0].resume()
+    torch.save({name: part for name, part in state.items() if name != "dropout masks"}, path)
+    if rate:
+        with pytest.raises(UserError, match=r"dropout has other masks; train without --resume$"):
+            trainer()[0].resume()
+    else:
+        trainer()[0].resume()

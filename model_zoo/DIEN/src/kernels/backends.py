@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor
 
+from ..layers import dropout
 from ..layers.packing import Packing
 from . import cpu, in_torch, reference, triton
 from .cpu import library, native_step_mlp
@@ -91,6 +92,14 @@ NEXT_BEHAVIOUR_LOSS = {
     **dict.fromkeys(BACKENDS, in_torch.next_behaviour_loss),
     "compiled": native_step_mlp.next_behaviour_loss,
 }
+
+DROPOUT_MASKS = {**dict.fromkeys(BACKENDS, dropout.dropout_masks), "compiled": cpu.dropout_masks}
+
+
+def dropout_masks(backend: str, key: int, dropped: int, elements: Tensor, units: int, dtype: torch.dtype) -> Tensor:
+    """Return masks of a backend; arguments as in `layers.dropout.dropout_masks`."""
+    inputs = torch.empty(0, dtype=dtype, device=elements.device)
+    return choose(DROPOUT_MASKS, backend, inputs)(key, dropped, elements, units, dtype)
 
 
 def choose(

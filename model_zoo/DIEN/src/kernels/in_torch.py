@@ -199,7 +199,8 @@ def attention_scores(states: Tensor, packing: Packing, query: Tensor, net: StepM
     W_1, W_2, W_3, W_4 = net.first.weight.chunk(4, dim=1)
     of_query = packing.spread(F.linear(query, W_1 + W_3, net.first.bias))
     of_step = torch.cat([states, packing.spread(query) * states], dim=1)
-    return net.after_first(torch.addmm(of_query, of_step, torch.cat([W_2 - W_3, W_4], dim=1).T))
+    units = torch.addmm(of_query, of_step, torch.cat([W_2 - W_3, W_4], dim=1).T)
+    return net.after_first(units, net.elements(packing))
 
 
 def candidate_scores(states: Tensor, query: Tensor, net: StepMLP) -> Tensor:
@@ -249,7 +250,10 @@ def next_behaviour_loss(
     choices = 1 + present.size(1)
     step, clicked = torch.div(pairs, choices, rounding_mode="floor"), pairs % choices == 0
     chosen = torch.cat([e.unsqueeze(1), e_hat], dim=1).flatten(0, 1).index_select(0, pairs)
-    logits = _logits(h, step, chosen, net)
+    elements = None if net is None else net.elements(packing, choices)
+    if elements is not None:
+        elements = elements[following][step] + pairs % choices
+    logits = _logits(h, step, chosen, net, elements)
     weights = torch.where(clicked, 1, 1 / present.sum(1)[step])
     if weight is not None:
         weights = weights * weight.index_select(0, following)[step]
@@ -257,7 +261,7 @@ def next_behaviour_loss(
     return terms.sum() / batch_scope.batch().divisor(len(following))
 
 
-def _logits(h: Tensor, step: Tensor, chosen: Tensor, net: StepMLP | None) -> Tensor:
+def _logits(h: Tensor, step: Tensor, chosen: Tensor, net: StepMLP | None, elements: Tensor | None) -> Tensor:
     """Return the logit of each pair, (P,).
 
     Args:
@@ -265,10 +269,11 @@ def _logits(h: Tensor, step: Tensor, chosen: Tensor, net: StepMLP | None) -> Ten
         step: (P,), index of the state of each pair.
         chosen: (P, D), behaviour of each pair.
         net: network on [h, e]; None for the inner product.
+        elements: (P,) int64, element of each pair for masks of dropout, if there is any.
     """
     if net is None:
         return (h.index_select(0, step) * chosen).sum(1)
     # The first layer's product with h is shared by the click and its negatives.
     W_h, W_e = net.first.weight.split([h.size(1), chosen.size(1)], dim=1)
     of_h = F.linear(h, W_h, net.first.bias).index_select(0, step)
-    return net.after_first(torch.addmm(of_h, chosen, W_e.T))
+    return net.after_first(torch.addmm(of_h, chosen, W_e.T), elements)

@@ -19,10 +19,12 @@ class FullBatch:
     Attributes:
         is_shard: whether other processes have other rows of the batch.
         weight: share of the rows, by which the loss is weighted.
+        first_row: number in the batch of this process's first row.
     """
 
     is_shard = False
     weight = 1.0
+    first_row = 0
 
     def divisor(self, count: int) -> float:
         """Return the divisor, 1 or more, that turns a sum of `count` terms into a mean.

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .activations import activation
+from .dropout import Dropout, step_elements
+from .packing import Packing
 
 
 class StepMLP(nn.Module):
@@ -39,7 +41,7 @@ class StepMLP(nn.Module):
         for units, name in zip(hidden_units, hidden_activation, strict=True):
             layers += [nn.Linear(input_size, units), activation(name, units)]
             if dropout > 0:
-                layers.append(nn.Dropout(dropout))
+                layers.append(Dropout(dropout))
             input_size = units
         layers.append(nn.Linear(input_size, 1))
         if output_activation is not None:
@@ -56,12 +58,27 @@ class StepMLP(nn.Module):
         assert isinstance(layer, nn.Linear)
         return layer
 
+    def elements(self, packing: Packing, numbers: int = 1) -> Tensor | None:
+        """Return the element of each step for masks of dropout, (N,) int64; None if none are drawn.
+
+        Args:
+            packing: packing of the steps.
+            numbers: number of elements of a step; the result has the first one.
+        """
+        draws = any(layer.draws for layer in self.layers if isinstance(layer, Dropout))
+        return step_elements(packing, numbers) if draws else None
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs (N,) of x (N, F)."""
         return self.after_first(F.linear(x, self.first.weight, self.first.bias))
 
-    def after_first(self, x: Tensor) -> Tensor:
-        """Return the outputs (N,) of the first layer's results x (N, units)."""
+    def after_first(self, x: Tensor, elements: Tensor | None = None) -> Tensor:
+        """Return the outputs (N,) of the first layer's results x (N, units).
+
+        Args:
+            x: the first layer's results.
+            elements: (N,) int64, element of each step for masks of dropout; None: each is a row of the batch.
+        """
         for layer in self.layers[1:]:
-            x = layer(x)
+            x = layer(x, elements) if isinstance(layer, Dropout) else layer(x)
         return x.squeeze(1)

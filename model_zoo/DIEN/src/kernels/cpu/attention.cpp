@@ -23,6 +23,7 @@ public:
                     if (p_.net.from_input()) begin_row(row, false);
                     for (; step < end; step += LANES) {
                         memory_.net.begin_block(block_++, LANES);
+                        set_elements(LANES, [&](int lane) { return step + lane; });
                         if (p_.net.from_input()) {
                             memory_.row.read(p_.state(row, step));
                             memory_.row.run(memory_.net.units[0].data());
@@ -33,6 +34,7 @@ public:
                 },
                 [&](const Steps& steps) {
                     memory_.net.begin_block(block_++, steps.count);
+                    set_elements(steps.count, [&](int lane) { return steps.step[lane]; });
                     if (p_.net.from_input()) {
                         read(steps);
                         run_first_layer(steps);
@@ -57,6 +59,7 @@ public:
                     if (p_.net.from_input()) begin_row(row, true);
                     for (; step < end; step += LANES) {
                         memory_.net.begin_block(block_++, LANES);
+                        set_elements(LANES, [&](int lane) { return step + lane; });
                         if (p_.net.from_input()) memory_.row.read(p_.state(row, step));
                         if (p_.net.needs_first()) memory_.row.run(memory_.net.units[0].data());
                         run_net_again(p_.net, weights_.net, vectors_of<Real>(LANES), memory_.net);
@@ -70,6 +73,7 @@ public:
                 },
                 [&](const Steps& steps) {
                     memory_.net.begin_block(block_++, steps.count);
+                    set_elements(steps.count, [&](int lane) { return steps.step[lane]; });
                     if (p_.net.from_input()) read(steps);
                     if (p_.net.needs_first()) run_first_layer(steps);
                     run_net_again(p_.net, weights_.net, vectors_of<Real>(steps.count), memory_.net);
@@ -138,6 +142,13 @@ private:
             }
         }
         if (steps.count) block(steps);
+    }
+
+    // step(lane): the step in a lane.
+    template <class Step>
+    void set_elements(int count, Step step) {
+        if (!p_.net.elements) return;
+        for (int lane = 0; lane < count; ++lane) memory_.net.elements.set(lane, p_.net.elements[step(lane)]);
     }
 
     void begin_row(int64_t row, bool differentiate) {

@@ -59,6 +59,9 @@ private:
         alignas(64) Real weight[LANES];
         for (int lane = 0; lane < LANES; ++lane) weight[lane] = lane < count_ ? p_.weight(step_[lane], behaviour) : 0;
         memory_.net.begin_block(block_++, weight);
+        for (int lane = 0; p_.net.elements && lane < count_; ++lane) {
+            memory_.net.elements.set(lane, p_.net.elements[step_[lane]] + behaviour);
+        }
         if (p_.net.from_input()) run_first_layer(behaviour, weight, vectors);
         if (gradients_) {
             run_net_again(p_.net, weights_.net, vectors, memory_.net);

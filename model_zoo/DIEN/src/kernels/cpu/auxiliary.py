@@ -23,7 +23,7 @@ from .net import (
     make_gradients,
     slopes_of,
 )
-from .net_passes import Dices, NetPasses
+from .net_passes import Dices, Masking, NetPasses
 
 
 class AuxiliaryProblem(Structure):
@@ -52,6 +52,7 @@ def next_behaviour_loss(
     biases: Sequence[Tensor],
     activation: Activations,
     dices: Dices | None = None,
+    masking: Masking | None = None,
 ) -> Tensor:
     """Return the weighted loss of DIEN's eq. (6) (Zhou et al., AAAI 2019).
 
@@ -71,6 +72,8 @@ def next_behaviour_loss(
         biases: (n_1,), (n_2,), ..., (1,).
         activation: activation of every hidden layer, "sigmoid" or "relu", or one per layer; the output has none.
         dices: modules of the hidden layers whose activation is Dice with the statistics of the behaviours that weigh.
+        masking: dropout behind hidden layers, if there is any. A step has 1 + K elements: that of the behaviour, then
+            those of the negatives.
 
     Returns:
         A scalar, summed in float64.
@@ -98,7 +101,7 @@ def next_behaviour_loss(
     learned = (states, behaviours, negatives, *weights, *biases, *slopes_of(activations))
     differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in learned)
     return _NextBehaviourLoss.apply(
-        positive_weight, negative_weight, activations, dices or {}, differentiable, *learned
+        positive_weight, negative_weight, activations, dices or {}, masking, differentiable, *learned
     )
 
 
@@ -110,12 +113,14 @@ class _NextBehaviourLoss(Function):
         negative_weight: Tensor,
         activations: Sequence[Elementwise],
         dices: Dices,
+        masking: Masking | None,
         differentiable: bool,
         *learned: Tensor,
     ) -> Tensor:
         states, behaviours, negatives, *net = tensors = [tensor.contiguous() for tensor in learned]
         weighing = [positive_weight.contiguous(), negative_weight.contiguous()]
-        passes = NetPasses(net, activations, dices, differentiable, share=batch_scope.batch().weight)
+        share = batch_scope.batch().weight
+        passes = NetPasses(net, activations, dices, differentiable, share, masking)
 
         def problem(net: Net) -> AuxiliaryProblem:
             addresses = map(library.address, (states, behaviours, negatives, *weighing))
@@ -132,7 +137,7 @@ class _NextBehaviourLoss(Function):
         for each in passes.up(rows, to_output=not differentiable):
             library.call("auxiliary_loss", problem(each), None, loss, dtype=states.dtype)
         if differentiable:
-            needed = ctx.needs_input_grad[5:]
+            needed = ctx.needs_input_grad[6:]
             wanted = [*needed[:3], *[any(needed[3:])] * (len(net) - passes.slopes)]
             kept = [torch.empty_like(tensor) if want else None for tensor, want in zip(tensors, wanted, strict=False)]
             gradients = AuxiliaryGradients(*map(library.address, kept[:3]), make_gradients(kept[3:]))
@@ -149,4 +154,4 @@ class _NextBehaviourLoss(Function):
         gradients = ctx.saved_tensors
         if d_loss != 1:
             gradients = [gradient if gradient is None else gradient * d_loss for gradient in gradients]
-        return None, None, None, None, None, *gradients
+        return None, None, None, None, None, None, *gradients

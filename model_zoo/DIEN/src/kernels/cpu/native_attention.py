@@ -22,7 +22,7 @@ from .net import (
     make_gradients,
     slopes_of,
 )
-from .net_passes import Dices, NetPasses
+from .net_passes import Dices, Masking, NetPasses
 
 
 class AttentionProblem(Structure):
@@ -49,6 +49,7 @@ def attention_scores(
     biases: Sequence[Tensor],
     activation: Activations,
     dices: Dices | None = None,
+    masking: Masking | None = None,
 ) -> Tensor:
     """Return how well each step matches its row's query, (N,).
 
@@ -65,6 +66,7 @@ def attention_scores(
         biases: (n_1,), (n_2,), ..., (1,).
         activation: activation of every hidden layer, "sigmoid" or "relu", or one per layer, the output's last.
         dices: modules of the hidden layers whose activation is Dice with the statistics of this batch.
+        masking: dropout behind hidden layers, if there is any.
 
     Raises:
         ValueError: a tensor has the wrong shape, dtype or device, weights do not form a network, or an activation is
@@ -76,7 +78,7 @@ def attention_scores(
     differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in learned)
     if differentiable:
         check_gradients(activations)
-    return _AttentionScores.apply(offsets, activations, dices or {}, differentiable, *learned)
+    return _AttentionScores.apply(offsets, activations, dices or {}, masking, differentiable, *learned)
 
 
 def candidate_scores(
@@ -135,6 +137,7 @@ class _AttentionScores(Function):
         offsets: Tensor,
         activations: Sequence[Elementwise],
         dices: Dices,
+        masking: Masking | None,
         differentiable: bool,
         *learned: Tensor,
     ) -> Tensor:
@@ -143,7 +146,7 @@ class _AttentionScores(Function):
         dtype = states.dtype
         library.call("check_offsets", len(query), len(states), offsets)
         scores = states.new_empty(len(states))
-        passes = NetPasses(net, activations, dices, differentiable)
+        passes = NetPasses(net, activations, dices, differentiable, masking=masking)
         if dices:
             blocks = ctypes.c_int64()
             library.call("attention_blocks", _problem(tensors, passes.last()), ctypes.byref(blocks), dtype=dtype)
@@ -162,7 +165,7 @@ class _AttentionScores(Function):
     ) -> tuple[Tensor | None, ...]:
         tensors, passes = ctx.saved_tensors, ctx.passes
         learned = tensors[1 : len(tensors) - passes.slopes]
-        needed = ctx.needs_input_grad[4:]
+        needed = ctx.needs_input_grad[5:]
         wanted = [*needed[:2], *[any(needed[2:])] * (len(learned) - 2)]
         gradients = [torch.empty_like(tensor) if want else None for tensor, want in zip(learned, wanted, strict=True)]
         states, query, *net = gradients
@@ -170,7 +173,7 @@ class _AttentionScores(Function):
         d_scores = d_scores.contiguous()
         for each in passes.down():
             library.call("attention_backward", _problem(tensors, each), d_scores, outcome, dtype=d_scores.dtype)
-        return None, None, None, None, *gradients, *passes.slope_gradients()
+        return None, None, None, None, None, *gradients, *passes.slope_gradients()
 
 
 def _problem(tensors: Sequence[Tensor], net: Net, shared: bool = False) -> AttentionProblem:

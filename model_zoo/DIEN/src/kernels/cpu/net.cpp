@@ -55,7 +55,13 @@ inline void add_widened(double* sum, Vector<Real> x) {
     widened<Real>(x, [&](Vector<double> part) { add(sum, part); });
 }
 
-// From the gradient of activations, in place, to that of pre-activations; with Dice, as far as a row's own loss tells.
+template <class Real>
+void multiply_by(const Buffer<Real>& masks, int64_t size, int vectors, Real* lanes) {
+    for_each_vector<Real>(size, vectors, [&](int64_t i) { store<Real>(lanes + i, load(lanes + i) * load(masks.data() + i)); });
+}
+
+// From the gradient of what a layer passes on, in place, to that of pre-activations; with Dice, as far as a row's own loss
+// tells.
 template <class Real>
 void differentiate(const Net<Real>& net, int64_t layer, int vectors, NetMemory<Real>& memory, Real* d) {
     const Activation<Real>& activation = net.activations[layer];
@@ -72,13 +78,16 @@ void differentiate(const Net<Real>& net, int64_t layer, int vectors, NetMemory<R
     const auto sum = [&](int64_t number, int64_t unit) {
         return (*memory.sums)[layer].first + (number * size + unit) * WIDTH<double>;
     };
+    if (activation.dropped) multiply_by(memory.masks[layer], size, vectors, d);
     switch (activation.kind) {
-        case SIGMOID:
+        case SIGMOID: {
+            const Real of_kept = Real(MASK_VALUES - activation.dropped) / Real(MASK_VALUES);
             every([&](Vector<Real> g, int64_t i, int64_t) {
-                const Vector<Real> a = load(after + i);
+                const Vector<Real> a = of_kept * load(after + i);  // dropped ones have no gradient
                 return g * a * (Real(1) - a);
             });
             break;
+        }
         case RELU:
             every([&](Vector<Real> g, int64_t i, int64_t) { return load(after + i) > Real(0) ? g : Vector<Real>{}; });
             break;
@@ -124,6 +133,11 @@ void run_layers(const Net<Real>& net, const NetWeights<Real>& weights, int vecto
         if (activation.sums) std::copy_n(units, net.units[layer] * LANES, memory.before[layer].data());
         activate(activation, net.units[layer], vectors, units,
                  activation.sums && activation.kind == DICE ? memory.p[layer].data() : nullptr);
+        if (activation.dropped) {
+            Buffer<Real>& masks = memory.masks[layer];
+            draw_masks(activation.key, activation.dropped, memory.elements, net.units[layer], masks.data());
+            multiply_by(masks, net.units[layer], vectors, units);
+        }
         if (layer + 1 < net.end) {
             weights.forward[layer].multiply({units, LANES}, {memory.units[layer + 1].data(), LANES}, vectors);
         }

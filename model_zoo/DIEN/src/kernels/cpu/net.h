@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "dropout.h"
 #include "lanes.h"
 #include "product.h"
 #include "threads.h"
@@ -27,6 +28,9 @@ struct Activation {
     // (3, units), added to: in a forward pass that ends here, the sums of x and x^2; in the backward pass, with g the
     // gradient of scale x + shift, those of g and g x, and the gradient of the slope.
     double* sums;
+    // Of dropout behind the activation, in training.
+    int64_t key;
+    int64_t dropped;  // of MASK_VALUES; 0 where there is none
 };
 
 // A pass begins with the input, or with the pre-activations of a layer, which are kept, and ends with those of a later
@@ -40,6 +44,7 @@ struct Net {
     const Activation<Real>* activations;  // (layers + 1,), the output's last
     const Real* const* weights;           // (layers + 1,): (units, inputs) each, the output's (1, units)
     const Real* const* biases;            // (layers + 1,)
+    const int64_t* elements;              // of each step, for dropout; null where there is none
 
     bool from_input() const { return begin < 0; }
     bool to_output() const { return end == layers; }
@@ -125,6 +130,8 @@ struct NetMemory {
     std::vector<Buffer<Real>> d_units;  // gradients of pre-activations
     std::vector<Buffer<Real>> before;   // pre-activations of PReLU and Dice, where gradients follow
     std::vector<Buffer<Real>> p;        // of Dice
+    std::vector<Buffer<Real>> masks;    // of dropout
+    Elements elements = {};
     Buffer<Real> output;
     StepRows<Real> rows;
     Buffer<Real> counts;                 // of each lane: 0 where it has no step that counts
@@ -138,6 +145,7 @@ struct NetMemory {
             d_units.emplace_back(size * LANES);
             before.emplace_back(slopes * LANES);
             p.emplace_back(net.activations[layer].kind == DICE ? slopes * LANES : 0);
+            masks.emplace_back(net.activations[layer].dropped ? size * LANES : 0);
             std::fill_n(units[layer].data() + size * LANES, LANES, Real(1));
         }
     }

@@ -43,6 +43,7 @@ class Activation(Structure):
         ("kind", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("slope", "scale", "shift")),
         *((name, ctypes.c_void_p) for name in ("kept", "d_kept", "d_scale", "d_shift", "sums")),
+        *((name, ctypes.c_int64) for name in ("key", "dropped")),
     )
 
 
@@ -57,6 +58,7 @@ class Net(Structure):
         ("activations", ctypes.POINTER(Activation)),
         ("weights", _POINTERS),
         ("biases", _POINTERS),
+        ("elements", ctypes.c_void_p),
     )
 
 
@@ -77,6 +79,7 @@ def make_net(
     activations: Sequence[Activation],
     begin: int = -1,
     end: int | None = None,
+    elements: Tensor | None = None,
 ) -> Net:
     """Return the structure, which holds pointers to the contiguous tensors.
 
@@ -86,6 +89,7 @@ def make_net(
         activations: structure of each layer's activation.
         begin: hidden layer with whose kept pre-activations a pass begins; -1: it begins with the input.
         end: hidden layer with whose pre-activations a pass ends; None: it ends with the output.
+        elements: element of each step, if there is dropout.
     """
     units = [len(weight) for weight in weights[:-1]]
     return Net(
@@ -96,6 +100,7 @@ def make_net(
         library.array_type(Activation, len(activations))(*activations),
         library.addresses(weights),
         library.addresses(biases),
+        library.address(elements),
     )
 
 

@@ -6,6 +6,7 @@ with the output. A network without Dice has a single pass.
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +24,18 @@ Dices = Mapping[int, Dice]
 """Hidden layers that are normalised by the batch's statistics."""
 
 
+class Masking(NamedTuple):
+    """Dropout behind hidden layers.
+
+    Attributes:
+        layers: key of the masks, and how many of 2^16 units are dropped, by hidden layer.
+        elements: (N,) int64, element of each step.
+    """
+
+    layers: Mapping[int, tuple[int, int]]
+    elements: Tensor
+
+
 class NetPasses:
     """The passes of one network over one batch.
 
@@ -32,6 +45,7 @@ class NetPasses:
         dices: hidden layers that are normalised by the batch's statistics.
         differentiable: whether backward passes follow.
         share: weight by which the loss's gradients are multiplied later; 1 if they have been multiplied already.
+        masking: dropout, if there is any.
 
     Attributes:
         slopes: number of slopes.
@@ -44,6 +58,7 @@ class NetPasses:
         dices: Dices,
         differentiable: bool,
         share: float = 1.0,
+        masking: Masking | None = None,
     ) -> None:
         layers = len(activations)
         self._weights, self._biases = net[:layers], net[layers : 2 * layers]
@@ -55,6 +70,9 @@ class NetPasses:
         places = [-1, *sorted(dices), layers - 1]
         self._passes = [*pairwise(places)]
         self._structures = [make_activation(each) for each in self._activations]
+        self._elements = masking.elements.contiguous() if masking else None
+        for layer, (key, dropped) in masking.layers.items() if masking else ():
+            self._structures[layer].key, self._structures[layer].dropped = key, dropped
         self._sums: dict[int, Tensor] = {}
         self._tensors: list[Tensor] = []  # what the structures point to
         self._statistics: dict[int, tuple[float, Tensor, Tensor]] = {}
@@ -105,7 +123,7 @@ class NetPasses:
         return [sums[2].to(self._biases[layer].dtype, copy=True) for layer, sums in sorted(self._sums.items())]
 
     def _net(self, begin: int, end: int) -> Net:
-        return make_net(self._weights, self._biases, self._structures, begin, end)
+        return make_net(self._weights, self._biases, self._structures, begin, end, self._elements)
 
     def _address(self, tensor: Tensor) -> int | None:
         self._tensors.append(tensor)
