@@ -21,8 +21,16 @@ OURS = "ours, "
 """How the names of this project's entries begin; what follows is the backend of the recurrence."""
 BACKENDS = {"cpu": ("compiled", "torch", "reference"), "cuda": ("triton", "torch", "reference")}
 """Device -> backends, the fastest first."""
-PEERS = {"deepctr-torch": (deepctr.build, (NET, NO_AUX)), "torch-rechub": (rechub.build, (INNER_PRODUCT,))}
-"""PyPI package -> its adapter, and what its DIEN can compute."""
+COLUMNS: dict[str, Any] = {
+    "aux_negatives": "column",
+    "dien_neg_seq_field": [("neg_item_history", "neg_cate_history")],
+}
+"""Keywords of this project's DIEN with negatives in columns of the batch, as in the other projects."""
+PEERS = {
+    "deepctr-torch": (deepctr.build, {("din_attention", "net"), ("din_attention", None)}),
+    "torch-rechub": (rechub.build, {("bilinear_attention", "inner_product")}),
+}
+"""PyPI package -> its adapter, and the attention and auxiliary loss that its DIEN can compute."""
 
 
 class Entry(NamedTuple):
@@ -45,12 +53,7 @@ def build_own(sizes: Sizes, work: Work, backend: str) -> System:
     """
     own: dict[str, Any] = {"recurrence_backend": backend, "dien_neg_seq_field": []}
     if work.aux_scorer:
-        own |= {
-            "aux_loss_alpha": 1,
-            "aux_scorer": work.aux_scorer,
-            "aux_negatives": "column",
-            "dien_neg_seq_field": [("neg_item_history", "neg_cate_history")],
-        }
+        own |= {"aux_loss_alpha": 1, "aux_scorer": work.aux_scorer, **COLUMNS}
     feature_map = make_feature_map(sizes, negatives=work.aux_scorer is not None)
     system = zoo_system(DIEN(feature_map, **keywords(sizes, work), **own), trims=True)
     fuse(system.optimizer)
@@ -103,16 +106,34 @@ def entries(
         for work, raced in ((NET, backends[:-1]), (NO_AUX, backends[:-1]), (INNER_PRODUCT, backends[:1]))
         for backend in raced
     ]
+    others, left_out = peers(zoo, works)
+    every = [*(entry for entry in found if entry.work in works), *others]
+    return [entry._replace(build=partial(_on, device, entry.build)) for entry in every], [*notes, *left_out]
+
+
+def peers(zoo: Path | None, works: Sequence[Work]) -> tuple[list[Entry], list[str]]:
+    """Return the other projects that can be measured here, and notes on what is left out.
+
+    Args:
+        zoo: a FuxiCTR checkout whose DIEN is included.
+        works: work that they compute.
+    """
+    found: list[Entry] = []
+    notes: list[str] = []
     for name, (build, own) in installed(PEERS, notes):
-        found += [Entry(name, work, partial(build, work=work)) for work in own]
+        found += [
+            Entry(name, work, partial(build, work=work)) for work in works if (work.attention, work.aux_scorer) in own
+        ]
     if zoo:
         found += [
-            Entry(name, NO_AUX, partial(zoo_peer.build, zoo=zoo, fused=fused))
+            Entry(name, work, partial(zoo_peer.build, work=work, zoo=zoo, fused=fused))
+            for work in works
+            if not work.aux_scorer
             for name, fused in (("the zoo's own", False), ("the zoo's own, fused Adam", True))
         ]
     else:
         notes.append("the zoo's own DIEN is left out: --zoo PATH, of a clone of https://github.com/reczoo/FuxiCTR")
-    return [entry._replace(build=partial(_on, device, entry.build)) for entry in found if entry.work in works], notes
+    return found, notes
 
 
 def installed(peers: Mapping[str, T], notes: list[str]) -> Iterator[tuple[str, T]]:

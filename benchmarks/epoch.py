@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(lambda: _run(options, arguments), "interrupted")
 
 
-def add_experiment(parser: argparse.ArgumentParser) -> None:
+def add_experiment(parser: argparse.ArgumentParser, default: str | None = "DIEN_amazon") -> None:
     """Add `--config`, `--expid` and `--set`."""
     parser.add_argument(
         "--config",
@@ -49,7 +49,9 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of model_config and dataset_config; default: this project's",
     )
-    parser.add_argument("--expid", default="DIEN_amazon", metavar="ID", help="experiment id; default DIEN_amazon")
+    parser.add_argument(
+        "--expid", default=default, metavar="ID", help=f"experiment id{(default and f'; default {default}') or ''}"
+    )
     add_set_option(parser)
 
 

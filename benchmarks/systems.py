@@ -18,25 +18,34 @@ MAX_GRADIENT_NORM = 10.0
 
 @dataclass(frozen=True)
 class Work:
-    """Work of a model besides two GRU layers (the second AUGRU) and the MLP.
+    """Work of a model besides the sizes of its layers.
 
     Only equal work is compared.
 
     Attributes:
         name: name for tables.
         attention, aux_scorer: as the keywords of DIEN; no scorer means no auxiliary loss.
-        activation: activation of the MLP.
+        activation, unit_activation, aux_activation: of the MLP, of the attention unit and of the auxiliary network.
+        gru_type: kind of the second GRU layer.
+        dropout: rate in the MLP, and in the auxiliary network where the model has dropout there.
+        batch_norm: whether the MLP has batch normalisation.
     """
 
     name: str
     attention: str
     aux_scorer: str | None
     activation: str = "ReLU"
+    unit_activation: str = "Sigmoid"
+    aux_activation: str = "Sigmoid"
+    gru_type: str = "AUGRU"
+    dropout: float = 0
+    batch_norm: bool = True
 
 
 NET = Work("DIN unit, auxiliary net", "din_attention", "net")
 NO_AUX = Work("DIN unit, no auxiliary loss", "din_attention", None)
 INNER_PRODUCT = Work("bilinear, auxiliary inner product", "bilinear_attention", "inner_product", "Dice")
+PEER_WORKS = NET, NO_AUX, INNER_PRODUCT
 
 
 @dataclass
@@ -48,6 +57,7 @@ class System:
         loss: of a prepared batch, all its parts. score: of a prepared batch, probabilities.
         trims: whether its loader pads to the longest history of the batch; others pad to max_len.
         trimmable: whether the model takes such a batch, at least.
+        take_step: whole training step on a prepared batch; None: loss, backward, clipping and optimizer.
     """
 
     model: nn.Module
@@ -57,6 +67,7 @@ class System:
     score: Callable[[Any], Tensor]
     trims: bool = False
     trimmable: bool = True
+    take_step: Callable[[Any], Any] | None = None
 
     @cached_property
     def _every(self) -> list[nn.Parameter]:
@@ -70,6 +81,9 @@ class System:
 
     def step(self, batch: Any) -> None:
         """Take a whole training step on a prepared batch."""
+        if self.take_step:
+            self.take_step(batch)
+            return
         self.optimizer.zero_grad()
         self.loss(batch).backward()
         self.update()
@@ -124,13 +138,14 @@ def keywords(sizes: Sizes, work: Work) -> dict[str, Any]:
         "embedding_dim": sizes.embedding,
         "dnn_hidden_units": list(sizes.mlp_units),
         "dnn_activations": work.activation,
-        "batch_norm": True,
+        "batch_norm": work.batch_norm,
+        "net_dropout": work.dropout,
         "dien_target_field": [("item_id", "cate_id")],
         "dien_sequence_field": [("item_history", "cate_history")],
-        "gru_type": "AUGRU",
+        "gru_type": work.gru_type,
         "attention_type": work.attention,
         "attention_hidden_units": list(sizes.attention_units),
-        "attention_activation": "Sigmoid",
+        "attention_activation": work.unit_activation,
         "aux_hidden_units": list(sizes.aux_units),
-        "aux_activation": "Sigmoid",
+        "aux_activation": work.aux_activation,
     }

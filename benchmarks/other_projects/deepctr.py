@@ -30,12 +30,14 @@ def build(sizes: Sizes, work: Work) -> System:
     model: Any = DIEN(
         columns,
         list(HISTORIES.values()),
-        gru_type="AUGRU",
+        gru_type=work.gru_type,
         use_negsampling=work.aux_scorer is not None,
-        use_bn=True,
+        use_bn=work.batch_norm,
         dnn_hidden_units=sizes.mlp_units,
         att_hidden_units=sizes.attention_units,
-        att_activation="sigmoid",
+        att_activation=work.unit_activation.lower(),
+        dnn_activation=work.activation.lower(),
+        dnn_dropout=work.dropout,  # pyright: ignore[reportArgumentType]
         l2_reg_embedding=0,
     )
     names: list[str] = list(model.feature_index)

@@ -13,14 +13,14 @@ Prepared = tuple[dict[str, Tensor], Tensor]
 
 
 def build(sizes: Sizes, work: Work) -> System:
-    """Build the system without weight decay and with torch's fused Adam.
+    """Build the system, with dropout in its MLP, without weight decay and with torch's fused Adam.
 
     It has a GRU for every history feature. For one of the size of the others a behaviour has one id here instead of
     two, with an embedding as large as theirs together, in a table that has as many numbers as theirs together.
     """
     size = sizes.behaviour
     behaviours = (sizes.items + sizes.categories) * sizes.embedding // size
-    system = _build(sizes, {"item_id": behaviours}, size)
+    system = _build(sizes, {"item_id": behaviours}, size, work.dropout)
 
     def prepare(batch: dict[str, Tensor]) -> Prepared:
         x, y = system.prepare(batch)
@@ -36,7 +36,7 @@ def build_by_field(sizes: Sizes) -> System:
     return _build(sizes, {"item_id": sizes.items, "cate_id": sizes.categories}, sizes.embedding)
 
 
-def _build(sizes: Sizes, targets: dict[str, int], size: int) -> System:
+def _build(sizes: Sizes, targets: dict[str, int], size: int, dropout: float = 0) -> System:
     from torch_rechub.basic.features import SequenceFeature, SparseFeature  # pyright: ignore[reportMissingImports]
     from torch_rechub.models.ranking import DIEN  # pyright: ignore[reportMissingImports]
 
@@ -52,7 +52,7 @@ def _build(sizes: Sizes, targets: dict[str, int], size: int) -> System:
         history_features=histories(HISTORIES),
         neg_history_features=histories(NEGATIVES),
         target_features=[SparseFeature(name, count, size, padding_idx=0) for name, count in targets.items()],
-        mlp_params={"dims": list(sizes.mlp_units)},
+        mlp_params={"dims": list(sizes.mlp_units), "dropout": dropout},
         alpha=1.0,
     )
     criterion = nn.BCELoss()

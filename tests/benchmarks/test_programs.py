@@ -12,8 +12,10 @@ import torch
 from made_programs import TINY, run_program
 from made_project import make_project
 
-from benchmarks import draw, epoch, gpu, inference, recurrence, train_step, vocabulary
+from benchmarks import data_sets, draw, epoch, gpu, inference, recurrence, train_step, vocabulary
 from benchmarks.entries import build_own, entries
+from benchmarks.epoch import ROOT
+from benchmarks.experiments import PLAIN, build, read_step
 from benchmarks.serving import __main__ as serving
 from benchmarks.synthetic_batches import HISTORIES
 from benchmarks.systems import NO_AUX
@@ -36,6 +38,54 @@ def test_train_step(run: Run) -> None:
     for rows in steps:
         assert [(row["system"], row["work"]) for row in rows] == [(e.name, e.work.name) for e in entries()[0]]
         assert all(row["samples/s"] == pytest.approx(3 / min(row["seconds"]["1"])) for row in rows)
+
+
+def test_train_step_of_an_experiment(run: Run) -> None:
+    experiment = "--expid", "DIEN_amazon_beauty_last", "--set", "batch_size=12"
+    steps, *_ = run(train_step, *ONE, "--threads", "1", *experiment).values()
+    own = [row["work"] for row in steps if row["system"] == "ours, torch"]
+    assert own == [f"DIEN_amazon_beauty_last{name}" for name in ("", ", plain", f", {NO_AUX.name}")]
+    assert all(row["samples/s"] == pytest.approx(12 / min(row["seconds"]["1"])) for row in steps)
+
+
+def test_batch_of_an_experiment_has_its_size_and_the_lengths_of_its_data_set() -> None:
+    step = read_step("DIEN_movielens", ROOT / "config", {})
+    lengths = (step.batch()["item_history"] > 0).sum(dim=1)
+    assert len(lengths) == 512 and step.sizes.mlp_units == (200, 80)
+    assert abs(lengths.double().mean() - sum(step.lengths) / len(step.lengths)) < 1
+    assert lengths.min() == step.lengths[0] and lengths.max() == step.lengths[-1] == 100
+
+
+def test_plain_step_has_neither_dice_nor_dropout() -> None:
+    step = read_step("DIEN_movielens", ROOT / "config", {"batch_size": 4})
+    names = {
+        name: {type(m).__name__ for m in build(step, changes, step.sizes).model.modules()}
+        for name, changes in (("own", {}), ("plain", PLAIN))
+    }
+    assert {"Dice", "Dropout"} <= names["own"] and not {"Dice", "Dropout"} & names["plain"]
+
+
+@pytest.mark.parametrize(
+    ("expid", "message"),
+    [
+        ("DIN_amazon", "error: --expid DIN_amazon: model is DIN; it must be DIEN\n"),
+        (
+            "DIEN_amazon_books",
+            "error: --expid DIEN_amazon_books: the sizes of data set amazon_books are unknown; known: ",
+        ),
+    ],
+)
+def test_experiments_without_a_step_are_one_line(expid: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train_step.main(["--expid", expid]) == 2
+    assert capsys.readouterr().err.startswith(message)
+
+
+def test_data_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert data_sets.main(["--config", str(make_project(tmp_path) / "config")]) == 0
+    ((name, row),) = json.loads(f"{{{capsys.readouterr().out.splitlines()[-1]}}}").items()
+    assert name == "amazon" and row.keys() == json.loads(data_sets.FILE.read_text())[name].keys()
+    assert len(row["lengths"]) == 101 and row["lengths"] == sorted(row["lengths"])
+    assert row["lengths"][-1] <= row["max_len"] == 50
 
 
 def test_ratios_compare_equal_work() -> None:
