@@ -1,6 +1,8 @@
 """Finding and building the experiment's model."""
 
+import hashlib
 import importlib
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +27,26 @@ def find_model(name: str, zoo: str | None = None) -> type[BaseModel]:
         zoo: a FuxiCTR checkout that has it, instead of this project.
 
     Raises:
-        UserError: there is no such model; the message has the known names.
+        UserError: there is no such model, or its folder lacks the class; the message has the known names.
     """
     if zoo is not None:
         return Checkout(Path(zoo)).model_class(name)
     package = f"model_zoo.{name}.src"
     try:
-        return getattr(importlib.import_module(package), name)
+        module = importlib.import_module(package)
     except ModuleNotFoundError as error:
         if not (error.name and f"{package}.".startswith(f"{error.name}.")):
             raise
-    except AttributeError as error:
-        raise UserError(f"model {name!r}: {package} has no class of that name") from error
+        module = None
+    if module and module.__file__:
+        if not hasattr(module, name):
+            raise UserError(
+                f"model {name!r}: {module.__file__} has no class of that name; add from .{name} import {name}"
+            )
+        return getattr(module, name)
+    if folder := next((folder for folder in _model_folders() if folder.name == name), None):
+        file = folder / "src" / "__init__.py"
+        raise UserError(f"model {name!r}: {file} does not exist; write it, with from .{name} import {name}")
     models = own_models()
     hint = nearest(name, models)
     raise UserError(f"model {name!r} is unknown; {'nearest' if hint else 'known'}: {', '.join(hint or models)}")
@@ -44,8 +54,20 @@ def find_model(name: str, zoo: str | None = None) -> type[BaseModel]:
 
 def own_models() -> list[str]:
     """Return the names of the models in `model_zoo/`."""
-    roots = importlib.import_module("model_zoo").__path__
-    return sorted({folder.parent.name for root in roots for folder in Path(root).glob("*/src")})
+    return sorted({folder.name for folder in _model_folders() if (folder / "src").is_dir()})
+
+
+def _model_folders() -> list[Path]:
+    return [folder for root in importlib.import_module("model_zoo").__path__ for folder in Path(root).glob("*/")]
+
+
+def code_digest(model_class: type[BaseModel]) -> str:
+    """Return a digest of the Python files in the folder of a model's class."""
+    folder = Path(inspect.getfile(model_class)).parent
+    content = hashlib.blake2b(digest_size=16)
+    for file in sorted(folder.rglob("*.py")):
+        content.update(f"{file.relative_to(folder)}\0".encode() + file.read_bytes())
+    return content.hexdigest()
 
 
 def load_feature_map(params: dict[str, Any], data_dir: Path | None = None) -> FeatureMap:
@@ -108,7 +130,7 @@ def build_model(model_class: type[BaseModel], feature_map: FeatureMap, params: d
     """Build the model with every key of the configuration.
 
     Raises:
-        UserError: the constructor refuses a value.
+        UserError: the constructor refuses a value, or the optimizer of one of this project's models lacks weights.
     """
     with DeferredSignals() as signals:  # the zoo reports any error in building the optimizer as an unknown name
         try:
@@ -116,8 +138,26 @@ def build_model(model_class: type[BaseModel], feature_map: FeatureMap, params: d
         except (ValueError, NotImplementedError) as error:
             raise UserError(f"{params['model_id']}: {' '.join(str(error).split())}") from error
     signals.raise_received()
+    if params.get("zoo") is None:
+        _check_optimizer(model)
     model.count_parameters()
     return model
+
+
+def _check_optimizer(model: BaseModel) -> None:
+    """Raise UserError if the optimizer lacks weights: layers that were made after it are never trained."""
+    name = type(model).__name__
+    if not hasattr(model, "optimizer"):
+        raise UserError(
+            f"model {name} has no optimizer; its constructor must end with self.finish(...) or self.compile(...)"
+        )
+    trained = {id(weight) for group in model.optimizer.param_groups for weight in group["params"]}
+    others = [each for each, weight in model.named_parameters() if weight.requires_grad and id(weight) not in trained]
+    if others:
+        raise UserError(
+            f"model {name} would not train {', '.join(others[:3])}{', ...' if len(others) > 3 else ''}: the optimizer "
+            "lacks them; make all layers before self.finish(...) or self.compile(...)"
+        )
 
 
 def _known_feature(key: str, names: list[str], known: list[str], used: list[str] | None = None) -> None:

@@ -21,6 +21,7 @@ from dien_fuxictr.common.files import require_writable, write_atomic
 from dien_fuxictr.common.revision import revision
 
 from .evaluation.evaluate import Evaluation
+from .models import code_digest
 from .training.observer import Observer
 from .training.resume import Progress, as_text
 
@@ -142,6 +143,7 @@ class Report(Observer):
         result = {
             "expid": params["model_id"],
             "model": params["model"],
+            "model_code": code_digest(type(model)),
             "dataset_id": params["dataset_id"],
             "seed": params["seed"],
             "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),

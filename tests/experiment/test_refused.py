@@ -36,6 +36,14 @@ def test_gpu_without_cuda(trained, bad, monkeypatch, mode):
         ({"metrics": ["AUC", "F1"]}, "metric 'F1' is unknown; allowed: AUC"),
         ({"batch_size": 0}, "batch_size = 0"),
         ({"fault": "value"}, "Tiny_test: fault must not be 'value'"),
+        ({"fault": "no_optimizer"}, "model Tiny has no optimizer; its constructor must end with self.finish(...) or"),
+        (
+            {"fault": "late_layer"},
+            "model Tiny would not train late.weight, late.bias: the optimizer lacks them; make all",
+        ),
+        ({"fault": "tensor"}, "forward of model Tiny returns Tensor; it must return a dict with y_pred (32, 1)"),
+        ({"fault": "no_prediction"}, "forward of model Tiny returns dict; it must return a dict with y_pred (32, 1)"),
+        ({"fault": "flat_prediction"}, "forward of model Tiny returns y_pred (32,); it must return a dict with y_pred"),
         ({"model": "Tny"}, "model 'Tny' is unknown; nearest: Tiny"),
         ({"dataset_id": "tinny"}, "dataset_id 'tinny' is not in config; nearest: tiny"),
         ({"dataset_id": "TBD"}, "template"),
@@ -96,9 +104,18 @@ def test_model_package_without_class_or_imports(workspace, bad, capsys, monkeypa
     package = workspace.folder / "model_zoo" / "Other" / "src"
     package.mkdir(parents=True)
     workspace.write_configs({"Tiny_test": {"model": "Other"}})
-    (package / "__init__.py").write_text("")
-    assert "model_zoo.Other.src has no class of that name" in bad()
+    file = package / "__init__.py"
+    for folder in (package, package.parent / "none"):
+        assert bad() == f"error: model 'Other': {file} does not exist; write it, with from .Other import Other"
+        sys.modules.pop("model_zoo.Other.src", None)
+        package.rename(folder)
+    (package.parent / "none").rename(package)
+    file.write_text("")
+    assert f"model 'Other': {file} has no class of that name; add from .Other import Other" in bad()
     sys.modules.pop("model_zoo.Other.src")
+    file.write_text("import math\nmath.no_such_function")
+    assert workspace.run() == 1
+    assert "unexpected AttributeError in find_model: module 'math' has no attribute" in capsys.readouterr().err
     (package / "__init__.py").write_text("import a_package_that_is_not_there")
     assert workspace.run() == 1
     assert "ModuleNotFoundError in find_model: No module named 'a_package_that_is_not" in capsys.readouterr().err

@@ -32,7 +32,10 @@ class Tiny(BaseModel):
         self.embedding_layer = FeatureEmbedding(feature_map, embedding_dim)
         self.dnn = MLP_Block(input_dim=feature_map.sum_emb_out_dim(), output_dim=1, hidden_units=hidden_units,
                              dropout_rates=net_dropout, batch_norm=True)
-        self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
+        if fault != "no_optimizer":
+            self.compile(kwargs["optimizer"], kwargs["loss"], learning_rate)
+        if fault == "late_layer":
+            self.late = torch.nn.Linear(2, 1)
         self.reset_parameters()
         self.model_to_device()
 
@@ -53,6 +56,12 @@ class Tiny(BaseModel):
             logits = logits * float("nan")
         if self.fault == "nan_evaluation" and not self.training:
             logits = logits * float("nan")
+        if self.fault == "tensor":
+            return logits
+        if self.fault == "no_prediction":
+            return {"logits": logits}
+        if self.fault == "flat_prediction":
+            logits = logits.flatten()
         return_dict = {"y_pred": self.output_activation(logits)}
         if self.fault == "nan_auxiliary":
             return_dict["aux_loss"] = logits.detach().mean() * float("nan")

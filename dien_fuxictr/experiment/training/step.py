@@ -8,7 +8,7 @@ import torch
 from fuxictr.pytorch.models import BaseModel
 from torch import Tensor, nn
 
-from dien_fuxictr.common.errors import TrainingError
+from dien_fuxictr.common.errors import TrainingError, UserError
 
 from .gradients import clip_gradients, gradient_cause, loss_cause, output_cause
 from .optimizers import JointOptimizer
@@ -22,6 +22,17 @@ def clip_groups(model: BaseModel) -> list[list[nn.Parameter]]:
     """
     groups = getattr(model, "clip_groups", None)
     return [list(model.parameters())] if groups is None else groups()
+
+
+def _check_output(model: BaseModel, result: Any, y_true: Tensor) -> None:
+    """Raise UserError if the forward pass does not return a prediction of each row."""
+    predicted = result.get("y_pred") if isinstance(result, dict) else None
+    if not isinstance(predicted, Tensor) or predicted.shape != y_true.shape:
+        found = type(result).__name__ if predicted is None else f"y_pred {tuple(getattr(predicted, 'shape', ()))}"
+        raise UserError(
+            f"forward of model {type(model).__name__} returns {found}; it must return a dict with y_pred "
+            f"{tuple(y_true.shape)}"
+        )
 
 
 def take_step(
@@ -46,6 +57,7 @@ def take_step(
 
     Raises:
         TrainingError: a loss or gradient that is not finite; the optimizer has not changed the weights.
+        UserError: the forward pass returns no prediction of each row.
     """
 
     def not_finite(what: str, cause: str) -> TrainingError:
@@ -58,6 +70,7 @@ def take_step(
         with shard.computed():
             return_dict: dict[str, Any] = model.forward(shard.batch)
             y_true = model.get_labels(shard.batch)
+            _check_output(model, return_dict, y_true)
             try:
                 loss = model.compute_loss(return_dict, y_true)
             except RuntimeError as error:  # binary_cross_entropy on the CPU refuses a NaN prediction itself

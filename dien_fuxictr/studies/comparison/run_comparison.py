@@ -14,7 +14,7 @@ from dien_fuxictr.experiment.checkout import Checkout
 from dien_fuxictr.experiment.device import devices_of_runs
 from dien_fuxictr.experiment.results import results_file
 
-from ..runs.run import Run, require_inputs
+from ..runs.run import Run, note_changed_code, require_inputs
 from ..runs.run_progress import run_with_progress
 from .compare import compare
 from .plan import BASE_MODEL, Comparison, experiment_ids, plan_comparison, plan_suite, read_experiments, write_runs
@@ -56,6 +56,7 @@ def run_comparison(options: argparse.Namespace, command: str) -> int:
     print(
         f"{len(runs)} runs, {finished} finished already ({folder / 'runs'}); logs in {folder / 'logs'}", file=sys.stderr
     )
+    note_changed_code(runs)
     cluster = options.cluster if left else None
     with held(folder / ".lock", f"comparison {folder}"), pool_of(cluster, devices) as pool:
         for run in runs:

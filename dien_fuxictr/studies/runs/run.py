@@ -1,9 +1,11 @@
 """One run of a comparison or sweep: its process, files and results."""
 
 import json
+import sys
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from dien_fuxictr.experiment.configuration.config import BASE, merge, read_files
 from dien_fuxictr.experiment.configuration.overrides import as_arguments
 from dien_fuxictr.experiment.configuration.paths import resolve_paths
 from dien_fuxictr.experiment.contract import check_configuration
+from dien_fuxictr.experiment.models import code_digest, find_model
 from dien_fuxictr.experiment.report import CURVE, RESULT, read_curve
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.experiment.training.resume import is_same
@@ -93,6 +96,24 @@ class Run:
         except UserError:
             return False
         return "progress" in saved and is_same(saved.get("config", {}), self.params)
+
+
+def note_changed_code(runs: Iterable[Run]) -> None:
+    """Print a line on runs that have finished with other code of their model, to stderr."""
+    code_of = lru_cache(lambda model, zoo: code_digest(find_model(model, zoo)))
+    changed = [
+        run
+        for run in runs
+        if (code := (run.result or {}).get("model_code"))  # runs of earlier versions have none
+        and code != code_of(run.params["model"], run.params.get("zoo"))
+    ]
+    if changed:
+        print(
+            f"note: the code of {', '.join(sorted({run.params['model'] for run in changed}))} has changed since these "
+            f"runs: {', '.join(run.expid for run in changed)}; their results stand as they are. To train them again, "
+            f"delete their folders in {changed[0].report.parent}",
+            file=sys.stderr,
+        )
 
 
 def load_runs(folder: Path, tag: str | None = None, settings: dict[str, Any] | None = None) -> list[Run]:

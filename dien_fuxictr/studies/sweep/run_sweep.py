@@ -14,7 +14,7 @@ from dien_fuxictr.distributed.run_pool import Pool
 from dien_fuxictr.experiment.device import devices_of_runs
 from dien_fuxictr.experiment.results import results_file
 
-from ..runs.run import Run, load_runs, require_inputs
+from ..runs.run import Run, load_runs, note_changed_code, require_inputs
 from ..runs.run_progress import run_with_progress
 from .grid import Tuner, read_tuners, require_own_folder, write_grid
 from .leaderboard import build_leaderboard, rank_runs, render_table, write_csv
@@ -90,6 +90,7 @@ def _train(runs: list[Run], folder: Path, pool: Pool) -> int:
     left = _left(runs)
     finished = len(runs) - len(left)
     print(f"{len(runs)} runs, {finished} finished already ({folder / 'runs'}); logs in {folder / 'logs'}")
+    note_changed_code(runs)
     with held(folder / ".lock", f"sweep {folder}"):
         failed = run_with_progress(left, pool, finished)
     return _report(runs, folder, failed)
@@ -110,6 +111,7 @@ def _prepare_tpe(tuner: Tuner, options: argparse.Namespace) -> Callable[[Pool], 
     sweep = TpeSweep(tuner, options.trials or 20, options.storage)
 
     def run(pool: Pool) -> int:
+        note_changed_code(sweep.runs())
         print(f"{sweep.summary()} so far ({sweep.place}); logs in {tuner.folder / 'logs'}")
         failed = sweep.run(pool)
         print(sweep.summary())

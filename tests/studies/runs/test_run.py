@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from dien_fuxictr.experiment.models import code_digest, find_model
 from dien_fuxictr.experiment.training import checkpoint
 from dien_fuxictr.experiment.training.resume import as_text
-from dien_fuxictr.studies.runs.run import Curve, Run
+from dien_fuxictr.studies.runs.run import Curve, Run, note_changed_code
 
 PARAMS = {"model_root": "models", "dataset_id": "d", "units": [8], "rate": 0.1, "verbose": 0}
 OTHERS = {
@@ -48,6 +49,17 @@ def test_a_result_is_of_this_very_configuration(run: Run) -> None:
     (run.report / "result.json").write_text(json.dumps(result))
     assert run.result == result == with_params(run, {**PARAMS, "verbose": 1, "model_root": "elsewhere"}).result
     assert [name for name, params in OTHERS.items() if with_params(run, params).result] == []
+
+
+def test_runs_of_other_code_are_noted(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    of_dien = with_params(run, {**PARAMS, "model": "DIEN"})
+    run.report.mkdir(parents=True)
+    for code, is_noted in ((code_digest(find_model("DIEN")), False), ("0" * 32, True), (None, False)):
+        result = {"config": as_text(of_dien.params), **({"model_code": code} if code else {})}
+        (run.report / "result.json").write_text(json.dumps(result))
+        note_changed_code([of_dien])
+        noted = capsys.readouterr().err
+        assert ("the code of DIEN has changed since these runs: a; their results stand" in noted) == is_noted, code
 
 
 def test_a_fresh_run_has_no_curve_of_an_earlier_one(run: Run) -> None:
