@@ -70,3 +70,15 @@ def test_named_files_exist(page: Path) -> None:
 
 def test_missing_files_are_named_as_such() -> None:
     assert NOT_HERE.keys() <= {name for page in PAGES for name in named_files(page)}
+
+
+def test_readme_leads_to_every_page() -> None:
+    reached, left = set[Path](), [ROOT / "README.md"]
+    while left:
+        page = left.pop()
+        targets = {(page.parent / link.partition("#")[0]).resolve() for link in links(page) if "://" not in link}
+        new = {target for target in targets - reached if target.suffix == ".md"}
+        reached |= new
+        left += new
+    kept = [page for page in PAGES if not page.read_text(encoding="utf-8").startswith("This page has moved")]
+    assert {*kept, ROOT / "CONTRIBUTING.md"} - {ROOT / "README.md"} <= reached

@@ -36,6 +36,8 @@ OTHERS = [
     and block not in [block for _, block in config_blocks()]
 ]
 
+TUNERS = [block for block in OTHERS if "tuner_space:" in block.text]
+
 
 def is_mapping(block: Block) -> bool:
     """Return whether the block is YAML that maps names to something."""
@@ -68,10 +70,16 @@ def test_sections_pass_the_checks(file: str, name: str, project: Path, monkeypat
         assert not Experiment(config, strict=True).warnings
 
 
-@pytest.mark.parametrize("block", [block for block in OTHERS if is_mapping(block)], ids=str)
+@pytest.mark.parametrize("block", [block for block in OTHERS if is_mapping(block) and block not in TUNERS], ids=str)
 def test_keys_of_an_entry_pass_the_checks(block: Block, project: Path) -> None:
     config = load_config(Path("config"), "DIEN_amazon", yaml.load(block.text, ConfigLoader))
     assert not Experiment(config, strict=True).warnings
+
+
+def test_tuner_file_of_sweeps_is_in_config() -> None:
+    (block,) = TUNERS
+    file = Path(__file__).parents[2] / "config" / "tuner" / "DIEN_amazon.yaml"
+    assert yaml.safe_load(block.text) == yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
 def test_every_block_is_commands_or_yaml_or_python_or_listed() -> None:
