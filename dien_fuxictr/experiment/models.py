@@ -49,7 +49,10 @@ def find_model(name: str, zoo: str | None = None) -> type[BaseModel]:
         raise UserError(f"model {name!r}: {file} does not exist; write it, with from .{name} import {name}")
     models = own_models()
     hint = nearest(name, models)
-    raise UserError(f"model {name!r} is unknown; {'nearest' if hint else 'known'}: {', '.join(hint or models)}")
+    raise UserError(
+        f"model {name!r} is unknown; {'nearest' if hint else 'known'}: {', '.join(hint or models)}; a model of a "
+        "FuxiCTR checkout needs zoo: the checkout's folder"
+    )
 
 
 def own_models() -> list[str]:

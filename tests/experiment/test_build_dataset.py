@@ -157,6 +157,7 @@ def test_scores_of_applied_rows_are_those_of_the_test_split(
         (["--dataset", "tny"], "dataset_id 'tny' is not in config; nearest: tiny"),
         (["--dataset", "../x"], "dataset_id '../x' must be a name"),
         (["--config", "none"], "--config none does not exist"),
+        (["--config", "config/model_config.yaml"], "--config config/model_config.yaml is a file; it must be a folder"),
         (["--log", "none"], "--log none does not exist"),
         (["--out", "raw"], "--out raw already exists; name a new file"),
         (["--out", "model_zoo/Tiny/src/Tiny.py/x.csv"], "cannot write model_zoo/Tiny/src/Tiny.py/x.csv: "),

@@ -44,7 +44,7 @@ def test_gpu_without_cuda(trained, bad, monkeypatch, mode):
         ({"fault": "tensor"}, "forward of model Tiny returns Tensor; it must return a dict with y_pred (32, 1)"),
         ({"fault": "no_prediction"}, "forward of model Tiny returns dict; it must return a dict with y_pred (32, 1)"),
         ({"fault": "flat_prediction"}, "forward of model Tiny returns y_pred (32,); it must return a dict with y_pred"),
-        ({"model": "Tny"}, "model 'Tny' is unknown; nearest: Tiny"),
+        ({"model": "Tny"}, "model 'Tny' is unknown; nearest: Tiny; a model of a FuxiCTR checkout needs zoo"),
         ({"dataset_id": "tinny"}, "dataset_id 'tinny' is not in config; nearest: tiny"),
         ({"dataset_id": "TBD"}, "template"),
         ({"use_features": ["item", "itm"]}, "use_features: the data set has no feature 'itm'; there are item"),

@@ -188,7 +188,8 @@ def read_files(folder: Path, kind: str) -> dict[Path, dict[str, Any]]:
         UserError: there is no such folder or file, or YAML is broken.
     """
     if not folder.is_dir():
-        raise UserError(f"--config {folder} does not exist; it must be a folder with model_config and dataset_config")
+        fault = "is a file" if folder.is_file() else "does not exist"
+        raise UserError(f"--config {folder} {fault}; it must be a folder with model_config and dataset_config")
     single = folder / f"{kind}.yaml"
     files = [single] if single.is_file() else sorted((folder / kind).glob("*.yaml"))
     if not files:
@@ -215,7 +216,7 @@ def _find(files: dict[Path, dict[str, Any]], name: str, what: str, folder: Path,
     if not found:
         known = sorted({key for content in files.values() for key in content} - {BASE})
         hint = nearest(name, known)
-        listed = f"nearest: {', '.join(hint)}" if hint else f"known: {', '.join(known)}"
+        listed = f"nearest: {', '.join(hint)}" if hint else f"known: {', '.join(known) or 'none'}"
         raise UserError(f"{what} {name!r} is not in {folder}; {listed}")
     if len(found) > 1:
         warnings.append(f"{what} {name} is in {', '.join(map(str, found))}; the first is used")

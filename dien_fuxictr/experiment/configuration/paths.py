@@ -55,7 +55,7 @@ def resolve_paths(params: dict[str, Any], config_folder: Path, must_exist: bool 
         found = resolve(path) or _in_sample(path)
         if found is None and must_exist and not built:
             tried = [path] if Path(path).is_absolute() else [str((base / path).absolute()) for base in bases]
-            raise UserError(f"{name}: {path} does not exist; tried {', '.join(dict.fromkeys(tried))}{hint}")
+            raise UserError(f"{name}: {path} does not exist; tried {_shortened([*dict.fromkeys(tried)])}{hint}")
         return found or path
 
     if isinstance(params.get("data_root"), str):
@@ -81,6 +81,12 @@ def resolve_paths(params: dict[str, Any], config_folder: Path, must_exist: bool 
     if valid and test and Path(valid).resolve() == Path(test).resolve():
         return [f"valid_data and test_data are the same file ({valid}): the test figures have chosen the epoch"]
     return []
+
+
+def _shortened(tried: list[str]) -> str:
+    """Return the first paths of a list, and how many more there are; the last ones are in folders far above."""
+    shown, more = ", ".join(tried[:4]), len(tried) - 4
+    return f"{shown} and {more} folder{'s' * (more > 1)} above" if more > 0 else shown
 
 
 def _in_sample(path: str) -> str | None:

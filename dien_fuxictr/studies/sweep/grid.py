@@ -192,7 +192,10 @@ def _base_folder(tuner: dict[str, Any], file: Path) -> Path:
             return place / path
     if (folder := find_config(path)).is_dir():
         return folder
-    raise UserError(f"{file}: base_config = {path} does not exist, here or in a folder above the tuner file")
+    raise UserError(
+        f"{file}: base_config = {path} does not exist in the working directory, the tuner "
+        "file's folder or a folder above it"
+    )
 
 
 def _check_space(space: Space, base: Config, file: Path) -> None:

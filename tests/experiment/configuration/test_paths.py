@@ -131,6 +131,16 @@ def test_only_sample_files_are_found_from_anywhere(project):
             resolve_paths(entry(build={"reviews": path}), project / "project" / "config")
 
 
+def test_four_of_many_places_are_listed(project):
+    folder = project / "a" / "b" / "config"
+    folder.mkdir(parents=True)
+    with pytest.raises(UserError) as error:
+        resolve_paths(entry(build={"reviews": "none.gz"}), folder)
+    places = [Path.cwd(), folder, *folder.parents[:2]]
+    listed = ", ".join(str(place / "none.gz") for place in places)
+    assert f"none.gz does not exist; tried {listed} and {len(folder.parents) - 2} folders above" in str(error.value)
+
+
 def test_nothing_is_built_in_the_installed_package(project, monkeypatch):
     package = project / "site-packages" / "dien_fuxictr"
     (package / "shipped" / "config").mkdir(parents=True)
