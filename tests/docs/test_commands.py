@@ -208,6 +208,7 @@ NOT_RUN = {
         "python run_comparison.py --dataset amazon_books --seeds 5 --workers 2 --set "
         "build.negatives=popularity build.ties=file --out comparisons/books_authors",
     ],
+    "writes the pages that tests/docs/test_reference.py compares": ["python -m docs.reference.generate"],
     "writes the sample into the project; tests/dataset/test_generate_sample.py makes it elsewhere": [
         "python -m dien_fuxictr.dataset.generate_sample"
     ],

@@ -1,5 +1,6 @@
 """Processes that train together in a test: forks with all imports done."""
 
+import faulthandler
 import multiprocessing
 import os
 import pickle
@@ -21,7 +22,7 @@ from dien_fuxictr.experiment.process_group import ProcessGroup
 from dien_fuxictr.experiment.training.trainer import Trainer
 
 PORT = str(20_000 + os.getpid() % 10_000)
-TIMEOUT = 600
+TIMEOUT = 300
 """Seconds; what takes longer hangs."""
 
 
@@ -71,7 +72,8 @@ def _forks(count: int, folder: Path, work: Callable[[int], Any]) -> list[Any]:
         process.kill()
         process.join()
     if missing := [rank for rank, answer in enumerate(answers) if not answer.exists()]:
-        pytest.fail(f"no answer of the workers {missing} of {count}; exit codes: {', '.join(ends)}")
+        where = "\n".join(_stack(answer).read_text() for answer in answers)
+        pytest.fail(f"no answer of the workers {missing} of {count}; exit codes: {', '.join(ends)}\n{where}")
     every = [pickle.loads(answer.read_bytes()) for answer in answers]
     for ok, value in every:
         if not ok:
@@ -100,6 +102,8 @@ def signalled(workspace: Any, folder: Path) -> list[int]:
 
 def _work(work: Callable[[int], Any], rank: int, answer: Path) -> None:
     torch.set_num_threads(1)
+    stack = _stack(answer).open("w")
+    faulthandler.dump_traceback_later(TIMEOUT - 5, file=stack)
     try:
         result = True, work(rank)
     except Exception:
@@ -107,3 +111,8 @@ def _work(work: Callable[[int], Any], rank: int, answer: Path) -> None:
     answer.write_bytes(pickle.dumps(result))
     if result[0] and dist.is_initialized():
         dist.destroy_process_group()
+
+
+def _stack(answer: Path) -> Path:
+    """Return the file with the stack of a process that hangs."""
+    return answer.with_name(f"{answer.name}.stack")
